@@ -1,0 +1,21 @@
+"""The seed tree: every random draw has an address, and its seed depends on nothing else."""
+
+import hashlib
+
+
+def derive_seed(root: int, *path: object) -> int:
+    """Seed of the draw at an address below a root seed.
+
+    The address names what is drawn, for instance ``("chip", 3, "time", 86400.0, "read", 0)``,
+    so that neither the order of the work nor the number of workers changes the result.
+
+    Args:
+        root: seed of the whole experiment.
+        *path: parts of the address; each is told apart by its ``repr``.
+
+    Returns:
+        int in [0, 2**63), fit for ``torch.Generator.manual_seed`` and ``numpy.random.default_rng``.
+    """
+    address = "/".join([str(int(root)), *(repr(part) for part in path)])
+    digest = hashlib.blake2b(address.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
