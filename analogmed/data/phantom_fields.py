@@ -1,0 +1,98 @@
+"""Grids, smooth random fields, signed distances and soft painting, of which phantoms are made."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import ndimage, special
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid whose origin lies in its middle.
+
+    Attributes:
+        shape: points along each axis.
+        spacing_mm: distance of neighbouring points (pixels, where a phantom has no length).
+    """
+
+    shape: tuple[int, ...]
+    spacing_mm: tuple[float, ...]
+
+    def coordinates(self) -> list[np.ndarray]:
+        """Position along each axis in mm, float32, shaped to broadcast over the grid."""
+        axes = [
+            (np.arange(count, dtype=np.float32) - (count - 1) / 2) * np.float32(spacing)
+            for count, spacing in zip(self.shape, self.spacing_mm, strict=True)
+        ]
+        return list(np.meshgrid(*axes, indexing="ij", sparse=True))
+
+    def noise(self, rng: np.random.Generator, wavelength_mm: float) -> np.ndarray:
+        """Smooth Gaussian random field, mean 0 and standard deviation about 1, float32."""
+        knots = [
+            max(3, 2 * round(count * spacing / wavelength_mm) + 2)
+            for count, spacing in zip(self.shape, self.spacing_mm, strict=True)
+        ]
+        field = rng.standard_normal(knots).astype(np.float32)
+        for count, knot in zip(self.shape, knots, strict=True):
+            # Axis 0 becomes the last one each time: after a round all are back in order.
+            field = np.einsum("k...,nk->...n", field, _spline_weights(count, knot))
+        return np.ascontiguousarray(field * np.float32(1.3))
+
+
+@lru_cache(maxsize=256)
+def _spline_weights(count: int, knots: int) -> np.ndarray:
+    """Cubic interpolation from ``knots`` values to ``count``, as a matrix (count, knots)."""
+    identity = np.eye(knots, dtype=np.float32)
+    return ndimage.zoom(identity, (count / knots, 1), order=3, mode="nearest")
+
+
+def ellipsoid(
+    position: Sequence[np.ndarray], centre: Iterable[float], radii: Iterable[float]
+) -> np.ndarray:
+    """Signed distance to an ellipsoid, negative inside, to first order.
+
+    Args:
+        position: coordinates along each axis, broadcastable arrays.
+        centre: middle of the ellipsoid, one value per axis.
+        radii: half axes.
+
+    Returns:
+        float32 field in the unit of the coordinates.
+    """
+    by_radius: np.ndarray | float = 0.0
+    by_square: np.ndarray | float = 0.0
+    for x, middle, radius in zip(position, centre, radii, strict=True):
+        scaled = (x - np.float32(middle)) / np.float32(radius)
+        by_radius = by_radius + scaled**2
+        by_square = by_square + (scaled / np.float32(radius)) ** 2
+    length = np.sqrt(by_radius)
+    return length * (length - 1) / np.maximum(np.sqrt(by_square), np.float32(1e-6))
+
+
+def rotated(x: np.ndarray, y: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates in a frame that is turned by an angle against the given one."""
+    cos, sin = np.float32(np.cos(np.radians(degrees))), np.float32(np.sin(np.radians(degrees)))
+    return cos * x + sin * y, cos * y - sin * x
+
+
+def paint(
+    image: np.ndarray, distance: np.ndarray, value: np.ndarray | float, softness: float
+) -> None:
+    """Blend ``value`` into ``image`` where ``distance`` is negative, in place.
+
+    Args:
+        image: float32, any shape that ``distance`` and ``value`` broadcast to.
+        distance: signed distance to the structure, negative inside.
+        value: intensity of the structure.
+        softness: width of the blended border, in the unit of ``distance``: partial volume.
+    """
+    image += special.expit(-distance / np.float32(softness)) * (value - image)
+
+
+def rician(image: np.ndarray, rng: np.random.Generator, sigma: float) -> np.ndarray:
+    """Magnitude of a complex image with Gaussian noise in both parts, as MRI shows it."""
+    real = image + sigma * rng.standard_normal(image.shape, dtype=np.float32)
+    imaginary = sigma * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.hypot(real, imaginary)

@@ -1,0 +1,160 @@
+"""Generated data sets: default data of the suite, on disk in the layouts of the real ones."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from analogmed.data.phantom_brain import write_brain
+from analogmed.data.phantom_nuclei import write_nuclei
+from analogmed.data.phantom_spleen import write_spleen
+from analogmed.errors import ConfigError, DataError
+
+PHANTOM_VERSION = 1
+"""Raised whenever the same seed gives other bytes; an older phantom is then written anew."""
+
+MARKER = "phantom.json"
+
+_SIZE_RANGE = (32, 512)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    folder: str
+    write: Callable[[Path, int, int, int], None]
+    n_patients: int
+    size: int
+
+
+_KINDS = {
+    "brain": _Kind("kaggle_3m", write_brain, n_patients=24, size=128),
+    "spleen": _Kind("Task09_Spleen", write_spleen, n_patients=12, size=96),
+    "nuclei": _Kind("stage1_train", write_nuclei, n_patients=60, size=128),
+}
+
+PHANTOM_KINDS = tuple(_KINDS)
+"""What :func:`write_phantom` can draw."""
+
+
+def write_phantom(
+    kind: str,
+    root: Path | str,
+    seed: int = 0,
+    *,
+    n_patients: int | None = None,
+    size: int | None = None,
+) -> Path:
+    """Write a generated data set below ``root``, or find it there from before.
+
+    ``brain`` draws FLAIR-like slices with a glioma (``kaggle_3m``, 24 patients of 8 slices,
+    128 x 128), ``spleen`` draws abdominal CT (``Task09_Spleen``, 12 volumes, 96 x 96 x 24) and
+    ``nuclei`` draws microscopy fields (``stage1_train``, 60 fields, 128 x 128). References come
+    from the latent anatomy, with an annotator's variation, and not from the visible image.
+
+    The folder appears whole or not at all, and carries its seed, version and parameters in
+    ``phantom.json``. Equal arguments give equal bytes.
+
+    Args:
+        kind: ``"brain"``, ``"spleen"`` or ``"nuclei"``.
+        root: folder to write below; made if missing.
+        seed: root of every draw.
+        n_patients: patients (fields, for nuclei); at least 1.
+        size: pixels along both in-plane axes, 32 to 512.
+
+    Returns:
+        Folder with the data: ``root/kaggle_3m``, ``root/Task09_Spleen`` or ``root/stage1_train``.
+
+    Raises:
+        ConfigError: an argument is out of its range.
+        DataError: the folder exists and holds something else; it is left as it is.
+    """
+    if kind not in _KINDS:
+        raise ConfigError(f"phantom kind {kind!r}; expected one of {', '.join(_KINDS)}")
+    known = _KINDS[kind]
+    n_patients = known.n_patients if n_patients is None else n_patients
+    size = known.size if size is None else size
+    _check_ranges(seed, n_patients, size)
+    marker = {
+        "kind": kind,
+        "version": PHANTOM_VERSION,
+        "seed": seed,
+        "n_patients": n_patients,
+        "size": size,
+    }
+    folder = Path(root) / known.folder
+    if not _stands_already(folder, marker):
+        _write_whole(folder, marker, lambda part: known.write(part, seed, n_patients, size))
+    return folder
+
+
+def _check_ranges(seed: int, n_patients: int, size: int) -> None:
+    low, high = _SIZE_RANGE
+    if not low <= size <= high:
+        raise ConfigError(f"phantom size {size}; expected {low} to {high} pixels")
+    if not 1 <= n_patients <= 9999:
+        raise ConfigError(f"phantom n_patients {n_patients}; expected 1 to 9999")
+    if seed < 0:
+        raise ConfigError(f"phantom seed {seed}; expected 0 or more")
+
+
+def _stands_already(folder: Path, marker: dict[str, object]) -> bool:
+    """Whether this very phantom is there; an older version of it is cleared away."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return False
+    found = _read_marker(folder)
+    if found == marker:
+        return True
+    if {**found, "version": PHANTOM_VERSION} == marker:
+        _discard(folder)
+        return False
+    wanted = ", ".join(f"{key} {value}" for key, value in marker.items())
+    there = ", ".join(f"{key} {value}" for key, value in found.items())
+    raise DataError(
+        f"{folder}: holds another phantom ({there}); expected {wanted}; "
+        "choose another root, or delete the folder"
+    )
+
+
+def _read_marker(folder: Path) -> dict[str, object]:
+    try:
+        content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder}: holds files but no {MARKER}, so it may be real data; "
+            "choose another root for the phantom"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / MARKER}: unreadable ({error}); delete the folder") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{folder / MARKER}: expected an object; delete the folder")
+    return content
+
+
+def _write_whole(folder: Path, marker: dict[str, object], write: Callable[[Path], None]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+    ) as workplace:
+        part = Path(workplace) / folder.name
+        part.mkdir()
+        write(part)
+        (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+        try:
+            part.rename(folder)
+        except OSError as error:
+            # Another process was first: its folder counts if it is the same phantom.
+            if not (folder.exists() and _stands_already(folder, marker)):
+                raise DataError(f"{folder}: cannot be written ({error})") from error
+
+
+def _discard(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(
+        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+    ) as workplace:
+        try:
+            folder.rename(Path(workplace) / folder.name)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(workplace, ignore_errors=True)
