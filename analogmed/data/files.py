@@ -1,0 +1,73 @@
+"""Files before they are parsed: is it there, does it hold anything, is it something else?"""
+
+import hashlib
+import re
+from pathlib import Path
+
+from analogmed.errors import DataError
+
+_HEAD_BYTES = 1024
+_WEB_PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<?xml")
+_LFS_START = b"version https://git-lfs"
+
+
+def read_head(path: Path) -> bytes:
+    """First kilobyte of a file that must exist and hold something.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Up to 1024 bytes, at least one.
+
+    Raises:
+        DataError: the file is missing, is a folder, is empty, or cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: missing file; check the download or the list of cases") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if not head:
+        raise DataError(f"{path}: empty file (0 bytes); download it again")
+    return head
+
+
+def refuse_stand_in(head: bytes, path: Path) -> None:
+    """Refuse what a failed download leaves in place of the data.
+
+    Args:
+        head: first bytes of the file.
+        path: named in the error.
+
+    Raises:
+        DataError: the file is a web page or a Git LFS pointer.
+    """
+    if head.lstrip().lower().startswith(_WEB_PAGE_STARTS):
+        raise DataError(f"{path}: a web page, saved under this name; download the file again")
+    if head.startswith(_LFS_START):
+        raise DataError(f"{path}: a Git LFS pointer, not the data; fetch it with 'git lfs pull'")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits.
+
+    Raises:
+        DataError: the file is missing, empty or unreadable.
+    """
+    read_head(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file is hidden, as the ``._*`` twins are that macOS leaves in archives."""
+    return path.name.startswith(".")
+
+
+def natural_order(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """Sort key that puts ``scan_2`` before ``scan_10``."""
+    parts = re.split(r"(\d+)", name)
+    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)

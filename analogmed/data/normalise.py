@@ -1,0 +1,152 @@
+"""Intensities and sizes that a network can take: windows, z-scores, resizing."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from analogmed.errors import ConfigError, ShapeError
+
+
+def ct_window(data: np.ndarray, low_hu: float = -150.0, high_hu: float = 250.0) -> np.ndarray:
+    """Clip a CT to a window and scale it to [0, 1].
+
+    There is no further shift, so that air, and a zero-padded border, are 0.
+
+    Args:
+        data: Hounsfield units, any shape.
+        low_hu: becomes 0, as does everything below.
+        high_hu: becomes 1, as does everything above. The defaults are a soft-tissue window.
+
+    Returns:
+        float32 array of the same shape.
+
+    Raises:
+        ConfigError: the window is empty or not finite.
+    """
+    check_ct_window(low_hu, high_hu)
+    scaled = (np.asarray(data, dtype=np.float32) - np.float32(low_hu)) / (high_hu - low_hu)
+    return np.clip(scaled, 0.0, 1.0).astype(np.float32, copy=False)
+
+
+def check_ct_window(low_hu: float, high_hu: float) -> None:
+    """Refuse a CT window that is empty or not finite.
+
+    Raises:
+        ConfigError: ``low_hu`` is not below ``high_hu``.
+    """
+    if not (math.isfinite(low_hu) and math.isfinite(high_hu) and low_hu < high_hu):
+        raise ConfigError(f"CT window ({low_hu}, {high_hu}) HU: needs two numbers, low < high")
+
+
+def z_score(data: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Shift and scale one channel of one image or volume to mean 0 and standard deviation 1.
+
+    Args:
+        data: intensities, any shape.
+        mask: bool, same shape: voxels that count, for instance ``data != 0`` for a brain without
+            its skull. The others become 0. All count by default.
+
+    Returns:
+        float32 array; all 0 where the counted voxels are constant, or where none is counted.
+
+    Raises:
+        ShapeError: the mask has another shape.
+    """
+    if mask is not None and mask.shape != data.shape:
+        raise ShapeError(f"mask of shape {mask.shape} for data of shape {data.shape}")
+    counted = data if mask is None else data[mask]
+    if counted.size == 0 or counted.min() == counted.max():
+        return np.zeros(data.shape, dtype=np.float32)
+    mean = counted.mean(dtype=np.float64)
+    deviation = counted.std(dtype=np.float64)
+    scored = ((data - mean) / deviation).astype(np.float32)
+    return scored if mask is None else np.where(mask, scored, np.float32(0))
+
+
+def resize_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Resize the last axes linearly, blurring first where it shrinks.
+
+    Args:
+        image: shape (..., *spatial).
+        size: new length of each of the last ``len(size)`` axes.
+
+    Returns:
+        float32 array (..., *size); the field of view stays.
+
+    Raises:
+        ShapeError: ``size`` has more values than the image has axes, or one below 1.
+    """
+    spatial = _spatial_shape(image, size)
+    image = np.asarray(image, dtype=np.float32)
+    if spatial == tuple(size):
+        return image
+    # Half a new voxel less half an old one: removes what the coarser grid cannot hold.
+    sigmas = [max(0.0, (old / new - 1) / 2) for old, new in zip(spatial, size, strict=True)]
+    flat = image.reshape(-1, *spatial)
+    resized = [_zoom(ndimage.gaussian_filter(one, sigmas, mode="nearest"), size, 1) for one in flat]
+    return np.stack(resized).reshape(*image.shape[: -len(spatial)], *size)
+
+
+def resize_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Resize the last axes of class indices to the nearest voxel.
+
+    Args:
+        label: integers, shape (..., *spatial).
+        size: as in :func:`resize_image`.
+
+    Returns:
+        Array (..., *size) of the same dtype, with no value that was not there before.
+
+    Raises:
+        ShapeError: as in :func:`resize_image`.
+    """
+    spatial = _spatial_shape(label, size)
+    if spatial == tuple(size):
+        return label
+    flat = label.reshape(-1, *spatial)
+    resized = [_zoom(one, size, 0) for one in flat]
+    return np.stack(resized).reshape(*label.shape[: -len(spatial)], *size)
+
+
+def resized_spacing(
+    spacing: Sequence[float], shape: Sequence[int], size: Sequence[int]
+) -> tuple[float, ...]:
+    """Voxel size after a resize.
+
+    Args:
+        spacing: voxel size before, one value per axis.
+        shape: lengths before.
+        size: lengths after.
+
+    Returns:
+        The spacing that keeps each axis' extent.
+    """
+    return tuple(float(s * old / new) for s, old, new in zip(spacing, shape, size, strict=True))
+
+
+def checked_size(size: Sequence[int] | None, spatial_dims: int) -> tuple[int, ...] | None:
+    """A spatial size as a tuple; None stays None.
+
+    Raises:
+        ConfigError: it is not ``spatial_dims`` positive integers.
+    """
+    if size is None:
+        return None
+    if len(size) != spatial_dims or not all(isinstance(n, int) and n > 0 for n in size):
+        raise ConfigError(
+            f"size {tuple(size)}: a {spatial_dims}D task needs {spatial_dims} positive integers"
+        )
+    return tuple(size)
+
+
+def _spatial_shape(array: np.ndarray, size: Sequence[int]) -> tuple[int, ...]:
+    if not 1 <= len(size) <= array.ndim or min(size) < 1:
+        raise ShapeError(f"size {tuple(size)} does not fit an array of shape {array.shape}")
+    return array.shape[-len(size) :]
+
+
+def _zoom(array: np.ndarray, size: Sequence[int], order: int) -> np.ndarray:
+    factors = [new / old for old, new in zip(array.shape, size, strict=True)]
+    return ndimage.zoom(array, factors, order=order, mode="nearest", grid_mode=True)

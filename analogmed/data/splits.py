@@ -1,0 +1,246 @@
+"""Splits by patient, and the checks that no patient and no scan crosses them."""
+
+import hashlib
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from analogmed.data.case import Case
+from analogmed.data.files import file_digest
+from analogmed.errors import ConfigError, LeakageError
+from analogmed.seeds import derive_seed
+from analogmed.suggest import nearest
+
+Cases = tuple[Case, ...]
+SPLITS = ("train", "validation", "test")
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How cases are dealt to train, validation and test.
+
+    Attributes:
+        seed: of the draw of patients.
+        shares: of train, validation and test in the patients; they add up to 1.
+        file: YAML or JSON file with the patient ids of each split; replaces the draw.
+    """
+
+    seed: int = 0
+    shares: tuple[float, ...] = (0.6, 0.1, 0.3)
+    file: Path | str | None = None
+
+
+def split_cases(cases: Sequence[Case], settings: SplitSettings) -> tuple[Cases, Cases, Cases]:
+    """Deal cases to train, validation and test as the settings say.
+
+    Raises:
+        ConfigError: the shares or the split file do not fit.
+        LeakageError: the split file names a patient twice.
+    """
+    if settings.file is not None:
+        return split_from_file(cases, settings.file)
+    return split_by_patient(cases, settings.shares, settings.seed)
+
+
+def split_by_patient(
+    cases: Iterable[Case], shares: Sequence[float], seed: int
+) -> tuple[Cases, Cases, Cases]:
+    """Draw patients, with all their cases, for train, validation and test.
+
+    The draw depends on the patient ids and the seed, not on the order of the cases.
+
+    Args:
+        cases: every case of the data set.
+        shares: of train, validation and test; they add up to 1.
+        seed: root seed of the draw.
+
+    Returns:
+        Cases of train, validation and test, in their given order. From three patients on, each
+        split with a share above 0 has at least one; two patients go to train and test, a single
+        one to test.
+
+    Raises:
+        ConfigError: the shares are not three numbers in [0, 1] with sum 1.
+    """
+    cases = tuple(cases)
+    _check_shares(shares)
+    patients = sorted({case.patient_id for case in cases})
+    random = np.random.default_rng(derive_seed(seed, "split"))
+    drawn = [patients[i] for i in random.permutation(len(patients))]
+    bounds = list(itertools.accumulate(_counts(len(patients), shares), initial=0))
+    groups = [set(drawn[start:end]) for start, end in itertools.pairwise(bounds)]
+    train, validation, test = (_of_patients(cases, group) for group in groups)
+    return train, validation, test
+
+
+def split_from_file(cases: Iterable[Case], path: Path | str) -> tuple[Cases, Cases, Cases]:
+    """Deal cases as a file says: ``{train: [patient ids], validation: [...], test: [...]}``.
+
+    Args:
+        cases: every case of the data set; patients that the file leaves out are in no split.
+        path: YAML (``.yaml``, ``.yml``) or JSON. A split may be left out.
+
+    Raises:
+        ConfigError: the file is missing, is not such a table, or names an unknown patient.
+        LeakageError: a patient stands in two splits.
+    """
+    cases = tuple(cases)
+    table = _read_table(Path(path))
+    known = {case.patient_id for case in cases}
+    unknown = sorted({patient for ids in table.values() for patient in ids} - known)
+    if unknown:
+        raise ConfigError(
+            f"{path}: patients {', '.join(unknown)} are not in the data set; it has "
+            f"{len(known)}, for instance {', '.join(sorted(known)[:3])}"
+        )
+    train, validation, test = (_of_patients(cases, set(table.get(name, ()))) for name in SPLITS)
+    check_leakage(train, validation, test)
+    return train, validation, test
+
+
+def check_leakage(train: Iterable[Case], validation: Iterable[Case], test: Iterable[Case]) -> None:
+    """Refuse splits that share a patient.
+
+    Raises:
+        LeakageError: names the patients and the splits they stand in.
+    """
+    splits_of: dict[str, set[str]] = defaultdict(set)
+    for name, cases in zip(SPLITS, (train, validation, test), strict=True):
+        for case in cases:
+            splits_of[case.patient_id].add(name)
+    leaks = [
+        f"{patient} ({', '.join(name for name in SPLITS if name in names)})"
+        for patient, names in sorted(splits_of.items())
+        if len(names) > 1
+    ]
+    if leaks:
+        raise LeakageError(
+            f"patients in more than one split: {'; '.join(leaks)}; give each to one split"
+        )
+
+
+def find_duplicates(cases: Iterable[Case]) -> tuple[Cases, ...]:
+    """Groups of cases whose image files hold the same bytes.
+
+    Args:
+        cases: any cases; every image file is read.
+
+    Returns:
+        Groups of two or more cases each, in the order of their first case. A scan that was
+        compressed again has other bytes and is not found.
+
+    Raises:
+        DataError: an image file is missing, empty or unreadable.
+    """
+    groups: dict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        digests = [file_digest(path) for path in case.images]
+        groups[hashlib.sha256("".join(digests).encode()).hexdigest()].append(case)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+def check_duplicates(
+    train: Iterable[Case], validation: Iterable[Case], test: Iterable[Case]
+) -> tuple[Cases, ...]:
+    """Find the same scan under several names; refuse it across splits.
+
+    Returns:
+        The groups that lie within one split, as :func:`find_duplicates`.
+
+    Raises:
+        LeakageError: one scan stands in two splits; names the cases.
+    """
+    split_of: dict[Case, str] = {}
+    for name, cases in zip(SPLITS, (train, validation, test), strict=True):
+        split_of.update(dict.fromkeys(cases, name))
+    groups = find_duplicates(split_of)
+    crossing = [group for group in groups if len({split_of[case] for case in group}) > 1]
+    if crossing:
+        listed = "; ".join(
+            " = ".join(f"{case.case_id} ({split_of[case]})" for case in group) for group in crossing
+        )
+        raise LeakageError(f"the same scan in more than one split: {listed}; drop one of each")
+    return groups
+
+
+def _check_shares(shares: Sequence[float]) -> None:
+    if len(shares) != 3 or not all(0 <= share <= 1 for share in shares):
+        raise ConfigError(f"shares {tuple(shares)}: expected three numbers from 0 to 1")
+    if abs(sum(shares) - 1) > _TOLERANCE:
+        raise ConfigError(f"shares {tuple(shares)} add up to {sum(shares):g}, expected 1")
+
+
+def _counts(n_patients: int, shares: Sequence[float]) -> list[int]:
+    """Patients of each split: rounded down, the rest to the largest remainders."""
+    if n_patients == 1:
+        return [0, 0, 1]
+    if n_patients == 2:
+        return [1, 0, 1]
+    exact = [share * n_patients for share in shares]
+    counts = [int(number + _TOLERANCE) for number in exact]
+    by_remainder = sorted(range(3), key=lambda i: counts[i] - exact[i])
+    for i in by_remainder[: n_patients - sum(counts)]:
+        counts[i] += 1
+    for i in range(3):
+        if shares[i] > 0 and counts[i] == 0:
+            counts[counts.index(max(counts))] -= 1
+            counts[i] = 1
+    return counts
+
+
+def _of_patients(cases: Cases, patients: set[str]) -> Cases:
+    return tuple(case for case in cases if case.patient_id in patients)
+
+
+def _read_table(path: Path) -> dict[str, list[str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = _parse(text, is_json=path.suffix.lower() == ".json")
+    except OSError as error:
+        raise ConfigError(f"split file {path}: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"split file {path}: {error}") from error
+    if not isinstance(table, dict):
+        raise ConfigError(f"split file {path}: expected a table of train, validation and test")
+    for key, ids in table.items():
+        if key not in SPLITS:
+            raise ConfigError(
+                f"split file {path}: {key!r} is no split; {nearest(str(key), SPLITS)}"
+            )
+        if not (isinstance(ids, list) and all(isinstance(one, str) for one in ids)):
+            raise ConfigError(
+                f"split file {path}: {key} must be a list of patient ids in quotes, not {ids!r}"
+            )
+    return table
+
+
+def _parse(text: str, *, is_json: bool) -> Any:
+    if is_json:
+        return json.loads(text, object_pairs_hook=_without_repeats)
+    return yaml.load(text, _UniqueKeyLoader)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a repeated key, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        pairs = [(self.construct_object(key, deep=True), None) for key, _ in node.value]
+        _without_repeats(pairs)
+        return super().construct_mapping(node, deep)
+
+
+def _without_repeats(pairs: Iterable[tuple[Any, Any]]) -> Mapping[Any, Any]:
+    table: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in table:
+            raise ValueError(f"key {key!r} stands there twice")
+        table[key] = value
+    return table

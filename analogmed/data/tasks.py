@@ -1,0 +1,268 @@
+"""Tasks by name: the built-in data sets, generated phantoms, and users' own."""
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from analogmed.data.case import Task
+from analogmed.data.dsb2018 import load_dsb2018
+from analogmed.data.lgg import load_lgg
+from analogmed.data.msd import load_msd
+from analogmed.data.msd_tasks import MSD_TASKS, MsdTask, known_msd_task
+from analogmed.data.nifti_folder import load_brats, load_nifti
+from analogmed.errors import ConfigError
+from analogmed.suggest import nearest
+
+PLUGIN_GROUP = "analogmed.tasks"
+
+_PHANTOM = "phantom_"
+_WINDOW_STEP = 16
+_SHARES = (0.6, 0.1, 0.3)
+_KEYWORDS = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where a task's folder is found, and what loads it; both take options by keyword."""
+
+    load: Callable[..., Task]
+    locate: Callable[..., Path | None]
+    name: str | None = None
+
+
+def load_task(
+    name: str,
+    root: Path | str | None = None,
+    *,
+    split_seed: int = 0,
+    shares: Sequence[float] = _SHARES,
+    split_file: Path | str | None = None,
+    size: Sequence[int] | None = None,
+    spatial_dims: int | None = None,
+    **options: Any,
+) -> Task:
+    """Load a data set by name.
+
+    Names: ``lgg``, ``dsb2018``, ``brats``, ``nifti``, ``msd`` (any decathlon task folder), the
+    ten decathlon tasks by folder or short name (``Task09_Spleen``, ``spleen``), the generated
+    ``phantom_brain``, ``phantom_spleen`` and ``phantom_nuclei``, and entry points of the group
+    ``analogmed.tasks``: callables ``(root, **options) -> Task``.
+
+    Args:
+        name: which data set.
+        root: its folder. Phantoms are written there, by default to the user's cache folder
+            (``ANALOGMED_CACHE``, else ``XDG_CACHE_HOME/analogmed``).
+        split_seed: seed of the draw of patients.
+        shares: of train, validation and test; they add up to 1.
+        split_file: YAML or JSON file of patient ids, in place of the draw.
+        size: spatial size to resample to.
+        spatial_dims: 2 or 3, where the data set can be both.
+        **options: keyword arguments of the loader, such as ``labels`` of
+            :func:`analogmed.data.msd.load_msd`.
+
+    Returns:
+        The task, split by patient.
+
+    Raises:
+        ConfigError: the name or an option is unknown, or the folder is not given or missing.
+        DataError: the folder holds something else.
+        LeakageError: the split file gives a patient to two splits.
+
+    Example:
+        >>> load_task("splen", root="data")
+        Traceback (most recent call last):
+            ...
+        analogmed.errors.ConfigError: no task 'splen'; did you mean 'spleen'?
+    """
+    source = _find(name)
+    settings: dict[str, Any] = {"split_seed": split_seed, "shares": tuple(shares)}
+    optional = {"split_file": split_file, "size": size, "spatial_dims": spatial_dims}
+    settings |= {key: value for key, value in optional.items() if value is not None}
+    for_folder, for_loader = _dealt(name, source, settings, options)
+    folder = source.locate(None if root is None else Path(root), **for_folder)
+    task = source.load(folder, **for_loader)
+    if spatial_dims is not None and task.spatial_dims != spatial_dims:
+        raise ConfigError(f"task {name!r} is {task.spatial_dims}D, not {spatial_dims}D")
+    if name.startswith(_PHANTOM) and for_loader.get("window") is None and size is None:
+        return _with_fitting_window(task)
+    return task
+
+
+def task_names() -> tuple[str, ...]:
+    """Every name that :func:`load_task` knows, plugins included, sorted.
+
+    A decathlon task is listed under its short name.
+    """
+    return tuple(sorted({*_SOURCES, *(task.short_name for task in MSD_TASKS), *_plugins()}))
+
+
+def cache_folder() -> Path:
+    """Folder for generated data: ``ANALOGMED_CACHE``, else in the user's cache folder."""
+    own = os.environ.get("ANALOGMED_CACHE")
+    if own:
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "analogmed"
+
+
+def _with_fitting_window(task: Task) -> Task:
+    """The task with the window that holds its first case: phantoms come in every size."""
+    case = (*task.train, *task.validation, *task.test)[0]
+    shape = task.read(case).label.shape[1:]
+    window = tuple(-(-length // _WINDOW_STEP) * _WINDOW_STEP for length in shape)
+    return replace(task, window=window)
+
+
+def _given(name: str, content: str, origin: str, root: Path | None) -> Path:
+    """The folder that the user gave, which must exist."""
+    if root is None:
+        raise ConfigError(f"task {name!r} needs root, {content}; {origin}")
+    if not root.is_dir():
+        raise ConfigError(f"root {root} of task {name!r} is no folder; give {content}; {origin}")
+    return root
+
+
+def _decathlon_folder(task: MsdTask, root: Path | None) -> Path:
+    content = f"the folder {task.folder} or the one that holds it"
+    root = _given(task.short_name, content, _DECATHLON, root)
+    below = root / task.folder
+    return below if below.is_dir() else root
+
+
+def _phantom_folder(
+    kind: str,
+    root: Path | None,
+    *,
+    phantom_seed: int = 0,
+    phantom_patients: int | None = None,
+    phantom_size: int | None = None,
+) -> Path:
+    # Not needed to read real data.
+    from analogmed.data.phantoms import write_phantom
+
+    if root is None:
+        variant = f"seed{phantom_seed}-n{phantom_patients or 'all'}-{phantom_size or 'full'}"
+        root = cache_folder() / "phantoms" / variant
+    return write_phantom(kind, root, phantom_seed, n_patients=phantom_patients, size=phantom_size)
+
+
+def _as_given(root: Path | None) -> Path | None:
+    return root
+
+
+_DECATHLON = "the data come from http://medicaldecathlon.com (CC BY-SA 4.0)"
+
+_SOURCES = {
+    "lgg": _Source(
+        load_lgg,
+        partial(
+            _given,
+            "lgg",
+            "the folder kaggle_3m or the one that holds it",
+            "the data come from https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
+        ),
+    ),
+    "dsb2018": _Source(
+        load_dsb2018,
+        partial(
+            _given,
+            "dsb2018",
+            "the folder stage1_train or the one that holds it",
+            "the data come from https://bbbc.broadinstitute.org/BBBC038",
+        ),
+    ),
+    "msd": _Source(
+        load_msd,
+        partial(_given, "msd", "a task folder with its dataset.json", _DECATHLON),
+    ),
+    "brats": _Source(
+        load_brats,
+        partial(
+            _given,
+            "brats",
+            "the folder that holds a folder per case",
+            "the data come from https://www.med.upenn.edu/cbica/brats/ after registration",
+        ),
+    ),
+    "nifti": _Source(
+        load_nifti,
+        partial(
+            _given,
+            "nifti",
+            "the folder that holds a folder per case",
+            "name its files with the options images, label and classes",
+        ),
+    ),
+    "phantom_brain": _Source(load_lgg, partial(_phantom_folder, "brain"), "phantom_brain"),
+    "phantom_spleen": _Source(load_msd, partial(_phantom_folder, "spleen"), "phantom_spleen"),
+    "phantom_nuclei": _Source(load_dsb2018, partial(_phantom_folder, "nuclei"), "phantom_nuclei"),
+}
+
+
+def _find(name: str) -> _Source:
+    if name in _SOURCES:
+        return _SOURCES[name]
+    task = known_msd_task(name)
+    if task is not None:
+        return _Source(load_msd, partial(_decathlon_folder, task), task.short_name)
+    plugins = _plugins()
+    if name in plugins:
+        return _Source(_load_plugin(plugins[name]), _as_given)
+    known = {*task_names(), *(task.folder for task in MSD_TASKS)}
+    raise ConfigError(f"no task {name!r}; {nearest(name, known)}")
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=PLUGIN_GROUP)}
+
+
+def _load_plugin(point: EntryPoint) -> Callable[..., Task]:
+    try:
+        load = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"task {point.name!r}: cannot load {point.value} ({error})") from error
+    if not callable(load):
+        raise ConfigError(f"task {point.name!r}: {point.value} is not callable")
+    return load
+
+
+def _dealt(
+    name: str, source: _Source, settings: dict[str, Any], options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keyword arguments for the folder and for the loader; refuses what neither takes."""
+    locate_takes, load_takes = _keywords(source.locate), _keywords(source.load)
+    if source.name is not None and "name" not in options:
+        settings = settings | {"name": source.name}
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in _parameters(source.load))
+    known = locate_takes.keys() | load_takes.keys()
+    dispensable = {"split_seed": 0, "shares": _SHARES}
+    for key, value in (settings | options).items():
+        # A set that cannot be 3D says so by its spatial_dims, after loading.
+        quiet = key == "spatial_dims" or dispensable.get(key, ...) == value
+        if not (key in known or takes_all or (key in settings and quiet)):
+            raise ConfigError(f"task {name!r} has no option {key!r}; {nearest(key, known)}")
+    every = settings | options
+    missing = [key for key, p in load_takes.items() if p.default is p.empty and key not in every]
+    if missing:
+        raise ConfigError(f"task {name!r} needs the options {', '.join(missing)}")
+    for_folder = {key: value for key, value in every.items() if key in locate_takes}
+    for_loader = {
+        key: value
+        for key, value in every.items()
+        if key in load_takes or (takes_all and key not in locate_takes)
+    }
+    return for_folder, for_loader
+
+
+def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Parameters after the first, the root, that can be given by keyword."""
+    return {p.name: p for p in _parameters(function)[1:] if p.kind in _KEYWORDS}
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())

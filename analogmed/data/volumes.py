@@ -1,0 +1,199 @@
+"""From the NIfTI files of a case to a sample, for 3D networks and for slices."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from analogmed.data.case import Case, Sample
+from analogmed.data.nifti import DEFAULT_MAX_VOXELS, NanPolicy, Volume, read_nifti
+from analogmed.data.normalise import (
+    check_ct_window,
+    checked_size,
+    ct_window,
+    resize_image,
+    resize_label,
+    resized_spacing,
+    z_score,
+)
+from analogmed.data.samples import check_same_shape, class_indices, naming_case
+from analogmed.errors import ConfigError, DataError
+
+Intensity = Literal["ct", "z_score", "z_score_nonzero", "none"]
+
+SOFT_TISSUE_HU = (-150.0, 250.0)
+_MAX_SHIFT_VOXELS = 0.1
+
+
+@dataclass(frozen=True)
+class VolumeReader:
+    """Reads, checks and normalises the volumes of one case.
+
+    The slice axis of the files comes first, then the other two in reverse, so that a file of
+    (X, Y, Z) with axial slices gives (Z, Y, X). Voxels stay in the orientation of the file.
+
+    Attributes:
+        channels: names of the channels that the image files must hold together.
+        class_values: label values of each foreground class.
+        allowed_values: every value that may stand in a label file; None for any.
+        intensities: per channel: ``"ct"`` (window to [0, 1]), ``"z_score"``,
+            ``"z_score_nonzero"`` (statistics and result only where the voxel is not 0),
+            or ``"none"``.
+        spatial_dims: 3 for one volume, 2 for its slices.
+        slice_axis: axis of the file (0 to 2) that the slices are cut across.
+        size: spatial size to resample to, (D, H, W) or (H, W); None keeps the voxels.
+        ct_window_hu: window of ``"ct"`` channels.
+        nan_policy, max_voxels: as in :func:`analogmed.data.nifti.read_nifti`.
+    """
+
+    channels: tuple[str, ...]
+    class_values: tuple[tuple[int, ...], ...]
+    allowed_values: tuple[int, ...] | None
+    intensities: tuple[Intensity, ...]
+    spatial_dims: int = 3
+    slice_axis: int = 2
+    size: tuple[int, ...] | None = None
+    ct_window_hu: tuple[float, float] = SOFT_TISSUE_HU
+    nan_policy: NanPolicy = "error"
+    max_voxels: int = DEFAULT_MAX_VOXELS
+
+    def __post_init__(self) -> None:
+        _check_settings(self)
+
+    def __call__(self, case: Case) -> Sample:
+        """Read one case; errors name it.
+
+        Raises:
+            ConfigError: the files hold another number of channels than the task.
+            DataError: a file is missing or damaged, or image and label do not fit together.
+        """
+        with naming_case(case):
+            image, label, spacing_mm = self._read(case)
+            return self._to_sample(image, label, spacing_mm, case)
+
+    def _read(self, case: Case) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
+        """Image (C, X, Y, Z), label (X, Y, Z) and spacing (X, Y, Z)."""
+        if len(case.labels) != 1:
+            raise DataError(f"{len(case.labels)} label files; expected 1")
+        volumes = [self._read_file(path) for path in case.images]
+        label = read_nifti(case.labels[0], max_voxels=self.max_voxels)
+        for other in [*volumes[1:], label]:
+            check_same_grid(volumes[0], other)
+        if label.data.ndim != 3:
+            raise DataError(f"{label.path}: label of shape {label.data.shape}; expected 3 axes")
+        indices = class_indices(label.data, self.class_values, self.allowed_values, label.path)
+        return self._normalised(_channels(volumes)), indices, volumes[0].spacing_mm
+
+    def _read_file(self, path: object) -> Volume:
+        return read_nifti(str(path), max_voxels=self.max_voxels, nan_policy=self.nan_policy)
+
+    def _normalised(self, channels: list[np.ndarray]) -> np.ndarray:
+        if len(channels) != len(self.channels):
+            raise ConfigError(
+                f"the image has {len(channels)} channels, but the task has "
+                f"{len(self.channels)} {self.channels}"
+            )
+        return np.stack(
+            [
+                _normalise(channel, intensity, self.ct_window_hu)
+                for channel, intensity in zip(channels, self.intensities, strict=True)
+            ]
+        )
+
+    def _to_sample(
+        self, image: np.ndarray, label: np.ndarray, spacing_mm: tuple[float, ...], case: Case
+    ) -> Sample:
+        rest = [axis for axis in (2, 1, 0) if axis != self.slice_axis]
+        order = (self.slice_axis, *rest)
+        image = image.transpose(0, *(axis + 1 for axis in order))  # (C, D, H, W)
+        label = label.transpose(order)  # (D, H, W)
+        spacing = tuple(spacing_mm[axis] for axis in order)
+        if self.size is not None:
+            size = (*label.shape[: 3 - len(self.size)], *self.size)
+            spacing = resized_spacing(spacing, label.shape, size)
+            image, label = resize_image(image, self.size), resize_label(label, self.size)
+        if self.spatial_dims == 2:
+            image = image.swapaxes(0, 1)  # (N, C, H, W)
+        else:
+            image, label = image[None], label[None]  # (1, C, D, H, W), (1, D, H, W)
+        return Sample(np.ascontiguousarray(image), np.ascontiguousarray(label), spacing, case)
+
+
+def check_same_grid(first: Volume, second: Volume) -> None:
+    """Refuse two volumes whose voxels do not lie in the same places.
+
+    Args:
+        first: a volume.
+        second: another; channels are not compared.
+
+    Raises:
+        DataError: the shapes differ, or a corner lies more than a tenth of a voxel elsewhere.
+            Both files are named.
+    """
+    shape = first.data.shape[:3]
+    check_same_shape(shape, first.path, second.data.shape[:3], second.path)
+    corners = np.array(
+        [[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])]
+    )
+    shifts_mm = np.linalg.norm(corners @ (first.affine - second.affine).T, axis=1)
+    if shifts_mm.max() > _MAX_SHIFT_VOXELS * min(first.spacing_mm):
+        raise DataError(
+            f"{first.path} has the affine {first.affine.tolist()}, but {second.path} has "
+            f"{second.affine.tolist()}: corners lie up to {shifts_mm.max():.3g} mm apart"
+        )
+
+
+def intensity_of(modality: str) -> Intensity:
+    """Normalisation that fits a modality's name: CT gets a window, all others a z-score."""
+    return "ct" if modality.strip().upper() == "CT" else "z_score_nonzero"
+
+
+def default_window(
+    size: Sequence[int] | None,
+    spatial_dims: int,
+    window_3d: tuple[int, int, int] = (96, 96, 96),
+    window_2d: tuple[int, int] = (256, 256),
+) -> tuple[int, ...]:
+    """Window of a volume task: the size where one is asked for, else what suits its dimensions.
+
+    Raises:
+        ConfigError: the size has another number of dimensions.
+    """
+    fallback = window_3d if spatial_dims == 3 else window_2d
+    return checked_size(size, spatial_dims) or fallback
+
+
+def _check_settings(reader: VolumeReader) -> None:
+    if reader.spatial_dims not in (2, 3):
+        raise ConfigError(f"spatial_dims must be 2 or 3, not {reader.spatial_dims!r}")
+    if reader.slice_axis not in (0, 1, 2):
+        raise ConfigError(f"slice_axis must be 0, 1 or 2, not {reader.slice_axis!r}")
+    checked_size(reader.size, reader.spatial_dims)
+    check_ct_window(*reader.ct_window_hu)
+    for intensity in reader.intensities:
+        if intensity not in get_args(Intensity):
+            raise ConfigError(f"intensity must be one of {get_args(Intensity)}, not {intensity!r}")
+    if len(reader.intensities) != len(reader.channels):
+        raise ConfigError(
+            f"{len(reader.intensities)} intensities for {len(reader.channels)} channels"
+        )
+
+
+def _channels(volumes: Sequence[Volume]) -> list[np.ndarray]:
+    """Every channel (X, Y, Z) of the files, in their order."""
+    channels: list[np.ndarray] = []
+    for volume in volumes:
+        data = volume.data if volume.data.ndim == 4 else volume.data[..., None]
+        channels.extend(np.moveaxis(data, -1, 0))
+    return channels
+
+
+def _normalise(
+    channel: np.ndarray, intensity: Intensity, window_hu: tuple[float, float]
+) -> np.ndarray:
+    if intensity == "ct":
+        return ct_window(channel, *window_hu)
+    if intensity == "none":
+        return channel.astype(np.float32)
+    return z_score(channel, channel != 0 if intensity == "z_score_nonzero" else None)
