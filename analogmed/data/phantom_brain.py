@@ -74,6 +74,7 @@ class _Tumour:
     radii: tuple[float, float, float]
     softness_mm: float
     contrast: float
+    t1_drop: float
     cyst_share: float
     enhancement: float
 
@@ -95,12 +96,13 @@ def _draw_tumour(rng: np.random.Generator) -> _Tumour:
     up, front = rng.uniform(0, 38), rng.uniform(-42, 46)
     side = -1 if rng.random() < 0.5 else 1
     height, length, width = radius * rng.uniform(0.75, 1.3, size=3)
-    nearly_isointense = rng.random() < 0.15
+    nearly_isointense = rng.random() < 0.12
     return _Tumour(
         centre=(up, front, side * rng.uniform(20, 40)),
         radii=(float(height), float(length), float(width)),
         softness_mm=rng.uniform(1.0, 3.0),
-        contrast=rng.uniform(16, 26) if nearly_isointense else rng.uniform(38, 105),
+        contrast=rng.uniform(24, 34) if nearly_isointense else rng.uniform(40, 105),
+        t1_drop=rng.uniform(6, 24),
         cyst_share=rng.uniform(0.3, 0.5) if rng.random() < 0.25 and not nearly_isointense else 0.0,
         enhancement=rng.uniform(30, 90) if rng.random() < 0.25 else 0.0,
     )
@@ -232,7 +234,7 @@ def _lesions(
     texture = (1 + 0.16 * grid.noise(rng, 16)).clip(0.3)
     alpha = special.expit(-infiltration / tumour.softness_mm)
     flair = tumour.contrast * alpha * texture
-    t1 = -0.25 * tumour.contrast * alpha
+    t1 = -tumour.t1_drop * alpha
     if tumour.cyst_share:
         radii = [radius * tumour.cyst_share for radius in tumour.radii]
         cyst = special.expit(-ellipsoid(head.position, tumour.centre, radii) / 1.2)

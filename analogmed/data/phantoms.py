@@ -1,15 +1,16 @@
 """Generated data sets: default data of the suite, on disk in the layouts of the real ones."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from analogmed.data.phantom_brain import write_brain
 from analogmed.data.phantom_nuclei import write_nuclei
 from analogmed.data.phantom_spleen import write_spleen
+from analogmed.data.whole_folder import is_filled, written_whole
 from analogmed.errors import ConfigError, DataError
 
 PHANTOM_VERSION = 1
@@ -101,7 +102,7 @@ def _check_ranges(seed: int, n_patients: int, size: int) -> None:
 
 def _stands_already(folder: Path, marker: dict[str, object]) -> bool:
     """Whether this very phantom is there; an older version of it is cleared away."""
-    if not folder.exists() or not any(folder.iterdir()):
+    if not is_filled(folder):
         return False
     found = _read_marker(folder)
     if found == marker:
@@ -133,28 +134,22 @@ def _read_marker(folder: Path) -> dict[str, object]:
 
 
 def _write_whole(folder: Path, marker: dict[str, object], write: Callable[[Path], None]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-    ) as workplace:
-        part = Path(workplace) / folder.name
-        part.mkdir()
-        write(part)
-        (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-        try:
-            part.rename(folder)
-        except OSError as error:
-            # Another process was first: its folder counts if it is the same phantom.
-            if not (folder.exists() and _stands_already(folder, marker)):
-                raise DataError(f"{folder}: cannot be written ({error})") from error
+    try:
+        with written_whole(folder) as part:
+            write(part)
+            (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+    except FileExistsError:
+        # Another process was first: its folder counts if it holds the same phantom.
+        if not _stands_already(folder, marker):
+            raise
 
 
 def _discard(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-    ) as workplace:
-        try:
-            folder.rename(Path(workplace) / folder.name)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(workplace, ignore_errors=True)
+    """Move a folder aside in one step, then delete it."""
+    with (
+        tempfile.TemporaryDirectory(
+            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+        ) as bin_,
+        suppress(FileNotFoundError),
+    ):
+        folder.rename(Path(bin_) / folder.name)

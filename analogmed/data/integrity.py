@@ -1,0 +1,206 @@
+"""The integrity check of a data set: every file read to its end, every problem in one report."""
+
+import io
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from tqdm import tqdm
+
+from analogmed.data.case import Case
+from analogmed.data.images import read_image
+from analogmed.data.integrity_layouts import Finding, Layout, recognise
+from analogmed.data.nifti import read_nifti
+from analogmed.data.samples import binary_mask, check_same_shape, class_indices
+from analogmed.data.splits import find_duplicates
+from analogmed.data.volumes import check_same_grid
+from analogmed.errors import AnalogmedError
+
+T = TypeVar("T")
+
+__all__ = ["Finding", "Report", "verify"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What :func:`verify` found.
+
+    Attributes:
+        path: folder that was checked.
+        layout: name of its layout.
+        problems: what a loader would refuse, or read wrongly.
+        warnings: what is accepted, but worth a look: duplicates, empty labels, constant images.
+        counts: cases, files, and findings by kind.
+    """
+
+    path: Path
+    layout: str
+    problems: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+    counts: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no problems; warnings may remain."""
+        return not self.problems
+
+    def __str__(self) -> str:
+        """A plain text table, as wide as the terminal."""
+        out = io.StringIO()
+        console = Console(file=out, width=max(80, shutil.get_terminal_size((120, 24)).columns))
+        console.print(Text(f"{self.path}: {self.layout}"), soft_wrap=True)
+        for title, findings in (("problem", self.problems), ("warning", self.warnings)):
+            if findings:
+                console.print(_table(title, findings, self.path))
+        console.print(", ".join(f"{name}: {count}" for name, count in self.counts.items()))
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def verify(path: Path | str) -> Report:
+    """Check every file of a data set, and how the files fit together.
+
+    Knows the LGG, DSB 2018 and Decathlon layouts, BraTS, and folders of NIfTI files. Each file
+    is read to its end with the loaders' own checks (checksums, header, geometry, finite voxels);
+    then pairs are compared (shape, affine, label values), and what passes is read once more by
+    the loader itself. A fault in one case does not hide those in another.
+
+    Args:
+        path: the data set's folder, or the one above it.
+
+    Returns:
+        All problems and warnings. A progress bar shows on a terminal.
+
+    Raises:
+        DataError: there is no such folder, or no known layout in it.
+    """
+    layout = recognise(Path(path))
+    found = _Findings(list(layout.problems), list(layout.warnings))
+    sound = []
+    for case in tqdm(layout.cases, desc="verify", unit="case", disable=None):
+        before = len(found.problems)
+        _check_case(case, layout, found)
+        if len(found.problems) == before:
+            sound.append(case)
+    found.warnings += _duplicates(sound)
+    if not layout.cases:
+        found.problems.append(Finding(layout.folder, "no complete case", "download it again"))
+    counts = {
+        "cases": len(layout.cases),
+        "sound cases": len(sound),
+        "files": sum(len(case.images) + len(case.labels) for case in layout.cases),
+        **found.counts,
+        "problems": len(found.problems),
+        "warnings": len(found.warnings),
+    }
+    return Report(layout.folder, layout.name, tuple(found.problems), tuple(found.warnings), counts)
+
+
+@dataclass
+class _Findings:
+    problems: list[Finding]
+    warnings: list[Finding]
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def _check_case(case: Case, layout: Layout, found: _Findings) -> None:
+    before = len(found.problems)
+    if layout.is_volumetric:
+        _check_volumes(case, layout, found)
+    else:
+        _check_images(case, found)
+    if layout.read is not None and len(found.problems) == before:
+        with _noting(case.images[0], found):
+            layout.read(case)
+
+
+def _check_images(case: Case, found: _Findings) -> None:
+    """Slices or one field: all of one shape, masks of two values."""
+    images = _read_all(case.images, read_image, found)
+    labels = _read_all(case.labels, read_image, found)
+    everything = images | labels
+    for path, pixels in everything.items():
+        first, reference = next(iter(everything.items()))
+        with _noting(path, found):
+            check_same_shape(reference.shape[:2], first, pixels.shape[:2], path)
+    masks = []
+    for path, pixels in labels.items():
+        with _noting(path, found):
+            masks.append(binary_mask(pixels, path))
+    found.counts["empty masks"] += sum(not mask.any() for mask in masks)
+    if masks and not any(mask.any() for mask in masks):
+        found.warnings.append(_empty_label(case))
+    found.warnings += _constant(images)
+
+
+def _check_volumes(case: Case, layout: Layout, found: _Findings) -> None:
+    """Volumes of a case: on one grid, labels of whole and known values."""
+    images = _read_all(case.images, read_nifti, found)
+    labels = _read_all(case.labels, read_nifti, found)
+    volumes = [*images.values(), *labels.values()]
+    for volume in volumes[1:]:
+        with _noting(volume.path, found):
+            check_same_grid(volumes[0], volume)
+    for path, label in labels.items():
+        with _noting(path, found):
+            class_indices(label.data, (), layout.label_values, path)
+        if not np.any(label.data):
+            found.counts["empty masks"] += 1
+            found.warnings.append(_empty_label(case))
+    found.warnings += _constant({path: volume.data for path, volume in images.items()})
+
+
+@contextmanager
+def _noting(path: Path, found: _Findings) -> Iterator[None]:
+    try:
+        yield
+    except AnalogmedError as error:
+        hint = "correct it from the source, or remove the case"
+        found.problems.append(Finding.of(path, error, hint))
+
+
+def _read_all(paths: Iterable[Path], read: Callable[[Path], T], found: _Findings) -> dict[Path, T]:
+    """Every file that can be read; the others are noted."""
+    contents: dict[Path, T] = {}
+    for path in paths:
+        with _noting(path, found):
+            contents[path] = read(path)
+    return contents
+
+
+def _empty_label(case: Case) -> Finding:
+    path = case.labels[0].parent if len(case.labels) > 1 else case.labels[0]
+    what = f"case {case.case_id}: the label is all background"
+    return Finding(path, what, "Dice of such a case is undefined")
+
+
+def _constant(images: dict[Path, np.ndarray]) -> Iterator[Finding]:
+    for path, values in images.items():
+        if values.min() == values.max():
+            yield Finding(path, f"constant image, every value is {values.min()}", "look at it")
+
+
+def _duplicates(cases: Iterable[Case]) -> Iterator[Finding]:
+    for first, *others in find_duplicates(cases):
+        for other in others:
+            what = f"case {other.case_id}: the same scan as case {first.case_id}, byte for byte"
+            yield Finding(other.images[0], what, "keep both in one split, or drop one")
+
+
+def _table(title: str, findings: Iterable[Finding], root: Path) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="")
+    for name, share in (("file", 3), (title, 5), ("what to do", 3)):
+        table.add_column(name, overflow="fold", ratio=share)
+    for finding in findings:
+        inside = finding.path.is_relative_to(root)
+        shown = finding.path.relative_to(root) if inside else finding.path
+        table.add_row(Text(str(shown)), Text(finding.what), Text(finding.hint))
+    return table
