@@ -37,7 +37,7 @@ def write_text_atomically(path: Path | str, text: str) -> Path:
 
 
 def _flush_to_disk(path: Path) -> None:
-    with open(path, "rb+") as file:
+    with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 

@@ -1,1 +1,25 @@
-"""TODO."""
+"""The analog core: hardware description, layers on tiles, conversion, calibration, chips."""
+
+from analogmed.analog.aihwkit_layers import from_aihwkit, to_aihwkit
+from analogmed.analog.calibrate import calibrate
+from analogmed.analog.chip import Chip, ChipReading
+from analogmed.analog.clip import WeightClipper
+from analogmed.analog.convert import convert
+from analogmed.analog.coverage import Coverage, coverage
+from analogmed.analog.rpu import PRESETS, Hardware, create_rpu_config, hardware
+
+__all__ = [
+    "PRESETS",
+    "Chip",
+    "ChipReading",
+    "Coverage",
+    "Hardware",
+    "WeightClipper",
+    "calibrate",
+    "convert",
+    "coverage",
+    "create_rpu_config",
+    "from_aihwkit",
+    "hardware",
+    "to_aihwkit",
+]

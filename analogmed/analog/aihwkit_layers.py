@@ -1,0 +1,234 @@
+"""aihwkit's own layers: the way there, the way back, and a chip made of their tiles."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from aihwkit.nn import AnalogConv2d, AnalogLinear
+from aihwkit.nn.modules.base import AnalogLayerBase
+from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
+from torch import Tensor, nn
+
+from analogmed.analog import layers
+from analogmed.analog.layers import AnalogLayer, Reading, TileRow
+from analogmed.analog.random import drawing_from
+from analogmed.errors import ConfigError
+from analogmed.seeds import derive_seed
+
+
+def is_analog(layer: nn.Module) -> bool:
+    """Whether a layer computes on tiles, analogmed's or aihwkit's."""
+    return isinstance(layer, AnalogLayer | AnalogLayerBase)
+
+
+def to_aihwkit(model: nn.Module) -> nn.Module:
+    """A copy of an analog model whose layers are aihwkit's, where aihwkit's torch tile has them.
+
+    ``Linear`` and ungrouped, zero-padded ``Conv2d`` with the even row split become aihwkit's
+    layers; everything else becomes digital again, as aihwkit would leave it.
+
+    Args:
+        model: a model from ``convert``.
+    """
+    model = copy.deepcopy(model)
+    replaced: dict[nn.Module, nn.Module] = {}
+    for name, layer in list(model.named_modules(remove_duplicate=False)):
+        if isinstance(layer, AnalogLayer):
+            if layer not in replaced:
+                replaced[layer] = _aihwkit_twin(layer) or _digital_twin(layer)
+            _replace(model, name, replaced[layer])
+    return model
+
+
+def from_aihwkit(model: nn.Module) -> nn.Module:
+    """A copy of an aihwkit model whose ``AnalogLinear`` and ``AnalogConv2d`` are analogmed's.
+
+    Raises:
+        ConfigError: the column tiles of one row have different input ranges.
+    """
+    model = copy.deepcopy(model)
+    replaced: dict[nn.Module, nn.Module] = {}
+    for name, layer in list(model.named_modules(remove_duplicate=False)):
+        if isinstance(layer, AnalogConv2d | AnalogLinear):
+            if layer not in replaced:
+                replaced[layer] = _own_twin(name, layer)
+            _replace(model, name, replaced[layer])
+    return model
+
+
+def aihwkit_tiles(model: nn.Module) -> Iterator[tuple[str, list[TorchInferenceTile]]]:
+    """Name and tiles of each aihwkit layer of a model."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, AnalogLayerBase):
+            tiles = list(layer.analog_tiles())
+            if tiles:
+                yield name, tiles
+
+
+class AihwkitTiles:
+    """The tiles of one aihwkit layer as a chip holds them.
+
+    Args:
+        tiles: aihwkit's tiles; their weights are the programming target.
+        seed: seed of the programming noise.
+    """
+
+    def __init__(self, tiles: list[TorchInferenceTile], seed: int) -> None:
+        self._tiles = tiles
+        self._programmed = []
+        for index, tile in enumerate(tiles):
+            target = tile.tile.get_weights()
+            with drawing_from(derive_seed(seed, index)):
+                tile.program_weights(from_reference=False)
+            self._programmed.append(_TileState.of(tile))
+            _reset(tile, target)
+
+    def read(self, t_inference_s: float, seed: int) -> Reading:
+        """Age the tiles and read them once."""
+        rows = []
+        for index, (tile, state) in enumerate(zip(self._tiles, self._programmed, strict=True)):
+            target = tile.tile.get_weights()
+            state.restore(tile)
+            with drawing_from(derive_seed(seed, index)):
+                tile.drift_weights(t_inference_s)
+            rows.append(TileRow(tile.tile.get_weights(), tile.alpha.clone()))
+            _reset(tile, target)
+        return Reading(tuple(rows), torch.Generator().manual_seed(seed))
+
+    @contextmanager
+    def lent(self, reading: Reading) -> Iterator[None]:
+        """Let the tiles compute with a reading, whose generator seeds the output noise."""
+        targets = [tile.tile.get_weights() for tile in self._tiles]
+        for tile, row in zip(self._tiles, reading.rows, strict=True):
+            tile.tile.set_weights(row.weight)
+            tile.alpha = row.scale
+        state = torch.random.get_rng_state()
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=reading.generator)))
+        try:
+            yield
+        finally:
+            torch.random.set_rng_state(state)
+            for tile, target in zip(self._tiles, targets, strict=True):
+                _reset(tile, target)
+
+
+@dataclass(frozen=True)
+class _TileState:
+    """What aihwkit keeps of a programmed tile."""
+
+    programmed: Tensor
+    drift: list[Tensor]
+    baseline: Tensor | None
+    readout: Tensor | None
+
+    @classmethod
+    def of(cls, tile: TorchInferenceTile) -> "_TileState":
+        return cls(
+            tile.programmed_weights,
+            tile.drift_noise_parameters,
+            tile.drift_baseline,
+            tile.drift_readout_tensor,
+        )
+
+    def restore(self, tile: TorchInferenceTile) -> None:
+        tile.programmed_weights, tile.drift_noise_parameters = self.programmed, self.drift
+        tile.drift_baseline, tile.drift_readout_tensor = self.baseline, self.readout
+
+
+def _reset(tile: TorchInferenceTile, target: Tensor) -> None:
+    """Forget the chip; otherwise aihwkit would programme stale reference weights next time."""
+    tile.tile.set_weights(target)
+    tile.alpha = torch.ones_like(tile.alpha)
+    tile.reference_combined_weights = None
+    tile.programmed_weights = None
+
+
+def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
+
+
+def _aihwkit_twin(layer: AnalogLayer) -> nn.Module | None:
+    if layer.row_split != "even":
+        return None
+    config, bias = copy.deepcopy(layer.rpu_config), layer.bias is not None
+    if isinstance(layer, layers.AnalogLinear):
+        twin = AnalogLinear(layer.in_features, layer.out_features, bias, config)
+    elif isinstance(layer, layers.AnalogConv2d) and _aihwkit_convolves(layer):
+        twin = AnalogConv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            bias=bias,
+            rpu_config=config,
+        )
+    else:
+        return None
+    twin.set_weights(layer.weight.detach(), None if layer.bias is None else layer.bias.detach())
+    if layer.input_range is not None:
+        for index, tile in enumerate(twin.analog_tiles()):
+            row = index // len(layer.grid.cols)
+            tile.input_range.data[:] = layer.input_range[row].detach()
+            tile.input_range_update_idx.data[:] = config.pre_post.input_range.init_from_data
+    return twin.train(layer.training)
+
+
+def _aihwkit_convolves(layer: layers.AnalogConv2d) -> bool:
+    return (
+        layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    )
+
+
+def _digital_twin(layer: AnalogLayer) -> nn.Module:
+    base = next(c for c in type(layer).__mro__ if c.__module__.startswith("torch.nn.modules"))
+    twin: nn.Module = object.__new__(base)
+    twin.__dict__.update(layer.__dict__)
+    for name in ("rpu_config", "row_split", "grid", "reading", "input_range"):
+        twin.__dict__.pop(name, None)
+    twin._parameters.pop("input_range", None)
+    twin._buffers.pop("input_range", None)
+    return twin
+
+
+def _own_twin(name: str, layer: AnalogConv2d | AnalogLinear) -> AnalogLayer:
+    weight, bias = layer.get_weights()
+    own: layers.AnalogLinear | layers.AnalogConv2d
+    if isinstance(layer, AnalogLinear):
+        own = layers.AnalogLinear(layer.in_features, layer.out_features, bias is not None)
+    else:
+        own = layers.AnalogConv2d(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            bias=bias is not None,
+        )
+    with torch.no_grad():
+        own.weight.copy_(weight.reshape(own.weight.shape))
+        if own.bias is not None:
+            own.bias.copy_(bias)
+    tiles = list(layer.analog_tiles())
+    own.to_tiles(tiles[0].rpu_config, "even")
+    _copy_ranges(name, own, tiles)
+    return own.train(layer.training)
+
+
+def _copy_ranges(name: str, own: AnalogLayer, tiles: list[TorchInferenceTile]) -> None:
+    if own.input_range is None:
+        return
+    columns = len(own.grid.cols)
+    found = torch.stack([tile.input_range.detach().reshape(()) for tile in tiles])
+    by_row = found.reshape(-1, columns)
+    if not torch.equal(by_row, by_row[:, :1].expand_as(by_row)):
+        raise ConfigError(
+            f"layer '{name}': its column tiles have different input ranges "
+            f"({by_row.tolist()}); analogmed keeps one for each row of tiles"
+        )
+    own.input_range.data.copy_(by_row[:, 0])

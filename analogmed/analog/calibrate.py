@@ -1,0 +1,113 @@
+"""Input ranges from data: the converter's full scale is a high quantile of what a tile sees."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from analogmed.analog.layers import AnalogLayer
+from analogmed.errors import ConfigError, CoverageError, NonFiniteError
+
+
+@torch.no_grad()
+def calibrate(
+    model: nn.Module, batches: Iterable[Tensor], *, quantile: float = 0.9995
+) -> nn.Module:
+    """Set the input range of every row tile to a quantile of the absolute inputs that reach it.
+
+    aihwkit starts from three standard deviations about the mean, which clips half of a bright
+    image. Here each batch runs digitally through the network, with no noise and no clipping, and
+    the ranges are the mean of the batches' quantiles.
+
+    Args:
+        model: an analog model; its ranges are changed in place.
+        batches: inputs as the network gets them, each (B, C, *spatial). A few dozen images do.
+        quantile: share of inputs that shall fit, in (0, 1].
+
+    Returns:
+        ``model``, for chaining.
+
+    Raises:
+        ConfigError: no batch, or ``quantile`` outside (0, 1].
+        CoverageError: the model has no analog layer with an input range.
+        NonFiniteError: an activation is NaN or Inf; names the layer.
+    """
+    if not 0 < quantile <= 1:
+        raise ConfigError(f"calibrate: quantile must lie in (0, 1], got {quantile}")
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, AnalogLayer)}
+    if not layers:
+        raise CoverageError("calibrate: the model has no analog layer; convert it first")
+    ranged = {name: layer for name, layer in layers.items() if layer.input_range is not None}
+    if not ranged:
+        return model  # the hardware scales each vector by itself
+    seen: dict[str, list[Tensor]] = defaultdict(list)
+    _run(model, layers, ranged, batches, quantile, seen)
+    if not seen:
+        raise ConfigError("calibrate: no batch was given; the input ranges are unchanged")
+    for name, ranges in seen.items():
+        input_range = ranged[name].input_range
+        assert input_range is not None
+        input_range.copy_(torch.stack(ranges).mean(0))
+    return model
+
+
+def _run(
+    model: nn.Module,
+    layers: dict[str, AnalogLayer],
+    ranged: dict[str, AnalogLayer],
+    batches: Iterable[Tensor],
+    quantile: float,
+    seen: dict[str, list[Tensor]],
+) -> None:
+    def watch(name: str, layer: AnalogLayer, inputs: tuple[Tensor, ...]) -> None:
+        seen[name].append(_row_quantiles(name, layer, inputs[0], quantile))
+
+    handles = [
+        layer.register_forward_pre_hook(lambda la, inputs, name=name: watch(name, la, inputs))
+        for name, layer in ranged.items()
+    ]
+    training = model.training
+    perfect = {id(la.rpu_config): la.rpu_config.forward for la in layers.values()}
+    before = {key: io.is_perfect for key, io in perfect.items()}
+    ranges = {name: layer.input_range for name, layer in ranged.items()}
+    try:
+        model.eval()
+        for io in perfect.values():
+            io.is_perfect = True
+        for layer in ranged.values():
+            layer.input_range = None
+        for batch in batches:
+            model(batch)
+    finally:
+        for key, io in perfect.items():
+            io.is_perfect = before[key]
+        for name, layer in ranged.items():
+            layer.input_range = ranges[name]
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+
+
+def _row_quantiles(name: str, layer: AnalogLayer, inputs: Tensor, quantile: float) -> Tensor:
+    if not torch.isfinite(inputs).all():
+        raise NonFiniteError(f"calibrate: the input of layer '{name}' holds NaN or Inf")
+    volume = layer.channel_rows
+    channels_last = isinstance(layer, nn.Linear)
+    inputs = inputs.movedim(-1, 1) if channels_last and inputs.ndim > 1 else inputs
+    channels = inputs.unflatten(1, (layer.groups, -1))
+    return torch.stack(
+        [
+            _quantile(channels[:, :, start // volume : -(-stop // volume)], quantile)
+            for start, stop in layer.grid.rows
+        ]
+    )
+
+
+def _quantile(values: Tensor, quantile: float) -> Tensor:
+    """Exact quantile of |values|; ``torch.quantile`` refuses large tensors. 1 if all are zero."""
+    flat = values.abs().flatten()
+    rank = min(flat.numel(), max(1, math.ceil(quantile * flat.numel())))
+    value = flat.kthvalue(rank).values
+    return torch.where(value > 0, value, flat.max()).where(flat.max() > 0, torch.ones(()))

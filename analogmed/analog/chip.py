@@ -1,0 +1,140 @@
+"""A chip: one programming draw of a model, aged to any time and read any number of times."""
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from analogmed.analog.aihwkit_layers import AihwkitTiles, aihwkit_tiles
+from analogmed.analog.layers import AnalogLayer, Reading
+from analogmed.analog.programming import ProgrammedLayer
+from analogmed.errors import CoverageError, NonFiniteError
+from analogmed.seeds import derive_seed
+
+
+class Chip:
+    """One programming draw of an analog model.
+
+    Programming noise and drift exponents are drawn once, here. Each ``at`` starts from the
+    programmed state, so that times may come in any order; read noise is drawn anew per read.
+    The same seed gives the same chip, whatever was computed before.
+
+    Args:
+        model: an analog model, calibrated. It is put in evaluation mode for each call, and its
+            weights are left as they are.
+        seed: seed of this chip.
+
+    Raises:
+        CoverageError: the model has no analog layer.
+        NonFiniteError: a weight is NaN or Inf; names the layer.
+    """
+
+    def __init__(self, model: nn.Module, *, seed: int = 0) -> None:
+        self.model = model
+        self.seed = seed
+        self._layers: dict[str, ProgrammedLayer | AihwkitTiles] = {}
+        for name, layer in model.named_modules():
+            if isinstance(layer, AnalogLayer):
+                self._layers[name] = ProgrammedLayer(
+                    name, layer, derive_seed(seed, "program", name)
+                )
+        for name, tiles in aihwkit_tiles(model):
+            self._layers[name] = AihwkitTiles(tiles, derive_seed(seed, "program", name))
+        if not self._layers:
+            raise CoverageError(
+                f"{type(model).__name__} has no analog layer, so nothing would drift; "
+                "convert() it first"
+            )
+
+    def at(self, t_inference_s: float, read: int = 0) -> "ChipReading":
+        """The chip some time after programming.
+
+        Args:
+            t_inference_s: seconds since programming ended; 0 is right after. (aihwkit's PCM model
+                counts drift from 20 s after that, so that 1 s shows almost none.)
+            read: number of the read; each draws its own read noise.
+
+        Returns:
+            a callable from images (B, C, *spatial) to logits.
+
+        Raises:
+            ValueError: the time is negative or not finite, or the read number is negative.
+            ConfigError: the noise model does not know this time.
+        """
+        if not math.isfinite(t_inference_s) or t_inference_s < 0:
+            raise ValueError(
+                f"time after programming must be 0 s or more and finite, got {t_inference_s!r} s"
+            )
+        if read < 0:
+            raise ValueError(f"read number must be 0 or more, got {read}")
+        seed = derive_seed(self.seed, "time", float(t_inference_s), "read", read)
+        readings = {
+            name: layer.read(float(t_inference_s), derive_seed(seed, name))
+            for name, layer in self._layers.items()
+        }
+        return ChipReading(self.model, self._layers, readings, seed)
+
+
+@dataclass(frozen=True)
+class ChipReading:
+    """A chip at one time and read; call it with images.
+
+    The weights are fixed; output noise is drawn anew in each call, from a stream that starts at
+    ``restart``. Two readings of one chip do not disturb each other.
+    """
+
+    model: nn.Module
+    layers: dict[str, ProgrammedLayer | AihwkitTiles]
+    readings: dict[str, Reading]
+    seed: int
+
+    def restart(self, *address: object) -> "ChipReading":
+        """Start the noise stream anew at an address, so that results do not depend on order.
+
+        Args:
+            *address: for instance the case's name.
+        """
+        for name, reading in self.readings.items():
+            reading.generator.manual_seed(derive_seed(self.seed, name, *address))
+        return self
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits of a batch of images.
+
+        Args:
+            images: shape (B, C, *spatial).
+
+        Raises:
+            ValueError: the batch is empty.
+            NonFiniteError: the images hold NaN or Inf.
+        """
+        check_images(images)
+        with self._installed():
+            return self.model(images)
+
+    @contextmanager
+    def _installed(self) -> Iterator[None]:
+        training = self.model.training
+        with ExitStack() as stack:
+            for name, layer in self.layers.items():
+                stack.enter_context(layer.lent(self.readings[name]))
+            self.model.eval()
+            try:
+                yield
+            finally:
+                self.model.train(training)
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse an empty batch, and images with NaN or Inf."""
+    if images.numel() == 0:
+        raise ValueError(f"the batch of images is empty: shape {tuple(images.shape)}")
+    if not torch.isfinite(images).all():
+        bad = int((~torch.isfinite(images)).sum())
+        raise NonFiniteError(
+            f"the images hold {bad} NaN or Inf values; clean them before inference"
+        )

@@ -1,0 +1,153 @@
+"""From a plain torch network to an analog one: each layer that multiplies, or its reason."""
+
+import copy
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from typing import Literal
+
+import torch
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from torch import nn
+from torch.nn.utils import parametrize
+
+from analogmed.analog import layers
+from analogmed.analog.aihwkit_layers import to_aihwkit
+from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.support import check_support
+from analogmed.analog.tile import RowSplit
+from analogmed.errors import ConfigError, CoverageError, NonFiniteError
+
+Backend = Literal["auto", "torch", "aihwkit"]
+
+_ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
+    nn.Linear: layers.AnalogLinear,
+    nn.Conv1d: layers.AnalogConv1d,
+    nn.Conv2d: layers.AnalogConv2d,
+    nn.Conv3d: layers.AnalogConv3d,
+    nn.ConvTranspose1d: layers.AnalogConvTranspose1d,
+    nn.ConvTranspose2d: layers.AnalogConvTranspose2d,
+    nn.ConvTranspose3d: layers.AnalogConvTranspose3d,
+}
+_OTHER_PRODUCTS = (nn.MultiheadAttention, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
+
+
+def convert(
+    model: nn.Module,
+    rpu_config: TorchInferenceRPUConfig,
+    *,
+    digital: Iterable[str] = (),
+    row_split: RowSplit = "even",
+    backend: Backend = "auto",
+) -> nn.Module:
+    """Make an analog copy of a network; the one given is left as it was.
+
+    Convolutions and transposed convolutions (1D to 3D, grouped ones too) and Linear layers go on
+    tiles, with their subclasses as long as these compute what the torch class computes. What stays
+    digital is listed, with the reason, by :func:`analogmed.coverage`.
+
+    Args:
+        model: a plain torch network.
+        rpu_config: the hardware, from :func:`analogmed.create_rpu_config`; the model keeps a copy.
+        digital: names (or patterns, ``"head*"``) of layers that shall stay digital.
+        row_split: ``"even"`` cuts a layer's rows as aihwkit does; ``"channels"`` keeps each input
+            channel on one tile.
+        backend: ``"torch"`` (``"auto"`` picks it) computes with analogmed's layers; ``"aihwkit"``
+            with aihwkit's own, which leave more layers digital.
+
+    Returns:
+        the analog network, in the same training or evaluation mode.
+
+    Raises:
+        ConfigError: a field of the configuration is not supported, or ``digital`` names nothing.
+        CoverageError: nothing in the model can be put on a tile.
+        NonFiniteError: a weight holds NaN or Inf.
+    """
+    if backend not in ("auto", "torch", "aihwkit"):
+        raise ConfigError(f"unknown backend '{backend}'; choose from: auto, torch, aihwkit")
+    check_support(rpu_config)
+    _check_patterns(model, digital := tuple(digital))
+    analog = copy.deepcopy(model)
+    _replace_layers(analog, copy.deepcopy(rpu_config), digital, row_split)
+    if not any(isinstance(module, AnalogLayer) for module in analog.modules()):
+        raise CoverageError(
+            f"{type(model).__name__} has no layer that can be put on a tile (Linear, Conv1d to "
+            "Conv3d, ConvTranspose1d to 3d); nothing of it would be analog"
+        )
+    return to_aihwkit(analog) if backend == "aihwkit" else analog
+
+
+def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -> str | None:
+    """Why a layer that multiplies a weight stays digital; ``None`` if it can be analog."""
+    if any(fnmatch(name, pattern) for pattern in digital):
+        return "asked for"
+    if isinstance(layer, _OTHER_PRODUCTS):
+        return f"{type(layer).__name__} has no analog counterpart"
+    base = _torch_class(layer)
+    if base is None:
+        return "not a layer that multiplies a weight"
+    if parametrize.is_parametrized(layer):
+        return "its weight is parametrised; remove the parametrisation first"
+    if getattr(layer, "weight", None) is None or isinstance(
+        layer.weight, nn.UninitializedParameter
+    ):
+        return "its weight is not initialised"
+    if type(layer).forward is not base.forward or type(layer) in _OPAQUE:
+        return f"{type(layer).__name__} does not compute what torch's {base.__name__} computes"
+    return None
+
+
+def multiplies_weight(layer: nn.Module) -> bool:
+    """Whether a layer is one of those that coverage counts."""
+    return _torch_class(layer) is not None or isinstance(layer, _OTHER_PRODUCTS)
+
+
+_OPAQUE = (nn.modules.linear.NonDynamicallyQuantizableLinear,)  # its weight is read from outside
+
+
+def _torch_class(layer: nn.Module) -> type[nn.Module] | None:
+    return next((base for base in _ANALOG if isinstance(layer, base)), None)
+
+
+def _replace_layers(
+    model: nn.Module,
+    rpu_config: TorchInferenceRPUConfig,
+    digital: tuple[str, ...],
+    row_split: RowSplit,
+) -> None:
+    replaced: dict[nn.Module, nn.Module] = {}
+    for parent, child_name, name, layer in list(_edges(model)):
+        if digital_reason(name, layer, digital) is None:
+            if layer not in replaced:
+                replaced[layer] = _analog_twin(name, layer, rpu_config, row_split)
+            setattr(parent, child_name, replaced[layer])
+
+
+def _edges(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Module]]:
+    """Every (parent, child name, full name, child); a shared module comes once per place."""
+    for name, layer in model.named_modules(remove_duplicate=False):
+        if name:
+            parent_name, _, child_name = name.rpartition(".")
+            yield model.get_submodule(parent_name), child_name, name, layer
+
+
+def _analog_twin(
+    name: str, layer: nn.Module, rpu_config: TorchInferenceRPUConfig, row_split: RowSplit
+) -> AnalogLayer:
+    weight = layer.weight
+    assert isinstance(weight, torch.Tensor)
+    if not torch.isfinite(weight).all():
+        raise NonFiniteError(f"layer '{name}': its weight holds NaN or Inf; nothing was converted")
+    base = _torch_class(layer)
+    assert base is not None
+    analog_class = _ANALOG[base]
+    twin = analog_class.__new__(analog_class)
+    twin.__dict__.update(layer.__dict__)
+    twin.to_tiles(rpu_config, row_split)
+    return twin
+
+
+def _check_patterns(model: nn.Module, digital: tuple[str, ...]) -> None:
+    names = [name for name, _ in model.named_modules()]
+    for pattern in digital:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise ConfigError(f"digital layers: no layer of the model is called '{pattern}'")

@@ -1,0 +1,115 @@
+"""How much of a network is analog, and what is not and why."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from aihwkit.nn.modules.base import AnalogLayerBase
+from torch import Tensor, nn
+
+from analogmed.analog.aihwkit_layers import is_analog
+from analogmed.analog.convert import digital_reason, multiplies_weight
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What share of a model's products runs on tiles.
+
+    Attributes:
+        weight_share: share of the weights that multiply, in [0, 1].
+        mac_share: share of the multiply-accumulates of one forward pass; NaN if it could not run.
+        digital_layers: name and reason of each layer that multiplies a weight digitally.
+        analog_layers: names of the layers on tiles.
+    """
+
+    weight_share: float
+    mac_share: float
+    digital_layers: dict[str, str]
+    analog_layers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{len(self.analog_layers)} analog layers: {self.weight_share:.1%} of the weights and "
+            f"{self.mac_share:.1%} of the multiply-accumulates"
+        ]
+        lines += [f"  digital: {name}: {reason}" for name, reason in self.digital_layers.items()]
+        return "\n".join(lines)
+
+
+def coverage(model: nn.Module, input_shape: tuple[int, ...] | None = None) -> Coverage:
+    """Report what of a model is analog.
+
+    Args:
+        model: a converted model, or a plain one (nothing is analog then).
+        input_shape: (B, C, *spatial) for counting multiply-accumulates; by default one input of 64
+            pixels a side. The share hardly depends on it.
+    """
+    analog: list[str] = []
+    digital: dict[str, str] = {}
+    for name, layer in model.named_modules():
+        if is_analog(layer):
+            analog.append(name)
+        elif multiplies_weight(layer) and not _inside(name, digital):
+            digital[name] = digital_reason(name, layer) or "not converted"
+    weights = {name: _weights(model.get_submodule(name)) for name in [*analog, *digital]}
+    macs = _count_macs(model, [*analog, *digital], input_shape)
+    return Coverage(_share(weights, analog), _share(macs, analog), digital, tuple(analog))
+
+
+def _inside(name: str, parents: dict[str, str]) -> bool:
+    return any(name.startswith(parent + ".") for parent in parents)
+
+
+def _share(amounts: dict[str, float], analog: list[str]) -> float:
+    total = sum(amounts.values())
+    return sum(amounts[name] for name in analog) / total if total else math.nan
+
+
+def _weights(layer: nn.Module) -> float:
+    if isinstance(layer, AnalogLayerBase):
+        return float(sum(tile.get_weights()[0].numel() for tile in layer.analog_tiles()))
+    return float(sum(p.numel() for p in layer.parameters() if p.ndim >= 2))
+
+
+def _count_macs(
+    model: nn.Module, names: list[str], input_shape: tuple[int, ...] | None
+) -> dict[str, float]:
+    macs = dict.fromkeys(names, 0.0)
+
+    def count(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+        result = output[0] if isinstance(output, tuple) else output
+        if isinstance(result, Tensor) and inputs:
+            macs[name] += _layer_macs(layer, inputs[0], result)
+
+    handles = [
+        model.get_submodule(name).register_forward_hook(
+            lambda layer, inputs, output, name=name: count(name, layer, inputs, output)
+        )
+        for name in names
+    ]
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(input_shape or _default_shape(model, names)))
+    except (RuntimeError, ValueError, IndexError):
+        return dict.fromkeys(names, math.nan)
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return macs
+
+
+def _default_shape(model: nn.Module, names: list[str]) -> tuple[int, ...]:
+    first = model.get_submodule(names[0])
+    if hasattr(first, "in_channels"):
+        return (1, first.in_channels, *(64,) * len(first.kernel_size))  # type: ignore[arg-type, return-value]
+    return (1, int(getattr(first, "in_features", 1)))
+
+
+def _layer_macs(layer: nn.Module, inputs: Tensor, output: Tensor) -> float:
+    transposed = getattr(layer, "transposed", False)
+    positions = inputs[0, 0].numel() if transposed else output[0, 0].numel()
+    if not hasattr(layer, "kernel_size"):
+        positions = math.prod(inputs.shape[1:-1])
+    return _weights(layer) * positions

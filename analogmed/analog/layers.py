@@ -1,0 +1,359 @@
+"""Analog layers: torch's own layers, whose product runs through crossbar tiles.
+
+A layer keeps its plain digital weight as its parameter, so that state dicts, optimizers and copies
+work as in torch. What a chip holds (its noisy weights) is lent to the layer while the chip is read.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from torch import Tensor, nn
+
+from analogmed.analog.input_range import pass_range_gradient
+from analogmed.analog.modifier import modify
+from analogmed.analog.tile import RowSplit, TileGrid, read_tile
+
+
+@dataclass(frozen=True)
+class TileRow:
+    """What the crossbars of one row of tiles hold.
+
+    Attributes:
+        weight: in units of the mapping scale, shape (groups, columns, rows).
+        scale: mapping scale of each column, drift compensation included, shape (groups, columns).
+    """
+
+    weight: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The tiles of one layer as one read of a chip finds them, and the noise source of the read."""
+
+    rows: tuple[TileRow, ...]
+    generator: torch.Generator
+
+
+class AnalogLayer(nn.Module):
+    """Shared part of the analog layers; the concrete ones add their linear map.
+
+    Attributes:
+        rpu_config: the hardware.
+        grid: the tiles.
+        input_range: largest input of each row tile, shape (row tiles,), or ``None``.
+    """
+
+    weight: Tensor
+    bias: Any
+    input_range: Tensor | None
+    groups: int = 1
+
+    def to_tiles(self, rpu_config: TorchInferenceRPUConfig, row_split: RowSplit) -> None:
+        """Lay the layer's matrix on tiles."""
+        matrix = self.weight_matrix()
+        mapping = rpu_config.mapping
+        self.rpu_config = rpu_config
+        self.row_split = row_split
+        self.grid = TileGrid.cut(
+            matrix.shape[2],
+            matrix.shape[1],
+            max_rows=mapping.max_input_size,
+            max_cols=mapping.max_output_size,
+            row_split=row_split,
+            channel_rows=self.channel_rows,
+        )
+        self.reading: Reading | None = None
+        self._init_input_range()
+
+    def _init_input_range(self) -> None:
+        ranges = self.rpu_config.pre_post.input_range
+        if not ranges.enable:
+            self.input_range = None
+            return
+        initial = torch.full((len(self.grid.rows),), ranges.init_value).to(self.weight)
+        if ranges.learn_input_range:
+            self.input_range = nn.Parameter(initial)
+        else:
+            self.register_buffer("input_range", initial)
+
+    def weight_matrix(self) -> Tensor:
+        """The weight as crossbars hold it, shape (groups, columns, rows)."""
+        raise NotImplementedError
+
+    @property
+    def channel_rows(self) -> int:
+        """Crossbar rows that one input channel takes."""
+        return 1
+
+    def reference_rows(self) -> tuple[TileRow, ...]:
+        """The tiles as the trained weight asks for them, before any programming."""
+        matrix = self.weight_matrix()
+        return tuple(self._map(matrix[:, :, start:stop]) for start, stop in self.grid.rows)
+
+    def _map(self, weight: Tensor) -> TileRow:
+        columnwise = self.rpu_config.mapping.weight_scaling_columnwise
+        largest = weight.detach().abs().amax(2)  # (groups, columns)
+        scale = torch.empty_like(largest)
+        for start, stop in self.grid.cols:
+            block = largest[:, start:stop]
+            scale[:, start:stop] = block if columnwise else block.amax(1, keepdim=True)
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        return TileRow(weight / scale[:, :, None], scale)
+
+    @contextmanager
+    def lent(self, reading: Reading) -> Iterator[None]:
+        """Compute with a chip's weights inside the ``with`` block."""
+        previous, self.reading = self.reading, reading
+        try:
+            yield
+        finally:
+            self.reading = previous
+
+    def analog_product(self, inputs: Tensor) -> Tensor:
+        """The matrix product of all tiles; partial sums are added digitally, without bias.
+
+        Args:
+            inputs: shape (B, channels, *positions).
+
+        Returns:
+            shape (B, groups * columns, *output positions).
+        """
+        rows = self.reading.rows if self.reading else self.reference_rows()
+        total: Tensor | None = None
+        for index, row in enumerate(rows):
+            part = self._read_row(inputs, index, row)
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def _read_row(self, inputs: Tensor, index: int, row: TileRow) -> Tensor:
+        io = self.rpu_config.forward
+        start, stop = self.grid.rows[index]
+        weight = row.weight
+        if self.training and self.reading is None:
+            weight = modify(weight, self.grid.cols, self.rpu_config.modifier)
+        generator = self.reading.generator if self.reading else None
+        part = self.row_inputs(inputs, start, stop, vectors=io.noise_management.name != "NONE")
+        scale = row.scale
+        if self.input_range is not None:
+            limit = self.input_range[index]
+            part = part.clamp(-limit.detach().abs(), limit.detach().abs())
+            if self.training:
+                part = pass_range_gradient(part, limit, self.rpu_config.pre_post.input_range)
+            part, scale = part / limit, scale * limit
+
+        def product(values: Tensor) -> Tensor:
+            return self.row_product(values, weight, start, stop)
+
+        outputs = read_tile(part, product, io, vector_dim=self.vector_dim, generator=generator)
+        outputs = self.merge_groups(outputs)
+        return outputs * scale.reshape(1, -1, *(1,) * (outputs.ndim - 2))
+
+    vector_dim: int = 1
+
+    def merge_groups(self, outputs: Tensor) -> Tensor:
+        """Put the columns of all groups into one dimension."""
+        return outputs
+
+    def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
+        """What the rows [start, stop) of the crossbar see of the layer's input."""
+        raise NotImplementedError
+
+    def row_product(self, inputs: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
+        """The product of one row of tiles with what ``row_inputs`` gave."""
+        raise NotImplementedError
+
+    def _add_bias(self, outputs: Tensor) -> Tensor:
+        if self.bias is None:
+            return outputs
+        return outputs + self.bias.reshape(1, -1, *(1,) * (outputs.ndim - 2))
+
+
+class AnalogLinear(AnalogLayer, nn.Linear):
+    """``nn.Linear`` on tiles."""
+
+    def weight_matrix(self) -> Tensor:
+        """See :class:`AnalogLayer`."""
+        return self.weight[None]
+
+    def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
+        """See :class:`AnalogLayer`."""
+        return inputs[:, start:stop]
+
+    def row_product(self, inputs: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
+        """See :class:`AnalogLayer`."""
+        return F.linear(inputs, weight[0])
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Shape (..., in_features) to (..., out_features)."""
+        flat = self._add_bias(self.analog_product(input.reshape(-1, self.in_features)))
+        return flat.reshape(*input.shape[:-1], self.out_features)
+
+
+class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
+    """Convolution by direct convolution of each row tile's channels.
+
+    Noise management scales each input vector (each patch) by itself: then the patches are laid out.
+    """
+
+    def weight_matrix(self) -> Tensor:
+        return self.weight.reshape(self.groups, self.out_channels // self.groups, -1)
+
+    @property
+    def channel_rows(self) -> int:
+        return math.prod(self.kernel_size)
+
+    @property
+    def vector_dim(self) -> int:  # type: ignore[override]
+        return 2
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self._pads_beforehand():
+            mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode=mode)
+        return self._add_bias(self.analog_product(input))
+
+    def _pads_beforehand(self) -> bool:
+        managed = self.rpu_config.forward.noise_management.name != "NONE"
+        return managed or self.padding_mode != "zeros" or isinstance(self.padding, str)
+
+    def merge_groups(self, outputs: Tensor) -> Tensor:
+        return outputs.flatten(1, 2) if outputs.ndim > len(self.kernel_size) + 2 else outputs
+
+    def _channels(self, start: int, stop: int) -> tuple[int, int]:
+        volume = self.channel_rows
+        return start // volume, -(-stop // volume)
+
+    def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
+        first, last = self._channels(start, stop)
+        grouped = inputs.unflatten(1, (self.groups, -1))[:, :, first:last]
+        if not vectors:
+            return grouped.flatten(1, 2)
+        patches = self._patches(grouped.flatten(1, 2)).unflatten(1, (self.groups, -1))
+        offset = first * self.channel_rows
+        return patches[:, :, start - offset : stop - offset]  # (B, groups, rows, *positions)
+
+    def row_product(self, inputs: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
+        if inputs.ndim == len(self.kernel_size) + 3:
+            return torch.einsum("bgr...,gcr->bgc...", inputs, weight)
+        first, last = self._channels(start, stop)
+        volume = self.channel_rows
+        whole = F.pad(weight, (start - first * volume, last * volume - stop))
+        kernel = whole.reshape(self.out_channels, last - first, *self.kernel_size)
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel_size) - 1]
+        padding: Any = 0 if self._pads_beforehand() else self.padding
+        return convolve(inputs, kernel, None, self.stride, padding, self.dilation, self.groups)
+
+    def _patches(self, inputs: Tensor) -> Tensor:
+        """Every patch that the kernel sees: (B, C, *in) -> (B, C * kernel volume, *positions)."""
+        inputs = inputs.contiguous()
+        spatial = len(self.kernel_size)
+        positions, strides, taps = [], [], []
+        for axis in range(spatial):
+            reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+            positions.append((inputs.shape[2 + axis] - reach) // self.stride[axis] + 1)
+            strides.append(inputs.stride(2 + axis) * self.stride[axis])
+            taps.append(inputs.stride(2 + axis) * self.dilation[axis])
+        patches = inputs.as_strided(
+            (*inputs.shape[:2], *self.kernel_size, *positions),
+            (*inputs.stride()[:2], *taps, *strides),
+        )
+        return patches.flatten(1, 1 + spatial)
+
+
+class AnalogConv1d(_AnalogConv, nn.Conv1d):
+    """``nn.Conv1d`` on tiles."""
+
+
+class AnalogConv2d(_AnalogConv, nn.Conv2d):
+    """``nn.Conv2d`` on tiles."""
+
+
+class AnalogConv3d(_AnalogConv, nn.Conv3d):
+    """``nn.Conv3d`` on tiles."""
+
+
+class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
+    """Transposed convolution: one product per input position, then a digital overlap-add.
+
+    A crossbar row is an input channel; a column is an output channel at one kernel tap.
+    """
+
+    def weight_matrix(self) -> Tensor:
+        grouped = self.weight.reshape(self.groups, self.in_channels // self.groups, -1)
+        return grouped.transpose(1, 2)
+
+    @property
+    def vector_dim(self) -> int:  # type: ignore[override]
+        return 2
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        spatial = len(self.kernel_size)
+        extra = self._output_padding(
+            input,
+            output_size,
+            self.stride,  # type: ignore[arg-type]
+            self.padding,  # type: ignore[arg-type]
+            self.kernel_size,  # type: ignore[arg-type]
+            spatial,
+            self.dilation,  # type: ignore[arg-type]
+        )
+        taps = self.analog_product(input)  # (B, C_out * kernel volume, *input positions)
+        return self._add_bias(self._overlap_add(taps, extra))
+
+    def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
+        return inputs.unflatten(1, (self.groups, -1))[:, :, start:stop]
+
+    def row_product(self, inputs: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
+        return torch.einsum("bgr...,gcr->bgc...", inputs, weight)
+
+    def merge_groups(self, outputs: Tensor) -> Tensor:
+        return outputs.flatten(1, 2)
+
+    def _overlap_add(self, taps: Tensor, extra: list[int]) -> Tensor:
+        if self._is_shuffle(extra):
+            return self._shuffle(taps)
+        spatial = len(self.kernel_size)
+        spread = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[spatial - 1]
+        volume = math.prod(self.kernel_size)
+        one_hot = torch.eye(volume, dtype=taps.dtype, device=taps.device)
+        kernel = one_hot.reshape(volume, 1, *self.kernel_size)
+        kernel = kernel.repeat(self.out_channels, 1, *(1,) * spatial)
+        return spread(
+            taps, kernel, None, self.stride, self.padding, extra, self.out_channels, self.dilation
+        )
+
+    def _is_shuffle(self, extra: list[int]) -> bool:
+        return (
+            tuple(self.kernel_size) == tuple(self.stride)
+            and not any(extra)
+            and all(value == 0 for value in self.padding)
+            and all(value == 1 for value in self.dilation)
+        )
+
+    def _shuffle(self, taps: Tensor) -> Tensor:
+        spatial = len(self.kernel_size)
+        batch, _, *positions = taps.shape
+        taps = taps.reshape(batch, self.out_channels, *self.kernel_size, *positions)
+        order = [axis for pair in range(spatial) for axis in (2 + spatial + pair, 2 + pair)]
+        size = [p * k for p, k in zip(positions, self.kernel_size, strict=True)]
+        return taps.permute(0, 1, *order).reshape(batch, self.out_channels, *size)
+
+
+class AnalogConvTranspose1d(_AnalogConvTranspose, nn.ConvTranspose1d):
+    """``nn.ConvTranspose1d`` on tiles."""
+
+
+class AnalogConvTranspose2d(_AnalogConvTranspose, nn.ConvTranspose2d):
+    """``nn.ConvTranspose2d`` on tiles."""
+
+
+class AnalogConvTranspose3d(_AnalogConvTranspose, nn.ConvTranspose3d):
+    """``nn.ConvTranspose3d`` on tiles."""

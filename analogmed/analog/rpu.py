@@ -1,0 +1,312 @@
+"""The hardware description: named presets and arguments in, a genuine aihwkit configuration out."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aihwkit.inference import (
+    PCMLikeNoiseModel,
+    ReRamCMONoiseModel,
+    ReRamWan2022NoiseModel,
+    StateIndependentNoiseModel,
+)
+from aihwkit.inference.compensation.base import BaseDriftCompensation
+from aihwkit.inference.compensation.drift import (
+    GlobalDriftCompensation,
+    GlobalDriftCompensationWithExactReference,
+    PerColumnDriftCompensation,
+)
+from aihwkit.inference.noise.base import BaseNoiseModel
+from aihwkit.inference.noise.hermes import HermesNoiseModel
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from aihwkit.simulator.parameters.enums import (
+    BoundManagementType,
+    NoiseManagementType,
+    WeightClipType,
+    WeightModifierType,
+    WeightRemapType,
+)
+
+from analogmed.errors import ConfigError
+from analogmed.suggest import nearest
+
+NoiseModelName = Literal["pcm", "hermes", "reram_wan2022", "reram_cmo", "state_independent"]
+CompensationName = Literal["global", "global_exact", "per_column", "none"]
+
+_COMPENSATIONS: dict[str, type[BaseDriftCompensation] | None] = {
+    "global": GlobalDriftCompensation,
+    "global_exact": GlobalDriftCompensationWithExactReference,
+    "per_column": PerColumnDriftCompensation,
+    "none": None,
+}
+_MODIFIERS = {
+    "none": WeightModifierType.NONE,
+    "add_normal": WeightModifierType.ADD_NORMAL,
+    "mult_normal": WeightModifierType.MULT_NORMAL,
+    "discretize": WeightModifierType.DISCRETIZE,
+}
+_REMAPS = {
+    "none": WeightRemapType.NONE,
+    "layerwise": WeightRemapType.LAYERWISE_SYMMETRIC,
+    "channelwise": WeightRemapType.CHANNELWISE_SYMMETRIC,
+}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The arguments of :func:`create_rpu_config`; their defaults are the preset ``pcm``.
+
+    Attributes:
+        perfect: switch converters, bounds and output noise off.
+        tile_size: rows and columns of one crossbar tile; an int means a square. 1 or more.
+        dac_steps: steps of the input converter; 254 is 8 bits, 0 switches it off.
+        adc_steps: steps of the output converter; 254 is 8 bits, 0 switches it off.
+        inp_bound: largest input to the tile, in units of the input range. Above 0.
+        out_bound: largest output of the tile, in units of (full input x full weight). Above 0.
+        inp_noise: standard deviation of the input noise, in units of the input range. 0 or more.
+        out_noise: standard deviation of the output noise, in units of the output. 0 or more.
+        noise_management: how an input vector is scaled before the converter: by a static range
+            (``none``) or by its own largest absolute value (``abs_max``).
+        input_range: static input ranges, learned in training; set by ``calibrate``.
+        input_range_decay: decay of a learned range. 0 or more.
+        input_range_keep: a learned range shrinks while more than this share of inputs fits.
+            In (0, 1].
+        modifier: weight noise in hardware-aware training.
+        modifier_std: its standard deviation, relative to the largest weight of the tile. 0 or more.
+        clip: weight clipping after each training step.
+        clip_sigma: clip at so many standard deviations (``layer_gaussian``). Above 0.
+        clip_value: clip at this value, in units of the largest weight (``fixed``). Above 0.
+        remap: how weights are mapped to conductances: one scale a tile, or one a column.
+        noise_model: aihwkit's statistical model of programming, drift and read noise.
+        g_max_us: largest conductance in uS; ``None`` is the noise model's own. Above 0.
+        prog_noise_scale: factor on the programming noise. 0 or more.
+        read_noise_scale: factor on the read noise. 0 or more.
+        drift_scale: factor on the drift exponents. 0 or more.
+        drift_compensation: factor that undoes the mean drift, measured on the tile.
+    """
+
+    perfect: bool = False
+    tile_size: int | tuple[int, int] = 512
+    dac_steps: int = 254
+    adc_steps: int = 254
+    inp_bound: float = 1.0
+    out_bound: float = 10.0
+    inp_noise: float = 0.0
+    out_noise: float = 0.04
+    noise_management: Literal["none", "abs_max"] = "none"
+    input_range: bool = True
+    input_range_decay: float = 0.01
+    input_range_keep: float = 0.995
+    modifier: Literal["none", "add_normal", "mult_normal", "discretize"] = "add_normal"
+    modifier_std: float = 0.06
+    clip: Literal["none", "layer_gaussian", "fixed"] = "layer_gaussian"
+    clip_sigma: float = 2.0
+    clip_value: float = 1.0
+    remap: Literal["none", "layerwise", "channelwise"] = "layerwise"
+    noise_model: NoiseModelName = "pcm"
+    g_max_us: float | None = 25.0
+    prog_noise_scale: float = 1.0
+    read_noise_scale: float = 1.0
+    drift_scale: float = 1.0
+    drift_compensation: CompensationName = "global"
+
+    def __post_init__(self) -> None:
+        for name in ("inp_bound", "out_bound", "clip_sigma", "clip_value", "input_range_keep"):
+            _require(name, getattr(self, name), low=0.0, open_low=True)
+        for name in _NON_NEGATIVE:
+            _require(name, getattr(self, name), low=0.0)
+        _require("input_range_keep", self.input_range_keep, low=0.0, high=1.0)
+        if self.g_max_us is not None:
+            _require("g_max_us", self.g_max_us, low=0.0, open_low=True)
+        for side in self.tile_shape:
+            _require("tile_size", side, low=1.0)
+        for name, choices in _CHOICES.items():
+            _require_choice(name, getattr(self, name), choices)
+
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """Rows and columns of a tile."""
+        size = self.tile_size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+    def rpu_config(self) -> TorchInferenceRPUConfig:
+        """The same description as aihwkit's own configuration object."""
+        config = TorchInferenceRPUConfig()
+        config.mapping.max_input_size, config.mapping.max_output_size = self.tile_shape
+        config.mapping.weight_scaling_omega = 1.0
+        config.mapping.weight_scaling_columnwise = self.remap == "channelwise"
+        self._describe_converters(config)
+        self._describe_training(config)
+        config.noise_model = self._noise_model()
+        compensation = _COMPENSATIONS[self.drift_compensation]
+        config.drift_compensation = compensation() if compensation else None
+        return config
+
+    def _describe_converters(self, config: TorchInferenceRPUConfig) -> None:
+        io = config.forward
+        io.is_perfect = self.perfect
+        io.inp_bound, io.out_bound = self.inp_bound, self.out_bound
+        io.inp_noise, io.out_noise = self.inp_noise, self.out_noise
+        io.inp_res = 1 / self.dac_steps if self.dac_steps else -1.0
+        io.out_res = 1 / self.adc_steps if self.adc_steps else -1.0
+        io.bound_management = BoundManagementType.NONE
+        io.noise_management = NoiseManagementType[self.noise_management.upper()]
+
+    def _describe_training(self, config: TorchInferenceRPUConfig) -> None:
+        ranges = config.pre_post.input_range
+        ranges.enable = self.input_range
+        ranges.init_from_data, ranges.init_std_alpha = 50, 3.0
+        ranges.decay, ranges.input_min_percentage = self.input_range_decay, self.input_range_keep
+        config.modifier.type = _MODIFIERS[self.modifier]
+        config.modifier.std_dev = self.modifier_std
+        if self.modifier == "discretize":
+            config.modifier.res = 1 / (self.dac_steps or 254)
+        if self.clip == "layer_gaussian":
+            config.clip.type, config.clip.sigma = WeightClipType.LAYER_GAUSSIAN, self.clip_sigma
+        elif self.clip == "fixed":
+            config.clip.type = WeightClipType.FIXED_VALUE
+            config.clip.fixed_value = self.clip_value
+        config.remap.type = _REMAPS[self.remap]
+
+    def _noise_model(self) -> BaseNoiseModel:
+        if self.noise_model == "reram_wan2022":
+            return ReRamWan2022NoiseModel(g_max=self.g_max_us, noise_scale=self.prog_noise_scale)
+        model = {
+            "pcm": PCMLikeNoiseModel,
+            "hermes": HermesNoiseModel,
+            "reram_cmo": ReRamCMONoiseModel,
+            "state_independent": StateIndependentNoiseModel,
+        }[self.noise_model]
+        return model(
+            g_max=self.g_max_us,
+            prog_noise_scale=self.prog_noise_scale,
+            read_noise_scale=self.read_noise_scale,
+            drift_scale=self.drift_scale,
+        )
+
+
+_ANALOGNAS: dict[str, Any] = {
+    "tile_size": (256, 255),
+    "dac_steps": 256,
+    "adc_steps": 256,
+    "noise_management": "abs_max",
+    "input_range": False,
+    "out_noise": 0.1,
+    "out_bound": 20.0,
+    "modifier_std": 0.05,
+    "clip": "fixed",
+    "remap": "none",
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "pcm": {},
+    "analognas": _ANALOGNAS,
+    "analognas-as-coded": _ANALOGNAS | {"modifier": "none"},
+    "hermes": {"tile_size": 256, "noise_model": "hermes", "g_max_us": None},
+    "reram": {"noise_model": "reram_wan2022", "g_max_us": 40.0, "drift_compensation": "none"},
+    "reram_cmo": {"noise_model": "reram_cmo", "g_max_us": None, "drift_compensation": "none"},
+    "ideal": {
+        "perfect": True,
+        "dac_steps": 0,
+        "adc_steps": 0,
+        "out_noise": 0.0,
+        "input_range": False,
+        "modifier": "none",
+        "clip": "none",
+        "prog_noise_scale": 0.0,
+        "read_noise_scale": 0.0,
+        "drift_scale": 0.0,
+        "drift_compensation": "none",
+    },
+}
+"""What each preset changes of ``pcm``.
+
+``pcm`` is the evaluation set-up of analog-NAS-bench; ``analognas`` is AnalogNAS's
+``create_rpu_config(g_max=25, tile_size=256, dac_res=256, adc_res=256, noise_std=5.0)`` with its
+noise_std read as per cent of the largest weight. AnalogNAS never sets the modifier's type, so that
+noise_std does nothing there: ``analognas-as-coded``. ``hermes`` is the 64-core PCM chip (Le Gallo
+et al. 2023); ``reram`` is the chip of Wan et al. 2022, known at 1 s, 1 day and 2 days only;
+``reram_cmo`` the CMO/HfOx devices of aihwkit, at any time; ``ideal`` computes as digital does.
+"""
+
+
+def hardware(preset: str = "pcm", **arguments: Any) -> Hardware:
+    """A preset with some of its arguments replaced.
+
+    Args:
+        preset: name in ``PRESETS``.
+        **arguments: fields of :class:`Hardware`; ``None`` leaves the preset's value.
+
+    Raises:
+        ConfigError: unknown preset or argument, or a value outside its range.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown hardware preset '{preset}'; {nearest(preset, PRESETS)}")
+    known = {field.name for field in dataclasses.fields(Hardware)}
+    for name in arguments:
+        if name not in known:
+            raise ConfigError(f"unknown hardware argument '{name}'; {nearest(name, known)}")
+    given = {name: value for name, value in arguments.items() if value is not None}
+    return Hardware(**(PRESETS[preset] | given))
+
+
+def create_rpu_config(preset: str = "pcm", **arguments: Any) -> TorchInferenceRPUConfig:
+    """Describe the analog hardware as aihwkit does.
+
+    >>> config = create_rpu_config("pcm", tile_size=256, out_noise=0.02)
+    >>> config.mapping.max_input_size, config.forward.out_noise
+    (256, 0.02)
+
+    Args:
+        preset: ``pcm`` (default), ``analognas``, ``analognas-as-coded``, ``hermes``, ``reram``,
+            ``reram_cmo`` or ``ideal``; see ``PRESETS``.
+        **arguments: any field of :class:`Hardware`, which gives units and ranges.
+
+    Returns:
+        aihwkit's ``TorchInferenceRPUConfig``, for ``convert`` or for aihwkit itself.
+
+    Raises:
+        ConfigError: unknown preset or argument, or a value outside its range.
+    """
+    return hardware(preset, **arguments).rpu_config()
+
+
+_NON_NEGATIVE = (
+    "dac_steps",
+    "adc_steps",
+    "inp_noise",
+    "out_noise",
+    "modifier_std",
+    "input_range_decay",
+    "prog_noise_scale",
+    "read_noise_scale",
+    "drift_scale",
+)
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "noise_management": ("none", "abs_max"),
+    "modifier": tuple(_MODIFIERS),
+    "clip": ("none", "layer_gaussian", "fixed"),
+    "remap": tuple(_REMAPS),
+    "noise_model": ("pcm", "hermes", "reram_wan2022", "reram_cmo", "state_independent"),
+    "drift_compensation": tuple(_COMPENSATIONS),
+}
+
+
+def _require(
+    name: str, value: float, *, low: float, high: float = math.inf, open_low: bool = False
+) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and math.isfinite(value) and low <= value <= high and not (open_low and value == low):
+        return
+    span = f"{'above' if open_low else 'at least'} {low:g}"
+    if math.isfinite(high):
+        span += f" and at most {high:g}"
+    raise ConfigError(f"hardware.{name}: expected a finite number {span}, got {value!r}")
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(
+            f"hardware.{name}: unknown value {value!r}; {nearest(str(value), choices)}"
+        )

@@ -1,0 +1,166 @@
+"""What one crossbar tile computes: converters, noise, and how a matrix is cut into tiles.
+
+The functions follow aihwkit's ``AnalogMVM`` (torch tile) step by step. ``docs`` and tests call this
+the definition: a faster engine has to give the same numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, cast
+
+import torch
+from aihwkit.simulator.parameters.enums import NoiseManagementType
+from aihwkit.simulator.parameters.io import IOParameters
+from torch import Tensor
+
+RowSplit = Literal["even", "channels"]
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """How the weight matrix of a layer lies on tiles.
+
+    Attributes:
+        rows: [start, stop) of each row tile over the input features.
+        cols: [start, stop) of each column tile over the output features.
+    """
+
+    rows: tuple[tuple[int, int], ...]
+    cols: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def cut(
+        cls,
+        in_features: int,
+        out_features: int,
+        *,
+        max_rows: int,
+        max_cols: int,
+        row_split: RowSplit = "even",
+        channel_rows: int = 1,
+    ) -> "TileGrid":
+        """Cut a matrix of ``out_features`` x ``in_features`` into tiles.
+
+        Args:
+            in_features: rows of the crossbar, input channels times kernel volume.
+            out_features: columns of the crossbar.
+            max_rows: rows of one tile; 0 for no limit, as in aihwkit.
+            max_cols: columns of one tile; 0 for no limit.
+            row_split: ``"even"``, aihwkit's split into equal parts, or ``"channels"``, which keeps
+                the rows of one input channel on one tile.
+            channel_rows: rows of one input channel, the kernel volume.
+        """
+        if row_split == "channels" and 0 < channel_rows <= max_rows:
+            channels = even_split(in_features // channel_rows, max_rows // channel_rows)
+            rows = tuple((a * channel_rows, b * channel_rows) for a, b in channels)
+        else:
+            rows = even_split(in_features, max_rows)
+        return cls(rows=rows, cols=even_split(out_features, max_cols))
+
+
+def even_split(size: int, limit: int) -> tuple[tuple[int, int], ...]:
+    """Cut ``size`` into the fewest equal parts of at most ``limit``; the first may be one larger."""
+    parts = 1 if limit <= 0 else -(-size // limit)
+    base, extra = divmod(size, parts)
+    bounds = [index * base + min(index, extra) for index in range(parts + 1)]
+    return tuple(pairwise(bounds))
+
+
+def read_tile(
+    inputs: Tensor,
+    product: Callable[[Tensor], Tensor],
+    io: IOParameters,
+    *,
+    vector_dim: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """One analog matrix product: DAC, multiply, noise, ADC.
+
+    Args:
+        inputs: input in units of the input range, any shape.
+        product: the linear map that the crossbar computes, of ``inputs`` as converted.
+        io: converters, bounds and noise.
+        vector_dim: the dimension of ``inputs`` that runs over a tile's rows; noise management needs
+            it, and ``product`` has to keep the other dimensions in place then.
+        generator: source of the noise; ``None`` is torch's global one.
+
+    Returns:
+        the output in units of (input range x mapping scale).
+    """
+    if io.is_perfect:
+        return product(inputs)
+    scale = _managed_scale(inputs, io, vector_dim)
+    scaled = inputs if scale is None else inputs / scale
+    outputs = adc(product(dac(scaled, io, generator)), io, generator) * io.out_scale
+    return outputs if scale is None else outputs * scale
+
+
+def dac(inputs: Tensor, io: IOParameters, generator: torch.Generator | None = None) -> Tensor:
+    """Convert inputs in units of the input range to what reaches the crossbar."""
+    converted = quantise(inputs, step_size(io.inp_res, io.inp_bound), io.inp_sto_round, generator)
+    if io.inp_bound > 0:
+        converted = converted.clamp(-io.inp_bound, io.inp_bound)
+    if io.inp_noise > 0:
+        converted = converted + io.inp_noise * _normal_like(converted, generator)
+    return _shrink_negative(converted, io.inp_asymmetry)
+
+
+def adc(outputs: Tensor, io: IOParameters, generator: torch.Generator | None = None) -> Tensor:
+    """Convert what the crossbar puts out: noise, quantisation, bound."""
+    outputs = _shrink_negative(outputs, io.out_asymmetry)
+    if io.out_noise > 0:
+        outputs = outputs.add(_normal_like(outputs, generator), alpha=io.out_noise)
+    outputs = quantise(outputs, step_size(io.out_res, io.out_bound), io.out_sto_round, generator)
+    return outputs.clamp(-io.out_bound, io.out_bound) if io.out_bound > 0 else outputs
+
+
+def step_size(resolution: float, bound: float) -> float:
+    """Size of a converter's step; ``resolution`` is its share of the range, or the step count."""
+    if resolution <= 0:
+        return 0.0
+    return (1 / resolution if resolution > 1 else resolution) * 2 * bound
+
+
+def quantise(
+    values: Tensor, step: float, stochastic: bool, generator: torch.Generator | None
+) -> Tensor:
+    """Round to multiples of ``step``; the gradient passes straight through. Step 0 does nothing."""
+    if step == 0:
+        return values
+    codes = values / step
+    if stochastic:
+        dither = torch.rand(codes.shape, generator=generator, device=codes.device)
+        codes = codes + (dither - 0.5).to(codes.dtype)
+    return cast(Tensor, _RoundStraightThrough.apply(codes)) * step
+
+
+class _RoundStraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, values: Tensor) -> Tensor:
+        return values.round()
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+def _managed_scale(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> Tensor | None:
+    if io.noise_management is NoiseManagementType.NONE:
+        return None
+    if vector_dim is None:
+        raise ValueError("noise management scales each input vector: give its dimension")
+    largest = inputs.abs().amax(vector_dim, keepdim=True)
+    if io.nm_thres > 0:
+        largest = largest.clamp(max=io.nm_thres)
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def _normal_like(values: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(values.shape, generator=generator, device=values.device, dtype=values.dtype)
+
+
+def _shrink_negative(values: Tensor, asymmetry: float) -> Tensor:
+    if asymmetry == 0:
+        return values
+    return torch.where(values < 0, values * (1 - asymmetry), values)
