@@ -207,7 +207,7 @@ def _chip_values(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _failures(rows: pd.DataFrame) -> list[str]:
-    failed = rows[~rows["note"].fillna("").isin(RESULT_NOTES)]
+    failed = rows[~_notes(rows).isin(RESULT_NOTES)]
     units = failed[["chip", "time_s", "read", "case"]].drop_duplicates()
     return [f"{len(units)} failed evaluations left out"] if len(units) else []
 
@@ -269,9 +269,14 @@ def _missed(rows: pd.DataFrame) -> tuple[int | None, int | None]:
     at_one_day = rows[np.isclose(rows["time_s"], ONE_DAY_S, rtol=1e-9)]
     if at_one_day.empty:
         return None, None
-    notes = at_one_day["note"].fillna("")
+    notes = _notes(at_one_day)
     missed = int((notes == MISSED).sum())
     return missed, missed + int((notes == "").sum())
+
+
+def _notes(rows: pd.DataFrame) -> pd.Series:
+    """Notes as text; a table read from CSV has NaN where a note is empty."""
+    return rows["note"].astype("string").fillna("")
 
 
 def _digital_rows(
