@@ -21,6 +21,7 @@ DEFAULT_MAX_BYTES = 2**37
 DEFAULT_MAX_FILES = 500_000
 
 _MAX_TAR_EXTENSION_BYTES = 2**20
+_MAX_TAR_PADDING_BYTES = 2**26
 _TAR_BLOCK = 512
 _CHUNK_BYTES = 2**20
 
@@ -60,10 +61,12 @@ def extract(
     with _naming_damage(archive):
         with _open(archive) as entries:
             names = _checked(archive, entries, max_bytes, max_files)
-        inner = destination.name if {name.parts[0] for name in names} == {destination.name} else ""
+        is_wrapped = {name.parts[0] for name in names} == {destination.name}
+        inner = (destination.name,) if is_wrapped else ()
         with written_whole(destination) as part, _open(archive) as entries:
             for entry in entries:
-                _write_entry(entry, part / PurePosixPath(entry.name).relative_to(inner), archive)
+                if name := _safe_name(archive, entry.name).parts:
+                    _write_entry(entry, part.joinpath(*name[len(inner) :]), archive)
     return destination
 
 
@@ -88,6 +91,8 @@ def _naming_damage(archive: Path) -> Iterator[None]:
         yield
     except DataError:
         raise
+    except _Oversized as error:
+        raise SecurityError(f"{archive}: {error}") from error
     except EOFError as error:
         raise DataError(f"{archive}: truncated archive; download it again") from error
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
@@ -112,6 +117,10 @@ def _open(archive: Path) -> Iterator[Iterator[_Entry]]:
         yield _tar_entries(opened_tar)
 
 
+class _Oversized(tarfile.TarError):
+    """Part of a tar that no honest one has in that size."""
+
+
 class _BoundedTarInfo(tarfile.TarInfo):
     """Refuses extension headers that tarfile would read into memory whatever their size."""
 
@@ -120,7 +129,7 @@ class _BoundedTarInfo(tarfile.TarInfo):
         info = super().frombuf(buf, encoding, errors)
         is_extension = info.type not in tarfile.SUPPORTED_TYPES or info.type in _TAR_EXTENSIONS
         if is_extension and info.size > _MAX_TAR_EXTENSION_BYTES:
-            raise SecurityError(
+            raise _Oversized(
                 f"tar header {info.name!r} announces {info.size} bytes; "
                 f"limit {_MAX_TAR_EXTENSION_BYTES}"
             )
@@ -148,12 +157,20 @@ def _tar_oddity(info: tarfile.TarInfo) -> str:
 
 
 def _check_tar_end(opened: tarfile.TarFile) -> None:
-    """An archive cut between two entries looks complete but for its end marker."""
+    """Read on to where the checksum of the compressed stream is compared.
+
+    An archive cut between two entries looks complete but for its end marker.
+    """
     stream = opened.fileobj
     assert stream is not None
     stream.seek(opened.offset)
     if len(stream.read(_TAR_BLOCK)) < _TAR_BLOCK:
         raise EOFError("no end-of-archive marker")
+    padding = 0
+    while chunk := stream.read(_CHUNK_BYTES):
+        padding += len(chunk)
+        if padding > _MAX_TAR_PADDING_BYTES:
+            raise _Oversized(f"more than {_MAX_TAR_PADDING_BYTES} bytes after the last entry")
 
 
 def _zip_entries(opened: zipfile.ZipFile) -> Iterator[_Entry]:

@@ -63,7 +63,7 @@ def draw_patient(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     head = _draw_head(rng, grid, tumour)
     infiltration = _infiltration_mm(rng, grid, tumour, head)
     image = np.stack(_channels(rng, grid, tumour, head, infiltration), axis=-1)
-    annotator = rng.normal(0, 0.7) + 1.1 * grid.noise(rng, 14)
+    annotator = rng.normal(0, 0.7) + 0.95 * grid.noise(rng, 14)
     mask = (infiltration + annotator < 0) & (head.brain < -0.5)
     return image, mask
 
@@ -193,7 +193,7 @@ def _infiltration_mm(
 ) -> np.ndarray:
     """Latent extent of the glioma: it spreads along white matter and stops at the fissure."""
     core = ellipsoid(head.position, tumour.centre, tumour.radii)
-    rough = 0.16 * min(tumour.radii) * grid.noise(rng, 32) + 1.5 * grid.noise(rng, 13)
+    rough = 0.13 * min(tumour.radii) * grid.noise(rng, 32) + 1.25 * grid.noise(rng, 13)
     grey = special.expit(head.white)
     side = 1 if tumour.centre[2] > 0 else -1
     across = -side * head.position[2] - rng.uniform(-2, 4)

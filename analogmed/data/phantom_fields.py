@@ -7,6 +7,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage, special
 
+_TINY = np.float32(1e-12)
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -29,7 +31,12 @@ class Grid:
         return list(np.meshgrid(*axes, indexing="ij", sparse=True))
 
     def noise(self, rng: np.random.Generator, wavelength_mm: float) -> np.ndarray:
-        """Smooth Gaussian random field, mean 0 and standard deviation about 1, float32."""
+        """Smooth Gaussian random field, mean 0 and standard deviation 1, float32.
+
+        Args:
+            rng: source of the draw.
+            wavelength_mm: the shortest wavelength in it; all longer ones are as strong.
+        """
         knots = [
             max(3, 2 * round(count * spacing / wavelength_mm) + 2)
             for count, spacing in zip(self.shape, self.spacing_mm, strict=True)
@@ -38,14 +45,18 @@ class Grid:
         for count, knot in zip(self.shape, knots, strict=True):
             # Axis 0 becomes the last one each time: after a round all are back in order.
             field = np.einsum("k...,nk->...n", field, _spline_weights(count, knot))
-        return np.ascontiguousarray(field * np.float32(1.3))
+        return np.ascontiguousarray(field)
 
 
 @lru_cache(maxsize=256)
 def _spline_weights(count: int, knots: int) -> np.ndarray:
-    """Cubic interpolation from ``knots`` values to ``count``, as a matrix (count, knots)."""
+    """Cubic interpolation from ``knots`` values to ``count``, as a matrix (count, knots).
+
+    Scaled so that independent values of variance 1 keep it, averaged over the points.
+    """
     identity = np.eye(knots, dtype=np.float32)
-    return ndimage.zoom(identity, (count / knots, 1), order=3, mode="nearest")
+    weights = ndimage.zoom(identity, (count / knots, 1), order=3, mode="nearest")
+    return weights / np.sqrt(np.mean(np.sum(weights**2, axis=1)))
 
 
 def ellipsoid(
@@ -61,14 +72,16 @@ def ellipsoid(
     Returns:
         float32 field in the unit of the coordinates.
     """
-    by_radius: np.ndarray | float = 0.0
-    by_square: np.ndarray | float = 0.0
-    for x, middle, radius in zip(position, centre, radii, strict=True):
-        scaled = (x - np.float32(middle)) / np.float32(radius)
+    half_axes = [np.float32(radius) for radius in radii]
+    # The tiny terms give the middle its limit, minus the smallest radius, instead of 0 / 0.
+    by_radius: np.ndarray | np.float32 = _TINY
+    by_square: np.ndarray | np.float32 = _TINY / min(half_axes) ** 2
+    for x, middle, radius in zip(position, centre, half_axes, strict=True):
+        scaled = (x - np.float32(middle)) / radius
         by_radius = by_radius + scaled**2
-        by_square = by_square + (scaled / np.float32(radius)) ** 2
+        by_square = by_square + (scaled / radius) ** 2
     length = np.sqrt(by_radius)
-    return length * (length - 1) / np.maximum(np.sqrt(by_square), np.float32(1e-6))
+    return np.asarray(length * (length - 1) / np.sqrt(by_square))
 
 
 def rotated(x: np.ndarray, y: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ def draw_patient(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     grid = Grid((size, size, slices), spacing)
     abdomen = _draw_abdomen(rng, grid)
     image = _tissue(rng, grid, abdomen)
-    annotator = rng.normal(0, 0.5) + 1.3 * grid.noise(rng, 22)
+    annotator = rng.normal(0, 0.5) + 1.1 * grid.noise(rng, 22)
     label = (abdomen.spleen + annotator < 0) & (abdomen.cavity < 0)
     volume = _scanned(rng, grid, image)
     affine = np.diag([*spacing, 1.0])
@@ -141,7 +141,7 @@ def _spleen(
     height = up - rng.uniform(-10, 14)
     outer = ellipsoid((along, across, height), (0, 0, 0), (36 * scale, 54 * scale, 48 * scale))
     hollow = ellipsoid((along, across, height), (38 * scale, 6, -4), (20, 34, 40))
-    return np.maximum(np.maximum(outer, 1 - hollow) + 2.2 * grid.noise(rng, 32), room)
+    return np.maximum(np.maximum(outer, 1 - hollow) + 1.8 * grid.noise(rng, 32), room)
 
 
 def _tissue(rng: np.random.Generator, grid: Grid, abdomen: _Abdomen) -> np.ndarray:
