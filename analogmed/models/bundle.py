@@ -1,0 +1,244 @@
+"""The network of a MONAI bundle, read without running any code that the bundle holds."""
+
+import json
+import pickle
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import yaml
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from analogmed.errors import CheckpointError, ConfigError, SecurityError
+
+_CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
+_WEIGHTS = ("model.safetensors", "model.pt")
+_NAMESPACES = ("monai.networks.nets", "torch.nn")
+_SEPARATOR = re.compile(r"::|#")
+
+
+def build_bundle_network(
+    folder: str | Path,
+    *,
+    in_channels: int,
+    out_channels: int,
+    spatial_dims: int,
+    pretrained: bool = True,
+) -> nn.Module:
+    """Build the ``network_def`` of a bundle's inference configuration.
+
+    MONAI's own parser evaluates each ``$`` expression as Python. Here ``network_def`` may hold
+    plain values, references (``@id``) to plain values, and classes of ``monai.networks.nets`` and
+    ``torch.nn``; the rest of the configuration is not looked at.
+
+    Args:
+        folder: the bundle, with ``configs/inference.json`` (or yaml) and ``models/model.pt``
+            (or safetensors).
+        in_channels: has to agree with the bundle, where that says.
+        out_channels: likewise.
+        spatial_dims: likewise.
+        pretrained: load the weights.
+
+    Returns:
+        the network, in training mode.
+
+    Raises:
+        ConfigError: the configuration is missing, damaged, or does not fit the arguments.
+        SecurityError: it asks to run code, or for a class outside the two namespaces.
+        CheckpointError: the weights are missing, damaged, or do not fit the network.
+    """
+    config_path = _find_config(Path(folder))
+    config = _read_config(config_path)
+    if not isinstance(config, dict) or "network_def" not in config:
+        raise ConfigError(f"{config_path}: expected a 'network_def', found none")
+    network_def = _resolve(config, config["network_def"], "network_def", config_path, ())
+    expected = {
+        "in_channels": in_channels,
+        "out_channels": out_channels,
+        "spatial_dims": spatial_dims,
+    }
+    _check_contract(network_def, expected, config_path)
+    network = _instantiate(network_def, "network_def", config_path)
+    if not isinstance(network, nn.Module):
+        raise ConfigError(f"{config_path}: 'network_def' has no '_target_' that names a network")
+    if pretrained:
+        weights_path = _find_weights(Path(folder))
+        _load_weights(network, _read_weights(weights_path), weights_path)
+    return network
+
+
+def _find_config(folder: Path) -> Path:
+    for name in _CONFIGS:
+        if (path := folder / "configs" / name).is_file():
+            return path
+    raise ConfigError(
+        f"bundle {folder}: expected configs/{_CONFIGS[0]} (or .yaml), found none; give the folder "
+        "that holds 'configs' and 'models'"
+    )
+
+
+def _read_config(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            return json.loads(text, object_pairs_hook=_unique)
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as a plain configuration: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"key '{key}' stands there twice")
+    return dict(pairs)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Plain YAML: no Python objects, and a key at most once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        _unique([(key.value, None) for key, _ in node.value])
+        return super().construct_mapping(node, deep=deep)
+
+
+def _resolve(config: Any, value: Any, key: str, path: Path, seen: tuple[str, ...]) -> Any:
+    """The value with its references replaced; whatever MONAI would evaluate is refused."""
+    if isinstance(value, dict):
+        return {k: _resolve(config, v, f"{key}::{k}", path, seen) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_resolve(config, v, f"{key}::{i}", path, seen) for i, v in enumerate(value)]
+    if not isinstance(value, str) or not value.startswith(("$", "%", "@")):
+        return value
+    if value.startswith("$"):
+        raise SecurityError(
+            f"{path}: '{key}' is an expression that would run as code ({value!r}); write its value "
+            "in its place"
+        )
+    if value.startswith("%"):
+        raise SecurityError(
+            f"{path}: '{key}' takes in another file ({value!r}); write its value in its place"
+        )
+    if value in seen:
+        raise ConfigError(f"{path}: '{key}' refers to itself through {value!r}")
+    target = _look_up(config, value, key, path)
+    return _resolve(config, target, key, path, (*seen, value))
+
+
+def _look_up(config: Any, reference: str, key: str, path: Path) -> Any:
+    target = config
+    for part in _SEPARATOR.split(reference.removeprefix("@")):
+        if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+            target = target[int(part)]
+        elif isinstance(target, dict) and part in target:
+            target = target[part]
+        else:
+            raise ConfigError(f"{path}: '{key}' refers to {reference!r}, which is not there")
+    return target
+
+
+def _check_contract(network_def: Any, expected: Mapping[str, int], path: Path) -> None:
+    if not isinstance(network_def, dict):
+        return
+    for argument, value in expected.items():
+        if network_def.get(argument, value) != value:
+            raise ConfigError(
+                f"{path}: the bundle's network has {argument} {network_def[argument]}, but "
+                f"{value} was asked for"
+            )
+
+
+def _instantiate(value: Any, key: str, path: Path) -> Any:
+    if isinstance(value, list):
+        return [_instantiate(item, f"{key}::{index}", path) for index, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    arguments = {
+        name: _instantiate(item, f"{key}::{name}", path)
+        for name, item in value.items()
+        if name not in ("_target_", "_desc_")
+    }
+    if "_target_" not in value:
+        return arguments
+    controls = [str(name) for name in arguments if str(name).startswith("_")]
+    if controls:
+        raise ConfigError(f"{path}: '{key}' holds {controls}, which this reader does not know")
+    network_class = _find_class(value["_target_"], f"{key}::_target_", path)
+    try:
+        return network_class(**arguments)
+    except Exception as error:
+        raise ConfigError(
+            f"{path}: '{key}' cannot be built with the installed MONAI: "
+            f"{network_class.__name__}: {error}"
+        ) from error
+
+
+def _find_class(target: Any, key: str, path: Path) -> type[nn.Module]:
+    """A network class of the two namespaces; a bare name is one of MONAI's networks."""
+    name = str(target)
+    module_name, _, class_name = name.rpartition(".")
+    module_name = module_name or _NAMESPACES[0]
+    if _inside(module_name) and all(part.isidentifier() for part in name.split(".")):
+        try:
+            found = getattr(import_module(module_name), class_name, None)
+        except ImportError:
+            found = None
+        if isinstance(found, type) and issubclass(found, nn.Module) and _inside(found.__module__):
+            return found
+    raise SecurityError(
+        f"{path}: '{key}' is {target!r}; only network classes of {' and '.join(_NAMESPACES)} are "
+        "built from a bundle"
+    )
+
+
+def _inside(module_name: str) -> bool:
+    return any(f"{module_name}.".startswith(f"{space}.") for space in _NAMESPACES)
+
+
+def _find_weights(folder: Path) -> Path:
+    for name in _WEIGHTS:
+        if (path := folder / "models" / name).is_file():
+            return path
+    raise CheckpointError(
+        f"bundle {folder}: expected models/{' or models/'.join(_WEIGHTS)}, found neither; download "
+        "the weights, or build the network with pretrained=False"
+    )
+
+
+def _read_weights(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: damaged, or holds more than weights (then it is refused, since loading it "
+            f"would run code): {error}"
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            return state[wrapper]
+    return state
+
+
+def _load_weights(network: nn.Module, state: Any, path: Path) -> None:
+    if not isinstance(state, dict) or not all(isinstance(w, Tensor) for w in state.values()):
+        raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(state)}")
+    own = network.state_dict()
+    wrong = {
+        "missing": sorted(own.keys() - state.keys()),
+        "unknown": sorted(state.keys() - own.keys()),
+        "of another shape": sorted(
+            name for name in own.keys() & state.keys() if own[name].shape != state[name].shape
+        ),
+    }
+    if any(wrong.values()):
+        found = "; ".join(f"{what}: {', '.join(names)}" for what, names in wrong.items() if names)
+        raise CheckpointError(f"{path}: the weights do not fit {type(network).__name__}: {found}")
+    network.load_state_dict(state)

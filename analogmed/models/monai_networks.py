@@ -1,0 +1,280 @@
+"""Builders of MONAI's segmentation networks, each giving one tensor of logits."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+from monai.networks import nets
+from torch import Tensor, nn
+
+from analogmed.errors import ConfigError
+from analogmed.models.divisor import divisible_by
+
+Sizes = int | Sequence[int]
+
+
+class UNetPlusPlus(nets.BasicUNetPlusPlus):
+    """MONAI's BasicUNetPlusPlus without deep supervision: only the last head, as one tensor.
+
+    The three heads of the intermediate outputs are left out: they would never get a gradient
+    (which distributed training refuses) and would take tiles for nothing.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments, deep_supervision=False)
+        for head in ("final_conv_0_1", "final_conv_0_2", "final_conv_0_3"):
+            setattr(self, head, nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (B, out_channels, *spatial), of images (B, in_channels, *spatial)."""
+        return cast(Tensor, super().forward(x)[-1])
+
+
+@divisible_by(16)
+def unetpp(
+    in_channels: int,
+    out_channels: int,
+    spatial_dims: int = 2,
+    features: Sequence[int] = (32, 32, 64, 128, 256, 32),
+    norm: str | tuple = ("instance", {"affine": True}),
+    dropout: float = 0.0,
+    upsample: str = "deconv",
+) -> nn.Module:
+    """U-Net++ with nested skip paths (MONAI BasicUNetPlusPlus).
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: logits per position.
+        spatial_dims: 1, 2 or 3.
+        features: channels of the five levels, then those after the last upsampling.
+        norm: MONAI's name of the normalisation, or that and its arguments.
+        dropout: dropout ratio in [0, 1].
+        upsample: ``"deconv"``, ``"pixelshuffle"`` or ``"nontrainable"``.
+
+    Source: Zhou et al. 2018, arXiv:1807.10165.
+    """
+    if len(features) != 6:
+        raise ConfigError(f"features: expected 6 numbers, found {len(features)}: {features}")
+    return UNetPlusPlus(
+        spatial_dims=spatial_dims,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        features=tuple(features),
+        norm=_as_tuple(norm),
+        dropout=dropout,
+        upsample=upsample,
+    )
+
+
+def _swin_divisor(*, patch_size: int = 2, **_: object) -> int:
+    return int(patch_size**5)
+
+
+@divisible_by(_swin_divisor)
+def swin_unetr(
+    in_channels: int,
+    out_channels: int,
+    spatial_dims: int = 2,
+    feature_size: int = 48,
+    depths: Sequence[int] = (2, 2, 2, 2),
+    num_heads: Sequence[int] = (3, 6, 12, 24),
+    window_size: Sizes = 7,
+    patch_size: int = 2,
+    drop_rate: float = 0.0,
+    attn_drop_rate: float = 0.0,
+    dropout_path_rate: float = 0.0,
+    use_v2: bool = False,
+    use_checkpoint: bool = False,
+) -> nn.Module:
+    """Swin transformer encoder with a convolutional decoder (MONAI SwinUNETR).
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: logits per position.
+        spatial_dims: 2 or 3.
+        feature_size: channels of the first level, a multiple of 12.
+        depths: transformer blocks per stage.
+        num_heads: attention heads per stage.
+        window_size: positions along the side of an attention window.
+        patch_size: positions along the side of an embedded patch.
+        drop_rate: dropout ratio in [0, 1].
+        attn_drop_rate: dropout ratio of the attention in [0, 1].
+        dropout_path_rate: share of residual branches dropped, in [0, 1].
+        use_v2: add a residual convolution before each stage (SwinUNETR-V2).
+        use_checkpoint: recompute activations in the backward pass to save memory.
+
+    Source: Hatamizadeh et al. 2022, arXiv:2201.01266 (62,191,941 parameters in 3D at 4 input
+    channels, 3 output channels and feature size 48).
+    """
+    if spatial_dims not in (2, 3):
+        raise ConfigError(f"spatial_dims: swin_unetr is 2D or 3D, found {spatial_dims}")
+    return nets.SwinUNETR(
+        in_channels=in_channels,
+        out_channels=out_channels,
+        spatial_dims=spatial_dims,
+        feature_size=feature_size,
+        depths=tuple(depths),
+        num_heads=tuple(num_heads),
+        window_size=window_size,
+        patch_size=patch_size,
+        drop_rate=drop_rate,
+        attn_drop_rate=attn_drop_rate,
+        dropout_path_rate=dropout_path_rate,
+        use_v2=use_v2,
+        use_checkpoint=use_checkpoint,
+    )
+
+
+_ATTENTION_STRIDES = (2, 2, 2, 2)
+
+
+def _attention_divisor(*, strides: Sequence[int] = _ATTENTION_STRIDES, **_: object) -> int:
+    return math.prod(strides)
+
+
+@divisible_by(_attention_divisor)
+def attention_unet(
+    in_channels: int,
+    out_channels: int,
+    spatial_dims: int = 2,
+    channels: Sequence[int] = (32, 64, 128, 256, 512),
+    strides: Sequence[int] = _ATTENTION_STRIDES,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """U-Net whose skips are weighted by attention gates (MONAI AttentionUnet).
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: logits per position.
+        spatial_dims: 1, 2 or 3.
+        channels: channels per level, from the top; at least two levels.
+        strides: downsampling between the levels, one fewer than channels.
+        dropout: dropout ratio in [0, 1].
+
+    Source: Oktay et al. 2018, arXiv:1804.03999.
+    """
+    if len(channels) < 2 or len(strides) != len(channels) - 1:
+        raise ConfigError(
+            f"strides: expected one fewer than channels, found {len(strides)} strides for "
+            f"{len(channels)} channels"
+        )
+    return nets.AttentionUnet(
+        spatial_dims=spatial_dims,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        channels=tuple(channels),
+        strides=tuple(strides),
+        dropout=dropout,
+    )
+
+
+def _dynunet_divisor(
+    *,
+    spatial_dims: int = 2,
+    window: Sizes | None = None,
+    spacing: Sequence[float] | None = None,
+    **_: object,
+) -> tuple[int, ...]:
+    strides = plan_stages(spatial_dims, window, spacing)[1]
+    return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+
+
+@divisible_by(_dynunet_divisor)
+def dynunet(
+    in_channels: int,
+    out_channels: int,
+    spatial_dims: int = 2,
+    window: Sizes | None = None,
+    spacing: Sequence[float] | None = None,
+    filters: Sequence[int] | None = None,
+    norm: str | tuple = ("INSTANCE", {"affine": True}),
+    dropout: float | None = None,
+    res_block: bool = False,
+) -> nn.Module:
+    """nnU-Net's network, its depth and kernels planned from window and spacing (MONAI DynUNet).
+
+    Args:
+        in_channels: channels of the image.
+        out_channels: logits per position.
+        spatial_dims: 1, 2 or 3.
+        window: spatial size at which the network is applied; one number for all axes. 256 where it
+            is left out in 1D and 2D, 96 in 3D.
+        spacing: voxel size per axis, in any unit; equal where it is left out.
+        filters: channels per stage, from the top; nnU-Net's (32, doubled, at most 512 or in 3D
+            320) where they are left out.
+        norm: MONAI's name of the normalisation, or that and its arguments.
+        dropout: dropout ratio in [0, 1].
+        res_block: residual blocks.
+
+    Source: Isensee et al. 2021, doi:10.1038/s41592-020-01008-z.
+    """
+    kernels, strides = plan_stages(spatial_dims, window, spacing)
+    if filters is not None and len(filters) != len(strides):
+        raise ConfigError(
+            f"filters: this window needs {len(strides)} stages, found {len(filters)} filters"
+        )
+    return nets.DynUNet(
+        spatial_dims=spatial_dims,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        kernel_size=kernels,
+        strides=strides,
+        upsample_kernel_size=strides[1:],
+        filters=None if filters is None else list(filters),
+        norm_name=_as_tuple(norm),
+        dropout=dropout,
+        res_block=res_block,
+    )
+
+
+def plan_stages(
+    spatial_dims: int, window: Sizes | None = None, spacing: Sequence[float] | None = None
+) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Kernels and strides of an nnU-Net's stages.
+
+    An axis is halved while at least 4 positions stay, and waits while its voxels are more than
+    twice as large as the finest; meanwhile its kernels are 1 wide.
+
+    Args:
+        spatial_dims: number of axes.
+        window: size per axis, or one for all.
+        spacing: voxel size per axis.
+
+    Returns:
+        kernel sizes and strides, one tuple per stage; the first stride is 1.
+    """
+    sizes = _window_sizes(spatial_dims, window)
+    voxel = [1.0] * spatial_dims if spacing is None else [float(size) for size in spacing]
+    if len(voxel) != spatial_dims or not all(0 < size < math.inf for size in voxel):
+        raise ConfigError(f"spacing: expected {spatial_dims} sizes above 0, found {spacing}")
+    kernels: list[tuple[int, ...]] = []
+    strides = [(1,) * spatial_dims]
+    while True:
+        fine = [size <= 2 * min(voxel) for size in voxel]
+        stride = tuple(2 if f and size >= 8 else 1 for f, size in zip(fine, sizes, strict=True))
+        if max(stride) == 1:
+            break
+        kernels.append(tuple(3 if f else 1 for f in fine))
+        strides.append(stride)
+        sizes = [math.ceil(size / step) for size, step in zip(sizes, stride, strict=True)]
+        voxel = [size * step for size, step in zip(voxel, stride, strict=True)]
+    if len(strides) < 3:
+        raise ConfigError(
+            f"window: DynUNet halves the image at least twice, so one axis needs 15 positions or "
+            f"more; found {window} with spacing {spacing}"
+        )
+    return [*kernels, (3,) * spatial_dims], strides
+
+
+def _window_sizes(spatial_dims: int, window: Sizes | None) -> list[int]:
+    if window is None:
+        window = 96 if spatial_dims == 3 else 256
+    sizes = [window] * spatial_dims if isinstance(window, int) else list(window)
+    if len(sizes) != spatial_dims or not all(size >= 1 for size in sizes):
+        raise ConfigError(f"window: expected {spatial_dims} sizes of at least 1, found {window}")
+    return sizes
+
+
+def _as_tuple(norm: str | Sequence) -> str | tuple:
+    """YAML knows no tuples, and MONAI no lists."""
+    return norm if isinstance(norm, str) else tuple(norm)

@@ -1,0 +1,205 @@
+"""Networks by name: the built-in ones, plugins, any factory, any MONAI bundle."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from torch import nn
+
+from analogmed.errors import AnalogmedError, ConfigError
+
+PLUGIN_GROUP = "analogmed.models"
+_BUILT_IN = {
+    "attention_unet": "analogmed.models.monai_networks:attention_unet",
+    "dynunet": "analogmed.models.monai_networks:dynunet",
+    "swin_unetr": "analogmed.models.monai_networks:swin_unetr",
+    "unet": "analogmed.models.unet:UNet",
+    "unetpp": "analogmed.models.monai_networks:unetpp",
+}
+_BUNDLE = "bundle:"
+_CONTRACT = ("in_channels", "out_channels", "spatial_dims")
+
+
+def build_model(
+    name: str, *, in_channels: int, out_channels: int, spatial_dims: int = 2, **options: Any
+) -> nn.Module:
+    """Build a segmentation network whose forward pass gives logits, by name.
+
+    Args:
+        name: one of :func:`model_names`; ``"package.module:factory"``, called with the arguments
+            below; or ``"bundle:/path/to/folder"``, the network of a MONAI bundle, whose option
+            ``pretrained`` (default true) loads its weights.
+        in_channels: channels of the image.
+        out_channels: logits per position.
+        spatial_dims: 1, 2 or 3; not every network has all three.
+        **options: the network's own; see :func:`describe_model`.
+
+    Returns:
+        a plain torch network, in training mode, float32.
+
+    Raises:
+        ConfigError: the name, an option or a value is not known or does not fit.
+        SecurityError: the configuration of a bundle asks to run code.
+        CheckpointError: the weights of a bundle are damaged or do not fit its network.
+    """
+    _check_integer("in_channels", in_channels, in_channels >= 1, "1 or more")
+    _check_integer("out_channels", out_channels, out_channels >= 1, "1 or more")
+    _check_integer("spatial_dims", spatial_dims, spatial_dims in (1, 2, 3), "1, 2 or 3")
+    factory = _factory(name)
+    _check_options(name, factory, options)
+    try:
+        model = factory(
+            in_channels=in_channels, out_channels=out_channels, spatial_dims=spatial_dims, **options
+        )
+    except AnalogmedError:
+        raise
+    except Exception as error:
+        given = {"spatial_dims": spatial_dims, **options}
+        raise ConfigError(f"model '{name}' cannot be built with {given}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model '{name}': its factory returned {type(model)}, not a torch module")
+    return model
+
+
+def model_names() -> tuple[str, ...]:
+    """Names of the built-in networks and of installed plugins, sorted."""
+    return tuple(sorted({*_BUILT_IN, *(plugin.name for plugin in _plugins())}))
+
+
+def describe_model(name: str) -> str:
+    """What a network is and which options it takes: the documentation of its factory."""
+    return inspect.getdoc(_factory(name)) or f"{name}: its factory has no documentation"
+
+
+def model_options(name: str) -> dict[str, Any]:
+    """Options of a network with their defaults (``inspect.Parameter.empty`` where it has none)."""
+    parameters = inspect.signature(_factory(name)).parameters.values()
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.name not in _CONTRACT and parameter.kind not in _VARIADIC
+    }
+
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def required_divisor(name: str, *, spatial_dims: int = 2, **options: Any) -> tuple[int, ...] | None:
+    """By what the spatial size of a network's input has to be divisible.
+
+    Args:
+        name: as in :func:`build_model`.
+        spatial_dims: 1, 2 or 3.
+        **options: the network's own, as in :func:`build_model`.
+
+    Returns:
+        one number per spatial axis, or ``None`` for a plugin, factory or bundle that does not say.
+
+    Raises:
+        ConfigError: the name or an option is not known.
+    """
+    factory = _factory(name)
+    _check_options(name, factory, options)
+    divisor = getattr(factory, "required_divisor", None)
+    if callable(divisor):
+        divisor = divisor(spatial_dims=spatial_dims, **options)
+    return (divisor,) * spatial_dims if isinstance(divisor, int) else divisor
+
+
+def _check_integer(name: str, value: object, fits: bool, expected: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not fits:
+        raise ConfigError(f"{name}: expected {expected}, found {value!r}")
+
+
+def _factory(name: str) -> Callable[..., Any]:
+    if name.startswith(_BUNDLE):
+        return _bundle_factory(name.removeprefix(_BUNDLE))
+    if ":" in name:
+        return _import_factory(name)
+    plugins = [plugin for plugin in _plugins() if plugin.name == name]
+    if name in _BUILT_IN and not plugins:
+        return _import_factory(_BUILT_IN[name])
+    if len(plugins) == 1 and name not in _BUILT_IN:
+        return _load_plugin(plugins[0])
+    if plugins:
+        sources = ", ".join(plugin.value for plugin in plugins)
+        raise ConfigError(
+            f"model '{name}' is defined more than once ({sources}); uninstall one of the plugins, "
+            "or name the factory itself as package.module:factory"
+        )
+    raise ConfigError(f"unknown model '{name}'; {_nearest(name, model_names())}")
+
+
+def _plugins() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=PLUGIN_GROUP))
+
+
+def _load_plugin(plugin: EntryPoint) -> Callable[..., Any]:
+    try:
+        factory = plugin.load()
+    except Exception as error:
+        package = plugin.dist.name if plugin.dist else "an unknown package"
+        raise ConfigError(
+            f"model '{plugin.name}': plugin {plugin.value} of {package} cannot be loaded: {error}"
+        ) from error
+    return _callable(plugin.name, factory)
+
+
+def _import_factory(path: str) -> Callable[..., Any]:
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"model '{path}': cannot import '{module_name}': {error}") from error
+    if not hasattr(module, attribute):
+        raise ConfigError(
+            f"model '{path}': '{module_name}' has no '{attribute}'; "
+            f"{_nearest(attribute, (key for key in vars(module) if not key.startswith('_')))}"
+        )
+    return _callable(path, getattr(module, attribute))
+
+
+def _callable(name: str, factory: object) -> Callable[..., Any]:
+    if not callable(factory):
+        raise ConfigError(f"model '{name}': expected a factory to call, found {type(factory)}")
+    return factory
+
+
+def _bundle_factory(folder: str) -> Callable[..., Any]:
+    from analogmed.models.bundle import build_bundle_network
+
+    def bundle_network(
+        in_channels: int, out_channels: int, spatial_dims: int, pretrained: bool = True
+    ) -> nn.Module:
+        """Network of a MONAI bundle; ``pretrained`` loads its weights."""
+        return build_bundle_network(
+            folder,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            spatial_dims=spatial_dims,
+            pretrained=pretrained,
+        )
+
+    return bundle_network
+
+
+def _check_options(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> None:
+    parameters = inspect.signature(factory).parameters.values()
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    accepted = [p.name for p in parameters if p.name not in _CONTRACT and p.kind not in _VARIADIC]
+    for option in options:
+        if option not in accepted:
+            raise ConfigError(
+                f"model '{name}' has no option '{option}'; it accepts: "
+                f"{', '.join(accepted) or 'none'}"
+            )
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"choose from: {', '.join(known)}"
