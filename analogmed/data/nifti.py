@@ -196,7 +196,7 @@ def _dtype(header: nib.Nifti1Header, path: Path) -> np.dtype:
     code = int(header["datatype"])
     try:
         dtype = np.dtype(header.get_data_dtype())
-    except HeaderDataError as error:
+    except (HeaderDataError, KeyError) as error:
         raise DataError(f"{path}: unknown data type code {code} in the header") from error
     if dtype.kind not in "iuf":
         raise DataError(f"{path}: data type {dtype} (code {code}); expected integers or floats")

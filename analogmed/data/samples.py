@@ -79,9 +79,9 @@ def binary_mask(mask: np.ndarray, path: Path) -> np.ndarray:
         if not (colours == colours[..., :1]).all():
             raise DataError(f"{path}: a colour image; expected a mask of 0 and 255")
         mask = colours[..., 0]
-    values = np.unique(mask)
-    if set(values.tolist()) not in _BINARY_VALUES:
-        raise DataError(f"{path}: mask values {_listed(values.tolist())}; expected 0 and 255")
+    values = np.flatnonzero(np.bincount(mask.ravel())).tolist()
+    if set(values) not in _BINARY_VALUES:
+        raise DataError(f"{path}: mask values {_listed(values)}; expected 0 and 255")
     return mask > 0
 
 
@@ -121,7 +121,9 @@ def _as_integers(label: np.ndarray, path: Path) -> np.ndarray:
     if label.dtype.kind in "iub":
         return label.astype(np.int64)
     rounded = np.rint(label)
-    off = ~(np.abs(label - rounded) <= _INTEGER_TOLERANCE)
+    # Inf less Inf is NaN, which is not within the tolerance either.
+    with np.errstate(invalid="ignore"):
+        off = ~(np.abs(label - rounded) <= _INTEGER_TOLERANCE)
     if off.any():
         values = np.unique(label[off]).tolist()
         raise DataError(f"{path}: label values {_listed(values)} are not integers")

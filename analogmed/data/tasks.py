@@ -20,7 +20,6 @@ from analogmed.suggest import nearest
 
 PLUGIN_GROUP = "analogmed.tasks"
 
-_PHANTOM = "phantom_"
 _WINDOW_STEP = 16
 _SHARES = (0.6, 0.1, 0.3)
 _KEYWORDS = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -28,11 +27,19 @@ _KEYWORDS = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEY
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a task's folder is found, and what loads it; both take options by keyword."""
+    """Where a task's folder is found, and what loads it; both take options by keyword.
+
+    Attributes:
+        load: called with the folder.
+        locate: called with the user's root; returns the folder.
+        name: name of the task, where it is not the loader's own.
+        fits_window: whether the window follows from the first case.
+    """
 
     load: Callable[..., Task]
     locate: Callable[..., Path | None]
     name: str | None = None
+    fits_window: bool = False
 
 
 def load_task(
@@ -88,7 +95,7 @@ def load_task(
     task = source.load(folder, **for_loader)
     if spatial_dims is not None and task.spatial_dims != spatial_dims:
         raise ConfigError(f"task {name!r} is {task.spatial_dims}D, not {spatial_dims}D")
-    if name.startswith(_PHANTOM) and for_loader.get("window") is None and size is None:
+    if source.fits_window and for_loader.get("window") is None and size is None:
         return _with_fitting_window(task)
     return task
 
@@ -155,6 +162,10 @@ def _as_given(root: Path | None) -> Path | None:
     return root
 
 
+def _phantom(kind: str, load: Callable[..., Task]) -> _Source:
+    return _Source(load, partial(_phantom_folder, kind), f"phantom_{kind}", fits_window=True)
+
+
 _DECATHLON = "the data come from http://medicaldecathlon.com (CC BY-SA 4.0)"
 
 _SOURCES = {
@@ -198,9 +209,9 @@ _SOURCES = {
             "name its files with the options images, label and classes",
         ),
     ),
-    "phantom_brain": _Source(load_lgg, partial(_phantom_folder, "brain"), "phantom_brain"),
-    "phantom_spleen": _Source(load_msd, partial(_phantom_folder, "spleen"), "phantom_spleen"),
-    "phantom_nuclei": _Source(load_dsb2018, partial(_phantom_folder, "nuclei"), "phantom_nuclei"),
+    "phantom_brain": _phantom("brain", load_lgg),
+    "phantom_spleen": _phantom("spleen", load_msd),
+    "phantom_nuclei": _phantom("nuclei", load_dsb2018),
 }
 
 
@@ -236,7 +247,7 @@ def _dealt(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Keyword arguments for the folder and for the loader; refuses what neither takes."""
     locate_takes, load_takes = _keywords(source.locate), _keywords(source.load)
-    if source.name is not None and "name" not in options:
+    if source.name is not None:
         settings = settings | {"name": source.name}
     takes_all = any(p.kind is p.VAR_KEYWORD for p in _parameters(source.load))
     known = locate_takes.keys() | load_takes.keys()
@@ -245,7 +256,9 @@ def _dealt(
         # A set that cannot be 3D says so by its spatial_dims, after loading.
         quiet = key == "spatial_dims" or dispensable.get(key, ...) == value
         if not (key in known or takes_all or (key in settings and quiet)):
-            raise ConfigError(f"task {name!r} has no option {key!r}; {nearest(key, known)}")
+            raise ConfigError(
+                f"task {name!r} has no option {key!r}; {nearest(key, known - {'name'})}"
+            )
     every = settings | options
     missing = [key for key, p in load_takes.items() if p.default is p.empty and key not in every]
     if missing:
