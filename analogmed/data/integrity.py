@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 __all__ = ["Finding", "Report", "verify"]
 
+_UNFOLDED = (1000, 24)
+_MIN_COLUMNS = 60
+
 
 @dataclass(frozen=True)
 class Report:
@@ -54,9 +57,10 @@ class Report:
         return not self.problems
 
     def __str__(self) -> str:
-        """A plain text table, as wide as the terminal."""
+        """A plain text table: folded to the terminal, or a line for each finding in a file."""
         out = io.StringIO()
-        console = Console(file=out, width=max(80, shutil.get_terminal_size((120, 24)).columns))
+        columns = shutil.get_terminal_size(_UNFOLDED).columns
+        console = Console(file=out, width=max(_MIN_COLUMNS, columns))
         console.print(Text(f"{self.path}: {self.layout}"), soft_wrap=True)
         for title, findings in (("problem", self.problems), ("warning", self.warnings)):
             if findings:
@@ -197,8 +201,8 @@ def _duplicates(cases: Iterable[Case]) -> Iterator[Finding]:
 
 def _table(title: str, findings: Iterable[Finding], root: Path) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="")
-    for name, share in (("file", 3), (title, 5), ("what to do", 3)):
-        table.add_column(name, overflow="fold", ratio=share)
+    for name in ("file", title, "what to do"):
+        table.add_column(name, overflow="fold")
     for finding in findings:
         inside = finding.path.is_relative_to(root)
         shown = finding.path.relative_to(root) if inside else finding.path
