@@ -46,7 +46,7 @@ def draw_patient(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     grid = Grid((size, size, slices), spacing)
     abdomen = _draw_abdomen(rng, grid)
     image = _tissue(rng, grid, abdomen)
-    annotator = rng.normal(0, 0.5) + 1.1 * grid.noise(rng, 22)
+    annotator = rng.normal(0, 0.4) + 0.85 * grid.noise(rng, 22)
     label = (abdomen.spleen + annotator < 0) & (abdomen.cavity < 0)
     volume = _scanned(rng, grid, image)
     affine = np.diag([*spacing, 1.0])
