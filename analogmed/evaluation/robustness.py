@@ -28,7 +28,7 @@ COLUMNS = (
 )  # fmt: skip
 ESTIMATES = (
     "dice_digital", "dice_own_digital", "dice_t0", "dice_1d", "dice_1d_std", "dice_1mo",
-    "noise_drop", "avm", "normalised_dice_1d",
+    "noise_drop", "avm", "normalised_dice_1d", "drop_1d", "drop_1mo",
 )  # fmt: skip
 RUN = ["task", "model", "training", "hardware"]
 RESULT_NOTES = ("", MISSED, SPURIOUS, BOTH_EMPTY)
@@ -51,6 +51,7 @@ def summarise(
     - ``noise_drop``: ``dice_digital - dice_t0``.
     - ``avm``: ``dice_1mo`` minus Dice at 1 s, signed.
     - ``normalised_dice_1d``: ``dice_1d / dice_digital``.
+    - ``drop_1d``, ``drop_1mo``: ``dice_digital`` minus Dice at that time.
 
     Args:
         table: long results table, columns ``COLUMNS``.
@@ -253,6 +254,8 @@ def _quantities(run: _Run) -> dict[str, tuple[list[np.ndarray], Callable[..., np
         "noise_drop": ([reference, t0], _difference),
         "avm": ([month, second], _difference),
         "normalised_dice_1d": ([day, reference], _ratio),
+        "drop_1d": ([reference, day], _difference),
+        "drop_1mo": ([reference, month], _difference),
     }
 
 

@@ -52,6 +52,7 @@ class TestSummary:
         assert found["noise_drop"] == pytest.approx(0.10)
         assert found["avm"] == pytest.approx(0.63 - 0.78)
         assert found["normalised_dice_1d"] == pytest.approx(0.70 / 0.90)
+        assert (found["drop_1d"], found["drop_1mo"]) == pytest.approx((0.20, 0.27))
         assert (found["n_patients"], found["n_chips"], found["note"]) == (4, 3, "")
 
     def test_the_reference_is_the_digital_trained_network_run_digitally(self):

@@ -1,0 +1,288 @@
+"""Figures of the robustness results: Dice over time, and the loss of each model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analogmed.errors import DataError
+from analogmed.report.style import (
+    METRIC_NAMES,
+    TRAINING_NAMES,
+    WIDTH_IN,
+    count_range,
+    publication_style,
+    save_figure,
+    time_label,
+)
+
+PANELS_PER_ROW = 3
+PANEL = ["task", "hardware", "model"]
+LEGEND_HEIGHT_IN = 1.0
+DROPS = {"noise_drop": "t0", "drop_1d": "1 day", "drop_1mo": "1 month"}
+DROP_COLORS = {"noise_drop": "#c6e4da", "drop_1d": "#7fbfc0", "drop_1mo": "#4a8fb5"}
+
+
+@dataclass(frozen=True)
+class _Look:
+    color: tuple[float, float, float]
+    line: str
+    marker: str
+
+
+def dice_over_time(curves: pd.DataFrame, path: Path | str) -> Path:
+    """Draw a metric over the age of the chip: one panel per model, digital baseline dashed.
+
+    Bands are the confidence intervals. The axis is logarithmic in time; t0, right after
+    programming (0 s), stands before a break.
+
+    Args:
+        curves: what ``analogmed.evaluation.robustness.over_time`` returns.
+        path: ``.png`` or ``.svg`` file.
+
+    Returns:
+        ``path``; the same curves give the same bytes.
+
+    Raises:
+        DataError: there is no chip in the curves, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    needed = [*PANEL, "training", "time_s", "metric", "unit", "estimate", "low", "high"]
+    _check_columns(curves, [*needed, "n_patients", "n_chips", "level"])
+    on_chip = curves[(curves["hardware"] != "digital") & curves["time_s"].notna()]
+    if on_chip.empty:
+        raise DataError("nothing to draw: the curves have no row measured on a chip")
+    digital = curves[curves["hardware"] == "digital"]
+    with publication_style():
+        panels = list(on_chip.groupby(PANEL, sort=False))
+        figure, grid = _panel_grid(len(panels), height_in=3.1)
+        place = _TimeAxis(sorted(on_chip["time_s"].unique()), narrow=len(panels) > 1)
+        for axes, (key, rows) in zip(grid, panels, strict=True):
+            task, _, model = key
+            same = digital[(digital["task"] == task) & (digital["model"] == model)]
+            _draw_curves(axes, rows, same, place)
+            axes.set_title(_panel_title(key, on_chip), parse_math=False)
+        for axes in grid[::PANELS_PER_ROW]:
+            axes.set_ylabel(_metric_label(on_chip))
+        _legend_below(figure, grid, _places(on_chip) + _caption(on_chip, "Bands"), n_columns=2)
+        return save_figure(figure, path)
+
+
+def drop_per_model(summary: pd.DataFrame, path: Path | str) -> Path:
+    """Draw how much Dice each model loses on the chip, right away, after a day and a month.
+
+    Args:
+        summary: what ``analogmed.evaluation.robustness.summarise`` returns.
+        path: ``.png`` or ``.svg`` file.
+
+    Returns:
+        ``path``; the same summary gives the same bytes.
+
+    Raises:
+        DataError: there is no drop in the summary, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    bounds = [name + end for name in DROPS for end in ("", "_low", "_high")]
+    _check_columns(summary, [*PANEL, "training", *bounds, "n_patients", "n_chips", "level"])
+    drops = [name for name in DROPS if summary[name].notna().any()]
+    if not drops:
+        raise DataError(
+            "nothing to draw: the summary has no drop against a digital run; "
+            "evaluate the digital baseline too"
+        )
+    with publication_style():
+        panels = list(summary.groupby(["task", "hardware"], sort=False))
+        groups = _unique_pairs(summary, "model", "training")
+        places = _group_places(groups)
+        figure, grid = _panel_grid(len(panels), height_in=0.8 + 0.42 * len(groups))
+        for axes, (key, rows) in zip(grid, panels, strict=True):
+            _draw_drops(axes, rows, drops, groups, places)
+            axes.set_title(" on ".join(map(str, key)), parse_math=False)
+        grid[0].invert_yaxis()
+        _legend_below(figure, grid, _caption(summary, "Whiskers"), n_columns=len(drops))
+        return save_figure(figure, path)
+
+
+class _TimeAxis:
+    """Places times on a logarithmic axis, with 0 s one decade before the first of them."""
+
+    def __init__(self, times_s: Sequence[float], *, narrow: bool) -> None:
+        self.narrow = narrow
+        self.times_s = [float(time_s) for time_s in times_s]
+        positive = [time_s for time_s in self.times_s if time_s > 0]
+        self.first = np.log10(min(positive)) if positive else 1.0
+        self.has_break = bool(positive) and 0.0 in self.times_s
+
+    def __call__(self, times_s: pd.Series) -> np.ndarray:
+        values = times_s.to_numpy(dtype=np.float64)
+        logs = np.log10(values, out=np.zeros_like(values), where=values > 0)
+        return np.where(values > 0, logs, self.first - 1.0)
+
+    def decorate(self, axes: Axes) -> None:
+        places = self(pd.Series(self.times_s))
+        labels = [time_label(time_s) for time_s in self.times_s]
+        axes.set_xticks(places, labels)
+        if self.narrow:
+            for label in axes.get_xticklabels():
+                label.set(rotation=60, ha="right", rotation_mode="anchor", fontsize="small")
+        axes.set_xlim(places[0] - 0.4, places[-1] + 0.4)
+        if self.has_break:
+            for offset in (-0.08, 0.08):
+                center = self.first - 0.5 + offset
+                axes.plot(
+                    [center - 0.08, center + 0.08],
+                    [-0.02, 0.02],
+                    transform=axes.get_xaxis_transform(),
+                    color="0.15",
+                    linewidth=0.9,
+                    clip_on=False,
+                )
+
+
+def _check_columns(table: pd.DataFrame, needed: Sequence[str]) -> None:
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")
+
+
+def _panel_grid(
+    n_panels: int, *, height_in: float, per_row: int = PANELS_PER_ROW
+) -> tuple[Figure, list[Axes]]:
+    n_columns = min(per_row, n_panels)
+    n_rows = -(-n_panels // n_columns)
+    size = (WIDTH_IN, n_rows * height_in + LEGEND_HEIGHT_IN)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
+    for unused in grid[n_panels:]:
+        unused.remove()
+    return figure, list(grid[:n_panels])
+
+
+def _looks() -> dict[str, _Look]:
+    palette = seaborn.color_palette("colorblind")
+    return {"digital": _Look(palette[1], ":", "s"), "hwa": _Look(palette[0], "-", "o")}
+
+
+def _draw_curves(axes: Axes, rows: pd.DataFrame, digital: pd.DataFrame, place: _TimeAxis) -> None:
+    for training, look in _looks().items():
+        name = TRAINING_NAMES[training]
+        for estimate in digital.loc[digital["training"] == training, "estimate"]:
+            axes.axhline(
+                estimate, color=look.color, linestyle=(0, (6, 3)), label=f"{name}, run digitally"
+            )
+        curve = rows[rows["training"] == training].sort_values("time_s")
+        if curve.empty:
+            continue
+        x = place(curve["time_s"])
+        axes.fill_between(x, curve["low"], curve["high"], color=look.color, alpha=0.2, linewidth=0)
+        axes.plot(
+            x,
+            curve["estimate"],
+            color=look.color,
+            linestyle=look.line,
+            marker=look.marker,
+            label=f"{name}, on the chip",
+        )
+    place.decorate(axes)
+
+
+def _draw_drops(
+    axes: Axes,
+    rows: pd.DataFrame,
+    drops: Sequence[str],
+    groups: Sequence[tuple[str, str]],
+    places: np.ndarray,
+) -> None:
+    """Horizontal bars: one group per model and training, one bar per time."""
+    by_group = rows.set_index(["model", "training"]).reindex(list(groups))
+    thickness = 0.8 / len(drops)
+    for index, name in enumerate(drops):
+        estimate = by_group[name].to_numpy(dtype=np.float64)
+        bounds = by_group[[f"{name}_low", f"{name}_high"]].to_numpy(dtype=np.float64).T
+        axes.barh(
+            places + (index - (len(drops) - 1) / 2) * thickness,
+            estimate,
+            height=thickness,
+            color=DROP_COLORS[name],
+            xerr=np.clip(np.array([estimate - bounds[0], bounds[1] - estimate]), 0.0, None),
+            error_kw={"elinewidth": 0.9, "ecolor": "0.1"},
+            label=DROPS[name],
+        )
+    for place, missing in zip(places, by_group[list(drops)].isna().all(axis=1), strict=True):
+        if missing:
+            axes.text(0.0, place, " no result", va="center", color="0.5", fontsize="small")
+    _decorate_drops(axes, groups, places)
+
+
+def _decorate_drops(axes: Axes, groups: Sequence[tuple[str, str]], places: np.ndarray) -> None:
+    axes.axvline(0.0, color="0.15", linewidth=0.8)
+    axes.set_yticks(places, [f"{m}, {TRAINING_NAMES.get(t, t)}" for m, t in groups])
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
+    axes.set_axisbelow(True)
+    axes.set_xlabel("Dice lost against digital")
+
+
+def _group_places(groups: Sequence[tuple[str, str]]) -> np.ndarray:
+    """Positions of the groups, with a gap between models."""
+    models = [model for model, _ in groups]
+    gaps = np.cumsum([0.0] + [0.35 * (one != other) for one, other in pairwise(models)])
+    return np.arange(len(groups)) + gaps
+
+
+def _panel_title(key: Sequence[object], rows: pd.DataFrame) -> str:
+    """The model, and before it the task and hardware where the figure shows several."""
+    parts = [name for name, column in zip(key, PANEL, strict=True) if rows[column].nunique() > 1]
+    return ", ".join(map(str, parts)) or str(key[-1])
+
+
+def _metric_label(rows: pd.DataFrame) -> str:
+    metric, unit = str(rows["metric"].iloc[0]), str(rows["unit"].iloc[0])
+    name = METRIC_NAMES.get(metric, metric.capitalize())
+    return name if unit == "1" else f"{name} ({unit})"
+
+
+def _legend_below(figure: Figure, axes: Sequence[Axes], caption: str, n_columns: int) -> None:
+    entries = {
+        label: handle
+        for panel in axes
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    legend = figure.legend(
+        list(entries.values()),
+        list(entries),
+        loc="outside lower center",
+        ncols=n_columns,
+        frameon=False,
+        title=caption,
+        title_fontsize="small",
+    )
+    legend.get_title().set_color("0.35")
+    legend.get_title().set_parse_math(False)
+
+
+def _places(rows: pd.DataFrame) -> str:
+    pairs = _unique_pairs(rows, "task", "hardware")
+    return " and ".join(f"{task} on {hardware}" for task, hardware in pairs) + ". "
+
+
+def _caption(rows: pd.DataFrame, mark: str) -> str:
+    patients = count_range(rows["n_patients"].tolist(), "patient")
+    chips = count_range(rows["n_chips"].tolist(), "chip")
+    level = 100 * float(rows["level"].iloc[0])
+    return f"{mark}: {level:.3g} % bootstrap interval over {patients} and {chips}"
+
+
+def _unique_pairs(rows: pd.DataFrame, first: str, second: str) -> list[tuple[str, str]]:
+    pairs = rows[[first, second]].drop_duplicates().itertuples(index=False)
+    return [(str(one), str(other)) for one, other in pairs]

@@ -1,0 +1,95 @@
+"""One look for all figures, and files that are the same bytes for the same data."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+import seaborn
+from matplotlib.figure import Figure
+
+from analogmed.atomic import write_atomically
+from analogmed.errors import ConfigError
+
+WIDTH_IN = 8.0
+DPI = 150
+TRAINING_NAMES = {"digital": "digital-trained", "hwa": "hardware-aware"}
+METRIC_NAMES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "nsd": "NSD", "f1": "F1"}
+TIME_NAMES = {
+    0.0: "t0",
+    1.0: "1 s",
+    60.0: "1 min",
+    3_600.0: "1 h",
+    86_400.0: "1 day",
+    604_800.0: "1 week",
+    2_592_000.0: "1 month",
+    31_536_000.0: "1 year",
+}
+TIME_UNITS_S = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0}
+FORMATS = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
+
+
+@contextmanager
+def publication_style() -> Iterator[None]:
+    """Fonts, lines and grid of the figures, without touching the caller's settings."""
+    settings = {
+        **seaborn.plotting_context("paper", font_scale=1.15),
+        **seaborn.axes_style("ticks"),
+        "axes.grid": True,
+        "axes.grid.axis": "y",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "font.family": "DejaVu Sans",
+        "grid.color": "0.9",
+        "svg.fonttype": "path",
+        "svg.hashsalt": "analogmed",
+    }
+    with matplotlib.rc_context(settings):
+        yield
+
+
+def save_figure(figure: Figure, path: Path | str) -> Path:
+    """Write a figure as PNG or SVG, atomically and without a time stamp.
+
+    Args:
+        figure: the finished figure.
+        path: file to write; its suffix, ``.png`` or ``.svg``, chooses the format.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ConfigError: another suffix.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise ConfigError(f"cannot draw '{path}': a figure ends in {' or '.join(FORMATS)}")
+    metadata = FORMATS[path.suffix]
+    return write_atomically(path, lambda file: figure.savefig(file, dpi=DPI, metadata=metadata))
+
+
+def time_label(time_s: float) -> str:
+    """Short name of a time after programming.
+
+    Example:
+        >>> time_label(86_400.0), time_label(7_200.0), time_label(0.25)
+        ('1 day', '2 h', '0.25 s')
+    """
+    if time_s in TIME_NAMES:
+        return TIME_NAMES[time_s]
+    for unit, length_s in TIME_UNITS_S.items():
+        if time_s >= length_s:
+            return f"{time_s / length_s:.3g} {unit}"
+    return f"{time_s:.3g} s"
+
+
+def count_range(values: list[int], noun: str) -> str:
+    """A count that may differ between rows, such as ``"12 patients"`` or ``"10 to 12 chips"``.
+
+    Example:
+        >>> count_range([5, 5], "chip"), count_range([1], "chip"), count_range([9, 12], "patient")
+        ('5 chips', '1 chip', '9 to 12 patients')
+    """
+    low, high = min(values), max(values)
+    number = f"{low}" if low == high else f"{low} to {high}"
+    return f"{number} {noun}" if high == 1 else f"{number} {noun}s"

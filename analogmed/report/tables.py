@@ -1,0 +1,213 @@
+"""The summary of an evaluation as a table for the terminal, and as Markdown."""
+
+import re
+from collections.abc import Sequence
+from io import StringIO
+from typing import Any, TypeAlias
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analogmed.errors import DataError
+from analogmed.report.style import count_range
+
+Row: TypeAlias = dict[str, Any]
+
+WIDTH = 120
+EN_DASH = "\u2013"
+UNKNOWN = EN_DASH
+RUN = ("task", "model", "training", "hardware")
+ESTIMATES = {
+    "dice_digital": "Dice\ndigital",
+    "dice_t0": "on chip\nt0",
+    "dice_1d": "on chip\n1 day",
+    "dice_1mo": "on chip\n1 month",
+    "noise_drop": "noise drop\n",
+    "avm": "AVM\n",
+    "normalised_dice_1d": "1 day /\ndigital",
+}
+NOT_SHOWN = ("dice_own_digital", "dice_1d_std", "drop_1d", "drop_1mo")
+COUNTS = ("n_patients", "n_chips", "missed", "missed_of", "level", "note")
+
+
+def render_summary(summary: pd.DataFrame) -> str:
+    """Lay the summary out as one line per model and training, beside its digital baseline.
+
+    Args:
+        summary: what ``analogmed.evaluation.robustness.summarise`` returns; columns that it does
+            not know (tiles, latency, energy) are shown in a second table.
+
+    Returns:
+        Plain text 120 columns wide, without terminal codes, with a caption that says how many
+        patients and chips stand behind the numbers and how the intervals were made.
+
+    Raises:
+        DataError: a column of the summary is missing.
+    """
+    _check_columns(summary)
+    if summary.empty:
+        return "No network was evaluated on a chip.\n"
+    text = StringIO()
+    console = Console(file=text, width=WIDTH, force_terminal=False, color_system=None)
+    for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
+        console.print(_results_table(f"{task} on {hardware}", rows))
+        console.print(Text(_caption(rows), style="dim"))
+        if _cost_columns(summary):
+            console.print(_cost_table(f"{task} on {hardware}", rows))
+        console.print()
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
+
+
+def to_markdown(summary: pd.DataFrame) -> str:
+    """The same table and caption as Markdown.
+
+    Args:
+        summary: what ``analogmed.evaluation.robustness.summarise`` returns.
+
+    Returns:
+        One pipe table per task and hardware, estimates with their interval in brackets.
+
+    Raises:
+        DataError: a column of the summary is missing.
+    """
+    _check_columns(summary)
+    if summary.empty:
+        return "No network was evaluated on a chip.\n"
+    parts = []
+    for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
+        heads = [" ".join(head.split()) for head in ESTIMATES.values()]
+        lines = [_markdown_cells(row) for row in _records(rows)]
+        parts.append(f"### Dice of {_escaped(f'{task} on {hardware}')}")
+        parts.append(_pipe_table(["model", "training", *heads, "missed 1 day"], lines))
+        parts.append(_escaped(_caption(rows)))
+        if costs := _cost_columns(summary):
+            lines = [[str(row["model"]), *(_number(row[c]) for c in costs)] for row in _costs(rows)]
+            parts.append(_pipe_table(["model", *map(_readable, costs)], lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _check_columns(summary: pd.DataFrame) -> None:
+    bounds = [name + end for name in ESTIMATES for end in ("", "_low", "_high")]
+    needed = [*RUN, *bounds, "dice_1d_std", *COUNTS]
+    missing = [column for column in needed if column not in summary.columns]
+    if missing:
+        raise DataError(f"the summary lacks the columns {', '.join(missing)}")
+
+
+def _results_table(title: str, rows: pd.DataFrame) -> Table:
+    table = _plain_table(f"Dice of {title}", ["\nmodel", *ESTIMATES.values(), "missed\n1 day"])
+    table.leading = 1
+    for row in _records(rows):
+        cells = [f"{row['model']}\n{row['training']}"]
+        cells += [f"{_estimate(row, name)}\n{_interval(row, name)}" for name in ESTIMATES]
+        table.add_row(*map(Text, [*cells, _missed(row)]))
+    return table
+
+
+def _plain_table(title: str, heads: Sequence[str]) -> Table:
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    table.add_column(Text(heads[0]), overflow="fold")
+    for head in heads[1:]:
+        table.add_column(Text(head), justify="right", no_wrap=len(heads) < 12)
+    return table
+
+
+def _caption(rows: pd.DataFrame) -> str:
+    patients = count_range(rows["n_patients"].tolist(), "patient")
+    chips = count_range(rows["n_chips"].tolist(), "chip")
+    level = 100 * float(rows["level"].iloc[0])
+    lines = [
+        f"{patients}, {chips}. Intervals: {level:.3g} % percentiles of a two-way bootstrap over "
+        "patients and chips (digital: patients).",
+        "hwa: hardware-aware training. Dice digital: the digital-trained network of the same "
+        "model, run digitally.",
+        "t0: right after programming; 1 day: 86,400 s; 1 month: 2,592,000 s. "
+        "\u00b1: standard deviation over chips.",
+        "Noise drop: digital minus t0. AVM: 1 month minus 1 s. "
+        "Missed: structures of which nothing was found.",
+    ]
+    notes = [
+        f"{row['model']}, {row['training']}: {row['note']}."
+        for row in _records(rows)
+        if isinstance(row["note"], str) and row["note"]
+    ]
+    return "\n".join(lines + notes)
+
+
+def _cost_columns(summary: pd.DataFrame) -> list[str]:
+    known = {*RUN, *COUNTS}
+    known |= {name + end for name in (*ESTIMATES, *NOT_SHOWN) for end in ("", "_low", "_high")}
+    return [column for column in summary.columns if column not in known]
+
+
+def _cost_table(title: str, rows: pd.DataFrame) -> Table:
+    columns = _cost_columns(rows)
+    table = _plain_table(f"Cost of {title}", ["model", *(f" {_readable(c)}" for c in columns)])
+    for row in _costs(rows):
+        table.add_row(*map(Text, [str(row["model"]), *(_number(row[c]) for c in columns)]))
+    return table
+
+
+def _costs(rows: pd.DataFrame) -> list[Row]:
+    """Cost per model; both trainings of a model run on the same tiles."""
+    return _records(rows[["model", *_cost_columns(rows)]].drop_duplicates())
+
+
+def _records(rows: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _markdown_cells(row: Row) -> list[str]:
+    estimates = [f"{_estimate(row, n)} ({_interval(row, n)})" for n in ESTIMATES]
+    estimates = [cell.removesuffix(f" ({UNKNOWN})") for cell in estimates]
+    return [str(row["model"]), str(row["training"]), *estimates, _missed(row)]
+
+
+def _pipe_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---"] * len(heads)
+    body = [[_escaped(cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, rule, *body])
+
+
+def _estimate(row: Row, name: str) -> str:
+    text = _decimals(row[name])
+    if name == "dice_1d" and not pd.isna(row["dice_1d_std"]):
+        text += f" \u00b1 {_decimals(row['dice_1d_std'])}"
+    return text
+
+
+def _interval(row: Row, name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if pd.isna(low) or pd.isna(high):
+        return UNKNOWN
+    separator = EN_DASH if low >= 0 else " to "
+    return _decimals(low) + separator + _decimals(high)
+
+
+def _missed(row: Row) -> str:
+    return UNKNOWN if pd.isna(row["missed"]) else f"{row['missed']}/{row['missed_of']}"
+
+
+def _decimals(value: float) -> str:
+    return UNKNOWN if pd.isna(value) else f"{value:.3f}".replace("-0.000", "0.000")
+
+
+def _number(value: Any) -> str:
+    """A cost: text and whole numbers as they are, others with four significant digits."""
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return UNKNOWN
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:,.4g}"
+
+
+def _readable(column: str) -> str:
+    return column.replace("_", " ")
+
+
+def _escaped(text: str) -> str:
+    """Markdown in a name shows as it is written."""
+    return re.sub(r"([\\|<>*_`#\[\]])", r"\\\1", text).replace("\n", "  \n")
