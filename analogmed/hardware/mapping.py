@@ -13,6 +13,13 @@ from analogmed.errors import ConfigError, CoverageError
 from analogmed.hardware.vectors import CONVOLUTIONS, TRANSPOSED, count_vectors
 
 RowSplit = Literal["channels", "even"]
+_ALWAYS_DIGITAL = (
+    nn.MultiheadAttention,
+    nn.modules.linear.NonDynamicallyQuantizableLinear,  # the attention's, read from outside
+    nn.Bilinear,
+    nn.RNNBase,
+    nn.RNNCellBase,
+)
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,8 @@ class TileMap:
 
     Attributes:
         layers: those on tiles, in the network's order.
-        digital_layers: convolutions, transposed convolutions and Linear layers that were to stay
-            digital.
+        digital_layers: those that were to stay digital, and others that multiply a weight but have
+            no place on tiles (torch's attention, recurrent and bilinear layers).
         unused_layers: those that the forward pass did not call; they are on no tile.
         tile_size: rows and columns of a tile.
         row_split: how rows were cut.
@@ -176,7 +183,7 @@ def map_tiles(
     bias is digital. A layer called several times has its tiles once and adds up its uses.
 
     Args:
-        model: the network; it is run once, in evaluation mode, and left as it was.
+        model: the network; a copy of it is run once, in evaluation mode.
         input_shape: shape of one input with its batch axis, (1, C, *spatial).
         tile_size: rows and columns of a tile; one number for both.
         row_split: ``"channels"`` keeps the rows of an input channel on one tile, so that there are
@@ -196,10 +203,8 @@ def map_tiles(
         ShapeError: the network cannot be run on ``input_shape``.
     """
     size = _tile_shape(tile_size)
-    if row_split not in ("channels", "even"):
-        raise ConfigError(f"row_split: expected 'channels' or 'even', found '{row_split}'")
-    if transposed not in ("analog", "digital"):
-        raise ConfigError(f"transposed: expected 'analog' or 'digital', found '{transposed}'")
+    _check_choice("row_split", row_split, ("channels", "even"))
+    _check_choice("transposed", transposed, ("analog", "digital"))
     patterns = _known_patterns(model, digital)
     analog, left_digital = _choose(model, transposed == "analog", patterns)
     vectors = count_vectors(model, analog, input_shape)
@@ -238,6 +243,11 @@ def _tile_shape(tile_size: int | Sequence[int]) -> tuple[int, int]:
     return sizes[0], sizes[1]
 
 
+def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
+    if value not in choices:
+        raise ConfigError(f"{name}: expected '{choices[0]}' or '{choices[1]}', found '{value}'")
+
+
 def _known_patterns(model: nn.Module, digital: Iterable[str]) -> tuple[str, ...]:
     patterns = tuple(digital)
     names = [name for name, _ in model.named_modules()]
@@ -254,9 +264,11 @@ def _choose(
     analog: dict[str, nn.Module] = {}
     left_digital = []
     for name, layer in model.named_modules():
-        if not isinstance(layer, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)):
+        if not isinstance(layer, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED, *_ALWAYS_DIGITAL)):
             continue
-        stays = isinstance(layer, TRANSPOSED) and not transposed_too
+        stays = isinstance(layer, _ALWAYS_DIGITAL) or (
+            isinstance(layer, TRANSPOSED) and not transposed_too
+        )
         if stays or any(fnmatch(name, pattern) for pattern in digital):
             left_digital.append(name)
         else:

@@ -1,8 +1,8 @@
 """How many vectors each layer of a network multiplies for one input."""
 
+import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +14,16 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def count_vectors(
-    model: nn.Module, layers: Mapping[str, nn.Module], input_shape: Sequence[int]
+    model: nn.Module, names: Iterable[str], input_shape: Sequence[int]
 ) -> Counter[str]:
-    """Run a network once and count the matrix-vector products of its layers.
+    """Run a copy of a network once and count the matrix-vector products of its layers.
 
-    The run is on torch's meta device, where only shapes are computed; a network that cannot do
-    that is run on zeros, on its own device.
+    The copy is run on torch's meta device, where it takes no memory and only shapes are computed; a
+    network that cannot do that is run on zeros, on its own device.
 
     Args:
-        model: the network; its modes, weights and buffers are left as they were.
-        layers: its convolutions, transposed convolutions and Linear layers to watch, by name.
+        model: the network; it is not touched.
+        names: its convolutions, transposed convolutions and Linear layers to watch.
         input_shape: (1, C, *spatial).
 
     Returns:
@@ -40,33 +40,30 @@ def count_vectors(
             f"input_shape: expected that of one input with its batch axis, such as (1, C, H, W), "
             f"found {shape}"
         )
-    with _evaluation_mode(model), torch.no_grad():
-        try:
-            return _watch(model, layers, lambda: _run_on_meta(model, shape))
-        except Exception:
-            pass  # not every network can be run on the meta device; what is wrong shows on zeros
-        try:
-            return _watch(model, layers, lambda: _run_on_zeros(model, shape))
-        except Exception as error:
-            raise ShapeError(
-                f"{type(model).__name__} cannot be run on an input of shape {shape}: {error}"
-            ) from error
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    training = {module: module.training for module in model.modules()}
-    model.eval()
+    names = tuple(names)
     try:
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+        return _run(_meta_copy(model), names, shape)
+    except Exception:
+        pass  # not every network can be run on the meta device; what is wrong shows on zeros
+    try:
+        return _run(copy.deepcopy(model), names, shape)
+    except Exception as error:
+        raise ShapeError(
+            f"{type(model).__name__} cannot be run on an input of shape {shape}: {error}"
+        ) from error
 
 
-def _watch(
-    model: nn.Module, layers: Mapping[str, nn.Module], run: Callable[[], object]
-) -> Counter[str]:
+def _meta_copy(model: nn.Module) -> nn.Module:
+    weights = {id(p): nn.Parameter(_on_meta(p), p.requires_grad) for p in model.parameters()}
+    buffers = {id(buffer): _on_meta(buffer) for buffer in model.buffers()}
+    return copy.deepcopy(model, {**weights, **buffers})
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, device="meta", requires_grad=False)
+
+
+def _run(model: nn.Module, names: tuple[str, ...], shape: tuple[int, ...]) -> Counter[str]:
     counts: Counter[str] = Counter()
 
     def counting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -75,10 +72,12 @@ def _watch(
 
         return count
 
-    with ExitStack() as hooks:
-        for name, layer in layers.items():
-            hooks.enter_context(layer.register_forward_hook(counting(name)))
-        run()
+    for name in names:
+        model.get_submodule(name).register_forward_hook(counting(name))
+    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
+    device, dtype = (weights[0].device, weights[0].dtype) if weights else (None, None)
+    with torch.no_grad():
+        model.eval()(torch.zeros(shape, device=device, dtype=dtype))
     return counts
 
 
@@ -89,20 +88,3 @@ def _vectors(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> in
         return output.numel() // layer.out_channels
     assert isinstance(layer, nn.Linear)
     return output.numel() // layer.out_features
-
-
-def _run_on_meta(model: nn.Module, shape: tuple[int, ...]) -> None:
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    on_meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    image = torch.empty(shape, dtype=_dtype(model), device="meta")
-    torch.func.functional_call(model, on_meta, (image,))
-
-
-def _run_on_zeros(model: nn.Module, shape: tuple[int, ...]) -> None:
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    model(torch.zeros(shape, dtype=_dtype(model), device=device))
-
-
-def _dtype(model: nn.Module) -> torch.dtype:
-    floating = (p.dtype for p in model.parameters() if p.is_floating_point())
-    return next(floating, torch.float32)

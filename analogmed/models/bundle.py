@@ -1,5 +1,6 @@
 """The network of a MONAI bundle, read without running any code that the bundle holds."""
 
+import inspect
 import json
 import pickle
 import re
@@ -63,9 +64,7 @@ def build_bundle_network(
         "spatial_dims": spatial_dims,
     }
     _check_contract(network_def, expected, config_path)
-    network = _instantiate(network_def, "network_def", config_path)
-    if not isinstance(network, nn.Module):
-        raise ConfigError(f"{config_path}: 'network_def' has no '_target_' that names a network")
+    network: nn.Module = _instantiate(network_def, "network_def", config_path)
     if pretrained:
         weights_path = _find_weights(Path(folder))
         _load_weights(network, _read_weights(weights_path), weights_path)
@@ -144,12 +143,18 @@ def _look_up(config: Any, reference: str, key: str, path: Path) -> Any:
 
 
 def _check_contract(network_def: Any, expected: Mapping[str, int], path: Path) -> None:
-    if not isinstance(network_def, dict):
-        return
+    """Compare with what the bundle says, or else with the defaults of its network class."""
+    if not isinstance(network_def, dict) or "_target_" not in network_def:
+        raise ConfigError(f"{path}: 'network_def' has no '_target_' that names a network")
+    network_class = _find_class(network_def["_target_"], "network_def::_target_", path)
+    parameters = inspect.signature(network_class).parameters
     for argument, value in expected.items():
-        if network_def.get(argument, value) != value:
+        if argument not in parameters:
+            continue
+        found = network_def.get(argument, parameters[argument].default)
+        if found not in (value, inspect.Parameter.empty):
             raise ConfigError(
-                f"{path}: the bundle's network has {argument} {network_def[argument]}, but "
+                f"{path}: the bundle's {network_class.__name__} has {argument} {found}, but "
                 f"{value} was asked for"
             )
 

@@ -230,10 +230,10 @@ def dynunet(
 def plan_stages(
     spatial_dims: int, window: Sizes | None = None, spacing: Sequence[float] | None = None
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """Kernels and strides of an nnU-Net's stages.
+    """Kernels and strides of the stages, by nnU-Net's rules.
 
-    An axis is halved while at least 4 positions stay, and waits while its voxels are more than
-    twice as large as the finest; meanwhile its kernels are 1 wide.
+    An axis is halved while at least 4 positions stay, and waits while its voxels are at least twice
+    as large as the finest of the axes that can be halved; its kernels are 1 wide until then.
 
     Args:
         spatial_dims: number of axes.
@@ -242,28 +242,42 @@ def plan_stages(
 
     Returns:
         kernel sizes and strides, one tuple per stage; the first stride is 1.
+
+    Raises:
+        ConfigError: a value does not fit, or the window is too small to be halved twice.
     """
     sizes = _window_sizes(spatial_dims, window)
+    voxel = _voxel_sizes(spatial_dims, spacing)
+    axes = range(spatial_dims)
+    kernel = [1] * spatial_dims
+    kernels: list[tuple[int, ...]] = []
+    strides = [(1,) * spatial_dims]
+    while halved := _axes_to_halve(sizes, voxel):
+        kernel = [3 if voxel[axis] < 2 * min(voxel) else kernel[axis] for axis in axes]
+        kernels.append(tuple(kernel))
+        strides.append(tuple(2 if axis in halved else 1 for axis in axes))
+        sizes = [math.ceil(sizes[axis] / strides[-1][axis]) for axis in axes]
+        voxel = [voxel[axis] * strides[-1][axis] for axis in axes]
+    if len(strides) < 3:
+        raise ConfigError(
+            f"window: DynUNet has to halve the image at least twice and to keep 4 positions; "
+            f"found window {window} with spacing {spacing}"
+        )
+    return [*kernels, (3,) * spatial_dims], strides
+
+
+def _axes_to_halve(sizes: list[int], voxel: list[float]) -> list[int]:
+    large = [axis for axis, size in enumerate(sizes) if size >= 8]
+    finest = min((voxel[axis] for axis in large), default=math.inf)
+    axes = [axis for axis in large if voxel[axis] < 2 * finest]
+    return [] if len(axes) == 1 and sizes[axes[0]] < 12 else axes
+
+
+def _voxel_sizes(spatial_dims: int, spacing: Sequence[float] | None) -> list[float]:
     voxel = [1.0] * spatial_dims if spacing is None else [float(size) for size in spacing]
     if len(voxel) != spatial_dims or not all(0 < size < math.inf for size in voxel):
         raise ConfigError(f"spacing: expected {spatial_dims} sizes above 0, found {spacing}")
-    kernels: list[tuple[int, ...]] = []
-    strides = [(1,) * spatial_dims]
-    while True:
-        fine = [size <= 2 * min(voxel) for size in voxel]
-        stride = tuple(2 if f and size >= 8 else 1 for f, size in zip(fine, sizes, strict=True))
-        if max(stride) == 1:
-            break
-        kernels.append(tuple(3 if f else 1 for f in fine))
-        strides.append(stride)
-        sizes = [math.ceil(size / step) for size, step in zip(sizes, stride, strict=True)]
-        voxel = [size * step for size, step in zip(voxel, stride, strict=True)]
-    if len(strides) < 3:
-        raise ConfigError(
-            f"window: DynUNet halves the image at least twice, so one axis needs 15 positions or "
-            f"more; found {window} with spacing {spacing}"
-        )
-    return [*kernels, (3,) * spatial_dims], strides
+    return voxel
 
 
 def _window_sizes(spatial_dims: int, window: Sizes | None) -> list[int]:

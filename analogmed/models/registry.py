@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -45,9 +46,9 @@ def build_model(
         SecurityError: the configuration of a bundle asks to run code.
         CheckpointError: the weights of a bundle are damaged or do not fit its network.
     """
-    _check_integer("in_channels", in_channels, in_channels >= 1, "1 or more")
-    _check_integer("out_channels", out_channels, out_channels >= 1, "1 or more")
-    _check_integer("spatial_dims", spatial_dims, spatial_dims in (1, 2, 3), "1, 2 or 3")
+    _check_whole("in_channels", in_channels)
+    _check_whole("out_channels", out_channels)
+    _check_whole("spatial_dims", spatial_dims, most=3)
     factory = _factory(name)
     _check_options(name, factory, options)
     try:
@@ -101,17 +102,21 @@ def required_divisor(name: str, *, spatial_dims: int = 2, **options: Any) -> tup
     Raises:
         ConfigError: the name or an option is not known.
     """
+    _check_whole("spatial_dims", spatial_dims, most=3)
     factory = _factory(name)
     _check_options(name, factory, options)
     divisor = getattr(factory, "required_divisor", None)
     if callable(divisor):
         divisor = divisor(spatial_dims=spatial_dims, **options)
-    return (divisor,) * spatial_dims if isinstance(divisor, int) else divisor
+    if divisor is None:
+        return None
+    return (divisor,) * spatial_dims if isinstance(divisor, int) else tuple(divisor)
 
 
-def _check_integer(name: str, value: object, fits: bool, expected: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not fits:
-        raise ConfigError(f"{name}: expected {expected}, found {value!r}")
+def _check_whole(name: str, value: object, most: float = math.inf) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        upper = "or more" if most == math.inf else f"to {most}"
+        raise ConfigError(f"{name}: expected a whole number, 1 {upper}, found {value!r}")
 
 
 def _factory(name: str) -> Callable[..., Any]:

@@ -1,0 +1,117 @@
+import pytest
+import torch
+from monai.networks import nets
+
+from analogmed.errors import ConfigError
+from analogmed.models import build_model, required_divisor
+from analogmed.models.monai_networks import plan_stages
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_swin_unetr_has_the_62_million_parameters_of_the_paper():
+    model = build_model("swin_unetr", in_channels=4, out_channels=3, spatial_dims=3)
+    assert parameters(model) == 62_191_941
+
+
+def test_unetpp_is_monais_network_without_its_three_intermediate_heads():
+    torch.manual_seed(0)
+    features = (4, 4, 8, 8, 16, 4)
+    ours = build_model("unetpp", in_channels=1, out_channels=2, features=features)
+    theirs = nets.BasicUNetPlusPlus(2, 1, 2, features=features)
+    assert parameters(theirs) - parameters(ours) == 3 * (4 * 2 + 2)
+    ours.load_state_dict(theirs.state_dict(), strict=False)
+    image = torch.rand(1, 1, 32, 32)
+    torch.testing.assert_close(ours(image), theirs(image)[0])
+
+
+def test_unetpp_gives_every_parameter_a_gradient():
+    model = build_model("unetpp", in_channels=1, out_channels=1, features=(4, 4, 8, 8, 16, 4))
+    model(torch.rand(1, 1, 32, 32)).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_attention_unet_is_monais_network():
+    ours = build_model(
+        "attention_unet", in_channels=1, out_channels=2, channels=(4, 8, 16), strides=(2, 2)
+    )
+    theirs = nets.AttentionUnet(2, 1, 2, channels=(4, 8, 16), strides=(2, 2))
+    ours.load_state_dict(theirs.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("window", "spacing", "halvings"),
+    [
+        ((40, 56, 40), (1, 1, 1), (3, 3, 3)),
+        ((128, 128, 128), (1, 1, 1), (5, 5, 5)),
+        ((192, 160, 64), (0.79, 0.79, 1.6), (5, 5, 4)),
+    ],
+)
+def test_dynunet_halves_as_nnunets_published_plans(window, spacing, halvings):
+    # num_pool_per_axis of hippocampus, brain tumour and spleen in nnU-Net's plans
+    divisor = required_divisor("dynunet", spatial_dims=3, window=window, spacing=spacing)
+    assert divisor == tuple(2**times for times in halvings)
+
+
+def test_dynunet_waits_with_thick_slices_and_keeps_their_kernels_flat():
+    kernels, strides = plan_stages(3, (192, 160, 64), (0.79, 0.79, 1.6))
+    assert strides == [(1, 1, 1), (2, 2, 1)] + [(2, 2, 2)] * 4
+    assert kernels == [(3, 3, 1)] + [(3, 3, 3)] * 5
+
+
+def test_dynunet_halves_an_isotropic_window_until_four_positions_stay():
+    _, strides = plan_stages(2, 256)
+    assert strides == [(1, 1)] + [(2, 2)] * 6  # 256 = 4 * 2**6
+
+
+def test_dynunet_goes_on_where_one_axis_is_exhausted():
+    assert required_divisor("dynunet", spatial_dims=3, window=(96, 96, 8)) == (16, 16, 2)
+
+
+def test_dynunet_asks_for_padding_where_the_window_is_no_multiple():
+    assert required_divisor("dynunet", window=100) == (16, 16)  # 100, 50, 25, 13, 7
+
+
+def test_dynunet_keeps_the_size_of_an_anisotropic_volume():
+    model = build_model(
+        "dynunet",
+        in_channels=1,
+        out_channels=2,
+        spatial_dims=3,
+        window=(32, 32, 8),
+        spacing=(1, 1, 4),
+        filters=(4, 4, 8, 8),
+    ).eval()
+    assert model(torch.rand(1, 1, 32, 32, 8)).shape == (1, 2, 32, 32, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "named"),
+    [
+        ("dynunet", {"window": 8}, "window"),
+        ("dynunet", {"window": (64, 64, 64)}, "window"),
+        ("dynunet", {"spacing": (1.0, 0.0)}, "spacing"),
+        ("dynunet", {"spacing": (1.0, float("nan"))}, "spacing"),
+        ("dynunet", {"window": 64, "filters": (8, 8)}, "filters"),
+        ("unetpp", {"features": (8, 8)}, "features"),
+        ("unetpp", {"upsample": "bilinear"}, "upsample"),
+        ("attention_unet", {"strides": (2, 2)}, "strides"),
+        ("swin_unetr", {"feature_size": 47}, "feature_size"),
+        ("swin_unetr", {"spatial_dims": 1}, "spatial_dims"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_by_name(name, options, named):
+    with pytest.raises(ConfigError, match=named):
+        build_model(name, in_channels=1, out_channels=1, **options)
+
+
+@pytest.mark.parametrize("norm", ["batch", ["instance", {"affine": False}]])
+def test_norm_is_a_name_or_as_yaml_writes_it_a_list(norm):
+    for name, options in (
+        ("unetpp", {"features": [4, 4, 8, 8, 16, 4]}),
+        ("dynunet", {"window": 32, "filters": [4, 4, 8, 8]}),
+    ):
+        model = build_model(name, in_channels=1, out_channels=1, norm=norm, **options)
+        assert model(torch.rand(2, 1, 32, 32)).shape == (2, 1, 32, 32)
