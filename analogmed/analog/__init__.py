@@ -6,7 +6,7 @@ from analogmed.analog.chip import Chip, ChipReading
 from analogmed.analog.clip import WeightClipper
 from analogmed.analog.convert import convert
 from analogmed.analog.coverage import Coverage, coverage
-from analogmed.analog.rpu import PRESETS, Hardware, create_rpu_config, hardware
+from analogmed.analog.rpu import PRESETS, Hardware, create_rpu_config
 
 __all__ = [
     "PRESETS",
@@ -20,6 +20,5 @@ __all__ = [
     "coverage",
     "create_rpu_config",
     "from_aihwkit",
-    "hardware",
     "to_aihwkit",
 ]

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from analogmed.analog import layers
 from analogmed.analog.layers import AnalogLayer, Reading, TileRow
 from analogmed.analog.random import drawing_from
+from analogmed.analog.support import check_support
+from analogmed.analog.traverse import replace_layers
 from analogmed.errors import ConfigError
 from analogmed.seeds import derive_seed
 
@@ -32,30 +34,27 @@ def to_aihwkit(model: nn.Module) -> nn.Module:
     Args:
         model: a model from ``convert``.
     """
-    model = copy.deepcopy(model)
-    replaced: dict[nn.Module, nn.Module] = {}
-    for name, layer in list(model.named_modules(remove_duplicate=False)):
-        if isinstance(layer, AnalogLayer):
-            if layer not in replaced:
-                replaced[layer] = _aihwkit_twin(layer) or _digital_twin(layer)
-            _replace(model, name, replaced[layer])
-    return model
+    return replace_layers(
+        copy.deepcopy(model),
+        lambda _, layer: isinstance(layer, AnalogLayer),
+        _twin_without_analogmed,
+    )
 
 
 def from_aihwkit(model: nn.Module) -> nn.Module:
     """A copy of an aihwkit model whose ``AnalogLinear`` and ``AnalogConv2d`` are analogmed's.
 
+    aihwkit's other layers stay as they are.
+
     Raises:
-        ConfigError: the column tiles of one row have different input ranges.
+        ConfigError: the column tiles of one row have different input ranges, or the layer's
+            configuration asks for something that analogmed's layers do not compute.
     """
-    model = copy.deepcopy(model)
-    replaced: dict[nn.Module, nn.Module] = {}
-    for name, layer in list(model.named_modules(remove_duplicate=False)):
-        if isinstance(layer, AnalogConv2d | AnalogLinear):
-            if layer not in replaced:
-                replaced[layer] = _own_twin(name, layer)
-            _replace(model, name, replaced[layer])
-    return model
+    return replace_layers(
+        copy.deepcopy(model),
+        lambda _, layer: type(layer) in (AnalogConv2d, AnalogLinear),
+        _own_twin,
+    )
 
 
 def aihwkit_tiles(model: nn.Module) -> Iterator[tuple[str, list[TorchInferenceTile]]]:
@@ -95,7 +94,7 @@ class AihwkitTiles:
                 tile.drift_weights(t_inference_s)
             rows.append(TileRow(tile.tile.get_weights(), tile.alpha.clone()))
             _reset(tile, target)
-        return Reading(tuple(rows), torch.Generator().manual_seed(seed))
+        return Reading(tuple(rows), torch.Generator())
 
     @contextmanager
     def lent(self, reading: Reading) -> Iterator[None]:
@@ -104,12 +103,11 @@ class AihwkitTiles:
         for tile, row in zip(self._tiles, reading.rows, strict=True):
             tile.tile.set_weights(row.weight)
             tile.alpha = row.scale
-        state = torch.random.get_rng_state()
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=reading.generator)))
+        seed = int(torch.randint(2**62, (1,), generator=reading.generator))
         try:
-            yield
+            with drawing_from(seed):
+                yield
         finally:
-            torch.random.set_rng_state(state)
             for tile, target in zip(self._tiles, targets, strict=True):
                 _reset(tile, target)
 
@@ -145,9 +143,9 @@ def _reset(tile: TorchInferenceTile, target: Tensor) -> None:
     tile.programmed_weights = None
 
 
-def _replace(model: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, layer)
+def _twin_without_analogmed(name: str, layer: nn.Module) -> nn.Module:
+    assert isinstance(layer, AnalogLayer)
+    return _aihwkit_twin(layer) or _digital_twin(layer)
 
 
 def _aihwkit_twin(layer: AnalogLayer) -> nn.Module | None:
@@ -195,7 +193,13 @@ def _digital_twin(layer: AnalogLayer) -> nn.Module:
     return twin
 
 
-def _own_twin(name: str, layer: AnalogConv2d | AnalogLinear) -> AnalogLayer:
+def _own_twin(name: str, layer: nn.Module) -> AnalogLayer:
+    assert isinstance(layer, AnalogConv2d | AnalogLinear)
+    tiles = list(layer.analog_tiles())
+    try:
+        check_support(tiles[0].rpu_config)
+    except ConfigError as error:
+        raise ConfigError(f"layer '{name}': {error}") from error
     weight, bias = layer.get_weights()
     own: layers.AnalogLinear | layers.AnalogConv2d
     if isinstance(layer, AnalogLinear):
@@ -214,7 +218,6 @@ def _own_twin(name: str, layer: AnalogConv2d | AnalogLinear) -> AnalogLayer:
         own.weight.copy_(weight.reshape(own.weight.shape))
         if own.bias is not None:
             own.bias.copy_(bias)
-    tiles = list(layer.analog_tiles())
     own.to_tiles(tiles[0].rpu_config, "even")
     _copy_ranges(name, own, tiles)
     return own.train(layer.training)

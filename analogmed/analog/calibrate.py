@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.traverse import evaluating
 from analogmed.errors import ConfigError, CoverageError, NonFiniteError
 
 
@@ -68,24 +69,22 @@ def _run(
         layer.register_forward_pre_hook(lambda la, inputs, name=name: watch(name, la, inputs))
         for name, layer in ranged.items()
     ]
-    training = model.training
     perfect = {id(la.rpu_config): la.rpu_config.forward for la in layers.values()}
     before = {key: io.is_perfect for key, io in perfect.items()}
     ranges = {name: layer.input_range for name, layer in ranged.items()}
     try:
-        model.eval()
         for io in perfect.values():
             io.is_perfect = True
         for layer in ranged.values():
             layer.input_range = None
-        for batch in batches:
-            model(batch)
+        with evaluating(model):
+            for batch in batches:
+                model(batch)
     finally:
         for key, io in perfect.items():
             io.is_perfect = before[key]
         for name, layer in ranged.items():
             layer.input_range = ranges[name]
-        model.train(training)
         for handle in handles:
             handle.remove()
 
@@ -93,13 +92,10 @@ def _run(
 def _row_quantiles(name: str, layer: AnalogLayer, inputs: Tensor, quantile: float) -> Tensor:
     if not torch.isfinite(inputs).all():
         raise NonFiniteError(f"calibrate: the input of layer '{name}' holds NaN or Inf")
-    volume = layer.channel_rows
-    channels_last = isinstance(layer, nn.Linear)
-    inputs = inputs.movedim(-1, 1) if channels_last and inputs.ndim > 1 else inputs
-    channels = inputs.unflatten(1, (layer.groups, -1))
+    inputs = layer.batched(inputs)
     return torch.stack(
         [
-            _quantile(channels[:, :, start // volume : -(-stop // volume)], quantile)
+            _quantile(layer.row_inputs(inputs, start, stop, vectors=False), quantile)
             for start, stop in layer.grid.rows
         ]
     )
@@ -110,4 +106,5 @@ def _quantile(values: Tensor, quantile: float) -> Tensor:
     flat = values.abs().flatten()
     rank = min(flat.numel(), max(1, math.ceil(quantile * flat.numel())))
     value = flat.kthvalue(rank).values
-    return torch.where(value > 0, value, flat.max()).where(flat.max() > 0, torch.ones(()))
+    largest = flat.max()
+    return torch.where(value > 0, value, torch.where(largest > 0, largest, 1.0)).to(values.dtype)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from analogmed.analog.aihwkit_layers import AihwkitTiles, aihwkit_tiles
 from analogmed.analog.layers import AnalogLayer, Reading
 from analogmed.analog.programming import ProgrammedLayer
+from analogmed.analog.traverse import evaluating
 from analogmed.errors import CoverageError, NonFiniteError
 from analogmed.seeds import derive_seed
 
@@ -63,6 +64,7 @@ class Chip:
         Raises:
             ValueError: the time is negative or not finite, or the read number is negative.
             ConfigError: the noise model does not know this time.
+            NonFiniteError: the noise model gives NaN or Inf; names the layer.
         """
         if not math.isfinite(t_inference_s) or t_inference_s < 0:
             raise ValueError(
@@ -70,12 +72,12 @@ class Chip:
             )
         if read < 0:
             raise ValueError(f"read number must be 0 or more, got {read}")
-        seed = derive_seed(self.seed, "time", float(t_inference_s), "read", read)
+        seed = derive_seed(self.seed, "time", float(t_inference_s), "read", int(read))
         readings = {
             name: layer.read(float(t_inference_s), derive_seed(seed, name))
             for name, layer in self._layers.items()
         }
-        return ChipReading(self.model, self._layers, readings, seed)
+        return ChipReading(self.model, self._layers, readings, seed).restart()
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class ChipReading:
             *address: for instance the case's name.
         """
         for name, reading in self.readings.items():
-            reading.generator.manual_seed(derive_seed(self.seed, name, *address))
+            reading.generator.manual_seed(derive_seed(self.seed, "output", name, *address))
         return self
 
     @torch.no_grad()
@@ -118,15 +120,11 @@ class ChipReading:
 
     @contextmanager
     def _installed(self) -> Iterator[None]:
-        training = self.model.training
         with ExitStack() as stack:
             for name, layer in self.layers.items():
                 stack.enter_context(layer.lent(self.readings[name]))
-            self.model.eval()
-            try:
-                yield
-            finally:
-                self.model.train(training)
+            stack.enter_context(evaluating(self.model))
+            yield
 
 
 def check_images(images: Tensor) -> None:

@@ -1,7 +1,7 @@
 """Weight clipping between training steps: outliers cost the other weights their range."""
 
 import torch
-from aihwkit.simulator.parameters.enums import WeightClipType
+from aihwkit.simulator.parameters.enums import WeightClipType, WeightRemapType
 from torch import Tensor, nn
 
 from analogmed.analog.layers import AnalogLayer
@@ -11,7 +11,8 @@ class WeightClipper:
     """Clip the weights of an analog model, tile by tile, as the configuration asks.
 
     ``LAYER_GAUSSIAN`` clips at sigma standard deviations of the tile's weights. ``FIXED_VALUE``
-    clips at a multiple of the largest weight that the tile had when the clipper was made.
+    clips at a multiple of the tile's mapping scale, which is its largest weight: the one it had
+    when the clipper was made, or, where the configuration remaps, after the previous step.
 
     Args:
         model: an analog model, about to be trained.
@@ -19,27 +20,46 @@ class WeightClipper:
 
     def __init__(self, model: nn.Module) -> None:
         self._layers = [layer for layer in model.modules() if isinstance(layer, AnalogLayer)]
-        self._largest = [[block.abs().amax() for block in _blocks(la)] for la in self._layers]
+        self._scales = [_scales(layer) for layer in self._layers]
 
     @torch.no_grad()
     def step(self) -> None:
         """Clip in place; call after each optimizer step."""
-        for layer, largest in zip(self._layers, self._largest, strict=True):
-            clip = layer.rpu_config.clip
-            for block, reference in zip(_blocks(layer), largest, strict=True):
-                if clip.type is WeightClipType.LAYER_GAUSSIAN:
-                    limit = clip.sigma * block.std()
-                elif clip.type is WeightClipType.FIXED_VALUE:
-                    limit = clip.fixed_value * reference
-                else:
-                    continue
-                if block.numel() > 1:
-                    block.clamp_(-limit, limit)
+        for index, layer in enumerate(self._layers):
+            config = layer.rpu_config
+            if config.clip.type is WeightClipType.NONE:
+                continue
+            matrix = layer.weight_matrix().clone()
+            for block, scale in zip(_blocks(layer, matrix), self._scales[index], strict=True):
+                limit = _limit(layer, block, scale)
+                block.clamp_(-limit, limit)
+            layer.set_weight_matrix(matrix)
+            if config.remap.type is not WeightRemapType.NONE:
+                self._scales[index] = _scales(layer)
 
 
-def _blocks(layer: AnalogLayer) -> list[Tensor]:
-    """The weights of each tile, as views of the layer's parameter."""
-    matrix = layer.weight_matrix().detach()
+def _limit(layer: AnalogLayer, block: Tensor, scale: Tensor) -> Tensor:
+    """Largest allowed weight, one for the tile or one for each of its columns (columns, 1)."""
+    clip = layer.rpu_config.clip
+    fixed = clip.fixed_value * scale if clip.fixed_value > 0 else block.new_tensor(torch.inf)
+    if clip.type is WeightClipType.FIXED_VALUE or block.numel() == 1:
+        return fixed
+    # aihwkit takes the deviation of the mapped weights, whose columns have scales of their own
+    return torch.minimum(fixed, clip.sigma * (block / scale).std() * scale)
+
+
+def _scales(layer: AnalogLayer) -> list[Tensor]:
+    """Mapping scale of each tile, shape (1, 1) or (columns, 1); 1 where all weights are zero."""
+    columnwise = layer.rpu_config.mapping.weight_scaling_columnwise
+    scales = []
+    for block in _blocks(layer, layer.weight_matrix().detach()):
+        largest = block.abs().amax(1 if columnwise else (0, 1), keepdim=True)
+        scales.append(torch.where(largest > 0, largest, torch.ones_like(largest)))
+    return scales
+
+
+def _blocks(layer: AnalogLayer, matrix: Tensor) -> list[Tensor]:
+    """The weights of each tile, as views of the layer's matrix."""
     return [
         group[c0:c1, r0:r1]
         for group in matrix

@@ -1,9 +1,9 @@
 """From a plain torch network to an analog one: each layer that multiplies, or its reason."""
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fnmatch import fnmatch
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
@@ -11,11 +11,13 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from analogmed.analog import layers
-from analogmed.analog.aihwkit_layers import to_aihwkit
+from analogmed.analog.aihwkit_layers import is_analog, to_aihwkit
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.support import check_support
 from analogmed.analog.tile import RowSplit
+from analogmed.analog.traverse import replace_layers
 from analogmed.errors import ConfigError, CoverageError, NonFiniteError
+from analogmed.suggest import nearest
 
 Backend = Literal["auto", "torch", "aihwkit"]
 
@@ -48,9 +50,10 @@ def convert(
     Args:
         model: a plain torch network.
         rpu_config: the hardware, from :func:`analogmed.create_rpu_config`; the model keeps a copy.
-        digital: names (or patterns, ``"head*"``) of layers that shall stay digital.
+        digital: names (or patterns, ``"head*"``) of layers that shall stay digital, or of blocks
+            whose layers all shall.
         row_split: ``"even"`` cuts a layer's rows as aihwkit does; ``"channels"`` keeps each input
-            channel on one tile.
+            channel on one tile where it fits.
         backend: ``"torch"`` (``"auto"`` picks it) computes with analogmed's layers; ``"aihwkit"``
             with aihwkit's own, which leave more layers digital.
 
@@ -58,17 +61,21 @@ def convert(
         the analog network, in the same training or evaluation mode.
 
     Raises:
-        ConfigError: a field of the configuration is not supported, or ``digital`` names nothing.
+        ConfigError: a field of the configuration is not supported, ``digital`` names nothing, or
+            the model is analog already.
         CoverageError: nothing in the model can be put on a tile.
-        NonFiniteError: a weight holds NaN or Inf.
+        NonFiniteError: a weight or bias holds NaN or Inf.
     """
-    if backend not in ("auto", "torch", "aihwkit"):
-        raise ConfigError(f"unknown backend '{backend}'; choose from: auto, torch, aihwkit")
+    for what, choice, choices in (
+        ("backend", backend, Backend),
+        ("row_split", row_split, RowSplit),
+    ):
+        if choice not in get_args(choices):
+            raise ConfigError(f"unknown {what} '{choice}'; {nearest(choice, get_args(choices))}")
     check_support(rpu_config)
-    _check_patterns(model, digital := tuple(digital))
-    analog = copy.deepcopy(model)
-    _replace_layers(analog, copy.deepcopy(rpu_config), digital, row_split)
-    if not any(isinstance(module, AnalogLayer) for module in analog.modules()):
+    _check_model(model, digital := tuple(digital))
+    analog = _replace_layers(copy.deepcopy(model), copy.deepcopy(rpu_config), digital, row_split)
+    if not any(map(is_analog, analog.modules())):
         raise CoverageError(
             f"{type(model).__name__} has no layer that can be put on a tile (Linear, Conv1d to "
             "Conv3d, ConvTranspose1d to 3d); nothing of it would be analog"
@@ -78,7 +85,7 @@ def convert(
 
 def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -> str | None:
     """Why a layer that multiplies a weight stays digital; ``None`` if it can be analog."""
-    if any(fnmatch(name, pattern) for pattern in digital):
+    if getattr(layer, _ASKED_FOR, False) or _matches(name, digital):
         return "asked for"
     if isinstance(layer, _OTHER_PRODUCTS):
         return f"{type(layer).__name__} has no analog counterpart"
@@ -101,6 +108,13 @@ def multiplies_weight(layer: nn.Module) -> bool:
     return _torch_class(layer) is not None or isinstance(layer, _OTHER_PRODUCTS)
 
 
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    parts = name.split(".")
+    blocks = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
+    return any(fnmatch(block, pattern) for block in blocks for pattern in patterns)
+
+
+_ASKED_FOR = "_analogmed_stays_digital"
 _OPAQUE = (nn.modules.linear.NonDynamicallyQuantizableLinear,)  # its weight is read from outside
 
 
@@ -113,41 +127,47 @@ def _replace_layers(
     rpu_config: TorchInferenceRPUConfig,
     digital: tuple[str, ...],
     row_split: RowSplit,
-) -> None:
-    replaced: dict[nn.Module, nn.Module] = {}
-    for parent, child_name, name, layer in list(_edges(model)):
-        if digital_reason(name, layer, digital) is None:
-            if layer not in replaced:
-                replaced[layer] = _analog_twin(name, layer, rpu_config, row_split)
-            setattr(parent, child_name, replaced[layer])
-
-
-def _edges(model: nn.Module) -> Iterator[tuple[nn.Module, str, str, nn.Module]]:
-    """Every (parent, child name, full name, child); a shared module comes once per place."""
+) -> nn.Module:
     for name, layer in model.named_modules(remove_duplicate=False):
-        if name:
-            parent_name, _, child_name = name.rpartition(".")
-            yield model.get_submodule(parent_name), child_name, name, layer
+        if multiplies_weight(layer) and digital_reason(name, layer, digital) == "asked for":
+            setattr(layer, _ASKED_FOR, True)
+        if isinstance(layer, nn.TransformerEncoderLayer):
+            layer.activation_relu_or_gelu = 0  # no fused path, which reads weights past the tiles
+    return replace_layers(
+        model,
+        lambda name, layer: digital_reason(name, layer) is None,
+        lambda name, layer: _analog_twin(name, layer, rpu_config, row_split),
+    )
 
 
 def _analog_twin(
     name: str, layer: nn.Module, rpu_config: TorchInferenceRPUConfig, row_split: RowSplit
 ) -> AnalogLayer:
-    weight = layer.weight
-    assert isinstance(weight, torch.Tensor)
-    if not torch.isfinite(weight).all():
-        raise NonFiniteError(f"layer '{name}': its weight holds NaN or Inf; nothing was converted")
+    for part in ("weight", "bias"):
+        values = getattr(layer, part)
+        if values is not None and not torch.isfinite(values).all():
+            raise NonFiniteError(
+                f"layer '{name}': its {part} holds NaN or Inf; nothing was converted"
+            )
     base = _torch_class(layer)
     assert base is not None
     analog_class = _ANALOG[base]
     twin = analog_class.__new__(analog_class)
     twin.__dict__.update(layer.__dict__)
+    twin._parameters, twin._buffers = layer._parameters.copy(), layer._buffers.copy()
     twin.to_tiles(rpu_config, row_split)
     return twin
 
 
-def _check_patterns(model: nn.Module, digital: tuple[str, ...]) -> None:
-    names = [name for name, _ in model.named_modules()]
+def _check_model(model: nn.Module, digital: tuple[str, ...]) -> None:
+    names = []
+    for name, layer in model.named_modules():
+        names.append(name)
+        if is_analog(layer):
+            raise ConfigError(
+                f"layer '{name}' is analog already; convert the digital network, once for each "
+                "hardware"
+            )
     for pattern in digital:
         if not any(fnmatch(name, pattern) for name in names):
             raise ConfigError(f"digital layers: no layer of the model is called '{pattern}'")

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from aihwkit.nn.modules.base import AnalogLayerBase
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_layers import is_analog
 from analogmed.analog.convert import digital_reason, multiplies_weight
+from analogmed.analog.traverse import evaluating
+from analogmed.errors import ShapeError
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ def coverage(model: nn.Module, input_shape: tuple[int, ...] | None = None) -> Co
         model: a converted model, or a plain one (nothing is analog then).
         input_shape: (B, C, *spatial) for counting multiply-accumulates; by default one input of 64
             pixels a side. The share hardly depends on it.
+
+    Raises:
+        ShapeError: the model does not take an input of ``input_shape``.
     """
     analog: list[str] = []
     digital: dict[str, str] = {}
@@ -87,29 +93,38 @@ def _count_macs(
         )
         for name in names
     ]
-    training = model.training
     try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(input_shape or _default_shape(model, names)))
-    except (RuntimeError, ValueError, IndexError):
+        with torch.no_grad(), evaluating(model):
+            model(_zeros(model, names, input_shape))
+    except (RuntimeError, ValueError, IndexError) as error:
+        if input_shape is not None:
+            raise ShapeError(
+                f"coverage: {type(model).__name__} does not take an input of shape "
+                f"{input_shape}: {error}"
+            ) from error
         return dict.fromkeys(names, math.nan)
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     return macs
 
 
-def _default_shape(model: nn.Module, names: list[str]) -> tuple[int, ...]:
-    first = model.get_submodule(names[0])
-    if hasattr(first, "in_channels"):
-        return (1, first.in_channels, *(64,) * len(first.kernel_size))  # type: ignore[arg-type, return-value]
-    return (1, int(getattr(first, "in_features", 1)))
+def _zeros(model: nn.Module, names: list[str], shape: tuple[int, ...] | None) -> Tensor:
+    layers = (layer for name, layer in model.named_modules() if name in names)
+    first: Any = next(layers, None)
+    if shape is None and hasattr(first, "in_channels"):
+        shape = (1, first.in_channels, *(64,) * len(first.kernel_size))
+    parameter = next(model.parameters(), torch.empty(()))
+    return parameter.new_zeros(shape or (1, int(getattr(first, "in_features", 1))))
 
 
 def _layer_macs(layer: nn.Module, inputs: Tensor, output: Tensor) -> float:
-    transposed = getattr(layer, "transposed", False)
-    positions = inputs[0, 0].numel() if transposed else output[0, 0].numel()
-    if not hasattr(layer, "kernel_size"):
-        positions = math.prod(inputs.shape[1:-1])
-    return _weights(layer) * positions
+    """Weights times the vectors that they multiply, whole batch."""
+    channels: Any
+    if getattr(layer, "transposed", False):
+        channels, per_vector = layer.in_channels, inputs
+    elif hasattr(layer, "kernel_size"):
+        channels, per_vector = layer.out_channels, output
+    else:
+        channels, per_vector = inputs.shape[-1], inputs
+    return _weights(layer) * per_vector.numel() / channels

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from analogmed.analog.input_range import pass_range_gradient
 from analogmed.analog.modifier import modify
-from analogmed.analog.tile import RowSplit, TileGrid, read_tile
+from analogmed.analog.tile import RowSplit, TileGrid, read_tile, sees_vectors
+from analogmed.errors import ShapeError
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,14 @@ class AnalogLayer(nn.Module):
         """The weight as crossbars hold it, shape (groups, columns, rows)."""
         raise NotImplementedError
 
+    def set_weight_matrix(self, matrix: Tensor) -> None:
+        """Put back what ``weight_matrix`` gave, whatever memory format the weight has."""
+        self.weight.copy_(matrix.reshape(self.weight.shape))
+
+    def batched(self, inputs: Tensor) -> Tensor:
+        """The layer's input with a batch dimension first and the channels second."""
+        raise NotImplementedError
+
     @property
     def channel_rows(self) -> int:
         """Crossbar rows that one input channel takes."""
@@ -126,11 +135,9 @@ class AnalogLayer(nn.Module):
             shape (B, groups * columns, *output positions).
         """
         rows = self.reading.rows if self.reading else self.reference_rows()
-        total: Tensor | None = None
-        for index, row in enumerate(rows):
-            part = self._read_row(inputs, index, row)
-            total = part if total is None else total + part
-        assert total is not None
+        total = self._read_row(inputs, 0, rows[0])
+        for index, row in enumerate(rows[1:], start=1):
+            total += self._read_row(inputs, index, row)
         return total
 
     def _read_row(self, inputs: Tensor, index: int, row: TileRow) -> Tensor:
@@ -140,7 +147,7 @@ class AnalogLayer(nn.Module):
         if self.training and self.reading is None:
             weight = modify(weight, self.grid.cols, self.rpu_config.modifier)
         generator = self.reading.generator if self.reading else None
-        part = self.row_inputs(inputs, start, stop, vectors=io.noise_management.name != "NONE")
+        part = self.row_inputs(inputs, start, stop, vectors=sees_vectors(io))
         scale = row.scale
         if self.input_range is not None:
             limit = self.input_range[index]
@@ -163,7 +170,14 @@ class AnalogLayer(nn.Module):
         return outputs
 
     def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
-        """What the rows [start, stop) of the crossbar see of the layer's input."""
+        """What the rows [start, stop) of the crossbar see of the layer's input.
+
+        Args:
+            inputs: shape (B, channels, *positions).
+            start: first row.
+            stop: row after the last.
+            vectors: give each input vector apart; else a convolution gives the feature map.
+        """
         raise NotImplementedError
 
     def row_product(self, inputs: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
@@ -183,6 +197,10 @@ class AnalogLinear(AnalogLayer, nn.Linear):
         """See :class:`AnalogLayer`."""
         return self.weight[None]
 
+    def batched(self, inputs: Tensor) -> Tensor:
+        """See :class:`AnalogLayer`."""
+        return inputs.reshape(-1, self.in_features)
+
     def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
         """See :class:`AnalogLayer`."""
         return inputs[:, start:stop]
@@ -193,14 +211,14 @@ class AnalogLinear(AnalogLayer, nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Shape (..., in_features) to (..., out_features)."""
-        flat = self._add_bias(self.analog_product(input.reshape(-1, self.in_features)))
+        flat = self._add_bias(self.analog_product(self.batched(input)))
         return flat.reshape(*input.shape[:-1], self.out_features)
 
 
 class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
     """Convolution by direct convolution of each row tile's channels.
 
-    Noise management scales each input vector (each patch) by itself: then the patches are laid out.
+    Where each input vector (each patch) is scaled or disturbed by itself, the patches are laid out.
     """
 
     def weight_matrix(self) -> Tensor:
@@ -218,11 +236,18 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
         if self._pads_beforehand():
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=mode)
-        return self._add_bias(self.analog_product(input))
+        outputs = self._add_bias(self.analog_product(self.batched(input)))
+        return outputs.reshape(outputs.shape[input.ndim == len(self.kernel_size) + 1 :])
+
+    def batched(self, inputs: Tensor) -> Tensor:
+        return _batched(inputs, len(self.kernel_size))
 
     def _pads_beforehand(self) -> bool:
-        managed = self.rpu_config.forward.noise_management.name != "NONE"
-        return managed or self.padding_mode != "zeros" or isinstance(self.padding, str)
+        return (
+            sees_vectors(self.rpu_config.forward)
+            or self.padding_mode != "zeros"
+            or isinstance(self.padding, str)
+        )
 
     def merge_groups(self, outputs: Tensor) -> Tensor:
         return outputs.flatten(1, 2) if outputs.ndim > len(self.kernel_size) + 2 else outputs
@@ -242,7 +267,7 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
 
     def row_product(self, inputs: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
         if inputs.ndim == len(self.kernel_size) + 3:
-            return torch.einsum("bgr...,gcr->bgc...", inputs, weight)
+            return _vector_product(inputs, weight)
         first, last = self._channels(start, stop)
         volume = self.channel_rows
         whole = F.pad(weight, (start - first * volume, last * volume - stop))
@@ -305,14 +330,22 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
             spatial,
             self.dilation,  # type: ignore[arg-type]
         )
-        taps = self.analog_product(input)  # (B, C_out * kernel volume, *input positions)
-        return self._add_bias(self._overlap_add(taps, extra))
+        # (B, C_out * kernel volume, *input positions)
+        taps = self.analog_product(self.batched(input))
+        outputs = self._add_bias(self._overlap_add(taps, extra))
+        return outputs.reshape(outputs.shape[input.ndim == spatial + 1 :])
+
+    def set_weight_matrix(self, matrix: Tensor) -> None:
+        self.weight.copy_(matrix.transpose(1, 2).reshape(self.weight.shape))
+
+    def batched(self, inputs: Tensor) -> Tensor:
+        return _batched(inputs, len(self.kernel_size))
 
     def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
         return inputs.unflatten(1, (self.groups, -1))[:, :, start:stop]
 
     def row_product(self, inputs: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
-        return torch.einsum("bgr...,gcr->bgc...", inputs, weight)
+        return _vector_product(inputs, weight)
 
     def merge_groups(self, outputs: Tensor) -> Tensor:
         return outputs.flatten(1, 2)
@@ -326,8 +359,9 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
         one_hot = torch.eye(volume, dtype=taps.dtype, device=taps.device)
         kernel = one_hot.reshape(volume, 1, *self.kernel_size)
         kernel = kernel.repeat(self.out_channels, 1, *(1,) * spatial)
+        padding: Any = self.padding
         return spread(
-            taps, kernel, None, self.stride, self.padding, extra, self.out_channels, self.dilation
+            taps, kernel, None, self.stride, padding, extra, self.out_channels, self.dilation
         )
 
     def _is_shuffle(self, extra: list[int]) -> bool:
@@ -357,3 +391,17 @@ class AnalogConvTranspose2d(_AnalogConvTranspose, nn.ConvTranspose2d):
 
 class AnalogConvTranspose3d(_AnalogConvTranspose, nn.ConvTranspose3d):
     """``nn.ConvTranspose3d`` on tiles."""
+
+
+def _batched(inputs: Tensor, spatial: int) -> Tensor:
+    if inputs.ndim not in (spatial + 1, spatial + 2):
+        raise ShapeError(
+            f"a {spatial}D convolution needs an input (B, C, *positions) or (C, *positions) with "
+            f"{spatial} positions, got shape {tuple(inputs.shape)}"
+        )
+    return inputs if inputs.ndim == spatial + 2 else inputs[None]
+
+
+def _vector_product(inputs: Tensor, weight: Tensor) -> Tensor:
+    """(B, groups, rows, *positions) times (groups, columns, rows): one product per position."""
+    return torch.matmul(weight, inputs.flatten(3)).unflatten(3, inputs.shape[3:])

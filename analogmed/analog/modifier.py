@@ -1,4 +1,4 @@
-"""Weight noise of hardware-aware training, and the clipping that keeps weights programmable."""
+"""Weight noise of hardware-aware training."""
 
 import torch
 from aihwkit.simulator.parameters.enums import WeightModifierType
@@ -29,7 +29,7 @@ def modify(
         return weight + modifier.std_dev * largest * torch.randn_like(weight)
     relative = weight / largest
     step = step_size(modifier.res, 1.0)
-    return quantise(relative, step, modifier.sto_round, None) * largest
+    return quantise(relative, step, modifier.sto_round) * largest
 
 
 def _largest(

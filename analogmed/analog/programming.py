@@ -1,6 +1,8 @@
 """Programming a layer onto devices, ageing the devices, and reading them back."""
 
-from contextlib import AbstractContextManager
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,50 +33,68 @@ class ProgrammedLayer:
             raise NonFiniteError(f"layer '{name}': its weight holds NaN or Inf; not programmed")
         self._layer = layer
         self._name = name
-        self._targets = layer.reference_rows()
-        with torch.no_grad(), drawing_from(seed):
+        with torch.no_grad(), drawing_from(seed), _quiet():
+            targets = layer.reference_rows()
+            self._scales = [row.scale for row in targets]
             self._tiles = [
                 [
                     [
                         ProgrammedTile.program(group[start:stop], layer.rpu_config)
                         for start, stop in layer.grid.cols
                     ]
-                    for group in row.weight.detach()
+                    for group in row.weight
                 ]
-                for row in self._targets
+                for row in targets
             ]
 
     @torch.no_grad()
     def read(self, t_inference_s: float, seed: int) -> Reading:
-        """Age the devices and read them once."""
+        """Age the devices and read them once.
+
+        Raises:
+            ConfigError: the noise model does not know this time.
+            NonFiniteError: the noise model gives NaN or Inf.
+        """
+        model = type(self._layer.rpu_config.noise_model).__name__
         try:
-            with drawing_from(seed):
+            with drawing_from(seed), _quiet():
                 rows = tuple(
-                    self._read_row(target, tiles, t_inference_s)
-                    for target, tiles in zip(self._targets, self._tiles, strict=True)
+                    self._read_row(scale, tiles, t_inference_s)
+                    for scale, tiles in zip(self._scales, self._tiles, strict=True)
                 )
         except ArgumentError as error:
-            model = type(self._layer.rpu_config.noise_model).__name__
             raise ConfigError(
                 f"the noise model {model} does not know the time {t_inference_s:g} s: {error}"
             ) from error
-        generator = torch.Generator(self._layer.weight.device).manual_seed(seed)
-        return Reading(rows, generator)
+        if not all(torch.isfinite(row.weight).all() for row in rows):
+            raise NonFiniteError(
+                f"layer '{self._name}': the noise model {model} gives NaN or Inf at "
+                f"{t_inference_s:g} s; it does not fit this time, or a tile of equal weights"
+            )
+        return Reading(rows, torch.Generator(self._layer.weight.device))
 
     def lent(self, reading: Reading) -> AbstractContextManager[None]:
         """Let the layer compute with a reading."""
         return self._layer.lent(reading)
 
     def _read_row(
-        self, target: TileRow, tiles: list[list["ProgrammedTile"]], t_inference_s: float
+        self, scale: Tensor, tiles: list[list["ProgrammedTile"]], t_inference_s: float
     ) -> TileRow:
         config = self._layer.rpu_config
         weights, scales = [], []
-        for group_tiles, group_scale in zip(tiles, target.scale, strict=True):
+        for group_tiles, group_scale in zip(tiles, scale, strict=True):
             read = [tile.read(t_inference_s, config) for tile in group_tiles]
             weights.append(torch.cat([weight for weight, _ in read]))
             scales.append(group_scale * torch.cat([factor for _, factor in read]))
         return TileRow(torch.stack(weights), torch.stack(scales))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """aihwkit's Hermes model indexes in a way that torch warns of; the result is as meant."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning)
+        yield
 
 
 @dataclass(frozen=True)

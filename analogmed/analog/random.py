@@ -1,4 +1,4 @@
-"""Seeding of code that draws from torch's global generator."""
+"""Seeding of code that draws from torch's global generators."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,14 @@ import torch
 
 @contextmanager
 def drawing_from(seed: int) -> Iterator[None]:
-    """Let torch's global generator draw from ``seed`` inside; afterwards it is as it was.
+    """Let torch's global generators draw from ``seed`` inside; afterwards they are as they were.
 
     aihwkit's noise models and tiles know no other source of random numbers.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)
+    with torch.random.fork_rng(devices=list(cuda)):
+        # torch.manual_seed would also reseed a GPU that is not in use yet, and for good
+        torch.default_generator.manual_seed(seed)
+        for device in cuda:
+            torch.cuda.default_generators[device].manual_seed(seed)
         yield

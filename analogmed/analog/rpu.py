@@ -53,11 +53,89 @@ _REMAPS = {
 }
 
 
+_OF_PRESET: Any = None
+
+_PCM: dict[str, Any] = {
+    "perfect": False,
+    "tile_size": 512,
+    "dac_steps": 254,
+    "adc_steps": 254,
+    "inp_bound": 1.0,
+    "out_bound": 10.0,
+    "inp_noise": 0.0,
+    "out_noise": 0.04,
+    "noise_management": "none",
+    "input_range": True,
+    "input_range_decay": 0.01,
+    "input_range_keep": 0.995,
+    "modifier": "add_normal",
+    "modifier_std": 0.06,
+    "clip": "layer_gaussian",
+    "clip_sigma": 2.0,
+    "clip_value": 1.0,
+    "remap": "layerwise",
+    "noise_model": "pcm",
+    "g_max_us": 25.0,
+    "prog_noise_scale": 1.0,
+    "read_noise_scale": 1.0,
+    "drift_scale": 1.0,
+    "drift_compensation": "global",
+}
+
+_ANALOGNAS: dict[str, Any] = _PCM | {
+    "tile_size": (256, 255),
+    "dac_steps": 256,
+    "adc_steps": 256,
+    "noise_management": "abs_max",
+    "input_range": False,
+    "out_noise": 0.1,
+    "out_bound": 20.0,
+    "modifier_std": 0.05,
+    "clip": "fixed",
+    "remap": "none",
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "pcm": _PCM,
+    "analognas": _ANALOGNAS,
+    "analognas-as-coded": _ANALOGNAS | {"modifier": "none"},
+    "hermes": _PCM | {"tile_size": 256, "noise_model": "hermes", "g_max_us": None},
+    "reram": _PCM
+    | {"noise_model": "reram_wan2022", "g_max_us": 40.0, "drift_compensation": "none"},
+    "reram_cmo": _PCM
+    | {"noise_model": "reram_cmo", "g_max_us": None, "drift_compensation": "none"},
+    "ideal": _PCM
+    | {
+        "perfect": True,
+        "dac_steps": 0,
+        "adc_steps": 0,
+        "out_noise": 0.0,
+        "input_range": False,
+        "modifier": "none",
+        "clip": "none",
+        "prog_noise_scale": 0.0,
+        "read_noise_scale": 0.0,
+        "drift_scale": 0.0,
+        "drift_compensation": "none",
+    },
+}
+"""All arguments of each preset.
+
+``pcm`` is the evaluation set-up of analog-NAS-bench; ``analognas`` is AnalogNAS's
+``create_rpu_config(g_max=25, tile_size=256, dac_res=256, adc_res=256, noise_std=5.0)`` with its
+noise_std read as per cent of the largest weight. AnalogNAS never sets the modifier's type, so that
+noise_std does nothing there: ``analognas-as-coded``. ``hermes`` is the 64-core PCM chip (Le Gallo
+et al. 2023); ``reram`` is the chip of Wan et al. 2022, known at 1 s, 1 day and 2 days only;
+``reram_cmo`` the CMO/HfOx devices of aihwkit, at any time; ``ideal`` computes as digital does.
+"""
+
+
 @dataclass(frozen=True)
 class Hardware:
-    """The arguments of :func:`create_rpu_config`; their defaults are the preset ``pcm``.
+    """The arguments of :func:`create_rpu_config`; what is left out is taken from the preset.
 
     Attributes:
+        preset: pcm, analognas, analognas-as-coded, hermes, reram, reram_cmo or ideal.
         perfect: switch converters, bounds and output noise off.
         tile_size: rows and columns of one crossbar tile; an int means a square. 1 or more.
         dac_steps: steps of the input converter; 254 is 8 bits, 0 switches it off.
@@ -77,7 +155,9 @@ class Hardware:
         clip: weight clipping after each training step.
         clip_sigma: clip at so many standard deviations (``layer_gaussian``). Above 0.
         clip_value: clip at this value, in units of the largest weight (``fixed``). Above 0.
-        remap: how weights are mapped to conductances: one scale a tile, or one a column.
+        remap: how weights are mapped to conductances: one scale a tile, or one a column. The scales
+            always follow the weights; ``none`` maps as ``layerwise``, and makes ``fixed`` clipping
+            refer to the weights before training.
         noise_model: aihwkit's statistical model of programming, drift and read noise.
         g_max_us: largest conductance in uS; ``None`` is the noise model's own. Above 0.
         prog_noise_scale: factor on the programming noise. 0 or more.
@@ -86,43 +166,56 @@ class Hardware:
         drift_compensation: factor that undoes the mean drift, measured on the tile.
     """
 
-    perfect: bool = False
-    tile_size: int | tuple[int, int] = 512
-    dac_steps: int = 254
-    adc_steps: int = 254
-    inp_bound: float = 1.0
-    out_bound: float = 10.0
-    inp_noise: float = 0.0
-    out_noise: float = 0.04
-    noise_management: Literal["none", "abs_max"] = "none"
-    input_range: bool = True
-    input_range_decay: float = 0.01
-    input_range_keep: float = 0.995
-    modifier: Literal["none", "add_normal", "mult_normal", "discretize"] = "add_normal"
-    modifier_std: float = 0.06
-    clip: Literal["none", "layer_gaussian", "fixed"] = "layer_gaussian"
-    clip_sigma: float = 2.0
-    clip_value: float = 1.0
-    remap: Literal["none", "layerwise", "channelwise"] = "layerwise"
-    noise_model: NoiseModelName = "pcm"
-    g_max_us: float | None = 25.0
-    prog_noise_scale: float = 1.0
-    read_noise_scale: float = 1.0
-    drift_scale: float = 1.0
-    drift_compensation: CompensationName = "global"
+    preset: str = "pcm"
+    perfect: bool = _OF_PRESET
+    tile_size: int | tuple[int, int] = _OF_PRESET
+    dac_steps: int = _OF_PRESET
+    adc_steps: int = _OF_PRESET
+    inp_bound: float = _OF_PRESET
+    out_bound: float = _OF_PRESET
+    inp_noise: float = _OF_PRESET
+    out_noise: float = _OF_PRESET
+    noise_management: Literal["none", "abs_max"] = _OF_PRESET
+    input_range: bool = _OF_PRESET
+    input_range_decay: float = _OF_PRESET
+    input_range_keep: float = _OF_PRESET
+    modifier: Literal["none", "add_normal", "mult_normal", "discretize"] = _OF_PRESET
+    modifier_std: float = _OF_PRESET
+    clip: Literal["none", "layer_gaussian", "fixed"] = _OF_PRESET
+    clip_sigma: float = _OF_PRESET
+    clip_value: float = _OF_PRESET
+    remap: Literal["none", "layerwise", "channelwise"] = _OF_PRESET
+    noise_model: NoiseModelName = _OF_PRESET
+    g_max_us: float | None = _OF_PRESET
+    prog_noise_scale: float = _OF_PRESET
+    read_noise_scale: float = _OF_PRESET
+    drift_scale: float = _OF_PRESET
+    drift_compensation: CompensationName = _OF_PRESET
 
     def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ConfigError(
+                f"unknown hardware preset '{self.preset}'; {nearest(self.preset, PRESETS)}"
+            )
+        for name, value in PRESETS[self.preset].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name in ("inp_bound", "out_bound", "clip_sigma", "clip_value", "input_range_keep"):
             _require(name, getattr(self, name), low=0.0, open_low=True)
         for name in _NON_NEGATIVE:
             _require(name, getattr(self, name), low=0.0)
+        for name in ("dac_steps", "adc_steps"):
+            if int(getattr(self, name)) != getattr(self, name):
+                raise ConfigError(
+                    f"hardware.{name}: expected a whole number, got {getattr(self, name)!r}"
+                )
         _require("input_range_keep", self.input_range_keep, low=0.0, high=1.0)
         if self.g_max_us is not None:
             _require("g_max_us", self.g_max_us, low=0.0, open_low=True)
-        for side in self.tile_shape:
-            _require("tile_size", side, low=1.0)
+        _require_tile(self.tile_size)
         for name, choices in _CHOICES.items():
             _require_choice(name, getattr(self, name), choices)
+        self._noise_model()
 
     @property
     def tile_shape(self) -> tuple[int, int]:
@@ -172,83 +265,24 @@ class Hardware:
     def _noise_model(self) -> BaseNoiseModel:
         if self.noise_model == "reram_wan2022":
             return ReRamWan2022NoiseModel(g_max=self.g_max_us, noise_scale=self.prog_noise_scale)
-        model = {
+        model: type[BaseNoiseModel] = {
             "pcm": PCMLikeNoiseModel,
             "hermes": HermesNoiseModel,
             "reram_cmo": ReRamCMONoiseModel,
             "state_independent": StateIndependentNoiseModel,
         }[self.noise_model]
-        return model(
-            g_max=self.g_max_us,
-            prog_noise_scale=self.prog_noise_scale,
-            read_noise_scale=self.read_noise_scale,
-            drift_scale=self.drift_scale,
-        )
-
-
-_ANALOGNAS: dict[str, Any] = {
-    "tile_size": (256, 255),
-    "dac_steps": 256,
-    "adc_steps": 256,
-    "noise_management": "abs_max",
-    "input_range": False,
-    "out_noise": 0.1,
-    "out_bound": 20.0,
-    "modifier_std": 0.05,
-    "clip": "fixed",
-    "remap": "none",
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "pcm": {},
-    "analognas": _ANALOGNAS,
-    "analognas-as-coded": _ANALOGNAS | {"modifier": "none"},
-    "hermes": {"tile_size": 256, "noise_model": "hermes", "g_max_us": None},
-    "reram": {"noise_model": "reram_wan2022", "g_max_us": 40.0, "drift_compensation": "none"},
-    "reram_cmo": {"noise_model": "reram_cmo", "g_max_us": None, "drift_compensation": "none"},
-    "ideal": {
-        "perfect": True,
-        "dac_steps": 0,
-        "adc_steps": 0,
-        "out_noise": 0.0,
-        "input_range": False,
-        "modifier": "none",
-        "clip": "none",
-        "prog_noise_scale": 0.0,
-        "read_noise_scale": 0.0,
-        "drift_scale": 0.0,
-        "drift_compensation": "none",
-    },
-}
-"""What each preset changes of ``pcm``.
-
-``pcm`` is the evaluation set-up of analog-NAS-bench; ``analognas`` is AnalogNAS's
-``create_rpu_config(g_max=25, tile_size=256, dac_res=256, adc_res=256, noise_std=5.0)`` with its
-noise_std read as per cent of the largest weight. AnalogNAS never sets the modifier's type, so that
-noise_std does nothing there: ``analognas-as-coded``. ``hermes`` is the 64-core PCM chip (Le Gallo
-et al. 2023); ``reram`` is the chip of Wan et al. 2022, known at 1 s, 1 day and 2 days only;
-``reram_cmo`` the CMO/HfOx devices of aihwkit, at any time; ``ideal`` computes as digital does.
-"""
-
-
-def hardware(preset: str = "pcm", **arguments: Any) -> Hardware:
-    """A preset with some of its arguments replaced.
-
-    Args:
-        preset: name in ``PRESETS``.
-        **arguments: fields of :class:`Hardware`; ``None`` leaves the preset's value.
-
-    Raises:
-        ConfigError: unknown preset or argument, or a value outside its range.
-    """
-    if preset not in PRESETS:
-        raise ConfigError(f"unknown hardware preset '{preset}'; {nearest(preset, PRESETS)}")
-    known = {field.name for field in dataclasses.fields(Hardware)}
-    for name in arguments:
-        if name not in known:
-            raise ConfigError(f"unknown hardware argument '{name}'; {nearest(name, known)}")
-    given = {name: value for name, value in arguments.items() if value is not None}
-    return Hardware(**(PRESETS[preset] | given))
+        try:
+            return model(
+                g_max=self.g_max_us,
+                prog_noise_scale=self.prog_noise_scale,
+                read_noise_scale=self.read_noise_scale,
+                drift_scale=self.drift_scale,
+            )
+        except (AssertionError, ValueError) as error:
+            raise ConfigError(
+                f"hardware.g_max_us: {self.g_max_us} uS does not fit the noise model "
+                f"'{self.noise_model}': {error}; start from preset '{_PRESET_OF[self.noise_model]}'"
+            ) from error
 
 
 def create_rpu_config(preset: str = "pcm", **arguments: Any) -> TorchInferenceRPUConfig:
@@ -269,7 +303,11 @@ def create_rpu_config(preset: str = "pcm", **arguments: Any) -> TorchInferenceRP
     Raises:
         ConfigError: unknown preset or argument, or a value outside its range.
     """
-    return hardware(preset, **arguments).rpu_config()
+    known = {field.name for field in dataclasses.fields(Hardware)}
+    for name in arguments:
+        if name not in known:
+            raise ConfigError(f"unknown hardware argument '{name}'; {nearest(name, known)}")
+    return Hardware(preset, **arguments).rpu_config()
 
 
 _NON_NEGATIVE = (
@@ -291,6 +329,24 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "noise_model": ("pcm", "hermes", "reram_wan2022", "reram_cmo", "state_independent"),
     "drift_compensation": tuple(_COMPENSATIONS),
 }
+
+
+_PRESET_OF = {
+    "pcm": "pcm",
+    "hermes": "hermes",
+    "reram_cmo": "reram_cmo",
+    "state_independent": "pcm",
+}
+
+
+def _require_tile(size: object) -> None:
+    sides = list(size) if isinstance(size, tuple | list) else [size, size]
+    whole = all(isinstance(s, int) and not isinstance(s, bool) and s >= 1 for s in sides)
+    if len(sides) != 2 or not whole:
+        raise ConfigError(
+            "hardware.tile_size: expected a whole number of at least 1, or (rows, columns), got "
+            f"{size!r}"
+        )
 
 
 def _require(

@@ -10,6 +10,7 @@ from aihwkit.simulator.parameters.enums import (
     WeightNoiseType,
     WeightRemapType,
 )
+from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 
 from analogmed.errors import ConfigError
 
@@ -34,13 +35,14 @@ def check_support(config: TorchInferenceRPUConfig) -> None:
 
 
 def _refused(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
-    io, mapping = config.forward, config.mapping
+    io, mapping, remap = config.forward, config.mapping, config.remap
     found: list[tuple[str, object]] = []
 
     def allow(field: str, value: object, *allowed: object) -> None:
         if value not in allowed:
             found.append((field, value))
 
+    allow("tile_class", config.tile_class, TorchInferenceTile)
     allow("forward.mv_type", io.mv_type, AnalogMVType.ONE_PASS)
     allow("forward.bound_management", io.bound_management, BoundManagementType.NONE)
     allow(
@@ -70,7 +72,11 @@ def _refused(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
         WeightClipType.LAYER_GAUSSIAN,
         WeightClipType.FIXED_VALUE,
     )
-    allow("remap.type", config.remap.type, *_REMAPS)
+    columnwise = mapping.weight_scaling_columnwise
+    allow("remap.type", remap.type, WeightRemapType.NONE, _REMAP_OF[bool(columnwise)])
+    allow("remap.remapped_wmax", remap.remapped_wmax, 1.0)
+    allow("remap.max_scale_range", remap.max_scale_range, 0.0)
+    allow("remap.max_scale_ref", remap.max_scale_ref, 0.0)
     allow("mapping.digital_bias", mapping.digital_bias, True)
     allow("mapping.weight_scaling_omega", mapping.weight_scaling_omega, 1.0)
     allow("mapping.learn_out_scaling", mapping.learn_out_scaling, False)
@@ -89,8 +95,7 @@ _MUST_BE_ZERO = (
     "r_series",
     "w_read_asymmetry_dtod",
 )
-_REMAPS = (
-    WeightRemapType.NONE,
-    WeightRemapType.LAYERWISE_SYMMETRIC,
-    WeightRemapType.CHANNELWISE_SYMMETRIC,
-)
+_REMAP_OF = {  # by mapping.weight_scaling_columnwise: the mapping follows the weights all the time
+    False: WeightRemapType.LAYERWISE_SYMMETRIC,
+    True: WeightRemapType.CHANNELWISE_SYMMETRIC,
+}

@@ -7,7 +7,7 @@ the definition: a faster engine has to give the same numbers.
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from aihwkit.simulator.parameters.enums import NoiseManagementType
@@ -60,7 +60,7 @@ class TileGrid:
 
 
 def even_split(size: int, limit: int) -> tuple[tuple[int, int], ...]:
-    """Cut ``size`` into the fewest equal parts of at most ``limit``; the first may be one larger."""
+    """Cut ``size`` into the fewest parts of at most ``limit``; the first ones may be one larger."""
     parts = 1 if limit <= 0 else -(-size // limit)
     base, extra = divmod(size, parts)
     bounds = [index * base + min(index, extra) for index in range(parts + 1)]
@@ -79,7 +79,8 @@ def read_tile(
 
     Args:
         inputs: input in units of the input range, any shape.
-        product: the linear map that the crossbar computes, of ``inputs`` as converted.
+        product: the linear map that the crossbar computes, of ``inputs`` as converted; its result
+            is a new tensor.
         io: converters, bounds and noise.
         vector_dim: the dimension of ``inputs`` that runs over a tile's rows; noise management needs
             it, and ``product`` has to keep the other dimensions in place then.
@@ -92,27 +93,36 @@ def read_tile(
         return product(inputs)
     scale = _managed_scale(inputs, io, vector_dim)
     scaled = inputs if scale is None else inputs / scale
-    outputs = adc(product(dac(scaled, io, generator)), io, generator) * io.out_scale
+    outputs = adc(product(dac(scaled, io, generator)), io, generator)
+    if io.out_scale != 1:
+        outputs = outputs * io.out_scale
     return outputs if scale is None else outputs * scale
 
 
 def dac(inputs: Tensor, io: IOParameters, generator: torch.Generator | None = None) -> Tensor:
     """Convert inputs in units of the input range to what reaches the crossbar."""
-    converted = quantise(inputs, step_size(io.inp_res, io.inp_bound), io.inp_sto_round, generator)
-    if io.inp_bound > 0:
-        converted = converted.clamp(-io.inp_bound, io.inp_bound)
+    step = step_size(io.inp_res, io.inp_bound)
+    converted = quantise(inputs, step, io.inp_sto_round, generator, bound=io.inp_bound)
     if io.inp_noise > 0:
         converted = converted + io.inp_noise * _normal_like(converted, generator)
     return _shrink_negative(converted, io.inp_asymmetry)
 
 
 def adc(outputs: Tensor, io: IOParameters, generator: torch.Generator | None = None) -> Tensor:
-    """Convert what the crossbar puts out: noise, quantisation, bound."""
+    """Convert what the crossbar puts out: noise, quantisation, bound. ``outputs`` is used up."""
     outputs = _shrink_negative(outputs, io.out_asymmetry)
     if io.out_noise > 0:
-        outputs = outputs.add(_normal_like(outputs, generator), alpha=io.out_noise)
-    outputs = quantise(outputs, step_size(io.out_res, io.out_bound), io.out_sto_round, generator)
-    return outputs.clamp(-io.out_bound, io.out_bound) if io.out_bound > 0 else outputs
+        outputs = outputs.add_(_normal_like(outputs, generator), alpha=io.out_noise)
+    step = step_size(io.out_res, io.out_bound)
+    return quantise(outputs, step, io.out_sto_round, generator, bound=io.out_bound)
+
+
+def sees_vectors(io: IOParameters) -> bool:
+    """Whether the DAC treats each input vector by itself, by its own scale or its own draws."""
+    if io.is_perfect:
+        return False
+    managed = io.noise_management is not NoiseManagementType.NONE
+    return managed or io.inp_noise > 0 or (io.inp_sto_round and io.inp_res > 0)
 
 
 def step_size(resolution: float, bound: float) -> float:
@@ -123,26 +133,56 @@ def step_size(resolution: float, bound: float) -> float:
 
 
 def quantise(
-    values: Tensor, step: float, stochastic: bool, generator: torch.Generator | None
+    values: Tensor,
+    step: float,
+    stochastic: bool = False,
+    generator: torch.Generator | None = None,
+    *,
+    bound: float = 0.0,
 ) -> Tensor:
-    """Round to multiples of ``step``; the gradient passes straight through. Step 0 does nothing."""
+    """Round to multiples of ``step`` and clamp.
+
+    The gradient passes straight through the rounding, and stops where the bound clips.
+
+    Args:
+        values: any shape.
+        step: size of a step; 0 does not round.
+        stochastic: round up or down at random, right in the mean.
+        generator: source of the random rounding; ``None`` is torch's global one.
+        bound: largest absolute result; 0 or less is no bound.
+    """
     if step == 0:
-        return values
-    codes = values / step
+        return values.clamp(-bound, bound) if bound > 0 else values
+    dither = None
     if stochastic:
-        dither = torch.rand(codes.shape, generator=generator, device=codes.device)
-        codes = codes + (dither - 0.5).to(codes.dtype)
-    return cast(Tensor, _RoundStraightThrough.apply(codes)) * step
+        dither = torch.rand(
+            values.shape, generator=generator, device=values.device, dtype=values.dtype
+        )
+    return cast(Tensor, _Quantise.apply(values, step, bound, dither))
 
 
-class _RoundStraightThrough(torch.autograd.Function):
+class _Quantise(torch.autograd.Function):
+    """All steps on one new tensor: memory traffic is what a converter costs here."""
+
     @staticmethod
-    def forward(ctx: object, values: Tensor) -> Tensor:
-        return values.round()
+    def forward(
+        ctx: Any, values: Tensor, step: float, bound: float, dither: Tensor | None
+    ) -> Tensor:
+        codes = values / step
+        if dither is not None:
+            codes += dither - 0.5
+        codes.round_().mul_(step)
+        if bound > 0:
+            if ctx.needs_input_grad[0]:
+                ctx.save_for_backward(codes.abs() <= bound)
+            codes.clamp_(-bound, bound)
+        return codes
 
     @staticmethod
-    def backward(ctx: object, *gradients: Tensor) -> Tensor:
-        return gradients[0]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = gradients
+        fits = ctx.saved_tensors
+        return gradient * fits[0] if fits else gradient, None, None, None
 
 
 def _managed_scale(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> Tensor | None:
@@ -150,7 +190,8 @@ def _managed_scale(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> 
         return None
     if vector_dim is None:
         raise ValueError("noise management scales each input vector: give its dimension")
-    largest = inputs.abs().amax(vector_dim, keepdim=True)
+    highest = inputs.amax(vector_dim, keepdim=True)
+    largest = torch.maximum(highest, -inputs.amin(vector_dim, keepdim=True))
     if io.nm_thres > 0:
         largest = largest.clamp(max=io.nm_thres)
     return torch.where(largest > 0, largest, torch.ones_like(largest))
