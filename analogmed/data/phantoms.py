@@ -30,7 +30,7 @@ class _Kind:
 
 
 _KINDS = {
-    "brain": _Kind("kaggle_3m", write_brain, n_patients=24, size=128),
+    "brain": _Kind("kaggle_3m", write_brain, n_patients=24, size=64),
     "spleen": _Kind("Task09_Spleen", write_spleen, n_patients=12, size=96),
     "nuclei": _Kind("stage1_train", write_nuclei, n_patients=60, size=128),
 }
@@ -50,7 +50,7 @@ def write_phantom(
     """Write a generated data set below ``root``, or find it there from before.
 
     ``brain`` draws FLAIR-like slices with a glioma (``kaggle_3m``, 24 patients of 8 slices,
-    128 x 128), ``spleen`` draws abdominal CT (``Task09_Spleen``, 12 volumes, 96 x 96 x 24) and
+    64 x 64), ``spleen`` draws abdominal CT (``Task09_Spleen``, 12 volumes, 96 x 96 x 24) and
     ``nuclei`` draws microscopy fields (``stage1_train``, 60 fields, 128 x 128). References come
     from the latent anatomy, with an annotator's variation, and not from the visible image.
 

@@ -1,1 +1,19 @@
-"""TODO."""
+"""One training loop for digital and hardware-aware training, and the checkpoints that it writes."""
+
+from analogmed.training.checkpoint import (
+    Checkpoint,
+    CheckpointInfo,
+    load_checkpoint,
+    load_input_ranges,
+    save_checkpoint,
+)
+from analogmed.training.loop import train
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointInfo",
+    "load_checkpoint",
+    "load_input_ranges",
+    "save_checkpoint",
+    "train",
+]

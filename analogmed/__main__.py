@@ -1,0 +1,33 @@
+"""`analogmed VERB ...` and `python -m analogmed VERB ...`: the programs by name."""
+
+import importlib
+import sys
+
+from analogmed.suggest import nearest
+
+_VERBS = {
+    "eval": "what each network loses on an analog chip",
+    "train": "train a network, digitally or hardware-aware",
+    "data": "verify, generate or download a data set",
+}
+
+
+def main() -> int:
+    """Hand over to the program that the first argument names."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if verb in ("-h", "--help"):
+        print("usage: analogmed VERB [options]\n")
+        print("\n".join(f"  {name:8}{what}" for name, what in _VERBS.items()))
+        print("\nanalogmed VERB --help tells the options of each.")
+        return 0
+    if verb not in _VERBS:
+        print(f"error: unknown verb '{verb}'; {nearest(verb, _VERBS)}", file=sys.stderr)
+        return 2
+    if verb == "data":
+        return importlib.import_module("analogmed.data.__main__").main(sys.argv[2:])
+    program = importlib.import_module(f"analogmed.{verb}")
+    return importlib.import_module("analogmed.cli").run(program.main, sys.argv[2:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,292 @@
+"""What a run is made of: frozen dataclasses, to YAML and back."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from analogmed.analog import Hardware
+from analogmed.data import Task, load_task
+from analogmed.errors import ConfigError
+from analogmed.suggest import nearest
+
+DAY_S = 86_400.0
+DEFAULT_TIMES_S = (0.0, 1.0, 3_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 365 * DAY_S)
+"""t0, a second, an hour, a day, a week, a month and a year after programming."""
+
+
+def _at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ConfigError(f"{name} must be 1 or more, got {value}")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Which data, and how it is split.
+
+    Attributes:
+        name: phantom_brain, phantom_spleen, phantom_nuclei (generated), lgg, dsb2018, brats, nifti,
+            msd, or a Decathlon task such as Task09_Spleen or spleen.
+        root: folder of the data set; phantoms are generated in the cache folder without it.
+        size: resample every image to this spatial size, for instance [96, 96].
+        spatial_dims: 2 or 3; the data set's own by default.
+        split_seed: seed of the split by patient.
+        shares: shares of patients for training, validation and test.
+        split_file: JSON or YAML with the patients of each part, in place of shares.
+        options: further arguments of the data set's loader.
+    """
+
+    name: str = "phantom_brain"
+    root: Path | None = None
+    size: tuple[int, ...] | None = None
+    spatial_dims: Literal[2, 3] | None = None
+    split_seed: int = 0
+    shares: tuple[float, float, float] = (0.6, 0.1, 0.3)
+    split_file: Path | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def load(self) -> Task:
+        """The task itself."""
+        return load_task(
+            self.name,
+            self.root,
+            split_seed=self.split_seed,
+            shares=self.shares,
+            split_file=self.split_file,
+            size=self.size,
+            spatial_dims=self.spatial_dims,
+            **self.options,
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network.
+
+    Attributes:
+        name: unet, unetpp, swin_unetr, attention_unet, dynunet, package.module:factory or
+            bundle:/path/to/monai/bundle.
+        options: further arguments of the network's builder, for instance features.
+    """
+
+    name: str = "unet"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """How often, and when, chips are read.
+
+    Attributes:
+        chips: programming draws of each network. Fewer than two give no interval.
+        times_s: seconds after programming at which each chip is read.
+        reads: reads at each time.
+    """
+
+    chips: int = 5
+    times_s: tuple[float, ...] = DEFAULT_TIMES_S
+    reads: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least_one("sweep.chips", self.chips)
+        _at_least_one("sweep.reads", self.reads)
+        if not self.times_s:
+            raise ConfigError("sweep.times_s is empty; give at least one time, for instance 0")
+        for time_s in self.times_s:
+            if not math.isfinite(time_s) or time_s < 0:
+                raise ConfigError(
+                    f"sweep.times_s: a time is 0 s or more and finite, got {time_s!r}"
+                )
+        object.__setattr__(self, "times_s", tuple(sorted(set(map(float, self.times_s)))))
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """How the input ranges of the converters are set.
+
+    Attributes:
+        images: training images that are looked at.
+        quantile: share of a layer's absolute inputs that the range shall hold.
+    """
+
+    images: int = 32
+    quantile: float = 0.9995
+
+    def __post_init__(self) -> None:
+        _at_least_one("calibration.images", self.images)
+        if not 0 < self.quantile <= 1:
+            raise ConfigError(f"calibration.quantile must lie in (0, 1], got {self.quantile}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One evaluation: networks on a task, digitally and on chips.
+
+    Attributes:
+        task: the data.
+        checkpoints: trained networks; by default the shipped ones of the task.
+        hardware: the chip.
+        sweep: chips, times and reads.
+        calibration: input ranges of the converters.
+        metrics: what is computed of each prediction: dice, jaccard, hd95, nsd, sensitivity,
+            specificity, precision, recall, f1.
+        tolerance: accepted deviation of the normalised surface distance, in mm or pixels.
+        digital_layers: names or patterns of layers that stay digital.
+        row_split: even cuts a layer's rows as aihwkit does; channels keeps channels whole.
+        backend: auto or torch for analogmed's layers, aihwkit for aihwkit's.
+        device: where to compute, for instance cpu or cuda.
+        batch_size: images, or windows of a large image, per forward pass.
+        seed: root of all random draws.
+        out: run folder; by default runs/NAME.
+        name: name of the run.
+    """
+
+    task: TaskConfig = TaskConfig()
+    checkpoints: tuple[Path, ...] = ()
+    hardware: Hardware = Hardware()
+    sweep: SweepConfig = SweepConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    metrics: tuple[str, ...] = ("dice",)
+    tolerance: float = 2.0
+    digital_layers: tuple[str, ...] = ()
+    row_split: Literal["even", "channels"] = "even"
+    backend: Literal["auto", "torch", "aihwkit"] = "auto"
+    device: str = "cpu"
+    batch_size: int = 8
+    seed: int = 0
+    out: Path | None = None
+    name: str = "eval"
+
+    def __post_init__(self) -> None:
+        _at_least_one("batch_size", self.batch_size)
+        if "dice" not in self.metrics:
+            object.__setattr__(self, "metrics", ("dice", *self.metrics))
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's results go."""
+        return self.out or Path("runs") / self.name
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        task: the data.
+        model: the network.
+        training: digital, or hwa for hardware-aware training with noise injection.
+        init: checkpoint to start from; hardware-aware training needs one.
+        hardware: the chip that hardware-aware training is for.
+        epochs: passes over as many patches as there are training slices or volumes.
+        batch_size: patches in a batch.
+        learning_rate: of AdamW at its highest; warm-up over 5 % of the steps, then a cosine.
+        weight_decay: of AdamW.
+        gradient_norm: gradients are clipped to this norm.
+        calibration: input ranges of the converters, in hardware-aware training.
+        validate_every: epochs between validations; the best state is kept.
+        validation_chips: chips that hardware-aware training is validated on, after a day.
+        seed: root of all random draws.
+        out: checkpoint to write; by default runs/train/TASK-MODEL-TRAINING.safetensors.
+    """
+
+    task: TaskConfig = TaskConfig()
+    model: ModelConfig = ModelConfig()
+    training: Literal["digital", "hwa"] = "digital"
+    init: Path | None = None
+    hardware: Hardware = Hardware()
+    epochs: int = 60
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    gradient_norm: float = 1.0
+    calibration: CalibrationConfig = CalibrationConfig()
+    validate_every: int = 5
+    validation_chips: int = 3
+    seed: int = 0
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "validate_every", "validation_chips"):
+            _at_least_one(name, getattr(self, name))
+        if self.training == "hwa" and self.init is None:
+            raise ConfigError(
+                "hardware-aware training starts from a digitally trained network: give init, the "
+                "checkpoint of one"
+            )
+
+    @property
+    def path(self) -> Path:
+        """Where the checkpoint goes."""
+        name = f"{self.task.name}-{self.model.name}-{self.training}.safetensors"
+        return self.out or Path("runs") / "train" / name.replace("/", "_").replace(":", "_")
+
+
+def to_yaml(config: Any) -> str:
+    """A configuration as YAML, in the order of its fields."""
+    return yaml.safe_dump(to_plain(config), sort_keys=False)
+
+
+def to_plain(config: Any) -> Any:
+    """A configuration as dictionaries, lists, strings and numbers."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, dict):
+        return {key: to_plain(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [to_plain(value) for value in config]
+    return str(config) if isinstance(config, Path) else config
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML file strictly: one mapping, no repeated key, no Python object.
+
+    Raises:
+        ConfigError: the file is missing or breaks one of these rules; names file and line.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    try:
+        content = yaml.load(text, Loader=_StrictLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not a plain YAML configuration: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping of settings, not {type(content).__name__}")
+    return content
+
+
+def check_keys(content: dict[str, Any], config_class: type, where: str) -> None:
+    """Refuse keys that a configuration class does not have.
+
+    Raises:
+        ConfigError: names the key, the file and the nearest known name.
+    """
+    fields = {f.name: f for f in dataclasses.fields(config_class)}
+    for key, value in content.items():
+        if key not in fields:
+            raise ConfigError(f"{where}: unknown key '{key}'; {nearest(str(key), fields)}")
+        nested = fields[key].type
+        if dataclasses.is_dataclass(nested) and isinstance(value, dict):
+            assert isinstance(nested, type)
+            check_keys(value, nested, f"{where}: {key}")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a repeated key, where YAML lets the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)

@@ -1,0 +1,33 @@
+"""`python -m analogmed.eval`: what each network loses on a chip, now, in a day, in a month."""
+
+import sys
+import time
+
+from analogmed.cli import parse, run
+from analogmed.config import Experiment
+from analogmed.evaluation import evaluate
+from analogmed.report import render_summary
+
+EXAMPLES = """examples:
+  python -m analogmed.eval
+      the shipped U-Net, U-Net++ and Swin-UNETR on the embedded brain phantom
+  python -m analogmed.eval --hardware hermes --sweep.chips 10
+      the same on another chip, with more programming draws
+  python -m analogmed.eval --task lgg --task.root data/lgg --checkpoints '[unet.safetensors]'
+      your network on real data
+  python -m analogmed.eval --config runs/eval/experiment.yaml --out runs/again
+      a run once more
+"""
+
+
+def main(arguments: list[str]) -> None:
+    """Evaluate, print the table, and say where everything is."""
+    experiment = parse(Experiment, arguments, prog="analogmed.eval", epilog=EXAMPLES)
+    start = time.monotonic()
+    results = evaluate(experiment)
+    print(render_summary(results.summary()))
+    print(f"{time.monotonic() - start:.0f} s; tables and figures: {experiment.folder}/")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

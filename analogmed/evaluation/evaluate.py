@@ -1,0 +1,195 @@
+"""From an experiment to its results: table, summary, figures, run folder."""
+
+import json
+import warnings
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+from tqdm import tqdm
+
+from analogmed.analog import coverage
+from analogmed.atomic import write_text_atomically
+from analogmed.config import Experiment, to_yaml
+from analogmed.data import Task
+from analogmed.errors import ConfigError, LeakageError
+from analogmed.evaluation.robustness import over_time, summarise
+from analogmed.evaluation.run_folder import (
+    describe_environment,
+    prepare_folder,
+    to_table,
+    write_table,
+)
+from analogmed.evaluation.sweep import Cases, Unit, make_analog, plan, rows_of, run_unit
+from analogmed.hardware import map_tiles
+from analogmed.report import dice_over_time, drop_per_model
+from analogmed.training import Checkpoint, load_checkpoint
+
+N_BOOT = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an evaluation found.
+
+    Attributes:
+        experiment: its settings.
+        table: the long results table.
+        costs: tiles, utilisation, reuse, parameters and coverage of each model and training.
+    """
+
+    experiment: Experiment
+    table: pd.DataFrame
+    costs: pd.DataFrame
+
+    def summary(self) -> pd.DataFrame:
+        """One row per task, model and training: Dice now, later and lost; and the cost."""
+        robustness = summarise(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
+        return robustness.merge(self.costs, on=["model", "training"], how="left")
+
+    def curves(self) -> pd.DataFrame:
+        """Dice of each network at each time, with intervals."""
+        return over_time(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
+
+    def write(self, folder: Path) -> None:
+        """Write tables and figures into a run folder."""
+        summary = self.summary()
+        write_table(self.table, folder, "results")
+        write_table(summary, folder, "summary", parquet=False)
+        dice_over_time(self.curves(), folder / "figures" / "dice_over_time.png")
+        drop_per_model(summary, folder / "figures" / "drop_per_model.png")
+
+
+def evaluate(experiment: Experiment) -> Results:
+    """Evaluate trained networks, digitally and on chips, and write the run folder.
+
+    Args:
+        experiment: what to evaluate, on which data and hardware.
+
+    Returns:
+        the results, as they are written.
+
+    Raises:
+        ConfigError: settings that do not fit each other; a run folder that cannot be written.
+        DataError: a case that cannot be read. CheckpointError: a network that cannot.
+        LeakageError: a network has been trained on a test patient.
+    """
+    folder = prepare_folder(experiment.folder)
+    task = experiment.task.load()
+    checkpoints = [load_checkpoint(path) for path in checkpoint_paths(experiment)]
+    for checkpoint in checkpoints:
+        checkpoint.info.check_fits(task, checkpoint.path)
+        refuse_leakage(checkpoint, task)
+    _refuse_twins(checkpoints)
+    write_text_atomically(folder / "experiment.yaml", to_yaml(experiment))
+    write_text_atomically(
+        folder / "environment.json", json.dumps(describe_environment(), indent=2) + "\n"
+    )
+    results = _run(experiment, task, checkpoints)
+    results.write(folder)
+    return results
+
+
+def checkpoint_paths(experiment: Experiment) -> tuple[Path, ...]:
+    """The experiment's checkpoints, or the shipped ones of its task.
+
+    Raises:
+        ConfigError: none are given and none are shipped.
+    """
+    if experiment.checkpoints:
+        return experiment.checkpoints
+    shipped = Path(str(files("analogmed") / "checkpoints" / experiment.task.name))
+    found = tuple(sorted(shipped.glob("*.safetensors")))
+    if not found:
+        raise ConfigError(
+            f"no network is shipped for task '{experiment.task.name}'; train one with "
+            "python -m analogmed.train and give its file with --checkpoints"
+        )
+    return found
+
+
+def refuse_leakage(checkpoint: Checkpoint, task: Task) -> None:
+    """Refuse to test a network on patients that it was trained or selected on."""
+    if checkpoint.info.task != task.name:
+        return
+    seen = set(checkpoint.info.patients) & {case.patient_id for case in task.test}
+    if seen:
+        shown = ", ".join(sorted(seen)[:5])
+        raise LeakageError(
+            f"{checkpoint.path} was trained on {len(seen)} of the test patients ({shown}); use the "
+            "split that it was trained with (task.split_seed, task.shares or task.split_file)"
+        )
+
+
+def _refuse_twins(checkpoints: list[Checkpoint]) -> None:
+    seen: dict[tuple[str, str], Path] = {}
+    for checkpoint in checkpoints:
+        key = (checkpoint.info.model, checkpoint.info.training)
+        if key in seen:
+            raise ConfigError(
+                f"{checkpoint.path} and {seen[key]} are both {key[0]} with {key[1]} training; the "
+                "results table tells networks apart by these two: evaluate them in two runs"
+            )
+        seen[key] = checkpoint.path
+
+
+def _run(experiment: Experiment, task: Task, checkpoints: list[Checkpoint]) -> Results:
+    units, cases = plan(checkpoints, experiment), Cases(task)
+    rows: list[dict[str, object]] = []
+    costs = []
+    analog: dict[Path, nn.Module] = {}
+    total = sum(rows_of(unit, experiment) for unit in units) * len(cases)
+    with tqdm(total=total, unit="case", disable=None, smoothing=0.05) as progress:
+        for unit in units:
+            path = unit.checkpoint.path
+            if unit.chip is not None and path not in analog:
+                analog = {path: make_analog(unit.checkpoint, experiment, task)}
+                costs.append(_cost(unit.checkpoint, analog[path], experiment, task))
+            progress.set_description(_title(unit))
+            network = None if unit.chip is None else analog[path]
+            rows += run_unit(unit, network, cases, experiment, progress.update)
+    return Results(experiment, to_table(rows), pd.DataFrame(costs))
+
+
+def _title(unit: Unit) -> str:
+    info = unit.checkpoint.info
+    run = "digital run" if unit.chip is None else f"chip {unit.chip}"
+    return f"{info.model} {info.training}, {run}"
+
+
+def _cost(
+    checkpoint: Checkpoint, analog: nn.Module, experiment: Experiment, task: Task
+) -> dict[str, object]:
+    shape = (1, task.in_channels, *task.window)
+    covered = coverage(analog, shape)
+    for name, reason in covered.digital_layers.items():
+        warnings.warn(f"{checkpoint.info.model}: {name} stays digital: {reason}", stacklevel=2)
+    tiles = map_tiles(
+        checkpoint.network,
+        shape,
+        experiment.hardware.tile_shape,
+        row_split=experiment.row_split,
+        digital=experiment.digital_layers,
+    ).summary()
+    return {
+        "model": checkpoint.info.model,
+        "training": checkpoint.info.training,
+        **{name: tiles[name] for name in _COSTS},
+        "analog_weight_share": covered.weight_share,
+        "analog_mac_share": covered.mac_share,
+    }
+
+
+_COSTS = (
+    "parameters",
+    "tiles",
+    "utilisation_per_tile",
+    "utilisation_per_layer",
+    "utilisation_per_leaf_module",
+    "reuse_factor_per_tile",
+    "reuse_factor_per_layer",
+    "reuse_factor_per_leaf_module",
+)

@@ -1,0 +1,204 @@
+"""The sweep: networks on the test cases, digitally and on every chip at every time and read."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from analogmed.analog import Chip, ChipReading, calibrate, convert, to_aihwkit
+from analogmed.config import Experiment, to_plain
+from analogmed.data import Case, Sample, Task
+from analogmed.errors import AnalogmedError, DataError
+from analogmed.evaluation.metrics import case_metrics
+from analogmed.inference import predict_logits, to_classes
+from analogmed.seeds import derive_seed
+from analogmed.training import Checkpoint, load_input_ranges
+
+Row = dict[str, object]
+Network = Callable[[Tensor], Tensor]
+
+_CACHE_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work: a network run digitally, or one chip of it at all times and reads.
+
+    Attributes:
+        checkpoint: the network.
+        chip: number of the chip; ``None`` for the digital run.
+    """
+
+    checkpoint: Checkpoint
+    chip: int | None
+
+
+def plan(checkpoints: list[Checkpoint], experiment: Experiment) -> list[Unit]:
+    """Every unit of a sweep: the digital baseline of each network comes first."""
+    chips = [None, *range(experiment.sweep.chips)]
+    return [Unit(checkpoint, chip) for checkpoint in checkpoints for chip in chips]
+
+
+class Cases:
+    """The test samples of a task, read once and kept as long as they take up to 2 GB."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._kept: dict[str, Sample] = {}
+        self._bytes = 0
+
+    def __iter__(self) -> Iterator[Sample]:
+        for case in self.task.test:
+            yield self._kept.get(case.case_id) or self._read(case)
+
+    def __len__(self) -> int:
+        return len(self.task.test)
+
+    def _read(self, case: Case) -> Sample:
+        sample = self.task.read(case)
+        size = sample.image.nbytes + sample.label.nbytes
+        if self._bytes + size <= _CACHE_BYTES:
+            self._kept[case.case_id] = sample
+            self._bytes += size
+        return sample
+
+
+def make_analog(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> nn.Module:
+    """Put a network on tiles, with its learned input ranges or, failing these, calibrated ones.
+
+    Raises:
+        DataError: calibration is needed and the task has no training case.
+    """
+    analog = convert(
+        checkpoint.network.to(experiment.device),
+        experiment.hardware.rpu_config(),
+        digital=experiment.digital_layers,
+        row_split=experiment.row_split,
+    )
+    trained_for_it = checkpoint.info.hardware == to_plain(experiment.hardware)
+    if not (trained_for_it and load_input_ranges(analog, checkpoint.input_ranges)):
+        calibrate(
+            analog, calibration_batches(experiment, task), quantile=experiment.calibration.quantile
+        )
+    return to_aihwkit(analog) if experiment.backend == "aihwkit" else analog
+
+
+def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
+    """Training images, evenly drawn from the training cases, at the size that the network sees."""
+    if not task.train:
+        raise DataError(f"task {task.name} has no training case to calibrate with; change shares")
+    wanted = experiment.calibration.images
+    cases = task.train[:: max(1, len(task.train) // wanted)]
+    per_case = -(-wanted // len(cases))
+    for case in cases:
+        images = torch.from_numpy(task.read(case).image)
+        middle = images[:: max(1, len(images) // per_case)][:per_case]
+        yield _windowed(middle, task.window).to(experiment.device)
+
+
+def _windowed(images: Tensor, window: tuple[int, ...]) -> Tensor:
+    """Crop to the window about the centre, and pad what is smaller with zeros."""
+    for axis, size in enumerate(window, start=2):
+        length = images.shape[axis]
+        if length > size:
+            images = images.narrow(axis, (length - size) // 2, size)
+        elif length < size:
+            shape = list(images.shape)
+            shape[axis] = size - length
+            images = torch.cat([images, images.new_zeros(shape)], axis)
+    return images
+
+
+def run_unit(
+    unit: Unit,
+    analog: nn.Module | None,
+    cases: Cases,
+    experiment: Experiment,
+    on_case: Callable[[], object],
+) -> list[Row]:
+    """Rows of the results table for one unit.
+
+    Args:
+        unit: what to run.
+        analog: the network on tiles; ``None`` for the digital run.
+        cases: the test samples.
+        experiment: all settings.
+        on_case: called after each case.
+    """
+    if analog is None or unit.chip is None:
+        digital = unit.checkpoint.network.to(experiment.device)
+        return _read_cases(unit, digital, cases, experiment, {}, on_case)
+    name = (unit.checkpoint.info.model, unit.checkpoint.info.training)
+    chip = Chip(analog, seed=derive_seed(experiment.seed, *name, "chip", unit.chip))
+    rows: list[Row] = []
+    for time_s in experiment.sweep.times_s:
+        for read in range(experiment.sweep.reads):
+            where: Row = {"time_s": time_s, "read": read}
+            rows += _read_cases(unit, chip.at(time_s, read), cases, experiment, where, on_case)
+    return rows
+
+
+def rows_of(unit: Unit, experiment: Experiment) -> int:
+    """How often a unit goes through all cases."""
+    return 1 if unit.chip is None else len(experiment.sweep.times_s) * experiment.sweep.reads
+
+
+def _read_cases(
+    unit: Unit,
+    network: Network,
+    cases: Cases,
+    experiment: Experiment,
+    where: Row,
+    on_case: Callable[[], object],
+) -> list[Row]:
+    address: Row = {
+        "task": cases.task.name,
+        "model": unit.checkpoint.info.model,
+        "training": unit.checkpoint.info.training,
+        "hardware": "digital" if unit.chip is None else experiment.hardware.preset,
+        "chip": unit.chip,
+        **where,
+    }
+    rows = []
+    for sample in cases:
+        address_of_case = address | {
+            "case": sample.case.case_id,
+            "patient": sample.case.patient_id,
+        }
+        if isinstance(network, ChipReading):
+            network.restart(sample.case.case_id)
+        rows += [address_of_case | row for row in _case_rows(network, sample, cases, experiment)]
+        on_case()
+    return rows
+
+
+@torch.inference_mode()
+def _case_rows(network: Network, sample: Sample, cases: Cases, experiment: Experiment) -> list[Row]:
+    task = cases.task
+    images = torch.from_numpy(sample.image).to(experiment.device)
+    try:
+        logits = predict_logits(
+            network, images, window=task.window, batch_size=experiment.batch_size
+        )
+        found = case_metrics(
+            to_classes(logits).cpu(),
+            sample.label,
+            n_classes=len(task.classes),
+            spacing=sample.spacing,
+            tolerance=experiment.tolerance,
+            unit=task.spacing_unit,
+            metrics=experiment.metrics,
+        )
+    except AnalogmedError as error:
+        raise type(error)(f"case {sample.case.case_id}: {error}") from error
+    return [
+        {
+            "class": task.classes[row.class_index - 1],
+            "metric": row.metric,
+            "value": row.value,
+            "unit": row.unit,
+            "note": row.note,
+        }
+        for row in found
+    ]

@@ -1,0 +1,185 @@
+"""The training loop, one for digital and for hardware-aware training."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.losses import DiceCELoss
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from analogmed.analog import Chip, WeightClipper, calibrate, convert
+from analogmed.config import DAY_S, TrainConfig
+from analogmed.data import Sample, Task
+from analogmed.errors import DataError, NonFiniteError
+from analogmed.inference import predict_logits, to_classes
+from analogmed.models import build_model
+from analogmed.seeds import derive_seed
+from analogmed.training.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from analogmed.training.patches import PatchSampler
+
+
+def train(config: TrainConfig) -> Path:
+    """Train a network, digitally or hardware-aware, and keep its best state.
+
+    Hardware-aware training starts from a digital checkpoint, puts the network on tiles, calibrates
+    the input ranges, and goes on with quantisation, output noise and weight noise in the forward
+    pass. Validation is then done on chips, a day after programming.
+
+    Args:
+        config: the run.
+
+    Returns:
+        the checkpoint file.
+
+    Raises:
+        ConfigError: settings that do not fit each other or the task.
+        DataError: the task has no training or validation case.
+        NonFiniteError: the loss became NaN or Inf; names epoch and batch.
+    """
+    task = _load_task(config)
+    torch.manual_seed(derive_seed(config.seed, "initial weights"))
+    model = _start(config, task)
+    sampler = PatchSampler(task, task.train, batch_size=config.batch_size, seed=config.seed)
+    if config.training == "hwa":
+        model = convert(model, config.hardware.rpu_config())
+        _calibrate(model, sampler, config)
+    clipper = WeightClipper(model)
+    optimizer = torch.optim.AdamW(
+        _trained_parameters(model), config.learning_rate, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, _warm_up_and_cosine(config.epochs * len(sampler))
+    )
+    loss_of = _loss(task)
+    score_of = _validation(task, config)
+    best = -math.inf
+    torch.manual_seed(derive_seed(config.seed, "training noise"))
+    title = f"{config.model.name} {config.training}"
+    for epoch in (progress := tqdm(range(config.epochs), desc=title, unit="epoch", disable=None)):
+        model.train()
+        for batch, (images, labels) in enumerate(sampler.epoch(epoch)):
+            loss = loss_of(model(images), labels)  # (B, K, *window) and (B, 1, *window)
+            if not torch.isfinite(loss):
+                raise NonFiniteError(f"the loss is {loss.item()} in epoch {epoch}, batch {batch}")
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), config.gradient_norm)
+            optimizer.step()
+            schedule.step()
+            clipper.step()
+        if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
+            if config.training == "hwa":
+                _calibrate(model, sampler, config)
+            score = score_of(model)
+            if score > best:
+                best = score
+                save_checkpoint(config.path, model, _info(config, task, score))
+            progress.set_postfix(loss=f"{loss.item():.3f}", dice=f"{score:.3f}", best=f"{best:.3f}")
+    return config.path
+
+
+def _load_task(config: TrainConfig) -> Task:
+    task = config.task.load()
+    for name, cases in (("training", task.train), ("validation", task.validation)):
+        if not cases:
+            raise DataError(f"task {task.name} has no {name} case; change task.shares")
+    return task
+
+
+def _start(config: TrainConfig, task: Task) -> nn.Module:
+    if config.init is None:
+        return build_model(
+            config.model.name,
+            in_channels=task.in_channels,
+            out_channels=task.out_channels,
+            spatial_dims=task.spatial_dims,
+            **config.model.options,
+        )
+    start = load_checkpoint(config.init)
+    start.info.check_fits(task, config.init)
+    return start.network
+
+
+def _calibrate(model: nn.Module, sampler: PatchSampler, config: TrainConfig) -> None:
+    batches = -(-config.calibration.images // config.batch_size)
+    images = (images for images, _ in islice(sampler.epoch(0), batches))
+    calibrate(model, images, quantile=config.calibration.quantile)
+
+
+def _trained_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """All but the input ranges, which follow the data by calibration."""
+    return [p for name, p in model.named_parameters() if not name.endswith(".input_range")]
+
+
+def _warm_up_and_cosine(steps: int) -> Callable[[int], float]:
+    warm_up = max(1, steps // 20)
+
+    def factor(step: int) -> float:
+        if step < warm_up:
+            return (step + 1) / warm_up
+        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, steps - warm_up)))
+
+    return factor
+
+
+def _loss(task: Task) -> nn.Module:
+    if task.out_channels == 1:
+        return DiceCELoss(sigmoid=True, batch=True)
+    return DiceCELoss(softmax=True, to_onehot_y=True, batch=True)
+
+
+def _validation(task: Task, config: TrainConfig) -> Callable[[nn.Module], float]:
+    """Mean Dice over validation cases and classes: digital, or on chips after a day."""
+    samples = [task.read(case) for case in task.validation]
+
+    def score(model: nn.Module) -> float:
+        model.eval()
+        if config.training == "digital":
+            return _mean_dice(model, samples, task, config.batch_size)
+        seeds = (derive_seed(config.seed, "validation", i) for i in range(config.validation_chips))
+        readings = (Chip(model, seed=seed).at(DAY_S) for seed in seeds)
+        return float(np.mean([_mean_dice(r, samples, task, config.batch_size) for r in readings]))
+
+    return score
+
+
+@torch.no_grad()
+def _mean_dice(
+    network: Callable[[Tensor], Tensor], samples: list[Sample], task: Task, batch_size: int
+) -> float:
+    scores = []
+    for sample in samples:
+        images = torch.from_numpy(sample.image)
+        logits = predict_logits(network, images, window=task.window, batch_size=batch_size)
+        predicted, label = to_classes(logits).numpy(), sample.label
+        for index in range(1, len(task.classes) + 1):
+            size = int((predicted == index).sum() + (label == index).sum())
+            both = int(((predicted == index) & (label == index)).sum())
+            scores.append(2 * both / size if size else math.nan)
+    return float(np.nanmean(scores)) if not np.isnan(scores).all() else 0.0
+
+
+def _info(config: TrainConfig, task: Task, score: float) -> CheckpointInfo:
+    name, options = config.model.name, dict(config.model.options)
+    if config.init is not None:
+        start = load_checkpoint(config.init).info
+        name, options = start.model, start.options
+    return CheckpointInfo(
+        model=name,
+        options=options,
+        in_channels=task.in_channels,
+        out_channels=task.out_channels,
+        spatial_dims=task.spatial_dims,
+        training=config.training,
+        task=task.name,
+        classes=task.classes,
+        patients=tuple(sorted({c.patient_id for c in (*task.train, *task.validation)})),
+        hardware=asdict(config.hardware) if config.training == "hwa" else {},
+        score=score,
+        seed=config.seed,
+    )
