@@ -93,7 +93,11 @@ class AnalogLayer(nn.Module):
         self.weight.copy_(matrix.reshape(self.weight.shape))
 
     def batched(self, inputs: Tensor) -> Tensor:
-        """The layer's input with a batch dimension first and the channels second."""
+        """The layer's input with a batch dimension first and the channels second.
+
+        Raises:
+            ShapeError: the input has other channels or dimensions than the layer takes.
+        """
         raise NotImplementedError
 
     @property
@@ -199,6 +203,11 @@ class AnalogLinear(AnalogLayer, nn.Linear):
 
     def batched(self, inputs: Tensor) -> Tensor:
         """See :class:`AnalogLayer`."""
+        if inputs.shape[-1:] != (self.in_features,):
+            raise ShapeError(
+                f"a Linear layer needs an input (..., {self.in_features}), got shape "
+                f"{tuple(inputs.shape)}"
+            )
         return inputs.reshape(-1, self.in_features)
 
     def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
@@ -240,7 +249,7 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
         return outputs.reshape(outputs.shape[input.ndim == len(self.kernel_size) + 1 :])
 
     def batched(self, inputs: Tensor) -> Tensor:
-        return _batched(inputs, len(self.kernel_size))
+        return _batched(inputs, self.in_channels, len(self.kernel_size))
 
     def _pads_beforehand(self) -> bool:
         return (
@@ -339,7 +348,7 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
         self.weight.copy_(matrix.transpose(1, 2).reshape(self.weight.shape))
 
     def batched(self, inputs: Tensor) -> Tensor:
-        return _batched(inputs, len(self.kernel_size))
+        return _batched(inputs, self.in_channels, len(self.kernel_size))
 
     def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
         return inputs.unflatten(1, (self.groups, -1))[:, :, start:stop]
@@ -393,13 +402,14 @@ class AnalogConvTranspose3d(_AnalogConvTranspose, nn.ConvTranspose3d):
     """``nn.ConvTranspose3d`` on tiles."""
 
 
-def _batched(inputs: Tensor, spatial: int) -> Tensor:
-    if inputs.ndim not in (spatial + 1, spatial + 2):
+def _batched(inputs: Tensor, channels: int, spatial: int) -> Tensor:
+    batched = inputs if inputs.ndim == spatial + 2 else inputs[None]
+    if batched.ndim != spatial + 2 or batched.shape[1] != channels:
         raise ShapeError(
             f"a {spatial}D convolution needs an input (B, C, *positions) or (C, *positions) with "
-            f"{spatial} positions, got shape {tuple(inputs.shape)}"
+            f"{channels} channels and {spatial} positions, got shape {tuple(inputs.shape)}"
         )
-    return inputs if inputs.ndim == spatial + 2 else inputs[None]
+    return batched
 
 
 def _vector_product(inputs: Tensor, weight: Tensor) -> Tensor:

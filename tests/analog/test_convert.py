@@ -1,0 +1,207 @@
+import copy
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from analogmed.analog import Chip, calibrate, convert, coverage, create_rpu_config
+from analogmed.analog.layers import AnalogLayer
+from analogmed.errors import ConfigError, CoverageError, NonFiniteError
+
+
+def network():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.ConvTranspose2d(8, 4, 2, 2),
+        nn.Flatten(),
+        nn.Linear(4 * 16 * 16, 5),
+    )
+
+
+def analog_names(model):
+    return [name for name, layer in model.named_modules() if isinstance(layer, AnalogLayer)]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_given_model_is_left_as_it_was(training):
+    model = network().train(training)
+    before, types = copy.deepcopy(model.state_dict()), [type(m) for m in model.modules()]
+    config = create_rpu_config("pcm")
+    description = str(config)
+    analog = convert(model, config).train()
+    calibrate(analog, [torch.rand(2, 3, 8, 8)])
+    analog(torch.rand(2, 3, 8, 8)).sum().backward()
+    assert [type(m) for m in model.modules()] == types
+    assert model.training == training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert str(config) == description
+
+
+def test_the_analog_model_keeps_the_mode():
+    assert convert(network().train(), create_rpu_config()).training
+    assert not convert(network().eval(), create_rpu_config()).training
+
+
+def test_the_state_dict_is_the_digital_one_plus_the_input_ranges():
+    model = network()
+    keys = set(convert(model, create_rpu_config("pcm")).state_dict())
+    assert keys == set(model.state_dict()) | {f"{i}.input_range" for i in (0, 3, 5)}
+    assert set(convert(model, create_rpu_config("analognas")).state_dict()) == set(
+        model.state_dict()
+    )
+
+
+def test_safetensors_carry_an_analog_model_over(tmp_path):
+    analog = convert(network(), create_rpu_config("pcm"))
+    calibrate(analog, [torch.rand(2, 3, 8, 8)])
+    safetensors.torch.save_file(analog.state_dict(), tmp_path / "a.safetensors")
+    other = convert(network(), create_rpu_config("pcm"))
+    other.load_state_dict(safetensors.torch.load_file(tmp_path / "a.safetensors"))
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(Chip(other, seed=1).at(0.0)(images), Chip(analog, seed=1).at(0.0)(images))
+
+
+def test_a_deep_copy_is_a_model_of_its_own():
+    analog = convert(network(), create_rpu_config("pcm")).eval()
+    twin = copy.deepcopy(analog)
+    images = torch.rand(2, 3, 8, 8)
+    reference = Chip(analog, seed=1).at(0.0)(images)
+    with torch.no_grad():
+        twin[0].weight.zero_()
+    assert torch.equal(Chip(analog, seed=1).at(0.0)(images), reference)
+
+
+def test_optimizer_steps_learn_weights_and_input_ranges():
+    analog = convert(network(), create_rpu_config("pcm")).train()
+    images, target = torch.rand(4, 3, 8, 8), torch.rand(4, 5)
+    calibrate(analog, [images])
+    optimizer = torch.optim.SGD(analog.parameters(), lr=0.05)
+    ranges = analog[0].input_range.detach().clone()
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(analog(images), target)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+    assert not torch.equal(analog[0].input_range, ranges)
+
+
+def test_a_module_used_in_two_places_stays_one_module():
+    shared = nn.Conv2d(4, 4, 3, padding=1)
+    analog = convert(nn.Sequential(shared, nn.ReLU(), shared), create_rpu_config("pcm"))
+    assert analog[0] is analog[2]
+    assert isinstance(analog[0], AnalogLayer)
+
+
+def test_tied_weights_stay_tied():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    analog = convert(model, create_rpu_config("pcm"))
+    assert analog[0].weight is analog[1].weight
+
+
+def test_a_bare_layer_is_converted():
+    layer = nn.Linear(6, 4)
+    analog = convert(layer, create_rpu_config("ideal"))
+    inputs = torch.rand(3, 6)
+    assert isinstance(analog, AnalogLayer)
+    torch.testing.assert_close(analog(inputs), layer(inputs))
+
+
+class Named(nn.Conv2d):
+    """Inherits the product."""
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, input):
+        weight = self.weight - self.weight.mean()
+        return nn.functional.conv2d(input, weight, self.bias)
+
+
+def test_a_subclass_is_analog_where_it_inherits_the_product_and_listed_where_it_does_not():
+    analog = convert(nn.Sequential(Named(2, 2, 3), Standardised(2, 2, 3)), create_rpu_config("pcm"))
+    assert analog_names(analog) == ["0"]
+    assert "Standardised does not compute" in coverage(analog).digital_layers["1"]
+
+
+def test_layers_without_analog_counterpart_are_listed_with_the_reason():
+    model = nn.ModuleDict(
+        {
+            "attention": nn.MultiheadAttention(8, 2),
+            "normed": nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 2, 3)),
+            "lazy": nn.LazyLinear(3),
+            "memory": nn.LSTM(4, 4),
+            "linear": nn.Linear(4, 4),
+        }
+    )
+    report = coverage(convert(model, create_rpu_config("pcm")))
+    assert report.analog_layers == ("linear",)
+    assert "MultiheadAttention" in report.digital_layers["attention"]
+    assert "parametris" in report.digital_layers["normed"]
+    assert "not initialised" in report.digital_layers["lazy"]
+    assert "LSTM" in report.digital_layers["memory"]
+
+
+@pytest.mark.parametrize("place", ["weight", "bias"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_refused_with_its_layer(place, value):
+    model = network()
+    with torch.no_grad():
+        getattr(model[3], place).view(-1)[0] = value
+    with pytest.raises(NonFiniteError, match=f"layer '3': its {place}"):
+        convert(model, create_rpu_config("pcm"))
+
+
+def test_a_model_without_layers_for_tiles_is_refused():
+    with pytest.raises(CoverageError, match="no layer that can be put on a tile"):
+        convert(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)), create_rpu_config("pcm"))
+
+
+def test_an_analog_model_is_not_converted_again():
+    analog = convert(network(), create_rpu_config("pcm"))
+    with pytest.raises(ConfigError, match="layer '0' is analog already"):
+        convert(analog, create_rpu_config("hermes"))
+
+
+@pytest.mark.parametrize(("pattern", "digital"), [("5", {"5"}), ("[05]", {"0", "5"})])
+def test_layers_asked_for_stay_digital_and_are_listed(pattern, digital):
+    analog = convert(network(), create_rpu_config("pcm"), digital=[pattern])
+    assert set(analog_names(analog)) == {"0", "3", "5"} - digital
+    assert coverage(analog).digital_layers == dict.fromkeys(digital, "asked for")
+
+
+def test_a_block_asked_for_stays_digital_with_all_its_layers():
+    model = nn.ModuleDict({"body": network(), "head": nn.Sequential(nn.Linear(3, 3))})
+    analog = convert(model, create_rpu_config("pcm"), digital=["head"])
+    assert analog_names(analog) == ["body.0", "body.3", "body.5"]
+    assert set(coverage(analog).digital_layers) == {"head.0"}
+
+
+def test_a_pattern_that_names_nothing_is_refused():
+    with pytest.raises(ConfigError, match="no layer of the model is called 'hed'"):
+        convert(network(), create_rpu_config("pcm"), digital=["hed"])
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [({"backend": "aihwkt"}, "did you mean 'aihwkit'"), ({"row_split": "channel"}, "'channels'")],
+)
+def test_unknown_choices_are_refused_with_the_nearest(options, hint):
+    with pytest.raises(ConfigError, match=hint):
+        convert(network(), create_rpu_config("pcm"), **options)
+
+
+def test_a_transformer_layer_in_evaluation_computes_on_its_tiles():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    analog = convert(layer, create_rpu_config("pcm")).eval()
+    tokens = torch.rand(2, 5, 8)
+    with torch.no_grad():
+        assert not torch.equal(analog(tokens), analog(tokens))  # output noise of linear1 and 2
+        ideal = convert(layer, create_rpu_config("ideal")).eval()
+        torch.testing.assert_close(ideal(tokens), layer(tokens), atol=1e-5, rtol=1e-5)

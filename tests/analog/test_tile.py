@@ -1,0 +1,119 @@
+import pytest
+import torch
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from aihwkit.simulator.parameters.enums import BoundManagementType, NoiseManagementType
+from aihwkit.simulator.parameters.io import IOParameters
+from aihwkit.simulator.tiles.analog_mvm import AnalogMVM
+from aihwkit.simulator.tiles.array import TileModuleArray
+from aihwkit.simulator.tiles.utils import UniformQuantize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analogmed.analog.tile import TileGrid, even_split, quantise, read_tile, step_size
+
+sizes = st.integers(1, 3000)
+limits = st.integers(0, 600)
+
+
+@given(size=sizes, limit=limits)
+def test_an_even_split_covers_all_in_the_fewest_parts_that_differ_by_one_at_most(size, limit):
+    parts = even_split(size, limit)
+    lengths = [stop - start for start, stop in parts]
+    assert [start for start, _ in parts] == [0, *[stop for _, stop in parts[:-1]]]
+    assert parts[-1][1] == size
+    assert max(lengths) - min(lengths) <= 1
+    assert lengths == sorted(lengths, reverse=True)
+    if limit:
+        assert max(lengths) <= limit
+        assert (len(parts) - 1) * limit < size
+
+
+@given(size=sizes, limit=limits)
+@settings(max_examples=30)
+def test_an_even_split_is_aihwkits(size, limit):
+    array = TileModuleArray(1, 1, TorchInferenceRPUConfig())
+    lengths = [stop - start for start, stop in even_split(size, limit)]
+    assert lengths == array.get_split_sizes(size, limit)
+
+
+@given(
+    channels=st.integers(1, 300),
+    volume=st.sampled_from([1, 4, 9, 27]),
+    max_rows=st.integers(27, 600),
+    columns=sizes,
+)
+def test_a_channel_split_never_cuts_a_channel(channels, volume, max_rows, columns):
+    grid = TileGrid.cut(
+        channels * volume,
+        columns,
+        max_rows=max_rows,
+        max_cols=256,
+        row_split="channels",
+        channel_rows=volume,
+    )
+    assert all(start % volume == 0 and stop % volume == 0 for start, stop in grid.rows)
+    assert all(0 < stop - start <= max_rows for start, stop in grid.rows)
+    assert sum(stop - start for start, stop in grid.rows) == channels * volume
+    assert len(grid.rows) == -(-channels // (max_rows // volume))  # design: hardware.md, 2
+
+
+def test_a_channel_larger_than_a_tile_is_cut_evenly():
+    grid = TileGrid.cut(54, 8, max_rows=20, max_cols=8, row_split="channels", channel_rows=27)
+    assert grid.rows == ((0, 18), (18, 36), (36, 54))
+
+
+@pytest.mark.parametrize(("resolution", "bound"), [(1 / 254, 1.0), (254.0, 1.0), (0.01, 12.0)])
+def test_quantising_equals_aihwkits_bit_for_bit(resolution, bound):
+    values = torch.randn(1000, dtype=torch.float32)
+    found = quantise(values, step_size(resolution, bound))
+    assert torch.equal(found, UniformQuantize.apply(values, resolution, bound, False))
+
+
+def test_stochastic_rounding_is_right_in_the_mean_and_hits_neighbours_only():
+    values = torch.full((20_000,), 0.33)
+    found = quantise(values, 0.1, stochastic=True)
+    assert set(found.mul(10).round().int().tolist()) == {3, 4}
+    assert abs(found.mean().item() - 0.33) < 5 * 0.1 * (0.3 * 0.7 / 20_000) ** 0.5
+
+
+def test_the_gradient_passes_the_rounding_and_stops_at_the_bound():
+    values = torch.tensor([-2.0, -0.31, 0.12, 1.04, 1.2], requires_grad=True)
+    quantise(values, 0.1, bound=1.0).sum().backward()
+    assert values.grad.tolist() == [0.0, 1.0, 1.0, 1.0, 0.0]  # 1.04 rounds to the bound
+
+
+def test_without_steps_and_bound_nothing_changes():
+    values = torch.randn(10)
+    assert torch.equal(quantise(values, 0.0), values)
+    assert torch.equal(quantise(values, 0.0, bound=0.5), values.clamp(-0.5, 0.5))
+
+
+IO_CASES = {
+    "asymmetric": {"inp_asymmetry": 0.05, "out_asymmetry": 0.1},
+    "out_scale": {"out_scale": 0.7},
+    "managed": {"noise_management": NoiseManagementType.ABS_MAX},
+    "managed_with_threshold": {"noise_management": NoiseManagementType.ABS_MAX, "nm_thres": 1.5},
+    "unbounded": {"out_bound": 0.0, "out_res": -1.0},
+    "coarse": {"inp_res": 7.0, "out_res": 1 / 30, "out_bound": 3.0},
+    "perfect": {"is_perfect": True},
+}
+
+
+@pytest.mark.parametrize("case", IO_CASES)
+def test_one_product_equals_aihwkits_matrix_product(case):
+    settings_ = {"bound_management": BoundManagementType.NONE, "out_noise": 0.0}
+    settings_["noise_management"] = NoiseManagementType.NONE
+    io = IOParameters(**(settings_ | IO_CASES[case]))
+    weight, inputs = torch.randn(20, 30) / 5, torch.randn(200, 30)
+    inputs[3] = 0.0
+    found = read_tile(inputs, lambda values: values @ weight.T, io, vector_dim=1)
+    expected = AnalogMVM.matmul(weight, inputs.clone(), io)
+    difference = (found - expected).abs()
+    assert (difference > 1e-5).double().mean() < 2e-3
+    assert not torch.equal(found, inputs @ weight.T) or case == "perfect"
+
+
+def test_noise_management_needs_to_know_the_vectors():
+    io = IOParameters(noise_management=NoiseManagementType.ABS_MAX)
+    with pytest.raises(ValueError, match="give its dimension"):
+        read_tile(torch.ones(2, 3), lambda values: values, io)
