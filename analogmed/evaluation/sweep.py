@@ -1,5 +1,6 @@
 """The sweep: networks on the test cases, digitally and on every chip at every time and read."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from analogmed.analog import Chip, ChipReading, calibrate, convert, to_aihwkit
 from analogmed.config import Experiment, to_plain
 from analogmed.data import Case, Sample, Task
-from analogmed.errors import AnalogmedError, DataError
+from analogmed.errors import AnalogmedError
 from analogmed.evaluation.metrics import case_metrics
 from analogmed.inference import predict_logits, to_classes
 from analogmed.seeds import derive_seed
@@ -66,9 +67,6 @@ class Cases:
 
 def make_analog(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> nn.Module:
     """Put a network on tiles, with its learned input ranges or, failing these, calibrated ones.
-
-    Raises:
-        DataError: calibration is needed and the task has no training case.
     """
     analog = convert(
         checkpoint.network.to(experiment.device),
@@ -85,16 +83,21 @@ def make_analog(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> n
 
 
 def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
-    """Training images, evenly drawn from the training cases, at the size that the network sees."""
-    if not task.train:
-        raise DataError(f"task {task.name} has no training case to calibrate with; change shares")
+    """Images for calibration, evenly drawn from the training cases, cropped to the window.
+
+    A task with test cases only is calibrated on their images; their labels are not looked at.
+    """
+    cases = task.train
+    if not cases:
+        warnings.warn(f"{task.name} has no training case: calibrating on test images", stacklevel=2)
+        cases = task.test
     wanted = experiment.calibration.images
-    cases = task.train[:: max(1, len(task.train) // wanted)]
+    cases = cases[:: max(1, len(cases) // wanted)]
     per_case = -(-wanted // len(cases))
     for case in cases:
         images = torch.from_numpy(task.read(case).image)
-        middle = images[:: max(1, len(images) // per_case)][:per_case]
-        yield _windowed(middle, task.window).to(experiment.device)
+        spread = images[:: max(1, len(images) // per_case)][:per_case]
+        yield _windowed(spread, task.window).to(experiment.device)
 
 
 def _windowed(images: Tensor, window: tuple[int, ...]) -> Tensor:

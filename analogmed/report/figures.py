@@ -127,10 +127,10 @@ class _TimeAxis:
     def decorate(self, axes: Axes) -> None:
         places = self(pd.Series(self.times_s))
         labels = [time_label(time_s) for time_s in self.times_s]
-        axes.set_xticks(places, labels)
+        axes.set_xticks(places, labels, fontsize="small")
         if self.narrow:
             for label in axes.get_xticklabels():
-                label.set(rotation=60, ha="right", rotation_mode="anchor", fontsize="small")
+                label.set(rotation=60, ha="right", rotation_mode="anchor")
         axes.set_xlim(places[0] - 0.4, places[-1] + 0.4)
         if self.has_break:
             for offset in (-0.08, 0.08):

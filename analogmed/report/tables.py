@@ -22,6 +22,7 @@ UNKNOWN = EN_DASH
 RUN = ("task", "model", "training", "hardware")
 ESTIMATES = {
     "dice_digital": "Dice\ndigital",
+    "dice_own_digital": "own\ndigital",
     "dice_t0": "on chip\nt0",
     "dice_1d": "on chip\n1 day",
     "dice_1mo": "on chip\n1 month",
@@ -29,7 +30,20 @@ ESTIMATES = {
     "avm": "AVM\n",
     "normalised_dice_1d": "1 day /\ndigital",
 }
-NOT_SHOWN = ("dice_own_digital", "dice_1d_std", "drop_1d", "drop_1mo")
+COSTS = {
+    "parameters": "parameters\n",
+    "tiles": "tiles\n",
+    "utilisation_per_tile": "utilisation\nper tile",
+    "utilisation_per_layer": "utilisation\nper layer",
+    "utilisation_per_leaf_module": "utilisation\nper leaf",
+    "reuse_factor_per_tile": "reuse\nper tile",
+    "reuse_factor_per_layer": "reuse\nper layer",
+    "reuse_factor_per_leaf_module": "reuse\nper leaf",
+    "analog_weight_share": "analog\nweights",
+    "analog_mac_share": "analog\nMACs",
+}
+"""Heads of the cost columns; others are headed by their own name."""
+NOT_SHOWN = ("dice_1d_std", "drop_1d", "drop_1mo")
 COUNTS = ("n_patients", "n_chips", "missed", "missed_of", "level", "note")
 
 
@@ -84,8 +98,12 @@ def to_markdown(summary: pd.DataFrame) -> str:
         parts.append(_pipe_table(["model", "training", *heads, "missed 1 day"], lines))
         parts.append(_escaped(_caption(rows)))
         if costs := _cost_columns(summary):
-            lines = [[str(row["model"]), *(_number(row[c]) for c in costs)] for row in _costs(rows)]
-            parts.append(_pipe_table(["model", *map(_readable, costs)], lines))
+            lines = [
+                [str(row["model"]), *(_cost(column, row[column]) for column in costs)]
+                for row in _costs(rows)
+            ]
+            heads = [" ".join(_readable(column).split()) for column in costs]
+            parts.append(_pipe_table(["model", *heads], lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -122,8 +140,8 @@ def _caption(rows: pd.DataFrame) -> str:
     lines = [
         f"{patients}, {chips}. Intervals: {level:.3g} % percentiles of a two-way bootstrap over "
         "patients and chips (digital: patients).",
-        "hwa: hardware-aware training. Dice digital: the digital-trained network of the same "
-        "model, run digitally.",
+        "hwa: hardware-aware training. Run digitally: Dice digital, the digital-trained network of "
+        "the model; own digital, this one.",
         "t0: right after programming; 1 day: 86,400 s; 1 month: 2,592,000 s. "
         "\u00b1: standard deviation over chips.",
         "Noise drop: digital minus t0. AVM: 1 month minus 1 s. "
@@ -145,9 +163,9 @@ def _cost_columns(summary: pd.DataFrame) -> list[str]:
 
 def _cost_table(title: str, rows: pd.DataFrame) -> Table:
     columns = _cost_columns(rows)
-    table = _plain_table(f"Cost of {title}", ["model", *(f" {_readable(c)}" for c in columns)])
+    table = _plain_table(f"Cost of {title}", ["\nmodel", *map(_readable, columns)])
     for row in _costs(rows):
-        table.add_row(*map(Text, [str(row["model"]), *(_number(row[c]) for c in columns)]))
+        table.add_row(*map(Text, [str(row["model"]), *(_cost(c, row[c]) for c in columns)]))
     return table
 
 
@@ -204,8 +222,13 @@ def _number(value: Any) -> str:
     return f"{int(value):,}" if float(value).is_integer() else f"{value:,.4g}"
 
 
+def _cost(column: str, value: Any) -> str:
+    share = column.startswith(("utilisation", "analog_"))
+    return f"{value:.1%}" if share and not pd.isna(value) else _number(value)
+
+
 def _readable(column: str) -> str:
-    return column.replace("_", " ")
+    return COSTS.get(column) or column.replace("_", " ")
 
 
 def _escaped(text: str) -> str:
