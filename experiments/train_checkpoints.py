@@ -1,4 +1,4 @@
-"""Train the shipped checkpoints: three small networks on the brain phantom, digital and for the chip.
+"""Train the shipped checkpoints: three small networks on the brain phantom, each in two ways.
 
     python experiments/train_checkpoints.py
 
@@ -36,7 +36,9 @@ def main() -> None:
             )
         )
         for path in (digital, hwa):
-            print(f"{path.name}: validation Dice {load_checkpoint(path).info.score:.3f}", flush=True)
+            print(
+                f"{path.name}: validation Dice {load_checkpoint(path).info.score:.3f}", flush=True
+            )
 
 
 if __name__ == "__main__":
