@@ -1,9 +1,8 @@
 """Networks by name: the built-in ones, plugins, any factory, any MONAI bundle."""
 
-import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -135,7 +134,7 @@ def _factory(name: str) -> Callable[..., Any]:
             f"model '{name}' is defined more than once ({sources}); uninstall one of the plugins, "
             "or name the factory itself as package.module:factory"
         )
-    raise ConfigError(f"unknown model '{name}'; {_nearest(name, model_names())}")
+    raise ConfigError(f"unknown model '{name}'; {nearest(name, model_names())}")
 
 
 def _plugins() -> tuple[EntryPoint, ...]:
@@ -162,7 +161,7 @@ def _import_factory(path: str) -> Callable[..., Any]:
     if not hasattr(module, attribute):
         raise ConfigError(
             f"model '{path}': '{module_name}' has no '{attribute}'; "
-            f"{_nearest(attribute, (key for key in vars(module) if not key.startswith('_')))}"
+            f"{nearest(attribute, (key for key in vars(module) if not key.startswith('_')))}"
         )
     return _callable(path, getattr(module, attribute))
 
@@ -202,9 +201,3 @@ def _check_options(name: str, factory: Callable[..., Any], options: dict[str, An
                 f"model '{name}' has no option '{option}'; it accepts: "
                 f"{', '.join(accepted) or 'none'}"
             )
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"choose from: {', '.join(known)}"
