@@ -138,7 +138,7 @@ class _TileState:
 def _reset(tile: TorchInferenceTile, target: Tensor) -> None:
     """Forget the chip; otherwise aihwkit would programme stale reference weights next time."""
     tile.tile.set_weights(target)
-    tile.alpha = torch.ones_like(tile.alpha)
+    tile.alpha = tile.alpha.new_ones(1)
     tile.reference_combined_weights = None
     tile.programmed_weights = None
 

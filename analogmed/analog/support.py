@@ -11,6 +11,7 @@ from aihwkit.simulator.parameters.enums import (
     WeightRemapType,
 )
 from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
+from aihwkit.simulator.tiles.torch_tile import TorchSimulatorTile
 
 from analogmed.errors import ConfigError
 
@@ -43,6 +44,7 @@ def _refused(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
             found.append((field, value))
 
     allow("tile_class", config.tile_class, TorchInferenceTile)
+    allow("simulator_tile_class", config.simulator_tile_class, TorchSimulatorTile)
     allow("forward.mv_type", io.mv_type, AnalogMVType.ONE_PASS)
     allow("forward.bound_management", io.bound_management, BoundManagementType.NONE)
     allow(

@@ -1,0 +1,250 @@
+import dataclasses
+import doctest
+
+import pytest
+from aihwkit.inference import (
+    GlobalDriftCompensation,
+    PCMLikeNoiseModel,
+    ReRamCMONoiseModel,
+    ReRamWan2022NoiseModel,
+)
+from aihwkit.inference.noise.hermes import HermesNoiseModel
+from aihwkit.nn import AnalogLinear
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from aihwkit.simulator.parameters.enums import (
+    BoundManagementType,
+    NoiseManagementType,
+    WeightClipType,
+    WeightModifierType,
+    WeightRemapType,
+)
+
+from analogmed.analog import PRESETS, Hardware, create_rpu_config, rpu
+from analogmed.analog.support import check_support
+from analogmed.errors import ConfigError
+
+
+def field(config, path):
+    for name in path.split("."):
+        config = getattr(config, name)
+    return config
+
+
+PCM = {
+    "mapping.max_input_size": 512,
+    "mapping.max_output_size": 512,
+    "mapping.digital_bias": True,
+    "forward.is_perfect": False,
+    "forward.inp_res": 1 / 254,
+    "forward.out_res": 1 / 254,
+    "forward.inp_bound": 1.0,
+    "forward.out_bound": 10.0,
+    "forward.inp_noise": 0.0,
+    "forward.out_noise": 0.04,
+    "forward.noise_management": NoiseManagementType.NONE,
+    "forward.bound_management": BoundManagementType.NONE,
+    "pre_post.input_range.enable": True,
+    "pre_post.input_range.learn_input_range": True,
+    "pre_post.input_range.init_from_data": 50,
+    "pre_post.input_range.init_std_alpha": 3.0,
+    "pre_post.input_range.decay": 0.01,
+    "pre_post.input_range.input_min_percentage": 0.995,
+    "modifier.type": WeightModifierType.ADD_NORMAL,
+    "modifier.std_dev": 0.06,
+    "modifier.rel_to_actual_wmax": True,
+    "clip.type": WeightClipType.LAYER_GAUSSIAN,
+    "clip.sigma": 2.0,
+    "remap.type": WeightRemapType.LAYERWISE_SYMMETRIC,
+    "noise_model.__class__": PCMLikeNoiseModel,
+    "noise_model.g_max": 25.0,
+    "noise_model.prog_noise_scale": 1.0,
+    "noise_model.read_noise_scale": 1.0,
+    "noise_model.drift_scale": 1.0,
+    "drift_compensation.__class__": GlobalDriftCompensation,
+}
+ANALOGNAS = PCM | {
+    "mapping.max_input_size": 256,
+    "mapping.max_output_size": 255,
+    "forward.inp_res": 1 / 256,
+    "forward.out_res": 1 / 256,
+    "forward.noise_management": NoiseManagementType.ABS_MAX,
+    "forward.out_noise": 0.1,
+    "forward.out_bound": 20.0,
+    "pre_post.input_range.enable": False,
+    "modifier.std_dev": 0.05,
+    "clip.type": WeightClipType.FIXED_VALUE,
+    "clip.fixed_value": 1.0,
+    "remap.type": WeightRemapType.NONE,
+}
+del ANALOGNAS["clip.sigma"]
+EXPECTED = {
+    "pcm": PCM,
+    "analognas": ANALOGNAS,
+    "analognas-as-coded": ANALOGNAS | {"modifier.type": WeightModifierType.NONE},
+    "hermes": PCM
+    | {
+        "mapping.max_input_size": 256,
+        "mapping.max_output_size": 256,
+        "noise_model.__class__": HermesNoiseModel,
+        "noise_model.g_max": 20.7,  # aihwkit: the largest characterised for two devices
+    },
+    "reram": {
+        "noise_model.__class__": ReRamWan2022NoiseModel,
+        "noise_model.g_max": 40.0,
+        "noise_model.noise_scale": 1.0,
+        "drift_compensation": None,
+    },
+    "reram_cmo": {
+        "noise_model.__class__": ReRamCMONoiseModel,
+        "noise_model.g_max": 88.199997,
+        "noise_model.g_min": 9.0,
+        "drift_compensation": None,
+    },
+    "ideal": {
+        "forward.is_perfect": True,
+        "noise_model.prog_noise_scale": 0.0,
+        "noise_model.read_noise_scale": 0.0,
+        "noise_model.drift_scale": 0.0,
+        "modifier.type": WeightModifierType.NONE,
+        "clip.type": WeightClipType.NONE,
+        "drift_compensation": None,
+    },
+}
+
+
+@pytest.mark.parametrize("preset", EXPECTED)
+def test_a_preset_is_the_table_of_the_design(preset):
+    config = create_rpu_config(preset)
+    assert {path: field(config, path) for path in EXPECTED[preset]} == EXPECTED[preset]
+
+
+def test_every_preset_is_in_the_table_above():
+    assert set(EXPECTED) == set(PRESETS)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_is_a_genuine_configuration_that_both_sides_take(preset):
+    config = create_rpu_config(preset)
+    assert type(config) is TorchInferenceRPUConfig
+    check_support(config)
+    AnalogLinear(3, 2, rpu_config=config)
+
+
+ARGUMENTS = {
+    "perfect": (True, {"forward.is_perfect": True}),
+    "tile_size": ((64, 32), {"mapping.max_input_size": 64, "mapping.max_output_size": 32}),
+    "dac_steps": (14, {"forward.inp_res": 1 / 14}),
+    "adc_steps": (0, {"forward.out_res": -1.0}),
+    "inp_bound": (0.9, {"forward.inp_bound": 0.9}),
+    "out_bound": (7.0, {"forward.out_bound": 7.0}),
+    "inp_noise": (0.01, {"forward.inp_noise": 0.01}),
+    "out_noise": (0.02, {"forward.out_noise": 0.02}),
+    "noise_management": ("abs_max", {"forward.noise_management": NoiseManagementType.ABS_MAX}),
+    "input_range": (False, {"pre_post.input_range.enable": False}),
+    "input_range_decay": (0.1, {"pre_post.input_range.decay": 0.1}),
+    "input_range_keep": (0.9, {"pre_post.input_range.input_min_percentage": 0.9}),
+    "modifier": ("mult_normal", {"modifier.type": WeightModifierType.MULT_NORMAL}),
+    "modifier_std": (0.1, {"modifier.std_dev": 0.1}),
+    "clip": ("none", {"clip.type": WeightClipType.NONE}),
+    "clip_sigma": (3.0, {"clip.sigma": 3.0}),
+    "clip_value": (1.0, {"clip.fixed_value": -1.0}),  # acts with clip="fixed" only
+    "remap": (
+        "channelwise",
+        {
+            "remap.type": WeightRemapType.CHANNELWISE_SYMMETRIC,
+            "mapping.weight_scaling_columnwise": True,
+        },
+    ),
+    "noise_model": ("state_independent", {"noise_model.g_max": 25.0}),
+    "g_max_us": (20.0, {"noise_model.g_max": 20.0}),
+    "prog_noise_scale": (0.5, {"noise_model.prog_noise_scale": 0.5}),
+    "read_noise_scale": (0.5, {"noise_model.read_noise_scale": 0.5}),
+    "drift_scale": (0.5, {"noise_model.drift_scale": 0.5}),
+    "drift_compensation": ("none", {"drift_compensation": None}),
+}
+
+
+FIELDS = [f.name for f in dataclasses.fields(Hardware) if f.name != "preset"]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_argument_sets_its_field(name):
+    value, expected = ARGUMENTS[name]
+    config = create_rpu_config("pcm", **{name: value})
+    assert {path: field(config, path) for path in expected} == expected
+    assert str(create_rpu_config("pcm", **{name: None})) == str(create_rpu_config("pcm"))
+
+
+BAD = [
+    ("tile_size", 0),
+    ("tile_size", 256.5),
+    ("tile_size", (256, 0)),
+    ("tile_size", (1, 2, 3)),
+    ("tile_size", True),
+    ("dac_steps", -1),
+    ("adc_steps", 254.5),
+    ("inp_bound", 0.0),
+    ("out_bound", -1.0),
+    ("inp_noise", -0.1),
+    ("out_noise", float("nan")),
+    ("out_noise", "0.1"),
+    ("input_range_decay", -0.1),
+    ("input_range_keep", 1.1),
+    ("input_range_keep", 0.0),
+    ("modifier_std", float("inf")),
+    ("clip_sigma", 0.0),
+    ("clip_value", 0.0),
+    ("g_max_us", 0.0),
+    ("prog_noise_scale", -1.0),
+    ("read_noise_scale", -1.0),
+    ("drift_scale", -1.0),
+    ("noise_management", "absmax"),
+    ("modifier", "add"),
+    ("clip", "gaussian"),
+    ("remap", "layer"),
+    ("noise_model", "pmc"),
+    ("drift_compensation", "globl"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_value_outside_its_range_is_refused_with_name_and_value(name, value):
+    with pytest.raises(ConfigError, match=f"hardware.{name}") as caught:
+        create_rpu_config("pcm", **{name: value})
+    assert repr(value) in str(caught.value)
+
+
+def test_each_argument_with_a_range_is_tried():
+    free = {"perfect", "input_range"}
+    assert {name for name, _ in BAD} | free == set(FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("call", "hint"),
+    [
+        (lambda: Hardware("pcn"), "did you mean 'pcm'"),
+        (lambda: create_rpu_config("pcn"), "did you mean 'pcm'"),
+        (lambda: create_rpu_config("pcm", out_nois=0.1), "did you mean 'out_noise'"),
+        (lambda: Hardware("pcm", noise_model="hermess"), "did you mean 'hermes'"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_nearest(call, hint):
+    with pytest.raises(ConfigError, match=hint):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [
+        ({"noise_model": "hermes"}, "10.35 uS|20.7 uS"),  # pcm's 25 uS is beyond that chip
+        ({"noise_model": "reram_cmo", "g_max_us": 5.0}, "g_min"),
+    ],
+)
+def test_a_conductance_beyond_the_noise_model_is_refused_with_the_preset_to_take(arguments, limit):
+    with pytest.raises(ConfigError, match=limit) as caught:
+        create_rpu_config("pcm", **arguments)
+    assert f"preset '{arguments['noise_model']}'" in str(caught.value)
+
+
+def test_the_examples_in_the_documentation_run():
+    assert doctest.testmod(rpu) == (0, 2)
