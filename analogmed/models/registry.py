@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.suggest import nearest
 
 PLUGIN_GROUP = "analogmed.models"
 _BUILT_IN = {
