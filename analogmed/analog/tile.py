@@ -1,6 +1,7 @@
 """What one crossbar tile computes: converters, noise, and how a matrix is cut into tiles.
 
-The functions follow aihwkit's ``AnalogMVM`` (torch tile) step by step. ``docs`` and tests call this
+The functions follow aihwkit's ``AnalogMVM`` (torch tile) step by step; the tiles of one row share the
+converted input, so that its noise is common to them. ``docs`` and tests call this
 the definition: a faster engine has to give the same numbers.
 """
 
