@@ -11,8 +11,8 @@ def pass_range_gradient(clamped: Tensor, limit: Tensor, ranges: InputRangeParame
     """Hand the clamped input on; in the backward pass, push the range outwards or let it shrink.
 
     A clipped input whose gradient asks for a larger value widens the range; while more than
-    ``input_min_percentage`` of the inputs fit, the range decays. A convolution hands the feature map
-    on, where aihwkit counts each pixel once per patch: there, gradients of opposite sign cancel
+    ``input_min_percentage`` of the inputs fit, the range decays. A convolution hands the feature
+    map on, where aihwkit counts each pixel once per patch: there, gradients of opposite sign cancel
     before they are counted. Column tiles share one range, which gets the sum of their gradients.
 
     Args:

@@ -1,8 +1,8 @@
 """What one crossbar tile computes: converters, noise, and how a matrix is cut into tiles.
 
-The functions follow aihwkit's ``AnalogMVM`` (torch tile) step by step; the tiles of one row share the
-converted input, so that its noise is common to them. ``docs`` and tests call this
-the definition: a faster engine has to give the same numbers.
+The functions follow aihwkit's ``AnalogMVM`` (torch tile) step by step; the column tiles of one row
+share the converted input, so that its noise is common to them. A faster engine has to give the same
+numbers.
 """
 
 from collections.abc import Callable
