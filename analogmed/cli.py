@@ -1,18 +1,23 @@
 """The command line: a configuration class, a YAML file, and `--a.b value` on top of it."""
 
 import dataclasses
+import re
 import sys
+import warnings
 from argparse import ArgumentError
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
 
-from jsonargparse import ActionConfigFile, ArgumentParser
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
 
 from analogmed.allocator import keep_freed_memory
-from analogmed.analog import Hardware
+from analogmed.analog import PRESETS, Hardware
 from analogmed.analog.versions import check_versions
-from analogmed.config import check_keys, read_yaml
+from analogmed.config import to_plain
 from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.strict_yaml import check_keys, read_yaml
 from analogmed.suggest import nearest
 
 T = TypeVar("T")
@@ -33,10 +38,8 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
     Raises:
         ConfigError: an unknown or malformed option or key; names the nearest known one.
     """
-    arguments = _expand(arguments)
+    arguments = _expand(arguments, config_class)
     parser = _parser(config_class, prog, epilog)
-    if path := _given(arguments, "--config"):
-        check_keys(read_yaml(path), config_class, path)
     try:
         parsed = parser.instantiate(parser.parse_args(arguments))
     except ArgumentError as error:
@@ -52,13 +55,14 @@ def run(main: Callable[[list[str]], None], arguments: Sequence[str] | None = Non
         exit status: 0, 1 for an error of the data or the computation, 2 for a setting.
     """
     keep_freed_memory()
+    warnings.showwarning = _show_warning
     try:
         check_versions()
         main(list(sys.argv[1:] if arguments is None else arguments))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except AnalogmedError as error:
+    except (AnalogmedError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -68,7 +72,13 @@ def run(main: Callable[[list[str]], None], arguments: Sequence[str] | None = Non
 
 
 def _parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
-    parser = ArgumentParser(prog=prog, exit_on_error=False, epilog=epilog)
+    parser = ArgumentParser(
+        prog=prog,
+        exit_on_error=False,
+        epilog=epilog,
+        allow_abbrev=False,
+        formatter_class=_KeepingLines,
+    )
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of these settings")
     parser.add_class_arguments(config_class, None)
     if "hardware" in {field.name for field in dataclasses.fields(config_class)}:
@@ -77,29 +87,105 @@ def _parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
     return parser
 
 
-def _expand(arguments: Sequence[str]) -> list[str]:
-    """Write the short options out."""
+class _KeepingLines(DefaultHelpFormatter):
+    """Prints the examples below the options as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text
+
+
+def _expand(arguments: Sequence[str], config_class: type) -> list[str]:
+    """Write the arguments out as jsonargparse wants them.
+
+    Short options get their full name, files of settings are read strictly, and the values of a list
+    (``--checkpoints a.safetensors b.safetensors``) get their brackets.
+    """
+    files = {"--config": config_class} | {
+        f"--{field.name}": field.type
+        for field in dataclasses.fields(config_class)
+        if dataclasses.is_dataclass(field.type) and field.name not in _SHORT
+    }
+    lists = {f"--{name}" for name in _list_settings(config_class)}
     expanded: list[str] = []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if name.startswith("--") and name[2:] in _SHORT:
-            name = f"{name}.{_SHORT[name[2:]]}"
-        expanded.append(name + equals + value)
+    for name, values in _options(arguments):
+        if name.removeprefix("--") in _SHORT:
+            name = f"{name}.{_SHORT[name.removeprefix('--')]}"
+        if name in files and len(values) == 1 and (name == "--config" or Path(values[0]).is_file()):
+            values = [_settings_of(values[0], files[name])]
+        elif name in lists and values and not values[0].startswith("[") and values != ["null"]:
+            values = [f"[{', '.join(values)}]"]
+        expanded += [f"{name}={values[0]}", *values[1:]] if values else [name]
     return expanded
 
 
-def _given(arguments: Sequence[str], option: str) -> str | None:
-    for index, argument in enumerate(arguments):
-        name, equals, value = argument.partition("=")
-        if name == option:
-            return value if equals else next(iter(arguments[index + 1 :]), None)
-    return None
+def _options(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """Each option with the values that follow it; what stands before any option comes alone."""
+    name: str | None = None
+    values: list[str] = []
+    for argument in arguments:
+        if argument.startswith("-") and not _NUMBER.fullmatch(argument):
+            if name is not None:
+                yield name, values
+            name, equals, value = argument.partition("=")
+            values = [value] if equals else []
+        elif name is None:
+            yield argument, []
+        else:
+            values.append(argument)
+    if name is not None:
+        yield name, values
+
+
+_NUMBER = re.compile(r"-[0-9.].*")
+
+
+def _list_settings(config_class: type, prefix: str = "") -> Iterator[str]:
+    for field in dataclasses.fields(config_class):
+        name, kind = prefix + field.name, field.type
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+            yield from _list_settings(kind, f"{name}.")
+        elif all(get_origin(k) is tuple for k in _alternatives(kind)):
+            yield name
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    """Members of a union but None."""
+    members = [kind] if get_origin(kind) is tuple else get_args(kind) or (kind,)
+    return [member for member in members if member is not type(None)]
+
+
+def _settings_of(path: str, config_class: Any) -> str:
+    """A file of settings on one line of YAML, after strict checks.
+
+    What a hardware section merely repeats of its preset is left out, so that the resolved
+    experiment.yaml of a run can be combined with another ``--hardware``.
+    """
+    content = read_yaml(path)
+    for key, short in _SHORT.items():
+        if isinstance(content.get(key), str):
+            content[key] = {short: content[key]}
+    check_keys(content, config_class, path)
+    if isinstance(hardware := content.get("hardware"), dict):
+        of_preset = to_plain(PRESETS.get(hardware.get("preset", Hardware.preset), {}))
+        content["hardware"] = {
+            key: value
+            for key, value in hardware.items()
+            if key not in of_preset or value != of_preset[key]
+        }
+    return yaml.safe_dump(content, default_flow_style=True, width=float("inf"))
 
 
 def _explain(message: str, parser: ArgumentParser) -> str:
     prefix = "unrecognized arguments: "
-    if message.lower().startswith(prefix):
-        option = message[len(prefix) :].split()[0].partition("=")[0]
-        known = [name for action in parser._actions for name in action.option_strings]
-        return f"unknown option {option}; {nearest(option, known)}"
-    return message.replace("Parser key ", "setting ")
+    if not message.lower().startswith(prefix):
+        message = re.sub(r"<class '(\w+)'>", r"\1", message.replace("Parser key ", "setting "))
+        return " ".join(message.split())
+    option = message[len(prefix) :].split()[0].partition("=")[0]
+    if not option.startswith("-"):
+        return f"unexpected argument '{option}'; a setting is written --name value"
+    known = {name for action in parser._actions for name in action.option_strings}
+    return f"unknown option {option}; {nearest(option, known)}"
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)

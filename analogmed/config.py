@@ -11,7 +11,6 @@ import yaml
 from analogmed.analog import Hardware
 from analogmed.data import Task, load_task
 from analogmed.errors import ConfigError
-from analogmed.suggest import nearest
 
 DAY_S = 86_400.0
 DEFAULT_TIMES_S = (0.0, 1.0, 3_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 365 * DAY_S)
@@ -21,6 +20,12 @@ DEFAULT_TIMES_S = (0.0, 1.0, 3_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 365 * DAY_S)
 def _at_least_one(name: str, value: int) -> None:
     if value < 1:
         raise ConfigError(f"{name} must be 1 or more, got {value}")
+
+
+def _at_least_zero(name: str, value: float, *, zero: bool = True) -> None:
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        bound = "0 or more" if zero else "above 0"
+        raise ConfigError(f"{name} must be {bound} and finite, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,12 @@ class TaskConfig:
     split_file: Path | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        own = {f.name for f in dataclasses.fields(self)}
+        for name in self.options:
+            if name in own:
+                raise ConfigError(f"task.options.{name}: write task.{name} instead")
+
     def load(self) -> Task:
         """The task itself."""
         return load_task(
@@ -74,6 +85,11 @@ class ModelConfig:
 
     name: str = "unet"
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "out_channels", "spatial_dims"):
+            if name in self.options:
+                raise ConfigError(f"model.options.{name} follows from the task; leave it out")
 
 
 @dataclass(frozen=True)
@@ -162,6 +178,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         _at_least_one("batch_size", self.batch_size)
+        _at_least_zero("tolerance", self.tolerance)
+        object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
         if "dice" not in self.metrics:
             object.__setattr__(self, "metrics", ("dice", *self.metrics))
 
@@ -212,6 +230,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validate_every", "validation_chips"):
             _at_least_one(name, getattr(self, name))
+        _at_least_zero("weight_decay", self.weight_decay)
+        for name in ("learning_rate", "gradient_norm"):
+            _at_least_zero(name, getattr(self, name), zero=False)
         if self.training == "hwa" and self.init is None:
             raise ConfigError(
                 "hardware-aware training starts from a digitally trained network: give init, the "
@@ -239,54 +260,3 @@ def to_plain(config: Any) -> Any:
     if isinstance(config, list | tuple):
         return [to_plain(value) for value in config]
     return str(config) if isinstance(config, Path) else config
-
-
-def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a YAML file strictly: one mapping, no repeated key, no Python object.
-
-    Raises:
-        ConfigError: the file is missing or breaks one of these rules; names file and line.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
-    try:
-        content = yaml.load(text, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not a plain YAML configuration: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold a mapping of settings, not {type(content).__name__}")
-    return content
-
-
-def check_keys(content: dict[str, Any], config_class: type, where: str) -> None:
-    """Refuse keys that a configuration class does not have.
-
-    Raises:
-        ConfigError: names the key, the file and the nearest known name.
-    """
-    fields = {f.name: f for f in dataclasses.fields(config_class)}
-    for key, value in content.items():
-        if key not in fields:
-            raise ConfigError(f"{where}: unknown key '{key}'; {nearest(str(key), fields)}")
-        nested = fields[key].type
-        if dataclasses.is_dataclass(nested) and isinstance(value, dict):
-            assert isinstance(nested, type)
-            check_keys(value, nested, f"{where}: {key}")
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a repeated key, where YAML lets the last one win."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)

@@ -13,7 +13,7 @@ EXAMPLES = """examples:
       the shipped U-Net, U-Net++ and Swin-UNETR on the embedded brain phantom
   python -m analogmed.eval --hardware hermes --sweep.chips 10
       the same on another chip, with more programming draws
-  python -m analogmed.eval --task lgg --task.root data/lgg --checkpoints '[unet.safetensors]'
+  python -m analogmed.eval --task lgg --task.root data/lgg --checkpoints unet.safetensors
       your network on real data
   python -m analogmed.eval --config runs/eval/experiment.yaml --out runs/again
       a run once more
