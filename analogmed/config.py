@@ -144,6 +144,7 @@ class Experiment:
     Attributes:
         task: the data.
         checkpoints: trained networks; by default the shipped ones of the task.
+        factories: package.module:factory names that the checkpoints may call for their network.
         hardware: the chip.
         sweep: chips, times and reads.
         calibration: input ranges of the converters.
@@ -162,6 +163,7 @@ class Experiment:
 
     task: TaskConfig = TaskConfig()
     checkpoints: tuple[Path, ...] = ()
+    factories: tuple[str, ...] = ()
     hardware: Hardware = Hardware()
     sweep: SweepConfig = SweepConfig()
     calibration: CalibrationConfig = CalibrationConfig()
@@ -197,7 +199,8 @@ class TrainConfig:
         task: the data.
         model: the network.
         training: digital, or hwa for hardware-aware training with noise injection.
-        init: checkpoint to start from; hardware-aware training needs one.
+        init: checkpoint to start from, whose network is then the model; hardware-aware training
+            needs one.
         hardware: the chip that hardware-aware training is for.
         epochs: passes over as many patches as there are training slices or volumes.
         batch_size: patches in a batch.

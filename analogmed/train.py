@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
     """Train, and say what came of it."""
     config = parse(TrainConfig, arguments, prog="analogmed.train", epilog=EXAMPLES)
     path = train(config)
-    info = load_checkpoint(path).info
+    info = load_checkpoint(path, factories=(config.model.name,)).info
     where = "on chips after a day" if info.training == "hwa" else "digital"
     print(f"{path}: {info.model}, validation Dice {info.score:.3f} ({where})")
 

@@ -7,24 +7,26 @@ from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
+import torch
 from torch import nn
 from tqdm import tqdm
 
 from analogmed.analog import coverage
-from analogmed.atomic import write_text_atomically
+from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import Experiment, to_yaml
 from analogmed.data import Task
 from analogmed.errors import ConfigError, LeakageError
+from analogmed.evaluation.metrics import METRICS
 from analogmed.evaluation.robustness import over_time, summarise
 from analogmed.evaluation.run_folder import (
     describe_environment,
-    prepare_folder,
     to_table,
     write_table,
 )
 from analogmed.evaluation.sweep import Cases, Unit, make_analog, plan, rows_of, run_unit
 from analogmed.hardware import map_tiles
 from analogmed.report import dice_over_time, drop_per_model
+from analogmed.suggest import nearest
 from analogmed.training import Checkpoint, load_checkpoint
 
 N_BOOT = 2000
@@ -77,9 +79,13 @@ def evaluate(experiment: Experiment) -> Results:
         DataError: a case that cannot be read. CheckpointError: a network that cannot.
         LeakageError: a network has been trained on a test patient.
     """
-    folder = prepare_folder(experiment.folder)
+    _check(experiment)
+    folder = ensure_writable(experiment.folder)
     task = experiment.task.load()
-    checkpoints = [load_checkpoint(path) for path in checkpoint_paths(experiment)]
+    checkpoints = [
+        load_checkpoint(path, factories=experiment.factories)
+        for path in checkpoint_paths(experiment)
+    ]
     for checkpoint in checkpoints:
         checkpoint.info.check_fits(task, checkpoint.path)
         refuse_leakage(checkpoint, task)
@@ -122,6 +128,17 @@ def refuse_leakage(checkpoint: Checkpoint, task: Task) -> None:
             f"{checkpoint.path} was trained on {len(seen)} of the test patients ({shown}); use the "
             "split that it was trained with (task.split_seed, task.shares or task.split_file)"
         )
+
+
+def _check(experiment: Experiment) -> None:
+    """Refuse settings that would otherwise fail after the first network has run."""
+    for metric in experiment.metrics:
+        if metric not in METRICS:
+            raise ConfigError(f"metrics: unknown metric '{metric}'; {nearest(metric, METRICS)}")
+    try:
+        torch.empty(0, device=experiment.device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device '{experiment.device}' is not there: {error}") from error
 
 
 def _refuse_twins(checkpoints: list[Checkpoint]) -> None:

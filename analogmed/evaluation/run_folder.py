@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 
 from analogmed.atomic import write_atomically
-from analogmed.errors import ConfigError
 
 COLUMNS = {
     "task": "string",
@@ -38,24 +37,6 @@ _PACKAGES = ("analogmed", "torch", "aihwkit", "monai", "numpy", "pandas", "nibab
 def to_table(rows: list[dict[str, object]]) -> pd.DataFrame:
     """The long results table, its columns in order and typed."""
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-
-
-def prepare_folder(folder: Path) -> Path:
-    """Make a run folder and see that it can be written, before anything is computed.
-
-    Raises:
-        ConfigError: the folder cannot be made or written, or is a file.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.write_bytes(b"\0" * 4096)
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(
-            f"cannot write to the run folder {folder}: {error}; give another with --out"
-        ) from error
-    return folder
 
 
 def write_table(table: pd.DataFrame, folder: Path, name: str, *, parquet: bool = True) -> None:

@@ -66,15 +66,18 @@ class Cases:
 
 
 def make_analog(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> nn.Module:
-    """Put a network on tiles, with its learned input ranges or, failing these, calibrated ones.
-    """
+    """Put a network on tiles, with its learned input ranges or, failing these, calibrated ones."""
     analog = convert(
         checkpoint.network.to(experiment.device),
         experiment.hardware.rpu_config(),
         digital=experiment.digital_layers,
         row_split=experiment.row_split,
     )
-    trained_for_it = checkpoint.info.hardware == to_plain(experiment.hardware)
+    info = checkpoint.info
+    trained_for_it = (info.hardware, info.row_split) == (
+        to_plain(experiment.hardware),
+        experiment.row_split,
+    )
     if not (trained_for_it and load_input_ranges(analog, checkpoint.input_ranges)):
         calibrate(
             analog, calibration_batches(experiment, task), quantile=experiment.calibration.quantile

@@ -1,6 +1,7 @@
 """Checkpoints: safetensors of the digital weights, and in the header what they belong to."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -102,15 +103,22 @@ def save_checkpoint(path: Path | str, model: nn.Module, info: CheckpointInfo) ->
     return write_atomically(path, lambda file: save_file(tensors, file, metadata=header))
 
 
-def load_checkpoint(path: Path | str) -> Checkpoint:
+def load_checkpoint(path: Path | str, *, factories: Collection[str] = ()) -> Checkpoint:
     """Read a checkpoint and rebuild its network.
 
+    Args:
+        path: the file.
+        factories: ``package.module:factory`` names that the checkpoint may call. Its own word is
+            not enough: some importable functions download code and run it.
+
     Raises:
-        CheckpointError: the file is missing, damaged, a pickle, of another format, or its weights
-            are not those of its network; the message names them.
+        CheckpointError: the file is missing, damaged, a pickle, of another format, its network
+            comes from a factory that is not in ``factories``, or its weights are not those of its
+            network; the message names them.
     """
     path = Path(path)
     info, tensors = _read(path)
+    _refuse_unknown_factory(path, info.model, factories)
     try:
         network = build_model(
             info.model,
@@ -119,7 +127,7 @@ def load_checkpoint(path: Path | str) -> Checkpoint:
             spatial_dims=info.spatial_dims,
             **info.options,
         )
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: cannot build its network: {error}") from error
     ranges = {n.removesuffix(_RANGE): t for n, t in tensors.items() if n.endswith(_RANGE)}
     weights = {name: t for name, t in tensors.items() if not name.endswith(_RANGE)}
@@ -152,6 +160,34 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], source: str) ->
     if any(problems):
         raise CheckpointError(f"{source} does not fit: {'; '.join(filter(None, problems))}")
     network.load_state_dict({name: weights[first] for name, first in first_names.items()})
+
+
+def load_input_ranges(model: nn.Module, ranges: dict[str, Tensor]) -> bool:
+    """Give learned input ranges to an analog model cut into the same tiles.
+
+    Returns:
+        whether they fit; if not, nothing was changed and the model needs calibration.
+    """
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    targets = {name: own.get(name + _RANGE) for name in ranges}
+    known = {name for name in own if name.endswith(_RANGE)}
+    if not ranges or known != {name + _RANGE for name in ranges}:
+        return False
+    if any(t is None or t.shape != ranges[name].shape for name, t in targets.items()):
+        return False
+    with torch.no_grad():
+        for name, target in targets.items():
+            assert target is not None
+            target.copy_(ranges[name])
+    return True
+
+
+def _refuse_unknown_factory(path: Path, model: str, factories: Collection[str]) -> None:
+    if ":" in model and not model.startswith("bundle:") and model not in factories:
+        raise CheckpointError(
+            f"checkpoint {path} would call '{model}' for its network; if you trust it, allow this "
+            f"with factories={[model]} (--factories {model})"
+        )
 
 
 def _first_names(state: dict[str, Tensor]) -> dict[str, str]:
@@ -197,6 +233,9 @@ def _parse_info(path: Path, text: str) -> CheckpointInfo:
             raise CheckpointError(f"checkpoint {path} is of another format than {FORMAT}")
         content["classes"] = tuple(content["classes"])
         content["patients"] = tuple(content["patients"])
+        for name, kind in (("model", str), ("options", dict), ("hardware", dict)):
+            if not isinstance(content[name], kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, not {content[name]!r}")
         return CheckpointInfo(**content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"checkpoint {path}: its header cannot be read: {error}") from error
@@ -213,23 +252,3 @@ _PICKLE = (
     "checkpoint {path} is a pickle, which can run code when it is read, and is refused; convert it "
     "where you trust it: safetensors.torch.save_file(torch.load(..., weights_only=True), ...)"
 )
-
-
-def load_input_ranges(model: nn.Module, ranges: dict[str, Tensor]) -> bool:
-    """Give learned input ranges to an analog model cut into the same tiles.
-
-    Returns:
-        whether they fit; if not, nothing was changed and the model needs calibration.
-    """
-    own = dict(model.named_parameters()) | dict(model.named_buffers())
-    targets = {name: own.get(name + _RANGE) for name in ranges}
-    known = {name for name in own if name.endswith(_RANGE)}
-    if not ranges or known != {name + _RANGE for name in ranges}:
-        return False
-    if any(t is None or t.shape != ranges[name].shape for name, t in targets.items()):
-        return False
-    with torch.no_grad():
-        for name, target in targets.items():
-            assert target is not None
-            target.copy_(ranges[name])
-    return True

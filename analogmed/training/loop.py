@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from analogmed.analog import Chip, WeightClipper, calibrate, convert
-from analogmed.config import DAY_S, TrainConfig
+from analogmed.atomic import ensure_writable
+from analogmed.config import DAY_S, ModelConfig, TrainConfig, to_plain
 from analogmed.data import Sample, Task
-from analogmed.errors import DataError, NonFiniteError
+from analogmed.errors import ConfigError, DataError, NonFiniteError
 from analogmed.inference import predict_logits, to_classes
 from analogmed.models import build_model
 from analogmed.seeds import derive_seed
@@ -23,6 +24,7 @@ from analogmed.training.checkpoint import CheckpointInfo, load_checkpoint, save_
 from analogmed.training.patches import PatchSampler
 
 
+@torch.random.fork_rng(devices=())
 def train(config: TrainConfig) -> Path:
     """Train a network, digitally or hardware-aware, and keep its best state.
 
@@ -37,10 +39,12 @@ def train(config: TrainConfig) -> Path:
         the checkpoint file.
 
     Raises:
-        ConfigError: settings that do not fit each other or the task.
+        ConfigError: settings that do not fit each other or the task; a file that cannot be written.
         DataError: the task has no training or validation case.
         NonFiniteError: the loss became NaN or Inf; names epoch and batch.
     """
+    config = _with_model_of_init(config)
+    _check_output(config.path)
     task = _load_task(config)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
     model = _start(config, task)
@@ -65,7 +69,10 @@ def train(config: TrainConfig) -> Path:
         for batch, (images, labels) in enumerate(sampler.epoch(epoch)):
             loss = loss_of(model(images), labels)  # (B, K, *window) and (B, 1, *window)
             if not torch.isfinite(loss):
-                raise NonFiniteError(f"the loss is {loss.item()} in epoch {epoch}, batch {batch}")
+                raise NonFiniteError(
+                    f"the loss is {loss.item()} in epoch {epoch}, batch {batch}; try a smaller "
+                    f"learning_rate; {_kept(config.path, best)}"
+                )
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), config.gradient_norm)
@@ -81,6 +88,29 @@ def train(config: TrainConfig) -> Path:
                 save_checkpoint(config.path, model, _info(config, task, score))
             progress.set_postfix(loss=f"{loss.item():.3f}", dice=f"{score:.3f}", best=f"{best:.3f}")
     return config.path
+
+
+def _with_model_of_init(config: TrainConfig) -> TrainConfig:
+    if config.init is None:
+        return config
+    info = load_checkpoint(config.init, factories=(config.model.name,)).info
+    found = ModelConfig(info.model, info.options)
+    if to_plain(config.model) not in map(to_plain, (ModelConfig(), ModelConfig(info.model), found)):
+        raise ConfigError(
+            f"{config.init} holds {info.model} with options {info.options}, but model says "
+            f"{config.model.name} with options {config.model.options}; leave model out"
+        )
+    return replace(config, model=found)
+
+
+def _check_output(path: Path) -> None:
+    ensure_writable(path.parent)
+    if path.is_dir():
+        raise ConfigError(f"cannot write the checkpoint {path}: it is a folder; give --out a file")
+
+
+def _kept(path: Path, best: float) -> str:
+    return f"{path} holds the best state so far" if best > -math.inf else "nothing was saved yet"
 
 
 def _load_task(config: TrainConfig) -> Task:
@@ -100,7 +130,7 @@ def _start(config: TrainConfig, task: Task) -> nn.Module:
             spatial_dims=task.spatial_dims,
             **config.model.options,
         )
-    start = load_checkpoint(config.init)
+    start = load_checkpoint(config.init, factories=(config.model.name,))
     start.info.check_fits(task, config.init)
     return start.network
 
@@ -165,13 +195,9 @@ def _mean_dice(
 
 
 def _info(config: TrainConfig, task: Task, score: float) -> CheckpointInfo:
-    name, options = config.model.name, dict(config.model.options)
-    if config.init is not None:
-        start = load_checkpoint(config.init).info
-        name, options = start.model, start.options
     return CheckpointInfo(
-        model=name,
-        options=options,
+        model=config.model.name,
+        options=config.model.options,
         in_channels=task.in_channels,
         out_channels=task.out_channels,
         spatial_dims=task.spatial_dims,
