@@ -1,7 +1,11 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from analogmed.config import ModelConfig, TaskConfig, TrainConfig
+from analogmed.training import train
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +16,58 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data in {folder}; set ANALOGMED_SHARED_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Generated data go to a temporary folder, in this process and in those it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANALOGMED_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_task(tmp_path_factory: pytest.TempPathFactory) -> TaskConfig:
+    """Six patients of eight slices, 32 x 32: three to train, one to validate, two to test."""
+    return TaskConfig(
+        root=tmp_path_factory.mktemp("phantom"),
+        options={"phantom_patients": 6, "phantom_size": 32},
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_training(tiny_task: TaskConfig, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """A digital training run of a few seconds; ``tiny_digital`` is its result."""
+    return TrainConfig(
+        task=tiny_task,
+        model=ModelConfig("unet", {"features": 4}),
+        epochs=20,
+        batch_size=4,
+        validate_every=10,
+        learning_rate=0.01,
+        out=tmp_path_factory.mktemp("trained") / "digital.safetensors",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_digital(tiny_training: TrainConfig) -> Path:
+    """Checkpoint of a small U-Net, trained digitally on the tiny task."""
+    return train(tiny_training)
+
+
+@pytest.fixture(scope="session")
+def tiny_hwa(
+    tiny_task: TaskConfig, tiny_digital: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same network, trained on for the default chip."""
+    return train(
+        TrainConfig(
+            task=tiny_task,
+            training="hwa",
+            init=tiny_digital,
+            epochs=2,
+            validation_chips=1,
+            learning_rate=1e-3,
+            out=tmp_path_factory.mktemp("trained") / "hwa.safetensors",
+        )
+    )

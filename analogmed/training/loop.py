@@ -83,7 +83,7 @@ def train(config: TrainConfig) -> Path:
             if config.training == "hwa":
                 _calibrate(model, sampler, config)
             score = score_of(model)
-            if score > best:
+            if score >= best:
                 best = score
                 save_checkpoint(config.path, model, _info(config, task, score))
             progress.set_postfix(loss=f"{loss.item():.3f}", dice=f"{score:.3f}", best=f"{best:.3f}")

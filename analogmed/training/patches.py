@@ -1,9 +1,11 @@
 """Training patches: drawn from cached samples, balanced, padded, augmented."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+from monai.data import get_track_meta, set_track_meta
 from monai.transforms import (
     Compose,
     RandCropByPosNegLabeld,
@@ -61,7 +63,8 @@ class PatchSampler:
         for transform in (self._anywhere, self._centred):
             transform.set_random_state(seed=int(generator.integers(2**31)))
         for _ in range(len(self)):
-            patches = [self._patch(generator) for _ in range(self._batch_size)]
+            with _plain_tensors():
+                patches = [self._patch(generator) for _ in range(self._batch_size)]
             yield (
                 torch.stack([torch.as_tensor(patch["image"]) for patch in patches]).float(),
                 torch.stack([torch.as_tensor(patch["label"]) for patch in patches]).long(),
@@ -74,6 +77,17 @@ class PatchSampler:
         transform = self._centred if centred else self._anywhere
         found = transform({"image": self._images[index], "label": self._labels[index][None]})
         return found[0] if isinstance(found, list) else found
+
+
+@contextmanager
+def _plain_tensors() -> Iterator[None]:
+    """Let MONAI carry no history of its operations, which takes three quarters of the time."""
+    before = get_track_meta()
+    set_track_meta(False)
+    try:
+        yield
+    finally:
+        set_track_meta(before)
 
 
 def _augmentation(crop: Transform, window: tuple[int, ...]) -> Compose:
