@@ -1,0 +1,169 @@
+import warnings
+from pathlib import Path
+
+import pytest
+
+from analogmed import cli
+from analogmed.analog import Hardware
+from analogmed.config import Experiment, SweepConfig, TaskConfig, TrainConfig, to_yaml
+from analogmed.errors import ConfigError, DataError
+
+
+def parse(*arguments, config_class=Experiment):
+    return cli.parse(config_class, arguments, prog="program")
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text, name="settings.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_nothing_given_is_the_default():
+    assert parse() == Experiment()
+    assert parse(config_class=TrainConfig) == TrainConfig()
+
+
+def test_short_and_long_options_say_the_same():
+    assert parse("--task", "lgg", "--hardware=hermes", "--seed", "-1") == parse(
+        "--task.name=lgg", "--hardware.preset", "hermes", "--seed=-1"
+    )
+
+
+def test_words_after_a_list_option_are_its_values():
+    wanted = (Path("a.safetensors"), Path("b c.safetensors"))
+    assert parse("--checkpoints", "a.safetensors", "b c.safetensors").checkpoints == wanted
+    assert parse("--checkpoints", "[a.safetensors, b c.safetensors]").checkpoints == wanted
+    assert parse("--sweep.times_s", "3600", "0").sweep.times_s == (0.0, 3600.0)
+    assert parse("--metrics=nsd").metrics == ("dice", "nsd")
+    assert parse("--task.size", "64", "64").task.size == (64, 64)
+    assert parse("--task.size", "null").task.size is None
+
+
+def test_hardware_takes_from_its_preset_what_is_not_given():
+    hardware = parse("--hardware", "hermes", "--hardware.out_noise", "0.1").hardware
+    assert hardware == Hardware("hermes", out_noise=0.1)
+    assert parse("--hardware.tile_size", "[128, 64]").hardware.tile_shape == (128, 64)
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        Experiment(),
+        Experiment(
+            task=TaskConfig("lgg", root=Path("data"), size=(96, 96), options={"rare": [1, "x"]}),
+            checkpoints=(Path("a b.safetensors"), Path("c.safetensors")),
+            hardware=Hardware("analognas", out_noise=1e-5),
+            sweep=SweepConfig(2, (0.0, 1e9), 3),
+            metrics=("dice", "nsd"),
+            digital_layers=("head*",),
+            out=Path("there"),
+            name="it's: a #name",
+        ),
+    ],
+)
+def test_an_experiment_written_as_yaml_is_read_back_equal(experiment, written):
+    assert parse("--config", written(to_yaml(experiment))) == experiment
+
+
+def test_options_stand_above_the_file(written):
+    path = written("sweep: {chips: 3, reads: 2}\nseed: 4\n")
+    found = parse("--config", path, "--sweep.chips", "7")
+    assert (found.sweep.chips, found.sweep.reads, found.seed) == (7, 2, 4)
+
+
+def test_another_preset_stands_above_a_resolved_file_but_keeps_what_was_chosen(written):
+    path = written(to_yaml(Experiment(hardware=Hardware("pcm", out_noise=0.1))))
+    assert parse("--config", path, "--hardware", "hermes").hardware == Hardware(
+        "hermes", out_noise=0.1
+    )
+
+
+def test_a_file_may_use_the_short_form_and_scientific_notation(written):
+    path = written("task: lgg\nlearning_rate: 1e-3\n")
+    found = parse("--config", path, config_class=TrainConfig)
+    assert (found.task.name, found.learning_rate) == ("lgg", 0.001)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bachsize", "3"], "unknown option --bachsize; did you mean '--batch_size'"),
+        (["--sweep.chip", "3"], r"unknown option --sweep.chip; did you mean '--sweep.chips'"),
+        (["--hardware.gmax_us=3"], "did you mean '--hardware.g_max_us'"),
+        (["--hardware", "hermess"], "unknown hardware preset 'hermess'; did you mean 'hermes'"),
+        (["--sweep.chips", "x"], "sweep.chips.*Got value: x"),
+        (["--sweep.times_s", "-1"], r"times_s.*got -1\.0"),
+        (["--backend", "gpu"], "backend.*gpu"),
+        (["stray"], "unexpected argument 'stray'"),
+        (["--seed", "1", "2"], "unexpected argument '2'"),
+        (["--config"], "--config: expected one argument"),
+        (["--task.options.root", "x"], r"write task\.root instead"),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_line(arguments, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("taks: {name: lgg}\n", "unknown key 'taks'; did you mean 'task'"),
+        ("sweep: {chip: 3}\n", "sweep: unknown key 'chip'; did you mean 'chips'"),
+        ("seed: 1\nseed: 2\n", "line 2: .*'seed' stands twice"),
+        ("name: !!python/name:os.system\n", "line 1: .*python/name"),
+        ("sweep: 3\n", "sweep must be a mapping"),
+    ],
+)
+def test_a_wrong_file_is_named(text, message, written):
+    with pytest.raises(ConfigError, match=rf"settings\.yaml.*{message}"):
+        parse("--config", written(text))
+
+
+def test_every_file_is_read_strictly_not_only_the_first(written):
+    good, bad = written("seed: 1\n"), written("chips: 1\nchips: 2\n", "second.yaml")
+    with pytest.raises(ConfigError, match=r"second\.yaml, line 2"):
+        parse("--config", good, "--sweep", bad)
+    with pytest.raises(ConfigError, match=r"second\.yaml, line 2"):
+        parse("--config", good, f"--config={bad}")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigError("wrong setting"), 2),
+        (DataError("wrong data"), 1),
+        (OSError(28, "No space left on device"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_become_a_sentence_and_an_exit_status(error, status, capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+
+    def fail(_):
+        raise error
+
+    assert cli.run(fail, []) == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert (str(error) or "stopped") in captured.err
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    with pytest.raises(ZeroDivisionError):
+        cli.run(lambda _: 1 / 0, [])
+
+
+@pytest.mark.filterwarnings("always:careful")
+def test_warnings_are_told_without_a_place_in_the_code(capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    assert cli.run(lambda _: warnings.warn("careful", stacklevel=1), []) == 0
+    assert capsys.readouterr().err == "warning: careful\n"
