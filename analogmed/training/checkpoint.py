@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from analogmed.atomic import write_atomically
 from analogmed.data import Task
 from analogmed.errors import CheckpointError, ConfigError
-from analogmed.models import build_model
+from analogmed.models import build_model, required_divisor
 
 FORMAT = 1
 _HEADER = "analogmed"
@@ -59,7 +59,8 @@ class CheckpointInfo:
         """Refuse a task that the network was not made for.
 
         Raises:
-            ConfigError: names both numbers of channels and of dimensions.
+            ConfigError: names both numbers of channels and of dimensions, or a window that the
+                network cannot take.
         """
         own = (self.in_channels, self.out_channels, self.spatial_dims)
         needed = (task.in_channels, task.out_channels, task.spatial_dims)
@@ -69,6 +70,7 @@ class CheckpointInfo:
                 f"{task.name} needs {needed[0]} ({', '.join(task.channels)}) and {needed[1]} in "
                 f"{needed[2]}D"
             )
+        check_window(self.model, self.options, task)
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,20 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], source: str) ->
     if any(problems):
         raise CheckpointError(f"{source} does not fit: {'; '.join(filter(None, problems))}")
     network.load_state_dict({name: weights[first] for name, first in first_names.items()})
+
+
+def check_window(model: str, options: dict[str, Any], task: Task) -> None:
+    """Refuse a window that a network cannot halve as often as it has to.
+
+    Raises:
+        ConfigError: names the window and what it must be divisible by.
+    """
+    divisor = required_divisor(model, spatial_dims=task.spatial_dims, **options)
+    if divisor and any(size % by for size, by in zip(task.window, divisor, strict=True)):
+        raise ConfigError(
+            f"{model} takes sizes divisible by {divisor}, but the window of task {task.name} is "
+            f"{task.window}; set task.options.window to such a size"
+        )
 
 
 def load_input_ranges(model: nn.Module, ranges: dict[str, Tensor]) -> bool:

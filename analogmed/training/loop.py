@@ -20,7 +20,12 @@ from analogmed.errors import ConfigError, DataError, NonFiniteError
 from analogmed.inference import predict_logits, to_classes
 from analogmed.models import build_model
 from analogmed.seeds import derive_seed
-from analogmed.training.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from analogmed.training.checkpoint import (
+    CheckpointInfo,
+    check_window,
+    load_checkpoint,
+    save_checkpoint,
+)
 from analogmed.training.patches import PatchSampler
 
 
@@ -123,6 +128,7 @@ def _load_task(config: TrainConfig) -> Task:
 
 def _start(config: TrainConfig, task: Task) -> nn.Module:
     if config.init is None:
+        check_window(config.model.name, config.model.options, task)
         return build_model(
             config.model.name,
             in_channels=task.in_channels,

@@ -1,0 +1,233 @@
+import json
+import math
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.losses import DiceCELoss
+
+from analogmed.analog import Hardware
+from analogmed.config import CalibrationConfig, ModelConfig, TaskConfig, TrainConfig, to_plain
+from analogmed.errors import ConfigError, DataError, NonFiniteError
+from analogmed.models import build_model
+from analogmed.training import load_checkpoint, save_checkpoint, train
+from analogmed.training.patches import PatchSampler
+
+
+def weights(path):
+    return load_checkpoint(path).network.state_dict()
+
+
+def equal(state, other):
+    return state.keys() == other.keys() and all(torch.equal(state[n], other[n]) for n in state)
+
+
+def loss_of(network, task):
+    sampler = PatchSampler(task, task.train, batch_size=16, seed=9)
+    loss = DiceCELoss(sigmoid=True, batch=True)
+    with torch.no_grad():
+        return sum(loss(network.eval()(x), y).item() for x, y in sampler.epoch(0)) / len(sampler)
+
+
+@pytest.fixture
+def short(tiny_training, tmp_path):
+    """A digital run of one epoch."""
+    return replace(tiny_training, epochs=1, out=tmp_path / "short.safetensors")
+
+
+@pytest.fixture
+def short_hwa(tiny_training, tiny_digital, tmp_path):
+    """A hardware-aware run of one epoch, from the digital network."""
+    return replace(
+        tiny_training,
+        training="hwa",
+        model=ModelConfig(),
+        init=tiny_digital,
+        epochs=1,
+        validation_chips=1,
+        learning_rate=1e-3,
+        out=tmp_path / "short-hwa.safetensors",
+    )
+
+
+def write_two_class_task(root, n_cases=5):
+    """Volumes in the Decathlon's layout: a bright block over a dark one, and noise."""
+    draw, entries = np.random.default_rng(0), []
+    for folder in ("imagesTr", "labelsTr"):
+        (root / folder).mkdir(parents=True)
+    for case in range(n_cases):
+        label = np.zeros((32, 32, 4), dtype=np.uint8)
+        row, column = draw.integers(4, 14, 2)
+        label[row : row + 10, column : column + 10] = 1
+        label[row : row + 10, column + 8 : column + 14] = 2
+        image = 100.0 + np.array([0, 50, -50])[label] + draw.normal(0, 5, label.shape)
+        for folder, data in (("imagesTr", image.astype(np.float32)), ("labelsTr", label)):
+            nib.save(nib.Nifti1Image(data, np.eye(4)), root / folder / f"case_{case}.nii.gz")
+        entries.append({k: f"./{k}sTr/case_{case}.nii.gz" for k in ("image", "label")})
+    description = {
+        "name": "blocks",
+        "modality": {"0": "MRI"},
+        "labels": {"0": "background", "1": "bright", "2": "dark"},
+        "numTraining": n_cases,
+        "training": entries,
+    }
+    (root / "dataset.json").write_text(json.dumps(description))
+    return root
+
+
+def test_training_lowers_the_loss_and_raises_the_dice(tiny_training, tiny_digital, short):
+    task = tiny_training.task.load()
+    trained = load_checkpoint(tiny_digital)
+    torch.manual_seed(0)
+    start = build_model("unet", in_channels=3, out_channels=1, features=4)
+    assert loss_of(trained.network, task) < 0.5 * loss_of(start, task)
+    assert trained.info.score > 0.3
+    assert trained.info.score > load_checkpoint(train(short)).info.score + 0.2
+
+
+def test_the_checkpoint_says_what_was_trained_on_whom(tiny_training, tiny_digital):
+    info, task = load_checkpoint(tiny_digital).info, tiny_training.task.load()
+    assert (info.model, info.options, info.training) == ("unet", {"features": 4}, "digital")
+    assert (info.task, info.classes) == ("phantom_brain", task.classes)
+    assert set(info.patients) == {c.patient_id for c in (*task.train, *task.validation)}
+    assert set(info.patients).isdisjoint(c.patient_id for c in task.test)
+    assert info.hardware == {}
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(short, tmp_path):
+    first = train(short).read_bytes()
+    torch.manual_seed(77)
+    assert train(replace(short, out=tmp_path / "again.safetensors")).read_bytes() == first
+    other = train(replace(short, seed=1, out=tmp_path / "other.safetensors"))
+    assert not equal(weights(other), weights(short.path))
+
+
+def test_the_generator_of_the_user_is_left_as_it_was(short):
+    before = torch.get_rng_state()
+    train(short)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_hardware_aware_training_starts_from_the_digital_weights(short_hwa, tiny_digital):
+    """At a vanishing learning rate all but weight clipping and normalisation is as before."""
+    barely = replace(
+        short_hwa, learning_rate=1e-12, weight_decay=0.0, hardware=Hardware("ideal", remap="none")
+    )
+    start, end = weights(tiny_digital), weights(train(barely))
+    for name in start:
+        if name.endswith("weight"):
+            torch.testing.assert_close(end[name], start[name], rtol=0, atol=1e-8)
+
+
+def test_hardware_aware_training_keeps_digital_weights_and_learned_ranges(tiny_digital, tiny_hwa):
+    digital, hwa = load_checkpoint(tiny_digital), load_checkpoint(tiny_hwa)
+    assert hwa.info.training == "hwa"
+    assert hwa.info.hardware == to_plain(Hardware())
+    assert hwa.network.state_dict().keys() == digital.network.state_dict().keys()
+    assert not equal(hwa.network.state_dict(), digital.network.state_dict())
+    assert all((ranges > 0).all() for ranges in hwa.input_ranges.values())
+    assert hwa.input_ranges
+    assert digital.input_ranges == {}
+
+
+def test_hardware_aware_training_is_reproducible(short_hwa, tmp_path):
+    again = replace(short_hwa, out=tmp_path / "again.safetensors")
+    assert train(short_hwa).read_bytes() == train(again).read_bytes()
+
+
+def test_the_network_of_hardware_aware_training_is_that_of_init(short_hwa, tiny_digital):
+    assert load_checkpoint(train(short_hwa)).info.options == {"features": 4}
+    train(replace(short_hwa, model=ModelConfig("unet")))
+    for model in (ModelConfig("unetpp"), ModelConfig("unet", {"features": 8})):
+        with pytest.raises(ConfigError, match=f"{tiny_digital} holds unet .* model says"):
+            train(replace(short_hwa, model=model))
+
+
+def test_a_volume_task_is_trained_in_3d(tmp_path):
+    task = TaskConfig(
+        "phantom_spleen",
+        root=tmp_path,
+        size=(16, 32, 32),
+        options={"phantom_patients": 4, "phantom_size": 32},
+    )
+    model = ModelConfig("unet", {"features": 2})
+    config = TrainConfig(
+        task=task, model=model, epochs=1, batch_size=2, out=tmp_path / "net.safetensors"
+    )
+    found = load_checkpoint(train(config))
+    assert (found.info.spatial_dims, found.info.task) == (3, "phantom_spleen")
+    assert found.network(torch.zeros(1, 1, 16, 32, 32)).shape == (1, 1, 16, 32, 32)
+
+
+def test_several_classes_are_trained_with_one_logit_each_and_the_background(tmp_path):
+    task = TaskConfig(
+        "msd",
+        root=write_two_class_task(tmp_path / "Task90_Blocks"),
+        spatial_dims=2,
+        options={"window": [32, 32]},
+    )
+    config = TrainConfig(
+        task=task,
+        model=ModelConfig("unet", {"features": 4}),
+        epochs=15,
+        batch_size=4,
+        learning_rate=0.01,
+        out=tmp_path / "net.safetensors",
+    )
+    info = load_checkpoint(train(config)).info
+    assert (info.out_channels, info.classes) == (3, ("bright", "dark"))
+    assert info.score > 0.8
+
+
+def test_a_loss_that_is_no_number_stops_with_epoch_and_batch(short_hwa, tiny_digital, tmp_path):
+    start = load_checkpoint(tiny_digital)
+    name = next(n for n, p in start.network.named_parameters() if n.endswith("bias"))
+    with torch.no_grad():
+        start.network.get_parameter(name)[:] = math.nan
+    broken = save_checkpoint(tmp_path / "broken.safetensors", start.network, start.info)
+    config = replace(short_hwa, training="digital", init=broken)
+    with pytest.raises(NonFiniteError, match=r"loss is nan in epoch 0, batch 0.*nothing was saved"):
+        train(config)
+    assert not config.path.exists()
+
+
+def test_a_diverging_run_is_stopped_with_epoch_and_batch(short):
+    config = replace(short, epochs=10, validate_every=1, learning_rate=1e30, gradient_norm=1e30)
+    with pytest.raises(NonFiniteError, match=r"in epoch \d+, batch \d+.*learning_rate"):
+        train(config)
+
+
+def test_a_part_of_the_split_without_cases_is_refused(short):
+    for name, shares in (("validation", (0.7, 0.0, 0.3)), ("training", (0.0, 0.7, 0.3))):
+        task = replace(short.task, shares=shares)
+        with pytest.raises(DataError, match=f"phantom_brain has no {name} case"):
+            train(replace(short, task=task))
+
+
+def test_a_task_with_other_channels_than_init_is_refused_with_both_numbers(
+    short_hwa, tiny_digital, tmp_path
+):
+    task = TaskConfig("msd", root=write_two_class_task(tmp_path / "blocks"), spatial_dims=2)
+    with pytest.raises(ConfigError, match=rf"{tiny_digital} has 3 input and 1 output.*1 .* and 3"):
+        train(replace(short_hwa, task=task))
+
+
+def test_a_window_that_the_network_cannot_halve_is_refused_before_training(short):
+    task = replace(short.task, size=(40, 40))
+    with pytest.raises(ConfigError, match=r"unet takes sizes divisible by .*16.*\(40, 40\)"):
+        train(replace(short, task=task))
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_data_are_read(short, tmp_path):
+    (tmp_path / "file").touch()
+    nowhere = TaskConfig("lgg", root=tmp_path / "nothing")
+    for out in (tmp_path / "file" / "net.safetensors", tmp_path):
+        with pytest.raises(ConfigError, match="cannot write"):
+            train(replace(short, task=nowhere, out=out))
+
+
+def test_calibration_takes_as_few_images_as_asked_for(short_hwa):
+    few = replace(short_hwa, calibration=CalibrationConfig(images=1, quantile=1.0))
+    assert load_checkpoint(train(few)).input_ranges
