@@ -21,8 +21,7 @@ EN_DASH = "\u2013"
 UNKNOWN = EN_DASH
 RUN = ("task", "model", "training", "hardware")
 ESTIMATES = {
-    "dice_digital": "Dice\ndigital",
-    "dice_own_digital": "own\ndigital",
+    "dice_own_digital": "Dice\ndigital",
     "dice_t0": "on chip\nt0",
     "dice_1d": "on chip\n1 day",
     "dice_1mo": "on chip\n1 month",
@@ -43,7 +42,7 @@ COSTS = {
     "analog_mac_share": "analog\nMACs",
 }
 """Heads of the cost columns; others are headed by their own name."""
-NOT_SHOWN = ("dice_1d_std", "drop_1d", "drop_1mo")
+NOT_SHOWN = ("dice_digital", "dice_1d_std", "drop_1d", "drop_1mo")
 COUNTS = ("n_patients", "n_chips", "missed", "missed_of", "level", "note")
 
 
@@ -140,12 +139,13 @@ def _caption(rows: pd.DataFrame) -> str:
     lines = [
         f"{patients}, {chips}. Intervals: {level:.3g} % percentiles of a two-way bootstrap over "
         "patients and chips (digital: patients).",
-        "hwa: hardware-aware training. Run digitally: Dice digital, the digital-trained network of "
-        "the model; own digital, this one.",
+        "digital, hwa: trained digitally, or hardware-aware. Dice digital: the same network run "
+        "digitally.",
+        "Noise drop, and 1 day / digital, compare with the digitally trained network of the model, "
+        "run digitally.",
         "t0: right after programming; 1 day: 86,400 s; 1 month: 2,592,000 s. "
         "\u00b1: standard deviation over chips.",
-        "Noise drop: digital minus t0. AVM: 1 month minus 1 s. "
-        "Missed: structures of which nothing was found.",
+        "AVM: 1 month minus 1 s. Missed: structures of which nothing was found.",
     ]
     notes = [
         f"{row['model']}, {row['training']}: {row['note']}."

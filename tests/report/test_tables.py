@@ -11,13 +11,13 @@ def lines_of(text, model):
 
 
 class TestTerminalTable:
-    def test_each_model_and_training_has_its_estimates_beside_the_digital_baseline(self, summary):
+    def test_each_network_has_its_estimates_beside_its_digital_score(self, summary):
         text = render_summary(summary)
         found = [line.split() for line in lines_of(text, "unet ")]
         rows = summary[summary["model"] == "unet"].to_dict("records")
         assert len(found) == len(rows) == 2
         for cells, row in zip(found, rows, strict=True):
-            assert cells[1:3] == [f"{row['dice_digital']:.3f}", f"{row['dice_t0']:.3f}"]
+            assert cells[1:3] == [f"{row['dice_own_digital']:.3f}", f"{row['dice_t0']:.3f}"]
             assert cells[3:6] == [f"{row['dice_1d']:.3f}", "±", f"{row['dice_1d_std']:.3f}"]
             assert cells[-2:] == [f"{row['normalised_dice_1d']:.3f}", "0/24"]
 
