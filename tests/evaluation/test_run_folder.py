@@ -1,0 +1,67 @@
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+
+import pandas as pd
+
+from analogmed.evaluation.run_folder import COLUMNS, describe_environment, to_table, write_table
+
+ROW = {
+    "task": "t",
+    "model": "unet",
+    "training": "digital",
+    "hardware": "digital",
+    "chip": None,
+    "case": "c",
+    "patient": "p",
+    "class": "tumour",
+    "metric": "dice",
+    "value": 0.1 + 0.2,
+    "unit": "1",
+    "note": "",
+}
+
+
+def test_the_long_table_has_its_columns_in_order_and_typed():
+    table = to_table([ROW, ROW | {"chip": 0, "time_s": 0.0, "read": 1}])
+    assert {name: str(kind) for name, kind in table.dtypes.items()} == dict(COLUMNS)
+    assert list(table) == list(COLUMNS)
+    assert table["chip"].isna().tolist() == [True, False]
+    assert table["read"].tolist()[1] == 1
+
+
+def test_an_empty_table_has_the_same_columns():
+    assert {name: str(kind) for name, kind in to_table([]).dtypes.items()} == dict(COLUMNS)
+
+
+def test_both_files_hold_the_table_exactly(tmp_path):
+    table = to_table([ROW, ROW | {"chip": 3, "time_s": 1e-3, "read": 0, "note": 'a, "b"\nc'}])
+    write_table(table, tmp_path, "results")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "results.parquet"), table)
+    columns = {name: kind for name, kind in COLUMNS.items() if name != "note"}
+    found = pd.read_csv(tmp_path / "results.csv", dtype=columns, keep_default_na=True)
+    pd.testing.assert_frame_equal(found.drop(columns="note"), table.drop(columns="note"))
+    assert found["note"].fillna("").tolist() == table["note"].tolist()
+
+
+def test_the_summary_can_do_without_parquet(tmp_path):
+    write_table(to_table([ROW]), tmp_path, "summary", parquet=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
+
+
+def test_the_environment_says_what_a_run_depends_on():
+    found = json.loads(json.dumps(describe_environment()))
+    for package in ("torch", "aihwkit", "monai", "numpy"):
+        assert found["versions"][package] == version(package)
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["command"] == sys.argv
+    assert found["time"].endswith("+00:00")
+    head = subprocess.run(
+        ["git", "-C", __file__.rpartition("/")[0], "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    if head:
+        assert found["git"]["commit"] == head
