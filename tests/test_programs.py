@@ -1,0 +1,156 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+
+from analogmed.__main__ import main
+from analogmed.training import load_checkpoint
+
+TABLES = ("results.parquet", "results.csv", "summary.csv")
+ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
+
+
+def program(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, **ENVIRONMENT, **environment},
+    )
+
+
+def of_task(task):
+    options = [f"--task.options.{name}={value}" for name, value in task.options.items()]
+    return [f"--task.root={task.root}", *options]
+
+
+@pytest.mark.parametrize("verb", ["eval", "train"])
+def test_help_lists_the_settings_and_examples(verb):
+    done = program(f"analogmed.{verb}", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for text in ("--task.name NAME", "--hardware.g_max_us", "--seed SEED", "\nexamples:\n  python"):
+        assert text in done.stdout
+
+
+def test_the_package_lists_its_verbs():
+    done = program("analogmed")
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")] == [
+        "eval",
+        "train",
+        "data",
+    ]
+    assert program("analogmed", "--help").stdout == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["analogmed", "evl"], 2, "unknown verb 'evl'; did you mean 'eval'?"),
+        (["analogmed", "eval", "--bach_size", "3"], 2, "did you mean '--batch_size'?"),
+        (["analogmed.eval", "--checkpoints", "none.safetensors"], 1, "there is no such file"),
+    ],
+)
+def test_an_error_is_one_sentence_and_an_exit_status(arguments, status, message, tmp_path):
+    done = program(*arguments, cwd=tmp_path)
+    assert done.returncode == status
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["eval", "--task", "phantom_brian"], 2, "did you mean 'phantom_brain'?"),
+        (["eval", "--task", "lgg"], 2, "task 'lgg' needs root"),
+        (["eval", "--sweep.times_s=nan"], 2, "sweep.times_s"),
+        (["train", "--training", "hwa"], 2, "give init"),
+        (["train", "--model", "unett"], 2, "did you mean 'unet'?"),
+        (["data", "verify", "nothing"], 1, "nothing"),
+    ],
+)
+def test_every_verb_tells_its_errors_so(arguments, status, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["analogmed", *arguments])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    assert main() == status
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert captured.out == ""
+
+
+def test_a_data_set_without_a_network_says_how_to_get_one(tiny_task, tmp_path, monkeypatch, capsys):
+    tiny_task.load()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", ["analogmed", "eval", "--task", "lgg", f"--task.root={tiny_task.root}"]
+    )
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    assert main() == 2
+    assert "no network is shipped for task 'lgg'; train one with" in capsys.readouterr().err
+
+
+def test_eval_gives_the_same_bytes_in_two_processes(tiny_task, tiny_digital, tmp_path):
+    arguments = ["--checkpoints", tiny_digital, "--sweep.chips=2", "--sweep.times_s", 0, 86400]
+    first = program("analogmed.eval", *of_task(tiny_task), *arguments, cwd=tmp_path)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert "Dice of phantom_brain on pcm" in first.stdout
+    assert first.stdout.splitlines()[-1].endswith("tables and figures: runs/eval/")
+    runs = tmp_path / "runs"
+    second = program(
+        *("analogmed", "eval", "--config", runs / "eval" / "experiment.yaml"),
+        *("--out", runs / "again"),
+        PYTHONHASHSEED="3",
+    )
+    assert second.returncode == 0
+    for name in TABLES:
+        assert (runs / "again" / name).read_bytes() == (runs / "eval" / name).read_bytes()
+
+
+def test_train_writes_a_checkpoint_and_says_its_dice(tiny_task, tmp_path):
+    done = program(
+        *("analogmed", "train", *of_task(tiny_task), "--model.options.features=2"),
+        *("--epochs=1", "--out=net.safetensors"),
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("net.safetensors: unet, validation Dice 0.")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_an_interrupted_run_stops_without_a_traceback_and_leaves_a_whole_network(
+    tiny_task, tmp_path
+):
+    out = tmp_path / "net.safetensors"
+    command = [sys.executable, "-m", "analogmed.train", *of_task(tiny_task), f"--out={out}"]
+    command += ["--model.options.features=2", "--epochs=100000", "--validate_every=1"]
+    started = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env={**os.environ, **ENVIRONMENT}
+    )
+    try:
+        wait_for(out)
+        started.send_signal(signal.SIGINT)
+        _, errors = started.communicate(timeout=60)
+    finally:
+        started.kill()
+    assert started.returncode == 130
+    assert errors == "stopped\n"
+    assert load_checkpoint(out).info.training == "digital"
+
+
+def wait_for(path, limit_s=120.0):
+    end = time.monotonic() + limit_s
+    while not path.exists():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{path} did not appear within {limit_s:g} s")
+        time.sleep(0.1)
