@@ -3,7 +3,8 @@
     python experiments/real_subsets.py DATA [--out runs/real] [--only lgg]
 
 DATA holds lgg/, dsb2018/, Task04_Hippocampus/ and totalsegmentator_example/. Every command that it
-runs is printed, and can be run by hand. About an hour on two cores.
+runs is printed, and can be run by hand. A checkpoint that is there already is used as it is. About
+half an hour on two cores.
 """
 
 import argparse
@@ -42,9 +43,11 @@ def run_one(name: str, data: Path, out: Path) -> None:
     root = [] if name == "spleen" else ["--task.root", str(data)]
     digital, hwa = (out / f"{name}-{kind}.safetensors" for kind in ("digital", "hwa"))
     train = ["analogmed.train", "--config", training, *root]
-    _run([*train, "--out", str(digital)])
-    aware = ["--training", "hwa", "--init", str(digital), "--learning_rate", "5e-4"]
-    _run([*train, "--out", str(hwa), *aware])
+    if not digital.exists():
+        _run([*train, "--out", str(digital)])
+    if not hwa.exists():
+        aware = ["--training", "hwa", "--init", str(digital)]
+        _run([*train, "--out", str(hwa), *aware, "--learning_rate", "5e-4", "--epochs", "20"])
     checkpoints = ["--checkpoints", f"[{digital}, {hwa}]"]
     where = ["--task.root", str(data), "--out", str(out / name)]
     _run(["analogmed.eval", "--config", evaluation, *where, *checkpoints])
