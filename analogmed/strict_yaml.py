@@ -22,7 +22,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+        raise ConfigError(f"cannot read {path}: {error}") from error
     try:
         content = yaml.load(text, Loader=_StrictLoader)
     except yaml.MarkedYAMLError as error:

@@ -2,20 +2,18 @@
 
 import hashlib
 import itertools
-import json
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 
 from analogmed.data.case import Case
 from analogmed.data.files import file_digest
 from analogmed.errors import ConfigError, LeakageError
 from analogmed.seeds import derive_seed
+from analogmed.strict_yaml import read_yaml
 from analogmed.suggest import nearest
 
 Cases = tuple[Case, ...]
@@ -201,15 +199,7 @@ def _of_patients(cases: Cases, patients: set[str]) -> Cases:
 
 
 def _read_table(path: Path) -> dict[str, list[str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = _parse(text, is_json=path.suffix.lower() == ".json")
-    except OSError as error:
-        raise ConfigError(f"split file {path}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"split file {path}: {error}") from error
-    if not isinstance(table, dict):
-        raise ConfigError(f"split file {path}: expected a table of train, validation and test")
+    table = read_yaml(path)  # JSON is YAML too
     for key, ids in table.items():
         if key not in SPLITS:
             raise ConfigError(
@@ -219,28 +209,4 @@ def _read_table(path: Path) -> dict[str, list[str]]:
             raise ConfigError(
                 f"split file {path}: {key} must be a list of patient ids in quotes, not {ids!r}"
             )
-    return table
-
-
-def _parse(text: str, *, is_json: bool) -> Any:
-    if is_json:
-        return json.loads(text, object_pairs_hook=_without_repeats)
-    return yaml.load(text, _UniqueKeyLoader)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a repeated key, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        pairs = [(self.construct_object(key, deep=True), None) for key, _ in node.value]
-        _without_repeats(pairs)
-        return super().construct_mapping(node, deep)
-
-
-def _without_repeats(pairs: Iterable[tuple[Any, Any]]) -> Mapping[Any, Any]:
-    table: dict[Any, Any] = {}
-    for key, value in pairs:
-        if key in table:
-            raise ValueError(f"key {key!r} stands there twice")
-        table[key] = value
     return table

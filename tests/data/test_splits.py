@@ -101,7 +101,7 @@ def test_split_file_that_names_a_patient_twice_is_leakage(tmp_path):
         ("a.yaml", "train: [p0, p9]\n", "p9 are not in the data set"),
         ("a.yaml", "train: [001]\n", "in quotes"),
         ("a.yaml", "train: p0\n", "must be a list"),
-        ("a.yaml", "- p0\n", "expected a table"),
+        ("a.yaml", "- p0\n", "must hold a mapping"),
         ("a.json", "{", "a.json"),
         ("a.yaml", "train: [", "a.yaml"),
         ("a.yaml", "!!python/object:os.system {}", "a.yaml"),
