@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from analogmed.evaluation import evaluate
     from analogmed.hardware import map_tiles
     from analogmed.models import build_model
-    from analogmed.training import load_checkpoint, save_checkpoint, train
+    from analogmed.training import load_checkpoint, save_checkpoint
 
 _HOMES = {
     "Chip": "analog",
@@ -35,7 +35,6 @@ _HOMES = {
     "build_model": "models",
     "load_checkpoint": "training",
     "save_checkpoint": "training",
-    "train": "training",
 }
 
 __all__ = [
@@ -52,7 +51,6 @@ __all__ = [
     "load_task",
     "map_tiles",
     "save_checkpoint",
-    "train",
 ]
 
 

@@ -90,7 +90,7 @@ def _add_phantom(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "--size",
         type=int,
         metavar="PIXELS",
-        help="in-plane pixels (default: brain 128, spleen 96, nuclei 128)",
+        help="in-plane pixels (default: brain 64, spleen 96, nuclei 128)",
     )
     phantom.set_defaults(run=_phantom)
 

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from analogmed.evaluation.run_folder import (
     to_table,
     write_table,
 )
-from analogmed.evaluation.sweep import Cases, Unit, make_analog, plan, rows_of, run_unit
+from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, plan, rows_of, run_unit
 from analogmed.hardware import map_tiles
 from analogmed.report import dice_over_time, drop_per_model
 from analogmed.suggest import nearest
@@ -57,8 +57,11 @@ class Results:
         return over_time(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
 
     def write(self, folder: Path) -> None:
-        """Write tables and figures into a run folder."""
+        """Write settings, environment, tables and figures into a run folder."""
         summary = self.summary()
+        environment = json.dumps(describe_environment(), indent=2) + "\n"
+        write_text_atomically(folder / "experiment.yaml", to_yaml(self.experiment))
+        write_text_atomically(folder / "environment.json", environment)
         write_table(self.table, folder, "results")
         write_table(summary, folder, "summary", parquet=False)
         dice_over_time(self.curves(), folder / "figures" / "dice_over_time.png")
@@ -78,6 +81,9 @@ def evaluate(experiment: Experiment) -> Results:
         ConfigError: settings that do not fit each other; a run folder that cannot be written.
         DataError: a case that cannot be read. CheckpointError: a network that cannot.
         LeakageError: a network has been trained on a test patient.
+
+    What was computed before an error or an interruption is kept in the folder ``unfinished``; the
+    results of an earlier run stay until new ones are complete.
     """
     _check(experiment)
     folder = ensure_writable(experiment.folder)
@@ -90,11 +96,14 @@ def evaluate(experiment: Experiment) -> Results:
         checkpoint.info.check_fits(task, checkpoint.path)
         refuse_leakage(checkpoint, task)
     _refuse_twins(checkpoints)
-    write_text_atomically(folder / "experiment.yaml", to_yaml(experiment))
-    write_text_atomically(
-        folder / "environment.json", json.dumps(describe_environment(), indent=2) + "\n"
-    )
-    results = _run(experiment, task, checkpoints)
+    experiment = replace(experiment, checkpoints=tuple(c.path for c in checkpoints))
+    rows: list[Row] = []
+    try:
+        costs = _run(experiment, task, checkpoints, rows)
+    except BaseException:
+        _keep_unfinished(experiment, rows, folder / "unfinished")
+        raise
+    results = Results(experiment, to_table(rows), pd.DataFrame(costs))
     results.write(folder)
     return results
 
@@ -153,10 +162,12 @@ def _refuse_twins(checkpoints: list[Checkpoint]) -> None:
         seen[key] = checkpoint.path
 
 
-def _run(experiment: Experiment, task: Task, checkpoints: list[Checkpoint]) -> Results:
+def _run(
+    experiment: Experiment, task: Task, checkpoints: list[Checkpoint], rows: list[Row]
+) -> list[Row]:
+    """Run every unit; its rows of results go to ``rows``, the costs of the networks come back."""
     units, cases = plan(checkpoints, experiment), Cases(task)
-    rows: list[dict[str, object]] = []
-    costs = []
+    costs: list[Row] = []
     analog: dict[Path, nn.Module] = {}
     total = sum(rows_of(unit, experiment) for unit in units) * len(cases)
     with tqdm(total=total, unit="case", disable=None, smoothing=0.05) as progress:
@@ -168,7 +179,13 @@ def _run(experiment: Experiment, task: Task, checkpoints: list[Checkpoint]) -> R
             progress.set_description(_title(unit))
             network = None if unit.chip is None else analog[path]
             rows += run_unit(unit, network, cases, experiment, progress.update)
-    return Results(experiment, to_table(rows), pd.DataFrame(costs))
+    return costs
+
+
+def _keep_unfinished(experiment: Experiment, rows: list[Row], folder: Path) -> None:
+    if rows:
+        write_text_atomically(folder / "experiment.yaml", to_yaml(experiment))
+        write_table(to_table(rows), folder, "results")
 
 
 def _title(unit: Unit) -> str:
@@ -177,9 +194,7 @@ def _title(unit: Unit) -> str:
     return f"{info.model} {info.training}, {run}"
 
 
-def _cost(
-    checkpoint: Checkpoint, analog: nn.Module, experiment: Experiment, task: Task
-) -> dict[str, object]:
+def _cost(checkpoint: Checkpoint, analog: nn.Module, experiment: Experiment, task: Task) -> Row:
     shape = (1, task.in_channels, *task.window)
     covered = coverage(analog, shape)
     for name, reason in covered.digital_layers.items():

@@ -74,9 +74,11 @@ def train(config: TrainConfig) -> Path:
         for batch, (images, labels) in enumerate(sampler.epoch(epoch)):
             loss = loss_of(model(images), labels)  # (B, K, *window) and (B, 1, *window)
             if not torch.isfinite(loss):
+                stopped = config.path.with_suffix(".stopped.safetensors")
+                save_checkpoint(stopped, model, _info(config, task, math.nan))
                 raise NonFiniteError(
                     f"the loss is {loss.item()} in epoch {epoch}, batch {batch}; try a smaller "
-                    f"learning_rate; {_kept(config.path, best)}"
+                    f"learning_rate; the present state is in {stopped}; {_kept(config.path, best)}"
                 )
             optimizer.zero_grad()
             loss.backward()
@@ -115,7 +117,9 @@ def _check_output(path: Path) -> None:
 
 
 def _kept(path: Path, best: float) -> str:
-    return f"{path} holds the best state so far" if best > -math.inf else "nothing was saved yet"
+    return (
+        f"{path} holds the best state so far" if best > -math.inf else f"{path} was not written yet"
+    )
 
 
 def _load_task(config: TrainConfig) -> Task:

@@ -8,7 +8,13 @@ import yaml
 
 from analogmed.cli import parse
 from analogmed.config import DAY_S, Experiment, SweepConfig, TaskConfig, to_yaml
-from analogmed.errors import CheckpointError, ConfigError, CoverageError, LeakageError
+from analogmed.errors import (
+    CheckpointError,
+    ConfigError,
+    CoverageError,
+    LeakageError,
+    NonFiniteError,
+)
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.evaluate import checkpoint_paths
 from analogmed.evaluation.run_folder import COLUMNS
@@ -247,3 +253,23 @@ def test_a_factory_is_called_only_if_the_experiment_allows_it(experiment, tmp_pa
     assert set(evaluate(allowed).table["model"]) == {factory}
     with pytest.raises(CheckpointError, match="--factories"):
         evaluate(replace(allowed, factories=()))
+
+
+def test_what_was_computed_before_an_error_is_kept_and_earlier_results_stay(
+    results, experiment, tiny_hwa, tmp_path
+):
+    folder = tmp_path / "run"
+    evaluate(replace(experiment, out=folder))
+    before = {name: (folder / name).read_bytes() for name in (*TABLES, "experiment.yaml")}
+    broken = load_checkpoint(tiny_hwa)
+    for parameter in broken.network.parameters():
+        parameter.data[:] = float("nan")
+    path = save_checkpoint(tmp_path / "broken.safetensors", broken.network, broken.info)
+    checkpoints = (experiment.checkpoints[0], path)
+    with pytest.raises(NonFiniteError):
+        evaluate(replace(experiment, out=folder, checkpoints=checkpoints))
+    kept = pd.read_parquet(folder / "unfinished" / "results.parquet")
+    pd.testing.assert_frame_equal(
+        rows_of(kept), rows_of(results.table, training="digital"), check_dtype=False
+    )
+    assert before == {name: (folder / name).read_bytes() for name in before}

@@ -188,9 +188,11 @@ def test_a_loss_that_is_no_number_stops_with_epoch_and_batch(short_hwa, tiny_dig
         start.network.get_parameter(name)[:] = math.nan
     broken = save_checkpoint(tmp_path / "broken.safetensors", start.network, start.info)
     config = replace(short_hwa, training="digital", init=broken)
-    with pytest.raises(NonFiniteError, match=r"loss is nan in epoch 0, batch 0.*nothing was saved"):
+    with pytest.raises(NonFiniteError, match=r"loss is nan in epoch 0, batch 0.*was not written"):
         train(config)
     assert not config.path.exists()
+    stopped = load_checkpoint(config.path.with_suffix(".stopped.safetensors"))
+    assert stopped.network.get_parameter(name).isnan().all()
 
 
 def test_a_diverging_run_is_stopped_with_epoch_and_batch(short):
