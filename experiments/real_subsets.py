@@ -47,7 +47,7 @@ def run_one(name: str, data: Path, out: Path) -> None:
         _run([*train, "--out", str(digital)])
     if not hwa.exists():
         aware = ["--training", "hwa", "--init", str(digital)]
-        _run([*train, "--out", str(hwa), *aware, "--learning_rate", "5e-4", "--epochs", "20"])
+        _run([*train, "--out", str(hwa), *aware, "--learning_rate", "5e-4", "--epochs", "15"])
     checkpoints = ["--checkpoints", f"[{digital}, {hwa}]"]
     where = ["--task.root", str(data), "--out", str(out / name)]
     _run(["analogmed.eval", "--config", evaluation, *where, *checkpoints])
