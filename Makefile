@@ -9,7 +9,7 @@ eval: $(READY)  ## evaluate the shipped networks on the embedded brain phantom
 	$(BIN)/python -m analogmed.eval
 
 test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .
