@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from analogmed.analog import layers
 from analogmed.analog.layers import AnalogLayer, Reading, TileRow
+from analogmed.analog.noise_stream import NoiseStream
 from analogmed.analog.random import drawing_from
 from analogmed.analog.support import check_support
 from analogmed.analog.traverse import replace_layers
@@ -94,7 +95,7 @@ class AihwkitTiles:
                 tile.drift_weights(t_inference_s)
             rows.append(TileRow(tile.tile.get_weights(), tile.alpha.clone()))
             _reset(tile, target)
-        return Reading(tuple(rows), torch.Generator())
+        return Reading(tuple(rows), NoiseStream())
 
     @contextmanager
     def lent(self, reading: Reading) -> Iterator[None]:
@@ -186,7 +187,7 @@ def _digital_twin(layer: AnalogLayer) -> nn.Module:
     base = next(c for c in type(layer).__mro__ if c.__module__.startswith("torch.nn.modules"))
     twin: nn.Module = object.__new__(base)
     twin.__dict__.update(layer.__dict__)
-    for name in ("rpu_config", "row_split", "grid", "reading", "input_range"):
+    for name in ("rpu_config", "row_split", "engine", "grid", "reading", "input_range"):
         twin.__dict__.pop(name, None)
     twin._parameters.pop("input_range", None)
     twin._buffers.pop("input_range", None)

@@ -85,7 +85,9 @@ class ChipReading:
     """A chip at one time and read; call it with images.
 
     The weights are fixed; output noise is drawn anew in each call, from a stream that starts at
-    ``restart``. Two readings of one chip do not disturb each other.
+    ``restart``. With the compiled engine, the noise of an image depends on how many images came
+    before it since then, not on the batch that it is in. Two readings of one chip do not disturb
+    each other.
     """
 
     model: nn.Module
@@ -100,7 +102,7 @@ class ChipReading:
             *address: for instance the case's name.
         """
         for name, reading in self.readings.items():
-            reading.generator.manual_seed(derive_seed(self.seed, "output", name, *address))
+            reading.stream.restart(derive_seed(self.seed, "output", name, *address))
         return self
 
     @torch.no_grad()
@@ -115,6 +117,8 @@ class ChipReading:
             NonFiniteError: the images hold NaN or Inf.
         """
         check_images(images)
+        for reading in self.readings.values():
+            reading.stream.next_batch(len(images))
         with self._installed():
             return self.model(images)
 

@@ -7,7 +7,7 @@ work as in torch. What a chip holds (its noisy weights) is lent to the layer whi
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor, nn
 
-from analogmed.analog.input_range import pass_range_gradient
-from analogmed.analog.modifier import modify
-from analogmed.analog.tile import RowSplit, TileGrid, read_tile, sees_vectors
+from analogmed.analog.engine import EngineName, engine_for
+from analogmed.analog.noise_stream import NoiseStream
+from analogmed.analog.tile import RowSplit, TileGrid, sees_vectors
 from analogmed.errors import ShapeError
 
 
@@ -36,10 +36,22 @@ class TileRow:
 
 @dataclass(frozen=True)
 class Reading:
-    """The tiles of one layer as one read of a chip finds them, and the noise source of the read."""
+    """The tiles of one layer as one read of a chip finds them, and the noise of the read.
+
+    Attributes:
+        rows: the rows of tiles.
+        stream: source of the output noise.
+        prepared: what an engine keeps of the rows while the reading lasts.
+    """
 
     rows: tuple[TileRow, ...]
-    generator: torch.Generator
+    stream: NoiseStream
+    prepared: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Source of the noise that torch draws."""
+        return self.stream.generator
 
 
 class AnalogLayer(nn.Module):
@@ -47,6 +59,7 @@ class AnalogLayer(nn.Module):
 
     Attributes:
         rpu_config: the hardware.
+        engine: who computes the products.
         grid: the tiles.
         input_range: largest input of each row tile, shape (row tiles,), or ``None``.
     """
@@ -56,12 +69,18 @@ class AnalogLayer(nn.Module):
     input_range: Tensor | None
     groups: int = 1
 
-    def to_tiles(self, rpu_config: TorchInferenceRPUConfig, row_split: RowSplit) -> None:
+    def to_tiles(
+        self,
+        rpu_config: TorchInferenceRPUConfig,
+        row_split: RowSplit,
+        engine: EngineName = "auto",
+    ) -> None:
         """Lay the layer's matrix on tiles."""
         matrix = self.weight_matrix()
         mapping = rpu_config.mapping
         self.rpu_config = rpu_config
         self.row_split = row_split
+        self.engine = engine
         self.grid = TileGrid.cut(
             matrix.shape[2],
             matrix.shape[1],
@@ -129,48 +148,31 @@ class AnalogLayer(nn.Module):
         finally:
             self.reading = previous
 
-    def analog_product(self, inputs: Tensor) -> Tensor:
-        """The matrix product of all tiles; partial sums are added digitally, without bias.
+    def tile_rows(self) -> tuple[TileRow, ...]:
+        """The tiles to compute with: those of the chip that is read, else those asked for."""
+        return self.reading.rows if self.reading else self.reference_rows()
+
+    def analog_product(self, inputs: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The matrix product of all tiles, with a bias of shape (groups * columns,).
 
         Args:
             inputs: shape (B, channels, *positions).
+            bias: added digitally.
 
         Returns:
             shape (B, groups * columns, *output positions).
         """
-        rows = self.reading.rows if self.reading else self.reference_rows()
-        total = self._read_row(inputs, 0, rows[0])
-        for index, row in enumerate(rows[1:], start=1):
-            total += self._read_row(inputs, index, row)
-        return total
-
-    def _read_row(self, inputs: Tensor, index: int, row: TileRow) -> Tensor:
-        io = self.rpu_config.forward
-        start, stop = self.grid.rows[index]
-        weight = row.weight
-        if self.training and self.reading is None:
-            weight = modify(weight, self.grid.cols, self.rpu_config.modifier)
-        generator = self.reading.generator if self.reading else None
-        part = self.row_inputs(inputs, start, stop, vectors=sees_vectors(io))
-        scale = row.scale
-        if self.input_range is not None:
-            limit = self.input_range[index]
-            part = part.clamp(-limit.detach().abs(), limit.detach().abs())
-            if self.training:
-                part = pass_range_gradient(part, limit, self.rpu_config.pre_post.input_range)
-            part, scale = part / limit, scale * limit
-
-        def product(values: Tensor) -> Tensor:
-            return self.row_product(values, weight, start, stop)
-
-        outputs = read_tile(part, product, io, vector_dim=self.vector_dim, generator=generator)
-        outputs = self.merge_groups(outputs)
-        return outputs * scale.reshape(1, -1, *(1,) * (outputs.ndim - 2))
+        return engine_for(self, inputs).product(self, inputs, bias)
 
     vector_dim: int = 1
 
+    @property
+    def layout(self) -> torch.memory_format:
+        """The order of the feature map in memory that is fastest on a CPU."""
+        return torch.contiguous_format
+
     def merge_groups(self, outputs: Tensor) -> Tensor:
-        """Put the columns of all groups into one dimension."""
+        """Put the columns of all groups, which ``vector_product`` gives, into one dimension."""
         return outputs
 
     def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
@@ -184,14 +186,22 @@ class AnalogLayer(nn.Module):
         """
         raise NotImplementedError
 
-    def row_product(self, inputs: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
-        """The product of one row of tiles with what ``row_inputs`` gave."""
+    def row_kernel(self, weight: Tensor, start: int, stop: int) -> Tensor:
+        """The weight of the rows [start, stop) in the shape that ``kernel_product`` takes."""
         raise NotImplementedError
 
-    def _add_bias(self, outputs: Tensor) -> Tensor:
-        if self.bias is None:
-            return outputs
-        return outputs + self.bias.reshape(1, -1, *(1,) * (outputs.ndim - 2))
+    def kernel_product(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """The product of one row of tiles with the feature map that ``row_inputs`` gave."""
+        raise NotImplementedError
+
+    def vector_product(self, inputs: Tensor, weight: Tensor) -> Tensor:
+        """The product of one row of tiles with the input vectors that ``row_inputs`` gave.
+
+        Args:
+            inputs: shape (B, groups, rows, *positions).
+            weight: shape (groups, columns, rows).
+        """
+        return torch.matmul(weight, inputs.flatten(3)).unflatten(3, inputs.shape[3:])
 
 
 class AnalogLinear(AnalogLayer, nn.Linear):
@@ -214,13 +224,21 @@ class AnalogLinear(AnalogLayer, nn.Linear):
         """See :class:`AnalogLayer`."""
         return inputs[:, start:stop]
 
-    def row_product(self, inputs: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
+    def row_kernel(self, weight: Tensor, start: int, stop: int) -> Tensor:
+        """See :class:`AnalogLayer`."""
+        return weight[0]
+
+    def kernel_product(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        """See :class:`AnalogLayer`."""
+        return F.linear(inputs, kernel)
+
+    def vector_product(self, inputs: Tensor, weight: Tensor) -> Tensor:
         """See :class:`AnalogLayer`."""
         return F.linear(inputs, weight[0])
 
     def forward(self, input: Tensor) -> Tensor:
         """Shape (..., in_features) to (..., out_features)."""
-        flat = self._add_bias(self.analog_product(self.batched(input)))
+        flat = self.analog_product(self.batched(input), self.bias)
         return flat.reshape(*input.shape[:-1], self.out_features)
 
 
@@ -245,8 +263,8 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
         if self._pads_beforehand():
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             input = F.pad(input, self._reversed_padding_repeated_twice, mode=mode)
-        outputs = self._add_bias(self.analog_product(self.batched(input)))
-        return outputs.reshape(outputs.shape[input.ndim == len(self.kernel_size) + 1 :])
+        outputs = self.analog_product(self.batched(input), self.bias)
+        return outputs if input.ndim == outputs.ndim else outputs[0]
 
     def batched(self, inputs: Tensor) -> Tensor:
         return _batched(inputs, self.in_channels, len(self.kernel_size))
@@ -259,7 +277,7 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
         )
 
     def merge_groups(self, outputs: Tensor) -> Tensor:
-        return outputs.flatten(1, 2) if outputs.ndim > len(self.kernel_size) + 2 else outputs
+        return outputs.flatten(1, 2)
 
     def _channels(self, start: int, stop: int) -> tuple[int, int]:
         volume = self.channel_rows
@@ -274,15 +292,19 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
         offset = first * self.channel_rows
         return patches[:, :, start - offset : stop - offset]  # (B, groups, rows, *positions)
 
-    def row_product(self, inputs: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
-        if inputs.ndim == len(self.kernel_size) + 3:
-            return _vector_product(inputs, weight)
+    @property
+    def layout(self) -> torch.memory_format:
+        return _layout(len(self.kernel_size))
+
+    def row_kernel(self, weight: Tensor, start: int, stop: int) -> Tensor:
         first, last = self._channels(start, stop)
         volume = self.channel_rows
         whole = F.pad(weight, (start - first * volume, last * volume - stop))
-        kernel = whole.reshape(self.out_channels, last - first, *self.kernel_size)
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(self.kernel_size) - 1]
+        return whole.reshape(self.out_channels, last - first, *self.kernel_size)
+
+    def kernel_product(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         padding: Any = 0 if self._pads_beforehand() else self.padding
+        convolve = _CONVOLVE[len(self.kernel_size) - 1]
         return convolve(inputs, kernel, None, self.stride, padding, self.dilation, self.groups)
 
     def _patches(self, inputs: Tensor) -> Tensor:
@@ -341,8 +363,10 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
         )
         # (B, C_out * kernel volume, *input positions)
         taps = self.analog_product(self.batched(input))
-        outputs = self._add_bias(self._overlap_add(taps, extra))
-        return outputs.reshape(outputs.shape[input.ndim == spatial + 1 :])
+        outputs = self._overlap_add(taps, extra)
+        if self.bias is not None:
+            outputs = outputs + self.bias.reshape(1, -1, *(1,) * spatial)
+        return outputs if input.ndim == outputs.ndim else outputs[0]
 
     def set_weight_matrix(self, matrix: Tensor) -> None:
         self.weight.copy_(matrix.transpose(1, 2).reshape(self.weight.shape))
@@ -351,10 +375,19 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
         return _batched(inputs, self.in_channels, len(self.kernel_size))
 
     def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
-        return inputs.unflatten(1, (self.groups, -1))[:, :, start:stop]
+        grouped = inputs.unflatten(1, (self.groups, -1))[:, :, start:stop]
+        return grouped if vectors else grouped.flatten(1, 2)
 
-    def row_product(self, inputs: Tensor, weight: Tensor, start: int, stop: int) -> Tensor:
-        return _vector_product(inputs, weight)
+    @property
+    def layout(self) -> torch.memory_format:
+        return _layout(len(self.kernel_size))
+
+    def row_kernel(self, weight: Tensor, start: int, stop: int) -> Tensor:
+        return weight.flatten(0, 1)[(..., *(None,) * len(self.kernel_size))]
+
+    def kernel_product(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+        convolve = _CONVOLVE[len(self.kernel_size) - 1]
+        return convolve(inputs, kernel, None, groups=self.groups)
 
     def merge_groups(self, outputs: Tensor) -> Tensor:
         return outputs.flatten(1, 2)
@@ -412,6 +445,8 @@ def _batched(inputs: Tensor, channels: int, spatial: int) -> Tensor:
     return batched
 
 
-def _vector_product(inputs: Tensor, weight: Tensor) -> Tensor:
-    """(B, groups, rows, *positions) times (groups, columns, rows): one product per position."""
-    return torch.matmul(weight, inputs.flatten(3)).unflatten(3, inputs.shape[3:])
+_CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
+
+
+def _layout(spatial: int) -> torch.memory_format:
+    return (torch.contiguous_format, torch.channels_last, torch.channels_last_3d)[spatial - 1]

@@ -14,6 +14,7 @@ from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor
 
 from analogmed.analog.layers import AnalogLayer, Reading, TileRow
+from analogmed.analog.noise_stream import NoiseStream
 from analogmed.analog.random import drawing_from
 from analogmed.analog.tile import read_tile
 from analogmed.errors import ConfigError, NonFiniteError
@@ -71,7 +72,7 @@ class ProgrammedLayer:
                 f"layer '{self._name}': the noise model {model} gives NaN or Inf at "
                 f"{t_inference_s:g} s; it does not fit this time, or a tile of equal weights"
             )
-        return Reading(rows, torch.Generator(self._layer.weight.device))
+        return Reading(rows, NoiseStream(self._layer.weight.device))
 
     def lent(self, reading: Reading) -> AbstractContextManager[None]:
         """Let the layer compute with a reading."""

@@ -1,0 +1,141 @@
+"""Who computes the products of a layer's tiles: plain torch, which defines them, or compiled code.
+
+An engine adds up what all rows of tiles give. It asks the layer for the input that a row of tiles
+sees, for the weight as a kernel, and for the linear map; what happens on the tile is the engine's.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from analogmed.analog.input_range import pass_range_gradient
+from analogmed.analog.modifier import modify
+from analogmed.analog.tile import read_tile, sees_vectors
+from analogmed.errors import ConfigError
+
+if TYPE_CHECKING:
+    from aihwkit.simulator.parameters.io import IOParameters
+
+    from analogmed.analog.layers import AnalogLayer, TileRow
+
+EngineName = Literal["auto", "torch", "numba"]
+
+
+class Engine(Protocol):
+    """What a layer asks of an engine."""
+
+    def product(self, layer: "AnalogLayer", inputs: Tensor, bias: Tensor | None) -> Tensor:
+        """The matrix product of all tiles; partial sums are added digitally, and the bias.
+
+        Args:
+            layer: tiles, input ranges and the chip that is read, if one is.
+            inputs: shape (B, channels, *positions).
+            bias: shape (groups * columns,), or ``None``.
+
+        Returns:
+            shape (B, groups * columns, *output positions).
+        """
+
+
+def engine_for(layer: "AnalogLayer", inputs: Tensor) -> Engine:
+    """The engine of one product; compiled code where the layer asks for it and it can."""
+    if layer.engine == "torch" or not _is_plain_reading(layer, inputs):
+        return _TORCH
+    return _numba_engine() or _TORCH
+
+
+def check_engine(name: EngineName, io: "IOParameters") -> None:
+    """Refuse an engine that could never compute this hardware, or that is not installed.
+
+    Raises:
+        ConfigError: says which field, or what to install.
+    """
+    if name != "numba":
+        return
+    if not compiles(io):
+        raise ConfigError(
+            "backend 'numba' computes static input ranges, without noise management, input noise, "
+            "asymmetry and stochastic rounding; take backend='auto', which computes this hardware "
+            "with torch"
+        )
+    if _numba_engine() is None:
+        raise ConfigError("backend 'numba' needs the package numba; install it: pip install numba")
+
+
+def compiles(io: "IOParameters") -> bool:
+    """Whether the compiled engine computes these converters."""
+    dithered = (io.inp_sto_round and io.inp_res > 0) or (io.out_sto_round and io.out_res > 0)
+    skewed = io.inp_asymmetry != 0 or io.out_asymmetry != 0
+    return not (io.is_perfect or sees_vectors(io) or dithered or skewed)
+
+
+def _is_plain_reading(layer: "AnalogLayer", inputs: Tensor) -> bool:
+    return (
+        not torch.is_grad_enabled()
+        and not layer.training
+        and inputs.device.type == "cpu"
+        and inputs.dtype is torch.float32
+        and layer.weight.dtype is torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and inputs.numel() > 0
+        and compiles(layer.rpu_config.forward)
+    )
+
+
+@cache
+def _numba_engine() -> Engine | None:
+    try:
+        from analogmed.analog.numba_engine import NumbaEngine
+    except ImportError:
+        return None
+    return NumbaEngine()
+
+
+class TorchEngine:
+    """The definition, on any device, with gradients."""
+
+    def product(self, layer: "AnalogLayer", inputs: Tensor, bias: Tensor | None) -> Tensor:
+        """See :class:`Engine`."""
+        rows = layer.tile_rows()
+        total = self._read_row(layer, inputs, 0, rows[0])
+        for index, row in enumerate(rows[1:], start=1):
+            total += self._read_row(layer, inputs, index, row)
+        return total if bias is None else total + _along_channels(bias, total)
+
+    def _read_row(
+        self, layer: "AnalogLayer", inputs: Tensor, index: int, row: "TileRow"
+    ) -> Tensor:
+        io = layer.rpu_config.forward
+        start, stop = layer.grid.rows[index]
+        weight, scale = row.weight, row.scale
+        if layer.training and layer.reading is None:
+            weight = modify(weight, layer.grid.cols, layer.rpu_config.modifier)
+        generator = layer.reading.generator if layer.reading else None
+        vectors = sees_vectors(io)
+        part = layer.row_inputs(inputs, start, stop, vectors=vectors)
+        if layer.input_range is not None:
+            limit = layer.input_range[index]
+            part = part.clamp(-limit.detach().abs(), limit.detach().abs())
+            if layer.training:
+                part = pass_range_gradient(part, limit, layer.rpu_config.pre_post.input_range)
+            part, scale = part / limit, scale * limit
+        kernel = None if vectors else layer.row_kernel(weight, start, stop)
+
+        def product(values: Tensor) -> Tensor:
+            if kernel is None:
+                return layer.vector_product(values, weight)
+            return layer.kernel_product(values, kernel)
+
+        outputs = read_tile(part, product, io, vector_dim=layer.vector_dim, generator=generator)
+        if vectors:
+            outputs = layer.merge_groups(outputs)
+        return outputs * _along_channels(scale, outputs)
+
+
+_TORCH = TorchEngine()
+
+
+def _along_channels(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(1, -1, *(1,) * (like.ndim - 2))

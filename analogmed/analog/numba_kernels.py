@@ -1,0 +1,318 @@
+"""Compiled loops of the numba engine: normal noise by counter, DAC and ADC in one pass each.
+
+Everything that the cached machine code depends on stands in this file: numba looks for changes in
+the file of the compiled function only.
+
+Random words come from Philox 4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405), a function
+of key and counter: no state, so that neither threads nor batches change what an element gets. The
+arithmetic is typed to 32 bits through LLVM instructions, since numba would widen it to 64 bits and
+lose LLVM's loop vectoriser.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, cfunc, from_dtype, njit, types
+from numba.extending import intrinsic
+
+BLOCK = 1024
+"""Elements that share a run of counters; position p of a sample lies in block p // BLOCK."""
+_COUNTERS = BLOCK // 4
+_TASK = 16 * BLOCK
+
+_U = np.uint32
+_W = np.uint64
+_F = np.float32
+
+DAC_WORK = np.dtype(
+    [
+        ("ticket", np.int64),
+        ("source", np.int64),
+        ("codes", np.int64),
+        ("size", np.int64),
+        ("run", np.int64),
+        ("stride", np.int64),
+        ("limit", np.float32),
+        ("factor", np.float32),
+        ("bound", np.float32),
+        ("rounds", np.int32),
+    ],
+    align=True,
+)
+"""What ``convert_inputs`` works on.
+
+Addresses: ``ticket`` (int64, 0 at the start), ``source`` and ``codes`` (float32). The source holds
+runs of ``run`` values every ``stride``; the ``size`` codes lie side by side. A value is clamped to
++-limit, times ``factor``, rounded if asked for, clamped to +-bound.
+"""
+
+ADC_WORK = np.dtype(
+    [
+        ("ticket", np.int64),
+        ("sums", np.int64),
+        ("total", np.int64),
+        ("scale", np.int64),
+        ("bias", np.int64),
+        ("size", np.int64),
+        ("first", np.int64),
+        ("sample_size", np.int64),
+        ("columns", np.int64),
+        ("inner", np.int64),
+        ("key", np.uint64),
+        ("sample", np.uint32),
+        ("use", np.uint32),
+        ("row", np.uint32),
+        ("noise", np.float32),
+        ("bound", np.float32),
+        ("rounds", np.int32),
+        ("adds", np.int32),
+    ],
+    align=True,
+)
+"""What ``convert_outputs`` works on.
+
+Addresses: ``ticket`` (int64, 0 at the start); ``sums``, ``total``, ``scale`` and ``bias``
+(float32). ``size`` elements, of which the first is element ``first`` of the layer's output; a
+sample of the batch has ``sample_size`` of them, and element e belongs to column
+``e // inner % columns``. ``scale`` and ``bias`` repeat the columns until ``columns + BLOCK`` values
+are there. An element gets noise (a standard deviation of ``noise``), is rounded if asked for,
+clamped to +-bound, scaled, and with the bias put into, or added to, the total.
+"""
+
+
+def _worker(work: np.dtype) -> Callable[[Callable[..., Any]], Any]:
+    """A C function of an address, whose machine code is kept where there is a folder for it."""
+    signature = types.void(types.CPointer(from_dtype(work)))
+    options: dict[str, Any] = {"fastmath": {"contract"}, "error_model": "numpy"}
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        try:
+            return cfunc(signature, cache=True, **options)(function)
+        except RuntimeError:  # numba found no writable cache folder
+            return cfunc(signature, **options)(function)
+
+    return decorate
+
+
+def _word_operation(instruction: str) -> Any:
+    @intrinsic
+    def operation(typing: Any, left: Any, right: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return getattr(builder, instruction)(*arguments)
+
+        return types.uint32(types.uint32, types.uint32), emit
+
+    return operation
+
+
+_add, _mul, _and, _or, _shr = map(_word_operation, ("add", "mul", "and_", "or_", "lshr"))
+
+
+def _conversion(instruction: str, source: Any, target: Any, llvm_type: Any) -> Any:
+    @intrinsic
+    def convert(typing: Any, value: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return getattr(builder, instruction)(arguments[0], llvm_type)
+
+        return target(source), emit
+
+    return convert
+
+
+_bits_of = _conversion("bitcast", types.float32, types.uint32, ir.IntType(32))
+_from_bits = _conversion("bitcast", types.uint32, types.float32, ir.FloatType())
+_from_unsigned = _conversion("uitofp", types.uint32, types.float32, ir.FloatType())
+_from_signed = _conversion("sitofp", types.uint32, types.float32, ir.FloatType())
+
+
+@intrinsic
+def _round(typing: Any, value: Any) -> Any:
+    """Round to the nearest whole number, halves to the even one, as torch does."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        rint = builder.module.declare_intrinsic("llvm.rint", [ir.FloatType()])
+        return builder.call(rint, arguments)
+
+    return types.float32(types.float32), emit
+
+
+@intrinsic
+def _next_task(typing: Any, address: Any) -> Any:
+    """Take a number from the counter at an address that all threads share."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        counter = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", counter, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(types.int64), emit
+
+
+@intrinsic
+def _pointer(typing: Any, address: Any) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], ir.PointerType(ir.IntType(8)))
+
+    return types.voidptr(types.int64), emit
+
+
+@njit(error_model="numpy")
+def philox_words(words: Any, block: Any, sample: Any, use: Any, row: Any, key: Any) -> None:
+    """Fill ``words`` (uint32, BLOCK) with Philox 4x32-10 of a block's counters.
+
+    Counter i of the block is (block * BLOCK / 4 + i, sample, use, row); its four words stand at
+    i, i + BLOCK / 4 and so on. A word stays in a 64-bit lane, whose upper half may hold anything:
+    so a product needs one instruction.
+    """
+    low = _W(0xFFFFFFFF)
+    w0, w1 = words[:_COUNTERS], words[_COUNTERS : 2 * _COUNTERS]
+    w2, w3 = words[2 * _COUNTERS : 3 * _COUNTERS], words[3 * _COUNTERS : BLOCK]
+    first = _W(block * _COUNTERS)
+    for i in range(_COUNTERS):
+        c0, c1, c2, c3 = first + _W(i), _W(sample), _W(use), _W(row)
+        k0, k1 = key & low, key >> _W(32)
+        for _ in range(10):
+            p0, p1 = (c0 & low) * _W(0xD2511F53), (c2 & low) * _W(0xCD9E8D57)
+            c0, c1 = (p1 >> _W(32)) ^ c1 ^ k0, p1
+            c2, c3 = (p0 >> _W(32)) ^ c3 ^ k1, p0
+            k0, k1 = (k0 + _W(0x9E3779B9)) & low, (k1 + _W(0xBB67AE85)) & low
+        w0[i], w1[i] = _U(c0 & low), _U(c1 & low)
+        w2[i], w3[i] = _U(c2 & low), _U(c3 & low)
+
+
+@njit(inline="always", fastmath={"contract"})
+def _log(x: Any) -> Any:
+    """Natural logarithm of a normal positive number; polynomial of the Cephes library (logf)."""
+    bits = _bits_of(x)
+    exponent = _from_signed(_shr(bits, _U(23))) - _F(126)
+    m = _from_bits(_or(_and(bits, _U(0x007FFFFF)), _U(0x3F000000)))
+    small = m < _F(0.70710678)
+    exponent = exponent - _F(1) if small else exponent
+    m = (m + m if small else m) - _F(1)
+    z = m * m
+    y = _F(7.0376836292e-2) * m - _F(1.1514610310e-1)
+    y = y * m + _F(1.1676998740e-1)
+    y = y * m - _F(1.2420140846e-1)
+    y = y * m + _F(1.4249322787e-1)
+    y = y * m - _F(1.6668057665e-1)
+    y = y * m + _F(2.0000714765e-1)
+    y = y * m - _F(2.4999993993e-1)
+    y = y * m + _F(3.3333331174e-1)
+    y = y * m * z - _F(0.5) * z
+    return m + y + exponent * _F(0.69314718)
+
+
+@njit(inline="always", fastmath={"contract"})
+def _normal_pair(a: Any, b: Any) -> Any:
+    """Box-Muller: two normals from two words; sine and cosine by the polynomials of Cephes."""
+    uniform = (_from_unsigned(a) + _F(0.5)) * _F(2.3283064365386963e-10)  # in (0, 1]
+    radius = np.sqrt(_F(-2) * _log(uniform))
+    quadrant = _shr(_add(b, _U(0x20000000)), _U(30))
+    turn = _from_signed(_add(b, _mul(quadrant, _U(0xC0000000)))) * _F(1.4629180792671596e-09)
+    z = turn * turn
+    s = _F(-1.9515295891e-4) * z + _F(8.3321608736e-3)
+    s = (s * z - _F(1.6666654611e-1)) * z * turn + turn
+    c = _F(2.443315711809948e-5) * z - _F(1.388731625493765e-3)
+    c = (c * z + _F(4.166664568298827e-2)) * z * z - _F(0.5) * z + _F(1)
+    odd = _and(quadrant, _U(1)) != _U(0)
+    sine, cosine = (c if odd else s), (s if odd else c)
+    sine = -sine if _and(quadrant, _U(2)) != _U(0) else sine
+    cosine = -cosine if _and(_add(quadrant, _U(1)), _U(2)) != _U(0) else cosine
+    return radius * cosine, radius * sine
+
+
+@njit(fastmath={"contract"}, error_model="numpy")
+def _normals(noise: Any, words: Any) -> None:
+    half = BLOCK // 2
+    low, high = words[:half], words[half:BLOCK]
+    first, second = noise[:half], noise[half:BLOCK]
+    for i in range(half):
+        first[i], second[i] = _normal_pair(low[i], high[i])
+
+
+@njit(inline="always")
+def _clamp(value: Any, bound: Any) -> Any:
+    """Clamp to +-bound; NaN stays NaN."""
+    value = bound if value > bound else value
+    return -bound if value < -bound else value
+
+
+@njit(inline="always")
+def _to_code(value: Any, limit: Any, factor: Any, bound: Any, rounds: Any) -> Any:
+    code = _clamp(value, limit) * factor
+    return _clamp(_round(code) if rounds else code, bound)
+
+
+@njit(error_model="numpy")
+def _spread(values: Any, spread: Any, element: Any, n: Any, columns: Any, inner: Any) -> None:
+    """Give each of n elements the value of its column."""
+    start = 0
+    while start < n:
+        run, offset = (element + start) // inner, (element + start) % inner
+        stop = min(n, start + inner - offset)
+        spread[start:stop] = values[run % columns]
+        start = stop
+
+
+@_worker(DAC_WORK)
+def convert_inputs(work: Any) -> None:
+    """Bring a feature map to DAC codes; every thread that calls this takes a part of the work."""
+    w = carray(work, 1)[0]
+    runs = w.size // w.run
+    source = carray(_pointer(w.source), ((runs - 1) * w.stride + w.run,), np.float32)
+    codes = carray(_pointer(w.codes), (w.size,), np.float32)
+    limit, factor, bound, rounds = w.limit, w.factor, w.bound, w.rounds != 0
+    while True:
+        start = _next_task(w.ticket) * _TASK
+        if start >= w.size:
+            return
+        stop = min(start + _TASK, w.size)
+        while start < stop:
+            number, offset = start // w.run, start % w.run
+            n = min(w.run - offset, stop - start)
+            at = number * w.stride + offset
+            values, out = source[at : at + n], codes[start : start + n]
+            for i in range(n):
+                out[i] = _to_code(values[i], limit, factor, bound, rounds)
+            start += n
+
+
+@_worker(ADC_WORK)
+def convert_outputs(work: Any) -> None:
+    """Bring a tile's sums to outputs; every thread that calls this takes a part of the work."""
+    w = carray(work, 1)[0]
+    sums = carray(_pointer(w.sums), (w.size,), np.float32)
+    total = carray(_pointer(w.total), (w.size,), np.float32)
+    scales = carray(_pointer(w.scale), (w.columns + BLOCK,), np.float32)
+    biases = carray(_pointer(w.bias), (w.columns + BLOCK,), np.float32)
+    words, noise = np.empty(BLOCK, np.uint32), np.zeros(BLOCK, np.float32)
+    scale, bias = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    std, bound, rounds, adds = w.noise, w.bound, w.rounds != 0, w.adds != 0
+    while True:
+        start = _next_task(w.ticket) * _TASK
+        if start >= w.size:
+            return
+        stop = min(start + _TASK, w.size)
+        while start < stop:
+            element = w.first + start
+            sample, position = element // w.sample_size, element % w.sample_size
+            block, offset = position // BLOCK, position % BLOCK
+            n = min(BLOCK - offset, stop - start, w.sample_size - position)
+            if std > 0:
+                philox_words(words, block, w.sample + _U(sample), w.use, w.row, w.key)
+                _normals(noise, words)
+            if w.inner == 1:
+                column = element % w.columns
+                s, b = scales[column : column + n], biases[column : column + n]
+            else:
+                _spread(scales, scale, element, n, w.columns, w.inner)
+                _spread(biases, bias, element, n, w.columns, w.inner)
+                s, b = scale[:n], bias[:n]
+            values, out, z = sums[start : start + n], total[start : start + n], noise[offset:]
+            for i in range(n):
+                code = values[i] + std * z[i]
+                code = _clamp(_round(code) if rounds else code, bound)
+                before = out[i] if adds else _F(0)
+                out[i] = before + (code * s[i] + b[i])
+            start += n

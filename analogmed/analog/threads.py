@@ -1,0 +1,62 @@
+"""Running compiled work on the threads that torch computes with."""
+
+import ctypes
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_Run = Callable[[Any, Any, int], None]
+
+
+def run_threaded(function: Any, data: int) -> None:
+    """Call a C function once on each of torch's threads, and wait.
+
+    Torch's OpenMP threads spin for milliseconds after each operation. A thread pool beside theirs
+    would compete with them for the cores, so the work goes to theirs.
+
+    Args:
+        function: a ctypes function of one address; it shares the work out by itself.
+        data: the address.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        function(data)
+    else:
+        _crew()(function, data, threads)
+
+
+@cache
+def _crew() -> _Run:
+    parallel = _torchs_openmp()
+    if parallel is None:
+        return _run_in_pool
+
+    def run(function: Any, data: Any, threads: int) -> None:
+        parallel(ctypes.cast(function, ctypes.c_void_p), data, threads, 0)
+
+    return run
+
+
+def _torchs_openmp() -> Any:
+    """``GOMP_parallel`` of the GNU OpenMP library that torch has loaded, if it has."""
+    root = Path(torch.__file__).parent
+    for path in [*root.glob("lib/libgomp*"), *root.with_name("torch.libs").glob("libgomp*")]:
+        try:
+            parallel = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_NOLOAD).GOMP_parallel
+        except (OSError, AttributeError):
+            continue
+        parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        parallel.restype = None
+        return parallel
+    return None
+
+
+def _run_in_pool(function: Any, data: Any, threads: int) -> None:
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [pool.submit(function, data) for _ in range(threads)]:
+            done.result()
