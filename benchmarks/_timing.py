@@ -1,4 +1,4 @@
-"""Interleaved timing: every contender gets one run a round, so that a busy machine hits them all."""
+"""Interleaved timing: every contender runs once a round, so that a busy machine hits them all."""
 
 import statistics
 import time

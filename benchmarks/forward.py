@@ -56,6 +56,7 @@ WORKLOADS = {
 
 
 def main() -> None:
+    """Measure the workloads asked for, print a table of each, and write them as JSON."""
     arguments = _arguments()
     keep_freed_memory()
     torch.set_num_threads(arguments.threads)
@@ -63,7 +64,7 @@ def main() -> None:
     results = {}
     for name in arguments.only:
         results[name] = measure(WORKLOADS[name], arguments)
-        print(_table(name, WORKLOADS[name], results[name]), flush=True)
+        print(_table(name, WORKLOADS[name], results[name], arguments.quick), flush=True)
     if arguments.json:
         document = {"machine": _machine(), "threads": arguments.threads, "results": results}
         arguments.json.write_text(json.dumps(document, indent=2) + "\n")
@@ -76,11 +77,15 @@ def measure(workload: Workload, arguments: argparse.Namespace) -> dict[str, dict
     model = am.build_model(
         workload.model, in_channels=workload.shape[1], out_channels=1, **options
     ).eval()
-    batch = workload.shape[0] if not arguments.quick else min(2, workload.shape[0])
-    images = torch.randn(batch, *workload.shape[1:])
+    images = torch.randn(_shape(workload, arguments.quick))
     contenders = _contenders(model, images, workload.tile_size, arguments.contenders)
     timings = interleaved(contenders, rounds=arguments.rounds)
     return {name: timing.summary(timings["digital"]) for name, timing in timings.items()}
+
+
+def _shape(workload: Workload, quick: bool) -> tuple[int, ...]:
+    batch = min(2, workload.shape[0]) if quick else workload.shape[0]
+    return batch, *workload.shape[1:]
 
 
 def _contenders(
@@ -108,8 +113,8 @@ def _on_chip(network: nn.Module, images: Tensor) -> Callable[[], object]:
     return lambda: reading(images)
 
 
-def _table(name: str, workload: Workload, results: dict[str, dict[str, float]]) -> str:
-    shape = "x".join(map(str, workload.shape))
+def _table(name: str, workload: Workload, results: dict[str, dict[str, float]], quick: bool) -> str:
+    shape = "x".join(map(str, _shape(workload, quick)))
     lines = [
         f"{name}: {workload.model} {shape}, tile {workload.tile_size}, target {workload.target} x",
         f"{'':24}{'wall s':>9}{'x digital (spread)':>24}{'cpu s':>9}{'x digital (spread)':>24}",

@@ -41,9 +41,14 @@ class Engine(Protocol):
 
 def engine_for(layer: "AnalogLayer", inputs: Tensor) -> Engine:
     """The engine of one product; compiled code where the layer asks for it and it can."""
-    if layer.engine == "torch" or not _is_plain_reading(layer, inputs):
-        return _TORCH
-    return _numba_engine() or _TORCH
+    if may_compile(layer) and _is_plain_reading(layer, inputs):
+        return _numba_engine() or _TORCH
+    return _TORCH
+
+
+def may_compile(layer: "AnalogLayer") -> bool:
+    """Whether the layer asks for compiled code, and its hardware has it."""
+    return layer.engine != "torch" and compiles(layer.rpu_config.forward)
 
 
 def check_engine(name: EngineName, io: "IOParameters") -> None:
@@ -80,7 +85,6 @@ def _is_plain_reading(layer: "AnalogLayer", inputs: Tensor) -> bool:
         and layer.weight.dtype is torch.float32
         and not torch.is_autocast_enabled("cpu")
         and inputs.numel() > 0
-        and compiles(layer.rpu_config.forward)
     )
 
 
@@ -104,9 +108,7 @@ class TorchEngine:
             total += self._read_row(layer, inputs, index, row)
         return total if bias is None else total + _along_channels(bias, total)
 
-    def _read_row(
-        self, layer: "AnalogLayer", inputs: Tensor, index: int, row: "TileRow"
-    ) -> Tensor:
+    def _read_row(self, layer: "AnalogLayer", inputs: Tensor, index: int, row: "TileRow") -> Tensor:
         io = layer.rpu_config.forward
         start, stop = layer.grid.rows[index]
         weight, scale = row.weight, row.scale

@@ -20,6 +20,8 @@ from analogmed.analog.noise_stream import NoiseStream
 from analogmed.analog.tile import RowSplit, TileGrid, sees_vectors
 from analogmed.errors import ShapeError
 
+_CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
+
 
 @dataclass(frozen=True)
 class TileRow:
@@ -166,11 +168,6 @@ class AnalogLayer(nn.Module):
 
     vector_dim: int = 1
 
-    @property
-    def layout(self) -> torch.memory_format:
-        """The order of the feature map in memory that is fastest on a CPU."""
-        return torch.contiguous_format
-
     def merge_groups(self, outputs: Tensor) -> Tensor:
         """Put the columns of all groups, which ``vector_product`` gives, into one dimension."""
         return outputs
@@ -292,10 +289,6 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
         offset = first * self.channel_rows
         return patches[:, :, start - offset : stop - offset]  # (B, groups, rows, *positions)
 
-    @property
-    def layout(self) -> torch.memory_format:
-        return _layout(len(self.kernel_size))
-
     def row_kernel(self, weight: Tensor, start: int, stop: int) -> Tensor:
         first, last = self._channels(start, stop)
         volume = self.channel_rows
@@ -378,10 +371,6 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
         grouped = inputs.unflatten(1, (self.groups, -1))[:, :, start:stop]
         return grouped if vectors else grouped.flatten(1, 2)
 
-    @property
-    def layout(self) -> torch.memory_format:
-        return _layout(len(self.kernel_size))
-
     def row_kernel(self, weight: Tensor, start: int, stop: int) -> Tensor:
         return weight.flatten(0, 1)[(..., *(None,) * len(self.kernel_size))]
 
@@ -415,12 +404,16 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
         )
 
     def _shuffle(self, taps: Tensor) -> Tensor:
+        """Lay the taps side by side; channels_last stays channels_last."""
         spatial = len(self.kernel_size)
         batch, _, *positions = taps.shape
-        taps = taps.reshape(batch, self.out_channels, *self.kernel_size, *positions)
-        order = [axis for pair in range(spatial) for axis in (2 + spatial + pair, 2 + pair)]
         size = [p * k for p, k in zip(positions, self.kernel_size, strict=True)]
-        return taps.permute(0, 1, *order).reshape(batch, self.out_channels, *size)
+        order = [axis for pair in range(spatial) for axis in (2 + spatial + pair, 2 + pair)]
+        taps_apart = taps.unflatten(1, (self.out_channels, *self.kernel_size))
+        if taps.is_contiguous():
+            return taps_apart.permute(0, 1, *order).reshape(batch, self.out_channels, *size)
+        last = taps_apart.permute(0, *order, 1).reshape(batch, *size, self.out_channels)
+        return last.movedim(-1, 1)
 
 
 class AnalogConvTranspose1d(_AnalogConvTranspose, nn.ConvTranspose1d):
@@ -443,10 +436,3 @@ def _batched(inputs: Tensor, channels: int, spatial: int) -> Tensor:
             f"{channels} channels and {spatial} positions, got shape {tuple(inputs.shape)}"
         )
     return batched
-
-
-_CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
-
-
-def _layout(spatial: int) -> torch.memory_format:
-    return (torch.contiguous_format, torch.channels_last, torch.channels_last_3d)[spatial - 1]

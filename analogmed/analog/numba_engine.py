@@ -1,4 +1,4 @@
-"""The compiled engine for CPUs: tiles without unfold, converters in one pass each, noise by counter.
+"""The compiled engine for CPUs: no unfold, converters in one pass each, noise by counter.
 
 The feature map goes to DAC codes once for each row of tiles, weights are kept in ADC steps per DAC
 step, so that the direct convolution gives ADC codes, and one pass over these does the rest. A part
@@ -73,7 +73,7 @@ class NumbaEngine:
     def product(self, layer: "AnalogLayer", inputs: Tensor, bias: Tensor | None) -> Tensor:
         """See :class:`analogmed.analog.engine.Engine`."""
         converters = _Converters.of(layer.rpu_config.forward)
-        layout = layer.layout
+        layout = _layout_of(inputs)
         rows = _rows(layer, converters, layout)
         draw = layer.reading.stream.draw() if layer.reading else Draw.from_torch()
         biases = torch.zeros_like(rows[0].scale) if bias is None else _repeated(bias)
@@ -99,6 +99,14 @@ class NumbaEngine:
                 )
         assert total is not None
         return total
+
+
+def _layout_of(inputs: Tensor) -> torch.memory_format:
+    """The order that the map has already: what a network keeps between layers is cheapest."""
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(inputs.ndim)
+    if last is not None and not inputs.is_contiguous() and inputs.is_contiguous(memory_format=last):
+        return last
+    return torch.contiguous_format
 
 
 def _rows(layer: "AnalogLayer", converters: _Converters, layout: torch.memory_format) -> list[_Row]:
@@ -153,9 +161,8 @@ def _to_codes(
     work["source"], work["codes"] = seen.data_ptr(), codes.data_ptr()
     work["size"], work["run"], work["stride"] = seen.numel(), run, stride
     work["limit"], work["bound"] = abs(limit), converters.inp_bound
-    work["factor"] = 1.0 / (converters.dac_step or 1.0)
-    if limit != math.inf:
-        work["factor"] /= np.float32(limit)
+    work["range"] = 1.0 if limit == math.inf else limit
+    work["step"] = converters.dac_step or 1.0
     work["rounds"] = converters.dac_step > 0
     _share(convert_inputs, work)
     return codes

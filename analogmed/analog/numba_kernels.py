@@ -15,12 +15,18 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import carray, cfunc, from_dtype, njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 BLOCK = 1024
 """Elements that share a run of counters; position p of a sample lies in block p // BLOCK."""
 _COUNTERS = BLOCK // 4
 _TASK = 16 * BLOCK
+_LANES = 16
+_AHEAD = 4096  # bytes to fetch ahead: the hardware does not foresee strided runs
+_I32 = ir.IntType(32)
+
+_emits: Any = intrinsic  # numba passes the first argument, which no caller gives
 
 _U = np.uint32
 _W = np.uint64
@@ -35,7 +41,8 @@ DAC_WORK = np.dtype(
         ("run", np.int64),
         ("stride", np.int64),
         ("limit", np.float32),
-        ("factor", np.float32),
+        ("range", np.float32),
+        ("step", np.float32),
         ("bound", np.float32),
         ("rounds", np.int32),
     ],
@@ -45,7 +52,9 @@ DAC_WORK = np.dtype(
 
 Addresses: ``ticket`` (int64, 0 at the start), ``source`` and ``codes`` (float32). The source holds
 runs of ``run`` values every ``stride``; the ``size`` codes lie side by side. A value is clamped to
-+-limit, times ``factor``, rounded if asked for, clamped to +-bound.
++-limit, divided by ``range`` and then by ``step`` (one factor for both would round otherwise than
+the definition, where a clipped value lies half-way between codes), rounded if asked for, and
+clamped to +-bound.
 """
 
 ADC_WORK = np.dtype(
@@ -97,7 +106,7 @@ def _worker(work: np.dtype) -> Callable[[Callable[..., Any]], Any]:
 
 
 def _word_operation(instruction: str) -> Any:
-    @intrinsic
+    @_emits
     def operation(typing: Any, left: Any, right: Any) -> Any:
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return getattr(builder, instruction)(*arguments)
@@ -111,7 +120,7 @@ _add, _mul, _and, _or, _shr = map(_word_operation, ("add", "mul", "and_", "or_",
 
 
 def _conversion(instruction: str, source: Any, target: Any, llvm_type: Any) -> Any:
-    @intrinsic
+    @_emits
     def convert(typing: Any, value: Any) -> Any:
         def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return getattr(builder, instruction)(arguments[0], llvm_type)
@@ -127,7 +136,7 @@ _from_unsigned = _conversion("uitofp", types.uint32, types.float32, ir.FloatType
 _from_signed = _conversion("sitofp", types.uint32, types.float32, ir.FloatType())
 
 
-@intrinsic
+@_emits
 def _round(typing: Any, value: Any) -> Any:
     """Round to the nearest whole number, halves to the even one, as torch does."""
 
@@ -138,7 +147,7 @@ def _round(typing: Any, value: Any) -> Any:
     return types.float32(types.float32), emit
 
 
-@intrinsic
+@_emits
 def _next_task(typing: Any, address: Any) -> Any:
     """Take a number from the counter at an address that all threads share."""
 
@@ -149,7 +158,7 @@ def _next_task(typing: Any, address: Any) -> Any:
     return types.int64(types.int64), emit
 
 
-@intrinsic
+@_emits
 def _pointer(typing: Any, address: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], ir.PointerType(ir.IntType(8)))
@@ -231,6 +240,56 @@ def _normals(noise: Any, words: Any) -> None:
         first[i], second[i] = _normal_pair(low[i], high[i])
 
 
+@_emits
+def _to_codes(
+    typing: Any,
+    source: Any,
+    codes: Any,
+    limit: Any,
+    range_: Any,
+    step: Any,
+    bound: Any,
+    rounds: Any,
+) -> Any:
+    """``_to_code`` for _LANES values at an address; LLVM would not vectorise runs this short."""
+    vector = ir.VectorType(ir.FloatType(), _LANES)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def all_lanes(value: Any) -> Any:
+            first = builder.insert_element(
+                ir.Constant(vector, ir.Undefined), value, ir.Constant(_I32, 0)
+            )
+            mask = ir.Constant(ir.VectorType(_I32, _LANES), None)
+            return builder.shuffle_vector(first, first, mask)
+
+        def clamp(values: Any, bound: Any) -> Any:
+            upper = all_lanes(bound)
+            values = builder.select(builder.fcmp_ordered(">", values, upper), upper, values)
+            lower = builder.fneg(upper)
+            return builder.select(builder.fcmp_ordered("<", values, lower), lower, values)
+
+        from_, to, limits, ranges, steps, bounds, rounded = arguments
+        values = builder.load(builder.inttoptr(from_, vector.as_pointer()), align=4)
+        pointer = ir.IntType(8).as_pointer()
+        prefetch = builder.module.declare_intrinsic(
+            "llvm.prefetch", [pointer], ir.FunctionType(ir.VoidType(), [pointer, _I32, _I32, _I32])
+        )
+        ahead = builder.inttoptr(builder.add(from_, ir.Constant(ir.IntType(64), _AHEAD)), pointer)
+        builder.call(prefetch, [ahead, *(ir.Constant(_I32, n) for n in (0, 3, 1))])
+        values = builder.fdiv(clamp(values, limits), all_lanes(ranges))
+        values = builder.fdiv(values, all_lanes(steps))
+        rint = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector]), f"llvm.rint.v{_LANES}f32"
+        )
+        values = builder.select(rounded, builder.call(rint, [values]), values)
+        target = builder.inttoptr(to, vector.as_pointer())
+        builder.store(clamp(values, bounds), target, align=4)
+        return context.get_dummy_value()
+
+    numbers = (*(types.float32,) * 4, types.boolean)
+    return types.void(types.int64, types.int64, *numbers), emit
+
+
 @njit(inline="always")
 def _clamp(value: Any, bound: Any) -> Any:
     """Clamp to +-bound; NaN stays NaN."""
@@ -239,8 +298,8 @@ def _clamp(value: Any, bound: Any) -> Any:
 
 
 @njit(inline="always")
-def _to_code(value: Any, limit: Any, factor: Any, bound: Any, rounds: Any) -> Any:
-    code = _clamp(value, limit) * factor
+def _to_code(value: Any, limit: Any, range_: Any, step: Any, bound: Any, rounds: Any) -> Any:
+    code = _clamp(value, limit) / range_ / step
     return _clamp(_round(code) if rounds else code, bound)
 
 
@@ -262,20 +321,25 @@ def convert_inputs(work: Any) -> None:
     runs = w.size // w.run
     source = carray(_pointer(w.source), ((runs - 1) * w.stride + w.run,), np.float32)
     codes = carray(_pointer(w.codes), (w.size,), np.float32)
-    limit, factor, bound, rounds = w.limit, w.factor, w.bound, w.rounds != 0
+    limit, range_, step, bound, rounds = w.limit, w.range, w.step, w.bound, w.rounds != 0
     while True:
         start = _next_task(w.ticket) * _TASK
         if start >= w.size:
             return
         stop = min(start + _TASK, w.size)
+        offset = start % w.run
+        at = start // w.run * w.stride + offset
         while start < stop:
-            number, offset = start // w.run, start % w.run
             n = min(w.run - offset, stop - start)
-            at = number * w.stride + offset
-            values, out = source[at : at + n], codes[start : start + n]
-            for i in range(n):
-                out[i] = _to_code(values[i], limit, factor, bound, rounds)
+            for i in range(0, n if n < _LANES else 0):
+                codes[start + i] = _to_code(source[at + i], limit, range_, step, bound, rounds)
+            for i in range(0, n if n >= _LANES else 0, _LANES):
+                lane = min(i, n - _LANES)  # the last group overlaps: no remainder one by one
+                from_, to = w.source + 4 * (at + lane), w.codes + 4 * (start + lane)
+                _to_codes(from_, to, limit, range_, step, bound, rounds)
             start += n
+            at += n + w.stride - w.run  # the next run
+            offset = 0
 
 
 @_worker(ADC_WORK)
