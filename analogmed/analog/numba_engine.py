@@ -19,8 +19,10 @@ from analogmed.analog.numba_kernels import (
     ADC_WORK,
     BLOCK,
     DAC_WORK,
+    TRANSPOSE_WORK,
     convert_inputs,
     convert_outputs,
+    transpose,
 )
 from analogmed.analog.threads import run_threaded
 from analogmed.analog.tile import step_size
@@ -72,14 +74,26 @@ class NumbaEngine:
 
     def product(self, layer: "AnalogLayer", inputs: Tensor, bias: Tensor | None) -> Tensor:
         """See :class:`analogmed.analog.engine.Engine`."""
+        layout = _LAST.get(inputs.ndim, torch.contiguous_format)
+        inputs = inputs.detach()
+        comes_last = inputs.is_contiguous(memory_format=layout)
+        outputs = self._product(layer, _in_layout(inputs, layout), bias, layout)
+        return outputs if comes_last else _in_layout(outputs, torch.contiguous_format)
+
+    def _product(
+        self,
+        layer: "AnalogLayer",
+        inputs: Tensor,
+        bias: Tensor | None,
+        layout: torch.memory_format,
+    ) -> Tensor:
         converters = _Converters.of(layer.rpu_config.forward)
-        layout = _layout_of(inputs)
         rows = _rows(layer, converters, layout)
         draw = layer.reading.stream.draw() if layer.reading else Draw.from_torch()
-        biases = torch.zeros_like(rows[0].scale) if bias is None else _repeated(bias)
         no_bias = torch.zeros_like(rows[0].scale)
+        biases = [no_bias] * (len(rows) - 1) + [no_bias if bias is None else _repeated(bias)]
         total: Tensor | None = None
-        for first, part in _parts(inputs.detach().contiguous(memory_format=layout), layer):
+        for first, part in _parts(inputs, layer):
             for index, row in enumerate(rows):
                 seen = layer.row_inputs(part, row.start, row.stop, vectors=False)
                 codes = _to_codes(seen, row.limit, converters, layout)
@@ -87,26 +101,31 @@ class NumbaEngine:
                 if total is None:
                     shape = (len(inputs), *sums.shape[1:])
                     total = torch.empty(shape, memory_format=layout)
-                _add_outputs(
-                    sums,
-                    total,
-                    first,
-                    converters,
-                    row.scale,
-                    biases if index == len(rows) - 1 else no_bias,
-                    draw,
-                    index,
-                )
+                _add_outputs(sums, total, first, converters, row.scale, biases[index], draw, index)
         assert total is not None
         return total
 
 
-def _layout_of(inputs: Tensor) -> torch.memory_format:
-    """The order that the map has already: what a network keeps between layers is cheapest."""
-    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(inputs.ndim)
-    if last is not None and not inputs.is_contiguous() and inputs.is_contiguous(memory_format=last):
-        return last
-    return torch.contiguous_format
+_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def _in_layout(values: Tensor, layout: torch.memory_format) -> Tensor:
+    """The map in another order of memory; torch's own copy takes several times as long."""
+    if values.is_contiguous(memory_format=layout):
+        return values
+    last = _LAST.get(values.ndim, torch.contiguous_format)
+    to_last = layout is last and values.is_contiguous()
+    from_last = layout is torch.contiguous_format and values.is_contiguous(memory_format=last)
+    if not (to_last or from_last):
+        return values.contiguous(memory_format=layout)
+    target = torch.empty(values.shape, memory_format=layout)
+    channels, positions = values.shape[1], values[0, 0].numel()
+    work = np.zeros((), TRANSPOSE_WORK)
+    work["source"], work["target"] = values.data_ptr(), target.data_ptr()
+    work["matrices"] = len(values)
+    work["rows"], work["cols"] = (channels, positions) if to_last else (positions, channels)
+    _share(transpose, work)
+    return target
 
 
 def _rows(layer: "AnalogLayer", converters: _Converters, layout: torch.memory_format) -> list[_Row]:

@@ -91,6 +91,20 @@ clamped to +-bound, scaled, and with the bias put into, or added to, the total.
 """
 
 
+TRANSPOSE_WORK = np.dtype(
+    [
+        ("ticket", np.int64),
+        ("source", np.int64),
+        ("target", np.int64),
+        ("matrices", np.int64),
+        ("rows", np.int64),
+        ("cols", np.int64),
+    ],
+    align=True,
+)
+"""What ``transpose`` works on: addresses of the ticket and of ``matrices`` matrices (float32)."""
+
+
 def _worker(work: np.dtype) -> Callable[[Callable[..., Any]], Any]:
     """A C function of an address, whose machine code is kept where there is a folder for it."""
     signature = types.void(types.CPointer(from_dtype(work)))
@@ -241,6 +255,36 @@ def _normals(noise: Any, words: Any) -> None:
 
 
 @_emits
+def _transpose_square(typing: Any, source: Any, target: Any, pitch: Any, new_pitch: Any) -> Any:
+    """Transpose _LANES x _LANES values at addresses; pitches are the bytes from row to row."""
+    vector = ir.VectorType(ir.FloatType(), _LANES)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def pointer(start: Any, pitch: Any, row: int) -> Any:
+            offset = builder.mul(pitch, ir.Constant(ir.IntType(64), row))
+            return builder.inttoptr(builder.add(start, offset), vector.as_pointer())
+
+        def pick(one: Any, other: Any, lanes: list[int]) -> Any:
+            mask = ir.Constant(ir.VectorType(_I32, _LANES), [ir.Constant(_I32, n) for n in lanes])
+            return builder.shuffle_vector(one, other, mask)
+
+        from_, to, old, new = arguments
+        rows = [builder.load(pointer(from_, old, row), align=4) for row in range(_LANES)]
+        for step in (1, 2, 4, 8):  # exchange the off-diagonal quarters of ever larger squares
+            upper = [n + _LANES - step if n & step else n for n in range(_LANES)]
+            lower = [n + _LANES if n & step else n + step for n in range(_LANES)]
+            for row in range(_LANES):
+                if not row & step:
+                    one, other = rows[row], rows[row + step]
+                    rows[row], rows[row + step] = pick(one, other, upper), pick(one, other, lower)
+        for row in range(_LANES):
+            builder.store(rows[row], pointer(to, new, row), align=4)
+        return context.get_dummy_value()
+
+    return types.void(*(types.int64,) * 4), emit
+
+
+@_emits
 def _to_codes(
     typing: Any,
     source: Any,
@@ -380,3 +424,30 @@ def convert_outputs(work: Any) -> None:
                 before = out[i] if adds else _F(0)
                 out[i] = before + (code * s[i] + b[i])
             start += n
+
+
+@_worker(TRANSPOSE_WORK)
+def transpose(work: Any) -> None:
+    """Transpose matrices; every thread that calls this takes a part of the work."""
+    w = carray(work, 1)[0]
+    size = w.rows * w.cols
+    source = carray(_pointer(w.source), (w.matrices * size,), np.float32)
+    target = carray(_pointer(w.target), (w.matrices * size,), np.float32)
+    bands = (w.rows + _LANES - 1) // _LANES
+    while True:
+        task = _next_task(w.ticket)
+        if task >= w.matrices * bands:
+            return
+        base = task // bands * size
+        top = task % bands * _LANES
+        bottom = min(top + _LANES, w.rows)
+        for left in range(0, w.cols, _LANES):
+            right = min(left + _LANES, w.cols)
+            if right - left == _LANES and bottom - top == _LANES:
+                from_ = w.source + 4 * (base + top * w.cols + left)
+                to = w.target + 4 * (base + left * w.rows + top)
+                _transpose_square(from_, to, 4 * w.cols, 4 * w.rows)
+            else:
+                for col in range(left, right):
+                    for row in range(top, bottom):
+                        target[base + col * w.rows + row] = source[base + row * w.cols + col]

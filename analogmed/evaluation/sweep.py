@@ -72,6 +72,7 @@ def make_analog(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> n
         experiment.hardware.rpu_config(),
         digital=experiment.digital_layers,
         row_split=experiment.row_split,
+        backend="torch" if experiment.backend == "aihwkit" else experiment.backend,
     )
     info = checkpoint.info
     trained_for_it = (info.hardware, info.row_split) == (

@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy import stats
 
+from analogmed.analog.numba_engine import _in_layout
 from analogmed.analog.numba_kernels import ADC_WORK, BLOCK, convert_outputs, philox_words
 from analogmed.analog.threads import _run_in_pool, run_threaded
 
@@ -153,3 +154,16 @@ def test_the_kernels_compile_without_a_folder_for_their_machine_code(tmp_path):
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     subprocess.run([sys.executable, str(package)], check=True, env=environment)
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 16, 8), (1, 29, 33, 31), (3, 3, 5, 9), (2, 17, 4, 4, 5)])
+def test_a_map_changes_its_layout_as_torch_does_it(shape):
+    values = torch.randn(shape)
+    last = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
+    expected = values.contiguous(memory_format=last)
+    found = _in_layout(values, last)
+    assert torch.equal(found, expected)
+    assert found.stride() == expected.stride()
+    back = _in_layout(expected, torch.contiguous_format)
+    assert torch.equal(back, values)
+    assert back.is_contiguous()
