@@ -360,10 +360,14 @@ def _spread(values: Any, spread: Any, element: Any, n: Any, columns: Any, inner:
 
 @_worker(DAC_WORK)
 def convert_inputs(work: Any) -> None:
-    """Bring a feature map to DAC codes; every thread that calls this takes a part of the work."""
+    """Bring a feature map to DAC codes; every thread that calls this takes a part of the work.
+
+    Codes are written _LANES at a time; what goes past the end of a run is overwritten by the next.
+    """
     w = carray(work, 1)[0]
     runs = w.size // w.run
-    source = carray(_pointer(w.source), ((runs - 1) * w.stride + w.run,), np.float32)
+    extent = (runs - 1) * w.stride + w.run
+    source = carray(_pointer(w.source), (extent,), np.float32)
     codes = carray(_pointer(w.codes), (w.size,), np.float32)
     limit, range_, step, bound, rounds = w.limit, w.range, w.step, w.bound, w.rounds != 0
     while True:
@@ -375,12 +379,15 @@ def convert_inputs(work: Any) -> None:
         at = start // w.run * w.stride + offset
         while start < stop:
             n = min(w.run - offset, stop - start)
-            for i in range(0, n if n < _LANES else 0):
-                codes[start + i] = _to_code(source[at + i], limit, range_, step, bound, rounds)
-            for i in range(0, n if n >= _LANES else 0, _LANES):
-                lane = min(i, n - _LANES)  # the last group overlaps: no remainder one by one
-                from_, to = w.source + 4 * (at + lane), w.codes + 4 * (start + lane)
-                _to_codes(from_, to, limit, range_, step, bound, rounds)
+            for i in range(0, n, _LANES):
+                if start + i + _LANES <= stop and at + i + _LANES <= extent:
+                    from_, to = w.source + 4 * (at + i), w.codes + 4 * (start + i)
+                    _to_codes(from_, to, limit, range_, step, bound, rounds)
+                else:
+                    for j in range(i, min(i + _LANES, n)):
+                        codes[start + j] = _to_code(
+                            source[at + j], limit, range_, step, bound, rounds
+                        )
             start += n
             at += n + w.stride - w.run  # the next run
             offset = 0
