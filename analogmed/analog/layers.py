@@ -298,7 +298,36 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
     def kernel_product(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         padding: Any = 0 if self._pads_beforehand() else self.padding
         convolve = _CONVOLVE[len(self.kernel_size) - 1]
+        slabs = self._slabs(inputs, padding)
+        if slabs is not None:
+            padding = (0, *padding[1:]) if padding else 0
+            halves = convolve(slabs, kernel, None, self.stride, padding, self.dilation, self.groups)
+            whole = halves.permute(0, 2, 3, 4, 1).flatten(0, 1)[None]
+            return whole.permute(0, 4, 1, 2, 3)
         return convolve(inputs, kernel, None, self.stride, padding, self.dilation, self.groups)
+
+    def _slabs(self, inputs: Tensor, padding: Any) -> Tensor | None:
+        """The two halves of a single volume as a batch, each with the slices that its edge sees.
+
+        oneDNN convolves a single volume with few input channels, as a row of tiles has them, two
+        to three times slower than the same work in a batch of two.
+        """
+        last = torch.channels_last_3d
+        if inputs.ndim != 5 or len(inputs) != 1 or self.stride[0] != 1 or torch.is_grad_enabled():
+            return None
+        margin = padding[0] if padding else 0
+        halo = self.dilation[0] * (self.kernel_size[0] - 1)
+        depth = inputs.shape[2] + 2 * margin - halo
+        if depth < 2 or depth % 2 or not inputs.is_contiguous(memory_format=last):
+            return None
+        slabs = inputs.new_zeros(
+            (2, inputs.shape[1], depth // 2 + halo, *inputs.shape[3:])
+        ).contiguous(memory_format=last)
+        for number, slab in enumerate(slabs):
+            start = number * depth // 2 - margin
+            low, high = max(start, 0), min(start + slab.shape[1], inputs.shape[2])
+            slab[:, low - start : high - start] = inputs[0, :, low:high]
+        return slabs
 
     def _patches(self, inputs: Tensor) -> Tensor:
         """Every patch that the kernel sees: (B, C, *in) -> (B, C * kernel volume, *positions)."""
