@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from analogmed.analog.layers import AnalogLayer
 
+_ELEMENTS_A_THREAD = 1 << 14  # less work than this is not worth waking a thread
 _CACHED_ELEMENTS = 1 << 20  # of a layer's output: a part of the batch that the caches hold
 
 
@@ -124,7 +125,7 @@ def _in_layout(values: Tensor, layout: torch.memory_format) -> Tensor:
     work["source"], work["target"] = values.data_ptr(), target.data_ptr()
     work["matrices"] = len(values)
     work["rows"], work["cols"] = (channels, positions) if to_last else (positions, channels)
-    _share(transpose, work)
+    _share(transpose, work, values.numel())
     return target
 
 
@@ -183,7 +184,7 @@ def _to_codes(
     work["range"] = 1.0 if limit == math.inf else limit
     work["step"] = converters.dac_step or 1.0
     work["rounds"] = converters.dac_step > 0
-    _share(convert_inputs, work)
+    _share(convert_inputs, work, seen.numel())
     return codes
 
 
@@ -236,10 +237,10 @@ def _add_outputs(
     )
     work["noise"], work["bound"] = converters.noise, converters.out_bound
     work["rounds"], work["adds"] = converters.adc_step > 0, row > 0
-    _share(convert_outputs, work)
+    _share(convert_outputs, work, sums.numel())
 
 
-def _share(worker: Any, work: np.ndarray) -> None:
+def _share(worker: Any, work: np.ndarray, elements: int) -> None:
     ticket = np.zeros(1, np.int64)
     work["ticket"] = ticket.ctypes.data
-    run_threaded(worker.ctypes, work.ctypes.data)
+    run_threaded(worker.ctypes, work.ctypes.data, at_most=elements // _ELEMENTS_A_THREAD)

@@ -13,7 +13,7 @@ import torch
 _Run = Callable[[Any, Any, int], None]
 
 
-def run_threaded(function: Any, data: int) -> None:
+def run_threaded(function: Any, data: int, *, at_most: int | None = None) -> None:
     """Call a C function once on each of torch's threads, and wait.
 
     Torch's OpenMP threads spin for milliseconds after each operation. A thread pool beside theirs
@@ -22,9 +22,12 @@ def run_threaded(function: Any, data: int) -> None:
     Args:
         function: a ctypes function of one address; it shares the work out by itself.
         data: the address.
+        at_most: threads that the work is enough for.
     """
     threads = torch.get_num_threads()
-    if threads == 1:
+    if at_most is not None:
+        threads = min(threads, at_most)
+    if threads <= 1:
         function(data)
     else:
         _crew()(function, data, threads)
