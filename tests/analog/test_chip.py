@@ -106,14 +106,22 @@ def test_weights_modes_and_torchs_generator_are_untouched(backend, training):
     model = analog_model(backend=backend).train(training)
     model[1].eval()
     modes = [module.training for module in model.modules()]
-    before = copy.deepcopy(model.state_dict())
+    before = {key: copy.deepcopy(value) for key, value in own_state(model).items()}
     state = torch.random.get_rng_state()
     Chip(model, seed=1).at(DAY_S)(IMAGES)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert [module.training for module in model.modules()] == modes
-    for key, value in model.state_dict().items():
-        if isinstance(value, torch.Tensor):
-            assert torch.equal(value, before[key]), key
+    for key, value in own_state(model).items():
+        assert torch.equal(value, before[key]), key
+
+
+def own_state(model):
+    """Tensors of the state; aihwkit's contexts only point at weights, and newer ones say so."""
+    return {
+        key: value
+        for key, value in model.state_dict().items()
+        if isinstance(value, torch.Tensor) and not key.endswith("analog_ctx")
+    }
 
 
 @BACKENDS
@@ -132,7 +140,8 @@ def test_training_after_programming_starts_from_the_trained_weights(backend):
     fresh = copy.deepcopy(model)
     Chip(model, seed=1).at(DAY_S)(IMAGES)
     for each in (model, fresh):
-        weights = [p for p in each.parameters() if p.ndim > 1]
+        weights = [p for name, p in each.named_parameters() if name in own_state(each)]
+        weights = [p for p in weights if p.ndim > 1]
         with torch.no_grad():
             for weight in weights:
                 weight.mul_(torch.linspace(0.5, 1, weight.numel()).reshape(weight.shape))
