@@ -19,7 +19,8 @@ def test_a_sound_data_set_gives_exit_code_0(brain, capsys):
     assert "problems: 0" in capsys.readouterr().out
 
 
-def test_problems_give_exit_code_1_and_a_table(brain, capsys):
+def test_problems_give_exit_code_1_and_a_table(brain, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     mask = next(brain.glob("*/*_3_mask.tif"))
     mask.unlink()
     assert main(["verify", str(brain)]) == 1
