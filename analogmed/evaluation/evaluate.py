@@ -15,7 +15,7 @@ from analogmed.analog import coverage
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import Experiment, to_yaml
 from analogmed.data import Task
-from analogmed.errors import ConfigError, LeakageError
+from analogmed.errors import ConfigError
 from analogmed.evaluation.metrics import METRICS
 from analogmed.evaluation.robustness import over_time, summarise
 from analogmed.evaluation.run_folder import (
@@ -94,7 +94,7 @@ def evaluate(experiment: Experiment) -> Results:
     ]
     for checkpoint in checkpoints:
         checkpoint.info.check_fits(task, checkpoint.path)
-        refuse_leakage(checkpoint, task)
+        checkpoint.info.refuse_leakage(task, checkpoint.path)
     _refuse_twins(checkpoints)
     experiment = replace(experiment, checkpoints=tuple(c.path for c in checkpoints))
     rows: list[Row] = []
@@ -124,19 +124,6 @@ def checkpoint_paths(experiment: Experiment) -> tuple[Path, ...]:
             "python -m analogmed.train and give its file with --checkpoints"
         )
     return found
-
-
-def refuse_leakage(checkpoint: Checkpoint, task: Task) -> None:
-    """Refuse to test a network on patients that it was trained or selected on."""
-    if checkpoint.info.task != task.name:
-        return
-    seen = set(checkpoint.info.patients) & {case.patient_id for case in task.test}
-    if seen:
-        shown = ", ".join(sorted(seen)[:5])
-        raise LeakageError(
-            f"{checkpoint.path} was trained on {len(seen)} of the test patients ({shown}); use the "
-            "split that it was trained with (task.split_seed, task.shares or task.split_file)"
-        )
 
 
 def _check(experiment: Experiment) -> None:

@@ -79,7 +79,10 @@ def two_way_bootstrap(
     """Percentile interval of a statistic of several arrays on the same patients and chips.
 
     Patients (with all their cases) and chips are drawn with replacement, independently of each
-    other; all arrays see the same draw, so a difference or a ratio of them is paired.
+    other; all arrays see the same draw, so a difference or a ratio of them is paired. A value that
+    is undefined in one array only is left out of that array alone. With few patients or chips the
+    interval is too narrow: in simulation the nominal 0.95 covered 0.92 with 20 patients and 10
+    chips, 0.89 with 20 and 5, 0.80 with 100 and 5.
 
     Args:
         *arrays: values per case, shape (cases,) for a deterministic run, or per case and chip,

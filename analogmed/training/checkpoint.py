@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from analogmed.atomic import write_atomically
 from analogmed.data import Task
-from analogmed.errors import CheckpointError, ConfigError
+from analogmed.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.models import build_model, required_divisor
 
 FORMAT = 1
@@ -71,6 +71,22 @@ class CheckpointInfo:
                 f"{needed[2]}D"
             )
         check_window(self.model, self.options, task)
+
+    def refuse_leakage(self, task: Task, source: Path) -> None:
+        """Refuse to test the network on patients that it was trained or selected on.
+
+        Raises:
+            LeakageError: names some of them.
+        """
+        if self.task != task.name:
+            return
+        seen = set(self.patients) & {case.patient_id for case in task.test}
+        if seen:
+            shown = ", ".join(sorted(seen)[:5])
+            raise LeakageError(
+                f"{source} was trained on {len(seen)} of the test patients ({shown}); use the "
+                "split that it was trained with (task.split_seed, task.shares or task.split_file)"
+            )
 
 
 @dataclass(frozen=True)

@@ -45,12 +45,14 @@ def train(config: TrainConfig) -> Path:
 
     Raises:
         ConfigError: settings that do not fit each other or the task; a file that cannot be written.
+        LeakageError: ``init`` was trained on patients that this split keeps for testing.
         DataError: the task has no training or validation case.
         NonFiniteError: the loss became NaN or Inf; names epoch and batch.
     """
     config = _with_model_of_init(config)
     _check_output(config.path)
     task = _load_task(config)
+    patients = _patients_seen(config, task)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
     model = _start(config, task)
     sampler = PatchSampler(task, task.train, batch_size=config.batch_size, seed=config.seed)
@@ -58,9 +60,8 @@ def train(config: TrainConfig) -> Path:
         model = convert(model, config.hardware.rpu_config())
         _calibrate(model, sampler, config)
     clipper = WeightClipper(model)
-    optimizer = torch.optim.AdamW(
-        _trained_parameters(model), config.learning_rate, weight_decay=config.weight_decay
-    )
+    trained = _trained_parameters(model)
+    optimizer = torch.optim.AdamW(trained, config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, _warm_up_and_cosine(config.epochs * len(sampler))
     )
@@ -75,14 +76,14 @@ def train(config: TrainConfig) -> Path:
             loss = loss_of(model(images), labels)  # (B, K, *window) and (B, 1, *window)
             if not torch.isfinite(loss):
                 stopped = config.path.with_suffix(".stopped.safetensors")
-                save_checkpoint(stopped, model, _info(config, task, math.nan))
+                save_checkpoint(stopped, model, _info(config, task, patients, math.nan))
                 raise NonFiniteError(
                     f"the loss is {loss.item()} in epoch {epoch}, batch {batch}; try a smaller "
                     f"learning_rate; the present state is in {stopped}; {_kept(config.path, best)}"
                 )
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), config.gradient_norm)
+            nn.utils.clip_grad_norm_(trained, config.gradient_norm)
             optimizer.step()
             schedule.step()
             clipper.step()
@@ -92,7 +93,7 @@ def train(config: TrainConfig) -> Path:
             score = score_of(model)
             if score >= best:
                 best = score
-                save_checkpoint(config.path, model, _info(config, task, score))
+                save_checkpoint(config.path, model, _info(config, task, patients, score))
             progress.set_postfix(loss=f"{loss.item():.3f}", dice=f"{score:.3f}", best=f"{best:.3f}")
     return config.path
 
@@ -128,6 +129,20 @@ def _load_task(config: TrainConfig) -> Task:
         if not cases:
             raise DataError(f"task {task.name} has no {name} case; change task.shares")
     return task
+
+
+def _patients_seen(config: TrainConfig, task: Task) -> tuple[str, ...]:
+    """Patients of this training, and of the one that it starts from.
+
+    Raises:
+        LeakageError: the start has seen patients that this split keeps for testing.
+    """
+    seen = {case.patient_id for case in (*task.train, *task.validation)}
+    if config.init is not None:
+        info = load_checkpoint(config.init, factories=(config.model.name,)).info
+        info.refuse_leakage(task, config.init)
+        seen |= set(info.patients) if info.task == task.name else set()
+    return tuple(sorted(seen))
 
 
 def _start(config: TrainConfig, task: Task) -> nn.Module:
@@ -204,7 +219,9 @@ def _mean_dice(
     return float(np.nanmean(scores)) if not np.isnan(scores).all() else 0.0
 
 
-def _info(config: TrainConfig, task: Task, score: float) -> CheckpointInfo:
+def _info(
+    config: TrainConfig, task: Task, patients: tuple[str, ...], score: float
+) -> CheckpointInfo:
     return CheckpointInfo(
         model=config.model.name,
         options=config.model.options,
@@ -214,7 +231,7 @@ def _info(config: TrainConfig, task: Task, score: float) -> CheckpointInfo:
         training=config.training,
         task=task.name,
         classes=task.classes,
-        patients=tuple(sorted({c.patient_id for c in (*task.train, *task.validation)})),
+        patients=patients,
         hardware=asdict(config.hardware) if config.training == "hwa" else {},
         score=score,
         seed=config.seed,

@@ -10,7 +10,7 @@ from monai.losses import DiceCELoss
 
 from analogmed.analog import Hardware
 from analogmed.config import CalibrationConfig, ModelConfig, TaskConfig, TrainConfig, to_plain
-from analogmed.errors import ConfigError, DataError, NonFiniteError
+from analogmed.errors import ConfigError, DataError, LeakageError, NonFiniteError
 from analogmed.models import build_model
 from analogmed.training import load_checkpoint, save_checkpoint, train
 from analogmed.training.patches import PatchSampler
@@ -233,3 +233,26 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_data_are_read(sh
 def test_calibration_takes_as_few_images_as_asked_for(short_hwa):
     few = replace(short_hwa, calibration=CalibrationConfig(images=1, quantile=1.0))
     assert load_checkpoint(train(few)).input_ranges
+
+
+def test_a_start_that_has_seen_the_test_patients_is_refused(short_hwa):
+    seen = load_checkpoint(short_hwa.init).info.patients
+    task = replace(short_hwa.task, split_seed=3)
+    leaked = set(seen) & {case.patient_id for case in task.load().test}
+    with pytest.raises(LeakageError, match=min(leaked)):
+        train(replace(short_hwa, task=task))
+    assert not short_hwa.path.exists()
+
+
+def test_a_network_carries_the_patients_of_its_start(short_hwa, tmp_path):
+    task = short_hwa.task.load()
+    first, *others = sorted({case.patient_id for case in task.train})
+    split = {
+        "train": others,
+        "validation": [case.patient_id for case in task.validation],
+        "test": [case.patient_id for case in task.test],
+    }
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    narrowed = replace(short_hwa.task, split_file=tmp_path / "split.json")
+    path = train(replace(short_hwa, task=narrowed))
+    assert first in load_checkpoint(path).info.patients
