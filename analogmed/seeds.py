@@ -14,7 +14,7 @@ def derive_seed(root: int, *path: object) -> int:
         *path: parts of the address; each is told apart by its ``repr``.
 
     Returns:
-        int in [0, 2**63), fit for ``torch.Generator.manual_seed`` (whose CPU generator keeps 32 bits
+        int in [0, 2**63), for ``torch.Generator.manual_seed`` (whose CPU generator keeps 32 bits
         of it) and ``numpy.random.default_rng``.
     """
     address = "/".join([str(int(root)), *(repr(part) for part in path)])
