@@ -65,7 +65,8 @@ class ProgrammedLayer:
                 )
         except ArgumentError as error:
             raise ConfigError(
-                f"the noise model {model} does not know the time {t_inference_s:g} s: {error}"
+                f"the noise model {model} does not know the time {t_inference_s:g} s: {error}; "
+                "give sweep.times_s these only"
             ) from error
         if not all(torch.isfinite(row.weight).all() for row in rows):
             raise NonFiniteError(

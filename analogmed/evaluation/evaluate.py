@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from analogmed.analog import coverage
 from analogmed.atomic import ensure_writable, write_text_atomically
-from analogmed.config import Experiment, to_yaml
+from analogmed.config import Experiment, to_plain, to_yaml
 from analogmed.data import Task
 from analogmed.errors import ConfigError
 from analogmed.evaluation.metrics import METRICS
@@ -95,6 +95,7 @@ def evaluate(experiment: Experiment) -> Results:
     for checkpoint in checkpoints:
         checkpoint.info.check_fits(task, checkpoint.path)
         checkpoint.info.refuse_leakage(task, checkpoint.path)
+        _tell_differences(checkpoint, task, experiment)
     _refuse_twins(checkpoints)
     experiment = replace(experiment, checkpoints=tuple(c.path for c in checkpoints))
     rows: list[Row] = []
@@ -135,6 +136,20 @@ def _check(experiment: Experiment) -> None:
         torch.empty(0, device=experiment.device)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device '{experiment.device}' is not there: {error}") from error
+
+
+def _tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment) -> None:
+    """Warn where a network is used on other data or hardware than it was trained for."""
+    info = checkpoint.info
+    differences = []
+    if info.task != task.name:
+        differences.append(f"on {info.task}, not on {task.name}")
+    if info.window and info.window != task.window:
+        differences.append(f"on images of {info.window}, not of {task.window} (task.size)")
+    if info.hardware and info.hardware != to_plain(experiment.hardware):
+        differences.append(f"for another chip ({info.hardware['preset']} and its arguments)")
+    if differences:
+        warnings.warn(f"{checkpoint.path} was trained {'; '.join(differences)}", stacklevel=3)
 
 
 def _refuse_twins(checkpoints: list[Checkpoint]) -> None:

@@ -35,6 +35,7 @@ class CheckpointInfo:
         task: task that it was trained on.
         classes: names of the foreground classes.
         patients: patients that it has seen, in training or validation.
+        window: spatial size of its training patches; empty in older files.
         hardware: arguments of ``create_rpu_config`` that it was trained for; empty if digital.
         row_split: how its rows were cut into tiles, if hardware-aware.
         score: validation Dice, digital or on chips after a day.
@@ -49,6 +50,7 @@ class CheckpointInfo:
     task: str
     classes: tuple[str, ...]
     patients: tuple[str, ...] = ()
+    window: tuple[int, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     hardware: dict[str, Any] = field(default_factory=dict)
     row_split: str = "even"
@@ -265,6 +267,7 @@ def _parse_info(path: Path, text: str) -> CheckpointInfo:
             raise CheckpointError(f"checkpoint {path} is of another format than {FORMAT}")
         content["classes"] = tuple(content["classes"])
         content["patients"] = tuple(content["patients"])
+        content["window"] = tuple(content.get("window", ()))
         for name, kind in (("model", str), ("options", dict), ("hardware", dict)):
             if not isinstance(content[name], kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, not {content[name]!r}")

@@ -232,6 +232,7 @@ def _info(
         task=task.name,
         classes=task.classes,
         patients=patients,
+        window=task.window,
         hardware=asdict(config.hardware) if config.training == "hwa" else {},
         score=score,
         seed=config.seed,

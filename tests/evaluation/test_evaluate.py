@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from analogmed.analog import Hardware
 from analogmed.cli import parse
 from analogmed.config import DAY_S, Experiment, SweepConfig, TaskConfig, to_yaml
 from analogmed.errors import (
@@ -273,3 +274,14 @@ def test_what_was_computed_before_an_error_is_kept_and_earlier_results_stay(
         rows_of(kept), rows_of(results.table, training="digital"), check_dtype=False
     )
     assert before == {name: (folder / name).read_bytes() for name in before}
+
+
+def test_a_network_on_other_data_or_hardware_than_it_was_trained_for_is_told(
+    experiment, tiny_hwa, tmp_path
+):
+    trained = load_checkpoint(tiny_hwa)
+    info = replace(trained.info, task="lgg", window=(96, 96))
+    path = save_checkpoint(tmp_path / "other.safetensors", trained.network, info)
+    changes = {"checkpoints": (path,), "hardware": Hardware("hermes"), "out": tmp_path / "run"}
+    with pytest.warns(UserWarning, match=r"on lgg, not.*\(96, 96\), not.*another chip \(pcm"):
+        evaluate(replace(experiment, **changes))
