@@ -1,7 +1,9 @@
+import ast
 import os
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,15 +31,25 @@ def test_importing_the_package_imports_neither_torch_nor_aihwkit():
     assert loaded.isdisjoint({"torch", "aihwkit", "monai", "numpy", "pandas"})
 
 
-def test_no_module_of_the_package_imports_torchvision():
+def test_every_module_of_the_package_imports_where_torchvision_cannot():
     names = [
         module.name
         for module in pkgutil.walk_packages(am.__path__, "analogmed.")
         if not module.name.endswith("__main__")
     ]
-    loaded = loaded_after("\n".join(f"import {name}" for name in names))
-    assert set(names) <= loaded
-    assert "torchvision" not in loaded
+    blocked = "import sys; sys.modules['torchvision'] = None\n"  # import then raises ImportError
+    assert set(names) <= loaded_after(blocked + "\n".join(f"import {name}" for name in names))
+
+
+def test_no_source_of_the_package_imports_torchvision():
+    sources = [*Path(am.__path__[0]).rglob("*.py")]
+    assert len(sources) > 50
+    for source in sources:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not any(name.name.startswith("torchvision") for name in node.names), source
+            elif isinstance(node, ast.ImportFrom):
+                assert not (node.module or "").startswith("torchvision"), source
 
 
 def test_the_report_imports_neither_torch_nor_aihwkit():
