@@ -21,6 +21,7 @@ from analogmed.inference import predict_logits, to_classes
 from analogmed.models import build_model
 from analogmed.seeds import derive_seed
 from analogmed.training.checkpoint import (
+    Checkpoint,
     CheckpointInfo,
     check_window,
     load_checkpoint,
@@ -49,12 +50,15 @@ def train(config: TrainConfig) -> Path:
         DataError: the task has no training or validation case.
         NonFiniteError: the loss became NaN or Inf; names epoch and batch.
     """
-    config = _with_model_of_init(config)
+    start = None
+    if config.init is not None:
+        start = load_checkpoint(config.init, factories=(config.model.name,))
+        config = _with_model_of(start, config)
     _check_output(config.path)
     task = _load_task(config)
-    patients = _patients_seen(config, task)
+    patients = _patients_seen(task, start)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
-    model = _start(config, task)
+    model = _network(config, task, start)
     sampler = PatchSampler(task, task.train, batch_size=config.batch_size, seed=config.seed)
     if config.training == "hwa":
         model = convert(model, config.hardware.rpu_config())
@@ -98,10 +102,8 @@ def train(config: TrainConfig) -> Path:
     return config.path
 
 
-def _with_model_of_init(config: TrainConfig) -> TrainConfig:
-    if config.init is None:
-        return config
-    info = load_checkpoint(config.init, factories=(config.model.name,)).info
+def _with_model_of(start: Checkpoint, config: TrainConfig) -> TrainConfig:
+    info = start.info
     found = ModelConfig(info.model, info.options)
     if to_plain(config.model) not in map(to_plain, (ModelConfig(), ModelConfig(info.model), found)):
         raise ConfigError(
@@ -131,33 +133,31 @@ def _load_task(config: TrainConfig) -> Task:
     return task
 
 
-def _patients_seen(config: TrainConfig, task: Task) -> tuple[str, ...]:
+def _patients_seen(task: Task, start: Checkpoint | None) -> tuple[str, ...]:
     """Patients of this training, and of the one that it starts from.
 
     Raises:
         LeakageError: the start has seen patients that this split keeps for testing.
     """
     seen = {case.patient_id for case in (*task.train, *task.validation)}
-    if config.init is not None:
-        info = load_checkpoint(config.init, factories=(config.model.name,)).info
-        info.refuse_leakage(task, config.init)
-        seen |= set(info.patients) if info.task == task.name else set()
+    if start:
+        start.info.refuse_leakage(task, start.path)
+        seen |= set(start.info.patients) if start.info.task == task.name else set()
     return tuple(sorted(seen))
 
 
-def _start(config: TrainConfig, task: Task) -> nn.Module:
-    if config.init is None:
-        check_window(config.model.name, config.model.options, task)
-        return build_model(
-            config.model.name,
-            in_channels=task.in_channels,
-            out_channels=task.out_channels,
-            spatial_dims=task.spatial_dims,
-            **config.model.options,
-        )
-    start = load_checkpoint(config.init, factories=(config.model.name,))
-    start.info.check_fits(task, config.init)
-    return start.network
+def _network(config: TrainConfig, task: Task, start: Checkpoint | None) -> nn.Module:
+    if start:
+        start.info.check_fits(task, start.path)
+        return start.network
+    check_window(config.model.name, config.model.options, task)
+    return build_model(
+        config.model.name,
+        in_channels=task.in_channels,
+        out_channels=task.out_channels,
+        spatial_dims=task.spatial_dims,
+        **config.model.options,
+    )
 
 
 def _calibrate(model: nn.Module, sampler: PatchSampler, config: TrainConfig) -> None:
