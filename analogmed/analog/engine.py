@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import torch
 from torch import Tensor
 
+from analogmed.analog.direct_engine import DirectEngine
 from analogmed.analog.input_range import pass_range_gradient
 from analogmed.analog.modifier import modify
 from analogmed.analog.tile import read_tile, sees_vectors
@@ -41,9 +42,10 @@ class Engine(Protocol):
 
 def engine_for(layer: "AnalogLayer", inputs: Tensor) -> Engine:
     """The engine of one product; compiled code where the layer asks for it and it can."""
-    if may_compile(layer) and _is_plain_reading(layer, inputs):
-        return _numba_engine() or _TORCH
-    return _TORCH
+    if not may_compile(layer) or not _is_plain(layer, inputs):
+        return _TORCH
+    reads = not torch.is_grad_enabled() and not layer.training
+    return (_compiled_engine(inputs.device.type) if reads else None) or _TORCH
 
 
 def may_compile(layer: "AnalogLayer") -> bool:
@@ -65,36 +67,36 @@ def check_engine(name: EngineName, io: "IOParameters") -> None:
             "asymmetry and stochastic rounding; take backend='auto', which computes this hardware "
             "with torch"
         )
-    if _numba_engine() is None:
+    if _compiled_engine("cpu") is None:
         raise ConfigError("backend 'numba' needs the package numba; install it: pip install numba")
 
 
 def compiles(io: "IOParameters") -> bool:
-    """Whether the compiled engine computes these converters."""
+    """Whether compiled code computes these converters."""
     dithered = (io.inp_sto_round and io.inp_res > 0) or (io.out_sto_round and io.out_res > 0)
     skewed = io.inp_asymmetry != 0 or io.out_asymmetry != 0
     return not (io.is_perfect or sees_vectors(io) or dithered or skewed)
 
 
-def _is_plain_reading(layer: "AnalogLayer", inputs: Tensor) -> bool:
+def _is_plain(layer: "AnalogLayer", inputs: Tensor) -> bool:
     return (
-        not torch.is_grad_enabled()
-        and not layer.training
-        and inputs.device.type == "cpu"
-        and inputs.dtype is torch.float32
+        inputs.dtype is torch.float32
         and layer.weight.dtype is torch.float32
-        and not torch.is_autocast_enabled("cpu")
         and inputs.numel() > 0
+        and not torch.is_autocast_enabled(inputs.device.type)
     )
 
 
 @cache
-def _numba_engine() -> Engine | None:
+def _compiled_engine(device: str) -> Engine | None:
+    """For CPUs so far; ``None`` where the compiler is not installed."""
+    if device != "cpu":
+        return None
     try:
-        from analogmed.analog.numba_engine import NumbaEngine
+        from analogmed.analog.numba_ops import NumbaOps
     except ImportError:
         return None
-    return NumbaEngine()
+    return DirectEngine(NumbaOps())
 
 
 class TorchEngine:

@@ -3,10 +3,10 @@
 Everything that the cached machine code depends on stands in this file: numba looks for changes in
 the file of the compiled function only.
 
-Random words come from Philox 4x32-10 (Salmon et al. 2011, doi:10.1145/2063384.2063405), a function
-of key and counter: no state, so that neither threads nor batches change what an element gets. The
-arithmetic is typed to 32 bits through LLVM instructions, since numba would widen it to 64 bits and
-lose LLVM's loop vectoriser.
+Random words come from Philox 4x32 (Salmon et al. 2011, doi:10.1145/2063384.2063405), a function of
+key and counter: no state, so that neither threads nor batches change what an element gets. Seven
+rounds are the fewest that pass all of BigCrush there. The arithmetic is typed to 32 bits through
+LLVM instructions, since numba would widen it to 64 bits and lose LLVM's loop vectoriser.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from numba import carray, cfunc, from_dtype, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+PHILOX_ROUNDS = 7
 BLOCK = 1024
 """Elements that share a run of counters; position p of a sample lies in block p // BLOCK."""
 _COUNTERS = BLOCK // 4
@@ -40,9 +41,7 @@ DAC_WORK = np.dtype(
         ("size", np.int64),
         ("run", np.int64),
         ("stride", np.int64),
-        ("limit", np.float32),
-        ("range", np.float32),
-        ("step", np.float32),
+        ("gain", np.float32),
         ("bound", np.float32),
         ("rounds", np.int32),
     ],
@@ -51,10 +50,8 @@ DAC_WORK = np.dtype(
 """What ``convert_inputs`` works on.
 
 Addresses: ``ticket`` (int64, 0 at the start), ``source`` and ``codes`` (float32). The source holds
-runs of ``run`` values every ``stride``; the ``size`` codes lie side by side. A value is clamped to
-+-limit, divided by ``range`` and then by ``step`` (one factor for both would round otherwise than
-the definition, where a clipped value lies half-way between codes), rounded if asked for, and
-clamped to +-bound.
+runs of ``run`` values every ``stride``; the ``size`` codes lie side by side. A value is multiplied
+by ``gain``, rounded if asked for, and clamped to +-bound, which is the code of the largest input.
 """
 
 ADC_WORK = np.dtype(
@@ -64,6 +61,11 @@ ADC_WORK = np.dtype(
         ("total", np.int64),
         ("scale", np.int64),
         ("bias", np.int64),
+        ("spread", np.int64),
+        ("factor", np.int64),
+        ("codes", np.int64),
+        ("fits", np.int64),
+        ("clipped", np.int64),
         ("size", np.int64),
         ("first", np.int64),
         ("sample_size", np.int64),
@@ -88,6 +90,12 @@ sample of the batch has ``sample_size`` of them, and element e belongs to column
 ``e // inner % columns``. ``scale`` and ``bias`` repeat the columns until ``columns + BLOCK`` values
 are there. An element gets noise (a standard deviation of ``noise``), is rounded if asked for,
 clamped to +-bound, scaled, and with the bias put into, or added to, the total.
+
+Addresses that may be 0, for what is not wanted. In, one float32 for each position of these sums:
+``spread``, the standard deviation of the noise there, in place of ``noise``; ``factor``, which
+multiplies the result there. Out, one for each element: ``codes``, clamped codes (float32);
+``fits``, 1 where the bound did not clip (uint8), which needs ``clipped``, how many it did (int64).
+``codes`` goes with ``fits`` only, and neither with ``spread`` and ``factor``.
 """
 
 
@@ -130,7 +138,8 @@ def _word_operation(instruction: str) -> Any:
     return operation
 
 
-_add, _mul, _and, _or, _shr = map(_word_operation, ("add", "mul", "and_", "or_", "lshr"))
+_add, _and, _xor = map(_word_operation, ("add", "and_", "xor"))
+_shl, _shr = map(_word_operation, ("shl", "lshr"))
 
 
 def _conversion(instruction: str, source: Any, target: Any, llvm_type: Any) -> Any:
@@ -173,6 +182,17 @@ def _next_task(typing: Any, address: Any) -> Any:
 
 
 @_emits
+def _count(typing: Any, address: Any, number: Any) -> Any:
+    """Add to a number at an address that all threads share."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        counter = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", counter, arguments[1], "monotonic")
+
+    return types.int64(types.int64, types.int64), emit
+
+
+@_emits
 def _pointer(typing: Any, address: Any) -> Any:
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], ir.PointerType(ir.IntType(8)))
@@ -182,7 +202,7 @@ def _pointer(typing: Any, address: Any) -> Any:
 
 @njit(error_model="numpy")
 def philox_words(words: Any, block: Any, sample: Any, use: Any, row: Any, key: Any) -> None:
-    """Fill ``words`` (uint32, BLOCK) with Philox 4x32-10 of a block's counters.
+    """Fill ``words`` (uint32, BLOCK) with Philox 4x32 of a block's counters.
 
     Counter i of the block is (block * BLOCK / 4 + i, sample, use, row); its four words stand at
     i, i + BLOCK / 4 and so on. A word stays in a 64-bit lane, whose upper half may hold anything:
@@ -195,7 +215,7 @@ def philox_words(words: Any, block: Any, sample: Any, use: Any, row: Any, key: A
     for i in range(_COUNTERS):
         c0, c1, c2, c3 = first + _W(i), _W(sample), _W(use), _W(row)
         k0, k1 = key & low, key >> _W(32)
-        for _ in range(10):
+        for _ in range(PHILOX_ROUNDS):
             p0, p1 = (c0 & low) * _W(0xD2511F53), (c2 & low) * _W(0xCD9E8D57)
             c0, c1 = (p1 >> _W(32)) ^ c1 ^ k0, p1
             c2, c3 = (p0 >> _W(32)) ^ c3 ^ k1, p0
@@ -205,44 +225,38 @@ def philox_words(words: Any, block: Any, sample: Any, use: Any, row: Any, key: A
 
 
 @njit(inline="always", fastmath={"contract"})
-def _log(x: Any) -> Any:
-    """Natural logarithm of a normal positive number; polynomial of the Cephes library (logf)."""
-    bits = _bits_of(x)
-    exponent = _from_signed(_shr(bits, _U(23))) - _F(126)
-    m = _from_bits(_or(_and(bits, _U(0x007FFFFF)), _U(0x3F000000)))
-    small = m < _F(0.70710678)
-    exponent = exponent - _F(1) if small else exponent
-    m = (m + m if small else m) - _F(1)
-    z = m * m
-    y = _F(7.0376836292e-2) * m - _F(1.1514610310e-1)
-    y = y * m + _F(1.1676998740e-1)
-    y = y * m - _F(1.2420140846e-1)
-    y = y * m + _F(1.4249322787e-1)
-    y = y * m - _F(1.6668057665e-1)
-    y = y * m + _F(2.0000714765e-1)
-    y = y * m - _F(2.4999993993e-1)
-    y = y * m + _F(3.3333331174e-1)
-    y = y * m * z - _F(0.5) * z
-    return m + y + exponent * _F(0.69314718)
+def _squared_radius(a: Any) -> Any:
+    """-2 ln((a + 1/2) / 2**32), within 1e-6: the exponent's part, and a polynomial for the rest."""
+    bits = _add(_bits_of(_from_unsigned(a) + _F(0.5)), _U(0x004AFB0D))
+    exponent = _from_signed(_shr(bits, _U(23))) - _F(127 + 32)
+    # the mantissa between the square roots of 1/2 and 2, less 1
+    m = _from_bits(_add(_and(bits, _U(0x007FFFFF)), _U(0x3F3504F3))) - _F(1)
+    y = _F(0.2148740) * m - _F(0.31806316)  # Chebyshev fit of -2 (ln(1 + m) - m + m**2 / 2) / m**3
+    y = y * m + _F(0.33946608)
+    y = y * m - _F(0.39880268)
+    y = y * m + _F(0.49985082)
+    y = y * m - _F(0.66667398)
+    y = (y * m + _F(1)) * m - _F(2)
+    return max(y * m - exponent * _F(1.3862944), _F(0))
 
 
 @njit(inline="always", fastmath={"contract"})
 def _normal_pair(a: Any, b: Any) -> Any:
-    """Box-Muller: two normals from two words; sine and cosine by the polynomials of Cephes."""
-    uniform = (_from_unsigned(a) + _F(0.5)) * _F(2.3283064365386963e-10)  # in (0, 1]
-    radius = np.sqrt(_F(-2) * _log(uniform))
-    quadrant = _shr(_add(b, _U(0x20000000)), _U(30))
-    turn = _from_signed(_add(b, _mul(quadrant, _U(0xC0000000)))) * _F(1.4629180792671596e-09)
+    """Box-Muller: two normals from two words; sine and cosine by the polynomials of Cephes.
+
+    30 bits of ``b`` are an angle between -45 and 45 degrees; the others turn it to all directions,
+    one exchanges sine and cosine, one makes both negative.
+    """
+    sign = _and(_shl(b, _U(1)), _U(0x80000000))
+    radius = _from_bits(_xor(_bits_of(np.sqrt(_squared_radius(a))), sign))
+    turn = _from_signed(_shl(b, _U(2))) * _F(3.6572951981678993e-10)
     z = turn * turn
     s = _F(-1.9515295891e-4) * z + _F(8.3321608736e-3)
     s = (s * z - _F(1.6666654611e-1)) * z * turn + turn
     c = _F(2.443315711809948e-5) * z - _F(1.388731625493765e-3)
     c = (c * z + _F(4.166664568298827e-2)) * z * z - _F(0.5) * z + _F(1)
-    odd = _and(quadrant, _U(1)) != _U(0)
-    sine, cosine = (c if odd else s), (s if odd else c)
-    sine = -sine if _and(quadrant, _U(2)) != _U(0) else sine
-    cosine = -cosine if _and(_add(quadrant, _U(1)), _U(2)) != _U(0) else cosine
-    return radius * cosine, radius * sine
+    swap = b > _U(0x7FFFFFFF)
+    return radius * (s if swap else c), radius * (c if swap else s)
 
 
 @njit(fastmath={"contract"}, error_model="numpy")
@@ -285,16 +299,7 @@ def _transpose_square(typing: Any, source: Any, target: Any, pitch: Any, new_pit
 
 
 @_emits
-def _to_codes(
-    typing: Any,
-    source: Any,
-    codes: Any,
-    limit: Any,
-    range_: Any,
-    step: Any,
-    bound: Any,
-    rounds: Any,
-) -> Any:
+def _to_codes(typing: Any, source: Any, codes: Any, gain: Any, bound: Any, rounds: Any) -> Any:
     """``_to_code`` for _LANES values at an address; LLVM would not vectorise runs this short."""
     vector = ir.VectorType(ir.FloatType(), _LANES)
 
@@ -306,13 +311,7 @@ def _to_codes(
             mask = ir.Constant(ir.VectorType(_I32, _LANES), None)
             return builder.shuffle_vector(first, first, mask)
 
-        def clamp(values: Any, bound: Any) -> Any:
-            upper = all_lanes(bound)
-            values = builder.select(builder.fcmp_ordered(">", values, upper), upper, values)
-            lower = builder.fneg(upper)
-            return builder.select(builder.fcmp_ordered("<", values, lower), lower, values)
-
-        from_, to, limits, ranges, steps, bounds, rounded = arguments
+        from_, to, gains, bounds, rounded = arguments
         values = builder.load(builder.inttoptr(from_, vector.as_pointer()), align=4)
         pointer = ir.IntType(8).as_pointer()
         prefetch = builder.module.declare_intrinsic(
@@ -320,17 +319,19 @@ def _to_codes(
         )
         ahead = builder.inttoptr(builder.add(from_, ir.Constant(ir.IntType(64), _AHEAD)), pointer)
         builder.call(prefetch, [ahead, *(ir.Constant(_I32, n) for n in (0, 3, 1))])
-        values = builder.fdiv(clamp(values, limits), all_lanes(ranges))
-        values = builder.fdiv(values, all_lanes(steps))
+        values = builder.fmul(values, all_lanes(gains))
         rint = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(vector, [vector]), f"llvm.rint.v{_LANES}f32"
         )
         values = builder.select(rounded, builder.call(rint, [values]), values)
-        target = builder.inttoptr(to, vector.as_pointer())
-        builder.store(clamp(values, bounds), target, align=4)
+        upper = all_lanes(bounds)
+        values = builder.select(builder.fcmp_ordered(">", values, upper), upper, values)
+        lower = builder.fneg(upper)
+        values = builder.select(builder.fcmp_ordered("<", values, lower), lower, values)
+        builder.store(values, builder.inttoptr(to, vector.as_pointer()), align=4)
         return context.get_dummy_value()
 
-    numbers = (*(types.float32,) * 4, types.boolean)
+    numbers = (types.float32, types.float32, types.boolean)
     return types.void(types.int64, types.int64, *numbers), emit
 
 
@@ -342,20 +343,99 @@ def _clamp(value: Any, bound: Any) -> Any:
 
 
 @njit(inline="always")
-def _to_code(value: Any, limit: Any, range_: Any, step: Any, bound: Any, rounds: Any) -> Any:
-    code = _clamp(value, limit) / range_ / step
+def _to_code(value: Any, gain: Any, bound: Any, rounds: Any) -> Any:
+    code = value * gain
     return _clamp(_round(code) if rounds else code, bound)
 
 
 @njit(error_model="numpy")
-def _spread(values: Any, spread: Any, element: Any, n: Any, columns: Any, inner: Any) -> None:
+def _by_column(values: Any, filled: Any, element: Any, n: Any, columns: Any, inner: Any) -> None:
     """Give each of n elements the value of its column."""
     start = 0
     while start < n:
         run, offset = (element + start) // inner, (element + start) % inner
         stop = min(n, start + inner - offset)
-        spread[start:stop] = values[run % columns]
+        filled[start:stop] = values[run % columns]
         start = stop
+
+
+@njit(error_model="numpy")
+def _by_position(values: Any, filled: Any, element: Any, n: Any, columns: Any, inner: Any) -> None:
+    """Give each of n elements the value of its position."""
+    start = 0
+    while start < n:
+        run, offset = (element + start) // inner, (element + start) % inner
+        if inner == 1:
+            stop = min(n, start + columns - run % columns)
+            filled[start:stop] = values[run // columns]
+        else:
+            stop = min(n, start + inner - offset)
+            first = run // columns * inner + offset
+            filled[start:stop] = values[first : first + stop - start]
+        start = stop
+
+
+@njit(fastmath={"contract"}, error_model="numpy")
+def _finish(
+    sums: Any, out: Any, z: Any, scale: Any, bias: Any, std: Any, bound: Any, rounds: Any, adds: Any
+) -> None:
+    """Noise, ADC, scale and bias of one run of sums."""
+    for i in range(len(sums)):
+        code = sums[i] + std * z[i]
+        code = _clamp(_round(code) if rounds else code, bound)
+        before = out[i] if adds else _F(0)
+        out[i] = before + (code * scale[i] + bias[i])
+
+
+@njit(fastmath={"contract"}, error_model="numpy")
+def _finish_each(
+    sums: Any,
+    out: Any,
+    z: Any,
+    scale: Any,
+    bias: Any,
+    std: Any,
+    factor: Any,
+    bound: Any,
+    rounds: Any,
+    adds: Any,
+) -> None:
+    """The same, with a deviation and a factor for each element."""
+    for i in range(len(sums)):
+        code = sums[i] + std[i] * z[i]
+        code = _clamp(_round(code) if rounds else code, bound)
+        before = out[i] if adds else _F(0)
+        out[i] = before + (code * (scale[i] * factor[i]) + bias[i])
+
+
+@njit(fastmath={"contract"}, error_model="numpy")
+def _finish_recorded(
+    sums: Any,
+    out: Any,
+    z: Any,
+    scale: Any,
+    bias: Any,
+    codes: Any,
+    fits: Any,
+    std: Any,
+    bound: Any,
+    rounds: Any,
+    adds: Any,
+) -> Any:
+    """The same as ``_finish``; notes what the bound clips, and the codes where there is room."""
+    clipped = 0
+    for i in range(len(sums)):
+        code = sums[i] + std * z[i]
+        code = _round(code) if rounds else code
+        fit = np.uint8(1) if abs(code) <= bound else np.uint8(0)
+        fits[i] = fit
+        clipped += _W(1) - _W(fit)
+        code = _clamp(code, bound)
+        before = out[i] if adds else _F(0)
+        out[i] = before + (code * scale[i] + bias[i])
+        if len(codes) > 0:
+            codes[i] = code
+    return clipped
 
 
 @_worker(DAC_WORK)
@@ -369,7 +449,7 @@ def convert_inputs(work: Any) -> None:
     extent = (runs - 1) * w.stride + w.run
     source = carray(_pointer(w.source), (extent,), np.float32)
     codes = carray(_pointer(w.codes), (w.size,), np.float32)
-    limit, range_, step, bound, rounds = w.limit, w.range, w.step, w.bound, w.rounds != 0
+    gain, bound, rounds = w.gain, w.bound, w.rounds != 0
     while True:
         start = _next_task(w.ticket) * _TASK
         if start >= w.size:
@@ -382,12 +462,10 @@ def convert_inputs(work: Any) -> None:
             for i in range(0, n, _LANES):
                 if start + i + _LANES <= stop and at + i + _LANES <= extent:
                     from_, to = w.source + 4 * (at + i), w.codes + 4 * (start + i)
-                    _to_codes(from_, to, limit, range_, step, bound, rounds)
+                    _to_codes(from_, to, gain, bound, rounds)
                 else:
                     for j in range(i, min(i + _LANES, n)):
-                        codes[start + j] = _to_code(
-                            source[at + j], limit, range_, step, bound, rounds
-                        )
+                        codes[start + j] = _to_code(source[at + j], gain, bound, rounds)
             start += n
             at += n + w.stride - w.run  # the next run
             offset = 0
@@ -401,36 +479,54 @@ def convert_outputs(work: Any) -> None:
     total = carray(_pointer(w.total), (w.size,), np.float32)
     scales = carray(_pointer(w.scale), (w.columns + BLOCK,), np.float32)
     biases = carray(_pointer(w.bias), (w.columns + BLOCK,), np.float32)
+    spreads = carray(_pointer(w.spread), (w.size,), np.float32)
+    factors = carray(_pointer(w.factor), (w.size,), np.float32)
+    kept = carray(_pointer(w.codes), (w.size,), np.float32)
+    fits = carray(_pointer(w.fits), (w.size,), np.uint8)
     words, noise = np.empty(BLOCK, np.uint32), np.zeros(BLOCK, np.float32)
     scale, bias = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
+    spread, factor = np.full(BLOCK, w.noise, np.float32), np.ones(BLOCK, np.float32)
     std, bound, rounds, adds = w.noise, w.bound, w.rounds != 0, w.adds != 0
+    varies, records = w.spread != 0 or w.factor != 0, w.fits != 0
+    clipped = 0
     while True:
         start = _next_task(w.ticket) * _TASK
         if start >= w.size:
-            return
+            break
         stop = min(start + _TASK, w.size)
         while start < stop:
             element = w.first + start
             sample, position = element // w.sample_size, element % w.sample_size
             block, offset = position // BLOCK, position % BLOCK
             n = min(BLOCK - offset, stop - start, w.sample_size - position)
-            if std > 0:
+            if std > 0 or w.spread != 0:
                 philox_words(words, block, w.sample + _U(sample), w.use, w.row, w.key)
                 _normals(noise, words)
             if w.inner == 1:
                 column = element % w.columns
                 s, b = scales[column : column + n], biases[column : column + n]
             else:
-                _spread(scales, scale, element, n, w.columns, w.inner)
-                _spread(biases, bias, element, n, w.columns, w.inner)
+                _by_column(scales, scale, element, n, w.columns, w.inner)
+                _by_column(biases, bias, element, n, w.columns, w.inner)
                 s, b = scale[:n], bias[:n]
             values, out, z = sums[start : start + n], total[start : start + n], noise[offset:]
-            for i in range(n):
-                code = values[i] + std * z[i]
-                code = _clamp(_round(code) if rounds else code, bound)
-                before = out[i] if adds else _F(0)
-                out[i] = before + (code * s[i] + b[i])
+            if varies:
+                if w.spread != 0:
+                    _by_position(spreads, spread, start, n, w.columns, w.inner)
+                if w.factor != 0:
+                    _by_position(factors, factor, start, n, w.columns, w.inner)
+                _finish_each(values, out, z, s, b, spread, factor, bound, rounds, adds)
+            elif records:
+                own_codes = kept[start : start + n if w.codes != 0 else start]
+                own_fits = fits[start : start + n]
+                clipped += _finish_recorded(
+                    values, out, z, s, b, own_codes, own_fits, std, bound, rounds, adds
+                )
+            else:
+                _finish(values, out, z, s, b, std, bound, rounds, adds)
             start += n
+    if records:
+        _count(w.clipped, clipped)
 
 
 @_worker(TRANSPOSE_WORK)

@@ -123,12 +123,12 @@ def test_channels_last_stays_channels_last():
 
 @torch.no_grad()
 def test_a_large_batch_is_cut_into_parts_without_a_trace(monkeypatch):
-    from analogmed.analog import numba_engine
+    from analogmed.analog import direct_engine
 
     compiled, _, inputs = pair("conv2d_wide", out_noise=0.04)
     torch.manual_seed(1)
     whole = compiled(inputs)
-    monkeypatch.setattr(numba_engine, "_CACHED_ELEMENTS", 1)
+    monkeypatch.setattr(direct_engine, "_PART_ELEMENTS", 1)
     torch.manual_seed(1)
     assert flips(compiled(inputs), whole) < 2e-3
 
@@ -257,7 +257,7 @@ def test_stochastic_rounding_is_left_to_torch(field):
 @torch.no_grad()
 def test_it_computes_where_it_can_and_only_there():
     compiled, plain, inputs = pair("linear")
-    assert engines.engine_for(compiled[0], inputs) is engines._numba_engine()
+    assert engines.engine_for(compiled[0], inputs) is engines._compiled_engine("cpu")
     assert engines.engine_for(plain[0], inputs) is engines._TORCH
     assert engines.engine_for(compiled[0].double(), inputs.double()) is engines._TORCH
     assert engines.engine_for(compiled[0].float().train(), inputs) is engines._TORCH

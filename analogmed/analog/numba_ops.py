@@ -1,0 +1,129 @@
+"""The passes of a product on CPUs, on torch's threads."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analogmed.analog.converters import CHANNELS_LAST, Converters, Readout, Record
+from analogmed.analog.numba_kernels import (
+    ADC_WORK,
+    BLOCK,
+    DAC_WORK,
+    TRANSPOSE_WORK,
+    convert_inputs,
+    convert_outputs,
+    transpose,
+)
+from analogmed.analog.threads import run_threaded
+
+_ELEMENTS_A_THREAD = 1 << 14  # less work than this is not worth waking a thread
+
+
+class NumbaOps:
+    """See :class:`analogmed.analog.converters.TileOps`; for CPU tensors in float32."""
+
+    def in_layout(self, values: Tensor, layout: torch.memory_format) -> Tensor:
+        """See ``TileOps``; torch's own copy takes several times as long."""
+        if values.is_contiguous(memory_format=layout):
+            return values
+        last = CHANNELS_LAST.get(values.ndim, torch.contiguous_format)
+        to_last = layout is last and values.is_contiguous()
+        from_last = layout is torch.contiguous_format and values.is_contiguous(memory_format=last)
+        if not (to_last or from_last):
+            return values.contiguous(memory_format=layout)
+        target = torch.empty(values.shape, memory_format=layout)
+        channels, positions = values.shape[1], values[0, 0].numel()
+        work = np.zeros((), TRANSPOSE_WORK)
+        work["source"], work["target"] = values.data_ptr(), target.data_ptr()
+        work["matrices"] = len(values)
+        work["rows"], work["cols"] = (channels, positions) if to_last else (positions, channels)
+        _share(transpose, work, values.numel())
+        return target
+
+    def by_column(self, values: Tensor) -> Tensor:
+        """One after the other, often enough for a block that starts at any of them."""
+        flat = values.detach().flatten()
+        return flat.repeat(BLOCK // len(flat) + 2)
+
+    def to_codes(
+        self, inputs: Tensor, limit: float, converters: Converters, layout: torch.memory_format
+    ) -> Tensor:
+        """See ``TileOps``."""
+        runs = _as_runs(inputs, layout)
+        if runs is None:
+            inputs = inputs.contiguous(memory_format=layout)
+            runs = inputs.numel(), 0
+        codes = torch.empty(inputs.shape, memory_format=layout)
+        work = np.zeros((), DAC_WORK)
+        work["source"], work["codes"] = inputs.data_ptr(), codes.data_ptr()
+        work["size"], (work["run"], work["stride"]) = inputs.numel(), runs
+        work["gain"], work["bound"] = converters.input_gain(limit), converters.largest_code(limit)
+        work["rounds"] = converters.dac_step > 0
+        _share(convert_inputs, work, inputs.numel())
+        return codes
+
+    def add_outputs(
+        self,
+        sums: Tensor,
+        total: Tensor,
+        readout: Readout,
+        *,
+        first: int = 0,
+        record: Record | None = None,
+    ) -> int:
+        """See ``TileOps``."""
+        clipped = np.zeros(1, np.int64)
+        work = _adc_work(sums, total, readout, first)
+        for name, values in (("spread", readout.spread), ("factor", readout.factor)):
+            work[name] = 0 if values is None else values.data_ptr()
+        if record is not None:
+            work["fits"], work["clipped"] = record.fits.data_ptr(), clipped.ctypes.data
+            work["codes"] = 0 if record.codes is None else record.codes.data_ptr()
+        _share(convert_outputs, work, sums.numel())
+        return int(clipped[0])
+
+
+def _adc_work(sums: Tensor, total: Tensor, readout: Readout, first: int) -> np.ndarray:
+    entry, draw, converters = sums[0].numel(), readout.draw, readout.converters
+    whole = len(total) % draw.samples == 0
+    part = total[first : first + len(sums)]
+    work = np.zeros((), ADC_WORK)
+    work["sums"], work["total"] = sums.data_ptr(), part.data_ptr()
+    work["scale"], work["bias"] = readout.scale.data_ptr(), readout.bias.data_ptr()
+    work["size"], work["first"] = sums.numel(), first * entry
+    work["sample_size"] = entry * (len(total) // draw.samples if whole else len(total))
+    work["columns"] = sums.shape[1]
+    work["inner"] = entry // sums.shape[1] if sums.is_contiguous() else 1
+    work["key"], work["sample"], work["use"] = draw.key, draw.first_sample, draw.use
+    work["row"], work["adds"] = readout.row, readout.row > 0
+    work["noise"], work["bound"] = converters.noise, converters.out_bound
+    work["rounds"] = converters.adc_step > 0
+    return work
+
+
+def _as_runs(values: Tensor, layout: torch.memory_format) -> tuple[int, int] | None:
+    """Length and stride of equal runs that hold the values in memory order, if they do."""
+    axes = list(range(values.ndim))
+    if layout is not torch.contiguous_format:
+        axes = [0, *axes[2:], 1]
+    sizes, strides = [1], [1]
+    for axis in reversed(axes):
+        size, stride = values.shape[axis], values.stride(axis)
+        if size == 1:
+            continue
+        if stride == sizes[-1] * strides[-1]:
+            sizes[-1] *= size
+        else:
+            sizes.append(size)
+            strides.append(stride)
+    if len(sizes) > 2 or strides[0] != 1:
+        return None
+    return sizes[0], 0 if len(sizes) == 1 else strides[1]
+
+
+def _share(worker: Any, work: np.ndarray, elements: int) -> None:
+    ticket = np.zeros(1, np.int64)
+    work["ticket"] = ticket.ctypes.data
+    run_threaded(worker.ctypes, work.ctypes.data, at_most=elements // _ELEMENTS_A_THREAD)
