@@ -1,0 +1,111 @@
+"""Command line, memory guard and JSON that all benchmarks share."""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from analogmed.allocator import keep_freed_memory
+
+_PACKAGES = ("torch", "aihwkit", "aihwkit-lightning", "numba", "triton", "monai", "numpy")
+_SHARE_OF_FREE_MEMORY = 0.8
+
+
+def parser(description: str | None, workloads: Iterable[str]) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    workloads = list(workloads)
+    options = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--only", nargs="+", choices=workloads, default=workloads)
+    options.add_argument("--rounds", type=int, default=5, help="of each contender (default 5)")
+    options.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options.add_argument(
+        "--quick", action="store_true", help="small images, to see that it works; no result"
+    )
+    options.add_argument("--json", type=Path, help="write the numbers to this file")
+    return options
+
+
+def prepare(threads: int) -> None:
+    """One allocator and thread count for all contenders; an error instead of a full machine."""
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    if free := _free_bytes():
+        resource.setrlimit(resource.RLIMIT_DATA, (int(_SHARE_OF_FREE_MEMORY * free),) * 2)
+
+
+class Report:
+    """Collects the workloads' results, and writes them after each.
+
+    Args:
+        benchmark: its name.
+        arguments: of the command line.
+    """
+
+    def __init__(self, benchmark: str, arguments: argparse.Namespace) -> None:
+        self._path: Path | None = arguments.json
+        self.document: dict[str, Any] = {
+            "benchmark": benchmark,
+            "command": " ".join(["python", *sys.argv]),
+            "quick": arguments.quick,
+            "threads": arguments.threads,
+            "device": getattr(arguments, "device", "cpu"),
+            "machine": _machine(),
+            "load_average": {"start": os.getloadavg()},
+            "workloads": {},
+        }
+
+    def add(self, name: str, result: dict[str, Any]) -> None:
+        """Keep the result of one workload."""
+        self.document["workloads"][name] = result
+        self.document["load_average"]["end"] = os.getloadavg()
+        self.document["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+        if self._path:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.write_text(json.dumps(self.document, indent=2) + "\n")
+
+
+def _machine() -> dict[str, Any]:
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": packages,
+        "allocator": os.environ.get("ANALOGMED_ALLOCATOR", "keeps freed memory"),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _free_bytes() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    available = (line.split()[1] for line in lines if line.startswith("MemAvailable"))
+    return 1024 * int(next(available, 0)) or None

@@ -1,0 +1,111 @@
+"""Tables of results, for the terminal and for the documentation."""
+
+from typing import Any
+
+Rows = list[list[str]]
+
+
+def table_of(benchmark: str, result: dict[str, Any]) -> Rows:
+    """Heading and rows of one workload's result."""
+    heading, cells = _COLUMNS[benchmark]
+    return [list(heading), *(cells(row) for row in result["rows"])]
+
+
+def known(benchmark: str) -> bool:
+    """Whether there is a table for this benchmark."""
+    return benchmark in _COLUMNS
+
+
+def caption(name: str, document: dict[str, Any]) -> str:
+    """What was computed, in a line."""
+    about = document["workloads"][name]["workload"]
+    shape = "x".join(map(str, about["shape"]))
+    parts = [f"{about['model']} {shape}", f"tile {about['tile_size']}"]
+    parts += [f"{key} {value}" for key, value in about["hardware"].items()]
+    if about["target"]:
+        parts.append(f"target {about['target']}")
+    if document["quick"]:
+        parts.append("quick run: shows that it works, no result")
+    return f"{name}: " + ", ".join(parts)
+
+
+def as_text(rows: Rows) -> str:
+    """Aligned columns; numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def as_markdown(rows: Rows) -> str:
+    """A GitHub table."""
+    heading, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([heading, "|---|" + "---:|" * (len(rows[0]) - 1), *body])
+
+
+def reasons(result: dict[str, Any]) -> list[str]:
+    """A line for each contender that did not run."""
+    return [f"not run: {name}: {why}" for name, why in result.get("skipped", {}).items()]
+
+
+def show(name: str, document: dict[str, Any]) -> None:
+    """Print one workload's result."""
+    result = document["workloads"][name]
+    table = as_text(table_of(document["benchmark"], result))
+    print("\n".join([caption(name, document), table, *reasons(result)]) + "\n", flush=True)
+
+
+def _timing_cells(row: dict[str, Any]) -> list[str]:
+    cells = [row["contender"], str(row["batch"]), str(row["rounds"])]
+    for kind in ("wall", "cpu"):
+        spread = f"{row[f'{kind}_ratio_lowest']:.2f} to {row[f'{kind}_ratio_highest']:.2f}"
+        cells += [f"{row[f'{kind}_s']:.3f}", f"{row[f'{kind}_ratio']:.2f} ({spread})"]
+    return [*cells, _share(row["on_tiles"])]
+
+
+def _memory_cells(row: dict[str, Any]) -> list[str]:
+    return [
+        row["contender"],
+        str(row["batch"]),
+        f"{row['step_mb']:.0f}",
+        f"{row['ratio']:.2f}",
+        f"{row['process_mb']:.0f}",
+        _share(row["on_tiles"]),
+    ]
+
+
+def _scaling_cells(row: dict[str, Any]) -> list[str]:
+    return [
+        str(row["value"]),
+        f"{row['digital_s']:.3f}",
+        f"{row['analog_s']:.3f}",
+        f"{row['ratio']:.2f} ({row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f})",
+        f"{row['programming_s']:.3f}",
+    ]
+
+
+def _share(on_tiles: float) -> str:
+    return f"{on_tiles:.0%}" if on_tiles else "-"
+
+
+_TIMING = (
+    ("contender", "batch", "rounds", "s", "x digital (spread)", "cpu s", "x (spread)", "on tiles"),
+    _timing_cells,
+)
+_COLUMNS = {
+    "forward": _TIMING,
+    "training": _TIMING,
+    "memory": (
+        ("contender", "batch", "step MB", "x digital", "process MB", "on tiles"),
+        _memory_cells,
+    ),
+    "scaling": (
+        ("value", "digital s", "analog s", "x digital (spread)", "programming s"),
+        _scaling_cells,
+    ),
+}

@@ -1,0 +1,123 @@
+"""What is computed: networks, inputs and hardware, the same for every contender."""
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from aihwkit.simulator.parameters.enums import WeightNoiseType
+from torch import Tensor, nn
+
+import analogmed as am
+
+W_NOISE = 0.01
+_UNET = {"features": 32}
+_ABS_MAX = {"noise_management": "abs_max", "input_range": False}
+_LARGEST_QUICK_BATCH, _QUICK_SIDE = 2, 128
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A network, its input and the hardware.
+
+    Attributes:
+        model: name of the network.
+        shape: of the input, (B, C, *spatial).
+        tile_size: rows and columns of a tile.
+        target: cost to reach, as a multiple of the digital network's.
+        options: of the network.
+        hardware: further arguments of ``create_rpu_config``.
+        w_noise: standard deviation of additive weight noise, drawn anew in every product.
+    """
+
+    model: str
+    shape: tuple[int, ...]
+    tile_size: int
+    target: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
+    w_noise: float = 0.0
+
+    def describe(self, quick: bool = False) -> dict[str, Any]:
+        """What a table says about it."""
+        return {
+            "model": self.model,
+            "shape": self.input_shape(quick),
+            "tile_size": self.tile_size,
+            "target": self.target,
+            "hardware": self.hardware | ({"w_noise": self.w_noise} if self.w_noise else {}),
+        }
+
+    def input_shape(self, quick: bool) -> tuple[int, ...]:
+        """The shape, or with ``quick`` that of at most 2 images of 128 pixels a side."""
+        if not quick:
+            return self.shape
+        batch, channels, *spatial = self.shape
+        small = (min(side, _QUICK_SIDE) for side in spatial)
+        return min(batch, _LARGEST_QUICK_BATCH), channels, *small
+
+    def rpu_config(self) -> TorchInferenceRPUConfig:
+        """8-bit converters, output noise 0.04, weight noise in training; no weight clipping."""
+        arguments = {"clip": "none", **self.hardware}
+        config = am.create_rpu_config("pcm", tile_size=self.tile_size, **arguments)
+        if self.w_noise:
+            config.forward.w_noise = self.w_noise
+            config.forward.w_noise_type = WeightNoiseType.ADDITIVE_CONSTANT
+        return config
+
+
+FORWARD = {
+    "unet-256": Workload("unet", (8, 3, 256, 256), 256, 1.25, _UNET),
+    "unet-512": Workload("unet", (8, 3, 256, 256), 512, 1.1, _UNET),
+    "unet-abs-max": Workload("unet", (8, 3, 256, 256), 256, 2.5, _UNET, _ABS_MAX),
+    "unet-w-noise": Workload("unet", (8, 3, 256, 256), 256, 2.5, _UNET, w_noise=W_NOISE),
+    "unetpp": Workload("unetpp", (8, 3, 256, 256), 256, 1.4),
+    "swin-2d": Workload("swin_unetr", (8, 3, 256, 256), 256, 1.4),
+    "unet-3d": Workload("unet", (1, 1, 64, 64, 64), 256, 2.0, {"spatial_dims": 3, **_UNET}),
+    "swin-3d": Workload("swin_unetr", (1, 1, 64, 64, 64), 256, 2.0, {"spatial_dims": 3}),
+}
+TRAINING = {
+    "unet-256": Workload("unet", (8, 3, 256, 256), 256, 1.3, _UNET),
+    "unet-512": Workload("unet", (8, 3, 256, 256), 512, 1.3, _UNET),
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A workload made ready: every contender starts from these weights, ranges and images.
+
+    Attributes:
+        workload: what was asked for.
+        digital: the plain network.
+        calibrated: the same on tiles, computed by torch, without weight noise.
+        images: shape (B, C, *spatial).
+    """
+
+    workload: Workload
+    digital: nn.Module
+    calibrated: nn.Module
+    images: Tensor
+
+    @classmethod
+    def of(cls, workload: Workload, shape: tuple[int, ...], device: str = "cpu") -> "Setup":
+        """Draw weights and images, and calibrate on one image."""
+        torch.manual_seed(0)
+        options = {"spatial_dims": len(shape) - 2, **workload.options}
+        model = am.build_model(workload.model, in_channels=shape[1], out_channels=1, **options)
+        images = torch.randn(shape)
+        config = workload.rpu_config()
+        config.forward.w_noise, config.forward.w_noise_type = 0.0, WeightNoiseType.NONE
+        analog = am.calibrate(am.convert(model, config, backend="torch"), [images[:1]])
+        return cls(workload, model.to(device), analog.to(device), images.to(device))
+
+    def with_batch(self, batch: int) -> "Setup":
+        """The same with fewer images."""
+        return Setup(self.workload, self.digital, self.calibrated, self.images[:batch])
+
+    def convert(self, backend: str) -> nn.Module:
+        """The network on tiles, computed by one of analogmed's backends."""
+        model = copy.deepcopy(self.digital).cpu()
+        analog = am.convert(model, self.workload.rpu_config(), backend=backend)
+        analog.load_state_dict(self.calibrated.state_dict())
+        return analog.to(self.images.device)
