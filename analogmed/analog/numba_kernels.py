@@ -423,7 +423,7 @@ def _finish_recorded(
     adds: Any,
 ) -> Any:
     """The same as ``_finish``; notes what the bound clips, and the codes where there is room."""
-    clipped = 0
+    clipped: Any = 0
     for i in range(len(sums)):
         code = sums[i] + std * z[i]
         code = _round(code) if rounds else code
