@@ -30,7 +30,9 @@ def compare(
     Returns:
         ``rows``, one for each contender and batch, and ``skipped``, reasons by name.
     """
-    wanted, rows, skipped = set(names) - {REFERENCE}, [], {}
+    wanted = set(names) - {REFERENCE}
+    rows: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
     for slow in (False, True):
         group = [name for name in names if name in wanted and (name in SLOW) == slow]
         part = setup.with_batch(slow_batch) if slow else setup
@@ -45,7 +47,9 @@ def compare(
 def _time(
     setup: Setup, build: Build, names: list[str], rounds: int
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    runs, shares, skipped = {}, {}, {}
+    runs: dict[str, Run] = {}
+    shares: dict[str, float] = {}
+    skipped: dict[str, str] = {}
     for name in names:
         try:
             run, model = build(name, setup)

@@ -123,7 +123,7 @@ def _own(backend: str) -> Callable[[Setup], nn.Module]:
 
 _NETWORKS: dict[str, Callable[[Setup], nn.Module]] = {
     REFERENCE: lambda setup: copy.deepcopy(setup.digital),
-    "digital-channels-last": lambda setup: copy.deepcopy(setup.digital).to(
+    "digital-channels-last": lambda setup: copy.deepcopy(setup.digital).to(  # type: ignore[call-overload]
         memory_format=_last(setup)
     ),
     "auto": _own("auto"),

@@ -36,12 +36,16 @@ def parser(description: str | None, workloads: Iterable[str]) -> argparse.Argume
     return options
 
 
-def prepare(threads: int) -> None:
+def prepare(threads: int, device: str = "cpu") -> None:
     """One allocator and thread count for all contenders; an error instead of a full machine."""
     keep_freed_memory()
     torch.set_num_threads(threads)
-    if free := _free_bytes():
-        resource.setrlimit(resource.RLIMIT_DATA, (int(_SHARE_OF_FREE_MEMORY * free),) * 2)
+    free = _free_bytes()
+    if free and device == "cpu":  # the address space of a GPU counts as memory
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = int(_SHARE_OF_FREE_MEMORY * free)
+        limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 class Report:
@@ -76,7 +80,7 @@ class Report:
 
 
 def _machine() -> dict[str, Any]:
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
             packages[name] = version(name)

@@ -30,7 +30,7 @@ def aihwkit_torch(setup: Setup) -> nn.Module:
 
 
 def aihwkit_compiled(setup: Setup) -> nn.Module:
-    """aihwkit's compiled tile (``InferenceRPUConfig``), where its wheel fits the installed torch."""
+    """aihwkit's compiled tile (``InferenceRPUConfig``), where its wheel fits the torch."""
     if setup.images.device.type != "cpu":
         raise SkippedError("the wheel's compiled tile computes on the CPU")
     config = setup.workload.rpu_config()

@@ -20,8 +20,8 @@ def caption(name: str, document: dict[str, Any]) -> str:
     """What was computed, in a line."""
     about = document["workloads"][name]["workload"]
     shape = "x".join(map(str, about["shape"]))
-    parts = [f"{about['model']} {shape}", f"tile {about['tile_size']}"]
-    parts += [f"{key} {value}" for key, value in about["hardware"].items()]
+    settings = {**about.get("options", {}), "tile": about["tile_size"], **about["hardware"]}
+    parts = [f"{about['model']} {shape}", *(f"{key} {value}" for key, value in settings.items())]
     if about["target"]:
         parts.append(f"target {about['target']}")
     if document["quick"]:
@@ -83,9 +83,10 @@ def _scaling_cells(row: dict[str, Any]) -> list[str]:
     return [
         str(row["value"]),
         f"{row['digital_s']:.3f}",
-        f"{row['analog_s']:.3f}",
+        f"{row['forward_s']:.3f}",
         f"{row['ratio']:.2f} ({row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f})",
-        f"{row['programming_s']:.3f}",
+        f"{row['program_s']:.3f}",
+        f"{row['age_s']:.3f}",
     ]
 
 
@@ -105,7 +106,7 @@ _COLUMNS = {
         _memory_cells,
     ),
     "scaling": (
-        ("value", "digital s", "analog s", "x digital (spread)", "programming s"),
+        ("value", "digital s", "forward s", "x digital (spread)", "program s", "age s"),
         _scaling_cells,
     ),
 }

@@ -1,8 +1,8 @@
 """What is computed: networks, inputs and hardware, the same for every contender."""
 
 import copy
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import torch
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
@@ -14,7 +14,6 @@ import analogmed as am
 W_NOISE = 0.01
 _UNET = {"features": 32}
 _ABS_MAX = {"noise_management": "abs_max", "input_range": False}
-_LARGEST_QUICK_BATCH, _QUICK_SIDE = 2, 128
 
 
 @dataclass(frozen=True)
@@ -39,23 +38,23 @@ class Workload:
     hardware: dict[str, Any] = field(default_factory=dict)
     w_noise: float = 0.0
 
-    def describe(self, quick: bool = False) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """What a table says about it."""
         return {
             "model": self.model,
-            "shape": self.input_shape(quick),
+            "options": self.options,
+            "shape": self.shape,
             "tile_size": self.tile_size,
             "target": self.target,
             "hardware": self.hardware | ({"w_noise": self.w_noise} if self.w_noise else {}),
         }
 
-    def input_shape(self, quick: bool) -> tuple[int, ...]:
-        """The shape, or with ``quick`` that of at most 2 images of 128 pixels a side."""
-        if not quick:
-            return self.shape
+    def small(self) -> "Workload":
+        """At most 2 images of 64 pixels a side, and a U-Net of 8 features."""
         batch, channels, *spatial = self.shape
-        small = (min(side, _QUICK_SIDE) for side in spatial)
-        return min(batch, _LARGEST_QUICK_BATCH), channels, *small
+        shape = min(batch, 2), channels, *(min(side, 64) for side in spatial)
+        options = self.options | ({"features": 8} if "features" in self.options else {})
+        return replace(self, shape=shape, options=options)
 
     def rpu_config(self) -> TorchInferenceRPUConfig:
         """8-bit converters, output noise 0.04, weight noise in training; no weight clipping."""
@@ -100,9 +99,10 @@ class Setup:
     images: Tensor
 
     @classmethod
-    def of(cls, workload: Workload, shape: tuple[int, ...], device: str = "cpu") -> "Setup":
+    def of(cls, workload: Workload, device: str = "cpu") -> "Setup":
         """Draw weights and images, and calibrate on one image."""
         torch.manual_seed(0)
+        shape = workload.shape
         options = {"spatial_dims": len(shape) - 2, **workload.options}
         model = am.build_model(workload.model, in_channels=shape[1], out_channels=1, **options)
         images = torch.randn(shape)
@@ -118,6 +118,6 @@ class Setup:
     def convert(self, backend: str) -> nn.Module:
         """The network on tiles, computed by one of analogmed's backends."""
         model = copy.deepcopy(self.digital).cpu()
-        analog = am.convert(model, self.workload.rpu_config(), backend=backend)
+        analog = am.convert(model, self.workload.rpu_config(), backend=cast(Any, backend))
         analog.load_state_dict(self.calibrated.state_dict())
         return analog.to(self.images.device)

@@ -19,11 +19,11 @@ from _workloads import FORWARD, Setup
 def main() -> None:
     """Measure the workloads asked for, print a table of each, and write them as JSON."""
     arguments = _arguments()
-    prepare(arguments.threads)
+    prepare(arguments.threads, arguments.device)
     report = Report("forward", arguments)
     for name in arguments.only:
-        workload = FORWARD[name]
-        setup = Setup.of(workload, workload.input_shape(arguments.quick), arguments.device)
+        workload = FORWARD[name].small() if arguments.quick else FORWARD[name]
+        setup = Setup.of(workload, arguments.device)
         result = compare(
             setup,
             forward_pass,
@@ -31,7 +31,7 @@ def main() -> None:
             rounds=arguments.rounds,
             slow_batch=arguments.slow_batch,
         )
-        report.add(name, {"workload": workload.describe(arguments.quick), **result})
+        report.add(name, {"workload": workload.describe(), **result})
         show(name, report.document)
 
 

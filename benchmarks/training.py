@@ -18,11 +18,11 @@ from _workloads import TRAINING, Setup
 def main() -> None:
     """Measure the workloads asked for, print a table of each, and write them as JSON."""
     arguments = _arguments()
-    prepare(arguments.threads)
+    prepare(arguments.threads, arguments.device)
     report = Report("training", arguments)
     for name in arguments.only:
-        workload = TRAINING[name]
-        setup = Setup.of(workload, workload.input_shape(arguments.quick), arguments.device)
+        workload = TRAINING[name].small() if arguments.quick else TRAINING[name]
+        setup = Setup.of(workload, arguments.device)
         result = compare(
             setup,
             training_step,
@@ -30,7 +30,7 @@ def main() -> None:
             rounds=arguments.rounds,
             slow_batch=arguments.slow_batch,
         )
-        report.add(name, {"workload": workload.describe(arguments.quick), **result})
+        report.add(name, {"workload": workload.describe(), **result})
         show(name, report.document)
 
 

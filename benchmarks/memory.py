@@ -1,0 +1,157 @@
+"""Peak memory of an evaluation and of a training step, as a multiple of the digital network's.
+
+    python benchmarks/memory.py [--only forward training] [--quick] [--threads 2] [--json FILE]
+
+U-Net with 32 features, tile 256. Each contender runs in a fresh process with the same allocator:
+one small image through a network of its own first, which compiles what is to be compiled; then the
+level of resident memory is read, and the peak over the next steps. "step MB" is their difference:
+activations, gradients, the optimizer's state and work space, not the weights. "process MB" is the
+whole peak. Linux only.
+"""
+
+import argparse
+import ctypes
+import gc
+import multiprocessing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from _compare import is_out_of_memory
+from _contenders import (
+    FORWARD_CONTENDERS,
+    REFERENCE,
+    SLOW,
+    TRAINING_CONTENDERS,
+    forward_pass,
+    share_on_tiles,
+    training_step,
+)
+from _report import Report, parser, prepare
+from _simulators import SkippedError
+from _table import show
+from _workloads import FORWARD, TRAINING, Setup, Workload
+
+TARGET = 1.3
+_SMALL_SIDE = 32
+_KINDS = {
+    "forward": (FORWARD["unet-256"], forward_pass, FORWARD_CONTENDERS),
+    "training": (TRAINING["unet-256"], training_step, TRAINING_CONTENDERS),
+}
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What one contender needed, in MB of 10^6 bytes."""
+
+    step_mb: float
+    process_mb: float
+    on_tiles: float
+
+
+def main() -> None:
+    """Measure, print a table of each kind of step, and write them as JSON."""
+    arguments = _arguments()
+    report = Report("memory", arguments)
+    for kind in arguments.only:
+        workload, _, contenders = _KINDS[kind]
+        names = [name for name in contenders if name in arguments.contenders]
+        if arguments.quick:
+            workload = workload.small()
+        about = workload.describe() | {"target": TARGET}
+        report.add(kind, {"workload": about, **_measure(kind, workload, names, arguments)})
+        show(kind, report.document)
+
+
+def _measure(
+    kind: str, workload: Workload, names: list[str], arguments: argparse.Namespace
+) -> dict[str, Any]:
+    rows, skipped = [], {}
+    for slow in (False, True):
+        batch = min(arguments.slow_batch, workload.shape[0]) if slow else workload.shape[0]
+        part = replace(workload, shape=(batch, *workload.shape[1:]))
+        group = [n for n in names if n != REFERENCE and (n in SLOW) == slow]
+        reference = None
+        for name in [REFERENCE, *group] if group or not slow else []:
+            peak = in_fresh_process(kind, name, part, arguments.threads, arguments.rounds)
+            if isinstance(peak, str):
+                skipped[name] = peak
+                continue
+            reference = reference or peak
+            row = {"contender": name, "batch": batch, "ratio": peak.step_mb / reference.step_mb}
+            rows.append(row | asdict(peak))
+    return {"rows": rows, "skipped": skipped}
+
+
+def in_fresh_process(
+    kind: str, name: str, workload: Workload, threads: int, steps: int
+) -> Peak | str:
+    """Peak of one contender, or why it could not run."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_report_peak, args=(sender, kind, name, workload, threads, steps)
+    )
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        process.join()
+        return f"its process ended with exit code {process.exitcode}"
+    finally:
+        process.join()
+
+
+def _report_peak(sender: Any, kind: str, name: str, workload: Workload, *rest: int) -> None:
+    try:
+        sender.send(_peak(kind, name, workload, *rest))
+    except (SkippedError, NotImplementedError) as error:
+        sender.send(str(error))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        sender.send(f"ran out of memory with a batch of {workload.shape[0]}")
+
+
+def _peak(kind: str, name: str, workload: Workload, threads: int, steps: int) -> Peak:
+    prepare(threads)
+    _, build, _ = _KINDS[kind]
+    side = (_SMALL_SIDE,) * (len(workload.shape) - 2)
+    build(name, Setup.of(replace(workload, shape=(1, workload.shape[1], *side))))[0]()
+    setup = Setup.of(workload)
+    run, model = build(name, setup)
+    share = share_on_tiles(model, setup)
+    del setup, model
+    before = _level_mb()
+    for _ in range(steps):
+        run()
+    peak = _status_mb("VmHWM")
+    return Peak(peak - before, peak, share)
+
+
+def _level_mb() -> float:
+    """Resident memory in use, without freed blocks; the peak starts anew from here."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status_mb("VmRSS")
+
+
+def _status_mb(field: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (value,) = (line.split()[1] for line in lines if line.startswith(field + ":"))
+    return int(value) * 1024 / 1e6
+
+
+def _arguments() -> argparse.Namespace:
+    contenders = sorted({*FORWARD_CONTENDERS, *TRAINING_CONTENDERS} - {"triton"})
+    options = parser(__doc__, _KINDS)
+    options.set_defaults(rounds=3)
+    options.add_argument("--contenders", nargs="+", choices=contenders, default=contenders)
+    options.add_argument("--slow-batch", type=int, default=2, help="of slow contenders (default 2)")
+    return options.parse_args()
+
+
+if __name__ == "__main__":
+    main()

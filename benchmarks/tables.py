@@ -1,0 +1,85 @@
+"""Write the tables of docs/performance.md from the JSON files of the benchmarks.
+
+    python benchmarks/tables.py RESULTS_FOLDER [--document docs/performance.md]
+
+Each ``<!-- NAME -->`` and ``<!-- end of NAME -->`` in the document encloses the tables of the
+benchmark of that name; what stands between them is replaced. Results of several machines or Python
+versions are put one after another, in the order of their file names.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from _table import as_markdown, caption, known, reasons, table_of
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+
+
+def main() -> None:
+    """Replace the tables of every benchmark that has a result."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("results", type=Path, help="folder of JSON files")
+    options.add_argument("--document", type=Path, default=DOCUMENT)
+    arguments = options.parse_args()
+    text = arguments.document.read_text()
+    for benchmark, documents in _read(arguments.results).items():
+        text = put_between_markers(text, benchmark, "\n\n".join(map(_section, documents)))
+    arguments.document.write_text(text)
+
+
+def put_between_markers(text: str, name: str, content: str) -> str:
+    """The text with new content between the two markers of a name.
+
+    Raises:
+        SystemExit: the text has no such markers.
+    """
+    start, stop = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    pattern = re.compile(f"{re.escape(start)}.*?{re.escape(stop)}", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"the document has no '{start}' and '{stop}' to put the tables between")
+    return pattern.sub(lambda _: f"{start}\n{content}\n{stop}", text)
+
+
+def _read(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(folder.glob("*.json")):
+        document = json.loads(path.read_text())
+        if known(str(document.get("benchmark"))):
+            found.setdefault(document["benchmark"], []).append(document)
+        else:
+            print(f"{path}: no table for this benchmark; left out")
+    if not found:
+        raise SystemExit(
+            f"no results in {folder}: run the benchmarks with --json {folder}/NAME.json"
+        )
+    return found
+
+
+def _section(document: dict[str, Any]) -> str:
+    parts = [_machine(document)]
+    for name, result in document["workloads"].items():
+        table = as_markdown(table_of(document["benchmark"], result))
+        notes = [f"- {reason}" for reason in reasons(result)]
+        parts += [f"**{caption(name, document)}**", table, *(["\n".join(notes)] if notes else [])]
+    return "\n\n".join(parts)
+
+
+def _machine(document: dict[str, Any]) -> str:
+    machine, load = document["machine"], document["load_average"]
+    packages = ", ".join(f"{name} {v}" for name, v in machine["packages"].items() if v)
+    device = machine["gpu"] if document["device"] == "cuda" else machine["processor"]
+    threads = "1 thread" if document["threads"] == 1 else f"{document['threads']} threads"
+    return (
+        f"{device}, {machine['cores']} cores, {threads}; Python {machine['python']}, {packages}; "
+        f"load average {load['start'][0]:.1f} at the start, {load['end'][0]:.1f} at the end; "
+        f"`{document['command']}`"
+    )
+
+
+if __name__ == "__main__":
+    main()
