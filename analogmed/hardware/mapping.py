@@ -1,7 +1,8 @@
 """How the layers of a network lie on crossbar tiles, and how often each tile is used."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Literal
@@ -10,7 +11,7 @@ import pandas as pd
 from torch import nn
 
 from analogmed.errors import ConfigError, CoverageError
-from analogmed.hardware.vectors import CONVOLUTIONS, TRANSPOSED, count_vectors
+from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED, Call, Skip, trace
 
 RowSplit = Literal["channels", "even"]
 _ALWAYS_DIGITAL = (
@@ -86,6 +87,10 @@ class TileMap:
         row_split: how rows were cut.
         parameters: of the whole network.
         leaf_modules: modules of the network that hold no other module.
+        calls: of the layers on tiles and of those in ``digital_macs``, in the order of execution.
+        skips: feature maps that outlive the call after the one that made them.
+        digital_macs: multiplications for one input of each digital layer that is a convolution, a
+            transposed convolution or a Linear layer.
     """
 
     layers: tuple[LayerTiles, ...]
@@ -95,6 +100,9 @@ class TileMap:
     row_split: RowSplit
     parameters: int
     leaf_modules: int
+    calls: tuple[Call, ...]
+    skips: tuple[Skip, ...]
+    digital_macs: Mapping[str, int]
 
     def summary(self) -> dict[str, int | float]:
         """The whole network in numbers.
@@ -207,7 +215,11 @@ def map_tiles(
     _check_choice("transposed", transposed, ("analog", "digital"))
     patterns = _known_patterns(model, digital)
     analog, left_digital = _choose(model, transposed == "analog", patterns)
-    vectors = count_vectors(model, analog, input_shape)
+    countable = [name for name in left_digital if _is_countable(model.get_submodule(name))]
+    traced = trace(model, [*analog, *countable], input_shape)
+    vectors: Counter[str] = Counter()
+    for call in traced.calls:
+        vectors[call.layer] += call.vectors
     layers = tuple(
         _lay(name, layer, vectors[name], size, row_split)
         for name, layer in analog.items()
@@ -226,6 +238,13 @@ def map_tiles(
         row_split=row_split,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         leaf_modules=sum(not any(module.children()) for module in model.modules()),
+        calls=traced.calls,
+        skips=traced.skips,
+        digital_macs={
+            name: vectors[name] * math.prod(_matrix(model.get_submodule(name))[:3])
+            for name in countable
+            if vectors[name] > 0
+        },
     )
 
 
@@ -274,6 +293,10 @@ def _choose(
         else:
             analog[name] = layer
     return analog, tuple(left_digital)
+
+
+def _is_countable(layer: nn.Module) -> bool:
+    return isinstance(layer, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED))
 
 
 def _lay(

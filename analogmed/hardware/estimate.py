@@ -1,0 +1,196 @@
+"""Time and energy of the layers of a network on the tiles of a profile."""
+
+import math
+from collections.abc import Mapping
+
+from analogmed.errors import ConfigError
+from analogmed.hardware.mapping import LayerTiles, TileMap
+from analogmed.hardware.pipeline import NUMBER_BYTES, Cost, Stage
+from analogmed.hardware.placement import Placement, place
+from analogmed.hardware.profiles import Level, Profile
+from analogmed.hardware.replication import replicate
+from analogmed.hardware.schedule import smallest_interval
+
+
+def estimate(
+    mapped: TileMap,
+    profile: Profile,
+    level: Level = "mvm_only",
+    *,
+    tile_budget: int | None = None,
+    placement: Placement | None = None,
+) -> Cost:
+    """Estimate time and energy of a network on tiles.
+
+    A layer takes ``vectors / replicas * max(t_mvm, bytes / bandwidth, t_digital)``, with the terms
+    that the profile knows, at level ``mvm_only``, and the measured time at ``measured_layer``.
+
+    Args:
+        mapped: the network on tiles, of the profile's size.
+        profile: the kind of tile.
+        level: ``mvm_only`` or ``measured_layer``.
+        tile_budget: tiles that may be used in all: slow layers are replicated to fill them. Without
+            it each layer is there once.
+        placement: of ``mapped``; one part per tile by default. Packed layers cannot be replicated.
+
+    Raises:
+        ConfigError: the tiles are not of the profile's size; the level is unknown or not there for
+            this profile; the budget is not a number above 0, too small for the network, or given
+            with packing.
+    """
+    if mapped.tile_size != profile.tile_size:
+        raise ConfigError(
+            f"profile '{profile.name}' is for tiles of {_size(profile.tile_size)}, but the network "
+            f"lies on tiles of {_size(mapped.tile_size)}; map it on the profile's, or write a "
+            "profile of your own as YAML"
+        )
+    placement = placement or place(mapped)
+    if tile_budget is not None and placement.packing != "none":
+        raise ConfigError("tile_budget replicates whole layers and packing shares tiles: choose")
+    times_s = _call_times(mapped, profile, level, placement)
+    replicas = dict.fromkeys((layer.name for layer in mapped.layers), 1)
+    if tile_budget is not None:
+        replicas = _replicas(mapped, times_s, tile_budget)
+    stages = _stages(mapped, profile, level, times_s, replicas)
+    tiles = sum(replicas[layer.name] * layer.tiles for layer in mapped.layers)
+    return Cost(
+        profile=profile,
+        level=level,
+        stages=stages,
+        tiles=tiles if placement.packing == "none" else placement.tiles,
+        interval_s=smallest_interval(
+            [(stage.start_s, stage.time_s) for stage in stages],
+            _resources(mapped, placement),
+        ),
+        macs=sum(layer.macs for layer in mapped.layers),
+        mapped=mapped,
+        placement=placement,
+    )
+
+
+def _size(tile_size: tuple[int, int]) -> str:
+    return f"{tile_size[0]} x {tile_size[1]}"
+
+
+def _product(layer: LayerTiles, profile: Profile, level: Level) -> tuple[float, str]:
+    """Time of one product in ns, and what it is that of."""
+    if level != "mvm_only":
+        return profile.figures(level).time_ns, "measured"
+    terms = {
+        "mvm": profile.figures(level).time_ns,
+        "io": _bytes(layer) / (profile.io_gb_per_s or math.inf),  # B / (GB/s) is ns
+        "digital": profile.digital_ns or 0.0,
+    }
+    slowest = max(terms, key=lambda term: terms[term])
+    return terms[slowest], slowest
+
+
+def _bytes(layer: LayerTiles) -> int:
+    """What goes into and out of the layer's fullest tile for one product."""
+    return (max(layer.row_sizes) + max(layer.col_sizes)) * NUMBER_BYTES
+
+
+def _all_bytes(layer: LayerTiles) -> int:
+    """What goes into and out of all tiles of the layer for one product."""
+    rows = sum(layer.row_sizes) * len(layer.col_sizes)
+    cols = sum(layer.col_sizes) * len(layer.row_sizes)
+    return layer.groups * (rows + cols) * NUMBER_BYTES
+
+
+def _call_times(
+    mapped: TileMap, profile: Profile, level: Level, placement: Placement
+) -> list[float]:
+    """Seconds of each call, with one replica."""
+    turns = _turns(placement)
+    layers = {layer.name: layer for layer in mapped.layers}
+    uses = _uses(mapped)
+    times_s = []
+    for call in mapped.calls:
+        if layer := layers.get(call.layer):
+            time_ns = _product(layer, profile, level)[0] * turns[call.layer]
+            times_s.append(1e-9 * call.vectors * time_ns)
+        elif profile.digital_gmac_per_s is None:
+            times_s.append(0.0)
+        else:
+            macs = mapped.digital_macs[call.layer] * call.vectors / uses[call.layer]
+            times_s.append(1e-9 * macs / profile.digital_gmac_per_s)
+    return times_s
+
+
+def _uses(mapped: TileMap) -> dict[str, int]:
+    uses: dict[str, int] = {}
+    for call in mapped.calls:
+        uses[call.layer] = uses.get(call.layer, 0) + call.vectors
+    return uses
+
+
+def _turns(placement: Placement) -> dict[str, int]:
+    """How many blocks of a layer lie on one tile, at most: they take turns."""
+    counts: dict[tuple[str, int], int] = {}
+    for block in placement.blocks:
+        counts[block.layer, block.tile] = counts.get((block.layer, block.tile), 0) + 1
+    turns: dict[str, int] = {}
+    for (layer, _), count in counts.items():
+        turns[layer] = max(turns.get(layer, 0), count)
+    return turns
+
+
+def _replicas(mapped: TileMap, times_s: list[float], tile_budget: int) -> dict[str, int]:
+    totals: dict[str, float] = {}
+    for call, time_s in zip(mapped.calls, times_s, strict=True):
+        totals[call.layer] = totals.get(call.layer, 0.0) + time_s
+    return replicate(
+        {layer.name: totals[layer.name] for layer in mapped.layers},
+        {layer.name: layer.tiles for layer in mapped.layers},
+        {layer.name: layer.reuse_factor for layer in mapped.layers},
+        tile_budget,
+    )
+
+
+def _stages(
+    mapped: TileMap,
+    profile: Profile,
+    level: Level,
+    times_s: list[float],
+    replicas: Mapping[str, int],
+) -> tuple[Stage, ...]:
+    layers = {layer.name: layer for layer in mapped.layers}
+    uses = _uses(mapped)
+    stages, start_s = [], 0.0
+    for call, time_s in zip(mapped.calls, times_s, strict=True):
+        if layer := layers.get(call.layer):
+            stage = Stage(
+                layer=call.layer,
+                start_s=start_s,
+                time_s=time_s / replicas[call.layer],
+                energy_j=call.vectors * _product_j(layer, profile, level),
+                tiles=layer.tiles * replicas[call.layer],
+                replicas=replicas[call.layer],
+                bound_by=_product(layer, profile, level)[1],
+            )
+        else:
+            macs = mapped.digital_macs[call.layer] * call.vectors / uses[call.layer]
+            known = profile.digital_gmac_per_s is not None
+            energy_j = 1e-12 * macs * (profile.digital_pj_per_mac or 0.0)
+            bound_by = "processor" if known else "unknown"
+            stage = Stage(call.layer, start_s, time_s, energy_j, 0, 1, bound_by)
+        stages.append(stage)
+        start_s += stage.time_s
+    return tuple(stages)
+
+
+def _product_j(layer: LayerTiles, profile: Profile, level: Level) -> float:
+    """Energy of one product of all tiles of a layer."""
+    energy_nj = layer.tiles * profile.figures(level).energy_nj
+    if level == "mvm_only":
+        energy_nj += layer.tiles * (profile.digital_nj or 0.0)
+        energy_nj += 1e-3 * _all_bytes(layer) * (profile.io_pj_per_byte or 0.0)
+    return 1e-9 * energy_nj
+
+
+def _resources(mapped: TileMap, placement: Placement) -> list[frozenset[int]]:
+    """What each call needs alone while it runs: its tiles, or the digital processor (-1)."""
+    tiles: dict[str, set[int]] = {}
+    for block in placement.blocks:
+        tiles.setdefault(block.layer, set()).add(block.tile)
+    return [frozenset(tiles.get(call.layer, {-1})) for call in mapped.calls]

@@ -1,0 +1,202 @@
+"""What a network costs on tiles, for one slice and for a stack of slices one behind the other.
+
+A slice is one input of the network: an image, or in 3D a volume. It goes through the layers one
+after the other; a layer begins when the one before has finished the whole feature map. In a
+pipelined stack, the next slice enters a layer as soon as it is free.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from analogmed.errors import ConfigError
+from analogmed.hardware.mapping import TileMap
+from analogmed.hardware.placement import Placement
+from analogmed.hardware.profiles import Level, Profile
+
+NUMBER_BYTES = 1
+"""Features are 8-bit on all chips of the profiles."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One call of a layer, for one slice.
+
+    Attributes:
+        layer: its name.
+        start_s: when it begins, after the slice has begun.
+        time_s: how long it takes; 0 for a digital layer whose processor is not known.
+        energy_j: dynamic energy.
+        tiles: of the layer, with its replicas; 0 for a digital one.
+        replicas: how often its weights are there.
+        bound_by: what its time is that of: ``mvm``, ``io``, ``digital`` (the tile's digital unit),
+            ``measured`` (the whole layer), ``processor`` (a digital layer) or ``unknown``.
+    """
+
+    layer: str
+    start_s: float
+    time_s: float
+    energy_j: float
+    tiles: int
+    replicas: int
+    bound_by: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network takes on tiles of a profile. An estimate, not a measurement.
+
+    Attributes:
+        profile: the kind of tile.
+        level: ``mvm_only`` or ``measured_layer``.
+        stages: calls of its layers, in order.
+        tiles: with replicas, after packing.
+        interval_s: initiation interval: time between one slice and the next.
+        macs: multiplications on tiles for one slice.
+        mapped: the network on tiles.
+        placement: the blocks of one replica.
+    """
+
+    profile: Profile
+    level: Level
+    stages: tuple[Stage, ...]
+    tiles: int
+    interval_s: float
+    macs: int
+    mapped: TileMap
+    placement: Placement
+
+    @property
+    def latency_s(self) -> float:
+        """Time of one slice: the sum over its layers."""
+        return sum(stage.time_s for stage in self.stages)
+
+    @property
+    def throughput_per_s(self) -> float:
+        """Slices per second once the pipeline is full."""
+        return 1 / self.interval_s
+
+    @property
+    def gain(self) -> float:
+        """Throughput with pipelining over that without."""
+        return self.latency_s / self.interval_s
+
+    def stack_s(self, slices: int, *, pipelined: bool = True) -> float:
+        """Time of a stack: ``L + (N - 1) * II`` pipelined, ``N * L`` not.
+
+        Raises:
+            ConfigError: fewer than one slice.
+        """
+        if type(slices) is not int or slices < 1:
+            raise ConfigError(f"slices: expected a whole number, 1 or more, found {slices!r}")
+        if pipelined:
+            return self.latency_s + (slices - 1) * self.interval_s
+        return slices * self.latency_s
+
+    def stack_j(self, slices: int, *, pipelined: bool = True) -> float:
+        """Energy of a stack: that of its products, and static power of the tiles for its time."""
+        static_w = 1e-3 * (self.profile.static_mw or 0.0) * self.tiles
+        dynamic_j = sum(stage.energy_j for stage in self.stages)
+        return slices * dynamic_j + static_w * self.stack_s(slices, pipelined=pipelined)
+
+    @cached_property
+    def uncosted_layers(self) -> tuple[str, ...]:
+        """Digital layers whose time and energy are in no figure."""
+        counted = {stage.layer for stage in self.stages if stage.bound_by != "unknown"}
+        return tuple(name for name in self.mapped.digital_layers if name not in counted)
+
+    def summary(self, slices: int = 100) -> dict[str, str | int | float | None]:
+        """The whole network in numbers, with the profile and level that they belong to.
+
+        Args:
+            slices: of the stack.
+        """
+        energy_j, per_chip = self.stack_j(1), self.profile.tiles_per_chip
+        area = self.profile.area_mm2
+        return {
+            "profile": self.profile.name,
+            "level": self.level,
+            "packing": self.placement.packing,
+            "tiles": self.tiles,
+            "utilisation_placed": self.placement.utilisation,
+            "chips": None if per_chip is None else math.ceil(self.tiles / per_chip),
+            "area_mm2": None if area is None else self.tiles * area,
+            "latency_ms": 1e3 * self.latency_s,
+            "interval_ms": 1e3 * self.interval_s,
+            "throughput_per_s": self.throughput_per_s,
+            "energy_mj": 1e3 * energy_j,
+            "tops": 2e-12 * self.macs / self.interval_s,
+            "tops_per_w": 2e-12 * self.macs / energy_j,
+            "slices": slices,
+            "stack_ms": 1e3 * self.stack_s(slices, pipelined=False),
+            "stack_pipelined_ms": 1e3 * self.stack_s(slices),
+            "gain": self.gain,
+            "skip_buffer_kib": float(self.buffers()["bytes"].sum()) / 1024,
+            "uncosted_layers": len(self.uncosted_layers),
+        }
+
+    def table(self) -> pd.DataFrame:
+        """One row per stage, with the profile and level that its figures belong to."""
+        return pd.DataFrame(
+            {
+                "layer": stage.layer,
+                "tiles": stage.tiles,
+                "replicas": stage.replicas,
+                "start_ms": 1e3 * stage.start_s,
+                "time_ms": 1e3 * stage.time_s,
+                "bound_by": stage.bound_by,
+                "energy_mj": 1e3 * stage.energy_j,
+                "profile": self.profile.name,
+                "level": self.level,
+            }
+            for stage in self.stages
+        )
+
+    def timeline(self, slices: int) -> pd.DataFrame:
+        """When each slice of a pipelined stack is in each layer: what the Gantt picture draws.
+
+        Returns:
+            columns ``slice`` (from 0), ``layer``, ``start_ms``, ``end_ms``, ``profile``, ``level``.
+        """
+        self.stack_s(slices)
+        return pd.DataFrame(
+            {
+                "slice": number,
+                "layer": stage.layer,
+                "start_ms": 1e3 * (number * self.interval_s + stage.start_s),
+                "end_ms": 1e3 * (number * self.interval_s + stage.start_s + stage.time_s),
+                "profile": self.profile.name,
+                "level": self.level,
+            }
+            for number in range(slices)
+            for stage in self.stages
+            if stage.time_s > 0
+        )
+
+    def buffers(self) -> pd.DataFrame:
+        """Memory for the skip connections of a pipelined stack.
+
+        A feature map is kept from the end of the layer that made it to the end of the last layer
+        that reads it; slices that come in meanwhile need a copy each.
+
+        Returns:
+            one row per skip: ``made_by``, ``read_by``, ``kept_ms``, ``copies``, ``bytes`` (of all
+            copies, 8 bits a number).
+        """
+        ends = [stage.start_s + stage.time_s for stage in self.stages]
+        rows = []
+        for skip in self.mapped.skips:
+            kept_s = ends[skip.read] - (ends[skip.born] if skip.born >= 0 else 0.0)
+            copies = max(1, math.ceil(kept_s / self.interval_s - 1e-9))
+            rows.append(
+                {
+                    "made_by": self.stages[skip.born].layer if skip.born >= 0 else "(input)",
+                    "read_by": self.stages[skip.read].layer,
+                    "kept_ms": 1e3 * kept_s,
+                    "copies": copies,
+                    "bytes": copies * skip.elements * NUMBER_BYTES,
+                }
+            )
+        return pd.DataFrame(rows, columns=["made_by", "read_by", "kept_ms", "copies", "bytes"])

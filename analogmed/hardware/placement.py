@@ -1,0 +1,170 @@
+"""Which tile holds which part of which layer: one part per tile, or small parts packed together."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import pandas as pd
+
+from analogmed.errors import ConfigError
+from analogmed.hardware.mapping import TileMap
+from analogmed.suggest import nearest
+
+Packing = Literal["none", "first_fit"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a layer's matrix in a rectangle of a tile.
+
+    Attributes:
+        layer: name of the layer.
+        tile: number of the tile, from 0.
+        row: first row that it takes.
+        col: first column that it takes.
+        rows: rows that it takes.
+        cols: columns that it takes.
+    """
+
+    layer: str
+    tile: int
+    row: int
+    col: int
+    rows: int
+    cols: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The blocks of all layers on tiles.
+
+    Attributes:
+        blocks: in the network's order.
+        tile_size: rows and columns of a tile.
+        packing: how they were placed.
+    """
+
+    blocks: tuple[Block, ...]
+    tile_size: tuple[int, int]
+    packing: Packing
+
+    @property
+    def tiles(self) -> int:
+        """Tiles that are used."""
+        return len({block.tile for block in self.blocks})
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the cells of the used tiles that hold a weight (the mean ``per_tile``)."""
+        cells = sum(block.rows * block.cols for block in self.blocks)
+        return cells / (self.tiles * math.prod(self.tile_size))
+
+    @property
+    def shared_tiles(self) -> int:
+        """Tiles that hold parts of two layers or more."""
+        owners: dict[int, set[str]] = {}
+        for block in self.blocks:
+            owners.setdefault(block.tile, set()).add(block.layer)
+        return sum(len(layers) > 1 for layers in owners.values())
+
+    def table(self) -> pd.DataFrame:
+        """One row per block.
+
+        Returns:
+            columns ``layer``, ``tile``, ``row``, ``col``, ``rows``, ``cols``, ``tile_rows``,
+            ``tile_cols``.
+        """
+        columns = ["layer", "tile", "row", "col", "rows", "cols"]
+        table = pd.DataFrame([vars(block) for block in self.blocks], columns=columns)
+        return table.assign(tile_rows=self.tile_size[0], tile_cols=self.tile_size[1])
+
+
+def place(tiles: TileMap, packing: Packing = "none") -> Placement:
+    """Put every part of every layer on a tile.
+
+    Args:
+        tiles: the network on tiles.
+        packing: ``"none"`` gives each part a tile of its own. ``"first_fit"`` fills tiles with
+            several: parts, highest first, stand side by side on shelves, each on the first shelf
+            with room for it, else on a new shelf of the first tile with room, else on a new tile
+            (first-fit decreasing height). What shares a tile is used one after the other: rows of
+            the others get zeros, columns of the others are not read. So packing saves tiles and
+            can cost time. Parts of one matrix, which work at the same time, never share a tile;
+            the matrices of a grouped layer may.
+
+    Raises:
+        ConfigError: another ``packing``.
+
+    Source: Coffman, Garey, Johnson, Tarjan 1980, doi:10.1137/0209062 (the shelves).
+    """
+    if packing not in get_args(Packing):
+        known = get_args(Packing)
+        raise ConfigError(f"unknown packing '{packing}'; {nearest(str(packing), known)}")
+    parts = list(_parts(tiles))
+    if packing == "none":
+        blocks = [
+            Block(part.layer, tile, 0, 0, part.rows, part.cols) for tile, part in enumerate(parts)
+        ]
+    else:
+        blocks = _first_fit(parts, tiles.tile_size)
+    return Placement(tuple(blocks), tiles.tile_size, packing)
+
+
+@dataclass(frozen=True)
+class _Part:
+    layer: str
+    group: int
+    rows: int
+    cols: int
+
+
+def _parts(tiles: TileMap) -> Iterator[_Part]:
+    for layer in tiles.layers:
+        for group in range(layer.groups):
+            for rows in layer.row_sizes:
+                for cols in layer.col_sizes:
+                    yield _Part(layer.name, group, rows, cols)
+
+
+@dataclass
+class _Shelf:
+    tile: int
+    row: int
+    next_col: int = 0
+
+
+def _first_fit(parts: list[_Part], tile_size: tuple[int, int]) -> list[Block]:
+    tile_rows, tile_cols = tile_size
+    placed: dict[int, Block] = {}
+    shelves: list[_Shelf] = []
+    used_rows: list[int] = []  # of each tile, by its shelves
+    matrices: list[set[tuple[str, int]]] = []  # on each tile
+    by_height = sorted(range(len(parts)), key=lambda i: (-parts[i].rows, -parts[i].cols, i))
+    for index in by_height:
+        part, matrix = parts[index], (parts[index].layer, parts[index].group)
+        on_shelves = (
+            shelf
+            for shelf in shelves
+            if shelf.next_col + part.cols <= tile_cols and matrix not in matrices[shelf.tile]
+        )
+        shelf = next(on_shelves, None)
+        if shelf is None:
+            with_room = (
+                tile
+                for tile, used in enumerate(used_rows)
+                if used + part.rows <= tile_rows and matrix not in matrices[tile]
+            )
+            tile = next(with_room, len(used_rows))
+            if tile == len(used_rows):
+                used_rows.append(0)
+                matrices.append(set())
+            shelf = _Shelf(tile, used_rows[tile])
+            used_rows[tile] += part.rows
+            shelves.append(shelf)
+        placed[index] = Block(
+            part.layer, shelf.tile, shelf.row, shelf.next_col, part.rows, part.cols
+        )
+        matrices[shelf.tile].add(matrix)
+        shelf.next_col += part.cols
+    return [placed[index] for index in range(len(parts))]

@@ -1,0 +1,272 @@
+"""What a tile takes in time, energy and area, each figure with its source.
+
+A profile has up to two levels. ``mvm_only`` is the matrix-vector product with its converters, no
+more. ``measured_layer`` was measured on a layer of a network, with links and digital units. Figures
+of one level cannot be compared with those of the other.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from analogmed.errors import ConfigError
+from analogmed.strict_yaml import check_keys, read_yaml
+from analogmed.suggest import nearest
+
+PLUGIN_GROUP = "analogmed.hardware"
+Level = Literal["mvm_only", "measured_layer"]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Time and energy at one level.
+
+    Attributes:
+        time_ns: of one matrix-vector product; the tiles of a layer work at the same time.
+        energy_nj: of one tile for one product.
+        source: where the two were published, and how they follow from it.
+    """
+
+    time_ns: float
+    energy_nj: float
+    source: str
+
+    def __post_init__(self) -> None:
+        _check_above_zero(self, ("time_ns", "energy_nj"))
+        _check_text(self, ("source",))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A kind of tile.
+
+    What is not known is ``None``, and then left out of the estimates.
+
+    Attributes:
+        name: by which it is chosen.
+        title: what it is, in words.
+        tile_size: rows and columns of the tile that all figures are for.
+        mvm_only: the product and its converters.
+        measured_layer: as measured on a layer, with links and digital units.
+        area_mm2: of one tile.
+        tiles_per_chip: of the chip that was built.
+        io_gb_per_s: gigabytes that can go into and out of a tile in a second, one byte a number.
+        io_pj_per_byte: energy of that, at level ``mvm_only``.
+        digital_ns: time that the tile's digital unit takes for the outputs of one product.
+        digital_nj: energy of that, at level ``mvm_only``.
+        static_mw: power that a tile takes while it waits.
+        digital_gmac_per_s: multiplications in 1e-9 s of the processor for layers left digital.
+        digital_pj_per_mac: energy of one of those.
+    """
+
+    name: str
+    title: str
+    tile_size: tuple[int, int]
+    mvm_only: Figures
+    measured_layer: Figures | None = None
+    area_mm2: float | None = None
+    tiles_per_chip: int | None = None
+    io_gb_per_s: float | None = None
+    io_pj_per_byte: float | None = None
+    digital_ns: float | None = None
+    digital_nj: float | None = None
+    static_mw: float | None = None
+    digital_gmac_per_s: float | None = None
+    digital_pj_per_mac: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_text(self, ("name", "title"))
+        size = self.tile_size
+        whole = isinstance(size, tuple) and all(type(n) is int and n >= 1 for n in size)
+        if not whole or len(size) != 2:
+            raise ConfigError(f"tile_size: expected rows and columns, 1 or more, found {size!r}")
+        names = (field.name for field in dataclasses.fields(self) if field.default is None)
+        numbers = [name for name in names if name != "measured_layer"]
+        _check_above_zero(self, [name for name in numbers if getattr(self, name) is not None])
+
+    def figures(self, level: Level) -> Figures:
+        """Time and energy at a level.
+
+        Raises:
+            ConfigError: the level is unknown, or nobody measured it for this profile.
+        """
+        if level not in get_args(Level):
+            raise ConfigError(f"unknown level '{level}'; {nearest(str(level), get_args(Level))}")
+        found: Figures | None = getattr(self, level)
+        if found is None:
+            raise ConfigError(
+                f"profile '{self.name}' has no {level} figures, none were published; "
+                "use level mvm_only"
+            )
+        return found
+
+    def tops(self, level: Level = "mvm_only") -> float:
+        """Tera-operations per second of one full tile; a multiplication and an addition are two."""
+        return 2e-3 * math.prod(self.tile_size) / self.figures(level).time_ns
+
+    def tops_per_w(self, level: Level = "mvm_only") -> float:
+        """Tera-operations per second and watt of one full tile."""
+        return 2e-3 * math.prod(self.tile_size) / self.figures(level).energy_nj
+
+    def tops_per_mm2(self, level: Level = "mvm_only") -> float | None:
+        """Tera-operations per second and square millimetre, where the area is known."""
+        return None if self.area_mm2 is None else self.tops(level) / self.area_mm2
+
+
+def profile_names() -> tuple[str, ...]:
+    """Names of the built-in profiles and of installed plugins, sorted."""
+    return tuple(sorted({*PROFILES, *(plugin.name for plugin in _plugins())}))
+
+
+def load_profile(name: str) -> Profile:
+    """A profile by name, or from a file.
+
+    Args:
+        name: one of :func:`profile_names`, or the path of a ``.yaml`` or ``.yml`` file with the
+            attributes of :class:`Profile`. A plugin is an entry point of the group
+            ``analogmed.hardware`` that is a :class:`Profile` or a function that returns one.
+
+    Raises:
+        ConfigError: the name is unknown, or the file or the plugin holds no valid profile.
+    """
+    if Path(name).suffix in (".yaml", ".yml"):
+        return _read(name)
+    plugins = [plugin for plugin in _plugins() if plugin.name == name]
+    if len(plugins) > 1 or (plugins and name in PROFILES):
+        sources = ", ".join(plugin.value for plugin in plugins)
+        raise ConfigError(f"profile '{name}' is defined more than once ({sources})")
+    if plugins:
+        return _load_plugin(plugins[0])
+    if name in PROFILES:
+        return PROFILES[name]
+    raise ConfigError(
+        f"unknown profile '{name}'; {nearest(name, profile_names())} Or give a YAML file."
+    )
+
+
+def _read(path: str) -> Profile:
+    content = read_yaml(path)
+    check_keys(content, Profile, path)
+    for key in get_args(Level):
+        if isinstance(content.get(key), dict):
+            check_keys(content[key], Figures, f"{path}: {key}")
+            content[key] = _build(Figures, content[key], f"{path}: {key}")
+        elif content.get(key) is not None:
+            raise ConfigError(f"{path}: {key} must be a mapping of time_ns, energy_nj and source")
+    if isinstance(content.get("tile_size"), list):
+        content["tile_size"] = tuple(content["tile_size"])
+    profile: Profile = _build(Profile, content, path)
+    return profile
+
+
+def _build(kind: Callable[..., Any], values: dict[str, Any], where: str) -> Any:
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    needed = [field.name for field in fields if field.default is dataclasses.MISSING]
+    missing = [name for name in needed if values.get(name) is None]
+    if missing:
+        raise ConfigError(f"{where}: a profile needs {', '.join(missing)} too")
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def _plugins() -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=PLUGIN_GROUP))
+
+
+def _load_plugin(plugin: EntryPoint) -> Profile:
+    try:
+        loaded = plugin.load()
+        profile = loaded() if callable(loaded) else loaded
+    except Exception as error:
+        raise ConfigError(
+            f"profile '{plugin.name}': plugin {plugin.value} cannot be loaded: {error}"
+        ) from error
+    if not isinstance(profile, Profile):
+        raise ConfigError(
+            f"profile '{plugin.name}': plugin {plugin.value} gave {type(profile).__name__}, "
+            "not an analogmed.hardware.Profile"
+        )
+    return profile
+
+
+def _check_above_zero(holder: object, names: Any) -> None:
+    for name in names:
+        value = getattr(holder, name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value) or value <= 0:
+            raise ConfigError(f"{name}: expected a finite number above 0, found {value!r}")
+
+
+def _check_text(holder: object, names: Any) -> None:
+    for name in names:
+        value = getattr(holder, name)
+        if not isinstance(value, str) or not value.strip():
+            raise ConfigError(f"{name}: expected text, found {value!r}")
+
+
+_HERMES_PAPER = "Le Gallo et al., Nature Electronics 2023, doi:10.1038/s41928-023-01010-1"
+_OPERATIONS = 2 * 256 * 256
+_HERMES_AREA_MM2 = 63.1 / 1.55 / 64
+_HERMES_LAYER = Figures(
+    time_ns=1520.0,
+    energy_nj=1510.0 / 8,
+    source=f"{_HERMES_PAPER}: one input of a ResNet-9 layer on 8 cores, with links and digital "
+    "units, took 1.52 us and 1.51 uJ; other layers are taken to need as much per product, and per "
+    "core. Held for either read mode: which one was measured is not known here",
+)
+
+
+def _hermes(name: str, phases: int, tops: float, tops_per_w: float) -> Profile:
+    return Profile(
+        name=name,
+        title=f"HERMES 64-core PCM chip, {phases}-phase read",
+        tile_size=(256, 256),
+        mvm_only=Figures(
+            time_ns=1e-3 * 64 * _OPERATIONS / tops,
+            energy_nj=1e-3 * _OPERATIONS / tops_per_w,
+            source=f"{_HERMES_PAPER}: derived from {tops} TOPS of 64 cores and {tops_per_w} "
+            "TOPS/W; the local digital unit is not in the energy",
+        ),
+        measured_layer=_HERMES_LAYER,
+        area_mm2=_HERMES_AREA_MM2,
+        tiles_per_chip=64,
+    )
+
+
+PROFILES: dict[str, Profile] = {
+    profile.name: profile
+    for profile in (
+        _hermes("hermes-1-phase", phases=1, tops=63.1, tops_per_w=9.76),
+        _hermes("hermes-4-phase", phases=4, tops=16.1, tops_per_w=2.48),
+        Profile(
+            name="hermes-core",
+            title="HERMES core",
+            tile_size=(256, 256),
+            mvm_only=Figures(
+                time_ns=1e-3 * _OPERATIONS / 1.008,
+                energy_nj=1e-3 * _OPERATIONS / 10.5,
+                source="Khaddam-Aljameh et al. 2021/22: derived from 1.008 TOPS and 10.5 TOPS/W",
+            ),
+            area_mm2=1.008 / 1.59,
+        ),
+        Profile(
+            name="alpine",
+            title="ALPINE tile",
+            tile_size=(256, 256),
+            mvm_only=Figures(
+                time_ns=100.0,
+                energy_nj=1e-3 * _OPERATIONS / 12.8,
+                source="Klein et al. 2022: 100 ns as given, energy derived from 12.8 TOPS/W",
+            ),
+            io_gb_per_s=4.0,
+        ),
+    )
+}
+"""The built-in profiles by name. ``hermes-1-phase`` and ``hermes-4-phase`` have the area of one
+chip: 63.1 TOPS at 1.55 TOPS/mm2, over 64 cores."""

@@ -1,0 +1,190 @@
+"""What a network does with one input: its layers in the order of their calls, and its skips."""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from analogmed.errors import ConfigError, ShapeError
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer.
+
+    Attributes:
+        layer: name of the layer.
+        vectors: output positions of a convolution, input positions of a transposed one, vectors of
+            a Linear layer.
+    """
+
+    layer: str
+    vectors: int
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A feature map that outlives the layer after the one that made it.
+
+    Attributes:
+        born: index of the call after which it was there; -1 for the input of the network.
+        read: index of the last call during or after which it is read, ``born + 2`` or more.
+        elements: numbers that it holds.
+    """
+
+    born: int
+    read: int
+    elements: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Calls of the watched layers in their order, and the skips between them."""
+
+    calls: tuple[Call, ...]
+    skips: tuple[Skip, ...]
+
+
+def trace(model: nn.Module, names: Iterable[str], input_shape: Sequence[int]) -> Trace:
+    """Run a copy of a network once and watch some of its layers.
+
+    The copy is run on torch's meta device, where it takes no memory and only shapes are computed; a
+    network that cannot do that is run on zeros, on its own device.
+
+    Args:
+        model: the network; it is not touched.
+        names: its convolutions, transposed convolutions and Linear layers to watch.
+        input_shape: (1, C, *spatial).
+
+    Raises:
+        ConfigError: ``input_shape`` is not that of one input.
+        ShapeError: the network fails on it.
+    """
+    shape = tuple(input_shape)
+    if len(shape) < 2 or shape[0] != 1 or min(shape) < 1:
+        raise ConfigError(
+            f"input_shape: expected that of one input with its batch axis, such as (1, C, H, W), "
+            f"found {shape}"
+        )
+    names = tuple(names)
+    try:
+        return _run(_meta_copy(model), names, shape)
+    except Exception:
+        pass  # not every network can be run on the meta device; what is wrong shows on zeros
+    try:
+        return _run(copy.deepcopy(model), names, shape)
+    except Exception as error:
+        raise ShapeError(
+            f"{type(model).__name__} cannot be run on an input of shape {shape}: {error}"
+        ) from error
+
+
+def _meta_copy(model: nn.Module) -> nn.Module:
+    weights = {id(p): nn.Parameter(_on_meta(p), p.requires_grad) for p in model.parameters()}
+    buffers = {id(buffer): _on_meta(buffer) for buffer in model.buffers()}
+    return copy.deepcopy(model, {**weights, **buffers})
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, device="meta", requires_grad=False)
+
+
+def _run(model: nn.Module, names: tuple[str, ...], shape: tuple[int, ...]) -> Trace:
+    calls: list[Call] = []
+    lifetimes = _Lifetimes()
+
+    def entering(_layer: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        lifetimes.call += 1
+
+    def counting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            calls.append(Call(name, _vectors(layer, inputs, output)))
+
+        return count
+
+    for name in names:
+        layer = model.get_submodule(name)
+        layer.register_forward_pre_hook(entering)
+        layer.register_forward_hook(counting(name))
+    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
+    device, dtype = (weights[0].device, weights[0].dtype) if weights else (None, None)
+    inputs = torch.zeros(shape, device=device, dtype=dtype)
+    lifetimes.add(inputs)
+    with torch.no_grad(), lifetimes:
+        model.eval()(inputs)
+    return Trace(tuple(calls), lifetimes.skips())
+
+
+def _vectors(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
+    if isinstance(layer, TRANSPOSED):
+        return inputs[0].numel() // layer.in_channels
+    if isinstance(layer, CONVOLUTIONS):
+        return output.numel() // layer.out_channels
+    assert isinstance(layer, nn.Linear)
+    return output.numel() // layer.out_features
+
+
+@dataclass
+class _Feature:
+    born: int
+    read: int
+    elements: int
+
+
+class _Lifetimes(TorchDispatchMode):
+    """Notes for each memory that depends on the input when it was made and when it was last read.
+
+    What does not depend on the input, such as an attention mask, is a constant of the chip.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.call = -1
+        self._features: list[_Feature] = []
+        self._by_storage: dict[int, _Feature] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        inputs = _storages((args, kwargs))
+        outputs = func(*args, **(kwargs or {}))
+        read = [self._by_storage[key] for key in inputs if key in self._by_storage]
+        for feature in read:
+            feature.read = self.call
+        for key, tensor in _storages(outputs).items():
+            if key in inputs:
+                continue
+            if read:
+                self.add(tensor)
+            else:
+                self._by_storage.pop(key, None)  # an old memory's place, taken by a constant
+        return outputs
+
+    def add(self, tensor: Tensor) -> None:
+        """A new memory that depends on the input."""
+        storage = tensor.untyped_storage()
+        elements = storage.nbytes() // tensor.element_size()
+        feature = _Feature(self.call, self.call, elements)
+        self._features.append(feature)
+        self._by_storage[storage._cdata] = feature
+
+    def skips(self) -> tuple[Skip, ...]:
+        """Features that were read later than by the next call."""
+        return tuple(
+            Skip(feature.born, feature.read, feature.elements)
+            for feature in self._features
+            if feature.read - feature.born >= 2
+        )
+
+
+def _storages(tree: Any) -> dict[int, Tensor]:
+    tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return {tensor.untyped_storage()._cdata: tensor for tensor in tensors if not tensor.is_sparse}

@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch import nn
+
+from analogmed.hardware.trace import Call, Skip, trace
+
+
+class Residual(nn.Module):
+    """Adds its input back after two convolutions; keeps a constant all along."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Conv2d(2, 2, 1)
+        self.first = nn.Conv2d(2, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 2, 3, padding=1)
+
+    def forward(self, x):
+        constant = torch.ones(x.shape, device=x.device, dtype=x.dtype) * 2
+        y = self.second(torch.relu(self.first(x)))
+        return self.last(y + x) + constant
+
+
+NAMES = ("last", "first", "second")
+
+
+def test_calls_come_in_the_order_of_execution():
+    calls = trace(Residual(), NAMES, (1, 2, 5, 6)).calls
+    assert calls == (Call("first", 30), Call("second", 30), Call("last", 30))
+
+
+def test_a_skip_lives_from_where_it_is_made_to_where_it_is_read_last():
+    assert trace(Residual(), NAMES, (1, 2, 5, 6)).skips == (Skip(-1, 1, 2 * 30),)
+
+
+def test_what_the_next_layer_reads_is_no_skip():
+    chain = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU(inplace=True), nn.Conv2d(1, 1, 1))
+    assert trace(chain, ["0", "2"], (1, 1, 4, 4)).skips == ()
+
+
+class Late(nn.Module):
+    """Reads a view of its first feature map long after it was made; the map is padded in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(1, 1, 1) for _ in range(4))
+
+    def forward(self, x):
+        early = self.convs[0](x)
+        early.add_(1)
+        later = self.convs[2](self.convs[1](early))
+        return self.convs[3](later.flatten(2) + early.flatten(2)[None, 0]).sum()
+
+
+def test_a_view_is_the_memory_that_it_looks_at():
+    found = trace(Late(), [f"convs.{n}" for n in range(4)], (1, 1, 4, 4))
+    assert found.skips == (Skip(0, 2, 16),)
+
+
+def test_the_four_skips_of_the_unet_go_from_encoders_to_decoders(lgg_tiles):
+    ends = [
+        (lgg_tiles.calls[skip.born].layer, lgg_tiles.calls[skip.read].layer, skip.elements)
+        for skip in lgg_tiles.skips
+    ]
+    assert ends == [
+        ("encoder1.conv2", "upconv1", 32 * 256**2),
+        ("encoder2.conv2", "upconv2", 64 * 128**2),
+        ("encoder3.conv2", "upconv3", 128 * 64**2),
+        ("encoder4.conv2", "upconv4", 256 * 32**2),
+    ]
+
+
+class DataDependent(Residual):
+    def forward(self, x):
+        return super().forward(x) if x.sum().item() == 0 else x
+
+
+@pytest.mark.parametrize("spatial", [(5, 6)])
+def test_a_network_run_on_zeros_has_the_same_trace(spatial):
+    shape = (1, 2, *spatial)
+    assert trace(DataDependent(), NAMES, shape) == trace(Residual(), NAMES, shape)
