@@ -5,15 +5,20 @@ sees, for the weight as a kernel, and for the linear map; what happens on the ti
 """
 
 from functools import cache
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import torch
+from aihwkit.simulator.parameters.enums import NoiseManagementType
 from torch import Tensor
 
 from analogmed.analog.direct_engine import DirectEngine
 from analogmed.analog.input_range import pass_range_gradient
+from analogmed.analog.input_vectors import SCALED_BY
+from analogmed.analog.irdrop import Wires, has_static_ir_drop, is_transient
 from analogmed.analog.modifier import modify
-from analogmed.analog.tile import read_tile, sees_vectors
+from analogmed.analog.tile import Crossbar, disturbs_sums, has_weight_noise, read_tile, sees_vectors
+from analogmed.analog.training_engine import TrainingEngine
+from analogmed.analog.vector_engine import VectorEngine
 from analogmed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,8 +49,10 @@ def engine_for(layer: "AnalogLayer", inputs: Tensor) -> Engine:
     """The engine of one product; compiled code where the layer asks for it and it can."""
     if not may_compile(layer) or not _is_plain(layer, inputs):
         return _TORCH
-    reads = not torch.is_grad_enabled() and not layer.training
-    return (_compiled_engine(inputs.device.type) if reads else None) or _TORCH
+    by_vectors = _reads_vectors(layer.rpu_config.forward)
+    if torch.is_grad_enabled() or layer.training:
+        return (None if by_vectors else _training_engine(inputs.device.type)) or _TORCH
+    return _compiled_engine(inputs.device.type, vectors=by_vectors) or _TORCH
 
 
 def may_compile(layer: "AnalogLayer") -> bool:
@@ -75,7 +82,13 @@ def compiles(io: "IOParameters") -> bool:
     """Whether compiled code computes these converters."""
     dithered = (io.inp_sto_round and io.inp_res > 0) or (io.out_sto_round and io.out_res > 0)
     skewed = io.inp_asymmetry != 0 or io.out_asymmetry != 0
-    return not (io.is_perfect or sees_vectors(io) or dithered or skewed)
+    disturbed = io.inp_noise > 0 or is_transient(io) or has_static_ir_drop(io)
+    bent = skewed or io.out_nonlinearity > 0
+    return not (io.is_perfect or dithered or disturbed or bent) and io.noise_management in SCALED_BY
+
+
+def _reads_vectors(io: "IOParameters") -> bool:
+    return io.noise_management is not NoiseManagementType.NONE or has_weight_noise(io)
 
 
 def _is_plain(layer: "AnalogLayer", inputs: Tensor) -> bool:
@@ -88,15 +101,32 @@ def _is_plain(layer: "AnalogLayer", inputs: Tensor) -> bool:
 
 
 @cache
-def _compiled_engine(device: str) -> Engine | None:
-    """For CPUs so far; ``None`` where the compiler is not installed."""
+def _compiled_engine(device: str, *, vectors: bool = False) -> Engine | None:
+    """For CPUs so far; ``None`` where the compiler is not installed.
+
+    Args:
+        device: its type.
+        vectors: the hardware needs each input vector laid out.
+    """
     if device != "cpu":
         return None
     try:
         from analogmed.analog.numba_ops import NumbaOps
     except ImportError:
         return None
-    return DirectEngine(NumbaOps())
+    return VectorEngine(NumbaOps()) if vectors else DirectEngine(NumbaOps())
+
+
+@cache
+def _training_engine(device: str) -> Engine | None:
+    """For CPUs so far; ``None`` where the compiler is not installed."""
+    if device != "cpu":
+        return None
+    try:
+        from analogmed.analog.numba_training_ops import NumbaTrainingOps
+    except ImportError:
+        return None
+    return TrainingEngine(NumbaTrainingOps())
 
 
 class TorchEngine:
@@ -132,10 +162,49 @@ class TorchEngine:
                 return layer.vector_product(values, weight)
             return layer.kernel_product(values, kernel)
 
-        outputs = read_tile(part, product, io, vector_dim=layer.vector_dim, generator=generator)
+        crossbar = self._crossbar(layer, index, weight, part.ndim) if disturbs_sums(io) else None
+        outputs = read_tile(
+            part,
+            product,
+            io,
+            vector_dim=layer.vector_dim,
+            generator=generator,
+            crossbar=crossbar,
+        )
         if vectors:
             outputs = layer.merge_groups(outputs)
         return outputs * _along_channels(scale, outputs)
+
+    def _crossbar(self, layer: "AnalogLayer", index: int, weight: Tensor, ndim: int) -> Crossbar:
+        io = layer.rpu_config.forward
+        span = layer.grid.rows[index]
+        groups, columns, _ = weight.shape
+        vectors = sees_vectors(io)
+
+        def product(values: Tensor, matrix: Tensor) -> Tensor:
+            if vectors:
+                return layer.vector_product(values, matrix)
+            kernel = layer.row_kernel(matrix.expand(groups, columns, -1), *span)
+            if matrix.shape[1] == columns:
+                return layer.kernel_product(values, kernel)
+            single = kernel.unflatten(0, (groups, columns))[:, 0]
+            return layer.kernel_product(values, single).repeat_interleave(columns, 1)
+
+        def per_column(values: Tensor) -> Tensor:
+            if vectors and layer.vector_dim == 2:
+                return values.reshape(1, groups, columns, *(1,) * (ndim - 3))
+            return values.reshape(1, groups * columns, *(1,) * (ndim - 2))
+
+        return Crossbar(weight, product, per_column, self._wires(layer, index, weight))
+
+    def _wires(self, layer: "AnalogLayer", index: int, weight: Tensor) -> Wires | None:
+        io = layer.rpu_config.forward
+        if layer.training or not is_transient(io) or io.ir_drop == 0:
+            return None
+        kept = layer.reading.prepared if layer.reading else {}
+        if ("wires", index) not in kept:
+            kept["wires", index] = Wires.of(weight, layer.grid.cols, layer.rpu_config)
+        return cast(Wires, kept["wires", index])
 
 
 _TORCH = TorchEngine()

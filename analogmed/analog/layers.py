@@ -5,7 +5,7 @@ work as in torch. What a chip holds (its noisy weights) is lent to the layer whi
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +16,9 @@ from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor, nn
 
 from analogmed.analog.engine import EngineName, engine_for
+from analogmed.analog.input_vectors import Window
 from analogmed.analog.noise_stream import NoiseStream
-from analogmed.analog.tile import RowSplit, TileGrid, sees_vectors
+from analogmed.analog.tile import RowSplit, TileGrid, disturbs_sums, sees_vectors
 from analogmed.errors import ShapeError
 
 _CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
@@ -29,7 +30,8 @@ class TileRow:
 
     Attributes:
         weight: in units of the mapping scale, shape (groups, columns, rows).
-        scale: mapping scale of each column, drift compensation included, shape (groups, columns).
+        scale: mapping scale of each column, drift compensation and learned scale included, shape
+            (groups, columns).
     """
 
     weight: Tensor
@@ -64,11 +66,14 @@ class AnalogLayer(nn.Module):
         engine: who computes the products.
         grid: the tiles.
         input_range: largest input of each row tile, shape (row tiles,), or ``None``.
+        out_scale: learned factor on the outputs of each tile, shape (row tiles, groups, column
+            tiles), or of each of its columns, (row tiles, groups, columns); ``None`` without.
     """
 
     weight: Tensor
     bias: Any
     input_range: Tensor | None
+    out_scale: Tensor | None
     groups: int = 1
 
     def to_tiles(
@@ -82,7 +87,8 @@ class AnalogLayer(nn.Module):
         mapping = rpu_config.mapping
         self.rpu_config = rpu_config
         self.row_split = row_split
-        self.engine = engine
+        # compiled engines take sums to be exact
+        self.engine = "torch" if disturbs_sums(rpu_config.forward) else engine
         self.grid = TileGrid.cut(
             matrix.shape[2],
             matrix.shape[1],
@@ -93,6 +99,17 @@ class AnalogLayer(nn.Module):
         )
         self.reading: Reading | None = None
         self._init_input_range()
+        self._init_out_scale()
+
+    def _init_out_scale(self) -> None:
+        mapping = self.rpu_config.mapping
+        if not mapping.learn_out_scaling:
+            self.out_scale = None
+            return
+        groups, columns, _ = self.weight_matrix().shape
+        each = columns if mapping.out_scaling_columnwise else len(self.grid.cols)
+        ones = torch.ones(len(self.grid.rows), groups, each)
+        self.out_scale = nn.Parameter(ones.to(self.weight))
 
     def _init_input_range(self) -> None:
         ranges = self.rpu_config.pre_post.input_range
@@ -129,9 +146,11 @@ class AnalogLayer(nn.Module):
     def reference_rows(self) -> tuple[TileRow, ...]:
         """The tiles as the trained weight asks for them, before any programming."""
         matrix = self.weight_matrix()
-        return tuple(self._map(matrix[:, :, start:stop]) for start, stop in self.grid.rows)
+        widths = [stop - start for start, stop in self.grid.rows]
+        parts = matrix.split(widths, 2)  # whose gradients go together in one piece
+        return tuple(self._map(part, index) for index, part in enumerate(parts))
 
-    def _map(self, weight: Tensor) -> TileRow:
+    def _map(self, weight: Tensor, index: int) -> TileRow:
         columnwise = self.rpu_config.mapping.weight_scaling_columnwise
         largest = weight.detach().abs().amax(2)  # (groups, columns)
         scale = torch.empty_like(largest)
@@ -139,7 +158,19 @@ class AnalogLayer(nn.Module):
             block = largest[:, start:stop]
             scale[:, start:stop] = block if columnwise else block.amax(1, keepdim=True)
         scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-        return TileRow(weight / scale[:, :, None], scale)
+        mapped = weight / scale[:, :, None]
+        learned = self.learned_scales(index)
+        return TileRow(mapped, scale if learned is None else scale * learned)
+
+    def learned_scales(self, index: int) -> Tensor | None:
+        """The learned factor on each column of a row of tiles, (groups, columns), if any."""
+        if self.out_scale is None:
+            return None
+        scales = self.out_scale[index]
+        if self.rpu_config.mapping.out_scaling_columnwise:
+            return scales
+        widths = torch.tensor([stop - start for start, stop in self.grid.cols])
+        return scales.repeat_interleave(widths.to(scales.device), 1)
 
     @contextmanager
     def lent(self, reading: Reading) -> Iterator[None]:
@@ -166,6 +197,11 @@ class AnalogLayer(nn.Module):
         """
         return engine_for(self, inputs).product(self, inputs, bias)
 
+    @property
+    def window(self) -> Window:
+        """The pixels of its input that an input vector is taken from."""
+        return Window()
+
     vector_dim: int = 1
 
     def merge_groups(self, outputs: Tensor) -> Tensor:
@@ -189,6 +225,12 @@ class AnalogLayer(nn.Module):
 
     def kernel_product(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """The product of one row of tiles with the feature map that ``row_inputs`` gave."""
+        raise NotImplementedError
+
+    def kernel_gradients(
+        self, gradient: Tensor, inputs: Tensor, kernel: Tensor, wanted: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The gradients of ``kernel_product`` by its inputs and by its kernel, those wanted."""
         raise NotImplementedError
 
     def vector_product(self, inputs: Tensor, weight: Tensor) -> Tensor:
@@ -229,6 +271,13 @@ class AnalogLinear(AnalogLayer, nn.Linear):
         """See :class:`AnalogLayer`."""
         return F.linear(inputs, kernel)
 
+    def kernel_gradients(
+        self, gradient: Tensor, inputs: Tensor, kernel: Tensor, wanted: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """See :class:`AnalogLayer`."""
+        by_inputs, by_kernel = wanted
+        return gradient @ kernel if by_inputs else None, gradient.T @ inputs if by_kernel else None
+
     def vector_product(self, inputs: Tensor, weight: Tensor) -> Tensor:
         """See :class:`AnalogLayer`."""
         return F.linear(inputs, weight[0])
@@ -265,6 +314,11 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
 
     def batched(self, inputs: Tensor) -> Tensor:
         return _batched(inputs, self.in_channels, len(self.kernel_size))
+
+    @property
+    def window(self) -> Window:
+        padding: Any = () if self._pads_beforehand() else self.padding
+        return Window(self.kernel_size, self.stride, self.dilation, padding)
 
     def _pads_beforehand(self) -> bool:
         return (
@@ -305,6 +359,13 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
             whole = halves.permute(0, 2, 3, 4, 1).flatten(0, 1)[None]
             return whole.permute(0, 4, 1, 2, 3)
         return convolve(inputs, kernel, None, self.stride, padding, self.dilation, self.groups)
+
+    def kernel_gradients(
+        self, gradient: Tensor, inputs: Tensor, kernel: Tensor, wanted: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        padding: Any = [0] * len(self.kernel_size) if self._pads_beforehand() else self.padding
+        steps = self.stride, padding, self.dilation
+        return _convolution_gradients(gradient, inputs, kernel, *steps, self.groups, wanted)
 
     def _slabs(self, inputs: Tensor, padding: Any) -> Tensor | None:
         """The two halves of a single volume as a batch, each with the slices that its edge sees.
@@ -407,6 +468,13 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
         convolve = _CONVOLVE[len(self.kernel_size) - 1]
         return convolve(inputs, kernel, None, groups=self.groups)
 
+    def kernel_gradients(
+        self, gradient: Tensor, inputs: Tensor, kernel: Tensor, wanted: tuple[bool, bool]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        ones, zeros = ([number] * len(self.kernel_size) for number in (1, 0))
+        steps = ones, zeros, ones
+        return _convolution_gradients(gradient, inputs, kernel, *steps, self.groups, wanted)
+
     def merge_groups(self, outputs: Tensor) -> Tensor:
         return outputs.flatten(1, 2)
 
@@ -465,3 +533,20 @@ def _batched(inputs: Tensor, channels: int, spatial: int) -> Tensor:
             f"{channels} channels and {spatial} positions, got shape {tuple(inputs.shape)}"
         )
     return batched
+
+
+def _convolution_gradients(
+    gradient: Tensor,
+    inputs: Tensor,
+    kernel: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:
+    by_inputs, by_kernel, _ = torch.ops.aten.convolution_backward(
+        gradient, inputs, kernel, None, stride, padding, dilation, False, [0] * len(stride), groups,
+        [*wanted, False],
+    )  # fmt: skip
+    return by_inputs, by_kernel

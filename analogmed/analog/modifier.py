@@ -1,5 +1,9 @@
 """Weight noise of hardware-aware training."""
 
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
 import torch
 from aihwkit.simulator.parameters.enums import WeightModifierType
 from aihwkit.simulator.parameters.inference import WeightModifierParameter
@@ -13,23 +17,46 @@ def modify(
 ) -> Tensor:
     """Disturb the weights of one row of tiles for one training step; gradients pass straight.
 
+    The kinds that aihwkit's torch tile has are computed as there, the others as in the compiled
+    tile. Where its documentation says something else, the compiled tile is followed:
+
+    - ``DOREFA`` and ``DISCRETIZE_ADD_NORMAL`` round to multiples of ``res`` times the largest
+      weight, half the documented number of steps; the torch tile's ``DISCRETIZE`` keeps to the
+      documentation and rounds to multiples of twice that. ``DOREFA`` rounds
+      dorefa_clip * tanh(w) / tanh(largest), and leaves it at that size.
+    - ``POLY`` and ``PROG_NOISE`` take the polynomial of |w|; ``PROG_NOISE`` divides it by
+      ``g_max``, so that its coefficients are in uS, and reflects at zero.
+    - ``PCM_NOISE`` is on the compiled GPU tile only. ``std_dev`` scales its programming and read
+      noise, which are the fit for 25 uS whatever ``g_max`` is; of the drift, only the spread.
+    - ``pdrop`` sets weights to zero after any other disturbance, without making up for them; a
+      dropped weight has the gradient that it would have otherwise.
+
     Args:
         weight: mapped weights, shape (groups, columns, rows).
         cols: [start, stop) of each column tile.
         modifier: kind and size of the noise, as in aihwkit.
+
+    Source: aihwkit ``torch_tile.py``, ``weight_modifier.cpp`` and ``weight_modifier_cuda.cu``.
     """
-    kind = modifier.type
-    if kind in (WeightModifierType.NONE, WeightModifierType.COPY):
+    disturb = _DISTURBANCES.get(modifier.type)
+    if disturb is None and modifier.pdrop <= 0:
         return weight
-    if kind is WeightModifierType.MULT_NORMAL:
-        noise = modifier.std_dev * weight.detach() * torch.randn_like(weight)
-        return weight + noise
-    largest = _largest(weight.detach(), cols, modifier)
-    if kind is WeightModifierType.ADD_NORMAL:
-        return weight + modifier.std_dev * largest * torch.randn_like(weight)
-    relative = weight / largest
-    step = step_size(modifier.res, 1.0)
-    return quantise(relative, step, modifier.sto_round) * largest
+    disturbed = values = weight.detach()
+    if disturb is not None:
+        disturbed = disturb(values, _largest(values, cols, modifier), modifier)
+    if modifier.pdrop > 0:
+        disturbed = disturbed * (torch.rand_like(disturbed) >= modifier.pdrop)
+    return cast(Tensor, _PassStraight.apply(weight, disturbed))
+
+
+class _PassStraight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, disturbed: Tensor) -> Tensor:
+        return disturbed
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
 
 
 def _largest(
@@ -41,3 +68,120 @@ def _largest(
     for start, stop in cols:
         largest[:, start:stop] = weight[:, start:stop].abs().amax((1, 2), keepdim=True)
     return torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def _multiply(weight: Tensor, largest: Tensor, modifier: WeightModifierParameter) -> Tensor:
+    return weight + modifier.std_dev * weight * torch.randn_like(weight)
+
+
+def _add(weight: Tensor, largest: Tensor, modifier: WeightModifierParameter) -> Tensor:
+    return weight + modifier.std_dev * largest * torch.randn_like(weight)
+
+
+def _discretise(weight: Tensor, largest: Tensor, modifier: WeightModifierParameter) -> Tensor:
+    step = step_size(modifier.res, 1.0)
+    return quantise(weight / largest, step, modifier.sto_round) * largest
+
+
+def _discretise_and_add(
+    weight: Tensor, largest: Tensor, modifier: WeightModifierParameter
+) -> Tensor:
+    rounded = quantise(weight / largest, max(modifier.res, 0.0), modifier.sto_round) * largest
+    return _add(rounded, largest, modifier)
+
+
+def _dorefa(weight: Tensor, largest: Tensor, modifier: WeightModifierParameter) -> Tensor:
+    if modifier.res <= 0:
+        return weight
+    scale = (modifier.dorefa_clip / largest.tanh()).abs()
+    return quantise(weight.tanh() * scale, modifier.res, modifier.sto_round)
+
+
+def _poly(weight: Tensor, largest: Tensor, modifier: WeightModifierParameter) -> Tensor:
+    deviation = modifier.std_dev * largest * _polynomial(weight.abs() / largest, modifier.coeffs)
+    return weight + deviation * torch.randn_like(weight)
+
+
+def _prog_noise(weight: Tensor, largest: Tensor, modifier: WeightModifierParameter) -> Tensor:
+    polynomial = _polynomial(weight.abs() / largest, modifier.coeffs)
+    deviation = modifier.std_dev / modifier.g_max * largest * polynomial
+    return _with_sign_of(weight, weight + deviation * torch.randn_like(weight))
+
+
+def _polynomial(values: Tensor, coefficients: list[float]) -> Tensor:
+    total = torch.zeros_like(values)
+    for coefficient in reversed(coefficients):
+        total = total * values + coefficient
+    return total
+
+
+def _with_sign_of(weight: Tensor, values: Tensor) -> Tensor:
+    return torch.where(weight < 0, -values.abs(), values.abs())
+
+
+_PROGRAMMING_US = [0.26348, 1.9650, -1.1731]
+_READ_TIME_S = 250e-9
+
+
+def _pcm_noise(weight: Tensor, largest: Tensor, modifier: WeightModifierParameter) -> Tensor:
+    g_max, scale = modifier.g_max, modifier.std_dev
+    target = torch.clamp(weight / largest, -1, 1) * g_max
+    unprogrammed = target.abs() <= modifier.pcm_zero_thres * scale * _PROGRAMMING_US[0]
+    target = target.masked_fill(unprogrammed, 0.0)
+    failed = _with_failures(target, modifier)
+    polynomial = _polynomial(failed.abs() / g_max, _PROGRAMMING_US)
+    programmed = failed + scale * polynomial * torch.randn_like(weight)
+    aged = _pcm_aged(programmed, modifier)
+    return torch.where(failed == 0, 0.0, _with_sign_of(target, aged / g_max * largest))
+
+
+def _with_failures(target: Tensor, modifier: WeightModifierParameter) -> Tensor:
+    """Some devices stuck at reset, some cells off by the largest conductance, some anywhere."""
+    g_max = modifier.g_max
+
+    def hit(probability: float) -> Tensor:
+        return torch.rand_like(target) < probability
+
+    if modifier.pcm_prob_at_reset > 0:
+        target = target.masked_fill(hit(modifier.pcm_prob_at_reset), 0.0)
+    if modifier.pcm_prob_at_gmax > 0:
+        off = torch.where(hit(0.5), -g_max, g_max)
+        target = torch.where(hit(modifier.pcm_prob_at_gmax), target + off, target)
+    if modifier.pcm_prob_at_random > 0:
+        anywhere = torch.rand_like(target) * g_max
+        anywhere = torch.where(target > 0, anywhere, -anywhere)
+        target = torch.where(hit(modifier.pcm_prob_at_random), anywhere, target)
+    return target.clamp(-g_max, g_max)
+
+
+def _pcm_aged(programmed: Tensor, modifier: WeightModifierParameter) -> Tensor:
+    """Spread of the drift without its mean, which is compensated, and 1/f noise."""
+    relative = programmed.abs() / modifier.g_max
+    time_s = modifier.pcm_t_inference + modifier.pcm_t0
+    drifted = programmed
+    if modifier.pcm_t_inference > 0:
+        spread = (-0.0125 * relative.clamp(min=1e-6).log() - 0.0059).clamp(0.008, 0.045)
+        exponent = (spread * torch.randn_like(programmed)).abs()
+        drifted = programmed * (time_s / modifier.pcm_t0) ** -exponent
+    if time_s <= 0:
+        return drifted
+    relative_noise = (0.0088 / relative.pow(0.65).clamp(min=1e-3)).clamp(max=0.2)
+    relative_noise = relative_noise * math.sqrt(
+        math.log((time_s + _READ_TIME_S) / (2 * _READ_TIME_S))
+    )
+    noise = modifier.std_dev * relative_noise * torch.randn_like(programmed)
+    return drifted + drifted.abs() * noise
+
+
+_DISTURBANCES: dict[
+    WeightModifierType, Callable[[Tensor, Tensor, WeightModifierParameter], Tensor]
+] = {
+    WeightModifierType.MULT_NORMAL: _multiply,
+    WeightModifierType.ADD_NORMAL: _add,
+    WeightModifierType.DISCRETIZE: _discretise,
+    WeightModifierType.DISCRETIZE_ADD_NORMAL: _discretise_and_add,
+    WeightModifierType.DOREFA: _dorefa,
+    WeightModifierType.POLY: _poly,
+    WeightModifierType.PROG_NOISE: _prog_noise,
+    WeightModifierType.PCM_NOISE: _pcm_noise,
+}

@@ -1,5 +1,7 @@
 """What the analog layers compute of an aihwkit configuration; anything else is refused by name."""
 
+import math
+
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from aihwkit.simulator.parameters.enums import (
     AnalogMVType,
@@ -7,11 +9,13 @@ from aihwkit.simulator.parameters.enums import (
     NoiseManagementType,
     WeightClipType,
     WeightModifierType,
-    WeightNoiseType,
     WeightRemapType,
 )
+from aihwkit.simulator.parameters.inference import WeightModifierParameter
+from aihwkit.simulator.parameters.io import IOParametersIRDropT
 from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from aihwkit.simulator.tiles.torch_tile import TorchSimulatorTile
+from aihwkit.simulator.tiles.torch_tile_irdrop_t import TorchSimulatorTileIRDropT
 
 from analogmed.errors import ConfigError
 
@@ -44,29 +48,28 @@ def _refused(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
             found.append((field, value))
 
     allow("tile_class", config.tile_class, TorchInferenceTile)
-    allow("simulator_tile_class", config.simulator_tile_class, TorchSimulatorTile)
-    allow("forward.mv_type", io.mv_type, AnalogMVType.ONE_PASS)
+    transient = isinstance(io, IOParametersIRDropT)
+    simulator = TorchSimulatorTileIRDropT if transient else TorchSimulatorTile
+    allow("simulator_tile_class", config.simulator_tile_class, simulator)
+    phases = (AnalogMVType.SPLIT_MODE, AnalogMVType.BIT_WISE) if transient else ()
+    allow("forward.mv_type", io.mv_type, AnalogMVType.ONE_PASS, *phases)
     allow("forward.bound_management", io.bound_management, BoundManagementType.NONE)
     allow(
         "forward.noise_management",
         io.noise_management,
         NoiseManagementType.NONE,
         NoiseManagementType.ABS_MAX,
+        NoiseManagementType.ABS_MAX_NP_SUM,
+        NoiseManagementType.MAX,
+        NoiseManagementType.CONSTANT,
     )
-    allow("forward.w_noise_type", io.w_noise_type, WeightNoiseType.NONE)
     for name in _MUST_BE_ZERO:
         allow(f"forward.{name}", getattr(io, name), 0.0)
-    allow(
-        "modifier.type",
-        config.modifier.type,
-        WeightModifierType.NONE,
-        WeightModifierType.COPY,
-        WeightModifierType.ADD_NORMAL,
-        WeightModifierType.MULT_NORMAL,
-        WeightModifierType.DISCRETIZE,
-    )
-    for name in ("pdrop", "per_batch_sample", "enable_during_test", "copy_last_column"):
-        allow(f"modifier.{name}", getattr(config.modifier, name), 0.0, False)
+    if io.out_nonlinearity > 0:
+        allow("forward.out_nonlinearity_std", io.out_nonlinearity_std, 0.0)
+    if transient:
+        found += _refused_of_pulses(config)
+    found += _refused_of_modifier(config.modifier)
     allow(
         "clip.type",
         config.clip.type,
@@ -81,18 +84,52 @@ def _refused(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
     allow("remap.max_scale_ref", remap.max_scale_ref, 0.0)
     allow("mapping.digital_bias", mapping.digital_bias, True)
     allow("mapping.weight_scaling_omega", mapping.weight_scaling_omega, 1.0)
-    allow("mapping.learn_out_scaling", mapping.learn_out_scaling, False)
     ranges = config.pre_post.input_range
     allow("pre_post.input_range.manage_output_clipping", ranges.manage_output_clipping, False)
     return found
 
 
+def _refused_of_pulses(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
+    """Of inputs that are pulses in time; what aihwkit stops at with an assertion, too."""
+    io, rows = config.forward, config.mapping.max_input_size
+    assert isinstance(io, IOParametersIRDropT)
+    found: list[tuple[str, object]] = []
+    if io.inp_res <= 0 and not io.is_perfect:
+        found.append(("forward.inp_res", f"{io.inp_res} (pulses have a number of steps)"))
+    if rows <= 0 or rows % io.ir_drop_segments:
+        segments = f"{io.ir_drop_segments} (does not divide mapping.max_input_size = {rows})"
+        found.append(("forward.ir_drop_segments", segments))
+    if io.apply_xdep_pcm_read_noise:
+        found.append(("forward.apply_xdep_pcm_read_noise", "True (depends on the whole batch)"))
+    if io.w_noise > 0 or io.out_nonlinearity > 0:
+        found.append(("forward.w_noise, out_nonlinearity", (io.w_noise, io.out_nonlinearity)))
+    if io.mv_type is AnalogMVType.SPLIT_MODE and io.inp_res > 0:
+        steps = io.inp_res if io.inp_res > 1 else 1 / io.inp_res
+        bits = math.log2(round(steps) + 2)
+        if bits % 1 or abs(steps - round(steps)) > 1e-6 or io.split_mode_bit_shift >= bits:
+            split = f"{io.inp_res} (SPLIT_MODE needs 2^bits - 2 steps, with bits above its shift)"
+            found.append(("forward.inp_res", split))
+    return found
+
+
+def _refused_of_modifier(modifier: WeightModifierParameter) -> list[tuple[str, object]]:
+    found: list[tuple[str, object]] = []
+    for name in ("per_batch_sample", "enable_during_test", "copy_last_column"):
+        if getattr(modifier, name):
+            found.append((f"modifier.{name}", True))
+    if modifier.pdrop > 0 and modifier.type is WeightModifierType.NONE:
+        ignored = f"{modifier.pdrop} (aihwkit ignores it with modifier.type NONE: DROP_CONNECT)"
+        found.append(("modifier.pdrop", ignored))
+    if modifier.res > 1 and modifier.type in _STEP_IS_RES:
+        found.append(
+            ("modifier.res", f"{modifier.res} (with this modifier.type the step, up to 1)")
+        )
+    return found
+
+
+_STEP_IS_RES = (WeightModifierType.DOREFA, WeightModifierType.DISCRETIZE_ADD_NORMAL)
 _MUST_BE_ZERO = (
-    "w_noise",
-    "ir_drop",
     "out_noise_std",
-    "out_nonlinearity",
-    "slope_calibration",
     "v_offset_std",
     "r_series",
     "w_read_asymmetry_dtod",

@@ -7,7 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from aihwkit.simulator.configs import InferenceRPUConfig
+from aihwkit.simulator.parameters.io import IOParameters
 from aihwkit.simulator.tiles.array import TileModuleArray
+from aihwkit.simulator.tiles.inference import InferenceTile
 from torch import Tensor, nn
 
 from analogmed.analog import convert
@@ -111,3 +114,22 @@ def _same_draws() -> None:
 def analog_of() -> Callable[..., nn.Module]:
     """One layer, converted."""
     return lambda layer, config, **options: convert(nn.Sequential(layer), config, **options)[0]
+
+
+@pytest.fixture(scope="session")
+def compiled_tile() -> Callable[..., InferenceTile]:
+    """From weights (columns, rows) and aihwkit's parameters to a tile that aihwkit compiled."""
+
+    def build(weight: Tensor, **parameters: object) -> InferenceTile:
+        tile = InferenceTile(weight.shape[0], weight.shape[1], InferenceRPUConfig(**parameters))
+        tile.tile.set_weights(weight)
+        return tile
+
+    try:
+        build(torch.eye(2), forward=IOParameters(is_perfect=True))(torch.eye(2))
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        pytest.skip(
+            f"aihwkit's compiled tile does not run with torch {torch.__version__}: {reason}"
+        )
+    return build

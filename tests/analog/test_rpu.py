@@ -16,6 +16,7 @@ from aihwkit.simulator.parameters.enums import (
     NoiseManagementType,
     WeightClipType,
     WeightModifierType,
+    WeightNoiseType,
     WeightRemapType,
 )
 
@@ -145,6 +146,22 @@ ARGUMENTS = {
     "input_range_keep": (0.9, {"pre_post.input_range.input_min_percentage": 0.9}),
     "modifier": ("mult_normal", {"modifier.type": WeightModifierType.MULT_NORMAL}),
     "modifier_std": (0.1, {"modifier.std_dev": 0.1}),
+    "modifier_coeffs": ((0.1, 0.2), {"modifier.coeffs": [0.0105392, 0.0768, -0.046925]}),
+    "modifier_clip": (0.7, {"modifier.dorefa_clip": 0.7}),
+    "modifier_t_inference_s": (60.0, {"modifier.pcm_t_inference": 60.0}),
+    "drop_connect": (
+        0.1,
+        {"modifier.pdrop": 0.1, "modifier.type": WeightModifierType.ADD_NORMAL},
+    ),
+    "learned_out_scale": (
+        "column",
+        {"mapping.learn_out_scaling": True, "mapping.out_scaling_columnwise": True},
+    ),
+    "weight_noise": (
+        "additive",
+        {"forward.w_noise_type": WeightNoiseType.ADDITIVE_CONSTANT, "forward.w_noise": 0.0},
+    ),
+    "weight_noise_std": (0.02, {"forward.w_noise": 0.0}),  # acts with a kind of noise only
     "clip": ("none", {"clip.type": WeightClipType.NONE}),
     "clip_sigma": (3.0, {"clip.sigma": 3.0}),
     "clip_value": (1.0, {"clip.fixed_value": -1.0}),  # acts with clip="fixed" only
@@ -175,6 +192,50 @@ def test_each_argument_sets_its_field(name):
     assert str(create_rpu_config("pcm", **{name: None})) == str(create_rpu_config("pcm"))
 
 
+TOGETHER = [
+    (
+        {"modifier": "poly", "modifier_coeffs": (0.1, 0.2)},
+        {"modifier.type": WeightModifierType.POLY, "modifier.coeffs": [0.1, 0.2]},
+    ),
+    (
+        {"modifier": "prog_noise"},  # the fit to PCM devices in uS, which aihwkit divides by g_max
+        {"modifier.coeffs": PCMLikeNoiseModel().prog_coeff, "modifier.g_max": 25.0},
+    ),
+    (
+        {"modifier": "pcm_noise", "g_max_us": 20.0},
+        {"modifier.type": WeightModifierType.PCM_NOISE, "modifier.g_max": 20.0},
+    ),
+    (
+        {"modifier": "dorefa", "dac_steps": 14},
+        {"modifier.type": WeightModifierType.DOREFA, "modifier.res": 2 / 14},
+    ),
+    (
+        {"modifier": "discretize_add_normal", "dac_steps": 0},
+        {"modifier.type": WeightModifierType.DISCRETIZE_ADD_NORMAL, "modifier.res": 2 / 254},
+    ),
+    ({"modifier": "discretize"}, {"modifier.res": 1 / 254}),
+    (
+        {"modifier": "none", "drop_connect": 0.2},
+        {"modifier.type": WeightModifierType.DROP_CONNECT, "modifier.pdrop": 0.2},
+    ),
+    (
+        {"weight_noise": "pcm_read", "weight_noise_std": 0.03},
+        {"forward.w_noise_type": WeightNoiseType.PCM_READ, "forward.w_noise": 0.03},
+    ),
+    (
+        {"learned_out_scale": "tile"},
+        {"mapping.learn_out_scaling": True, "mapping.out_scaling_columnwise": False},
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), TOGETHER)
+def test_arguments_that_act_together_set_their_fields(arguments, expected):
+    config = create_rpu_config("pcm", **arguments)
+    assert {path: field(config, path) for path in expected} == expected
+    check_support(config)
+
+
 BAD = [
     ("tile_size", 0),
     ("tile_size", 256.5),
@@ -192,6 +253,16 @@ BAD = [
     ("input_range_keep", 1.1),
     ("input_range_keep", 0.0),
     ("modifier_std", float("inf")),
+    ("modifier_coeffs", ()),
+    ("modifier_coeffs", (0.1, float("nan"))),
+    ("modifier_coeffs", 0.1),
+    ("modifier_clip", 0.0),
+    ("modifier_t_inference_s", -1.0),
+    ("drop_connect", 1.0),
+    ("drop_connect", -0.1),
+    ("learned_out_scale", "columns"),
+    ("weight_noise", "pcm"),
+    ("weight_noise_std", -0.1),
     ("clip_sigma", 0.0),
     ("clip_value", 0.0),
     ("g_max_us", 0.0),

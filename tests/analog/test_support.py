@@ -12,7 +12,6 @@ from aihwkit.simulator.parameters.enums import (
     NoiseManagementType,
     WeightClipType,
     WeightModifierType,
-    WeightNoiseType,
     WeightRemapType,
 )
 from torch import nn
@@ -23,18 +22,11 @@ from analogmed.errors import ConfigError
 REFUSED = {
     "forward.mv_type": AnalogMVType.BIT_WISE,
     "forward.bound_management": BoundManagementType.ITERATIVE,
-    "forward.noise_management": NoiseManagementType.MAX,
-    "forward.w_noise_type": WeightNoiseType.PCM_READ,
-    "forward.w_noise": 0.1,
-    "forward.ir_drop": 1.0,
+    "forward.noise_management": NoiseManagementType.AVERAGE_ABS_MAX,
     "forward.out_noise_std": 0.1,
-    "forward.out_nonlinearity": 0.1,
-    "forward.slope_calibration": 0.5,
     "forward.v_offset_std": 0.1,
     "forward.r_series": 0.1,
     "forward.w_read_asymmetry_dtod": 0.1,
-    "modifier.type": WeightModifierType.PCM_NOISE,
-    "modifier.pdrop": 0.1,
     "modifier.per_batch_sample": True,
     "modifier.enable_during_test": True,
     "modifier.copy_last_column": True,
@@ -45,7 +37,6 @@ REFUSED = {
     "remap.max_scale_ref": 0.5,
     "mapping.digital_bias": False,
     "mapping.weight_scaling_omega": 0.6,
-    "mapping.learn_out_scaling": True,
     "pre_post.input_range.manage_output_clipping": True,
 }
 
@@ -66,8 +57,49 @@ def test_a_field_that_the_layers_do_not_follow_is_refused_by_name_and_value(path
 
 def test_all_refused_fields_are_named_at_once():
     config = create_rpu_config("pcm")
-    config.forward.w_noise, config.modifier.pdrop = 0.1, 0.2
-    with pytest.raises(ConfigError, match=r"forward.w_noise = 0.1, modifier.pdrop = 0.2"):
+    config.forward.v_offset_std, config.modifier.per_batch_sample = 0.1, True
+    with pytest.raises(ConfigError, match=r"v_offset_std = 0.1, modifier.per_batch_sample = True"):
+        convert(nn.Sequential(nn.Linear(3, 3)), config)
+
+
+COMBINATIONS = {
+    "modifier.pdrop = 0.1": {"modifier.type": WeightModifierType.NONE, "modifier.pdrop": 0.1},
+    "modifier.res = 254.0": {"modifier.type": WeightModifierType.DOREFA, "modifier.res": 254.0},
+    "forward.out_nonlinearity_std = 0.2": {
+        "forward.out_nonlinearity": 0.1,
+        "forward.out_nonlinearity_std": 0.2,
+    },
+}
+
+
+@pytest.mark.parametrize("message", COMBINATIONS)
+def test_fields_that_do_not_go_together_are_refused_with_the_reason(message):
+    config = create_rpu_config("pcm")
+    for path, value in COMBINATIONS[message].items():
+        parent, name = path.split(".")
+        setattr(getattr(config, parent), name, value)
+    with pytest.raises(ConfigError, match=message):
+        convert(nn.Sequential(nn.Linear(3, 3)), config)
+
+
+PULSES = {
+    "ir_drop_segments = 7": {"ir_drop_segments": 7},
+    "apply_xdep_pcm_read_noise": {"apply_xdep_pcm_read_noise": True},
+    "forward.inp_res = -1": {"inp_res": -1.0},
+    r"2\^bits - 2": {"inp_res": 1 / 250, "mv_type": AnalogMVType.SPLIT_MODE},
+    "w_noise": {"w_noise": 0.1},
+}
+
+
+@pytest.mark.parametrize("message", PULSES)
+def test_of_inputs_as_pulses_only_what_aihwkit_computes_for_each_vector_is_taken(message):
+    config = TorchInferenceRPUConfigIRDropT()
+    config.forward.bound_management = BoundManagementType.NONE
+    config.mapping.weight_scaling_omega = 1.0
+    convert(nn.Sequential(nn.Linear(3, 3)), config)
+    for name, value in PULSES[message].items():
+        setattr(config.forward, name, value)
+    with pytest.raises(ConfigError, match=message):
         convert(nn.Sequential(nn.Linear(3, 3)), config)
 
 
@@ -76,9 +108,8 @@ def test_aihwkits_own_default_is_refused_for_its_bound_management():
         convert(nn.Sequential(nn.Linear(3, 3)), TorchInferenceRPUConfig())
 
 
-@pytest.mark.parametrize("kind", [QuantizedTorchInferenceRPUConfig, TorchInferenceRPUConfigIRDropT])
-def test_a_configuration_of_another_torch_tile_is_refused(kind):
-    config = kind()
+def test_a_configuration_of_another_torch_tile_is_refused():
+    config = QuantizedTorchInferenceRPUConfig()
     assert isinstance(config, TorchInferenceRPUConfig)
     with pytest.raises(ConfigError, match="tile_class"):
         convert(nn.Sequential(nn.Linear(3, 3)), config)
