@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from analogmed.analog.aihwkit_layers import AihwkitTiles, aihwkit_tiles
 from analogmed.analog.engine import may_compile
 from analogmed.analog.layers import AnalogLayer, Reading
-from analogmed.analog.programming import ProgrammedLayer
+from analogmed.analog.programming import ProgrammedModel
 from analogmed.analog.traverse import evaluating
 from analogmed.errors import CoverageError, NonFiniteError
 from analogmed.seeds import derive_seed
@@ -37,14 +37,13 @@ class Chip:
     def __init__(self, model: nn.Module, *, seed: int = 0) -> None:
         self.model = model
         self.seed = seed
-        self._layers: dict[str, ProgrammedLayer | AihwkitTiles] = {}
-        for name, layer in model.named_modules():
-            if isinstance(layer, AnalogLayer):
-                self._layers[name] = ProgrammedLayer(
-                    name, layer, derive_seed(seed, "program", name)
-                )
-        for name, tiles in aihwkit_tiles(model):
-            self._layers[name] = AihwkitTiles(tiles, derive_seed(seed, "program", name))
+        own = {n: layer for n, layer in model.named_modules() if isinstance(layer, AnalogLayer)}
+        self._programmed = ProgrammedModel(own, derive_seed(seed, "program"))
+        self._aihwkit = {
+            name: AihwkitTiles(tiles, derive_seed(seed, "program", name))
+            for name, tiles in aihwkit_tiles(model)
+        }
+        self._layers: dict[str, AnalogLayer | AihwkitTiles] = {**own, **self._aihwkit}
         if not self._layers:
             raise CoverageError(
                 f"{type(model).__name__} has no analog layer, so nothing would drift; "
@@ -74,10 +73,9 @@ class Chip:
         if read < 0:
             raise ValueError(f"read number must be 0 or more, got {read}")
         seed = derive_seed(self.seed, "time", float(t_inference_s), "read", int(read))
-        readings = {
-            name: layer.read(float(t_inference_s), derive_seed(seed, name))
-            for name, layer in self._layers.items()
-        }
+        readings = self._programmed.read(float(t_inference_s), derive_seed(seed, "devices"))
+        for name, tiles in self._aihwkit.items():
+            readings[name] = tiles.read(float(t_inference_s), derive_seed(seed, name))
         return ChipReading(self.model, self._layers, readings, seed).restart()
 
 
@@ -92,7 +90,7 @@ class ChipReading:
     """
 
     model: nn.Module
-    layers: dict[str, ProgrammedLayer | AihwkitTiles]
+    layers: dict[str, AnalogLayer | AihwkitTiles]
     readings: dict[str, Reading]
     seed: int
 

@@ -1,175 +1,287 @@
-"""Programming a layer onto devices, ageing the devices, and reading them back."""
+"""Programming a model onto devices, ageing the devices, and reading them back."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from aihwkit.exceptions import ArgumentError
-from aihwkit.inference.compensation.base import BaseDriftCompensation
+from aihwkit.inference import (
+    PCMLikeNoiseModel,
+    ReRamCMONoiseModel,
+    ReRamWan2022NoiseModel,
+    StateIndependentNoiseModel,
+)
 from aihwkit.inference.noise.base import BaseNoiseModel
+from aihwkit.inference.noise.hermes import HermesNoiseModel
+from aihwkit.inference.noise.pcm import CustomDriftPCMLikeNoiseModel
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor
 
 from analogmed.analog.layers import AnalogLayer, Reading, TileRow
 from analogmed.analog.noise_stream import NoiseStream
 from analogmed.analog.random import drawing_from
-from analogmed.analog.tile import read_tile
+from analogmed.analog.readout import ReadOut
 from analogmed.errors import ConfigError, NonFiniteError
 
+ELEMENTWISE_MODELS: tuple[type[BaseNoiseModel], ...] = (
+    PCMLikeNoiseModel,
+    CustomDriftPCMLikeNoiseModel,
+    HermesNoiseModel,
+    StateIndependentNoiseModel,
+    ReRamWan2022NoiseModel,
+    ReRamCMONoiseModel,
+)
+"""Noise models that treat each device by itself, so that any number of tiles go through at once."""
 
-class ProgrammedLayer:
-    """An analog layer as one chip holds it.
+_WEIGHTS_AT_ONCE = 2**18  # a few such vectors fit in a processor's cache; more take a fifth longer
+
+
+class ProgrammedModel:
+    """The analog layers of a model as one chip holds them.
+
+    Tiles of the same hardware are programmed and read together, across layers, in batches.
 
     Args:
-        name: the layer's name, for messages.
-        layer: its trained weight is the programming target.
+        layers: by name; their trained weights are the programming target.
         seed: seed of programming noise, drift exponents and the compensation's baseline.
+
+    Raises:
+        NonFiniteError: a weight is NaN or Inf; names the layer.
     """
 
-    def __init__(self, name: str, layer: AnalogLayer, seed: int) -> None:
-        if not torch.isfinite(layer.weight).all():
-            raise NonFiniteError(f"layer '{name}': its weight holds NaN or Inf; not programmed")
-        self._layer = layer
-        self._name = name
-        with torch.no_grad(), drawing_from(seed), _quiet():
-            targets = layer.reference_rows()
-            self._scales = [row.scale for row in targets]
-            self._tiles = [
-                [
-                    [
-                        ProgrammedTile.program(group[start:stop], layer.rpu_config)
-                        for start, stop in layer.grid.cols
-                    ]
-                    for group in row.weight
-                ]
-                for row in targets
+    @torch.no_grad()
+    def __init__(self, layers: Mapping[str, AnalogLayer], seed: int) -> None:
+        for name, layer in layers.items():
+            if not _is_finite(layer.weight):
+                raise NonFiniteError(f"layer '{name}': its weight holds NaN or Inf; not programmed")
+        self._layers = dict(layers)
+        targets = {name: layer.reference_rows() for name, layer in layers.items()}
+        self._scales = {name: [row.scale for row in rows] for name, rows in targets.items()}
+        tiles = [
+            (tile, layers[name].rpu_config)
+            for name, rows in targets.items()
+            for row in rows
+            for tile in _tiles_of(row, layers[name])
+        ]
+        with _repeatable(seed):
+            self._batches = [
+                ProgrammedTiles.program(weights, config) for weights, config in _batches(tiles)
             ]
 
     @torch.no_grad()
-    def read(self, t_inference_s: float, seed: int) -> Reading:
+    def read(self, t_inference_s: float, seed: int) -> dict[str, Reading]:
         """Age the devices and read them once.
+
+        Returns:
+            what each layer computes with.
 
         Raises:
             ConfigError: the noise model does not know this time.
-            NonFiniteError: the noise model gives NaN or Inf.
+            NonFiniteError: the noise model gives NaN or Inf; names the layer.
         """
-        model = type(self._layer.rpu_config.noise_model).__name__
+        with _repeatable(seed):
+            tiles = chain.from_iterable(batch.read(t_inference_s) for batch in self._batches)
+            return {name: self._read_layer(name, tiles, t_inference_s) for name in self._layers}
+
+    def _read_layer(
+        self, name: str, tiles: Iterator[tuple[Tensor, Tensor]], t_inference_s: float
+    ) -> Reading:
+        layer = self._layers[name]
         try:
-            with drawing_from(seed), _quiet():
-                rows = tuple(
-                    self._read_row(scale, tiles, t_inference_s)
-                    for scale, tiles in zip(self._scales, self._tiles, strict=True)
-                )
+            rows = tuple(_read_row(layer, scale, tiles) for scale in self._scales[name])
         except ArgumentError as error:
             raise ConfigError(
-                f"the noise model {model} does not know the time {t_inference_s:g} s: {error}; "
-                "give sweep.times_s these only"
+                f"the noise model {_model_name(layer)} does not know the time "
+                f"{t_inference_s:g} s: {error}; give sweep.times_s these only"
             ) from error
-        if not all(torch.isfinite(row.weight).all() for row in rows):
+        if not all(_is_finite(row.weight) for row in rows):
             raise NonFiniteError(
-                f"layer '{self._name}': the noise model {model} gives NaN or Inf at "
+                f"layer '{name}': the noise model {_model_name(layer)} gives NaN or Inf at "
                 f"{t_inference_s:g} s; it does not fit this time, or a tile of equal weights"
             )
-        return Reading(rows, NoiseStream(self._layer.weight.device))
+        return Reading(rows, NoiseStream(layer.weight.device))
 
-    def lent(self, reading: Reading) -> AbstractContextManager[None]:
-        """Let the layer compute with a reading."""
-        return self._layer.lent(reading)
 
-    def _read_row(
-        self, scale: Tensor, tiles: list[list["ProgrammedTile"]], t_inference_s: float
-    ) -> TileRow:
-        config = self._layer.rpu_config
-        weights, scales = [], []
-        for group_tiles, group_scale in zip(tiles, scale, strict=True):
-            read = [tile.read(t_inference_s, config) for tile in group_tiles]
-            weights.append(torch.cat([weight for weight, _ in read]))
-            scales.append(group_scale * torch.cat([factor for _, factor in read]))
-        return TileRow(torch.stack(weights), torch.stack(scales))
+def _is_finite(values: Tensor) -> bool:
+    """As ``torch.isfinite(values).all()``, in a tenth of the time: NaN spreads to both extremes."""
+    return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(values))
+
+
+def _tiles_of(row: TileRow, layer: AnalogLayer) -> Iterator[Tensor]:
+    for group in row.weight:
+        for start, stop in layer.grid.cols:
+            yield group[start:stop]
+
+
+def _batches(
+    tiles: Sequence[tuple[Tensor, TorchInferenceRPUConfig]],
+) -> Iterator[tuple[list[Tensor], TorchInferenceRPUConfig]]:
+    """Neighbours with the same configuration, as many as are fastest at once."""
+    batch: list[Tensor] = []
+    size = 0
+    for index, (weight, config) in enumerate(tiles):
+        batch.append(weight)
+        size += weight.numel()
+        following = tiles[index + 1] if index + 1 < len(tiles) else None
+        if (
+            following is None
+            or following[1] is not config
+            or size + following[0].numel() > _WEIGHTS_AT_ONCE
+        ):
+            yield batch, config
+            batch, size = [], 0
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """aihwkit's Hermes model indexes in a way that torch warns of; the result is as meant."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning)
-        yield
+def _repeatable(seed: int) -> Iterator[None]:
+    """Draw from a seed, on one thread: where torch cuts a vector for its threads, it rounds anew.
+
+    aihwkit's Hermes model indexes in a way that torch warns of; the result is as meant.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with drawing_from(seed), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _read_row(layer: AnalogLayer, scale: Tensor, tiles: Iterator[tuple[Tensor, Tensor]]) -> TileRow:
+    count = len(scale) * len(layer.grid.cols)
+    read = [next(tiles) for _ in range(count)]
+    weight = torch.cat([weight for weight, _ in read]).unflatten(0, scale.shape)
+    return TileRow(weight, scale * torch.cat([factor for _, factor in read]).view_as(scale))
+
+
+def _model_name(layer: AnalogLayer) -> str:
+    return type(layer.rpu_config.noise_model).__name__
 
 
 @dataclass(frozen=True)
-class ProgrammedTile:
-    """One crossbar tile after programming.
+class ProgrammedTiles:
+    """Crossbar tiles of the same hardware after programming.
 
     Attributes:
-        conductances_us: conductance of each device in uS, one tensor (columns, rows) per device of
-            a unit cell. Each device drifts by itself; aihwkit folds a cell's devices into one
-            weight after programming, and splits it again.
-        drift: drift parameters of each device, as the noise model gives them.
-        cell: how the converter turns conductances back into weights.
-        baseline: what drift compensation read right after programming.
+        config: the hardware.
+        shapes: (columns, rows) of each tile.
+        devices: every device of a unit cell, across all tiles. Each drifts by itself; aihwkit folds
+            a cell's devices into one weight after programming, and splits it again.
+        cells: how the converter turns the conductances of each tile back into weights.
+        baselines: what drift compensation read of each tile right after programming.
+    """
+
+    config: TorchInferenceRPUConfig
+    shapes: list[torch.Size]
+    devices: "list[Devices]"
+    cells: "list[_Cell]"
+    baselines: list[Tensor] | None
+
+    @classmethod
+    def program(cls, weights: list[Tensor], config: TorchInferenceRPUConfig) -> "ProgrammedTiles":
+        """Draw programming noise and drift parameters for tiles of weights (columns, rows)."""
+        model = config.noise_model
+        shapes = [weight.shape for weight in weights]
+        cells, targets = [], []
+        for weight in weights:
+            found, parameters = model.g_converter.convert_to_conductances(weight)
+            bare = isinstance(found, Tensor)
+            cells.append(_Cell(parameters, bare))
+            targets.append([found] if bare else found)
+        devices = [Devices.program(list(tiles), model) for tiles in zip(*targets, strict=True)]
+        compensation = config.drift_compensation
+        if compensation is None:
+            return cls(config, shapes, devices, cells, None)
+        programmed = _to_weights(
+            [device.conductances_us for device in devices], cells, shapes, model
+        )
+        baselines = ReadOut(programmed, config, compensation).baselines(weights)
+        return cls(config, shapes, devices, cells, baselines)
+
+    def read(self, t_inference_s: float) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of each tile the weights at a time (columns, rows), and each column's factor."""
+        model, compensation = self.config.noise_model, self.config.drift_compensation
+        aged = [device.aged(t_inference_s, model) for device in self.devices]
+        weights = _to_weights(aged, self.cells, self.shapes, model)
+        if compensation is None or self.baselines is None:
+            factors = [weight.new_ones(len(weight)) for weight in weights]
+        else:
+            factors = ReadOut(weights, self.config, compensation).factors(self.baselines)
+        yield from zip(weights, factors, strict=True)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The same device of many unit cells; what the noise model treats in one call lies together.
+
+    Attributes:
+        conductances_us: after programming, in uS.
+        drift: drift parameters as the noise model gives them.
     """
 
     conductances_us: list[Tensor]
-    drift: list[Tensor]
-    cell: dict[str, Any]
-    baseline: Tensor | None
+    drift: list[Any]
 
     @classmethod
-    def program(cls, weight: Tensor, config: TorchInferenceRPUConfig) -> "ProgrammedTile":
-        """Draw programming noise and drift parameters for a tile of weights (columns, rows)."""
-        model = config.noise_model
-        targets, cell = model.g_converter.convert_to_conductances(weight)
+    def program(cls, targets_us: list[Tensor], model: BaseNoiseModel) -> "Devices":
+        """Draw programming noise and drift parameters.
+
+        Args:
+            targets_us: conductances asked for, one tensor for each tile.
+            model: aihwkit's; one that is not known to be elementwise gets the tiles one by one.
+        """
         conductances, drift = [], []
-        for target in targets:
+        for target in _at_once(targets_us, model):
             conductances.append(model.apply_programming_noise_to_conductance(target))
             drift.append(model.generate_drift_coefficients(target))
-        compensation, baseline = config.drift_compensation, None
-        if compensation is not None:
-            programmed = model.g_converter.convert_back_to_weights(conductances, cell)
-            probe = _TileProbe(weight, programmed, config, compensation)
-            baseline = compensation.init_baseline(probe)
-        return cls(conductances, drift, cell, baseline)
+        return cls(conductances, drift)
 
-    def read(self, t_inference_s: float, config: TorchInferenceRPUConfig) -> tuple[Tensor, Tensor]:
-        """The weights at a time (columns, rows), and the compensating factor of each column."""
-        weight = self._aged(t_inference_s, config.noise_model)
-        compensation = config.drift_compensation
-        if compensation is None or self.baseline is None:
-            return weight, weight.new_ones(len(weight))
-        probe = _TileProbe(weight, weight, config, compensation)
-        factor = compensation.apply(probe.read_out(), self.baseline)
-        return weight, factor.reshape(-1).expand(len(weight))
-
-    def _aged(self, t_inference_s: float, model: BaseNoiseModel) -> Tensor:
-        aged = [
+    def aged(self, t_inference_s: float, model: BaseNoiseModel) -> list[Tensor]:
+        """The conductances at a time, with read noise."""
+        return [
             model.apply_drift_noise_to_conductance(conductance, drift, t_inference_s)
             for conductance, drift in zip(self.conductances_us, self.drift, strict=True)
         ]
-        return model.g_converter.convert_back_to_weights(aged, self.cell)
+
+
+def _at_once(targets_us: list[Tensor], model: BaseNoiseModel) -> list[Tensor]:
+    if type(model) in ELEMENTWISE_MODELS and len(targets_us) > 1:
+        return [torch.cat([target.flatten() for target in targets_us])]
+    return targets_us
 
 
 @dataclass(frozen=True)
-class _TileProbe:
-    """What aihwkit's drift compensation asks of a tile: its output for the read-out vectors."""
+class _Cell:
+    """What a converter needs to get back from conductances to the weights of a tile.
 
-    reference: Tensor
-    weight: Tensor
-    config: TorchInferenceRPUConfig
-    compensation: BaseDriftCompensation
+    Attributes:
+        parameters: the converter's own.
+        bare: the converter has one device and takes its conductances without a list.
+    """
 
-    def read_out(self) -> Tensor:
-        vectors = self.compensation.get_readout_tensor(self.weight.shape[1]).to(self.weight)
-        return read_tile(
-            vectors, lambda values: values @ self.weight.T, self.config.forward, vector_dim=1
-        )
+    parameters: dict[str, Any]
+    bare: bool
 
-    def _forward_drift_readout_tensor(
-        self, reset_if: bool = False, exact_reference: bool = False
-    ) -> Tensor:
-        if not exact_reference:
-            return self.read_out()
-        vectors = self.compensation.get_readout_tensor(self.weight.shape[1]).to(self.weight)
-        return vectors @ self.reference.T
+
+def _to_weights(
+    conductances_us: list[list[Tensor]],
+    cells: list[_Cell],
+    shapes: list[torch.Size],
+    model: BaseNoiseModel,
+) -> list[Tensor]:
+    """Weights of each tile (columns, rows), from the conductances of each device of all tiles."""
+    sizes = [shape.numel() for shape in shapes]
+    by_device = [
+        torch.cat([part.flatten() for part in parts]).split(sizes) for parts in conductances_us
+    ]
+    weights = []
+    for cell, shape, *parts in zip(cells, shapes, *by_device, strict=True):
+        devices = [part.view(shape) for part in parts]
+        back = model.g_converter.convert_back_to_weights
+        weights.append(back(devices[0] if cell.bare else devices, cell.parameters))
+    return weights

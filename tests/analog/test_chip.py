@@ -59,6 +59,39 @@ def test_two_readings_do_not_disturb_each_other(backend):
             assert torch.equal(reading(IMAGES), expected)
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_number_of_threads_does_not_change_a_bit_of_a_chip(threads):
+    model = nn.Sequential(nn.Linear(300, 700), nn.Linear(700, 301)).eval()
+    analog = convert(model, create_rpu_config("pcm"))  # tiles that torch would share out
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = Chip(analog, seed=1).at(DAY_S).readings
+        torch.set_num_threads(threads)
+        shared = Chip(analog, seed=1).at(DAY_S).readings
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for name, reading in alone.items():
+        for row, other in zip(reading.rows, shared[name].rows, strict=True):
+            assert torch.equal(row.weight, other.weight)
+            assert torch.equal(row.scale, other.scale)
+
+
+def test_a_chip_keeps_a_conductance_and_an_exponent_for_each_device_and_no_more():
+    analog = convert(nn.Sequential(nn.Linear(600, 500), nn.Linear(500, 700)), create_rpu_config())
+    weights = sum(layer.weight.numel() for layer in analog)
+    chip = Chip(analog, seed=0)
+    storages = {
+        storage.data_ptr(): storage.nbytes()
+        for batch in chip._programmed._batches
+        for device in batch.devices
+        for tensor in (*device.conductances_us, *device.drift)
+        for storage in [tensor.untyped_storage()]
+    }
+    assert sum(storages.values()) == 2 * 2 * 4 * weights  # devices x values x bytes
+
+
 def test_one_bit_of_time_or_its_type_is_told_apart_rightly():
     chip = Chip(analog_model(), seed=1)
     reference = chip.at(DAY_S, read=1)(IMAGES)
