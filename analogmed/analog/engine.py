@@ -8,17 +8,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import torch
-from aihwkit.simulator.parameters.enums import NoiseManagementType
 from torch import Tensor
 
 from analogmed.analog.direct_engine import DirectEngine
 from analogmed.analog.input_range import pass_range_gradient
-from analogmed.analog.input_vectors import SCALED_BY
-from analogmed.analog.irdrop import Wires, has_static_ir_drop, is_transient
+from analogmed.analog.irdrop import Wires, is_transient
 from analogmed.analog.modifier import modify
-from analogmed.analog.tile import Crossbar, disturbs_sums, has_weight_noise, read_tile, sees_vectors
-from analogmed.analog.training_engine import TrainingEngine
-from analogmed.analog.vector_engine import VectorEngine
+from analogmed.analog.tile import Crossbar, disturbs_sums, read_tile, sees_vectors
 from analogmed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,10 +45,8 @@ def engine_for(layer: "AnalogLayer", inputs: Tensor) -> Engine:
     """The engine of one product; compiled code where the layer asks for it and it can."""
     if not may_compile(layer) or not _is_plain(layer, inputs):
         return _TORCH
-    by_vectors = _reads_vectors(layer.rpu_config.forward)
-    if torch.is_grad_enabled() or layer.training:
-        return (None if by_vectors else _training_engine(inputs.device.type)) or _TORCH
-    return _compiled_engine(inputs.device.type, vectors=by_vectors) or _TORCH
+    reads = not torch.is_grad_enabled() and not layer.training
+    return (_compiled_engine(inputs.device.type) if reads else None) or _TORCH
 
 
 def may_compile(layer: "AnalogLayer") -> bool:
@@ -82,13 +76,7 @@ def compiles(io: "IOParameters") -> bool:
     """Whether compiled code computes these converters."""
     dithered = (io.inp_sto_round and io.inp_res > 0) or (io.out_sto_round and io.out_res > 0)
     skewed = io.inp_asymmetry != 0 or io.out_asymmetry != 0
-    disturbed = io.inp_noise > 0 or is_transient(io) or has_static_ir_drop(io)
-    bent = skewed or io.out_nonlinearity > 0
-    return not (io.is_perfect or dithered or disturbed or bent) and io.noise_management in SCALED_BY
-
-
-def _reads_vectors(io: "IOParameters") -> bool:
-    return io.noise_management is not NoiseManagementType.NONE or has_weight_noise(io)
+    return not (io.is_perfect or sees_vectors(io) or dithered or skewed)
 
 
 def _is_plain(layer: "AnalogLayer", inputs: Tensor) -> bool:
@@ -101,32 +89,15 @@ def _is_plain(layer: "AnalogLayer", inputs: Tensor) -> bool:
 
 
 @cache
-def _compiled_engine(device: str, *, vectors: bool = False) -> Engine | None:
-    """For CPUs so far; ``None`` where the compiler is not installed.
-
-    Args:
-        device: its type.
-        vectors: the hardware needs each input vector laid out.
-    """
+def _compiled_engine(device: str) -> Engine | None:
+    """For CPUs so far; ``None`` where the compiler is not installed."""
     if device != "cpu":
         return None
     try:
         from analogmed.analog.numba_ops import NumbaOps
     except ImportError:
         return None
-    return VectorEngine(NumbaOps()) if vectors else DirectEngine(NumbaOps())
-
-
-@cache
-def _training_engine(device: str) -> Engine | None:
-    """For CPUs so far; ``None`` where the compiler is not installed."""
-    if device != "cpu":
-        return None
-    try:
-        from analogmed.analog.numba_training_ops import NumbaTrainingOps
-    except ImportError:
-        return None
-    return TrainingEngine(NumbaTrainingOps())
+    return DirectEngine(NumbaOps())
 
 
 class TorchEngine:

@@ -16,7 +16,6 @@ from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor, nn
 
 from analogmed.analog.engine import EngineName, engine_for
-from analogmed.analog.input_vectors import Window
 from analogmed.analog.noise_stream import NoiseStream
 from analogmed.analog.tile import RowSplit, TileGrid, disturbs_sums, sees_vectors
 from analogmed.errors import ShapeError
@@ -197,11 +196,6 @@ class AnalogLayer(nn.Module):
         """
         return engine_for(self, inputs).product(self, inputs, bias)
 
-    @property
-    def window(self) -> Window:
-        """The pixels of its input that an input vector is taken from."""
-        return Window()
-
     vector_dim: int = 1
 
     def merge_groups(self, outputs: Tensor) -> Tensor:
@@ -314,11 +308,6 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
 
     def batched(self, inputs: Tensor) -> Tensor:
         return _batched(inputs, self.in_channels, len(self.kernel_size))
-
-    @property
-    def window(self) -> Window:
-        padding: Any = () if self._pads_beforehand() else self.padding
-        return Window(self.kernel_size, self.stride, self.dilation, padding)
 
     def _pads_beforehand(self) -> bool:
         return (
