@@ -1,0 +1,152 @@
+"""What networks take of a chip, as tables for the terminal."""
+
+from collections.abc import Mapping
+from io import StringIO
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from analogmed.errors import DataError
+
+WIDTH = 120
+UNKNOWN = "\u2013"
+TILES = {
+    "parameters": "parameters\n",
+    "analog_layers": "layers\non tiles",
+    "tiles": "\ntiles",
+    "utilisation_per_tile": "utilisation\nper tile",
+    "utilisation_per_layer": "utilisation\nper layer",
+    "utilisation_per_leaf_module": "utilisation\nper leaf",
+    "reuse_factor_per_tile": "reuse\nper tile",
+    "reuse_factor_per_layer": "reuse\nper layer",
+    "reuse_factor_per_leaf_module": "reuse\nper leaf",
+}
+PLACED = {
+    "tiles_placed": "\ntiles",
+    "utilisation_placed": "cells\nused",
+    "chips": "\nchips",
+    "area_mm2": "area\nmm2",
+    "latency_ms": "one slice\nms",
+    "interval_ms": "interval\nms",
+    "throughput_per_s": "slices\nper s",
+    "stack_ms": "{slices} slices\nms",
+    "stack_pipelined_ms": "pipelined\nms",
+    "energy_mj": "one slice\nmJ",
+    "tops_per_w": "\nTOPS/W",
+    "skip_buffer_kib": "skips\nKiB",
+}
+LAYERS = {
+    "type": "\ntype",
+    "rows": "\nrows",
+    "cols": "\ncols",
+    "groups": "\ngroups",
+    "tiles": "\ntiles",
+    "utilisation": "\nutilisation",
+    "reuse_factor": "reuse\nfactor",
+    "replicas": "\nreplicas",
+    "time_ms": "time\nms",
+    "bound_by": "bound\nby",
+    "energy_mj": "energy\nmJ",
+}
+
+
+def render_tiles(costs: pd.DataFrame) -> str:
+    """Tiles, utilisation and reuse factor: one line per network.
+
+    Args:
+        costs: one row per network with ``model``, ``input`` and what
+            ``analogmed.hardware.TileMap.summary`` returns.
+
+    Returns:
+        plain text, 120 columns wide.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    _check_columns(costs, ["model", "input", "tile_size", *TILES])
+    sizes = " and ".join(dict.fromkeys(costs["tile_size"]))
+    return _render(f"Networks on tiles of {sizes}", costs, TILES)
+
+
+def render_costs(costs: pd.DataFrame) -> str:
+    """Time, energy and area: one line per network, under the profile and level of its figures.
+
+    Args:
+        costs: one row per network with ``model`` and what ``analogmed.hardware.Cost.summary``
+            returns, its tiles as ``tiles_placed``.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    columns = [name for name in PLACED if name in costs.columns or "slices" not in PLACED[name]]
+    _check_columns(costs, ["model", "profile", "level", "slices", "uncosted_layers", *columns])
+    parts = []
+    for (profile, level, slices), rows in costs.groupby(["profile", "level", "slices"], sort=False):
+        heads = {name: PLACED[name].format(slices=slices) for name in columns}
+        parts.append(_render(f"Estimates for {profile}, level {level}", rows, heads))
+        left_out = rows[rows["uncosted_layers"] > 0]
+        parts += [
+            f"{row['model']}: {row['uncosted_layers']} layers are digital and in none of these "
+            "figures\n"
+            for row in _records(left_out)
+        ]
+    return "".join(parts)
+
+
+def render_layers(layers: pd.DataFrame, title: str) -> str:
+    """One line per layer of a network.
+
+    Args:
+        layers: what ``analogmed.hardware.TileMap.table`` returns, with columns of
+            ``analogmed.hardware.Cost.table`` where there are such.
+        title: above the table; it has to name profile and level where there is a time.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    _check_columns(layers, ["layer", "tiles", "utilisation", "reuse_factor"])
+    heads = {name: head for name, head in LAYERS.items() if name in layers.columns}
+    if "groups" in heads and (layers["groups"] == 1).all():
+        del heads["groups"]
+    if "replicas" in heads and (layers["replicas"] == 1).all():
+        del heads["replicas"]
+    return _render(title, layers, heads, first="layer")
+
+
+def _check_columns(table: pd.DataFrame, needed: list[str]) -> None:
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        raise DataError(f"the table lacks the columns {', '.join(missing)}")
+
+
+def _render(
+    title: str, rows: pd.DataFrame, heads: Mapping[str, str], *, first: str = "model"
+) -> str:
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0))
+    table.add_column(Text(f"\n{first}"), overflow="fold", min_width=10)
+    for head in heads.values():
+        table.add_column(Text(head), justify="right", no_wrap=True)
+    for row in _records(rows):
+        table.add_row(Text(str(row[first])), *(Text(_cell(name, row[name])) for name in heads))
+    text = StringIO()
+    Console(file=text, width=WIDTH, force_terminal=False, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return UNKNOWN
+    if name.startswith("utilisation"):
+        return f"{value:.2%}"
+    number = float(value)
+    return f"{int(number):,}" if number.is_integer() else f"{number:,.4g}"
