@@ -1,0 +1,262 @@
+"""A look-up table of operations on a digital processor, and what it predicts of whole networks."""
+
+import dataclasses
+import platform
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+from scipy.stats import kendalltau
+from torch import nn
+
+from analogmed.atomic import write_atomically, write_text_atomically
+from analogmed.errors import ConfigError, DataError
+from analogmed.hardware.operations import KEY, Operation, Recorded
+from analogmed.strict_yaml import read_yaml
+
+_WARM_UP = 2
+_SHOWN = 3
+_PLACE = ("device", "threads", "runtime")
+_TIMES = ("median_ms", "low_ms", "high_ms", "repetitions")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long an operation or a network takes.
+
+    Attributes:
+        median_s: of the repetitions.
+        low_s: first quartile.
+        high_s: third quartile.
+        repetitions: how often it was run, after a warm-up.
+    """
+
+    median_s: float
+    low_s: float
+    high_s: float
+    repetitions: int
+
+
+@dataclass(frozen=True)
+class LookupTable:
+    """Times of operations, measured on one device.
+
+    Attributes:
+        timings: by operation.
+        provenance: what was measured where and how: at least ``device``, ``threads`` and
+            ``runtime``.
+    """
+
+    timings: Mapping[Operation, Timing]
+    provenance: Mapping[str, Any]
+
+    def predict_s(self, counts: Counter[Operation]) -> float:
+        """Time of a network: the sum over its operations.
+
+        Args:
+            counts: of :func:`analogmed.hardware.record`.
+
+        Raises:
+            DataError: an operation is not in the table.
+        """
+        missing = [operation for operation in counts if operation not in self.timings]
+        if missing:
+            some = "; ".join(_describe(operation) for operation in missing[:_SHOWN])
+            raise DataError(
+                f"the table of {self.provenance['device']} lacks {len(missing)} of "
+                f"{len(counts)} operations ({some}, ...): measure this network too, with "
+                "python -m analogmed.hardware measure --model"
+            )
+        return sum(self.timings[operation].median_s * count for operation, count in counts.items())
+
+    def write(self, folder: Path | str) -> None:
+        """Write ``operations.csv`` and ``provenance.yaml``."""
+        place = {name: self.provenance[name] for name in _PLACE}
+        rows = [
+            place
+            | dataclasses.asdict(operation)
+            | {
+                "median_ms": 1e3 * timing.median_s,
+                "low_ms": 1e3 * timing.low_s,
+                "high_ms": 1e3 * timing.high_s,
+                "repetitions": timing.repetitions,
+            }
+            for operation, timing in self.timings.items()
+        ]
+        table = pd.DataFrame(rows, columns=[*_PLACE, *KEY, *_TIMES])
+        folder = Path(folder)
+        write_atomically(folder / "operations.csv", lambda path: table.to_csv(path, index=False))
+        text = yaml.safe_dump(dict(self.provenance), sort_keys=False)
+        write_text_atomically(folder / "provenance.yaml", text)
+
+
+def read_table(folder: Path | str) -> LookupTable:
+    """Read what :meth:`LookupTable.write` wrote.
+
+    Raises:
+        DataError: there is no table, or it is damaged, or holds several devices.
+        ConfigError: its provenance is no plain YAML.
+    """
+    path = Path(folder) / "operations.csv"
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path}: no table of operations ({error}); make one with "
+            "python -m analogmed.hardware measure"
+        ) from error
+    missing = [name for name in (*_PLACE, *KEY, *_TIMES) if name not in table.columns]
+    if missing:
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
+    if len(table[list(_PLACE)].drop_duplicates()) != 1:
+        raise DataError(f"{path}: expected one device, number of threads and runtime")
+    provenance = read_yaml(Path(folder) / "provenance.yaml")
+    for name in _PLACE:
+        if str(provenance.get(name)) != table[name].iloc[0]:
+            raise DataError(f"{path}: {name} differs from that in provenance.yaml")
+    try:
+        timings = {
+            Operation(**{name: row[name] for name in KEY}): Timing(
+                1e-3 * float(row["median_ms"]),
+                1e-3 * float(row["low_ms"]),
+                1e-3 * float(row["high_ms"]),
+                int(row["repetitions"]),
+            )
+            for row in table.to_dict("records")
+        }
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    return LookupTable(timings, provenance)
+
+
+def measure_operations(
+    recorded: Sequence[Recorded], *, repetitions: int, progress: Callable[[int], None] | None = None
+) -> dict[Operation, Timing]:
+    """Time each operation of some networks on this machine, by itself.
+
+    All are run in turn and then again, so that none profits from its own last run still being in
+    the caches, and a slow spell of the machine hits all alike.
+
+    Args:
+        recorded: of the networks.
+        repetitions: timed runs of each, after a warm-up.
+        progress: called after each round with its number.
+    """
+    runs = {operation: run for each in recorded for operation, run in each.runs.items()}
+    times: dict[Operation, list[float]] = {operation: [] for operation in runs}
+    clock = _clock()
+    with torch.inference_mode():
+        for number in range(_WARM_UP + repetitions):
+            for operation, prepare in runs.items():
+                compute = prepare()
+                start = clock()
+                compute()
+                times[operation].append(clock() - start)
+            if progress is not None:
+                progress(number)
+    return {operation: _timing(found[_WARM_UP:]) for operation, found in times.items()}
+
+
+def measure_networks(
+    models: Sequence[nn.Module], input_shape: Sequence[int], *, repetitions: int
+) -> list[Timing]:
+    """Time whole networks on this machine, in turn."""
+    times: list[list[float]] = [[] for _ in models]
+    networks = [model.eval() for model in models]
+    clock = _clock()
+    with torch.inference_mode():
+        for _ in range(_WARM_UP + repetitions):
+            for model, found in zip(networks, times, strict=True):
+                inputs = torch.full(tuple(input_shape), 0.5)
+                start = clock()
+                model(inputs)
+                found.append(clock() - start)
+    return [_timing(found[_WARM_UP:]) for found in times]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well predictions agree with measurements.
+
+    Attributes:
+        mape: mean absolute error, as a share of the measurement.
+        kendall_tau: rank correlation in [-1, 1]; NaN with fewer than two networks.
+        networks: how many.
+    """
+
+    mape: float
+    kendall_tau: float
+    networks: int
+
+
+def agreement(predicted_s: Sequence[float], measured_s: Sequence[float]) -> Agreement:
+    """Compare predicted times of networks with measured ones.
+
+    Raises:
+        ConfigError: there is none, or not as many of the one as of the other.
+    """
+    if not predicted_s or len(predicted_s) != len(measured_s):
+        raise ConfigError(
+            f"expected as many predictions as measurements, found {len(predicted_s)} and "
+            f"{len(measured_s)}"
+        )
+    errors = [abs(p - m) / m for p, m in zip(predicted_s, measured_s, strict=True)]
+    several = len(errors) > 1
+    tau = float(kendalltau(predicted_s, measured_s).statistic) if several else float("nan")
+    return Agreement(statistics.fmean(errors), tau, len(errors))
+
+
+def describe_machine() -> dict[str, Any]:
+    """What a measurement depends on: machine, system, versions, threads."""
+    return {
+        "device": _device_name(),
+        "threads": torch.get_num_threads(),
+        "runtime": f"torch {torch.__version__}",
+        "clock": _clock().__name__,
+        "processor": _cpu_name(),
+        "architecture": platform.machine(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _clock() -> Callable[[], float]:
+    """With one thread the time of the processor, which other programs do not lengthen."""
+    fine = time.get_clock_info("process_time").resolution <= 1e-6
+    return time.process_time if torch.get_num_threads() == 1 and fine else time.perf_counter
+
+
+def _describe(operation: Operation) -> str:
+    return f"{operation.operation} {operation.kernel} on {operation.arguments.split(';')[0]}"
+
+
+def _timing(times_s: Sequence[float]) -> Timing:
+    series = pd.Series(times_s)
+    low, median, high = (float(series.quantile(share)) for share in (0.25, 0.5, 0.75))
+    return Timing(median, low, high, len(times_s))
+
+
+def _device_name() -> str:
+    """Name of a single-board computer, or of the processor."""
+    try:
+        return Path("/proc/device-tree/model").read_text().rstrip("\0\n")
+    except OSError:
+        return _cpu_name()
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

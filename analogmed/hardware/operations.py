@@ -1,0 +1,279 @@
+"""What a network computes on a digital processor, as a list of operations to look up or to time.
+
+A convolution, transposed convolution or Linear layer forms one operation with the norm and the
+activation that follow it directly. Every other layer is one, and so is each torch function outside
+of layers (concatenations, attention). Views cost nothing and are none.
+"""
+
+import copy
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from analogmed.errors import ShapeError
+from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED
+
+_NORMS = (
+    nn.modules.batchnorm._BatchNorm,  # instance norms too
+    nn.GroupNorm,
+    nn.LayerNorm,
+)
+_FILL = 0.5
+"""Of inputs: no denormal numbers, which some processors compute slowly."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """By what an operation is looked up.
+
+    Attributes:
+        operation: class of the layer, or name of the torch function.
+        kernel: of a convolution or pool, such as ``3x3``; empty otherwise, as the next ones.
+        dilation: of a convolution.
+        in_channels: of a convolution, inputs of a Linear layer.
+        out_channels: likewise.
+        spatial: sizes of the input after batch and channels, such as ``64x64``.
+        norm: class of the norm that belongs to it.
+        activation: class of the activation that belongs to it.
+        dtype: of the input.
+        arguments: all else that its time may depend on.
+    """
+
+    operation: str
+    kernel: str
+    dilation: str
+    in_channels: str
+    out_channels: str
+    spatial: str
+    norm: str
+    activation: str
+    dtype: str
+    arguments: str
+
+
+KEY = tuple(field.name for field in dataclasses.fields(Operation))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The operations of a network.
+
+    Attributes:
+        counts: how often each is computed for one input.
+        runs: by operation, a function that makes fresh inputs and returns the computation.
+    """
+
+    counts: Counter[Operation]
+    runs: dict[Operation, Callable[[], Callable[[], object]]]
+
+
+def record(model: nn.Module, input_shape: Sequence[int]) -> Recorded:
+    """Run a copy of a network once, in evaluation mode, and list what it computes.
+
+    Args:
+        model: the network; it is not touched.
+        input_shape: (1, C, *spatial).
+
+    Raises:
+        ShapeError: the network fails on it.
+    """
+    model = copy.deepcopy(model).eval()
+    recorder = _Recorder()
+    handles = [
+        handle
+        for module in model.modules()
+        if not any(module.children())
+        for handle in (
+            module.register_forward_pre_hook(recorder.enter),
+            module.register_forward_hook(recorder.leave, with_kwargs=True),
+        )
+    ]
+    inputs = torch.full(tuple(input_shape), _FILL)
+    try:
+        with torch.inference_mode(), recorder:
+            model(inputs)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ShapeError(
+            f"{type(model).__name__} cannot be run on an input of shape {tuple(input_shape)}: "
+            f"{error}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return recorder.finish()
+
+
+@dataclass
+class _Group:
+    """A layer with the norm and the activation that follow it."""
+
+    modules: list[nn.Module]
+    inputs: tuple[Any, ...]
+    named: dict[str, Any]
+    output: Any
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = 0
+        self._group: _Group | None = None
+        self._counts: Counter[Operation] = Counter()
+        self._runs: dict[Operation, Callable[[], Callable[[], object]]] = {}
+
+    def enter(self, _module: nn.Module, _inputs: tuple[Any, ...]) -> None:
+        self._depth += 1
+
+    def leave(
+        self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
+    ) -> None:
+        self._depth -= 1
+        first = inputs[0] if inputs else None
+        if self._depth or (output is first and not getattr(module, "inplace", False)):
+            return  # inside of another layer; or nothing was done, as by dropout
+        group = self._group
+        if group and first is group.output and _belongs(module, group.modules):
+            group.modules.append(module)
+            group.output = output
+            return
+        self._close()
+        self._group = _Group([module], _specs(inputs), _specs(named), output)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        specs = _specs((args, kwargs or {}))
+        outputs = func(*args, **(kwargs or {}))
+        if self._depth == 0 and _computes(func, (args, kwargs), outputs):
+            self._close()
+            self._add(_of_function(func, specs), _runner(func, *specs))
+        return outputs
+
+    def finish(self) -> Recorded:
+        self._close()
+        return Recorded(self._counts, self._runs)
+
+    def _close(self) -> None:
+        if self._group is not None:
+            group = self._group
+            self._add(
+                _of_layers(group.modules, group.inputs),
+                _runner(_chain(group.modules), group.inputs, group.named),
+            )
+        self._group = None
+
+    def _add(self, operation: Operation, run: Callable[[], Callable[[], object]]) -> None:
+        self._counts[operation] += 1
+        self._runs.setdefault(operation, run)
+
+
+@dataclass(frozen=True)
+class _Spec:
+    """A tensor without its values."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+    def __repr__(self) -> str:
+        return f"{str(self.dtype).removeprefix('torch.')}[{'x'.join(map(str, self.shape))}]"
+
+    def make(self) -> Tensor:
+        tensor = torch.empty_strided(self.shape, self.stride, dtype=self.dtype)
+        return tensor.fill_(_FILL) if self.dtype.is_floating_point else tensor.zero_()
+
+
+def _specs(tree: Any) -> Any:
+    return tree_map(
+        lambda leaf: (
+            _Spec(tuple(leaf.shape), leaf.stride(), leaf.dtype)
+            if isinstance(leaf, Tensor)
+            else leaf
+        ),
+        tree,
+    )
+
+
+def _runner(
+    function: Callable[..., object], args: Any, kwargs: Any
+) -> Callable[[], Callable[[], object]]:
+    def prepare() -> Callable[[], object]:
+        made, named = tree_map(
+            lambda leaf: leaf.make() if isinstance(leaf, _Spec) else leaf, (args, kwargs)
+        )
+        return lambda: function(*made, **named)
+
+    return prepare
+
+
+def _chain(modules: list[nn.Module]) -> Callable[..., object]:
+    def run(*inputs: Any, **named: Any) -> object:
+        outputs = modules[0](*inputs, **named)
+        for module in modules[1:]:
+            outputs = module(outputs)
+        return outputs
+
+    return run
+
+
+def _belongs(module: nn.Module, group: list[nn.Module]) -> bool:
+    """Whether a layer is the norm, or after that the activation, of a layer with weights."""
+    if not isinstance(group[0], (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)):
+        return False
+    if isinstance(module, _NORMS):
+        return len(group) == 1
+    return _is_activation(module) and not _is_activation(group[-1])
+
+
+def _is_activation(module: nn.Module) -> bool:
+    return type(module).__module__ == "torch.nn.modules.activation"
+
+
+def _computes(func: Any, inputs: Any, outputs: Any) -> bool:
+    """Not a view, and not a question about a tensor."""
+    made = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+    if not made:
+        return False
+    if func._schema.is_mutable:
+        return True
+    given = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    storages = {leaf.untyped_storage()._cdata for leaf in given}
+    return any(leaf.untyped_storage()._cdata not in storages for leaf in made)
+
+
+def _of_layers(modules: list[nn.Module], inputs: tuple[Any, ...]) -> Operation:
+    first = modules[0]
+    found = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, _Spec)]
+    spec = found[0] if found else _Spec((), (), torch.float32)
+    norm = [type(module).__name__ for module in modules if isinstance(module, _NORMS)]
+    activation = [type(module).__name__ for module in modules[1:] if _is_activation(module)]
+    return Operation(
+        operation=type(first).__name__,
+        kernel=_sizes(getattr(first, "kernel_size", "")),
+        dilation=_sizes(getattr(first, "dilation", "")),
+        in_channels=str(getattr(first, "in_channels", getattr(first, "in_features", ""))),
+        out_channels=str(getattr(first, "out_channels", getattr(first, "out_features", ""))),
+        spatial=_sizes(spec.shape[2:]),
+        norm="".join(norm) if len(modules) > 1 else "",
+        activation="".join(activation),
+        dtype=str(spec.dtype).removeprefix("torch."),
+        arguments=f"{inputs}; {'; '.join(module.extra_repr() for module in modules)}",
+    )
+
+
+def _of_function(func: Any, specs: tuple[Any, Any]) -> Operation:
+    found = [leaf for leaf in tree_leaves(specs) if isinstance(leaf, _Spec)]
+    dtype = str(found[0].dtype).removeprefix("torch.") if found else ""
+    spatial = _sizes(found[0].shape[2:]) if found else ""
+    return Operation(str(func), "", "", "", "", spatial, "", "", dtype, f"{specs[0]} {specs[1]}")
+
+
+def _sizes(sizes: Any) -> str:
+    return "x".join(map(str, sizes)) if isinstance(sizes, tuple | list) else str(sizes)

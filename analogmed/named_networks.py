@@ -1,0 +1,114 @@
+"""Networks named on a command line, and errors told in a sentence; without aihwkit."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from torch import nn
+
+from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.models import build_model
+
+
+def told(program: Callable[[list[str]], None], arguments: list[str]) -> int:
+    """Run a program; errors that a user can act on are told in a sentence."""
+    try:
+        program(arguments)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (AnalogmedError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of the command line.
+
+    Attributes:
+        text: as it was written, such as ``unet(features=8)``.
+        name: in the registry of models.
+        options: for its builder.
+    """
+
+    text: str
+    name: str
+    options: dict[str, Any]
+
+    def build(self, input_shape: Sequence[int], out_channels: int) -> nn.Module:
+        """The network for inputs (C, *spatial)."""
+        return build_model(
+            self.name,
+            in_channels=input_shape[0],
+            out_channels=out_channels,
+            spatial_dims=len(input_shape) - 1,
+            **self.options,
+        )
+
+
+def network(text: str) -> Network:
+    """Read ``name`` or ``name(option=value, ...)``; values are those of YAML.
+
+    Raises:
+        ConfigError: it is written in another way.
+    """
+    found = re.fullmatch(r"\s*([^()\s]+)\s*(?:\((.*)\))?\s*", text)
+    options: Any = None
+    if found:
+        try:
+            pairs = re.sub(r"(\w+)\s*=", r"\1: ", found.group(2) or "")
+            options = yaml.safe_load(f"{{{pairs}}}")
+        except yaml.YAMLError:
+            options = None
+    if found is None or not isinstance(options, dict):
+        raise ConfigError(
+            f"--model: expected name or name(option=value, ...), for instance unet(features=8), "
+            f"found '{text}'"
+        )
+    return Network(text.strip(), found.group(1), options)
+
+
+def add_network_options(parser: argparse.ArgumentParser, *, default_input: list[int]) -> None:
+    """Options that say which networks, for which input."""
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        default=["unet"],
+        metavar="NAME",
+        help="networks, as name or name(option=value, ...); a name as for analogmed.train, with "
+        "package.module:factory too (default: unet)",
+    )
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        type=int,
+        default=default_input,
+        metavar="N",
+        help="channels and size of one input: C H W, or C D H W for 3D (default: "
+        f"{' '.join(map(str, default_input))})",
+    )
+    parser.add_argument(
+        "--out_channels", type=int, default=1, metavar="N", help="classes (default: 1)"
+    )
+
+
+def check_input(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Channels and spatial sizes.
+
+    Raises:
+        ConfigError: not 2 to 4 numbers above 0.
+    """
+    if not 2 <= len(sizes) <= 4 or min(sizes) < 1:
+        raise ConfigError(
+            f"--input: expected channels and 1 to 3 sizes above 0, such as 3 256 256, found {sizes}"
+        )
+    return tuple(sizes)
