@@ -13,6 +13,7 @@ import analogmed as am
 
 W_NOISE = 0.01
 _UNET = {"features": 32}
+_NARROW = {"unet": {"features": 8}, "swin_unetr": {"feature_size": 12}}
 _ABS_MAX = {"noise_management": "abs_max", "input_range": False}
 
 
@@ -50,10 +51,10 @@ class Workload:
         }
 
     def small(self) -> "Workload":
-        """At most 2 images of 64 pixels a side, and a U-Net of 8 features."""
+        """At most 2 images of 64 pixels a side, and a narrow network where it has the option."""
         batch, channels, *spatial = self.shape
         shape = min(batch, 2), channels, *(min(side, 64) for side in spatial)
-        options = self.options | ({"features": 8} if "features" in self.options else {})
+        options = self.options | _NARROW.get(self.model, {})
         return replace(self, shape=shape, options=options)
 
     def rpu_config(self) -> TorchInferenceRPUConfig:
