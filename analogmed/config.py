@@ -153,7 +153,8 @@ class Experiment:
         tolerance: accepted deviation of the normalised surface distance, in mm or pixels.
         digital_layers: names or patterns of layers that stay digital.
         row_split: even cuts a layer's rows as aihwkit does; channels keeps channels whole.
-        backend: auto, numba (compiled, CPU) or torch for analogmed's layers, aihwkit for aihwkit's.
+        backend: auto, numba (compiled, CPU), triton (compiled, GPU) or torch for analogmed's
+            layers, aihwkit for aihwkit's.
         device: where to compute, for instance cpu or cuda.
         batch_size: images, or windows of a large image, per forward pass.
         seed: root of all random draws.
@@ -171,7 +172,7 @@ class Experiment:
     tolerance: float = 2.0
     digital_layers: tuple[str, ...] = ()
     row_split: Literal["even", "channels"] = "even"
-    backend: Literal["auto", "torch", "numba", "aihwkit"] = "auto"
+    backend: Literal["auto", "torch", "numba", "triton", "aihwkit"] = "auto"
     device: str = "cpu"
     batch_size: int = 8
     seed: int = 0

@@ -20,7 +20,7 @@ from analogmed.analog.traverse import replace_layers
 from analogmed.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.suggest import nearest
 
-Backend = Literal["auto", "torch", "numba", "aihwkit"]
+Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
 
 _ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
     nn.Linear: layers.AnalogLinear,
@@ -56,9 +56,12 @@ def convert(
         row_split: ``"even"`` cuts a layer's rows as aihwkit does; ``"channels"`` keeps each input
             channel on one tile where it fits.
         backend: who computes. ``"torch"`` is the definition, on any device; ``"numba"`` compiled
-            code for CPUs in float32, several times as fast, while no gradient is asked for (else
-            torch); ``"auto"`` is numba where it can compute the hardware, else torch;
-            ``"aihwkit"`` is aihwkit's own layers, which leave more layers digital.
+            code for CPUs in float32, several times as fast; ``"triton"`` compiled code for GPUs,
+            while no gradient is asked for. What compiled code does not compute, on another device
+            or in another type, torch does, without a word: a model may be calibrated on a CPU
+            and evaluated on a GPU. ``"auto"`` is numba on CPUs and triton on GPUs where they can
+            compute the hardware, else torch; ``"aihwkit"`` is aihwkit's own layers, which leave
+            more layers digital. On a GPU, products of tiles are computed without TF32.
 
     Returns:
         the analog network, in the same training or evaluation mode.
