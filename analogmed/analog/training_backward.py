@@ -1,0 +1,258 @@
+"""From the gradient of a product to those of inputs, weights, scales and input ranges.
+
+Rows of tiles are taken together: the channels that they see are laid side by side in codes, so
+that one backward convolution gives the gradients of the inputs and of all their weights. That is
+exact as long as no output exceeded the bound of the ADC; a row of tiles whose outputs did goes by
+itself, with a gradient that is 0 there.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from analogmed.analog.converters import Converters
+from analogmed.analog.noise_stream import Draw
+from analogmed.analog.product_gradients import product_gradients
+from analogmed.analog.training_ops import Slice, Slices, TrainingOps
+
+if TYPE_CHECKING:
+    from analogmed.analog.layers import AnalogLayer
+
+_PART_ELEMENTS = 1 << 21  # of a layer's input or output, so that caches hold what passes hand on
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a product depends on besides tensors.
+
+    Attributes:
+        ops: the passes before and after a product.
+        layer: whose product it is.
+        converters: of its tiles.
+        layout: memory format that is computed in.
+        comes_in_layout: whether the inputs had it.
+        draw: address of the output noise.
+        differentiates: whether there will be a backward pass.
+        learns_range: whether inputs that are clipped, or none, move the input ranges.
+    """
+
+    ops: TrainingOps
+    layer: "AnalogLayer"
+    converters: Converters
+    layout: torch.memory_format
+    comes_in_layout: bool
+    draw: Draw
+    differentiates: bool
+    learns_range: bool
+
+    def worth(self, limit: float) -> float:
+        """What a code of an output is worth, in units of the mapping scale."""
+        return self.converters.output_worth * (1.0 if math.isinf(limit) else limit)
+
+    def as_it_came(self, values: Tensor) -> Tensor:
+        """The values in the memory format of the inputs."""
+        if self.comes_in_layout:
+            return values
+        return self.ops.in_layout(values, torch.contiguous_format)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of tiles that go together: numbers, slices of the inputs, kernels side by side."""
+
+    numbers: tuple[int, ...]
+    slices: Slices
+    kernel: Tensor
+
+
+class Backward:
+    """The backward pass of one product.
+
+    Args:
+        setting: of the product.
+        limits: input ranges; inf for none.
+        kernels: of each row of tiles, in codes.
+        scales: of each row of tiles.
+        by_inputs: whether their gradient is wanted.
+        by_ranges: whether their gradient is wanted.
+        by_weights: whether their gradients are wanted.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        limits: Sequence[float],
+        kernels: Sequence[Tensor],
+        scales: Sequence[Tensor],
+        *,
+        by_inputs: bool,
+        by_ranges: bool,
+        by_weights: bool,
+    ) -> None:
+        self._setting, self._limits = setting, limits
+        self._kernels, self._scales = kernels, scales
+        self._wanted = by_inputs, by_ranges, by_weights
+        self._inputs_seen = 0
+        self._total: Tensor | None = None
+        self._by_kernel: dict[tuple[int, ...], Tensor] = {}
+        self._range_sums: dict[tuple[int, ...], Tensor] = {}
+        self._code_sums: Tensor | None = None  # of gradient times code, (rows, columns)
+
+    def run(
+        self, gradient: Tensor, inputs: Tensor, fits: dict[int, Tensor], codes: Sequence[Tensor]
+    ) -> None:
+        """Go through all rows of tiles, part by part of the batch.
+
+        Args:
+            gradient: by the outputs.
+            inputs: of the product.
+            fits: of rows whose outputs were clipped: 0 where they were.
+            codes: of the outputs of each row, if their sums are wanted.
+        """
+        setting = self._setting
+        inputs = setting.ops.in_layout(inputs.detach(), setting.layout)
+        gradient = setting.ops.in_layout(gradient, setting.layout)
+        self._inputs_seen = inputs[:, 0].numel() * setting.layer.groups
+        if self._wanted[0] or self._wanted[1]:
+            self._total = torch.empty_like(inputs)
+        batches = list(self._batches(fits))
+        for entries in parts(setting.layer, inputs):
+            part = gradient[entries]
+            for rows in batches:
+                own = fits.get(rows.numbers[0])
+                masked = part if own is None else setting.ops.where_fits(part, own[entries])
+                self._pass(masked, inputs, entries, rows)
+            if codes:
+                sums = setting.ops.sum_products(part, [code[entries] for code in codes])
+                self._code_sums = sums if self._code_sums is None else self._code_sums + sums
+
+    def by_inputs(self) -> Tensor | None:
+        """Gradient by the inputs, in their memory format, if it is wanted."""
+        if self._total is None or not self._wanted[0]:
+            return None
+        return self._setting.as_it_came(self._total)
+
+    def by_weight(self) -> list[Tensor | None]:
+        """Gradients by the mapped weights of each row of tiles, if they are wanted."""
+        layer, converters = self._setting.layer, self._setting.converters
+        volume = layer.channel_rows
+        weights: list[Tensor | None] = [None] * len(self._kernels)
+        for numbers, kernel in self._by_kernel.items():
+            place = 0
+            for number in numbers:
+                scale, (start, stop) = self._scales[number], layer.grid.rows[number]
+                first, last = start // volume, -(-stop // volume)
+                block = kernel[:, place : place + last - first].reshape(*scale.shape, -1)
+                block = block[:, :, start - first * volume : stop - first * volume]
+                gain = converters.weight_gain * self._setting.worth(self._limits[number])
+                weights[number] = block * (scale * gain)[:, :, None]
+                place += last - first
+        return weights
+
+    def by_scale(self) -> list[Tensor]:
+        """Gradients by the scales of each row of tiles."""
+        assert self._code_sums is not None
+        return [
+            (sums * self._setting.worth(limit)).to(scale).reshape(scale.shape)
+            for sums, limit, scale in zip(self._code_sums, self._limits, self._scales, strict=True)
+        ]
+
+    def by_range(self, ranges: Tensor) -> Tensor:
+        """Gradient by the input ranges, which divide inputs and multiply outputs.
+
+        In training, what ``pass_range_gradient`` defines is added.
+        """
+        assert self._code_sums is not None
+        sums = ranges.new_empty((len(ranges), 3), dtype=torch.float64)
+        for numbers, own in self._range_sums.items():
+            sums[list(numbers)] = own.to(sums)
+        widen, outside, through = sums.unbind(1)
+        limit = ranges.detach().double()
+        scales = torch.stack([scale.flatten() for scale in self._scales])
+        outputs = (self._code_sums * scales).sum(1) * self._setting.converters.output_worth
+        slope = outputs - through / limit
+        if self._setting.learns_range:
+            rules = self._setting.layer.rpu_config.pre_post.input_range
+            if rules.gradient_relative:
+                widen = widen * limit * rules.gradient_scale
+            slope = slope + widen
+            if rules.decay > 0:
+                fitting = (1 - outside / self._seen()).clamp(min=0) * (limit > 0)
+                slope = slope + rules.decay * limit * (fitting > rules.input_min_percentage)
+        return slope.to(ranges)
+
+    def _batches(self, fits: dict[int, Tensor]) -> Iterator[_Rows]:
+        whole = tuple(number for number in range(len(self._kernels)) if number not in fits)
+        covered: set[int] = set()
+        for numbers in [whole] * bool(whole) + [(number,) for number in fits]:
+            slices = [self._slice(number, covered) for number in numbers]
+            kernels = [self._kernels[number] * self._input_factor(number) for number in numbers]
+            kernel = torch.cat(kernels, 1) if len(kernels) > 1 else kernels[0]
+            layer, converters = self._setting.layer, self._setting.converters
+            yield _Rows(numbers, Slices(slices, layer.groups, converters), kernel)
+
+    def _slice(self, number: int, covered: set[int]) -> Slice:
+        """What a row sees. It shares its first and last channel, if any, with its neighbours."""
+        volume = self._setting.layer.channel_rows
+        start, stop = self._setting.layer.grid.rows[number]
+        first, last = start // volume, -(-stop // volume)
+        fresh = [channel for channel in range(first, last) if channel not in covered]
+        covered.update(fresh)
+        span = (fresh[0], fresh[-1] + 1) if fresh else (last, last)
+        return Slice(first, last, self._limits[number], span)
+
+    def _input_factor(self, number: int) -> Tensor:
+        """From kernel times gradient to the gradient of an input."""
+        setting, limit, kernel = self._setting, self._limits[number], self._kernels[number]
+        gain = setting.converters.input_gain(limit) * setting.worth(limit)
+        return (self._scales[number] * gain).reshape(-1, *(1,) * (kernel.ndim - 1))
+
+    def _pass(self, gradient: Tensor, inputs: Tensor, entries: slice, rows: _Rows) -> None:
+        """Through product and converters of some rows of tiles, for a part of the batch."""
+        setting, part = self._setting, inputs[entries]
+        codes = setting.ops.to_slice_codes(part, rows.slices, setting.layout)
+        by_inputs, by_ranges, by_weights = self._wanted
+        by_codes, by_kernel = product_gradients(
+            setting.layer,
+            gradient,
+            codes,
+            rows.kernel,
+            by_inputs=by_inputs or by_ranges,
+            by_kernel=by_weights,
+        )
+        if by_kernel is not None:
+            _add(self._by_kernel, rows.numbers, by_kernel)
+        if by_codes is None:
+            return
+        assert self._total is not None
+        by_codes = by_codes.contiguous(memory_format=setting.layout)
+        sums = setting.ops.merge_slice_gradients(
+            by_codes, part, rows.slices, self._total[entries], records=by_ranges
+        )
+        if sums is not None:
+            _add(self._range_sums, rows.numbers, sums)
+
+    def _seen(self) -> Tensor:
+        """How many inputs each row of tiles sees."""
+        volume = self._setting.layer.channel_rows
+        widths = [
+            -(-stop // volume) - start // volume for start, stop in self._setting.layer.grid.rows
+        ]
+        return self._inputs_seen * torch.tensor(widths, dtype=torch.float64)
+
+
+def parts(layer: "AnalogLayer", inputs: Tensor) -> Iterator[slice]:
+    """Cut a large batch."""
+    channels, columns = inputs.shape[1], layer.groups * layer.grid.cols[-1][1]
+    entry = inputs[0].numel() // channels * max(channels, columns)
+    step = max(1, _PART_ELEMENTS // entry)
+    for first in range(0, len(inputs), step):
+        yield slice(first, min(first + step, len(inputs)))
+
+
+def _add(sums: dict[tuple[int, ...], Tensor], key: tuple[int, ...], values: Tensor) -> None:
+    sums[key] = sums[key].add_(values) if key in sums else values

@@ -1,0 +1,106 @@
+"""The passes over memory that gradients need, beside those of a reading."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from analogmed.analog.converters import Converters, TileOps
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The channels that one row of tiles sees.
+
+    Attributes:
+        first: first channel, within each group of channels.
+        last: channel after the last.
+        limit: the row's input range; inf for none.
+        fresh: [start, stop) of the channels whose gradient no slice has given before.
+    """
+
+    first: int
+    last: int
+    limit: float
+    fresh: tuple[int, int]
+
+    @property
+    def width(self) -> int:
+        """Channels, within each group."""
+        return self.last - self.first
+
+
+@dataclass(frozen=True)
+class Slices:
+    """The slices of several rows of tiles, side by side within each group of channels.
+
+    Attributes:
+        slices: in the order of the rows.
+        groups: of channels.
+        converters: the tiles'.
+    """
+
+    slices: Sequence[Slice]
+    groups: int
+    converters: Converters
+
+    @property
+    def channels(self) -> int:
+        """Of all slices and groups."""
+        return self.groups * sum(one.width for one in self.slices)
+
+
+class TrainingOps(TileOps, Protocol):
+    """See :class:`analogmed.analog.converters.TileOps`."""
+
+    def to_slice_codes(self, inputs: Tensor, slices: Slices, layout: torch.memory_format) -> Tensor:
+        """DAC of several rows of tiles.
+
+        Args:
+            inputs: shape (B, channels, *positions), contiguous in the layout.
+            slices: what the rows see.
+            layout: memory format of the codes.
+
+        Returns:
+            codes, shape (B, slices.channels, *positions).
+        """
+
+    def merge_slice_gradients(
+        self, gradient: Tensor, inputs: Tensor, slices: Slices, total: Tensor, *, records: bool
+    ) -> Tensor | None:
+        """Bring gradients of what rows of tiles see to those of the inputs.
+
+        A channel's gradient overwrites the total where its slice says that it is fresh, and is
+        added to it elsewhere. It is 0 where an input is outside of the range, or its code is
+        outside of the converter's bound.
+
+        Args:
+            gradient: by the clamped inputs, shape (B, slices.channels, *positions), contiguous in
+                the layout of the inputs.
+            inputs: shape (B, channels, *positions).
+            slices: what the rows see.
+            total: like the inputs.
+            records: whether to return sums.
+
+        Returns:
+            float64, shape (rows, 3): the sum of the gradients that ask for a wider range (those
+            below 0 where an input is at or above the range, less those above 0 where it is at or
+            below the negative range), the number of inputs at or beyond the range, and the
+            sum of gradient times clamped input.
+        """
+
+    def where_fits(self, gradient: Tensor, fits: Tensor) -> Tensor:
+        """A gradient, and 0 where ``fits`` is; both lie in memory alike."""
+
+    def sum_products(self, gradient: Tensor, codes: Sequence[Tensor]) -> Tensor:
+        """The sum of gradient times code over the batch and all positions.
+
+        Args:
+            gradient: shape (B, columns, *positions).
+            codes: of each row of tiles, in the layout of the gradient; all int8 or all float32.
+
+        Returns:
+            float64, shape (rows, columns).
+        """
