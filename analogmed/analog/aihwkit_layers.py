@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from aihwkit.exceptions import AihwkitException as AihwkitError
 from aihwkit.nn import AnalogConv2d, AnalogLinear
 from aihwkit.nn.modules.base import AnalogLayerBase
 from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
@@ -30,10 +31,14 @@ def to_aihwkit(model: nn.Module) -> nn.Module:
     """A copy of an analog model whose layers are aihwkit's, where aihwkit's torch tile has them.
 
     ``Linear`` and ungrouped, zero-padded ``Conv2d`` with the even row split become aihwkit's
-    layers; everything else becomes digital again, as aihwkit would leave it.
+    layers; everything else becomes digital again, as aihwkit would leave it, with learned output
+    scales multiplied into its weight.
 
     Args:
         model: a model from ``convert``.
+
+    Raises:
+        ConfigError: the hardware has an effect that aihwkit's torch tile lacks; names the layer.
     """
     return replace_layers(
         copy.deepcopy(model),
@@ -146,7 +151,12 @@ def _reset(tile: TorchInferenceTile, target: Tensor) -> None:
 
 def _twin_without_analogmed(name: str, layer: nn.Module) -> nn.Module:
     assert isinstance(layer, AnalogLayer)
-    return _aihwkit_twin(layer) or _digital_twin(layer)
+    try:
+        return _aihwkit_twin(layer) or _digital_twin(layer)
+    except AihwkitError as error:
+        raise ConfigError(
+            f"layer '{name}': aihwkit's torch tile does not compute this hardware: {error}"
+        ) from error
 
 
 def _aihwkit_twin(layer: AnalogLayer) -> nn.Module | None:
@@ -174,7 +184,20 @@ def _aihwkit_twin(layer: AnalogLayer) -> nn.Module | None:
             row = index // len(layer.grid.cols)
             tile.input_range.data[:] = layer.input_range[row].detach()
             tile.input_range_update_idx.data[:] = config.pre_post.input_range.init_from_data
+    if layer.out_scale is not None:
+        scales = _scales_of_tiles(layer)
+        for tile, scale in zip(twin.analog_tiles(), scales, strict=True):
+            tile.set_learned_out_scales(scale)
     return twin.train(layer.training)
+
+
+def _scales_of_tiles(layer: AnalogLayer) -> list[Tensor]:
+    """The learned scales of an ungrouped layer, tile by tile in aihwkit's order, as views."""
+    assert layer.out_scale is not None
+    cols = layer.grid.cols
+    columnwise = layer.rpu_config.mapping.out_scaling_columnwise
+    bounds = cols if columnwise else [(tile, tile + 1) for tile in range(len(cols))]
+    return [row[start:stop] for row in layer.out_scale.detach()[:, 0] for start, stop in bounds]
 
 
 def _aihwkit_convolves(layer: layers.AnalogConv2d) -> bool:
@@ -184,14 +207,23 @@ def _aihwkit_convolves(layer: layers.AnalogConv2d) -> bool:
 
 
 def _digital_twin(layer: AnalogLayer) -> nn.Module:
+    if layer.out_scale is not None:
+        with torch.no_grad():
+            layer.set_weight_matrix(
+                torch.cat([r.weight * r.scale[:, :, None] for r in layer.reference_rows()], 2)
+            )
     base = next(c for c in type(layer).__mro__ if c.__module__.startswith("torch.nn.modules"))
     twin: nn.Module = object.__new__(base)
     twin.__dict__.update(layer.__dict__)
-    for name in ("rpu_config", "row_split", "engine", "grid", "reading", "input_range"):
+    for name in ("rpu_config", "row_split", "engine", "grid", "reading", *_OWN_TENSORS):
         twin.__dict__.pop(name, None)
-    twin._parameters.pop("input_range", None)
-    twin._buffers.pop("input_range", None)
+    for name in _OWN_TENSORS:
+        twin._parameters.pop(name, None)
+        twin._buffers.pop(name, None)
     return twin
+
+
+_OWN_TENSORS = ("input_range", "out_scale")
 
 
 def _own_twin(name: str, layer: nn.Module) -> AnalogLayer:
@@ -201,6 +233,10 @@ def _own_twin(name: str, layer: nn.Module) -> AnalogLayer:
         check_support(tiles[0].rpu_config)
     except ConfigError as error:
         raise ConfigError(f"layer '{name}': {error}") from error
+    learned = [tile.out_scaling_alpha for tile in tiles]
+    learned = [None if scale is None else scale.detach().clone() for scale in learned]
+    for tile in tiles:
+        tile.set_learned_out_scales(1.0)  # get_weights would multiply by them; this is a copy
     weight, bias = layer.get_weights()
     own: layers.AnalogLinear | layers.AnalogConv2d
     if isinstance(layer, AnalogLinear):
@@ -221,6 +257,9 @@ def _own_twin(name: str, layer: nn.Module) -> AnalogLayer:
             own.bias.copy_(bias)
     own.to_tiles(tiles[0].rpu_config, "even")
     _copy_ranges(name, own, tiles)
+    if own.out_scale is not None:
+        for target, scale in zip(_scales_of_tiles(own), learned, strict=True):
+            target.copy_(scale)
     return own.train(layer.training)
 
 

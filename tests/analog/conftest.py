@@ -60,7 +60,12 @@ def _convolve(layer: nn.Module, array: TileModuleArray, inputs: Tensor) -> Tenso
         for tap in itertools.product(*map(range, layer.kernel_size))
     ]
     vectors = torch.stack(taps, 2).flatten(1, 2).flatten(2).transpose(1, 2)
-    return array(vectors).transpose(1, 2).unflatten(2, sizes)
+    return _products(array, vectors).transpose(1, 2).unflatten(2, sizes)
+
+
+def _products(array: TileModuleArray, vectors: Tensor) -> Tensor:
+    """(B, positions, rows) to (B, positions, columns); tiles with IR drop take a list only."""
+    return array(vectors.flatten(0, 1)).unflatten(0, vectors.shape[:2])
 
 
 def _window(tap: tuple[int, ...], layer: nn.Module, sizes: list[int]) -> list[slice]:
@@ -73,7 +78,7 @@ def _window(tap: tuple[int, ...], layer: nn.Module, sizes: list[int]) -> list[sl
 
 def _transpose_convolve(layer: nn.Module, array: TileModuleArray, inputs: Tensor) -> Tensor:
     sizes = list(inputs.shape[2:])
-    columns = array(inputs.flatten(2).transpose(1, 2)).transpose(1, 2)
+    columns = _products(array, inputs.flatten(2).transpose(1, 2)).transpose(1, 2)
     columns = columns.unflatten(2, sizes).unflatten(1, (-1, math.prod(layer.kernel_size)))
     full = [
         (size - 1) * stride + dilation * (kernel - 1) + 1 + extra

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
@@ -9,7 +11,7 @@ from aihwkit.simulator.tiles.utils import UniformQuantize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analogmed.analog.tile import TileGrid, even_split, quantise, read_tile, step_size
+from analogmed.analog.tile import TileGrid, adc, even_split, quantise, read_tile, step_size
 
 sizes = st.integers(1, 3000)
 limits = st.integers(0, 600)
@@ -96,6 +98,13 @@ IO_CASES = {
     "unbounded": {"out_bound": 0.0, "out_res": -1.0},
     "coarse": {"inp_res": 7.0, "out_res": 1 / 30, "out_bound": 3.0},
     "perfect": {"is_perfect": True},
+    "managed_by_the_largest": {"noise_management": NoiseManagementType.MAX},
+    "managed_by_the_largest_with_threshold": {
+        "noise_management": NoiseManagementType.MAX,
+        "nm_thres": 1.5,
+    },
+    "constant_scale": {"noise_management": NoiseManagementType.CONSTANT, "nm_thres": 2.5},
+    "constant_scale_of_one": {"noise_management": NoiseManagementType.CONSTANT},
 }
 
 
@@ -111,6 +120,48 @@ def test_one_product_equals_aihwkits_matrix_product(case):
     difference = (found - expected).abs()
     assert (difference > 1e-5).double().mean() < 2e-3
     assert not torch.equal(found, inputs @ weight.T) or case == "perfect"
+
+
+COMPILED = {
+    "managed_by_worst_sum": {"noise_management": NoiseManagementType.ABS_MAX_NP_SUM},
+    "managed_by_worst_sum_of_few_steps": {
+        "noise_management": NoiseManagementType.ABS_MAX_NP_SUM,
+        "out_bound": 2.0,
+        "inp_res": 1 / 14,
+    },
+    "managed_by_worst_sum_without_steps": {
+        "noise_management": NoiseManagementType.ABS_MAX_NP_SUM,
+        "out_bound": 2.0,
+        "inp_res": -1.0,
+        "nm_thres": 1.0,
+    },
+    "saturating": {"out_nonlinearity": 0.5},
+    "saturating_without_bound": {"out_nonlinearity": 0.5, "out_bound": 0.0, "out_res": -1.0},
+    "saturating_and_calibrated": {"out_nonlinearity": 0.5, "slope_calibration": 0.5},
+    "calibrated_only": {"slope_calibration": 0.5},
+}
+
+
+@pytest.mark.parametrize("case", COMPILED)
+def test_one_product_equals_that_of_the_compiled_tile(case, compiled_tile):
+    settings_ = {"bound_management": BoundManagementType.NONE, "out_noise": 0.0}
+    settings_["noise_management"] = NoiseManagementType.NONE
+    io = IOParameters(**(settings_ | COMPILED[case]))
+    weight, inputs = torch.rand(20, 30) * 2 - 1, torch.randn(200, 30)
+    inputs[3] = 0.0
+    found = read_tile(inputs, lambda values: values @ weight.T, io, vector_dim=1)
+    tile = compiled_tile(weight, forward=io)
+    expected = tile.tile.forward(inputs, False, False, False, True, False)
+    assert ((found - expected).abs() > 1e-5).double().mean() < 2e-3
+
+
+def test_saturation_halves_an_output_at_the_bound_and_is_undone_for_small_ones():
+    io = IOParameters(out_nonlinearity=1.0, out_bound=8.0, out_noise=0.0, out_res=-1.0)
+    assert adc(torch.tensor([8.0]), io).item() == pytest.approx(4.0)
+    calibrated = dataclasses.replace(io, slope_calibration=0.5)  # slope 1 at half the bound
+    sums = torch.tensor([4.0], requires_grad=True)
+    adc(sums * 1.0, calibrated).sum().backward()
+    assert sums.grad.item() == pytest.approx(1.0)
 
 
 def test_noise_management_needs_to_know_the_vectors():
