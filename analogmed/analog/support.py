@@ -35,7 +35,8 @@ def check_support(config: TorchInferenceRPUConfig) -> None:
     if refused:
         raise ConfigError(
             "the analog layers do not compute: " + ", ".join(refused) + "; change these fields of "
-            "the rpu_config, or convert with backend='aihwkit' where aihwkit supports them"
+            "the rpu_config; convert with backend='aihwkit' where aihwkit's torch tile supports "
+            "them; its compiled tile, by aihwkit's InferenceRPUConfig, has some of the others"
         )
 
 
