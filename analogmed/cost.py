@@ -13,12 +13,16 @@ from analogmed.atomic import ensure_writable, write_atomically
 from analogmed.errors import ConfigError
 from analogmed.hardware import (
     Cost,
+    LookupTable,
+    Profile,
     TileMap,
     estimate,
     load_profile,
     map_tiles,
     place,
     profile_names,
+    read_table,
+    record,
 )
 from analogmed.named_networks import Network, add_network_options, check_input, network, told
 
@@ -37,8 +41,9 @@ EPILOG = """examples:
   python -m analogmed.hardware --profile none --tile_size 512
   # a chip of your own
   python -m analogmed.hardware --profile my-chip.yaml
-  # time operations on this machine, and predict networks from them
-  python -m analogmed.hardware measure --help
+  # time operations on this machine; then predict a network from them
+  python -m analogmed.hardware measure --out runs/measure
+  python -m analogmed.hardware --model "unet(features=12)" --input 1 64 64 --table runs/measure
 
 docs/hardware.md tells what the figures mean and where they come from.
 """
@@ -61,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return told(_main, given)
 
 
+_DEVICE = ("device", "threads", "runtime")
+
+
 def _main(arguments: list[str]) -> None:
     options = _parser().parse_args(arguments)
     networks = list(map(network, options.model))
@@ -68,7 +76,8 @@ def _main(arguments: list[str]) -> None:
     profile = None if options.profile == "none" else load_profile(options.profile)
     size = tuple(options.tile_size or (profile.tile_size if profile else (512,)))
     folder = None if options.out is None else ensure_writable(options.out)
-    results = [_Result(each, shape, size, profile, options) for each in networks]
+    table = None if options.table is None else read_table(options.table)
+    results = [_Result(each, shape, size, profile, table, options) for each in networks]
     _print(results, options)
     if folder is not None:
         _write(results, folder, options)
@@ -83,12 +92,14 @@ class _Result:
         network: Network,
         shape: tuple[int, ...],
         tile_size: tuple[int, ...],
-        profile: Any,
+        profile: Profile | None,
+        table: LookupTable | None,
         options: argparse.Namespace,
     ) -> None:
         self.name = network.text
+        model = network.build(shape, options.out_channels)
         self.mapped: TileMap = map_tiles(
-            network.build(shape, options.out_channels),
+            model,
             (1, *shape),
             tile_size if len(tile_size) > 1 else tile_size[0],
             row_split=options.row_split,
@@ -108,6 +119,11 @@ class _Result:
         elif options.tile_budget is not None:
             raise ConfigError("--tile_budget needs the times of a profile; --profile none has none")
         self.input = " x ".join(map(str, shape))
+        self.on_device: dict[str, Any] = {}
+        if table is not None:
+            place_of = {f"digital_{name}": table.provenance[name] for name in _DEVICE}
+            digital_s = table.predict_s(record(model, (1, *shape)).counts)
+            self.on_device = place_of | {"digital_ms": 1e3 * digital_s}
 
     def summary(self, slices: int) -> dict[str, Any]:
         size = " x ".join(map(str, self.mapped.tile_size))
@@ -119,7 +135,7 @@ class _Result:
             estimates = self.cost.summary(slices)
             row["tiles_placed"] = estimates.pop("tiles")
             row |= estimates
-        return row
+        return row | self.on_device
 
     def layers(self) -> pd.DataFrame:
         table = self.mapped.table()
@@ -166,6 +182,12 @@ def _parser() -> argparse.ArgumentParser:
         "without one)",
     )
     _add_mapping_options(parser)
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="FOLDER",
+        help="a look-up table of measure: tells what the networks take on its device, digitally",
+    )
     parser.add_argument(
         "--slices",
         type=int,
@@ -225,14 +247,28 @@ def _print(results: list[_Result], options: argparse.Namespace) -> None:
 
     costs = pd.DataFrame([result.summary(options.slices) for result in results])
     if len(results) == 1:
-        title = f"Layers of {results[0].name} on an input of {results[0].input}"
+        title = f"Layers of {results[0].name} for an input of {results[0].input}"
         if results[0].cost is not None:
-            title += f"; estimates for {results[0].cost.profile.name}, level {options.level}"
+            title += f"\nEstimates for {results[0].cost.profile.name}, level {options.level}"
         print(render_layers(results[0].layers(), title))
     print(render_tiles(costs))
+    for result in results:
+        if options.packing != "none":
+            placed = result.placement
+            print(
+                f"{result.name}: packed ({options.packing}) on {placed.tiles} tiles, of which "
+                f"{placed.shared_tiles} are shared; {placed.utilisation:.1%} of their cells used\n"
+            )
     if results[0].cost is not None:
         print(render_costs(costs))
-        print(f"{options.level}: {results[0].cost.profile.figures(options.level).source}.")
+        print(f"{options.level}: {results[0].cost.profile.figures(options.level).source}.\n")
+    for result in results:
+        if device := result.on_device:
+            print(
+                f"{result.name}: {device['digital_ms']:.3g} ms digitally on "
+                f"{device['digital_device']}, {device['digital_threads']} threads, "
+                f"{device['digital_runtime']}; sum over its measured operations"
+            )
 
 
 def _write(results: list[_Result], folder: Path, options: argparse.Namespace) -> None:

@@ -69,12 +69,16 @@ def network(text: str) -> Network:
             options = yaml.safe_load(f"{{{pairs}}}")
         except yaml.YAMLError:
             options = None
-    if found is None or not isinstance(options, dict):
+    if found is None or not isinstance(options, dict) or not all(map(_is_name, options)):
         raise ConfigError(
             f"--model: expected name or name(option=value, ...), for instance unet(features=8), "
             f"found '{text}'"
         )
     return Network(text.strip(), found.group(1), options)
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str) and key.isidentifier()
 
 
 def add_network_options(parser: argparse.ArgumentParser, *, default_input: list[int]) -> None:

@@ -82,12 +82,13 @@ def render_costs(costs: pd.DataFrame) -> str:
     Raises:
         DataError: a column is missing.
     """
-    columns = [name for name in PLACED if name in costs.columns or "slices" not in PLACED[name]]
-    _check_columns(costs, ["model", "profile", "level", "slices", "uncosted_layers", *columns])
+    kinds = ["profile", "level", "slices", "packing"]
+    _check_columns(costs, ["model", *kinds, "uncosted_layers", *PLACED])
     parts = []
-    for (profile, level, slices), rows in costs.groupby(["profile", "level", "slices"], sort=False):
-        heads = {name: PLACED[name].format(slices=slices) for name in columns}
-        parts.append(_render(f"Estimates for {profile}, level {level}", rows, heads))
+    for (profile, level, slices, packing), rows in costs.groupby(kinds, sort=False):
+        packed = "" if packing == "none" else f", packed ({packing})"
+        heads = {name: head.format(slices=slices) for name, head in PLACED.items()}
+        parts.append(_render(f"Estimates for {profile}, level {level}{packed}", rows, heads))
         left_out = rows[rows["uncosted_layers"] > 0]
         parts += [
             f"{row['model']}: {row['uncosted_layers']} layers are digital and in none of these "
@@ -149,4 +150,4 @@ def _cell(name: str, value: Any) -> str:
     if name.startswith("utilisation"):
         return f"{value:.2%}"
     number = float(value)
-    return f"{int(number):,}" if number.is_integer() else f"{number:,.4g}"
+    return f"{number:,.0f}" if number.is_integer() or number >= 1e4 else f"{number:,.4g}"

@@ -1,0 +1,146 @@
+"""Table 1 of the seed paper: tile utilisation and reuse factor, by three conventions.
+
+    python experiments/table1.py [--out FOLDER]
+
+takes a few seconds; nothing is trained. With --out it writes table1.csv and table1.md there.
+
+Source: Hamzaoui et al., Table 1 (tiles of 512 x 512).
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analogmed.atomic import write_atomically, write_text_atomically
+from analogmed.hardware import map_tiles
+from analogmed.models import build_model
+
+TILE_SIZE = 512
+CONVENTIONS = ("per_tile", "per_layer", "per_leaf_module")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network of ours beside a row of the paper."""
+
+    paper: str
+    paper_utilisation: float
+    paper_reuse: float
+    paper_parameters_m: float
+    model: str
+    input_shape: tuple[int, ...]
+    out_channels: int
+    options: dict[str, Any]
+
+
+ROWS = (
+    Row("U-Net", 0.0742, 6574.7, 7.76, "unet", (3, 256, 256), 1, {}),
+    Row(
+        "U-Net++", 0.1253, 8721.0, 19.6, "unetpp", (3, 256, 256), 1,
+        {"features": (96, 96, 192, 384, 768, 96)},
+    ),
+    Row("Swin UNET", 0.432, 11540.6, 62.19, "swin_unetr", (4, 64, 64, 64), 3, {}),
+    Row("Swin UNET", 0.432, 11540.6, 62.19, "swin_unetr", (4, 96, 96, 96), 3, {}),
+)  # fmt: skip
+
+EXPLANATION = """
+Reuse factor: products that a tile computes for one input, that is output positions. Utilisation:
+share of a tile's cells that hold a weight. Tiles of 512 x 512, split by whole input channels;
+transposed convolutions are not mapped, as in the paper.
+
+- per tile: each tile counts once, so it is the share of the chip that is used.
+- per layer: each layer on tiles counts once.
+- per leaf module: the paper's. The sum over the layers on tiles, divided by ALL leaf modules of the
+  network, norms, activations and pools too, which count as 0.
+
+U-Net: the paper's row is reproduced. The reuse factors of its 19 convolutions add up to 414,208;
+divided by 63 leaf modules that is 6574.73. Utilisation is 7.427 % (the paper cuts to 7.42). Only 19
+of the 63 modules are on tiles: the denominator makes the chip look three to six times emptier than
+it is, and depends on whether an activation is written as a module or as a function.
+
+Swin UNET: the parameters are those of MONAI's SwinUNETR, 3D, feature size 48, 4 to 3 channels. The
+paper does not tell the input; the reuse factor follows from it, the utilisation does not. None of
+the three conventions gives 43.2 %.
+
+U-Net++: the paper's network is not known. None of MONAI's variants that we tried has 19.6 million
+parameters; the row shows the nearest with a multiple of 32 features.
+
+So no row but the first can be compared with the paper, and its rows not with each other: a
+transformer has other modules between its layers than a U-Net.
+"""
+
+
+def compare(row: Row) -> dict[str, object]:
+    model = build_model(
+        row.model,
+        in_channels=row.input_shape[0],
+        out_channels=row.out_channels,
+        spatial_dims=len(row.input_shape) - 1,
+        **row.options,
+    )
+    tiles = map_tiles(model, (1, *row.input_shape), TILE_SIZE, transposed="digital")
+    found = tiles.summary()
+    return {
+        "network": row.paper,
+        "ours": row.model,
+        "input": "x".join(map(str, row.input_shape)),
+        "parameters_m": found["parameters"] / 1e6,
+        "paper_parameters_m": row.paper_parameters_m,
+        "layers": found["analog_layers"],
+        "leaf_modules": found["leaf_modules"],
+        "tiles": found["tiles"],
+        "paper_utilisation": row.paper_utilisation,
+        **{f"utilisation_{name}": found[f"utilisation_{name}"] for name in CONVENTIONS},
+        "paper_reuse_factor": row.paper_reuse,
+        **{f"reuse_factor_{name}": found[f"reuse_factor_{name}"] for name in CONVENTIONS},
+    }
+
+
+def table() -> pd.DataFrame:
+    return pd.DataFrame([compare(row) for row in ROWS])
+
+
+def to_markdown(found: pd.DataFrame) -> str:
+    means = ("paper", "per leaf module", "per layer", "per tile")
+    heads = ["network", "input", "parameters (M)", "in the paper", "layers / leaf modules", "tiles"]
+    heads += [f"{name}, {mean}" for name in ("utilisation", "reuse factor") for mean in means]
+    lines = [heads, ["---"] * len(heads)]
+    for row in found.to_dict("records"):
+        shares = [row["paper_utilisation"]]
+        shares += [row[f"utilisation_{name}"] for name in reversed(CONVENTIONS)]
+        uses = [row["paper_reuse_factor"]]
+        uses += [row[f"reuse_factor_{name}"] for name in reversed(CONVENTIONS)]
+        lines.append(
+            [
+                f"{row['network']} ({row['ours']})",
+                row["input"],
+                f"{row['parameters_m']:.2f}",
+                f"{row['paper_parameters_m']:.2f}",
+                f"{row['layers']} / {row['leaf_modules']}",
+                str(row["tiles"]),
+                *(f"{share:.2%}" for share in shares),
+                *(f"{use:,.1f}" for use in uses),
+            ]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="folder for table1.csv and table1.md")
+    options = parser.parse_args()
+    found = table()
+    text = to_markdown(found) + EXPLANATION
+    print(text)
+    if options.out is not None:
+        write_atomically(options.out / "table1.csv", lambda path: found.to_csv(path, index=False))
+        write_text_atomically(options.out / "table1.md", text)
+
+
+if __name__ == "__main__":
+    main()
