@@ -183,8 +183,12 @@ def one_step_of_each_tile(analog: nn.Module, inputs: torch.Tensor) -> float:
 
 @torch.no_grad()
 def test_auto_is_compiled_code_for_static_input_ranges():
-    analog = convert(nn.Sequential(nn.Linear(5, 3)).eval(), create_rpu_config("pcm"))[0]
-    assert type(engine_for(analog, torch.zeros(2, 5))).__name__ == "NumbaEngine"
+    model, inputs = nn.Sequential(nn.Linear(5, 3)).eval(), torch.zeros(2, 5)
+    engines = [
+        engine_for(convert(model, create_rpu_config("pcm"), backend=backend)[0], inputs)
+        for backend in ("auto", "numba", "torch")
+    ]
+    assert engines[0] is engines[1] is not engines[2]
 
 
 def test_the_sample_covers_every_pair_that_can_meet():
