@@ -1,0 +1,69 @@
+"""What docs/hardware.md shows can be run, and gives what it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analogmed.hardware import load_profile
+
+PAGE = (Path(__file__).parents[2] / "docs" / "hardware.md").read_text()
+
+
+def block(language):
+    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
+    return found
+
+
+def test_the_profile_of_ones_own_is_one(tmp_path):
+    path = tmp_path / "my-chip.yaml"
+    path.write_text(block("yaml"))
+    profile = load_profile(str(path))
+    assert (profile.name, profile.io_gb_per_s, profile.digital_pj_per_mac) == ("my-chip", 8, 1.2)
+    assert profile.figures("measured_layer").time_ns == 900
+
+
+def test_the_lines_of_python_run_and_give_the_test_vector():
+    names = {}
+    exec(block("python"), names)
+    assert names["cost"].stack_s(155) == pytest.approx(0.1803, abs=5e-5)
+
+
+@pytest.mark.parametrize("name", ["hermes-1-phase", "hermes-4-phase", "hermes-core", "alpine"])
+def test_the_table_of_profiles_shows_their_figures(name):
+    (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}`")]
+    _, _, _, time_ns, energy_nj, *_ = (cell.strip() for cell in row.split("|"))
+    figures = load_profile(name).mvm_only
+    assert float(time_ns) == pytest.approx(figures.time_ns, rel=1e-3)
+    assert float(energy_nj) == pytest.approx(figures.energy_nj, rel=5e-3)
+
+
+def test_the_figures_of_the_page_are_there():
+    images = re.findall(r"!\[.*?\]\((.*?)\)", PAGE)
+    assert len(images) == 4
+    folder = Path(__file__).parents[2] / "docs"
+    assert all((folder / image).is_file() for image in images)
+
+
+WITHOUT_AIHWKIT = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"aihwkit", "numba", "nibabel", "jsonargparse", "seaborn", "rich"}:
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Refuse())
+from analogmed.cost import main
+small = ["--model", "unet(features=2)", "--input", "1", "32", "32", "--held_out"]
+sys.exit(main(["measure", *small, "--repetitions", "1", "--out", sys.argv[1]]))
+"""
+
+
+def test_measuring_does_without_the_simulator(tmp_path):
+    command = [sys.executable, "-c", WITHOUT_AIHWKIT, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} == {"operations.csv", "provenance.yaml"}
