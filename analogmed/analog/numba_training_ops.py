@@ -1,7 +1,7 @@
 """The passes of training on CPUs, on torch's threads."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,24 +26,34 @@ _TASKS = 64  # into which a pass with sums is cut, whatever the threads, so that
 class NumbaTrainingOps(NumbaOps):
     """See :class:`analogmed.analog.training_ops.TrainingOps`; for CPU tensors in float32."""
 
-    def to_slice_codes(self, inputs: Tensor, slices: Slices, layout: torch.memory_format) -> Tensor:
+    def to_slice_codes(
+        self, inputs: Tensor, batches: Sequence[Slices], layout: torch.memory_format
+    ) -> list[Tensor]:
         """See ``TrainingOps``."""
-        shape = (len(inputs), slices.channels, *inputs.shape[2:])
-        codes = torch.empty(shape, memory_format=layout)
-        work, tables = _slice_work(inputs, codes, slices)
-        _share(convert_slices, work, codes.numel())
+        codes = [
+            torch.empty((len(inputs), batch.channels, *inputs.shape[2:]), memory_format=layout)
+            for batch in batches
+        ]
+        work, tables = _slice_work(inputs, codes, batches)
+        _share(convert_slices, work, sum(each.numel() for each in codes))
         del tables
         return codes
 
     def merge_slice_gradients(
-        self, gradient: Tensor, inputs: Tensor, slices: Slices, total: Tensor, *, records: bool
+        self,
+        gradients: Sequence[Tensor],
+        inputs: Tensor,
+        batches: Sequence[Slices],
+        total: Tensor,
+        *,
+        records: bool,
     ) -> Tensor | None:
         """See ``TrainingOps``."""
-        work, tables = _slice_work(inputs, gradient, slices)
+        work, tables = _slice_work(inputs, gradients, batches)
         work["total"] = total.data_ptr()
-        sums = np.zeros((_tasks(work), len(slices.slices), 3))
+        sums = np.zeros((_tasks(work), int(work["number_rows"]), 3))
         work["sums"] = sums.ctypes.data if records else 0
-        _share(merge_slices, work, gradient.numel())
+        _share(merge_slices, work, sum(each.numel() for each in gradients))
         del tables
         return torch.from_numpy(sums.sum(0)) if records else None
 
@@ -73,42 +83,55 @@ class NumbaTrainingOps(NumbaOps):
 
 
 def _slice_work(
-    inputs: Tensor, seen: Tensor, slices: Slices
+    inputs: Tensor, seen: Sequence[Tensor], batches: Sequence[Slices]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """The work, and the tables that it points to."""
     outer, inner = _loops(inputs)
-    runs = _runs(slices, inputs.shape[1] // slices.groups)
-    runs[:, :3] *= inner
-    converters = slices.converters
-    limits = [one.limit for one in slices.slices]
-    gains = [converters.input_gain(limit) for limit in limits]
-    tops = [replace(converters, inp_bound=math.inf).largest_code(limit) for limit in limits]
-    bounds = [converters.inp_bound] * len(limits)
-    rows = np.array([limits, gains, bounds, tops], np.float32).T.copy()
+    runs: list[tuple[int, ...]] = []
+    rows: list[tuple[float, ...]] = []
+    for values, batch in zip(seen, batches, strict=True):
+        pitch, place = 4 * inner * batch.channels, values.data_ptr()
+        for first, length, row, adds in _runs(batch, inputs.shape[1] // batch.groups):
+            runs.append((inner * first, place, pitch, inner * length, len(rows) + row, adds))
+            place += 4 * inner * length
+        rows += _levels(batch)
+    run_table, row_table = np.array(runs, np.int64), np.array(rows, np.float32)
     work = np.zeros((), SLICE_WORK)
-    work["inputs"], work["seen"] = inputs.data_ptr(), seen.data_ptr()
-    work["runs"], work["number"] = runs.ctypes.data, len(runs)
-    work["rows"], work["number_rows"] = rows.ctypes.data, len(rows)
+    work["inputs"], work["pitch"] = inputs.data_ptr(), inputs.shape[1] * inner
+    work["runs"], work["number"] = run_table.ctypes.data, len(runs)
+    work["rows"], work["number_rows"] = row_table.ctypes.data, len(rows)
     work["outer"], work["step"] = outer, -(-outer // _TASKS)
-    work["pitch"], work["seen_pitch"] = inputs.shape[1] * inner, seen.shape[1] * inner
-    work["rounds"] = converters.dac_step > 0
-    return work, [runs, rows]
+    work["rounds"] = batches[0].converters.dac_step > 0
+    return work, [run_table, row_table]
 
 
-def _runs(slices: Slices, channels: int) -> np.ndarray:
-    """Source, place among what is seen, length, row, and whether it adds; in channels."""
-    if len(slices.slices) == 1 and slices.slices[0].width == channels:
-        return np.array([[0, 0, slices.groups * channels, 0, 0]])
-    runs, place = [], 0
-    for group in range(slices.groups):
-        for row, one in enumerate(slices.slices):
+def _levels(batch: Slices) -> list[tuple[float, ...]]:
+    """Of each row: input range, factor to a code, the converter's bound, the code of the range."""
+    converters, limits = batch.converters, [one.limit for one in batch.slices]
+    unbounded = replace(converters, inp_bound=math.inf)
+    return [
+        (
+            limit,
+            converters.input_gain(limit),
+            converters.inp_bound,
+            unbounded.largest_code(limit),
+        )
+        for limit in limits
+    ]
+
+
+def _runs(batch: Slices, channels: int) -> Iterator[tuple[int, int, int, bool]]:
+    """First channel, number of channels, row, and whether it adds."""
+    if len(batch.slices) == 1 and batch.slices[0].width == channels:
+        yield 0, batch.groups * channels, 0, False
+        return
+    for group in range(batch.groups):
+        for row, one in enumerate(batch.slices):
             start, stop = one.fresh
             parts = (one.first, start, True), (start, stop, False), (stop, one.last, True)
             for first, last, adds in parts:
                 if first < last:
-                    runs.append([group * channels + first, place, last - first, row, adds])
-                    place += last - first
-    return np.array(runs)
+                    yield group * channels + first, last - first, row, adds
 
 
 def _loops(values: Tensor) -> tuple[int, int]:

@@ -49,6 +49,17 @@ class Setting:
     differentiates: bool
     learns_range: bool
 
+    def channels(self, number: int) -> tuple[int, int]:
+        """First channel, within each group, that a row of tiles sees, and that after the last."""
+        volume = self.layer.channel_rows
+        start, stop = self.layer.grid.rows[number]
+        return start // volume, -(-stop // volume)
+
+    def alone(self, number: int, limit: float) -> Slices:
+        """What a row of tiles sees."""
+        span = self.channels(number)
+        return Slices([Slice(*span, limit, span)], self.layer.groups, self.converters)
+
     def worth(self, limit: float) -> float:
         """What a code of an output is worth, in units of the mapping scale."""
         return self.converters.output_worth * (1.0 if math.isinf(limit) else limit)
@@ -61,7 +72,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _Batch:
     """Rows of tiles that go together: numbers, slices of the inputs, kernels side by side."""
 
     numbers: tuple[int, ...]
@@ -97,9 +108,10 @@ class Backward:
         self._kernels, self._scales = kernels, scales
         self._wanted = by_inputs, by_ranges, by_weights
         self._inputs_seen = 0
+        self._batches: list[_Batch] = []
         self._total: Tensor | None = None
         self._by_kernel: dict[tuple[int, ...], Tensor] = {}
-        self._range_sums: dict[tuple[int, ...], Tensor] = {}
+        self._range_sums: dict[tuple[int, ...], Tensor] = {}  # under the numbers of the rows
         self._code_sums: Tensor | None = None  # of gradient times code, (rows, columns)
 
     def run(
@@ -119,13 +131,10 @@ class Backward:
         self._inputs_seen = inputs[:, 0].numel() * setting.layer.groups
         if self._wanted[0] or self._wanted[1]:
             self._total = torch.empty_like(inputs)
-        batches = list(self._batches(fits))
+        self._batches = list(self._cut(fits))
         for entries in parts(setting.layer, inputs):
             part = gradient[entries]
-            for rows in batches:
-                own = fits.get(rows.numbers[0])
-                masked = part if own is None else setting.ops.where_fits(part, own[entries])
-                self._pass(masked, inputs, entries, rows)
+            self._pass(part, {key: own[entries] for key, own in fits.items()}, inputs, entries)
             if codes:
                 sums = setting.ops.sum_products(part, [code[entries] for code in codes])
                 self._code_sums = sums if self._code_sums is None else self._code_sums + sums
@@ -145,7 +154,7 @@ class Backward:
             place = 0
             for number in numbers:
                 scale, (start, stop) = self._scales[number], layer.grid.rows[number]
-                first, last = start // volume, -(-stop // volume)
+                first, last = self._setting.channels(number)
                 block = kernel[:, place : place + last - first].reshape(*scale.shape, -1)
                 block = block[:, :, start - first * volume : stop - first * volume]
                 gain = converters.weight_gain * self._setting.worth(self._limits[number])
@@ -185,7 +194,7 @@ class Backward:
                 slope = slope + rules.decay * limit * (fitting > rules.input_min_percentage)
         return slope.to(ranges)
 
-    def _batches(self, fits: dict[int, Tensor]) -> Iterator[_Rows]:
+    def _cut(self, fits: dict[int, Tensor]) -> Iterator[_Batch]:
         whole = tuple(number for number in range(len(self._kernels)) if number not in fits)
         covered: set[int] = set()
         for numbers in [whole] * bool(whole) + [(number,) for number in fits]:
@@ -193,13 +202,11 @@ class Backward:
             kernels = [self._kernels[number] * self._input_factor(number) for number in numbers]
             kernel = torch.cat(kernels, 1) if len(kernels) > 1 else kernels[0]
             layer, converters = self._setting.layer, self._setting.converters
-            yield _Rows(numbers, Slices(slices, layer.groups, converters), kernel)
+            yield _Batch(numbers, Slices(slices, layer.groups, converters), kernel)
 
     def _slice(self, number: int, covered: set[int]) -> Slice:
         """What a row sees. It shares its first and last channel, if any, with its neighbours."""
-        volume = self._setting.layer.channel_rows
-        start, stop = self._setting.layer.grid.rows[number]
-        first, last = start // volume, -(-stop // volume)
+        first, last = self._setting.channels(number)
         fresh = [channel for channel in range(first, last) if channel not in covered]
         covered.update(fresh)
         span = (fresh[0], fresh[-1] + 1) if fresh else (last, last)
@@ -211,37 +218,43 @@ class Backward:
         gain = setting.converters.input_gain(limit) * setting.worth(limit)
         return (self._scales[number] * gain).reshape(-1, *(1,) * (kernel.ndim - 1))
 
-    def _pass(self, gradient: Tensor, inputs: Tensor, entries: slice, rows: _Rows) -> None:
-        """Through product and converters of some rows of tiles, for a part of the batch."""
+    def _pass(
+        self, gradient: Tensor, fits: dict[int, Tensor], inputs: Tensor, entries: slice
+    ) -> None:
+        """Through products and converters, for a part of the batch."""
         setting, part = self._setting, inputs[entries]
-        codes = setting.ops.to_slice_codes(part, rows.slices, setting.layout)
+        all_slices = [batch.slices for batch in self._batches]
+        all_codes = setting.ops.to_slice_codes(part, all_slices, setting.layout)
         by_inputs, by_ranges, by_weights = self._wanted
-        by_codes, by_kernel = product_gradients(
-            setting.layer,
-            gradient,
-            codes,
-            rows.kernel,
-            by_inputs=by_inputs or by_ranges,
-            by_kernel=by_weights,
-        )
-        if by_kernel is not None:
-            _add(self._by_kernel, rows.numbers, by_kernel)
-        if by_codes is None:
+        by_codes = []
+        for batch, codes in zip(self._batches, all_codes, strict=True):
+            own = fits.get(batch.numbers[0])
+            slope, by_kernel = product_gradients(
+                setting.layer,
+                gradient if own is None else setting.ops.where_fits(gradient, own),
+                codes,
+                batch.kernel,
+                by_inputs=by_inputs or by_ranges,
+                by_kernel=by_weights,
+            )
+            if by_kernel is not None:
+                _add(self._by_kernel, batch.numbers, by_kernel)
+            if slope is not None:
+                by_codes.append(slope.contiguous(memory_format=setting.layout))
+        if not by_codes:
             return
         assert self._total is not None
-        by_codes = by_codes.contiguous(memory_format=setting.layout)
         sums = setting.ops.merge_slice_gradients(
-            by_codes, part, rows.slices, self._total[entries], records=by_ranges
+            by_codes, part, all_slices, self._total[entries], records=by_ranges
         )
         if sums is not None:
-            _add(self._range_sums, rows.numbers, sums)
+            numbers = tuple(number for batch in self._batches for number in batch.numbers)
+            _add(self._range_sums, numbers, sums)
 
     def _seen(self) -> Tensor:
         """How many inputs each row of tiles sees."""
-        volume = self._setting.layer.channel_rows
-        widths = [
-            -(-stop // volume) - start // volume for start, stop in self._setting.layer.grid.rows
-        ]
+        spans = map(self._setting.channels, range(len(self._kernels)))
+        widths = [last - first for first, last in spans]
         return self._inputs_seen * torch.tensor(widths, dtype=torch.float64)
 
 

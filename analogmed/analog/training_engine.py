@@ -83,16 +83,13 @@ class _Product(torch.autograd.Function):
         limits = [math.inf] * count if ranges is None else ranges.tolist()
         kernels = _kernels(setting, weights)
         keeps_codes = ctx.needs_input_grad[3] or any(ctx.needs_input_grad[4 + count :])
-        reader = _Reader(setting, inputs, keeps_codes=keeps_codes)
-        for index, (kernel, scale, limit) in enumerate(zip(kernels, scales, limits, strict=True)):
-            reader.add(index, kernel, scale, limit, bias if index + 1 == count else None)
+        reader = _Reader(setting, limits, kernels, scales, bias, keeps_codes=keeps_codes)
+        total = reader.read(inputs)
         if setting.differentiates:
             ctx.setting, ctx.limits = setting, limits
-            ctx.clipped = list(reader.fits)
-            kept = *reader.fits.values(), *reader.codes
-            ctx.save_for_backward(inputs, ranges, *kernels, *scales, *kept)
-        total = reader.total
-        assert total is not None
+            fits = reader.fits_of_clipped()
+            ctx.clipped = list(fits)
+            ctx.save_for_backward(inputs, ranges, *kernels, *scales, *fits.values(), *reader.codes)
         return setting.as_it_came(total)
 
     @staticmethod
@@ -129,75 +126,87 @@ def _kernels(setting: Setting, weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 class _Reader:
-    """The forward pass: rows of tiles, added up one after the other.
+    """The forward pass.
 
     Attributes:
-        total: shape (B, columns, *positions).
-        fits: of each row whose outputs the ADC's bound clipped: 0 where it did.
-        codes: of each row, if they are kept.
+        codes: of the outputs of each row of tiles, if they are kept.
     """
 
-    def __init__(self, setting: Setting, inputs: Tensor, *, keeps_codes: bool) -> None:
-        self._setting = setting
-        self._inputs = setting.ops.in_layout(inputs.detach(), setting.layout)
-        self._keeps_codes = keeps_codes
-        self._spare: Tensor | None = None
-        self.total: Tensor | None = None
-        self.fits: dict[int, Tensor] = {}
+    def __init__(
+        self,
+        setting: Setting,
+        limits: Sequence[float],
+        kernels: Sequence[Tensor],
+        scales: Sequence[Tensor],
+        bias: Tensor | None,
+        *,
+        keeps_codes: bool,
+    ) -> None:
+        self._setting, self._kernels = setting, kernels
+        self._slices = [setting.alone(number, limit) for number, limit in enumerate(limits)]
+        worths = [
+            setting.ops.by_column(scale * setting.worth(limit))
+            for scale, limit in zip(scales, limits, strict=True)
+        ]
+        offsets = [torch.zeros_like(worth) for worth in worths]
+        if bias is not None:
+            offsets[-1] = setting.ops.by_column(bias)
+        self._readouts = [
+            Readout(setting.converters, worth, offset, setting.draw, number)
+            for number, (worth, offset) in enumerate(zip(worths, offsets, strict=True))
+        ]
+        self._keeps_codes = keeps_codes and setting.differentiates
+        self._keeps_fits = setting.differentiates and not math.isinf(setting.converters.out_bound)
+        self._clipped = [0] * len(limits)
+        self._fits: list[Tensor] = []
         self.codes: list[Tensor] = []
 
-    def add(
-        self, index: int, kernel: Tensor, scale: Tensor, limit: float, bias: Tensor | None
-    ) -> None:
-        """Add a row of tiles, and the bias if there is one."""
-        setting, ops, layer = self._setting, self._setting.ops, self._setting.layer
-        worth = ops.by_column(scale * setting.worth(limit))
-        offset = torch.zeros_like(worth) if bias is None else ops.by_column(bias)
-        readout = Readout(setting.converters, worth, offset, setting.draw, index)
-        clipped, record = 0, None
-        for entries in parts(layer, self._inputs):
-            seen = layer.row_inputs(self._inputs[entries], *layer.grid.rows[index], vectors=False)
-            codes = ops.to_codes(seen, limit, setting.converters, setting.layout)
-            sums = layer.kernel_product(codes, kernel).contiguous(memory_format=setting.layout)
-            if self.total is None:
-                self.total = self._empty(sums, torch.float32)
-            if entries.start == 0:
-                record = self._record(self.total)
-            own = record and _of_entries(record, entries)
-            first = entries.start
-            clipped += ops.add_outputs(sums, self.total, readout, first=first, record=own)
-        self._keep(index, record, clipped)
+    def read(self, inputs: Tensor) -> Tensor:
+        """Add up what all rows of tiles give."""
+        setting, layer = self._setting, self._setting.layer
+        inputs = setting.ops.in_layout(inputs.detach(), setting.layout)
+        total: Tensor | None = None
+        for entries in parts(layer, inputs):
+            codes = setting.ops.to_slice_codes(inputs[entries], self._slices, setting.layout)
+            for number, kernel in enumerate(self._kernels):
+                sums = layer.kernel_product(codes[number], kernel)
+                sums = sums.contiguous(memory_format=setting.layout)
+                if total is None:
+                    total = self._prepare((len(inputs), *sums.shape[1:]), sums.device)
+                self._add(sums, total, entries, number)
+        assert total is not None
+        return total
 
-    def _record(self, total: Tensor) -> Record | None:
-        converters = self._setting.converters
-        bounded = not math.isinf(converters.out_bound)
-        if not self._setting.differentiates or not (bounded or self._keeps_codes):
-            return None
-        fits = self._empty(total, torch.uint8) if self._spare is None else self._spare
-        if not self._keeps_codes:
-            return Record(fits)
-        return Record(fits, self._empty(total, _code_type(converters)))
+    def fits_of_clipped(self) -> dict[int, Tensor]:
+        """Of each row of tiles whose outputs the ADC's bound clipped: 0 where it did."""
+        if not self._keeps_fits:
+            return {}
+        return {number: self._fits[number] for number, n in enumerate(self._clipped) if n}
 
-    def _keep(self, index: int, record: Record | None, clipped: int) -> None:
-        if record is None:
-            return
-        if clipped:
-            self.fits[index] = record.fits
-        self._spare = None if clipped else record.fits
-        if record.codes is not None:
-            self.codes.append(record.codes)
+    def _prepare(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        def empty(dtype: torch.dtype) -> Tensor:
+            layout = self._setting.layout
+            return torch.empty(shape, dtype=dtype, device=device, memory_format=layout)
 
-    def _empty(self, like: Tensor, dtype: torch.dtype) -> Tensor:
-        shape, layout = (len(self._inputs), *like.shape[1:]), self._setting.layout
-        return torch.empty(shape, dtype=dtype, device=like.device, memory_format=layout)
+        rows = len(self._kernels)
+        if self._keeps_fits or self._keeps_codes:
+            self._fits = [empty(torch.uint8) for _ in range(rows)]
+        if self._keeps_codes:
+            self.codes = [empty(_code_type(self._setting.converters)) for _ in range(rows)]
+        return empty(torch.float32)
+
+    def _add(self, sums: Tensor, total: Tensor, entries: slice, number: int) -> None:
+        record = None
+        if self._fits:
+            codes = self.codes[number][entries] if self.codes else None
+            record = Record(self._fits[number][entries], codes)
+        self._clipped[number] += self._setting.ops.add_outputs(
+            sums, total, self._readouts[number], first=entries.start, record=record
+        )
 
 
 def _code_type(converters: Converters) -> torch.dtype:
     """What holds an output's code; where the bound lies between two codes, it is one, too."""
-    bound = torch.tensor(converters.out_bound, dtype=torch.float32).item()
+    bound = float(torch.tensor(converters.out_bound, dtype=torch.float32))
     whole = converters.adc_step > 0 and bound.is_integer()
     return torch.int8 if whole and bound < 128 else torch.float32
-
-
-def _of_entries(record: Record, entries: slice) -> Record:
-    return Record(record.fits[entries], None if record.codes is None else record.codes[entries])

@@ -55,20 +55,28 @@ class Slices:
 class TrainingOps(TileOps, Protocol):
     """See :class:`analogmed.analog.converters.TileOps`."""
 
-    def to_slice_codes(self, inputs: Tensor, slices: Slices, layout: torch.memory_format) -> Tensor:
-        """DAC of several rows of tiles.
+    def to_slice_codes(
+        self, inputs: Tensor, batches: Sequence[Slices], layout: torch.memory_format
+    ) -> list[Tensor]:
+        """DAC of several rows of tiles, which reads the inputs once.
 
         Args:
             inputs: shape (B, channels, *positions), contiguous in the layout.
-            slices: what the rows see.
+            batches: what the rows see; those of a batch side by side.
             layout: memory format of the codes.
 
         Returns:
-            codes, shape (B, slices.channels, *positions).
+            codes of each batch, shape (B, its channels, *positions).
         """
 
     def merge_slice_gradients(
-        self, gradient: Tensor, inputs: Tensor, slices: Slices, total: Tensor, *, records: bool
+        self,
+        gradients: Sequence[Tensor],
+        inputs: Tensor,
+        batches: Sequence[Slices],
+        total: Tensor,
+        *,
+        records: bool,
     ) -> Tensor | None:
         """Bring gradients of what rows of tiles see to those of the inputs.
 
@@ -77,18 +85,18 @@ class TrainingOps(TileOps, Protocol):
         outside of the converter's bound.
 
         Args:
-            gradient: by the clamped inputs, shape (B, slices.channels, *positions), contiguous in
-                the layout of the inputs.
+            gradients: of each batch, by the clamped inputs, shape (B, its channels, *positions),
+                contiguous in the layout of the inputs.
             inputs: shape (B, channels, *positions).
-            slices: what the rows see.
+            batches: what the rows see.
             total: like the inputs.
             records: whether to return sums.
 
         Returns:
-            float64, shape (rows, 3): the sum of the gradients that ask for a wider range (those
-            below 0 where an input is at or above the range, less those above 0 where it is at or
-            below the negative range), the number of inputs at or beyond the range, and the
-            sum of gradient times clamped input.
+            float64, shape (rows, 3), in the order of the batches: the sum of the gradients that ask
+            for a wider range (those below 0 where an input is at or above the range, less those
+            above 0 where it is at or below the negative range), the number of inputs at or beyond
+            the range, and the sum of gradient times clamped input.
         """
 
     def where_fits(self, gradient: Tensor, fits: Tensor) -> Tensor:
