@@ -13,6 +13,7 @@ import torch
 from aihwkit.simulator.parameters.io import IOParameters
 from torch import Tensor
 
+from analogmed.analog.input_vectors import Scaling, VectorMap
 from analogmed.analog.noise_stream import Draw
 from analogmed.analog.tile import step_size
 
@@ -84,8 +85,9 @@ class Readout:
         draw: address of the noise.
         row: number of the row of tiles. The first one overwrites the total, others add to it.
         spread: standard deviation of the noise at each position, in codes, in place of the
-            converters'; shape (B, *positions).
-        factor: of the result at each position; shape (B, *positions).
+            converters'; shape (B, shares, *positions) in the layout of the sums, where
+            columns / shares neighbouring columns have it in common.
+        factor: of the result at each position; its shape is of the same kind.
     """
 
     converters: Converters
@@ -151,6 +153,35 @@ class TileOps(Protocol):
 
         Returns:
             how many outputs the bound clipped, where ``record`` asks for it; else 0.
+        """
+
+
+class VectorOps(TileOps, Protocol):
+    """The passes of hardware that scales each input vector by itself."""
+
+    def lay_out(
+        self,
+        pixels: Tensor,
+        vectors: VectorMap,
+        scaling: Scaling,
+        converters: Converters,
+        first: int,
+        codes: Tensor,
+        sizes: Tensor,
+        powers: Tensor,
+    ) -> None:
+        """DAC that divides each input vector by its own size.
+
+        Args:
+            pixels: shape (B, depth, height, width, channels), contiguous.
+            vectors: where they lie in it.
+            scaling: their sizes.
+            converters: the tile's.
+            first: position to begin with, of all positions of all entries.
+            codes: of the vectors, shape (positions, groups, 16 or more than a vector has), to be
+                written, in the order of the runs; the last 16 or more may get any value.
+            sizes: of the vectors, shape (positions, groups), to be written.
+            powers: sums of their squared codes, likewise.
         """
 
 

@@ -8,13 +8,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import torch
+from aihwkit.simulator.parameters.enums import NoiseManagementType
 from torch import Tensor
 
 from analogmed.analog.direct_engine import DirectEngine
 from analogmed.analog.input_range import pass_range_gradient
-from analogmed.analog.irdrop import Wires, is_transient
+from analogmed.analog.input_vectors import SCALED_BY
+from analogmed.analog.irdrop import Wires, has_static_ir_drop, is_transient
 from analogmed.analog.modifier import modify
-from analogmed.analog.tile import Crossbar, disturbs_sums, read_tile, sees_vectors
+from analogmed.analog.tile import Crossbar, disturbs_sums, has_weight_noise, read_tile, sees_vectors
+from analogmed.analog.vector_engine import VectorEngine
 from analogmed.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +49,11 @@ def engine_for(layer: "AnalogLayer", inputs: Tensor) -> Engine:
     if not may_compile(layer) or not _is_plain(layer, inputs):
         return _TORCH
     reads = not torch.is_grad_enabled() and not layer.training
-    return (_compiled_engine(inputs.device.type) if reads else None) or _TORCH
+    if not reads:
+        return _TORCH
+    by_vectors = _reads_vectors(layer.rpu_config.forward)
+    reading = _vector_engine if by_vectors else _compiled_engine
+    return reading(inputs.device.type) or _TORCH
 
 
 def may_compile(layer: "AnalogLayer") -> bool:
@@ -64,9 +71,9 @@ def check_engine(name: EngineName, io: "IOParameters") -> None:
         return
     if not compiles(io):
         raise ConfigError(
-            "backend 'numba' computes static input ranges, without noise management, input noise, "
-            "asymmetry and stochastic rounding; take backend='auto', which computes this hardware "
-            "with torch"
+            "backend 'numba' does not compute perfect tiles, input noise, stochastic rounding, "
+            "asymmetry, saturation, IR drop and ABS_MAX_NP_SUM; take backend='auto', which "
+            "computes this hardware with torch"
         )
     if _compiled_engine("cpu") is None:
         raise ConfigError("backend 'numba' needs the package numba; install it: pip install numba")
@@ -76,7 +83,13 @@ def compiles(io: "IOParameters") -> bool:
     """Whether compiled code computes these converters."""
     dithered = (io.inp_sto_round and io.inp_res > 0) or (io.out_sto_round and io.out_res > 0)
     skewed = io.inp_asymmetry != 0 or io.out_asymmetry != 0
-    return not (io.is_perfect or sees_vectors(io) or dithered or skewed)
+    disturbed = io.inp_noise > 0 or is_transient(io) or has_static_ir_drop(io)
+    bent = skewed or io.out_nonlinearity > 0
+    return not (io.is_perfect or dithered or disturbed or bent) and io.noise_management in SCALED_BY
+
+
+def _reads_vectors(io: "IOParameters") -> bool:
+    return io.noise_management is not NoiseManagementType.NONE or has_weight_noise(io)
 
 
 def _is_plain(layer: "AnalogLayer", inputs: Tensor) -> bool:
@@ -98,6 +111,18 @@ def _compiled_engine(device: str) -> Engine | None:
     except ImportError:
         return None
     return DirectEngine(NumbaOps())
+
+
+@cache
+def _vector_engine(device: str) -> Engine | None:
+    """For CPUs so far; ``None`` where the compiler is not installed."""
+    if device != "cpu":
+        return None
+    try:
+        from analogmed.analog.numba_ops import NumbaOps
+    except ImportError:
+        return None
+    return VectorEngine(NumbaOps())
 
 
 class TorchEngine:

@@ -16,8 +16,9 @@ from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor, nn
 
 from analogmed.analog.engine import EngineName, engine_for
+from analogmed.analog.input_vectors import Patch
 from analogmed.analog.noise_stream import NoiseStream
-from analogmed.analog.tile import RowSplit, TileGrid, disturbs_sums, sees_vectors
+from analogmed.analog.tile import RowSplit, TileGrid, sees_vectors
 from analogmed.errors import ShapeError
 
 _CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
@@ -86,8 +87,7 @@ class AnalogLayer(nn.Module):
         mapping = rpu_config.mapping
         self.rpu_config = rpu_config
         self.row_split = row_split
-        # compiled engines take sums to be exact
-        self.engine = "torch" if disturbs_sums(rpu_config.forward) else engine
+        self.engine = engine
         self.grid = TileGrid.cut(
             matrix.shape[2],
             matrix.shape[1],
@@ -195,6 +195,11 @@ class AnalogLayer(nn.Module):
             shape (B, groups * columns, *output positions).
         """
         return engine_for(self, inputs).product(self, inputs, bias)
+
+    @property
+    def patch(self) -> Patch:
+        """The pixels of its input that an input vector is taken from."""
+        return Patch()
 
     vector_dim: int = 1
 
@@ -308,6 +313,11 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
 
     def batched(self, inputs: Tensor) -> Tensor:
         return _batched(inputs, self.in_channels, len(self.kernel_size))
+
+    @property
+    def patch(self) -> Patch:
+        padding: Any = () if self._pads_beforehand() else self.padding
+        return Patch(self.kernel_size, self.stride, self.dilation, padding)
 
     def _pads_beforehand(self) -> bool:
         return (

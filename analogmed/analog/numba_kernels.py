@@ -24,6 +24,7 @@ BLOCK = 1024
 _COUNTERS = BLOCK // 4
 _TASK = 16 * BLOCK
 _LANES = 16
+_VECTORS = 64
 _AHEAD = 4096  # bytes to fetch ahead: the hardware does not foresee strided runs
 _I32 = ir.IntType(32)
 
@@ -32,6 +33,7 @@ _emits: Any = intrinsic  # numba passes the first argument, which no caller give
 _U = np.uint32
 _W = np.uint64
 _F = np.float32
+_LARGEST = np.finfo(np.float32).max
 
 DAC_WORK = np.dtype(
     [
@@ -71,6 +73,8 @@ ADC_WORK = np.dtype(
         ("sample_size", np.int64),
         ("columns", np.int64),
         ("inner", np.int64),
+        ("spread_columns", np.int64),
+        ("factor_columns", np.int64),
         ("key", np.uint64),
         ("sample", np.uint32),
         ("use", np.uint32),
@@ -91,9 +95,10 @@ sample of the batch has ``sample_size`` of them, and element e belongs to column
 are there. An element gets noise (a standard deviation of ``noise``), is rounded if asked for,
 clamped to +-bound, scaled, and with the bias put into, or added to, the total.
 
-Addresses that may be 0, for what is not wanted. In, one float32 for each position of these sums:
-``spread``, the standard deviation of the noise there, in place of ``noise``; ``factor``, which
-multiplies the result there. Out, one for each element: ``codes``, clamped codes (float32);
+Addresses that may be 0, for what is not wanted. In, one float32 for each position of these sums and
+``spread_columns`` or ``factor_columns`` neighbouring columns, in the order of the sums: ``spread``,
+the standard deviation of the noise there, in place of ``noise``; ``factor``, which multiplies the
+result there. Out, one for each element: ``codes``, clamped codes (float32);
 ``fits``, 1 where the bound did not clip (uint8), which needs ``clipped``, how many it did (int64).
 ``codes`` goes with ``fits`` only, and neither with ``spread`` and ``factor``.
 """
@@ -361,7 +366,7 @@ def _by_column(values: Any, filled: Any, element: Any, n: Any, columns: Any, inn
 
 @njit(error_model="numpy")
 def _by_position(values: Any, filled: Any, element: Any, n: Any, columns: Any, inner: Any) -> None:
-    """Give each of n elements the value of its position."""
+    """Give each of n elements the value of its position, which so many columns share."""
     start = 0
     while start < n:
         run, offset = (element + start) // inner, (element + start) % inner
@@ -512,9 +517,9 @@ def convert_outputs(work: Any) -> None:
             values, out, z = sums[start : start + n], total[start : start + n], noise[offset:]
             if varies:
                 if w.spread != 0:
-                    _by_position(spreads, spread, start, n, w.columns, w.inner)
+                    _by_position(spreads, spread, start, n, w.spread_columns, w.inner)
                 if w.factor != 0:
-                    _by_position(factors, factor, start, n, w.columns, w.inner)
+                    _by_position(factors, factor, start, n, w.factor_columns, w.inner)
                 _finish_each(values, out, z, s, b, spread, factor, bound, rounds, adds)
             elif records:
                 own_codes = kept[start : start + n if w.codes != 0 else start]
@@ -554,3 +559,198 @@ def transpose(work: Any) -> None:
                 for col in range(left, right):
                     for row in range(top, bottom):
                         target[base + col * w.rows + row] = source[base + row * w.cols + col]
+
+
+PATCH_WORK = np.dtype(
+    [
+        ("ticket", np.int64),
+        ("source", np.int64),
+        ("codes", np.int64),
+        ("sizes", np.int64),
+        ("powers", np.int64),
+        ("runs", np.int64),
+        ("number", np.int64),
+        ("first", np.int64),
+        ("vectors", np.int64),
+        ("pitch", np.int64),
+        ("groups", np.int64),
+        ("positions", np.int64, 3),
+        ("steps", np.int64, 5),
+        ("gain", np.float32),
+        ("bound", np.float32),
+        ("limit", np.float32),
+        ("threshold", np.float32),
+        ("unit", np.float32),
+        ("mask", np.uint32),
+        ("rounds", np.int32),
+    ],
+    align=True,
+)
+"""What ``convert_vectors`` works on.
+
+Addresses: ``ticket`` (int64, 0 at the start); ``source``, ``codes``, ``sizes`` and ``powers``
+(float32); ``runs`` (``number`` pairs of int64). An entry of the batch has three axes of
+``positions``, each of them has a vector of every group. A vector begins in the source at multiples
+of ``steps`` (of batch, three positions, group), and consists of runs: offset from there, length.
+Of all vectors in this order, those from number ``first`` on are laid out, in rows of ``pitch``
+codes, which have room for _LANES more than a vector has.
+
+The size of a vector is the largest of its values, of which the bits in ``mask`` count; at most
+``limit`` and ``threshold``; ``unit`` where it is 0. Values are divided by it, multiplied by
+``gain``, rounded if asked for, and clamped to the code of the limit and to +-bound. ``powers`` gets
+the sums of the squared codes.
+"""
+
+
+def _to_all_lanes(builder: Any, value: Any) -> Any:
+    empty = ir.Constant(ir.VectorType(value.type, _LANES), ir.Undefined)
+    first = builder.insert_element(empty, value, _I32(0))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_I32, _LANES), None))
+
+
+def _across_lanes(builder: Any, values: Any, combine: Callable[[Any, Any], Any]) -> Any:
+    for half in (8, 4, 2, 1):
+        lanes = [_I32((lane + half) % _LANES) for lane in range(_LANES)]
+        mask = ir.Constant(ir.VectorType(_I32, _LANES), lanes)
+        values = combine(values, builder.shuffle_vector(values, values, mask))
+    return builder.extract_element(values, _I32(0))
+
+
+def _through_runs(builder: Any, source: Any, runs: Any, number: Any, visit: Any) -> None:
+    """Visit the values of runs, _LANES at a time and the last ones of a run filled up with zeros.
+
+    ``visit`` emits code for the values, given how many bytes lie between the first ones and them.
+    """
+    lanes, word = ir.VectorType(ir.FloatType(), _LANES), ir.IntType(64)
+    table = builder.inttoptr(runs, word.as_pointer())
+    before = cgutils.alloca_once_value(builder, word(0))
+    with cgutils.for_range(builder, number) as loop:
+        entry = builder.gep(table, [builder.shl(loop.index, word(1))])
+        start = builder.add(source, builder.shl(builder.load(entry), word(2)))
+        length = builder.load(builder.gep(entry, [word(1)]))
+        place = builder.load(before)
+        whole = builder.and_(length, word(-_LANES))
+        with cgutils.for_range_slice(builder, word(0), whole, word(_LANES)) as (index, _):
+            ahead = builder.shl(index, word(2))
+            pointer = builder.inttoptr(builder.add(start, ahead), lanes.as_pointer())
+            visit(builder.load(pointer, align=4), builder.add(place, ahead))
+        rest, done = builder.sub(length, whole), builder.shl(whole, word(2))
+        with builder.if_then(builder.icmp_signed(">", rest, word(0))):
+            pointer = builder.inttoptr(builder.add(start, done), lanes.as_pointer())
+            visit(_load_first(builder, pointer, rest), builder.add(place, done))
+        builder.store(builder.add(place, builder.shl(length, word(2))), before)
+
+
+def _load_first(builder: Any, pointer: Any, number: Any) -> Any:
+    """Load the first few of _LANES values, and zeros for the others."""
+    lanes, flags = pointer.type.pointee, ir.VectorType(ir.IntType(1), _LANES)
+    signature = ir.FunctionType(lanes, [pointer.type, _I32, flags, lanes])
+    name = f"llvm.masked.load.v{_LANES}f32.p0v{_LANES}f32"
+    load = cgutils.get_or_insert_function(builder.module, signature, name)
+    lane = ir.Constant(ir.VectorType(_I32, _LANES), [_I32(lane) for lane in range(_LANES)])
+    there = builder.icmp_signed("<", lane, _to_all_lanes(builder, builder.trunc(number, _I32)))
+    return builder.call(load, [pointer, _I32(4), there, ir.Constant(lanes, None)])
+
+
+@_emits
+def _largest_of_runs(typing: Any, source: Any, runs: Any, number: Any, mask: Any) -> Any:
+    """The largest value of runs, at least 0, of the bits in a mask; NaN does not count."""
+    lanes, words = ir.VectorType(ir.FloatType(), _LANES), ir.VectorType(_I32, _LANES)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        from_, table, count, bits = arguments
+        masks = _to_all_lanes(builder, bits)
+        largest = cgutils.alloca_once_value(builder, ir.Constant(lanes, None))
+
+        def larger(one: Any, other: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", one, other), one, other)
+
+        def visit(values: Any, place: Any) -> None:
+            sizes = builder.bitcast(builder.and_(builder.bitcast(values, words), masks), lanes)
+            builder.store(larger(sizes, builder.load(largest)), largest)
+
+        _through_runs(builder, from_, table, count, visit)
+        return _across_lanes(builder, builder.load(largest), larger)
+
+    return types.float32(types.int64, types.int64, types.int64, types.uint32), emit
+
+
+@_emits
+def _runs_to_codes(
+    typing: Any,
+    source: Any,
+    runs: Any,
+    number: Any,
+    codes: Any,
+    inverse: Any,
+    gain: Any,
+    top: Any,
+    rounds: Any,
+) -> Any:
+    """Lay the codes of runs side by side; the sum of their squares. _LANES more get any value."""
+    lanes = ir.VectorType(ir.FloatType(), _LANES)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        from_, table, count, to, *factors, rounded = arguments
+        inverses, gains, upper = (_to_all_lanes(builder, value) for value in factors)
+        lower = builder.fneg(upper)
+        power = cgutils.alloca_once_value(builder, ir.Constant(lanes, None))
+        rint = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(lanes, [lanes]), f"llvm.rint.v{_LANES}f32"
+        )
+
+        def visit(values: Any, place: Any) -> None:
+            values = builder.fmul(builder.fmul(values, inverses), gains)
+            values = builder.select(rounded, builder.call(rint, [values]), values)
+            values = builder.select(builder.fcmp_ordered(">", values, upper), upper, values)
+            values = builder.select(builder.fcmp_ordered("<", values, lower), lower, values)
+            pointer = builder.inttoptr(builder.add(to, place), lanes.as_pointer())
+            builder.store(values, pointer, align=4)
+            square = builder.fmul(values, values, flags=("contract",))
+            builder.store(builder.fadd(builder.load(power), square, flags=("contract",)), power)
+
+        _through_runs(builder, from_, table, count, visit)
+        return _across_lanes(builder, builder.load(power), builder.fadd)
+
+    numbers = (types.float32, types.float32, types.float32, types.boolean)
+    return types.float32(*(types.int64,) * 4, *numbers), emit
+
+
+@_worker(PATCH_WORK)
+def convert_vectors(work: Any) -> None:
+    """Lay out input vectors in codes; every thread that calls this takes a part of the work."""
+    w = carray(work, 1)[0]
+    sizes = carray(_pointer(w.sizes), (w.vectors,), np.float32)
+    powers = carray(_pointer(w.powers), (w.vectors,), np.float32)
+    positions, steps = w.positions, w.steps
+    depth, height, width = positions[0], positions[1], positions[2]
+    limit, gain, bound, rounds = w.limit, w.gain, w.bound, w.rounds != 0
+    while True:
+        start = _next_task(w.ticket) * _VECTORS
+        if start >= w.vectors:
+            return
+        number, group = (w.first + start) // w.groups, (w.first + start) % w.groups
+        number, x = number // width, number % width
+        number, y = number // height, number % height
+        number, z = number // depth, number % depth
+        for vector in range(start, min(start + _VECTORS, w.vectors)):
+            place = number * steps[0] + z * steps[1] + y * steps[2] + x * steps[3]
+            source = w.source + 4 * (place + group * steps[4])
+            size = min(_largest_of_runs(source, w.runs, w.number, w.mask), limit, w.threshold)
+            size = size if size > 0 else w.unit
+            inverse = min(_F(1) / size, _LARGEST)
+            top = _to_code(limit * inverse, gain, bound, rounds)
+            codes = w.codes + 4 * vector * w.pitch
+            power = _runs_to_codes(source, w.runs, w.number, codes, inverse, gain, top, rounds)
+            sizes[vector] = size
+            if w.powers != 0:
+                powers[vector] = power
+            group += 1
+            if group == w.groups:
+                group, x = 0, x + 1
+            if x == width:
+                x, y = 0, y + 1
+            if y == height:
+                y, z = 0, z + 1
+            if z == depth:
+                z, number = 0, number + 1

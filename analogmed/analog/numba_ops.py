@@ -4,21 +4,31 @@ from typing import Any
 
 import numpy as np
 import torch
+from aihwkit.simulator.parameters.enums import NoiseManagementType
 from torch import Tensor
 
 from analogmed.analog.converters import CHANNELS_LAST, Converters, Readout, Record
+from analogmed.analog.input_vectors import Scaling, VectorMap
 from analogmed.analog.numba_kernels import (
     ADC_WORK,
     BLOCK,
     DAC_WORK,
+    PATCH_WORK,
     TRANSPOSE_WORK,
     convert_inputs,
     convert_outputs,
+    convert_vectors,
     transpose,
 )
 from analogmed.analog.threads import run_threaded
 
 _ELEMENTS_A_THREAD = 1 << 14  # less work than this is not worth waking a thread
+_COUNTED_BITS = {  # of a value, for the size of its vector
+    NoiseManagementType.NONE: 0,
+    NoiseManagementType.CONSTANT: 0,
+    NoiseManagementType.ABS_MAX: 0x7FFFFFFF,
+    NoiseManagementType.MAX: 0xFFFFFFFF,
+}
 
 
 class NumbaOps:
@@ -64,6 +74,31 @@ class NumbaOps:
         _share(convert_inputs, work, inputs.numel())
         return codes
 
+    def lay_out(
+        self,
+        pixels: Tensor,
+        vectors: VectorMap,
+        scaling: Scaling,
+        converters: Converters,
+        first: int,
+        codes: Tensor,
+        sizes: Tensor,
+        powers: Tensor,
+    ) -> None:
+        """See ``TileOps``."""
+        work = np.zeros((), PATCH_WORK)
+        work["source"], work["codes"] = pixels.data_ptr(), codes.data_ptr()
+        work["sizes"], work["powers"] = sizes.data_ptr(), powers.data_ptr()
+        work["runs"], work["number"] = vectors.runs.ctypes.data, len(vectors.runs)
+        work["first"], work["vectors"] = first * vectors.groups, sizes.numel()
+        work["pitch"], work["groups"] = codes.shape[2], vectors.groups
+        work["positions"], work["steps"] = vectors.positions, vectors.steps
+        work["gain"] = np.float32(1) / np.float32(converters.dac_step or 1.0)
+        work["bound"], work["rounds"] = converters.inp_bound, converters.dac_step > 0
+        work["limit"], work["threshold"] = scaling.limit, scaling.threshold
+        work["unit"], work["mask"] = scaling.unit, _COUNTED_BITS[scaling.kind]
+        _share(convert_vectors, work, codes.numel())
+
     def add_outputs(
         self,
         sums: Tensor,
@@ -77,7 +112,9 @@ class NumbaOps:
         clipped = np.zeros(1, np.int64)
         work = _adc_work(sums, total, readout, first)
         for name, values in (("spread", readout.spread), ("factor", readout.factor)):
-            work[name] = 0 if values is None else values.data_ptr()
+            if values is not None:
+                work[name] = values.data_ptr()
+                work[f"{name}_columns"] = sums.numel() // values.numel()
         if record is not None:
             work["fits"], work["clipped"] = record.fits.data_ptr(), clipped.ctypes.data
             work["codes"] = 0 if record.codes is None else record.codes.data_ptr()

@@ -230,7 +230,6 @@ def test_where_a_gradient_is_asked_for_torch_computes_it():
 @pytest.mark.parametrize(
     "change",
     [
-        {"noise_management": "abs_max"},
         {"inp_noise": 0.01},
         {"perfect": True},
     ],

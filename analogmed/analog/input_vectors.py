@@ -1,0 +1,141 @@
+"""The input vectors of a row of tiles: where they lie in a feature map, and what scales them."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from aihwkit.simulator.parameters.enums import NoiseManagementType
+from aihwkit.simulator.parameters.io import IOParameters
+
+SCALED_BY = (
+    NoiseManagementType.NONE,
+    NoiseManagementType.CONSTANT,
+    NoiseManagementType.ABS_MAX,
+    NoiseManagementType.MAX,
+)
+"""Noise managements that :class:`Scaling` describes."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """The pixels that an input vector is taken from; by default, one.
+
+    Attributes:
+        kernel: size of the window, one number for each axis.
+        stride: from one window to the next.
+        dilation: from one pixel of a window to the next.
+        padding: zeros before the first pixel and behind the last one.
+    """
+
+    kernel: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    padding: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("kernel", "stride", "dilation", "padding"):
+            values = tuple(getattr(self, name))
+            missing = (0 if name == "padding" else 1,) * (3 - len(values))
+            object.__setattr__(self, name, missing + values)
+
+    def positions(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """How many windows a map of three axes has along each of them."""
+        return tuple(
+            (size - dilation * (kernel - 1) - 1) // stride + 1
+            for size, kernel, stride, dilation in zip(
+                sizes, self.kernel, self.stride, self.dilation, strict=True
+            )
+        )
+
+    def channels(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """For each pixel of the window, the channels [first, last) of the rows [start, stop).
+
+        Row c * pixels + k of a crossbar has channel c of pixel k.
+        """
+        pixels = math.prod(self.kernel)
+        return [(-((k - start) // pixels), -((k - stop) // pixels)) for k in range(pixels)]
+
+    def order(self, start: int, stop: int) -> np.ndarray:
+        """The rows [start, stop), counted from ``start``, as vectors are laid out: by pixels."""
+        pixels = math.prod(self.kernel)
+        rows = [
+            np.arange(first, last) * pixels + pixel - start
+            for pixel, (first, last) in enumerate(self.channels(start, stop))
+        ]
+        return np.concatenate(rows)
+
+
+@dataclass(frozen=True)
+class VectorMap:
+    """Where the vectors of one row of tiles lie in a map with the channels last; in elements.
+
+    Attributes:
+        positions: vectors of one group in one entry of the batch, along three axes.
+        groups: of channels; each has a vector at each position.
+        steps: from one vector to the next along the batch, three axes, and the groups.
+        runs: neighbouring values of a vector, shape (runs, 2): offset from where it begins, length.
+    """
+
+    positions: tuple[int, ...]
+    groups: int
+    steps: tuple[int, ...]
+    runs: np.ndarray
+
+    @classmethod
+    def of(
+        cls, patch: Patch, rows: tuple[int, int], sizes: tuple[int, ...], groups: int
+    ) -> "VectorMap":
+        """The vectors of the rows [start, stop) of a layer's crossbar.
+
+        Args:
+            patch: of the layer.
+            rows: start and stop.
+            sizes: of the map, (B, depth, height, width, channels).
+            groups: of channels.
+        """
+        strides = [math.prod(sizes[axis + 1 :]) for axis in range(5)]
+        pixels = np.indices(patch.kernel).reshape(3, -1).T * patch.dilation @ strides[1:4]
+        spans = np.array(patch.channels(*rows))
+        runs = np.stack([pixels + spans[:, 0], spans[:, 1] - spans[:, 0]], 1)
+        steps = [a * b for a, b in zip(strides[1:4], patch.stride, strict=True)]
+        return cls(
+            patch.positions(sizes[1:4]),
+            groups,
+            (strides[0], *steps, sizes[4] // groups),
+            _joined(runs[runs[:, 1] > 0].astype(np.int64)),
+        )
+
+
+def _joined(runs: np.ndarray) -> np.ndarray:
+    """Runs that follow each other in memory, as one."""
+    begins = np.append(True, runs[1:, 0] != runs[:-1].sum(1))
+    lengths = np.add.reduceat(runs[:, 1], np.flatnonzero(begins))
+    return np.ascontiguousarray(np.stack([runs[begins, 0], lengths], 1))
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How the size of an input vector is found, by which it is divided.
+
+    Attributes:
+        kind: of noise management, one of ``SCALED_BY``; what has no size of its own has ``unit``.
+        limit: values are clamped to it first; inf for no limit.
+        threshold: largest size; inf for none.
+        unit: in place of a size of 0.
+    """
+
+    kind: NoiseManagementType
+    limit: float
+    threshold: float
+    unit: float
+
+    @classmethod
+    def of(cls, io: IOParameters, input_range: float | None) -> "Scaling":
+        """The scaling of a tile with these parameters and this input range, if it has one."""
+        unit = 1.0 if input_range is None else abs(input_range)
+        limit = math.inf if input_range is None else unit
+        capped = io.nm_thres > 0
+        threshold = io.nm_thres * unit if capped else math.inf
+        if io.noise_management is NoiseManagementType.CONSTANT and capped:
+            unit = threshold
+        return cls(io.noise_management, limit, threshold, unit)
