@@ -8,7 +8,8 @@ from aihwkit.inference.compensation.base import BaseDriftCompensation
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor
 
-from analogmed.analog.tile import read_tile
+from analogmed.analog.irdrop import Wires, is_transient
+from analogmed.analog.tile import Crossbar, disturbs_sums, read_tile
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class ReadOut:
     def _reads_weight_by_weight(self) -> bool:
         io = self.config.forward
         disturbed = io.inp_noise > 0 or (io.inp_sto_round and io.inp_res > 0)
-        return self._one_hot and (io.is_perfect or not disturbed)
+        return self._one_hot and (io.is_perfect or not (disturbed or disturbs_sums(io)))
 
     @cached_property
     def _one_hot(self) -> bool:
@@ -81,7 +82,22 @@ class ReadOut:
             lambda values: values @ weight.T,
             self.config.forward,
             vector_dim=1,
+            crossbar=self._crossbar(weight) if disturbs_sums(self.config.forward) else None,
         )
+
+    def _crossbar(self, weight: Tensor) -> Crossbar:
+        whole = ((0, len(weight)),)
+        wires = Wires.of(weight[None], whole, self.config) if self._has_pulses else None
+        return Crossbar(
+            weight[None],
+            lambda values, matrix: values @ matrix[0].T,
+            lambda values: values.reshape(1, -1),
+            wires,
+        )
+
+    @property
+    def _has_pulses(self) -> bool:
+        return is_transient(self.config.forward) and self.config.forward.ir_drop > 0
 
     def _each_weight_apart(self) -> list[Tensor]:
         """All weights of all tiles as the columns of one tile with one row."""

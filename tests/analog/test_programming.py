@@ -14,6 +14,9 @@ from aihwkit.inference.converter.conductance import (
     SinglePairConductanceConverter,
 )
 from aihwkit.inference.converter.fusion import FusionConductanceConverter
+from aihwkit.simulator.configs.configs import TorchInferenceRPUConfigIRDropT
+from aihwkit.simulator.parameters.enums import BoundManagementType, NoiseManagementType
+from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from torch import nn
 
 from analogmed.analog import Chip, create_rpu_config
@@ -218,6 +221,34 @@ def test_a_read_out_that_is_not_weight_by_weight_equals_aihwkits(how, oracle_til
     with drawing_from(2):
         theirs.drift_weights(86_400.0)
     torch.testing.assert_close(factor, theirs.alpha.reshape(-1).expand(30))
+
+
+def test_a_read_out_through_resistive_wires_equals_aihwkits():
+    config = TorchInferenceRPUConfigIRDropT()
+    config.mapping.max_input_size = config.mapping.max_output_size = 32
+    config.noise_model = PCMLikeNoiseModel(prog_noise_scale=0.0)
+    config.forward.bound_management = BoundManagementType.NONE
+    config.forward.noise_management = NoiseManagementType.NONE
+    config.forward.ir_drop, config.forward.out_noise = 50.0, 0.0
+    config.forward.adc_quantization, config.forward.out_res = False, -1.0  # no flips of a step
+    config.drift_compensation = PerColumnDriftCompensation()
+    weight = torch.rand(30, 32) * 2 - 1
+    theirs = TorchInferenceTile(30, 32, config)
+    theirs.tile.set_weights(weight)
+    with drawing_from(1):
+        ours = ProgrammedTiles.program([weight], config)
+    with drawing_from(1):
+        theirs.program_weights(from_reference=False)
+    with drawing_from(2):
+        _, factor = read_one(ours, 86_400.0)
+    with drawing_from(2):
+        theirs.drift_weights(86_400.0)
+    torch.testing.assert_close(factor, theirs.alpha, rtol=1e-4, atol=1e-4)
+    config.forward.ir_drop = 0.0
+    with drawing_from(1):
+        without = ProgrammedTiles.program([weight], config)
+    with drawing_from(2):
+        assert not torch.allclose(read_one(without, 86_400.0)[1], factor, rtol=1e-3)
 
 
 def test_read_noise_and_output_noise_are_different_streams(analog_of):

@@ -1,0 +1,128 @@
+"""What it costs to programme a chip and to age and read it once, beside what it then computes.
+
+    python benchmarks/programming.py [--only unet-256 swin-3d] [--quick] [--threads 1] [--json FILE]
+
+"program" draws a chip, "read" ages it by a day and reads it; both at once are what one more chip
+costs a sweep, and each further time or read costs one more "read". "pass" is the evaluation of 100
+images of 256 x 256 pixels on it (in 3D, of volumes with as many voxels), measured on a part of them
+and scaled up by the number of pixels; the table says how many images were measured. ``aihwkit``
+programmes and drifts aihwkit's own tiles (``to_aihwkit``), which leave transposed and 3D
+convolutions digital: the time for each million weights on tiles compares the two.
+"""
+
+import argparse
+import math
+import statistics
+from collections.abc import Iterator
+from typing import Any
+
+from _contenders import DAY_S, Run, share_on_tiles
+from _report import Report, parser, prepare
+from _table import as_text, caption
+from _timing import Timing, interleaved
+from _workloads import FORWARD, Setup, Workload
+from torch import nn
+
+import analogmed as am
+from analogmed.analog import to_aihwkit
+from analogmed.analog.layers import AnalogLayer
+
+PASS_PIXELS = 100 * 256 * 256
+WORKLOADS = ("unet-256", "unet-512", "unetpp", "swin-2d", "swin-3d")
+CONTENDERS = ("analogmed", "aihwkit")
+_MEASURED_IMAGES = {"analogmed": 4, "aihwkit": 1}
+_HEADING = (
+    "contender", "weights on tiles", "program s", "read s", "ns a weight", "pass s", "(measured)",
+    "program + read / pass",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Measure the workloads asked for, print a table of each, and write them as JSON."""
+    arguments = _arguments()
+    prepare(arguments.threads)
+    report = Report("programming", arguments)
+    for name in arguments.only:
+        workload = FORWARD[name].small() if arguments.quick else FORWARD[name]
+        rows = list(_measure(Setup.of(workload), arguments))
+        report.add(name, {"workload": _describe(workload), "rows": rows, "skipped": {}})
+        print(caption(name, report.document))
+        print(as_text([list(_HEADING), *map(_cells, rows)]) + "\n", flush=True)
+
+
+def _describe(workload: Workload) -> dict[str, Any]:
+    return workload.describe() | {"target": 0.05}
+
+
+def _measure(setup: Setup, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for name in arguments.contenders:
+        model = setup.convert("auto") if name == "analogmed" else to_aihwkit(setup.calibrated)
+        part = setup.with_batch(_MEASURED_IMAGES[name])
+        timings = interleaved(_runs(model.eval(), part), rounds=arguments.rounds)
+        share = share_on_tiles(model, setup)
+        yield _row(name, timings, part.images.shape, share * _weights(setup.calibrated))
+
+
+def _runs(model: nn.Module, setup: Setup) -> dict[str, Run]:
+    chip = am.Chip(model, seed=0)
+    reading = chip.at(DAY_S)
+    return {
+        "program": lambda: am.Chip(model, seed=0),
+        "read": lambda: chip.at(DAY_S),
+        "pass": lambda: reading(setup.images),
+    }
+
+
+def _weights(model: nn.Module) -> int:
+    return sum(m.weight.numel() for m in model.modules() if isinstance(m, AnalogLayer))
+
+
+def _row(
+    name: str, timings: dict[str, Timing], shape: tuple[int, ...], weights: float
+) -> dict[str, Any]:
+    scale = PASS_PIXELS / (shape[0] * math.prod(shape[2:]))
+    row: dict[str, Any] = {"contender": name, "weights": round(weights), "images": shape[0]}
+    for kind in ("wall", "cpu"):
+        seconds = {key: getattr(timing, f"{kind}_s") for key, timing in timings.items()}
+        shares = [
+            (program + read) / (scale * one_pass)
+            for program, read, one_pass in zip(
+                seconds["program"], seconds["read"], seconds["pass"], strict=True
+            )
+        ]
+        median = {key: statistics.median(values) for key, values in seconds.items()}
+        row |= {
+            f"program_{kind}_s": median["program"],
+            f"read_{kind}_s": median["read"],
+            f"pass_{kind}_s": scale * median["pass"],
+            f"share_{kind}": statistics.median(shares),
+            f"share_{kind}_lowest": min(shares),
+            f"share_{kind}_highest": max(shares),
+        }
+    return row
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    nanoseconds = 1e9 * (row["program_cpu_s"] + row["read_cpu_s"]) / row["weights"]
+    spread = f"{row['share_cpu_lowest']:.4f} to {row['share_cpu_highest']:.4f}"
+    return [
+        row["contender"],
+        f"{row['weights'] / 1e6:.2f} M",
+        f"{row['program_cpu_s']:.3f}",
+        f"{row['read_cpu_s']:.3f}",
+        f"{nanoseconds:.0f}",
+        f"{row['pass_cpu_s']:.1f}",
+        str(row["images"]),
+        f"{row['share_cpu']:.4f} ({spread})",
+    ]
+
+
+def _arguments() -> argparse.Namespace:
+    options = parser(__doc__, WORKLOADS)
+    options.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    options.set_defaults(threads=1, rounds=2)
+    return options.parse_args()
+
+
+if __name__ == "__main__":
+    main()
