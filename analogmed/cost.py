@@ -243,7 +243,7 @@ def _add_mapping_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _print(results: list[_Result], options: argparse.Namespace) -> None:
-    from analogmed.report.hardware_tables import render_costs, render_layers, render_tiles
+    from analogmed.report import render_costs, render_layers, render_tiles
 
     costs = pd.DataFrame([result.summary(options.slices) for result in results])
     if len(results) == 1:
@@ -266,13 +266,13 @@ def _print(results: list[_Result], options: argparse.Namespace) -> None:
         if device := result.on_device:
             print(
                 f"{result.name}: {device['digital_ms']:.3g} ms digitally on "
-                f"{device['digital_device']}, {device['digital_threads']} threads, "
+                f"{device['digital_device']}, threads: {device['digital_threads']}, "
                 f"{device['digital_runtime']}; sum over its measured operations"
             )
 
 
 def _write(results: list[_Result], folder: Path, options: argparse.Namespace) -> None:
-    from analogmed.report.hardware_figures import reuse_per_layer, slice_timeline, tile_occupancy
+    from analogmed.report import reuse_per_layer, slice_timeline, tile_occupancy
 
     def save(table: pd.DataFrame, name: str) -> None:
         write_atomically(folder / f"{name}.csv", lambda path: table.to_csv(path, index=False))

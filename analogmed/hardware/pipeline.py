@@ -183,7 +183,7 @@ class Cost:
 
         Returns:
             one row per skip: ``made_by``, ``read_by``, ``kept_ms``, ``copies``, ``bytes`` (of all
-            copies, 8 bits a number).
+            copies, 8 bits a number), ``profile``, ``level``.
         """
         ends = [stage.start_s + stage.time_s for stage in self.stages]
         rows = []
@@ -199,4 +199,5 @@ class Cost:
                     "bytes": copies * skip.elements * NUMBER_BYTES,
                 }
             )
-        return pd.DataFrame(rows, columns=["made_by", "read_by", "kept_ms", "copies", "bytes"])
+        table = pd.DataFrame(rows, columns=["made_by", "read_by", "kept_ms", "copies", "bytes"])
+        return table.assign(profile=self.profile.name, level=self.level)

@@ -65,7 +65,7 @@ def test_a_measured_layer_takes_the_measured_time_and_energy(lgg_tiles):
 
 def test_every_table_names_profile_and_level(lgg_tiles):
     cost = estimate(lgg_tiles, HERMES, "measured_layer")
-    for table in (cost.table(), cost.timeline(2)):
+    for table in (cost.table(), cost.timeline(2), cost.buffers()):
         assert set(table["profile"]) == {"hermes-1-phase"}
         assert set(table["level"]) == {"measured_layer"}
     assert cost.summary()["profile"] == "hermes-1-phase"

@@ -129,7 +129,7 @@ def test_measure_fills_a_table_that_predicts_networks(capsys, tmp_path):
 
     status, out, _ = run(capsys, *SMALL, "--table", folder)
     assert status == 0
-    assert "ms digitally on test bench, 1 threads" in out
+    assert "ms digitally on test bench, threads: 1" in out
     other = ["--model", "unet(features=3)", "--input", 1, 32, 32, "--table", folder]
     status, _, errors = run(capsys, *other)
     assert status == 1
