@@ -1,7 +1,7 @@
 """Programming a model onto devices, ageing the devices, and reading them back."""
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -59,18 +59,21 @@ class ProgrammedModel:
             if not _is_finite(layer.weight):
                 raise NonFiniteError(f"layer '{name}': its weight holds NaN or Inf; not programmed")
         self._layers = dict(layers)
-        targets = {name: layer.reference_rows() for name, layer in layers.items()}
-        self._scales = {name: [row.scale for row in rows] for name, rows in targets.items()}
-        tiles = [
-            (tile, layers[name].rpu_config)
-            for name, rows in targets.items()
-            for row in rows
-            for tile in _tiles_of(row, layers[name])
-        ]
+        self._scales: dict[str, list[Tensor]] = {}
         with _repeatable(seed):
             self._batches = [
-                ProgrammedTiles.program(weights, config) for weights, config in _batches(tiles)
+                ProgrammedTiles.program(weights, config)
+                for weights, config in _batches(self._targets())
             ]
+
+    def _targets(self) -> Iterator[tuple[Tensor, TorchInferenceRPUConfig]]:
+        """The tiles as the trained weights ask for them; one layer at a time is in memory."""
+        for name, layer in self._layers.items():
+            rows = layer.reference_rows()
+            self._scales[name] = [row.scale for row in rows]
+            for row in rows:
+                for tile in _tiles_of(row, layer):
+                    yield tile, layer.rpu_config
 
     @torch.no_grad()
     def read(self, t_inference_s: float, seed: int) -> dict[str, Reading]:
@@ -118,22 +121,20 @@ def _tiles_of(row: TileRow, layer: AnalogLayer) -> Iterator[Tensor]:
 
 
 def _batches(
-    tiles: Sequence[tuple[Tensor, TorchInferenceRPUConfig]],
+    tiles: Iterable[tuple[Tensor, TorchInferenceRPUConfig]],
 ) -> Iterator[tuple[list[Tensor], TorchInferenceRPUConfig]]:
     """Neighbours with the same configuration, as many as are fastest at once."""
     batch: list[Tensor] = []
-    size = 0
-    for index, (weight, config) in enumerate(tiles):
-        batch.append(weight)
-        size += weight.numel()
-        following = tiles[index + 1] if index + 1 < len(tiles) else None
-        if (
-            following is None
-            or following[1] is not config
-            or size + following[0].numel() > _WEIGHTS_AT_ONCE
-        ):
-            yield batch, config
+    size, hardware = 0, None
+    for weight, config in tiles:
+        full = size + weight.numel() > _WEIGHTS_AT_ONCE
+        if hardware is not None and (full or config is not hardware):
+            yield batch, hardware
             batch, size = [], 0
+        batch.append(weight)
+        size, hardware = size + weight.numel(), config
+    if hardware is not None:
+        yield batch, hardware
 
 
 @contextmanager
