@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from aihwkit.simulator.parameters.enums import NoiseManagementType
 from aihwkit.simulator.parameters.io import IOParameters
+
+PIECE = 16
+"""Values that a compiled pass takes at once."""
 
 SCALED_BY = (
     NoiseManagementType.NONE,
@@ -104,6 +108,23 @@ class VectorMap:
             (strides[0], *steps, sizes[4] // groups),
             _joined(runs[runs[:, 1] > 0].astype(np.int64)),
         )
+
+    @cached_property
+    def pieces(self) -> tuple[np.ndarray, np.ndarray]:
+        """The runs in pieces of ``PIECE`` values, and what is left of them.
+
+        Returns:
+            int64 (pieces, 2), offset from where a vector begins and place in it; and (rests, 3),
+            these and the length.
+        """
+        places = np.cumsum(self.runs[:, 1]) - self.runs[:, 1]
+        whole, rest = [], []
+        for (offset, length), place in zip(self.runs.tolist(), places.tolist(), strict=True):
+            done = length - length % PIECE
+            whole += [(offset + begin, place + begin) for begin in range(0, done, PIECE)]
+            if done < length:
+                rest.append((offset + done, place + done, length - done))
+        return np.array(whole, np.int64).reshape(-1, 2), np.array(rest, np.int64).reshape(-1, 3)
 
 
 def _joined(runs: np.ndarray) -> np.ndarray:

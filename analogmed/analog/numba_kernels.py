@@ -568,8 +568,10 @@ PATCH_WORK = np.dtype(
         ("codes", np.int64),
         ("sizes", np.int64),
         ("powers", np.int64),
-        ("runs", np.int64),
+        ("pieces", np.int64),
         ("number", np.int64),
+        ("rests", np.int64),
+        ("others", np.int64),
         ("first", np.int64),
         ("vectors", np.int64),
         ("pitch", np.int64),
@@ -589,11 +591,12 @@ PATCH_WORK = np.dtype(
 """What ``convert_vectors`` works on.
 
 Addresses: ``ticket`` (int64, 0 at the start); ``source``, ``codes``, ``sizes`` and ``powers``
-(float32); ``runs`` (``number`` pairs of int64). An entry of the batch has three axes of
-``positions``, each of them has a vector of every group. A vector begins in the source at multiples
-of ``steps`` (of batch, three positions, group), and consists of runs: offset from there, length.
-Of all vectors in this order, those from number ``first`` on are laid out, in rows of ``pitch``
-codes, which have room for _LANES more than a vector has.
+(float32); ``pieces`` and ``rests`` (int64). An entry of the batch has three axes of ``positions``,
+each of them has a vector of every group. A vector begins in the source at multiples of ``steps``
+(of batch, three positions, group). ``number`` pieces of it, of _LANES values each, have their
+distance from there and their place in the vector in the first table, ``others`` shorter ones have
+these and their length in the second. Of all vectors in this order, those from number ``first`` on
+are laid out, in rows of ``pitch`` codes, which have room for _LANES more than a vector has.
 
 The size of a vector is the largest of its values, of which the bits in ``mask`` count; at most
 ``limit`` and ``threshold``; ``unit`` where it is 0. Values are divided by it, multiplied by
@@ -616,29 +619,25 @@ def _across_lanes(builder: Any, values: Any, combine: Callable[[Any, Any], Any])
     return builder.extract_element(values, _I32(0))
 
 
-def _through_runs(builder: Any, source: Any, runs: Any, number: Any, visit: Any) -> None:
-    """Visit the values of runs, _LANES at a time and the last ones of a run filled up with zeros.
+def _through_pieces(builder: Any, source: Any, tables: list[Any], visit: Any) -> None:
+    """Visit the rests of runs, filled up with zeros, and then their pieces of _LANES values.
 
-    ``visit`` emits code for the values, given how many bytes lie between the first ones and them.
+    ``visit`` emits code for values, given their place in the vector.
     """
-    lanes, word = ir.VectorType(ir.FloatType(), _LANES), ir.IntType(64)
-    table = builder.inttoptr(runs, word.as_pointer())
-    before = cgutils.alloca_once_value(builder, word(0))
-    with cgutils.for_range(builder, number) as loop:
-        entry = builder.gep(table, [builder.shl(loop.index, word(1))])
-        start = builder.add(source, builder.shl(builder.load(entry), word(2)))
-        length = builder.load(builder.gep(entry, [word(1)]))
-        place = builder.load(before)
-        whole = builder.and_(length, word(-_LANES))
-        with cgutils.for_range_slice(builder, word(0), whole, word(_LANES)) as (index, _):
-            ahead = builder.shl(index, word(2))
-            pointer = builder.inttoptr(builder.add(start, ahead), lanes.as_pointer())
-            visit(builder.load(pointer, align=4), builder.add(place, ahead))
-        rest, done = builder.sub(length, whole), builder.shl(whole, word(2))
-        with builder.if_then(builder.icmp_signed(">", rest, word(0))):
-            pointer = builder.inttoptr(builder.add(start, done), lanes.as_pointer())
-            visit(_load_first(builder, pointer, rest), builder.add(place, done))
-        builder.store(builder.add(place, builder.shl(length, word(2))), before)
+    lanes, word, real = ir.VectorType(ir.FloatType(), _LANES), ir.IntType(64), ir.FloatType()
+    base = builder.inttoptr(source, real.as_pointer())
+    pieces, number, rests, others = tables
+    for table, count, fields in ((rests, others, 3), (pieces, number, 2)):
+        entries = builder.inttoptr(table, word.as_pointer())
+        with cgutils.for_range(builder, count) as loop:
+            entry = builder.gep(entries, [builder.mul(loop.index, word(fields))])
+            offset, place = (builder.load(builder.gep(entry, [word(n)])) for n in range(2))
+            pointer = builder.bitcast(builder.gep(base, [offset]), lanes.as_pointer())
+            if fields == 2:
+                visit(builder.load(pointer, align=4), place)
+            else:
+                length = builder.load(builder.gep(entry, [word(2)]))
+                visit(_load_first(builder, pointer, length), place)
 
 
 def _load_first(builder: Any, pointer: Any, number: Any) -> Any:
@@ -653,47 +652,59 @@ def _load_first(builder: Any, pointer: Any, number: Any) -> Any:
 
 
 @_emits
-def _largest_of_runs(typing: Any, source: Any, runs: Any, number: Any, mask: Any) -> Any:
-    """The largest value of runs, at least 0, of the bits in a mask; NaN does not count."""
-    lanes, words = ir.VectorType(ir.FloatType(), _LANES), ir.VectorType(_I32, _LANES)
+def _largest_of_pieces(
+    typing: Any, source: Any, pieces: Any, number: Any, rests: Any, others: Any, mask: Any
+) -> Any:
+    """The largest value, at least 0, of the bits in a mask; NaN is the largest.
+
+    Numbers of at least 0 are in the order of their bits, whose comparison takes less time.
+    """
+    words = ir.VectorType(_I32, _LANES)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        from_, table, count, bits = arguments
+        from_, *tables, bits = arguments
         masks = _to_all_lanes(builder, bits)
-        largest = cgutils.alloca_once_value(builder, ir.Constant(lanes, None))
+        largest = cgutils.alloca_once_value(builder, ir.Constant(words, None))
 
         def larger(one: Any, other: Any) -> Any:
-            return builder.select(builder.fcmp_ordered(">", one, other), one, other)
+            return builder.select(builder.icmp_signed(">", one, other), one, other)
 
         def visit(values: Any, place: Any) -> None:
-            sizes = builder.bitcast(builder.and_(builder.bitcast(values, words), masks), lanes)
+            sizes = builder.and_(builder.bitcast(values, words), masks)
             builder.store(larger(sizes, builder.load(largest)), largest)
 
-        _through_runs(builder, from_, table, count, visit)
-        return _across_lanes(builder, builder.load(largest), larger)
+        _through_pieces(builder, from_, tables, visit)
+        found = _across_lanes(builder, builder.load(largest), larger)
+        return builder.bitcast(found, ir.FloatType())
 
-    return types.float32(types.int64, types.int64, types.int64, types.uint32), emit
+    return types.float32(*(types.int64,) * 5, types.uint32), emit
 
 
 @_emits
-def _runs_to_codes(
+def _pieces_to_codes(
     typing: Any,
     source: Any,
-    runs: Any,
+    pieces: Any,
     number: Any,
+    rests: Any,
+    others: Any,
     codes: Any,
     inverse: Any,
     gain: Any,
     top: Any,
     rounds: Any,
 ) -> Any:
-    """Lay the codes of runs side by side; the sum of their squares. _LANES more get any value."""
+    """Lay the codes of a vector side by side; the sum of their squares. _LANES more get any value.
+
+    A rest is written before the piece behind it, which overwrites what has come too far.
+    """
     lanes = ir.VectorType(ir.FloatType(), _LANES)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        from_, table, count, to, *factors, rounded = arguments
-        inverses, gains, upper = (_to_all_lanes(builder, value) for value in factors)
+        from_, *tables, to, inverse, gain, top, rounded = arguments
+        inverses, gains, upper = (_to_all_lanes(builder, value) for value in (inverse, gain, top))
         lower = builder.fneg(upper)
+        target = builder.inttoptr(to, ir.FloatType().as_pointer())
         power = cgutils.alloca_once_value(builder, ir.Constant(lanes, None))
         rint = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(lanes, [lanes]), f"llvm.rint.v{_LANES}f32"
@@ -704,16 +715,16 @@ def _runs_to_codes(
             values = builder.select(rounded, builder.call(rint, [values]), values)
             values = builder.select(builder.fcmp_ordered(">", values, upper), upper, values)
             values = builder.select(builder.fcmp_ordered("<", values, lower), lower, values)
-            pointer = builder.inttoptr(builder.add(to, place), lanes.as_pointer())
+            pointer = builder.bitcast(builder.gep(target, [place]), lanes.as_pointer())
             builder.store(values, pointer, align=4)
             square = builder.fmul(values, values, flags=("contract",))
             builder.store(builder.fadd(builder.load(power), square, flags=("contract",)), power)
 
-        _through_runs(builder, from_, table, count, visit)
+        _through_pieces(builder, from_, tables, visit)
         return _across_lanes(builder, builder.load(power), builder.fadd)
 
     numbers = (types.float32, types.float32, types.float32, types.boolean)
-    return types.float32(*(types.int64,) * 4, *numbers), emit
+    return types.float32(*(types.int64,) * 6, *numbers), emit
 
 
 @_worker(PATCH_WORK)
@@ -736,12 +747,23 @@ def convert_vectors(work: Any) -> None:
         for vector in range(start, min(start + _VECTORS, w.vectors)):
             place = number * steps[0] + z * steps[1] + y * steps[2] + x * steps[3]
             source = w.source + 4 * (place + group * steps[4])
-            size = min(_largest_of_runs(source, w.runs, w.number, w.mask), limit, w.threshold)
-            size = size if size > 0 else w.unit
+            size = _largest_of_pieces(source, w.pieces, w.number, w.rests, w.others, w.mask)
+            size = min(size, limit, w.threshold) if size > 0 else w.unit
             inverse = min(_F(1) / size, _LARGEST)
             top = _to_code(limit * inverse, gain, bound, rounds)
             codes = w.codes + 4 * vector * w.pitch
-            power = _runs_to_codes(source, w.runs, w.number, codes, inverse, gain, top, rounds)
+            power = _pieces_to_codes(
+                source,
+                w.pieces,
+                w.number,
+                w.rests,
+                w.others,
+                codes,
+                inverse,
+                gain,
+                top,
+                rounds,
+            )
             sizes[vector] = size
             if w.powers != 0:
                 powers[vector] = power

@@ -89,7 +89,9 @@ class NumbaOps:
         work = np.zeros((), PATCH_WORK)
         work["source"], work["codes"] = pixels.data_ptr(), codes.data_ptr()
         work["sizes"], work["powers"] = sizes.data_ptr(), powers.data_ptr()
-        work["runs"], work["number"] = vectors.runs.ctypes.data, len(vectors.runs)
+        pieces, rests = vectors.pieces
+        work["pieces"], work["number"] = pieces.ctypes.data, len(pieces)
+        work["rests"], work["others"] = rests.ctypes.data, len(rests)
         work["first"], work["vectors"] = first * vectors.groups, sizes.numel()
         work["pitch"], work["groups"] = codes.shape[2], vectors.groups
         work["positions"], work["steps"] = vectors.positions, vectors.steps
