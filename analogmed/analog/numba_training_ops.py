@@ -26,6 +26,8 @@ _TASKS = 64  # into which a pass with sums is cut, whatever the threads, so that
 class NumbaTrainingOps(NumbaOps):
     """See :class:`analogmed.analog.training_ops.TrainingOps`; for CPU tensors in float32."""
 
+    part_elements: int | None = 1 << 21  # what the caches hold
+
     def to_slice_codes(
         self, inputs: Tensor, batches: Sequence[Slices], layout: torch.memory_format
     ) -> list[Tensor]:
@@ -114,7 +116,7 @@ def _levels(batch: Slices) -> list[tuple[float, ...]]:
             limit,
             converters.input_gain(limit),
             converters.inp_bound,
-            unbounded.largest_code(limit),
+            abs(unbounded.largest_code(limit)),
         )
         for limit in limits
     ]

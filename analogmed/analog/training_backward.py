@@ -22,8 +22,6 @@ from analogmed.analog.training_ops import Slice, Slices, TrainingOps
 if TYPE_CHECKING:
     from analogmed.analog.layers import AnalogLayer
 
-_PART_ELEMENTS = 1 << 21  # of a layer's input or output, so that caches hold what passes hand on
-
 
 @dataclass(frozen=True)
 class Setting:
@@ -59,6 +57,15 @@ class Setting:
         """What a row of tiles sees."""
         span = self.channels(number)
         return Slices([Slice(*span, limit, span)], self.layer.groups, self.converters)
+
+    def parts(self, inputs: Tensor) -> Iterator[slice]:
+        """Cut a large batch."""
+        layer, most = self.layer, self.ops.part_elements
+        channels, columns = inputs.shape[1], layer.groups * layer.grid.cols[-1][1]
+        entry = inputs[0].numel() // channels * max(channels, columns)
+        step = len(inputs) if most is None else max(1, most // entry)
+        for first in range(0, len(inputs), step):
+            yield slice(first, min(first + step, len(inputs)))
 
     def worth(self, limit: float) -> float:
         """What a code of an output is worth, in units of the mapping scale."""
@@ -132,7 +139,7 @@ class Backward:
         if self._wanted[0] or self._wanted[1]:
             self._total = torch.empty_like(inputs)
         self._batches = list(self._cut(fits))
-        for entries in parts(setting.layer, inputs):
+        for entries in setting.parts(inputs):
             part = gradient[entries]
             self._pass(part, {key: own[entries] for key, own in fits.items()}, inputs, entries)
             if codes:
@@ -256,15 +263,6 @@ class Backward:
         spans = map(self._setting.channels, range(len(self._kernels)))
         widths = [last - first for first, last in spans]
         return self._inputs_seen * torch.tensor(widths, dtype=torch.float64)
-
-
-def parts(layer: "AnalogLayer", inputs: Tensor) -> Iterator[slice]:
-    """Cut a large batch."""
-    channels, columns = inputs.shape[1], layer.groups * layer.grid.cols[-1][1]
-    entry = inputs[0].numel() // channels * max(channels, columns)
-    step = max(1, _PART_ELEMENTS // entry)
-    for first in range(0, len(inputs), step):
-        yield slice(first, min(first + step, len(inputs)))
 
 
 def _add(sums: dict[tuple[int, ...], Tensor], key: tuple[int, ...], values: Tensor) -> None:

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from analogmed.analog.converters import Converters, Readout, Record, layout_of
 from analogmed.analog.modifier import modify
 from analogmed.analog.noise_stream import Draw
-from analogmed.analog.training_backward import Backward, Setting, parts
+from analogmed.analog.training_backward import Backward, Setting
 from analogmed.analog.training_ops import TrainingOps
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class _Reader:
         setting, layer = self._setting, self._setting.layer
         inputs = setting.ops.in_layout(inputs.detach(), setting.layout)
         total: Tensor | None = None
-        for entries in parts(layer, inputs):
+        for entries in setting.parts(inputs):
             codes = setting.ops.to_slice_codes(inputs[entries], self._slices, setting.layout)
             for number, kernel in enumerate(self._kernels):
                 sums = layer.kernel_product(codes[number], kernel)
