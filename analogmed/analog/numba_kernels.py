@@ -367,6 +367,9 @@ def _by_column(values: Any, filled: Any, element: Any, n: Any, columns: Any, inn
 @njit(error_model="numpy")
 def _by_position(values: Any, filled: Any, element: Any, n: Any, columns: Any, inner: Any) -> None:
     """Give each of n elements the value of its position, which so many columns share."""
+    if columns == 1:
+        filled[:n] = values[element : element + n]
+        return
     start = 0
     while start < n:
         run, offset = (element + start) // inner, (element + start) % inner

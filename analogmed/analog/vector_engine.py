@@ -29,11 +29,15 @@ _SPARE = 16  # codes that may be written after the last one of a vector
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of tiles, ready to compute: its vectors, and weights in codes, in their order."""
+    """A row of tiles, ready to compute: its vectors, and weights in codes, in their order.
+
+    Weights are of shape (groups, rows, columns); ``sizes`` are theirs, where noise goes with them.
+    """
 
     vectors: VectorMap
     scaling: Scaling
-    weight: Tensor  # (groups, rows, columns)
+    weight: Tensor
+    sizes: Tensor | None
     readout: Readout
 
 
@@ -91,7 +95,9 @@ class VectorEngine:
             own = bias if last and bias is not None else torch.zeros_like(tile.scale)
             scale = self._ops.by_column(tile.scale.detach() * converters.output_worth)
             readout = Readout(converters, scale, self._ops.by_column(own), draw, index)
-            rows.append(_Row(vectors, Scaling.of(io, limits[index]), weights[index], readout))
+            weight = weights[index]
+            sizes = weight.abs() if io.w_noise_type is WeightNoiseType.PCM_READ else None
+            rows.append(_Row(vectors, Scaling.of(io, limits[index]), weight, sizes, readout))
         return rows
 
     def _weights(self, layer: "AnalogLayer", gain: float) -> list[Tensor]:
@@ -160,8 +166,8 @@ def _spread(codes: Tensor, powers: Tensor, row: _Row, io: IOParameters) -> Tenso
     converters = row.readout.converters
     gain = io.w_noise * converters.weight_gain
     variance, worth = powers, gain**2
-    if io.w_noise_type is WeightNoiseType.PCM_READ:
-        groups, _, columns = row.weight.shape
+    if row.sizes is not None:
+        groups, _, columns = row.sizes.shape
         variance, worth = powers.new_empty(len(powers), groups * columns), io.w_noise * gain
-        _multiply(codes.square_(), row.weight.abs(), variance)
+        _multiply(codes.square_(), row.sizes, variance)
     return variance.mul_(worth).add_(converters.noise**2).sqrt_()
