@@ -8,8 +8,10 @@ from analogmed.suggest import nearest
 _VERBS = {
     "eval": "what each network loses on an analog chip",
     "train": "train a network, digitally or hardware-aware",
+    "hardware": "tiles, time and energy of networks on a chip",
     "data": "verify, generate or download a data set",
 }
+_OWN_PARSER = {"data": "analogmed.data.__main__", "hardware": "analogmed.cost"}
 
 
 def main() -> int:
@@ -17,14 +19,14 @@ def main() -> int:
     verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if verb in ("-h", "--help"):
         print("usage: analogmed VERB [options]\n")
-        print("\n".join(f"  {name:8}{what}" for name, what in _VERBS.items()))
+        print("\n".join(f"  {name:10}{what}" for name, what in _VERBS.items()))
         print("\nanalogmed VERB --help tells the options of each.")
         return 0
     if verb not in _VERBS:
         print(f"error: unknown verb '{verb}'; {nearest(verb, _VERBS)}", file=sys.stderr)
         return 2
-    if verb == "data":
-        return importlib.import_module("analogmed.data.__main__").main(sys.argv[2:])
+    if verb in _OWN_PARSER:
+        return importlib.import_module(_OWN_PARSER[verb]).main(sys.argv[2:])
     program = importlib.import_module(f"analogmed.{verb}")
     return importlib.import_module("analogmed.cli").run(program.main, sys.argv[2:])
 

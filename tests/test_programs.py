@@ -44,6 +44,7 @@ def test_the_package_lists_its_verbs():
     assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")] == [
         "eval",
         "train",
+        "hardware",
         "data",
     ]
     assert program("analogmed", "--help").stdout == done.stdout

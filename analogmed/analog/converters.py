@@ -5,6 +5,7 @@ steps per DAC step, the product of codes gives codes, and no pass is spent on re
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -105,15 +106,42 @@ class Record:
 
     Attributes:
         fits: set to 1 where the ADC's bound did not clip, uint8, like the sums.
-        codes: set to the clamped codes, float32, like the sums.
+        codes: set to the clamped codes, like the sums, float32, or int8 where they are below 128.
     """
 
     fits: Tensor
     codes: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class RowCodes:
+    """What one row of tiles sees of a feature map.
+
+    Attributes:
+        start: first channel.
+        stop: channel after the last.
+        limit: the input range; inf for none.
+        codes: to be written, the positions one after the other, the channels last in memory.
+    """
+
+    start: int
+    stop: int
+    limit: float
+    codes: Tensor
+
+
 class TileOps(Protocol):
-    """The passes over memory around a product; compiled for one kind of device, in float32."""
+    """The passes over memory around a product; compiled for one kind of device, in float32.
+
+    Attributes:
+        cached_elements: how much of a layer's input or output the device's caches hold; ``None``
+            if it is not worth computing a layer in parts.
+    """
+
+    cached_elements: int | None
+
+    def layout_of(self, values: Tensor) -> torch.memory_format:
+        """The memory format that the direct engine shall compute a feature map in."""
 
     def in_layout(self, values: Tensor, layout: torch.memory_format) -> Tensor:
         """The values in another memory format; the same tensor where it has it already."""
@@ -131,6 +159,17 @@ class TileOps(Protocol):
             limit: the input range; inf for none.
             converters: the tile's.
             layout: memory format of the codes.
+        """
+
+    def to_row_codes(
+        self, inputs: Tensor, rows: Sequence[RowCodes], converters: Converters
+    ) -> None:
+        """DAC for several rows of tiles, which reads the feature map once.
+
+        Args:
+            inputs: shape (B, channels, *positions), the channels last in memory.
+            rows: channels, range and codes of each.
+            converters: the tile's.
         """
 
     def add_outputs(

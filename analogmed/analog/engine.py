@@ -17,6 +17,7 @@ from analogmed.analog.input_vectors import SCALED_BY
 from analogmed.analog.irdrop import Wires, has_static_ir_drop, is_transient
 from analogmed.analog.modifier import modify
 from analogmed.analog.tile import Crossbar, disturbs_sums, has_weight_noise, read_tile, sees_vectors
+from analogmed.analog.training_engine import TrainingEngine
 from analogmed.analog.vector_engine import VectorEngine
 from analogmed.errors import ConfigError
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
     from analogmed.analog.layers import AnalogLayer, TileRow
 
-EngineName = Literal["auto", "torch", "numba"]
+EngineName = Literal["auto", "torch", "numba", "triton"]
+
+_COMPILED_FOR = {"cpu": "numba", "cuda": "triton"}  # by type of device
 
 
 class Engine(Protocol):
@@ -46,12 +49,12 @@ class Engine(Protocol):
 
 def engine_for(layer: "AnalogLayer", inputs: Tensor) -> Engine:
     """The engine of one product; compiled code where the layer asks for it and it can."""
-    if not may_compile(layer) or not _is_plain(layer, inputs):
-        return _TORCH
-    reads = not torch.is_grad_enabled() and not layer.training
-    if not reads:
+    asked_for = layer.engine in ("auto", _COMPILED_FOR.get(inputs.device.type))
+    if not asked_for or not may_compile(layer) or not _is_plain(layer, inputs):
         return _TORCH
     by_vectors = _reads_vectors(layer.rpu_config.forward)
+    if torch.is_grad_enabled() or layer.training:
+        return (None if by_vectors else _training_engine(inputs.device.type)) or _TORCH
     reading = _vector_engine if by_vectors else _compiled_engine
     return reading(inputs.device.type) or _TORCH
 
@@ -67,6 +70,8 @@ def check_engine(name: EngineName, io: "IOParameters") -> None:
     Raises:
         ConfigError: says which field, or what to install.
     """
+    if name == "triton":
+        _check_triton(io)
     if name != "numba":
         return
     if not compiles(io):
@@ -77,6 +82,25 @@ def check_engine(name: EngineName, io: "IOParameters") -> None:
         )
     if _compiled_engine("cpu") is None:
         raise ConfigError("backend 'numba' needs the package numba; install it: pip install numba")
+
+
+def _check_triton(io: "IOParameters") -> None:
+    if not compiles(io) or _reads_vectors(io):
+        raise ConfigError(
+            "backend 'triton' computes static input ranges, without noise management, noise of "
+            "inputs or weights, asymmetry, IR drop and stochastic rounding; take backend='auto', "
+            "which computes this hardware with torch"
+        )
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            "backend 'triton' computes on a GPU, and torch finds none; take backend='auto', which "
+            "computes on any device"
+        )
+    if _compiled_engine("cuda") is None:
+        raise ConfigError(
+            "backend 'triton' needs the package triton, which torch's builds for CUDA bring; "
+            "install it: pip install triton"
+        )
 
 
 def compiles(io: "IOParameters") -> bool:
@@ -103,7 +127,13 @@ def _is_plain(layer: "AnalogLayer", inputs: Tensor) -> bool:
 
 @cache
 def _compiled_engine(device: str) -> Engine | None:
-    """For CPUs so far; ``None`` where the compiler is not installed."""
+    """``None`` where there is no compiled code for a device, or its compiler is not installed."""
+    if device == "cuda":
+        try:
+            from analogmed.analog.triton_ops import TritonOps
+        except ImportError:
+            return None
+        return DirectEngine(TritonOps())
     if device != "cpu":
         return None
     try:
@@ -123,6 +153,18 @@ def _vector_engine(device: str) -> Engine | None:
     except ImportError:
         return None
     return VectorEngine(NumbaOps())
+
+
+@cache
+def _training_engine(device: str) -> Engine | None:
+    """For CPUs so far; ``None`` where the compiler is not installed."""
+    if device != "cpu":
+        return None
+    try:
+        from analogmed.analog.numba_training_ops import NumbaTrainingOps
+    except ImportError:
+        return None
+    return TrainingEngine(NumbaTrainingOps())
 
 
 class TorchEngine:

@@ -5,7 +5,7 @@ work as in torch. What a chip holds (its noisy weights) is lent to the layer whi
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from analogmed.analog.engine import EngineName, engine_for
 from analogmed.analog.input_vectors import Patch
 from analogmed.analog.noise_stream import NoiseStream
+from analogmed.analog.precision import full_precision
 from analogmed.analog.tile import RowSplit, TileGrid, sees_vectors
 from analogmed.errors import ShapeError
 
@@ -194,7 +195,8 @@ class AnalogLayer(nn.Module):
         Returns:
             shape (B, groups * columns, *output positions).
         """
-        return engine_for(self, inputs).product(self, inputs, bias)
+        with full_precision(inputs.device):
+            return engine_for(self, inputs).product(self, inputs, bias)
 
     @property
     def patch(self) -> Patch:
@@ -206,6 +208,10 @@ class AnalogLayer(nn.Module):
     def merge_groups(self, outputs: Tensor) -> Tensor:
         """Put the columns of all groups, which ``vector_product`` gives, into one dimension."""
         return outputs
+
+    def row_channels(self, start: int, stop: int) -> tuple[int, int]:
+        """First channel of a group that the rows [start, stop) see, and the one after the last."""
+        return start, stop
 
     def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
         """What the rows [start, stop) of the crossbar see of the layer's input.
@@ -222,14 +228,14 @@ class AnalogLayer(nn.Module):
         """The weight of the rows [start, stop) in the shape that ``kernel_product`` takes."""
         raise NotImplementedError
 
-    def kernel_product(self, inputs: Tensor, kernel: Tensor) -> Tensor:
-        """The product of one row of tiles with the feature map that ``row_inputs`` gave."""
-        raise NotImplementedError
+    def kernel_product(self, inputs: Tensor, kernel: Tensor, *, padded: bool = False) -> Tensor:
+        """The product of one row of tiles with the feature map that ``row_inputs`` gave.
 
-    def kernel_gradients(
-        self, gradient: Tensor, inputs: Tensor, kernel: Tensor, wanted: tuple[bool, bool]
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """The gradients of ``kernel_product`` by its inputs and by its kernel, those wanted."""
+        Args:
+            inputs: shape (B, channels, *positions).
+            kernel: what ``row_kernel`` gave.
+            padded: the inputs have the padding of the first axis.
+        """
         raise NotImplementedError
 
     def vector_product(self, inputs: Tensor, weight: Tensor) -> Tensor:
@@ -266,16 +272,9 @@ class AnalogLinear(AnalogLayer, nn.Linear):
         """See :class:`AnalogLayer`."""
         return weight[0]
 
-    def kernel_product(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+    def kernel_product(self, inputs: Tensor, kernel: Tensor, *, padded: bool = False) -> Tensor:
         """See :class:`AnalogLayer`."""
         return F.linear(inputs, kernel)
-
-    def kernel_gradients(
-        self, gradient: Tensor, inputs: Tensor, kernel: Tensor, wanted: tuple[bool, bool]
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """See :class:`AnalogLayer`."""
-        by_inputs, by_kernel = wanted
-        return gradient @ kernel if by_inputs else None, gradient.T @ inputs if by_kernel else None
 
     def vector_product(self, inputs: Tensor, weight: Tensor) -> Tensor:
         """See :class:`AnalogLayer`."""
@@ -329,12 +328,12 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
     def merge_groups(self, outputs: Tensor) -> Tensor:
         return outputs.flatten(1, 2)
 
-    def _channels(self, start: int, stop: int) -> tuple[int, int]:
+    def row_channels(self, start: int, stop: int) -> tuple[int, int]:
         volume = self.channel_rows
         return start // volume, -(-stop // volume)
 
     def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
-        first, last = self._channels(start, stop)
+        first, last = self.row_channels(start, stop)
         grouped = inputs.unflatten(1, (self.groups, -1))[:, :, first:last]
         if not vectors:
             return grouped.flatten(1, 2)
@@ -343,51 +342,17 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
         return patches[:, :, start - offset : stop - offset]  # (B, groups, rows, *positions)
 
     def row_kernel(self, weight: Tensor, start: int, stop: int) -> Tensor:
-        first, last = self._channels(start, stop)
+        first, last = self.row_channels(start, stop)
         volume = self.channel_rows
         whole = F.pad(weight, (start - first * volume, last * volume - stop))
         return whole.reshape(self.out_channels, last - first, *self.kernel_size)
 
-    def kernel_product(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+    def kernel_product(self, inputs: Tensor, kernel: Tensor, *, padded: bool = False) -> Tensor:
         padding: Any = 0 if self._pads_beforehand() else self.padding
+        if padded and padding:
+            padding = (0, *padding[1:])
         convolve = _CONVOLVE[len(self.kernel_size) - 1]
-        slabs = self._slabs(inputs, padding)
-        if slabs is not None:
-            padding = (0, *padding[1:]) if padding else 0
-            halves = convolve(slabs, kernel, None, self.stride, padding, self.dilation, self.groups)
-            whole = halves.permute(0, 2, 3, 4, 1).flatten(0, 1)[None]
-            return whole.permute(0, 4, 1, 2, 3)
         return convolve(inputs, kernel, None, self.stride, padding, self.dilation, self.groups)
-
-    def kernel_gradients(
-        self, gradient: Tensor, inputs: Tensor, kernel: Tensor, wanted: tuple[bool, bool]
-    ) -> tuple[Tensor | None, Tensor | None]:
-        padding: Any = [0] * len(self.kernel_size) if self._pads_beforehand() else self.padding
-        steps = self.stride, padding, self.dilation
-        return _convolution_gradients(gradient, inputs, kernel, *steps, self.groups, wanted)
-
-    def _slabs(self, inputs: Tensor, padding: Any) -> Tensor | None:
-        """The two halves of a single volume as a batch, each with the slices that its edge sees.
-
-        oneDNN convolves a single volume with few input channels, as a row of tiles has them, two
-        to three times slower than the same work in a batch of two.
-        """
-        last = torch.channels_last_3d
-        if inputs.ndim != 5 or len(inputs) != 1 or self.stride[0] != 1 or torch.is_grad_enabled():
-            return None
-        margin = padding[0] if padding else 0
-        halo = self.dilation[0] * (self.kernel_size[0] - 1)
-        depth = inputs.shape[2] + 2 * margin - halo
-        if depth < 2 or depth % 2 or not inputs.is_contiguous(memory_format=last):
-            return None
-        slabs = inputs.new_zeros(
-            (2, inputs.shape[1], depth // 2 + halo, *inputs.shape[3:])
-        ).contiguous(memory_format=last)
-        for number, slab in enumerate(slabs):
-            start = number * depth // 2 - margin
-            low, high = max(start, 0), min(start + slab.shape[1], inputs.shape[2])
-            slab[:, low - start : high - start] = inputs[0, :, low:high]
-        return slabs
 
     def _patches(self, inputs: Tensor) -> Tensor:
         """Every patch that the kernel sees: (B, C, *in) -> (B, C * kernel volume, *positions)."""
@@ -463,16 +428,9 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
     def row_kernel(self, weight: Tensor, start: int, stop: int) -> Tensor:
         return weight.flatten(0, 1)[(..., *(None,) * len(self.kernel_size))]
 
-    def kernel_product(self, inputs: Tensor, kernel: Tensor) -> Tensor:
+    def kernel_product(self, inputs: Tensor, kernel: Tensor, *, padded: bool = False) -> Tensor:
         convolve = _CONVOLVE[len(self.kernel_size) - 1]
         return convolve(inputs, kernel, None, groups=self.groups)
-
-    def kernel_gradients(
-        self, gradient: Tensor, inputs: Tensor, kernel: Tensor, wanted: tuple[bool, bool]
-    ) -> tuple[Tensor | None, Tensor | None]:
-        ones, zeros = ([number] * len(self.kernel_size) for number in (1, 0))
-        steps = ones, zeros, ones
-        return _convolution_gradients(gradient, inputs, kernel, *steps, self.groups, wanted)
 
     def merge_groups(self, outputs: Tensor) -> Tensor:
         return outputs.flatten(1, 2)
@@ -532,20 +490,3 @@ def _batched(inputs: Tensor, channels: int, spatial: int) -> Tensor:
             f"{channels} channels and {spatial} positions, got shape {tuple(inputs.shape)}"
         )
     return batched
-
-
-def _convolution_gradients(
-    gradient: Tensor,
-    inputs: Tensor,
-    kernel: Tensor,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    wanted: tuple[bool, bool],
-) -> tuple[Tensor | None, Tensor | None]:
-    by_inputs, by_kernel, _ = torch.ops.aten.convolution_backward(
-        gradient, inputs, kernel, None, stride, padding, dilation, False, [0] * len(stride), groups,
-        [*wanted, False],
-    )  # fmt: skip
-    return by_inputs, by_kernel

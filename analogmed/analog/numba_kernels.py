@@ -23,7 +23,7 @@ BLOCK = 1024
 """Elements that share a run of counters; position p of a sample lies in block p // BLOCK."""
 _COUNTERS = BLOCK // 4
 _TASK = 16 * BLOCK
-_LANES = 16
+LANES = 16
 _VECTORS = 64
 _AHEAD = 4096  # bytes to fetch ahead: the hardware does not foresee strided runs
 _I32 = ir.IntType(32)
@@ -39,21 +39,27 @@ DAC_WORK = np.dtype(
     [
         ("ticket", np.int64),
         ("source", np.int64),
-        ("codes", np.int64),
-        ("size", np.int64),
-        ("run", np.int64),
-        ("stride", np.int64),
-        ("gain", np.float32),
-        ("bound", np.float32),
+        ("extent", np.int64),
+        ("positions", np.int64),
+        ("pitch", np.int64),
+        ("runs", np.int64),
+        ("levels", np.int64),
+        ("number", np.int64),
+        ("share", np.int64),
         ("rounds", np.int32),
     ],
     align=True,
 )
 """What ``convert_inputs`` works on.
 
-Addresses: ``ticket`` (int64, 0 at the start), ``source`` and ``codes`` (float32). The source holds
-runs of ``run`` values every ``stride``; the ``size`` codes lie side by side. A value is multiplied
-by ``gain``, rounded if asked for, and clamped to +-bound, which is the code of the largest input.
+Addresses: ``ticket`` (int64, 0 at the start), ``source`` (float32, ``extent`` values), ``runs`` and
+``levels``. The values of a position stand ``pitch`` after those of the one before. At each position
+``number`` runs of values are converted, each to codes of its own: ``runs`` (int64, number x 5) says
+where a run begins at the first position, its length, the address of its codes (float32), how far
+apart the codes of neighbouring positions stand, and how many runs further on LANES more codes will
+have been written behind them; ``levels`` (float32, number x 2) what values
+are multiplied by before they are rounded, if asked for, and the code of the largest input, which
+bounds them. ``share`` runs are one thread's at a time.
 """
 
 ADC_WORK = np.dtype(
@@ -83,6 +89,7 @@ ADC_WORK = np.dtype(
         ("bound", np.float32),
         ("rounds", np.int32),
         ("adds", np.int32),
+        ("bytes", np.int32),
     ],
     align=True,
 )
@@ -98,7 +105,7 @@ clamped to +-bound, scaled, and with the bias put into, or added to, the total.
 Addresses that may be 0, for what is not wanted. In, one float32 for each position of these sums and
 ``spread_columns`` or ``factor_columns`` neighbouring columns, in the order of the sums: ``spread``,
 the standard deviation of the noise there, in place of ``noise``; ``factor``, which multiplies the
-result there. Out, one for each element: ``codes``, clamped codes (float32);
+result there. Out, one for each element: ``codes``, clamped codes (float32, or int8 with ``bytes``);
 ``fits``, 1 where the bound did not clip (uint8), which needs ``clipped``, how many it did (int64).
 ``codes`` goes with ``fits`` only, and neither with ``spread`` and ``factor``.
 """
@@ -275,8 +282,8 @@ def _normals(noise: Any, words: Any) -> None:
 
 @_emits
 def _transpose_square(typing: Any, source: Any, target: Any, pitch: Any, new_pitch: Any) -> Any:
-    """Transpose _LANES x _LANES values at addresses; pitches are the bytes from row to row."""
-    vector = ir.VectorType(ir.FloatType(), _LANES)
+    """Transpose LANES x LANES values at addresses; pitches are the bytes from row to row."""
+    vector = ir.VectorType(ir.FloatType(), LANES)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         def pointer(start: Any, pitch: Any, row: int) -> Any:
@@ -284,19 +291,19 @@ def _transpose_square(typing: Any, source: Any, target: Any, pitch: Any, new_pit
             return builder.inttoptr(builder.add(start, offset), vector.as_pointer())
 
         def pick(one: Any, other: Any, lanes: list[int]) -> Any:
-            mask = ir.Constant(ir.VectorType(_I32, _LANES), [ir.Constant(_I32, n) for n in lanes])
+            mask = ir.Constant(ir.VectorType(_I32, LANES), [ir.Constant(_I32, n) for n in lanes])
             return builder.shuffle_vector(one, other, mask)
 
         from_, to, old, new = arguments
-        rows = [builder.load(pointer(from_, old, row), align=4) for row in range(_LANES)]
+        rows = [builder.load(pointer(from_, old, row), align=4) for row in range(LANES)]
         for step in (1, 2, 4, 8):  # exchange the off-diagonal quarters of ever larger squares
-            upper = [n + _LANES - step if n & step else n for n in range(_LANES)]
-            lower = [n + _LANES if n & step else n + step for n in range(_LANES)]
-            for row in range(_LANES):
+            upper = [n + LANES - step if n & step else n for n in range(LANES)]
+            lower = [n + LANES if n & step else n + step for n in range(LANES)]
+            for row in range(LANES):
                 if not row & step:
                     one, other = rows[row], rows[row + step]
                     rows[row], rows[row + step] = pick(one, other, upper), pick(one, other, lower)
-        for row in range(_LANES):
+        for row in range(LANES):
             builder.store(rows[row], pointer(to, new, row), align=4)
         return context.get_dummy_value()
 
@@ -305,15 +312,15 @@ def _transpose_square(typing: Any, source: Any, target: Any, pitch: Any, new_pit
 
 @_emits
 def _to_codes(typing: Any, source: Any, codes: Any, gain: Any, bound: Any, rounds: Any) -> Any:
-    """``_to_code`` for _LANES values at an address; LLVM would not vectorise runs this short."""
-    vector = ir.VectorType(ir.FloatType(), _LANES)
+    """``_to_code`` for LANES values at an address; LLVM would not vectorise runs this short."""
+    vector = ir.VectorType(ir.FloatType(), LANES)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         def all_lanes(value: Any) -> Any:
             first = builder.insert_element(
                 ir.Constant(vector, ir.Undefined), value, ir.Constant(_I32, 0)
             )
-            mask = ir.Constant(ir.VectorType(_I32, _LANES), None)
+            mask = ir.Constant(ir.VectorType(_I32, LANES), None)
             return builder.shuffle_vector(first, first, mask)
 
         from_, to, gains, bounds, rounded = arguments
@@ -326,7 +333,7 @@ def _to_codes(typing: Any, source: Any, codes: Any, gain: Any, bound: Any, round
         builder.call(prefetch, [ahead, *(ir.Constant(_I32, n) for n in (0, 3, 1))])
         values = builder.fmul(values, all_lanes(gains))
         rint = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector]), f"llvm.rint.v{_LANES}f32"
+            builder.module, ir.FunctionType(vector, [vector]), f"llvm.rint.v{LANES}f32"
         )
         values = builder.select(rounded, builder.call(rint, [values]), values)
         upper = all_lanes(bounds)
@@ -424,6 +431,7 @@ def _finish_recorded(
     scale: Any,
     bias: Any,
     codes: Any,
+    bytes_: Any,
     fits: Any,
     std: Any,
     bound: Any,
@@ -443,6 +451,8 @@ def _finish_recorded(
         out[i] = before + (code * scale[i] + bias[i])
         if len(codes) > 0:
             codes[i] = code
+        if len(bytes_) > 0:
+            bytes_[i] = np.int8(code)
     return clipped
 
 
@@ -450,33 +460,38 @@ def _finish_recorded(
 def convert_inputs(work: Any) -> None:
     """Bring a feature map to DAC codes; every thread that calls this takes a part of the work.
 
-    Codes are written _LANES at a time; what goes past the end of a run is overwritten by the next.
+    Codes are written LANES at a time, also past the end of a run where the same thread will
+    write the next positions' codes there.
     """
     w = carray(work, 1)[0]
-    runs = w.size // w.run
-    extent = (runs - 1) * w.stride + w.run
-    source = carray(_pointer(w.source), (extent,), np.float32)
-    codes = carray(_pointer(w.codes), (w.size,), np.float32)
-    gain, bound, rounds = w.gain, w.bound, w.rounds != 0
+    source = carray(_pointer(w.source), (w.extent,), np.float32)
+    runs = carray(_pointer(w.runs), (w.number, 5), np.int64)
+    levels = carray(_pointer(w.levels), (w.number, 2), np.float32)
+    rounds = w.rounds != 0
     while True:
-        start = _next_task(w.ticket) * _TASK
-        if start >= w.size:
+        start = _next_task(w.ticket) * w.share
+        if start >= w.positions * w.number:
             return
-        stop = min(start + _TASK, w.size)
-        offset = start % w.run
-        at = start // w.run * w.stride + offset
-        while start < stop:
-            n = min(w.run - offset, stop - start)
-            for i in range(0, n, _LANES):
-                if start + i + _LANES <= stop and at + i + _LANES <= extent:
-                    from_, to = w.source + 4 * (at + i), w.codes + 4 * (start + i)
-                    _to_codes(from_, to, gain, bound, rounds)
-                else:
-                    for j in range(i, min(i + _LANES, n)):
-                        codes[start + j] = _to_code(source[at + j], gain, bound, rounds)
-            start += n
-            at += n + w.stride - w.run  # the next run
-            offset = 0
+        stop = min(start + w.share, w.positions * w.number)
+        position, run = start // w.number, start % w.number
+        for pair in range(start, stop):
+            length, pitch = runs[run, 1], runs[run, 3]
+            gain, bound = levels[run, 0], levels[run, 1]
+            at = position * w.pitch + runs[run, 0]
+            to = runs[run, 2] + 4 * position * pitch
+            goes_on = pair + runs[run, 4] < stop
+            whole = length if goes_on and at + length + LANES <= w.extent else length - LANES + 1
+            done = 0
+            while done < whole:
+                _to_codes(w.source + 4 * (at + done), to + 4 * done, gain, bound, rounds)
+                done += LANES
+            if done < length:
+                codes = carray(_pointer(to), (length,), np.float32)
+                for i in range(done, length):
+                    codes[i] = _to_code(source[at + i], gain, bound, rounds)
+            run += 1
+            if run == w.number:
+                position, run = position + 1, 0
 
 
 @_worker(ADC_WORK)
@@ -490,6 +505,7 @@ def convert_outputs(work: Any) -> None:
     spreads = carray(_pointer(w.spread), (w.size,), np.float32)
     factors = carray(_pointer(w.factor), (w.size,), np.float32)
     kept = carray(_pointer(w.codes), (w.size,), np.float32)
+    kept_bytes = carray(_pointer(w.codes), (w.size,), np.int8)
     fits = carray(_pointer(w.fits), (w.size,), np.uint8)
     words, noise = np.empty(BLOCK, np.uint32), np.zeros(BLOCK, np.float32)
     scale, bias = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
@@ -525,10 +541,11 @@ def convert_outputs(work: Any) -> None:
                     _by_position(factors, factor, start, n, w.factor_columns, w.inner)
                 _finish_each(values, out, z, s, b, spread, factor, bound, rounds, adds)
             elif records:
-                own_codes = kept[start : start + n if w.codes != 0 else start]
+                own_codes = kept[start : start + n if w.codes != 0 and w.bytes == 0 else start]
+                own_bytes = kept_bytes[start : start + n if w.bytes != 0 else start]
                 own_fits = fits[start : start + n]
                 clipped += _finish_recorded(
-                    values, out, z, s, b, own_codes, own_fits, std, bound, rounds, adds
+                    values, out, z, s, b, own_codes, own_bytes, own_fits, std, bound, rounds, adds
                 )
             else:
                 _finish(values, out, z, s, b, std, bound, rounds, adds)
@@ -544,17 +561,17 @@ def transpose(work: Any) -> None:
     size = w.rows * w.cols
     source = carray(_pointer(w.source), (w.matrices * size,), np.float32)
     target = carray(_pointer(w.target), (w.matrices * size,), np.float32)
-    bands = (w.rows + _LANES - 1) // _LANES
+    bands = (w.rows + LANES - 1) // LANES
     while True:
         task = _next_task(w.ticket)
         if task >= w.matrices * bands:
             return
         base = task // bands * size
-        top = task % bands * _LANES
-        bottom = min(top + _LANES, w.rows)
-        for left in range(0, w.cols, _LANES):
-            right = min(left + _LANES, w.cols)
-            if right - left == _LANES and bottom - top == _LANES:
+        top = task % bands * LANES
+        bottom = min(top + LANES, w.rows)
+        for left in range(0, w.cols, LANES):
+            right = min(left + LANES, w.cols)
+            if right - left == LANES and bottom - top == LANES:
                 from_ = w.source + 4 * (base + top * w.cols + left)
                 to = w.target + 4 * (base + left * w.rows + top)
                 _transpose_square(from_, to, 4 * w.cols, 4 * w.rows)
@@ -596,10 +613,10 @@ PATCH_WORK = np.dtype(
 Addresses: ``ticket`` (int64, 0 at the start); ``source``, ``codes``, ``sizes`` and ``powers``
 (float32); ``pieces`` and ``rests`` (int64). An entry of the batch has three axes of ``positions``,
 each of them has a vector of every group. A vector begins in the source at multiples of ``steps``
-(of batch, three positions, group). ``number`` pieces of it, of _LANES values each, have their
+(of batch, three positions, group). ``number`` pieces of it, of LANES values each, have their
 distance from there and their place in the vector in the first table, ``others`` shorter ones have
 these and their length in the second. Of all vectors in this order, those from number ``first`` on
-are laid out, in rows of ``pitch`` codes, which have room for _LANES more than a vector has.
+are laid out, in rows of ``pitch`` codes, which have room for LANES more than a vector has.
 
 The size of a vector is the largest of its values, of which the bits in ``mask`` count; at most
 ``limit`` and ``threshold``; ``unit`` where it is 0. Values are divided by it, multiplied by
@@ -609,25 +626,25 @@ the sums of the squared codes.
 
 
 def _to_all_lanes(builder: Any, value: Any) -> Any:
-    empty = ir.Constant(ir.VectorType(value.type, _LANES), ir.Undefined)
+    empty = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
     first = builder.insert_element(empty, value, _I32(0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_I32, _LANES), None))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(_I32, LANES), None))
 
 
 def _across_lanes(builder: Any, values: Any, combine: Callable[[Any, Any], Any]) -> Any:
     for half in (8, 4, 2, 1):
-        lanes = [_I32((lane + half) % _LANES) for lane in range(_LANES)]
-        mask = ir.Constant(ir.VectorType(_I32, _LANES), lanes)
+        lanes = [_I32((lane + half) % LANES) for lane in range(LANES)]
+        mask = ir.Constant(ir.VectorType(_I32, LANES), lanes)
         values = combine(values, builder.shuffle_vector(values, values, mask))
     return builder.extract_element(values, _I32(0))
 
 
 def _through_pieces(builder: Any, source: Any, tables: list[Any], visit: Any) -> None:
-    """Visit the rests of runs, filled up with zeros, and then their pieces of _LANES values.
+    """Visit the rests of runs, filled up with zeros, and then their pieces of LANES values.
 
     ``visit`` emits code for values, given their place in the vector.
     """
-    lanes, word, real = ir.VectorType(ir.FloatType(), _LANES), ir.IntType(64), ir.FloatType()
+    lanes, word, real = ir.VectorType(ir.FloatType(), LANES), ir.IntType(64), ir.FloatType()
     base = builder.inttoptr(source, real.as_pointer())
     pieces, number, rests, others = tables
     for table, count, fields in ((rests, others, 3), (pieces, number, 2)):
@@ -644,12 +661,12 @@ def _through_pieces(builder: Any, source: Any, tables: list[Any], visit: Any) ->
 
 
 def _load_first(builder: Any, pointer: Any, number: Any) -> Any:
-    """Load the first few of _LANES values, and zeros for the others."""
-    lanes, flags = pointer.type.pointee, ir.VectorType(ir.IntType(1), _LANES)
+    """Load the first few of LANES values, and zeros for the others."""
+    lanes, flags = pointer.type.pointee, ir.VectorType(ir.IntType(1), LANES)
     signature = ir.FunctionType(lanes, [pointer.type, _I32, flags, lanes])
-    name = f"llvm.masked.load.v{_LANES}f32.p0v{_LANES}f32"
+    name = f"llvm.masked.load.v{LANES}f32.p0v{LANES}f32"
     load = cgutils.get_or_insert_function(builder.module, signature, name)
-    lane = ir.Constant(ir.VectorType(_I32, _LANES), [_I32(lane) for lane in range(_LANES)])
+    lane = ir.Constant(ir.VectorType(_I32, LANES), [_I32(lane) for lane in range(LANES)])
     there = builder.icmp_signed("<", lane, _to_all_lanes(builder, builder.trunc(number, _I32)))
     return builder.call(load, [pointer, _I32(4), there, ir.Constant(lanes, None)])
 
@@ -662,7 +679,7 @@ def _largest_of_pieces(
 
     Numbers of at least 0 are in the order of their bits, whose comparison takes less time.
     """
-    words = ir.VectorType(_I32, _LANES)
+    words = ir.VectorType(_I32, LANES)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         from_, *tables, bits = arguments
@@ -697,11 +714,11 @@ def _pieces_to_codes(
     top: Any,
     rounds: Any,
 ) -> Any:
-    """Lay the codes of a vector side by side; the sum of their squares. _LANES more get any value.
+    """Lay the codes of a vector side by side; the sum of their squares. LANES more get any value.
 
     A rest is written before the piece behind it, which overwrites what has come too far.
     """
-    lanes = ir.VectorType(ir.FloatType(), _LANES)
+    lanes = ir.VectorType(ir.FloatType(), LANES)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         from_, *tables, to, inverse, gain, top, rounded = arguments
@@ -710,7 +727,7 @@ def _pieces_to_codes(
         target = builder.inttoptr(to, ir.FloatType().as_pointer())
         power = cgutils.alloca_once_value(builder, ir.Constant(lanes, None))
         rint = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(lanes, [lanes]), f"llvm.rint.v{_LANES}f32"
+            builder.module, ir.FunctionType(lanes, [lanes]), f"llvm.rint.v{LANES}f32"
         )
 
         def visit(values: Any, place: Any) -> None:
@@ -779,3 +796,331 @@ def convert_vectors(work: Any) -> None:
                 y, z = 0, z + 1
             if z == depth:
                 z, number = 0, number + 1
+
+
+SLICE_WORK = np.dtype(
+    [
+        ("ticket", np.int64),
+        ("inputs", np.int64),
+        ("total", np.int64),
+        ("runs", np.int64),
+        ("rows", np.int64),
+        ("sums", np.int64),
+        ("number", np.int64),
+        ("number_rows", np.int64),
+        ("outer", np.int64),
+        ("step", np.int64),
+        ("pitch", np.int64),
+        ("rounds", np.int32),
+    ],
+    align=True,
+)
+"""What ``convert_slices`` and ``merge_slices`` work on: slices of the inputs, side by side.
+
+Addresses: ``ticket`` (int64, 0 at the start); ``inputs`` (float32, ``outer`` times ``pitch``
+values); ``runs`` (int64, ``number`` times 6: where it begins in the inputs; address of what a row
+of tiles sees of it, and the bytes from there to the same of the next outer position; length; row;
+whether to add to the total); ``rows`` (float32, ``number_rows`` times 4: input range, factor to a
+code, the converter's bound, the code of the range). A task is ``step`` of the outer positions.
+
+``convert_slices`` puts codes where rows see them. ``merge_slices`` takes gradients by the clamped inputs
+from there, and brings those by the inputs into ``total``, which is laid out as the inputs are.
+Where ``sums`` is an address, it gets for each task and row (float64, 3): how the gradient asks for
+a wider range, how many inputs are not inside of it, and the sum of gradient times clamped input.
+"""
+
+
+def _store_first(builder: Any, values: Any, pointer: Any, number: Any) -> None:
+    """Store the first few of LANES values."""
+    flags = ir.VectorType(ir.IntType(1), LANES)
+    signature = ir.FunctionType(ir.VoidType(), [values.type, pointer.type, _I32, flags])
+    name = f"llvm.masked.store.v{LANES}f32.p0v{LANES}f32"
+    store = cgutils.get_or_insert_function(builder.module, signature, name)
+    lane = ir.Constant(ir.VectorType(_I32, LANES), [_I32(lane) for lane in range(LANES)])
+    there = builder.icmp_signed("<", lane, _to_all_lanes(builder, builder.trunc(number, _I32)))
+    builder.call(store, [values, pointer, _I32(4), there])
+
+
+def _along_run(
+    builder: Any, sources: list[Any], target: Any, length: Any, compute: Callable[..., Any]
+) -> None:
+    """Compute values from those at addresses, LANES at a time, and store them."""
+    lanes, word = ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
+
+    def at(address: Any, index: Any) -> Any:
+        place = builder.add(address, builder.shl(index, word(2)))
+        return builder.inttoptr(place, lanes.as_pointer())
+
+    whole = builder.and_(length, word(-LANES))
+    with cgutils.for_range_slice(builder, word(0), whole, word(LANES)) as (index, _):
+        values = [builder.load(at(source, index), align=4) for source in sources]
+        builder.store(compute(*values), at(target, index), align=4)
+    rest = builder.sub(length, whole)
+    with builder.if_then(builder.icmp_signed(">", rest, word(0))):
+        values = [_load_first(builder, at(source, whole), rest) for source in sources]
+        _store_first(builder, compute(*values), at(target, whole), rest)
+
+
+def _emit_round(builder: Any, values: Any) -> Any:
+    signature = ir.FunctionType(values.type, [values.type])
+    name = f"llvm.rint.v{LANES}f32"
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [values])
+
+
+def _emit_clamp(builder: Any, values: Any, upper: Any) -> Any:
+    lower = builder.fneg(upper)
+    values = builder.select(builder.fcmp_ordered(">", values, upper), upper, values)
+    return builder.select(builder.fcmp_ordered("<", values, lower), lower, values)
+
+
+@_emits
+def _run_to_codes(
+    typing: Any, source: Any, codes: Any, length: Any, gain: Any, bound: Any, rounds: Any
+) -> Any:
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        from_, to, number, *factors, rounded = arguments
+        gains, bounds = (_to_all_lanes(builder, value) for value in factors)
+
+        def compute(values: Any) -> Any:
+            values = builder.fmul(values, gains)
+            values = builder.select(rounded, _emit_round(builder, values), values)
+            return _emit_clamp(builder, values, bounds)
+
+        _along_run(builder, [from_], to, number, compute)
+        return context.get_dummy_value()
+
+    return types.void(*(types.int64,) * 3, types.float32, types.float32, types.boolean), emit
+
+
+@_emits
+def _merge_run(
+    typing: Any,
+    inputs: Any,
+    gradient: Any,
+    total: Any,
+    length: Any,
+    sums: Any,
+    limit: Any,
+    gain: Any,
+    bound: Any,
+    top: Any,
+    rounds: Any,
+    adds: Any,
+) -> Any:
+    """``merge_slices`` for a run; 3 times LANES partial sums stand at the address ``sums``."""
+    lanes = ir.VectorType(ir.FloatType(), LANES)
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        from_, slopes, to, number, partial, *numbers, rounded, added = arguments
+        limits, gains, bounds, tops = (_to_all_lanes(builder, value) for value in numbers)
+        zero, one = ir.Constant(lanes, None), ir.Constant(lanes, [1.0] * LANES)
+        fabs = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(lanes, [lanes]), f"llvm.fabs.v{LANES}f32"
+        )
+        largest = builder.call(fabs, [limits])
+        records = builder.icmp_signed("!=", partial, ir.IntType(64)(0))
+
+        def where(relation: str, left: Any, right: Any, value: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(relation, left, right), value, zero)
+
+        def note(index: int, values: Any) -> None:
+            place = builder.add(partial, ir.IntType(64)(4 * LANES * index))
+            pointer = builder.inttoptr(place, lanes.as_pointer())
+            builder.store(builder.fadd(builder.load(pointer, align=4), values), pointer, align=4)
+
+        def compute(values: Any, slope: Any, before: Any) -> Any:
+            clamped, sizes = _emit_clamp(builder, values, largest), builder.call(fabs, [values])
+            codes = builder.fmul(values, gains)
+            codes = builder.select(rounded, _emit_round(builder, codes), codes)
+            codes = builder.select(
+                builder.fcmp_ordered(">=", sizes, largest), tops, builder.call(fabs, [codes])
+            )
+            slope = where("<=", codes, bounds, slope)
+            with builder.if_then(records):
+                wider = where(">=", clamped, limits, where("<", slope, zero, slope))
+                lower = where("<=", clamped, builder.fneg(limits), where(">", slope, zero, slope))
+                note(0, builder.fsub(wider, lower))
+                inside = builder.fcmp_ordered("<", builder.call(fabs, [clamped]), limits)
+                note(1, builder.select(inside, zero, one))
+                note(2, builder.fmul(slope, clamped))
+            slope = where("<=", sizes, largest, slope)
+            return builder.fadd(slope, builder.select(added, before, zero))
+
+        before = builder.select(added, to, slopes)  # no need to fetch what does not count
+        _along_run(builder, [from_, slopes, before], to, number, compute)
+        return context.get_dummy_value()
+
+    numbers = (*(types.float32,) * 4, types.boolean, types.boolean)
+    return types.void(*(types.int64,) * 5, *numbers), emit
+
+
+@_worker(SLICE_WORK)
+def convert_slices(work: Any) -> None:
+    """Bring slices to DAC codes; every thread that calls this takes a part of the work."""
+    w = carray(work, 1)[0]
+    runs = carray(_pointer(w.runs), (w.number, 6), np.int64)
+    rows = carray(_pointer(w.rows), (w.number_rows, 4), np.float32)
+    rounds = w.rounds != 0
+    while True:
+        start = _next_task(w.ticket) * w.step
+        if start >= w.outer:
+            return
+        for outer in range(start, min(start + w.step, w.outer)):
+            inputs = w.inputs + 4 * outer * w.pitch
+            for number in range(w.number):
+                source, seen, pitch, length, row, _ = runs[number]
+                from_, to = inputs + 4 * source, seen + outer * pitch
+                top = min(rows[row, 2], rows[row, 3])
+                _run_to_codes(from_, to, length, rows[row, 1], top, rounds)
+
+
+@njit
+def _move_sums(partial: Any, sums: Any) -> None:
+    """Add partial sums to those in double precision, and start them anew."""
+    for row in range(len(sums)):
+        for index in range(3):
+            for lane in range(LANES):
+                sums[row, index] += partial[row, index, lane]
+                partial[row, index, lane] = 0
+
+
+@_worker(SLICE_WORK)
+def merge_slices(work: Any) -> None:
+    """Merge gradients of slices; every thread that calls this takes a part of the work."""
+    w = carray(work, 1)[0]
+    runs = carray(_pointer(w.runs), (w.number, 6), np.int64)
+    rows = carray(_pointer(w.rows), (w.number_rows, 4), np.float32)
+    tasks = (w.outer + w.step - 1) // w.step
+    sums = carray(_pointer(w.sums), (tasks, w.number_rows, 3), np.float64)
+    partial = np.zeros((w.number_rows, 3, LANES), np.float32)
+    records, rounds = w.sums != 0, w.rounds != 0
+    while True:
+        task = _next_task(w.ticket)
+        if task * w.step >= w.outer:
+            return
+        stop = min((task + 1) * w.step, w.outer)
+        for outer in range(task * w.step, stop):
+            for number in range(w.number):
+                source, seen, pitch, length, row, adds = runs[number]
+                at = partial.ctypes.data + 12 * LANES * row if records else 0
+                for done in range(0, length, _TASK):
+                    place = 4 * (outer * w.pitch + source + done)
+                    _merge_run(
+                        w.inputs + place,
+                        seen + outer * pitch + 4 * done,
+                        w.total + place,
+                        min(_TASK, length - done),
+                        at,
+                        rows[row, 0],
+                        rows[row, 1],
+                        rows[row, 2],
+                        rows[row, 3],
+                        rounds,
+                        adds != 0,
+                    )
+                    if records and length > _TASK:
+                        _move_sums(partial, sums[task])
+            if records and (outer % _VECTORS == 0 or outer == stop - 1):
+                _move_sums(partial, sums[task])
+
+
+PRODUCT_WORK = np.dtype(
+    [
+        ("ticket", np.int64),
+        ("gradient", np.int64),
+        ("codes", np.int64),
+        ("sums", np.int64),
+        ("rows", np.int64),
+        ("outer", np.int64),
+        ("step", np.int64),
+        ("columns", np.int64),
+        ("inner", np.int64),
+        ("bytes", np.int32),
+    ],
+    align=True,
+)
+"""What ``sum_products`` works on.
+
+Addresses: ``ticket`` (int64, 0 at the start); ``gradient`` (float32, ``outer`` times ``columns``
+times ``inner`` values); ``codes``, the addresses of as many codes of each of ``rows`` rows of tiles
+(int8 with ``bytes``, else float32); ``sums`` (float64), which gets for each task, row and column
+the sum of gradient times code. A task is ``step`` of the outer positions.
+"""
+
+
+@njit(fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
+def _add_products(gradient: Any, codes: Any, sums: Any, inner: Any) -> None:
+    if inner == 1:
+        for column in range(len(sums)):
+            sums[column] += gradient[column] * _F(codes[column])
+        return
+    for column in range(len(sums)):
+        total = _F(0)
+        for index in range(column * inner, (column + 1) * inner):
+            total += gradient[index] * _F(codes[index])
+        sums[column] += total
+
+
+@_worker(PRODUCT_WORK)
+def sum_products(work: Any) -> None:
+    """Sum gradient times code; every thread that calls this takes a part of the work."""
+    w = carray(work, 1)[0]
+    pitch = w.columns * w.inner
+    size = w.outer * pitch
+    gradient = carray(_pointer(w.gradient), (size,), np.float32)
+    codes = carray(_pointer(w.codes), (w.rows,), np.int64)
+    tasks = (w.outer + w.step - 1) // w.step
+    sums = carray(_pointer(w.sums), (tasks, w.rows, w.columns), np.float64)
+    partial = np.empty(w.columns, np.float32)
+    while True:
+        task = _next_task(w.ticket)
+        if task * w.step >= w.outer:
+            return
+        stop = min((task + 1) * w.step, w.outer)
+        for first in range(task * w.step, stop, _VECTORS):
+            for row in range(w.rows):
+                words = carray(_pointer(codes[row]), (size,), np.float32)
+                single = carray(_pointer(codes[row]), (size,), np.int8)
+                partial[:] = 0
+                for outer in range(first, min(first + _VECTORS, stop)):
+                    a, b = outer * pitch, (outer + 1) * pitch
+                    if w.bytes != 0:
+                        _add_products(gradient[a:b], single[a:b], partial, w.inner)
+                    else:
+                        _add_products(gradient[a:b], words[a:b], partial, w.inner)
+                for column in range(w.columns):
+                    sums[task, row, column] += partial[column]
+
+
+MASK_WORK = np.dtype(
+    [
+        ("ticket", np.int64),
+        ("values", np.int64),
+        ("fits", np.int64),
+        ("masked", np.int64),
+        ("size", np.int64),
+    ],
+    align=True,
+)
+"""What ``mask`` works on: addresses of the ticket, values (float32), flags (uint8) and results."""
+
+
+@njit(error_model="numpy")
+def _keep_fitting(values: Any, fits: Any, masked: Any) -> None:
+    for i in range(len(values)):
+        masked[i] = values[i] if fits[i] != 0 else _F(0)
+
+
+@_worker(MASK_WORK)
+def mask(work: Any) -> None:
+    """Keep values whose flag is set; every thread that calls this takes a part of the work."""
+    w = carray(work, 1)[0]
+    values = carray(_pointer(w.values), (w.size,), np.float32)
+    fits = carray(_pointer(w.fits), (w.size,), np.uint8)
+    masked = carray(_pointer(w.masked), (w.size,), np.float32)
+    while True:
+        start = _next_task(w.ticket) * _TASK
+        if start >= w.size:
+            return
+        stop = min(start + _TASK, w.size)
+        _keep_fitting(values[start:stop], fits[start:stop], masked[start:stop])

@@ -1,5 +1,6 @@
 """The passes of a product on CPUs, on torch's threads."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,20 @@ import torch
 from aihwkit.simulator.parameters.enums import NoiseManagementType
 from torch import Tensor
 
-from analogmed.analog.converters import CHANNELS_LAST, Converters, Readout, Record
+from analogmed.analog.converters import (
+    CHANNELS_LAST,
+    Converters,
+    Readout,
+    Record,
+    RowCodes,
+    layout_of,
+)
 from analogmed.analog.input_vectors import Scaling, VectorMap
 from analogmed.analog.numba_kernels import (
     ADC_WORK,
     BLOCK,
     DAC_WORK,
+    LANES,
     PATCH_WORK,
     TRANSPOSE_WORK,
     convert_inputs,
@@ -20,9 +29,11 @@ from analogmed.analog.numba_kernels import (
     convert_vectors,
     transpose,
 )
+from analogmed.analog.runs import as_runs
 from analogmed.analog.threads import run_threaded
 
 _ELEMENTS_A_THREAD = 1 << 14  # less work than this is not worth waking a thread
+_LONGEST_RUN = 1 << 12  # of values for one thread
 _COUNTED_BITS = {  # of a value, for the size of its vector
     NoiseManagementType.NONE: 0,
     NoiseManagementType.CONSTANT: 0,
@@ -33,6 +44,12 @@ _COUNTED_BITS = {  # of a value, for the size of its vector
 
 class NumbaOps:
     """See :class:`analogmed.analog.converters.TileOps`; for CPU tensors in float32."""
+
+    cached_elements: int | None = 1 << 20  # 4 MB
+
+    def layout_of(self, values: Tensor) -> torch.memory_format:
+        """Channels last, however the values lie."""
+        return layout_of(values)
 
     def in_layout(self, values: Tensor, layout: torch.memory_format) -> Tensor:
         """See ``TileOps``; torch's own copy takes several times as long."""
@@ -61,18 +78,22 @@ class NumbaOps:
         self, inputs: Tensor, limit: float, converters: Converters, layout: torch.memory_format
     ) -> Tensor:
         """See ``TileOps``."""
-        runs = _as_runs(inputs, layout)
+        runs = as_runs(inputs, layout)
         if runs is None:
             inputs = inputs.contiguous(memory_format=layout)
             runs = inputs.numel(), 0
         codes = torch.empty(inputs.shape, memory_format=layout)
-        work = np.zeros((), DAC_WORK)
-        work["source"], work["codes"] = inputs.data_ptr(), codes.data_ptr()
-        work["size"], (work["run"], work["stride"]) = inputs.numel(), runs
-        work["gain"], work["bound"] = converters.input_gain(limit), converters.largest_code(limit)
-        work["rounds"] = converters.dac_step > 0
-        _share(convert_inputs, work, inputs.numel())
+        length, pitch = runs
+        target = RowCodes(0, length, limit, codes)
+        _convert(inputs, inputs.numel() // length, pitch, [target], converters)
         return codes
+
+    def to_row_codes(
+        self, inputs: Tensor, rows: Sequence[RowCodes], converters: Converters
+    ) -> None:
+        """See ``TileOps``."""
+        channels = inputs.shape[1]
+        _convert(inputs, inputs.numel() // channels, channels, rows, converters)
 
     def lay_out(
         self,
@@ -120,8 +141,36 @@ class NumbaOps:
         if record is not None:
             work["fits"], work["clipped"] = record.fits.data_ptr(), clipped.ctypes.data
             work["codes"] = 0 if record.codes is None else record.codes.data_ptr()
+            work["bytes"] = record.codes is not None and record.codes.dtype is torch.int8
         _share(convert_outputs, work, sums.numel())
         return int(clipped[0])
+
+
+def _convert(
+    inputs: Tensor, positions: int, pitch: int, rows: Sequence[RowCodes], converters: Converters
+) -> None:
+    runs, levels = [], []
+    for row in rows:
+        length = row.stop - row.start
+        for done in range(0, length, _LONGEST_RUN):
+            part = min(_LONGEST_RUN, length - done)
+            runs.append((row.start + done, part, row.codes.data_ptr() + 4 * done, length))
+            levels.append((converters.input_gain(row.limit), converters.largest_code(row.limit)))
+    table = [(*run, len(runs) * _positions_behind(run[1], run[3])) for run in runs]
+    run_table, level_table = np.array(table, np.int64), np.array(levels, np.float32)
+    work = np.zeros((), DAC_WORK)
+    work["source"], work["positions"], work["pitch"] = inputs.data_ptr(), positions, pitch
+    work["extent"] = (positions - 1) * pitch + max(row.stop for row in rows)
+    work["runs"], work["levels"] = run_table.ctypes.data, level_table.ctypes.data
+    work["number"], work["rounds"] = len(runs), converters.dac_step > 0
+    elements = positions * sum(row.stop - row.start for row in rows)
+    work["share"] = max(1, _ELEMENTS_A_THREAD * positions * len(runs) // elements)
+    _share(convert_inputs, work, elements)
+
+
+def _positions_behind(length: int, pitch: int) -> int:
+    """How many positions further on LANES codes stand behind a run of this length."""
+    return -(-LANES // length) if length == pitch else 1 << 40
 
 
 def _adc_work(sums: Tensor, total: Tensor, readout: Readout, first: int) -> np.ndarray:
@@ -140,26 +189,6 @@ def _adc_work(sums: Tensor, total: Tensor, readout: Readout, first: int) -> np.n
     work["noise"], work["bound"] = converters.noise, converters.out_bound
     work["rounds"] = converters.adc_step > 0
     return work
-
-
-def _as_runs(values: Tensor, layout: torch.memory_format) -> tuple[int, int] | None:
-    """Length and stride of equal runs that hold the values in memory order, if they do."""
-    axes = list(range(values.ndim))
-    if layout is not torch.contiguous_format:
-        axes = [0, *axes[2:], 1]
-    sizes, strides = [1], [1]
-    for axis in reversed(axes):
-        size, stride = values.shape[axis], values.stride(axis)
-        if size == 1:
-            continue
-        if stride == sizes[-1] * strides[-1]:
-            sizes[-1] *= size
-        else:
-            sizes.append(size)
-            strides.append(stride)
-    if len(sizes) > 2 or strides[0] != 1:
-        return None
-    return sizes[0], 0 if len(sizes) == 1 else strides[1]
 
 
 def _share(worker: Any, work: np.ndarray, elements: int) -> None:

@@ -124,8 +124,8 @@ def read_tile(
     """
     if io.is_perfect:
         return product(inputs)
-    scale = _managed_scale(inputs, io, vector_dim)
-    scaled = inputs if scale is None else inputs / scale
+    gain = _managed_gain(inputs, io, vector_dim)
+    scaled = inputs if gain is None else inputs * gain
     outputs: Tensor | None = None
     for pulses in pulse_trains(dac(scaled, io, generator), io):
         part = adc(_sums(pulses, product, io, crossbar, generator), io, generator)
@@ -134,7 +134,7 @@ def read_tile(
     assert outputs is not None
     if io.out_scale != 1:
         outputs = outputs * io.out_scale
-    return outputs if scale is None else outputs * scale
+    return outputs if gain is None else outputs / gain
 
 
 def dac(inputs: Tensor, io: IOParameters, generator: torch.Generator | None = None) -> Tensor:
@@ -290,12 +290,13 @@ class _Quantise(torch.autograd.Function):
         return gradient * fits[0] if fits else gradient, None, None, None
 
 
-def _managed_scale(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> Tensor | None:
+def _managed_gain(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> Tensor | None:
+    """A factor, as in aihwkit: a quotient would round values half-way between codes otherwise."""
     kind = io.noise_management
     if kind is NoiseManagementType.NONE:
         return None
     if kind is NoiseManagementType.CONSTANT:
-        return inputs.new_tensor(io.nm_thres if io.nm_thres > 0 else 1.0)
+        return 1 / inputs.new_tensor(io.nm_thres if io.nm_thres > 0 else 1.0)
     if vector_dim is None:
         raise ValueError("noise management scales each input vector: give its dimension")
     largest = inputs.amax(vector_dim, keepdim=True)
@@ -305,7 +306,7 @@ def _managed_scale(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> 
         largest = largest.clamp(max=io.nm_thres)
     if kind is NoiseManagementType.ABS_MAX_NP_SUM:
         largest = torch.maximum(largest, _worst_sum(inputs, largest, io, vector_dim))
-    return torch.where(largest > 0, largest, torch.ones_like(largest))
+    return 1 / torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
 def _worst_sum(inputs: Tensor, largest: Tensor, io: IOParameters, vector_dim: int) -> Tensor:

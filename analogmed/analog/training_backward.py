@@ -59,13 +59,22 @@ class Setting:
         return Slices([Slice(*span, limit, span)], self.layer.groups, self.converters)
 
     def parts(self, inputs: Tensor) -> Iterator[slice]:
-        """Cut a large batch."""
+        """Cut a large batch.
+
+        Volumes stay at least two together: torch convolves a single one that has few channels, as
+        a row of tiles sees them, by its slowest means.
+        """
         layer, most = self.layer, self.ops.part_elements
         channels, columns = inputs.shape[1], layer.groups * layer.grid.cols[-1][1]
         entry = inputs[0].numel() // channels * max(channels, columns)
-        step = len(inputs) if most is None else max(1, most // entry)
-        for first in range(0, len(inputs), step):
-            yield slice(first, min(first + step, len(inputs)))
+        least = 2 if inputs.ndim == 5 else 1
+        step = len(inputs) if most is None else max(least, most // entry)
+        first = 0
+        while first < len(inputs):
+            rest = len(inputs) - first - step
+            last = first + step if rest >= least else len(inputs)
+            yield slice(first, last)
+            first = last
 
     def worth(self, limit: float) -> float:
         """What a code of an output is worth, in units of the mapping scale."""

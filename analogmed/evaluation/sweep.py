@@ -1,14 +1,14 @@
 """The sweep: networks on the test cases, digitally and on every chip at every time and read."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from analogmed.analog import Chip, ChipReading, calibrate, convert, to_aihwkit
-from analogmed.config import Experiment, to_plain
+from analogmed.config import Experiment
 from analogmed.data import Case, Sample, Task
 from analogmed.errors import AnalogmedError
 from analogmed.evaluation.metrics import case_metrics
@@ -65,8 +65,21 @@ class Cases:
         return sample
 
 
-def make_analog(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> nn.Module:
-    """Put a network on tiles, with its learned input ranges or, failing these, calibrated ones."""
+def make_analog(
+    checkpoint: Checkpoint,
+    experiment: Experiment,
+    task: Task,
+    *,
+    ranges: Mapping[str, Tensor] | None = None,
+) -> nn.Module:
+    """Put a network on tiles, with its learned input ranges or, failing these, calibrated ones.
+
+    Args:
+        checkpoint: the network.
+        experiment: all settings.
+        task: whose training images it is calibrated on.
+        ranges: input ranges by layer name, in place of both.
+    """
     analog = convert(
         checkpoint.network.to(experiment.device),
         experiment.hardware.rpu_config(),
@@ -74,16 +87,19 @@ def make_analog(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> n
         row_split=experiment.row_split,
         backend="torch" if experiment.backend == "aihwkit" else experiment.backend,
     )
-    info = checkpoint.info
-    trained_for_it = (info.hardware, info.row_split) == (
-        to_plain(experiment.hardware),
-        experiment.row_split,
-    )
-    if not (trained_for_it and load_input_ranges(analog, checkpoint.input_ranges)):
+    if ranges is None and checkpoint.info.is_for(experiment.hardware, experiment.row_split):
+        ranges = checkpoint.input_ranges
+    if not (ranges and load_input_ranges(analog, _of_layers(ranges, analog))):
         calibrate(
             analog, calibration_batches(experiment, task), quantile=experiment.calibration.quantile
         )
     return to_aihwkit(analog) if experiment.backend == "aihwkit" else analog
+
+
+def _of_layers(ranges: Mapping[str, Tensor], analog: nn.Module) -> dict[str, Tensor]:
+    """Those of the layers that are on tiles; others were left digital."""
+    names = {name for name, _ in analog.named_modules()}
+    return {name: values for name, values in ranges.items() if name in names}
 
 
 def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
@@ -135,14 +151,14 @@ def run_unit(
     """
     if analog is None or unit.chip is None:
         digital = unit.checkpoint.network.to(experiment.device)
-        return _read_cases(unit, digital, cases, experiment, {}, on_case)
+        return read_cases(unit, digital, cases, experiment, {}, on_case)
     name = (unit.checkpoint.info.model, unit.checkpoint.info.training)
     chip = Chip(analog, seed=derive_seed(experiment.seed, *name, "chip", unit.chip))
     rows: list[Row] = []
     for time_s in experiment.sweep.times_s:
         for read in range(experiment.sweep.reads):
             where: Row = {"time_s": time_s, "read": read}
-            rows += _read_cases(unit, chip.at(time_s, read), cases, experiment, where, on_case)
+            rows += read_cases(unit, chip.at(time_s, read), cases, experiment, where, on_case)
     return rows
 
 
@@ -151,7 +167,7 @@ def rows_of(unit: Unit, experiment: Experiment) -> int:
     return 1 if unit.chip is None else len(experiment.sweep.times_s) * experiment.sweep.reads
 
 
-def _read_cases(
+def read_cases(
     unit: Unit,
     network: Network,
     cases: Cases,
@@ -159,6 +175,16 @@ def _read_cases(
     where: Row,
     on_case: Callable[[], object],
 ) -> list[Row]:
+    """Rows of one network, or of one reading of a chip, on all cases.
+
+    Args:
+        unit: whose rows they are.
+        network: what to run.
+        cases: the test samples.
+        experiment: all settings.
+        where: time and read, if it is a chip.
+        on_case: called after each case.
+    """
     address: Row = {
         "task": cases.task.name,
         "model": unit.checkpoint.info.model,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from analogmed.analog import Hardware
 from analogmed.atomic import write_atomically
+from analogmed.config import to_plain
 from analogmed.data import Task
 from analogmed.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.models import build_model, required_divisor
@@ -73,6 +75,14 @@ class CheckpointInfo:
                 f"{needed[2]}D"
             )
         check_window(self.model, self.options, task)
+
+    def is_for(self, hardware: Hardware, row_split: str) -> bool:
+        """Whether the network was trained for this hardware; older files leave out newer fields."""
+        known = {field.name for field in fields(Hardware)}
+        if not self.hardware or not self.hardware.keys() <= known:
+            return False
+        own = to_plain(Hardware(**self.hardware))
+        return (own, self.row_split) == (to_plain(hardware), row_split)
 
     def refuse_leakage(self, task: Task, source: Path) -> None:
         """Refuse to test the network on patients that it was trained or selected on.

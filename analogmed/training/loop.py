@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from analogmed.analog import Chip, WeightClipper, calibrate, convert
+from analogmed.analog.converters import layout_of
 from analogmed.atomic import ensure_writable
 from analogmed.config import DAY_S, ModelConfig, TrainConfig, to_plain
 from analogmed.data import Sample, Task
@@ -55,6 +56,7 @@ def train(config: TrainConfig) -> Path:
         start = load_checkpoint(config.init, factories=(config.model.name,))
         config = _with_model_of(start, config)
     _check_output(config.path)
+    _check_hardware(config)
     task = _load_task(config)
     patients = _patients_seen(task, start)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
@@ -77,6 +79,8 @@ def train(config: TrainConfig) -> Path:
     for epoch in (progress := tqdm(range(config.epochs), desc=title, unit="epoch", disable=None)):
         model.train()
         for batch, (images, labels) in enumerate(sampler.epoch(epoch)):
+            if config.training == "hwa":  # the format that products are computed in
+                images = images.contiguous(memory_format=layout_of(images))
             loss = loss_of(model(images), labels)  # (B, K, *window) and (B, 1, *window)
             if not torch.isfinite(loss):
                 stopped = config.path.with_suffix(".stopped.safetensors")
@@ -117,6 +121,14 @@ def _check_output(path: Path) -> None:
     ensure_writable(path.parent)
     if path.is_dir():
         raise ConfigError(f"cannot write the checkpoint {path}: it is a folder; give --out a file")
+
+
+def _check_hardware(config: TrainConfig) -> None:
+    if config.training == "hwa" and config.hardware.rpu_config().mapping.learn_out_scaling:
+        raise ConfigError(
+            "checkpoints do not keep learned output scales yet; set hardware.learned_out_scale to "
+            "none, or train with your own loop on the network that convert() gives"
+        )
 
 
 def _kept(path: Path, best: float) -> str:

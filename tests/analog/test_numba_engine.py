@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.analog import Chip, calibrate, convert, create_rpu_config
+from analogmed.analog import Chip, calibrate, convert, create_rpu_config, direct_engine
 from analogmed.analog import engine as engines
+from analogmed.analog.numba_ops import NumbaOps
 from analogmed.analog.tile import step_size
 from analogmed.errors import ConfigError
 
@@ -121,16 +122,20 @@ def test_channels_last_stays_channels_last():
     )
 
 
+@pytest.mark.parametrize("elements", [1, 1000, 4000])
+@pytest.mark.parametrize("case", CASES)
 @torch.no_grad()
-def test_a_large_batch_is_cut_into_parts_without_a_trace(monkeypatch):
-    from analogmed.analog import direct_engine
-
-    compiled, _, inputs = pair("conv2d_wide", out_noise=0.04)
+def test_large_maps_are_cut_into_parts_without_a_trace(monkeypatch, case, elements):
+    """Converters all but off: rounding would let the last bit of a convolution decide."""
+    monkeypatch.setitem(HARDWARE, "fine", {"dac_steps": 1 << 20, "adc_steps": 1 << 20})
+    compiled, _, inputs = pair(case, "fine", out_noise=0.04)
+    monkeypatch.setattr(NumbaOps, "cached_elements", None)
     torch.manual_seed(1)
     whole = compiled(inputs)
-    monkeypatch.setattr(direct_engine, "_PART_ELEMENTS", 1)
+    monkeypatch.setattr(NumbaOps, "cached_elements", elements)
+    monkeypatch.setattr(direct_engine, "_LEAST_REACHES", 1)
     torch.manual_seed(1)
-    assert flips(compiled(inputs), whole) < 2e-3
+    assert (compiled(inputs) - whole).abs().max() < 1e-4 * whole.abs().max()
 
 
 @pytest.mark.parametrize("case", ["linear", "conv2d_wide", "transposed2d_shuffle", "conv3d"])
@@ -217,14 +222,18 @@ def test_without_a_chip_noise_follows_torchs_seed():
     assert not torch.equal(first, second)
 
 
-def test_where_a_gradient_is_asked_for_torch_computes_it():
+def test_where_a_gradient_is_asked_for_the_training_engine_computes_it():
     compiled, plain, inputs = pair("conv2d")
     for model in (compiled, plain):
         model.train()
         torch.manual_seed(1)
         model(inputs).square().sum().backward()
-    assert torch.equal(compiled[0].weight.grad, plain[0].weight.grad)
-    assert torch.equal(compiled[0].input_range.grad, plain[0].input_range.grad)
+    weights, ranges = zip(
+        *((model[0].weight.grad, model[0].input_range.grad) for model in (compiled, plain)),
+        strict=True,
+    )
+    assert (weights[0] - weights[1]).norm() < 1e-2 * weights[1].norm()
+    assert (ranges[0] - ranges[1]).norm() < 1e-2 * ranges[1].norm()
 
 
 @pytest.mark.parametrize(
@@ -259,9 +268,10 @@ def test_it_computes_where_it_can_and_only_there():
     assert engines.engine_for(compiled[0], inputs) is engines._compiled_engine("cpu")
     assert engines.engine_for(plain[0], inputs) is engines._TORCH
     assert engines.engine_for(compiled[0].double(), inputs.double()) is engines._TORCH
-    assert engines.engine_for(compiled[0].float().train(), inputs) is engines._TORCH
+    training = engines._training_engine("cpu")
+    assert engines.engine_for(compiled[0].float().train(), inputs) is training
     with torch.enable_grad():
-        assert engines.engine_for(compiled[0].eval(), inputs) is engines._TORCH
+        assert engines.engine_for(compiled[0].eval(), inputs) is training
 
 
 @torch.no_grad()

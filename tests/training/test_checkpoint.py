@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from analogmed.analog import calibrate, convert, create_rpu_config
+from analogmed.analog import Hardware, calibrate, convert, create_rpu_config
 from analogmed.errors import CheckpointError, ConfigError
 from analogmed.models import build_model
 from analogmed.training import (
@@ -282,3 +282,13 @@ def test_the_header_is_readable_without_this_package(saved):
     header = json.loads(header_of(saved)["analogmed"])
     assert header["format"] == 1
     assert header["patients"] == ["a", "b"]
+
+
+def test_a_file_from_before_a_field_of_the_hardware_is_for_the_field_left_alone():
+    older = {"preset": "pcm", "tile_size": [64, 64]}
+    info = dataclasses.replace(INFO, training="hwa", hardware=older)
+    assert info.is_for(Hardware(tile_size=(64, 64)), "even")
+    assert not info.is_for(Hardware(tile_size=(64, 64), out_noise=0.1), "even")
+    assert not info.is_for(Hardware(tile_size=(64, 64)), "channels")
+    assert not dataclasses.replace(info, hardware={"unheard_of": 1}).is_for(Hardware(), "even")
+    assert not dataclasses.replace(info, hardware={}).is_for(Hardware(), "even")

@@ -256,3 +256,8 @@ def test_a_network_carries_the_patients_of_its_start(short_hwa, tmp_path):
     narrowed = replace(short_hwa.task, split_file=tmp_path / "split.json")
     path = train(replace(short_hwa, task=narrowed))
     assert first in load_checkpoint(path).info.patients
+
+
+def test_learned_output_scales_are_refused_before_training(short_hwa):
+    with pytest.raises(ConfigError, match="learned_out_scale"):
+        train(replace(short_hwa, hardware=Hardware(learned_out_scale="tile")))
