@@ -90,6 +90,21 @@ def _scaling_cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
+def _programming_cells(row: dict[str, Any]) -> list[str]:
+    nanoseconds = 1e9 * (row["program_cpu_s"] + row["read_cpu_s"]) / row["weights"]
+    spread = f"{row['share_cpu_lowest']:.4f} to {row['share_cpu_highest']:.4f}"
+    return [
+        row["contender"],
+        f"{row['weights'] / 1e6:.2f} M",
+        f"{row['program_cpu_s']:.3f}",
+        f"{row['read_cpu_s']:.3f}",
+        f"{nanoseconds:.0f}",
+        f"{row['pass_cpu_s']:.1f}",
+        str(row["images"]),
+        f"{row['share_cpu']:.4f} ({spread})",
+    ]
+
+
 def _share(on_tiles: float) -> str:
     return f"{on_tiles:.0%}" if on_tiles else "-"
 
@@ -98,6 +113,16 @@ _TIMING = (
     ("contender", "batch", "rounds", "s", "x digital (spread)", "cpu s", "x (spread)", "on tiles"),
     _timing_cells,
 )
+_PROGRAMMING = (
+    "contender",
+    "weights on tiles",
+    "program s",
+    "read s",
+    "ns a weight",
+    "pass s",
+    "measured",
+    "program + read / pass (spread)",
+)
 _COLUMNS = {
     "forward": _TIMING,
     "training": _TIMING,
@@ -105,6 +130,7 @@ _COLUMNS = {
         ("contender", "batch", "step MB", "x digital", "process MB", "on tiles"),
         _memory_cells,
     ),
+    "programming": (_PROGRAMMING, _programming_cells),
     "scaling": (
         ("value", "digital s", "forward s", "x digital (spread)", "program s", "age s"),
         _scaling_cells,

@@ -18,7 +18,7 @@ from typing import Any
 
 from _contenders import DAY_S, Run, share_on_tiles
 from _report import Report, parser, prepare
-from _table import as_text, caption
+from _table import show
 from _timing import Timing, interleaved
 from _workloads import FORWARD, Setup, Workload
 from torch import nn
@@ -31,10 +31,6 @@ PASS_PIXELS = 100 * 256 * 256
 WORKLOADS = ("unet-256", "unet-512", "unetpp", "swin-2d", "swin-3d")
 CONTENDERS = ("analogmed", "aihwkit")
 _MEASURED_IMAGES = {"analogmed": 4, "aihwkit": 1}
-_HEADING = (
-    "contender", "weights on tiles", "program s", "read s", "ns a weight", "pass s", "(measured)",
-    "program + read / pass",
-)  # fmt: skip
 
 
 def main() -> None:
@@ -46,8 +42,7 @@ def main() -> None:
         workload = FORWARD[name].small() if arguments.quick else FORWARD[name]
         rows = list(_measure(Setup.of(workload), arguments))
         report.add(name, {"workload": _describe(workload), "rows": rows, "skipped": {}})
-        print(caption(name, report.document))
-        print(as_text([list(_HEADING), *map(_cells, rows)]) + "\n", flush=True)
+        show(name, report.document)
 
 
 def _describe(workload: Workload) -> dict[str, Any]:
@@ -100,21 +95,6 @@ def _row(
             f"share_{kind}_highest": max(shares),
         }
     return row
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    nanoseconds = 1e9 * (row["program_cpu_s"] + row["read_cpu_s"]) / row["weights"]
-    spread = f"{row['share_cpu_lowest']:.4f} to {row['share_cpu_highest']:.4f}"
-    return [
-        row["contender"],
-        f"{row['weights'] / 1e6:.2f} M",
-        f"{row['program_cpu_s']:.3f}",
-        f"{row['read_cpu_s']:.3f}",
-        f"{nanoseconds:.0f}",
-        f"{row['pass_cpu_s']:.1f}",
-        str(row["images"]),
-        f"{row['share_cpu']:.4f} ({spread})",
-    ]
 
 
 def _arguments() -> argparse.Namespace:
