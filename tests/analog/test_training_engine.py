@@ -167,8 +167,9 @@ def test_an_output_that_the_adc_clips_gives_no_gradient():
 
 
 @pytest.mark.parametrize("elements", [1, 2000, None])
-def test_a_large_batch_is_cut_into_parts_without_a_trace(monkeypatch, elements):
-    compiled, _, inputs = pair("conv2d", out_bound=1.5, out_noise=0.04, **FINE)
+@pytest.mark.parametrize("case", ["linear", "conv2d", "conv3d"])
+def test_a_large_batch_is_cut_into_parts_without_a_trace(monkeypatch, case, elements):
+    compiled, _, inputs = pair(case, out_bound=1.5, out_noise=0.04, **FINE)
     whole = gradients(compiled, inputs)
     monkeypatch.setattr(NumbaTrainingOps, "part_elements", elements)
     assert_equal(gradients(compiled, inputs), whole, 1e-5)
