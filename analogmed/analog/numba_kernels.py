@@ -823,8 +823,8 @@ of tiles sees of it, and the bytes from there to the same of the next outer posi
 whether to add to the total); ``rows`` (float32, ``number_rows`` times 4: input range, factor to a
 code, the converter's bound, the code of the range). A task is ``step`` of the outer positions.
 
-``convert_slices`` puts codes where rows see them. ``merge_slices`` takes gradients by the clamped inputs
-from there, and brings those by the inputs into ``total``, which is laid out as the inputs are.
+``convert_slices`` puts codes where rows see them. ``merge_slices`` takes gradients by the clamped
+inputs from there, and brings those by the inputs into ``total``, which is laid out as the inputs.
 Where ``sums`` is an address, it gets for each task and row (float64, 3): how the gradient asks for
 a wider range, how many inputs are not inside of it, and the sum of gradient times clamped input.
 """
