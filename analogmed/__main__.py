@@ -7,6 +7,7 @@ from analogmed.suggest import nearest
 
 _VERBS = {
     "eval": "what each network loses on an analog chip",
+    "sensitivity": "which layers and noise sources it loses it to; which to leave digital",
     "train": "train a network, digitally or hardware-aware",
     "hardware": "tiles, time and energy of networks on a chip",
     "data": "verify, generate or download a data set",
@@ -19,7 +20,7 @@ def main() -> int:
     verb = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if verb in ("-h", "--help"):
         print("usage: analogmed VERB [options]\n")
-        print("\n".join(f"  {name:10}{what}" for name, what in _VERBS.items()))
+        print("\n".join(f"  {name:13}{what}" for name, what in _VERBS.items()))
         print("\nanalogmed VERB --help tells the options of each.")
         return 0
     if verb not in _VERBS:

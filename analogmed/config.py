@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import yaml
 from analogmed.analog import Hardware
 from analogmed.data import Task, load_task
 from analogmed.errors import ConfigError
+from analogmed.strict_yaml import read_yaml
 
 DAY_S = 86_400.0
 DEFAULT_TIMES_S = (0.0, 1.0, 3_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 365 * DAY_S)
@@ -151,7 +153,11 @@ class Experiment:
         metrics: what is computed of each prediction: dice, jaccard, hd95, nsd, sensitivity,
             specificity, precision, recall, f1.
         tolerance: accepted deviation of the normalised surface distance, in mm or pixels.
-        digital_layers: names or patterns of layers that stay digital.
+        digital_layers: names or patterns of layers that stay digital, or the placement.yaml that
+            python -m analogmed.sensitivity placement has written.
+        profile: kind of tile for time and energy in the table of costs, as for python -m
+            analogmed.hardware; without one, tiles only.
+        level: of these figures, mvm_only or measured_layer.
         row_split: even cuts a layer's rows as aihwkit does; channels keeps channels whole.
         backend: auto, numba (compiled, CPU), triton (compiled, GPU) or torch for analogmed's
             layers, aihwkit for aihwkit's.
@@ -171,6 +177,8 @@ class Experiment:
     metrics: tuple[str, ...] = ("dice",)
     tolerance: float = 2.0
     digital_layers: tuple[str, ...] = ()
+    profile: str | None = None
+    level: Literal["mvm_only", "measured_layer"] = "mvm_only"
     row_split: Literal["even", "channels"] = "even"
     backend: Literal["auto", "torch", "numba", "triton", "aihwkit"] = "auto"
     device: str = "cpu"
@@ -182,6 +190,7 @@ class Experiment:
     def __post_init__(self) -> None:
         _at_least_one("batch_size", self.batch_size)
         _at_least_zero("tolerance", self.tolerance)
+        object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
         if "dice" not in self.metrics:
             object.__setattr__(self, "metrics", ("dice", *self.metrics))
@@ -248,6 +257,31 @@ class TrainConfig:
         """Where the checkpoint goes."""
         name = f"{self.task.name}-{self.model.name}-{self.training}.safetensors"
         return self.out or Path("runs") / "train" / name.replace("/", "_").replace(":", "_")
+
+
+def resolve_layers(digital_layers: Iterable[str]) -> tuple[str, ...]:
+    """Layers that stay digital, with those that a placement file lists in its place.
+
+    Args:
+        digital_layers: names and patterns of layers, and paths ending in ``.yaml`` or ``.yml``.
+
+    Raises:
+        ConfigError: a file cannot be read, or holds no list of layers.
+    """
+    layers: list[str] = []
+    for name in digital_layers:
+        layers += _of_placement(name) if name.endswith((".yaml", ".yml")) else [name]
+    return tuple(dict.fromkeys(layers))
+
+
+def _of_placement(path: str) -> list[str]:
+    layers = read_yaml(path).get("digital_layers")
+    if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
+        raise ConfigError(
+            f"{path}: expected a list of layer names under digital_layers, found {layers!r}; "
+            "python -m analogmed.sensitivity placement writes such a file"
+        )
+    return layers
 
 
 def to_yaml(config: Any) -> str:

@@ -24,7 +24,7 @@ from analogmed.evaluation.run_folder import (
     write_table,
 )
 from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, plan, rows_of, run_unit
-from analogmed.hardware import map_tiles
+from analogmed.hardware import TileMap, estimate, load_profile, map_tiles
 from analogmed.report import dice_over_time, drop_per_model
 from analogmed.suggest import nearest
 from analogmed.training import Checkpoint, load_checkpoint
@@ -40,7 +40,8 @@ class Results:
     Attributes:
         experiment: its settings.
         table: the long results table.
-        costs: tiles, utilisation, reuse, parameters and coverage of each model and training.
+        costs: tiles, utilisation, reuse, parameters and coverage of each model and training; with
+            a profile, estimates of time and energy too.
     """
 
     experiment: Experiment
@@ -85,7 +86,7 @@ def evaluate(experiment: Experiment) -> Results:
     What was computed before an error or an interruption is kept in the folder ``unfinished``; the
     results of an earlier run stay until new ones are complete.
     """
-    _check(experiment)
+    check_settings(experiment)
     folder = ensure_writable(experiment.folder)
     task = experiment.task.load()
     checkpoints = [
@@ -95,7 +96,7 @@ def evaluate(experiment: Experiment) -> Results:
     for checkpoint in checkpoints:
         checkpoint.info.check_fits(task, checkpoint.path)
         checkpoint.info.refuse_leakage(task, checkpoint.path)
-        _tell_differences(checkpoint, task, experiment)
+        tell_differences(checkpoint, task, experiment)
     _refuse_twins(checkpoints)
     experiment = replace(experiment, checkpoints=tuple(c.path for c in checkpoints))
     rows: list[Row] = []
@@ -127,8 +128,10 @@ def checkpoint_paths(experiment: Experiment) -> tuple[Path, ...]:
     return found
 
 
-def _check(experiment: Experiment) -> None:
+def check_settings(experiment: Experiment) -> None:
     """Refuse settings that would otherwise fail after the first network has run."""
+    if experiment.profile is not None:
+        load_profile(experiment.profile).figures(experiment.level)
     for metric in experiment.metrics:
         if metric not in METRICS:
             raise ConfigError(f"metrics: unknown metric '{metric}'; {nearest(metric, METRICS)}")
@@ -138,7 +141,7 @@ def _check(experiment: Experiment) -> None:
         raise ConfigError(f"device '{experiment.device}' is not there: {error}") from error
 
 
-def _tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment) -> None:
+def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment) -> None:
     """Warn where a network is used on other data or hardware than it was trained for."""
     info = checkpoint.info
     differences = []
@@ -201,19 +204,47 @@ def _cost(checkpoint: Checkpoint, analog: nn.Module, experiment: Experiment, tas
     covered = coverage(analog, shape)
     for name, reason in covered.digital_layers.items():
         warnings.warn(f"{checkpoint.info.model}: {name} stays digital: {reason}", stacklevel=2)
-    tiles = map_tiles(
-        checkpoint.network,
-        shape,
-        experiment.hardware.tile_shape,
-        row_split=experiment.row_split,
-        digital=experiment.digital_layers,
-    ).summary()
+    tiles = _mapped(checkpoint, experiment, shape, experiment.hardware.tile_shape).summary()
     return {
         "model": checkpoint.info.model,
         "training": checkpoint.info.training,
         **{name: tiles[name] for name in _COSTS},
         "analog_weight_share": covered.weight_share,
         "analog_mac_share": covered.mac_share,
+        **_estimates(checkpoint, experiment, shape),
+    }
+
+
+def _mapped(
+    checkpoint: Checkpoint, experiment: Experiment, shape: tuple[int, ...], tile: tuple[int, int]
+) -> TileMap:
+    return map_tiles(
+        checkpoint.network,
+        shape,
+        tile,
+        row_split=experiment.row_split,
+        digital=experiment.digital_layers,
+    )
+
+
+def _estimates(checkpoint: Checkpoint, experiment: Experiment, shape: tuple[int, ...]) -> Row:
+    """Time and energy of one slice, on tiles of the profile's size, whatever Dice was run on."""
+    if experiment.profile is None:
+        return {}
+    profile = load_profile(experiment.profile)
+    mapped = _mapped(checkpoint, experiment, shape, profile.tile_size)
+    cost = estimate(mapped, profile, experiment.level)
+    own = cost.summary()
+    return {
+        "profile": profile.name,
+        "profile_level": experiment.level,
+        "profile_tile_size": " x ".join(map(str, profile.tile_size)),
+        "estimated_tiles": cost.tiles,
+        "estimated_utilisation": own["utilisation_placed"],
+        "estimated_latency_ms": own["latency_ms"],
+        "estimated_energy_mj": own["energy_mj"],
+        "estimated_throughput_per_s": own["throughput_per_s"],
+        "uncosted_layers": len(cost.uncosted_layers),
     }
 
 

@@ -98,8 +98,8 @@ def make_analog(
 
 def _of_layers(ranges: Mapping[str, Tensor], analog: nn.Module) -> dict[str, Tensor]:
     """Those of the layers that are on tiles; others were left digital."""
-    names = {name for name, _ in analog.named_modules()}
-    return {name: values for name, values in ranges.items() if name in names}
+    known = analog.state_dict().keys()
+    return {name: values for name, values in ranges.items() if f"{name}.input_range" in known}
 
 
 def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:

@@ -40,8 +40,20 @@ COSTS = {
     "reuse_factor_per_leaf_module": "reuse\nper leaf",
     "analog_weight_share": "analog\nweights",
     "analog_mac_share": "analog\nMACs",
+    "profile": "profile\n",
+    "profile_level": "level\n",
+    "profile_tile_size": "tile\nsize",
+    "estimated_tiles": "tiles\n",
+    "estimated_utilisation": "cells\nused",
+    "estimated_latency_ms": "one slice\nms",
+    "estimated_energy_mj": "one slice\nmJ",
+    "estimated_throughput_per_s": "slices\nper s",
+    "uncosted_layers": "layers\nnot costed",
 }
 """Heads of the cost columns; others are headed by their own name."""
+ESTIMATED = "Estimated time and energy"
+PROFILED = ("profile", "estimated_", "uncosted_")
+"""How the names of the columns begin that belong to a profile."""
 NOT_SHOWN = ("dice_digital", "dice_1d_std", "drop_1d", "drop_1mo")
 COUNTS = ("n_patients", "n_chips", "missed", "missed_of", "level", "note")
 
@@ -68,8 +80,8 @@ def render_summary(summary: pd.DataFrame) -> str:
     for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
         console.print(_results_table(f"{task} on {hardware}", rows))
         console.print(Text(_caption(rows), style="dim"))
-        if _cost_columns(summary):
-            console.print(_cost_table(f"{task} on {hardware}", rows))
+        for title, columns in _cost_tables(rows):
+            console.print(_cost_table(f"{title} of {task} on {hardware}", rows, columns))
         console.print()
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
 
@@ -96,10 +108,12 @@ def to_markdown(summary: pd.DataFrame) -> str:
         parts.append(f"### Dice of {_escaped(f'{task} on {hardware}')}")
         parts.append(_pipe_table(["model", "training", *heads, "missed 1 day"], lines))
         parts.append(_escaped(_caption(rows)))
-        if costs := _cost_columns(summary):
+        for title, costs in _cost_tables(rows):
+            if title == ESTIMATED:
+                parts.append(f"{title}:")
             lines = [
                 [str(row["model"]), *(_cost(column, row[column]) for column in costs)]
-                for row in _costs(rows)
+                for row in _costs(rows, costs)
             ]
             heads = [" ".join(_readable(column).split()) for column in costs]
             parts.append(_pipe_table(["model", *heads], lines))
@@ -161,17 +175,24 @@ def _cost_columns(summary: pd.DataFrame) -> list[str]:
     return [column for column in summary.columns if column not in known]
 
 
-def _cost_table(title: str, rows: pd.DataFrame) -> Table:
-    columns = _cost_columns(rows)
-    table = _plain_table(f"Cost of {title}", ["\nmodel", *map(_readable, columns)])
-    for row in _costs(rows):
+def _cost_tables(summary: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Titles and columns of the tables of costs: what is counted, and what is estimated."""
+    columns = _cost_columns(summary)
+    estimated = [column for column in columns if column.startswith(PROFILED)]
+    counted = [column for column in columns if column not in estimated]
+    return [table for table in (("Cost", counted), (ESTIMATED, estimated)) if table[1]]
+
+
+def _cost_table(title: str, rows: pd.DataFrame, columns: Sequence[str]) -> Table:
+    table = _plain_table(title, ["\nmodel", *map(_readable, columns)])
+    for row in _costs(rows, columns):
         table.add_row(*map(Text, [str(row["model"]), *(_cost(c, row[c]) for c in columns)]))
     return table
 
 
-def _costs(rows: pd.DataFrame) -> list[Row]:
+def _costs(rows: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
     """Cost per model; both trainings of a model run on the same tiles."""
-    return _records(rows[["model", *_cost_columns(rows)]].drop_duplicates())
+    return _records(rows[["model", *columns]].drop_duplicates())
 
 
 def _records(rows: pd.DataFrame) -> list[Row]:
@@ -223,7 +244,7 @@ def _number(value: Any) -> str:
 
 
 def _cost(column: str, value: Any) -> str:
-    share = column.startswith(("utilisation", "analog_"))
+    share = column.startswith(("utilisation", "analog_", "estimated_utilisation"))
     return f"{value:.1%}" if share and not pd.isna(value) else _number(value)
 
 
