@@ -134,11 +134,11 @@ class TileOps(Protocol):
     """The passes over memory around a product; compiled for one kind of device, in float32.
 
     Attributes:
-        cached_elements: how much of a layer's input or output the device's caches hold; ``None``
-            if it is not worth computing a layer in parts.
+        part_elements: how much of a layer's input or output is computed at once; ``None`` for all
+            of it. Small parts need less memory, and keep more threads waiting for each other.
     """
 
-    cached_elements: int | None
+    part_elements: int | None
 
     def layout_of(self, values: Tensor) -> torch.memory_format:
         """The memory format that the direct engine shall compute a feature map in."""

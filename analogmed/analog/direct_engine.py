@@ -1,8 +1,8 @@
 """Reading static input ranges without unfolding: DAC, direct convolution, ADC, row by row of tiles.
 
 Weights are kept in ADC steps per DAC step, so that the direct convolution of DAC codes gives ADC
-codes. A layer is computed in parts that the caches hold: one pass brings a part of the feature map
-to the codes that all rows of tiles see, and each row's sums are read out while they are hot.
+codes. One pass over the feature map gives the codes that all rows of tiles see, and one pass over
+each row's sums does the rest; large layers are computed in parts.
 """
 
 import math
@@ -111,7 +111,7 @@ class DirectEngine:
         rows = self._rows(layer, bias, layout)
         total: Tensor | None = None
         together = _shares_pass(layer, inputs, layout)
-        for part in _parts(layer, inputs, self._ops.cached_elements, banded=together):
+        for part in _parts(layer, inputs, self._ops.part_elements, banded=together):
             part_codes = self._codes(layer, inputs, part, rows, layout, together=together)
             for row, codes in zip(rows, part_codes, strict=True):
                 sums = layer.kernel_product(codes, row.kernel, padded=part.bands > 0)
@@ -207,20 +207,20 @@ class DirectEngine:
 
 
 def _parts(
-    layer: "AnalogLayer", inputs: Tensor, cached: int | None, *, banded: bool
+    layer: "AnalogLayer", inputs: Tensor, most: int | None, *, banded: bool
 ) -> Iterator[_Part]:
-    """Cut the batch, or large entries of it, so that a part's input and output are cached.
+    """Cut the batch, or large entries of it.
 
     A single volume is always cut: oneDNN convolves one that has few channels, as a row of tiles
     sees them, two to three times slower than the same work in a batch of two.
     """
-    if cached is None:
+    if most is None:
         yield _Part(0, len(inputs))
         return
     channels, columns = inputs.shape[1], layer.groups * layer.grid.cols[-1][1]
     entry = inputs[0].numel() // channels * max(channels, columns)
-    together = min(len(inputs), max(1, cached // entry))
-    bands = _bands(layer, inputs, cached / entry) if banded and together == 1 else []
+    together = min(len(inputs), max(1, most // entry))
+    bands = _bands(layer, inputs, most / entry) if banded and together == 1 else []
     for first in range(0, len(inputs), together):
         if bands:
             yield from (_Part(first, 1, *band) for band in bands)
@@ -234,7 +234,7 @@ def _bands(layer: "AnalogLayer", inputs: Tensor, share: float) -> list[tuple[int
     Args:
         layer: for its window.
         inputs: the feature map.
-        share: of an entry that is cached.
+        share: of an entry that a part may be.
     """
     if inputs.ndim < 4:
         return []

@@ -17,7 +17,7 @@ _WARPS = 2  # four neighbouring values a thread, one access of 16 bytes
 class TritonOps:
     """See :class:`analogmed.analog.converters.TileOps`; for CUDA tensors in float32."""
 
-    cached_elements: int | None = None
+    part_elements: int | None = None
 
     def layout_of(self, values: Tensor) -> torch.memory_format:
         """Channels last where the values are; cuDNN computes float32 in both, as it comes."""

@@ -129,10 +129,10 @@ def test_large_maps_are_cut_into_parts_without_a_trace(monkeypatch, case, elemen
     """Converters all but off: rounding would let the last bit of a convolution decide."""
     monkeypatch.setitem(HARDWARE, "fine", {"dac_steps": 1 << 20, "adc_steps": 1 << 20})
     compiled, _, inputs = pair(case, "fine", out_noise=0.04)
-    monkeypatch.setattr(NumbaOps, "cached_elements", None)
+    monkeypatch.setattr(NumbaOps, "part_elements", None)
     torch.manual_seed(1)
     whole = compiled(inputs)
-    monkeypatch.setattr(NumbaOps, "cached_elements", elements)
+    monkeypatch.setattr(NumbaOps, "part_elements", elements)
     monkeypatch.setattr(direct_engine, "_LEAST_REACHES", 1)
     torch.manual_seed(1)
     assert (compiled(inputs) - whole).abs().max() < 1e-4 * whole.abs().max()
