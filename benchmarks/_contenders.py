@@ -97,7 +97,7 @@ def _without_gradients(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def _laid_out(name: str, setup: Setup) -> torch.Tensor:
-    if name == "digital-channels-last":
+    if name == "digital-channels-last" or name.startswith("auto"):
         return setup.images.contiguous(memory_format=_last(setup))
     return setup.images
 
@@ -121,12 +121,22 @@ def _own(backend: str) -> Callable[[Setup], nn.Module]:
     return convert
 
 
+def _with_ranges_from_data(setup: Setup) -> nn.Module:
+    """As analogmed's training loop has it: the input ranges follow the data by calibration."""
+    model = _own("auto")(setup)
+    for layer in model.modules():
+        if isinstance(layer, AnalogLayer) and layer.input_range is not None:
+            layer.input_range.requires_grad_(False)
+    return model
+
+
 _NETWORKS: dict[str, Callable[[Setup], nn.Module]] = {
     REFERENCE: lambda setup: copy.deepcopy(setup.digital),
     "digital-channels-last": lambda setup: copy.deepcopy(setup.digital).to(  # type: ignore[call-overload]
         memory_format=_last(setup)
     ),
-    "auto": _own("auto"),
+    "auto": _with_ranges_from_data,
+    "auto-learned-ranges": _own("auto"),
     "numba": _own("numba"),
     "triton": _own("triton"),
     "torch": _own("torch"),
@@ -135,5 +145,5 @@ _NETWORKS: dict[str, Callable[[Setup], nn.Module]] = {
     "lightning": lightning,
 }
 _DIGITAL = frozenset({REFERENCE, "digital-channels-last"})
-FORWARD_CONTENDERS = tuple(name for name in _NETWORKS if name != "auto")
+FORWARD_CONTENDERS = tuple(name for name in _NETWORKS if not name.startswith("auto"))
 TRAINING_CONTENDERS = tuple(name for name in _NETWORKS if name not in {"numba", "triton"})
