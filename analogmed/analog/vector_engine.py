@@ -23,7 +23,7 @@ from analogmed.errors import ShapeError
 if TYPE_CHECKING:
     from analogmed.analog.layers import AnalogLayer
 
-_BLOCK_ELEMENTS = 1 << 19  # codes and sums of a block of positions: about a core's cache
+_BLOCK_ELEMENTS = 1 << 20  # codes and sums of a block of positions, for the caches of two cores
 _SPARE = 16  # codes that may be written after the last one of a vector
 
 
