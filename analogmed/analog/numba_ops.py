@@ -1,7 +1,6 @@
 """The passes of a product on CPUs, on torch's threads."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,22 +16,15 @@ from analogmed.analog.converters import (
     layout_of,
 )
 from analogmed.analog.input_vectors import Scaling, VectorMap
-from analogmed.analog.numba_kernels import (
-    ADC_WORK,
-    BLOCK,
-    DAC_WORK,
-    LANES,
-    PATCH_WORK,
-    TRANSPOSE_WORK,
-    convert_inputs,
-    convert_outputs,
-    convert_vectors,
-    transpose,
-)
+from analogmed.analog.numba_kernels.adc import ADC_WORK, convert_outputs
+from analogmed.analog.numba_kernels.dac import DAC_WORK, convert_inputs
+from analogmed.analog.numba_kernels.lanes import LANES
+from analogmed.analog.numba_kernels.noise import BLOCK
+from analogmed.analog.numba_kernels.transpose import TRANSPOSE_WORK, transpose
+from analogmed.analog.numba_kernels.vectors import PATCH_WORK, convert_vectors
 from analogmed.analog.runs import as_runs
-from analogmed.analog.threads import run_threaded
+from analogmed.analog.threads import ELEMENTS_A_THREAD, share_work
 
-_ELEMENTS_A_THREAD = 1 << 14  # less work than this is not worth waking a thread
 _LONGEST_RUN = 1 << 12  # of values for one thread
 _COUNTED_BITS = {  # of a value, for the size of its vector
     NoiseManagementType.NONE: 0,
@@ -45,7 +37,7 @@ _COUNTED_BITS = {  # of a value, for the size of its vector
 class NumbaOps:
     """See :class:`analogmed.analog.converters.TileOps`; for CPU tensors in float32."""
 
-    part_elements: int | None = 1 << 24  # 64 MB
+    cached_elements: int | None = 1 << 20  # 4 MB
 
     def layout_of(self, values: Tensor) -> torch.memory_format:
         """Channels last, however the values lie."""
@@ -66,7 +58,7 @@ class NumbaOps:
         work["source"], work["target"] = values.data_ptr(), target.data_ptr()
         work["matrices"] = len(values)
         work["rows"], work["cols"] = (channels, positions) if to_last else (positions, channels)
-        _share(transpose, work, values.numel())
+        share_work(transpose, work, values.numel())
         return target
 
     def by_column(self, values: Tensor) -> Tensor:
@@ -120,7 +112,7 @@ class NumbaOps:
         work["bound"], work["rounds"] = converters.inp_bound, converters.dac_step > 0
         work["limit"], work["threshold"] = scaling.limit, scaling.threshold
         work["unit"], work["mask"] = scaling.unit, _COUNTED_BITS[scaling.kind]
-        _share(convert_vectors, work, codes.numel())
+        share_work(convert_vectors, work, codes.numel())
 
     def add_outputs(
         self,
@@ -142,7 +134,7 @@ class NumbaOps:
             work["fits"], work["clipped"] = record.fits.data_ptr(), clipped.ctypes.data
             work["codes"] = 0 if record.codes is None else record.codes.data_ptr()
             work["bytes"] = record.codes is not None and record.codes.dtype is torch.int8
-        _share(convert_outputs, work, sums.numel())
+        share_work(convert_outputs, work, sums.numel())
         return int(clipped[0])
 
 
@@ -164,8 +156,8 @@ def _convert(
     work["runs"], work["levels"] = run_table.ctypes.data, level_table.ctypes.data
     work["number"], work["rounds"] = len(runs), converters.dac_step > 0
     elements = positions * sum(row.stop - row.start for row in rows)
-    work["share"] = max(1, _ELEMENTS_A_THREAD * positions * len(runs) // elements)
-    _share(convert_inputs, work, elements)
+    work["share"] = max(1, ELEMENTS_A_THREAD * positions * len(runs) // elements)
+    share_work(convert_inputs, work, elements)
 
 
 def _positions_behind(length: int, pitch: int) -> int:
@@ -189,9 +181,3 @@ def _adc_work(sums: Tensor, total: Tensor, readout: Readout, first: int) -> np.n
     work["noise"], work["bound"] = converters.noise, converters.out_bound
     work["rounds"] = converters.adc_step > 0
     return work
-
-
-def _share(worker: Any, work: np.ndarray, elements: int) -> None:
-    ticket = np.zeros(1, np.int64)
-    work["ticket"] = ticket.ctypes.data
-    run_threaded(worker.ctypes, work.ctypes.data, at_most=elements // _ELEMENTS_A_THREAD)

@@ -8,16 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analogmed.analog.numba_kernels import (
-    MASK_WORK,
-    PRODUCT_WORK,
-    SLICE_WORK,
-    convert_slices,
-    mask,
-    merge_slices,
-    sum_products,
-)
-from analogmed.analog.numba_ops import NumbaOps, _share
+from analogmed.analog.numba_kernels.masks import MASK_WORK, mask, pack
+from analogmed.analog.numba_kernels.products import PRODUCT_WORK, sum_products
+from analogmed.analog.numba_kernels.slices import SLICE_WORK, convert_slices, merge_slices
+from analogmed.analog.numba_ops import NumbaOps
+from analogmed.analog.threads import share_work
 from analogmed.analog.training_ops import Slices
 
 _TASKS = 64  # into which a pass with sums is cut, whatever the threads, so that the sums are equal
@@ -25,6 +20,8 @@ _TASKS = 64  # into which a pass with sums is cut, whatever the threads, so that
 
 class NumbaTrainingOps(NumbaOps):
     """See :class:`analogmed.analog.training_ops.TrainingOps`; for CPU tensors in float32."""
+
+    part_elements: int | None = 1 << 21  # what the caches hold
 
     def to_slice_codes(
         self, inputs: Tensor, batches: Sequence[Slices], layout: torch.memory_format
@@ -35,7 +32,7 @@ class NumbaTrainingOps(NumbaOps):
             for batch in batches
         ]
         work, tables = _slice_work(inputs, codes, batches)
-        _share(convert_slices, work, sum(each.numel() for each in codes))
+        share_work(convert_slices, work, sum(each.numel() for each in codes))
         del tables
         return codes
 
@@ -53,17 +50,24 @@ class NumbaTrainingOps(NumbaOps):
         work["total"] = total.data_ptr()
         sums = np.zeros((_tasks(work), int(work["number_rows"]), 3))
         work["sums"] = sums.ctypes.data if records else 0
-        _share(merge_slices, work, sum(each.numel() for each in gradients))
+        share_work(merge_slices, work, sum(each.numel() for each in gradients))
         del tables
         return torch.from_numpy(sums.sum(0)) if records else None
 
-    def where_fits(self, gradient: Tensor, fits: Tensor) -> Tensor:
+    def pack(self, fits: Tensor) -> Tensor:
+        """See ``TrainingOps``."""
+        packed = torch.empty((len(fits), -(-fits[0].numel() // 8)), dtype=torch.uint8)
+        work = _mask_work(fits, packed)
+        work["flags"] = fits.data_ptr()
+        share_work(pack, work, fits.numel())
+        return packed
+
+    def where_fits(self, gradient: Tensor, packed: Tensor) -> Tensor:
         """See ``TrainingOps``."""
         masked = torch.empty_like(gradient)
-        work = np.zeros((), MASK_WORK)
-        work["values"], work["fits"] = gradient.data_ptr(), fits.data_ptr()
-        work["masked"], work["size"] = masked.data_ptr(), gradient.numel()
-        _share(mask, work, gradient.numel())
+        work = _mask_work(gradient, packed)
+        work["values"], work["masked"] = gradient.data_ptr(), masked.data_ptr()
+        share_work(mask, work, gradient.numel())
         return masked
 
     def sum_products(self, gradient: Tensor, codes: Sequence[Tensor]) -> Tensor:
@@ -78,8 +82,16 @@ class NumbaTrainingOps(NumbaOps):
         work["bytes"] = codes[0].dtype is torch.int8
         sums = np.zeros((_tasks(work), len(codes), columns))
         work["sums"] = sums.ctypes.data
-        _share(sum_products, work, gradient.numel())
+        share_work(sum_products, work, gradient.numel())
         return torch.from_numpy(sums.sum(0))
+
+
+def _mask_work(values: Tensor, packed: Tensor) -> np.ndarray:
+    work = np.zeros((), MASK_WORK)
+    work["bits"], work["entries"], work["size"] = packed.data_ptr(), len(values), values[0].numel()
+    if values[0].numel() % 8 == 0:  # no byte is left unfinished
+        work["entries"], work["size"] = 1, values.numel()
+    return work
 
 
 def _slice_work(
@@ -108,14 +120,9 @@ def _slice_work(
 def _levels(batch: Slices) -> list[tuple[float, ...]]:
     """Of each row: input range, factor to a code, the converter's bound, the code of the range."""
     converters, limits = batch.converters, [one.limit for one in batch.slices]
-    unbounded = replace(converters, inp_bound=math.inf)
+    gain, unbounded = converters.input_gain, replace(converters, inp_bound=math.inf)
     return [
-        (
-            limit,
-            converters.input_gain(limit),
-            converters.inp_bound,
-            abs(unbounded.largest_code(limit)),
-        )
+        (limit, gain(limit), converters.inp_bound, unbounded.largest_code(limit))
         for limit in limits
     ]
 

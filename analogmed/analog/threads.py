@@ -8,9 +8,25 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+ELEMENTS_A_THREAD = 1 << 14
+"""Less work than this is not worth waking a thread."""
 _Run = Callable[[Any, Any, int], None]
+
+
+def share_work(worker: Any, work: np.ndarray, elements: int) -> None:
+    """Let torch's threads share the work of a compiled pass, and wait.
+
+    Args:
+        worker: see :func:`analogmed.analog.numba_kernels.worker.worker`.
+        work: what it works on; its ticket is given here.
+        elements: how many it goes through.
+    """
+    ticket = np.zeros(1, np.int64)
+    work["ticket"] = ticket.ctypes.data
+    run_threaded(worker.ctypes, work.ctypes.data, at_most=elements // ELEMENTS_A_THREAD)
 
 
 def run_threaded(function: Any, data: int, *, at_most: int | None = None) -> None:

@@ -138,7 +138,7 @@ class Backward:
         Args:
             gradient: by the outputs.
             inputs: of the product.
-            fits: of rows whose outputs were clipped: 0 where they were.
+            fits: packed masks of rows whose outputs were clipped: 0 where they were.
             codes: of the outputs of each row, if their sums are wanted.
         """
         setting = self._setting

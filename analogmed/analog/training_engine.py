@@ -158,7 +158,7 @@ class _Reader:
         self._keeps_codes = keeps_codes and setting.differentiates
         self._keeps_fits = setting.differentiates and not math.isinf(setting.converters.out_bound)
         self._clipped = [0] * len(limits)
-        self._fits: list[Tensor] = []
+        self._masks: list[list[Tensor]] = [[] for _ in limits]  # packed, of each part of the batch
         self.codes: list[Tensor] = []
 
     def read(self, inputs: Tensor) -> Tensor:
@@ -178,31 +178,32 @@ class _Reader:
         return total
 
     def fits_of_clipped(self) -> dict[int, Tensor]:
-        """Of each row of tiles whose outputs the ADC's bound clipped: 0 where it did."""
+        """Of each row of tiles whose outputs the ADC's bound clipped: a packed mask, 0 there."""
         if not self._keeps_fits:
             return {}
-        return {number: self._fits[number] for number, n in enumerate(self._clipped) if n}
+        return {
+            number: torch.cat(self._masks[number]) for number, n in enumerate(self._clipped) if n
+        }
 
     def _prepare(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         def empty(dtype: torch.dtype) -> Tensor:
             layout = self._setting.layout
             return torch.empty(shape, dtype=dtype, device=device, memory_format=layout)
 
-        rows = len(self._kernels)
-        if self._keeps_fits or self._keeps_codes:
-            self._fits = [empty(torch.uint8) for _ in range(rows)]
         if self._keeps_codes:
-            self.codes = [empty(_code_type(self._setting.converters)) for _ in range(rows)]
+            self.codes = [empty(_code_type(self._setting.converters)) for _ in self._kernels]
         return empty(torch.float32)
 
     def _add(self, sums: Tensor, total: Tensor, entries: slice, number: int) -> None:
         record = None
-        if self._fits:
+        if self._keeps_fits or self._keeps_codes:
             codes = self.codes[number][entries] if self.codes else None
-            record = Record(self._fits[number][entries], codes)
+            record = Record(torch.empty_like(sums, dtype=torch.uint8), codes)
         self._clipped[number] += self._setting.ops.add_outputs(
             sums, total, self._readouts[number], first=entries.start, record=record
         )
+        if record is not None and self._keeps_fits:
+            self._masks[number].append(self._setting.ops.pack(record.fits))
 
 
 def _code_type(converters: Converters) -> torch.dtype:

@@ -106,8 +106,25 @@ class TrainingOps(TileOps, Protocol):
             the range, and the sum of gradient times clamped input.
         """
 
-    def where_fits(self, gradient: Tensor, fits: Tensor) -> Tensor:
-        """A gradient, and 0 where ``fits`` is; both lie in memory alike."""
+    def pack(self, fits: Tensor) -> Tensor:
+        """Bring the flags that ``add_outputs`` notes to bits, for keeping.
+
+        Args:
+            fits: uint8, 0 or 1, shape (B, columns, *positions), contiguous in some layout.
+
+        Returns:
+            a packed mask: uint8, shape (B, bytes). The flags of an entry follow each other as in
+            memory, eight in a byte, the first one in the lowest bit. Each entry begins with a byte
+            of its own, so that parts of a batch have parts of its mask.
+        """
+
+    def where_fits(self, gradient: Tensor, packed: Tensor) -> Tensor:
+        """A gradient, and 0 where its flag in a packed mask is.
+
+        Args:
+            gradient: shape (B, columns, *positions), in the layout of the flags.
+            packed: see ``pack``.
+        """
 
     def sum_products(self, gradient: Tensor, codes: Sequence[Tensor]) -> Tensor:
         """The sum of gradient times code over the batch and all positions.

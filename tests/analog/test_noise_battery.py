@@ -12,11 +12,11 @@ import torch
 from scipy import stats
 from torch import nn
 
-from analogmed.analog import Chip, convert, create_rpu_config, numba_kernels
+from analogmed.analog import Chip, convert, create_rpu_config
+from analogmed.analog.numba_kernels.noise import BLOCK, PHILOX_ROUNDS
 
 FALSE_ALARM = 1e-6
 COLUMNS = 1024
-ROUNDS = next((v for n, v in vars(numba_kernels).items() if n.strip("_").endswith("ROUNDS")), 10)
 
 
 class Products(nn.Module):
@@ -184,11 +184,11 @@ def test_the_noise_of_a_layer_is_philox_of_its_address(key, sample, use):
 
     They lie half a block apart. Which of the eight directions of an angle is taken is left open.
     """
-    block = numba_kernels.BLOCK
+    block = BLOCK
     found = draw(reading_of(uses=2), 4 * block, key=key, samples=3)[use, sample]
     one, other = found.astype(np.float64).reshape(-1, 2, block // 2).swapaxes(0, 1)
     counters = np.stack([np.arange(block), *np.full((3, block), [[sample], [use], [0]])])
-    words = philox(counters, key, ROUNDS).astype(np.int64).reshape(4, -1, block // 4)
+    words = philox(counters, key, PHILOX_ROUNDS).astype(np.int64).reshape(4, -1, block // 4)
     first, second = words.swapaxes(0, 1).reshape(-1, 2, block // 2).swapaxes(0, 1)
     radius = np.sqrt(-2 * np.log((first + 0.5) / 2**32))
     angle = np.abs((second + 2**29) % 2**30 - 2**29) * (np.pi / 2) / 2**30  # from an axis

@@ -3,15 +3,19 @@
 import itertools
 import math
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from analogmed.analog.numba_kernels import ADC_WORK, BLOCK, convert_outputs, philox_words
+from analogmed.analog import numba_kernels
+from analogmed.analog.numba_kernels.adc import ADC_WORK, convert_outputs
+from analogmed.analog.numba_kernels.noise import BLOCK, philox_words
 from analogmed.analog.numba_ops import NumbaOps
 from analogmed.analog.threads import _run_in_pool, run_threaded
 
@@ -143,17 +147,46 @@ def test_importing_analogmed_does_not_load_numba():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_kernels_compile_without_a_folder_for_their_machine_code(tmp_path):
+def run_python(code, *folders):
+    """What a fresh interpreter prints that looks for packages in these folders first."""
+    path = os.pathsep.join([*map(str, folders), *filter(None, sys.path)])
+    environment = os.environ | {"PYTHONPATH": path}
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    return done.stdout
+
+
+def test_the_kernels_compile_without_a_folder_for_their_machine_code():
     """The package and the home folder are read-only here; root could write to them all the same."""
-    package = tmp_path / "kernels.py"
-    package.write_text(
+    run_python(
         "from numba.core import caching\n"
         "caching.CacheImpl._locator_classes = []\n"
-        "from analogmed.analog.numba_kernels import philox_words, convert_inputs\n"
+        "from analogmed.analog.numba_kernels.dac import convert_inputs\n"
         "assert convert_inputs.address\n"
     )
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    subprocess.run([sys.executable, str(package)], check=True, env=environment)
+
+
+def test_machine_code_is_kept_until_a_file_that_a_kernel_calls_changes(tmp_path):
+    package = tmp_path / "analogmed"
+    kernels = package / "analog" / "numba_kernels"
+    shutil.copytree(
+        Path(numba_kernels.__path__[0]), kernels, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    for folder in (package, kernels.parent):
+        (folder / "__init__.py").touch()
+    code = (
+        "import numpy as np\n"
+        "from analogmed.analog.numba_kernels.masks import MASK_WORK, mask\n"
+        "ticket, work = np.zeros(1, np.int64), np.zeros((), MASK_WORK)\n"
+        "work['ticket'] = ticket.ctypes.data\n"
+        "mask.ctypes(work.ctypes.data)\n"
+        "print(mask.cache_hits, ticket[0])\n"
+    )
+    assert run_python(code, tmp_path) == "0 1\n"
+    assert run_python(code, tmp_path) == "1 1\n"
+    helper = kernels / "worker.py"
+    helper.write_text(helper.read_text().replace("_I64(1)", "_I64(7)"))
+    assert run_python(code, tmp_path) == "0 7\n"
 
 
 @pytest.mark.parametrize("shape", [(2, 32, 16, 8), (1, 29, 33, 31), (3, 3, 5, 9), (2, 17, 4, 4, 5)])
