@@ -9,6 +9,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from analogmed.errors import DataError
 from analogmed.report.style import (
@@ -37,7 +38,7 @@ _COUNTS = ["n_patients", "n_chips", "level"]
 def sensitivity_heat_map(ranking: pd.DataFrame, path: Path | str) -> Path:
     """Draw what each layer costs: layers down, and across the two ways of looking and the times.
 
-    Effects whose interval holds 0 are printed pale.
+    Effects whose interval leaves 0 out are printed bold.
 
     Args:
         ranking: what ``analogmed.evaluation.sensitivity_ranking.rank`` returns.
@@ -67,7 +68,7 @@ def sensitivity_heat_map(ranking: pd.DataFrame, path: Path | str) -> Path:
             label.set_parse_math(False)
         figure.colorbar(image, ax=list(grid), label="Dice", fraction=0.04, pad=0.02)
         figure.supxlabel(
-            f"{_caption(rows, 'time after programming. Pale: the')} holds 0",
+            f"{_caption(rows, 'time after programming. Bold: the')} leaves 0 out",
             fontsize="small",
             color="0.35",
         )
@@ -155,14 +156,24 @@ def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
             label="evaluated placement",
         )
         front = steps[steps["pareto"]].sort_values(column)
-        axes.plot(front[column], front["drop"], "-o", color=blue, markersize=5, label="Pareto")
+        axes.plot(
+            front[column], front["drop"], "-o", color=blue, markersize=5, zorder=3, label="Pareto"
+        )
         chosen = steps[steps["chosen"]]
-        axes.plot(chosen[column], chosen["drop"], "*", color=orange, markersize=15, label="chosen")
+        axes.plot(
+            chosen[column],
+            chosen["drop"],
+            "*",
+            color=orange,
+            markersize=13,
+            zorder=4,
+            label="chosen",
+        )
         for _, step in front.iterrows():
             axes.annotate(
                 f"{step['digital_layers']}",
                 (step[column], step["drop"]),
-                xytext=(4, 4),
+                xytext=(5, 7),
                 textcoords="offset points",
                 fontsize="small",
             )
@@ -190,29 +201,28 @@ def _rows(ranking: pd.DataFrame, kinds: dict[str, str], what: str) -> pd.DataFra
     return rows
 
 
-def _draw_cells(axes: Axes, rows: pd.DataFrame, names: Sequence[str], norm: TwoSlopeNorm):
+def _draw_cells(
+    axes: Axes, rows: pd.DataFrame, names: Sequence[str], norm: TwoSlopeNorm
+) -> AxesImage:
     times_s = sorted(rows["time_s"].unique())
-    at = {
-        column: rows.pivot(index="subject", columns="time_s", values=column)
-        for column in _NEEDED[3:]
-    }
-    effect = at["effect"].reindex(index=list(names), columns=times_s).to_numpy()
-    low = at["effect_low"].reindex(index=list(names), columns=times_s).to_numpy()
-    high = at["effect_high"].reindex(index=list(names), columns=times_s).to_numpy()
+    effect, low, high = (
+        rows.pivot(index="subject", columns="time_s", values=column)
+        .reindex(index=list(names), columns=times_s)
+        .to_numpy(dtype=np.float64)
+        for column in ("effect", "effect_low", "effect_high")
+    )
     image = axes.imshow(effect, cmap="RdBu_r", norm=norm, aspect="auto")
     for (y, x), value in np.ndenumerate(effect):
         if np.isnan(value):
             continue
-        sure = low[y, x] > 0 or high[y, x] < 0
-        dark = abs(norm(value) - 0.5) > 0.35
-        color = "white" if dark else ("0.1" if sure else "0.6")
         axes.text(
             x,
             y,
             f"{value:.3f}".replace("-0.000", "0.000"),
             ha="center",
             va="center",
-            color=color,
+            color="white" if abs(float(norm(value)) - 0.5) > 0.35 else "0.15",
+            weight="bold" if low[y, x] > 0 or high[y, x] < 0 else "normal",
             fontsize="x-small",
         )
     axes.set_xticks(range(len(times_s)), [time_label(time_s) for time_s in times_s])

@@ -19,6 +19,8 @@ from analogmed.errors import (
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.evaluate import checkpoint_paths
 from analogmed.evaluation.run_folder import COLUMNS
+from analogmed.hardware import estimate, load_profile, map_tiles
+from analogmed.report import render_summary, to_markdown
 from analogmed.training import load_checkpoint, save_checkpoint
 
 TABLES = ("results.parquet", "results.csv", "summary.csv")
@@ -84,6 +86,39 @@ def test_the_summary_has_a_row_for_each_network_with_its_cost(results, experimen
     written = pd.read_csv(experiment.out / "summary.csv")
     assert list(written) == list(summary)
     assert written["dice_1d"].tolist() == summary["dice_1d"].tolist()
+
+
+def test_without_a_profile_there_are_tiles_but_no_time_and_energy(results):
+    summary = results.summary()
+    assert {"tiles", "utilisation_per_tile"} <= set(summary)
+    assert not [name for name in summary if name.startswith(("estimated_", "profile"))]
+
+
+def test_a_profile_adds_estimates_on_tiles_of_its_own_size(experiment, tmp_path):
+    once = replace(
+        experiment,
+        checkpoints=experiment.checkpoints[:1],
+        sweep=SweepConfig(chips=1, times_s=(0.0,)),
+        profile="hermes-1-phase",
+        out=tmp_path,
+    )
+    results = evaluate(once)
+    row = results.summary().iloc[0]
+    network = load_checkpoint(once.checkpoints[0]).network
+    mapped = map_tiles(network, (1, 3, 32, 32), 256, row_split="even")
+    cost = estimate(mapped, load_profile("hermes-1-phase"))
+    assert (row["profile"], row["profile_level"]) == ("hermes-1-phase", "mvm_only")
+    assert row["profile_tile_size"] == "256 x 256"
+    assert row["estimated_tiles"] == cost.tiles
+    assert row["estimated_latency_ms"] == pytest.approx(1e3 * cost.latency_s)
+    assert row["estimated_energy_mj"] == pytest.approx(1e3 * cost.stack_j(1))
+    assert row["estimated_throughput_per_s"] == pytest.approx(cost.throughput_per_s)
+    text = render_summary(results.summary())
+    assert "Estimated time and energy of phantom_brain on pcm" in text
+    assert max(map(len, text.splitlines())) <= 120
+    for part in ("hermes-1-phase", "mvm_only", "256 x 256"):
+        assert part in text
+        assert part in to_markdown(results.summary())
 
 
 def test_the_digital_dice_of_the_summary_is_the_mean_over_the_digital_rows(results):
@@ -190,6 +225,8 @@ def test_given_networks_are_taken_as_they_are():
     ("changes", "error", "message"),
     [
         ({"metrics": ("dise",)}, ConfigError, "unknown metric 'dise'; did you mean 'dice'"),
+        ({"profile": "hermes"}, ConfigError, "hermes"),
+        ({"profile": "alpine", "level": "measured_layer"}, ConfigError, "no measured_layer"),
         ({"device": "gpu"}, ConfigError, "device 'gpu' is not there"),
         ({"digital_layers": ("nothing",)}, ConfigError, "no layer of the model is called"),
         ({"digital_layers": ("*",)}, CoverageError, "no layer that can be put on a tile"),
