@@ -37,7 +37,7 @@ _COUNTED_BITS = {  # of a value, for the size of its vector
 class NumbaOps:
     """See :class:`analogmed.analog.converters.TileOps`; for CPU tensors in float32."""
 
-    cached_elements: int | None = 1 << 20  # 4 MB
+    part_elements: int | None = 1 << 24  # 64 MB
 
     def layout_of(self, values: Tensor) -> torch.memory_format:
         """Channels last, however the values lie."""

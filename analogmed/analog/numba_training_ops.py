@@ -21,8 +21,6 @@ _TASKS = 64  # into which a pass with sums is cut, whatever the threads, so that
 class NumbaTrainingOps(NumbaOps):
     """See :class:`analogmed.analog.training_ops.TrainingOps`; for CPU tensors in float32."""
 
-    part_elements: int | None = 1 << 21  # what the caches hold
-
     def to_slice_codes(
         self, inputs: Tensor, batches: Sequence[Slices], layout: torch.memory_format
     ) -> list[Tensor]:
