@@ -68,10 +68,10 @@ class Converters:
         return 1.0 / ((1.0 if math.isinf(limit) else limit) * (self.dac_step or 1.0))
 
     def largest_code(self, limit: float) -> float:
-        """Code of the largest input, as the definition rounds it."""
+        """Size of the largest input's code, as the definition rounds it."""
         if math.isinf(limit):
             return self.inp_bound
-        code = np.float32(abs(limit)) / np.float32(limit) / np.float32(self.dac_step or 1.0)
+        code = np.float32(1) / np.float32(self.dac_step or 1.0)
         return min(float(np.rint(code)) if self.dac_step > 0 else float(code), self.inp_bound)
 
 

@@ -53,14 +53,7 @@ class Slices:
 
 
 class TrainingOps(TileOps, Protocol):
-    """See :class:`analogmed.analog.converters.TileOps`.
-
-    Attributes:
-        part_elements: of a layer's input or output, for as much of a batch as goes through product
-            and passes at once; ``None`` for all of it.
-    """
-
-    part_elements: int | None
+    """See :class:`analogmed.analog.converters.TileOps`."""
 
     def to_slice_codes(
         self, inputs: Tensor, batches: Sequence[Slices], layout: torch.memory_format

@@ -299,6 +299,17 @@ def test_changed_input_ranges_and_weights_are_seen():
     assert flips(compiled(inputs), plain(inputs)) < 2e-3
 
 
+@pytest.mark.parametrize("case", ["linear", "conv2d", "conv2d_grouped"])
+@torch.no_grad()
+def test_a_negative_input_range_is_treated_as_the_definition_does(case):
+    compiled, plain, inputs = pair(case)
+    for model in (compiled, plain):
+        model[0].input_range[0] *= -1
+    found, expected = compiled(inputs), plain(inputs)
+    assert flips(found, expected) < 2e-3
+    assert (found - expected).abs().max() <= 1.01 * largest_step(plain[0]) + 1e-5
+
+
 @torch.inference_mode()
 def test_it_runs_in_inference_mode_and_in_a_copy():
     compiled, plain, inputs = pair("conv2d")
