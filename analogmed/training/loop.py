@@ -65,8 +65,9 @@ def train(config: TrainConfig) -> Path:
     if config.training == "hwa":
         model = convert(model, config.hardware.rpu_config())
         _calibrate(model, sampler, config)
+        _fix_ranges(model)
     clipper = WeightClipper(model)
-    trained = _trained_parameters(model)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, _warm_up_and_cosine(config.epochs * len(sampler))
@@ -178,9 +179,11 @@ def _calibrate(model: nn.Module, sampler: PatchSampler, config: TrainConfig) -> 
     calibrate(model, images, quantile=config.calibration.quantile)
 
 
-def _trained_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """All but the input ranges, which follow the data by calibration."""
-    return [p for name, p in model.named_parameters() if not name.endswith(".input_range")]
+def _fix_ranges(model: nn.Module) -> None:
+    """Input ranges follow the data by calibration; their gradients would take memory and time."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("input_range"):
+            parameter.requires_grad_(False)
 
 
 def _warm_up_and_cosine(steps: int) -> Callable[[int], float]:
