@@ -6,31 +6,24 @@ accepted, each digital layer is tried back on its tiles, the costliest first.
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
-from torch import nn
-from tqdm import tqdm
 
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_plain
-from analogmed.data import Task
 from analogmed.errors import ConfigError
+from analogmed.evaluation.placement_search import OBJECTIVES, Costs, Row, Search
 from analogmed.evaluation.run_folder import write_table
-from analogmed.evaluation.sensitivity import Bench, Setting
+from analogmed.evaluation.sensitivity import Bench
 from analogmed.evaluation.sensitivity_config import PlacementConfig
-from analogmed.evaluation.sensitivity_ranking import rank, to_settings_table
 from analogmed.evaluation.sensitivity_run import look, prepare, write_run
-from analogmed.hardware import Cost, Profile, estimate, load_profile, map_tiles
+from analogmed.hardware import Profile, load_profile
 from analogmed.report import placement_curve
 from analogmed.strict_yaml import read_yaml
-
-Row = dict[str, Any]
 
 _SHARED = (
     "task", "checkpoints", "hardware", "sweep", "calibration", "digital_layers", "row_split",
@@ -132,10 +125,10 @@ def place_layers(config: PlacementConfig) -> Placed:
     profile = with_processor(config)
     config, checkpoint, task = prepare(config)
     bench = Bench(checkpoint, config, task)
-    costs = _Costs(checkpoint.network, task, profile, config, bench.left_digital)
+    costs = Costs(checkpoint.network, task, profile, config, bench.left_digital)
     costs.of(frozenset())
     ranking = _ranking(config, bench)
-    search = _Search(config, bench, costs, ranking)
+    search = Search(config, bench, costs, ranking)
     search.forward()
     search.back()
     placed = Placed(config, _judged(search.steps, config), ranking)
@@ -167,135 +160,6 @@ def with_processor(config: PlacementConfig) -> Profile:
     return profile
 
 
-class _Costs:
-    """Estimates of the network with some layers digital, on the tiles of the profile."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        task: Task,
-        profile: Profile,
-        config: PlacementConfig,
-        left_digital: Iterable[str],
-    ) -> None:
-        self.network, self.profile, self.config = network, profile, config
-        self.shape = (1, task.in_channels, *task.window)
-        self.left_digital = tuple(left_digital)
-
-    def of(self, digital: frozenset[str]) -> Cost:
-        mapped = map_tiles(
-            self.network,
-            self.shape,
-            self.profile.tile_size,
-            row_split=self.config.row_split,
-            digital=[*self.left_digital, *sorted(digital)],
-        )
-        return estimate(mapped, self.profile, self.config.level)
-
-    def objective(self, digital: frozenset[str]) -> float:
-        cost = self.of(digital)
-        return cost.latency_s if self.config.objective == "latency" else cost.stack_j(1)
-
-
-class _Search:
-    """Placements run so far, and the best known."""
-
-    def __init__(
-        self, config: PlacementConfig, bench: Bench, costs: _Costs, ranking: pd.DataFrame
-    ) -> None:
-        self.config, self.bench, self.costs = config, bench, costs
-        self.regained = _by_layer_and_time(ranking, "only_digital")
-        self.lost_alone = _by_layer_and_time(ranking, "only_analog")
-        self.digital_rows = bench.digital(lambda: None)
-        self.start = costs.objective(frozenset())
-        self.added: dict[str, float] = {
-            name: costs.objective(frozenset({name})) - self.start
-            for name in bench.layers
-            if len(bench.layers) > 1
-        }
-        self.steps: list[Row] = []
-        self.seen: set[frozenset[str]] = set()
-        self.digital: frozenset[str] = frozenset()
-        self.drop = math.inf
-        self._run(frozenset(), "")
-        self._keep(frozenset())
-
-    def forward(self) -> None:
-        """Layers go digital, those first that regain the most Dice for the least cost."""
-        order = sorted(self.added, key=self._worth, reverse=True)
-        for name in (progress := tqdm(order, desc="placements", disable=None)):
-            enough = self.drop <= self.config.loss and not self.config.whole_curve
-            last_on_tiles = len(self.digital) == len(self.bench.layers) - 1
-            if last_on_tiles or (enough and self.added[name] > 0):
-                continue
-            before = self.drop
-            step = self._run(self.digital | {name}, name)
-            progress.set_postfix(drop=f"{step['drop']:.3f}")
-            saves = self.added[name] <= 0 and step["drop"] <= self.config.loss
-            if step["drop"] < before or saves:
-                self._keep(self.digital | {name})
-
-    def back(self) -> None:
-        """Digital layers go back on their tiles as long as the loss is accepted."""
-        if self.drop > self.config.loss:
-            return
-        costliest = sorted(self.digital, key=lambda name: (-self.added[name], name))
-        for name in costliest:
-            fewer = self.digital - {name}
-            if self.added[name] <= 0 or fewer in self.seen:
-                continue
-            step = self._run(fewer, f"{name} back")
-            if step["drop"] <= self.config.loss:
-                self._keep(fewer)
-
-    def _worth(self, name: str) -> tuple[bool, float]:
-        """Dice regained per added cost: the mean of what it does alone and among all others."""
-        effects = pd.concat([self.regained.loc[name], self.lost_alone.loc[name]], axis=1)
-        gain, added = float(effects.mean(axis=1).max()), self.added[name]
-        return (True, -added) if added <= 0 else (False, gain / added)
-
-    def _run(self, digital: frozenset[str], moved: str) -> Row:
-        setting = Setting("placement", moved, self.config.hardware, digital)
-        rows = self.bench.run([setting], lambda: None)
-        table = to_settings_table(self.digital_rows + rows)
-        worst = rank(table, seed=self.config.seed).sort_values("drop").iloc[-1]
-        cost = self.costs.of(digital)
-        known = cost.profile.digital_pj_per_mac is not None or not cost.mapped.digital_macs
-        step: Row = {
-            "step": len(self.steps),
-            "layer": moved,
-            "digital_layers": len(digital),
-            "digital": ";".join(name for name in self.bench.layers if name in digital),
-            **{name: float(worst[name]) for name in ("drop", "drop_low", "drop_high")},
-            "worst_time_s": float(worst["time_s"]),
-            "predicted_drop": self._predicted(digital, table),
-            "latency_ms": 1e3 * cost.latency_s,
-            "interval_ms": 1e3 * cost.interval_s,
-            "energy_mj": 1e3 * cost.stack_j(1) if known else math.nan,
-            "tiles": cost.tiles,
-            "uncosted_layers": len(cost.uncosted_layers),
-            "kept": False,
-            **{name: worst[name] for name in ("n_patients", "n_chips", "level")},
-        }
-        self.steps.append(step)
-        self.seen.add(digital)
-        return step
-
-    def _keep(self, digital: frozenset[str]) -> None:
-        self.steps[-1]["kept"] = True
-        self.digital, self.drop = digital, self.steps[-1]["drop"]
-
-    def _predicted(self, digital: frozenset[str], table: pd.DataFrame) -> float:
-        """What single layers let expect: the loss of all less what each regains, at worst."""
-        if not self.steps:
-            drops = rank(table, n_boot=1, seed=self.config.seed).set_index("time_s")["drop"]
-            self.all_analog = drops
-        left = self.all_analog.copy()
-        for name in digital:
-            left = left - self.regained.loc[name].reindex(left.index)
-        return float(left.max())
-
-
 def _ranking(config: PlacementConfig, bench: Bench) -> pd.DataFrame:
     """Of the single layers: measured, or from the run folder of an earlier look."""
     folder = config.sensitivity
@@ -320,15 +184,10 @@ def _ranking(config: PlacementConfig, bench: Bench) -> pd.DataFrame:
     return ranking
 
 
-def _by_layer_and_time(ranking: pd.DataFrame, setting: str) -> pd.DataFrame:
-    rows = ranking[ranking["setting"] == setting]
-    return rows.pivot(index="subject", columns="time_s", values="effect")
-
-
 def _judged(steps: list[Row], config: PlacementConfig) -> pd.DataFrame:
     """The steps as a table, with what is on the Pareto front and what was chosen."""
     table = pd.DataFrame(steps)
-    objective = {"latency": "latency_ms", "energy": "energy_mj"}[config.objective]
+    objective = OBJECTIVES[config.objective]
     costs, drops = table[objective], table["drop"]
     table["pareto"] = [
         not (((costs <= c) & (drops < d)) | ((costs < c) & (drops <= d))).any()

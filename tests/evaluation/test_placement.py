@@ -1,3 +1,4 @@
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 import yaml
 
 from analogmed.analog import Hardware
+from analogmed.cli import run
 from analogmed.config import DAY_S, Experiment, SweepConfig
 from analogmed.errors import ConfigError
 from analogmed.evaluation import evaluate
@@ -13,6 +15,7 @@ from analogmed.evaluation.placement import place_layers, with_processor
 from analogmed.evaluation.sensitivity_config import PlacementConfig, SensitivityConfig
 from analogmed.evaluation.sensitivity_run import sensitivity
 from analogmed.hardware import estimate, map_tiles
+from analogmed.sensitivity import main
 from analogmed.training import load_checkpoint
 
 LOUD = Hardware(tile_size=256, out_noise=0.3, prog_noise_scale=3.0)
@@ -141,6 +144,27 @@ def test_a_free_processor_takes_over_without_a_loss(config, tmp_path):
     placed = place_layers(fast)
     assert placed.chosen["latency_ms"] < placed.steps.loc[0, "latency_ms"]
     assert placed.chosen["digital_layers"] == placed.steps["digital_layers"].max()
+
+
+@pytest.mark.usefixtures("placed")
+def test_the_program_prints_its_steps_and_what_was_chosen(config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    settings = ["--config", str(config.out / "experiment.yaml"), "--out", str(tmp_path)]
+    assert run(main, ["placement", *settings]) == 0
+    printed = capsys.readouterr().out
+    assert "Placements; time and energy estimated for hermes-1-phase, level mvm_only" in printed
+    assert f"tables and figures: {tmp_path}/" in printed
+    assert (tmp_path / "placements.csv").read_bytes() == (
+        config.out / "placements.csv"
+    ).read_bytes()
+
+
+def test_the_program_tells_a_negative_loss_in_a_sentence(capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    assert run(main, ["placement", "--loss=-0.01"]) == 2
+    assert capsys.readouterr().err == (
+        "error: loss: a loss of Dice is 0 or more and below 1, got -0.01\n"
+    )
 
 
 def test_an_accepted_start_leaves_all_layers_on_tiles(config, tmp_path):
