@@ -146,3 +146,15 @@ def test_a_table_without_its_columns_is_refused(ranking, steps):
         render_sensitivity(ranking.drop(columns="rank"))
     with pytest.raises(DataError, match="tiles"):
         render_placement(steps.drop(columns="tiles"))
+
+
+@pytest.mark.parametrize("draws", [sensitivity_heat_map, source_bars])
+def test_a_single_chip_is_drawn_without_intervals(draws, ranking, tmp_path):
+    ranking[["drop_low", "drop_high", "effect_low", "effect_high"]] = np.nan
+    assert draws(ranking.assign(n_chips=1), tmp_path / "figure.png").exists()
+    assert "0.030 " in render_sensitivity(ranking)
+
+
+def test_placements_of_a_single_chip_are_drawn_without_intervals(steps, tmp_path):
+    steps[["drop_low", "drop_high"]] = np.nan
+    assert placement_curve(steps.assign(n_chips=1), tmp_path / "figure.png").exists()
