@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from analogmed.analog import coverage
 from analogmed.atomic import ensure_writable, write_text_atomically
-from analogmed.config import Experiment, to_plain, to_yaml
+from analogmed.config import Experiment, to_yaml
 from analogmed.data import Task
 from analogmed.errors import ConfigError
 from analogmed.evaluation.metrics import METRICS
@@ -149,7 +149,7 @@ def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment)
         differences.append(f"on {info.task}, not on {task.name}")
     if info.window and info.window != task.window:
         differences.append(f"on images of {info.window}, not of {task.window} (task.size)")
-    if info.hardware and info.hardware != to_plain(experiment.hardware):
+    if info.hardware and not info.is_for(experiment.hardware, info.row_split):
         differences.append(f"for another chip ({info.hardware['preset']} and its arguments)")
     if differences:
         warnings.warn(f"{checkpoint.path} was trained {'; '.join(differences)}", stacklevel=3)

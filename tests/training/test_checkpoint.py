@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
 
 import pytest
 import torch
@@ -292,3 +294,11 @@ def test_a_file_from_before_a_field_of_the_hardware_is_for_the_field_left_alone(
     assert not info.is_for(Hardware(tile_size=(64, 64)), "channels")
     assert not dataclasses.replace(info, hardware={"unheard_of": 1}).is_for(Hardware(), "even")
     assert not dataclasses.replace(info, hardware={}).is_for(Hardware(), "even")
+
+
+def test_the_shipped_networks_are_for_the_default_hardware():
+    folder = resources.files("analogmed") / "checkpoints" / "phantom_brain"
+    infos = [load_checkpoint(path).info for path in sorted(Path(str(folder)).glob("*.safetensors"))]
+    assert [info.is_for(Hardware(), "even") for info in infos if info.training == "hwa"] == [
+        True
+    ] * 3
