@@ -52,13 +52,11 @@ class NumbaTrainingOps(NumbaOps):
         del tables
         return torch.from_numpy(sums.sum(0)) if records else None
 
-    def pack(self, fits: Tensor) -> Tensor:
+    def pack(self, fits: Tensor, packed: Tensor) -> None:
         """See ``TrainingOps``."""
-        packed = torch.empty((len(fits), -(-fits[0].numel() // 8)), dtype=torch.uint8)
         work = _mask_work(fits, packed)
         work["flags"] = fits.data_ptr()
         share_work(pack, work, fits.numel())
-        return packed
 
     def where_fits(self, gradient: Tensor, packed: Tensor) -> Tensor:
         """See ``TrainingOps``."""

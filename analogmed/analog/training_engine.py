@@ -20,7 +20,7 @@ from analogmed.analog.converters import Converters, Readout, Record, layout_of
 from analogmed.analog.modifier import modify
 from analogmed.analog.noise_stream import Draw
 from analogmed.analog.training_backward import Backward, Setting
-from analogmed.analog.training_ops import TrainingOps
+from analogmed.analog.training_ops import TrainingOps, packed_bytes
 
 if TYPE_CHECKING:
     from analogmed.analog.layers import AnalogLayer
@@ -158,7 +158,7 @@ class _Reader:
         self._keeps_codes = keeps_codes and setting.differentiates
         self._keeps_fits = setting.differentiates and not math.isinf(setting.converters.out_bound)
         self._clipped = [0] * len(limits)
-        self._masks: list[list[Tensor]] = [[] for _ in limits]  # packed, of each part of the batch
+        self._masks: list[Tensor] = []  # packed
         self.codes: list[Tensor] = []
 
     def read(self, inputs: Tensor) -> Tensor:
@@ -181,15 +181,20 @@ class _Reader:
         """Of each row of tiles whose outputs the ADC's bound clipped: a packed mask, 0 there."""
         if not self._keeps_fits:
             return {}
-        return {
-            number: torch.cat(self._masks[number]) for number, n in enumerate(self._clipped) if n
-        }
+        return {number: self._masks[number] for number, n in enumerate(self._clipped) if n}
 
     def _prepare(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """The total; and what is kept, before what is not, which would leave gaps in memory."""
+
         def empty(dtype: torch.dtype) -> Tensor:
             layout = self._setting.layout
             return torch.empty(shape, dtype=dtype, device=device, memory_format=layout)
 
+        if self._keeps_fits:
+            size = shape[0], packed_bytes(math.prod(shape[1:]))
+            self._masks = [
+                torch.empty(size, dtype=torch.uint8, device=device) for _ in self._kernels
+            ]
         if self._keeps_codes:
             self.codes = [empty(_code_type(self._setting.converters)) for _ in self._kernels]
         return empty(torch.float32)
@@ -203,7 +208,7 @@ class _Reader:
             sums, total, self._readouts[number], first=entries.start, record=record
         )
         if record is not None and self._keeps_fits:
-            self._masks[number].append(self._setting.ops.pack(record.fits))
+            self._setting.ops.pack(record.fits, self._masks[number][entries])
 
 
 def _code_type(converters: Converters) -> torch.dtype:

@@ -52,6 +52,11 @@ class Slices:
         return self.groups * sum(one.width for one in self.slices)
 
 
+def packed_bytes(flags: int) -> int:
+    """How many bytes an entry of so many flags takes in a packed mask."""
+    return -(-flags // 8)
+
+
 class TrainingOps(TileOps, Protocol):
     """See :class:`analogmed.analog.converters.TileOps`."""
 
@@ -99,16 +104,15 @@ class TrainingOps(TileOps, Protocol):
             the range, and the sum of gradient times clamped input.
         """
 
-    def pack(self, fits: Tensor) -> Tensor:
+    def pack(self, fits: Tensor, packed: Tensor) -> None:
         """Bring the flags that ``add_outputs`` notes to bits, for keeping.
 
         Args:
             fits: uint8, 0 or 1, shape (B, columns, *positions), contiguous in some layout.
-
-        Returns:
-            a packed mask: uint8, shape (B, bytes). The flags of an entry follow each other as in
-            memory, eight in a byte, the first one in the lowest bit. Each entry begins with a byte
-            of its own, so that parts of a batch have parts of its mask.
+            packed: a packed mask, to be written: uint8, shape (B, ``packed_bytes`` of an entry's
+                flags). The flags of an entry follow each other as in memory, eight in a byte, the
+                first one in the lowest bit. Each entry begins with a byte of its own, so that parts
+                of a batch have parts of its mask.
         """
 
     def where_fits(self, gradient: Tensor, packed: Tensor) -> Tensor:
