@@ -212,6 +212,7 @@ class TrainConfig:
         init: checkpoint to start from, whose network is then the model; hardware-aware training
             needs one.
         hardware: the chip that hardware-aware training is for.
+        digital_layers: names of layers that stay digital in it, patterns, or a placement file.
         epochs: passes over as many patches as there are training slices or volumes.
         batch_size: patches in a batch.
         learning_rate: of AdamW at its highest; warm-up over 5 % of the steps, then a cosine.
@@ -229,6 +230,7 @@ class TrainConfig:
     training: Literal["digital", "hwa"] = "digital"
     init: Path | None = None
     hardware: Hardware = Hardware()
+    digital_layers: tuple[str, ...] = ()
     epochs: int = 60
     batch_size: int = 8
     learning_rate: float = 2e-3
@@ -246,6 +248,7 @@ class TrainConfig:
         _at_least_zero("weight_decay", self.weight_decay)
         for name in ("learning_rate", "gradient_norm"):
             _at_least_zero(name, getattr(self, name), zero=False)
+        object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
         if self.training == "hwa" and self.init is None:
             raise ConfigError(
                 "hardware-aware training starts from a digitally trained network: give init, the "

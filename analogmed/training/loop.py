@@ -63,7 +63,7 @@ def train(config: TrainConfig) -> Path:
     model = _network(config, task, start)
     sampler = PatchSampler(task, task.train, batch_size=config.batch_size, seed=config.seed)
     if config.training == "hwa":
-        model = convert(model, config.hardware.rpu_config())
+        model = convert(model, config.hardware.rpu_config(), digital=config.digital_layers)
         _calibrate(model, sampler, config)
         _fix_ranges(model)
     clipper = WeightClipper(model)

@@ -261,3 +261,9 @@ def test_a_network_carries_the_patients_of_its_start(short_hwa, tmp_path):
 def test_learned_output_scales_are_refused_before_training(short_hwa):
     with pytest.raises(ConfigError, match="learned_out_scale"):
         train(replace(short_hwa, hardware=Hardware(learned_out_scale="tile")))
+
+
+def test_layers_that_shall_stay_digital_get_no_input_range(short_hwa):
+    ranges = load_checkpoint(train(replace(short_hwa, digital_layers=("encoder*",)))).input_ranges
+    assert ranges
+    assert not any(name.startswith("encoder") for name in ranges)
