@@ -145,20 +145,23 @@ def test_learned_input_ranges_are_used_on_the_hardware_they_were_learned_for(hwa
     [
         {"hardware": Hardware(out_noise=0.05)},
         {"row_split": "channels"},
-        {"digital_layers": ("head",)},
     ],
-    ids=["noise", "row split", "digital layer"],
+    ids=["noise", "row split"],
 )
 def test_ranges_are_calibrated_anew_on_other_hardware(hwa, experiment, change):
-    if "digital_layers" in change:
-        last = [n for n, m in hwa.network.named_modules() if isinstance(m, torch.nn.Conv2d)][-1]
-        change = {"digital_layers": (last,)}
     calibration = CalibrationConfig(images=3, quantile=1.0)
     experiment = replace(experiment, calibration=calibration, **change)
     found = ranges_of(make_analog(hwa, experiment, experiment.task.load()))
     learned = {f"{name}.input_range": ranges for name, ranges in hwa.input_ranges.items()}
     assert found
     assert not any(torch.equal(found[name], learned[name]) for name in found)
+
+
+def test_layers_keep_their_learned_ranges_when_another_one_stays_digital(hwa, experiment):
+    last = [n for n, m in hwa.network.named_modules() if isinstance(m, torch.nn.Conv2d)][-1]
+    analog = make_analog(hwa, replace(experiment, digital_layers=(last,)), experiment.task.load())
+    learned = {f"{n}.input_range": ranges for n, ranges in hwa.input_ranges.items() if n != last}
+    assert same(ranges_of(analog), learned)
 
 
 def test_calibration_looks_at_as_many_training_images_as_asked_for(experiment):
