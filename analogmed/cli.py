@@ -16,7 +16,8 @@ from analogmed.allocator import keep_freed_memory
 from analogmed.analog import PRESETS, Hardware
 from analogmed.analog.versions import check_versions
 from analogmed.config import to_plain
-from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.errors import ConfigError
+from analogmed.exit_status import told
 from analogmed.strict_yaml import check_keys, read_yaml
 from analogmed.suggest import nearest
 
@@ -56,19 +57,12 @@ def run(main: Callable[[list[str]], None], arguments: Sequence[str] | None = Non
     """
     keep_freed_memory()
     warnings.showwarning = _show_warning
-    try:
+
+    def program(given: list[str]) -> None:
         check_versions()
-        main(list(sys.argv[1:] if arguments is None else arguments))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (AnalogmedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
+        main(given)
+
+    return told(program, list(sys.argv[1:] if arguments is None else arguments))
 
 
 def _parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:

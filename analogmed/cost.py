@@ -11,6 +11,7 @@ import pandas as pd
 
 from analogmed.atomic import ensure_writable, write_atomically
 from analogmed.errors import ConfigError
+from analogmed.exit_status import told
 from analogmed.hardware import (
     Cost,
     LookupTable,
@@ -24,7 +25,7 @@ from analogmed.hardware import (
     read_table,
     record,
 )
-from analogmed.named_networks import Network, add_network_options, check_input, network, told
+from analogmed.named_networks import Network, add_network_options, check_input, network
 
 EPILOG = """examples:
   # the U-Net of the LGG benchmark on HERMES tiles: tiles, utilisation, time, energy

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from analogmed.atomic import ensure_writable, write_atomically
 from analogmed.errors import ConfigError
+from analogmed.exit_status import told
 from analogmed.hardware import (
     Agreement,
     LookupTable,
@@ -22,7 +23,7 @@ from analogmed.hardware import (
     measure_operations,
     record,
 )
-from analogmed.named_networks import Network, add_network_options, check_input, network, told
+from analogmed.named_networks import Network, add_network_options, check_input, network
 
 HELD_OUT = (
     "unet(features=4)",

@@ -1,33 +1,16 @@
-"""Networks named on a command line, and errors told in a sentence; without aihwkit."""
+"""Networks named on a command line, without aihwkit."""
 
 import argparse
 import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 from torch import nn
 
-from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.errors import ConfigError
 from analogmed.models import build_model
-
-
-def told(program: Callable[[list[str]], None], arguments: list[str]) -> int:
-    """Run a program; errors that a user can act on are told in a sentence."""
-    try:
-        program(arguments)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (AnalogmedError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return 0
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,10 @@ class Converters:
         """What one code of an output is worth, in units of (input range x mapping scale)."""
         return (self.adc_step or 1.0) * self.out_scale
 
+    def worth(self, limit: float) -> float:
+        """What one code of an output is worth, in units of the mapping scale."""
+        return self.output_worth * (1.0 if math.isinf(limit) else limit)
+
     def input_gain(self, limit: float) -> float:
         """From an input to its code; ``limit`` is the input range, inf for none."""
         return 1.0 / ((1.0 if math.isinf(limit) else limit) * (self.dac_step or 1.0))

@@ -145,11 +145,10 @@ class DirectEngine:
         none = self._ops.by_column(torch.zeros_like(tiles[0].scale))
         rows = []
         for index, (row, span, limit) in enumerate(zip(tiles, spans, limits, strict=True)):
-            worth = converters.output_worth * (1.0 if ranges is None else limit)
             is_last = index == len(tiles) - 1
             readout = Readout(
                 converters,
-                self._ops.by_column(row.scale.detach() * worth),
+                self._ops.by_column(row.scale.detach() * converters.worth(limit)),
                 none if bias is None or not is_last else self._ops.by_column(bias),
                 draw,
                 index,

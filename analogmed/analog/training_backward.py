@@ -6,7 +6,6 @@ exact as long as no output exceeded the bound of the ADC; a row of tiles whose o
 itself, with a gradient that is 0 there.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -49,9 +48,7 @@ class Setting:
 
     def channels(self, number: int) -> tuple[int, int]:
         """First channel, within each group, that a row of tiles sees, and that after the last."""
-        volume = self.layer.channel_rows
-        start, stop = self.layer.grid.rows[number]
-        return start // volume, -(-stop // volume)
+        return self.layer.row_channels(*self.layer.grid.rows[number])
 
     def alone(self, number: int, limit: float) -> Slices:
         """What a row of tiles sees."""
@@ -75,10 +72,6 @@ class Setting:
             last = first + step if rest >= least else len(inputs)
             yield slice(first, last)
             first = last
-
-    def worth(self, limit: float) -> float:
-        """What a code of an output is worth, in units of the mapping scale."""
-        return self.converters.output_worth * (1.0 if math.isinf(limit) else limit)
 
     def as_it_came(self, values: Tensor) -> Tensor:
         """The values in the memory format of the inputs."""
@@ -173,7 +166,7 @@ class Backward:
                 first, last = self._setting.channels(number)
                 block = kernel[:, place : place + last - first].reshape(*scale.shape, -1)
                 block = block[:, :, start - first * volume : stop - first * volume]
-                gain = converters.weight_gain * self._setting.worth(self._limits[number])
+                gain = converters.weight_gain * self._setting.converters.worth(self._limits[number])
                 weights[number] = block * (scale * gain)[:, :, None]
                 place += last - first
         return weights
@@ -182,7 +175,7 @@ class Backward:
         """Gradients by the scales of each row of tiles."""
         assert self._code_sums is not None
         return [
-            (sums * self._setting.worth(limit)).to(scale).reshape(scale.shape)
+            (sums * self._setting.converters.worth(limit)).to(scale).reshape(scale.shape)
             for sums, limit, scale in zip(self._code_sums, self._limits, self._scales, strict=True)
         ]
 
@@ -231,7 +224,7 @@ class Backward:
     def _input_factor(self, number: int) -> Tensor:
         """From kernel times gradient to the gradient of an input."""
         setting, limit, kernel = self._setting, self._limits[number], self._kernels[number]
-        gain = setting.converters.input_gain(limit) * setting.worth(limit)
+        gain = setting.converters.input_gain(limit) * setting.converters.worth(limit)
         return (self._scales[number] * gain).reshape(-1, *(1,) * (kernel.ndim - 1))
 
     def _pass(

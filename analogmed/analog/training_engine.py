@@ -145,7 +145,7 @@ class _Reader:
         self._setting, self._kernels = setting, kernels
         self._slices = [setting.alone(number, limit) for number, limit in enumerate(limits)]
         worths = [
-            setting.ops.by_column(scale * setting.worth(limit))
+            setting.ops.by_column(scale * setting.converters.worth(limit))
             for scale, limit in zip(scales, limits, strict=True)
         ]
         offsets = [torch.zeros_like(worth) for worth in worths]
