@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analogmed.analog import Chip, calibrate, convert, coverage, create_rpu_config
-    from analogmed.config import Experiment, TrainConfig
+    from analogmed.config import Experiment
     from analogmed.data import load_task
     from analogmed.evaluation import evaluate
     from analogmed.hardware import map_tiles
     from analogmed.models import build_model
-    from analogmed.training import load_checkpoint, save_checkpoint
+    from analogmed.training import TrainConfig, load_checkpoint, save_checkpoint
 
 _HOMES = {
     "Chip": "analog",
@@ -28,7 +28,7 @@ _HOMES = {
     "coverage": "analog",
     "create_rpu_config": "analog",
     "Experiment": "config",
-    "TrainConfig": "config",
+    "TrainConfig": "training",
     "load_task": "data",
     "evaluate": "evaluation",
     "map_tiles": "hardware",

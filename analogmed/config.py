@@ -19,12 +19,14 @@ DEFAULT_TIMES_S = (0.0, 1.0, 3_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 365 * DAY_S)
 """t0, a second, an hour, a day, a week, a month and a year after programming."""
 
 
-def _at_least_one(name: str, value: int) -> None:
+def require_at_least_one(name: str, value: int) -> None:
+    """Refuse a count of none."""
     if value < 1:
         raise ConfigError(f"{name} must be 1 or more, got {value}")
 
 
-def _at_least_zero(name: str, value: float, *, zero: bool = True) -> None:
+def require_at_least_zero(name: str, value: float, *, zero: bool = True) -> None:
+    """Refuse what is negative or not finite; and 0, if ``zero`` says so."""
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
         bound = "0 or more" if zero else "above 0"
         raise ConfigError(f"{name} must be {bound} and finite, got {value!r}")
@@ -109,8 +111,8 @@ class SweepConfig:
     reads: int = 1
 
     def __post_init__(self) -> None:
-        _at_least_one("sweep.chips", self.chips)
-        _at_least_one("sweep.reads", self.reads)
+        require_at_least_one("sweep.chips", self.chips)
+        require_at_least_one("sweep.reads", self.reads)
         if not self.times_s:
             raise ConfigError("sweep.times_s is empty; give at least one time, for instance 0")
         for time_s in self.times_s:
@@ -134,7 +136,7 @@ class CalibrationConfig:
     quantile: float = 0.9995
 
     def __post_init__(self) -> None:
-        _at_least_one("calibration.images", self.images)
+        require_at_least_one("calibration.images", self.images)
         if not 0 < self.quantile <= 1:
             raise ConfigError(f"calibration.quantile must lie in (0, 1], got {self.quantile}")
 
@@ -188,8 +190,8 @@ class Experiment:
     name: str = "eval"
 
     def __post_init__(self) -> None:
-        _at_least_one("batch_size", self.batch_size)
-        _at_least_zero("tolerance", self.tolerance)
+        require_at_least_one("batch_size", self.batch_size)
+        require_at_least_zero("tolerance", self.tolerance)
         object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
         if "dice" not in self.metrics:
@@ -199,67 +201,6 @@ class Experiment:
     def folder(self) -> Path:
         """Where the run's results go."""
         return self.out or Path("runs") / self.name
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One training run.
-
-    Attributes:
-        task: the data.
-        model: the network.
-        training: digital, or hwa for hardware-aware training with noise injection.
-        init: checkpoint to start from, whose network is then the model; hardware-aware training
-            needs one.
-        hardware: the chip that hardware-aware training is for.
-        digital_layers: names of layers that stay digital in it, patterns, or a placement file.
-        epochs: passes over as many patches as there are training slices or volumes.
-        batch_size: patches in a batch.
-        learning_rate: of AdamW at its highest; warm-up over 5 % of the steps, then a cosine.
-        weight_decay: of AdamW.
-        gradient_norm: gradients are clipped to this norm.
-        calibration: input ranges of the converters, in hardware-aware training.
-        validate_every: epochs between validations; the best state is kept.
-        validation_chips: chips that hardware-aware training is validated on, after a day.
-        seed: root of all random draws.
-        out: checkpoint to write; by default runs/train/TASK-MODEL-TRAINING.safetensors.
-    """
-
-    task: TaskConfig = TaskConfig()
-    model: ModelConfig = ModelConfig()
-    training: Literal["digital", "hwa"] = "digital"
-    init: Path | None = None
-    hardware: Hardware = Hardware()
-    digital_layers: tuple[str, ...] = ()
-    epochs: int = 60
-    batch_size: int = 8
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    gradient_norm: float = 1.0
-    calibration: CalibrationConfig = CalibrationConfig()
-    validate_every: int = 5
-    validation_chips: int = 3
-    seed: int = 0
-    out: Path | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validate_every", "validation_chips"):
-            _at_least_one(name, getattr(self, name))
-        _at_least_zero("weight_decay", self.weight_decay)
-        for name in ("learning_rate", "gradient_norm"):
-            _at_least_zero(name, getattr(self, name), zero=False)
-        object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
-        if self.training == "hwa" and self.init is None:
-            raise ConfigError(
-                "hardware-aware training starts from a digitally trained network: give init, the "
-                "checkpoint of one"
-            )
-
-    @property
-    def path(self) -> Path:
-        """Where the checkpoint goes."""
-        name = f"{self.task.name}-{self.model.name}-{self.training}.safetensors"
-        return self.out or Path("runs") / "train" / name.replace("/", "_").replace(":", "_")
 
 
 def resolve_layers(digital_layers: Iterable[str]) -> tuple[str, ...]:

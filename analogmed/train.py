@@ -3,8 +3,8 @@
 import sys
 
 from analogmed.cli import parse, run
-from analogmed.config import TrainConfig
 from analogmed.training import load_checkpoint, train
+from analogmed.training.config import TrainConfig
 
 EXAMPLES = """examples:
   python -m analogmed.train --model unet --model.options.features 8 --out unet.safetensors

@@ -7,11 +7,23 @@ from analogmed.training.checkpoint import (
     load_input_ranges,
     save_checkpoint,
 )
+from analogmed.training.config import (
+    LoadingConfig,
+    LossConfig,
+    NoiseConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
 from analogmed.training.loop import train
 
 __all__ = [
     "Checkpoint",
     "CheckpointInfo",
+    "LoadingConfig",
+    "LossConfig",
+    "NoiseConfig",
+    "OptimizerConfig",
+    "TrainConfig",
     "load_checkpoint",
     "load_input_ranges",
     "save_checkpoint",

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from analogmed.analog import Chip, WeightClipper, calibrate, convert
 from analogmed.analog.converters import layout_of
 from analogmed.atomic import ensure_writable
-from analogmed.config import DAY_S, ModelConfig, TrainConfig, to_plain
+from analogmed.config import DAY_S, ModelConfig, to_plain
 from analogmed.data import Sample, Task
 from analogmed.errors import ConfigError, DataError, NonFiniteError
 from analogmed.inference import predict_logits, to_classes
@@ -28,6 +28,7 @@ from analogmed.training.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from analogmed.training.config import TrainConfig
 from analogmed.training.patches import PatchSampler
 
 
@@ -68,16 +69,18 @@ def train(config: TrainConfig) -> Path:
         _fix_ranges(model)
     clipper = WeightClipper(model)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        trained, config.learning_rate, weight_decay=config.optimizer.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, _warm_up_and_cosine(config.epochs * len(sampler))
+        optimizer, _warm_up_and_cosine(config.n_epochs * len(sampler))
     )
     loss_of = _loss(task)
     score_of = _validation(task, config)
     best = -math.inf
     torch.manual_seed(derive_seed(config.seed, "training noise"))
     title = f"{config.model.name} {config.training}"
-    for epoch in (progress := tqdm(range(config.epochs), desc=title, unit="epoch", disable=None)):
+    for epoch in (progress := tqdm(range(config.n_epochs), desc=title, unit="epoch", disable=None)):
         model.train()
         for batch, (images, labels) in enumerate(sampler.epoch(epoch)):
             if config.training == "hwa":  # the format that products are computed in
@@ -92,11 +95,11 @@ def train(config: TrainConfig) -> Path:
                 )
             optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(trained, config.gradient_norm)
+            nn.utils.clip_grad_norm_(trained, config.optimizer.gradient_norm)
             optimizer.step()
             schedule.step()
             clipper.step()
-        if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.epochs:
+        if (epoch + 1) % config.validate_every == 0 or epoch + 1 == config.n_epochs:
             if config.training == "hwa":
                 _calibrate(model, sampler, config)
             score = score_of(model)

@@ -1,0 +1,241 @@
+"""Settings of a training run."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from analogmed.analog import Hardware
+from analogmed.config import (
+    CalibrationConfig,
+    ModelConfig,
+    TaskConfig,
+    require_at_least_one,
+    require_at_least_zero,
+    resolve_layers,
+)
+from analogmed.errors import ConfigError
+
+MONTH_S = 2_592_000.0
+NETWORK = "network.safetensors"
+"""Name of the best network in a run folder."""
+
+_BY_TRAINING: dict[str, dict[str, Any]] = {
+    "digital": {"epochs": 60, "learning_rate": 2e-3},
+    "hwa": {"epochs": 30, "learning_rate": 5e-4},
+}
+
+
+def _require_share(name: str, value: float) -> None:
+    if not math.isfinite(value) or not 0 <= value < 1:
+        raise ConfigError(f"{name} must lie in [0, 1), got {value!r}")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How gradients become steps.
+
+    Attributes:
+        name: adamw, or sgd with Nesterov momentum.
+        learning_rate: at its highest; by default 2e-3 digitally, 5e-4 hardware-aware.
+        weight_decay: decoupled from the gradient in adamw; of weights, not of biases and norms.
+        momentum: of sgd.
+        schedule: of the learning rate, down to 0 after the last step (constant: none).
+        power: of the polynomial schedule.
+        warm_up: share of all steps over which the learning rate rises from 0.
+        gradient_norm: gradients are clipped to this norm.
+        accumulate: batches whose gradients make one step.
+        ema: decay of the running average of the weights, which is then what is validated and
+            kept; 0 switches it off.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float | None = None
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    schedule: Literal["cosine", "polynomial", "constant"] = "cosine"
+    power: float = 0.9
+    warm_up: float = 0.05
+    gradient_norm: float = 1.0
+    accumulate: int = 1
+    ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_at_least_one("optimizer.accumulate", self.accumulate)
+        require_at_least_zero("optimizer.weight_decay", self.weight_decay)
+        for name in ("gradient_norm", "power"):
+            require_at_least_zero(f"optimizer.{name}", getattr(self, name), zero=False)
+        if self.learning_rate is not None:
+            require_at_least_zero("optimizer.learning_rate", self.learning_rate, zero=False)
+        for name in ("momentum", "warm_up", "ema"):
+            _require_share(f"optimizer.{name}", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What is minimised: a weighted sum.
+
+    Attributes:
+        dice: weight of the soft Dice loss.
+        cross_entropy: weight of the cross-entropy.
+        deep_supervision: networks with several heads (unetpp, dynunet) learn from all of them.
+        distillation: weight of the distance to the soft masks of the network that hardware-aware
+            training starts from.
+        temperature: of these soft masks; above 1 softens them.
+    """
+
+    dice: float = 1.0
+    cross_entropy: float = 1.0
+    deep_supervision: bool = False
+    distillation: float = 0.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("dice", "cross_entropy", "distillation"):
+            require_at_least_zero(f"loss.{name}", getattr(self, name))
+        require_at_least_zero("loss.temperature", self.temperature, zero=False)
+        if self.dice + self.cross_entropy + self.distillation == 0:
+            raise ConfigError("loss: dice, cross_entropy and distillation are all 0")
+
+
+@dataclass(frozen=True)
+class LoadingConfig:
+    """How patches come from the files.
+
+    Attributes:
+        cache_bytes: samples are kept in memory up to this; others are read again when needed.
+        foreground: share of patches that are centred on a voxel of a class.
+        augment: flip patches, and change their intensities.
+        workers: processes that read ahead; 0 reads in the training process.
+    """
+
+    cache_bytes: int = 2 * 2**30
+    foreground: float = 0.5
+    augment: bool = True
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least_zero("loading.cache_bytes", self.cache_bytes)
+        require_at_least_zero("loading.workers", self.workers)
+        if not 0 <= self.foreground <= 1:
+            raise ConfigError(f"loading.foreground must lie in [0, 1], got {self.foreground!r}")
+
+
+@dataclass(frozen=True)
+class NoiseConfig:
+    """What disturbs hardware-aware training; kinds and sizes of noise are hardware's.
+
+    Attributes:
+        weights: modifier, the weight noise that hardware.modifier describes; or chips: each step
+            computes with the weights of a virtual chip, programmed from the present weights and
+            aged to a random time.
+        ramp: share of the steps over which the weight noise grows from 0 to its full size.
+        longest_s: chips are aged to a time up to this, evenly drawn on a logarithmic scale.
+        ranges: calibrated keeps the converters' input ranges at a quantile of the inputs; learned
+            trains them by gradient.
+        norms: learned lets batch normalisation follow the statistics under noise; frozen keeps
+            those of the digital network.
+    """
+
+    weights: Literal["modifier", "chips"] = "modifier"
+    ramp: float = 0.0
+    longest_s: float = MONTH_S
+    ranges: Literal["calibrated", "learned"] = "calibrated"
+    norms: Literal["learned", "frozen"] = "learned"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ramp <= 1:
+            raise ConfigError(f"noise.ramp must lie in [0, 1], got {self.ramp!r}")
+        require_at_least_zero("noise.longest_s", self.longest_s)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run.
+
+    Attributes:
+        task: the data.
+        model: the network.
+        training: digital, or hwa for hardware-aware training with noise injection.
+        init: network to start from, a checkpoint or a run folder; it is then the model. Without
+            one, hardware-aware training first trains digitally, into the folder digital of its own.
+        hardware: the chip that hardware-aware training is for.
+        digital_layers: names of layers that stay digital in it, patterns, or a placement file.
+        epochs: passes over as many patches as there are training slices or volumes; by default 60
+            digitally, 30 hardware-aware.
+        batch_size: patches in a batch.
+        optimizer: steps, schedule and average.
+        loss: what is minimised.
+        loading: how patches are drawn.
+        noise: what disturbs hardware-aware training.
+        calibration: input ranges of the converters, in hardware-aware training.
+        validate_every: epochs between validations; the best state is kept.
+        validation_chips: chips that hardware-aware training is validated on, after a day.
+        patience: stop after so many validations without a better score; 0 never stops early.
+        precision: bfloat16 computes the digital parts of the network by autocast; the products of
+            tiles stay in float32.
+        activation_checkpointing: keep fewer activations and compute them again; slower, smaller.
+        backend: who computes the tiles: auto, numba or torch for analogmed's layers, aihwkit for
+            aihwkit's.
+        device: where to compute, for instance cpu or cuda.
+        restart: begin anew where the run folder holds a run; otherwise that one goes on.
+        seed: root of all random draws.
+        out: run folder; by default runs/train/TASK-MODEL-TRAINING.
+    """
+
+    task: TaskConfig = TaskConfig()
+    model: ModelConfig = ModelConfig()
+    training: Literal["digital", "hwa"] = "digital"
+    init: Path | None = None
+    hardware: Hardware = Hardware()
+    digital_layers: tuple[str, ...] = ()
+    epochs: int | None = None
+    batch_size: int = 8
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loss: LossConfig = LossConfig()
+    loading: LoadingConfig = LoadingConfig()
+    noise: NoiseConfig = NoiseConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    validate_every: int = 5
+    validation_chips: int = 3
+    patience: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    activation_checkpointing: bool = False
+    backend: Literal["auto", "torch", "numba", "aihwkit"] = "auto"
+    device: str = "cpu"
+    restart: bool = False
+    seed: int = 0
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "validate_every", "validation_chips"):
+            require_at_least_one(name, getattr(self, name))
+        if self.epochs is not None:
+            require_at_least_one("epochs", self.epochs)
+        require_at_least_zero("patience", self.patience)
+        if self.loss.distillation and self.training != "hwa":
+            raise ConfigError(
+                "loss.distillation: only hardware-aware training has a network to learn from"
+            )
+        object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs, or the training's own number."""
+        return self.epochs or int(_BY_TRAINING[self.training]["epochs"])
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate at its highest, or the training's own."""
+        return self.optimizer.learning_rate or float(_BY_TRAINING[self.training]["learning_rate"])
+
+    @property
+    def folder(self) -> Path:
+        """Where the run goes."""
+        name = f"{self.task.name}-{self.model.name}-{self.training}"
+        return self.out or Path("runs") / "train" / name.replace("/", "_").replace(":", "_")
+
+    @property
+    def path(self) -> Path:
+        """The best network."""
+        return self.folder / NETWORK
