@@ -1,0 +1,229 @@
+"""The state of a training run on disk, from which it goes on as if it had never stopped."""
+
+import json
+import os
+import random
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from analogmed.atomic import write_atomically
+from analogmed.errors import CheckpointError, ConfigError
+from analogmed.training.nested_tensors import read_nested, write_nested
+
+MAY_DIFFER = ("out", "restart", "device", "loading.workers", "loading.cache_bytes")
+"""Settings that a resumed run may change: where it writes, and what computes or holds its data."""
+
+_FORMAT = 1
+_KEPT = 2
+_NAME = re.compile(r"state-(\d{6,})\.safetensors")
+_UNREADABLE = (SafetensorError, OSError, ValueError, KeyError, TypeError)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that a training run needs to go on.
+
+    Attributes:
+        epoch: epochs that are done.
+        step: optimizer steps that are done.
+        model: state dict of the network that is trained: digital or analog, with input ranges,
+            learned output scales and buffers.
+        optimizer: state dict of the optimizer.
+        average: averaged weights; empty without.
+        random: :func:`random_states` of each process, by rank.
+        best: highest validation score so far; minus infinity before the first.
+        history: what was logged, one entry an epoch.
+        config: the configuration as dictionaries, lists, strings and numbers.
+        extra: further states (of a schedule, of early stopping), of tensors and numbers.
+    """
+
+    epoch: int
+    step: int
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    average: dict[str, Any] = field(default_factory=dict)
+    random: tuple[dict[str, Any], ...] = ()
+    best: float = float("-inf")
+    history: list[dict[str, Any]] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def save_state(folder: Path | str, state: TrainingState) -> Path:
+    """Write a state in one atomic step, then remove all but it and the one before it.
+
+    States of later epochs are removed too: they are of a run that this one has replaced.
+
+    Args:
+        folder: run folder.
+        state: what to write; nothing in it is changed.
+
+    Returns:
+        the file, ``state-NNNNNN.safetensors`` by epoch; it has reached the disk.
+
+    Raises:
+        CheckpointError: the state cannot be written, for instance because the disk is full; those
+            that stood there before are as they were.
+    """
+    folder = Path(folder)
+    path = folder / f"state-{state.epoch:06d}.safetensors"
+    content = {"format": _FORMAT} | {f.name: getattr(state, f.name) for f in fields(state)}
+    try:
+        write_atomically(path, lambda temporary: write_nested(temporary, content))
+        _flush_names_to_disk(folder)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(_not_written(folder, error)) from error
+    states = _states(folder)
+    newest = states.index(path) + 1
+    for other in states[: max(0, newest - _KEPT)] + states[newest:]:
+        other.unlink(missing_ok=True)
+    _remove_leftovers(folder)
+    return path
+
+
+def load_latest(folder: Path | str) -> TrainingState | None:
+    """Read the newest state of a run folder that is whole, and clear away interrupted writes.
+
+    A damaged one is told in a warning, and the one before it is used.
+
+    Args:
+        folder: run folder; no other process may be saving there.
+
+    Returns:
+        the state, its tensors on the CPU; ``None`` if the folder holds none.
+
+    Raises:
+        CheckpointError: there are states, but all are damaged.
+    """
+    folder = Path(folder)
+    _remove_leftovers(folder)
+    damaged: list[str] = []
+    for path in reversed(_states(folder)):
+        try:
+            state = _read(path)
+        except _UNREADABLE as error:
+            damaged.append(f"{path} ({error})")
+            continue
+        if damaged:
+            warnings.warn(
+                f"training state {', '.join(damaged)} is damaged; going on from {path.name}, "
+                f"after epoch {state.epoch}",
+                stacklevel=2,
+            )
+        return state
+    if damaged:
+        raise CheckpointError(
+            f"no training state can be read: {', '.join(damaged)}; remove these files, or give "
+            "another --out, to train from the start"
+        )
+    return None
+
+
+def remove_states(folder: Path | str) -> None:
+    """Remove all states of a run folder, for a run that begins anew there."""
+    for path in _states(Path(folder)):
+        path.unlink(missing_ok=True)
+    _remove_leftovers(Path(folder))
+
+
+def refuse_other_configuration(state: TrainingState, config: Mapping[str, Any]) -> None:
+    """Refuse to go on with settings that would make another run of it.
+
+    Those in :data:`MAY_DIFFER` may differ: a result does not follow from where a run writes, nor
+    from who reads its patches. On another device it goes on, but with other roundings.
+
+    Args:
+        state: where to go on.
+        config: the settings now, as ``to_plain`` gives them.
+
+    Raises:
+        ConfigError: lists each setting that differs, as ``name: old -> new``.
+    """
+    old, new = _leaves(state.config), _leaves(config)
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    refused = [name for name in names if name not in MAY_DIFFER]
+    if refused:
+        absent = "(not there)"
+        shown = [
+            f"  {name}: {old.get(name, absent)} -> {new.get(name, absent)}" for name in refused
+        ]
+        raise ConfigError(
+            f"cannot resume after epoch {state.epoch} with another configuration:\n"
+            + "\n".join(shown)
+            + "\nset these back to resume, or give another --out to train anew"
+        )
+
+
+def random_states() -> dict[str, Any]:
+    """State of all global generators of this process: torch's (GPUs too), numpy's and Python's."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": cuda,
+        "numpy": np.random.get_state(legacy=False),
+        "python": random.getstate(),
+    }
+
+
+def restore_random_states(states: Mapping[str, Any]) -> None:
+    """Put back what :func:`random_states` gave; of GPUs, as many as there are now."""
+    torch.set_rng_state(states["torch"])
+    np.random.set_state(states["numpy"])
+    random.setstate(states["python"])
+    if torch.cuda.is_available():
+        for device, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+            torch.cuda.set_rng_state(state, device)
+
+
+def _states(folder: Path) -> list[Path]:
+    """The states of a run folder, the oldest first."""
+    found = [path for path in folder.glob("state-*.safetensors") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.stem.removeprefix("state-")))
+
+
+def _read(path: Path) -> TrainingState:
+    content = read_nested(path)
+    if content.pop("format") != _FORMAT:
+        raise ValueError(f"it is of another format than {_FORMAT}")
+    return TrainingState(**content)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left of its writes of states and networks."""
+    for kind in ("state", "network"):
+        for path in folder.glob(f".{kind}-*.safetensors"):
+            path.unlink(missing_ok=True)
+
+
+def _flush_names_to_disk(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _not_written(folder: Path, error: Exception) -> str:
+    newest = [path.name for path in _states(folder)[-1:]]
+    kept = f"{newest[0]} is whole" if newest else "none was written before"
+    return (
+        f"cannot write the training state to {folder}: {error}; {kept}. Make room there, or move "
+        "the folder to a larger disk and give it with --out; then give the same command again"
+    )
+
+
+def _leaves(plain: Any, name: str = "") -> dict[str, str]:
+    """Settings by dotted name, as JSON, in which a tuple is a list."""
+    if isinstance(plain, Mapping) and (plain or not name):
+        below = [_leaves(value, f"{name}.{key}" if name else key) for key, value in plain.items()]
+        return {key: value for leaves in below for key, value in leaves.items()}
+    return {name: json.dumps(plain, sort_keys=True)}
