@@ -7,6 +7,7 @@ from analogmed.analog.clip import WeightClipper
 from analogmed.analog.convert import convert
 from analogmed.analog.coverage import Coverage, coverage
 from analogmed.analog.rpu import PRESETS, Hardware, create_rpu_config
+from analogmed.analog.training_noise import TrainingNoise
 
 __all__ = [
     "PRESETS",
@@ -14,6 +15,7 @@ __all__ = [
     "ChipReading",
     "Coverage",
     "Hardware",
+    "TrainingNoise",
     "WeightClipper",
     "calibrate",
     "convert",

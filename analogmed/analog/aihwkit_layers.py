@@ -215,7 +215,15 @@ def _digital_twin(layer: AnalogLayer) -> nn.Module:
     base = next(c for c in type(layer).__mro__ if c.__module__.startswith("torch.nn.modules"))
     twin: nn.Module = object.__new__(base)
     twin.__dict__.update(layer.__dict__)
-    for name in ("rpu_config", "row_split", "engine", "grid", "reading", *_OWN_TENSORS):
+    for name in (
+        "rpu_config",
+        "row_split",
+        "engine",
+        "grid",
+        "reading",
+        "disturbance",
+        *_OWN_TENSORS,
+    ):
         twin.__dict__.pop(name, None)
     for name in _OWN_TENSORS:
         twin._parameters.pop(name, None)

@@ -15,7 +15,6 @@ from analogmed.analog.direct_engine import DirectEngine
 from analogmed.analog.input_range import pass_range_gradient
 from analogmed.analog.input_vectors import SCALED_BY
 from analogmed.analog.irdrop import Wires, has_static_ir_drop, is_transient
-from analogmed.analog.modifier import modify
 from analogmed.analog.tile import Crossbar, disturbs_sums, has_weight_noise, read_tile, sees_vectors
 from analogmed.analog.training_engine import TrainingEngine
 from analogmed.analog.vector_engine import VectorEngine
@@ -182,8 +181,6 @@ class TorchEngine:
         io = layer.rpu_config.forward
         start, stop = layer.grid.rows[index]
         weight, scale = row.weight, row.scale
-        if layer.training and layer.reading is None:
-            weight = modify(weight, layer.grid.cols, layer.rpu_config.modifier)
         generator = layer.reading.generator if layer.reading else None
         vectors = sees_vectors(io)
         part = layer.row_inputs(inputs, start, stop, vectors=vectors)

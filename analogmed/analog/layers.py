@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor, nn
 
+from analogmed.analog.disturbance import Disturbance
 from analogmed.analog.engine import EngineName, engine_for
 from analogmed.analog.input_vectors import Patch
+from analogmed.analog.modifier import modify
 from analogmed.analog.noise_stream import NoiseStream
 from analogmed.analog.precision import full_precision
 from analogmed.analog.tile import RowSplit, TileGrid, sees_vectors
@@ -66,6 +68,8 @@ class AnalogLayer(nn.Module):
         rpu_config: the hardware.
         engine: who computes the products.
         grid: the tiles.
+        reading: the chip that is read, if one is; for a time, as is the next.
+        disturbance: weights of the present step of training, if they were drawn beforehand.
         input_range: largest input of each row tile, shape (row tiles,), or ``None``.
         out_scale: learned factor on the outputs of each tile, shape (row tiles, groups, column
             tiles), or of each of its columns, (row tiles, groups, columns); ``None`` without.
@@ -98,6 +102,7 @@ class AnalogLayer(nn.Module):
             channel_rows=self.channel_rows,
         )
         self.reading: Reading | None = None
+        self.disturbance: Disturbance | None = None
         self._init_input_range()
         self._init_out_scale()
 
@@ -182,8 +187,19 @@ class AnalogLayer(nn.Module):
             self.reading = previous
 
     def tile_rows(self) -> tuple[TileRow, ...]:
-        """The tiles to compute with: those of the chip that is read, else those asked for."""
-        return self.reading.rows if self.reading else self.reference_rows()
+        """The tiles to compute with: those of the chip that is read, else those asked for.
+
+        In training, these are disturbed: as the step has it, else by the hardware's modifier.
+        """
+        if self.reading:
+            return self.reading.rows
+        rows = self.reference_rows()
+        if not self.training:
+            return rows
+        if self.disturbance:
+            return self.disturbance.applied(rows)
+        cols, modifier = self.grid.cols, self.rpu_config.modifier
+        return tuple(TileRow(modify(row.weight, cols, modifier), row.scale) for row in rows)
 
     def analog_product(self, inputs: Tensor, bias: Tensor | None = None) -> Tensor:
         """The matrix product of all tiles, with a bias of shape (groups * columns,).

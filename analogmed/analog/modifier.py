@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
 
 import torch
 from aihwkit.simulator.parameters.enums import WeightModifierType
 from aihwkit.simulator.parameters.inference import WeightModifierParameter
 from torch import Tensor
 
+from analogmed.analog.disturbance import pass_straight
 from analogmed.analog.tile import quantise, step_size
 
 
@@ -38,25 +38,22 @@ def modify(
 
     Source: aihwkit ``torch_tile.py``, ``weight_modifier.cpp`` and ``weight_modifier_cuda.cu``.
     """
-    disturb = _DISTURBANCES.get(modifier.type)
-    if disturb is None and modifier.pdrop <= 0:
+    if modifier.type not in _DISTURBANCES and modifier.pdrop <= 0:
         return weight
-    disturbed = values = weight.detach()
+    return pass_straight(weight, disturbed(weight.detach(), cols, modifier))
+
+
+def disturbed(
+    weight: Tensor, cols: tuple[tuple[int, int], ...], modifier: WeightModifierParameter
+) -> Tensor:
+    """As :func:`modify`, of values without a gradient."""
+    disturb = _DISTURBANCES.get(modifier.type)
+    values = weight
     if disturb is not None:
-        disturbed = disturb(values, _largest(values, cols, modifier), modifier)
+        values = disturb(weight, _largest(weight, cols, modifier), modifier)
     if modifier.pdrop > 0:
-        disturbed = disturbed * (torch.rand_like(disturbed) >= modifier.pdrop)
-    return cast(Tensor, _PassStraight.apply(weight, disturbed))
-
-
-class _PassStraight(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, disturbed: Tensor) -> Tensor:
-        return disturbed
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0], None
+        values = values * (torch.rand_like(values) >= modifier.pdrop)
+    return values
 
 
 def _largest(

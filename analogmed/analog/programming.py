@@ -86,27 +86,44 @@ class ProgrammedModel:
             ConfigError: the noise model does not know this time.
             NonFiniteError: the noise model gives NaN or Inf; names the layer.
         """
+        readings = {}
+        for name, read in self.read_tiles(t_inference_s, seed).items():
+            rows = tuple(
+                TileRow(weight, scale * factor)
+                for (weight, factor), scale in zip(read, self._scales[name], strict=True)
+            )
+            readings[name] = Reading(rows, NoiseStream(self._layers[name].weight.device))
+        return readings
+
+    @torch.no_grad()
+    def read_tiles(self, t_inference_s: float, seed: int) -> dict[str, list[tuple[Tensor, Tensor]]]:
+        """As ``read``, the bare tiles.
+
+        Returns:
+            of each row of tiles of a layer the weights, (groups, columns, rows), and the
+            compensating factor of each column, (groups, columns).
+        """
         with _repeatable(seed):
             tiles = chain.from_iterable(batch.read(t_inference_s) for batch in self._batches)
             return {name: self._read_layer(name, tiles, t_inference_s) for name in self._layers}
 
     def _read_layer(
         self, name: str, tiles: Iterator[tuple[Tensor, Tensor]], t_inference_s: float
-    ) -> Reading:
+    ) -> list[tuple[Tensor, Tensor]]:
         layer = self._layers[name]
         try:
-            rows = tuple(_read_row(layer, scale, tiles) for scale in self._scales[name])
+            rows = [_read_row(layer, scale.shape, tiles) for scale in self._scales[name]]
         except ArgumentError as error:
             raise ConfigError(
                 f"the noise model {_model_name(layer)} does not know the time "
                 f"{t_inference_s:g} s: {error}; give sweep.times_s these only"
             ) from error
-        if not all(_is_finite(row.weight) for row in rows):
+        if not all(_is_finite(weight) for weight, _ in rows):
             raise NonFiniteError(
                 f"layer '{name}': the noise model {_model_name(layer)} gives NaN or Inf at "
                 f"{t_inference_s:g} s; it does not fit this time, or a tile of equal weights"
             )
-        return Reading(rows, NoiseStream(layer.weight.device))
+        return rows
 
 
 def _is_finite(values: Tensor) -> bool:
@@ -153,11 +170,13 @@ def _repeatable(seed: int) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _read_row(layer: AnalogLayer, scale: Tensor, tiles: Iterator[tuple[Tensor, Tensor]]) -> TileRow:
-    count = len(scale) * len(layer.grid.cols)
+def _read_row(
+    layer: AnalogLayer, shape: torch.Size, tiles: Iterator[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    count = shape[0] * len(layer.grid.cols)
     read = [next(tiles) for _ in range(count)]
-    weight = torch.cat([weight for weight, _ in read]).unflatten(0, scale.shape)
-    return TileRow(weight, scale * torch.cat([factor for _, factor in read]).view_as(scale))
+    weight = torch.cat([weight for weight, _ in read]).unflatten(0, shape)
+    return weight, torch.cat([factor for _, factor in read]).view(shape)
 
 
 def _model_name(layer: AnalogLayer) -> str:

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from analogmed.analog.converters import Converters, Readout, Record, layout_of
-from analogmed.analog.modifier import modify
 from analogmed.analog.noise_stream import Draw
 from analogmed.analog.training_backward import Backward, Setting
 from analogmed.analog.training_ops import TrainingOps, packed_bytes
@@ -40,9 +39,6 @@ class TrainingEngine:
         """See :class:`analogmed.analog.engine.Engine`."""
         rows = layer.tile_rows()
         weights = [row.weight for row in rows]
-        if layer.training and layer.reading is None:
-            modifier = layer.rpu_config.modifier
-            weights = [modify(weight, layer.grid.cols, modifier) for weight in weights]
         scales = [row.scale for row in rows]
         setting = self._setting(layer, inputs)
         outputs = _Product.apply(setting, inputs, bias, layer.input_range, *weights, *scales)
