@@ -1,37 +1,43 @@
 """What is left of a network on a chip: the summary and the curve over time of a results table."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analogmed.errors import DataError
-from analogmed.evaluation.metrics import BOTH_EMPTY, MISSED, SPURIOUS
-from analogmed.evaluation.statistics import (
+from analogmed.evaluation.intervals import (
     ChipMeans,
     Interval,
     mean_over_chips,
     two_way_bootstrap,
 )
+from analogmed.evaluation.metrics import MISSED
+from analogmed.evaluation.network_runs import (
+    COLUMNS,
+    RUN,
+    NetworkRun,
+    check_columns,
+    digital_values,
+    network_runs,
+    notes_of,
+    on_shared_cases,
+)
 from analogmed.seeds import derive_seed
+
+__all__ = ["COLUMNS", "ESTIMATES", "over_time", "summarise"]
 
 T0_S = 0.0
 ONE_SECOND_S = 1.0
 ONE_DAY_S = 86_400.0
 ONE_MONTH_S = 2_592_000.0
+DIGITAL = "digital"
 
-COLUMNS = (
-    "task", "model", "training", "hardware", "chip", "time_s", "read", "case", "patient",
-    "class", "metric", "value", "unit", "note",
-)  # fmt: skip
 ESTIMATES = (
     "dice_digital", "dice_own_digital", "dice_t0", "dice_1d", "dice_1d_std", "dice_1mo",
-    "noise_drop", "avm", "normalised_dice_1d", "drop_1d", "drop_1mo",
+    "noise_drop", "avm", "normalised_dice_1d", "drop_1d", "drop_1mo", "gain_1d",
 )  # fmt: skip
-RUN = ["task", "model", "training", "hardware"]
-RESULT_NOTES = ("", MISSED, SPURIOUS, BOTH_EMPTY)
 
 
 def summarise(
@@ -52,6 +58,9 @@ def summarise(
     - ``avm``: ``dice_1mo`` minus Dice at 1 s, signed.
     - ``normalised_dice_1d``: ``dice_1d / dice_digital``.
     - ``drop_1d``, ``drop_1mo``: ``dice_digital`` minus Dice at that time.
+    - ``gain_1d``: ``dice_1d`` minus that of the digital-trained network of the same model on the
+      chip, over the cases of both; NaN for the digital-trained network itself. Patients are paired,
+      chips are not: each network has chips of its own.
 
     Args:
         table: long results table, columns ``COLUMNS``.
@@ -68,10 +77,9 @@ def summarise(
 
     Source: AnalogNAS, arXiv:2305.10459, for 1-day accuracy and AVM.
     """
-    _check_columns(table)
-    rows = [
-        _summary_row(run, n_boot=n_boot, level=level, seed=seed) for run in _runs(table, "dice")
-    ]
+    runs = list(network_runs(table, "dice"))
+    settings = {"n_boot": n_boot, "level": level}
+    rows = [_summary_row(run, _digital_trained(run, runs), seed, settings) for run in runs]
     columns = [*RUN]
     for name in ESTIMATES:
         columns += [name, f"{name}_low", f"{name}_high"]
@@ -104,135 +112,57 @@ def over_time(
     Raises:
         DataError: the table lacks a column, or has no row of this metric.
     """
-    _check_columns(table)
+    check_columns(table)
     if not (table["metric"] == metric).any():
         known = ", ".join(sorted(table["metric"].unique()))
         raise DataError(f"the results table has no metric '{metric}'; it has: {known or 'none'}")
     settings = {"n_boot": n_boot, "level": level}
     rows = [*_digital_rows(table, metric, seed, settings)]
-    for run in _runs(table, metric):
+    for run in network_runs(table, metric):
         rows += [_time_row(run, time_s, seed, settings) for time_s in sorted(run.on_chip)]
     columns = [*RUN, "time_s", "metric", "unit", "estimate", "low", "high"]
     columns += ["drift_drop", "drift_drop_low", "drift_drop_high", "n_patients", "n_chips"]
     return pd.DataFrame(rows, columns=[*columns, "level", "note"])
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One network on one kind of chip, beside its digital references, on the same cases."""
-
-    key: dict[str, str]
-    metric: str
-    unit: str
-    patients: list[str]
-    reference: np.ndarray
-    own_digital: np.ndarray
-    on_chip: dict[float, np.ndarray]
-    rows: pd.DataFrame
-    note: str
-
-    def at(self, time_s: float) -> np.ndarray:
-        """Values (cases, chips) at a time; all NaN where the sweep does not have it."""
-        for known_s, values in self.on_chip.items():
-            if np.isclose(known_s, time_s, rtol=1e-9, atol=1e-9):
-                return values
-        return np.full_like(next(iter(self.on_chip.values())), np.nan)
+def _digital_trained(run: NetworkRun, runs: Sequence[NetworkRun]) -> NetworkRun | None:
+    """The digital-trained network of the same model on the same kind of chip."""
+    if run.key["training"] == DIGITAL:
+        return None
+    key = {**run.key, "training": DIGITAL}
+    return next((other for other in runs if other.key == key), None)
 
 
-def _check_columns(table: pd.DataFrame) -> None:
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
-        raise DataError(
-            f"the results table lacks the columns {', '.join(missing)}; "
-            "pass the long table of an evaluation (results.parquet)"
-        )
-
-
-def _runs(table: pd.DataFrame, metric: str) -> Iterator[_Run]:
-    rows = table[table["metric"] == metric]
-    digital = rows[rows["hardware"] == "digital"]
-    chips = rows[(rows["hardware"] != "digital") & rows["time_s"].notna()]
-    for key, on_chip in chips.groupby(RUN, sort=False):
-        names = {column: str(name) for column, name in zip(RUN, key, strict=True)}
-        notes = _failures(table[(table[RUN] == pd.Series(names)).all(axis=1)])
-        yield _run(names, metric, on_chip, digital, notes)
-
-
-def _run(
-    key: dict[str, str],
-    metric: str,
-    on_chip: pd.DataFrame,
-    digital: pd.DataFrame,
-    notes: list[str],
-) -> _Run:
-    same_model = digital[(digital["task"] == key["task"]) & (digital["model"] == key["model"])]
-    own = _digital_values(same_model[same_model["training"] == key["training"]])
-    reference = _digital_values(same_model[same_model["training"] == "digital"])
-    if reference.empty:
-        reference = own
-        notes.append("no digital-trained baseline: own digital run" if len(own) else "no baseline")
-    times_s = [float(time_s) for time_s in on_chip["time_s"].unique()]
-    chips = {time_s: _chip_values(on_chip[on_chip["time_s"] == time_s]) for time_s in times_s}
-    evaluated = [set(values.index) for values in chips.values()]
-    evaluated += [set(values.index) for values in (reference, own) if len(values)]
-    cases = sorted(set.intersection(*evaluated))
-    if len(cases) < max(map(len, evaluated)):
-        notes.append(f"{len(cases)} of {max(map(len, evaluated))} cases are in every run")
-    patient_of = on_chip.drop_duplicates("case").set_index("case")["patient"]
-    chip_ids = sorted({chip for values in chips.values() for chip in values.columns})
-    return _Run(
-        key=key,
-        metric=metric,
-        unit=str(on_chip["unit"].iloc[0]),
-        patients=[str(patient_of[case]) for case in cases],
-        reference=reference.reindex(cases).to_numpy(dtype=np.float64),
-        own_digital=own.reindex(cases).to_numpy(dtype=np.float64),
-        on_chip={
-            time_s: values.reindex(index=cases, columns=chip_ids).to_numpy(dtype=np.float64)
-            for time_s, values in chips.items()
-        },
-        rows=on_chip,
-        note="; ".join(notes),
-    )
-
-
-def _digital_values(rows: pd.DataFrame) -> pd.Series:
-    """Class mean of each case."""
-    return rows.groupby("case")["value"].mean()
-
-
-def _chip_values(rows: pd.DataFrame) -> pd.DataFrame:
-    """Class mean, then mean over reads: one row per case, one column per chip."""
-    class_mean = rows.groupby(["case", "chip", "read"], dropna=False)["value"].mean().reset_index()
-    return class_mean.pivot_table("value", "case", "chip", "mean", dropna=False)
-
-
-def _failures(rows: pd.DataFrame) -> list[str]:
-    failed = rows[~_notes(rows).isin(RESULT_NOTES)]
-    units = failed[["chip", "time_s", "read", "case"]].drop_duplicates()
-    return [f"{len(units)} failed evaluations left out"] if len(units) else []
-
-
-def _summary_row(run: _Run, *, n_boot: int, level: float, seed: int) -> dict[str, object]:
-    row: dict[str, object] = {**run.key, "level": level}
+def _summary_row(
+    run: NetworkRun, digital_trained: NetworkRun | None, seed: int, settings: dict[str, Any]
+) -> dict[str, object]:
+    row: dict[str, object] = {**run.key, "level": settings["level"]}
     notes = [run.note] if run.note else []
-    n_patients = n_chips = 0
-    for name, (arrays, statistic) in _quantities(run).items():
-        interval = two_way_bootstrap(
-            *arrays,
-            patients=run.patients,
-            statistic=statistic,
-            n_boot=n_boot,
-            level=level,
-            seed=_bootstrap_seed(seed, run.key["task"]),
-        )
+    shared = {"seed": _bootstrap_seed(seed, run.key["task"]), **settings}
+    intervals = {
+        name: two_way_bootstrap(*arrays, patients=run.patients, statistic=statistic, **shared)
+        for name, (arrays, statistic) in _quantities(run).items()
+    }
+    intervals["gain_1d"] = _gain(run, digital_trained, shared)
+    for name, interval in intervals.items():
         row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
-        n_patients, n_chips = max(n_patients, interval.n_patients), max(n_chips, interval.n_chips)
         if np.isfinite(interval.estimate) and interval.note and interval.note not in notes:
             notes.append(interval.note)
     missed, missed_of = _missed(run.rows)
-    row |= {"n_patients": n_patients, "n_chips": n_chips, "missed": missed, "missed_of": missed_of}
-    return row | {"note": "; ".join(notes)}
+    row |= {"missed": missed, "missed_of": missed_of, "note": "; ".join(notes)}
+    row["n_patients"] = max(intervals[name].n_patients for name in _quantities(run))
+    row["n_chips"] = max(intervals[name].n_chips for name in _quantities(run))
+    return row
+
+
+def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str, Any]) -> Interval:
+    """What the training adds on the chip after a day, over the cases of both networks."""
+    if digital_trained is None:
+        return Interval(np.nan, np.nan, np.nan, 0, 0)
+    arrays, patients = on_shared_cases([run, digital_trained], ONE_DAY_S)
+    return two_way_bootstrap(
+        *arrays, patients=patients, statistic=_difference, chip_sets=("own", "digital"), **shared
+    )
 
 
 def _bootstrap_seed(seed: int, task: str) -> int:
@@ -240,7 +170,7 @@ def _bootstrap_seed(seed: int, task: str) -> int:
     return derive_seed(seed, "bootstrap", task)
 
 
-def _quantities(run: _Run) -> dict[str, tuple[list[np.ndarray], Callable[..., np.ndarray]]]:
+def _quantities(run: NetworkRun) -> dict[str, tuple[list[np.ndarray], Callable[..., np.ndarray]]]:
     """Arrays and statistic of each estimate, in the order of ``ESTIMATES``."""
     reference, t0, day = run.reference, run.at(T0_S), run.at(ONE_DAY_S)
     month, second = run.at(ONE_MONTH_S), run.at(ONE_SECOND_S)
@@ -272,14 +202,9 @@ def _missed(rows: pd.DataFrame) -> tuple[int | None, int | None]:
     at_one_day = rows[np.isclose(rows["time_s"], ONE_DAY_S, rtol=1e-9)]
     if at_one_day.empty:
         return None, None
-    notes = _notes(at_one_day)
+    notes = notes_of(at_one_day)
     missed = int((notes == MISSED).sum())
     return missed, missed + int((notes == "").sum())
-
-
-def _notes(rows: pd.DataFrame) -> pd.Series:
-    """Notes as text; a table read from CSV has NaN where a note is empty."""
-    return rows["note"].astype("string").fillna("")
 
 
 def _digital_rows(
@@ -288,7 +213,7 @@ def _digital_rows(
     rows = table[(table["metric"] == metric) & (table["hardware"] == "digital")]
     for key, run in rows.groupby(RUN, sort=False):
         names = dict(zip(RUN, key, strict=True))
-        values = _digital_values(run)
+        values = digital_values(run)
         patient_of = run.drop_duplicates("case").set_index("case")["patient"]
         interval = two_way_bootstrap(
             values.to_numpy(dtype=np.float64),
@@ -303,7 +228,9 @@ def _digital_rows(
         )
 
 
-def _time_row(run: _Run, time_s: float, seed: int, settings: dict[str, Any]) -> dict[str, object]:
+def _time_row(
+    run: NetworkRun, time_s: float, seed: int, settings: dict[str, Any]
+) -> dict[str, object]:
     shared = {
         "patients": run.patients,
         "seed": _bootstrap_seed(seed, run.key["task"]),

@@ -29,6 +29,9 @@ ESTIMATES = {
     "avm": "AVM\n",
     "normalised_dice_1d": "1 day /\ndigital",
 }
+GAIN = "gain_1d"
+GAIN_TITLE = "Dice gained over digital training after 1 day on the chip"
+GAIN_HEADS = ("model", "training", "gain", "interval")
 COSTS = {
     "parameters": "parameters\n",
     "tiles": "tiles\n",
@@ -79,6 +82,10 @@ def render_summary(summary: pd.DataFrame) -> str:
     console = Console(file=text, width=WIDTH, force_terminal=False, color_system=None)
     for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
         console.print(_results_table(f"{task} on {hardware}", rows))
+        gains = _gains(rows)
+        if gains:
+            console.print(Text(f"{GAIN_TITLE}, {task} on {hardware}", style="italic"))
+            console.print(_gain_table(gains))
         console.print(Text(_caption(rows), style="dim"))
         for title, columns in _cost_tables(rows):
             console.print(_cost_table(f"{title} of {task} on {hardware}", rows, columns))
@@ -107,6 +114,10 @@ def to_markdown(summary: pd.DataFrame) -> str:
         lines = [_markdown_cells(row) for row in _records(rows)]
         parts.append(f"### Dice of {_escaped(f'{task} on {hardware}')}")
         parts.append(_pipe_table(["model", "training", *heads, "missed 1 day"], lines))
+        gains = _gains(rows)
+        if gains:
+            parts.append(f"{GAIN_TITLE}:")
+            parts.append(_pipe_table([head.strip() for head in GAIN_HEADS], gains))
         parts.append(_escaped(_caption(rows)))
         for title, costs in _cost_tables(rows):
             if title == ESTIMATED:
@@ -121,7 +132,7 @@ def to_markdown(summary: pd.DataFrame) -> str:
 
 
 def _check_columns(summary: pd.DataFrame) -> None:
-    bounds = [name + end for name in ESTIMATES for end in ("", "_low", "_high")]
+    bounds = [name + end for name in (*ESTIMATES, GAIN) for end in ("", "_low", "_high")]
     needed = [*RUN, *bounds, "dice_1d_std", *COUNTS]
     missing = [column for column in needed if column not in summary.columns]
     if missing:
@@ -138,8 +149,25 @@ def _results_table(title: str, rows: pd.DataFrame) -> Table:
     return table
 
 
-def _plain_table(title: str, heads: Sequence[str]) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+def _gains(rows: pd.DataFrame) -> list[list[str]]:
+    """One line for each training that has a digital-trained network beside it on the chip."""
+    found = _records(rows[rows[GAIN].notna()])
+    return [
+        [str(r["model"]), str(r["training"]), _decimals(r[GAIN]), _interval(r, GAIN)] for r in found
+    ]
+
+
+def _gain_table(lines: Sequence[Sequence[str]]) -> Table:
+    table = _plain_table(None, GAIN_HEADS)
+    for line in lines:
+        table.add_row(*map(Text, line))
+    return table
+
+
+def _plain_table(title: str | None, heads: Sequence[str]) -> Table:
+    table = Table(
+        title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, padding=0
+    )
     table.add_column(Text(heads[0]), overflow="fold")
     for head in heads[1:]:
         table.add_column(Text(head), justify="right", no_wrap=len(heads) < 12)
@@ -159,6 +187,8 @@ def _caption(rows: pd.DataFrame) -> str:
         "run digitally.",
         "t0: right after programming; 1 day: 86,400 s; 1 month: 2,592,000 s. "
         "\u00b1: standard deviation over chips.",
+        "Gain: Dice after 1 day less that of the digitally trained network of the model, on other "
+        "chips.",
         "AVM: 1 month minus 1 s. Missed: structures of which nothing was found.",
     ]
     notes = [
@@ -171,7 +201,9 @@ def _caption(rows: pd.DataFrame) -> str:
 
 def _cost_columns(summary: pd.DataFrame) -> list[str]:
     known = {*RUN, *COUNTS}
-    known |= {name + end for name in (*ESTIMATES, *NOT_SHOWN) for end in ("", "_low", "_high")}
+    known |= {
+        name + end for name in (*ESTIMATES, GAIN, *NOT_SHOWN) for end in ("", "_low", "_high")
+    }
     return [column for column in summary.columns if column not in known]
 
 

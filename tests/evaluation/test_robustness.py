@@ -62,6 +62,36 @@ class TestSummary:
         assert found["dice_t0"] == pytest.approx(0.83)
         assert found["noise_drop"] == pytest.approx(0.90 - 0.83)
 
+    def test_the_gain_of_a_training_is_over_the_digital_trained_network_on_the_chip(self):
+        summary = summarise(results(), n_boot=2000)
+        found = row_of(summary, "hwa")
+        assert found["gain_1d"] == pytest.approx((0.88 - 0.10) - (0.90 - 0.20))
+        assert found["gain_1d"] == pytest.approx(found["dice_1d"] - 0.70)
+        assert found["gain_1d_low"] < found["gain_1d"] < found["gain_1d_high"]
+        digital = row_of(summary, "digital")
+        assert digital[["gain_1d", "gain_1d_low", "gain_1d_high"]].isna().all()
+        assert list(summary["note"]) == ["", ""]
+
+    def test_the_gain_pairs_patients_but_not_chips(self):
+        table = results()
+        hwa = table["training"] == "hwa"
+        shuffled = table["chip"].map({0: 2, 1: 0, 2: 1})
+        other = table.assign(chip=table["chip"].where(~hwa, shuffled))
+        first, second = (row_of(summarise(t, n_boot=5000), "hwa") for t in (table, other))
+        for name in ("gain_1d", "gain_1d_low", "gain_1d_high"):
+            assert first[name] == pytest.approx(second[name], abs=2e-3)
+        assert first["gain_1d_high"] - first["gain_1d_low"] > 0.02
+
+    def test_the_gain_is_over_the_cases_of_both_networks(self):
+        table = results()
+        on_chip = (table["hardware"] == "pcm") & (table["training"] == "hwa")
+        found = row_of(summarise(table[~(on_chip & (table["case"] == "case7"))], n_boot=50), "hwa")
+        assert found["gain_1d"] == pytest.approx(0.08)
+
+    def test_without_a_digital_trained_network_on_the_chip_there_is_no_gain(self):
+        found = row_of(summarise(results(trainings=("hwa",)), n_boot=50), "hwa")
+        assert found[["gain_1d", "gain_1d_low", "gain_1d_high"]].isna().all()
+
     def test_without_a_digital_trained_network_the_reference_is_its_own_digital_run(self):
         found = row_of(summarise(results(trainings=("hwa",)), n_boot=50), "hwa")
         assert found["dice_digital"] == found["dice_own_digital"] == pytest.approx(0.88)
@@ -77,8 +107,9 @@ class TestSummary:
     def test_every_estimate_stands_between_its_bounds(self):
         summary = summarise(results(), n_boot=500)
         for name in ESTIMATES:
-            assert (summary[f"{name}_low"] <= summary[name] + 1e-12).all(), name
-            assert (summary[f"{name}_high"] >= summary[name] - 1e-12).all(), name
+            rows = summary if name != "gain_1d" else summary[summary["training"] == "hwa"]
+            assert (rows[f"{name}_low"] <= rows[name] + 1e-12).all(), name
+            assert (rows[f"{name}_high"] >= rows[name] - 1e-12).all(), name
 
     def test_columns_stand_in_the_order_of_the_summary_file(self):
         columns = list(summarise(results(), n_boot=10).columns)

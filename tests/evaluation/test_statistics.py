@@ -6,8 +6,13 @@ import pytest
 from scipy import stats
 
 from analogmed.errors import ConfigError, DataError, NonFiniteError, ShapeError
-from analogmed.evaluation import statistics as module
-from analogmed.evaluation.statistics import ChipMeans, paired_test, two_way_bootstrap
+from analogmed.evaluation import intervals, paired_tests
+from analogmed.evaluation.statistics import (
+    ChipMeans,
+    PairedTest,
+    paired_test,
+    two_way_bootstrap,
+)
 
 N_CASES, N_CHIPS = 20, 10
 
@@ -80,6 +85,23 @@ class TestTwoWayBootstrap:
         )
         assert (change.low, change.high) == pytest.approx((-0.05, -0.05))
 
+    def test_chips_of_two_networks_are_drawn_independently(self):
+        generator = np.random.default_rng(0)
+        case = generator.normal(0, 0.1, (30, 1))
+        chips = [generator.normal(0, 0.05, n) for n in (12, 9)]
+        gain = two_way_bootstrap(
+            case + 0.8 + chips[0],
+            case + 0.7 + chips[1],
+            patients=range(30),
+            statistic=lambda a, b: a.mean() - b.mean(),
+            chip_sets=("first", "second"),
+            n_boot=20_000,
+        )
+        assert gain.estimate == pytest.approx(0.1 + chips[0].mean() - chips[1].mean())
+        assert gain.n_chips == 9
+        expected = np.hypot(chips[0].std() / np.sqrt(12), chips[1].std() / np.sqrt(9))
+        assert gain.high - gain.low == pytest.approx(2 * 1.96 * expected, rel=0.05)
+
     def test_a_ratio_of_means_is_not_a_mean_of_ratios(self):
         digital, analog = np.array([1.0, 0.1]), np.array([[0.5, 0.5], [0.1, 0.1]])
         ratio = two_way_bootstrap(
@@ -135,6 +157,10 @@ class TestTwoWayBootstrap:
         with pytest.raises(ShapeError, match=r"set of chips.*\[2, 5\]"):
             two_way_bootstrap(np.ones((3, 2)), np.ones((3, 5)), patients="abc")
 
+    def test_every_array_needs_its_set_of_chips(self):
+        with pytest.raises(ShapeError, match="names 1 sets of chips for 2 arrays"):
+            two_way_bootstrap(np.ones((3, 2)), np.ones((3, 5)), patients="abc", chip_sets="a")
+
     def test_settings_and_values_out_of_range_are_refused(self):
         with pytest.raises(ConfigError, match="level"):
             two_way_bootstrap(np.ones(3), patients="abc", level=95)
@@ -166,7 +192,7 @@ class TestPairedTest:
 
     def test_no_difference_anywhere_is_p_one(self):
         same = {"a": 0.9, "b": 0.8, "c": 0.7}
-        assert paired_test(same, dict(same)) == module.PairedTest(0.0, 1.0, 3)
+        assert paired_test(same, dict(same)) == PairedTest(0.0, 1.0, 3)
 
     def test_different_case_sets_are_refused_by_name(self):
         with pytest.raises(DataError, match=r"2 cases.*'b'"):
@@ -196,7 +222,8 @@ class TestPairedTest:
         assert found.note == "1 undefined pairs left out"
 
 
-def test_the_examples_in_the_docstrings_hold():
+@pytest.mark.parametrize("module", [intervals, paired_tests])
+def test_the_examples_in_the_docstrings_hold(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0
     assert outcome.failed == 0

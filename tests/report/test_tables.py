@@ -13,9 +13,8 @@ def lines_of(text, model):
 class TestTerminalTable:
     def test_each_network_has_its_estimates_beside_its_digital_score(self, summary):
         text = render_summary(summary)
-        found = [line.split() for line in lines_of(text, "unet ")]
+        found = [line.split() for line in lines_of(text, "unet ")[:2]]
         rows = summary[summary["model"] == "unet"].to_dict("records")
-        assert len(found) == len(rows) == 2
         for cells, row in zip(found, rows, strict=True):
             assert cells[1:3] == [f"{row['dice_own_digital']:.3f}", f"{row['dice_t0']:.3f}"]
             assert cells[3:6] == [f"{row['dice_1d']:.3f}", "±", f"{row['dice_1d_std']:.3f}"]
@@ -32,6 +31,19 @@ class TestTerminalTable:
         text = render_summary(summary)
         assert "6 patients, 4 chips. Intervals: 95 % percentiles of a two-way bootstrap" in text
         assert "1 day: 86,400 s; 1 month: 2,592,000 s" in text
+
+    def test_what_hardware_aware_training_gains_has_its_own_lines(self, summary):
+        text = render_summary(summary)
+        row = summary[(summary["model"] == "unetpp") & (summary["training"] == "hwa")].iloc[0]
+        lines = [line.split() for line in lines_of(text, "unetpp")]
+        assert lines[-1][:3] == ["unetpp", "hwa", f"{row['gain_1d']:.3f}"]
+        assert f"{row['gain_1d_low']:.3f}" in lines[-1][3]
+
+    def test_without_a_pair_of_trainings_there_is_no_table_of_gains(self, summary):
+        hwa_alone = summary[summary["training"] == "hwa"].copy()
+        hwa_alone[["gain_1d", "gain_1d_low", "gain_1d_high"]] = np.nan
+        assert "gained" not in render_summary(hwa_alone)
+        assert "gained" not in to_markdown(hwa_alone)
 
     def test_it_is_plain_text_of_120_columns(self, summary):
         text = render_summary(summary)
@@ -57,7 +69,8 @@ class TestTerminalTable:
         assert [line.split() for line in lines_of(text, "swin_unetr")][-1] == [
             "swin_unetr", "43.2", "12,345",
         ]  # fmt: skip
-        assert len(lines_of(text, "swin_unetr")) == 3
+        costs = text[text.index("Cost of lgg") :]
+        assert len(lines_of(costs, "swin_unetr")) == 1
 
     def test_markup_in_a_name_is_shown_as_it_is(self, summary):
         summary["model"] = "a[red]b"
@@ -82,9 +95,9 @@ class TestTerminalTable:
 
 class TestMarkdown:
     def test_every_line_of_the_table_has_the_same_cells(self, summary):
-        table = [line for line in to_markdown(summary).splitlines() if line.startswith("|")]
-        assert len(table) == 2 + len(summary)
-        assert {line.count("|") for line in table} == {11}
+        lines = to_markdown(summary).splitlines()
+        table = [line.count("|") for line in lines if line.startswith("|")]
+        assert table == [11] * (2 + len(summary)) + [5] * (2 + 3)
 
     def test_markdown_and_html_in_a_name_are_escaped(self, summary):
         summary["model"] = "a|b<script>"

@@ -1,0 +1,165 @@
+"""The values of each network of a results table as arrays of cases and chips."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analogmed.errors import DataError
+from analogmed.evaluation.metrics import BOTH_EMPTY, MISSED, SPURIOUS
+
+COLUMNS = (
+    "task", "model", "training", "hardware", "chip", "time_s", "read", "case", "patient",
+    "class", "metric", "value", "unit", "note",
+)  # fmt: skip
+RUN = ["task", "model", "training", "hardware"]
+RESULT_NOTES = ("", MISSED, SPURIOUS, BOTH_EMPTY)
+
+
+@dataclass(frozen=True)
+class NetworkRun:
+    """One network on one kind of chip, beside its digital references, on the same cases.
+
+    Attributes:
+        key: task, model, training and hardware.
+        metric, unit: what the values are, and their unit.
+        cases: the cases that are in every run of the network, sorted.
+        patients: the patient of each of them.
+        reference: the digital-trained network run digitally, shape (cases,); NaN without one.
+        own_digital: the network itself run digitally, shape (cases,); NaN without such a run.
+        on_chip: values of each time in s, shape (cases, chips), averaged over classes and reads.
+        rows: rows of the results table on the chip.
+        note: empty, or what limits the comparison.
+    """
+
+    key: dict[str, str]
+    metric: str
+    unit: str
+    cases: list[str]
+    patients: list[str]
+    reference: np.ndarray
+    own_digital: np.ndarray
+    on_chip: dict[float, np.ndarray]
+    rows: pd.DataFrame
+    note: str
+
+    def at(self, time_s: float) -> np.ndarray:
+        """Values (cases, chips) at a time; all NaN where the sweep does not have it."""
+        for known_s, values in self.on_chip.items():
+            if np.isclose(known_s, time_s, rtol=1e-9, atol=1e-9):
+                return values
+        return np.full_like(next(iter(self.on_chip.values())), np.nan)
+
+
+def network_runs(table: pd.DataFrame, metric: str) -> Iterator[NetworkRun]:
+    """Each network of a results table that ran on a chip.
+
+    Args:
+        table: long results table, columns ``COLUMNS``.
+        metric: name in the ``metric`` column.
+
+    Returns:
+        One run for each task, model, training and hardware, in the order of the table.
+
+    Raises:
+        DataError: the table lacks a column.
+    """
+    check_columns(table)
+    rows = table[table["metric"] == metric]
+    digital = rows[rows["hardware"] == "digital"]
+    chips = rows[(rows["hardware"] != "digital") & rows["time_s"].notna()]
+    for key, on_chip in chips.groupby(RUN, sort=False):
+        names = {column: str(name) for column, name in zip(RUN, key, strict=True)}
+        notes = _failures(table[(table[RUN] == pd.Series(names)).all(axis=1)])
+        yield _run(names, metric, on_chip, digital, notes)
+
+
+def on_shared_cases(
+    runs: Sequence[NetworkRun], time_s: float
+) -> tuple[list[np.ndarray], list[str]]:
+    """Values of several networks at a time, on the cases that all of them have.
+
+    Args:
+        runs: networks of one task.
+        time_s: age of the chips in s.
+
+    Returns:
+        One array (cases, chips) for each run, all NaN where its sweep has no such time, and the
+        patient of each case.
+    """
+    shared = sorted(set.intersection(*(set(run.cases) for run in runs)))
+    rows = [pd.Index(run.cases).get_indexer(pd.Index(shared)) for run in runs]
+    arrays = [run.at(time_s)[indices] for run, indices in zip(runs, rows, strict=True)]
+    return arrays, [runs[0].patients[index] for index in rows[0]]
+
+
+def digital_values(rows: pd.DataFrame) -> pd.Series:
+    """Class mean of each case."""
+    return rows.groupby("case")["value"].mean()
+
+
+def notes_of(rows: pd.DataFrame) -> pd.Series:
+    """Notes as text; a table read from CSV has NaN where a note is empty."""
+    return rows["note"].astype("string").fillna("")
+
+
+def check_columns(table: pd.DataFrame) -> None:
+    """Refuse, with a DataError, a table that lacks a column of ``COLUMNS``."""
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        raise DataError(
+            f"the results table lacks the columns {', '.join(missing)}; "
+            "pass the long table of an evaluation (results.parquet)"
+        )
+
+
+def _run(
+    key: dict[str, str],
+    metric: str,
+    on_chip: pd.DataFrame,
+    digital: pd.DataFrame,
+    notes: list[str],
+) -> NetworkRun:
+    same_model = digital[(digital["task"] == key["task"]) & (digital["model"] == key["model"])]
+    own = digital_values(same_model[same_model["training"] == key["training"]])
+    reference = digital_values(same_model[same_model["training"] == "digital"])
+    if reference.empty:
+        reference = own
+        notes.append("no digital-trained baseline: own digital run" if len(own) else "no baseline")
+    times_s = [float(time_s) for time_s in on_chip["time_s"].unique()]
+    chips = {time_s: _chip_values(on_chip[on_chip["time_s"] == time_s]) for time_s in times_s}
+    evaluated = [set(values.index) for values in chips.values()]
+    evaluated += [set(values.index) for values in (reference, own) if len(values)]
+    cases = sorted(set.intersection(*evaluated))
+    if len(cases) < max(map(len, evaluated)):
+        notes.append(f"{len(cases)} of {max(map(len, evaluated))} cases are in every run")
+    patient_of = on_chip.drop_duplicates("case").set_index("case")["patient"]
+    chip_ids = sorted({chip for values in chips.values() for chip in values.columns})
+    return NetworkRun(
+        key=key,
+        metric=metric,
+        unit=str(on_chip["unit"].iloc[0]),
+        cases=cases,
+        patients=[str(patient_of[case]) for case in cases],
+        reference=reference.reindex(cases).to_numpy(dtype=np.float64),
+        own_digital=own.reindex(cases).to_numpy(dtype=np.float64),
+        on_chip={
+            time_s: values.reindex(index=cases, columns=chip_ids).to_numpy(dtype=np.float64)
+            for time_s, values in chips.items()
+        },
+        rows=on_chip,
+        note="; ".join(notes),
+    )
+
+
+def _chip_values(rows: pd.DataFrame) -> pd.DataFrame:
+    """Class mean, then mean over reads: one row per case, one column per chip."""
+    class_mean = rows.groupby(["case", "chip", "read"], dropna=False)["value"].mean().reset_index()
+    return class_mean.pivot_table("value", "case", "chip", "mean", dropna=False)
+
+
+def _failures(rows: pd.DataFrame) -> list[str]:
+    failed = rows[~notes_of(rows).isin(RESULT_NOTES)]
+    units = failed[["chip", "time_s", "read", "case"]].drop_duplicates()
+    return [f"{len(units)} failed evaluations left out"] if len(units) else []

@@ -1,0 +1,97 @@
+"""Paired tests of two networks on the same patients."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analogmed.errors import DataError
+from analogmed.evaluation.intervals import CHUNK_VALUES, TOO_SMALL
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Result of :func:`paired_test`.
+
+    Attributes:
+        difference: mean of first minus second over patients.
+        p_value: two-sided; NaN where there are too few pairs.
+        n_patients: pairs that entered.
+        note: empty, or what limits the result.
+    """
+
+    difference: float
+    p_value: float
+    n_patients: int
+    note: str = ""
+
+
+def paired_test(
+    first: Mapping[str, float],
+    second: Mapping[str, float],
+    *,
+    patients: Mapping[str, str] | None = None,
+    n_resamples: int = 9999,
+    seed: int = 0,
+) -> PairedTest:
+    """Sign-flip permutation test of two models on the same cases.
+
+    Args:
+        first: value of each case under the first model (a dict or a pandas Series).
+        second: value of each case under the second model, same cases.
+        patients: patient of each case; cases of one patient are averaged first, since they are
+            not independent. Default: every case is its own patient.
+        n_resamples: permutations; with few patients all of them are enumerated instead.
+        seed: seed of the permutations.
+
+    Returns:
+        Mean difference and two-sided p-value. No difference anywhere gives p = 1.
+
+    Raises:
+        DataError: the two models were not evaluated on the same cases.
+
+    Source: Good 2005, Permutation, Parametric and Bootstrap Tests; scipy.stats.permutation_test.
+
+    Example:
+        >>> paired_test({"a": 0.9, "b": 0.8}, {"a": 0.9, "b": 0.8}).p_value
+        1.0
+    """
+    differences = _patient_differences(pd.Series(first), pd.Series(second), patients)
+    undefined = int(differences.isna().sum())
+    note = f"{undefined} undefined pairs left out" if undefined else ""
+    values = differences.dropna().to_numpy(dtype=np.float64)
+    if len(values) < 2:
+        difference = float(values.mean()) if len(values) else float("nan")
+        return PairedTest(difference, float("nan"), len(values), TOO_SMALL)
+    if not values.any():
+        return PairedTest(0.0, 1.0, len(values), note)
+    result = stats.permutation_test(
+        (values,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=n_resamples,
+        batch=max(1, CHUNK_VALUES // len(values)),
+        rng=np.random.default_rng(seed),
+    )
+    return PairedTest(float(values.mean()), float(result.pvalue), len(values), note)
+
+
+def _patient_differences(
+    first: pd.Series, second: pd.Series, patients: Mapping[str, str] | None
+) -> pd.Series:
+    odd = sorted(set(first.index) ^ set(second.index))
+    if odd:
+        raise DataError(
+            f"a paired test needs the same cases under both models, but {len(odd)} cases are in "
+            f"one only (first: '{odd[0]}'): evaluate both models on one case list"
+        )
+    differences = first - second.reindex(first.index)
+    if patients is None:
+        return differences
+    missing = [case for case in first.index if case not in patients]
+    if missing:
+        raise DataError(f"case '{missing[0]}' has no patient ({len(missing)} such cases)")
+    return differences.groupby([patients[case] for case in first.index]).mean()
