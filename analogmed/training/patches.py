@@ -1,104 +1,203 @@
-"""Training patches: drawn from cached samples, balanced, padded, augmented."""
+"""Training patches: balanced, padded, augmented, and each a function of its address alone."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.data import get_track_meta, set_track_meta
-from monai.transforms import (
-    Compose,
-    RandCropByPosNegLabeld,
-    RandFlipd,
-    RandGaussianNoised,
-    RandScaleIntensityd,
-    RandShiftIntensityd,
-    RandSpatialCropd,
-    SpatialPadd,
-    Transform,
-)
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from analogmed.data import Case, Task
+from analogmed.errors import ConfigError, DataError
 from analogmed.seeds import derive_seed
-
-_KEYS = ("image", "label")
+from analogmed.training.augment import Augmentation
+from analogmed.training.config import LoadingConfig
+from analogmed.training.patch_plan import PatchPlan, plan_epoch
+from analogmed.training.sample_cache import ImageTable, SampleCache
 
 
 class PatchSampler:
     """Draws training batches of a task.
 
-    Half of the patches hold a foreground voxel, if there is any; the others lie anywhere, so that
-    rare structures are seen and empty images too.
+    What entry ``e`` of batch ``b`` in an epoch holds follows from the seed and these three numbers:
+    not from what was drawn before, the size of the cache, the processes that read ahead, or the
+    number of ranks.
+
+    All cases are read once at the start, and samples kept in memory up to ``loading.cache_bytes``.
+    Larger data are read again in each epoch: every case once if ``mixed_cases`` of them fit in the
+    cache, more often if not.
 
     Args:
         task: gives the reader and the window, which is the patch size.
-        cases: training cases; their samples are kept in memory.
-        batch_size: patches in a batch.
+        cases: training cases.
+        batch_size: patches in a batch of all ranks together.
         seed: seed of everything that is drawn.
+        loading: how patches come from the files.
+        rank: which of the processes that train together this is; it gets the entries
+            ``rank::world_size`` of each batch.
+        world_size: number of these processes.
+        patches_per_image: patches from each slice or volume in an epoch, on average.
+        mixed_cases: cases whose patches are mixed with each other.
+
+    Raises:
+        DataError: there is no case, or one cannot be read.
+        ConfigError: the batch cannot be dealt evenly to the ranks.
     """
 
-    def __init__(self, task: Task, cases: tuple[Case, ...], *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        cases: tuple[Case, ...],
+        *,
+        batch_size: int,
+        seed: int,
+        loading: LoadingConfig | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        patches_per_image: int = 1,
+        mixed_cases: int = 16,
+    ) -> None:
+        _check(task, cases, batch_size, world_size)
+        self._task = task
         self._batch_size = batch_size
         self._seed = seed
-        self._images: list[np.ndarray] = []
-        self._labels: list[np.ndarray] = []
-        for case in cases:
-            sample = task.read(case)
-            self._images.extend(sample.image)
-            self._labels.extend(sample.label)
-        self._with_foreground = [i for i, label in enumerate(self._labels) if label.any()]
-        self._anywhere = _augmentation(RandSpatialCropd(_KEYS, task.window), task.window)
-        self._centred = _augmentation(
-            RandCropByPosNegLabeld(_KEYS, "label", task.window, pos=1, neg=0), task.window
+        self._loading = loading or LoadingConfig()
+        self._entries = range(rank, batch_size, world_size)
+        self._patches_per_image = patches_per_image
+        self._mixed_cases = mixed_cases
+        self._cache = SampleCache(
+            task.read,
+            cases,
+            n_classes=len(task.classes),
+            limit_bytes=self._loading.cache_bytes,
         )
+        self._table = self._cache.table
+        self._augmentation = Augmentation(len(task.window)) if self._loading.augment else None
 
     def __len__(self) -> int:
-        """Batches in an epoch: as many patches as there are slices or volumes."""
-        return max(1, len(self._images) // self._batch_size)
+        """Batches in an epoch, by default of as many patches as there are slices or volumes."""
+        return max(1, len(self._table) * self._patches_per_image // self._batch_size)
 
-    def epoch(self, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of one epoch: images (B, C, *window) and class indices (B, 1, *window)."""
-        generator = np.random.default_rng(derive_seed(self._seed, "epoch", number))
-        for transform in (self._anywhere, self._centred):
-            transform.set_random_state(seed=int(generator.integers(2**31)))
-        for _ in range(len(self)):
-            with _plain_tensors():
-                patches = [self._patch(generator) for _ in range(self._batch_size)]
-            yield (
-                torch.stack([torch.as_tensor(patch["image"]) for patch in patches]).float(),
-                torch.stack([torch.as_tensor(patch["label"]) for patch in patches]).long(),
-            )
+    def missing_classes(self) -> tuple[str, ...]:
+        """Names of the task's classes that no case holds."""
+        held = np.asarray(self._table.holds.any(axis=0))
+        return tuple(
+            name for name, is_held in zip(self._task.classes, held, strict=True) if not is_held
+        )
 
-    def _patch(self, generator: np.random.Generator) -> dict[str, Tensor]:
-        centred = bool(self._with_foreground) and generator.random() < 0.5
-        pool = self._with_foreground if centred else range(len(self._images))
-        index = pool[int(generator.integers(len(pool)))]
-        transform = self._centred if centred else self._anywhere
-        found = transform({"image": self._images[index], "label": self._labels[index][None]})
-        return found[0] if isinstance(found, list) else found
+    def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of one epoch.
+
+        Args:
+            number: the epoch.
+            first: batch to start at.
+
+        Yields:
+            float32 images (B / world_size, C, *window) and int64 class indices
+            (B / world_size, 1, *window).
+
+        Raises:
+            DataError: a case cannot be read any more, or has changed.
+        """
+        loader = DataLoader(
+            self._batches(number),
+            batch_size=None,
+            sampler=range(first, len(self)),
+            num_workers=self._loading.workers,
+            generator=torch.Generator(),  # the global one is left alone: training draws from it
+        )
+        yield from loader
+
+    def _batches(self, epoch: int) -> "_Batches":
+        plan = plan_epoch(
+            self._table,
+            len(self) * self._batch_size,
+            foreground=self._loading.foreground,
+            mixed_cases=self._mixed_cases,
+            seed=derive_seed(self._seed, "patches", epoch),
+        )
+        workers = self._loading.workers
+        return _Batches(
+            plan=plan,
+            table=self._table,
+            cache=self._cache.divided(workers) if workers else self._cache,
+            window=self._task.window,
+            augmentation=self._augmentation,
+            batch_size=self._batch_size,
+            entries=self._entries,
+            seed_path=(self._seed, "patch", epoch),
+        )
 
 
-@contextmanager
-def _plain_tensors() -> Iterator[None]:
-    """Let MONAI carry no history of its operations, which takes three quarters of the time."""
-    before = get_track_meta()
-    set_track_meta(False)
-    try:
-        yield
-    finally:
-        set_track_meta(before)
+@dataclass(frozen=True)
+class _Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Batches of one epoch by their number, for a ``DataLoader``."""
+
+    plan: PatchPlan
+    table: ImageTable
+    cache: SampleCache
+    window: tuple[int, ...]
+    augmentation: Augmentation | None
+    batch_size: int
+    entries: range
+    seed_path: tuple[int, str, int]
+
+    def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Those entries of a batch that this rank gets."""
+        first = batch * self.batch_size
+        case_of = self.table.case[self.plan.image[first : first + self.batch_size]]
+        # Entries of one case follow each other: it is read once, however little memory there is.
+        patches = {
+            entry: self._patch(batch, entry)
+            for entry in sorted(self.entries, key=case_of.__getitem__)
+        }
+        images, labels = zip(*(patches[entry] for entry in self.entries), strict=True)
+        return torch.stack(images), torch.stack(labels)
+
+    def _patch(self, batch: int, entry: int) -> tuple[Tensor, Tensor]:
+        generator = np.random.default_rng(derive_seed(*self.seed_path, batch, entry))
+        place = batch * self.batch_size + entry
+        where = self.plan.image[place]
+        position = self.table.position[where]
+        sample = self.cache[int(self.table.case[where])]
+        image, label = sample.image[position], sample.label[position]
+        corner = _corner(label, self.window, int(self.plan.class_index[place]), generator)
+        box = tuple(slice(low, low + size) for low, size in zip(corner, self.window, strict=True))
+        patch = _padded(image[:, *box], self.window), _padded(label[None, *box], self.window)
+        if self.augmentation:
+            patch = self.augmentation(*patch, seed=int(generator.integers(2**32)))
+        return patch[0].float(), patch[1].long()
 
 
-def _augmentation(crop: Transform, window: tuple[int, ...]) -> Compose:
-    flips = [RandFlipd(_KEYS, prob=0.5, spatial_axis=axis) for axis in range(len(window))]
-    return Compose(
-        [
-            SpatialPadd(_KEYS, window),
-            crop,
-            *flips,
-            RandScaleIntensityd("image", factors=0.1, prob=0.5),
-            RandShiftIntensityd("image", offsets=0.1, prob=0.5),
-            RandGaussianNoised("image", prob=0.2, std=0.05),
-        ]
-    )
+def _check(task: Task, cases: tuple[Case, ...], batch_size: int, world_size: int) -> None:
+    if not cases:
+        raise DataError(
+            f"task {task.name} has no case to draw training patches from; change task.shares"
+        )
+    if batch_size < 1 or batch_size % world_size:
+        raise ConfigError(
+            f"batch_size {batch_size} cannot be dealt evenly to {world_size} ranks; choose a "
+            f"multiple of {world_size}"
+        )
+
+
+def _corner(
+    label: np.ndarray, window: tuple[int, ...], class_index: int, generator: np.random.Generator
+) -> list[int]:
+    """Lowest corner of a patch: about a voxel of a class, or for class 0 anywhere."""
+    room = np.maximum(0, np.subtract(label.shape, window))
+    if not class_index:
+        return generator.integers(room + 1).tolist()
+    voxels = np.flatnonzero(label == class_index)
+    centre = np.unravel_index(voxels[generator.integers(voxels.size)], label.shape)
+    return np.clip(np.subtract(centre, np.floor_divide(window, 2)), 0, room).tolist()
+
+
+def _padded(array: np.ndarray, window: tuple[int, ...]) -> Tensor:
+    """A copy of a patch (C, *spatial), with zeros about it where the image is too small."""
+    if array.shape[1:] == window:
+        return torch.from_numpy(array.copy())
+    missing = np.subtract(window, array.shape[1:])
+    widths = [(0, 0), *((lack // 2, lack - lack // 2) for lack in missing.tolist())]
+    return torch.from_numpy(np.pad(array, widths))

@@ -1,0 +1,131 @@
+"""Samples of the training cases: kept in memory up to a limit, and read again beyond it."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+
+from analogmed.data import Case, Sample
+from analogmed.errors import DataError
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """What is known of every slice or volume without its sample.
+
+    Attributes:
+        case: index of its case, shape (images,).
+        position: its index in the sample of that case, shape (images,).
+        holds: whether it has a voxel of each foreground class, bool, shape (images, classes).
+    """
+
+    case: np.ndarray
+    position: np.ndarray
+    holds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.case)
+
+
+class SampleCache:
+    """Reads every case once to describe it, and keeps what fits; the least used goes first.
+
+    Room is made before a case is read, from the size that it had at the first reading, so that
+    memory holds ``limit_bytes`` of samples and the one being read. One larger than the limit is
+    kept alone, until the next is read.
+
+    MONAI's ``CacheDataset`` keeps a number of samples fixed at the start, whatever their size, and
+    reads all others at every access; ``PersistentDataset`` keeps them on disk, as pickles.
+
+    Args:
+        read: reads one case.
+        cases: what to read; addressed by their index.
+        n_classes: foreground classes.
+        limit_bytes: of the samples kept.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Case], Sample],
+        cases: Sequence[Case],
+        *,
+        n_classes: int,
+        limit_bytes: int,
+    ) -> None:
+        self._read = read
+        self._cases = cases
+        self._n_classes = n_classes
+        self._limit = limit_bytes
+        self._kept: OrderedDict[int, Sample] = OrderedDict()
+        self._used = 0
+        self._sizes: list[int] = []
+        self._holds: list[np.ndarray] = []
+        for index, case in enumerate(cases):
+            self._describe(index, read(case))
+
+    def __getitem__(self, index: int) -> Sample:
+        """Sample of a case.
+
+        Raises:
+            DataError: its files are no longer those that were read at first.
+        """
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        self._make_room(self._sizes[index])
+        sample = self._read(self._cases[index])
+        if not np.array_equal(_classes_held(sample, self._n_classes), self._holds[index]):
+            raise DataError(
+                f"case {self._cases[index].case_id}: its images or labels are not those read at "
+                "the start of the training; leave the data alone while a training runs, and start "
+                "it again"
+            )
+        self._keep(index, sample)
+        return sample
+
+    @property
+    def table(self) -> ImageTable:
+        """Every slice or volume, in the order of the cases."""
+        lengths = [len(holds) for holds in self._holds]
+        return ImageTable(
+            np.repeat(np.arange(len(lengths)), lengths),
+            np.concatenate([np.arange(length) for length in lengths]),
+            np.concatenate(self._holds),
+        )
+
+    def divided(self, n_workers: int) -> "SampleCache":
+        """The cache for each of some processes, which together keep to the limit.
+
+        If all samples are kept, forked processes share their memory, and it stays as it is.
+        """
+        if len(self._kept) == len(self._cases):
+            return self
+        self._kept.clear()
+        self._used = 0
+        part = copy(self)
+        part._kept = OrderedDict()
+        part._limit = self._limit // n_workers
+        return part
+
+    def _describe(self, index: int, sample: Sample) -> None:
+        self._sizes.append(sample.image.nbytes + sample.label.nbytes)
+        self._holds.append(_classes_held(sample, self._n_classes))
+        if self._used + self._sizes[index] <= self._limit:
+            self._keep(index, sample)
+
+    def _keep(self, index: int, sample: Sample) -> None:
+        self._kept[index] = sample
+        self._used += self._sizes[index]
+
+    def _make_room(self, size: int) -> None:
+        while self._kept and self._used + size > self._limit:
+            index, _ = self._kept.popitem(last=False)
+            self._used -= self._sizes[index]
+
+
+def _classes_held(sample: Sample, n_classes: int) -> np.ndarray:
+    spatial = tuple(range(1, sample.label.ndim))
+    classes = range(1, n_classes + 1)
+    return np.stack([(sample.label == index).any(axis=spatial) for index in classes], axis=1)
