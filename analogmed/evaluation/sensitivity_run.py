@@ -11,8 +11,9 @@ from tqdm import tqdm
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_yaml
 from analogmed.data import Task
+from analogmed.environment import describe_environment
 from analogmed.evaluation.evaluate import check_settings, checkpoint_paths, tell_differences
-from analogmed.evaluation.run_folder import describe_environment, write_table
+from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.sensitivity import Bench, settings_of
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
 from analogmed.evaluation.sensitivity_ranking import rank, to_settings_table

@@ -10,6 +10,7 @@ from analogmed.report.sensitivity_figures import (
 )
 from analogmed.report.sensitivity_tables import render_placement, render_sensitivity
 from analogmed.report.tables import render_summary, to_markdown
+from analogmed.report.training_figures import training_curves
 
 __all__ = [
     "dice_over_time",
@@ -27,4 +28,5 @@ __all__ = [
     "source_bars",
     "tile_occupancy",
     "to_markdown",
+    "training_curves",
 ]

@@ -1,11 +1,6 @@
-import json
-import subprocess
-import sys
-from importlib.metadata import version
-
 import pandas as pd
 
-from analogmed.evaluation.run_folder import COLUMNS, describe_environment, to_table, write_table
+from analogmed.evaluation.run_folder import COLUMNS, to_table, write_table
 
 ROW = {
     "task": "t",
@@ -48,20 +43,3 @@ def test_both_files_hold_the_table_exactly(tmp_path):
 def test_the_summary_can_do_without_parquet(tmp_path):
     write_table(to_table([ROW]), tmp_path, "summary", parquet=False)
     assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
-
-
-def test_the_environment_says_what_a_run_depends_on():
-    found = json.loads(json.dumps(describe_environment()))
-    for package in ("torch", "aihwkit", "monai", "numpy"):
-        assert found["versions"][package] == version(package)
-    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
-    assert found["command"] == sys.argv
-    assert found["time"].endswith("+00:00")
-    head = subprocess.run(
-        ["git", "-C", __file__.rpartition("/")[0], "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    if head:
-        assert found["git"]["commit"] == head

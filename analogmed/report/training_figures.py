@@ -1,0 +1,65 @@
+"""The curves of a training run."""
+
+from pathlib import Path
+
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analogmed.errors import DataError
+from analogmed.report.style import WIDTH_IN, publication_style, save_figure
+
+_COLUMNS = ("epoch", "loss", "learning_rate", "dice")
+_HEIGHT_IN = 5.4
+
+
+def training_curves(log: pd.DataFrame, path: Path | str, *, title: str = "") -> Path:
+    """Draw loss, validation Dice and learning rate over the epochs, with the best epoch marked.
+
+    Args:
+        log: what a run folder's ``log.csv`` holds; ``dice`` is NaN in epochs without validation.
+        path: ``.png`` or ``.svg`` file.
+        title: of the figure.
+
+    Returns:
+        ``path``; the same log gives the same bytes.
+
+    Raises:
+        DataError: there is no epoch, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    missing = [name for name in _COLUMNS if name not in log.columns]
+    if missing or log.empty:
+        what = f"the columns {', '.join(missing)}" if missing else "any epoch"
+        raise DataError(f"nothing to draw: the training log lacks {what}; pass a run's log.csv")
+    with publication_style():
+        figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
+        loss, dice, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
+        color = seaborn.color_palette("colorblind")[0]
+        loss.plot(log["epoch"], log["loss"], color=color)
+        loss.set_ylabel("training loss")
+        _draw_dice(dice, log.dropna(subset="dice"), color)
+        rate.plot(log["epoch"], log["learning_rate"], color="0.4")
+        rate.set_ylabel("learning\nrate")
+        rate.set_ylim(bottom=0)
+        rate.set_xlabel("epoch")
+        figure.suptitle(title, parse_math=False)
+        return save_figure(figure, path)
+
+
+def _draw_dice(axes: Axes, validated: pd.DataFrame, color: tuple[float, float, float]) -> None:
+    axes.set_ylabel("validation Dice")
+    if validated.empty:
+        return
+    axes.plot(validated["epoch"], validated["dice"], color=color, marker="o", markersize=4)
+    best = validated.loc[validated["dice"].idxmax()]
+    axes.axhline(best["dice"], color="0.6", linewidth=1, linestyle="--")
+    axes.annotate(
+        f"best {best['dice']:.3f}, epoch {best['epoch']:.0f}",
+        (best["epoch"], best["dice"]),
+        xytext=(0, -14),
+        textcoords="offset points",
+        ha="right" if best["epoch"] > validated["epoch"].mean() else "left",
+        va="top",
+    )

@@ -1,0 +1,77 @@
+"""What a run has behind it, epoch by epoch."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """A row of ``log.csv``.
+
+    Attributes:
+        epoch: number of the epoch, from 1.
+        step: steps of the optimizer so far.
+        loss: mean over the epoch's batches.
+        learning_rate: of the step to come.
+        dice: score of the validation after this epoch; NaN without one.
+        seconds: that the epoch took, with its validation.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    learning_rate: float
+    dice: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class History:
+    """The epochs of a run so far.
+
+    Attributes:
+        records: one for each.
+    """
+
+    records: tuple[EpochRecord, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def scores(self) -> list[float]:
+        """Of all validations."""
+        return [record.dice for record in self.records if math.isfinite(record.dice)]
+
+    @property
+    def best(self) -> float:
+        """Highest score; minus infinity before the first validation."""
+        return max(self.scores, default=-math.inf)
+
+    def has_stalled(self, patience: int) -> bool:
+        """Whether the last ``patience`` validations brought nothing better; never for 0."""
+        recent = len(self.scores) - patience
+        return (
+            patience > 0 and recent > 0 and max(self.scores[:recent]) >= max(self.scores[recent:])
+        )
+
+    def extended(self, record: EpochRecord) -> "History":
+        """With one more epoch."""
+        return History((*self.records, record))
+
+    def table(self) -> pd.DataFrame:
+        """One row an epoch."""
+        return pd.DataFrame(self.plain())
+
+    def plain(self) -> list[dict[str, Any]]:
+        """As dictionaries."""
+        return [asdict(record) for record in self.records]
+
+    @classmethod
+    def of_plain(cls, records: Iterable[dict[str, Any]]) -> "History":
+        """From what ``plain`` gave."""
+        return cls(tuple(EpochRecord(**record) for record in records))

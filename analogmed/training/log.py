@@ -1,0 +1,115 @@
+"""What a run says of itself while it lasts: progress bar, table and TensorBoard."""
+
+import math
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from analogmed.atomic import write_atomically
+from analogmed.report import training_curves
+from analogmed.training.history import EpochRecord, History
+
+LOG = "log.csv"
+CURVES = "curves.png"
+_RECENT = 20
+
+
+class TrainingLog:
+    """Progress bar, ``log.csv``, TensorBoard and ``curves.png`` of a run.
+
+    Args:
+        folder: the run folder.
+        title: shown by the progress bar, and above the curves.
+        history: epochs that a resumed run has behind it; what is on disk of later ones goes.
+        epochs: of the whole run.
+        batches: of an epoch.
+        enabled: whether anything is shown and written; ranks other than the first are silent.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        title: str,
+        history: History,
+        *,
+        epochs: int,
+        batches: int,
+        enabled: bool = True,
+    ) -> None:
+        self._folder, self._title, self._enabled = folder, title, enabled
+        self._scores = history.scores
+        self._losses: list[float] = []
+        self._start = time.monotonic()
+        self._progress = tqdm(
+            total=epochs * batches,
+            initial=len(history) * batches,
+            desc=title,
+            unit="batch",
+            disable=None if enabled else True,
+            smoothing=0.05,
+        )
+        self._board = None
+        if enabled:
+            step = history.records[-1].step + 1 if history.records else 0
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.close()
+        if self._board:
+            self._board.close()
+
+    def batch(self, loss: float) -> None:
+        """After each batch."""
+        self._losses.append(loss)
+        self._progress.update()
+        recent = self._losses[-_RECENT:]
+        shown = {"loss": f"{sum(recent) / len(recent):.3f}"}
+        if self._scores:
+            shown |= {"dice": f"{self._scores[-1]:.3f}", "best": f"{max(self._scores):.3f}"}
+        self._progress.set_postfix(shown, refresh=False)
+
+    def epoch(self, epoch: int, step: int, learning_rate: float, dice: float) -> EpochRecord:
+        """What happened since the last call, or since the start.
+
+        Args:
+            epoch: number of the epoch, from 1.
+            step: steps of the optimizer so far.
+            learning_rate: of the step to come.
+            dice: validation score; NaN without one.
+        """
+        seconds = time.monotonic() - self._start
+        loss = sum(self._losses) / len(self._losses)
+        self._losses, self._start = [], time.monotonic()
+        if math.isfinite(dice):
+            self._scores.append(dice)
+        return EpochRecord(epoch, step, loss, learning_rate, dice, seconds)
+
+    def write(self, history: History) -> None:
+        """Bring the files of the log up to date."""
+        if self._board is None:
+            return
+        table = history.table()
+        write_atomically(self._folder / LOG, lambda path: table.to_csv(path, index=False))
+        last = history.records[-1]
+        for name in ("loss", "learning_rate", "dice", "seconds"):
+            value = getattr(last, name)
+            if math.isfinite(value):
+                self._board.add_scalar(name, value, last.step)
+        self._board.flush()
+
+    def draw(self, history: History) -> None:
+        """Draw the curves of the run so far."""
+        if self._enabled:
+            training_curves(history.table(), self._folder / CURVES, title=self._title)

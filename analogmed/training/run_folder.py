@@ -1,0 +1,92 @@
+"""What a training run leaves on disk, and how it goes on from there."""
+
+import json
+
+from torch import nn
+
+from analogmed.atomic import ensure_writable, write_text_atomically
+from analogmed.config import to_plain, to_yaml
+from analogmed.environment import describe_environment
+from analogmed.training.config import TrainConfig
+from analogmed.training.distributed import Ranks
+from analogmed.training.history import History
+from analogmed.training.learner import Learner
+from analogmed.training.resume import (
+    TrainingState,
+    load_latest,
+    refuse_other_configuration,
+    remove_states,
+    save_state,
+)
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        config: settings of the run.
+        ranks: only the first of these processes writes.
+
+    Raises:
+        ConfigError: the folder cannot be written, or holds a run with other settings.
+        CheckpointError: it holds a run, but none of its states can be read.
+    """
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self._config, self._ranks = config, ranks
+        self._path = config.folder
+        if ranks.is_first:
+            self._prepare()
+        ranks.wait()
+        self._state = load_latest(self._path)
+        if self._state is not None:
+            refuse_other_configuration(self._state, to_plain(self._config))
+
+    @property
+    def history(self) -> History:
+        """The epochs that are done."""
+        return History.of_plain(self._state.history if self._state else ())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has ended, by its epochs or early."""
+        history = self.history
+        return len(history) >= self._config.n_epochs or history.has_stalled(self._config.patience)
+
+    def restore(self, model: nn.Module, learner: Learner) -> History:
+        """Put a network and its learner where the run was interrupted, if it was."""
+        if self._state is not None:
+            model.load_state_dict(self._state.model)
+            learner.load_state_dict(
+                {
+                    "steps": self._state.step,
+                    "optimizer": self._state.optimizer,
+                    "average": self._state.average,
+                }
+            )
+        history, self._state = self.history, None
+        return history
+
+    def save(self, model: nn.Module, learner: Learner, history: History) -> None:
+        """Keep all that the run needs to go on after its last epoch."""
+        if self._ranks.is_first:
+            learned = learner.state_dict()
+            state = TrainingState(
+                epoch=len(history),
+                step=learned["steps"],
+                model=model.state_dict(),
+                optimizer=learned["optimizer"],
+                average=learned["average"],
+                best=history.best,
+                history=history.plain(),
+                config=to_plain(self._config),
+            )
+            save_state(self._path, state)
+
+    def _prepare(self) -> None:
+        ensure_writable(self._path)
+        if self._config.restart:
+            remove_states(self._path)
+        environment = json.dumps(describe_environment(), indent=2) + "\n"
+        write_text_atomically(self._path / "training.yaml", to_yaml(self._config))
+        write_text_atomically(self._path / "environment.json", environment)

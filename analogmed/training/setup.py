@@ -1,0 +1,253 @@
+"""What a training run needs before its first step: data, network, and where it starts from."""
+
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+
+import torch
+from torch import nn
+
+from analogmed.analog import calibrate, convert
+from analogmed.analog.converters import layout_of
+from analogmed.config import ModelConfig, to_plain
+from analogmed.data import Task
+from analogmed.errors import ConfigError, DataError
+from analogmed.models import build_model, required_divisor
+from analogmed.seeds import derive_seed
+from analogmed.training.checkpoint import (
+    Checkpoint,
+    CheckpointInfo,
+    check_window,
+    load_checkpoint,
+)
+from analogmed.training.config import TrainConfig
+from analogmed.training.distributed import Ranks
+from analogmed.training.memory import (
+    checkpoint_activations,
+    explain_out_of_memory,
+    is_out_of_memory,
+)
+from analogmed.training.patches import PatchSampler
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run before its first step.
+
+    Attributes:
+        config: its settings; the model is that of ``init``, if there is one.
+        ranks: the processes that share it.
+        device: where this one computes.
+        task: the data.
+        patients: who has been seen by the network when it is trained, here and before.
+        model: the network, on tiles if it is hardware-aware.
+        teacher: the digital network that it learns from, too; ``None`` without distillation.
+        sampler: the training patches of this process.
+    """
+
+    config: TrainConfig
+    ranks: Ranks
+    device: torch.device
+    task: Task
+    patients: tuple[str, ...]
+    model: nn.Module
+    teacher: nn.Module | None
+    sampler: PatchSampler
+
+    def recalibrate(self) -> None:
+        """Let the converters' input ranges follow the data, unless they are learned."""
+        if self.config.training == "hwa" and self.config.noise.ranges == "calibrated":
+            self.calibrate()
+
+    def calibrate(self) -> None:
+        """Set the converters' input ranges from training images, the same in all processes."""
+        config = self.config
+        batches = islice(self.sampler.epoch(0), -(-config.calibration.images // config.batch_size))
+        images = (self.ranks.gather(images.to(self.device)) for images, _ in batches)
+        calibrate(self.model, images, quantile=config.calibration.quantile)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the network's digital parts."""
+        lowered = self.config.precision == "bfloat16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=lowered)
+
+    @contextmanager
+    def within_memory(self) -> Iterator[None]:
+        """Where memory runs out inside, an error that says what to make smaller."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            config, task = self.config, self.task
+            raise explain_out_of_memory(
+                error,
+                batch_size=config.batch_size,
+                window=task.window,
+                weights=sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+                checkpointing=config.activation_checkpointing,
+                accumulate=config.optimizer.accumulate,
+                divisor=required_divisor(
+                    config.model.name, spatial_dims=task.spatial_dims, **config.model.options
+                ),
+            ) from error
+
+    def checkpoint_info(self, score: float) -> CheckpointInfo:
+        """What the network is, with its validation score."""
+        config, task = self.config, self.task
+        return CheckpointInfo(
+            model=config.model.name,
+            options=config.model.options,
+            in_channels=task.in_channels,
+            out_channels=task.out_channels,
+            spatial_dims=task.spatial_dims,
+            training=config.training,
+            task=task.name,
+            classes=task.classes,
+            patients=self.patients,
+            window=task.window,
+            hardware=asdict(config.hardware) if config.training == "hwa" else {},
+            score=score,
+            seed=config.seed,
+        )
+
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """On this process's device, in the memory format that layers on tiles are fastest in."""
+        tensor = tensor.to(self.device)
+        if self.config.training == "digital":
+            return tensor
+        return tensor.contiguous(memory_format=layout_of(tensor))
+
+
+def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
+    """Load the data, and build or load the network.
+
+    Raises:
+        ConfigError: settings that do not fit each other, the task, or the network of ``init``.
+        LeakageError: ``init`` was trained on patients that this split keeps for testing.
+        DataError: the task has no training or validation case.
+    """
+    start = None
+    if config.init is not None:
+        start = load_checkpoint(config.init, factories=(config.model.name,))
+        config = _with_model_of(start, config)
+    ranks.share_of(config.batch_size)
+    device = _device(config, ranks)
+    task = _load_task(config)
+    patients = _patients_seen(task, start)
+    sampler = PatchSampler(
+        task,
+        task.train,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        loading=config.loading,
+        rank=ranks.rank,
+        world_size=ranks.size,
+    )
+    _tell_missing_classes(sampler, task)
+    torch.manual_seed(derive_seed(config.seed, "initial weights"))
+    model = _network(config, task, start).to(device)
+    teacher = copy.deepcopy(model).eval() if config.loss.distillation else None
+    if config.training == "hwa":
+        model = _on_tiles(model, config)
+    if config.activation_checkpointing:
+        checkpoint_activations(model)
+    setup = Setup(config, ranks, device, task, patients, model, teacher, sampler)
+    if config.training == "hwa":
+        setup.calibrate()
+    return setup
+
+
+def _with_model_of(start: Checkpoint, config: TrainConfig) -> TrainConfig:
+    found = ModelConfig(start.info.model, start.info.options)
+    if to_plain(config.model) not in map(to_plain, (ModelConfig(), ModelConfig(found.name), found)):
+        raise ConfigError(
+            f"{config.init} holds {found.name} with options {found.options}, but model says "
+            f"{config.model.name} with options {config.model.options}; leave model out"
+        )
+    return replace(config, model=found)
+
+
+def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
+    try:
+        device = ranks.device(config.device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device '{config.device}' is not there: {error}") from error
+    return device
+
+
+def _load_task(config: TrainConfig) -> Task:
+    task = config.task.load()
+    for name, cases in (("training", task.train), ("validation", task.validation)):
+        if not cases:
+            raise DataError(f"task {task.name} has no {name} case; change task.shares")
+    return task
+
+
+def _patients_seen(task: Task, start: Checkpoint | None) -> tuple[str, ...]:
+    """Patients of this training, and of the one that it starts from.
+
+    Raises:
+        LeakageError: the start has seen patients that this split keeps for testing.
+    """
+    seen = {case.patient_id for case in (*task.train, *task.validation)}
+    if start:
+        start.info.refuse_leakage(task, start.path)
+        seen |= set(start.info.patients) if start.info.task == task.name else set()
+    return tuple(sorted(seen))
+
+
+def _tell_missing_classes(sampler: PatchSampler, task: Task) -> None:
+    missing = sampler.missing_classes()
+    if missing:
+        warnings.warn(
+            f"no training case of {task.name} holds {', '.join(missing)}: the network cannot learn "
+            f"{'it' if len(missing) == 1 else 'them'}; change task.split_seed or task.shares",
+            stacklevel=2,
+        )
+
+
+def _network(config: TrainConfig, task: Task, start: Checkpoint | None) -> nn.Module:
+    if start:
+        start.info.check_fits(task, start.path)
+        return start.network
+    check_window(config.model.name, config.model.options, task)
+    return build_model(
+        config.model.name,
+        in_channels=task.in_channels,
+        out_channels=task.out_channels,
+        spatial_dims=task.spatial_dims,
+        **config.model.options,
+    )
+
+
+def _on_tiles(model: nn.Module, config: TrainConfig) -> nn.Module:
+    analog = convert(
+        model,
+        config.hardware.rpu_config(),
+        digital=config.digital_layers,
+        backend=config.backend,
+    )
+    if config.noise.ranges == "calibrated":
+        for name, parameter in analog.named_parameters():
+            if name.endswith("input_range"):  # follows the data; its gradient would take memory
+                parameter.requires_grad_(False)
+    return analog
+
+
+def digital_stage(config: TrainConfig) -> TrainConfig | None:
+    """The digital training that a hardware-aware run without ``init`` begins with, if it is one."""
+    if config.training == "digital" or config.init is not None:
+        return None
+    return replace(
+        config,
+        training="digital",
+        epochs=None,
+        optimizer=replace(config.optimizer, learning_rate=None),
+        loss=replace(config.loss, distillation=0.0),
+        out=config.folder / "digital",
+    )

@@ -1,0 +1,23 @@
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+
+from analogmed.environment import describe_environment
+
+
+def test_the_environment_says_what_a_run_depends_on():
+    found = json.loads(json.dumps(describe_environment()))
+    for package in ("torch", "aihwkit", "monai", "numpy"):
+        assert found["versions"][package] == version(package)
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert found["command"] == sys.argv
+    assert found["time"].endswith("+00:00")
+    head = subprocess.run(
+        ["git", "-C", __file__.rpartition("/")[0], "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    if head:
+        assert found["git"]["commit"] == head
