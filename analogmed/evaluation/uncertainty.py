@@ -1,0 +1,203 @@
+"""Monte Carlo uncertainty of a segmentation: maps from many passes of one input, streamed.
+
+A pass is one read of one chip, one draw of dropout or one member of an ensemble. No pass is kept:
+means, sums of squares (Welford 1962, Technometrics 4(3)) and sums of entropies are.
+
+One logit gives the probability p of the one class (sigmoid); several give one probability per
+class, background first (softmax). Variances are summed over the classes and halved, so that one
+logit and two that say the same give the same variance, p's own.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analogmed.errors import NonFiniteError, ShapeError
+
+_SUM_SLACK = 1e-3
+
+
+@dataclass(frozen=True)
+class UncertaintyMaps:
+    """What many passes of one input say, voxel by voxel.
+
+    Attributes:
+        mean: mean probability, float32, shape (N, K, *spatial).
+        entropy: entropy of the mean in nats, shape (N, *spatial): all uncertainty.
+        expected_entropy: mean of the passes' entropies in nats: what no further pass takes away.
+        variance: of one pass of a randomly drawn chip; NaN for a single pass.
+        read_variance: its part within a chip, between reads (read noise and output noise); NaN
+            with one read per chip.
+        chip_variance: its part between chips (programming noise, and the drift exponents that are
+            drawn with it). Unbiased, so that it may be negative where it is small; NaN with one
+            chip, or one read per chip.
+        n_chips, n_reads: passes are their product.
+    """
+
+    mean: np.ndarray
+    entropy: np.ndarray
+    expected_entropy: np.ndarray
+    variance: np.ndarray
+    read_variance: np.ndarray
+    chip_variance: np.ndarray
+    n_chips: int
+    n_reads: int
+
+    @property
+    def mutual_information(self) -> np.ndarray:
+        """Entropy of the mean minus mean entropy, in nats: what the passes disagree about.
+
+        Source: Depeweg et al. 2018, arXiv:1710.07283. Biased downwards with few passes.
+        """
+        return np.maximum(self.entropy - self.expected_entropy, 0.0)
+
+
+class UncertaintyStream:
+    """Takes passes one by one, chip after chip, and gives the maps of all of them.
+
+    The variance is split as in a one-way analysis of variance with random effects: with C chips of
+    R reads, the mean square within chips estimates the read variance, and the mean square between
+    chips less that within, over R, the chip variance. Both are unbiased.
+
+    Source: Searle, Casella, McCulloch 1992, Variance Components, chapter 3.
+    """
+
+    def __init__(self) -> None:
+        self._chips: list[object] = []
+        self._reads_of: list[int] = []
+        self._chip_mean = self._mean = self._entropy = torch.empty(0)
+        self._chip_squares = self._within = self._between = torch.empty(0)
+
+    def add(self, prob: Tensor, chip: object = 0) -> None:
+        """Take one pass.
+
+        Args:
+            prob: probabilities, shape (N, K, *spatial).
+            chip: whose pass it is; those of one chip follow each other.
+
+        Raises:
+            ShapeError: another shape than that of the first pass.
+            ValueError: values outside [0, 1], or the chip has been left before.
+            NonFiniteError: a probability is NaN or Inf.
+        """
+        check_probabilities(prob)
+        if not self._chips:
+            self._start(prob)
+        if prob.shape != self._mean.shape:
+            raise ShapeError(
+                f"a pass has shape {tuple(prob.shape)}, the first had {tuple(self._mean.shape)}"
+            )
+        if not self._chips or chip != self._chips[-1]:
+            self._next_chip(chip)
+        self._reads_of[-1] += 1
+        delta = prob - self._chip_mean
+        self._chip_mean += delta / self._reads_of[-1]
+        self._chip_squares += _over_classes(delta * (prob - self._chip_mean))
+        self._entropy += entropy(prob)
+
+    def maps(self) -> UncertaintyMaps:
+        """The maps of all passes so far; the stream takes no more after that.
+
+        Raises:
+            ValueError: there was no pass, or the chips have different numbers of reads.
+        """
+        if not self._chips:
+            raise ValueError("no pass was added")
+        self._close_chip()
+        n_chips, n_reads = len(self._chips), self._reads_of[0]
+        if len(set(self._reads_of)) > 1:
+            raise ValueError(f"chips must have equally many reads, but have {self._reads_of}")
+        total, within, between = self._components(n_chips, n_reads)
+        return UncertaintyMaps(
+            mean=_array(self._mean),
+            entropy=_array(entropy(self._mean)),
+            expected_entropy=_array(self._entropy / (n_chips * n_reads)),
+            variance=_array(total),
+            read_variance=_array(within),
+            chip_variance=_array(between),
+            n_chips=n_chips,
+            n_reads=n_reads,
+        )
+
+    def _start(self, prob: Tensor) -> None:
+        self._mean, self._chip_mean = torch.zeros_like(prob), torch.zeros_like(prob)
+        self._entropy, self._chip_squares, self._within, self._between = (
+            torch.zeros_like(prob[:, 0]) for _ in range(4)
+        )
+
+    def _next_chip(self, chip: object) -> None:
+        if chip in self._chips:
+            raise ValueError(f"chip {chip!r} comes again: add all reads of a chip in one go")
+        if self._chips:
+            self._close_chip()
+        self._chips.append(chip)
+        self._reads_of.append(0)
+        self._chip_mean.zero_()
+        self._chip_squares.zero_()
+
+    def _close_chip(self) -> None:
+        delta = self._chip_mean - self._mean
+        self._mean += delta / len(self._chips)
+        self._between += _over_classes(delta * (self._chip_mean - self._mean))
+        self._within += self._chip_squares
+
+    def _components(self, n_chips: int, n_reads: int) -> tuple[Tensor, Tensor, Tensor]:
+        unknown = torch.full_like(self._within, torch.nan)
+        within = self._within / (n_chips * (n_reads - 1)) if n_reads > 1 else unknown
+        means = self._between / (n_chips - 1) if n_chips > 1 else unknown
+        if n_chips == 1:
+            return within, within, unknown
+        if n_reads == 1:
+            return means, unknown, unknown
+        between = means - within / n_reads
+        return (within + between).clamp_min(0.0), within, between
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Sigmoid of one logit, softmax of several; shape (N, K, *spatial)."""
+    return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, 1)
+
+
+def entropy(prob: Tensor) -> Tensor:
+    """Entropy in nats of probabilities (N, K, *spatial), shape (N, *spatial); 0 ln 0 is 0."""
+    if prob.shape[1] == 1:
+        return torch.special.entr(prob[:, 0]) + torch.special.entr(1.0 - prob[:, 0])
+    return torch.special.entr(prob).sum(1)
+
+
+def check_probabilities(prob: Tensor | np.ndarray) -> None:
+    """Refuse what is no set of probabilities of shape (N, K, *spatial).
+
+    Raises:
+        ShapeError: fewer than three axes, or no voxel.
+        NonFiniteError: NaN or Inf.
+        ValueError: a value outside [0, 1], or classes that do not add up to 1.
+    """
+    values = torch.as_tensor(prob)
+    if values.ndim < 3 or values.numel() == 0:
+        raise ShapeError(
+            f"probabilities have shape (N, K, *spatial), but these have {tuple(values.shape)}"
+        )
+    low, high = torch.aminmax(values)
+    if not torch.isfinite(low + high):
+        bad = int((~torch.isfinite(values)).sum())
+        raise NonFiniteError(f"the probabilities hold {bad} NaN or Inf of {values.numel()} values")
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"probabilities lie in [0, 1], but these range from {float(low):.4g} to "
+            f"{float(high):.4g}: put logits through probabilities() first"
+        )
+    if values.shape[1] > 1:
+        worst = float((values.sum(1) - 1.0).abs().max())
+        if worst > _SUM_SLACK:
+            raise ValueError(f"probabilities of all classes must add up to 1, but miss by {worst}")
+
+
+def _over_classes(squares: Tensor) -> Tensor:
+    return squares[:, 0] if squares.shape[1] == 1 else 0.5 * squares.sum(1)
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.cpu().numpy().copy()
