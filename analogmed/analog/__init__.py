@@ -1,6 +1,7 @@
 """The analog core: hardware description, layers on tiles, conversion, calibration, chips."""
 
 from analogmed.analog.aihwkit_layers import from_aihwkit, to_aihwkit
+from analogmed.analog.aihwkit_training import ignore_unused_parameters
 from analogmed.analog.calibrate import calibrate
 from analogmed.analog.chip import Chip, ChipReading
 from analogmed.analog.clip import WeightClipper
@@ -22,5 +23,6 @@ __all__ = [
     "coverage",
     "create_rpu_config",
     "from_aihwkit",
+    "ignore_unused_parameters",
     "to_aihwkit",
 ]

@@ -63,6 +63,19 @@ def from_aihwkit(model: nn.Module) -> nn.Module:
     )
 
 
+def set_ranges_like(model: nn.Module, own: nn.Module) -> nn.Module:
+    """Give aihwkit's layers the input ranges of their twins that ``from_aihwkit`` made.
+
+    Returns:
+        ``model``, whose ranges are changed in place.
+    """
+    for name, layer in model.named_modules():
+        twin = own.get_submodule(name) if isinstance(layer, AnalogConv2d | AnalogLinear) else None
+        if isinstance(twin, AnalogLayer) and twin.input_range is not None:
+            _set_ranges(layer, twin.input_range.detach())
+    return model
+
+
 def aihwkit_tiles(model: nn.Module) -> Iterator[tuple[str, list[TorchInferenceTile]]]:
     """Name and tiles of each aihwkit layer of a model."""
     for name, layer in model.named_modules():
@@ -180,15 +193,29 @@ def _aihwkit_twin(layer: AnalogLayer) -> nn.Module | None:
         return None
     twin.set_weights(layer.weight.detach(), None if layer.bias is None else layer.bias.detach())
     if layer.input_range is not None:
-        for index, tile in enumerate(twin.analog_tiles()):
-            row = index // len(layer.grid.cols)
-            tile.input_range.data[:] = layer.input_range[row].detach()
-            tile.input_range_update_idx.data[:] = config.pre_post.input_range.init_from_data
+        _set_ranges(twin, layer.input_range.detach())
+        _tie_ranges(twin, len(layer.grid.cols))
     if layer.out_scale is not None:
         scales = _scales_of_tiles(layer)
         for tile, scale in zip(twin.analog_tiles(), scales, strict=True):
             tile.set_learned_out_scales(scale)
     return twin.train(layer.training)
+
+
+def _set_ranges(layer: AnalogConv2d | AnalogLinear, ranges: Tensor) -> None:
+    """Of each row of tiles; aihwkit does not set them from data then."""
+    tiles = list(layer.analog_tiles())
+    for index, tile in enumerate(tiles):
+        tile.input_range.data[:] = ranges[index * len(ranges) // len(tiles)]
+        tile.input_range_update_idx.data[:] = tile.rpu_config.pre_post.input_range.init_from_data
+
+
+def _tie_ranges(layer: AnalogConv2d | AnalogLinear, columns: int) -> None:
+    """Column tiles of one row share one converter, whose learned range gets all their gradients."""
+    tiles = list(layer.analog_tiles())
+    for index, tile in enumerate(tiles):
+        if isinstance(tile.input_range, nn.Parameter):
+            tile.input_range = tiles[index - index % columns].input_range
 
 
 def _scales_of_tiles(layer: AnalogLayer) -> list[Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from analogmed.analog.aihwkit_layers import from_aihwkit, is_analog, set_ranges_like
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.traverse import evaluating
 from analogmed.errors import ConfigError, CoverageError, NonFiniteError
@@ -23,7 +24,8 @@ def calibrate(
     the ranges are the mean of the batches' quantiles.
 
     Args:
-        model: an analog model; its ranges are changed in place.
+        model: an analog model, of analogmed's layers or of aihwkit's; its ranges are changed in
+            place.
         batches: inputs as the network gets them, each (B, C, *spatial). A few dozen images do.
         quantile: share of inputs that shall fit, in (0, 1].
 
@@ -38,6 +40,9 @@ def calibrate(
     if not 0 < quantile <= 1:
         raise ConfigError(f"calibrate: quantile must lie in (0, 1], got {quantile}")
     layers = {n: m for n, m in model.named_modules() if isinstance(m, AnalogLayer)}
+    if not layers and any(map(is_analog, model.modules())):
+        own = calibrate(from_aihwkit(model), batches, quantile=quantile)
+        return set_ranges_like(model, own)
     if not layers:
         raise CoverageError("calibrate: the model has no analog layer; convert it first")
     ranged = {name: layer for name, layer in layers.items() if layer.input_range is not None}

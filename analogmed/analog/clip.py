@@ -1,9 +1,10 @@
-"""Weight clipping between training steps: outliers cost the other weights their range."""
+"""Between training steps, clipping: of weights, whose outliers cost the others their range."""
 
 import torch
 from aihwkit.simulator.parameters.enums import WeightClipType, WeightRemapType
 from torch import Tensor, nn
 
+from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.analog.layers import AnalogLayer
 
 
@@ -13,6 +14,12 @@ class WeightClipper:
     ``LAYER_GAUSSIAN`` clips at sigma standard deviations of the tile's weights. ``FIXED_VALUE``
     clips at a multiple of the tile's mapping scale, which is its largest weight: the one it had
     when the clipper was made, or, where the configuration remaps, after the previous step.
+    aihwkit's own tiles clip and remap as they do after a step of aihwkit's optimizers.
+
+    Learned input ranges are kept at a thousandth of what they were, or more. With aihwkit's rule a
+    range's gradient is a multiple of the range, so that it cannot pass zero by gradient descent;
+    but the steps of Adam do not shrink with the gradient, and a negative range, which aihwkit does
+    not refuse, would learn in the wrong direction.
 
     Args:
         model: an analog model, about to be trained.
@@ -21,6 +28,11 @@ class WeightClipper:
     def __init__(self, model: nn.Module) -> None:
         self._layers = [layer for layer in model.modules() if isinstance(layer, AnalogLayer)]
         self._scales = [_scales(layer) for layer in self._layers]
+        self._tiles = tiles_of(model)
+        ranges = [part.input_range for part in (*self._layers, *self._tiles)]
+        self._floors = {
+            each: 1e-3 * each.detach().abs() for each in ranges if isinstance(each, nn.Parameter)
+        }
 
     @torch.no_grad()
     def step(self) -> None:
@@ -36,6 +48,10 @@ class WeightClipper:
             layer.set_weight_matrix(matrix)
             if config.remap.type is not WeightRemapType.NONE:
                 self._scales[index] = _scales(layer)
+        for tile in self._tiles:
+            tile.post_update_step()
+        for learned, floor in self._floors.items():
+            learned.clamp_(min=floor)
 
 
 def _limit(layer: AnalogLayer, block: Tensor, scale: Tensor) -> Tensor:

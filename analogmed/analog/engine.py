@@ -117,10 +117,7 @@ def _reads_vectors(io: "IOParameters") -> bool:
 
 def _is_plain(layer: "AnalogLayer", inputs: Tensor) -> bool:
     return (
-        inputs.dtype is torch.float32
-        and layer.weight.dtype is torch.float32
-        and inputs.numel() > 0
-        and not torch.is_autocast_enabled(inputs.device.type)
+        inputs.dtype is torch.float32 and layer.weight.dtype is torch.float32 and inputs.numel() > 0
     )
 
 

@@ -2,6 +2,11 @@
 
 A layer keeps its plain digital weight as its parameter, so that state dicts, optimizers and copies
 work as in torch. What a chip holds (its noisy weights) is lent to the layer while the chip is read.
+
+Under ``torch.autocast`` these layers compute in the type of their weight, float32: an input in
+bfloat16 is cast up, and the output is float32. Bfloat16 has no more bits than the converters, and
+would round weights more coarsely than their noise. What is digital between them profits: matrix
+products of attention, digital layers, and activations that those give.
 """
 
 import math
@@ -20,7 +25,7 @@ from analogmed.analog.engine import EngineName, engine_for
 from analogmed.analog.input_vectors import Patch
 from analogmed.analog.modifier import modify
 from analogmed.analog.noise_stream import NoiseStream
-from analogmed.analog.precision import full_precision
+from analogmed.analog.precision import full_precision, in_type_of_weight
 from analogmed.analog.tile import RowSplit, TileGrid, sees_vectors
 from analogmed.errors import ShapeError
 
@@ -296,6 +301,7 @@ class AnalogLinear(AnalogLayer, nn.Linear):
         """See :class:`AnalogLayer`."""
         return F.linear(inputs, weight[0])
 
+    @in_type_of_weight
     def forward(self, input: Tensor) -> Tensor:
         """Shape (..., in_features) to (..., out_features)."""
         flat = self.analog_product(self.batched(input), self.bias)
@@ -319,6 +325,7 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
     def vector_dim(self) -> int:  # type: ignore[override]
         return 2
 
+    @in_type_of_weight
     def forward(self, input: Tensor) -> Tensor:
         if self._pads_beforehand():
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
@@ -413,6 +420,7 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
     def vector_dim(self) -> int:  # type: ignore[override]
         return 2
 
+    @in_type_of_weight
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         spatial = len(self.kernel_size)
         extra = self._output_padding(

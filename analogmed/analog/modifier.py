@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from aihwkit.simulator.parameters.enums import WeightModifierType
@@ -54,6 +55,21 @@ def disturbed(
     if modifier.pdrop > 0:
         values = values * (torch.rand_like(values) >= modifier.pdrop)
     return values
+
+
+def scaled(modifier: WeightModifierParameter, strength: float) -> WeightModifierParameter:
+    """The modifier with a share of its full size; what has no size stays as it is."""
+    return replace(modifier, **{name: strength * getattr(modifier, name) for name in _SIZES})
+
+
+_SIZES = (
+    "std_dev",
+    "pdrop",
+    "pcm_t_inference",
+    "pcm_prob_at_reset",
+    "pcm_prob_at_gmax",
+    "pcm_prob_at_random",
+)
 
 
 def _largest(

@@ -1,9 +1,15 @@
-"""Products of float32 numbers in float32 on GPUs, where torch would round weights to 11 bits."""
+"""Products of float32 numbers in float32, where torch would round weights to 11 or 8 bits."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor, nn
+
+_Layer = TypeVar("_Layer", bound=nn.Module)
+_Rest = ParamSpec("_Rest")
 
 _SETTINGS = (
     torch.backends.cudnn.conv,  # type: ignore[attr-defined]
@@ -24,6 +30,32 @@ def full_precision(device: torch.device) -> AbstractContextManager[None]:
         device: where the product is computed; only GPUs have TF32.
     """
     return _without_tf32() if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Compute in the types that the operands have, also under ``torch.autocast``."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+def in_type_of_weight(
+    forward: Callable[Concatenate[_Layer, Tensor, _Rest], Tensor],
+) -> Callable[Concatenate[_Layer, Tensor, _Rest], Tensor]:
+    """Let a layer's forward take and give the type of its weight, also under ``torch.autocast``."""
+
+    @wraps(forward)
+    def run(layer: _Layer, input: Tensor, *args: _Rest.args, **named: _Rest.kwargs) -> Tensor:
+        if not torch.is_autocast_enabled(input.device.type):
+            return forward(layer, input, *args, **named)
+        weight: Any = layer.weight
+        with without_autocast():
+            return forward(layer, input.to(weight.dtype), *args, **named)
+
+    return run
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from analogmed.analog.layers import AnalogLayer, Reading, TileRow
 from analogmed.analog.noise_stream import NoiseStream
+from analogmed.analog.precision import without_autocast
 from analogmed.analog.random import drawing_from
 from analogmed.analog.readout import ReadOut
 from analogmed.errors import ConfigError, NonFiniteError
@@ -163,7 +164,7 @@ def _repeatable(seed: int) -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with drawing_from(seed), warnings.catch_warnings():
+        with drawing_from(seed), without_autocast(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning)
             yield
     finally:

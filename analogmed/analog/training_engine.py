@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from analogmed.analog.converters import Converters, Readout, Record, layout_of
 from analogmed.analog.noise_stream import Draw
+from analogmed.analog.precision import without_autocast
 from analogmed.analog.training_backward import Backward, Setting
 from analogmed.analog.training_ops import TrainingOps, packed_bytes
 
@@ -90,6 +91,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @without_autocast()
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         inputs, ranges, *tensors = ctx.saved_tensors
         count = len(ctx.limits)

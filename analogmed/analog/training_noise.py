@@ -3,17 +3,18 @@
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from aihwkit.inference.noise.base import BaseNoiseModel
-from aihwkit.simulator.parameters.inference import WeightModifierParameter
 from torch import Tensor, nn
 
+from analogmed.analog.aihwkit_training import modifier_strength, tiles_of
 from analogmed.analog.disturbance import Disturbance
 from analogmed.analog.layers import AnalogLayer
-from analogmed.analog.modifier import disturbed
+from analogmed.analog.modifier import disturbed, scaled
+from analogmed.analog.precision import without_autocast
 from analogmed.analog.programming import ProgrammedModel
 from analogmed.analog.random import drawing_from
 from analogmed.errors import ConfigError
@@ -25,9 +26,9 @@ WeightNoise = Literal["modifier", "chips"]
 class TrainingNoise:
     """The noise of hardware-aware training, whose every draw has an address.
 
-    Each step computes with weights of its own, the same in all forward passes of the step (also
-    where a layer is used twice, or a block is computed again by activation checkpointing), and the
-    gradient passes straight through to the digital weights, which are never overwritten:
+    Each batch computes with weights of its own, the same in all its forward passes (also where a
+    layer is used twice, or a block is computed again by activation checkpointing), and the gradient
+    passes straight through to the digital weights, which are never overwritten:
 
     - ``"modifier"``: the hardware's weight modifier. The ramp scales ``std_dev``, drop-connect and,
       of ``pcm_noise``, the failures and the age. Rounding (``discretize``, ``dorefa`` and that part
@@ -37,11 +38,14 @@ class TrainingNoise:
       included; the modifier is not applied. With age t and the noise model's reference time t0,
       log(t + t0) is uniform, so that the drift's strength is; t is at most ``longest_s``. A model
       that knows only some times draws one of these. The ramp goes on a straight line from the
-      digital weights to those of the chip after compensation.
+      digital weights to those of the chip after compensation. All batches of a step have the same
+      chip. To program one takes longer than to draw the modifier; ``every`` so many steps is
+      enough, with the chip's deviations added to the weights of each step.
 
     Inside ``step``, torch's global generators draw from the step's seed too (output noise, dropout)
     and go on afterwards as if nothing had been drawn. A resumed run therefore needs no more than
-    the number of the step to go on with the same noise.
+    the number of the step to go on with the same noise; where chips serve several steps, states are
+    saved before a ``renew``.
 
     Args:
         model: an analog model. aihwkit's own layers know the modifier only, and draw it anew in
@@ -49,6 +53,7 @@ class TrainingNoise:
         weights: kind of the weight noise.
         ramp_steps: steps over which the weight noise grows from 0 to its full size.
         longest_s: largest age of a chip, in s.
+        every: steps that compute with one chip.
         seed: of the whole training.
         rank: process of distributed training. All ranks compute with the same weights, as one
             process would; output noise and dropout are a rank's own.
@@ -64,31 +69,47 @@ class TrainingNoise:
         weights: WeightNoise = "modifier",
         ramp_steps: int = 0,
         longest_s: float = 2_592_000.0,
+        every: int = 1,
         seed: int = 0,
         rank: int = 0,
     ) -> None:
         if not math.isfinite(longest_s) or longest_s < 0:
             raise ConfigError(f"noise.longest_s must be 0 s or more and finite, got {longest_s!r}")
-        if ramp_steps < 0:
-            raise ConfigError(f"the ramp must take 0 steps or more, got {ramp_steps}")
+        if ramp_steps < 0 or every < 1:
+            raise ConfigError(
+                f"the ramp must take 0 steps or more, got {ramp_steps}, and a chip serve 1 step or "
+                f"more, got {every}"
+            )
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        self._tiles = tiles_of(model)
+        if self._tiles and weights != "modifier":
+            raise ConfigError(
+                "noise.weights 'chips' is not for aihwkit's own layers; take 'modifier', or "
+                "another backend than 'aihwkit'"
+            )
         self._layers = {n: m for n, m in model.named_modules() if isinstance(m, AnalogLayer)}
         self._weights, self._ramp_steps, self._longest_s = weights, ramp_steps, longest_s
-        self._seed, self._rank = seed, rank
+        self._every, self._seed, self._rank = every, seed, rank
+        self._chip: dict[str, list[_Deviation]] = {}
+        self._programmed_at = -1
 
     @contextmanager
-    def step(self, index: int, *part: int) -> Iterator[None]:
+    def step(self, index: int, part: int = 0) -> Iterator[None]:
         """Compute with the noise of a step inside the ``with`` block, which may hold the backward.
 
         Args:
             index: of the optimizer's step, from 0.
-            *part: of the step, where several batches make one step; each has its own noise.
+            part: number of the batch, where several make one step.
         """
-        seed = derive_seed(self._seed, "step", int(index), *map(int, part))
         before = {name: layer.disturbance for name, layer in self._layers.items()}
         try:
-            for name, disturbance in self.draw(index, *part).items():
+            for name, disturbance in self._draw(index, part).items():
                 self._layers[name].disturbance = disturbance
-            with drawing_from(derive_seed(seed, "rank", self._rank)):
+            with (
+                modifier_strength(self._tiles, self.strength(index)),
+                drawing_from(self._seed_of(index, part, "rank", self._rank)),
+            ):
                 yield
         finally:
             for name, layer in self._layers.items():
@@ -98,16 +119,32 @@ class TrainingNoise:
         """Size of the weight noise in a step, a share of its full size."""
         return min(1.0, index / self._ramp_steps) if self._ramp_steps else 1.0
 
+    def renew(self) -> None:
+        """Let the next step program a chip, however many steps the present one has served."""
+        self._chip, self._programmed_at = {}, -1
+
+    def _seed_of(self, index: int, *address: object) -> int:
+        return derive_seed(self._seed, "step", int(index), *address)
+
     @torch.no_grad()
-    def draw(self, index: int, *part: int) -> dict[str, Disturbance]:
-        """The weights of a step, by the name of the layer; drawn from the present weights."""
-        seed = derive_seed(self._seed, "step", int(index), *map(int, part))
+    def _draw(self, index: int, part: int) -> dict[str, Disturbance]:
         strength = self.strength(index)
-        if self._weights == "modifier":
-            return _modified(self._layers, strength, derive_seed(seed, "modifier"))
-        if strength == 0 or not self._layers:
-            return {name: _undisturbed(layer) for name, layer in self._layers.items()}
-        return _on_a_chip(self._layers, strength, self._longest_s, derive_seed(seed, "chip"))
+        with without_autocast():
+            if self._weights == "modifier":
+                return _modified(self._layers, strength, self._seed_of(index, part, "modifier"))
+            if strength > 0:
+                self._program(index, part)
+            return {
+                name: _towards(self._chip.get(name), layer, strength)
+                for name, layer in self._layers.items()
+            }
+
+    def _program(self, index: int, part: int) -> None:
+        served = index - self._programmed_at
+        if self._chip and (0 < served < self._every or (served == 0 and part > 0)):
+            return
+        self._chip = _program(self._layers, self._longest_s, self._seed_of(index, "chip"))
+        self._programmed_at = index
 
 
 def age_s(model: BaseNoiseModel, longest_s: float, share: float) -> float:
@@ -134,21 +171,6 @@ def age_s(model: BaseNoiseModel, longest_s: float, share: float) -> float:
     return reference * math.expm1(share * math.log1p(longest_s / reference))
 
 
-def scaled(modifier: WeightModifierParameter, strength: float) -> WeightModifierParameter:
-    """The modifier with a share of its full size; what has no size stays as it is."""
-    return replace(modifier, **{name: strength * getattr(modifier, name) for name in _SIZES})
-
-
-_SIZES = (
-    "std_dev",
-    "pdrop",
-    "pcm_t_inference",
-    "pcm_prob_at_reset",
-    "pcm_prob_at_gmax",
-    "pcm_prob_at_random",
-)
-
-
 def _modified(
     layers: Mapping[str, AnalogLayer], strength: float, seed: int
 ) -> dict[str, Disturbance]:
@@ -165,34 +187,40 @@ def _modified(
     return found
 
 
-def _undisturbed(layer: AnalogLayer) -> Disturbance:
-    return Disturbance(tuple(row.weight for row in layer.reference_rows()))
+@dataclass(frozen=True)
+class _Deviation:
+    """By how much the compensated weights of a row of tiles are off, and the compensation."""
+
+    of_weight: Tensor
+    gain: Tensor
 
 
-def _on_a_chip(
-    layers: Mapping[str, AnalogLayer], strength: float, longest_s: float, seed: int
-) -> dict[str, Disturbance]:
+def _program(
+    layers: Mapping[str, AnalogLayer], longest_s: float, seed: int
+) -> dict[str, list[_Deviation]]:
+    if not layers:
+        return {}
     generator = torch.Generator().manual_seed(derive_seed(seed, "age"))
     share = float(torch.rand((), generator=generator, dtype=torch.float64))
-    hardware = next(iter(layers.values())).rpu_config
-    age = age_s(hardware.noise_model, longest_s, share)
+    age = age_s(next(iter(layers.values())).rpu_config.noise_model, longest_s, share)
     chip = ProgrammedModel(layers, derive_seed(seed, "program"))
-    read = chip.read_tiles(age, derive_seed(seed, "read"))
-    if strength == 1:
-        return {
-            n: Disturbance(tuple(w for w, _ in r), tuple(g for _, g in r)) for n, r in read.items()
-        }
-    return {name: _on_the_way(layers[name], rows, strength) for name, rows in read.items()}
+    return {
+        name: [
+            _Deviation(weight * gain[:, :, None] - row.weight, gain)
+            for row, (weight, gain) in zip(layers[name].reference_rows(), tiles, strict=True)
+        ]
+        for name, tiles in chip.read_tiles(age, derive_seed(seed, "read")).items()
+    }
 
 
-def _on_the_way(
-    layer: AnalogLayer, chip: list[tuple[Tensor, Tensor]], strength: float
-) -> Disturbance:
-    """Between the digital weights and those of a chip, whose compensated weights are mixed."""
-    weights, gains = [], []
-    for row, (weight, factor) in zip(layer.reference_rows(), chip, strict=True):
-        gain = torch.lerp(torch.ones_like(factor), factor, strength)
-        mixed = torch.lerp(row.weight, weight * factor[:, :, None], strength)
-        weights.append(mixed / gain[:, :, None])
-        gains.append(gain)
-    return Disturbance(tuple(weights), tuple(gains))
+def _towards(chip: list[_Deviation] | None, layer: AnalogLayer, strength: float) -> Disturbance:
+    """Some way from the digital weights to those of a chip; the tile holds them uncompensated."""
+    rows = layer.reference_rows()
+    if chip is None or strength == 0:
+        return Disturbance(tuple(row.weight for row in rows))
+    gains = tuple(1 + strength * (deviation.gain - 1) for deviation in chip)
+    weights = (
+        (row.weight + strength * deviation.of_weight) / gain[:, :, None]
+        for row, deviation, gain in zip(rows, chip, gains, strict=True)
+    )
+    return Disturbance(tuple(weights), gains)

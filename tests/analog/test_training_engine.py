@@ -328,9 +328,7 @@ def test_other_hardware_is_left_to_torch(change):
     assert engines.engine_for(layer.train(), torch.randn(4, 5)) is engines._TORCH
 
 
-def test_double_precision_and_autocast_are_left_to_torch():
+def test_double_precision_is_left_to_torch():
     compiled, plain, inputs = pair("linear")
     assert engines.engine_for(plain[0], inputs) is engines._TORCH
-    with torch.autocast("cpu"):
-        assert engines.engine_for(compiled[0], inputs) is engines._TORCH
     assert engines.engine_for(compiled[0].double(), inputs.double()) is engines._TORCH

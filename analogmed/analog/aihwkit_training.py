@@ -1,0 +1,48 @@
+"""What aihwkit's own layers need beside torch to be trained hardware-aware."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from aihwkit.optim.context import AnalogContext
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from analogmed.analog.aihwkit_layers import aihwkit_tiles
+from analogmed.analog.modifier import scaled
+
+
+def ignore_unused_parameters(model: nn.Module) -> set[str]:
+    """Let ``DistributedDataParallel`` leave out parameters that no gradient ever reaches.
+
+    Each tile of aihwkit has one, a scalar that leads aihwkit's optimizers to the tile; DDP would
+    wait for its gradient. analogmed's layers have none. Call this before the model is wrapped.
+
+    Returns:
+        names of the parameters.
+    """
+    names = {name for name, value in model.named_parameters() if isinstance(value, AnalogContext)}
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, sorted(names))
+    return names
+
+
+def tiles_of(model: nn.Module) -> list[TorchInferenceTile]:
+    """All of aihwkit's tiles in a model."""
+    return [tile for _, tiles in aihwkit_tiles(model) for tile in tiles]
+
+
+@contextmanager
+def modifier_strength(tiles: list[TorchInferenceTile], strength: float) -> Iterator[None]:
+    """Let tiles disturb their weights with a share of the modifier's full size inside."""
+    configs: list[TorchInferenceRPUConfig] = list(
+        {id(tile.rpu_config): tile.rpu_config for tile in tiles}.values()
+    )
+    modifiers = [config.modifier for config in configs]
+    try:
+        for config, modifier in zip(configs, modifiers, strict=True):
+            config.modifier = scaled(modifier, strength)
+        yield
+    finally:
+        for config, modifier in zip(configs, modifiers, strict=True):
+            config.modifier = modifier
