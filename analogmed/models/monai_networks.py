@@ -4,7 +4,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch.nn.functional as F
 from monai.networks import nets
+from monai.networks.layers import Conv
 from torch import Tensor, nn
 
 from analogmed.errors import ConfigError
@@ -12,22 +14,57 @@ from analogmed.models.divisor import divisible_by
 
 Sizes = int | Sequence[int]
 
+_CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
 
-class UNetPlusPlus(nets.BasicUNetPlusPlus):
-    """MONAI's BasicUNetPlusPlus without deep supervision: only the last head, as one tensor.
 
-    The three heads of the intermediate outputs are left out: they would never get a gradient
-    (which distributed training refuses) and would take tiles for nothing.
+class SupervisionHead(nn.Module):
+    """Logits of an inner feature map, by a 1-wide convolution, for the loss of training alone.
+
+    It is no convolution layer, so that nothing puts it on a tile, programs or counts it: the chip
+    holds the network that is evaluated.
+
+    Args:
+        convolution: whose weight and bias it takes over.
     """
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments, deep_supervision=False)
-        for head in ("final_conv_0_1", "final_conv_0_2", "final_conv_0_3"):
-            setattr(self, head, nn.Identity())
+    def __init__(self, convolution: nn.Module) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, shape (B, out_channels, *spatial), of images (B, in_channels, *spatial)."""
-        return cast(Tensor, super().forward(x)[-1])
+    def forward(self, features: Tensor) -> Tensor:
+        """Shape (B, channels, *spatial) to (B, out_channels, *spatial)."""
+        weight = cast(Tensor, self.weight)
+        return _CONVOLVE[features.ndim - 3](features, weight, cast(Tensor, self.bias))
+
+
+class UNetPlusPlus(nets.BasicUNetPlusPlus):
+    """MONAI's BasicUNetPlusPlus: one tensor of logits, and with deep supervision more in training.
+
+    MONAI's three heads of the intermediate outputs are left out: without deep supervision they
+    would never get a gradient (which distributed training refuses), and in evaluation they would
+    take tiles for nothing.
+    """
+
+    def __init__(self, *, deep_supervision: bool, **arguments: Any) -> None:
+        super().__init__(**arguments, deep_supervision=deep_supervision)
+        names = ("final_conv_0_3", "final_conv_0_2", "final_conv_0_1")
+        heads = [SupervisionHead(getattr(self, name)) for name in names]
+        for name in names:
+            setattr(self, name, nn.Identity())
+        if deep_supervision:
+            self.deep_supervision_heads = nn.ModuleList(heads)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Logits, shape (B, out_channels, *spatial), of images (B, in_channels, *spatial).
+
+        With deep supervision and in training mode: a tuple of four such logits, of the deepest
+        path of the network first (which alone is evaluated), all at full resolution.
+        """
+        *features, final = super().forward(x)  # features of the shallowest path first
+        if not (self.training and self.deep_supervision):
+            return cast(Tensor, final)
+        pairs = zip(self.deep_supervision_heads, reversed(features), strict=True)
+        return (final, *(head(feature) for head, feature in pairs))
 
 
 @divisible_by(16)
@@ -39,6 +76,7 @@ def unetpp(
     norm: str | tuple = ("instance", {"affine": True}),
     dropout: float = 0.0,
     upsample: str = "deconv",
+    deep_supervision: bool = False,
 ) -> nn.Module:
     """U-Net++ with nested skip paths (MONAI BasicUNetPlusPlus).
 
@@ -50,6 +88,9 @@ def unetpp(
         norm: MONAI's name of the normalisation, or that and its arguments.
         dropout: dropout ratio in [0, 1].
         upsample: ``"deconv"``, ``"pixelshuffle"`` or ``"nontrainable"``.
+        deep_supervision: in training mode the forward pass gives a tuple: the logits, then those
+            of the three shallower paths, all at full resolution. The heads of these are digital
+            and of training only; in evaluation mode the network is the same without them.
 
     Source: Zhou et al. 2018, arXiv:1807.10165.
     """
@@ -63,6 +104,7 @@ def unetpp(
         norm=_as_tuple(norm),
         dropout=dropout,
         upsample=upsample,
+        deep_supervision=deep_supervision,
     )
 
 
@@ -190,6 +232,7 @@ def dynunet(
     norm: str | tuple = ("INSTANCE", {"affine": True}),
     dropout: float | None = None,
     res_block: bool = False,
+    deep_supervision: bool = False,
 ) -> nn.Module:
     """nnU-Net's network, its depth and kernels planned from window and spacing (MONAI DynUNet).
 
@@ -205,6 +248,10 @@ def dynunet(
         norm: MONAI's name of the normalisation, or that and its arguments.
         dropout: dropout ratio in [0, 1].
         res_block: residual blocks.
+        deep_supervision: in training mode the forward pass gives a tuple: the logits, then those
+            of the lower resolutions, finest first, each at its own resolution; as in nnU-Net the
+            coarsest of the decoder has none. These heads are digital and of training only; in
+            evaluation mode the network is the same without them.
 
     Source: Isensee et al. 2021, doi:10.1038/s41592-020-01008-z.
     """
@@ -213,7 +260,7 @@ def dynunet(
         raise ConfigError(
             f"filters: this window needs {len(strides)} stages, found {len(filters)} filters"
         )
-    return nets.DynUNet(
+    return DynUNet(
         spatial_dims=spatial_dims,
         in_channels=in_channels,
         out_channels=out_channels,
@@ -224,7 +271,47 @@ def dynunet(
         norm_name=_as_tuple(norm),
         dropout=dropout,
         res_block=res_block,
+        deep_supervision=deep_supervision,
     )
+
+
+class DynUNet(nets.DynUNet):
+    """MONAI's DynUNet with heads of deep supervision that are of training only.
+
+    MONAI's own keep a list of the last feature maps, which the network cannot be copied with, are
+    computed in evaluation too, and enlarge their logits to the image's size.
+    """
+
+    def __init__(self, *, deep_supervision: bool, **arguments: Any) -> None:
+        super().__init__(**arguments, deep_supervision=False)
+        self.deep_supervision = deep_supervision
+        if not deep_supervision:
+            return
+        convolutions = [
+            Conv[Conv.CONV, self.spatial_dims](channels, self.out_channels, kernel_size=1)
+            for channels in self.filters[1 : max(2, len(self.upsamples) - 1)]
+        ]
+        for convolution in convolutions:
+            self.initialize_weights(convolution)
+        self.deep_supervision_heads = nn.ModuleList(map(SupervisionHead, convolutions))
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Logits, shape (B, out_channels, *spatial), of images (B, in_channels, *spatial).
+
+        With deep supervision and in training mode: a tuple of the logits, then those of the lower
+        resolutions, finest first.
+        """
+        if not (self.training and self.deep_supervision):
+            return cast(Tensor, super().forward(x))
+        skips = [self.input_block(x)]
+        for block in self.downsamples:
+            skips.append(block(skips[-1]))
+        features = [self.bottleneck(skips[-1])]
+        for block, skip in zip(self.upsamples, reversed(skips), strict=True):
+            features.append(block(features[-1], skip))
+        final = self.output_block(features[-1])
+        pairs = zip(self.deep_supervision_heads, reversed(features[:-1]), strict=False)
+        return (final, *(head(feature) for head, feature in pairs))
 
 
 def plan_stages(

@@ -2,6 +2,8 @@ import pytest
 import torch
 from monai.networks import nets
 
+from analogmed import coverage, create_rpu_config
+from analogmed.analog import Chip, calibrate, convert
 from analogmed.errors import ConfigError
 from analogmed.models import build_model, required_divisor
 from analogmed.models.monai_networks import plan_stages
@@ -115,3 +117,127 @@ def test_norm_is_a_name_or_as_yaml_writes_it_a_list(norm):
     ):
         model = build_model(name, in_channels=1, out_channels=1, norm=norm, **options)
         assert model(torch.rand(2, 1, 32, 32)).shape == (2, 1, 32, 32)
+
+
+SUPERVISED = {
+    "unetpp": {"features": (4, 4, 8, 8, 16, 4)},
+    "dynunet": {"window": 64, "filters": (4, 4, 8, 8, 16)},
+}
+
+
+def twins(name, out_channels=2):
+    """A network with deep supervision and one without, with the same weights."""
+    torch.manual_seed(0)
+    shape = {"in_channels": 1, "out_channels": out_channels, **SUPERVISED[name]}
+    plain = build_model(name, **shape)
+    supervised = build_model(name, **shape, deep_supervision=True)
+    report = supervised.load_state_dict(plain.state_dict(), strict=False)
+    assert not report.unexpected_keys
+    assert all(key.startswith("deep_supervision_heads") for key in report.missing_keys)
+    return plain, supervised
+
+
+def test_unetpp_supervises_the_heads_of_monais_network_deepest_first():
+    torch.manual_seed(0)
+    features = SUPERVISED["unetpp"]["features"]
+    theirs = nets.BasicUNetPlusPlus(2, 1, 2, features=features, deep_supervision=True)
+    ours = build_model(
+        "unetpp", in_channels=1, out_channels=2, features=features, deep_supervision=True
+    )
+    weights = theirs.state_dict()
+    for head, monais in enumerate(("final_conv_0_3", "final_conv_0_2", "final_conv_0_1")):
+        for part in ("weight", "bias"):
+            weights[f"deep_supervision_heads.{head}.{part}"] = weights.pop(f"{monais}.{part}")
+    ours.load_state_dict(weights)
+    image = torch.rand(1, 1, 32, 32)
+    logits = ours(image)
+    assert isinstance(logits, tuple)
+    for own, monais in zip(logits, reversed(theirs(image)), strict=True):
+        torch.testing.assert_close(own, monais)
+
+
+@pytest.mark.parametrize("res_block", [False, True])
+def test_dynunet_supervises_the_heads_of_monais_network_at_their_resolution(res_block):
+    torch.manual_seed(0)
+    ours = build_model(
+        "dynunet",
+        in_channels=1,
+        out_channels=2,
+        spatial_dims=3,
+        window=(32, 32, 8),
+        spacing=(1, 1, 4),
+        filters=(4, 4, 8, 8),
+        res_block=res_block,
+        deep_supervision=True,
+    )
+    kernels, strides = plan_stages(3, (32, 32, 8), (1, 1, 4))
+    theirs = nets.DynUNet(
+        3,
+        1,
+        2,
+        kernels,
+        strides,
+        strides[1:],
+        filters=(4, 4, 8, 8),
+        res_block=res_block,
+        deep_supervision=True,
+        deep_supr_num=1,
+    )
+    theirs.load_state_dict(ours.state_dict(), strict=False)
+    head = theirs.deep_supervision_heads[0].conv.conv
+    head.weight, head.bias = (
+        getattr(ours.deep_supervision_heads[0], p) for p in ("weight", "bias")
+    )
+    image = torch.rand(1, 1, 32, 32, 8)
+    final, coarse = ours(image)
+    enlarged = torch.nn.functional.interpolate(coarse, final.shape[2:])
+    torch.testing.assert_close(torch.stack([final, enlarged], 1), theirs(image))
+    assert coarse.shape == (1, 2, 16, 16, 8)  # halved as the second stage is
+
+
+def test_dynunet_has_nnunets_number_of_heads():
+    # nnU-Net has one for each stage of the decoder but gives the coarsest the weight 0
+    _, model = twins("dynunet")
+    assert [tuple(h.shape[2:]) for h in model(torch.rand(1, 1, 64, 64))] == [
+        (64, 64),
+        (32, 32),
+        (16, 16),
+    ]
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_supervised_network_gives_every_parameter_a_gradient(name):
+    _, model = twins(name)
+    sum(logits.sum() for logits in model(torch.rand(1, 1, 64, 64))).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_supervised_network_is_evaluated_as_without_supervision(name):
+    plain, supervised = twins(name)
+    image = torch.rand(1, 1, 64, 64)
+    logits = supervised.eval()(image)
+    assert torch.equal(logits, plain.eval()(image))
+    assert torch.equal(supervised.train()(image)[0], plain.train()(image))
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_a_chip_of_a_supervised_network_is_that_of_the_plain_one(name):
+    image, readings = torch.rand(2, 1, 64, 64), []
+    for model in twins(name):
+        analog = calibrate(convert(model, create_rpu_config()), [image])
+        readings.append(Chip(analog, seed=3).at(86400.0)(image))
+        assert coverage(analog).weight_share == 1
+    assert torch.equal(*readings)
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_supervised_network_is_converted_after_training_and_trained_on_tiles(name):
+    _, model = twins(name)
+    image = torch.rand(1, 1, 64, 64)
+    sum(logits.sum() for logits in model(image)).backward()
+    analog = calibrate(convert(model, create_rpu_config()), [image]).train()
+    heads = analog(image)
+    assert [h.shape for h in heads] == [h.shape for h in model(image)]
+    sum(logits.sum() for logits in heads).backward()
+    assert all(p.grad is not None for p in analog.deep_supervision_heads.parameters())

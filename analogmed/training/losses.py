@@ -1,0 +1,135 @@
+"""What training minimises: Dice and cross-entropy, at all heads, and the distance to a teacher."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from monai.losses import DiceCELoss
+from torch import Tensor, nn
+
+from analogmed.data import Task
+from analogmed.errors import ConfigError
+from analogmed.training.config import LossConfig
+
+Loss = Callable[[Tensor, Tensor | Sequence[Tensor], Tensor], Tensor]
+
+
+def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) -> Loss:
+    """The loss of a batch, from its images, the network's outputs and the labels.
+
+    Dice (over the whole batch) and cross-entropy are MONAI's ``DiceCELoss``: of a sigmoid for one
+    logit, of a softmax over background and classes for several. With deep supervision it is the
+    mean over the heads, weighted by 1, 1/2, 1/4, ...: labels are resampled to the resolution of a
+    head by nearest neighbour, as nnU-Net and MONAI's ``DeepSupervisionLoss`` do. Distillation
+    compares the last logits alone. All is computed in float32.
+
+    Args:
+        task: says how many logits there are.
+        config: weights.
+        teacher: network with the same logits to learn from; it is put in evaluation mode, and
+            run for each batch, without gradients.
+
+    Returns:
+        a function of images (B, C, *window), outputs (B, K, *window) or a sequence of such whose
+        first is of full resolution, and class indices (B, 1, *window); its value is a scalar.
+
+    Raises:
+        ConfigError: distillation without a teacher; from the function: deep supervision of a
+            network that gives a single output.
+
+    Source: Isensee et al. 2021, doi:10.1038/s41592-020-01008-z, for the weights of the heads;
+    Hinton, Vinyals, Dean 2015, arXiv:1503.02531, for distillation.
+    """
+    supervised = _dice_and_cross_entropy(task, config)
+    if teacher is not None:
+        teacher.eval()
+    elif config.distillation > 0:
+        raise ConfigError("loss.distillation needs a network to learn from; give one with init")
+
+    def loss_of(images: Tensor, outputs: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
+        heads = _heads(outputs, deep_supervision=config.deep_supervision)
+        total = deep_supervision(supervised, heads, labels)
+        if config.distillation > 0 and teacher is not None:
+            with torch.no_grad():
+                soft = teacher(images)
+            total = total + config.distillation * distillation(heads[0], soft, config.temperature)
+        return total
+
+    return loss_of
+
+
+def deep_supervision(
+    loss: Callable[[Tensor, Tensor], Tensor], heads: Sequence[Tensor], labels: Tensor
+) -> Tensor:
+    """Weighted mean of a loss over the heads of a network; the weights are 1, 1/2, 1/4, ...
+
+    Args:
+        loss: of logits and labels of the same resolution.
+        heads: logits, finest first, each (B, K, *spatial).
+        labels: class indices, (B, 1, *spatial) of the first head.
+    """
+    weights = [0.5**depth for depth in range(len(heads))]
+    losses = (
+        weight * loss(head.float(), _resampled(labels, tuple(head.shape[2:])))
+        for weight, head in zip(weights, heads, strict=True)
+    )
+    return torch.stack(list(losses)).sum() / sum(weights)
+
+
+def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Divergence of a network's soft masks from those of its teacher.
+
+    The mean over all positions of KL(teacher || network) of their class probabilities at a
+    temperature, times the temperature squared, so that gradients keep their size. One logit stands
+    for two classes: the divergence is then the binary cross-entropy less the teacher's entropy.
+
+    Args:
+        logits: of the network, shape (B, K, *spatial).
+        teacher_logits: of the teacher, same shape.
+        temperature: above 1 softens the masks.
+
+    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
+    """
+    learned, given = (
+        F.log_softmax(_of_all_classes(values.float()) / temperature, dim=1)
+        for values in (logits, teacher_logits)
+    )
+    divergence = F.kl_div(learned, given, reduction="none", log_target=True).sum(1)
+    return divergence.mean() * temperature**2
+
+
+def _dice_and_cross_entropy(task: Task, config: LossConfig) -> nn.Module:
+    one = task.out_channels == 1
+    return DiceCELoss(
+        sigmoid=one,
+        softmax=not one,
+        to_onehot_y=not one,
+        batch=True,
+        lambda_dice=config.dice,
+        lambda_ce=config.cross_entropy,
+    )
+
+
+def _heads(outputs: Tensor | Sequence[Tensor], *, deep_supervision: bool) -> Sequence[Tensor]:
+    heads = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    if not deep_supervision:
+        return heads[:1]
+    if len(heads) == 1:
+        raise ConfigError(
+            "loss.deep_supervision: the network gives a single output in training; take unetpp or "
+            "dynunet with model.options.deep_supervision: true, or switch loss.deep_supervision off"
+        )
+    return heads
+
+
+def _resampled(labels: Tensor, size: tuple[int, ...]) -> Tensor:
+    if tuple(labels.shape[2:]) == size:
+        return labels
+    return F.interpolate(labels.float(), size=size, mode="nearest-exact").to(labels.dtype)
+
+
+def _of_all_classes(logits: Tensor) -> Tensor:
+    """A single logit is the log odds of its class against a background of logit 0."""
+    if logits.shape[1] > 1:
+        return logits
+    return torch.cat([torch.zeros_like(logits), logits], dim=1)

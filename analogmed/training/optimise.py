@@ -1,0 +1,186 @@
+"""From gradients to weights: optimizers, schedules of the learning rate, averaged weights."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from analogmed.errors import CheckpointError, ConfigError
+from analogmed.suggest import nearest
+from analogmed.training.config import OptimizerConfig
+
+
+def make_optimizer(
+    model: nn.Module, config: OptimizerConfig, learning_rate: float
+) -> torch.optim.Optimizer:
+    """AdamW, or SGD with Nesterov momentum, of the parameters that learn.
+
+    Weight decay is for weights that multiply, matrices and kernels. Biases, normalisation, input
+    ranges, output scales and attention's table of positions have none: it would pull them to a
+    value that means nothing. In adamw the decay is decoupled from the gradient (Loshchilov and
+    Hutter 2019, arXiv:1711.05101); in sgd it is added to it.
+
+    Args:
+        model: parameters that need no gradient are left out.
+        config: the settings.
+        learning_rate: at its highest.
+
+    Raises:
+        ConfigError: the optimizer is not known, or nothing in the model learns.
+    """
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (decayed if _decays(name, parameter) else others).append(parameter)
+    if not decayed and not others:
+        raise ConfigError(f"{type(model).__name__} has no parameter that learns")
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if config.name == "adamw":
+        return torch.optim.AdamW(groups, learning_rate)
+    if config.name == "sgd":
+        return torch.optim.SGD(
+            groups, learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
+        )
+    raise ConfigError(f"unknown optimizer '{config.name}'; {nearest(config.name, _OPTIMIZERS)}")
+
+
+def schedule_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
+    """The learning rate of each step, as a share of the highest.
+
+    It rises linearly over the first ``warm_up`` share of the steps. Then, with ``progress`` from 0
+    to 1 at the end of training, it is (1 + cos(pi progress)) / 2, (1 - progress)^power, or 1.
+
+    Args:
+        config: the settings.
+        steps: of the optimizer in the whole training.
+
+    Returns:
+        a function of the number of steps done, for ``torch.optim.lr_scheduler.LambdaLR``.
+
+    Raises:
+        ConfigError: the schedule is not known.
+    """
+    shapes: dict[str, Callable[[float], float]] = {
+        "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
+        "polynomial": lambda progress: (1 - progress) ** config.power,
+        "constant": lambda progress: 1.0,
+    }
+    if config.schedule not in shapes:
+        raise ConfigError(
+            f"unknown schedule '{config.schedule}'; {nearest(config.schedule, shapes)}"
+        )
+    shape, warm_up = shapes[config.schedule], round(config.warm_up * steps)
+
+    def factor(step: int) -> float:
+        if step < warm_up:
+            return (step + 1) / warm_up
+        return shape(min(1.0, (step - warm_up) / max(1, steps - warm_up)))
+
+    return factor
+
+
+def accumulation(batch: int, batches: int, accumulate: int) -> tuple[float, bool]:
+    """What a batch is in the step that several batches make together.
+
+    The last step of an epoch has the batches that are left.
+
+    Args:
+        batch: number of the batch in its epoch.
+        batches: in the epoch.
+        accumulate: batches in a step.
+
+    Returns:
+        the factor on the batch's loss, so that the step has their mean; and whether the batch ends
+        the step.
+    """
+    first = batch - batch % accumulate
+    size = min(accumulate, batches - first)
+    return 1 / size, batch == first + size - 1
+
+
+class Average:
+    """Exponential moving average of the weights that learn.
+
+    The decay grows with the number of updates n as min(decay, (1 + n) / (10 + n)), so that the
+    average soon forgets the weights that training started from. What does not learn is not
+    averaged: with the averaged weights, a model keeps its present BatchNorm statistics and
+    calibrated input ranges.
+
+    Args:
+        model: whose present weights the average starts from.
+        decay: share of the average that an update keeps, in [0, 1).
+
+    Source: the growing decay is that of TensorFlow's ``ExponentialMovingAverage``.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        if not 0 <= decay < 1:
+            raise ConfigError(f"the decay of averaged weights must lie in [0, 1), got {decay!r}")
+        self.decay = decay
+        self.updates = 0
+        self._weights = {name: p.detach().clone() for name, p in _learning(model).items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the model's weights; call after each step of the optimizer."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        present = _learning(model)
+        for name, average in self._weights.items():
+            average.lerp_(present[name].detach(), 1 - decay)
+        self.updates += 1
+
+    @contextmanager
+    def lent(self, model: nn.Module) -> Iterator[None]:
+        """The model has the averaged weights inside; afterwards its own, to the bit."""
+        present = _learning(model)
+        own = {name: present[name].detach().clone() for name in self._weights}
+        _copy(self._weights, present)
+        try:
+            yield
+        finally:
+            _copy(own, present)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The averaged weights, and the number of updates."""
+        averages = {_WEIGHT + name: average for name, average in self._weights.items()}
+        return {_UPDATES: torch.tensor(self.updates), **averages}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from what ``state_dict`` gave.
+
+        Raises:
+            CheckpointError: it is of another network; names a weight.
+        """
+        own = self.state_dict()
+        for name in sorted(own.keys() | state.keys()):
+            if name not in own or name not in state or own[name].shape != state[name].shape:
+                raise CheckpointError(
+                    f"the averaged weights are of another network: '{name}' is missing on one "
+                    "side, or of another shape"
+                )
+        self.updates = int(state[_UPDATES])
+        _copy({name: state[_WEIGHT + name] for name in self._weights}, self._weights)
+
+
+_OPTIMIZERS = ("adamw", "sgd")
+_WEIGHT, _UPDATES = "weight:", "updates"
+
+
+def _decays(name: str, parameter: Tensor) -> bool:
+    return name.endswith("weight") and parameter.ndim >= 2
+
+
+def _learning(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+@torch.no_grad()
+def _copy(values: dict[str, Tensor], targets: dict[str, nn.Parameter] | dict[str, Tensor]) -> None:
+    for name, value in values.items():
+        targets[name].copy_(value)
