@@ -1,17 +1,17 @@
 """Random changes of training patches: MONAI's, drawn from a seed for each patch."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from monai.data import get_track_meta, set_track_meta
 from monai.transforms import (
-    Compose,
     RandAdjustContrastd,
     RandAffined,
     RandFlipd,
     RandGaussianNoised,
-    Randomizable,
+    RandomizableTransform,
     RandScaleIntensityd,
     RandShiftIntensityd,
 )
@@ -33,12 +33,12 @@ class Augmentation:
     """
 
     def __init__(self, spatial_dims: int) -> None:
-        self._transform = _transform(spatial_dims)
-        # To seed each transform by itself would take longer than to apply it.
+        # Composed by hand with one state: Compose would take longer to pass things on and to seed
+        # each transform than most of them take.
+        self._transforms = _transforms(spatial_dims)
         self._state = np.random.RandomState()
-        for transform in self._transform.transforms:
-            if isinstance(transform, Randomizable):
-                transform.set_random_state(state=self._state)
+        for transform in self._transforms:
+            transform.set_random_state(state=self._state)
 
     def __call__(self, image: Tensor, label: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         """Change a patch and its label alike.
@@ -49,30 +49,30 @@ class Augmentation:
             seed: all that the change depends on, besides the patch.
         """
         self._state.seed(seed % 2**32)
+        patch: dict[Hashable, Any] = {"image": image, "label": label}
         with _plain_tensors():
-            changed = self._transform({"image": image, "label": label})
-        return changed["image"], changed["label"]
+            for transform in self._transforms:
+                patch = dict(transform(patch))
+        return patch["image"], patch["label"]
 
 
-def _transform(spatial_dims: int) -> Compose:
+def _transforms(spatial_dims: int) -> list[RandomizableTransform]:
     flips = [RandFlipd(_KEYS, prob=0.5, spatial_axis=axis) for axis in range(spatial_dims)]
-    return Compose(
-        [
-            *flips,
-            RandAffined(
-                _KEYS,
-                prob=0.3,
-                rotate_range=_LARGEST_ANGLE,  # of volumes about their first axis
-                scale_range=[0.1] * spatial_dims,
-                mode=("bilinear", "nearest"),
-                padding_mode="reflection",
-            ),
-            RandScaleIntensityd("image", factors=0.1, prob=0.5),
-            RandShiftIntensityd("image", offsets=0.1, prob=0.5),
-            RandAdjustContrastd("image", gamma=(0.7, 1.5), prob=0.2),
-            RandGaussianNoised("image", prob=0.2, std=0.05),
-        ]
-    )
+    return [
+        *flips,
+        RandAffined(
+            _KEYS,
+            prob=0.3,
+            rotate_range=_LARGEST_ANGLE,  # of volumes about their first axis
+            scale_range=[0.1] * spatial_dims,
+            mode=("bilinear", "nearest"),
+            padding_mode="reflection",
+        ),
+        RandScaleIntensityd("image", factors=0.1, prob=0.5),
+        RandShiftIntensityd("image", offsets=0.1, prob=0.5),
+        RandAdjustContrastd("image", gamma=(0.7, 1.5), prob=0.2),
+        RandGaussianNoised("image", prob=0.2, std=0.05),
+    ]
 
 
 @contextmanager
