@@ -104,11 +104,16 @@ class SweepConfig:
         chips: programming draws of each network. Fewer than two give no interval.
         times_s: seconds after programming at which each chip is read.
         reads: reads at each time.
+        width: chips are added until the 95 % interval of a network's Dice after one day is
+            narrower than this; chips is then the most that a network gets.
+        first_chips: chips of each network before its interval is looked at, with width.
     """
 
     chips: int = 5
     times_s: tuple[float, ...] = DEFAULT_TIMES_S
     reads: int = 1
+    width: float | None = None
+    first_chips: int = 3
 
     def __post_init__(self) -> None:
         require_at_least_one("sweep.chips", self.chips)
@@ -121,6 +126,50 @@ class SweepConfig:
                     f"sweep.times_s: a time is 0 s or more and finite, got {time_s!r}"
                 )
         object.__setattr__(self, "times_s", tuple(sorted(set(map(float, self.times_s)))))
+        if self.width is not None:
+            self._check_width(self.width)
+
+    def _check_width(self, width: float) -> None:
+        if not 0 < width < 1:
+            raise ConfigError(f"sweep.width is a width of Dice, above 0 and below 1, got {width!r}")
+        if DAY_S not in self.times_s:
+            raise ConfigError(
+                f"sweep.width looks at Dice after one day: add {DAY_S:g} to sweep.times_s"
+            )
+        if not 2 <= self.first_chips <= self.chips:
+            raise ConfigError(
+                f"sweep.first_chips must lie between 2, the fewest with an interval, and "
+                f"sweep.chips = {self.chips}, got {self.first_chips}"
+            )
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Who computes a sweep: the results do not depend on it.
+
+    Attributes:
+        name: local, processes on this machine, or ray, which needs pip install 'analogmed[ray]'.
+        workers: units (chips, or digital runs) computed at once. By default one, in this process,
+            and with ray as many as there is room for.
+        address: of a Ray cluster, for instance auto or ray://head:10001; by default Ray is started
+            on this machine for the run.
+        cpus: processor cores that Ray sets aside for a unit.
+        gpus: GPUs that Ray sets aside for a unit; a share such as 0.25 lets units share one.
+    """
+
+    name: Literal["local", "ray"] = "local"
+    workers: int | None = None
+    address: str | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            require_at_least_one("engine.workers", self.workers)
+        require_at_least_zero("engine.cpus", self.cpus, zero=False)
+        require_at_least_zero("engine.gpus", self.gpus)
+        if self.name == "local" and self.address is not None:
+            raise ConfigError("engine.address is a Ray cluster's; add --engine.name ray")
 
 
 @dataclass(frozen=True)
@@ -166,6 +215,9 @@ class Experiment:
         device: where to compute, for instance cpu or cuda.
         batch_size: images, or windows of a large image, per forward pass.
         seed: root of all random draws.
+        engine: who computes; the results do not depend on it.
+        store: folder or fsspec URL (s3://bucket/sweep) that finished chips are kept in, so that a
+            run goes on where it was stopped; by default the run folder.
         out: run folder; by default runs/NAME.
         name: name of the run.
     """
@@ -186,6 +238,8 @@ class Experiment:
     device: str = "cpu"
     batch_size: int = 8
     seed: int = 0
+    engine: EngineConfig = EngineConfig()
+    store: str | None = None
     out: Path | None = None
     name: str = "eval"
 

@@ -17,6 +17,9 @@ EXAMPLES = """examples:
       your network on real data
   python -m analogmed.eval --config runs/eval/experiment.yaml --out runs/again
       a run once more
+  python -m analogmed.eval --sweep.chips 100 --sweep.width 0.02 --engine.workers 4
+      in four processes, up to 100 chips, until the interval of Dice after a day is narrower than
+      0.02; stopped and started again, it goes on
 """
 
 
@@ -24,8 +27,15 @@ def main(arguments: list[str]) -> None:
     """Evaluate, print the table, and say where everything is."""
     experiment = parse(Experiment, arguments, prog="analogmed.eval", epilog=EXAMPLES)
     start = time.monotonic()
-    results = evaluate(experiment)
+    try:
+        results = evaluate(experiment)
+    except KeyboardInterrupt as stop:
+        print(stop, file=sys.stderr)
+        raise
     print(render_summary(results.summary()))
+    if results.reused:
+        store = experiment.store or experiment.folder
+        print(f"{results.reused} of {results.units} digital runs and chips were in {store} before")
     print(f"{time.monotonic() - start:.0f} s; tables and figures: {experiment.folder}/")
 
 

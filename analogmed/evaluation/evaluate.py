@@ -8,23 +8,19 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
-from tqdm import tqdm
 
-from analogmed.analog import coverage
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import Experiment, to_yaml
 from analogmed.data import Task
+from analogmed.environment import describe_environment
 from analogmed.errors import ConfigError
+from analogmed.evaluation.campaign import Campaign
+from analogmed.evaluation.costs import cost_of
 from analogmed.evaluation.metrics import METRICS
 from analogmed.evaluation.robustness import over_time, summarise
-from analogmed.evaluation.run_folder import (
-    describe_environment,
-    to_table,
-    write_table,
-)
-from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, plan, rows_of, run_unit
-from analogmed.hardware import TileMap, estimate, load_profile, map_tiles
+from analogmed.evaluation.run_folder import write_table
+from analogmed.evaluation.store import Store
+from analogmed.hardware import load_profile
 from analogmed.report import dice_over_time, drop_per_model
 from analogmed.suggest import nearest
 from analogmed.training import Checkpoint, load_checkpoint
@@ -42,11 +38,15 @@ class Results:
         table: the long results table.
         costs: tiles, utilisation, reuse, parameters and coverage of each model and training; with
             a profile, estimates of time and energy too.
+        units: digital runs and chips that the table is made of.
+        reused: how many of them an earlier run had finished.
     """
 
     experiment: Experiment
     table: pd.DataFrame
     costs: pd.DataFrame
+    units: int = 0
+    reused: int = 0
 
     def summary(self) -> pd.DataFrame:
         """One row per task, model and training: Dice now, later and lost; and the cost."""
@@ -78,16 +78,21 @@ def evaluate(experiment: Experiment) -> Results:
     Returns:
         the results, as they are written.
 
+    Units (one network run digitally, or one chip) that a stopped run has finished are taken from
+    the store; units that fail are rows with their error, and are tried again in the next run.
+
     Raises:
-        ConfigError: settings that do not fit each other; a run folder that cannot be written.
+        ConfigError: settings that do not fit each other; a run folder or store that cannot be
+            written.
         DataError: a case that cannot be read. CheckpointError: a network that cannot.
         LeakageError: a network has been trained on a test patient.
-
-    What was computed before an error or an interruption is kept in the folder ``unfinished``; the
-    results of an earlier run stay until new ones are complete.
+        AnalogmedError: every unit failed.
+        KeyboardInterrupt: says how much is kept.
     """
     check_settings(experiment)
     folder = ensure_writable(experiment.folder)
+    store = Store(experiment.store or folder)
+    store.ensure_writable()
     task = experiment.task.load()
     checkpoints = [
         load_checkpoint(path, factories=experiment.factories)
@@ -99,13 +104,9 @@ def evaluate(experiment: Experiment) -> Results:
         tell_differences(checkpoint, task, experiment)
     _refuse_twins(checkpoints)
     experiment = replace(experiment, checkpoints=tuple(c.path for c in checkpoints))
-    rows: list[Row] = []
-    try:
-        costs = _run(experiment, task, checkpoints, rows)
-    except BaseException:
-        _keep_unfinished(experiment, rows, folder / "unfinished")
-        raise
-    results = Results(experiment, to_table(rows), pd.DataFrame(costs))
+    costs = [cost_of(checkpoint, experiment, task) for checkpoint in checkpoints]
+    found = Campaign(experiment, task, checkpoints, store).run()
+    results = Results(experiment, found.table, pd.DataFrame(costs), found.units, found.reused)
     results.write(folder)
     return results
 
@@ -165,96 +166,3 @@ def _refuse_twins(checkpoints: list[Checkpoint]) -> None:
                 "results table tells networks apart by these two: evaluate them in two runs"
             )
         seen[key] = checkpoint.path
-
-
-def _run(
-    experiment: Experiment, task: Task, checkpoints: list[Checkpoint], rows: list[Row]
-) -> list[Row]:
-    """Run every unit; its rows of results go to ``rows``, the costs of the networks come back."""
-    units, cases = plan(checkpoints, experiment), Cases(task)
-    costs: list[Row] = []
-    analog: dict[Path, nn.Module] = {}
-    total = sum(rows_of(unit, experiment) for unit in units) * len(cases)
-    with tqdm(total=total, unit="case", disable=None, smoothing=0.05) as progress:
-        for unit in units:
-            path = unit.checkpoint.path
-            if unit.chip is not None and path not in analog:
-                analog = {path: make_analog(unit.checkpoint, experiment, task)}
-                costs.append(_cost(unit.checkpoint, analog[path], experiment, task))
-            progress.set_description(_title(unit))
-            network = None if unit.chip is None else analog[path]
-            rows += run_unit(unit, network, cases, experiment, progress.update)
-    return costs
-
-
-def _keep_unfinished(experiment: Experiment, rows: list[Row], folder: Path) -> None:
-    if rows:
-        write_text_atomically(folder / "experiment.yaml", to_yaml(experiment))
-        write_table(to_table(rows), folder, "results")
-
-
-def _title(unit: Unit) -> str:
-    info = unit.checkpoint.info
-    run = "digital run" if unit.chip is None else f"chip {unit.chip}"
-    return f"{info.model} {info.training}, {run}"
-
-
-def _cost(checkpoint: Checkpoint, analog: nn.Module, experiment: Experiment, task: Task) -> Row:
-    shape = (1, task.in_channels, *task.window)
-    covered = coverage(analog, shape)
-    for name, reason in covered.digital_layers.items():
-        warnings.warn(f"{checkpoint.info.model}: {name} stays digital: {reason}", stacklevel=2)
-    tiles = _mapped(checkpoint, experiment, shape, experiment.hardware.tile_shape).summary()
-    return {
-        "model": checkpoint.info.model,
-        "training": checkpoint.info.training,
-        **{name: tiles[name] for name in _COSTS},
-        "analog_weight_share": covered.weight_share,
-        "analog_mac_share": covered.mac_share,
-        **_estimates(checkpoint, experiment, shape),
-    }
-
-
-def _mapped(
-    checkpoint: Checkpoint, experiment: Experiment, shape: tuple[int, ...], tile: tuple[int, int]
-) -> TileMap:
-    return map_tiles(
-        checkpoint.network,
-        shape,
-        tile,
-        row_split=experiment.row_split,
-        digital=experiment.digital_layers,
-    )
-
-
-def _estimates(checkpoint: Checkpoint, experiment: Experiment, shape: tuple[int, ...]) -> Row:
-    """Time and energy of one slice, on tiles of the profile's size, whatever Dice was run on."""
-    if experiment.profile is None:
-        return {}
-    profile = load_profile(experiment.profile)
-    mapped = _mapped(checkpoint, experiment, shape, profile.tile_size)
-    cost = estimate(mapped, profile, experiment.level)
-    own = cost.summary()
-    return {
-        "profile": profile.name,
-        "profile_level": experiment.level,
-        "profile_tile_size": " x ".join(map(str, profile.tile_size)),
-        "estimated_tiles": cost.tiles,
-        "estimated_utilisation": own["utilisation_placed"],
-        "estimated_latency_ms": own["latency_ms"],
-        "estimated_energy_mj": own["energy_mj"],
-        "estimated_throughput_per_s": own["throughput_per_s"],
-        "uncosted_layers": len(cost.uncosted_layers),
-    }
-
-
-_COSTS = (
-    "parameters",
-    "tiles",
-    "utilisation_per_tile",
-    "utilisation_per_layer",
-    "utilisation_per_leaf_module",
-    "reuse_factor_per_tile",
-    "reuse_factor_per_layer",
-    "reuse_factor_per_leaf_module",
-)

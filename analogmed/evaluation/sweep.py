@@ -35,12 +35,6 @@ class Unit:
     chip: int | None
 
 
-def plan(checkpoints: list[Checkpoint], experiment: Experiment) -> list[Unit]:
-    """Every unit of a sweep: the digital baseline of each network comes first."""
-    chips = [None, *range(experiment.sweep.chips)]
-    return [Unit(checkpoint, chip) for checkpoint in checkpoints for chip in chips]
-
-
 class Cases:
     """The test samples of a task, read once and kept as long as they take up to 2 GB."""
 
@@ -80,13 +74,7 @@ def make_analog(
         task: whose training images it is calibrated on.
         ranges: input ranges by layer name, in place of both.
     """
-    analog = convert(
-        checkpoint.network.to(experiment.device),
-        experiment.hardware.rpu_config(),
-        digital=experiment.digital_layers,
-        row_split=experiment.row_split,
-        backend="torch" if experiment.backend == "aihwkit" else experiment.backend,
-    )
+    analog = to_tiles(checkpoint, experiment)
     if ranges is None and checkpoint.info.is_for(experiment.hardware, experiment.row_split):
         ranges = checkpoint.input_ranges
     if not (ranges and load_input_ranges(analog, _of_layers(ranges, analog))):
@@ -94,6 +82,17 @@ def make_analog(
             analog, calibration_batches(experiment, task), quantile=experiment.calibration.quantile
         )
     return to_aihwkit(analog) if experiment.backend == "aihwkit" else analog
+
+
+def to_tiles(checkpoint: Checkpoint, experiment: Experiment) -> nn.Module:
+    """A network on tiles, whose input ranges are not set yet."""
+    return convert(
+        checkpoint.network.to(experiment.device),
+        experiment.hardware.rpu_config(),
+        digital=experiment.digital_layers,
+        row_split=experiment.row_split,
+        backend="torch" if experiment.backend == "aihwkit" else experiment.backend,
+    )
 
 
 def _of_layers(ranges: Mapping[str, Tensor], analog: nn.Module) -> dict[str, Tensor]:
@@ -107,17 +106,20 @@ def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
 
     A task with test cases only is calibrated on their images; their labels are not looked at.
     """
-    cases = task.train
-    if not cases:
+    if not task.train:
         warnings.warn(f"{task.name} has no training case: calibrating on test images", stacklevel=2)
-        cases = task.test
-    wanted = experiment.calibration.images
-    cases = cases[:: max(1, len(cases) // wanted)]
-    per_case = -(-wanted // len(cases))
+    cases = calibration_cases(experiment, task)
+    per_case = -(-experiment.calibration.images // len(cases))
     for case in cases:
         images = torch.from_numpy(task.read(case).image)
         spread = images[:: max(1, len(images) // per_case)][:per_case]
         yield _windowed(spread, task.window).to(experiment.device)
+
+
+def calibration_cases(experiment: Experiment, task: Task) -> tuple[Case, ...]:
+    """The cases that calibration looks at: training cases, where there are any."""
+    cases = task.train or task.test
+    return cases[:: max(1, len(cases) // experiment.calibration.images)]
 
 
 def _windowed(images: Tensor, window: tuple[int, ...]) -> Tensor:
@@ -160,11 +162,6 @@ def run_unit(
             where: Row = {"time_s": time_s, "read": read}
             rows += read_cases(unit, chip.at(time_s, read), cases, experiment, where, on_case)
     return rows
-
-
-def rows_of(unit: Unit, experiment: Experiment) -> int:
-    """How often a unit goes through all cases."""
-    return 1 if unit.chip is None else len(experiment.sweep.times_s) * experiment.sweep.reads
 
 
 def read_cases(

@@ -1,0 +1,131 @@
+"""A sweep from its plan to its table: what is in the store is taken, the rest is computed."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analogmed.config import Experiment
+from analogmed.data import Task
+from analogmed.errors import AnalogmedError
+from analogmed.evaluation.engines import Engine, finished, make_engine
+from analogmed.evaluation.failures import failure_table
+from analogmed.evaluation.plan import Plan, PlannedUnit
+from analogmed.evaluation.progress import Progress
+from analogmed.evaluation.run_folder import COLUMNS
+from analogmed.evaluation.sequential import first_chips, more_chips
+from analogmed.evaluation.store import Store
+from analogmed.evaluation.worker import Outcome
+from analogmed.training import Checkpoint
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a sweep gave.
+
+    Attributes:
+        table: the long results table.
+        units: how many units it is made of.
+        reused: how many of them were in the store before.
+    """
+
+    table: pd.DataFrame
+    units: int
+    reused: int
+
+
+class Campaign:
+    """The sweep of one experiment.
+
+    Args:
+        experiment: all settings.
+        task: the data.
+        checkpoints: the networks.
+        store: of finished units.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        task: Task,
+        checkpoints: Sequence[Checkpoint],
+        store: Store,
+    ) -> None:
+        self._experiment, self._task, self._store = experiment, task, store
+        self._infos = {checkpoint.path: checkpoint.info for checkpoint in checkpoints}
+        self._plan = Plan(experiment, task, checkpoints)
+        self._tables: dict[str, pd.DataFrame] = {}
+        self._reused: set[str] = set()
+        self._failures: dict[str, str] = {}
+
+    def run(self) -> Found:
+        """Compute what is not in the store, and put the table together in the plan's order.
+
+        Raises:
+            AnalogmedError: an error that concerns all units; or all units have failed.
+            KeyboardInterrupt: says how many units are kept, and how to go on.
+        """
+        units: list[PlannedUnit] = []
+        try:
+            with (
+                Progress(len(self._task.test)) as progress,
+                closing(make_engine(self._experiment, self._store, self._task)) as engine,
+            ):
+                chips = first_chips(self._experiment, list(self._infos))
+                while True:
+                    units = self._plan.units(chips)
+                    self._complete(units, engine, progress)
+                    more = more_chips(self._experiment, self._infos, chips, self._table(units))
+                    if more is None:
+                        break
+                    chips = more
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._how_to_go_on(units)) from None
+        self._refuse_nothing(units)
+        reused = sum(unit.key in self._reused for unit in units)
+        return Found(self._table(units), len(units), reused)
+
+    def _complete(self, units: Sequence[PlannedUnit], engine: Engine, progress: Progress) -> None:
+        stored = self._store.keys()
+        missing = [u for u in units if u.key not in self._tables and not self._take(u, stored)]
+        progress.expect(missing)
+        for outcome in finished(engine.run(missing, progress.case)):
+            self._keep(outcome)
+            progress.finish(outcome.unit)
+
+    def _take(self, unit: PlannedUnit, stored: set[str]) -> bool:
+        """Take the result of a unit from the store, if it is there and whole."""
+        table = self._store.read(unit.key) if unit.key in stored else None
+        if table is None:
+            return False
+        self._tables[unit.key] = table
+        self._reused.add(unit.key)
+        return True
+
+    def _keep(self, outcome: Outcome) -> None:
+        unit = outcome.unit
+        table = None if outcome.failure else self._store.read(unit.key)
+        if table is None:
+            lost = f"StoreError: its result is not in the store {self._store.url}"
+            outcome = Outcome(unit, failure=outcome.failure or lost)
+            self._failures[unit.key] = f"{unit.title}: {outcome.failure}"
+            info = self._infos[unit.checkpoint]
+            table = failure_table(outcome, info, self._experiment, self._task)
+        self._tables[unit.key] = table
+
+    def _table(self, units: Sequence[PlannedUnit]) -> pd.DataFrame:
+        tables = [self._tables[unit.key] for unit in units]
+        return pd.concat(tables, ignore_index=True).astype(COLUMNS)
+
+    def _refuse_nothing(self, units: Sequence[PlannedUnit]) -> None:
+        failed = [self._failures[unit.key] for unit in units if unit.key in self._failures]
+        if len(failed) == len(units):
+            raise AnalogmedError(f"all {len(units)} units of the sweep failed; first {failed[0]}")
+
+    def _how_to_go_on(self, units: Sequence[PlannedUnit]) -> str:
+        kept = len(self._store.keys() & {unit.key for unit in units})
+        return (
+            f"stopped: {kept} of {len(units)} units are finished and kept in {self._store.url}; "
+            "the same command goes on from there"
+        )

@@ -1,0 +1,85 @@
+"""What a network needs of a chip: tiles, and by a profile time and energy of one slice."""
+
+import warnings
+
+from analogmed.analog import coverage
+from analogmed.config import Experiment
+from analogmed.data import Task
+from analogmed.evaluation.sweep import Row, to_tiles
+from analogmed.hardware import TileMap, estimate, load_profile, map_tiles
+from analogmed.training import Checkpoint
+
+
+def cost_of(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> Row:
+    """Tiles, utilisation, reuse and coverage of a network; with a profile, time and energy too.
+
+    Warns of layers that stay digital.
+
+    Args:
+        checkpoint: the network.
+        experiment: hardware, digital layers and profile.
+        task: whose window the network is given.
+
+    Raises:
+        ConfigError: the hardware or the layers do not fit the network.
+        CoverageError: nothing in the network can be put on a tile.
+    """
+    analog = to_tiles(checkpoint, experiment)
+    shape = (1, task.in_channels, *task.window)
+    covered = coverage(analog, shape)
+    for name, reason in covered.digital_layers.items():
+        warnings.warn(f"{checkpoint.info.model}: {name} stays digital: {reason}", stacklevel=3)
+    tiles = _mapped(checkpoint, experiment, shape, experiment.hardware.tile_shape).summary()
+    return {
+        "model": checkpoint.info.model,
+        "training": checkpoint.info.training,
+        **{name: tiles[name] for name in _COSTS},
+        "analog_weight_share": covered.weight_share,
+        "analog_mac_share": covered.mac_share,
+        **_estimates(checkpoint, experiment, shape),
+    }
+
+
+def _mapped(
+    checkpoint: Checkpoint, experiment: Experiment, shape: tuple[int, ...], tile: tuple[int, int]
+) -> TileMap:
+    return map_tiles(
+        checkpoint.network,
+        shape,
+        tile,
+        row_split=experiment.row_split,
+        digital=experiment.digital_layers,
+    )
+
+
+def _estimates(checkpoint: Checkpoint, experiment: Experiment, shape: tuple[int, ...]) -> Row:
+    """Time and energy of one slice, on tiles of the profile's size, whatever Dice was run on."""
+    if experiment.profile is None:
+        return {}
+    profile = load_profile(experiment.profile)
+    mapped = _mapped(checkpoint, experiment, shape, profile.tile_size)
+    cost = estimate(mapped, profile, experiment.level)
+    own = cost.summary()
+    return {
+        "profile": profile.name,
+        "profile_level": experiment.level,
+        "profile_tile_size": " x ".join(map(str, profile.tile_size)),
+        "estimated_tiles": cost.tiles,
+        "estimated_utilisation": own["utilisation_placed"],
+        "estimated_latency_ms": own["latency_ms"],
+        "estimated_energy_mj": own["energy_mj"],
+        "estimated_throughput_per_s": own["throughput_per_s"],
+        "uncosted_layers": len(cost.uncosted_layers),
+    }
+
+
+_COSTS = (
+    "parameters",
+    "tiles",
+    "utilisation_per_tile",
+    "utilisation_per_layer",
+    "utilisation_per_leaf_module",
+    "reuse_factor_per_tile",
+    "reuse_factor_per_layer",
+    "reuse_factor_per_leaf_module",
+)

@@ -1,0 +1,190 @@
+"""The plan of a sweep: units of work, each told apart by all that its result depends on."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from analogmed.config import Experiment, to_plain
+from analogmed.data import Case, Task
+from analogmed.errors import DataError
+from analogmed.evaluation.sweep import calibration_cases
+from analogmed.training import Checkpoint
+
+FORMAT = 1
+
+_CODE = (
+    "analog",
+    "data",
+    "models",
+    "inference.py",
+    "seeds.py",
+    "evaluation/masks.py",
+    "evaluation/metrics.py",
+    "evaluation/sweep.py",
+    "training/checkpoint.py",
+)
+"""Parts of analogmed that a result depends on."""
+_PACKAGES = ("aihwkit", "monai", "numpy", "torch")
+_PATHS = ("root", "split_file", "split_seed", "shares")
+"""Settings of a task that say where it lies and how it is split; its files and cases stand for
+them."""
+
+
+@dataclass(frozen=True)
+class PlannedUnit:
+    """A unit of a sweep: a network's digital run, or one chip at all times and reads.
+
+    Attributes:
+        checkpoint: file of the network.
+        title: model, training and what is run, for people.
+        chip: number of the chip; ``None`` for the digital run.
+        passes: how often it goes through all cases.
+        description: all that its result depends on; neither paths nor its place in the plan.
+    """
+
+    checkpoint: Path
+    title: str
+    chip: int | None
+    passes: int
+    description: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """Name of its result in the store."""
+        return key_of(self.description)
+
+
+class Plan:
+    """Makes the units of one experiment; files are looked at once.
+
+    Args:
+        experiment: all settings.
+        task: the data.
+        checkpoints: the networks.
+
+    Raises:
+        DataError: a file of a case cannot be read.
+    """
+
+    def __init__(
+        self, experiment: Experiment, task: Task, checkpoints: Sequence[Checkpoint]
+    ) -> None:
+        self.experiment = experiment
+        self.checkpoints = list(checkpoints)
+        self._digital = _of_every_unit(experiment, task)
+        self._analog = self._digital | _of_chips(experiment, task)
+        self._digests = {c.path: file_digest(c.path) for c in checkpoints}
+
+    def digital(self, checkpoint: Checkpoint) -> PlannedUnit:
+        """The digital run of a network."""
+        described = self._digital | {"checkpoint": self._digests[checkpoint.path], "chip": None}
+        return PlannedUnit(checkpoint.path, _title(checkpoint, None), None, 1, described)
+
+    def chip(self, checkpoint: Checkpoint, number: int) -> PlannedUnit:
+        """One chip of a network."""
+        described = self._analog | {"checkpoint": self._digests[checkpoint.path], "chip": number}
+        sweep = self.experiment.sweep
+        passes = len(sweep.times_s) * sweep.reads
+        return PlannedUnit(checkpoint.path, _title(checkpoint, number), number, passes, described)
+
+    def units(self, chips: Mapping[Path, int]) -> list[PlannedUnit]:
+        """All units in order: of each network the digital run, then its chips.
+
+        Args:
+            chips: how many, by file of the network.
+        """
+        return [
+            unit
+            for checkpoint in self.checkpoints
+            for unit in (
+                self.digital(checkpoint),
+                *(self.chip(checkpoint, number) for number in range(chips[checkpoint.path])),
+            )
+        ]
+
+
+def key_of(description: Mapping[str, Any]) -> str:
+    """Hash of a unit's description, 32 hexadecimal digits."""
+    return hashlib.sha256(canonical(description).encode()).hexdigest()[:32]
+
+
+def canonical(description: Mapping[str, Any]) -> str:
+    """A description as JSON that equal descriptions share."""
+    return json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _title(checkpoint: Checkpoint, chip: int | None) -> str:
+    info = checkpoint.info
+    run = "digital run" if chip is None else f"chip {chip}"
+    return f"{info.model} {info.training}, {run}"
+
+
+def _of_every_unit(experiment: Experiment, task: Task) -> dict[str, Any]:
+    settings = to_plain(experiment.task)
+    return {
+        "format": FORMAT,
+        "code": code_digest(),
+        "versions": {name: version(name) for name in _PACKAGES},
+        "task": {name: value for name, value in settings.items() if name not in _PATHS},
+        "window": list(task.window),
+        "cases": len(task.test),
+        "cases_digest": _digest(task.test),
+        "metrics": list(experiment.metrics),
+        "tolerance": experiment.tolerance,
+        "batch_size": experiment.batch_size,
+        "device": experiment.device.partition(":")[0],
+    }
+
+
+def _of_chips(experiment: Experiment, task: Task) -> dict[str, Any]:
+    return {
+        "hardware": to_plain(experiment.hardware),
+        "row_split": experiment.row_split,
+        "digital_layers": sorted(experiment.digital_layers),
+        "backend": experiment.backend,
+        "calibration": to_plain(experiment.calibration),
+        "calibration_digest": _digest(calibration_cases(experiment, task)),
+        "seed": experiment.seed,
+        "times_s": list(experiment.sweep.times_s),
+        "reads": experiment.sweep.reads,
+    }
+
+
+def _digest(cases: Iterable[Case]) -> str:
+    """Hash of cases with the content of their files, in order."""
+    digest = hashlib.sha256()
+    for case in cases:
+        files = [[file_digest(path) for path in paths] for paths in (case.images, case.labels)]
+        digest.update(json.dumps([case.case_id, case.patient_id, files]).encode())
+    return digest.hexdigest()
+
+
+@cache
+def code_digest() -> str:
+    """Hash of the code that results depend on, so that no older result is taken for a new one."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for part in _CODE:
+        path = root / part
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            name = file.relative_to(root).as_posix()
+            digest.update(f"{name} {file_digest(file)}\n".encode())
+    return digest.hexdigest()

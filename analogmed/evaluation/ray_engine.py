@@ -1,0 +1,138 @@
+"""Units computed by Ray: on this machine, or on a cluster of machines with CPUs and GPUs."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from analogmed.config import Experiment
+from analogmed.errors import ConfigError
+from analogmed.evaluation.plan import PlannedUnit
+from analogmed.evaluation.store import Store
+from analogmed.evaluation.worker import CONCERNS_ALL, Outcome, Worker
+
+RETRIES = 1
+
+_workers: dict[str, Worker] = {}
+"""What a process of Ray has loaded, by the experiment; Ray gives it one unit after the other."""
+
+
+class RayEngine:
+    """Each unit is a task of Ray, which places it, and computes it once more if its process dies.
+
+    The machines need analogmed, and must see data, checkpoints and store under the same paths.
+
+    Args:
+        experiment: all settings.
+        store: where results go.
+
+    Raises:
+        ConfigError: Ray is not installed, its cluster does not answer, or has not what a unit
+            needs.
+    """
+
+    def __init__(self, experiment: Experiment, store: Store) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise ConfigError(
+                "engine ray needs the package ray; install it: pip install 'analogmed[ray]'"
+            ) from error
+        self._ray = ray
+        self._engine = engine = experiment.engine
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            _start(ray, experiment)
+        _check_resources(ray, experiment)
+        task = ray.remote(
+            num_cpus=engine.cpus, num_gpus=engine.gpus, max_retries=RETRIES, max_calls=0
+        )
+        self._compute = task(compute)
+        self._job = ray.put((experiment, store.url, max(1, int(engine.cpus))))
+
+    def run(
+        self, units: Sequence[PlannedUnit], on_case: Callable[[PlannedUnit], object]
+    ) -> Iterator[Outcome]:
+        """What became of each unit, as they are done; single cases are not heard of."""
+        waiting = list(reversed(units))
+        running: dict[Any, PlannedUnit] = {}
+        most = self._engine.workers or len(units)
+        while waiting or running:
+            while waiting and len(running) < most:
+                unit = waiting.pop()
+                running[self._compute.remote(self._job, unit)] = unit
+            done, _ = self._ray.wait(list(running), num_returns=1)
+            for reference in done:
+                yield self._outcome(reference, running.pop(reference))
+
+    def close(self) -> None:
+        """Stop a Ray that was started here; a cluster goes on with what it has been given."""
+        if self._ours:
+            self._ray.shutdown()
+
+    def _outcome(self, reference: Any, unit: PlannedUnit) -> Outcome:
+        try:
+            outcome: Outcome = self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            first = str(error).strip().splitlines()[0]
+            return Outcome(unit, failure=f"WorkerDied: {type(error).__name__}: {first}")
+        return outcome
+
+
+def compute(job: tuple[Experiment, str, int], unit: PlannedUnit) -> Outcome:
+    """Compute one unit in a process of Ray.
+
+    Args:
+        job: all settings, the store's URL, and threads to compute with.
+        unit: which.
+    """
+    experiment, store, threads = job
+    torch.set_num_threads(threads)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            name = repr((experiment, store))
+            if name not in _workers:
+                _workers.clear()
+                _workers[name] = Worker(experiment, Store(store))
+            outcome = _workers[name].compute(unit, lambda: None)
+        except CONCERNS_ALL as error:
+            outcome = Outcome(unit, stop=error)
+    told = tuple(dict.fromkeys(str(warning.message) for warning in caught))
+    return replace(outcome, warnings=told)
+
+
+def _start(ray: Any, experiment: Experiment) -> None:
+    engine = experiment.engine
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if engine.address is None:
+        settings |= {"address": "local", "include_dashboard": False}
+        if engine.workers:
+            settings["num_cpus"] = engine.workers * engine.cpus
+    else:
+        settings["address"] = engine.address
+    try:
+        ray.init(**settings)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"engine.address {engine.address}: Ray does not answer: {error}; start it with ray "
+            "start, or leave out engine.address for a Ray of this machine"
+        ) from error
+
+
+def _check_resources(ray: Any, experiment: Experiment) -> None:
+    """Refuse units that fit on no machine of the cluster: Ray would wait for one for ever."""
+    engine = experiment.engine
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = {"CPU": engine.cpus, "GPU": engine.gpus}
+    if not any(
+        all(machine.get(name, 0) >= amount for name, amount in wanted.items())
+        for machine in machines
+    ):
+        most = {name: max(machine.get(name, 0) for machine in machines) for name in wanted}
+        raise ConfigError(
+            f"a unit shall have {engine.cpus:g} CPUs and {engine.gpus:g} GPUs, but a machine of "
+            f"Ray has at most {most['CPU']:g} and {most['GPU']:g}; change engine.cpus, engine.gpus"
+        )
