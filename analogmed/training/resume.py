@@ -198,9 +198,12 @@ def _read(path: Path) -> TrainingState:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left of its writes of states and networks."""
-    for kind in ("state", "network"):
-        for path in folder.glob(f".{kind}-*.safetensors"):
+    """Remove what a killed process left of its writes of states and networks.
+
+    The library of safetensors writes into a temporary file of its own, too.
+    """
+    for pattern in (".state-*.safetensors", ".network-*.safetensors", ".tmp??????"):
+        for path in folder.glob(pattern):
             path.unlink(missing_ok=True)
 
 

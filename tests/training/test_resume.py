@@ -1,0 +1,409 @@
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from analogmed.analog import Hardware
+from analogmed.config import to_plain
+from analogmed.errors import CheckpointError, ConfigError
+from analogmed.training.config import LoadingConfig, TrainConfig
+from analogmed.training.resume import (
+    MAY_DIFFER,
+    TrainingState,
+    load_latest,
+    random_states,
+    refuse_other_configuration,
+    remove_states,
+    restore_random_states,
+    save_state,
+)
+
+PROGRAM = '''
+"""Small training runs that stop after some epoch and go on in another process."""
+
+import copy
+import random
+import sys
+
+import numpy as np
+import torch
+from torch import nn
+
+from analogmed.analog import calibrate, convert, create_rpu_config
+from analogmed.training.resume import (
+    TrainingState,
+    load_latest,
+    random_states,
+    restore_random_states,
+    save_state,
+)
+
+
+def build(kind):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 6, 3, padding=1),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.ConvTranspose2d(6, 4, 2, 2),
+        nn.Conv2d(4, 1, 1),
+    )
+    if kind == "analog":
+        hardware = create_rpu_config("pcm", tile_size=16, learned_out_scale="column")
+        model = convert(model, hardware)
+        calibrate(model, [torch.randn(4, 2, 8, 8)])
+    return model.to(memory_format=torch.channels_last)
+
+
+def train(folder, kind, name, epochs):
+    model = build(kind)
+    if name == "adamw":
+        optimizer = torch.optim.AdamW(model.parameters(), 0.01)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, nesterov=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 40)
+    average = copy.deepcopy(model.state_dict())
+    for seed in (torch.manual_seed, np.random.seed, random.seed):
+        seed(1)
+    start, step, history = 0, 0, []
+    if found := load_latest(folder):
+        model.load_state_dict(found.model)
+        optimizer.load_state_dict(found.optimizer)
+        schedule.load_state_dict(found.extra["schedule"])
+        average = found.average
+        start, step, history = found.epoch, found.step, found.history
+        restore_random_states(found.random[0])
+    for epoch in range(start, epochs):
+        for _ in range(5):
+            images = torch.randn(4, 2, 8, 8) * random.random() * np.random.rand()
+            target = images.mean(1, keepdim=True).repeat_interleave(2, 2).repeat_interleave(2, 3)
+            loss = (model(images) - target).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            step += 1
+            for key, value in model.state_dict().items():
+                if value.is_floating_point():
+                    average[key].lerp_(value, 0.1)
+        history.append({"epoch": epoch, "loss": loss.item()})
+        state = TrainingState(
+            epoch=epoch + 1,
+            step=step,
+            model=model.state_dict(),
+            optimizer=optimizer.state_dict(),
+            average=average,
+            random=(random_states(),),
+            history=history,
+            extra={"schedule": schedule.state_dict()},
+        )
+        save_state(folder, state)
+
+
+for job in sys.argv[1:]:
+    folder, kind, optimizer, epochs = job.split(":")
+    train(folder, kind, optimizer, int(epochs))
+'''
+
+SAVE_FOR_EVER = """
+import sys
+import torch
+from analogmed.training.resume import TrainingState, load_latest, save_state
+found = load_latest(sys.argv[1])
+epoch = found.epoch if found else 0
+print("ready", flush=True)
+while True:
+    epoch += 1
+    model = {"weight": torch.full((500_000,), float(epoch))}
+    save_state(sys.argv[1], TrainingState(epoch, epoch, model, {}, config={"epoch": epoch}))
+"""
+
+DIE_IN_A_SAVE = """
+import os, signal, sys
+import torch
+from analogmed.training import nested_tensors, resume
+def write(path, nested):
+    nested_tensors.write_nested(path, nested)
+    with open(path, "rb+") as file:
+        file.truncate(os.path.getsize(path) // 2)
+    os.kill(os.getpid(), signal.SIGKILL)
+resume.write_nested = write
+resume.save_state(sys.argv[1], resume.TrainingState(3, 3, {"weight": torch.ones(1000)}, {}))
+"""
+
+FILL_THE_DISK = """
+import resource, signal, sys
+import torch
+from analogmed.errors import CheckpointError
+from analogmed.training.resume import TrainingState, save_state
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    save_state(sys.argv[1], TrainingState(3, 3, {"weight": torch.ones(100_000)}, {}))
+except CheckpointError as error:
+    print(error)
+"""
+
+
+def a_state(epoch, **changes):
+    weight = torch.full((1000,), float(epoch))
+    model, optimizer = {"weight": weight}, {"state": {0: {"step": torch.tensor(float(epoch))}}}
+    return replace(TrainingState(epoch, 10 * epoch, model, optimizer), **changes)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def run(code, *arguments):
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run folder with the states after the first and the second epoch."""
+    for epoch in (1, 2):
+        save_state(tmp_path, a_state(epoch))
+    return tmp_path
+
+
+RUNS = ("digital:sgd", "digital:adamw", "analog:adamw")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Folder with each run in one piece, and interrupted and gone on with in another process."""
+    folder = tmp_path_factory.mktemp("trained")
+    unbroken = [f"{folder / kind.replace(':', '-')}-unbroken:{kind}:5" for kind in RUNS]
+    interrupted = [f"{folder / kind.replace(':', '-')}-resumed:{kind}" for kind in RUNS]
+    first = [*unbroken, *(f"{job}:2" for job in interrupted)]
+    for jobs in (first, [f"{job}:5" for job in interrupted]):
+        done = run(PROGRAM, *jobs)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("kind", [kind.replace(":", "-") for kind in RUNS])
+def test_a_resumed_training_ends_bit_by_bit_where_an_unbroken_one_ends(trained, kind):
+    unbroken, resumed = trained / f"{kind}-unbroken", trained / f"{kind}-resumed"
+    history = load_latest(resumed).history
+    assert [entry["epoch"] for entry in history] == [0, 1, 2, 3, 4]
+    assert len({entry["loss"] for entry in history}) == 5
+    last = "state-000005.safetensors"
+    assert (unbroken / last).read_bytes() == (resumed / last).read_bytes()
+
+
+def test_a_state_comes_back_with_all_that_it_holds(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.8, 0.95))
+    model(torch.randn(5, 3)).square().sum().backward()
+    optimizer.step()
+    state = TrainingState(
+        epoch=7,
+        step=70,
+        model=dict(model.state_dict()),
+        optimizer=optimizer.state_dict(),
+        average={"decay": 0.99, "tensors": dict(model.state_dict())},
+        random=(random_states(), random_states()),
+        best=0.1 + 0.2,
+        history=[{"epoch": 6, "dice": float("nan"), "seconds": 1.5}],
+        config={"batch_size": 4},
+        extra={"patience": {"left": 2}},
+    )
+    path = save_state(tmp_path / "run", state)
+    assert path.name == "state-000007.safetensors"
+    found = load_latest(tmp_path / "run")
+    for field in fields(TrainingState):
+        assert repr(getattr(found, field.name)) == repr(getattr(state, field.name)), field.name
+
+
+def test_the_best_score_before_any_validation_is_minus_infinity(folder):
+    assert load_latest(folder).best == float("-inf")
+
+
+def test_the_last_two_states_are_kept(tmp_path):
+    for epoch in (1, 2, 5, 9):
+        save_state(tmp_path, a_state(epoch))
+    assert names(tmp_path) == ["state-000005.safetensors", "state-000009.safetensors"]
+    assert load_latest(tmp_path).epoch == 9
+
+
+def test_a_run_that_begins_anew_is_not_outdone_by_an_older_one(folder):
+    (folder / "network.safetensors").write_text("the best network")
+    save_state(folder, a_state(1))
+    assert load_latest(folder).epoch == 1
+    remove_states(folder)
+    assert load_latest(folder) is None
+    assert names(folder) == ["network.safetensors"]
+
+
+def test_an_empty_and_a_missing_folder_hold_no_state(tmp_path):
+    assert load_latest(tmp_path) is None
+    assert load_latest(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: b"",
+        lambda content: content[:-100] + bytes(100),
+        lambda content: bytes(len(content)),
+    ],
+    ids=["half", "empty", "end lost", "zeros"],
+)
+def test_a_damaged_newest_state_is_named_and_the_one_before_is_used(folder, damage):
+    newest = folder / "state-000002.safetensors"
+    newest.write_bytes(damage(newest.read_bytes()))
+    with pytest.warns(
+        UserWarning, match=rf"{newest} \(.*is damaged; going on from state-000001.*after epoch 1"
+    ):
+        assert load_latest(folder).model["weight"][0] == 1.0
+
+
+def test_without_any_whole_state_all_are_named(folder):
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"state-000002.*state-000001.*--out.*from the start"):
+        load_latest(folder)
+
+
+def test_a_state_of_another_format_counts_as_damaged(folder, monkeypatch):
+    monkeypatch.setattr("analogmed.training.resume._FORMAT", 2)
+    save_state(folder, a_state(3))
+    monkeypatch.undo()
+    with pytest.warns(UserWarning, match="state-000003.*of another format than 1.*state-000002"):
+        assert load_latest(folder).epoch == 2
+
+
+def test_a_process_killed_in_the_middle_of_a_save_leaves_the_state_before(folder):
+    assert run(DIE_IN_A_SAVE, folder).returncode == -signal.SIGKILL
+    left = [name for name in names(folder) if name.startswith(".state-000003")]
+    assert len(left) == 1
+    found = load_latest(folder)
+    assert torch.equal(found.model["weight"], torch.full((1000,), 2.0))
+    assert names(folder) == ["state-000001.safetensors", "state-000002.safetensors"]
+
+
+def test_a_process_killed_at_any_moment_leaves_a_whole_state(tmp_path):
+    draws = random.Random(0)
+    reached = kills = interrupted = 0
+    while kills < 4 or not interrupted:
+        kills += 1
+        assert kills < 20
+        process = subprocess.Popen(
+            [sys.executable, "-c", SAVE_FOR_EVER, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        process.stdout.readline()
+        wait_for(tmp_path, reached)
+        time.sleep(draws.uniform(0.0, 0.03))
+        process.kill()
+        process.communicate()
+        interrupted += any(name.startswith(".") for name in names(tmp_path))
+        found = load_latest(tmp_path)  # warnings are errors: nothing may be damaged
+        assert found.epoch == found.config["epoch"] > reached
+        assert (found.model["weight"] == found.epoch).all()
+        assert all(name.startswith("state-") for name in names(tmp_path))
+        reached = found.epoch
+
+
+def wait_for(folder, epoch):
+    """Wait until a later state than that of an epoch is there."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if any(int(p.stem.removeprefix("state-")) > epoch for p in folder.glob("state-*")):
+            return
+        time.sleep(0.001)
+    raise TimeoutError(folder)
+
+
+def test_a_full_disk_leaves_the_states_before_and_says_what_to_do(folder):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    done = run(FILL_THE_DISK, folder)
+    assert done.returncode == 0, done.stderr
+    assert f"cannot write the training state to {folder}: " in done.stdout
+    assert "state-000002.safetensors is whole. Make room there" in done.stdout
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}/file.*none was written before.*--out"):
+        save_state(tmp_path / "file", a_state(1))
+
+
+def test_all_global_generators_go_on_where_they_stood():
+    def draw():
+        return torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()
+
+    states = random_states()
+    first = draw()
+    assert draw() != first
+    restore_random_states(states)
+    assert draw() == first
+
+
+def test_the_same_configuration_is_taken(folder):
+    config = TrainConfig(hardware=Hardware(tile_size=(64, 32)), digital_layers=("head",))
+    state = a_state(3, config=to_plain(config))
+    save_state(folder, state)
+    refuse_other_configuration(load_latest(folder), to_plain(config))
+
+
+def test_what_does_not_make_another_run_may_differ():
+    config = TrainConfig()
+    changed = replace(
+        config,
+        out=Path("elsewhere"),
+        restart=True,
+        device="cuda",
+        loading=LoadingConfig(cache_bytes=1, workers=2),
+    )
+    refuse_other_configuration(a_state(3, config=to_plain(config)), to_plain(changed))
+    settings = to_plain(config) | {
+        f"loading.{name}": value for name, value in to_plain(config.loading).items()
+    }
+    assert set(MAY_DIFFER) <= settings.keys()
+
+
+def test_another_configuration_is_refused_and_shown_setting_by_setting():
+    config = TrainConfig(epochs=40)
+    changed = replace(
+        config,
+        epochs=50,
+        out=Path("elsewhere"),
+        hardware=Hardware(out_noise=0.1),
+        loading=LoadingConfig(foreground=0.9),
+    )
+    with pytest.raises(ConfigError) as caught:
+        refuse_other_configuration(a_state(3, config=to_plain(config)), to_plain(changed))
+    assert str(caught.value).splitlines() == [
+        "cannot resume after epoch 3 with another configuration:",
+        "  hardware.out_noise: 0.04 -> 0.1",
+        "  epochs: 40 -> 50",
+        "  loading.foreground: 0.5 -> 0.9",
+        "set these back to resume, or give another --out to train anew",
+    ]
+
+
+def test_settings_on_one_side_only_are_shown():
+    state = a_state(1, config={"loss": {"dice": 1.0}, "model": {"options": {}}})
+    now = {"loss": {"dice": 1.0, "focal": 0.5}, "model": {"options": {"features": 4}}}
+    with pytest.raises(ConfigError) as caught:
+        refuse_other_configuration(state, now)
+    assert "  loss.focal: (not there) -> 0.5" in str(caught.value)
+    assert "  model.options.features: (not there) -> 4" in str(caught.value)
