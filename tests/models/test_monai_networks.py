@@ -35,6 +35,17 @@ def test_unetpp_gives_every_parameter_a_gradient():
     assert all(p.grad is not None for p in model.parameters())
 
 
+def test_dynunet_is_monais_network():
+    torch.manual_seed(0)
+    ours = build_model("dynunet", in_channels=1, out_channels=2, window=32, filters=(4, 4, 8, 8))
+    kernels, strides = plan_stages(2, 32)
+    torch.manual_seed(0)
+    theirs = nets.DynUNet(2, 1, 2, kernels, strides, strides[1:], filters=(4, 4, 8, 8))
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    image = torch.rand(1, 1, 32, 32)
+    assert torch.equal(ours(image), theirs(image))
+
+
 def test_attention_unet_is_monais_network():
     ours = build_model(
         "attention_unet", in_channels=1, out_channels=2, channels=(4, 8, 16), strides=(2, 2)
