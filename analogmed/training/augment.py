@@ -53,7 +53,7 @@ class Augmentation:
         with _plain_tensors():
             for transform in self._transforms:
                 patch = dict(transform(patch))
-        return patch["image"], patch["label"]
+        return patch["image"], patch["label"].to(label.dtype)
 
 
 def _transforms(spatial_dims: int) -> list[RandomizableTransform]:

@@ -26,7 +26,8 @@ class PatchSampler:
 
     All cases are read once at the start, and samples kept in memory up to ``loading.cache_bytes``.
     Larger data are read again in each epoch: every case once if ``mixed_cases`` of them fit in the
-    cache, more often if not.
+    cache, more often if not. Of several ``loading.workers``, each then has its part of the cache
+    and reads every case for itself, so that more than one helps to augment, not to read.
 
     Args:
         task: gives the reader and the window, which is the patch size.
@@ -153,7 +154,7 @@ class _Batches(Dataset[tuple[Tensor, Tensor]]):
             for entry in sorted(self.entries, key=case_of.__getitem__)
         }
         images, labels = zip(*(patches[entry] for entry in self.entries), strict=True)
-        return torch.stack(images), torch.stack(labels)
+        return torch.stack(images).float(), torch.stack(labels).long()
 
     def _patch(self, batch: int, entry: int) -> tuple[Tensor, Tensor]:
         generator = np.random.default_rng(derive_seed(*self.seed_path, batch, entry))
@@ -167,7 +168,7 @@ class _Batches(Dataset[tuple[Tensor, Tensor]]):
         patch = _padded(image[:, *box], self.window), _padded(label[None, *box], self.window)
         if self.augmentation:
             patch = self.augmentation(*patch, seed=int(generator.integers(2**32)))
-        return patch[0].float(), patch[1].long()
+        return patch
 
 
 def _check(task: Task, cases: tuple[Case, ...], batch_size: int, world_size: int) -> None:
