@@ -16,13 +16,18 @@ from analogmed.analog.modifier import scaled
 def ignore_unused_parameters(model: nn.Module) -> set[str]:
     """Let ``DistributedDataParallel`` leave out parameters that no gradient ever reaches.
 
-    Each tile of aihwkit has one, a scalar that leads aihwkit's optimizers to the tile; DDP would
-    wait for its gradient. analogmed's layers have none. Call this before the model is wrapped.
+    Each tile of aihwkit has two: a scalar that leads aihwkit's optimizers to the tile, and with
+    input ranges a counter of batches. DDP would wait for their gradients. analogmed's layers have
+    none. Call this before the model is wrapped.
 
     Returns:
         names of the parameters.
     """
-    names = {name for name, value in model.named_parameters() if isinstance(value, AnalogContext)}
+    names = {
+        name
+        for name, value in model.named_parameters()
+        if isinstance(value, AnalogContext) or name.endswith(".input_range_update_idx")
+    }
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, sorted(names))
     return names
 

@@ -30,9 +30,8 @@ class WeightClipper:
         self._scales = [_scales(layer) for layer in self._layers]
         self._tiles = tiles_of(model)
         ranges = [part.input_range for part in (*self._layers, *self._tiles)]
-        self._floors = {
-            each: 1e-3 * each.detach().abs() for each in ranges if isinstance(each, nn.Parameter)
-        }
+        learned = [each for each in ranges if each is not None and each.requires_grad]
+        self._floors = {each: 1e-3 * each.detach().abs() for each in learned}
 
     @torch.no_grad()
     def step(self) -> None:

@@ -1,8 +1,10 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from analogmed.analog import WeightClipper, create_rpu_config
+from analogmed.analog import WeightClipper, calibrate, convert, create_rpu_config
 
 LAYERS = {
     "linear": lambda: nn.Linear(90, 70),
@@ -73,3 +75,25 @@ def test_a_fixed_value_clips_gaussian_clipping_too(analog_of, oracle_tiles):
     step_both(analog, arrays, WeightClipper(analog), torch.zeros(1, 10, 20))
     expected = arrays[0].get_weights(apply_weight_scaling=True)[0]
     torch.testing.assert_close(analog.weight.detach(), expected)
+
+
+@pytest.mark.parametrize("backend", ["auto", "aihwkit"])
+def test_a_learned_range_stays_positive_whatever_adam_does(backend):
+    """Inputs that nearly vanish let it decay; a step of Adam is as large as the learning rate."""
+    config = create_rpu_config("pcm", out_noise=0.0)
+    model = convert(nn.Sequential(nn.Linear(8, 4)), config, backend=backend).train()
+    inputs = torch.randn(16, 8)
+    calibrate(model, [1e-2 * inputs])
+    ranges = [p for name, p in model.named_parameters() if name.endswith("input_range")]
+    start = torch.cat([each.detach().clone() for each in ranges])
+    optimizer = torch.optim.AdamW(ranges, 2e-3)
+    clipper = WeightClipper(model)
+    lowest = math.inf
+    for _ in range(30):
+        optimizer.zero_grad()
+        model(1e-9 * inputs).square().sum().backward()
+        optimizer.step()
+        clipper.step()
+        lowest = min(lowest, float(torch.cat([each.detach() for each in ranges]).min()))
+    assert lowest == pytest.approx(1e-3 * float(start.min()))
+    assert torch.isfinite(model(inputs)).all()
