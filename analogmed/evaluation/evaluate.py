@@ -23,7 +23,7 @@ from analogmed.evaluation.store import Store
 from analogmed.hardware import load_profile
 from analogmed.report import dice_over_time, drop_per_model
 from analogmed.suggest import nearest
-from analogmed.training import Checkpoint, load_checkpoint
+from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
 
 N_BOOT = 2000
 LEVEL = 0.95
@@ -152,8 +152,19 @@ def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment)
         differences.append(f"on images of {info.window}, not of {task.window} (task.size)")
     if info.hardware and not info.is_for(experiment.hardware, info.row_split):
         differences.append(f"for another chip ({info.hardware['preset']} and its arguments)")
+    mapping = experiment.hardware.rpu_config().mapping
+    if checkpoint.scaled_layers and not info.has_tiles(mapping, experiment.row_split):
+        differences.append(_with_other_scales(info))
     if differences:
         warnings.warn(f"{checkpoint.path} was trained {'; '.join(differences)}", stacklevel=3)
+
+
+def _with_other_scales(info: CheckpointInfo) -> str:
+    trained = {name: info.hardware[name] for name in ("learned_out_scale", "tile_size")}
+    return (
+        "with learned output scales of other tiles, which are multiplied into its weights here "
+        f"(its own are hardware {trained}, row_split {info.row_split})"
+    )
 
 
 def _refuse_twins(checkpoints: list[Checkpoint]) -> None:

@@ -27,6 +27,9 @@ _CODE = (
     "evaluation/metrics.py",
     "evaluation/sweep.py",
     "training/checkpoint.py",
+    "training/checkpoint_info.py",
+    "training/tile_parameters.py",
+    "training/weights.py",
 )
 """Parts of analogmed that a result depends on."""
 _PACKAGES = ("aihwkit", "monai", "numpy", "torch")

@@ -14,7 +14,7 @@ from analogmed.errors import AnalogmedError
 from analogmed.evaluation.metrics import case_metrics
 from analogmed.inference import predict_logits, to_classes
 from analogmed.seeds import derive_seed
-from analogmed.training import Checkpoint, load_input_ranges
+from analogmed.training import Checkpoint, load_input_ranges, load_out_scales
 
 Row = dict[str, object]
 Network = Callable[[Tensor], Tensor]
@@ -85,14 +85,16 @@ def make_analog(
 
 
 def to_tiles(checkpoint: Checkpoint, experiment: Experiment) -> nn.Module:
-    """A network on tiles, whose input ranges are not set yet."""
-    return convert(
+    """A network on tiles, with its learned output scales; its input ranges are not set yet."""
+    analog = convert(
         checkpoint.network.to(experiment.device),
         experiment.hardware.rpu_config(),
         digital=experiment.digital_layers,
         row_split=experiment.row_split,
         backend="torch" if experiment.backend == "aihwkit" else experiment.backend,
     )
+    load_out_scales(analog, checkpoint.scaled_layers)
+    return analog
 
 
 def _of_layers(ranges: Mapping[str, Tensor], analog: nn.Module) -> dict[str, Tensor]:

@@ -1,12 +1,7 @@
 """One training loop for digital and hardware-aware training, and the checkpoints that it writes."""
 
-from analogmed.training.checkpoint import (
-    Checkpoint,
-    CheckpointInfo,
-    load_checkpoint,
-    load_input_ranges,
-    save_checkpoint,
-)
+from analogmed.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from analogmed.training.checkpoint_info import CheckpointInfo
 from analogmed.training.config import (
     LoadingConfig,
     LossConfig,
@@ -15,6 +10,7 @@ from analogmed.training.config import (
     TrainConfig,
 )
 from analogmed.training.loop import train
+from analogmed.training.tile_parameters import load_input_ranges, load_out_scales
 
 __all__ = [
     "Checkpoint",
@@ -26,6 +22,7 @@ __all__ = [
     "TrainConfig",
     "load_checkpoint",
     "load_input_ranges",
+    "load_out_scales",
     "save_checkpoint",
     "train",
 ]

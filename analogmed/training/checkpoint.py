@@ -1,104 +1,30 @@
 """Checkpoints: safetensors of the digital weights, and in the header what they belong to."""
 
-import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
-import torch
+from aihwkit.nn.modules.base import AnalogLayerBase
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from analogmed.analog import Hardware
+from analogmed.analog import Hardware, from_aihwkit
+from analogmed.analog.layers import AnalogLayer
 from analogmed.atomic import write_atomically
-from analogmed.config import to_plain
-from analogmed.data import Task
-from analogmed.errors import CheckpointError, ConfigError, LeakageError
-from analogmed.models import build_model, required_divisor
+from analogmed.errors import AnalogmedError, CheckpointError
+from analogmed.models import build_model
+from analogmed.training.checkpoint_info import CheckpointInfo
+from analogmed.training.config import NETWORK
+from analogmed.training.tile_parameters import (
+    INPUT_RANGE,
+    OUT_SCALE,
+    ScaledLayer,
+    multiply_out_scales,
+)
+from analogmed.training.weights import load_weights, weights_of
 
-FORMAT = 1
 _HEADER = "analogmed"
-_RANGE = ".input_range"
-
-Training = Literal["digital", "hwa"]
-
-
-@dataclass(frozen=True)
-class CheckpointInfo:
-    """What a checkpoint says of itself.
-
-    Attributes:
-        model: name of the network in the registry.
-        options: options of its builder.
-        in_channels, out_channels, spatial_dims: its shape.
-        training: ``"digital"`` or ``"hwa"`` (hardware-aware).
-        task: task that it was trained on.
-        classes: names of the foreground classes.
-        patients: patients that it has seen, in training or validation.
-        window: spatial size of its training patches; empty in older files.
-        hardware: arguments of ``create_rpu_config`` that it was trained for; empty if digital.
-        row_split: how its rows were cut into tiles, if hardware-aware.
-        score: validation Dice, digital or on chips after a day.
-        seed: root seed of the training.
-    """
-
-    model: str
-    in_channels: int
-    out_channels: int
-    spatial_dims: int
-    training: Training
-    task: str
-    classes: tuple[str, ...]
-    patients: tuple[str, ...] = ()
-    window: tuple[int, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    hardware: dict[str, Any] = field(default_factory=dict)
-    row_split: str = "even"
-    score: float = float("nan")
-    seed: int = 0
-
-    def check_fits(self, task: Task, source: Path) -> None:
-        """Refuse a task that the network was not made for.
-
-        Raises:
-            ConfigError: names both numbers of channels and of dimensions, or a window that the
-                network cannot take.
-        """
-        own = (self.in_channels, self.out_channels, self.spatial_dims)
-        needed = (task.in_channels, task.out_channels, task.spatial_dims)
-        if own != needed:
-            raise ConfigError(
-                f"{source} has {own[0]} input and {own[1]} output channels in {own[2]}D; task "
-                f"{task.name} needs {needed[0]} ({', '.join(task.channels)}) and {needed[1]} in "
-                f"{needed[2]}D"
-            )
-        check_window(self.model, self.options, task)
-
-    def is_for(self, hardware: Hardware, row_split: str) -> bool:
-        """Whether the network was trained for this hardware; older files leave out newer fields."""
-        known = {field.name for field in fields(Hardware)}
-        if not self.hardware or not self.hardware.keys() <= known:
-            return False
-        own = to_plain(Hardware(**self.hardware))
-        return (own, self.row_split) == (to_plain(hardware), row_split)
-
-    def refuse_leakage(self, task: Task, source: Path) -> None:
-        """Refuse to test the network on patients that it was trained or selected on.
-
-        Raises:
-            LeakageError: names some of them.
-        """
-        if self.task != task.name:
-            return
-        seen = set(self.patients) & {case.patient_id for case in task.test}
-        if seen:
-            shown = ", ".join(sorted(seen)[:5])
-            raise LeakageError(
-                f"{source} was trained on {len(seen)} of the test patients ({shown}); use the "
-                "split that it was trained with (task.split_seed, task.shares or task.split_file)"
-            )
 
 
 @dataclass(frozen=True)
@@ -107,15 +33,19 @@ class Checkpoint:
 
     Attributes:
         info: what it is.
-        network: the plain digital network with its weights, in evaluation mode.
+        network: the plain digital network with its weights, in evaluation mode; learned output
+            scales are multiplied into them.
         input_ranges: learned input ranges of its analog layers by layer name, each (row tiles,).
-        path: where it was read from.
+        path: the file that it was read from.
+        scaled_layers: layers with learned output scales, as they were trained, for
+            :func:`load_out_scales`.
     """
 
     info: CheckpointInfo
     network: nn.Module
     input_ranges: dict[str, Tensor]
     path: Path
+    scaled_layers: dict[str, ScaledLayer] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path | str, model: nn.Module, info: CheckpointInfo) -> Path:
@@ -123,13 +53,17 @@ def save_checkpoint(path: Path | str, model: nn.Module, info: CheckpointInfo) ->
 
     Args:
         path: file to write, ``.safetensors``.
-        model: the network; of an analog one the digital weights and the input ranges are kept.
+        model: the network; of an analog one the digital weights, the input ranges and the learned
+            output scales are kept.
         info: what it is.
+
+    Raises:
+        CheckpointError: the network has learned output scales, but ``info`` describes other tiles.
     """
-    state = model.state_dict()
-    own_names = set(_first_names(state).values())
-    tensors = {name: state[name].detach().cpu().contiguous() for name in state if name in own_names}
-    header = {_HEADER: json.dumps({"format": FORMAT, **asdict(info)}, sort_keys=True)}
+    if any(isinstance(module, AnalogLayerBase) for module in model.modules()):
+        model = from_aihwkit(model)
+    _refuse_other_tiles(path, model, info)
+    header, tensors = {_HEADER: info.to_json()}, weights_of(model)
     return write_atomically(path, lambda file: save_file(tensors, file, metadata=header))
 
 
@@ -137,7 +71,7 @@ def load_checkpoint(path: Path | str, *, factories: Collection[str] = ()) -> Che
     """Read a checkpoint and rebuild its network.
 
     Args:
-        path: the file.
+        path: the file, or a run folder, which stands for its ``network.safetensors``.
         factories: ``package.module:factory`` names that the checkpoint may call. Its own word is
             not enough: some importable functions download code and run it.
 
@@ -146,11 +80,48 @@ def load_checkpoint(path: Path | str, *, factories: Collection[str] = ()) -> Che
             comes from a factory that is not in ``factories``, or its weights are not those of its
             network; the message names them.
     """
-    path = Path(path)
+    path = _file(Path(path))
     info, tensors = _read(path)
+    network = _build(path, info, factories)
+    own = network.state_dict().keys()
+    ranges = _by_layer(tensors, INPUT_RANGE, own)
+    scales = _by_layer(tensors, OUT_SCALE, own)
+    of_tiles = {n + INPUT_RANGE for n in ranges} | {n + OUT_SCALE for n in scales}
+    weights = {name: t for name, t in tensors.items() if name not in of_tiles}
+    load_weights(network, weights, f"checkpoint {path}")
+    scaled = _multiply_out_scales(path, info, network, scales)
+    return Checkpoint(info, network.eval(), ranges, path, scaled)
+
+
+def _refuse_other_tiles(path: Path | str, model: nn.Module, info: CheckpointInfo) -> None:
+    for name, layer in model.named_modules():
+        if not isinstance(layer, AnalogLayer) or layer.out_scale is None:
+            continue
+        own = layer.rpu_config.mapping
+        if not info.has_tiles(own, layer.row_split):
+            raise CheckpointError(
+                f"cannot write {path}: layer '{name}' has learned output scales for tiles of "
+                f"{own.max_input_size} x {own.max_output_size}, rows split {layer.row_split}, but "
+                f"info describes {info.hardware or 'no hardware'}, rows split {info.row_split}; "
+                "give info the hardware that the network was converted for"
+            )
+
+
+def _file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    if not (path / NETWORK).is_file():
+        raise CheckpointError(
+            f"checkpoint {path}: this folder has no {NETWORK}; give the folder of a training run "
+            "that has been validated at least once, or a checkpoint file"
+        )
+    return path / NETWORK
+
+
+def _build(path: Path, info: CheckpointInfo, factories: Collection[str]) -> nn.Module:
     _refuse_unknown_factory(path, info.model, factories)
     try:
-        network = build_model(
+        return build_model(
             info.model,
             in_channels=info.in_channels,
             out_channels=info.out_channels,
@@ -159,71 +130,6 @@ def load_checkpoint(path: Path | str, *, factories: Collection[str] = ()) -> Che
         )
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"checkpoint {path}: cannot build its network: {error}") from error
-    ranges = {n.removesuffix(_RANGE): t for n, t in tensors.items() if n.endswith(_RANGE)}
-    weights = {name: t for name, t in tensors.items() if not name.endswith(_RANGE)}
-    load_weights(network, weights, f"checkpoint {path}")
-    return Checkpoint(info, network.eval(), ranges, path)
-
-
-def load_weights(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Copy weights into a network that has exactly these.
-
-    Raises:
-        CheckpointError: names what is missing, unexpected or of another shape; the network is
-            left as it was.
-    """
-    state = network.state_dict()
-    first_names = _first_names(state)
-    own = {name: state[name] for name in set(first_names.values())}
-    problems = [
-        _listing("missing weights", own.keys() - weights.keys()),
-        _listing("unexpected weights", weights.keys() - own.keys()),
-        _listing(
-            "weights of another shape",
-            {
-                f"{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
-                for name in own.keys() & weights.keys()
-                if own[name].shape != weights[name].shape
-            },
-        ),
-    ]
-    if any(problems):
-        raise CheckpointError(f"{source} does not fit: {'; '.join(filter(None, problems))}")
-    network.load_state_dict({name: weights[first] for name, first in first_names.items()})
-
-
-def check_window(model: str, options: dict[str, Any], task: Task) -> None:
-    """Refuse a window that a network cannot halve as often as it has to.
-
-    Raises:
-        ConfigError: names the window and what it must be divisible by.
-    """
-    divisor = required_divisor(model, spatial_dims=task.spatial_dims, **options)
-    if divisor and any(size % by for size, by in zip(task.window, divisor, strict=True)):
-        raise ConfigError(
-            f"{model} takes sizes divisible by {divisor}, but the window of task {task.name} is "
-            f"{task.window}; set task.options.window to such a size"
-        )
-
-
-def load_input_ranges(model: nn.Module, ranges: dict[str, Tensor]) -> bool:
-    """Give learned input ranges to an analog model cut into the same tiles.
-
-    Returns:
-        whether they fit; if not, nothing was changed and the model needs calibration.
-    """
-    own = dict(model.named_parameters()) | dict(model.named_buffers())
-    targets = {name: own.get(name + _RANGE) for name in ranges}
-    known = {name for name in own if name.endswith(_RANGE)}
-    if not ranges or known != {name + _RANGE for name in ranges}:
-        return False
-    if any(t is None or t.shape != ranges[name].shape for name, t in targets.items()):
-        return False
-    with torch.no_grad():
-        for name, target in targets.items():
-            assert target is not None
-            target.copy_(ranges[name])
-    return True
 
 
 def _refuse_unknown_factory(path: Path, model: str, factories: Collection[str]) -> None:
@@ -234,21 +140,27 @@ def _refuse_unknown_factory(path: Path, model: str, factories: Collection[str]) 
         )
 
 
-def _first_names(state: dict[str, Tensor]) -> dict[str, str]:
-    """For each name the first name of the same tensor; some networks register a layer twice."""
-    first: dict[tuple[int, tuple[int, ...]], str] = {}
+def _by_layer(
+    tensors: dict[str, Tensor], suffix: str, weights: Collection[str]
+) -> dict[str, Tensor]:
+    """Tensors of this suffix by layer, of those that are no weights of the network itself."""
     return {
-        name: first.setdefault((t.data_ptr() or id(t), tuple(t.shape)), name)
-        for name, t in state.items()
+        name.removesuffix(suffix): tensor
+        for name, tensor in tensors.items()
+        if name.endswith(suffix) and name not in weights
     }
 
 
-def _listing(what: str, names: set[str]) -> str:
-    if not names:
-        return ""
-    shown = sorted(names)[:5]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    return f"{what}: {', '.join(shown)}{more}"
+def _multiply_out_scales(
+    path: Path, info: CheckpointInfo, network: nn.Module, scales: dict[str, Tensor]
+) -> dict[str, ScaledLayer]:
+    if not scales:
+        return {}
+    try:
+        config = Hardware(**info.hardware).rpu_config()
+        return multiply_out_scales(network, scales, config, info.row_split)
+    except (AnalogmedError, TypeError) as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from error
 
 
 def _read(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
@@ -267,23 +179,7 @@ def _read(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
         raise CheckpointError(
             f"checkpoint {path} says nothing of its network; write it with save_checkpoint()"
         )
-    return _parse_info(path, header[_HEADER]), tensors
-
-
-def _parse_info(path: Path, text: str) -> CheckpointInfo:
-    try:
-        content = json.loads(text)
-        if content.pop("format") != FORMAT:
-            raise CheckpointError(f"checkpoint {path} is of another format than {FORMAT}")
-        content["classes"] = tuple(content["classes"])
-        content["patients"] = tuple(content["patients"])
-        content["window"] = tuple(content.get("window", ()))
-        for name, kind in (("model", str), ("options", dict), ("hardware", dict)):
-            if not isinstance(content[name], kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, not {content[name]!r}")
-        return CheckpointInfo(**content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"checkpoint {path}: its header cannot be read: {error}") from error
+    return CheckpointInfo.of_json(header[_HEADER], path), tensors
 
 
 def _refuse_pickle(path: Path) -> None:

@@ -17,12 +17,8 @@ from analogmed.data import Task
 from analogmed.errors import ConfigError, DataError
 from analogmed.models import build_model, required_divisor
 from analogmed.seeds import derive_seed
-from analogmed.training.checkpoint import (
-    Checkpoint,
-    CheckpointInfo,
-    check_window,
-    load_checkpoint,
-)
+from analogmed.training.checkpoint import Checkpoint, load_checkpoint
+from analogmed.training.checkpoint_info import CheckpointInfo, check_window
 from analogmed.training.config import TrainConfig
 from analogmed.training.distributed import Ranks
 from analogmed.training.memory import (

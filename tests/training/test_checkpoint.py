@@ -24,7 +24,7 @@ from analogmed.training import (
     load_input_ranges,
     save_checkpoint,
 )
-from analogmed.training.checkpoint import load_weights
+from analogmed.training.weights import load_weights
 
 INFO = CheckpointInfo(
     model="unet",
@@ -178,10 +178,24 @@ def test_a_truncated_checkpoint_is_refused_with_its_path(saved, share):
         load_checkpoint(saved)
 
 
-def test_a_missing_file_and_a_folder_are_refused_with_their_path(tmp_path):
-    for path in (tmp_path / "none.safetensors", tmp_path):
-        with pytest.raises(CheckpointError, match=f"{path}: there is no such file"):
-            load_checkpoint(path)
+def test_a_missing_file_is_refused_with_its_path(tmp_path):
+    path = tmp_path / "none.safetensors"
+    with pytest.raises(CheckpointError, match=f"{path}: there is no such file"):
+        load_checkpoint(path)
+
+
+def test_a_run_folder_stands_for_its_network(saved):
+    network_file = saved.rename(saved.parent / "network.safetensors")
+    found = load_checkpoint(saved.parent)
+    assert found.path == network_file
+    assert found.info == INFO
+
+
+def test_a_folder_without_a_network_is_refused_with_its_path(saved):
+    with pytest.raises(
+        CheckpointError, match=rf"{saved.parent}: this folder has no network\.safetensors; give"
+    ):
+        load_checkpoint(saved.parent)
 
 
 def test_missing_extra_and_misshapen_weights_are_named(saved):

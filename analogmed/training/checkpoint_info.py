@@ -1,0 +1,151 @@
+"""What a checkpoint says of its network: what it learned, from whom, and for which hardware."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from aihwkit.simulator.parameters.mapping import MappingParameter
+
+from analogmed.analog import Hardware
+from analogmed.analog.tile import RowSplit
+from analogmed.config import to_plain
+from analogmed.data import Task
+from analogmed.errors import CheckpointError, ConfigError, LeakageError
+from analogmed.models import required_divisor
+
+FORMAT = 1
+
+Training = Literal["digital", "hwa"]
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        model: name of the network in the registry.
+        options: options of its builder.
+        in_channels, out_channels, spatial_dims: its shape.
+        training: ``"digital"`` or ``"hwa"`` (hardware-aware).
+        task: task that it was trained on.
+        classes: names of the foreground classes.
+        patients: patients that it has seen, in training or validation.
+        window: spatial size of its training patches; empty in older files.
+        hardware: arguments of ``create_rpu_config`` that it was trained for; empty if digital.
+        row_split: how its rows were cut into tiles, if hardware-aware.
+        score: validation Dice, digital or on chips after a day.
+        seed: root seed of the training.
+    """
+
+    model: str
+    in_channels: int
+    out_channels: int
+    spatial_dims: int
+    training: Training
+    task: str
+    classes: tuple[str, ...]
+    patients: tuple[str, ...] = ()
+    window: tuple[int, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
+    row_split: RowSplit = "even"
+    score: float = float("nan")
+    seed: int = 0
+
+    def check_fits(self, task: Task, source: Path) -> None:
+        """Refuse a task that the network was not made for.
+
+        Raises:
+            ConfigError: names both numbers of channels and of dimensions, or a window that the
+                network cannot take.
+        """
+        own = (self.in_channels, self.out_channels, self.spatial_dims)
+        needed = (task.in_channels, task.out_channels, task.spatial_dims)
+        if own != needed:
+            raise ConfigError(
+                f"{source} has {own[0]} input and {own[1]} output channels in {own[2]}D; task "
+                f"{task.name} needs {needed[0]} ({', '.join(task.channels)}) and {needed[1]} in "
+                f"{needed[2]}D"
+            )
+        check_window(self.model, self.options, task)
+
+    def is_for(self, hardware: Hardware, row_split: str) -> bool:
+        """Whether the network was trained for this hardware; older files leave out newer fields."""
+        known = {field.name for field in fields(Hardware)}
+        if not self.hardware or not self.hardware.keys() <= known:
+            return False
+        own = to_plain(Hardware(**self.hardware))
+        return (own, self.row_split) == (to_plain(hardware), row_split)
+
+    def refuse_leakage(self, task: Task, source: Path) -> None:
+        """Refuse to test the network on patients that it was trained or selected on.
+
+        Raises:
+            LeakageError: names some of them.
+        """
+        if self.task != task.name:
+            return
+        seen = set(self.patients) & {case.patient_id for case in task.test}
+        if seen:
+            shown = ", ".join(sorted(seen)[:5])
+            raise LeakageError(
+                f"{source} was trained on {len(seen)} of the test patients ({shown}); use the "
+                "split that it was trained with (task.split_seed, task.shares or task.split_file)"
+            )
+
+    def has_tiles(self, mapping: MappingParameter, row_split: str) -> bool:
+        """Whether learned output scales of its hardware fit the tiles of this mapping."""
+        if not self.hardware:
+            return False
+        own = Hardware(**self.hardware).rpu_config().mapping
+        return (_tiles(own), self.row_split) == (_tiles(mapping), row_split)
+
+    def to_json(self) -> str:
+        """The header of its file."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def of_json(cls, text: str, source: Path) -> "CheckpointInfo":
+        """From the header of a file.
+
+        Raises:
+            CheckpointError: it is of another format, or makes no sense.
+        """
+        try:
+            content = json.loads(text)
+            if content.pop("format") != FORMAT:
+                raise CheckpointError(f"checkpoint {source} is of another format than {FORMAT}")
+            content["classes"] = tuple(content["classes"])
+            content["patients"] = tuple(content["patients"])
+            content["window"] = tuple(content.get("window", ()))
+            for name, kind in (("model", str), ("options", dict), ("hardware", dict)):
+                if not isinstance(content[name], kind):
+                    raise TypeError(f"{name} must be a {kind.__name__}, not {content[name]!r}")
+            return cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            message = f"checkpoint {source}: its header cannot be read: {error}"
+            raise CheckpointError(message) from error
+
+
+def check_window(model: str, options: dict[str, Any], task: Task) -> None:
+    """Refuse a window that a network cannot halve as often as it has to.
+
+    Raises:
+        ConfigError: names the window and what it must be divisible by.
+    """
+    divisor = required_divisor(model, spatial_dims=task.spatial_dims, **options)
+    if divisor and any(size % by for size, by in zip(task.window, divisor, strict=True)):
+        raise ConfigError(
+            f"{model} takes sizes divisible by {divisor}, but the window of task {task.name} is "
+            f"{task.window}; set task.options.window to such a size"
+        )
+
+
+def _tiles(mapping: MappingParameter) -> tuple[object, ...]:
+    return (
+        mapping.max_input_size,
+        mapping.max_output_size,
+        mapping.learn_out_scaling,
+        mapping.out_scaling_columnwise,
+    )

@@ -1,0 +1,141 @@
+"""What a network has learned for its tiles, beside its digital weights.
+
+Input ranges belong to one hardware: on another one they are calibrated anew. Learned output scales
+belong to the network: without them it computes something else. A digital layer, and one on other
+tiles than it was trained on, therefore has them multiplied into its weight, which computes the
+same; on the tiles that it was trained on, it gets back the weight and the scales of its training,
+and its devices hold what they held there.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from torch import Tensor, nn
+
+from analogmed.analog import convert
+from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.tile import RowSplit, TileGrid
+from analogmed.errors import AnalogmedError, CheckpointError
+
+INPUT_RANGE, OUT_SCALE = ".input_range", ".out_scale"
+
+
+@dataclass(frozen=True)
+class ScaledLayer:
+    """A layer with learned output scales, as it was trained.
+
+    Attributes:
+        weight: its weight, which the scales are not multiplied into.
+        out_scale: the scales, shape (row tiles, groups, column tiles or columns).
+        grid: the tiles that they belong to.
+    """
+
+    weight: Tensor
+    out_scale: Tensor
+    grid: TileGrid
+
+
+def load_input_ranges(model: nn.Module, ranges: dict[str, Tensor]) -> bool:
+    """Give learned input ranges to an analog model cut into the same tiles.
+
+    Returns:
+        whether they fit; if not, nothing was changed and the model needs calibration.
+    """
+    own = dict(model.named_parameters()) | dict(model.named_buffers())
+    targets = {name: own.get(name + INPUT_RANGE) for name in ranges}
+    known = {name for name in own if name.endswith(INPUT_RANGE)}
+    if not ranges or known != {name + INPUT_RANGE for name in ranges}:
+        return False
+    if any(t is None or t.shape != ranges[name].shape for name, t in targets.items()):
+        return False
+    with torch.no_grad():
+        for name, target in targets.items():
+            assert target is not None
+            target.copy_(ranges[name])
+    return True
+
+
+@torch.no_grad()
+def load_out_scales(model: nn.Module, scaled: dict[str, ScaledLayer]) -> tuple[str, ...]:
+    """Give learned output scales, and the weights that they scale, to the layers that they fit.
+
+    Args:
+        model: what ``convert`` made of a network that :func:`multiply_out_scales` has changed.
+        scaled: what that gave.
+
+    Returns:
+        names of the layers on other tiles, or on tiles without such scales: they keep the scales in
+        their weights. Layers that were left digital are not among them.
+    """
+    others = []
+    for name, trained in scaled.items():
+        layer = model.get_submodule(name)
+        if not isinstance(layer, AnalogLayer):
+            continue
+        own = layer.out_scale
+        if own is None or own.shape != trained.out_scale.shape or layer.grid != trained.grid:
+            others.append(name)
+            continue
+        own.copy_(trained.out_scale)
+        layer.weight.copy_(trained.weight)
+    return tuple(others)
+
+
+@torch.no_grad()
+def multiply_out_scales(
+    network: nn.Module,
+    out_scales: dict[str, Tensor],
+    rpu_config: TorchInferenceRPUConfig,
+    row_split: RowSplit,
+) -> dict[str, ScaledLayer]:
+    """Multiply learned output scales into the weights of a digital network.
+
+    Args:
+        network: is changed in place.
+        out_scales: of its layers by name.
+        rpu_config: hardware that they were learned for.
+        row_split: how that cut the rows.
+
+    Returns:
+        the layers as they were.
+
+    Raises:
+        CheckpointError: the scales are not those of this hardware; nothing was changed.
+    """
+    if not out_scales:
+        return {}
+    try:
+        analog = convert(network, rpu_config, row_split=row_split, backend="torch")
+        layers = {name: analog.get_submodule(name) for name in out_scales}
+    except (AnalogmedError, AttributeError) as error:
+        raise CheckpointError(f"its learned output scales have no tiles: {error}") from error
+    scaled = {name: _scaled(name, layers[name], scale) for name, scale in out_scales.items()}
+    for name, layer in layers.items():
+        assert isinstance(layer, AnalogLayer)
+        layer.set_weight_matrix(_product(layer))
+        weight = network.get_submodule(name).weight
+        assert isinstance(weight, Tensor)
+        weight.copy_(layer.weight)
+    return scaled
+
+
+def _scaled(name: str, layer: nn.Module, out_scale: Tensor) -> ScaledLayer:
+    own = layer.out_scale if isinstance(layer, AnalogLayer) else None
+    if not isinstance(layer, AnalogLayer) or own is None or own.shape != out_scale.shape:
+        raise CheckpointError(
+            f"its learned output scales of layer '{name}' have shape {tuple(out_scale.shape)}, but "
+            f"on the hardware it names they have {None if own is None else tuple(own.shape)}"
+        )
+    own.copy_(out_scale)
+    return ScaledLayer(layer.weight.detach().clone(), out_scale, layer.grid)
+
+
+def _product(layer: AnalogLayer) -> Tensor:
+    """Weight matrix times the scales of its tiles, shape (groups, columns, rows)."""
+    parts = []
+    for index, (start, stop) in enumerate(layer.grid.rows):
+        scales = layer.learned_scales(index)
+        assert scales is not None
+        parts.append(layer.weight_matrix()[:, :, start:stop] * scales[:, :, None])
+    return torch.cat(parts, 2)
