@@ -8,6 +8,7 @@ from analogmed.suggest import nearest
 _VERBS = {
     "eval": "what each network loses on an analog chip",
     "sensitivity": "which layers and noise sources it loses it to; which to leave digital",
+    "uncertainty": "how sure networks are on chips, and how right they are; mitigations",
     "train": "train a network, digitally or hardware-aware",
     "hardware": "tiles, time and energy of networks on a chip",
     "data": "verify, generate or download a data set",

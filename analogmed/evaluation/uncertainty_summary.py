@@ -1,0 +1,175 @@
+"""The long table of the uncertainty measurement in short: means with intervals, and comparisons."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analogmed.evaluation.calibration import pooled_calibration_error, rank_correlation
+from analogmed.evaluation.statistics import paired_test, two_way_bootstrap
+from analogmed.evaluation.uncertainty_scores import ADDRESS, Scores
+from analogmed.seeds import derive_seed
+
+N_BOOT = 2000
+LEVEL = 0.95
+WHERE = [*ADDRESS, "region"]
+COMPARED = (
+    "mean_variance", "mean_entropy", "ece", "nll", "brier", "auroc_entropy", "aurc_entropy", "dice",
+)  # fmt: skip
+CASE_MEASURES = {"mean_entropy": "dice_correlation",
+                 "entropy_per_foreground": "dice_correlation_per_foreground"}  # fmt: skip
+
+
+def summarise_uncertainty(scores: Scores, *, seed: int = 0) -> pd.DataFrame:
+    """One row per network, source, time, region and metric, with an interval over patients.
+
+    Metrics of cases are averaged over them. Three belong to the whole test set: ``ece_pooled``, the
+    calibration error of all voxels together; ``dice_correlation`` and
+    ``dice_correlation_per_foreground``, Spearman's rank correlation over cases between Dice and the
+    mean entropy of the image, or its sum over the size of the mask. A useful uncertainty correlates
+    negatively. The mean over the image also grows with the structure, which the second does not.
+
+    Args:
+        scores: all cases.
+        seed: root seed of the bootstrap; all rows share the draw of patients.
+    """
+    seed = derive_seed(seed, "uncertainty")
+    table = scores.table()
+    rows = [
+        {**where, "metric": metric, **_mean(part, seed)}
+        for where, cases in _groups(table, WHERE)
+        for metric, part in cases.groupby("metric", sort=False)
+    ]
+    rows += [
+        {**where, "region": "image", "metric": name, **_correlation(cases, measure, seed)}
+        for where, cases in _groups(table[table["region"] == "image"], ADDRESS)
+        for measure, name in CASE_MEASURES.items()
+    ]
+    rows += _pooled(scores, seed)
+    return pd.DataFrame(rows)
+
+
+def compare_trainings(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Hardware-aware minus digital training of each model, on the same cases.
+
+    Args:
+        table: the long table.
+        seed: of the bootstrap and the permutations.
+
+    Returns:
+        one row per task, model, source, time, region and metric of ``COMPARED``: the difference,
+        its interval over patients, and the p-value of a paired permutation test (not corrected for
+        the number of rows). Empty without a model in both trainings.
+    """
+    seed = derive_seed(seed, "uncertainty")
+    keys = ["task", "model", "source", "time_s", "region", "metric"]
+    rows = []
+    chosen = table[table["metric"].isin(COMPARED)]
+    for where, part in _groups(chosen, keys):
+        wide = part.pivot(index=["case", "patient"], columns="training", values="value")
+        if not {"digital", "hwa"} <= set(wide.columns):
+            continue
+        difference = wide["hwa"] - wide["digital"]
+        patients = list(wide.index.get_level_values("patient"))
+        found = two_way_bootstrap(
+            difference.to_numpy(float), patients=patients, n_boot=N_BOOT, level=LEVEL, seed=seed
+        )
+        by_case = wide.droplevel("patient")
+        test = paired_test(
+            _by_case(by_case["hwa"]),
+            _by_case(by_case["digital"]),
+            patients=dict(zip(map(str, by_case.index), map(str, patients), strict=True)),
+            seed=seed,
+        )
+        rows.append(
+            {
+                **where,
+                "digital": wide["digital"].mean(),
+                "hwa": wide["hwa"].mean(),
+                "difference": found.estimate,
+                "difference_low": found.low,
+                "difference_high": found.high,
+                "p_value": test.p_value,
+                "n_patients": found.n_patients,
+                "level": LEVEL,
+            }
+        )
+    columns = [*keys, "digital", "hwa", "difference", "difference_low", "difference_high"]
+    return pd.DataFrame(rows, columns=[*columns, "p_value", "n_patients", "level"])
+
+
+def _by_case(values: pd.Series) -> dict[str, float]:
+    return {str(case): float(value) for case, value in values.items()}
+
+
+def _groups(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    for key, part in table.groupby(keys, dropna=False, sort=False):
+        yield dict(zip(keys, key, strict=True)), part
+
+
+def _mean(part: pd.DataFrame, seed: int) -> dict[str, Any]:
+    found = two_way_bootstrap(
+        part["value"].to_numpy(float),
+        patients=list(part["patient"]),
+        n_boot=N_BOOT,
+        level=LEVEL,
+        seed=seed,
+    )
+    return _row(found.estimate, found.low, found.high, found.n_patients)
+
+
+def _correlation(cases: pd.DataFrame, measure: str, seed: int) -> dict[str, Any]:
+    wide = cases.pivot(index=["case", "patient"], columns="metric", values="value")
+    dice, other = wide["dice"].to_numpy(float), wide[measure].to_numpy(float)
+    patients, index = np.unique(wide.index.get_level_values("patient"), return_inverse=True)
+    members = [np.flatnonzero(index == patient) for patient in range(len(patients))]
+
+    def of(drawn: np.ndarray) -> float:
+        chosen = np.concatenate([members[patient] for patient in drawn])
+        return rank_correlation(other[chosen], dice[chosen])
+
+    return _over_patients(of, len(patients), seed)
+
+
+def _pooled(scores: Scores, seed: int) -> list[dict[str, Any]]:
+    grouped: dict[Any, list[np.ndarray]] = {}
+    for (address, region, _), counts in scores.reliability.items():
+        grouped.setdefault((address, region), []).append(counts)
+    rows = []
+    for (address, region), parts in grouped.items():
+        stacked = np.stack(parts)
+
+        def of(drawn: np.ndarray, stacked: np.ndarray = stacked) -> float:
+            return pooled_calibration_error(stacked[drawn].sum(0))
+
+        where = {**dict(zip(ADDRESS, address, strict=True)), "region": region}
+        rows.append({**where, "metric": "ece_pooled", **_over_patients(of, len(parts), seed)})
+    return rows
+
+
+def _over_patients(
+    statistic: Callable[[np.ndarray], float], n_patients: int, seed: int
+) -> dict[str, Any]:
+    """A statistic of patients that is no mean of theirs, with its percentile interval."""
+    estimate = statistic(np.arange(n_patients))
+    if n_patients < 2:
+        return _row(estimate, np.nan, np.nan, n_patients)
+    rng = np.random.default_rng(seed)
+    draws = rng.integers(0, n_patients, (N_BOOT, n_patients))
+    values = np.array([statistic(drawn) for drawn in draws])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return _row(estimate, np.nan, np.nan, n_patients)
+    low, high = np.percentile(values, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return _row(estimate, float(low), float(high), n_patients)
+
+
+def _row(estimate: float, low: float, high: float, n_patients: int) -> dict[str, Any]:
+    return {
+        "estimate": estimate,
+        "low": low,
+        "high": high,
+        "n_patients": n_patients,
+        "level": LEVEL,
+    }
