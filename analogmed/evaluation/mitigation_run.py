@@ -38,7 +38,7 @@ from analogmed.evaluation.passes import Pass, predict
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.statistics import two_way_bootstrap
 from analogmed.evaluation.sweep import calibration_batches, make_analog
-from analogmed.evaluation.temperature import fit_temperature, scale
+from analogmed.evaluation.temperature import fit_temperature, fitting_voxels, scale
 from analogmed.evaluation.uncertainty_config import MitigationConfig
 from analogmed.evaluation.uncertainty_scores import mean_dice
 from analogmed.report.mitigation_figures import mitigation_gains
@@ -161,7 +161,9 @@ class _Bench:
         )
         calibration = CalibrationConfig(config.images, config.calibration.quantile)
         looking = replace(config, calibration=calibration)
-        self.images = torch.cat(list(calibration_batches(looking, task)))
+        images = torch.cat(list(calibration_batches(looking, task)))
+        wanted = min(config.images, len(images))
+        self.images = images[torch.linspace(0, len(images) - 1, wanted).long()]
         self.options = self._possible()
 
     def costs(self) -> list[dict[str, Any]]:
@@ -238,7 +240,8 @@ class _Bench:
         voxels: list[Voxels] = []
         for sample in self.validation:
             prob = predict(one, sample, self.task, self.config).cpu().numpy()
-            voxels.append(flatten(prob, sample.label))
+            region, margin = self.config.temperature_region, self.config.margin
+            voxels.append(fitting_voxels(prob, sample.label, region, margin))
         return fit_temperature(voxels)
 
     def _rows(self, prob: np.ndarray, sample: Sample, read: int) -> Iterator[dict[str, Any]]:

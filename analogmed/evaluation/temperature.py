@@ -12,7 +12,7 @@ import numpy as np
 from scipy import optimize, special
 
 from analogmed.errors import DataError
-from analogmed.evaluation.calibration import PROB_FLOOR, Voxels
+from analogmed.evaluation.calibration import PROB_FLOOR, Voxels, band, flatten
 
 RANGE = (0.05, 20.0)
 MOST_VOXELS = 2_000_000
@@ -55,6 +55,21 @@ def fit_temperature(voxels: list[Voxels]) -> float:
             stacklevel=2,
         )
     return temperature
+
+
+def fitting_voxels(prob: np.ndarray, label: np.ndarray, region: str, margin: int) -> Voxels:
+    """The voxels of a validation case that a temperature is fitted on.
+
+    The two regions ask for different temperatures: over the whole image the sure background
+    decides, and the best one for it may make the band about the structure worse.
+
+    Args:
+        prob: shape (N, K, *spatial).
+        label: class indices, shape (N, *spatial).
+        region: ``"image"``, or ``"band"`` for the reference dilated by the margin.
+        margin: in voxels.
+    """
+    return flatten(prob, label, band(label, margin) if region == "band" else None)
 
 
 def scale(prob: np.ndarray, temperature: float) -> np.ndarray:

@@ -39,6 +39,8 @@ class UncertaintyConfig(_OnChips):
             layers only.
         temperature: fit a temperature on the validation cases for each source and time, and give
             the scaled figures too.
+        temperature_region: voxels that it is fitted on: the band, or the whole image, where the
+            sure background decides.
         alpha: accepted share of missed voxels for conformal masks, in (0, 1).
         conformal_cases: patients that set the threshold: validation, or leave_one_out, all patients
             of validation and test but the one that is tested.
@@ -54,6 +56,7 @@ class UncertaintyConfig(_OnChips):
     sources: tuple[Source, ...] = ("deterministic", "chips", "mc_dropout", "ensemble")
     dropout: float = 0.0
     temperature: bool = True
+    temperature_region: Literal["band", "image"] = "band"
     alpha: float = 0.1
     conformal_cases: Literal["validation", "leave_one_out"] = "validation"
     bins: int = 15
@@ -87,6 +90,7 @@ class MitigationConfig(_OnChips):
         options: what is measured, each by itself on the chip with drift compensation, and all
             together: drift_compensation (against none), batchnorm, input_ranges, temperature.
         images: unlabelled training images that batchnorm and input_ranges look at on the chip.
+        temperature_region: voxels that a temperature is fitted on: the band, or the whole image.
         margin: voxels by which the reference is dilated to the band that figures are given for
             beside the whole image.
         metrics: dice; there is no other here.
@@ -102,6 +106,7 @@ class MitigationConfig(_OnChips):
         "temperature",
     )
     images: int = 32
+    temperature_region: Literal["band", "image"] = "band"
     margin: int = 5
     name: str = "mitigation"
 

@@ -13,14 +13,14 @@ from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_yaml
 from analogmed.data import Case, Sample, Task
 from analogmed.environment import describe_environment
-from analogmed.evaluation.calibration import Voxels, flatten
+from analogmed.evaluation.calibration import Voxels
 from analogmed.evaluation.conformal import needed
 from analogmed.evaluation.conformal_table import MaskLedger, summarise_conformal
 from analogmed.evaluation.evaluate import check_settings, checkpoint_paths, tell_differences
 from analogmed.evaluation.example_slices import Examples
 from analogmed.evaluation.passes import Observe, expected_passes, maps_of, passes_of
 from analogmed.evaluation.run_folder import write_table
-from analogmed.evaluation.temperature import fit_temperature
+from analogmed.evaluation.temperature import fit_temperature, fitting_voxels
 from analogmed.evaluation.uncertainty import UncertaintyMaps
 from analogmed.evaluation.uncertainty_config import Source, UncertaintyConfig
 from analogmed.evaluation.uncertainty_scores import SCALED, Scores, mean_dice, scaled_maps
@@ -173,10 +173,13 @@ class _Bench:
         run = (self.task.name, info.model, info.training)
         fitting: dict[float, list[Voxels]] = {}
         for time_s, sample, maps in self._maps(make_passes, self.validation, observe):
-            fitting.setdefault(time_s, []).append(flatten(maps.mean, sample.label))
+            voxels = fitting_voxels(
+                maps.mean, sample.label, self.config.temperature_region, self.config.margin
+            )
+            fitting.setdefault(time_s, []).append(voxels)
         fitted = {}
         if self.config.temperature:
-            fitted = {time_s: fit_temperature(voxels) for time_s, voxels in fitting.items()}
+            fitted = {time_s: fit_temperature(cases) for time_s, cases in fitting.items()}
         found.temperatures += [
             dict(zip(("task", "model", "training", "source"), (*run, source), strict=True))
             | {"time_s": time_s, "temperature": temperature}

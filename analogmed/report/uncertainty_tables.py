@@ -199,7 +199,7 @@ def _signed(row: dict[str, Any]) -> str:
         return ""
     if pd.isna(row["gain_low"]):
         return f"{row['gain']:+.3f}"
-    return f"{row['gain']:+.3f} ({row['gain_low']:+.3f} to {row['gain_high']:+.3f})"
+    return f"{row['gain']:+.3f}\n{row['gain_low']:+.3f} to {row['gain_high']:+.3f}"
 
 
 def _time(time_s: Any) -> str:
@@ -224,7 +224,8 @@ def _render(
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     table.leading = leading
     for index, head in enumerate(heads):
-        table.add_column(Text(head), justify="left" if index < text_columns else "right")
+        left = index < text_columns
+        table.add_column(Text(head), justify="left" if left else "right", no_wrap=left)
     for line in lines:
         table.add_row(*map(Text, line))
     text = StringIO()

@@ -6,7 +6,7 @@ from scipy import special
 
 from analogmed.errors import DataError
 from analogmed.evaluation.calibration import Voxels, flatten, negative_log_likelihood
-from analogmed.evaluation.temperature import RANGE, fit_temperature, scale
+from analogmed.evaluation.temperature import RANGE, fit_temperature, fitting_voxels, scale
 
 
 def sharpened(temperature, n_classes, n=100_000):
@@ -50,3 +50,22 @@ def test_cases_without_an_error_run_to_the_end_and_say_so():
 def test_no_voxel_is_an_error():
     with warnings.catch_warnings(), pytest.raises(DataError, match="there are none"):
         fit_temperature([Voxels(np.empty((0, 2)), np.empty(0, int))])
+
+
+def test_the_band_asks_for_its_own_temperature():
+    """Sure and right far from the structure, unsure in the band although mostly right there."""
+    rng = np.random.default_rng(0)
+    label = np.zeros((1, 60, 60), np.uint8)
+    label[0, 20:40, 20:40] = 1
+    near = special.expit(np.where(label, 3.0, -3.0) + rng.normal(0, 3, label.shape))
+    prob = np.where(fitted_mask(label), near, 0.1)[:, None]
+    in_band, in_image = (
+        fit_temperature([fitting_voxels(prob, label, region, 5)]) for region in ("band", "image")
+    )
+    assert in_image < in_band
+    assert len(fitting_voxels(prob, label, "image", 5).label) == 3600
+
+
+def fitted_mask(label):
+    rows, columns = np.mgrid[:60, :60]
+    return ((abs(rows - 29.5) < 15) & (abs(columns - 29.5) < 15))[None]
