@@ -23,7 +23,7 @@ from analogmed.suggest import nearest
 
 T = TypeVar("T")
 
-_SHORT = {"task": "name", "model": "name", "hardware": "preset"}
+_SHORT = {"task": "name", "model": "name", "hardware": "preset", "optimizer": "name"}
 """``--task lgg`` stands for ``--task.name lgg``."""
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from analogmed.config import ModelConfig, TaskConfig, TrainConfig
-from analogmed.training import train
+from analogmed.config import ModelConfig, TaskConfig
+from analogmed.training import OptimizerConfig, TrainConfig, train
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +44,8 @@ def tiny_training(tiny_task: TaskConfig, tmp_path_factory: pytest.TempPathFactor
         epochs=20,
         batch_size=4,
         validate_every=10,
-        learning_rate=0.01,
-        out=tmp_path_factory.mktemp("trained") / "digital.safetensors",
+        optimizer=OptimizerConfig(learning_rate=0.01),
+        out=tmp_path_factory.mktemp("trained") / "digital",
     )
 
 
@@ -67,7 +67,7 @@ def tiny_hwa(
             init=tiny_digital,
             epochs=2,
             validation_chips=1,
-            learning_rate=1e-3,
-            out=tmp_path_factory.mktemp("trained") / "hwa.safetensors",
+            optimizer=OptimizerConfig(learning_rate=1e-3),
+            out=tmp_path_factory.mktemp("trained") / "hwa",
         )
     )

@@ -5,8 +5,9 @@ import pytest
 
 from analogmed import cli
 from analogmed.analog import Hardware
-from analogmed.config import Experiment, SweepConfig, TaskConfig, TrainConfig, to_yaml
+from analogmed.config import Experiment, SweepConfig, TaskConfig, to_yaml
 from analogmed.errors import ConfigError, DataError
+from analogmed.training import TrainConfig
 
 
 def parse(*arguments, config_class=Experiment):
@@ -84,9 +85,10 @@ def test_another_preset_stands_above_a_resolved_file_but_keeps_what_was_chosen(w
 
 
 def test_a_file_may_use_the_short_form_and_scientific_notation(written):
-    path = written("task: lgg\nlearning_rate: 1e-3\n")
+    path = written("task: lgg\noptimizer: {name: sgd, learning_rate: 1e-3}\n")
     found = parse("--config", path, config_class=TrainConfig)
     assert (found.task.name, found.learning_rate) == ("lgg", 0.001)
+    assert parse("--optimizer", "sgd", config_class=TrainConfig).optimizer.name == "sgd"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from analogmed.config import (
     ModelConfig,
     SweepConfig,
     TaskConfig,
-    TrainConfig,
     to_plain,
     to_yaml,
 )
@@ -45,14 +44,6 @@ def test_no_time_at_all_is_refused():
         (Experiment, "batch_size", 0),
         (Experiment, "tolerance", -0.1),
         (Experiment, "tolerance", math.nan),
-        (TrainConfig, "epochs", 0),
-        (TrainConfig, "batch_size", 0),
-        (TrainConfig, "validate_every", 0),
-        (TrainConfig, "validation_chips", 0),
-        (TrainConfig, "learning_rate", 0.0),
-        (TrainConfig, "learning_rate", math.inf),
-        (TrainConfig, "weight_decay", -1e-4),
-        (TrainConfig, "gradient_norm", 0.0),
     ],
 )
 def test_settings_outside_their_range_are_refused_by_name_and_value(config_class, name, value):
@@ -65,23 +56,11 @@ def test_dice_is_always_among_the_metrics_and_none_stands_twice():
     assert Experiment(metrics=("nsd", "dice")).metrics == ("nsd", "dice")
 
 
-def test_hardware_aware_training_needs_a_start():
-    with pytest.raises(ConfigError, match="init"):
-        TrainConfig(training="hwa")
-
-
 def test_an_option_with_a_setting_of_its_own_is_refused():
     with pytest.raises(ConfigError, match=r"write task\.size instead"):
         TaskConfig(options={"size": 3})
     with pytest.raises(ConfigError, match="in_channels follows from the task"):
         ModelConfig(options={"in_channels": 3})
-
-
-def test_default_paths_hold_no_separator_of_a_factory_or_bundle():
-    model = ModelConfig("package.module:factory")
-    assert TrainConfig(model=model).path.name == (
-        "phantom_brain-package.module_factory-digital.safetensors"
-    )
 
 
 def test_configuration_is_frozen():

@@ -6,8 +6,10 @@ import time
 import warnings
 
 import pytest
+import torch
 
 from analogmed.__main__ import main
+from analogmed.models import build_model
 from analogmed.training import load_checkpoint
 
 TABLES = ("results.parquet", "results.csv", "summary.csv")
@@ -74,7 +76,7 @@ def test_an_error_is_one_sentence_and_an_exit_status(arguments, status, message,
         (["eval", "--task", "phantom_brian"], 2, "did you mean 'phantom_brain'?"),
         (["eval", "--task", "lgg"], 2, "task 'lgg' needs root"),
         (["eval", "--sweep.times_s=nan"], 2, "sweep.times_s"),
-        (["train", "--training", "hwa"], 2, "give init"),
+        (["train", "--loss.distillation", "1"], 2, "only hardware-aware training"),
         (["train", "--model", "unett"], 2, "did you mean 'unet'?"),
         (["data", "verify", "nothing"], 1, "nothing"),
     ],
@@ -119,35 +121,96 @@ def test_eval_gives_the_same_bytes_in_two_processes(tiny_task, tiny_digital, tmp
         assert (runs / "again" / name).read_bytes() == (runs / "eval" / name).read_bytes()
 
 
-def test_train_writes_a_checkpoint_and_says_its_dice(tiny_task, tmp_path):
+def test_train_fills_a_run_folder_and_says_its_dice(tiny_task, tmp_path):
     done = program(
         *("analogmed", "train", *of_task(tiny_task), "--model.options.features=2"),
-        *("--epochs=1", "--out=net.safetensors"),
+        *("--epochs=1", "--out=run"),
         cwd=tmp_path,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("net.safetensors: unet, validation Dice 0.")
-    assert [path.name for path in tmp_path.iterdir()] == ["net.safetensors"]
+    assert done.stdout.startswith("run/network.safetensors: unet, validation Dice 0.")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "curves.png",
+        "environment.json",
+        "log.csv",
+        "network.safetensors",
+        "state-000001.safetensors",
+        "tensorboard",
+        "training.yaml",
+    }
 
 
-def test_an_interrupted_run_stops_without_a_traceback_and_leaves_a_whole_network(
+def training(task, out, epochs):
+    arguments = [*of_task(task), f"--out={out}", f"--epochs={epochs}", "--validate_every=1"]
+    return [sys.executable, "-m", "analogmed.train", *arguments, "--model.options.features=2"]
+
+
+def test_an_interrupted_training_stops_without_a_traceback_and_leaves_a_whole_network(
     tiny_task, tmp_path
 ):
-    out = tmp_path / "net.safetensors"
-    command = [sys.executable, "-m", "analogmed.train", *of_task(tiny_task), f"--out={out}"]
-    command += ["--model.options.features=2", "--epochs=100000", "--validate_every=1"]
     started = subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, env={**os.environ, **ENVIRONMENT}
+        training(tiny_task, tmp_path, 100_000),
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **ENVIRONMENT},
     )
     try:
-        wait_for(out)
+        wait_for(tmp_path / "network.safetensors")
         started.send_signal(signal.SIGINT)
         _, errors = started.communicate(timeout=60)
     finally:
         started.kill()
     assert started.returncode == 130
-    assert errors == "stopped\n"
-    assert load_checkpoint(out).info.training == "digital"
+    assert errors == f"the same command goes on after the last epoch in {tmp_path}\nstopped\n"
+    assert load_checkpoint(tmp_path).info.training == "digital"
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_bytes(tiny_task, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    environment = {**os.environ, **ENVIRONMENT}
+    subprocess.run(training(tiny_task, whole, 4), check=True, env=environment, capture_output=True)
+    started = subprocess.Popen(
+        training(tiny_task, broken, 4),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    wait_for(broken / "state-000001.safetensors")
+    started.kill()
+    started.wait()
+    subprocess.run(training(tiny_task, broken, 4), check=True, env=environment, capture_output=True)
+    name = "network.safetensors"
+    assert (broken / name).read_bytes() == (whole / name).read_bytes()
+    assert [line.split(",")[0] for line in (broken / "log.csv").read_text().splitlines()] == [
+        *("epoch", "1", "2", "3", "4")
+    ]
+
+
+def test_two_ranks_of_torchrun_train_what_one_process_trains(tiny_task, tmp_path):
+    """Plain gradient descent in small steps, in which roundings do not grow."""
+    settings = ["--batch_size=4", "--optimizer=sgd", "--optimizer.learning_rate=1e-3"]
+    one = [*training(tiny_task, tmp_path / "one", 1), *settings]
+    two = [*training(tiny_task, tmp_path / "two", 1), *settings]
+    ranks = [*("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")]
+    for command in (one, [two[0], *ranks, *two[1:]]):
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **ENVIRONMENT},
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("validation Dice") == 1
+    first, second = (
+        load_checkpoint(tmp_path / name).network.state_dict() for name in ("one", "two")
+    )
+    start = build_model("unet", in_channels=3, out_channels=1, features=2).state_dict()
+    for name, values in first.items():
+        torch.testing.assert_close(second[name], values, rtol=1e-4, atol=1e-6)
+    moved = [name for name in first if not torch.equal(first[name], start[name])]
+    assert any(name.endswith("running_var") for name in moved)
 
 
 def wait_for(path, limit_s=120.0):

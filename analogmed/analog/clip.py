@@ -1,5 +1,7 @@
 """Between training steps, clipping: of weights, whose outliers cost the others their range."""
 
+from typing import Any
+
 import torch
 from aihwkit.simulator.parameters.enums import WeightClipType, WeightRemapType
 from torch import Tensor, nn
@@ -32,6 +34,19 @@ class WeightClipper:
         ranges = [part.input_range for part in (*self._layers, *self._tiles)]
         learned = [each for each in ranges if each is not None and each.requires_grad]
         self._floors = {each: 1e-3 * each.detach().abs() for each in learned}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next steps depend on beside the weights: scales, and the least ranges."""
+        return {"scales": self._scales, "floors": list(self._floors.values())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave."""
+        self._scales = [
+            [new.to(old) for new, old in zip(scales, own, strict=True)]
+            for scales, own in zip(state["scales"], self._scales, strict=True)
+        ]
+        floors = zip(self._floors, state["floors"], strict=True)
+        self._floors = {learned: floor.to(learned.device) for learned, floor in floors}
 
     @torch.no_grad()
     def step(self) -> None:

@@ -6,6 +6,7 @@ import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from analogmed.errors import DataError
 from analogmed.report.style import WIDTH_IN, publication_style, save_figure
@@ -44,6 +45,7 @@ def training_curves(log: pd.DataFrame, path: Path | str, *, title: str = "") -> 
         rate.set_ylabel("learning\nrate")
         rate.set_ylim(bottom=0)
         rate.set_xlabel("epoch")
+        rate.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.suptitle(title, parse_math=False)
         return save_figure(figure, path)
 
@@ -55,11 +57,6 @@ def _draw_dice(axes: Axes, validated: pd.DataFrame, color: tuple[float, float, f
     axes.plot(validated["epoch"], validated["dice"], color=color, marker="o", markersize=4)
     best = validated.loc[validated["dice"].idxmax()]
     axes.axhline(best["dice"], color="0.6", linewidth=1, linestyle="--")
-    axes.annotate(
-        f"best {best['dice']:.3f}, epoch {best['epoch']:.0f}",
-        (best["epoch"], best["dice"]),
-        xytext=(0, -14),
-        textcoords="offset points",
-        ha="right" if best["epoch"] > validated["epoch"].mean() else "left",
-        va="top",
+    axes.set_title(
+        f"best {best['dice']:.3f}, after epoch {best['epoch']:.0f}", loc="right", fontsize="medium"
     )

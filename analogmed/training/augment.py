@@ -18,11 +18,11 @@ from monai.transforms import (
 from torch import Tensor
 
 _KEYS = ("image", "label")
-_LARGEST_ANGLE = np.deg2rad(15)
+_LARGEST_ANGLE = np.deg2rad(20)
 
 
 class Augmentation:
-    """Flips, small rotations and zooms, and changes of intensity, contrast and noise.
+    """Flips, rotations and zooms, and changes of each channel's intensity, contrast and noise.
 
     Volumes are rotated in the plane of their last two axes, across which voxels are alike; what
     comes in from outside mirrors the inside. Intensities are meant to have a range of about 1, as
@@ -62,14 +62,14 @@ def _transforms(spatial_dims: int) -> list[RandomizableTransform]:
         *flips,
         RandAffined(
             _KEYS,
-            prob=0.3,
+            prob=0.5,
             rotate_range=_LARGEST_ANGLE,  # of volumes about their first axis
-            scale_range=[0.1] * spatial_dims,
+            scale_range=[0.2] * spatial_dims,
             mode=("bilinear", "nearest"),
             padding_mode="reflection",
         ),
-        RandScaleIntensityd("image", factors=0.1, prob=0.5),
-        RandShiftIntensityd("image", offsets=0.1, prob=0.5),
+        RandScaleIntensityd("image", factors=0.25, prob=0.5, channel_wise=True),
+        RandShiftIntensityd("image", offsets=0.25, prob=0.5, channel_wise=True),
         RandAdjustContrastd("image", gamma=(0.7, 1.5), prob=0.2),
         RandGaussianNoised("image", prob=0.2, std=0.05),
     ]

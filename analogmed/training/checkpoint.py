@@ -4,12 +4,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aihwkit.nn.modules.base import AnalogLayerBase
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from analogmed.analog import Hardware, from_aihwkit
+from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.analog.layers import AnalogLayer
 from analogmed.atomic import write_atomically
 from analogmed.errors import AnalogmedError, CheckpointError
@@ -60,7 +60,7 @@ def save_checkpoint(path: Path | str, model: nn.Module, info: CheckpointInfo) ->
     Raises:
         CheckpointError: the network has learned output scales, but ``info`` describes other tiles.
     """
-    if any(isinstance(module, AnalogLayerBase) for module in model.modules()):
+    if tiles_of(model):
         model = from_aihwkit(model)
     _refuse_other_tiles(path, model, info)
     header, tensors = {_HEADER: info.to_json()}, weights_of(model)

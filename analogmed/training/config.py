@@ -78,7 +78,7 @@ class LossConfig:
     Attributes:
         dice: weight of the soft Dice loss.
         cross_entropy: weight of the cross-entropy.
-        deep_supervision: networks with several heads (unetpp, dynunet) learn from all of them.
+        deep_supervision: unetpp and dynunet get a head at each level, and learn from all of them.
         distillation: weight of the distance to the soft masks of the network that hardware-aware
             training starts from.
         temperature: of these soft masks; above 1 softens them.
@@ -105,18 +105,25 @@ class LoadingConfig:
     Attributes:
         cache_bytes: samples are kept in memory up to this; others are read again when needed.
         foreground: share of patches that are centred on a voxel of a class.
-        augment: flip patches, and change their intensities.
-        workers: processes that read ahead; 0 reads in the training process.
+        augment: flip, turn and zoom patches, and change their intensities.
+        patches_per_image: patches from each slice or volume in an epoch, on average.
+        mixed_cases: cases whose patches are mixed with each other; where the cache holds them, each
+            case is read once an epoch.
+        workers: processes that read ahead; 0 reads in the training process. They share the cache.
     """
 
     cache_bytes: int = 2 * 2**30
     foreground: float = 0.5
     augment: bool = True
+    patches_per_image: int = 1
+    mixed_cases: int = 16
     workers: int = 0
 
     def __post_init__(self) -> None:
         require_at_least_zero("loading.cache_bytes", self.cache_bytes)
         require_at_least_zero("loading.workers", self.workers)
+        for name in ("patches_per_image", "mixed_cases"):
+            require_at_least_one(f"loading.{name}", getattr(self, name))
         if not 0 <= self.foreground <= 1:
             raise ConfigError(f"loading.foreground must lie in [0, 1], got {self.foreground!r}")
 
@@ -130,6 +137,8 @@ class NoiseConfig:
             computes with the weights of a virtual chip, programmed from the present weights and
             aged to a random time.
         ramp: share of the steps over which the weight noise grows from 0 to its full size.
+        every: steps that a virtual chip serves before another one is programmed; programming is
+            the costly part.
         longest_s: chips are aged to a time up to this, evenly drawn on a logarithmic scale.
         ranges: calibrated keeps the converters' input ranges at a quantile of the inputs; learned
             trains them by gradient.
@@ -138,6 +147,7 @@ class NoiseConfig:
     """
 
     weights: Literal["modifier", "chips"] = "modifier"
+    every: int = 1
     ramp: float = 0.0
     longest_s: float = MONTH_S
     ranges: Literal["calibrated", "learned"] = "calibrated"
@@ -146,6 +156,7 @@ class NoiseConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.ramp <= 1:
             raise ConfigError(f"noise.ramp must lie in [0, 1], got {self.ramp!r}")
+        require_at_least_one("noise.every", self.every)
         require_at_least_zero("noise.longest_s", self.longest_s)
 
 
@@ -161,8 +172,8 @@ class TrainConfig:
             one, hardware-aware training first trains digitally, into the folder digital of its own.
         hardware: the chip that hardware-aware training is for.
         digital_layers: names of layers that stay digital in it, patterns, or a placement file.
-        epochs: passes over as many patches as there are training slices or volumes; by default 60
-            digitally, 30 hardware-aware.
+        epochs: of as many patches as there are training slices or volumes, times
+            loading.patches_per_image; by default 60 digitally, 30 hardware-aware.
         batch_size: patches in a batch.
         optimizer: steps, schedule and average.
         loss: what is minimised.
@@ -217,6 +228,8 @@ class TrainConfig:
             raise ConfigError(
                 "loss.distillation: only hardware-aware training has a network to learn from"
             )
+        if self.backend == "aihwkit" and self.precision != "float32":
+            raise ConfigError("precision: aihwkit's layers are trained in float32 only")
         object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
 
     @property

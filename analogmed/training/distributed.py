@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from analogmed.analog import ignore_unused_parameters
 from analogmed.errors import ConfigError
 
 _PATIENCE = timedelta(hours=6)  # ranks wait for the first one, which validates and writes
@@ -64,7 +65,8 @@ class Ranks:
         """The network to call in training; its gradients become means over ranks."""
         if self.size == 1:
             return model
-        return DistributedDataParallel(_with_shared_norms(model), broadcast_buffers=False)
+        ignore_unused_parameters(model)
+        return DistributedDataParallel(_with_shared_norms(model), forward_sync_buffers=False)
 
     def gather(self, part: Tensor) -> Tensor:
         """The whole batch, of which each rank has the entries ``rank::size``; with gradients."""

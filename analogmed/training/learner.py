@@ -60,6 +60,7 @@ class Learner:
             "steps": self.steps,
             "optimizer": self._optimizer.state_dict(),
             "average": self._average.state_dict() if self._average else {},
+            "clipper": self._clipper.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -69,3 +70,4 @@ class Learner:
         self._schedule.last_epoch = self.steps
         if self._average:
             self._average.load_state_dict(state["average"])
+        self._clipper.load_state_dict(state["clipper"])

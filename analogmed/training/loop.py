@@ -69,6 +69,7 @@ def _train(config: TrainConfig, ranks: Ranks) -> Path:
     with TrainingLog(config.folder, _title(run), history, **shown) as log:
         for epoch in range(len(history), epochs):
             _to_training_mode(model, config)
+            noise.renew()
             for batch, (images, labels) in enumerate(run.sampler.epoch(epoch)):
                 images, labels = run.to_device(images), run.to_device(labels)
                 share, ends_step = accumulation(batch, batches, config.optimizer.accumulate)
@@ -96,6 +97,7 @@ def _train(config: TrainConfig, ranks: Ranks) -> Path:
             if history.has_stalled(config.patience):
                 break
         log.draw(history)
+    ranks.wait()  # for the first one, which writes
     return config.path
 
 
@@ -103,6 +105,7 @@ def _noise(model: nn.Module, config: TrainConfig, steps: int, ranks: Ranks) -> T
     return TrainingNoise(
         model,
         weights=config.noise.weights,
+        every=config.noise.every,
         ramp_steps=round(config.noise.ramp * steps),
         longest_s=config.noise.longest_s,
         seed=config.seed,

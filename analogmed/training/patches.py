@@ -25,8 +25,8 @@ class PatchSampler:
     number of ranks.
 
     All cases are read once at the start, and samples kept in memory up to ``loading.cache_bytes``.
-    Larger data are read again in each epoch: every case once if ``mixed_cases`` of them fit in the
-    cache, more often if not. Of several ``loading.workers``, each then has its part of the cache
+    Larger data are read again in each epoch: every case once if ``loading.mixed_cases`` of them fit
+    in the cache, more often if not. Of several ``loading.workers``, each then has its part of the cache
     and reads every case for itself, so that more than one helps to augment, not to read.
 
     Args:
@@ -38,8 +38,6 @@ class PatchSampler:
         rank: which of the processes that train together this is; it gets the entries
             ``rank::world_size`` of each batch.
         world_size: number of these processes.
-        patches_per_image: patches from each slice or volume in an epoch, on average.
-        mixed_cases: cases whose patches are mixed with each other.
 
     Raises:
         DataError: there is no case, or one cannot be read.
@@ -56,8 +54,6 @@ class PatchSampler:
         loading: LoadingConfig | None = None,
         rank: int = 0,
         world_size: int = 1,
-        patches_per_image: int = 1,
-        mixed_cases: int = 16,
     ) -> None:
         _check(task, cases, batch_size, world_size)
         self._task = task
@@ -65,8 +61,6 @@ class PatchSampler:
         self._seed = seed
         self._loading = loading or LoadingConfig()
         self._entries = range(rank, batch_size, world_size)
-        self._patches_per_image = patches_per_image
-        self._mixed_cases = mixed_cases
         self._cache = SampleCache(
             task.read,
             cases,
@@ -77,8 +71,8 @@ class PatchSampler:
         self._augmentation = Augmentation(len(task.window)) if self._loading.augment else None
 
     def __len__(self) -> int:
-        """Batches in an epoch, by default of as many patches as there are slices or volumes."""
-        return max(1, len(self._table) * self._patches_per_image // self._batch_size)
+        """Batches in an epoch."""
+        return max(1, len(self._table) * self._loading.patches_per_image // self._batch_size)
 
     def missing_classes(self) -> tuple[str, ...]:
         """Names of the task's classes that no case holds."""
@@ -115,7 +109,7 @@ class PatchSampler:
             self._table,
             len(self) * self._batch_size,
             foreground=self._loading.foreground,
-            mixed_cases=self._mixed_cases,
+            mixed_cases=self._loading.mixed_cases,
             seed=derive_seed(self._seed, "patches", epoch),
         )
         workers = self._loading.workers

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import warnings
 from collections.abc import Mapping
@@ -10,8 +9,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -32,30 +29,22 @@ _UNREADABLE = (SafetensorError, OSError, ValueError, KeyError, TypeError)
 class TrainingState:
     """All that a training run needs to go on.
 
+    All random draws of a run have addresses, so that no generator has a state to keep.
+
     Attributes:
         epoch: epochs that are done.
-        step: optimizer steps that are done.
         model: state dict of the network that is trained: digital or analog, with input ranges,
             learned output scales and buffers.
-        optimizer: state dict of the optimizer.
-        average: averaged weights; empty without.
-        random: :func:`random_states` of each process, by rank.
-        best: highest validation score so far; minus infinity before the first.
+        learner: state dict of optimizer, schedule and averages; nested tensors and numbers.
         history: what was logged, one entry an epoch.
         config: the configuration as dictionaries, lists, strings and numbers.
-        extra: further states (of a schedule, of early stopping), of tensors and numbers.
     """
 
     epoch: int
-    step: int
     model: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    average: dict[str, Any] = field(default_factory=dict)
-    random: tuple[dict[str, Any], ...] = ()
-    best: float = float("-inf")
+    learner: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def save_state(folder: Path | str, state: TrainingState) -> Path:
@@ -161,27 +150,6 @@ def refuse_other_configuration(state: TrainingState, config: Mapping[str, Any]) 
             + "\n".join(shown)
             + "\nset these back to resume, or give another --out to train anew"
         )
-
-
-def random_states() -> dict[str, Any]:
-    """State of all global generators of this process: torch's (GPUs too), numpy's and Python's."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": cuda,
-        "numpy": np.random.get_state(legacy=False),
-        "python": random.getstate(),
-    }
-
-
-def restore_random_states(states: Mapping[str, Any]) -> None:
-    """Put back what :func:`random_states` gave; of GPUs, as many as there are now."""
-    torch.set_rng_state(states["torch"])
-    np.random.set_state(states["numpy"])
-    random.setstate(states["python"])
-    if torch.cuda.is_available():
-        for device, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
-            torch.cuda.set_rng_state(state, device)
 
 
 def _states(folder: Path) -> list[Path]:

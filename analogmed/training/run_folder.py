@@ -57,27 +57,17 @@ class RunFolder:
         """Put a network and its learner where the run was interrupted, if it was."""
         if self._state is not None:
             model.load_state_dict(self._state.model)
-            learner.load_state_dict(
-                {
-                    "steps": self._state.step,
-                    "optimizer": self._state.optimizer,
-                    "average": self._state.average,
-                }
-            )
+            learner.load_state_dict(self._state.learner)
         history, self._state = self.history, None
         return history
 
     def save(self, model: nn.Module, learner: Learner, history: History) -> None:
         """Keep all that the run needs to go on after its last epoch."""
         if self._ranks.is_first:
-            learned = learner.state_dict()
             state = TrainingState(
                 epoch=len(history),
-                step=learned["steps"],
                 model=model.state_dict(),
-                optimizer=learned["optimizer"],
-                average=learned["average"],
-                best=history.best,
+                learner=learner.state_dict(),
                 history=history.plain(),
                 config=to_plain(self._config),
             )

@@ -130,6 +130,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     if config.init is not None:
         start = load_checkpoint(config.init, factories=(config.model.name,))
         config = _with_model_of(start, config)
+    config = _with_heads(config)
     ranks.share_of(config.batch_size)
     device = _device(config, ranks)
     task = _load_task(config)
@@ -165,6 +166,22 @@ def _with_model_of(start: Checkpoint, config: TrainConfig) -> TrainConfig:
             f"{config.model.name} with options {config.model.options}; leave model out"
         )
     return replace(config, model=found)
+
+
+def _with_heads(config: TrainConfig) -> TrainConfig:
+    """Deep supervision is an option of the network, too."""
+    options = config.model.options
+    if bool(options.get(_HEADS)) == config.loss.deep_supervision:
+        return config
+    if options.get(_HEADS) or config.init is not None:
+        raise ConfigError(
+            f"loss.deep_supervision is {config.loss.deep_supervision}, but {config.model.name} has "
+            f"model.options.{_HEADS}: {bool(options.get(_HEADS))}; give both the same value"
+        )
+    return replace(config, model=ModelConfig(config.model.name, {**options, _HEADS: True}))
+
+
+_HEADS = "deep_supervision"
 
 
 def _device(config: TrainConfig, ranks: Ranks) -> torch.device:

@@ -1,18 +1,30 @@
 import json
 import math
 from dataclasses import replace
+from itertools import count
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from monai.losses import DiceCELoss
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from analogmed.analog import Hardware
-from analogmed.config import CalibrationConfig, ModelConfig, TaskConfig, TrainConfig, to_plain
+from analogmed.config import CalibrationConfig, ModelConfig, TaskConfig, to_plain
 from analogmed.errors import ConfigError, DataError, LeakageError, NonFiniteError
 from analogmed.models import build_model
-from analogmed.training import load_checkpoint, save_checkpoint, train
+from analogmed.training import (
+    LossConfig,
+    NoiseConfig,
+    OptimizerConfig,
+    TrainConfig,
+    load_checkpoint,
+    loop,
+    save_checkpoint,
+    train,
+)
 from analogmed.training.patches import PatchSampler
 
 
@@ -34,7 +46,7 @@ def loss_of(network, task):
 @pytest.fixture
 def short(tiny_training, tmp_path):
     """A digital run of one epoch."""
-    return replace(tiny_training, epochs=1, out=tmp_path / "short.safetensors")
+    return replace(tiny_training, epochs=1, out=tmp_path / "short")
 
 
 @pytest.fixture
@@ -47,8 +59,8 @@ def short_hwa(tiny_training, tiny_digital, tmp_path):
         init=tiny_digital,
         epochs=1,
         validation_chips=1,
-        learning_rate=1e-3,
-        out=tmp_path / "short-hwa.safetensors",
+        optimizer=OptimizerConfig(learning_rate=1e-3),
+        out=tmp_path / "short-hwa",
     )
 
 
@@ -99,8 +111,8 @@ def test_the_checkpoint_says_what_was_trained_on_whom(tiny_training, tiny_digita
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(short, tmp_path):
     first = train(short).read_bytes()
     torch.manual_seed(77)
-    assert train(replace(short, out=tmp_path / "again.safetensors")).read_bytes() == first
-    other = train(replace(short, seed=1, out=tmp_path / "other.safetensors"))
+    assert train(replace(short, out=tmp_path / "again")).read_bytes() == first
+    other = train(replace(short, seed=1, out=tmp_path / "other"))
     assert not equal(weights(other), weights(short.path))
 
 
@@ -113,7 +125,9 @@ def test_the_generator_of_the_user_is_left_as_it_was(short):
 def test_hardware_aware_training_starts_from_the_digital_weights(short_hwa, tiny_digital):
     """At a vanishing learning rate all but weight clipping and normalisation is as before."""
     barely = replace(
-        short_hwa, learning_rate=1e-12, weight_decay=0.0, hardware=Hardware("ideal", remap="none")
+        short_hwa,
+        optimizer=OptimizerConfig(learning_rate=1e-12, weight_decay=0.0),
+        hardware=Hardware("ideal", remap="none"),
     )
     start, end = weights(tiny_digital), weights(train(barely))
     for name in start:
@@ -133,16 +147,16 @@ def test_hardware_aware_training_keeps_digital_weights_and_learned_ranges(tiny_d
 
 
 def test_hardware_aware_training_is_reproducible(short_hwa, tmp_path):
-    again = replace(short_hwa, out=tmp_path / "again.safetensors")
+    again = replace(short_hwa, out=tmp_path / "again")
     assert train(short_hwa).read_bytes() == train(again).read_bytes()
 
 
-def test_the_network_of_hardware_aware_training_is_that_of_init(short_hwa, tiny_digital):
+def test_the_network_of_hardware_aware_training_is_that_of_init(short_hwa, tiny_digital, tmp_path):
     assert load_checkpoint(train(short_hwa)).info.options == {"features": 4}
-    train(replace(short_hwa, model=ModelConfig("unet")))
+    train(replace(short_hwa, model=ModelConfig("unet"), out=tmp_path / "named"))
     for model in (ModelConfig("unetpp"), ModelConfig("unet", {"features": 8})):
         with pytest.raises(ConfigError, match=f"{tiny_digital} holds unet .* model says"):
-            train(replace(short_hwa, model=model))
+            train(replace(short_hwa, model=model, out=tmp_path / "refused"))
 
 
 def test_a_volume_task_is_trained_in_3d(tmp_path):
@@ -153,9 +167,7 @@ def test_a_volume_task_is_trained_in_3d(tmp_path):
         options={"phantom_patients": 4, "phantom_size": 32},
     )
     model = ModelConfig("unet", {"features": 2})
-    config = TrainConfig(
-        task=task, model=model, epochs=1, batch_size=2, out=tmp_path / "net.safetensors"
-    )
+    config = TrainConfig(task=task, model=model, epochs=1, batch_size=2, out=tmp_path / "net")
     found = load_checkpoint(train(config))
     assert (found.info.spatial_dims, found.info.task) == (3, "phantom_spleen")
     assert found.network(torch.zeros(1, 1, 16, 32, 32)).shape == (1, 1, 16, 32, 32)
@@ -173,8 +185,8 @@ def test_several_classes_are_trained_with_one_logit_each_and_the_background(tmp_
         model=ModelConfig("unet", {"features": 4}),
         epochs=15,
         batch_size=4,
-        learning_rate=0.01,
-        out=tmp_path / "net.safetensors",
+        optimizer=OptimizerConfig(learning_rate=0.01),
+        out=tmp_path / "net",
     )
     info = load_checkpoint(train(config)).info
     assert (info.out_channels, info.classes) == (3, ("bright", "dark"))
@@ -191,12 +203,17 @@ def test_a_loss_that_is_no_number_stops_with_epoch_and_batch(short_hwa, tiny_dig
     with pytest.raises(NonFiniteError, match=r"loss is nan in epoch 0, batch 0.*was not written"):
         train(config)
     assert not config.path.exists()
-    stopped = load_checkpoint(config.path.with_suffix(".stopped.safetensors"))
+    stopped = load_checkpoint(config.folder / "stopped.safetensors")
     assert stopped.network.get_parameter(name).isnan().all()
 
 
 def test_a_diverging_run_is_stopped_with_epoch_and_batch(short):
-    config = replace(short, epochs=10, validate_every=1, learning_rate=1e30, gradient_norm=1e30)
+    config = replace(
+        short,
+        epochs=10,
+        validate_every=1,
+        optimizer=OptimizerConfig(learning_rate=1e30, gradient_norm=1e30),
+    )
     with pytest.raises(NonFiniteError, match=r"in epoch \d+, batch \d+.*learning_rate"):
         train(config)
 
@@ -225,7 +242,7 @@ def test_a_window_that_the_network_cannot_halve_is_refused_before_training(short
 def test_an_output_that_cannot_be_written_is_refused_before_the_data_are_read(short, tmp_path):
     (tmp_path / "file").touch()
     nowhere = TaskConfig("lgg", root=tmp_path / "nothing")
-    for out in (tmp_path / "file" / "net.safetensors", tmp_path):
+    for out in (tmp_path / "file" / "net", tmp_path / "file"):
         with pytest.raises(ConfigError, match="cannot write"):
             train(replace(short, task=nowhere, out=out))
 
@@ -258,12 +275,169 @@ def test_a_network_carries_the_patients_of_its_start(short_hwa, tmp_path):
     assert first in load_checkpoint(path).info.patients
 
 
-def test_learned_output_scales_are_refused_before_training(short_hwa):
-    with pytest.raises(ConfigError, match="learned_out_scale"):
-        train(replace(short_hwa, hardware=Hardware(learned_out_scale="tile")))
-
-
 def test_layers_that_shall_stay_digital_get_no_input_range(short_hwa):
     ranges = load_checkpoint(train(replace(short_hwa, digital_layers=("encoder*",)))).input_ranges
     assert ranges
     assert not any(name.startswith("encoder") for name in ranges)
+
+
+def test_without_a_start_hardware_aware_training_first_trains_digitally(short, tmp_path):
+    digital = replace(
+        short, epochs=None, optimizer=OptimizerConfig(), out=tmp_path / "a" / "digital"
+    )
+    config = replace(digital, training="hwa", epochs=1, out=tmp_path / "a")
+    assert loop.digital_stage(config) == digital
+    assert loop.digital_stage(replace(config, init=short.path)) is None
+
+
+class StopHereError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("training", ["digital", "hwa"])
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    training, tiny_training, tiny_digital, tmp_path, monkeypatch
+):
+    """With an average, a ramp, steps of several batches, and a stop in the middle of an epoch."""
+    config = replace(
+        tiny_training,
+        training=training,
+        init=tiny_digital if training == "hwa" else None,
+        model=ModelConfig() if training == "hwa" else tiny_training.model,
+        epochs=3,
+        validate_every=1,
+        validation_chips=1,
+        optimizer=OptimizerConfig(learning_rate=1e-3, accumulate=2, ema=0.9),
+        noise=NoiseConfig(weights="chips", ramp=0.5),
+        out=tmp_path / "whole",
+    )
+    train(config)
+    broken = replace(config, out=tmp_path / "broken")
+    add, batches = loop.TrainingLog.batch, count()
+
+    def stop_in_the_second_epoch(log, loss):
+        add(log, loss)
+        if next(batches) == 8:
+            raise StopHereError
+
+    with monkeypatch.context() as patch, pytest.raises(StopHereError):
+        patch.setattr(loop.TrainingLog, "batch", stop_in_the_second_epoch)
+        train(broken)
+    assert len(list(broken.folder.glob("state-*"))) == 1
+    train(broken)
+    assert broken.path.read_bytes() == config.path.read_bytes()
+    tables = [pd.read_csv(c.folder / "log.csv").drop(columns="seconds") for c in (config, broken)]
+    pd.testing.assert_frame_equal(*tables)
+    assert sorted(path.name for path in broken.folder.glob("state-*")) == [
+        "state-000002.safetensors",
+        "state-000003.safetensors",
+    ]
+
+
+def test_a_finished_run_is_not_repeated_unless_asked_for(short):
+    written = train(short).stat().st_mtime_ns
+    assert train(short).stat().st_mtime_ns == written
+    assert train(replace(short, restart=True)).stat().st_mtime_ns > written
+
+
+def test_other_settings_in_the_same_folder_are_refused_with_the_difference(short):
+    train(short)
+    with pytest.raises(ConfigError, match=r"seed: 0 -> 3"):
+        train(replace(short, seed=3))
+    assert load_checkpoint(train(replace(short, seed=3, restart=True))).info.seed == 3
+
+
+def test_the_run_folder_tells_the_run(short):
+    train(replace(short, epochs=2, validate_every=2))
+    log = pd.read_csv(short.folder / "log.csv")
+    assert log["epoch"].tolist() == [1, 2]
+    assert log["dice"].isna().tolist() == [True, False]
+    assert log["dice"].iloc[1] == pytest.approx(load_checkpoint(short.folder).info.score)
+    assert log["learning_rate"].iloc[1] == 0
+    board = EventAccumulator(str(short.folder / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("loss")] == log["step"].tolist()
+    assert [event.value for event in board.Scalars("loss")] == pytest.approx(log["loss"].tolist())
+    assert (short.folder / "curves.png").stat().st_size > 10_000
+
+
+def test_training_stops_early_where_nothing_gets_better(short):
+    still = replace(
+        short,
+        epochs=50,
+        validate_every=1,
+        patience=2,
+        optimizer=OptimizerConfig(learning_rate=1e-30),
+    )
+    train(still)
+    scores = pd.read_csv(short.folder / "log.csv")["dice"]
+    assert len(scores) < 50
+    assert scores[:-2].max() >= scores[-2:].max()
+    assert scores[:-3].max() < scores[-3:].max()
+    train(still)
+    assert len(pd.read_csv(short.folder / "log.csv")) == len(scores)
+
+
+def test_a_class_that_no_training_case_holds_is_told_by_name(tmp_path):
+    root = write_two_class_task(tmp_path / "Task90_Blocks")
+    for path in (root / "labelsTr").iterdir():
+        image = nib.load(path)
+        label = np.asarray(image.dataobj) % 2
+        nib.save(nib.Nifti1Image(label.astype(np.uint8), image.affine), path)
+    config = TrainConfig(
+        task=TaskConfig("msd", root=root, spatial_dims=2, options={"window": [32, 32]}),
+        model=ModelConfig("unet", {"features": 2}),
+        epochs=1,
+        out=tmp_path / "net",
+    )
+    with pytest.warns(UserWarning, match="no training case of .* holds dark"):
+        train(config)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss": LossConfig(distillation=1.0, temperature=2.0)},
+        {"noise": NoiseConfig(weights="chips", norms="frozen")},
+        {"noise": NoiseConfig(ranges="learned", ramp=0.3)},
+        {"hardware": Hardware(learned_out_scale="column")},
+        {"precision": "bfloat16", "activation_checkpointing": True},
+        {"backend": "torch", "hardware": Hardware(modifier="poly", drop_connect=0.05)},
+    ],
+    ids=str,
+)
+def test_every_way_of_hardware_aware_training_gives_a_network_for_chips(settings, short_hwa):
+    info = load_checkpoint(train(replace(short_hwa, **settings))).info
+    assert info.training == "hwa"
+    assert 0 < info.score < 1
+
+
+def test_frozen_norms_keep_the_statistics_of_the_digital_network(short_hwa, tiny_digital):
+    found = weights(train(replace(short_hwa, noise=NoiseConfig(norms="frozen"))))
+    start = weights(tiny_digital)
+    statistics = [name for name in start if "running" in name]
+    assert statistics
+    assert all(torch.equal(found[name], start[name]) for name in statistics)
+
+
+def test_computing_activations_again_changes_no_bit(short_hwa, tmp_path):
+    frugal = replace(short_hwa, activation_checkpointing=True, out=tmp_path / "frugal")
+    assert equal(weights(train(frugal)), weights(train(short_hwa)))
+
+
+def test_deep_supervision_trains_all_heads(tiny_task, tmp_path):
+    config = TrainConfig(
+        task=tiny_task,
+        model=ModelConfig("unetpp", {"features": [4, 4, 8, 8, 8, 4]}),
+        loss=LossConfig(deep_supervision=True),
+        epochs=1,
+        batch_size=4,
+        out=tmp_path / "net",
+    )
+    found = load_checkpoint(train(config))
+    assert found.network(torch.zeros(1, 3, 32, 32)).shape == (1, 1, 32, 32)
+    assert len(found.network.train()(torch.zeros(1, 3, 32, 32))) == 4
+    hwa = replace(
+        config, training="hwa", init=config.folder, model=ModelConfig(), loss=LossConfig()
+    )
+    with pytest.raises(ConfigError, match="give both the same value"):
+        train(replace(hwa, out=tmp_path / "hwa"))

@@ -121,8 +121,10 @@ def test_an_epoch_goes_on_at_any_batch_as_if_it_had_not_stopped(spots):
 def test_the_size_of_the_cache_does_not_change_the_patches(spots, n_samples):
     sample = spots.read(spots.train[0])
     limit = n_samples * (sample.image.nbytes + sample.label.nbytes)
-    small = sampler_of(spots, loading=LoadingConfig(cache_bytes=limit), patches_per_image=4)
-    assert same(all_of(small), all_of(sampler_of(spots, patches_per_image=4)))
+    small = sampler_of(spots, loading=LoadingConfig(cache_bytes=limit, patches_per_image=4))
+    assert same(
+        all_of(small), all_of(sampler_of(spots, loading=LoadingConfig(patches_per_image=4)))
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -159,10 +161,10 @@ def test_data_beyond_the_cache_are_read_once_an_epoch():
     labels = np.ones((12, 5, 20, 20), dtype=np.uint8)
     task, reads = task_of(images, labels, (16, 16)), []
     counted = replace(task, read=lambda case: reads.append(case.case_id) or task.read(case))
-    loading = LoadingConfig(cache_bytes=3 * (images[0].nbytes + labels[0].nbytes))
-    sampler = sampler_of(
-        counted, loading=loading, mixed_cases=2, patches_per_image=4, batch_size=10
+    loading = LoadingConfig(
+        cache_bytes=3 * (images[0].nbytes + labels[0].nbytes), mixed_cases=2, patches_per_image=4
     )
+    sampler = sampler_of(counted, loading=loading, batch_size=10)
     reads.clear()
     all_of(sampler)
     assert set(reads) <= {case.case_id for case in task.train}
@@ -176,7 +178,7 @@ def test_centred_patches_show_rare_classes_as_often_as_common_ones():
     images = np.zeros((3, 4, 1, 40, 40), dtype=np.float32)
     task = replace(task_of(images, labels, (16, 16)), classes=("common", "absent", "rare"))
     sampler = sampler_of(
-        task, loading=LoadingConfig(foreground=1.0, augment=False), patches_per_image=10
+        task, loading=LoadingConfig(foreground=1.0, augment=False, patches_per_image=10)
     )
     _, patches = all_of(sampler)
     holds = [(patches == index).flatten(1).any(1).sum().item() for index in (1, 2, 3)]
@@ -189,7 +191,7 @@ def test_plain_patches_are_cut_from_anywhere_in_the_images(spots):
     """Pixels are numbered, so that each patch tells where it lay."""
     numbered = np.arange(4 * 3 * 40 * 40, dtype=np.float32).reshape(4, 3, 1, 40, 40)
     task = task_of(numbered, np.zeros((4, 3, 40, 40), np.uint8), (16, 16))
-    images, _ = all_of(sampler_of(task, loading=PLAIN, patches_per_image=200))
+    images, _ = all_of(sampler_of(task, loading=replace(PLAIN, patches_per_image=200)))
     first = images[:, 0, 0, 0].long()
     rows, columns = first // 40 % 40, first % 40
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (0, 24, 0, 24)

@@ -1,0 +1,67 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from analogmed.config import ModelConfig
+from analogmed.errors import ConfigError
+from analogmed.training import (
+    LoadingConfig,
+    LossConfig,
+    NoiseConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "name", "value"),
+    [
+        (TrainConfig, "epochs", 0),
+        (TrainConfig, "batch_size", 0),
+        (TrainConfig, "validate_every", 0),
+        (TrainConfig, "validation_chips", 0),
+        (TrainConfig, "patience", -1),
+        (OptimizerConfig, "learning_rate", 0.0),
+        (OptimizerConfig, "learning_rate", math.inf),
+        (OptimizerConfig, "weight_decay", -1e-4),
+        (OptimizerConfig, "gradient_norm", 0.0),
+        (OptimizerConfig, "accumulate", 0),
+        (OptimizerConfig, "ema", 1.0),
+        (OptimizerConfig, "warm_up", -0.1),
+        (OptimizerConfig, "momentum", math.nan),
+        (LossConfig, "dice", -1.0),
+        (LossConfig, "temperature", 0.0),
+        (LoadingConfig, "cache_bytes", -1),
+        (LoadingConfig, "foreground", 1.5),
+        (NoiseConfig, "ramp", 1.1),
+        (NoiseConfig, "longest_s", -1.0),
+    ],
+)
+def test_settings_outside_their_range_are_refused_by_name_and_value(config_class, name, value):
+    with pytest.raises(ConfigError, match=rf"{name}.*got {value!r}"):
+        config_class(**{name: value})
+
+
+def test_a_loss_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="are all 0"):
+        LossConfig(dice=0, cross_entropy=0)
+
+
+def test_only_hardware_aware_training_has_a_network_to_learn_from():
+    with pytest.raises(ConfigError, match=r"loss\.distillation"):
+        TrainConfig(loss=LossConfig(distillation=1.0))
+    assert TrainConfig(training="hwa", loss=LossConfig(distillation=1.0)).loss.distillation == 1
+
+
+def test_each_training_has_epochs_and_a_learning_rate_of_its_own():
+    digital, hwa = TrainConfig(), TrainConfig(training="hwa")
+    assert digital.n_epochs != hwa.n_epochs
+    assert digital.learning_rate > hwa.learning_rate
+    chosen = TrainConfig(epochs=7, optimizer=OptimizerConfig(learning_rate=0.3))
+    assert (chosen.n_epochs, chosen.learning_rate) == (7, 0.3)
+
+
+def test_default_folders_hold_no_separator_of_a_factory_or_bundle():
+    folder = TrainConfig(model=ModelConfig("package.module:factory")).folder
+    assert folder == Path("runs/train/phantom_brain-package.module_factory-digital")
