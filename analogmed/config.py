@@ -113,7 +113,7 @@ class SweepConfig:
     times_s: tuple[float, ...] = DEFAULT_TIMES_S
     reads: int = 1
     width: float | None = None
-    first_chips: int = 3
+    first_chips: int = 5
 
     def __post_init__(self) -> None:
         require_at_least_one("sweep.chips", self.chips)

@@ -1,5 +1,6 @@
 """Units computed by Ray: on this machine, or on a cluster of machines with CPUs and GPUs."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -110,7 +111,7 @@ def _start(ray: Any, experiment: Experiment) -> None:
     if engine.address is None:
         settings |= {"address": "local", "include_dashboard": False}
         if engine.workers:
-            settings["num_cpus"] = engine.workers * engine.cpus
+            settings["num_cpus"] = math.ceil(engine.workers * engine.cpus)
     else:
         settings["address"] = engine.address
     try:

@@ -6,6 +6,7 @@ import re
 import uuid
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +116,9 @@ class Store:
             return _from_parquet(content, key)
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             aside = f"{self._root}/{QUARANTINE}/{key}-{uuid.uuid4().hex[:8]}.parquet"
-            self._files.makedirs(f"{self._root}/{QUARANTINE}", exist_ok=True)
-            self._files.mv(path, aside)
+            self._make_folder_of(aside)
+            with suppress(FileNotFoundError):  # another run has moved it
+                self._files.mv(path, aside)
             warnings.warn(
                 f"{path} is damaged ({error}); it is now {aside}, and its unit is computed again",
                 stacklevel=2,
@@ -136,15 +138,19 @@ class Store:
             if isinstance(self._files, LocalFileSystem):
                 write_atomically(path, lambda temporary: temporary.write_bytes(content))
                 return
-            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
             if self._protocols & _WRITES_WHOLE:
                 self._files.pipe_file(path, content)
                 return
+            self._make_folder_of(path)
             aside = f"{path}-{uuid.uuid4().hex}"
             self._files.pipe_file(aside, content)
             self._files.mv(aside, path)
-        except OSError as error:
+        except Exception as error:  # each kind of store has its own
             raise ConfigError(f"cannot write to the store {self.url}: {error}") from error
+
+    def _make_folder_of(self, path: str) -> None:
+        if not self._protocols & _WRITES_WHOLE:
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
 
 
 def _to_parquet(

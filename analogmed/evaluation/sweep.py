@@ -106,6 +106,7 @@ def _of_layers(ranges: Mapping[str, Tensor], analog: nn.Module) -> dict[str, Ten
 def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
     """Images for calibration, evenly drawn from the training cases, cropped to the window.
 
+    A case's images come in batches of at most ``batch_size``.
     A task with test cases only is calibrated on their images; their labels are not looked at.
     """
     if not task.train:
@@ -115,7 +116,8 @@ def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
     for case in cases:
         images = torch.from_numpy(task.read(case).image)
         spread = images[:: max(1, len(images) // per_case)][:per_case]
-        yield _windowed(spread, task.window).to(experiment.device)
+        for batch in _windowed(spread, task.window).split(experiment.batch_size):
+            yield batch.to(experiment.device)
 
 
 def calibration_cases(experiment: Experiment, task: Task) -> tuple[Case, ...]:

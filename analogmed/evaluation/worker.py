@@ -61,6 +61,7 @@ class Worker:
         self._checkpoint: Checkpoint | None = None
         self._digest = ""
         self._analog: nn.Module | None = None
+        self._calibrated_by = 0
 
     def compute(self, unit: PlannedUnit, on_case: Callable[[], object]) -> Outcome:
         """Compute a unit.
@@ -105,7 +106,7 @@ class Worker:
         self, unit: PlannedUnit, experiment: Experiment, on_case: Callable[[], object]
     ) -> list[Row]:
         checkpoint = self._load(unit)
-        on_tiles = None if unit.chip is None else self._on_tiles(checkpoint)
+        on_tiles = None if unit.chip is None else self._on_tiles(checkpoint, experiment)
         with one_thread() if _depends_on_threads(unit, experiment) else _as_it_is():
             return run_unit(Unit(checkpoint, unit.chip), on_tiles, self._cases, experiment, on_case)
 
@@ -122,10 +123,12 @@ class Worker:
             self._digest, self._analog = wanted, None
         return self._checkpoint
 
-    def _on_tiles(self, checkpoint: Checkpoint) -> nn.Module:
-        if self._analog is None:
+    def _on_tiles(self, checkpoint: Checkpoint, experiment: Experiment) -> nn.Module:
+        """The analog twin; its input ranges depend on the batches that it is calibrated by."""
+        if self._analog is None or self._calibrated_by != experiment.batch_size:
             with one_thread():
-                self._analog = make_analog(checkpoint, self.experiment, self._cases.task)
+                self._analog = make_analog(checkpoint, experiment, self._cases.task)
+            self._calibrated_by = experiment.batch_size
         return self._analog
 
 

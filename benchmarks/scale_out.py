@@ -1,0 +1,181 @@
+"""How a sweep scales over processes: the same units by one and by several local workers.
+
+    python benchmarks/scale_out.py [--workers 1 2] [--chips 8] [--rounds 3] [--json FILE]
+                                   [--figure FILE]
+
+Side by side: each number of workers runs the whole sweep in turn, round by round, into a new
+folder, so that a busy machine hits them all. "whole" counts from the call to the written tables,
+with the start of the processes; "units a second" counts between the first and the last finished
+unit. One worker computes in this process with one thread, as each of several does. The results of
+all are compared byte by byte.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+
+from analogmed.allocator import keep_freed_memory
+from analogmed.atomic import write_atomically, write_text_atomically
+from analogmed.config import DAY_S, EngineConfig, Experiment, SweepConfig, TaskConfig
+from analogmed.evaluation import evaluate
+
+SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints" / "phantom_brain"
+
+
+def main() -> None:
+    """Measure, print the table, and write JSON and figure where asked to."""
+    arguments = _arguments()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    load = os.getloadavg()
+    runs: dict[int, list[dict[str, float]]] = {workers: [] for workers in arguments.workers}
+    contents: list[dict[str, bytes]] = []
+    for _ in range(arguments.rounds):
+        for workers in arguments.workers:
+            measured, content = measure(workers, arguments)
+            runs[workers].append(measured)
+            contents.append(content)
+    rows = [_row(workers, runs, arguments.workers[0]) for workers in arguments.workers]
+    document = {
+        "benchmark": "scale_out",
+        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+        "load_average": {"start": load, "end": os.getloadavg()},
+        "chips": arguments.chips,
+        "rounds": arguments.rounds,
+        "same_bytes": all(content == contents[0] for content in contents),
+        "rows": rows,
+    }
+    print(as_text(document))
+    if arguments.json:
+        write_text_atomically(arguments.json, json.dumps(document, indent=2) + "\n")
+    if arguments.figure:
+        write_atomically(arguments.figure, lambda path: _draw(rows, path))
+
+
+def measure(
+    workers: int, arguments: argparse.Namespace
+) -> tuple[dict[str, float], dict[str, bytes]]:
+    """Seconds and bytes of one sweep into a new folder."""
+    with tempfile.TemporaryDirectory() as name:
+        experiment = Experiment(
+            task=TaskConfig(root=arguments.root, options=json.loads(arguments.task_options)),
+            checkpoints=tuple(arguments.checkpoints or [SHIPPED / "unet-hwa.safetensors"]),
+            sweep=SweepConfig(chips=arguments.chips, times_s=(0.0, DAY_S)),
+            engine=EngineConfig(workers=workers),
+            out=Path(name),
+        )
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = evaluate(experiment)
+        whole_s = time.perf_counter() - start
+        files = sorted((Path(name) / "units").iterdir())
+        ends = [path.stat().st_mtime for path in files]
+        measured = {
+            "units": float(found.units),
+            "whole_s": whole_s,
+            "units_per_s": (len(ends) - 1) / (max(ends) - min(ends)),
+            "store_bytes": float(sum(path.stat().st_size for path in files)),
+        }
+        tables = [*files, Path(name) / "results.parquet"]
+        return measured, {path.name: path.read_bytes() for path in tables}
+
+
+def _row(workers: int, runs: dict[int, list[dict[str, float]]], reference: int) -> dict[str, Any]:
+    own, other = runs[workers], runs[reference]
+    ratios = [o["whole_s"] / s["whole_s"] for s, o in zip(own, other, strict=True)]
+    rates = [s["units_per_s"] / o["units_per_s"] for s, o in zip(own, other, strict=True)]
+    middle = {name: statistics.median(run[name] for run in own) for name in own[0]}
+    return {
+        "workers": workers,
+        **middle,
+        "speed_up": statistics.median(ratios),
+        "speed_up_range": [min(ratios), max(ratios)],
+        "rate_ratio": statistics.median(rates),
+        "rate_ratio_range": [min(rates), max(rates)],
+    }
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """The table in Markdown."""
+    lines = [
+        "| workers | units | whole s | x faster (spread) | units a s | x (spread) | kB a unit |",
+        "|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in document["rows"]:
+        cells = [
+            f"{row['workers']}",
+            f"{row['units']:.0f}",
+            f"{row['whole_s']:.1f}",
+            f"{row['speed_up']:.2f} ({_span(row['speed_up_range'])})",
+            f"{row['units_per_s']:.2f}",
+            f"{row['rate_ratio']:.2f} ({_span(row['rate_ratio_range'])})",
+            f"{row['store_bytes'] / row['units'] / 1e3:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    load = document["load_average"]
+    lines += [
+        "",
+        f"{document['rounds']} rounds, {document['chips']} chips at 2 times, "
+        f"{document['machine']['cores']} cores; load average {load['start'][0]:.1f} at the start, "
+        f"{load['end'][0]:.1f} at the end; same bytes: {document['same_bytes']}.",
+    ]
+    return "\n".join(lines)
+
+
+def _span(ends: list[float]) -> str:
+    return f"{ends[0]:.2f} to {ends[1]:.2f}"
+
+
+def _draw(rows: list[dict[str, Any]], path: Path) -> None:
+    workers = [row["workers"] for row in rows]
+    figure, axes = plt.subplots(figsize=(4.5, 3.2), layout="constrained")
+    axes.plot(workers, workers, color="0.6", linestyle="--", label="ideal")
+    for name, label, marker in (
+        ("rate_ratio", "units a second", "o"),
+        ("speed_up", "whole run, with starting up", "s"),
+    ):
+        values = [row[name] for row in rows]
+        spread = [
+            [row[name] - row[f"{name}_range"][0] for row in rows],
+            [row[f"{name}_range"][1] - row[name] for row in rows],
+        ]
+        axes.errorbar(workers, values, yerr=spread, marker=marker, capsize=3, label=label)
+    axes.set(xlabel="local workers", ylabel=f"times that of {workers[0]}", xticks=workers)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--chips", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--checkpoints", nargs="*", type=Path, help="shipped U-Net by default")
+    parser.add_argument("--root", type=Path, help="folder of the phantom; the cache by default")
+    parser.add_argument(
+        "--task-options", default="{}", help="JSON, for instance of a small phantom"
+    )
+    parser.add_argument("--json", type=Path, help="file for the results")
+    parser.add_argument("--figure", type=Path, help="file for the scaling figure")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+"""Sweeps that are stopped, killed or damaged, and the tables that they give in the end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from multiprocessing import active_children
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from analogmed.config import DAY_S, EngineConfig, Experiment, SweepConfig, to_yaml
+from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.evaluation import evaluate, summarise
+from analogmed.evaluation.campaign import Campaign
+from analogmed.evaluation.engines import make_engine
+from analogmed.evaluation.local_pool import LocalPool
+from analogmed.evaluation.plan import Plan
+from analogmed.evaluation.store import Store
+from analogmed.training import load_checkpoint, save_checkpoint
+
+TABLES = ("results.parquet", "results.csv", "summary.csv")
+LIMIT_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def experiment(tiny_task, tiny_digital, tmp_path_factory):
+    return Experiment(
+        task=tiny_task,
+        checkpoints=(tiny_digital,),
+        sweep=SweepConfig(chips=8, times_s=(0.0, DAY_S)),
+        out=tmp_path_factory.mktemp("whole"),
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(experiment):
+    """Tables and units of the sweep in one go, in one process."""
+    assert evaluate(experiment).reused == 0
+    return content_of(experiment.out)
+
+
+def content_of(folder):
+    files = [folder / name for name in TABLES] + sorted((folder / "units").iterdir())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def started(experiment, folder):
+    """`python -m analogmed.eval` with these settings, in a process of its own."""
+    path = folder.parent / f"{folder.name}.yaml"
+    path.write_text(to_yaml(replace(experiment, out=folder)))
+    command = [sys.executable, "-m", "analogmed.eval", "--config", str(path)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def wait_for(condition):
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not so within {LIMIT_S:g} s")
+        time.sleep(0.02)
+
+
+def units_in(folder):
+    return sorted((folder / "units").glob("[0-9a-f]*.parquet"))
+
+
+def children_of(pid):
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_a_second_run_computes_nothing_and_gives_the_same_bytes(experiment, whole):
+    again = evaluate(experiment)
+    assert (again.units, again.reused) == (9, 9)
+    assert content_of(experiment.out) == whole
+
+
+def test_a_killed_sweep_goes_on_to_the_same_bytes(experiment, whole, tmp_path):
+    folder = tmp_path / "run"
+    process = started(experiment, folder)
+    try:
+        wait_for(lambda: len(units_in(folder)) >= 2)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    kept = len(units_in(folder))
+    assert 2 <= kept < 9
+    assert not (folder / "results.parquet").exists()
+    assert evaluate(replace(experiment, out=folder)).reused == kept
+    assert content_of(folder) == whole
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(experiment, whole, tmp_path):
+    folder = tmp_path / "run"
+    process = started(replace(experiment, engine=EngineConfig(workers=2)), folder)
+    try:
+        wait_for(lambda: len(units_in(folder)) >= 1)
+        workers = children_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=LIMIT_S)
+    finally:
+        process.kill()
+    kept = len(units_in(folder))
+    assert process.returncode == 130
+    told = f"stopped: {kept} of 9 units are finished and kept in {folder}; the same command goes on"
+    assert told in errors
+    assert "Traceback" not in errors
+    wait_for(lambda: not any(map(is_running, workers)))
+    assert evaluate(replace(experiment, out=folder)).reused == kept
+    assert content_of(folder) == whole
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes in /proc")
+def test_workers_of_a_killed_sweep_end_by_themselves(experiment, tmp_path):
+    folder = tmp_path / "run"
+    many = replace(experiment.sweep, chips=200)
+    process = started(replace(experiment, sweep=many, engine=EngineConfig(workers=2)), folder)
+    try:
+        wait_for(lambda: len(units_in(folder)) >= 1)
+        workers = children_of(process.pid)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert len(workers) >= 2
+    wait_for(lambda: not any(map(is_running, workers)))
+
+
+def test_two_workers_give_the_bytes_of_one_and_a_killed_one_costs_only_its_unit(
+    experiment, whole, tmp_path
+):
+    other = replace(experiment, engine=EngineConfig(workers=2), out=tmp_path)
+    store, task = Store(tmp_path), other.task.load()
+    checkpoint = load_checkpoint(other.checkpoints[0])
+    units = Plan(other, task, [checkpoint]).units({checkpoint.path: 8})
+    killed = []
+
+    def kill_once(unit):
+        if unit.chip is not None and not killed:
+            killed.append(active_children()[-1].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    pool = make_engine(other, store, task)
+    try:
+        with pytest.warns(UserWarning, match=r"was ended by SIGKILL.*computed again"):
+            outcomes = list(pool.run(units, kill_once))
+    finally:
+        pool.close()
+    assert sorted(o.unit.key for o in outcomes) == sorted(unit.key for unit in units)
+    assert not any(outcome.failure or outcome.stop for outcome in outcomes)
+    assert evaluate(other).reused == 9
+    assert content_of(tmp_path) == whole
+
+
+def test_a_unit_whose_worker_is_killed_twice_is_a_failure_and_the_others_go_on(
+    experiment, tmp_path
+):
+    few = replace(experiment, sweep=replace(experiment.sweep, chips=2))
+    task, checkpoint = few.task.load(), load_checkpoint(few.checkpoints[0])
+    units = Plan(few, task, [checkpoint]).units({checkpoint.path: 2})
+
+    def kill_chip_0(unit):
+        if unit.chip == 0:
+            for process in active_children():
+                process.kill()
+
+    pool = LocalPool(few, Store(tmp_path), workers=1)
+    try:
+        with pytest.warns(UserWarning, match="chip 0: its process was ended by SIGKILL"):
+            outcomes = {o.unit.chip: o.failure for o in pool.run(units, kill_chip_0)}
+    finally:
+        pool.close()
+    assert outcomes[None] == outcomes[1] == ""
+    assert outcomes[0].startswith("WorkerDied: its process was ended by SIGKILL")
+
+
+def test_a_damaged_result_is_computed_again(experiment, whole, tmp_path):
+    for name, content in whole.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+    damaged = units_in(tmp_path)[3]
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    with pytest.warns(UserWarning, match=rf"{damaged.name} is damaged"):
+        assert evaluate(replace(experiment, out=tmp_path)).reused == 8
+    assert content_of(tmp_path) == whole
+    assert len(list((tmp_path / "quarantine").iterdir())) == 1
+
+
+def test_other_settings_in_the_same_folder_take_what_fits_them(experiment, whole, tmp_path):
+    first = replace(experiment, sweep=SweepConfig(chips=1, times_s=(0.0,)), out=tmp_path)
+    assert evaluate(first).reused == 0
+    assert evaluate(replace(first, seed=1)).reused == 1
+    assert evaluate(replace(first, sweep=SweepConfig(chips=2, times_s=(0.0,)))).reused == 2
+    assert evaluate(first).reused == 2
+    assert len(units_in(tmp_path)) == 4
+
+
+def test_a_store_beside_the_run_folder_serves_several_runs(experiment, whole, tmp_path):
+    store = str(experiment.out)
+    assert evaluate(replace(experiment, store=store, out=tmp_path)).reused == 9
+    assert not (tmp_path / "units").exists()
+    assert (tmp_path / "results.parquet").read_bytes() == whole["results.parquet"]
+
+
+def test_a_store_in_memory_serves_one_process_only(experiment, whole, tmp_path):
+    kept = replace(experiment, store="memory://sweep", out=tmp_path)
+    assert evaluate(kept).reused == 0
+    assert evaluate(kept).reused == 9
+    assert (tmp_path / "results.parquet").read_bytes() == whole["results.parquet"]
+    with pytest.raises(ConfigError, match="seen by one process only"):
+        evaluate(replace(kept, engine=EngineConfig(workers=2)))
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_the_data_are_read(experiment, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    nowhere = replace(experiment.task, name="lgg", root=tmp_path / "nothing")
+    other = replace(experiment, task=nowhere, out=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"cannot write to .*file"):
+        evaluate(replace(other, store=str(tmp_path / "file" / "below")))
+
+
+@pytest.fixture
+def broken(experiment, tmp_path):
+    """The same network with NaN for weights, trained for the chip by its own word."""
+    trained = load_checkpoint(experiment.checkpoints[0])
+    for parameter in trained.network.parameters():
+        parameter.data[:] = float("nan")
+    info = replace(trained.info, training="hwa")
+    return save_checkpoint(tmp_path / "broken.safetensors", trained.network, info)
+
+
+def test_failures_are_rows_with_their_error_and_the_others_go_on(
+    experiment, whole, broken, tmp_path
+):
+    both = (*experiment.checkpoints, broken)
+    found = evaluate(replace(experiment, checkpoints=both, out=tmp_path / "run"))
+    table = found.table
+    good, failed = (table[table["training"] == name] for name in ("digital", "hwa"))
+    expected = pd.read_parquet(experiment.out / "results.parquet")
+    pd.testing.assert_frame_equal(good.reset_index(drop=True), expected)
+    assert len(failed) == len(good)
+    assert failed["value"].isna().all()
+    assert failed["note"].str.startswith("NonFiniteError: ").all()
+    summary = found.summary().set_index("training")
+    assert "failed evaluations left out" in summary.loc["hwa", "note"]
+    assert summary.loc["digital", "dice_1d"] == summarise(expected)["dice_1d"].item()
+    assert len(units_in(tmp_path / "run")) == 9
+
+
+def test_failures_are_tried_again_in_the_next_run(experiment, whole, broken, tmp_path):
+    both = replace(experiment, checkpoints=(*experiment.checkpoints, broken), out=tmp_path / "run")
+    evaluate(both)
+    again = evaluate(both)
+    assert (again.units, again.reused) == (18, 9)
+
+
+def test_nothing_but_failures_is_an_error(experiment, broken, tmp_path):
+    alone = replace(experiment, checkpoints=(broken,), out=tmp_path / "run")
+    with pytest.raises(AnalogmedError, match=r"all 9 units .* unet hwa, digital run: NonFinite"):
+        evaluate(alone)
+
+
+def test_a_result_that_vanishes_from_the_store_is_a_failure(experiment, tmp_path):
+    task, checkpoint = experiment.task.load(), load_checkpoint(experiment.checkpoints[0])
+
+    class Forgetful(Store):
+        def read(self, key):
+            return None if key == lost else super().read(key)
+
+    lost = Plan(experiment, task, [checkpoint]).digital(checkpoint).key
+    store = Forgetful(tmp_path)
+    store.ensure_writable()
+    table = Campaign(experiment, task, [checkpoint], store).run().table
+    digital = table[table["hardware"] == "digital"]
+    assert digital["note"].str.startswith("StoreError: its result is not in the store").all()
