@@ -42,7 +42,7 @@ class Examples:
         ordered = sorted((v, case) for case, v in dice.items() if np.isfinite(v))
         if not ordered:
             return cls({})
-        places = {"worst": 0, "median": len(ordered) // 2, "best": len(ordered) - 1}
+        places = {"worst": 0, "best": len(ordered) - 1, "median": len(ordered) // 2}
         ranks: dict[str, str] = {}
         for rank, place in places.items():
             ranks.setdefault(ordered[place][1], rank)

@@ -121,15 +121,16 @@ def _mean(part: pd.DataFrame, seed: int) -> dict[str, Any]:
 
 def _correlation(cases: pd.DataFrame, measure: str, seed: int) -> dict[str, Any]:
     wide = cases.pivot(index=["case", "patient"], columns="metric", values="value")
+    wide = wide[np.isfinite(wide["dice"]) & np.isfinite(wide[measure])]
     dice, other = wide["dice"].to_numpy(float), wide[measure].to_numpy(float)
     patients, index = np.unique(wide.index.get_level_values("patient"), return_inverse=True)
     members = [np.flatnonzero(index == patient) for patient in range(len(patients))]
 
-    def of(drawn: np.ndarray) -> float:
-        chosen = np.concatenate([members[patient] for patient in drawn])
-        return rank_correlation(other[chosen], dice[chosen])
+    def of(draws: np.ndarray) -> np.ndarray:
+        chosen = [np.concatenate([members[patient] for patient in drawn]) for drawn in draws]
+        return np.array([rank_correlation(other[cases], dice[cases]) for cases in chosen])
 
-    return _over_patients(of, len(patients), seed)
+    return _over_patients(of, len(patients), seed, n_boot=N_BOOT // 4)
 
 
 def _pooled(scores: Scores, seed: int) -> list[dict[str, Any]]:
@@ -140,8 +141,8 @@ def _pooled(scores: Scores, seed: int) -> list[dict[str, Any]]:
     for (address, region), parts in grouped.items():
         stacked = np.stack(parts)
 
-        def of(drawn: np.ndarray, stacked: np.ndarray = stacked) -> float:
-            return pooled_calibration_error(stacked[drawn].sum(0))
+        def of(draws: np.ndarray, stacked: np.ndarray = stacked) -> np.ndarray:
+            return np.array([pooled_calibration_error(stacked[drawn].sum(0)) for drawn in draws])
 
         where = {**dict(zip(ADDRESS, address, strict=True)), "region": region}
         rows.append({**where, "metric": "ece_pooled", **_over_patients(of, len(parts), seed)})
@@ -149,15 +150,20 @@ def _pooled(scores: Scores, seed: int) -> list[dict[str, Any]]:
 
 
 def _over_patients(
-    statistic: Callable[[np.ndarray], float], n_patients: int, seed: int
+    statistic: Callable[[np.ndarray], np.ndarray],
+    n_patients: int,
+    seed: int,
+    *,
+    n_boot: int = N_BOOT,
 ) -> dict[str, Any]:
     """A statistic of patients that is no mean of theirs, with its percentile interval."""
-    estimate = statistic(np.arange(n_patients))
+    if not n_patients:
+        return _row(np.nan, np.nan, np.nan, 0)
+    estimate = float(statistic(np.arange(n_patients)[None])[0])
     if n_patients < 2:
         return _row(estimate, np.nan, np.nan, n_patients)
     rng = np.random.default_rng(seed)
-    draws = rng.integers(0, n_patients, (N_BOOT, n_patients))
-    values = np.array([statistic(drawn) for drawn in draws])
+    values = statistic(rng.integers(0, n_patients, (n_boot, n_patients)))
     values = values[np.isfinite(values)]
     if not len(values):
         return _row(estimate, np.nan, np.nan, n_patients)

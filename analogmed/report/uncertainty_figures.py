@@ -77,7 +77,8 @@ def uncertainty_density(
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     _check(density, ["model", "training", "source", "time_s", "region", "measure", "count"])
-    if not (density["measure"] == measure).any():
+    drawn = density["source"].isin(["chips", "deterministic"])
+    if not (drawn & (density["measure"] == measure)).any():
         measure = "entropy"
     rows = density[density["measure"] == measure]
     units = {"variance": "variance of the probability", "entropy": "entropy (nats)"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -53,10 +54,11 @@ def read_examples(folder: Path | str) -> tuple[dict[str, np.ndarray], pd.DataFra
         DataError: a file is missing, damaged, or holds pickled objects.
     """
     try:
-        with np.load(Path(folder) / "examples.npz", allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with (Path(folder) / "examples.npz").open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            arrays = {name: content[name] for name in content.files}
         return arrays, pd.read_csv(Path(folder) / "examples.csv")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise DataError(f"{folder}: the examples cannot be read ({error}); run again") from error
 
 

@@ -153,8 +153,8 @@ def test_dropout_scales_so_that_the_mean_stays():
     images = torch.rand(1, 1, 64, 64)
     dropped = DropoutNetwork(layer, 0.3, seed=0)
     with torch.no_grad():
-        mean = torch.stack([dropped(images) for _ in range(300)]).mean()
-        assert mean == pytest.approx(layer(images).mean(), rel=0.02)
+        mean = torch.stack([dropped(images) for _ in range(300)]).mean().item()
+        assert mean == pytest.approx(layer(images).mean().item(), rel=0.02)
 
 
 def test_a_dropout_ratio_of_zero_is_no_dropout():

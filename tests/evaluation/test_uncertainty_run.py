@@ -39,6 +39,11 @@ def found(config):
 
 
 @pytest.fixture(scope="module")
+def summary(found):
+    return pd.read_csv(found.config.folder / "summary.csv")
+
+
+@pytest.fixture(scope="module")
 def task(tiny_task):
     return tiny_task.load()
 
@@ -107,18 +112,17 @@ def test_densities_count_every_voxel_once(found, task):
         assert rows["count"].sum() == sizes[key[3]]
 
 
-def test_reliability_bins_hold_every_voxel_and_give_the_pooled_error(found):
+def test_reliability_bins_hold_every_voxel_and_give_the_pooled_error(found, summary):
     table = found.scores.reliability_table()
     part = values(table, source="chips", time_s=0.0, region="band", training="hwa")
     gaps = (part["voxels"] * (part["confidence"] - part["accuracy"]).abs()).sum()
     expected = gaps / part["voxels"].sum()
-    summary = found.summary()
     row = values(summary, metric="ece_pooled", source="chips", time_s=0.0, region="band")
     assert values(row, training="hwa")["estimate"].item() == pytest.approx(expected)
 
 
-def test_the_summary_is_the_mean_over_cases_with_its_interval(found):
-    table, summary = found.scores.table(), found.summary()
+def test_the_summary_is_the_mean_over_cases_with_its_interval(found, summary):
+    table = found.scores.table()
     where = {"source": "chips", "time_s": DAY_S, "region": "band", "training": "digital"}
     row = values(summary, **where, metric="nll").iloc[0]
     assert row["estimate"] == pytest.approx(values(table, **where, metric="nll")["value"].mean())
@@ -161,6 +165,7 @@ def test_enough_patients_set_a_threshold(config, tmp_path):
         alpha=0.4,
         conformal_cases="leave_one_out",
         sources=("deterministic", "chips"),
+        sweep=SweepConfig(chips=2, times_s=(0.0, DAY_S)),
         temperature=False,
         checkpoints=config.checkpoints[:1],
         out=tmp_path,
@@ -200,10 +205,18 @@ def test_damaged_examples_are_refused(found, config, tmp_path):
         read_examples(tmp_path)
 
 
-def test_the_same_seed_gives_the_same_bytes(found, config, tmp_path):
-    measure_uncertainty(replace(config, out=tmp_path))
+def test_the_same_seed_gives_the_same_bytes(config, tmp_path):
+    short = replace(
+        config,
+        checkpoints=config.checkpoints[:1],
+        sweep=SweepConfig(chips=2, times_s=(DAY_S,)),
+        sources=("chips", "mc_dropout"),
+    )
+    runs = [replace(short, out=tmp_path / name) for name in "ab"]
+    for run in runs:
+        measure_uncertainty(run)
     for name in (*TABLES, "summary.csv", "examples.npz", "figures/density.png"):
-        assert (tmp_path / name).read_bytes() == (config.out / name).read_bytes(), name
+        assert (runs[0].out / name).read_bytes() == (runs[1].out / name).read_bytes(), name
 
 
 def test_networks_of_one_model_and_training_are_an_ensemble(config, tiny_digital, tmp_path):
