@@ -21,8 +21,8 @@ NETWORK = "network.safetensors"
 """Name of the best network in a run folder."""
 
 _BY_TRAINING: dict[str, dict[str, Any]] = {
-    "digital": {"epochs": 60, "learning_rate": 2e-3},
-    "hwa": {"epochs": 30, "learning_rate": 5e-4},
+    "digital": {"epochs": 80, "learning_rate": 2e-3},
+    "hwa": {"epochs": 80, "learning_rate": 2e-3},
 }
 
 
@@ -37,7 +37,7 @@ class OptimizerConfig:
 
     Attributes:
         name: adamw, or sgd with Nesterov momentum.
-        learning_rate: at its highest; by default 2e-3 digitally, 5e-4 hardware-aware.
+        learning_rate: at its highest; by default 2e-3.
         weight_decay: decoupled from the gradient in adamw; of weights, not of biases and norms.
         momentum: of sgd.
         schedule: of the learning rate, down to 0 after the last step (constant: none).
@@ -58,7 +58,7 @@ class OptimizerConfig:
     warm_up: float = 0.05
     gradient_norm: float = 1.0
     accumulate: int = 1
-    ema: float = 0.0
+    ema: float = 0.99
 
     def __post_init__(self) -> None:
         require_at_least_one("optimizer.accumulate", self.accumulate)
@@ -146,8 +146,8 @@ class NoiseConfig:
             those of the digital network.
     """
 
-    weights: Literal["modifier", "chips"] = "modifier"
-    every: int = 1
+    weights: Literal["modifier", "chips"] = "chips"
+    every: int = 2
     ramp: float = 0.0
     longest_s: float = MONTH_S
     ranges: Literal["calibrated", "learned"] = "calibrated"

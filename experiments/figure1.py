@@ -1,0 +1,135 @@
+"""Dice lost to noise by three networks on three tasks: the paper's figure 1, b to d.
+
+    python experiments/figure1.py                                # brain, spleen and nuclei phantoms
+    python experiments/figure1.py --real lgg=data/lgg dsb2018=data/dsb2018 \\
+        hippocampus=data/Task04_Hippocampus                      # real data sets
+
+Every network is trained digitally; then once more as long, digitally and hardware-aware from the
+same start, so that the two have seen as many patches. Both are evaluated on the same chips. All
+commands are printed and can be run by hand; what is finished is not repeated. The phantoms take
+about an hour on two cores, as do the real subsets.
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from analogmed.atomic import write_text_atomically
+from analogmed.report import drop_per_model, to_markdown
+
+MODELS = {
+    "unet": "{features: 8}",
+    "unetpp": "{features: [8, 8, 16, 32, 64, 8]}",
+    "swin_unetr": "{feature_size: 12}",
+}
+PHANTOMS = {
+    "phantom_brain": {"options": "{phantom_patients: 60}", "shares": "[0.25, 0.1, 0.65]"},
+    "phantom_spleen": {
+        "options": "{phantom_patients: 48}",
+        "shares": "[0.3, 0.1, 0.6]",
+        "size": "[64, 64]",
+        "spatial_dims": "2",
+    },
+    "phantom_nuclei": {
+        "options": "{phantom_patients: 80, window: [64, 64]}",
+        "shares": "[0.4, 0.1, 0.5]",
+    },
+}
+REAL = {
+    "lgg": {"size": "[96, 96]", "shares": "[0.5, 0.1, 0.4]"},
+    "dsb2018": {"options": "{window: [64, 64]}"},
+    "hippocampus": {"options": "{window: [64, 64]}", "spatial_dims": "2"},
+    "spleen": {"size": "[96, 96]", "spatial_dims": "2"},
+}
+EPOCHS = {
+    "phantom_brain": 60,
+    "phantom_spleen": 20,
+    "phantom_nuclei": 60,
+    "lgg": 70,
+    "dsb2018": 60,
+    "hippocampus": 6,
+    "spleen": 20,
+}
+PATCHES_PER_IMAGE = {"phantom_nuclei": 4, "dsb2018": 2}
+
+
+def main() -> None:
+    arguments = _arguments()
+    tasks = dict(PHANTOMS)
+    if arguments.real:
+        roots = dict(pair.split("=", 1) for pair in arguments.real)
+        tasks = {name: {**REAL[name], "root": root} for name, root in roots.items()}
+    pairs = [(task, model) for model, task in product(arguments.models, tasks)]
+
+    def run(pair: tuple[str, str]) -> Path:
+        return run_one(pair[0], tasks[pair[0]], pair[1], arguments)
+
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        folders = list(pool.map(run, pairs))
+    summary = pd.concat([pd.read_csv(folder / "summary.csv") for folder in folders])
+    summary = summary.sort_values(["task", "model", "training"], kind="stable")
+    summary.to_csv(arguments.out / "summary.csv", index=False)
+    write_text_atomically(arguments.out / "table.md", to_markdown(summary))
+    drop_per_model(summary, arguments.out / "figure1.png")
+    print(f"table and figure: {arguments.out}/")
+
+
+def run_one(name: str, task: dict[str, str], model: str, arguments: argparse.Namespace) -> Path:
+    """Three trainings and an evaluation; returns the folder of the latter."""
+    out = arguments.out / name / model
+    data = [f"--task={name}", *(f"--task.{key}={value}" for key, value in task.items())]
+    epochs = max(1, round(arguments.length * EPOCHS[name]))
+    training = [
+        *("analogmed.train", *data, f"--epochs={epochs}"),
+        f"--validate_every={max(1, epochs // 5)}",
+        f"--loading.patches_per_image={PATCHES_PER_IMAGE.get(name, 1)}",
+    ]
+    start = out / "start"
+    _run([*training, f"--model={model}", f"--model.options={MODELS[model]}", f"--out={start}"])
+    _run([*training, f"--init={start}", f"--out={out / 'digital'}"])
+    _run([*training, f"--init={start}", "--training=hwa", f"--out={out / 'hwa'}"])
+    networks = f"--checkpoints=[{out / 'digital'}, {out / 'hwa'}]"
+    sweep = [f"--sweep.chips={arguments.chips}", "--sweep.times_s=[0, 1, 86400, 2592000]"]
+    _run(["analogmed.eval", *data, networks, *sweep, "--batch_size=32", f"--out={out / 'eval'}"])
+    return out / "eval"
+
+
+def _run(command: list[str]) -> None:
+    print("$ python -m", shlex.join(command), flush=True)
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        check=False,
+        env={**os.environ, **threads},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if done.returncode:
+        sys.exit(f"{shlex.join(command)}\n{done.stderr}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--real", nargs="*", default=[], metavar="TASK=ROOT", help=f"of {', '.join(REAL)}"
+    )
+    parser.add_argument("--models", nargs="*", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--chips", type=int, default=10)
+    parser.add_argument("--length", type=float, default=1.0, help="factor on the epochs")
+    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--out", type=Path, default=Path("runs/figure1"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
