@@ -21,7 +21,6 @@ SHOWN = {
     ("mean_variance", "band"): "variance\nx 1000",
     ("ece", "band"): "ECE",
     ("nll", "band"): "NLL",
-    ("brier", "band"): "Brier",
     ("auroc_entropy", "band"): "AUROC\nof errors",
     ("aurc_entropy", "band"): "AURC",
     ("dice_correlation_per_foreground", "image"): "rank corr.\nDice",
