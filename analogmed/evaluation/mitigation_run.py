@@ -37,12 +37,11 @@ from analogmed.evaluation.mitigation import (
 from analogmed.evaluation.passes import Pass, predict
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.statistics import two_way_bootstrap
-from analogmed.evaluation.sweep import calibration_batches, make_analog
+from analogmed.evaluation.sweep import calibration_batches, chip_seed, make_analog
 from analogmed.evaluation.temperature import fit_temperature, fitting_voxels, scale
 from analogmed.evaluation.uncertainty_config import MitigationConfig
 from analogmed.evaluation.uncertainty_scores import mean_dice
 from analogmed.report.mitigation_figures import mitigation_gains
-from analogmed.seeds import derive_seed
 from analogmed.training import Checkpoint, load_checkpoint
 
 NONE, COMPENSATED, ALL = "none", "drift_compensation", "all"
@@ -198,8 +197,7 @@ class _Bench:
         """Rows of all chips and times."""
         rows: list[dict[str, Any]] = []
         for number in range(self.config.sweep.chips):
-            name = (self.checkpoint.info.model, self.checkpoint.info.training)
-            seed = derive_seed(self.config.seed, *name, "chip", number)
+            seed = chip_seed(self.config.seed, self.checkpoint.info.model, number)
             chip = Chip(self.with_compensation, seed=seed)
             plain = Chip(self.without, seed=seed)
             for time_s in self.config.sweep.times_s:

@@ -15,7 +15,7 @@ from analogmed.analog import Chip, ChipReading
 from analogmed.config import Experiment
 from analogmed.data import Sample, Task
 from analogmed.errors import AnalogmedError
-from analogmed.evaluation.sweep import make_analog
+from analogmed.evaluation.sweep import chip_seed, make_analog
 from analogmed.evaluation.uncertainty import UncertaintyMaps, UncertaintyStream, probabilities
 from analogmed.evaluation.uncertainty_config import Source, UncertaintyConfig
 from analogmed.inference import predict_logits, to_classes
@@ -226,9 +226,8 @@ def _dropped(checkpoint: Checkpoint, config: UncertaintyConfig) -> Iterator[Pass
 def _on_chips(
     checkpoint: Checkpoint, analog: nn.Module, config: UncertaintyConfig
 ) -> Iterator[Pass]:
-    name = (checkpoint.info.model, checkpoint.info.training)
     for number in range(config.sweep.chips):
-        chip = Chip(analog, seed=derive_seed(config.seed, *name, "chip", number))
+        chip = Chip(analog, seed=chip_seed(config.seed, checkpoint.info.model, number))
         for time_s in config.sweep.times_s:
             for read in range(config.sweep.reads):
                 yield Pass(time_s, number, read, chip.at(time_s, read))

@@ -17,8 +17,7 @@ from analogmed.analog import Chip, ChipReading, Hardware, coverage
 from analogmed.data import Case, Sample, Task
 from analogmed.errors import ConfigError
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
-from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, read_cases, run_unit
-from analogmed.seeds import derive_seed
+from analogmed.evaluation.sweep import Cases, Row, Unit, chip_seed, make_analog, read_cases, run_unit
 from analogmed.suggest import nearest
 from analogmed.training import Checkpoint
 
@@ -115,7 +114,7 @@ class Bench:
         on_case: Callable[[], object],
     ) -> list[Row]:
         info = self.checkpoint.info
-        seed = derive_seed(self.config.seed, info.model, info.training, "chip", number)
+        seed = chip_seed(self.config.seed, info.model, number)
         chip, unit = Chip(analog, seed=seed), Unit(self.checkpoint, number)
         rows: list[Row] = []
         for time_s in self.config.sweep.times_s:

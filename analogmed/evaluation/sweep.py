@@ -158,14 +158,21 @@ def run_unit(
     if analog is None or unit.chip is None:
         digital = unit.checkpoint.network.to(experiment.device)
         return read_cases(unit, digital, cases, experiment, {}, on_case)
-    name = (unit.checkpoint.info.model, unit.checkpoint.info.training)
-    chip = Chip(analog, seed=derive_seed(experiment.seed, *name, "chip", unit.chip))
+    chip = Chip(analog, seed=chip_seed(experiment.seed, unit.checkpoint.info.model, unit.chip))
     rows: list[Row] = []
     for time_s in experiment.sweep.times_s:
         for read in range(experiment.sweep.reads):
             where: Row = {"time_s": time_s, "read": read}
             rows += read_cases(unit, chip.at(time_s, read), cases, experiment, where, on_case)
     return rows
+
+
+def chip_seed(root: int, model: str, number: int) -> int:
+    """Seed of a chip: it has the same devices, however the network was trained that it gets.
+
+    Two trainings of a model are therefore compared on the same chips.
+    """
+    return derive_seed(root, model, "chip", number)
 
 
 def read_cases(
