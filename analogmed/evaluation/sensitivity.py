@@ -17,7 +17,15 @@ from analogmed.analog import Chip, ChipReading, Hardware, coverage
 from analogmed.data import Case, Sample, Task
 from analogmed.errors import ConfigError
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
-from analogmed.evaluation.sweep import Cases, Row, Unit, chip_seed, make_analog, read_cases, run_unit
+from analogmed.evaluation.sweep import (
+    Cases,
+    Row,
+    Unit,
+    chip_seed,
+    make_analog,
+    read_cases,
+    run_unit,
+)
 from analogmed.suggest import nearest
 from analogmed.training import Checkpoint
 
