@@ -23,7 +23,7 @@ from analogmed.evaluation.store import Store
 from analogmed.training import load_checkpoint, save_checkpoint
 
 TABLES = ("results.parquet", "results.csv", "summary.csv")
-LIMIT_S = 120.0
+LIMIT_S = 900.0
 
 
 @pytest.fixture(scope="module")

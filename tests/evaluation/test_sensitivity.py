@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from analogmed.analog import Chip, Hardware
-from analogmed.config import DAY_S, SweepConfig
+from analogmed.config import DAY_S, EngineConfig, SweepConfig
 from analogmed.errors import ConfigError, CoverageError
 from analogmed.evaluation.sensitivity import Bench, Setting, _without, settings_of, sources_of
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
@@ -205,6 +205,8 @@ def test_a_network_without_analog_layers_is_refused(config, tmp_path):
         ({"every_nth_slice": 0}, "every_nth_slice must be 1 or more, got 0"),
         ({"parts": ()}, "parts is empty"),
         ({"profile": "alpine"}, "nothing is costed here"),
+        ({"engine": EngineConfig(workers=2)}, "here one process computes"),
+        ({"store": "memory://x"}, "here one process computes"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, message):
