@@ -1,21 +1,25 @@
 """What is left of a network on a chip: the summary and the curve over time of a results table."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from analogmed.errors import DataError
 from analogmed.evaluation.intervals import (
-    ChipMeans,
+    UNBOUNDED,
     Interval,
+    Statistic,
+    difference,
     mean_over_chips,
+    ratio,
     two_way_bootstrap,
 )
 from analogmed.evaluation.metrics import MISSED
 from analogmed.evaluation.network_runs import (
     COLUMNS,
+    ONE_DAY_S,
     RUN,
     NetworkRun,
     check_columns,
@@ -24,15 +28,20 @@ from analogmed.evaluation.network_runs import (
     notes_of,
     on_shared_cases,
 )
+from analogmed.evaluation.spread import std_between_chips
 from analogmed.seeds import derive_seed
 
 __all__ = ["COLUMNS", "ESTIMATES", "over_time", "summarise"]
 
 T0_S = 0.0
 ONE_SECOND_S = 1.0
-ONE_DAY_S = 86_400.0
 ONE_MONTH_S = 2_592_000.0
 DIGITAL = "digital"
+
+Bounds: TypeAlias = tuple[float, float]
+SHARE = (0.0, 1.0)
+DIFFERENCE_OF_SHARES = (-1.0, 1.0)
+NOT_NEGATIVE = (0.0, np.inf)
 
 ESTIMATES = (
     "dice_digital", "dice_own_digital", "dice_t0", "dice_1d", "dice_1d_std", "dice_1mo",
@@ -140,9 +149,17 @@ def _summary_row(
     notes = [run.note] if run.note else []
     shared = {"seed": _bootstrap_seed(seed, run.key["task"]), **settings}
     intervals = {
-        name: two_way_bootstrap(*arrays, patients=run.patients, statistic=statistic, **shared)
-        for name, (arrays, statistic) in _quantities(run).items()
+        name: two_way_bootstrap(
+            *arrays, patients=run.patients, statistic=statistic, bounds=bounds, **shared
+        )
+        for name, (arrays, statistic, bounds) in _quantities(run).items()
     }
+    row["n_patients"] = max(interval.n_patients for interval in intervals.values())
+    row["n_chips"] = max(interval.n_chips for interval in intervals.values())
+    day = run.at(ONE_DAY_S)
+    intervals["dice_1d_std"] = std_between_chips(
+        day, patients=run.patients, level=settings["level"]
+    )
     intervals["gain_1d"] = _gain(run, digital_trained, shared)
     for name, interval in intervals.items():
         row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
@@ -150,8 +167,6 @@ def _summary_row(
             notes.append(interval.note)
     missed, missed_of = _missed(run.rows)
     row |= {"missed": missed, "missed_of": missed_of, "note": "; ".join(notes)}
-    row["n_patients"] = max(intervals[name].n_patients for name in _quantities(run))
-    row["n_chips"] = max(intervals[name].n_chips for name in _quantities(run))
     return row
 
 
@@ -161,7 +176,12 @@ def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str,
         return Interval(np.nan, np.nan, np.nan, 0, 0)
     arrays, patients = on_shared_cases([run, digital_trained], ONE_DAY_S)
     return two_way_bootstrap(
-        *arrays, patients=patients, statistic=_difference, chip_sets=("own", "digital"), **shared
+        *arrays,
+        patients=patients,
+        statistic=difference,
+        chip_sets=("own", "digital"),
+        bounds=DIFFERENCE_OF_SHARES,
+        **shared,
     )
 
 
@@ -170,31 +190,22 @@ def _bootstrap_seed(seed: int, task: str) -> int:
     return derive_seed(seed, "bootstrap", task)
 
 
-def _quantities(run: NetworkRun) -> dict[str, tuple[list[np.ndarray], Callable[..., np.ndarray]]]:
-    """Arrays and statistic of each estimate, in the order of ``ESTIMATES``."""
+def _quantities(run: NetworkRun) -> dict[str, tuple[list[np.ndarray], Statistic, Bounds]]:
+    """Arrays, statistic and bounds of each estimate that is a function of means."""
     reference, t0, day = run.reference, run.at(T0_S), run.at(ONE_DAY_S)
     month, second = run.at(ONE_MONTH_S), run.at(ONE_SECOND_S)
     return {
-        "dice_digital": ([reference], mean_over_chips),
-        "dice_own_digital": ([run.own_digital], mean_over_chips),
-        "dice_t0": ([t0], mean_over_chips),
-        "dice_1d": ([day], mean_over_chips),
-        "dice_1d_std": ([day], ChipMeans.std),
-        "dice_1mo": ([month], mean_over_chips),
-        "noise_drop": ([reference, t0], _difference),
-        "avm": ([month, second], _difference),
-        "normalised_dice_1d": ([day, reference], _ratio),
-        "drop_1d": ([reference, day], _difference),
-        "drop_1mo": ([reference, month], _difference),
+        "dice_digital": ([reference], mean_over_chips, SHARE),
+        "dice_own_digital": ([run.own_digital], mean_over_chips, SHARE),
+        "dice_t0": ([t0], mean_over_chips, SHARE),
+        "dice_1d": ([day], mean_over_chips, SHARE),
+        "dice_1mo": ([month], mean_over_chips, SHARE),
+        "noise_drop": ([reference, t0], difference, DIFFERENCE_OF_SHARES),
+        "avm": ([month, second], difference, DIFFERENCE_OF_SHARES),
+        "normalised_dice_1d": ([day, reference], ratio, NOT_NEGATIVE),
+        "drop_1d": ([reference, day], difference, DIFFERENCE_OF_SHARES),
+        "drop_1mo": ([reference, month], difference, DIFFERENCE_OF_SHARES),
     }
-
-
-def _difference(first: ChipMeans, second: ChipMeans) -> np.ndarray:
-    return first.mean() - second.mean()
-
-
-def _ratio(first: ChipMeans, second: ChipMeans) -> np.ndarray:
-    return first.mean() / second.mean()
 
 
 def _missed(rows: pd.DataFrame) -> tuple[int | None, int | None]:
@@ -218,6 +229,7 @@ def _digital_rows(
         interval = two_way_bootstrap(
             values.to_numpy(dtype=np.float64),
             patients=[str(patient_of[case]) for case in values.index],
+            bounds=_bounds(metric)[0],
             seed=_bootstrap_seed(seed, str(names["task"])),
             **settings,
         )
@@ -237,10 +249,18 @@ def _time_row(
         **settings,
     }
     values = run.on_chip[time_s]
-    interval = two_way_bootstrap(values, **shared)
-    drop = two_way_bootstrap(run.reference, values, statistic=_difference, **shared)
+    bounds = _bounds(run.metric)
+    interval = two_way_bootstrap(values, bounds=bounds[0], **shared)
+    drop = two_way_bootstrap(
+        run.reference, values, statistic=difference, bounds=bounds[1], **shared
+    )
     place = {"time_s": time_s, "metric": run.metric, "unit": run.unit}
     return run.key | place | _interval_cells(interval, drop, settings, run.note)
+
+
+def _bounds(metric: str) -> tuple[Bounds, Bounds]:
+    """Smallest and largest mean of a metric, and difference of two means."""
+    return (NOT_NEGATIVE, UNBOUNDED) if metric == "hd95" else (SHARE, DIFFERENCE_OF_SHARES)
 
 
 def _interval_cells(

@@ -86,8 +86,8 @@ def render_summary(summary: pd.DataFrame) -> str:
         if gains:
             console.print(Text(f"{GAIN_TITLE}, {task} on {hardware}", style="italic"))
             console.print(_gain_table(gains))
-        console.print(Text(_caption(rows), style="dim"))
-        for title, columns in _cost_tables(rows):
+        console.print(Text(summary_caption(rows), style="dim"))
+        for title, columns in cost_tables(rows):
             console.print(_cost_table(f"{title} of {task} on {hardware}", rows, columns))
         console.print()
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
@@ -118,15 +118,15 @@ def to_markdown(summary: pd.DataFrame) -> str:
         if gains:
             parts.append(f"{GAIN_TITLE}:")
             parts.append(_pipe_table([head.strip() for head in GAIN_HEADS], gains))
-        parts.append(_escaped(_caption(rows)))
-        for title, costs in _cost_tables(rows):
+        parts.append(_escaped(summary_caption(rows)))
+        for title, costs in cost_tables(rows):
             if title == ESTIMATED:
                 parts.append(f"{title}:")
             lines = [
-                [str(row["model"]), *(_cost(column, row[column]) for column in costs)]
-                for row in _costs(rows, costs)
+                [str(row["model"]), *(cost_text(column, row[column]) for column in costs)]
+                for row in cost_rows(rows, costs)
             ]
-            heads = [" ".join(_readable(column).split()) for column in costs]
+            heads = [" ".join(column_head(column).split()) for column in costs]
             parts.append(_pipe_table(["model", *heads], lines))
     return "\n\n".join(parts) + "\n"
 
@@ -174,13 +174,14 @@ def _plain_table(title: str | None, heads: Sequence[str]) -> Table:
     return table
 
 
-def _caption(rows: pd.DataFrame) -> str:
+def summary_caption(rows: pd.DataFrame) -> str:
+    """What a reader must know of the numbers: counts, intervals, references, and notes."""
     patients = count_range(rows["n_patients"].tolist(), "patient")
     chips = count_range(rows["n_chips"].tolist(), "chip")
     level = 100 * float(rows["level"].iloc[0])
     lines = [
-        f"{patients}, {chips}. Intervals: {level:.3g} % percentiles of a two-way bootstrap over "
-        "patients and chips (digital: patients).",
+        f"{patients}, {chips}. Intervals: {level:.3g} %, from a two-way bootstrap over patients "
+        "and chips (digital: patients).",
         "digital, hwa: trained digitally, or hardware-aware. Dice digital: the same network run "
         "digitally.",
         "Noise drop, and 1 day / digital, compare with the digitally trained network of the model, "
@@ -207,7 +208,7 @@ def _cost_columns(summary: pd.DataFrame) -> list[str]:
     return [column for column in summary.columns if column not in known]
 
 
-def _cost_tables(summary: pd.DataFrame) -> list[tuple[str, list[str]]]:
+def cost_tables(summary: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """Titles and columns of the tables of costs: what is counted, and what is estimated."""
     columns = _cost_columns(summary)
     estimated = [column for column in columns if column.startswith(PROFILED)]
@@ -216,13 +217,13 @@ def _cost_tables(summary: pd.DataFrame) -> list[tuple[str, list[str]]]:
 
 
 def _cost_table(title: str, rows: pd.DataFrame, columns: Sequence[str]) -> Table:
-    table = _plain_table(title, ["\nmodel", *map(_readable, columns)])
-    for row in _costs(rows, columns):
-        table.add_row(*map(Text, [str(row["model"]), *(_cost(c, row[c]) for c in columns)]))
+    table = _plain_table(title, ["\nmodel", *map(column_head, columns)])
+    for row in cost_rows(rows, columns):
+        table.add_row(*map(Text, [str(row["model"]), *(cost_text(c, row[c]) for c in columns)]))
     return table
 
 
-def _costs(rows: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
+def cost_rows(rows: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
     """Cost per model; both trainings of a model run on the same tiles."""
     return _records(rows[["model", *columns]].drop_duplicates())
 
@@ -275,12 +276,14 @@ def _number(value: Any) -> str:
     return f"{int(value):,}" if float(value).is_integer() else f"{value:,.4g}"
 
 
-def _cost(column: str, value: Any) -> str:
+def cost_text(column: str, value: Any) -> str:
+    """A cost as text: shares in per cent, names as they are."""
     share = column.startswith(("utilisation", "analog_", "estimated_utilisation"))
     return f"{value:.1%}" if share and not pd.isna(value) else _number(value)
 
 
-def _readable(column: str) -> str:
+def column_head(column: str) -> str:
+    """Head of a cost column, in two lines."""
     return COSTS.get(column) or column.replace("_", " ")
 
 

@@ -106,6 +106,8 @@ class TestSummary:
 
     def test_every_estimate_stands_between_its_bounds(self):
         summary = summarise(results(), n_boot=500)
+        assert (summary[["dice_1d_low", "dice_t0_low"]] >= 0.0).all(axis=None)
+        assert (summary[["dice_1d_high", "dice_t0_high"]] <= 1.0).all(axis=None)
         for name in ESTIMATES:
             rows = summary if name != "gain_1d" else summary[summary["training"] == "hwa"]
             assert (rows[f"{name}_low"] <= rows[name] + 1e-12).all(), name

@@ -6,29 +6,33 @@ import pytest
 from scipy import stats
 
 from analogmed.errors import ConfigError, DataError, NonFiniteError, ShapeError
-from analogmed.evaluation import intervals, paired_tests
+from analogmed.evaluation import intervals, paired_tests, spread
 from analogmed.evaluation.statistics import (
-    ChipMeans,
     PairedTest,
+    holm,
     paired_test,
+    ratio,
+    std_between_chips,
     two_way_bootstrap,
 )
 
 N_CASES, N_CHIPS = 20, 10
 
 
-def simulated(generator):
-    """Both parts of the variance of the mean are equal: sd_case**2 / 20 == sd_chip**2 / 10."""
-    case = generator.normal(0, np.sqrt(2.0), (N_CASES, 1))
-    chip = generator.normal(0, 1.0, (1, N_CHIPS))
-    return case + chip + generator.normal(0, 0.5, (N_CASES, N_CHIPS))
+def simulated(generator, *, chips=N_CHIPS, skewed=False):
+    """Both parts of the variance of the mean are equal: sd_case**2 / 20 == sd_chip**2 / chips."""
+    case = generator.normal(0, 1.0, (N_CASES, 1))
+    if skewed:
+        case = 1.0 - generator.exponential(1.0, (N_CASES, 1))
+    chip = generator.normal(0, 1.0, (1, chips)) * np.sqrt(chips / N_CASES)
+    return case + chip + generator.normal(0, 0.3, (N_CASES, chips))
 
 
-def coverage(interval_of, repeats=1000):
+def coverage(interval_of, repeats=300, **settings):
     generator = np.random.default_rng(1)
     hits = 0
     for _ in range(repeats):
-        interval = interval_of(simulated(generator))
+        interval = interval_of(simulated(generator, **settings))
         hits += interval.low <= 0.0 <= interval.high
     return hits / repeats
 
@@ -36,30 +40,72 @@ def coverage(interval_of, repeats=1000):
 class TestTwoWayBootstrap:
     def test_a_nominal_95_percent_interval_needs_both_patients_and_chips(self):
         cases = range(N_CASES)
-        two_way = coverage(lambda v: two_way_bootstrap(v, patients=cases, n_boot=400))
+        two_way = coverage(lambda v: two_way_bootstrap(v, patients=cases, n_boot=200))
         cases_only = coverage(
-            lambda v: two_way_bootstrap(v.mean(axis=1), patients=cases, n_boot=400)
+            lambda v: two_way_bootstrap(v.mean(axis=1), patients=cases, n_boot=200)
         )
-        assert two_way >= 0.88
+        assert two_way >= 0.92
         assert cases_only <= 0.86
 
-    def test_the_interval_of_a_deterministic_run_agrees_with_scipy(self):
-        values = np.random.default_rng(0).normal(0.8, 0.1, 40)
-        found = two_way_bootstrap(values, patients=range(40), n_boot=20_000, level=0.9)
-        expected = stats.bootstrap(
-            (values,), np.mean, n_resamples=20_000, confidence_level=0.9, method="percentile"
-        ).confidence_interval
-        assert found.estimate == pytest.approx(values.mean())
-        assert (found.low, found.high) == pytest.approx(expected, abs=1.5e-3)
-        assert (found.n_patients, found.n_chips, found.note) == (40, 0, "")
+    @pytest.mark.parametrize("skewed", [False, True])
+    def test_it_holds_the_truth_with_five_chips(self, skewed):
+        found = coverage(
+            lambda v: two_way_bootstrap(v, patients=range(N_CASES), n_boot=200),
+            chips=5,
+            skewed=skewed,
+        )
+        assert 0.92 <= found <= 0.99
 
-    def test_the_width_is_that_of_both_variances_together(self):
-        values = simulated(np.random.default_rng(3))
-        found = two_way_bootstrap(values, patients=range(N_CASES), n_boot=20_000)
-        by_case = values.mean(axis=1).var() / N_CASES
-        by_chip = values.mean(axis=0).var() / N_CHIPS
-        expected = 2 * 1.96 * np.sqrt(by_case + by_chip)
-        assert found.high - found.low == pytest.approx(expected, rel=0.05)
+    def test_few_patients_and_no_chips_give_the_t_interval(self):
+        values = np.random.default_rng(0).normal(0.8, 0.1, 7)
+        found = two_way_bootstrap(values, patients=range(7), level=0.9)
+        expected = stats.ttest_1samp(values, 0.0).confidence_interval(0.9)
+        assert (found.low, found.high) == pytest.approx(tuple(expected))
+        assert (found.n_patients, found.n_chips, found.note) == (7, 0, "")
+
+    def test_many_patients_give_the_bootstrap_t_interval(self):
+        values = np.random.default_rng(0).gamma(0.5, 1.0, 30)
+        found = two_way_bootstrap(values, patients=range(30), n_boot=20_000)
+        draws = np.random.default_rng(1).choice(values, (20_000, 30))
+        ratios = (draws.mean(axis=1) - values.mean()) / stats.sem(draws, axis=1)
+        ends = values.mean() - np.percentile(ratios, [97.5, 2.5]) * stats.sem(values)
+        assert (found.low, found.high) == pytest.approx(tuple(ends), rel=0.03)
+
+    def test_the_squares_of_both_ways_add_up(self):
+        values = simulated(np.random.default_rng(3), chips=6)[:7]
+        found = two_way_bootstrap(values, patients=range(7))
+        by_case, by_chip = (
+            stats.ttest_1samp(values.mean(axis=axis), 0.0).confidence_interval() for axis in (1, 0)
+        )
+        expected = np.hypot(by_case.high - by_case.low, by_chip.high - by_chip.low)
+        assert found.high - found.low == pytest.approx(expected)
+
+    def test_it_ends_where_the_values_end(self):
+        values = np.array([[0.99, 0.90], [0.98, 0.80], [1.0, 0.95]])
+        free = two_way_bootstrap(values, patients="abc")
+        found = two_way_bootstrap(values, patients="abc", bounds=(0.0, 1.0))
+        assert free.high > 1.0
+        assert (found.estimate, found.low, found.high) == (free.estimate, free.low, 1.0)
+
+    def test_a_chip_that_never_ran_does_not_count(self):
+        values = simulated(np.random.default_rng(0))
+        failed = np.hstack([values, np.full((N_CASES, 1), np.nan)])
+        assert two_way_bootstrap(failed, patients=range(N_CASES)) == two_way_bootstrap(
+            values, patients=range(N_CASES)
+        )
+
+    def test_a_ratio_has_the_interval_of_the_delta_method(self):
+        generator = np.random.default_rng(2)
+        digital = generator.normal(0.85, 0.05, 7)
+        analog = digital[:, None] * generator.normal(0.9, 0.02, (7, 3))
+        found = two_way_bootstrap(analog, digital, patients=range(7), statistic=ratio)
+        quotient = analog.mean() / digital.mean()
+        of_cases = (analog.mean(axis=1) - quotient * digital) / digital.mean()
+        of_chips = analog.mean(axis=0) / digital.mean()
+        reach = [
+            stats.t.ppf(0.975, len(part) - 1) * stats.sem(part) for part in (of_cases, of_chips)
+        ]
+        assert found.estimate - found.low == pytest.approx(np.hypot(*reach), rel=1e-6)
 
     def test_slices_of_one_patient_are_drawn_together(self):
         patient_means = np.array([0.2, 0.5, 0.9, 0.7])
@@ -99,8 +145,8 @@ class TestTwoWayBootstrap:
         )
         assert gain.estimate == pytest.approx(0.1 + chips[0].mean() - chips[1].mean())
         assert gain.n_chips == 9
-        expected = np.hypot(chips[0].std() / np.sqrt(12), chips[1].std() / np.sqrt(9))
-        assert gain.high - gain.low == pytest.approx(2 * 1.96 * expected, rel=0.05)
+        parts = [stats.t.ppf(0.975, len(chip) - 1) * stats.sem(chip) for chip in chips]
+        assert gain.high - gain.low == pytest.approx(2 * np.hypot(*parts), rel=0.1)
 
     def test_a_ratio_of_means_is_not_a_mean_of_ratios(self):
         digital, analog = np.array([1.0, 0.1]), np.array([[0.5, 0.5], [0.1, 0.1]])
@@ -108,12 +154,6 @@ class TestTwoWayBootstrap:
             analog, digital, patients="ab", statistic=lambda a, d: a.mean() / d.mean()
         )
         assert ratio.estimate == pytest.approx(0.6 / 1.1)
-
-    def test_the_spread_over_chips_is_that_of_their_case_means(self):
-        values = np.random.default_rng(0).normal(0.8, 0.1, (15, 7))
-        found = two_way_bootstrap(values, patients=range(15), statistic=ChipMeans.std)
-        assert found.estimate == pytest.approx(values.mean(axis=0).std(ddof=1))
-        assert 0.0 <= found.low < found.estimate < found.high
 
     def test_undefined_values_are_left_out_of_the_means(self):
         values = np.array([[0.5, 0.7], [np.nan, 0.9], [np.nan, np.nan]])
@@ -170,6 +210,53 @@ class TestTwoWayBootstrap:
             two_way_bootstrap(np.array([1.0, np.inf]), patients="ab")
 
 
+class TestStdBetweenChips:
+    def test_it_is_that_of_the_means_over_cases(self):
+        values = np.random.default_rng(0).normal(0.8, 0.1, (15, 7))
+        found = std_between_chips(values, patients=range(15))
+        assert found.estimate == pytest.approx(values.mean(axis=0).std(ddof=1))
+        assert 0.0 < found.low < found.estimate < found.high
+
+    def test_two_chips_have_the_interval_of_a_normal_variance(self):
+        values = np.array([[0.7, 0.9], [0.6, 0.8]])
+        found = std_between_chips(values, patients="ab", level=0.9)
+        variance = np.var([0.65, 0.85], ddof=1)
+        assert found.low == pytest.approx(np.sqrt(variance / stats.chi2.ppf(0.95, 1)))
+        assert found.high == pytest.approx(np.sqrt(variance / stats.chi2.ppf(0.05, 1)))
+
+    @pytest.mark.parametrize("sensitivity", [0.0, 0.7])
+    def test_it_holds_the_truth_where_patients_feel_chips_unequally(self, sensitivity):
+        generator = np.random.default_rng(0)
+        hits = 0
+        for _ in range(300):
+            chips = generator.normal(0, 1.0, (1, 5))
+            feels = 1.0 + sensitivity * (generator.exponential(1.0, (20, 1)) - 1.0)
+            values = feels * chips + generator.normal(0, 0.5, (20, 5))
+            found = std_between_chips(values, patients=range(20))
+            hits += found.low <= np.sqrt(1.0 + 0.5**2 / 20) <= found.high
+        assert hits / 300 >= 0.92
+
+    def test_undefined_values_are_left_out(self):
+        values = np.random.default_rng(0).normal(0.8, 0.1, (6, 5))
+        values[2, 3] = values[:, 4] = np.nan
+        found = std_between_chips(values, patients=range(6))
+        assert found.n_chips == 4
+        assert found.estimate == pytest.approx(np.nanmean(values[:, :4], axis=0).std(ddof=1))
+        assert found.low < found.estimate < found.high
+
+    @pytest.mark.parametrize("shape", [(1, 5), (6, 1)])
+    def test_one_case_or_one_chip_gives_no_interval(self, shape):
+        found = std_between_chips(
+            np.random.default_rng(0).normal(size=shape), patients=range(shape[0])
+        )
+        assert np.isnan([found.low, found.high]).all()
+        assert found.note == "n too small"
+
+    def test_equal_chips_do_not_spread(self):
+        found = std_between_chips(np.full((4, 3), 0.5), patients=range(4))
+        assert (found.estimate, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
 class TestPairedTest:
     def test_few_cases_are_enumerated_exactly(self):
         first = {case: 0.8 + 0.01 * i for i, case in enumerate("abcdef")}
@@ -222,7 +309,21 @@ class TestPairedTest:
         assert found.note == "1 undefined pairs left out"
 
 
-@pytest.mark.parametrize("module", [intervals, paired_tests])
+class TestHolm:
+    def test_it_agrees_with_p_adjust_of_r(self):
+        # p.adjust(c(0.01, 0.02, 0.03, 0.04, 0.05), "holm")
+        assert holm([0.01, 0.02, 0.03, 0.04, 0.05]) == pytest.approx([0.05, 0.08, 0.09, 0.09, 0.09])
+
+    def test_the_order_does_not_matter_and_one_is_the_most(self):
+        assert holm([0.8, 0.01, 0.7]) == pytest.approx([1.0, 0.03, 1.0])
+
+    def test_a_test_that_was_not_possible_is_not_counted(self):
+        found = holm([0.02, np.nan, 0.03])
+        assert np.isnan(found[1])
+        assert found[::2] == pytest.approx([0.04, 0.04])
+
+
+@pytest.mark.parametrize("module", [intervals, paired_tests, spread])
 def test_the_examples_in_the_docstrings_hold(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0

@@ -29,7 +29,7 @@ class TestTerminalTable:
 
     def test_the_caption_says_what_stands_behind_the_numbers(self, summary):
         text = render_summary(summary)
-        assert "6 patients, 4 chips. Intervals: 95 % percentiles of a two-way bootstrap" in text
+        assert "6 patients, 4 chips. Intervals: 95 %, from a two-way bootstrap" in text
         assert "1 day: 86,400 s; 1 month: 2,592,000 s" in text
 
     def test_what_hardware_aware_training_gains_has_its_own_lines(self, summary):

@@ -1,0 +1,195 @@
+"""How many cases and chips an interval of a given width needs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analogmed.errors import ConfigError, DataError, ShapeError
+from analogmed.evaluation.intervals import by_patient
+from analogmed.evaluation.network_runs import ONE_DAY_S, RUN, network_runs
+
+CASES = (5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200)
+CHIPS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50)
+
+
+@dataclass(frozen=True)
+class VarianceComponents:
+    """What makes a value on the chip vary, as standard deviations in the unit of the metric.
+
+    Attributes:
+        patient: between patients.
+        chip: between chips.
+        residual: of one patient on one chip, beyond both.
+        read: between reads of one patient on one chip; 0 where the pilot read once, and then part
+            of ``residual``.
+        n_patients, n_chips: size of the pilot.
+    """
+
+    patient: float
+    chip: float
+    residual: float
+    read: float
+    n_patients: int
+    n_chips: int
+
+
+def variance_components(
+    values: np.ndarray,
+    *,
+    patients: Sequence[object],
+    read_std: float = 0.0,
+    n_reads: int = 1,
+) -> VarianceComponents:
+    """Components of the variance of a crossed pilot: every case ran on every chip.
+
+    Args:
+        values: value of each case and chip, averaged over reads, shape (cases, chips); for a
+            drop or a gain, the differences. Chips without any value are left out, and then cases
+            with an undefined one.
+        patients: the patient of each case.
+        read_std: standard deviation between reads of one case on one chip.
+        n_reads: reads that each value is the mean of.
+
+    Raises:
+        ShapeError: the values are not a table of cases and chips.
+        DataError: fewer than two patients or two chips.
+
+    Source: Searle, Casella and McCulloch 1992, Variance Components: the analysis-of-variance
+    estimates of the two-way crossed random model, negative ones set to 0.
+    """
+    if values.ndim != 2 or len(values) != len(patients):
+        raise ShapeError(f"expected shape ({len(patients)}, chips), but found {values.shape}")
+    values = values[:, ~np.isnan(values).all(axis=0)]
+    complete = ~np.isnan(values).any(axis=1)
+    kept = [patient for patient, whole in zip(patients, complete, strict=True) if whole]
+    sums, counts = by_patient(values[complete], kept)
+    n, m = sums.shape
+    if n < 2 or m < 2:
+        raise DataError(
+            f"a pilot needs at least 2 patients and 2 chips with all values, but has {n} and {m}"
+        )
+    cells = sums / counts
+    rows = cells.mean(axis=1) - cells.mean()
+    columns = cells.mean(axis=0) - cells.mean()
+    left = cells - cells.mean() - rows[:, None] - columns
+    square = float((left**2).sum()) / ((n - 1) * (m - 1))
+    found = {
+        "patient": float(rows @ rows) / (n - 1) - square / m,
+        "chip": float(columns @ columns) / (m - 1) - square / n,
+        "residual": square - read_std**2 / n_reads,
+    }
+    stds = {name: float(np.sqrt(max(variance, 0.0))) for name, variance in found.items()}
+    return VarianceComponents(**stds, read=read_std, n_patients=n, n_chips=m)
+
+
+def pilot_components(
+    table: pd.DataFrame, *, metric: str = "dice", time_s: float = ONE_DAY_S
+) -> pd.DataFrame:
+    """Components of the variance of each network of a pilot evaluation.
+
+    Args:
+        table: long results table, columns ``COLUMNS``.
+        metric: name in the ``metric`` column.
+        time_s: age of the chips in s.
+
+    Returns:
+        One row per task, model, training and hardware with the fields of
+        :class:`VarianceComponents`.
+
+    Raises:
+        DataError: the table lacks a column, the metric or the time, or the pilot is too small.
+    """
+    rows = []
+    for run in network_runs(table, metric):
+        values = run.at(time_s)
+        if np.isnan(values).all():
+            raise DataError(f"the pilot has no {metric} at {time_s:g} s: plan from a time it has")
+        at_time = run.rows[np.isclose(run.rows["time_s"], time_s, rtol=1e-9, atol=1e-9)]
+        read_std, n_reads = _reads(at_time)
+        found = variance_components(
+            values, patients=run.patients, read_std=read_std, n_reads=n_reads
+        )
+        rows.append(run.key | vars(found))
+    if not rows:
+        raise DataError(f"the results table has no {metric} on a chip")
+    return pd.DataFrame(rows, columns=[*RUN, *VarianceComponents.__dataclass_fields__])
+
+
+def expected_width(
+    components: VarianceComponents, cases: int, chips: int, *, reads: int = 1, level: float = 0.95
+) -> float:
+    """Expected width of the two-way interval of a mean, upper less lower end.
+
+    Args:
+        components: what the values vary by.
+        cases: number of patients with one case each.
+        chips: number of chips.
+        reads: reads of each case on each chip.
+        level: confidence level in (0, 1).
+    """
+    cell = (components.residual**2 + components.read**2 / reads) / (cases * chips)
+    by_patients = components.patient**2 / cases + cell
+    by_chips = components.chip**2 / chips + cell
+    t_patients, t_chips = stats.t.ppf(0.5 * (1.0 + level), [cases - 1, chips - 1])
+    return float(2.0 * np.sqrt(t_patients**2 * by_patients + t_chips**2 * by_chips))
+
+
+def plan_size(
+    components: VarianceComponents,
+    width: float,
+    *,
+    cases: Sequence[int] = CASES,
+    chips: Sequence[int] = CHIPS,
+    reads: int = 1,
+    level: float = 0.95,
+    cost_per_chip: float = 0.0,
+    cost_per_read: float = 1.0,
+) -> pd.DataFrame:
+    """Expected width and cost of each number of cases and chips.
+
+    Args:
+        components: of a pilot.
+        width: width asked for, upper less lower end of the interval.
+        cases, chips: numbers to try; at least 2 each.
+        reads: reads of each case on each chip.
+        level: confidence level in (0, 1).
+        cost_per_chip: of programming a chip, in any unit.
+        cost_per_read: of one read of one case on one chip, in the same unit.
+
+    Returns:
+        One row per combination: ``cases``, ``chips``, ``width``, ``cost``, ``enough`` and
+        ``cheapest``, which marks the combinations that are enough at the smallest cost.
+
+    Raises:
+        ConfigError: a width that is not positive, or fewer than two cases or chips.
+    """
+    if not width > 0.0:
+        raise ConfigError(f"width must be positive, but is {width}")
+    if min(*cases, *chips, 2) < 2:
+        raise ConfigError(f"cases and chips must be at least 2, but are {cases} and {chips}")
+    rows = [
+        {
+            "cases": n,
+            "chips": m,
+            "width": expected_width(components, n, m, reads=reads, level=level),
+            "cost": m * (cost_per_chip + n * reads * cost_per_read),
+        }
+        for n in cases
+        for m in chips
+    ]
+    plan = pd.DataFrame(rows)
+    plan["enough"] = plan["width"] <= width
+    least = plan.loc[plan["enough"], "cost"].min()
+    plan["cheapest"] = plan["enough"] & (plan["cost"] == least)
+    return plan
+
+
+def _reads(rows: pd.DataFrame) -> tuple[float, int]:
+    """Standard deviation between reads of one case on one chip, and the number of reads."""
+    reads = rows.groupby(["case", "chip", "read"], dropna=False)["value"].mean()
+    cells = reads.groupby(level=["case", "chip"])
+    n_reads = int(cells.size().min())
+    return (float(np.sqrt(cells.var(ddof=1).mean())) if n_reads > 1 else 0.0), n_reads

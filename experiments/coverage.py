@@ -1,0 +1,197 @@
+"""How often the intervals of analogmed.evaluation hold the truth, on simulated patients and chips.
+
+    python experiments/coverage.py [--repeats 300] [--document docs/statistics.md] [--out DIR]
+
+A value on a chip is mean + patient + chip + residual. Patients are normal, or skewed to the left as
+Dice is; which of the parts dominates varies. Writes two tables between the markers of the document,
+and all settings to DIR/coverage.csv. Some minutes on one core.
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analogmed.atomic import write_text_atomically
+from analogmed.evaluation.intervals import Interval, difference, ratio, two_way_bootstrap
+from analogmed.evaluation.spread import std_between_chips
+from analogmed.evaluation.stopping import enough
+
+CASES, CHIPS = (5, 10, 20, 100), (2, 3, 5, 10, 20)
+STDS = {  # of patients, chips, residual
+    "patients": (0.10, 0.01, 0.02),
+    "both": (0.05, 0.05, 0.025),
+    "chips": (0.02, 0.05, 0.02),
+    "residual": (0.02, 0.01, 0.10),
+}
+SHAPES = ("normal", "skewed")
+QUANTITIES = ("percentile", "mean", "difference", "ratio", "std")
+HEADS = {
+    "percentile": "mean, plain percentiles",
+    "mean": "mean",
+    "difference": "difference of two networks",
+    "ratio": "ratio to digital",
+    "std": "std between chips",
+}
+MEAN, OTHER, DIGITAL = 0.80, 0.75, 0.85
+SKEWED_SHAPE = 0.5  # of a gamma distribution: skewness -2.8
+MIN_CHIPS, BUDGET = (3, 5, 8), 40
+
+
+def main() -> None:
+    """Simulate, print and write."""
+    given = _arguments()
+    fixed = fixed_size(given.repeats, given.n_boot)
+    stopped = stopped_early(given.repeats, given.n_boot)
+    tables = {"coverage": _fixed_text(fixed), "stopping": _stopped_text(stopped)}
+    if given.document:
+        text = given.document.read_text(encoding="utf-8")
+        for name, table in tables.items():
+            text = replace_between(text, name, table)
+        write_text_atomically(given.document, text)
+    if given.out:
+        write_text_atomically(given.out / "coverage.csv", fixed.to_csv(index=False))
+        write_text_atomically(given.out / "stopping.csv", stopped.to_csv(index=False))
+    print("\n\n".join(tables.values()))
+
+
+def fixed_size(repeats: int, n_boot: int, seed: int = 0) -> pd.DataFrame:
+    """Coverage of each quantity, one row per number of cases and chips, parts and shape."""
+    rows = []
+    for n, m, (parts, stds), shape in itertools.product(CASES, CHIPS, STDS.items(), SHAPES):
+        generator = np.random.default_rng([seed, n, m, len(parts), len(shape)])
+        held = np.zeros(len(QUANTITIES))
+        for _ in range(repeats):
+            held += [_holds(*pair) for pair in intervals(generator, n, m, stds, shape, n_boot)]
+        row = {"cases": n, "chips": m, "dominant": parts, "patients": shape}
+        rows.append(row | dict(zip(QUANTITIES, held / repeats, strict=True)))
+    return pd.DataFrame(rows)
+
+
+def intervals(
+    generator: np.random.Generator,
+    n: int,
+    m: int,
+    stds: tuple[float, float, float],
+    shape: str,
+    n_boot: int,
+) -> list[tuple[Interval, float]]:
+    """Intervals of one simulated evaluation, in the order of QUANTITIES, each with its truth."""
+    patient_std, chip_std, residual_std = stds
+    own, shared, other = patient_std * patients_of(generator, (3, n, 1), shape)
+    value = MEAN + own + on_chips(generator, n, m, stds)
+    rival = OTHER + (own + other) + on_chips(generator, n, m, stds)
+    digital = (DIGITAL + own + 0.5 * shared)[:, 0]
+    settings = {"patients": range(n), "n_boot": n_boot}
+    spread = float(np.hypot(chip_std, residual_std / np.sqrt(n)))
+    sets = ("value", "rival")
+    return [
+        (percentile(generator, value, n_boot), MEAN),
+        (two_way_bootstrap(value, **settings), MEAN),
+        (
+            two_way_bootstrap(value, rival, statistic=difference, chip_sets=sets, **settings),
+            MEAN - OTHER,
+        ),
+        (two_way_bootstrap(value, digital, statistic=ratio, **settings), MEAN / DIGITAL),
+        (std_between_chips(value, patients=range(n)), spread),
+    ]
+
+
+def patients_of(generator: np.random.Generator, size: tuple[int, ...], shape: str) -> np.ndarray:
+    """Effects with mean 0 and standard deviation 1."""
+    if shape == "normal":
+        return generator.normal(size=size)
+    drawn = generator.gamma(SKEWED_SHAPE, size=size)
+    return -(drawn - SKEWED_SHAPE) / np.sqrt(SKEWED_SHAPE)
+
+
+def on_chips(
+    generator: np.random.Generator, n: int, m: int, stds: tuple[float, float, float]
+) -> np.ndarray:
+    """Effects of m chips, and residuals of n cases on them."""
+    return stds[1] * generator.normal(size=(1, m)) + stds[2] * generator.normal(size=(n, m))
+
+
+def percentile(generator: np.random.Generator, values: np.ndarray, n_boot: int) -> Interval:
+    """Plain percentiles of a bootstrap of both ways at once, for comparison."""
+    n, m = values.shape
+    rows = generator.multinomial(n, np.full(n, 1 / n), size=n_boot) / n
+    columns = generator.multinomial(m, np.full(m, 1 / m), size=n_boot) / m
+    low, high = np.percentile(((rows @ values) * columns).sum(axis=1), [2.5, 97.5])
+    return Interval(values.mean(), low, high, n, m)
+
+
+def stopped_early(repeats: int, n_boot: int, seed: int = 1) -> pd.DataFrame:
+    """Coverage of the interval at which the rule stops, by width asked for and least chips."""
+    rows = []
+    for min_chips, factor in itertools.product(MIN_CHIPS, (1.2, 1.5, 2.0)):
+        generator = np.random.default_rng([seed, min_chips, round(10 * factor)])
+        n, stds = 20, STDS["chips"]
+        width = factor * 4.0 * stds[1] / np.sqrt(20)
+        held, used = 0, []
+        for _ in range(repeats):
+            effects = stds[0] * patients_of(generator, (n, 1), "normal")
+            values = MEAN + effects + on_chips(generator, n, BUDGET, stds)
+            for m in range(2, BUDGET + 1):
+                decision = enough(
+                    values[:, :m], width, min_chips=min_chips, max_chips=BUDGET, n_boot=n_boot
+                )
+                if decision:
+                    break
+            held += _holds(decision.interval, MEAN)
+            used.append(m)
+        row = {"min_chips": min_chips, "width": width, "coverage": held / repeats}
+        rows.append(row | {"chips_mean": float(np.mean(used)), "chips_least": min(used)})
+    return pd.DataFrame(rows)
+
+
+def replace_between(text: str, name: str, table: str) -> str:
+    """Put a table between the markers of its name."""
+    start, stop = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    if start not in text or stop not in text:
+        raise SystemExit(f"the document has no '{start}' and '{stop}' to put the table between")
+    return text[: text.index(start) + len(start)] + f"\n{table}\n" + text[text.index(stop) :]
+
+
+def _holds(interval: Interval, truth: float) -> bool:
+    return bool(interval.low <= truth <= interval.high)
+
+
+def _fixed_text(table: pd.DataFrame) -> str:
+    """Range over what dominates: normal patients, then skewed ones."""
+    lines = ["| cases x chips | " + " | ".join(HEADS[name] for name in QUANTITIES) + " |"]
+    lines.append("|---" * (1 + len(QUANTITIES)) + "|")
+    for (n, m), rows in table.groupby(["cases", "chips"]):
+        cells = []
+        for name in QUANTITIES:
+            ranges = rows.groupby("patients")[name].agg(["min", "max"])
+            cells.append("; ".join(f"{low:.2f} to {high:.2f}" for low, high in ranges.to_numpy()))
+        lines.append(f"| {n} x {m} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _stopped_text(table: pd.DataFrame) -> str:
+    lines = ["| least chips | width asked for | coverage at the stop | chips used, mean |"]
+    lines.append("|---|---|---|---|")
+    for row in table.to_dict("records"):
+        cells = [f"{row['min_chips']}", f"{row['width']:.3f}"]
+        cells += [f"{row['coverage']:.2f}", f"{row['chips_mean']:.1f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=300)
+    parser.add_argument("--n-boot", type=int, default=300)
+    parser.add_argument("--document", type=Path, help="Markdown file with the markers")
+    parser.add_argument("--out", type=Path, help="folder for the whole tables as CSV")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
