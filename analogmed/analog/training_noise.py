@@ -36,7 +36,7 @@ class TrainingNoise:
     - ``"chips"``: a chip is programmed from the present weights with the hardware's noise model,
       aged and read once with read noise, as :class:`analogmed.Chip` does, drift compensation
       included; the modifier is not applied. With age t and the noise model's reference time t0,
-      log(t + t0) is uniform, so that the drift's strength is; t is at most ``longest_s``. A model
+      log(t + t0) is uniform, so that the drift's strength is, for t in ``ages_s``. A model
       that knows only some times draws one of these. The ramp goes on a straight line from the
       digital weights to those of the chip after compensation. All batches of a step have the same
       chip. To program one takes longer than to draw the modifier; ``every`` so many steps is
@@ -52,7 +52,7 @@ class TrainingNoise:
             each forward.
         weights: kind of the weight noise.
         ramp_steps: steps over which the weight noise grows from 0 to its full size.
-        longest_s: largest age of a chip, in s.
+        ages_s: smallest and largest age of a chip, in s.
         every: steps that compute with one chip.
         seed: of the whole training.
         rank: process of distributed training. All ranks compute with the same weights, as one
@@ -68,13 +68,16 @@ class TrainingNoise:
         *,
         weights: WeightNoise = "modifier",
         ramp_steps: int = 0,
-        longest_s: float = 2_592_000.0,
+        ages_s: tuple[float, float] = (0.0, 2_592_000.0),
         every: int = 1,
         seed: int = 0,
         rank: int = 0,
     ) -> None:
-        if not math.isfinite(longest_s) or longest_s < 0:
-            raise ConfigError(f"noise.longest_s must be 0 s or more and finite, got {longest_s!r}")
+        if not 0 <= ages_s[0] <= ages_s[1] < math.inf:
+            raise ConfigError(
+                f"noise.ages_s must be two finite times of 0 s or more, the smaller first, got "
+                f"{list(ages_s)}"
+            )
         if ramp_steps < 0 or every < 1:
             raise ConfigError(
                 f"the ramp must take 0 steps or more, got {ramp_steps}, and a chip serve 1 step or "
@@ -89,7 +92,7 @@ class TrainingNoise:
                 "another backend than 'aihwkit'"
             )
         self._layers = {n: m for n, m in model.named_modules() if isinstance(m, AnalogLayer)}
-        self._weights, self._ramp_steps, self._longest_s = weights, ramp_steps, longest_s
+        self._weights, self._ramp_steps, self._ages_s = weights, ramp_steps, ages_s
         self._every, self._seed, self._rank = every, seed, rank
         self._chip: dict[str, list[_Deviation]] = {}
         self._programmed_at = -1
@@ -143,32 +146,33 @@ class TrainingNoise:
         served = index - self._programmed_at
         if self._chip and (0 < served < self._every or (served == 0 and part > 0)):
             return
-        self._chip = _program(self._layers, self._longest_s, self._seed_of(index, "chip"))
+        self._chip = _program(self._layers, self._ages_s, self._seed_of(index, "chip"))
         self._programmed_at = index
 
 
-def age_s(model: BaseNoiseModel, longest_s: float, share: float) -> float:
+def age_s(model: BaseNoiseModel, ages_s: tuple[float, float], share: float) -> float:
     """An age of devices whose drift is spread evenly.
 
     Args:
         model: aihwkit's noise model.
-        longest_s: largest age in s.
+        ages_s: smallest and largest age in s.
         share: of all ages, those that are below; in [0, 1).
 
     Raises:
-        ConfigError: the model knows no age up to the longest.
+        ConfigError: the model knows no age between these.
     """
     known = getattr(model, "coeff_dic", None)
     if known is not None:
-        fitting = sorted(time for time in known if time <= longest_s)
+        fitting = sorted(time for time in known if ages_s[0] <= time <= ages_s[1])
         if not fitting:
             raise ConfigError(
-                f"noise.longest_s is {longest_s:g} s, but the noise model {type(model).__name__} "
+                f"noise.ages_s is {list(ages_s)} s, but the noise model {type(model).__name__} "
                 f"knows the times {sorted(known)} s only"
             )
         return float(fitting[int(share * len(fitting))])
     reference = float(getattr(model, "t_0", 1.0))
-    return reference * math.expm1(share * math.log1p(longest_s / reference))
+    first, last = (math.log1p(age / reference) for age in ages_s)
+    return reference * math.expm1(first + share * (last - first))
 
 
 def _modified(
@@ -196,13 +200,13 @@ class _Deviation:
 
 
 def _program(
-    layers: Mapping[str, AnalogLayer], longest_s: float, seed: int
+    layers: Mapping[str, AnalogLayer], ages_s: tuple[float, float], seed: int
 ) -> dict[str, list[_Deviation]]:
     if not layers:
         return {}
     generator = torch.Generator().manual_seed(derive_seed(seed, "age"))
     share = float(torch.rand((), generator=generator, dtype=torch.float64))
-    age = age_s(next(iter(layers.values())).rpu_config.noise_model, longest_s, share)
+    age = age_s(next(iter(layers.values())).rpu_config.noise_model, ages_s, share)
     chip = ProgrammedModel(layers, derive_seed(seed, "program"))
     return {
         name: [

@@ -139,7 +139,8 @@ class NoiseConfig:
         ramp: share of the steps over which the weight noise grows from 0 to its full size.
         every: steps that a virtual chip serves before another one is programmed; programming is
             the costly part.
-        longest_s: chips are aged to a time up to this, evenly drawn on a logarithmic scale.
+        ages_s: smallest and largest age of a virtual chip when it is read, in s; in between, its
+            logarithm is evenly drawn.
         ranges: calibrated keeps the converters' input ranges at a quantile of the inputs; learned
             trains them by gradient.
         norms: learned lets batch normalisation follow the statistics under noise; frozen keeps
@@ -149,7 +150,7 @@ class NoiseConfig:
     weights: Literal["modifier", "chips"] = "chips"
     every: int = 2
     ramp: float = 0.0
-    longest_s: float = MONTH_S
+    ages_s: tuple[float, float] = (3_600.0, MONTH_S)
     ranges: Literal["calibrated", "learned"] = "calibrated"
     norms: Literal["learned", "frozen"] = "learned"
 
@@ -157,7 +158,11 @@ class NoiseConfig:
         if not 0 <= self.ramp <= 1:
             raise ConfigError(f"noise.ramp must lie in [0, 1], got {self.ramp!r}")
         require_at_least_one("noise.every", self.every)
-        require_at_least_zero("noise.longest_s", self.longest_s)
+        if not 0 <= self.ages_s[0] <= self.ages_s[1] < math.inf:
+            raise ConfigError(
+                "noise.ages_s must be two finite times of 0 s or more, the smaller first, got "
+                f"{self.ages_s!r}"
+            )
 
 
 @dataclass(frozen=True)

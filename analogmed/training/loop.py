@@ -107,7 +107,7 @@ def _noise(model: nn.Module, config: TrainConfig, steps: int, ranks: Ranks) -> T
         weights=config.noise.weights,
         every=config.noise.every,
         ramp_steps=round(config.noise.ramp * steps),
-        longest_s=config.noise.longest_s,
+        ages_s=config.noise.ages_s,
         seed=config.seed,
         rank=ranks.rank,
     )

@@ -26,8 +26,8 @@ class PatchSampler:
 
     All cases are read once at the start, and samples kept in memory up to ``loading.cache_bytes``.
     Larger data are read again in each epoch: every case once if ``loading.mixed_cases`` of them fit
-    in the cache, more often if not. Of several ``loading.workers``, each then has its part of the cache
-    and reads every case for itself, so that more than one helps to augment, not to read.
+    in the cache, more often if not. Of several ``loading.workers``, each then has its part of the
+    cache and reads every case for itself, so that more than one helps to augment, not to read.
 
     Args:
         task: gives the reader and the window, which is the patch size.

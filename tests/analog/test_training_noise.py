@@ -136,7 +136,7 @@ def test_half_of_the_ramp_is_half_of_the_way_to_the_chip():
 def test_weights_are_distributed_as_those_of_chips():
     """Of the same age; means and deviations of each weight within their statistical errors."""
     model, draws = analog(), 250
-    noise = TrainingNoise(model, weights="chips", longest_s=0.0)
+    noise = TrainingNoise(model, weights="chips", ages_s=(0.0, 0.0))
     found = torch.stack(
         [torch.cat([w.flatten() for w in disturbed_weights(model, noise, i)]) for i in range(draws)]
     )
@@ -162,20 +162,23 @@ def _weights_of(reading):
 def test_ages_are_spread_evenly_in_the_strength_of_the_drift():
     model = create_rpu_config("pcm").noise_model
     assert model.t_0 == 20.0
-    assert age_s(model, MONTH_S, 0.0) == 0.0
-    assert age_s(model, MONTH_S, 1 - 1e-12) == pytest.approx(MONTH_S)
-    middle = age_s(model, MONTH_S, 0.5)
-    assert middle + 20 == pytest.approx(math.sqrt(20 * (MONTH_S + 20)))
-    assert age_s(model, 0.0, 0.7) == 0.0
+    assert age_s(model, (0.0, MONTH_S), 0.0) == 0.0
+    assert age_s(model, (3600.0, MONTH_S), 0.0) == pytest.approx(3600.0)
+    assert age_s(model, (3600.0, MONTH_S), 1 - 1e-12) == pytest.approx(MONTH_S)
+    middle = age_s(model, (3600.0, MONTH_S), 0.5)
+    assert middle + 20 == pytest.approx(math.sqrt(3620 * (MONTH_S + 20)))
+    assert age_s(model, (0.0, 0.0), 0.7) == 0.0
 
 
 def test_a_model_that_knows_few_times_draws_one_of_them():
     model = create_rpu_config("reram").noise_model
-    ages = [age_s(model, MONTH_S, share) for share in (0.0, 0.4, 0.9)]
+    ages = [age_s(model, (0.0, MONTH_S), share) for share in (0.0, 0.4, 0.9)]
     assert ages == [1.0, 86400.0, 172800.0]
-    assert age_s(model, 86400.0, 0.9) == 86400.0
-    with pytest.raises(ConfigError, match=r"longest_s is 0.5 s.*ReRamWan2022NoiseModel knows"):
-        age_s(model, 0.5, 0.3)
+    assert age_s(model, (0.0, 86400.0), 0.9) == 86400.0
+    with pytest.raises(
+        ConfigError, match=r"ages_s is \[0.0, 0.5\] s.*ReRamWan2022NoiseModel"
+    ):
+        age_s(model, (0.0, 0.5), 0.3)
 
 
 @pytest.mark.parametrize("preset", ["pcm", "hermes", "reram", "reram_cmo"])
@@ -344,8 +347,9 @@ def test_a_network_learns_on_a_new_chip_in_each_step():
 
 def test_settings_out_of_range_are_refused():
     for options, message in (
-        ({"longest_s": -1.0}, "longest_s must be 0 s or more"),
-        ({"longest_s": math.inf}, "longest_s must be 0 s or more"),
+        ({"ages_s": (-1.0, 0.0)}, "ages_s must be two finite times"),
+        ({"ages_s": (2.0, 1.0)}, r"smaller first, got \[2.0, 1.0\]"),
+        ({"ages_s": (0.0, math.inf)}, "ages_s must be two finite times"),
         ({"ramp_steps": -1}, "ramp must take 0 steps or more, got -1"),
         ({"every": 0}, "chip serve 1 step or more, got 0"),
     ):

@@ -35,12 +35,18 @@ from analogmed.training import (
         (LoadingConfig, "cache_bytes", -1),
         (LoadingConfig, "foreground", 1.5),
         (NoiseConfig, "ramp", 1.1),
-        (NoiseConfig, "longest_s", -1.0),
+        (NoiseConfig, "every", 0),
     ],
 )
 def test_settings_outside_their_range_are_refused_by_name_and_value(config_class, name, value):
     with pytest.raises(ConfigError, match=rf"{name}.*got {value!r}"):
         config_class(**{name: value})
+
+
+@pytest.mark.parametrize("ages_s", [(-1.0, 0.0), (2.0, 1.0), (0.0, math.inf)])
+def test_impossible_ages_of_chips_are_refused(ages_s):
+    with pytest.raises(ConfigError, match="two finite times"):
+        NoiseConfig(ages_s=ages_s)
 
 
 def test_a_loss_of_nothing_is_refused():
