@@ -55,7 +55,7 @@ def enough(
 
     Looking again and again stops in lucky moments, when the chips so far happen to agree, so that
     the interval at the stop holds the truth less often than its level says. A minimum number of
-    chips keeps that loss small; docs/statistics.md has what was measured. Chips must be added in an
+    chips limits that loss; docs/statistics.md has what was measured. Chips must be added in an
     order fixed beforehand.
 
     Args:
