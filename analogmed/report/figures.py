@@ -1,5 +1,6 @@
 """Figures of the robustness results: Dice over time, and the loss of each model."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,9 +23,11 @@ from analogmed.report.style import (
     time_label,
 )
 
-PANELS_PER_ROW = 3
+PANEL_IN = WIDTH_IN / 3
 PANEL = ["task", "hardware", "model"]
 LEGEND_HEIGHT_IN = 1.0
+_LINE_CHARACTERS = 52
+"""Of a caption below a narrow figure."""
 DROPS = {"noise_drop": "t0", "drop_1d": "1 day", "drop_1mo": "1 month"}
 DROP_COLORS = {"noise_drop": "#c6e4da", "drop_1d": "#7fbfc0", "drop_1mo": "#4a8fb5"}
 
@@ -36,7 +39,7 @@ class _Look:
     marker: str
 
 
-def dice_over_time(curves: pd.DataFrame, path: Path | str) -> Path:
+def dice_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
     """Draw a metric over the age of the chip: one panel per model, digital baseline dashed.
 
     Bands are the confidence intervals. The axis is logarithmic in time; t0, right after
@@ -45,6 +48,7 @@ def dice_over_time(curves: pd.DataFrame, path: Path | str) -> Path:
     Args:
         curves: what ``analogmed.evaluation.robustness.over_time`` returns.
         path: ``.png`` or ``.svg`` file.
+        width_in: of the figure in inches; a narrow one has fewer panels beside each other.
 
     Returns:
         ``path``; the same curves give the same bytes.
@@ -61,25 +65,28 @@ def dice_over_time(curves: pd.DataFrame, path: Path | str) -> Path:
     digital = curves[curves["hardware"] == "digital"]
     with publication_style():
         panels = list(on_chip.groupby(PANEL, sort=False))
-        figure, grid = _panel_grid(len(panels), height_in=3.1)
-        place = _TimeAxis(sorted(on_chip["time_s"].unique()), narrow=len(panels) > 1)
+        figure, grid = _panel_grid(len(panels), height_in=3.1, width_in=width_in)
+        narrow = len(panels) > 1 or width_in < WIDTH_IN
+        place = _TimeAxis(sorted(on_chip["time_s"].unique()), narrow=narrow)
         for axes, (key, rows) in zip(grid, panels, strict=True):
             task, _, model = key
             same = digital[(digital["task"] == task) & (digital["model"] == model)]
             _draw_curves(axes, rows, same, place)
             axes.set_title(_panel_title(key, on_chip), parse_math=False)
-        for axes in grid[::PANELS_PER_ROW]:
+        for axes in grid[:: _per_row(width_in)]:
             axes.set_ylabel(_metric_label(on_chip))
-        _legend_below(figure, grid, _places(on_chip) + _caption(on_chip, "Bands"), n_columns=2)
+        caption = _places(on_chip) + _caption(on_chip, "Bands")
+        _legend_below(figure, grid, caption, n_columns=2)
         return save_figure(figure, path)
 
 
-def drop_per_model(summary: pd.DataFrame, path: Path | str) -> Path:
+def drop_per_model(summary: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
     """Draw how much Dice each model loses on the chip, right away, after a day and a month.
 
     Args:
         summary: what ``analogmed.evaluation.robustness.summarise`` returns.
         path: ``.png`` or ``.svg`` file.
+        width_in: of the figure in inches.
 
     Returns:
         ``path``; the same summary gives the same bytes.
@@ -100,7 +107,8 @@ def drop_per_model(summary: pd.DataFrame, path: Path | str) -> Path:
         panels = list(summary.groupby(["task", "hardware"], sort=False))
         groups = _unique_pairs(summary, "model", "training")
         places = _group_places(groups)
-        figure, grid = _panel_grid(len(panels), height_in=0.8 + 0.42 * len(groups))
+        height_in = 0.8 + 0.42 * len(groups)
+        figure, grid = _panel_grid(len(panels), height_in=height_in, width_in=width_in)
         for axes, (key, rows) in zip(grid, panels, strict=True):
             _draw_drops(axes, rows, drops, groups, places)
             axes.set_title(" on ".join(map(str, key)), parse_math=False)
@@ -151,12 +159,14 @@ def _check_columns(table: pd.DataFrame, needed: Sequence[str]) -> None:
         raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")
 
 
-def _panel_grid(
-    n_panels: int, *, height_in: float, per_row: int = PANELS_PER_ROW
-) -> tuple[Figure, list[Axes]]:
-    n_columns = min(per_row, n_panels)
+def _per_row(width_in: float) -> int:
+    return max(1, round(width_in / PANEL_IN - 0.4))
+
+
+def _panel_grid(n_panels: int, *, height_in: float, width_in: float) -> tuple[Figure, list[Axes]]:
+    n_columns = min(_per_row(width_in), n_panels)
     n_rows = -(-n_panels // n_columns)
-    size = (WIDTH_IN, n_rows * height_in + LEGEND_HEIGHT_IN)
+    size = (width_in, n_rows * height_in + LEGEND_HEIGHT_IN)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(n_rows, n_columns, sharey=True, squeeze=False).ravel()
     for unused in grid[n_panels:]:
@@ -253,6 +263,8 @@ def _metric_label(rows: pd.DataFrame) -> str:
 
 
 def _legend_below(figure: Figure, axes: Sequence[Axes], caption: str, n_columns: int) -> None:
+    if figure.get_figwidth() < WIDTH_IN:
+        n_columns, caption = 1, "\n".join(textwrap.wrap(caption, _LINE_CHARACTERS))
     entries = {
         label: handle
         for panel in axes

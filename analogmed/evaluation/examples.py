@@ -1,0 +1,301 @@
+"""Cases that a reader looks at: slices of image, reference and prediction over the age of a chip.
+
+A folder ``examples`` in the run folder holds one ``.npz`` file per case, read without pickle:
+
+- ``about``: JSON text; ``format``, ``task``, ``case``, ``patient``, ``place`` (worst, median, best
+  or a rank), ``hardware``, ``classes``, ``pictures``, ``planes``, ``networks`` (pairs of model and
+  training) and ``times_s``.
+- ``image_PLANE``: uint8, shape (pictures, H, W), a picture for each of the first channels, or
+  (1, H, W, 3) where the channels are colors.
+- ``label_PLANE``: class indices, uint8, shape (H, W).
+- ``spacing_PLANE``: size of a pixel along rows and columns.
+- ``digital_PLANE``: class indices of each network run digitally, uint8, (networks, H, W).
+- ``pred_PLANE``: the same on chip 0, (networks, times, H, W).
+- ``variance_PLANE``, where uncertainty was measured: float, (networks, times, H, W).
+- ``dice_digital`` (networks,) and ``dice`` (networks, times): of the whole case, class mean.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from analogmed.analog import Chip
+from analogmed.atomic import write_atomically
+from analogmed.config import DAY_S, Experiment
+from analogmed.data import Sample, Task
+from analogmed.errors import DataError
+from analogmed.evaluation.metrics import case_metrics
+from analogmed.evaluation.sweep import Network, chip_seed, make_analog
+from analogmed.evaluation.worker import one_thread
+from analogmed.inference import predict_logits, to_classes
+from analogmed.training import Checkpoint
+
+FOLDER, FORMAT = "examples", 1
+PLANES_3D = ("axial", "coronal", "sagittal")
+"""By the axis of a volume (D, H, W) that a slice is taken along, for files of axial slices."""
+PLANE_2D = "slice"
+COLORS = ("red", "green", "blue")
+MOST_PICTURES = 4
+_WINDOW_PERCENT = (0.5, 99.5)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where a case is cut.
+
+    Attributes:
+        name: axial, coronal, sagittal, or slice.
+        axis: of the arrays (N, *spatial) that the slice is taken along; 0 for one of N images.
+        index: number of the slice.
+        upwards: rows count upwards, as in NIfTI files (front and head have high numbers).
+    """
+
+    name: str
+    axis: int
+    index: int
+    upwards: bool
+
+    def cut(self, array: np.ndarray) -> np.ndarray:
+        """The slice of an array (N, *spatial), as a picture (H, W) with its first row on top."""
+        picture = np.take(array, self.index, self.axis)
+        picture = picture if self.axis == 0 else picture[0]
+        return np.ascontiguousarray(picture[::-1] if self.upwards else picture)
+
+
+def choose_cases(table: pd.DataFrame, n_cases: int) -> dict[str, str]:
+    """Cases from the worst to the best, evenly spaced in rank.
+
+    Ranks are those of the mean Dice on chips after a day (or, where the sweep has no such time,
+    at its last), over networks, chips, reads and classes.
+
+    Args:
+        table: the long results table.
+        n_cases: how many; three are the worst, the median and the best.
+
+    Returns:
+        case by place; fewer where the table has fewer.
+
+    Raises:
+        DataError: no case has a Dice on a chip.
+    """
+    on_chip = table[(table["metric"] == "dice") & table["time_s"].notna()].dropna(subset="value")
+    if on_chip.empty:
+        raise DataError("no example can be chosen: the results table has no Dice on a chip")
+    times_s = on_chip["time_s"]
+    at = on_chip[times_s == (DAY_S if (times_s == DAY_S).any() else times_s.max())]
+    means = at.groupby("case")["value"].mean().reset_index().sort_values(["value", "case"])
+    names = means["case"].tolist()
+    last, n_cases = len(names) - 1, min(n_cases, len(names))
+    ranks = [last / 2] if n_cases == 1 else np.linspace(0, last, n_cases)
+    return {_place(int(rank), len(names)): names[int(rank)] for rank in ranks}
+
+
+def write_examples(
+    experiment: Experiment,
+    task: Task,
+    checkpoints: Sequence[Checkpoint],
+    table: pd.DataFrame,
+    folder: Path,
+    *,
+    n_cases: int = 3,
+) -> list[Path]:
+    """Run the first chip of each network on a few cases once more, and keep slices of them.
+
+    The chip has the seed that it has in the sweep, so that these are the sweep's own predictions.
+
+    Args:
+        experiment: settings of the sweep.
+        task: its data.
+        checkpoints: its networks.
+        table: its results, from which the cases are chosen.
+        folder: the run folder.
+        n_cases: how many; none are written for 0.
+
+    Returns:
+        the files.
+    """
+    if n_cases < 1:
+        return []
+    by_id = {case.case_id: case for case in task.test}
+    places = choose_cases(table, n_cases)
+    samples = {place: task.read(by_id[case]) for place, case in places.items()}
+    planes = {place: choose_planes(sample, task) for place, sample in samples.items()}
+    kept: dict[str, list[dict[str, Any]]] = {place: [] for place in places}
+    with one_thread():
+        for checkpoint in checkpoints:
+            found = _run(checkpoint, experiment, task, samples, planes)
+            for place, arrays in found.items():
+                kept[place].append(arrays)
+    return [
+        write_example(
+            folder / FOLDER / f"{number}-{place}.npz",
+            _about(experiment, task, checkpoints, samples[place], place, planes[place]),
+            _pictures(samples[place], planes[place], task) | _stacked(kept[place]),
+        )
+        for number, place in enumerate(places)
+    ]
+
+
+def choose_planes(sample: Sample, task: Task) -> list[Plane]:
+    """The slice with the largest reference area, along each axis of a volume."""
+    volume = task.spatial_dims == 3
+    axes = range(1, sample.label.ndim) if volume else (0,)
+    planes = []
+    for axis in axes:
+        others = tuple(other for other in range(sample.label.ndim) if other != axis)
+        area = (sample.label > 0).sum(axis=others)
+        index = int(area.argmax()) if area.any() else len(area) // 2
+        name = PLANES_3D[axis - 1] if volume else PLANE_2D
+        planes.append(Plane(name, axis, index, upwards=task.spacing_unit == "mm"))
+    return planes
+
+
+def write_example(path: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
+    """Write one case; see the top of this module for what belongs into it."""
+    text = np.array(json.dumps(dict(about), sort_keys=True))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, about=text, **dict(arrays))
+
+    return write_atomically(path, write)
+
+
+def _place(rank: int, n_cases: int) -> str:
+    named = {(n_cases - 1) // 2: "median", 0: "worst", n_cases - 1: "best"}
+    return "only" if n_cases == 1 else named.get(rank, f"rank-{rank + 1}-of-{n_cases}")
+
+
+def _about(
+    experiment: Experiment,
+    task: Task,
+    checkpoints: Sequence[Checkpoint],
+    sample: Sample,
+    place: str,
+    planes: Sequence[Plane],
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "task": task.name,
+        "case": sample.case.case_id,
+        "patient": sample.case.patient_id,
+        "place": place,
+        "hardware": experiment.hardware.preset,
+        "classes": list(task.classes),
+        "pictures": ["colors"] if _is_colored(task) else list(task.channels[:MOST_PICTURES]),
+        "planes": [plane.name for plane in planes],
+        "networks": [[c.info.model, c.info.training] for c in checkpoints],
+        "times_s": list(experiment.sweep.times_s),
+    }
+
+
+@torch.inference_mode()
+def _run(
+    checkpoint: Checkpoint,
+    experiment: Experiment,
+    task: Task,
+    samples: Mapping[str, Sample],
+    planes: Mapping[str, Sequence[Plane]],
+) -> dict[str, dict[str, Any]]:
+    """Slices and Dice of one network: run digitally, and on its first chip at each time."""
+    digital = checkpoint.network.to(experiment.device)
+    runs: list[dict[str, dict[str, Any]]] = [_cut_all(digital, samples, planes, experiment, task)]
+    chip = Chip(
+        make_analog(checkpoint, experiment, task),
+        seed=chip_seed(experiment.seed, checkpoint.info.model, 0),
+    )
+    for time_s in experiment.sweep.times_s:
+        reading = chip.at(time_s, 0)
+        found: dict[str, dict[str, Any]] = {}
+        for place, sample in samples.items():
+            reading.restart(sample.case.case_id)
+            found |= _cut_all(reading, {place: sample}, planes, experiment, task)
+        runs.append(found)
+    return {place: _of_times([run[place] for run in runs]) for place in samples}
+
+
+def _cut_all(
+    network: Network,
+    samples: Mapping[str, Sample],
+    planes: Mapping[str, Sequence[Plane]],
+    experiment: Experiment,
+    task: Task,
+) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for place, sample in samples.items():
+        images = torch.from_numpy(sample.image).to(experiment.device)
+        logits = predict_logits(
+            network, images, window=task.window, batch_size=experiment.batch_size
+        )
+        pred = to_classes(logits).cpu().numpy()
+        cuts: dict[str, Any] = {plane.name: plane.cut(pred) for plane in planes[place]}
+        found[place] = cuts | {"dice": _dice(pred, sample, task)}
+    return found
+
+
+def _dice(pred: np.ndarray, sample: Sample, task: Task) -> float:
+    rows = case_metrics(
+        pred,
+        sample.label,
+        n_classes=len(task.classes),
+        spacing=sample.spacing,
+        tolerance=0.0,
+        unit=task.spacing_unit,
+        metrics=("dice",),
+    )
+    values = [row.value for row in rows if not np.isnan(row.value)]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _of_times(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    digital, *on_chip = runs
+    arrays: dict[str, Any] = {}
+    for name in digital:
+        if name == "dice":
+            arrays["dice_digital"] = np.float64(digital[name])
+            arrays["dice"] = np.array([run[name] for run in on_chip])
+        else:
+            arrays[f"digital_{name}"] = digital[name]
+            arrays[f"pred_{name}"] = np.stack([run[name] for run in on_chip])
+    return arrays
+
+
+def _stacked(networks: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([arrays[name] for arrays in networks]) for name in networks[0]}
+
+
+def _pictures(sample: Sample, planes: Sequence[Plane], task: Task) -> dict[str, np.ndarray]:
+    arrays = {}
+    n_pictures = min(len(task.channels), MOST_PICTURES)
+    for plane in planes:
+        channels = [plane.cut(sample.image[:, channel]) for channel in range(n_pictures)]
+        if _is_colored(task):
+            arrays[f"image_{plane.name}"] = _windowed(np.stack(channels, axis=-1))[None]
+        else:
+            arrays[f"image_{plane.name}"] = np.stack(list(map(_windowed, channels)))
+        arrays[f"label_{plane.name}"] = plane.cut(sample.label)
+        arrays[f"spacing_{plane.name}"] = np.array(_spacing(sample, plane))
+    return arrays
+
+
+def _is_colored(task: Task) -> bool:
+    return task.channels == COLORS
+
+
+def _windowed(picture: np.ndarray) -> np.ndarray:
+    """Bytes from black to white between two percentiles; colors share them."""
+    low, high = np.percentile(picture, _WINDOW_PERCENT)
+    scaled = (picture - low) / max(float(high - low), 1e-12)
+    return np.round(255 * np.clip(scaled, 0.0, 1.0)).astype(np.uint8)
+
+
+def _spacing(sample: Sample, plane: Plane) -> tuple[float, float]:
+    """Of rows and columns."""
+    kept = [size for axis, size in enumerate(sample.spacing, start=1) if axis != plane.axis]
+    return kept[-2], kept[-1]

@@ -1,0 +1,238 @@
+"""What the tables of a run say, in sentences: no number without its interval."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from analogmed.report.names import model_name, network_name
+from analogmed.report.page_tables import fixed, number, p_text
+from analogmed.report.runs import Run
+from analogmed.report.style import count_range, time_label
+
+Row = dict[str, Any]
+
+ONE_DAY_S = 86_400.0
+_CALIBRATION = {
+    "mean_variance": ("less certain", "more certain", "variance of the probability"),
+    "mean_entropy": ("less certain", "more certain", "entropy"),
+    "ece": ("worse calibrated", "better calibrated", "calibration error"),
+}
+"""What a higher and a lower value mean, and its name."""
+
+
+def findings(run: Run) -> list[str]:
+    """Sentences on one run; the first one says the most.
+
+    Args:
+        run: of any kind.
+
+    Returns:
+        plain text; empty where the run holds nothing to be said in a sentence.
+    """
+    says = {
+        "evaluation": _of_evaluation,
+        "uncertainty": _of_uncertainty,
+        "mitigation": _of_mitigation,
+        "placement": _of_placement,
+        "sensitivity": _of_sensitivity,
+        "training": _of_training,
+    }
+    return list(says[run.kind](run))
+
+
+def _of_evaluation(run: Run) -> Iterator[str]:
+    summary = run.tables["summary"]
+    for _, rows in summary.groupby(["task", "hardware"], sort=False):
+        ranked = rows.sort_values("dice_1d", ascending=False, na_position="last")
+        for row in _records(ranked[ranked["training"] != "digital"]):
+            yield _kept(row) + _gained(row, run.tables.get("comparison"))
+        yield from _of_digitally_trained(ranked[ranked["training"] == "digital"])
+    if "time_to_failure" in run.tables:
+        yield from _of_failures(run.tables["time_to_failure"])
+
+
+def _kept(row: Row) -> str:
+    name = network_name(row["model"], row["training"])
+    kept, low, high = (row[f"normalised_dice_1d{end}"] for end in ("", "_low", "_high"))
+    if pd.isna(kept):
+        return f"The {name} was not measured a day after programming, or not digitally"
+    of = "its digital Dice" if row["training"] == "digital" else "the digital Dice"
+    told = f"After a day on the chip the {name} keeps {fixed(kept, 2)} of {of}"
+    return told + _interval(low, high, row["level"], 2)
+
+
+def _gained(row: Row, comparison: pd.DataFrame | None) -> str:
+    gain, low, high = (row.get(f"gain_1d{end}", float("nan")) for end in ("", "_low", "_high"))
+    if pd.isna(gain):
+        return "."
+    counts = (
+        f"{count_range([int(row['n_patients'])], 'patient')} and "
+        f"{count_range([int(row['n_chips'])], 'chip')}"
+    )
+    unknown = f"; whether it is better than the digitally trained one cannot be told from {counts}."
+    if pd.isna(low) or pd.isna(high) or low <= 0 <= high:
+        return unknown
+    direction = "better" if gain > 0 else "worse"
+    interval = _interval(min(abs(low), abs(high)), max(abs(low), abs(high)), row["level"])
+    p_value = _holm(row, comparison)
+    beyond = ""
+    if p_value is not None:
+        beyond = f" (p = {p_text(p_value)} over patients, after Holm's correction)"
+    if p_value is not None and p_value >= 1 - row["level"]:
+        return (
+            f"; its Dice is {direction} than that of the digitally trained one by "
+            f"{fixed(abs(gain))}{interval}, but not beyond chance among all comparisons{beyond}."
+        )
+    return f"; it is {direction} than the digitally trained one by {fixed(abs(gain))} Dice" + (
+        f"{interval}{beyond}."
+    )
+
+
+def _holm(row: Row, comparison: pd.DataFrame | None) -> float | None:
+    """The adjusted p-value of a network against the digital-trained one of the same model."""
+    if comparison is None or "p_holm" not in comparison:
+        return None
+    wanted = ([row[name] for name in ("task", "hardware", "model")], {row["training"], "digital"})
+    for found in _records(comparison):
+        place = [found[name] for name in ("task", "hardware", "model")]
+        pair = {found["training"], found["other_training"]}
+        if found["other_model"] == found["model"] and (place, pair) == wanted:
+            return None if pd.isna(found["p_holm"]) else float(found["p_holm"])
+    return None
+
+
+def _of_digitally_trained(rows: pd.DataFrame) -> Iterator[str]:
+    """One sentence on all of them."""
+    known = _records(rows[rows["normalised_dice_1d"].notna()])
+    if len(known) == 1:
+        yield _kept(known[0]) + "."
+    elif known:
+        kept = [
+            f"{model_name(row['model'])} {fixed(row['normalised_dice_1d'], 2)}"
+            f"{_short(row, 'normalised_dice_1d')}"
+            for row in known
+        ]
+        yield f"Without training for the chip, after a day, these keep: {', '.join(kept)}."
+
+
+def _of_failures(failures: pd.DataFrame) -> Iterator[str]:
+    """One sentence on all networks that hold equally long."""
+    told: dict[str, list[str]] = {}
+    for row in _records(failures):
+        told.setdefault(_holds(row), []).append(network_name(row["model"], row["training"]))
+    for what, names in told.items():
+        listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+        everything = len(names) == len(failures) > 1
+        subject = "Each network" if everything else f"The {listed}"
+        plural = len(names) > 1 and not everything
+        yield f"{subject} {what.replace('holds', 'hold', 1) if plural else what}."
+
+
+def _holds(row: Row) -> str:
+    limit, until_s = fixed(row["limit"], 2), row["holds_until_s"]
+    if row["censored"]:
+        return f"holds a Dice of {limit} for the whole sweep, {time_label(until_s)}"
+    if pd.isna(until_s):
+        first = time_label(row["fails_at_s"])
+        return f"holds no Dice of {limit} for certain, not even at {first}"
+    fails = time_label(row["fails_at_s"])
+    return f"holds a Dice of {limit} for certain until {time_label(until_s)}, not at {fails}"
+
+
+def _of_uncertainty(run: Run) -> Iterator[str]:
+    comparison = run.tables.get("comparison")
+    if comparison is None or "metric" not in comparison:
+        return
+    rows = comparison[(comparison["source"] == "chips") & (comparison["region"] == "band")]
+    for model, of_model in rows.groupby("model", sort=False):
+        times_s = of_model["time_s"]
+        at = of_model[times_s == (ONE_DAY_S if (times_s == ONE_DAY_S).any() else times_s.max())]
+        by_metric = {row["metric"]: row for row in _records(at)}
+        told = [_compared(by_metric[m], m) for m in _CALIBRATION if m in by_metric]
+        if told:
+            age = time_label(float(at["time_s"].iloc[0]))
+            patients = count_range(at["n_patients"].tolist(), "patient")
+            yield (
+                f"On chips of {age}, about the structure, hardware-aware training makes "
+                f"the {model_name(str(model))} {'; '.join(told)} ({patients})."
+            )
+
+
+def _compared(row: Row, metric: str) -> str:
+    higher, lower, name = _CALIBRATION[metric]
+    difference = row["difference"]
+    low, high = row["difference_low"], row["difference_high"]
+    values = f"{name} {number(row['hwa'])} against {number(row['digital'])}"
+    if pd.isna(low) or low <= 0 <= high:
+        return f"neither {higher} nor {lower} as far as can be told ({values})"
+    interval = f"difference {number(low, 4)} to {number(high, 4)}"
+    return f"{higher if difference > 0 else lower} ({values}, {interval})"
+
+
+def _of_mitigation(run: Run) -> Iterator[str]:
+    summary = run.tables["summary"]
+    dice = summary[(summary["metric"] == "dice") & summary["gain"].notna()]
+    last = dice[dice["time_s"] == dice["time_s"].max()]
+    for row in _records(last):
+        name, option = network_name(row["model"], row["training"]), str(row["option"])
+        age, gain = time_label(row["time_s"]), row["gain"]
+        interval = _interval(row["gain_low"], row["gain_high"], row["level"])
+        if pd.notna(row["gain_low"]) and not row["gain_low"] <= 0 <= row["gain_high"]:
+            verb = "gains" if gain > 0 else "costs"
+            yield (
+                f"At {age}, {option.replace('_', ' ')} {verb} the {name} {fixed(abs(gain))} Dice"
+                f"{interval if gain > 0 else ''}."
+            )
+
+
+def _of_placement(run: Run) -> Iterator[str]:
+    steps = run.tables["placements"]
+    chosen = steps[steps["chosen"].astype(bool)]
+    if chosen.empty:
+        yield "No placement that was run loses as little Dice as was asked for."
+        return
+    row = _records(chosen)[0]
+    layers = str(row["digital"])
+    listed = "none" if pd.isna(row["digital"]) else layers.replace(";", ", ")
+    yield (
+        f"Left digital: {listed}; the Dice lost is then {fixed(row['drop'])}"
+        f"{_interval(row['drop_low'], row['drop_high'], row['level'])}."
+    )
+
+
+def _of_sensitivity(run: Run) -> Iterator[str]:
+    ranking = run.tables["ranking"]
+    last = ranking[ranking["time_s"] == ranking["time_s"].max()]
+    kinds = {"only_analog": "layer that costs", "noise_alone": "noise source that costs"}
+    for kind, what in kinds.items():
+        rows = last[last["setting"] == kind].sort_values("rank")
+        if not rows.empty:
+            row = _records(rows)[0]
+            yield (
+                f"The {what} the most, alone, at {time_label(row['time_s'])}: {row['subject']}, "
+                f"{fixed(row['effect'])} Dice"
+                f"{_interval(row['effect_low'], row['effect_high'], row['level'])}."
+            )
+
+
+def _of_training(run: Run) -> Iterator[str]:
+    validated = run.tables["log"].dropna(subset="dice")
+    if not validated.empty:
+        best = max(_records(validated), key=lambda row: float(row["dice"]))
+        yield f"Best validation Dice {fixed(best['dice'])}, after epoch {best['epoch']:.0f}."
+
+
+def _interval(low: float, high: float, level: float, digits: int = 3) -> str:
+    if pd.isna(low) or pd.isna(high):
+        return " (no interval: too few patients or chips)"
+    return f" ({100 * level:.3g} % interval {fixed(low, digits)} to {fixed(high, digits)})"
+
+
+def _short(row: Row, name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "" if pd.isna(low) else f" ({fixed(low, 2)} to {fixed(high, 2)})"
+
+
+def _records(rows: pd.DataFrame) -> list[Row]:
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]

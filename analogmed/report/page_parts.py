@@ -1,0 +1,341 @@
+"""What a page says of one run, part by part: each is there if the run has its tables."""
+
+import json
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from analogmed.report.case_view import View, case_view, color_scale
+from analogmed.report.figures import dice_over_time, drop_per_model
+from analogmed.report.mitigation_figures import mitigation_gains
+from analogmed.report.names import model_name
+from analogmed.report.page_tables import PageTable
+from analogmed.report.run_tables import (
+    comparison_table,
+    conformal_table,
+    cost_tables_of,
+    curves_table,
+    failure_table,
+    losses_table,
+    mitigation_table,
+    placement_table,
+    sensitivity_table,
+    split_table,
+    summary_table,
+    trainings_table,
+    uncertainty_table,
+)
+from analogmed.report.runs import Run
+from analogmed.report.sensitivity_figures import (
+    placement_curve,
+    sensitivity_heat_map,
+    source_bars,
+)
+from analogmed.report.style import WIDTH_IN
+from analogmed.report.svg import inline_svg
+from analogmed.report.tables import summary_caption
+from analogmed.report.training_figures import training_curves
+from analogmed.report.uncertainty_figures import (
+    conformal_over_time,
+    reliability_diagram,
+    risk_coverage_curves,
+    uncertainty_density,
+)
+
+NARROW_IN = 4.3
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure of a page.
+
+    Attributes:
+        alt: what it shows, for who does not see it.
+        svg: as wide as a page.
+        narrow: the same for a phone; empty if the wide one has to do.
+        own_paper: it has filled cells and stands on a light card, also on dark pages.
+    """
+
+    alt: str
+    svg: str
+    narrow: str = ""
+    own_paper: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a page, of one run.
+
+    Attributes:
+        key: of the part in links, unique on the page.
+        title: its heading.
+        text: what it shows, in a sentence or two.
+        figures, tables: in order; tables that stand for a figure are folded below it.
+        folded: tables that are shown when asked for.
+        view: example cases; empty without.
+        listing: lines to be shown as they are, by title.
+    """
+
+    key: str
+    title: str
+    text: str = ""
+    figures: tuple[PageFigure, ...] = ()
+    tables: tuple[PageTable, ...] = ()
+    folded: tuple[PageTable, ...] = ()
+    view: View | None = None
+    listing: tuple[tuple[str, str], ...] = ()
+
+
+def parts_of(run: Run, prefix: str) -> list[Part]:
+    """The parts of a run, in the order in which a reader wants them.
+
+    Args:
+        run: any run.
+        prefix: of all names in links; another one for each run of a page.
+    """
+    makers: dict[str, Callable[[Run, str], Iterator[Part]]] = {
+        "evaluation": _evaluation,
+        "uncertainty": _uncertainty,
+        "mitigation": _mitigation,
+        "placement": _placement,
+        "sensitivity": _sensitivity,
+        "training": _training,
+    }
+    return [*makers[run.kind](run, prefix), *_made(run, prefix)]
+
+
+def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
+    summary, tables = run.tables["summary"], run.tables
+    compared = [comparison_table(tables["comparison"])] if "comparison" in tables else []
+    yield Part(
+        f"{prefix}-comparison",
+        "Comparison",
+        tables=(summary_table(summary, tables.get("comparison")),),
+        folded=tuple(compared),
+        listing=(("How to read the table", summary_caption(summary)),),
+    )
+    if "curves" in tables:
+        curves = tables["curves"]
+        yield Part(
+            f"{prefix}-time",
+            "Dice over time",
+            "Lines: mean over chips and patients. Bands: intervals. Dashed: run digitally.",
+            figures=(_wide_and_narrow(dice_over_time, curves, f"{prefix}-dice", _TIME_ALT),),
+            folded=(curves_table(curves),),
+        )
+    if summary["noise_drop"].notna().any():
+        yield Part(
+            f"{prefix}-drop",
+            "What each model loses",
+            "Dice of the digitally trained network, run digitally, minus Dice on the chip.",
+            figures=(_wide_and_narrow(drop_per_model, summary, f"{prefix}-drops", _DROP_ALT),),
+            folded=(losses_table(summary),),
+        )
+    if "time_to_failure" in tables:
+        yield Part(
+            f"{prefix}-failure",
+            "How long a programmed chip holds",
+            "First measured time at which the lower end of the interval falls under the limit.",
+            tables=(failure_table(tables["time_to_failure"]),),
+        )
+    yield from _cases(run, prefix)
+    if costs := cost_tables_of(summary):
+        yield Part(f"{prefix}-cost", "Cost", tables=costs)
+
+
+def _uncertainty(run: Run, prefix: str) -> Iterator[Part]:
+    tables = run.tables
+    yield Part(
+        f"{prefix}-sure",
+        "How sure, and how right",
+        "Low uncertainty is worth something only where the network is right.",
+        tables=(uncertainty_table(tables["summary"]),),
+    )
+    if "comparison" in tables:
+        yield Part(
+            f"{prefix}-claim",
+            "Does training for the chip make it more certain?",
+            tables=(trainings_table(tables["comparison"]),),
+        )
+    figures: dict[str, tuple[str, str, Callable[[pd.DataFrame, Path], object]]] = {
+        "density": ("Densities of the uncertainty", _DENSITY_TEXT, uncertainty_density),
+        "reliability": ("Reliability", _RELIABILITY_TEXT, reliability_diagram),
+        "risk_coverage": ("Risk and coverage", _RISK_TEXT, risk_coverage_curves),
+        "conformal_summary": ("Masks with a promise", _CONFORMAL_TEXT, conformal_over_time),
+    }
+    for name, (title, text, draw) in figures.items():
+        if name not in tables or not _drawable(tables[name]):
+            continue
+        figure = _wide(draw, tables[name], f"{prefix}-{name}", f"{title}. {text}")
+        shown = (conformal_table(tables[name]),) if name == "conformal_summary" else ()
+        yield Part(f"{prefix}-{name}", title, text, figures=(figure,), folded=shown)
+    if (split := split_table(tables["summary"])).rows:
+        yield Part(f"{prefix}-split", "Where the variance comes from", tables=(split,))
+    yield from _cases(run, prefix)
+
+
+def _mitigation(run: Run, prefix: str) -> Iterator[Part]:
+    summary = run.tables["summary"]
+    figure = _wide(mitigation_gains, summary, f"{prefix}-gains", "Dice and calibration by option")
+    yield Part(
+        f"{prefix}-mitigation",
+        "What each correction buys",
+        figures=(figure,),
+        tables=(mitigation_table(summary),),
+    )
+
+
+def _placement(run: Run, prefix: str) -> Iterator[Part]:
+    steps = run.tables["placements"]
+    figure = _wide(placement_curve, steps, f"{prefix}-curve", "Dice lost against cost", paper=True)
+    table = placement_table(steps)
+    yield Part(f"{prefix}-placement", "Which layers to leave digital", "", (figure,), (table,))
+    yield from _sensitivity(run, prefix)
+
+
+def _sensitivity(run: Run, prefix: str) -> Iterator[Part]:
+    if "ranking" not in run.tables:
+        return
+    ranking = run.tables["ranking"]
+    draws = {
+        ("only_analog", "only_digital"): (sensitivity_heat_map, "Dice that each layer costs"),
+        ("noise_alone", "noise_all_but"): (source_bars, "Dice that each noise source costs"),
+    }
+    figures = [
+        _wide(draw, ranking, f"{prefix}-{draw.__name__}", alt, paper=True)
+        for settings, (draw, alt) in draws.items()
+        if ranking["setting"].isin(settings).any()
+    ]
+    yield Part(
+        f"{prefix}-sensitivity",
+        "What each layer and noise source costs",
+        figures=tuple(figures),
+        folded=(sensitivity_table(ranking),),
+    )
+
+
+def _training(run: Run, prefix: str) -> Iterator[Part]:
+    figure = _wide(training_curves, run.tables["log"], f"{prefix}-log", "Loss and validation Dice")
+    yield Part(f"{prefix}-training", "Training", figures=(figure,))
+
+
+def _cases(run: Run, prefix: str) -> Iterator[Part]:
+    if run.examples:
+        view = case_view(run.examples)
+        text = "Solid line: reference. Dashed line: prediction. "
+        text += f"On the chip: {view['pred_of']}."
+        yield Part(
+            f"{prefix}-cases", "Cases to look at", text, view=view | {"colors": color_scale()}
+        )
+
+
+def _made(run: Run, prefix: str) -> Iterator[Part]:
+    """How the run was made, and how to make it again."""
+    listing = [("How to run it again", _again(run))]
+    if run.settings:
+        listing.append(
+            (f"Configuration ({run.settings_file})", yaml.safe_dump(run.settings, sort_keys=False))
+        )
+    if run.environment:
+        listing.append(("Environment", json.dumps(run.environment, indent=2)))
+    facts = _facts(run)
+    yield Part(
+        f"{prefix}-made",
+        "How it was made",
+        tables=(PageTable("Settings and versions", ("what", "value"), facts, 2),),
+        listing=tuple(listing),
+    )
+
+
+def _facts(run: Run) -> tuple[tuple[str, str], ...]:
+    settings, environment = run.settings, run.environment
+    versions, git = environment.get("versions") or {}, environment.get("git") or {}
+    sweep, task = settings.get("sweep") or {}, settings.get("task") or {}
+    hardware = settings.get("hardware") or {}
+    facts = {
+        "task": task.get("name"),
+        "hardware": hardware.get("preset"),
+        "root seed": settings.get("seed"),
+        "split seed": task.get("split_seed"),
+        "chips": sweep.get("chips"),
+        "reads at each time": sweep.get("reads"),
+        "backend": settings.get("backend"),
+        "device": settings.get("device"),
+        "Python": environment.get("python"),
+        "platform": environment.get("platform"),
+        **{str(name): version for name, version in versions.items()},
+        "commit": git.get("commit"),
+        "run at": environment.get("time"),
+    }
+    if git.get("changed") == "True":
+        facts["commit"] = f"{git.get('commit')}, with changes that are not in it"
+    return tuple((name, str(value)) for name, value in facts.items() if value is not None)
+
+
+def _again(run: Run) -> str:
+    version = (run.environment.get("versions") or {}).get("analogmed")
+    lines = [f"pip install analogmed=={version}"] if version else []
+    if run.settings:
+        lines.append(
+            f"python -m {run.program} --config {run.settings_file} --out runs/{_quoted(run.name)}"
+        )
+    if command := run.environment.get("command"):
+        given = shlex.join(map(str, command[1:]))
+        lines += ["# as it was called:", f"# python -m {run.program} {given}".rstrip()]
+    return "\n".join(lines)
+
+
+def _quoted(name: str) -> str:
+    return shlex.quote(f"{name}-again")
+
+
+def _wide_and_narrow(
+    draw: Callable[..., object], table: pd.DataFrame, prefix: str, alt: str
+) -> PageFigure:
+    table = _with_names(table)
+    wide = inline_svg(lambda path: draw(table, path, width_in=WIDTH_IN), prefix=prefix)
+    narrow = inline_svg(lambda path: draw(table, path, width_in=NARROW_IN), prefix=f"{prefix}-n")
+    return PageFigure(alt, wide, narrow)
+
+
+def _wide(
+    draw: Callable[[pd.DataFrame, Path], object],
+    table: pd.DataFrame,
+    prefix: str,
+    alt: str,
+    *,
+    paper: bool = False,
+) -> PageFigure:
+    table = _with_names(table)
+    svg = inline_svg(lambda path: draw(table, path), prefix=prefix, recolored=not paper)
+    return PageFigure(alt, svg, own_paper=paper)
+
+
+def _with_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Models as the text calls them."""
+    return table.assign(model=table["model"].map(model_name)) if "model" in table else table
+
+
+def _drawable(table: pd.DataFrame) -> bool:
+    """Whether a table has the chips or the digital run that figures show."""
+    if "source" in table.columns:
+        return bool(table["source"].isin(["chips", "deterministic"]).any())
+    return bool(table["time_s"].notna().any())
+
+
+_TIME_ALT = "Dice of each network over the age of the chip; the table below has the numbers."
+_DROP_ALT = "Dice lost by each network right away, after a day and after a month."
+_DENSITY_TEXT = (
+    "Share of the test set's voxels by their uncertainty, over many passes through the chips."
+)
+_RELIABILITY_TEXT = (
+    "Share of voxels that are right against how sure the network is; on the diagonal both agree."
+)
+_RISK_TEXT = "Error rate of the voxels that remain when the most uncertain ones are set aside."
+_CONFORMAL_TEXT = (
+    "Share of the structure that conformal masks miss, and how much they mark for it, over time."
+)

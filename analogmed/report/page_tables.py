@@ -1,0 +1,135 @@
+"""A table once, as HTML (by the page's template), Markdown and LaTeX (booktabs)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+EN_DASH = "\u2013"
+UNKNOWN = EN_DASH
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    UNKNOWN: "--", "\u00b1": r"$\pm$", "\u2212": "$-$", "\u2264": r"$\leq$", "\u2265": r"$\geq$",
+}  # fmt: skip
+"""How a character is written in LaTeX text."""
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table of text.
+
+    Attributes:
+        title: what it shows.
+        heads: one per column.
+        rows: cells; numbers are written out already.
+        text_columns: how many columns at the left hold words; the others hold numbers.
+        caption: what a reader must know of the numbers.
+    """
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text_columns: int = 1
+    caption: str = ""
+
+    @property
+    def markdown(self) -> str:
+        """As a pipe table."""
+        rule = ["---"] * self.text_columns + ["---:"] * (len(self.heads) - self.text_columns)
+        lines = [[_markdown(cell) for cell in row] for row in (self.heads, *self.rows)]
+        lines.insert(1, rule)
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        caption = f"\n\n{_markdown(self.caption)}" if self.caption else ""
+        return f"**{_markdown(self.title)}**\n\n{table}{caption}\n"
+
+    @property
+    def latex(self) -> str:
+        r"""As a ``table`` with the rules of the package ``booktabs``."""
+        columns = "l" * self.text_columns + "r" * (len(self.heads) - self.text_columns)
+        head, *body = (
+            " & ".join(map(latex_text, row)) + r" \\" for row in (self.heads, *self.rows)
+        )
+        caption = latex_text(f"{self.title}. {self.caption}".strip())
+        lines = [
+            r"\begin{table}",
+            r"  \centering\small",
+            rf"  \caption{{{caption}}}",
+            rf"  \begin{{tabular}}{{{columns}}}",
+            r"    \toprule",
+            f"    {head}",
+            r"    \midrule",
+            *(f"    {line}" for line in body),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
+
+
+def latex_text(text: str) -> str:
+    """Text with LaTeX's own characters written out."""
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+
+
+def markdown_text(text: str) -> str:
+    """Text of several lines in which Markdown and HTML show as they are written."""
+    return "\n".join(_markdown(line) for line in text.splitlines())
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with fixed decimals; small ones as powers of ten; a dash where there is none.
+
+    Example:
+        >>> number(0.98765), number(-0.0001), number(2.5e-5), number(float("nan"))
+        ('0.988', '-1.0e-04', '2.5e-05', '\u2013')
+    """
+    if pd.isna(value):
+        return UNKNOWN
+    small = value != 0 and abs(value) < 0.5 * 10**-digits
+    return f"{value:.1e}" if small else f"{value:.{digits}f}"
+
+
+def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
+    """An estimate with its interval in brackets, where there is one.
+
+    Example:
+        >>> with_interval(0.9, -0.05, 0.95, 2), with_interval(0.9, float("nan"), float("nan"), 2)
+        ('0.90 (-0.05 to 0.95)', '0.90')
+    """
+    text = fixed(value, digits)
+    if pd.isna(low) or pd.isna(high):
+        return text
+    separator = EN_DASH if low >= 0 else " to "
+    return f"{text} ({fixed(low, digits)}{separator}{fixed(high, digits)})"
+
+
+def fixed(value: float, digits: int = 3) -> str:
+    """A number with fixed decimals; no minus before nothing."""
+    if pd.isna(value):
+        return UNKNOWN
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if not float(text) else text
+
+
+def p_text(value: float) -> str:
+    """A p-value.
+
+    Example:
+        >>> p_text(0.0313), p_text(0.0001), p_text(float("nan"))
+        ('0.031', '< 0.001', '–')
+    """
+    if pd.isna(value):
+        return UNKNOWN
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def cells(rows: Sequence[Sequence[object]]) -> tuple[tuple[str, ...], ...]:
+    """Rows of anything as rows of text."""
+    return tuple(tuple(str(cell) for cell in row) for row in rows)
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\|<>*_`#\[\]])", r"\\\1", " ".join(text.split()))
