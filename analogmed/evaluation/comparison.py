@@ -8,7 +8,7 @@ import pandas as pd
 
 from analogmed.errors import DataError
 from analogmed.evaluation.intervals import UNBOUNDED, difference, two_way_bootstrap
-from analogmed.evaluation.network_runs import ONE_DAY_S, NetworkRun, network_runs, on_shared_cases
+from analogmed.evaluation.network_runs import ONE_DAY_S, NetworkRun, network_runs, side_by_side
 from analogmed.evaluation.paired_tests import holm, paired_test
 from analogmed.seeds import derive_seed
 
@@ -30,10 +30,10 @@ def compare_models(
 ) -> pd.DataFrame:
     """Difference of each pair of networks on the chip, with interval and adjusted p-value.
 
-    The interval counts patients and chips: patients are paired, chips are not, since each network
-    is programmed on chips of its own. The p-value is that of a sign-flip test over patients of the
-    means over these chips; it says nothing of other chips, so read it beside the interval. Holm's
-    correction is over all pairs of one task and hardware.
+    The interval counts patients and chips. Patients are paired; chips are where two trainings of a
+    model are compared, which are programmed on the same ones. The p-value is that of a sign-flip
+    test over patients of the means over these chips; it says nothing of other chips, so read it
+    beside the interval. Holm's correction is over all pairs of one task and hardware.
 
     Args:
         table: long results table, columns ``COLUMNS``.
@@ -81,12 +81,12 @@ def _pair(
         patients=dict(zip(first.cases, first.patients, strict=True)),
         seed=derive_seed(seed, "permutation", first.key["task"]),
     )
-    arrays, patients = on_shared_cases([first, second], time_s)
+    both = side_by_side([first, second], time_s)
     interval = two_way_bootstrap(
-        *arrays,
-        patients=patients,
+        *both.arrays,
+        patients=both.patients,
         statistic=difference,
-        chip_sets=("first", "second"),
+        chip_sets=both.chip_sets,
         bounds=UNBOUNDED if first.unit != "1" else (-1.0, 1.0),
         seed=derive_seed(seed, "bootstrap", first.key["task"]),
         **settings,

@@ -27,6 +27,7 @@ class NetworkRun:
         metric, unit: what the values are, and their unit.
         cases: the cases that are in every run of the network, sorted.
         patients: the patient of each of them.
+        chips: numbers of the chips.
         reference: the digital-trained network run digitally, shape (cases,); NaN without one.
         own_digital: the network itself run digitally, shape (cases,); NaN without such a run.
         on_chip: values of each time in s, shape (cases, chips), averaged over classes and reads.
@@ -39,6 +40,7 @@ class NetworkRun:
     unit: str
     cases: list[str]
     patients: list[str]
+    chips: list[int]
     reference: np.ndarray
     own_digital: np.ndarray
     on_chip: dict[float, np.ndarray]
@@ -76,23 +78,37 @@ def network_runs(table: pd.DataFrame, metric: str) -> Iterator[NetworkRun]:
         yield _run(names, metric, on_chip, digital, notes)
 
 
-def on_shared_cases(
-    runs: Sequence[NetworkRun], time_s: float
-) -> tuple[list[np.ndarray], list[str]]:
+@dataclass(frozen=True)
+class SideBySide:
+    """Values of several networks on the same cases, as ``two_way_bootstrap`` takes them.
+
+    Attributes:
+        arrays: of each network, shape (cases, chips).
+        patients: the patient of each case.
+        chip_sets: of each network the set of its chips; all trainings of a model share one.
+    """
+
+    arrays: list[np.ndarray]
+    patients: list[str]
+    chip_sets: list[str]
+
+
+def side_by_side(runs: Sequence[NetworkRun], time_s: float) -> SideBySide:
     """Values of several networks at a time, on the cases that all of them have.
 
     Args:
         runs: networks of one task.
-        time_s: age of the chips in s.
-
-    Returns:
-        One array (cases, chips) for each run, all NaN where its sweep has no such time, and the
-        patient of each case.
+        time_s: age of the chips in s; where a sweep has no such time, all values are NaN.
     """
-    shared = sorted(set.intersection(*(set(run.cases) for run in runs)))
-    rows = [pd.Index(run.cases).get_indexer(pd.Index(shared)) for run in runs]
-    arrays = [run.at(time_s)[indices] for run, indices in zip(runs, rows, strict=True)]
-    return arrays, [runs[0].patients[index] for index in rows[0]]
+    cases = sorted(set.intersection(*(set(run.cases) for run in runs)))
+    sets = [run.key["model"] for run in runs]
+    arrays = []
+    for run, name in zip(runs, sets, strict=True):
+        of_set = [other.chips for other, same in zip(runs, sets, strict=True) if same == name]
+        values = pd.DataFrame(run.at(time_s), index=run.cases, columns=run.chips)
+        arrays.append(values.reindex(index=cases, columns=sorted(set().union(*of_set))).to_numpy())
+    patient_of = dict(zip(runs[0].cases, runs[0].patients, strict=True))
+    return SideBySide(arrays, [patient_of[case] for case in cases], sets)
 
 
 def digital_values(rows: pd.DataFrame) -> pd.Series:
@@ -143,6 +159,7 @@ def _run(
         unit=str(on_chip["unit"].iloc[0]),
         cases=cases,
         patients=[str(patient_of[case]) for case in cases],
+        chips=[int(chip) for chip in chip_ids],
         reference=reference.reindex(cases).to_numpy(dtype=np.float64),
         own_digital=own.reindex(cases).to_numpy(dtype=np.float64),
         on_chip={

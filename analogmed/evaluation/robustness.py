@@ -26,7 +26,7 @@ from analogmed.evaluation.network_runs import (
     digital_values,
     network_runs,
     notes_of,
-    on_shared_cases,
+    side_by_side,
 )
 from analogmed.evaluation.spread import std_between_chips
 from analogmed.seeds import derive_seed
@@ -171,15 +171,15 @@ def _summary_row(
 
 
 def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str, Any]) -> Interval:
-    """What the training adds on the chip after a day, over the cases of both networks."""
+    """What the training adds on the same chips after a day, over the cases of both networks."""
     if digital_trained is None:
         return Interval(np.nan, np.nan, np.nan, 0, 0)
-    arrays, patients = on_shared_cases([run, digital_trained], ONE_DAY_S)
+    both = side_by_side([run, digital_trained], ONE_DAY_S)
     return two_way_bootstrap(
-        *arrays,
-        patients=patients,
+        *both.arrays,
+        patients=both.patients,
         statistic=difference,
-        chip_sets=("own", "digital"),
+        chip_sets=both.chip_sets,
         bounds=DIFFERENCE_OF_SHARES,
         **shared,
     )
