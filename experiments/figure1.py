@@ -11,15 +11,11 @@ about an hour on two cores, as do the real subsets.
 """
 
 import argparse
-import os
-import shlex
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 
 import pandas as pd
+from _programs import in_parallel, run_program
 
 from analogmed.atomic import write_text_atomically
 from analogmed.report import drop_per_model, to_markdown
@@ -71,8 +67,7 @@ def main() -> None:
     def run(pair: tuple[str, str]) -> Path:
         return run_one(pair[0], tasks[pair[0]], pair[1], arguments)
 
-    with ThreadPoolExecutor(arguments.workers) as pool:
-        folders = list(pool.map(run, pairs))
+    folders = in_parallel(run, pairs, arguments.workers)
     summary = pd.concat([pd.read_csv(folder / "summary.csv") for folder in folders])
     summary = summary.sort_values(["task", "model", "training"], kind="stable")
     summary.to_csv(arguments.out / "summary.csv", index=False)
@@ -87,33 +82,21 @@ def run_one(name: str, task: dict[str, str], model: str, arguments: argparse.Nam
     data = [f"--task={name}", *(f"--task.{key}={value}" for key, value in task.items())]
     epochs = max(1, round(arguments.length * EPOCHS[name]))
     training = [
-        *("analogmed.train", *data, f"--epochs={epochs}"),
+        *(*data, f"--epochs={epochs}"),
         f"--validate_every={max(1, epochs // 5)}",
         f"--loading.patches_per_image={PATCHES_PER_IMAGE.get(name, 1)}",
     ]
     start = out / "start"
-    _run([*training, f"--model={model}", f"--model.options={MODELS[model]}", f"--out={start}"])
-    _run([*training, f"--init={start}", f"--out={out / 'digital'}"])
-    _run([*training, f"--init={start}", "--training=hwa", f"--out={out / 'hwa'}"])
+    run_program(
+        "train",
+        [*training, f"--model={model}", f"--model.options={MODELS[model]}", f"--out={start}"],
+    )
+    run_program("train", [*training, f"--init={start}", f"--out={out / 'digital'}"])
+    run_program("train", [*training, f"--init={start}", "--training=hwa", f"--out={out / 'hwa'}"])
     networks = f"--checkpoints=[{out / 'digital'}, {out / 'hwa'}]"
     sweep = [f"--sweep.chips={arguments.chips}", "--sweep.times_s=[0, 1, 86400, 2592000]"]
-    _run(["analogmed.eval", *data, networks, *sweep, "--batch_size=32", f"--out={out / 'eval'}"])
+    run_program("eval", [*data, networks, *sweep, "--batch_size=32", f"--out={out / 'eval'}"])
     return out / "eval"
-
-
-def _run(command: list[str]) -> None:
-    print("$ python -m", shlex.join(command), flush=True)
-    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        check=False,
-        env={**os.environ, **threads},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    if done.returncode:
-        sys.exit(f"{shlex.join(command)}\n{done.stderr}")
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,0 +1,43 @@
+"""Commands of analogmed, run as a user would run them, several at a time."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pandas as pd
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def run_program(verb: str, arguments: Iterable[object]) -> None:
+    """Print and run ``python -m analogmed.VERB`` on one thread; stop with its error."""
+    command = [f"analogmed.{verb}", *map(str, arguments)]
+    print("$ python -m", shlex.join(command), flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        check=False,
+        env={"OMP_NUM_THREADS": "1", **os.environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(f"failed: python -m {shlex.join(command)}\n{done.stderr}")
+
+
+def in_parallel(run: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
+    """Results of a function of each item, in their order."""
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(run, items))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table of texts and numbers in Markdown."""
+    lines = [list(map(str, table.columns)), ["---"] * len(table.columns)]
+    lines += [[str(value) for value in row] for row in table.itertuples(index=False)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
