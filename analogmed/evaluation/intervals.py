@@ -107,7 +107,7 @@ def two_way_bootstrap(
             ``mean()``, shape (R,).
         chip_sets: the set of chips of each array. Arrays of one set share its draw, so that their
             comparison is paired over chips; sets are drawn independently of each other, as chips
-            of two networks are. Default: all arrays ran on one set.
+            of two models are. Default: all arrays ran on one set.
         bounds: smallest and largest possible value of the statistic; the interval ends there.
         n_boot: number of bootstrap samples of each way.
         level: confidence level in (0, 1).

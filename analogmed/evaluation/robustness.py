@@ -68,8 +68,8 @@ def summarise(
     - ``normalised_dice_1d``: ``dice_1d / dice_digital``.
     - ``drop_1d``, ``drop_1mo``: ``dice_digital`` minus Dice at that time.
     - ``gain_1d``: ``dice_1d`` minus that of the digital-trained network of the same model on the
-      chip, over the cases of both; NaN for the digital-trained network itself. Patients are paired,
-      chips are not: each network has chips of its own.
+      chip, over the cases of both; NaN for the digital-trained network itself. Patients
+      and chips are paired: all trainings of a model are programmed on the same chips.
 
     Args:
         table: long results table, columns ``COLUMNS``.
