@@ -188,8 +188,8 @@ def summary_caption(rows: pd.DataFrame) -> str:
         "run digitally.",
         "t0: right after programming; 1 day: 86,400 s; 1 month: 2,592,000 s. "
         "\u00b1: standard deviation over chips.",
-        "Gain: Dice after 1 day less that of the digitally trained network of the model, on the same "
-        "chips.",
+        "Gain: Dice after 1 day less that of the digitally trained network of the model, on the "
+        "same chips.",
         "AVM: 1 month minus 1 s. Missed: structures of which nothing was found.",
     ]
     notes = [
