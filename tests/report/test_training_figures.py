@@ -1,0 +1,41 @@
+import math
+
+import pandas as pd
+import pytest
+
+from analogmed.errors import ConfigError, DataError
+from analogmed.report import training_curves
+
+LOG = pd.DataFrame(
+    {
+        "epoch": [1, 2, 3],
+        "loss": [1.5, 1.0, 0.8],
+        "learning_rate": [1e-3, 5e-4, 0.0],
+        "dice": [math.nan, 0.6, 0.55],
+    }
+)
+
+
+def test_the_same_log_gives_the_same_bytes(tmp_path):
+    first, second = (
+        training_curves(LOG, tmp_path / name, title="unet") for name in ("a.png", "b.png")
+    )
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_best_epoch_is_named(tmp_path):
+    text = training_curves(LOG, tmp_path / "curves.svg").read_text()
+    assert text != training_curves(LOG.iloc[[0, 2]], tmp_path / "other.svg").read_text()
+
+
+def test_a_run_that_was_not_validated_is_drawn_too(tmp_path):
+    assert training_curves(LOG.iloc[:1], tmp_path / "curves.png").stat().st_size > 5000
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path):
+    with pytest.raises(DataError, match="lacks the columns dice"):
+        training_curves(LOG.drop(columns="dice"), tmp_path / "curves.png")
+    with pytest.raises(DataError, match="lacks any epoch"):
+        training_curves(LOG.iloc[:0], tmp_path / "curves.png")
+    with pytest.raises(ConfigError, match=r"\.png or \.svg"):
+        training_curves(LOG, tmp_path / "curves.pdf")

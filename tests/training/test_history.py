@@ -1,0 +1,38 @@
+import math
+
+import pytest
+
+from analogmed.training.history import EpochRecord, History
+
+
+def history(*scores):
+    records = (EpochRecord(n, n, 1.0, 0.1, dice, 1.0) for n, dice in enumerate(scores, 1))
+    return History(tuple(records))
+
+
+def test_the_best_score_is_of_a_validation():
+    assert history(math.nan, 0.5, math.nan, 0.7, 0.6).best == 0.7
+    assert history(math.nan).best == -math.inf
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "stalled"),
+    [
+        ((0.5, 0.4, 0.5), 2, True),
+        ((0.5, 0.4, 0.6), 2, False),
+        ((0.5, math.nan, 0.4, math.nan), 2, False),
+        ((0.5, 0.4), 2, False),
+        ((0.5, 0.4, 0.3, 0.2), 0, False),
+        ((), 1, False),
+    ],
+)
+def test_a_run_has_stalled_where_the_last_validations_brought_nothing_better(
+    scores, patience, stalled
+):
+    assert history(*scores).has_stalled(patience) is stalled
+
+
+def test_a_history_survives_its_plain_form():
+    before = history(0.1, 0.2)
+    assert History.of_plain(before.plain()) == before
+    assert before.table()["dice"].tolist() == [0.1, 0.2]
