@@ -192,7 +192,7 @@ class TrainConfig:
             tiles stay in float32.
         activation_checkpointing: keep fewer activations and compute them again; slower, smaller.
         backend: who computes the tiles: auto, numba or torch for analogmed's layers, aihwkit for
-            aihwkit's.
+            aihwkit's, whose runs cannot be resumed.
         device: where to compute, for instance cpu or cuda.
         restart: begin anew where the run folder holds a run; otherwise that one goes on.
         seed: root of all random draws.

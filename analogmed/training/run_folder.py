@@ -4,6 +4,7 @@ import json
 
 from torch import nn
 
+from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_plain, to_yaml
 from analogmed.environment import describe_environment
@@ -62,8 +63,11 @@ class RunFolder:
         return history
 
     def save(self, model: nn.Module, learner: Learner, history: History) -> None:
-        """Keep all that the run needs to go on after its last epoch."""
-        if self._ranks.is_first:
+        """Keep all that the run needs to go on after its last epoch.
+
+        The state of aihwkit's tiles holds objects that only pickle writes; such a run starts anew.
+        """
+        if self._ranks.is_first and not tiles_of(model):
             state = TrainingState(
                 epoch=len(history),
                 model=model.state_dict(),

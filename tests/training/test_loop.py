@@ -401,7 +401,12 @@ def test_a_class_that_no_training_case_holds_is_told_by_name(tmp_path):
         {"noise": NoiseConfig(ranges="learned", ramp=0.3)},
         {"hardware": Hardware(learned_out_scale="column")},
         {"precision": "bfloat16", "activation_checkpointing": True},
-        {"backend": "torch", "hardware": Hardware(modifier="poly", drop_connect=0.05)},
+        {
+            "backend": "torch",
+            "hardware": Hardware(modifier="poly", drop_connect=0.05),
+            "noise": NoiseConfig(weights="modifier"),
+        },
+        {"backend": "aihwkit", "noise": NoiseConfig(weights="modifier")},
     ],
     ids=str,
 )
