@@ -152,8 +152,8 @@ def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment)
         differences.append(f"on images of {info.window}, not of {task.window} (task.size)")
     if info.hardware and not info.is_for(experiment.hardware, info.row_split):
         differences.append(f"for another chip ({info.hardware['preset']} and its arguments)")
-    mapping = experiment.hardware.rpu_config().mapping
-    if checkpoint.scaled_layers and not info.has_tiles(mapping, experiment.row_split):
+    hardware = experiment.hardware.rpu_config()
+    if checkpoint.scaled_layers and not info.has_tiles(hardware, experiment.row_split):
         differences.append(_with_other_scales(info))
     if differences:
         warnings.warn(f"{checkpoint.path} was trained {'; '.join(differences)}", stacklevel=3)

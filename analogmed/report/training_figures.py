@@ -55,7 +55,7 @@ def _draw_dice(axes: Axes, validated: pd.DataFrame, color: tuple[float, float, f
     if validated.empty:
         return
     axes.plot(validated["epoch"], validated["dice"], color=color, marker="o", markersize=4)
-    best = validated.loc[validated["dice"].idxmax()]
+    best = validated.iloc[int(validated["dice"].to_numpy().argmax())]
     axes.axhline(best["dice"], color="0.6", linewidth=1, linestyle="--")
     axes.set_title(
         f"best {best['dice']:.3f}, after epoch {best['epoch']:.0f}", loc="right", fontsize="medium"

@@ -98,7 +98,7 @@ def _refuse_other_tiles(path: Path | str, model: nn.Module, info: CheckpointInfo
         if not isinstance(layer, AnalogLayer) or layer.out_scale is None:
             continue
         own = layer.rpu_config.mapping
-        if not info.has_tiles(own, layer.row_split):
+        if not info.has_tiles(layer.rpu_config, layer.row_split):
             raise CheckpointError(
                 f"cannot write {path}: layer '{name}' has learned output scales for tiles of "
                 f"{own.max_input_size} x {own.max_output_size}, rows split {layer.row_split}, but "

@@ -5,9 +5,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from aihwkit.simulator.parameters.mapping import MappingParameter
-
 from analogmed.analog import Hardware
+from analogmed.analog.rpu import TorchInferenceRPUConfig
 from analogmed.analog.tile import RowSplit
 from analogmed.config import to_plain
 from analogmed.data import Task
@@ -94,12 +93,12 @@ class CheckpointInfo:
                 "split that it was trained with (task.split_seed, task.shares or task.split_file)"
             )
 
-    def has_tiles(self, mapping: MappingParameter, row_split: str) -> bool:
-        """Whether learned output scales of its hardware fit the tiles of this mapping."""
+    def has_tiles(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
+        """Whether learned output scales of its hardware fit the tiles of this one."""
         if not self.hardware:
             return False
-        own = Hardware(**self.hardware).rpu_config().mapping
-        return (_tiles(own), self.row_split) == (_tiles(mapping), row_split)
+        own = Hardware(**self.hardware).rpu_config()
+        return (_tiles(own), self.row_split) == (_tiles(rpu_config), row_split)
 
     def to_json(self) -> str:
         """The header of its file."""
@@ -142,7 +141,8 @@ def check_window(model: str, options: dict[str, Any], task: Task) -> None:
         )
 
 
-def _tiles(mapping: MappingParameter) -> tuple[object, ...]:
+def _tiles(rpu_config: TorchInferenceRPUConfig) -> tuple[object, ...]:
+    mapping = rpu_config.mapping
     return (
         mapping.max_input_size,
         mapping.max_output_size,

@@ -2,7 +2,6 @@
 
 import math
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from analogmed.atomic import write_atomically
 from analogmed.report import training_curves
 from analogmed.training.history import EpochRecord, History
+from analogmed.training.setup import Setup
 
 LOG = "log.csv"
 CURVES = "curves.png"
@@ -21,41 +21,32 @@ _RECENT = 20
 class TrainingLog:
     """Progress bar, ``log.csv``, TensorBoard and ``curves.png`` of a run.
 
+    Ranks other than the first are silent.
+
     Args:
-        folder: the run folder.
-        title: shown by the progress bar, and above the curves.
-        history: epochs that a resumed run has behind it; what is on disk of later ones goes.
-        epochs: of the whole run.
-        batches: of an epoch.
-        enabled: whether anything is shown and written; ranks other than the first are silent.
+        run: the run.
+        history: epochs that it has behind it; what is on disk of later ones goes.
+        batches: of the whole run.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        title: str,
-        history: History,
-        *,
-        epochs: int,
-        batches: int,
-        enabled: bool = True,
-    ) -> None:
-        self._folder, self._title, self._enabled = folder, title, enabled
+    def __init__(self, run: Setup, history: History, *, batches: int) -> None:
+        self._folder, self._enabled = run.config.folder, run.ranks.is_first
+        self._title = f"{run.config.model.name} {run.config.training} on {run.task.name}"
         self._scores = history.scores
         self._losses: list[float] = []
         self._start = time.monotonic()
         self._progress = tqdm(
-            total=epochs * batches,
-            initial=len(history) * batches,
-            desc=title,
+            total=batches,
+            initial=len(history) * len(run.sampler),
+            desc=self._title,
             unit="batch",
-            disable=None if enabled else True,
+            disable=None if self._enabled else True,
             smoothing=0.05,
         )
         self._board = None
-        if enabled:
+        if self._enabled:
             step = history.records[-1].step + 1 if history.records else 0
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+            self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step)
 
     def __enter__(self) -> Self:
         return self

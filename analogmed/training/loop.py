@@ -65,8 +65,7 @@ def _train(config: TrainConfig, ranks: Ranks) -> Path:
     loss_of, score_of = make_loss(run.task, config.loss, run.teacher), Validation(run)
     learner, noise = Learner(model, config, steps), _noise(model, config, steps, ranks)
     history = folder.restore(model, learner)
-    shown = {"epochs": epochs, "batches": batches, "enabled": ranks.is_first}
-    with TrainingLog(config.folder, _title(run), history, **shown) as log:
+    with TrainingLog(run, history, batches=epochs * batches) as log:
         for epoch in range(len(history), epochs):
             _to_training_mode(model, config)
             noise.renew()
@@ -111,10 +110,6 @@ def _noise(model: nn.Module, config: TrainConfig, steps: int, ranks: Ranks) -> T
         seed=config.seed,
         rank=ranks.rank,
     )
-
-
-def _title(run: Setup) -> str:
-    return f"{run.config.model.name} {run.config.training} on {run.task.name}"
 
 
 def _to_training_mode(model: nn.Module, config: TrainConfig) -> None:

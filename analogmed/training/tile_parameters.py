@@ -10,11 +10,11 @@ and its devices hold what they held there.
 from dataclasses import dataclass
 
 import torch
-from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor, nn
 
 from analogmed.analog import convert
 from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.rpu import TorchInferenceRPUConfig
 from analogmed.analog.tile import RowSplit, TileGrid
 from analogmed.errors import AnalogmedError, CheckpointError
 
