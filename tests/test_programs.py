@@ -32,7 +32,7 @@ def of_task(task):
     return [f"--task.root={task.root}", *options]
 
 
-@pytest.mark.parametrize("verb", ["eval", "train", "sensitivity"])
+@pytest.mark.parametrize("verb", ["eval", "train", "sensitivity", "uncertainty"])
 def test_help_lists_the_settings_and_examples(verb):
     done = program(f"analogmed.{verb}", "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -46,6 +46,7 @@ def test_the_package_lists_its_verbs():
     assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")] == [
         "eval",
         "sensitivity",
+        "uncertainty",
         "train",
         "hardware",
         "data",

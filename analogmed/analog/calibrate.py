@@ -68,7 +68,7 @@ def _run(
     seen: dict[str, list[Tensor]],
 ) -> None:
     def watch(name: str, layer: AnalogLayer, inputs: tuple[Tensor, ...]) -> None:
-        seen[name].append(_row_quantiles(name, layer, inputs[0], quantile))
+        seen[name].append(row_quantiles(name, layer, inputs[0], quantile))
 
     handles = [
         layer.register_forward_pre_hook(lambda la, inputs, name=name: watch(name, la, inputs))
@@ -94,7 +94,21 @@ def _run(
             handle.remove()
 
 
-def _row_quantiles(name: str, layer: AnalogLayer, inputs: Tensor, quantile: float) -> Tensor:
+def row_quantiles(name: str, layer: AnalogLayer, inputs: Tensor, quantile: float) -> Tensor:
+    """Quantile of the absolute inputs of each row of a layer's tiles.
+
+    Args:
+        name: of the layer, for errors.
+        layer: whose grid of tiles says which inputs a row takes.
+        inputs: of the layer, with or without a batch axis.
+        quantile: in (0, 1].
+
+    Returns:
+        shape (rows of tiles,); 1 where all inputs of a row are zero.
+
+    Raises:
+        NonFiniteError: an input is NaN or Inf; names the layer.
+    """
     if not torch.isfinite(inputs).all():
         raise NonFiniteError(f"calibrate: the input of layer '{name}' holds NaN or Inf")
     inputs = layer.batched(inputs)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from analogmed.analog.calibrate import _row_quantiles
+from analogmed.analog.calibrate import row_quantiles
 from analogmed.analog.layers import AnalogLayer
 from analogmed.errors import CoverageError
 
@@ -82,7 +82,7 @@ def input_ranges_of_chip(
 
     def watch(name: str) -> Callable[[Any, tuple[Tensor, ...]], None]:
         return lambda layer, inputs: seen[name].append(
-            _row_quantiles(name, layer, inputs[0], quantile)
+            row_quantiles(name, layer, inputs[0], quantile)
         )
 
     with ExitStack() as stack:
