@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from analogmed.errors import CheckpointError, ConfigError
 from analogmed.suggest import nearest
@@ -105,12 +106,12 @@ def accumulation(batch: int, batches: int, accumulate: int) -> tuple[float, bool
 
 
 class Average:
-    """Exponential moving average of the weights that learn.
+    """Exponential moving average of the weights that learn, and of the statistics of BatchNorm.
 
     The decay grows with the number of updates n as min(decay, (1 + n) / (10 + n)), so that the
-    average soon forgets the weights that training started from. What does not learn is not
-    averaged: with the averaged weights, a model keeps its present BatchNorm statistics and
-    calibrated input ranges.
+    average soon forgets the weights that training started from. Statistics belong to weights: the
+    present ones would not fit averaged weights while the learning rate is high. Calibrated input
+    ranges are not averaged.
 
     Args:
         model: whose present weights the average starts from.
@@ -124,13 +125,13 @@ class Average:
             raise ConfigError(f"the decay of averaged weights must lie in [0, 1), got {decay!r}")
         self.decay = decay
         self.updates = 0
-        self._weights = {name: p.detach().clone() for name, p in _learning(model).items()}
+        self._weights = {name: value.detach().clone() for name, value in _averaged(model).items()}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Take in the model's weights; call after each step of the optimizer."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        present = _learning(model)
+        present = _averaged(model)
         for name, average in self._weights.items():
             average.lerp_(present[name].detach(), 1 - decay)
         self.updates += 1
@@ -138,7 +139,7 @@ class Average:
     @contextmanager
     def lent(self, model: nn.Module) -> Iterator[None]:
         """The model has the averaged weights inside; afterwards its own, to the bit."""
-        present = _learning(model)
+        present = _averaged(model)
         own = {name: present[name].detach().clone() for name in self._weights}
         _copy(self._weights, present)
         try:
@@ -176,11 +177,17 @@ def _decays(name: str, parameter: Tensor) -> bool:
     return name.endswith("weight") and parameter.ndim >= 2
 
 
-def _learning(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+def _averaged(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters that learn, and running statistics, by name."""
+    learning: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.track_running_stats:
+            for buffer in ("running_mean", "running_var"):
+                learning[f"{name}.{buffer}".removeprefix(".")] = getattr(module, buffer)
+    return learning
 
 
 @torch.no_grad()
-def _copy(values: dict[str, Tensor], targets: dict[str, nn.Parameter] | dict[str, Tensor]) -> None:
+def _copy(values: dict[str, Tensor], targets: dict[str, Tensor]) -> None:
     for name, value in values.items():
         targets[name].copy_(value)
