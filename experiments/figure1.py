@@ -83,7 +83,7 @@ def run_one(name: str, task: dict[str, str], model: str, arguments: argparse.Nam
     epochs = max(1, round(arguments.length * EPOCHS[name]))
     training = [
         *(*data, f"--epochs={epochs}"),
-        f"--validate_every={max(1, epochs // 5)}",
+        f"--validate_every={epochs}",  # keeps the last state: few patients choose badly
         f"--loading.patches_per_image={PATCHES_PER_IMAGE.get(name, 1)}",
     ]
     start = out / "start"

@@ -77,11 +77,11 @@ def train_all(name: str, root: list[str], folder: Path, arguments: argparse.Name
     data = [setting for setting in training if setting.startswith("--task")]
     start = folder / "start"
     features = "--model.options={features: 8}"
-    run_program("train", [*training, features, f"--out={start}", "--validate_every=12"])
+    run_program("train", [*training, features, f"--out={start}"])
 
     def run(recipe: str) -> None:
         out = _folder(folder, recipe)
-        settings = ["--training=hwa", *RECIPES[recipe], f"--init={start}", "--validate_every=12"]
+        settings = ["--training=hwa", *RECIPES[recipe], f"--init={start}"]
         run_program("train", [*training, *settings, f"--out={out / 'network'}"])
         hardware = [s for s in RECIPES[recipe] if s.startswith("--hardware")]
         sweep = [f"--sweep.chips={arguments.chips}", "--sweep.times_s=[0, 86400, 2592000]"]
