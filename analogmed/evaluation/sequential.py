@@ -1,16 +1,21 @@
 """How many chips a sweep programs: a fixed number, or as many as an interval needs."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from analogmed.config import Experiment
-from analogmed.evaluation.robustness import summarise
+from analogmed.config import DAY_S, Experiment
+from analogmed.evaluation.network_runs import network_runs
+from analogmed.evaluation.stopping import Decision, enough
 from analogmed.training import CheckpointInfo
 
 GROWTH = 4
-"""Each round has a quarter more chips: few looks at the interval, and few chips too many."""
+"""Where nothing is known, a round has a quarter more chips."""
+
+Name = tuple[str, str]
+"""Model and training of a network."""
 
 
 def first_chips(experiment: Experiment, networks: Sequence[Path]) -> dict[Path, int]:
@@ -26,7 +31,10 @@ def more_chips(
     chips: Mapping[Path, int],
     table: pd.DataFrame,
 ) -> dict[Path, int] | None:
-    """Chips of each network in the next round, which does not depend on who computes.
+    """Chips of each network in the next round; it does not depend on who computes.
+
+    A network gets the chips that are expected to be enough, at most twice those it has; all
+    trainings of a model get as many, since they are compared chip by chip.
 
     Args:
         experiment: the width asked for, and the most chips.
@@ -35,24 +43,49 @@ def more_chips(
         table: what they gave.
 
     Returns:
-        ``None`` if the interval of each network is narrow enough, or it has all its chips.
+        ``None`` if no network needs more chips, or has more to get; warns of those whose interval
+        is wider than asked.
     """
     sweep = experiment.sweep
     if sweep.width is None:
         return None
-    wide = _too_wide(table, sweep.width, experiment.seed)
-    more = {
-        path: min(sweep.chips, n + -(-n // GROWTH))
-        if (networks[path].model, networks[path].training) in wide
-        else n
-        for path, n in chips.items()
+    decisions = _decide(table, experiment, sweep.width)
+    wanted: dict[str, int] = {}
+    for path, n in chips.items():
+        info = networks[path]
+        more = _next(n, sweep.chips, decisions.get((info.model, info.training)))
+        wanted[info.model] = max(more, wanted.get(info.model, 0))
+    following = {path: wanted[networks[path].model] for path in chips}
+    if following != chips:
+        return following
+    for (model, training), decision in decisions.items():
+        if not decision.reached:
+            low, high = decision.interval.low, decision.interval.high
+            warnings.warn(
+                f"{model} {training}: {decision.reason}; the interval of Dice after one day is "
+                f"{high - low:.3f} wide, not {sweep.width:g}",
+                stacklevel=2,
+            )
+    return None
+
+
+def _decide(table: pd.DataFrame, experiment: Experiment, width: float) -> dict[Name, Decision]:
+    return {
+        (run.key["model"], run.key["training"]): enough(
+            run.at(DAY_S),
+            width,
+            patients=run.patients,
+            min_chips=experiment.sweep.first_chips,
+            max_chips=experiment.sweep.chips,
+            bounds=(0.0, 1.0),
+            seed=experiment.seed,
+        )
+        for run in network_runs(table, "dice")
     }
-    return None if more == chips else more
 
 
-def _too_wide(table: pd.DataFrame, width: float, seed: int) -> set[tuple[str, str]]:
-    """Networks whose interval of Dice after one day is not narrower than asked."""
-    summary = summarise(table, seed=seed)
-    widths = summary["dice_1d_high"] - summary["dice_1d_low"]
-    open_rows = summary[~(widths < width)]
-    return set(zip(open_rows["model"], open_rows["training"], strict=True))
+def _next(chips: int, most: int, decision: Decision | None) -> int:
+    if decision is None or decision.stop:
+        return chips
+    wanted = decision.expected_chips or chips + -(-chips // GROWTH)
+    return min(most, max(chips + 1, min(wanted, 2 * chips)))
