@@ -1,0 +1,240 @@
+"""Is a hardware-aware network surer on the chip, and right to be? The paper's figures 2 and 3.
+
+    python experiments/figures2and3.py                            # shipped networks, brain phantom
+    python experiments/figures2and3.py --trained runs/figure1     # figure1.py's, on three phantoms
+    python experiments/figures2and3.py --real lgg=data/lgg        # figure1.py's, on real data
+    python experiments/figures2and3.py --real lgg=data/lgg --checkpoints a.safetensors b.safetensors
+
+Networks that were trained digitally and hardware-aware are read many times on the same chips.
+Figure 2 shows the uncertainty on example slices of each network, figure 3 its density over the
+whole test set; the tables beside them say whether the probabilities are right. Options that are not
+listed below go to `python -m analogmed.uncertainty`, for instance `--hardware hermes`.
+"""
+
+import argparse
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+from _programs import in_parallel, markdown, run_program
+from figure1 import PHANTOMS, REAL
+
+import analogmed
+from analogmed.atomic import write_text_atomically
+from analogmed.report.style import TRAINING_NAMES, count_range, time_label
+from analogmed.report.uncertainty_figures import (
+    reliability_diagram,
+    risk_coverage_curves,
+    uncertainty_density,
+)
+from analogmed.report.uncertainty_maps import read_examples, uncertainty_maps
+from analogmed.strict_yaml import read_yaml
+from analogmed.training import load_checkpoint
+
+DAY_S = 86_400.0
+SHIPPED = "phantom_brain"
+REAL_NETWORKS = Path("runs/figure1-real")
+MODELS = ("unetpp", "swin_unetr")
+"""The paper's figure 2 shows the first, figure 3 both."""
+MEASURES = {
+    "mean_variance": "variance x 1000",
+    "ece": "ECE",
+    "nll": "NLL",
+    "brier": "Brier",
+    "auroc_entropy": "AUROC of errors",
+    "dice": "Dice",
+}
+REGIONS = {"band": "Band about the structure", "image": "Whole image"}
+CURVES = {
+    "figure3": ("density", uncertainty_density),
+    "reliability": ("reliability", reliability_diagram),
+    "risk_coverage": ("risk_coverage", risk_coverage_curves),
+}
+
+
+def main() -> None:
+    arguments, settings = _arguments()
+    tasks = _tasks(arguments)
+    pairs = [(task, model) for model, task in product(arguments.models, tasks)]
+
+    def run(pair: tuple[str, str]) -> Path:
+        return run_one(pair[0], tasks[pair[0]], pair[1], arguments, settings)
+
+    runs = dict(zip(pairs, in_parallel(run, pairs, arguments.workers), strict=True))
+    chapters = []
+    for task in tasks:
+        folders = [runs[task, model] for model in arguments.models]
+        drawn = draw(task, folders, arguments.out)
+        pictures = "\n\n".join(f"![{path.stem}]({path.name})" for path in drawn)
+        chapters.append(f"## {task}\n\n{tables(folders)}\n{pictures}\n")
+    text = "\n".join(chapters)
+    write_text_atomically(arguments.out / "table.md", text)
+    print(f"{text}\ntables and figures: {arguments.out}/")
+
+
+def run_one(
+    task: str, data: dict[str, str], model: str, arguments: argparse.Namespace, settings: list[str]
+) -> Path:
+    """Read a model's two trainings many times on the same chips; returns the run folder."""
+    out: Path = arguments.out / task / model
+    if arguments.redraw and (out / "comparison.csv").exists():
+        return out
+    networks = ", ".join(map(str, _networks(task, model, arguments)))
+    run_program(
+        "uncertainty",
+        [
+            *(f"--task={task}", *(f"--task.{key}={value}" for key, value in data.items())),
+            *(f"--checkpoints=[{networks}]", "--sources=[deterministic, chips]"),
+            *(f"--sweep.chips={arguments.chips}", f"--sweep.reads={arguments.reads}"),
+            *("--temperature=false", "--conformal_cases=leave_one_out", "--batch_size=32"),
+            *(*settings, f"--out={out}"),
+        ],
+    )
+    return out
+
+
+def draw(task: str, folders: list[Path], out: Path) -> list[Path]:
+    """Figure 2 of each model, a day old where that was measured, and figure 3 of all."""
+    drawn = []
+    for folder in folders:
+        arrays, index = read_examples(folder)
+        index = index[index["source"] == "chips"]
+        time_s = DAY_S if (index["time_s"] == DAY_S).any() else index["time_s"].max()
+        rows = index[index["time_s"] == time_s]
+        path = out / f"figure2_{task}_{folder.name}.png"
+        drawn.append(uncertainty_maps(arrays, rows, path))
+    for name, (table, draw_curves) in CURVES.items():
+        rows = pd.concat([pd.read_csv(folder / f"{table}.csv") for folder in folders])
+        drawn.append(draw_curves(rows, out / f"{name}_{task}.png"))
+    return drawn
+
+
+def tables(folders: list[Path]) -> str:
+    """What was found, in words, as differences and as values: Markdown."""
+    comparison, summary = (
+        pd.concat([_read(folder, name) for folder in folders]) for name in ("comparison", "summary")
+    )
+    sweep = read_yaml(folders[0] / "experiment.yaml")["sweep"]
+    patients = count_range(comparison["n_patients"].tolist(), "patient")
+    text = (
+        f"{patients}, {sweep['chips']} chips of {sweep['reads']} reads; 95 % intervals over "
+        "patients, not corrected for their number.\n"
+    )
+    for region, title in REGIONS.items():
+        differences = comparison[comparison["region"] == region]
+        values = summary[summary["region"] == region]
+        if region == "band":
+            text += f"\n{findings(differences)}"
+        text += f"\n### {title}\n\nHardware-aware minus digital training:\n\n"
+        text += markdown(difference_table(differences))
+        text += f"\nEach training:\n\n{markdown(value_table(values))}"
+    return text
+
+
+def findings(comparison: pd.DataFrame) -> str:
+    """A line for each model and time: which measures differ, as far as their intervals tell."""
+    lines = []
+    for (model, time_s), rows in comparison.groupby(["model", "time_s"], sort=False):
+        said: dict[str, list[str]] = {"lower": [], "higher": [], "not told apart": []}
+        for row in rows.itertuples():
+            name = MEASURES[row.metric].removesuffix(" x 1000")
+            where = "lower" if row.difference_high < 0 else "not told apart"
+            said["higher" if row.difference_low > 0 else where].append(name)
+        parts = [f"{word}: {', '.join(names)}" for word, names in said.items() if names]
+        lines.append(f"- {model}, hardware-aware, {time_label(time_s)}: {'; '.join(parts)}")
+    return "\n".join(lines) + "\n"
+
+
+def difference_table(comparison: pd.DataFrame) -> pd.DataFrame:
+    """A row for each model and measure, a column for each time."""
+    lines = []
+    for (model, metric), rows in comparison.groupby(["model", "metric"], sort=False):
+        cells = {
+            time_label(row.time_s): _cell(
+                metric, row.difference, row.difference_low, row.difference_high, sign="+"
+            )
+            for row in rows.itertuples()
+        }
+        lines.append({"network": model, "measure": MEASURES[metric], **cells})
+    return pd.DataFrame(lines)
+
+
+def value_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """A row for each model, measure and time, a column for each training."""
+    lines = []
+    keys = ["model", "metric", "time_s"]
+    for (model, metric, time_s), rows in summary.groupby(keys, sort=False, dropna=False):
+        cells = {
+            TRAINING_NAMES[row.training]: _cell(metric, row.estimate, row.low, row.high)
+            for row in rows.itertuples()
+        }
+        when = "run digitally" if pd.isna(time_s) else f"chips at {time_label(time_s)}"
+        lines.append({"network": model, "measure": MEASURES[metric], "run": when, **cells})
+    return pd.DataFrame(lines)
+
+
+def _read(folder: Path, name: str) -> pd.DataFrame:
+    """The rows to show of a table of a run, measure after measure."""
+    table = pd.read_csv(folder / f"{name}.csv")
+    sources = ["chips"] if name == "comparison" else ["deterministic", "chips"]
+    shown = table[table["source"].isin(sources) & table["metric"].isin(MEASURES)]
+    return shown.sort_values(
+        "metric", key=lambda names: names.map(list(MEASURES).index), kind="stable"
+    )
+
+
+def _cell(metric: str, estimate: float, low: float, high: float, *, sign: str = "") -> str:
+    factor = 1000.0 if metric == "mean_variance" else 1.0
+    number, start, end = (f"{factor * value:{sign}.3f}" for value in (estimate, low, high))
+    return number if pd.isna(low) else f"{number} ({start} to {end})"
+
+
+def _tasks(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
+    if arguments.real:
+        roots = dict(pair.split("=", 1) for pair in arguments.real)
+        return {name: {**REAL[name], "root": root} for name, root in roots.items()}
+    return PHANTOMS if arguments.trained else {SHIPPED: {}}
+
+
+def _networks(task: str, model: str, arguments: argparse.Namespace) -> list[Path]:
+    """Checkpoints of a model: those that are given, of figure1.py's runs, or shipped."""
+    if arguments.checkpoints:
+        given = arguments.checkpoints
+        return [path for path in given if load_checkpoint(path).info.model == model]
+    trained = arguments.trained or (REAL_NETWORKS if arguments.real else None)
+    if trained is None:
+        shipped = Path(analogmed.__path__[0]) / "checkpoints" / SHIPPED
+        return [shipped / f"{model}-{training}.safetensors" for training in TRAINING_NAMES]
+    folders = [trained / task / model / training for training in TRAINING_NAMES]
+    for folder in folders:
+        if not folder.is_dir():
+            raise SystemExit(f"{folder}: there is no network; experiments/figure1.py trains it")
+    return folders
+
+
+def _arguments() -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--real", nargs="*", default=[], metavar="TASK=ROOT", help=f"of {', '.join(REAL)}"
+    )
+    parser.add_argument(
+        "--trained",
+        type=Path,
+        help=f"folder of TASK/MODEL/{{digital,hwa}} ({REAL_NETWORKS} with --real)",
+    )
+    parser.add_argument("--checkpoints", nargs="*", type=Path, help="networks of all models")
+    parser.add_argument("--models", nargs="*", default=list(MODELS))
+    parser.add_argument("--chips", type=int, default=10)
+    parser.add_argument("--reads", type=int, default=4)
+    parser.add_argument("--redraw", action="store_true", help="take the runs that are there")
+    parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
+    parser.add_argument("--out", type=Path, default=Path("runs/figures2and3"))
+    return parser.parse_known_args()
+
+
+if __name__ == "__main__":
+    main()
