@@ -3,6 +3,7 @@
 from analogmed.report.figures import dice_over_time, drop_per_model
 from analogmed.report.hardware_figures import reuse_per_layer, slice_timeline, tile_occupancy
 from analogmed.report.hardware_tables import render_costs, render_layers, render_tiles
+from analogmed.report.page import write_report
 from analogmed.report.sensitivity_figures import (
     placement_curve,
     sensitivity_heat_map,
@@ -29,4 +30,5 @@ __all__ = [
     "tile_occupancy",
     "to_markdown",
     "training_curves",
+    "write_report",
 ]

@@ -149,7 +149,7 @@ def _first_stop(case: ExampleCase) -> int:
 def _highest(cases: Sequence[ExampleCase]) -> float:
     variances = [p.variance for case in cases for p in case.slices.values()]
     known = [float(np.sqrt(v.max())) for v in variances if v is not None and v.size]
-    return float(np.ceil(20 * max(known)) / 20) if known and max(known) > 0 else 0.0
+    return float(np.ceil(round(20 * max(known), 3)) / 20) if known and max(known) > 0 else 0.0
 
 
 def _case(case: ExampleCase, n_classes: int, highest: float) -> View:

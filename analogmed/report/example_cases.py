@@ -88,7 +88,7 @@ def read_example(path: Path) -> ExampleCase:
         DataError: the file is damaged, holds pickled objects, or arrays that do not fit.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             example = _of_arrays(dict(arrays))
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(
@@ -118,15 +118,20 @@ def _of_arrays(arrays: dict[str, np.ndarray]) -> ExampleCase:
 
 def _of_uncertainty(folder: Path) -> tuple[ExampleCase, ...]:
     """Cases of an uncertainty run: masks and variance of the mean over all chips and reads."""
-    arrays, index = read_examples(folder)
+    arrays, _ = read_examples(folder)
     try:
-        return tuple(
-            _of_rank(str(rank), rows, arrays) for rank, rows in index.groupby("rank", sort=False)
+        index = pd.read_csv(
+            folder / "examples.csv", dtype={"case": str}, keep_default_na=False, na_values=[""]
         )
+        cases = [
+            _of_rank(str(rank), rows, arrays) for rank, rows in index.groupby("rank", sort=False)
+        ]
     except (KeyError, ValueError) as error:
         raise DataError(
             f"{folder}/examples.npz and examples.csv do not fit each other: {error}; run again"
         ) from error
+    order = ("worst", "median", "best")
+    return tuple(sorted(cases, key=lambda case: order.index(case.place)))
 
 
 def _of_rank(rank: str, rows: pd.DataFrame, arrays: dict[str, np.ndarray]) -> ExampleCase:

@@ -8,7 +8,7 @@ import pandas as pd
 from analogmed.report.names import model_name, network_name
 from analogmed.report.page_tables import fixed, number, p_text
 from analogmed.report.runs import Run
-from analogmed.report.style import count_range, time_label
+from analogmed.report.style import age, count_range, time_label
 
 Row = dict[str, Any]
 
@@ -123,19 +123,27 @@ def _of_failures(failures: pd.DataFrame) -> Iterator[str]:
         told.setdefault(_holds(row), []).append(network_name(row["model"], row["training"]))
     for what, names in told.items():
         listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-        everything = len(names) == len(failures) > 1
-        subject = "Each network" if everything else f"The {listed}"
-        plural = len(names) > 1 and not everything
-        yield f"{subject} {what.replace('holds', 'hold', 1) if plural else what}."
+        if len(names) == len(failures) > 1:
+            yield f"Of {len(names)} networks, each {what}."
+        else:
+            yield f"The {listed} {_plural(what) if len(names) > 1 else what}."
+
+
+def _plural(what: str) -> str:
+    return (
+        what.replace("holds", "hold", 1)
+        .replace("is below", "are below", 1)
+        .replace("its interval", "their intervals")
+    )
 
 
 def _holds(row: Row) -> str:
     limit, until_s = fixed(row["limit"], 2), row["holds_until_s"]
     if row["censored"]:
-        return f"holds a Dice of {limit} for the whole sweep, {time_label(until_s)}"
+        return f"holds a Dice of {limit} for the whole sweep, up to {time_label(until_s)}"
     if pd.isna(until_s):
         first = time_label(row["fails_at_s"])
-        return f"holds no Dice of {limit} for certain, not even at {first}"
+        return f"is below a Dice of {limit} at {first} already, by the lower end of its interval"
     fails = time_label(row["fails_at_s"])
     return f"holds a Dice of {limit} for certain until {time_label(until_s)}, not at {fails}"
 
@@ -149,25 +157,30 @@ def _of_uncertainty(run: Run) -> Iterator[str]:
         times_s = of_model["time_s"]
         at = of_model[times_s == (ONE_DAY_S if (times_s == ONE_DAY_S).any() else times_s.max())]
         by_metric = {row["metric"]: row for row in _records(at)}
-        told = [_compared(by_metric[m], m) for m in _CALIBRATION if m in by_metric]
+        told: dict[str, list[str]] = {}
+        for metric in filter(by_metric.__contains__, _CALIBRATION):
+            what, values = _compared(by_metric[metric], metric)
+            told.setdefault(what, []).append(values)
         if told:
-            age = time_label(float(at["time_s"].iloc[0]))
             patients = count_range(at["n_patients"].tolist(), "patient")
+            outcomes = [f"{what} ({'; '.join(values)})" for what, values in told.items()]
             yield (
-                f"On chips of {age}, about the structure, hardware-aware training makes "
-                f"the {model_name(str(model))} {'; '.join(told)} ({patients})."
+                f"On the chip, {age(float(at['time_s'].iloc[0]))} and about the structure, "
+                f"hardware-aware training makes the {model_name(str(model))} "
+                f"{', '.join(outcomes)}. {patients}, 95 % intervals."
             )
 
 
-def _compared(row: Row, metric: str) -> str:
+def _compared(row: Row, metric: str) -> tuple[str, str]:
+    """The outcome, and the values that it rests on."""
     higher, lower, name = _CALIBRATION[metric]
     difference = row["difference"]
     low, high = row["difference_low"], row["difference_high"]
     values = f"{name} {number(row['hwa'])} against {number(row['digital'])}"
     if pd.isna(low) or low <= 0 <= high:
-        return f"neither {higher} nor {lower} as far as can be told ({values})"
+        return f"neither {higher} nor {lower} as far as can be told", values
     interval = f"difference {number(low, 4)} to {number(high, 4)}"
-    return f"{higher if difference > 0 else lower} ({values}, {interval})"
+    return higher if difference > 0 else lower, f"{values}, {interval}"
 
 
 def _of_mitigation(run: Run) -> Iterator[str]:
@@ -193,10 +206,9 @@ def _of_placement(run: Run) -> Iterator[str]:
         yield "No placement that was run loses as little Dice as was asked for."
         return
     row = _records(chosen)[0]
-    layers = str(row["digital"])
-    listed = "none" if pd.isna(row["digital"]) else layers.replace(";", ", ")
+    layers: str = "none" if pd.isna(row["digital"]) else str(row["digital"])
     yield (
-        f"Left digital: {listed}; the Dice lost is then {fixed(row['drop'])}"
+        f"Left digital: {layers.replace(';', ', ')}; the Dice lost is then {fixed(row['drop'])}"
         f"{_interval(row['drop_low'], row['drop_high'], row['level'])}."
     )
 

@@ -137,7 +137,8 @@ def _lead(chapters: Sequence[Chapter]) -> str:
 
 
 def _tables(part: Part) -> list[PageTable]:
-    return [*part.tables, *part.folded]
+    facts = [PageTable("Settings and versions", ("what", "value"), part.facts, 2)]
+    return [*part.tables, *part.folded, *(facts if part.facts else ())]
 
 
 def _fenced(text: str) -> str:

@@ -26,6 +26,7 @@ from analogmed.report.run_tables import (
     sensitivity_table,
     split_table,
     summary_table,
+    time_to_look_at,
     trainings_table,
     uncertainty_table,
 )
@@ -77,6 +78,7 @@ class Part:
         figures, tables: in order; tables that stand for a figure are folded below it.
         folded: tables that are shown when asked for.
         view: example cases; empty without.
+        facts: names and values.
         listing: lines to be shown as they are, by title.
     """
 
@@ -87,6 +89,7 @@ class Part:
     tables: tuple[PageTable, ...] = ()
     folded: tuple[PageTable, ...] = ()
     view: View | None = None
+    facts: tuple[tuple[str, str], ...] = ()
     listing: tuple[tuple[str, str], ...] = ()
 
 
@@ -149,18 +152,22 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
 
 def _uncertainty(run: Run, prefix: str) -> Iterator[Part]:
     tables = run.tables
+    if "comparison" in tables and (time_s := time_to_look_at(tables["comparison"])) is not None:
+        yield Part(
+            f"{prefix}-claim",
+            "Does training for the chip make it more certain?",
+            tables=(trainings_table(tables["comparison"], time_s),),
+            folded=(trainings_table(tables["comparison"]),),
+        )
+    yield from _cases(run, prefix)
+    scaled = uncertainty_table(tables["summary"], scaled=True)
     yield Part(
         f"{prefix}-sure",
         "How sure, and how right",
         "Low uncertainty is worth something only where the network is right.",
         tables=(uncertainty_table(tables["summary"]),),
+        folded=(scaled,) if scaled.rows else (),
     )
-    if "comparison" in tables:
-        yield Part(
-            f"{prefix}-claim",
-            "Does training for the chip make it more certain?",
-            tables=(trainings_table(tables["comparison"]),),
-        )
     figures: dict[str, tuple[str, str, Callable[[pd.DataFrame, Path], object]]] = {
         "density": ("Densities of the uncertainty", _DENSITY_TEXT, uncertainty_density),
         "reliability": ("Reliability", _RELIABILITY_TEXT, reliability_diagram),
@@ -175,7 +182,6 @@ def _uncertainty(run: Run, prefix: str) -> Iterator[Part]:
         yield Part(f"{prefix}-{name}", title, text, figures=(figure,), folded=shown)
     if (split := split_table(tables["summary"])).rows:
         yield Part(f"{prefix}-split", "Where the variance comes from", tables=(split,))
-    yield from _cases(run, prefix)
 
 
 def _mitigation(run: Run, prefix: str) -> Iterator[Part]:
@@ -242,13 +248,7 @@ def _made(run: Run, prefix: str) -> Iterator[Part]:
         )
     if run.environment:
         listing.append(("Environment", json.dumps(run.environment, indent=2)))
-    facts = _facts(run)
-    yield Part(
-        f"{prefix}-made",
-        "How it was made",
-        tables=(PageTable("Settings and versions", ("what", "value"), facts, 2),),
-        listing=tuple(listing),
-    )
+    yield Part(f"{prefix}-made", "How it was made", facts=_facts(run), listing=tuple(listing))
 
 
 def _facts(run: Run) -> tuple[tuple[str, str], ...]:

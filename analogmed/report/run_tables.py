@@ -6,11 +6,12 @@ import pandas as pd
 
 from analogmed.report.names import model_name, training_name
 from analogmed.report.page_tables import UNKNOWN, PageTable, number, p_text, with_interval
-from analogmed.report.style import count_range, time_label
+from analogmed.report.style import age, count_range, time_label
 from analogmed.report.tables import column_head, cost_rows, cost_tables, cost_text
 
 Row = dict[str, Any]
 
+ONE_DAY_S = 86_400.0
 ESTIMATES = {
     "dice_own_digital": "run digitally",
     "dice_t0": "t0",
@@ -93,7 +94,7 @@ def comparison_table(comparison: pd.DataFrame) -> PageTable:
     ]
     time_s = float(comparison["time_s"].iloc[0])
     return PageTable(
-        f"Every pair of networks, {time_label(time_s)} after programming",
+        f"Every pair of networks, {age(time_s)}",
         ("network", "less this one", "difference", "p", "p (Holm)"),
         tuple(rows),
         2,
@@ -150,61 +151,79 @@ def cost_tables_of(summary: pd.DataFrame) -> tuple[PageTable, ...]:
     return tuple(found)
 
 
-def uncertainty_table(summary: pd.DataFrame) -> PageTable:
-    """How sure each network is, and how right."""
+def uncertainty_table(summary: pd.DataFrame, *, scaled: bool = False) -> PageTable:
+    """How sure each network is, and how right.
+
+    Args:
+        summary: ``summary.csv`` of an uncertainty run.
+        scaled: after temperature scaling, in place of without.
+    """
+    wanted = summary["source"].str.contains("+", regex=False) == scaled
     shown = {
         key: head
         for key, head in METRICS.items()
-        if ((summary["metric"] == key[0]) & (summary["region"] == key[1])).any()
+        if (wanted & (summary["metric"] == key[0]) & (summary["region"] == key[1])).any()
     }
     rows = []
     keys = ["model", "training", "source", "time_s"]
-    for key, part in summary.groupby(keys, dropna=False, sort=False):
+    for key, part in summary[wanted].groupby(keys, dropna=False, sort=False):
         found = {(row["metric"], row["region"]): row for row in _records(part)}
         cells = [_of_metric(found.get(name)) for name in shown]
         name = _called({"model": str(key[0]), "training": str(key[1])})
         rows.append((name, _source(str(key[2])), _time(key[3]), *cells))
     heads = ("network", "passes", "time", *shown.values())
     caption = (
-        "All but Dice in a band about the structure. In brackets: intervals over "
+        "All but Dice in a band about the structure. Below each estimate its interval over "
         f"{count_range(summary['n_patients'].tolist(), 'patient')}. ECE: calibration error; AUROC: "
         "how well uncertainty finds wrong voxels; AURC: area under the risk-coverage curve."
     )
-    return PageTable("How sure, and how right", heads, tuple(rows), 3, caption)
+    title = "With a temperature fitted at each time" if scaled else "How sure, and how right"
+    return PageTable(title, heads, tuple(rows), 3, caption)
 
 
-def trainings_table(comparison: pd.DataFrame) -> PageTable:
-    """Hardware-aware against digital training, on chips."""
-    chosen = comparison[
-        (comparison["source"] == "chips")
-        & ((comparison["region"] == "band") | (comparison["metric"] == "dice"))
-    ]
+def trainings_table(comparison: pd.DataFrame, time_s: float | None = None) -> PageTable:
+    """Hardware-aware against digital training, on chips.
+
+    Args:
+        comparison: ``comparison.csv`` of an uncertainty run.
+        time_s: age of the chips; all by default.
+    """
+    chosen = _on_chips(comparison)
+    chosen = chosen if time_s is None else chosen[chosen["time_s"] == time_s]
+    corrected = "p_holm" in comparison
     rows = [
         (
-            model_name(row["model"]),
-            _time(row["time_s"]),
+            model_name(row["model"]) + ("" if time_s is not None else f", {_time(row['time_s'])}"),
             METRICS.get((row["metric"], row["region"]), str(row["metric"]).replace("_", " ")),
-            number(row["digital"]),
-            number(row["hwa"]),
+            number(row["digital"], _digits(row)),
+            number(row["hwa"], _digits(row)),
             with_interval(
                 row["difference"], row["difference_low"], row["difference_high"], _digits(row)
             ),
-            p_text(row["p_holm"] if "p_holm" in row else row["p_value"]),
+            p_text(row["p_holm" if corrected else "p_value"]),
         )
         for row in _records(chosen)
     ]
-    corrected = "p_holm" in comparison
-    heads = ("model", "time", "in the band", "digital", "hardware-aware", "difference")
+    heads = ("model", "in the band", "digital", "hardware-aware", "difference")
     caption = "p: permutation test over patients" + (
         ", with Holm's correction." if corrected else ", not corrected for the number of rows."
     )
+    when = "at all times" if time_s is None else age(time_s)
     return PageTable(
-        "Hardware-aware minus digital training",
+        f"Hardware-aware minus digital training, {when}",
         (*heads, "p (Holm)" if corrected else "p"),
         tuple(rows),
-        3,
+        2,
         caption,
     )
+
+
+def time_to_look_at(comparison: pd.DataFrame) -> float | None:
+    """A day after programming, or else the last time; ``None`` without a chip."""
+    times_s = _on_chips(comparison)["time_s"].dropna()
+    if times_s.empty:
+        return None
+    return ONE_DAY_S if (times_s == ONE_DAY_S).any() else float(times_s.max())
 
 
 def split_table(summary: pd.DataFrame) -> PageTable:
@@ -215,13 +234,11 @@ def split_table(summary: pd.DataFrame) -> PageTable:
         found = {row["metric"]: row for row in _records(part)}
         if "mean_read_variance" in found and "mean_chip_variance" in found:
             cells = [_of_metric(found.get(name)) for name in _PARTS]
-            rows.append(
-                (model_name(str(key[0])), training_name(str(key[1])), _time(key[2]), *cells)
-            )
-    heads = ("model", "training", "time", *_PARTS.values())
+            name = _called({"model": str(key[0]), "training": str(key[1])})
+            rows.append((name, _time(key[2]), *cells))
     return PageTable(
         "Variance of the probability, about the structure",
-        heads,
+        ("network", "time", *_PARTS.values()),
         tuple(rows),
         2,
         "Between reads of one chip: read noise. Between chips: programming noise.",
@@ -325,6 +342,12 @@ def _against_digital(comparison: pd.DataFrame) -> dict[tuple[Any, ...], float]:
             key = (row["task"], row["hardware"], row["model"], training)
             found[key] = row["p_holm"]
     return found
+
+
+def _on_chips(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Rows on chips, in the band about the structure; Dice of the whole image."""
+    place = (comparison["region"] == "band") | (comparison["metric"] == "dice")
+    return comparison[(comparison["source"] == "chips") & place]
 
 
 def _measured(summary: pd.DataFrame, names: dict[str, str]) -> dict[str, str]:

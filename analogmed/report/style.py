@@ -83,6 +83,16 @@ def time_label(time_s: float) -> str:
     return f"{time_s:.3g} s"
 
 
+def age(time_s: float) -> str:
+    """How old a chip is, in a sentence.
+
+    Example:
+        >>> age(86_400.0), age(0.0)
+        ('1 day after programming', 'right after programming')
+    """
+    return f"{time_label(time_s) if time_s else 'right'} after programming"
+
+
 def count_range(values: list[int], noun: str) -> str:
     """A count that may differ between rows, such as ``"12 patients"`` or ``"10 to 12 chips"``.
 

@@ -1,8 +1,14 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from analogmed.config import Experiment, to_yaml
+from analogmed.evaluation.examples import write_example
 from analogmed.evaluation.robustness import COLUMNS, over_time, summarise
+from analogmed.evaluation.run_folder import write_table
+from analogmed.evaluation.statistics import compare_models, time_to_failure
 
 TIMES_S = (0.0, 1.0, 3_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0)
 LOSS_AT_T0 = {"unet": 0.15, "unetpp": 0.22, "swin_unetr": 0.04}
@@ -33,9 +39,13 @@ def simulated_results(seed=0):
 
 
 @pytest.fixture(scope="session")
-def _computed():
-    results = simulated_results()
-    return summarise(results, n_boot=100), over_time(results, n_boot=100)
+def _results():
+    return simulated_results()
+
+
+@pytest.fixture(scope="session")
+def _computed(_results):
+    return summarise(_results, n_boot=100), over_time(_results, n_boot=100)
 
 
 @pytest.fixture
@@ -46,3 +56,52 @@ def summary(_computed):
 @pytest.fixture
 def curves(_computed):
     return _computed[1].copy()
+
+
+@pytest.fixture(scope="session")
+def make_run(_results, _computed):
+    """Writes a run folder of an evaluation of three models, with one example case."""
+    comparison = compare_models(_results, n_boot=100)
+    failures = time_to_failure(_computed[1], 0.7)
+
+    def make(folder, *, case="case0", classes=("tumour",), planes=("slice",), variance=False):
+        tables = {"summary": _computed[0], "curves": _computed[1]}
+        tables |= {"comparison": comparison, "time_to_failure": failures}
+        folder.mkdir(parents=True)
+        for name, table in tables.items():
+            write_table(table, folder, name, parquet=False)
+        (folder / "experiment.yaml").write_text(to_yaml(Experiment()))
+        environment = {"command": ["eval.py", "--seed", "0"], "versions": {"analogmed": "0.1.0"}}
+        (folder / "environment.json").write_text(json.dumps(environment))
+        about, arrays = example(case, classes, planes, variance=variance)
+        write_example(folder / "examples" / "0-worst.npz", about, arrays)
+        return folder
+
+    return make
+
+
+def example(case, classes, planes, *, variance):
+    """A case of squares: the prediction of network n at time t is n + t pixels to the right."""
+    networks, times_s = [["unet", "digital"], ["unet", "hwa"]], [0.0, 86_400.0, 2_592_000.0]
+    about = {
+        "format": 1, "task": "lgg", "case": case, "patient": "patient0", "place": "worst",
+        "hardware": "pcm", "classes": list(classes), "pictures": ["FLAIR"],
+        "planes": list(planes), "networks": networks, "times_s": times_s,
+    }  # fmt: skip
+    label = np.zeros((24, 32), np.uint8)
+    for index in range(len(classes)):
+        label[4 + 10 * index : 10 + 10 * index, 6:14] = index + 1
+    moved = np.stack([np.stack([np.roll(label, n + t, 1) for t in range(4)]) for n in range(2)])
+    ramp = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (24, 1))
+    arrays = {"dice_digital": np.array([0.95, 0.9]), "dice": np.arange(6).reshape(2, 3) / 10}
+    for plane in planes:
+        arrays |= {
+            f"image_{plane}": ramp[None], f"label_{plane}": label,
+            f"spacing_{plane}": np.array([2.0, 1.0]),
+            f"digital_{plane}": moved[:, 0], f"pred_{plane}": moved[:, 1:],
+        }  # fmt: skip
+        label, moved, ramp = label.T, moved.swapaxes(2, 3), ramp.T
+        if variance:
+            shape = arrays[f"pred_{plane}"].shape
+            arrays[f"variance_{plane}"] = np.linspace(0, 0.2, np.prod(shape)).reshape(shape)
+    return about, arrays
