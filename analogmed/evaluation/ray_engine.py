@@ -1,6 +1,7 @@
 """Units computed by Ray: on this machine, or on a cluster of machines with CPUs and GPUs."""
 
 import math
+import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -115,12 +116,29 @@ def _start(ray: Any, experiment: Experiment) -> None:
     else:
         settings["address"] = engine.address
     try:
+        if engine.address is not None:
+            _knock(engine.address)
         ray.init(**settings)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises plain ones too
+        where = "on this machine" if engine.address is None else f"at {engine.address}"
         raise ConfigError(
-            f"engine.address {engine.address}: Ray does not answer: {error}; start it with ray "
-            "start, or leave out engine.address for a Ray of this machine"
+            f"engine.address {engine.address}: Ray does not answer {where}: {error}; start it with "
+            "ray start, or compute with --engine.name local"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """See that somebody listens there: Ray itself waits for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_PATIENCE_S).close()
+
+
+_PATIENCE_S = 10.0
 
 
 def _check_resources(ray: Any, experiment: Experiment) -> None:
