@@ -7,6 +7,7 @@ READY := $(VENV)/.installed
 
 eval: $(READY)  ## evaluate the shipped networks on the embedded brain phantom
 	$(BIN)/python -m analogmed.eval
+	$(BIN)/python -m analogmed.report runs/eval
 
 test: $(READY)  ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto

@@ -218,6 +218,8 @@ class Experiment:
         engine: who computes; the results do not depend on it.
         store: folder or fsspec URL (s3://bucket/sweep) that finished chips are kept in, so that a
             run goes on where it was stopped; by default the run folder.
+        examples: cases, from the worst to the best, of which slices and predictions are kept for
+            the report page; 0 keeps none.
         out: run folder; by default runs/NAME.
         name: name of the run.
     """
@@ -240,12 +242,14 @@ class Experiment:
     seed: int = 0
     engine: EngineConfig = EngineConfig()
     store: str | None = None
+    examples: int = 3
     out: Path | None = None
     name: str = "eval"
 
     def __post_init__(self) -> None:
         require_at_least_one("batch_size", self.batch_size)
         require_at_least_zero("tolerance", self.tolerance)
+        require_at_least_zero("examples", self.examples)
         object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
         if "dice" not in self.metrics:

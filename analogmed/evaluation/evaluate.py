@@ -16,6 +16,7 @@ from analogmed.environment import describe_environment
 from analogmed.errors import ConfigError
 from analogmed.evaluation.campaign import Campaign
 from analogmed.evaluation.costs import cost_of
+from analogmed.evaluation.examples import write_examples
 from analogmed.evaluation.metrics import METRICS
 from analogmed.evaluation.robustness import over_time, summarise
 from analogmed.evaluation.run_folder import write_table
@@ -108,6 +109,10 @@ def evaluate(experiment: Experiment) -> Results:
     found = Campaign(experiment, task, checkpoints, store).run()
     results = Results(experiment, found.table, pd.DataFrame(costs), found.units, found.reused)
     results.write(folder)
+    on_chip = found.table["hardware"] != "digital"
+    if experiment.examples and found.table.loc[on_chip, "value"].notna().any():
+        n_cases = experiment.examples
+        write_examples(experiment, task, checkpoints, found.table, folder, n_cases=n_cases)
     return results
 
 
