@@ -164,9 +164,11 @@ def value_table(summary: pd.DataFrame) -> pd.DataFrame:
     lines = []
     keys = ["model", "metric", "time_s"]
     for (model, metric, time_s), rows in summary.groupby(keys, sort=False, dropna=False):
+        by_training = {row.training: row for row in rows.itertuples()}
         cells = {
-            TRAINING_NAMES[row.training]: _cell(metric, row.estimate, row.low, row.high)
-            for row in rows.itertuples()
+            name: _cell(metric, row.estimate, row.low, row.high)
+            for training, name in TRAINING_NAMES.items()
+            if (row := by_training.get(training)) is not None
         }
         when = "run digitally" if pd.isna(time_s) else f"chips at {time_label(time_s)}"
         lines.append({"network": model, "measure": MEASURES[metric], "run": when, **cells})
