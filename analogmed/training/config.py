@@ -141,8 +141,8 @@ class NoiseConfig:
             the costly part.
         ages_s: smallest and largest age of a virtual chip when it is read, in s; in between, its
             logarithm is evenly drawn.
-        ranges: calibrated keeps the converters' input ranges at a quantile of the inputs; learned
-            trains them by gradient.
+        ranges: calibrated sets the converters' input ranges to a quantile of the inputs before each
+            epoch; learned trains them by gradient.
         norms: learned lets batch normalisation follow the statistics under noise; frozen keeps
             those of the digital network.
     """

@@ -67,8 +67,9 @@ def _train(config: TrainConfig, ranks: Ranks) -> Path:
     history = folder.restore(model, learner)
     with TrainingLog(run, history, batches=epochs * batches) as log:
         for epoch in range(len(history), epochs):
-            _to_training_mode(model, config)
+            run.recalibrate()
             noise.renew()
+            _to_training_mode(model, config)
             for batch, (images, labels) in enumerate(run.sampler.epoch(epoch)):
                 images, labels = run.to_device(images), run.to_device(labels)
                 share, ends_step = accumulation(batch, batches, config.optimizer.accumulate)
