@@ -9,11 +9,16 @@ _VERBS = {
     "eval": "what each network loses on an analog chip",
     "sensitivity": "which layers and noise sources it loses it to; which to leave digital",
     "uncertainty": "how sure networks are on chips, and how right they are; mitigations",
+    "report": "what run folders hold, as one page",
     "train": "train a network, digitally or hardware-aware",
     "hardware": "tiles, time and energy of networks on a chip",
     "data": "verify, generate or download a data set",
 }
-_OWN_PARSER = {"data": "analogmed.data.__main__", "hardware": "analogmed.cost"}
+_OWN_PARSER = {
+    "data": "analogmed.data.__main__",
+    "hardware": "analogmed.cost",
+    "report": "analogmed.report.__main__",
+}
 
 
 def main() -> int:

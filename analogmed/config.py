@@ -218,6 +218,8 @@ class Experiment:
         engine: who computes; the results do not depend on it.
         store: folder or fsspec URL (s3://bucket/sweep) that finished chips are kept in, so that a
             run goes on where it was stopped; by default the run folder.
+        limit: Dice that a chip has to keep, for the time to failure; by default 0.95 times the best
+            digital one.
         examples: cases, from the worst to the best, of which slices and predictions are kept for
             the report page; 0 keeps none.
         out: run folder; by default runs/NAME.
@@ -242,6 +244,7 @@ class Experiment:
     seed: int = 0
     engine: EngineConfig = EngineConfig()
     store: str | None = None
+    limit: float | None = None
     examples: int = 3
     out: Path | None = None
     name: str = "eval"
@@ -250,6 +253,8 @@ class Experiment:
         require_at_least_one("batch_size", self.batch_size)
         require_at_least_zero("tolerance", self.tolerance)
         require_at_least_zero("examples", self.examples)
+        if self.limit is not None and not 0 < self.limit < 1:
+            raise ConfigError(f"limit is a Dice, above 0 and below 1, got {self.limit!r}")
         object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
         if "dice" not in self.metrics:

@@ -47,6 +47,7 @@ def test_the_package_lists_its_verbs():
         "eval",
         "sensitivity",
         "uncertainty",
+        "report",
         "train",
         "hardware",
         "data",

@@ -13,10 +13,12 @@ from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import Experiment, to_yaml
 from analogmed.data import Task
 from analogmed.environment import describe_environment
-from analogmed.errors import ConfigError
+from analogmed.errors import ConfigError, DataError
 from analogmed.evaluation.campaign import Campaign
+from analogmed.evaluation.comparison import compare_models
 from analogmed.evaluation.costs import cost_of
 from analogmed.evaluation.examples import write_examples
+from analogmed.evaluation.failure_time import time_to_failure
 from analogmed.evaluation.metrics import METRICS
 from analogmed.evaluation.robustness import over_time, summarise
 from analogmed.evaluation.run_folder import write_table
@@ -28,6 +30,7 @@ from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
 
 N_BOOT = 2000
 LEVEL = 0.95
+KEPT_SHARE = 0.95
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,21 @@ class Results:
         """Dice of each network at each time, with intervals."""
         return over_time(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
 
+    def comparison(self) -> pd.DataFrame:
+        """Each pair of networks on the chip after a day, with Holm's correction.
+
+        Raises:
+            DataError: the sweep has no such time, or the networks were not run on the same cases.
+        """
+        return compare_models(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
+
+    def limit(self, curves: pd.DataFrame) -> float:
+        """Dice that a chip has to keep: the experiment's, or a share of the best digital one."""
+        if self.experiment.limit is not None:
+            return self.experiment.limit
+        digital = curves.loc[curves["hardware"] == "digital", "estimate"]
+        return round(KEPT_SHARE * float(digital.max()), 3)
+
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and figures into a run folder."""
         summary = self.summary()
@@ -66,8 +84,16 @@ class Results:
         write_text_atomically(folder / "environment.json", environment)
         write_table(self.table, folder, "results")
         write_table(summary, folder, "summary", parquet=False)
-        dice_over_time(self.curves(), folder / "figures" / "dice_over_time.png")
+        curves = self.curves()
+        write_table(curves, folder, "curves", parquet=False)
+        dice_over_time(curves, folder / "figures" / "dice_over_time.png")
         drop_per_model(summary, folder / "figures" / "drop_per_model.png")
+        failures = time_to_failure(curves, self.limit(curves))
+        write_table(failures, folder, "time_to_failure", parquet=False)
+        try:
+            write_table(self.comparison(), folder, "comparison", parquet=False)
+        except DataError as error:
+            warnings.warn(f"networks are not compared with each other: {error}", stacklevel=2)
 
 
 def evaluate(experiment: Experiment) -> Results:

@@ -26,6 +26,7 @@ from analogmed.training import (
     train,
 )
 from analogmed.training.patches import PatchSampler
+from analogmed.training.resume import load_latest
 
 
 def weights(path):
@@ -332,6 +333,13 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
         "state-000002.safetensors",
         "state-000003.safetensors",
     ]
+
+
+def test_looking_at_a_network_does_not_change_its_training(short_hwa, tmp_path):
+    often = replace(short_hwa, epochs=2, validate_every=1, out=tmp_path / "often")
+    seldom = replace(often, validate_every=2, out=tmp_path / "seldom")
+    found = [load_latest(train(config).parent) for config in (often, seldom)]
+    assert equal(found[0].model, found[1].model)
 
 
 def test_a_finished_run_is_not_repeated_unless_asked_for(short):
