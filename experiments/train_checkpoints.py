@@ -12,10 +12,11 @@ from pathlib import Path
 from _programs import in_parallel, run_program
 
 MODELS = {
-    "swin_unetr": "{feature_size: 12}",
-    "unetpp": "{features: [8, 8, 16, 32, 64, 8]}",
     "unet": "{features: 8}",
+    "unetpp": "{features: [8, 8, 16, 32, 64, 8]}",
+    "swin_unetr": "{feature_size: 12}",
 }
+EPOCHS = ["--epochs=50", "--validate_every=10"]
 RUNS = Path("runs/checkpoints")
 SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints" / "phantom_brain"
 
@@ -27,10 +28,12 @@ def main() -> None:
 def train_one(model: str) -> None:
     """The digital start, and from it both networks that are shipped."""
     start = RUNS / model / "start"
-    run_program("train", [f"--model={model}", f"--model.options={MODELS[model]}", f"--out={start}"])
+    run_program(
+        "train", [f"--model={model}", f"--model.options={MODELS[model]}", *EPOCHS, f"--out={start}"]
+    )
     for training in ("digital", "hwa"):
         out = RUNS / model / training
-        run_program("train", [f"--training={training}", f"--init={start}", f"--out={out}"])
+        run_program("train", [f"--training={training}", f"--init={start}", *EPOCHS, f"--out={out}"])
         shutil.copy(out / "network.safetensors", SHIPPED / f"{model}-{training}.safetensors")
 
 
