@@ -58,7 +58,9 @@ def test_the_run_folder_holds_all_that_the_design_lists(results, experiment):
     found = {str(path.relative_to(experiment.out)) for path in files}
     units = {name for name in found if name.startswith("units/")}
     assert (len(units), results.units) == (2 * 3, 2 * 3)
-    assert found - units == {
+    examples = {name for name in found if name.startswith("examples/")}
+    assert examples
+    assert found - units - examples == {
         "experiment.yaml",
         "environment.json",
         *TABLES,
