@@ -42,7 +42,7 @@ def execute(tmp_path, monkeypatch):
             timeout=LIMIT_S,
             km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs),
             resources={"metadata": {"path": str(work)}},
-        ).execute()
+        ).execute(cleanup_kc=True)
         return notebook, work
 
     return run
