@@ -266,6 +266,17 @@ class Experiment:
         return self.out or Path("runs") / self.name
 
 
+def refuse_scale_out(experiment: Experiment) -> None:
+    """Refuse settings of a sweep in programs that compute in one process.
+
+    Raises:
+        ConfigError: engine, store or sweep.width is given.
+    """
+    given = experiment.engine != EngineConfig() or experiment.store is not None
+    if given or experiment.sweep.width is not None:
+        raise ConfigError("engine, store and sweep.width are for eval: here one process computes")
+
+
 def resolve_layers(digital_layers: Iterable[str]) -> tuple[str, ...]:
     """Layers that stay digital, with those that a placement file lists in its place.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analogmed.config import DAY_S, EngineConfig, Experiment, SweepConfig
+from analogmed.config import DAY_S, Experiment, SweepConfig, refuse_scale_out
 from analogmed.errors import ConfigError
 
 Part = Literal["layers", "sources"]
@@ -47,10 +47,7 @@ class SensitivityConfig(Experiment):
             )
         if self.profile is not None and not isinstance(self, PlacementConfig):
             raise ConfigError("profile: nothing is costed here; give it to placement, or to eval")
-        if self.engine != EngineConfig() or self.store is not None or self.sweep.width is not None:
-            raise ConfigError(
-                "engine, store and sweep.width are for eval: here one process computes"
-            )
+        refuse_scale_out(self)
         if self.every_nth_slice < 1:
             raise ConfigError(f"every_nth_slice must be 1 or more, got {self.every_nth_slice}")
         object.__setattr__(self, "parts", tuple(dict.fromkeys(self.parts)))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from analogmed.config import DAY_S, Experiment, SweepConfig
+from analogmed.config import DAY_S, Experiment, SweepConfig, refuse_scale_out
 from analogmed.errors import ConfigError
 from analogmed.evaluation.conformal import check_alpha
 
@@ -18,6 +18,7 @@ class _OnChips(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        refuse_scale_out(self)
         if self.metrics != ("dice",):
             raise ConfigError(f"metrics: only dice is looked at here, got {list(self.metrics)}")
         if self.profile is not None:
