@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from analogmed.atomic import ensure_writable, write_text_atomically
-from analogmed.config import Experiment, to_yaml
+from analogmed.config import DAY_S, Experiment, to_yaml
 from analogmed.data import Task
 from analogmed.environment import describe_environment
 from analogmed.errors import ConfigError, DataError
@@ -64,10 +64,15 @@ class Results:
     def comparison(self) -> pd.DataFrame:
         """Each pair of networks on the chip after a day, with Holm's correction.
 
-        Raises:
-            DataError: the sweep has no such time, or the networks were not run on the same cases.
+        Empty where the sweep has no such time, and where failures left the networks other cases.
         """
-        return compare_models(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
+        if DAY_S not in self.experiment.sweep.times_s:
+            return pd.DataFrame()
+        try:
+            return compare_models(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
+        except DataError as error:
+            warnings.warn(f"networks are not compared with each other: {error}", stacklevel=2)
+            return pd.DataFrame()
 
     def limit(self, curves: pd.DataFrame) -> float:
         """Dice that a chip has to keep: the experiment's, or a share of the best digital one."""
@@ -90,10 +95,9 @@ class Results:
         drop_per_model(summary, folder / "figures" / "drop_per_model.png")
         failures = time_to_failure(curves, self.limit(curves))
         write_table(failures, folder, "time_to_failure", parquet=False)
-        try:
-            write_table(self.comparison(), folder, "comparison", parquet=False)
-        except DataError as error:
-            warnings.warn(f"networks are not compared with each other: {error}", stacklevel=2)
+        comparison = self.comparison()
+        if not comparison.empty:
+            write_table(comparison, folder, "comparison", parquet=False)
 
 
 def evaluate(experiment: Experiment) -> Results:

@@ -134,7 +134,9 @@ def _render(
     for row in _records(rows):
         table.add_row(Text(str(row[first])), *(Text(_cell(name, row[name])) for name in heads))
     text = StringIO()
-    Console(file=text, width=WIDTH, force_terminal=False, color_system=None).print(table)
+    Console(
+        file=text, width=WIDTH, force_terminal=False, force_jupyter=False, color_system=None
+    ).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
 
 

@@ -79,7 +79,9 @@ def render_summary(summary: pd.DataFrame) -> str:
     if summary.empty:
         return "No network was evaluated on a chip.\n"
     text = StringIO()
-    console = Console(file=text, width=WIDTH, force_terminal=False, color_system=None)
+    console = Console(
+        file=text, width=WIDTH, force_terminal=False, force_jupyter=False, color_system=None
+    )
     for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
         console.print(_results_table(f"{task} on {hardware}", rows))
         gains = _gains(rows)

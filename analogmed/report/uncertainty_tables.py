@@ -228,7 +228,9 @@ def _render(
     for line in lines:
         table.add_row(*map(Text, line))
     text = StringIO()
-    Console(file=text, width=WIDTH, force_terminal=False, color_system=None).print(table)
+    Console(
+        file=text, width=WIDTH, force_terminal=False, force_jupyter=False, color_system=None
+    ).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
 
 

@@ -229,6 +229,9 @@ class TrainConfig:
         if self.epochs is not None:
             require_at_least_one("epochs", self.epochs)
         require_at_least_zero("patience", self.patience)
+        for name in ("init", "out"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, Path(getattr(self, name)))
         if self.loss.distillation and self.training != "hwa":
             raise ConfigError(
                 "loss.distillation: only hardware-aware training has a network to learn from"

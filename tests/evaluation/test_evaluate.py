@@ -64,6 +64,9 @@ def test_the_run_folder_holds_all_that_the_design_lists(results, experiment):
         "experiment.yaml",
         "environment.json",
         *TABLES,
+        "curves.csv",
+        "comparison.csv",
+        "time_to_failure.csv",
         "figures/dice_over_time.png",
         "figures/drop_per_model.png",
     }
