@@ -87,7 +87,7 @@ def test_another_preset_stands_above_a_resolved_file_but_keeps_what_was_chosen(w
 def test_a_file_may_use_the_short_form_and_scientific_notation(written):
     path = written("task: lgg\noptimizer: {name: sgd, learning_rate: 1e-3}\n")
     found = parse("--config", path, config_class=TrainConfig)
-    assert (found.task.name, found.learning_rate) == ("lgg", 0.001)
+    assert (found.task.name, found.optimizer.learning_rate) == ("lgg", 0.001)
     assert parse("--optimizer", "sgd", config_class=TrainConfig).optimizer.name == "sgd"
 
 

@@ -70,8 +70,7 @@ class Results:
             return pd.DataFrame()
         try:
             return compare_models(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
-        except DataError as error:
-            warnings.warn(f"networks are not compared with each other: {error}", stacklevel=2)
+        except DataError:
             return pd.DataFrame()
 
     def limit(self, curves: pd.DataFrame) -> float:

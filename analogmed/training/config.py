@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from analogmed.analog import Hardware
 from analogmed.config import (
@@ -20,11 +20,6 @@ MONTH_S = 2_592_000.0
 NETWORK = "network.safetensors"
 """Name of the best network in a run folder."""
 
-_BY_TRAINING: dict[str, dict[str, Any]] = {
-    "digital": {"epochs": 80, "learning_rate": 2e-3},
-    "hwa": {"epochs": 80, "learning_rate": 2e-3},
-}
-
 
 def _require_share(name: str, value: float) -> None:
     if not math.isfinite(value) or not 0 <= value < 1:
@@ -37,7 +32,7 @@ class OptimizerConfig:
 
     Attributes:
         name: adamw, or sgd with Nesterov momentum.
-        learning_rate: at its highest; by default 2e-3.
+        learning_rate: at its highest.
         weight_decay: decoupled from the gradient in adamw; of weights, not of biases and norms.
         momentum: of sgd.
         schedule: of the learning rate, down to 0 after the last step (constant: none).
@@ -50,7 +45,7 @@ class OptimizerConfig:
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float | None = None
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     momentum: float = 0.9
     schedule: Literal["cosine", "polynomial", "constant"] = "cosine"
@@ -63,10 +58,8 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         require_at_least_one("optimizer.accumulate", self.accumulate)
         require_at_least_zero("optimizer.weight_decay", self.weight_decay)
-        for name in ("gradient_norm", "power"):
+        for name in ("learning_rate", "gradient_norm", "power"):
             require_at_least_zero(f"optimizer.{name}", getattr(self, name), zero=False)
-        if self.learning_rate is not None:
-            require_at_least_zero("optimizer.learning_rate", self.learning_rate, zero=False)
         for name in ("momentum", "warm_up", "ema"):
             _require_share(f"optimizer.{name}", getattr(self, name))
 
@@ -205,7 +198,7 @@ class TrainConfig:
     init: Path | None = None
     hardware: Hardware = Hardware()
     digital_layers: tuple[str, ...] = ()
-    epochs: int | None = None
+    epochs: int = 80
     batch_size: int = 8
     optimizer: OptimizerConfig = OptimizerConfig()
     loss: LossConfig = LossConfig()
@@ -224,10 +217,8 @@ class TrainConfig:
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "validate_every", "validation_chips"):
+        for name in ("epochs", "batch_size", "validate_every", "validation_chips"):
             require_at_least_one(name, getattr(self, name))
-        if self.epochs is not None:
-            require_at_least_one("epochs", self.epochs)
         require_at_least_zero("patience", self.patience)
         for name in ("init", "out"):
             if getattr(self, name) is not None:
@@ -239,16 +230,6 @@ class TrainConfig:
         if self.backend == "aihwkit" and self.precision != "float32":
             raise ConfigError("precision: aihwkit's layers are trained in float32 only")
         object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
-
-    @property
-    def n_epochs(self) -> int:
-        """Epochs, or the training's own number."""
-        return self.epochs or int(_BY_TRAINING[self.training]["epochs"])
-
-    @property
-    def learning_rate(self) -> float:
-        """Learning rate at its highest, or the training's own."""
-        return self.optimizer.learning_rate or float(_BY_TRAINING[self.training]["learning_rate"])
 
     @property
     def folder(self) -> Path:

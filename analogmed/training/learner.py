@@ -26,7 +26,7 @@ class Learner:
     def __init__(self, model: nn.Module, config: TrainConfig, steps: int) -> None:
         self._model = model
         self._gradient_norm = config.optimizer.gradient_norm
-        self._optimizer = make_optimizer(model, config.optimizer, config.learning_rate)
+        self._optimizer = make_optimizer(model, config.optimizer)
         self._schedule = LambdaLR(self._optimizer, schedule_factor(config.optimizer, steps))
         self._average = Average(model, config.optimizer.ema) if config.optimizer.ema else None
         self._clipper = WeightClipper(model)

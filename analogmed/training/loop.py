@@ -59,7 +59,7 @@ def _train(config: TrainConfig, ranks: Ranks) -> Path:
     if folder.is_finished:
         return config.path
     run = set_up(config, ranks)
-    model, batches, epochs = run.model, len(run.sampler), config.n_epochs
+    model, batches, epochs = run.model, len(run.sampler), config.epochs
     steps = epochs * math.ceil(batches / config.optimizer.accumulate)
     network = ranks.wrap(model)
     loss_of, score_of = make_loss(run.task, config.loss, run.teacher), Validation(run)

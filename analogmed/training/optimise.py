@@ -13,9 +13,7 @@ from analogmed.suggest import nearest
 from analogmed.training.config import OptimizerConfig
 
 
-def make_optimizer(
-    model: nn.Module, config: OptimizerConfig, learning_rate: float
-) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
     """AdamW, or SGD with Nesterov momentum, of the parameters that learn.
 
     Weight decay is for weights that multiply, matrices and kernels. Biases, normalisation, input
@@ -26,7 +24,6 @@ def make_optimizer(
     Args:
         model: parameters that need no gradient are left out.
         config: the settings.
-        learning_rate: at its highest.
 
     Raises:
         ConfigError: the optimizer is not known, or nothing in the model learns.
@@ -43,10 +40,10 @@ def make_optimizer(
         {"params": others, "weight_decay": 0.0},
     ]
     if config.name == "adamw":
-        return torch.optim.AdamW(groups, learning_rate)
+        return torch.optim.AdamW(groups, config.learning_rate)
     if config.name == "sgd":
         return torch.optim.SGD(
-            groups, learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
+            groups, config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
         )
     raise ConfigError(f"unknown optimizer '{config.name}'; {nearest(config.name, _OPTIMIZERS)}")
 

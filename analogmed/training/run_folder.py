@@ -52,7 +52,7 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether the run has ended, by its epochs or early."""
         history = self.history
-        return len(history) >= self._config.n_epochs or history.has_stalled(self._config.patience)
+        return len(history) >= self._config.epochs or history.has_stalled(self._config.patience)
 
     def restore(self, model: nn.Module, learner: Learner) -> History:
         """Put a network and its learner where the run was interrupted, if it was."""

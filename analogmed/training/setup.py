@@ -259,8 +259,6 @@ def digital_stage(config: TrainConfig) -> TrainConfig | None:
     return replace(
         config,
         training="digital",
-        epochs=None,
-        optimizer=replace(config.optimizer, learning_rate=None),
         loss=replace(config.loss, distillation=0.0),
         out=config.folder / "digital",
     )

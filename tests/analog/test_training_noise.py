@@ -175,9 +175,7 @@ def test_a_model_that_knows_few_times_draws_one_of_them():
     ages = [age_s(model, (0.0, MONTH_S), share) for share in (0.0, 0.4, 0.9)]
     assert ages == [1.0, 86400.0, 172800.0]
     assert age_s(model, (0.0, 86400.0), 0.9) == 86400.0
-    with pytest.raises(
-        ConfigError, match=r"ages_s is \[0.0, 0.5\] s.*ReRamWan2022NoiseModel"
-    ):
+    with pytest.raises(ConfigError, match=r"ages_s is \[0.0, 0.5\] s.*ReRamWan2022NoiseModel"):
         age_s(model, (0.0, 0.5), 0.3)
 
 

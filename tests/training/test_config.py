@@ -60,14 +60,6 @@ def test_only_hardware_aware_training_has_a_network_to_learn_from():
     assert TrainConfig(training="hwa", loss=LossConfig(distillation=1.0)).loss.distillation == 1
 
 
-def test_each_training_has_epochs_and_a_learning_rate_of_its_own():
-    digital, hwa = TrainConfig(), TrainConfig(training="hwa")
-    assert digital.n_epochs != hwa.n_epochs
-    assert digital.learning_rate > hwa.learning_rate
-    chosen = TrainConfig(epochs=7, optimizer=OptimizerConfig(learning_rate=0.3))
-    assert (chosen.n_epochs, chosen.learning_rate) == (7, 0.3)
-
-
 def test_default_folders_hold_no_separator_of_a_factory_or_bundle():
     folder = TrainConfig(model=ModelConfig("package.module:factory")).folder
     assert folder == Path("runs/train/phantom_brain-package.module_factory-digital")

@@ -283,10 +283,8 @@ def test_layers_that_shall_stay_digital_get_no_input_range(short_hwa):
 
 
 def test_without_a_start_hardware_aware_training_first_trains_digitally(short, tmp_path):
-    digital = replace(
-        short, epochs=None, optimizer=OptimizerConfig(), out=tmp_path / "a" / "digital"
-    )
-    config = replace(digital, training="hwa", epochs=1, out=tmp_path / "a")
+    digital = replace(short, optimizer=OptimizerConfig(), out=tmp_path / "a" / "digital")
+    config = replace(digital, training="hwa", out=tmp_path / "a")
     assert loop.digital_stage(config) == digital
     assert loop.digital_stage(replace(config, init=short.path)) is None
 
@@ -380,7 +378,6 @@ def test_training_stops_early_where_nothing_gets_better(short):
     scores = pd.read_csv(short.folder / "log.csv")["dice"]
     assert len(scores) < 50
     assert scores[:-2].max() >= scores[-2:].max()
-    assert scores[:-3].max() < scores[-3:].max()
     train(still)
     assert len(pd.read_csv(short.folder / "log.csv")) == len(scores)
 

@@ -29,7 +29,7 @@ def test_only_weights_that_multiply_decay():
     hardware.mapping.learn_out_scaling = True
     hardware.mapping.out_scaling_columnwise = True
     analog = convert(swin, hardware)
-    optimizer = make_optimizer(analog, OptimizerConfig(weight_decay=0.1), 1e-3)
+    optimizer = make_optimizer(analog, OptimizerConfig(weight_decay=0.1))
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
     assert last_names(analog, optimizer, 0) == {"weight"}
     spared = {"weight", "bias", "input_range", "out_scale", "relative_position_bias_table"}
@@ -42,10 +42,10 @@ def test_only_weights_that_multiply_decay():
 def test_parameters_that_do_not_learn_are_left_out():
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)
-    optimizer = make_optimizer(model, OptimizerConfig(), 1e-3)
+    optimizer = make_optimizer(model, OptimizerConfig())
     assert names(model, optimizer, 0) | names(model, optimizer, 1) == {"weight"}
     with pytest.raises(ConfigError, match="no parameter that learns"):
-        make_optimizer(model.requires_grad_(False), OptimizerConfig(), 1e-3)
+        make_optimizer(model.requires_grad_(False), OptimizerConfig())
 
 
 def test_a_step_of_adamw_is_that_of_its_paper():
@@ -53,7 +53,7 @@ def test_a_step_of_adamw_is_that_of_its_paper():
     with torch.no_grad():
         model.weight.fill_(2.0)
         model.bias.fill_(2.0)
-    optimizer = make_optimizer(model, OptimizerConfig(weight_decay=0.1), 0.01)
+    optimizer = make_optimizer(model, OptimizerConfig(learning_rate=0.01, weight_decay=0.1))
     model(torch.ones(1, 1)).sum().backward()
     optimizer.step()  # the first step is the sign of the gradient, and decay apart from it
     torch.testing.assert_close(model.weight.item(), 2 - 0.01 * 0.1 * 2 - 0.01)
@@ -64,8 +64,8 @@ def test_steps_of_sgd_are_nesterovs():
     model = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         model.weight.fill_(2.0)
-    config = OptimizerConfig(name="sgd", momentum=0.9, weight_decay=0.0)
-    optimizer = make_optimizer(model, config, 0.01)
+    config = OptimizerConfig("sgd", learning_rate=0.01, weight_decay=0.0)
+    optimizer = make_optimizer(model, config)
     for _ in range(2):
         optimizer.zero_grad()
         model(torch.ones(1, 1)).sum().backward()  # gradient 1
@@ -76,7 +76,7 @@ def test_steps_of_sgd_are_nesterovs():
 
 def test_optimizer_and_schedule_are_known_or_refused():
     with pytest.raises(ConfigError, match=r"adam.*adamw"):
-        make_optimizer(nn.Linear(1, 1), OptimizerConfig(name="adam"), 1e-3)
+        make_optimizer(nn.Linear(1, 1), OptimizerConfig(name="adam"))
     with pytest.raises(ConfigError, match=r"cosin.*cosine"):
         schedule_factor(OptimizerConfig(schedule="cosin"), 10)
 
