@@ -171,7 +171,7 @@ class TrainConfig:
         hardware: the chip that hardware-aware training is for.
         digital_layers: names of layers that stay digital in it, patterns, or a placement file.
         epochs: of as many patches as there are training slices or volumes, times
-            loading.patches_per_image; by default 60 digitally, 30 hardware-aware.
+            loading.patches_per_image.
         batch_size: patches in a batch.
         optimizer: steps, schedule and average.
         loss: what is minimised.

@@ -43,7 +43,13 @@ class Ranks:
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
-        """The device of this rank: of several GPUs, ``cuda`` is the one of its own number."""
+        """The device of this rank: of several GPUs, ``cuda`` is the one of its own number.
+
+        Raises:
+            ConfigError: all ranks are told to compute on one GPU.
+        """
+        if name.startswith("cuda:") and self.size > 1:
+            raise ConfigError(f"device {name} would serve {self.size} processes; give cuda")
         if name == "cuda" and self.size > 1:
             return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         return torch.device(name)
@@ -151,6 +157,7 @@ class _SharedNorm(_BatchNorm):
             return nn.functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
+        given, input = input.dtype, input.float()  # sums of many values, whatever autocast says
         axes = (0, *range(2, input.ndim))
         count = input.numel() // input.shape[1] * dist.get_world_size()
         mean = _sum_over_ranks(input.sum(axes)) / count
@@ -158,10 +165,10 @@ class _SharedNorm(_BatchNorm):
         variance = _sum_over_ranks(centred.square().sum(axes)) / count
         self._remember(mean.detach(), variance.detach() * count / max(count - 1, 1))
         outputs = centred * _along_channels(torch.rsqrt(variance + self.eps), input)
-        if not self.affine:
-            return outputs
-        weight, bias = _along_channels(self.weight, input), _along_channels(self.bias, input)
-        return outputs * weight + bias
+        if self.affine:
+            outputs = outputs * _along_channels(self.weight, input)
+            outputs = outputs + _along_channels(self.bias, input)
+        return outputs.to(given)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:

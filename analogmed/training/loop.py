@@ -18,7 +18,7 @@ from analogmed.training.log import TrainingLog
 from analogmed.training.losses import make_loss
 from analogmed.training.optimise import accumulation
 from analogmed.training.run_folder import RunFolder
-from analogmed.training.setup import Setup, digital_stage, set_up
+from analogmed.training.setup import Setup, digital_stage, set_up, with_heads
 from analogmed.training.validation import Validation
 
 
@@ -48,6 +48,7 @@ def train(config: TrainConfig) -> Path:
         MemoryError: says what to make smaller.
     """
     with joined(config.device) as ranks:
+        config = with_heads(config)
         stage = digital_stage(config)
         if stage is not None:
             config = replace(config, init=_train(stage, ranks))

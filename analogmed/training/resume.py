@@ -148,7 +148,7 @@ def refuse_other_configuration(state: TrainingState, config: Mapping[str, Any]) 
         raise ConfigError(
             f"cannot resume after epoch {state.epoch} with another configuration:\n"
             + "\n".join(shown)
-            + "\nset these back to resume, or give another --out to train anew"
+            + "\nset these back to resume, or give another --out, or --restart true, to train anew"
         )
 
 

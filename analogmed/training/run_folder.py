@@ -37,11 +37,15 @@ class RunFolder:
         self._config, self._ranks = config, ranks
         self._path = config.folder
         if ranks.is_first:
-            self._prepare()
+            ensure_writable(self._path)
+            if config.restart:
+                remove_states(self._path)
         ranks.wait()
         self._state = load_latest(self._path)
         if self._state is not None:
             refuse_other_configuration(self._state, to_plain(self._config))
+        elif ranks.is_first:
+            self._describe()
 
     @property
     def history(self) -> History:
@@ -77,10 +81,7 @@ class RunFolder:
             )
             save_state(self._path, state)
 
-    def _prepare(self) -> None:
-        ensure_writable(self._path)
-        if self._config.restart:
-            remove_states(self._path)
+    def _describe(self) -> None:
         environment = json.dumps(describe_environment(), indent=2) + "\n"
         write_text_atomically(self._path / "training.yaml", to_yaml(self._config))
         write_text_atomically(self._path / "environment.json", environment)

@@ -130,7 +130,6 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     if config.init is not None:
         start = load_checkpoint(config.init, factories=(config.model.name,))
         config = _with_model_of(start, config)
-    config = _with_heads(config)
     ranks.share_of(config.batch_size)
     device = _device(config, ranks)
     task = _load_task(config)
@@ -160,28 +159,18 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
 
 def _with_model_of(start: Checkpoint, config: TrainConfig) -> TrainConfig:
     found = ModelConfig(start.info.model, start.info.options)
+    if bool(found.options.get(_HEADS)) != config.loss.deep_supervision:
+        raise ConfigError(
+            f"loss.deep_supervision is {config.loss.deep_supervision}, but {config.init} holds a "
+            f"network {'with' if found.options.get(_HEADS) else 'without'} the heads for it; give "
+            "both the same value"
+        )
     if to_plain(config.model) not in map(to_plain, (ModelConfig(), ModelConfig(found.name), found)):
         raise ConfigError(
             f"{config.init} holds {found.name} with options {found.options}, but model says "
             f"{config.model.name} with options {config.model.options}; leave model out"
         )
     return replace(config, model=found)
-
-
-def _with_heads(config: TrainConfig) -> TrainConfig:
-    """Deep supervision is an option of the network, too."""
-    options = config.model.options
-    if bool(options.get(_HEADS)) == config.loss.deep_supervision:
-        return config
-    if options.get(_HEADS) or config.init is not None:
-        raise ConfigError(
-            f"loss.deep_supervision is {config.loss.deep_supervision}, but {config.model.name} has "
-            f"model.options.{_HEADS}: {bool(options.get(_HEADS))}; give both the same value"
-        )
-    return replace(config, model=ModelConfig(config.model.name, {**options, _HEADS: True}))
-
-
-_HEADS = "deep_supervision"
 
 
 def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
@@ -250,6 +239,19 @@ def _on_tiles(model: nn.Module, config: TrainConfig) -> nn.Module:
             if name.endswith("input_range"):  # follows the data; its gradient would take memory
                 parameter.requires_grad_(False)
     return analog
+
+
+def with_heads(config: TrainConfig) -> TrainConfig:
+    """Deep supervision is an option of the network, too."""
+    options = config.model.options
+    if config.init is not None or bool(options.get(_HEADS)) == config.loss.deep_supervision:
+        return config
+    if options.get(_HEADS):
+        raise ConfigError(f"model.options.{_HEADS} needs loss.{_HEADS}: true, to train the heads")
+    return replace(config, model=ModelConfig(config.model.name, {**options, _HEADS: True}))
+
+
+_HEADS = "deep_supervision"
 
 
 def digital_stage(config: TrainConfig) -> TrainConfig | None:

@@ -264,7 +264,7 @@ def test_another_configuration_is_refused_and_shown_setting_by_setting():
         "  hardware.out_noise: 0.04 -> 0.1",
         "  epochs: 40 -> 50",
         "  loading.foreground: 0.5 -> 0.9",
-        "set these back to resume, or give another --out to train anew",
+        "set these back to resume, or give another --out, or --restart true, to train anew",
     ]
 
 
