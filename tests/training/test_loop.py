@@ -289,6 +289,24 @@ def test_without_a_start_hardware_aware_training_first_trains_digitally(short, t
     assert loop.digital_stage(replace(config, init=short.path)) is None
 
 
+def test_both_stages_train_a_network_with_the_same_heads():
+    model = ModelConfig("unetpp", {"features": [4, 4, 8, 8, 8, 4]})
+    config = TrainConfig(model=model, training="hwa", loss=LossConfig(deep_supervision=True))
+    both = loop.with_heads(config)
+    assert both.model.options == {**model.options, "deep_supervision": True}
+    assert loop.digital_stage(both).model == both.model
+    with pytest.raises(ConfigError, match=r"needs loss\.deep_supervision"):
+        loop.with_heads(replace(both, loss=LossConfig()))
+
+
+def test_a_refused_run_leaves_its_folder_as_it_was(short):
+    train(short)
+    before = {path.name: path.read_bytes() for path in short.folder.iterdir() if path.is_file()}
+    with pytest.raises(ConfigError, match="--restart true"):
+        train(replace(short, epochs=7))
+    assert before == {p.name: p.read_bytes() for p in short.folder.iterdir() if p.is_file()}
+
+
 class StopHereError(Exception):
     pass
 
