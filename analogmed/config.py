@@ -221,7 +221,7 @@ class Experiment:
         limit: Dice that a chip has to keep, for the time to failure; by default 0.95 times the best
             digital one.
         examples: cases, from the worst to the best, of which slices and predictions are kept for
-            the report page; 0 keeps none.
+            the report page, where no chip failed; 0 keeps none.
         out: run folder; by default runs/NAME.
         name: name of the run.
     """

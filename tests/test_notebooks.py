@@ -1,5 +1,6 @@
 """The notebooks, executed from the first cell to the last by this interpreter, on tiny settings."""
 
+import gc
 from pathlib import Path
 
 import nbformat
@@ -12,6 +13,11 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LIMIT_S = 600
+
+# The client leaves sockets to the garbage collector, which is to come here and not in later tests.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
 
 
 def read(name):
@@ -45,7 +51,8 @@ def execute(tmp_path, monkeypatch):
         ).execute(cleanup_kc=True)
         return notebook, work
 
-    return run
+    yield run
+    gc.collect()
 
 
 def printed(notebook, cell_id):

@@ -156,6 +156,7 @@ def test_an_interrupted_training_stops_without_a_traceback_and_leaves_a_whole_ne
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **ENVIRONMENT},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
     )
     try:
         wait_for(tmp_path / "network.safetensors")

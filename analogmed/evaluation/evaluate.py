@@ -20,6 +20,7 @@ from analogmed.evaluation.costs import cost_of
 from analogmed.evaluation.examples import write_examples
 from analogmed.evaluation.failure_time import time_to_failure
 from analogmed.evaluation.metrics import METRICS
+from analogmed.evaluation.network_runs import RESULT_NOTES, notes_of
 from analogmed.evaluation.robustness import over_time, summarise
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.store import Store
@@ -138,8 +139,7 @@ def evaluate(experiment: Experiment) -> Results:
     found = Campaign(experiment, task, checkpoints, store).run()
     results = Results(experiment, found.table, pd.DataFrame(costs), found.units, found.reused)
     results.write(folder)
-    on_chip = found.table["hardware"] != "digital"
-    if experiment.examples and found.table.loc[on_chip, "value"].notna().any():
+    if experiment.examples and notes_of(found.table).isin(RESULT_NOTES).all():
         n_cases = experiment.examples
         write_examples(experiment, task, checkpoints, found.table, folder, n_cases=n_cases)
     return results

@@ -31,8 +31,8 @@ def peak_mb(cases, cache_bytes):
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = status_mb("VmRSS")
-    loading = LoadingConfig(cache_bytes=cache_bytes)
-    sampler = PatchSampler(task, cases, batch_size=8, seed=0, loading=loading, mixed_cases=4)
+    loading = LoadingConfig(cache_bytes=cache_bytes, mixed_cases=4)
+    sampler = PatchSampler(task, cases, batch_size=8, seed=0, loading=loading)
     for epoch in range(2):
         for images, labels in sampler.epoch(epoch):
             pass
