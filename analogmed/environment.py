@@ -1,5 +1,6 @@
 """What a run depends on beside its configuration: versions, machine, state of the code."""
 
+import json
 import platform
 import subprocess
 import sys
@@ -10,7 +11,15 @@ from typing import Any
 
 import torch
 
+from analogmed.atomic import write_text_atomically
+
 _PACKAGES = ("analogmed", "torch", "aihwkit", "monai", "numpy", "pandas", "nibabel", "scipy")
+
+
+def write_environment(folder: Path) -> None:
+    """Write ``environment.json`` into a run folder."""
+    text = json.dumps(describe_environment(), indent=2) + "\n"
+    write_text_atomically(folder / "environment.json", text)
 
 
 def describe_environment() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """From an experiment to its results: table, summary, figures, run folder."""
 
-import json
 import warnings
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -12,7 +11,7 @@ import torch
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import DAY_S, Experiment, to_yaml
 from analogmed.data import Task
-from analogmed.environment import describe_environment
+from analogmed.environment import write_environment
 from analogmed.errors import ConfigError, DataError
 from analogmed.evaluation.campaign import Campaign
 from analogmed.evaluation.comparison import compare_models
@@ -84,9 +83,8 @@ class Results:
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and figures into a run folder."""
         summary = self.summary()
-        environment = json.dumps(describe_environment(), indent=2) + "\n"
         write_text_atomically(folder / "experiment.yaml", to_yaml(self.experiment))
-        write_text_atomically(folder / "environment.json", environment)
+        write_environment(folder)
         write_table(self.table, folder, "results")
         write_table(summary, folder, "summary", parquet=False)
         curves = self.curves()

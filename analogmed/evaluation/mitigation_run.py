@@ -1,6 +1,5 @@
 """What each mitigation buys on the chip at each time, and what it costs: one table."""
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from analogmed.analog.layers import AnalogLayer
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import CalibrationConfig, to_yaml
 from analogmed.data import Sample, Task
-from analogmed.environment import describe_environment
+from analogmed.environment import write_environment
 from analogmed.evaluation.calibration import (
     Voxels,
     band,
@@ -85,9 +84,8 @@ class Mitigations:
 
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and the figure into a run folder."""
-        environment = json.dumps(describe_environment(), indent=2) + "\n"
         write_text_atomically(folder / "experiment.yaml", to_yaml(self.config))
-        write_text_atomically(folder / "environment.json", environment)
+        write_environment(folder)
         write_table(self.table, folder, "mitigation")
         summary = self.summary()
         write_table(summary, folder, "summary", parquet=False)

@@ -1,6 +1,5 @@
 """From the settings of the layer-wise view to its tables, figures and run folder."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +10,7 @@ from tqdm import tqdm
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_yaml
 from analogmed.data import Task
-from analogmed.environment import describe_environment
+from analogmed.environment import write_environment
 from analogmed.evaluation.evaluate import check_settings, checkpoint_paths, tell_differences
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.sensitivity import Bench, settings_of
@@ -96,9 +95,8 @@ def prepare(config: Config) -> tuple[Config, Checkpoint, Task]:
 
 def write_run(config: SensitivityConfig, folder: Path) -> None:
     """Write settings and environment into a run folder."""
-    environment = json.dumps(describe_environment(), indent=2) + "\n"
     write_text_atomically(folder / "experiment.yaml", to_yaml(config))
-    write_text_atomically(folder / "environment.json", environment)
+    write_environment(folder)
 
 
 def _shipped(config: SensitivityConfig) -> Path:

@@ -1,6 +1,5 @@
 """From the settings of the uncertainty measurement to its tables, figures and run folder."""
 
-import json
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_yaml
 from analogmed.data import Case, Sample, Task
-from analogmed.environment import describe_environment
+from analogmed.environment import write_environment
 from analogmed.evaluation.calibration import Voxels
 from analogmed.evaluation.conformal import needed
 from analogmed.evaluation.conformal_table import MaskLedger, summarise_conformal
@@ -63,9 +62,8 @@ class Uncertainties:
 
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and figures into a run folder."""
-        environment = json.dumps(describe_environment(), indent=2) + "\n"
         write_text_atomically(folder / "experiment.yaml", to_yaml(self.config))
-        write_text_atomically(folder / "environment.json", environment)
+        write_environment(folder)
         write_table(self.scores.table(), folder, "uncertainty")
         tables = {
             "summary": self.summary(),

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analogmed.report.names import model_name, network_name
 from analogmed.report.page_tables import fixed, number, p_text
+from analogmed.report.plain_text import records
 from analogmed.report.runs import Run
 from analogmed.report.style import age, count_range, time_label
 
@@ -45,7 +46,7 @@ def _of_evaluation(run: Run) -> Iterator[str]:
     summary = run.tables["summary"]
     for _, rows in summary.groupby(["task", "hardware"], sort=False):
         ranked = rows.sort_values("dice_1d", ascending=False, na_position="last")
-        for row in _records(ranked[ranked["training"] != "digital"]):
+        for row in records(ranked[ranked["training"] != "digital"]):
             yield _kept(row) + _gained(row, run.tables.get("comparison"))
         yield from _of_digitally_trained(ranked[ranked["training"] == "digital"])
     if "time_to_failure" in run.tables:
@@ -94,7 +95,7 @@ def _holm(row: Row, comparison: pd.DataFrame | None) -> float | None:
     if comparison is None or "p_holm" not in comparison:
         return None
     wanted = ([row[name] for name in ("task", "hardware", "model")], {row["training"], "digital"})
-    for found in _records(comparison):
+    for found in records(comparison):
         place = [found[name] for name in ("task", "hardware", "model")]
         pair = {found["training"], found["other_training"]}
         if found["other_model"] == found["model"] and (place, pair) == wanted:
@@ -104,7 +105,7 @@ def _holm(row: Row, comparison: pd.DataFrame | None) -> float | None:
 
 def _of_digitally_trained(rows: pd.DataFrame) -> Iterator[str]:
     """One sentence on all of them."""
-    known = _records(rows[rows["normalised_dice_1d"].notna()])
+    known = records(rows[rows["normalised_dice_1d"].notna()])
     if len(known) == 1:
         yield _kept(known[0]) + "."
     elif known:
@@ -119,7 +120,7 @@ def _of_digitally_trained(rows: pd.DataFrame) -> Iterator[str]:
 def _of_failures(failures: pd.DataFrame) -> Iterator[str]:
     """One sentence on all networks that hold equally long."""
     told: dict[str, list[str]] = {}
-    for row in _records(failures):
+    for row in records(failures):
         told.setdefault(_holds(row), []).append(network_name(row["model"], row["training"]))
     for what, names in told.items():
         listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
@@ -156,7 +157,7 @@ def _of_uncertainty(run: Run) -> Iterator[str]:
     for model, of_model in rows.groupby("model", sort=False):
         times_s = of_model["time_s"]
         at = of_model[times_s == (ONE_DAY_S if (times_s == ONE_DAY_S).any() else times_s.max())]
-        by_metric = {row["metric"]: row for row in _records(at)}
+        by_metric = {row["metric"]: row for row in records(at)}
         told: dict[str, list[str]] = {}
         for metric in filter(by_metric.__contains__, _CALIBRATION):
             what, values = _compared(by_metric[metric], metric)
@@ -187,7 +188,7 @@ def _of_mitigation(run: Run) -> Iterator[str]:
     summary = run.tables["summary"]
     dice = summary[(summary["metric"] == "dice") & summary["gain"].notna()]
     last = dice[dice["time_s"] == dice["time_s"].max()]
-    for row in _records(last):
+    for row in records(last):
         name, option = network_name(row["model"], row["training"]), str(row["option"])
         age, gain = time_label(row["time_s"]), row["gain"]
         interval = _interval(row["gain_low"], row["gain_high"], row["level"])
@@ -205,7 +206,7 @@ def _of_placement(run: Run) -> Iterator[str]:
     if chosen.empty:
         yield "No placement that was run loses as little Dice as was asked for."
         return
-    row = _records(chosen)[0]
+    row = records(chosen)[0]
     layers: str = "none" if pd.isna(row["digital"]) else str(row["digital"])
     yield (
         f"Left digital: {layers.replace(';', ', ')}; the Dice lost is then {fixed(row['drop'])}"
@@ -220,7 +221,7 @@ def _of_sensitivity(run: Run) -> Iterator[str]:
     for kind, what in kinds.items():
         rows = last[last["setting"] == kind].sort_values("rank")
         if not rows.empty:
-            row = _records(rows)[0]
+            row = records(rows)[0]
             yield (
                 f"The {what} the most, alone, at {time_label(row['time_s'])}: {row['subject']}, "
                 f"{fixed(row['effect'])} Dice"
@@ -231,7 +232,7 @@ def _of_sensitivity(run: Run) -> Iterator[str]:
 def _of_training(run: Run) -> Iterator[str]:
     validated = run.tables["log"].dropna(subset="dice")
     if not validated.empty:
-        best = max(_records(validated), key=lambda row: float(row["dice"]))
+        best = max(records(validated), key=lambda row: float(row["dice"]))
         yield f"Best validation Dice {fixed(best['dice'])}, after epoch {best['epoch']:.0f}."
 
 
@@ -244,7 +245,3 @@ def _interval(low: float, high: float, level: float, digits: int = 3) -> str:
 def _short(row: Row, name: str) -> str:
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return "" if pd.isna(low) else f" ({fixed(low, 2)} to {fixed(high, 2)})"
-
-
-def _records(rows: pd.DataFrame) -> list[Row]:
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]

@@ -1,16 +1,15 @@
 """What networks take of a chip, as tables for the terminal."""
 
 from collections.abc import Mapping
-from io import StringIO
 from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from analogmed.errors import DataError
+from analogmed.report.plain_text import printed, records
 
 WIDTH = 120
 UNKNOWN = "\u2013"
@@ -93,7 +92,7 @@ def render_costs(costs: pd.DataFrame) -> str:
         parts += [
             f"{row['model']}: {row['uncosted_layers']} layers are digital and in none of these "
             "figures\n"
-            for row in _records(left_out)
+            for row in records(left_out)
         ]
     return "".join(parts)
 
@@ -131,17 +130,9 @@ def _render(
     table.add_column(Text(f"\n{first}"), overflow="fold", min_width=10)
     for head in heads.values():
         table.add_column(Text(head), justify="right", no_wrap=True)
-    for row in _records(rows):
+    for row in records(rows):
         table.add_row(Text(str(row[first])), *(Text(_cell(name, row[name])) for name in heads))
-    text = StringIO()
-    Console(
-        file=text, width=WIDTH, force_terminal=False, force_jupyter=False, color_system=None
-    ).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    return printed(table, width=WIDTH)
 
 
 def _cell(name: str, value: Any) -> str:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from analogmed.report.names import model_name, training_name
 from analogmed.report.page_tables import UNKNOWN, PageTable, number, p_text, with_interval
+from analogmed.report.plain_text import records
 from analogmed.report.style import age, count_range, time_label
 from analogmed.report.tables import column_head, cost_rows, cost_tables, cost_text
 
@@ -58,13 +59,13 @@ def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None) -> Pag
     heads = ["network", *shown.values()]
     heads += ["p (Holm)"] * bool(p_values) + ["missed"] * missed
     rows = []
-    for row in _records(summary):
+    for row in records(summary):
         cells = [_network(row, summary), *(_estimate(row, name) for name in shown)]
         if p_values:
             key = tuple(row[n] for n in ("task", "hardware", "model", "training"))
             cells.append(p_text(p_values.get(key, float("nan"))))
         rows.append((*cells, _missed(row)) if missed else tuple(cells))
-    where = "" if _several(summary) else f" of {_place(_records(summary)[0])}"
+    where = "" if _several(summary) else f" of {_place(records(summary)[0])}"
     level = 100 * float(summary["level"].iloc[0])
     caption = f"Below each estimate its {level:.3g} % interval. {_n(summary)}."
     return PageTable(f"Dice{where}", tuple(heads), tuple(rows), 1, caption)
@@ -75,7 +76,7 @@ def losses_table(summary: pd.DataFrame) -> PageTable:
     shown = _measured(summary, MORE_ESTIMATES)
     rows = tuple(
         (_network(row, summary), *(_estimate(row, name) for name in shown))
-        for row in _records(summary)
+        for row in records(summary)
     )
     return PageTable("The numbers of this figure", ("network", *shown.values()), rows)
 
@@ -90,7 +91,7 @@ def comparison_table(comparison: pd.DataFrame) -> PageTable:
             p_text(row["p_value"]),
             p_text(row["p_holm"]),
         )
-        for row in _records(comparison)
+        for row in records(comparison)
     ]
     time_s = float(comparison["time_s"].iloc[0])
     return PageTable(
@@ -109,8 +110,8 @@ def curves_table(curves: pd.DataFrame) -> PageTable:
     keys = ["task", "model", "training"]
     rows = []
     for key, part in curves.groupby(keys, sort=False):
-        at = {row["time_s"]: row for row in _records(part.dropna(subset="time_s"))}
-        digital = _records(part[part["time_s"].isna()])
+        at = {row["time_s"]: row for row in records(part.dropna(subset="time_s"))}
+        digital = records(part[part["time_s"].isna()])
         found = [digital[0] if digital else None, *(at.get(time_s) for time_s in times_s)]
         cells = [UNKNOWN if r is None else _of_interval(r) for r in found]
         name = _called({"model": str(key[1]), "training": str(key[2])})
@@ -122,7 +123,7 @@ def curves_table(curves: pd.DataFrame) -> PageTable:
 def failure_table(failures: pd.DataFrame) -> PageTable:
     """How long each network holds a limit."""
     rows = []
-    for row in _records(failures):
+    for row in records(failures):
         until_s, again = row["holds_until_s"], row["reprogram_every_s"]
         at_least = "at least " if row["censored"] else ""
         rows.append(
@@ -167,7 +168,7 @@ def uncertainty_table(summary: pd.DataFrame, *, scaled: bool = False) -> PageTab
     rows = []
     keys = ["model", "training", "source", "time_s"]
     for key, part in summary[wanted].groupby(keys, dropna=False, sort=False):
-        found = {(row["metric"], row["region"]): row for row in _records(part)}
+        found = {(row["metric"], row["region"]): row for row in records(part)}
         cells = [_of_metric(found.get(name)) for name in shown]
         name = _called({"model": str(key[0]), "training": str(key[1])})
         rows.append((name, _source(str(key[2])), _time(key[3]), *cells))
@@ -202,7 +203,7 @@ def trainings_table(comparison: pd.DataFrame, time_s: float | None = None) -> Pa
             ),
             p_text(row["p_holm" if corrected else "p_value"]),
         )
-        for row in _records(chosen)
+        for row in records(chosen)
     ]
     heads = ("model", "in the band", "digital", "hardware-aware", "difference")
     caption = "p: permutation test over patients" + (
@@ -231,7 +232,7 @@ def split_table(summary: pd.DataFrame) -> PageTable:
     chips = summary[(summary["source"] == "chips") & (summary["region"] == "band")]
     rows = []
     for key, part in chips.groupby(["model", "training", "time_s"], sort=False):
-        found = {row["metric"]: row for row in _records(part)}
+        found = {row["metric"]: row for row in records(part)}
         if "mean_read_variance" in found and "mean_chip_variance" in found:
             cells = [_of_metric(found.get(name)) for name in _PARTS]
             name = _called({"model": str(key[0]), "training": str(key[1])})
@@ -258,7 +259,7 @@ def conformal_table(summary: pd.DataFrame) -> PageTable:
             number(row["volume_ratio"], 2),
             "marks all" if row["trivial"] else str(row["kept"]),
         )
-        for row in _records(summary)
+        for row in records(summary)
     )
     heads = ("network", "class", "threshold set", "used", "share missed", "marked / true", "kept")
     title = f"At most {100 * float(summary['alpha'].iloc[0]):g} % of a structure missed?"
@@ -274,7 +275,7 @@ def mitigation_table(summary: pd.DataFrame) -> PageTable:
     rows = []
     keys = ["model", "training", "time_s", "option"]
     for key, part in summary.groupby(keys, sort=False):
-        found = {row["metric"]: row for row in _records(part)}
+        found = {row["metric"]: row for row in records(part)}
         gain = found["dice"]
         gained = with_interval(gain["gain"], gain["gain_low"], gain["gain_high"])
         values = [number(found[name]["value"]) if name in found else UNKNOWN for name in shown]
@@ -304,7 +305,7 @@ def placement_table(steps: pd.DataFrame) -> PageTable:
             number(row["energy_mj"]),
             str(row["tiles"]),
         )
-        for row in _records(steps)
+        for row in records(steps)
     )
     heads = ("layer moved", "", "digital layers", "Dice lost", "ms", "mJ", "tiles")
     return PageTable("Placements", heads, rows, 2, "Time and energy of one slice, estimated.")
@@ -326,7 +327,7 @@ def sensitivity_table(ranking: pd.DataFrame) -> PageTable:
             str(row["subject"]),
             with_interval(row["effect"], row["effect_low"], row["effect_high"]),
         )
-        for row in _records(last.sort_values(["setting", "rank"]))
+        for row in records(last.sort_values(["setting", "rank"]))
     )
     heads = ("setting", "layer or source", "Dice lost or regained")
     return PageTable(f"The numbers, {time_label(time_s)}", heads, rows, 2)
@@ -335,7 +336,7 @@ def sensitivity_table(ranking: pd.DataFrame) -> PageTable:
 def _against_digital(comparison: pd.DataFrame) -> dict[tuple[Any, ...], float]:
     """Adjusted p-value of each training against the digital one of the same model."""
     found: dict[tuple[Any, ...], float] = {}
-    for row in _records(comparison):
+    for row in records(comparison):
         trainings = {row["training"], row["other_training"]}
         if row["model"] == row["other_model"] and "digital" in trainings and len(trainings) == 2:
             (training,) = trainings - {"digital"}
@@ -408,7 +409,3 @@ def _time(time_s: Any) -> str:
 def _n(rows: pd.DataFrame) -> str:
     patients = count_range([int(n) for n in rows["n_patients"]], "patient")
     return f"{patients}, {count_range([int(n) for n in rows['n_chips']], 'chip')}"
-
-
-def _records(rows: pd.DataFrame) -> list[Row]:
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]

@@ -1,16 +1,15 @@
 """Layers and noise sources by what they cost, and placements, as text for the terminal."""
 
 from collections.abc import Sequence
-from io import StringIO
 from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from analogmed.errors import DataError
+from analogmed.report.plain_text import printed, records
 from analogmed.report.style import count_range, time_label
 
 WIDTH = 120
@@ -52,13 +51,13 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
                 _estimate(row, "effect"),
                 _estimate(row, "drop"),
             ]
-            for row in _records(rows.head(most))
+            for row in records(rows.head(most))
         ]
         heads = ["rank", "layer" if "layer" in title else "source", "effect", "lost in all"]
         parts.append(_render(f"{title}, {time_label(time_s)}", heads, lines))
         if len(rows) > most:
             parts.append(f"   and {len(rows) - most} more, in ranking.csv\n")
-    for row in _records(last[last["setting"].isin(list(CONTROLS))]):
+    for row in records(last[last["setting"].isin(list(CONTROLS))]):
         parts.append(f"{CONTROLS[row['setting']]}: Dice lost {_estimate(row, 'drop')}\n")
     patients = count_range(ranking["n_patients"].tolist(), "patient")
     chips = count_range(ranking["n_chips"].tolist(), "chip")
@@ -97,7 +96,7 @@ def render_placement(steps: pd.DataFrame) -> str:
                 if there
             ),
         ]
-        for row in _records(steps)
+        for row in records(steps)
     ]
     place = f"{steps['profile'].iloc[0]}, level {steps['level_of_profile'].iloc[0]}"
     heads = ["digital too", "in all", "Dice lost", "predicted", "ms", "mJ", "tiles", ""]
@@ -116,15 +115,7 @@ def _render(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) ->
         table.add_column(Text(head), justify="left" if index in (0, 1) else "right")
     for line in lines:
         table.add_row(*map(Text, line))
-    text = StringIO()
-    Console(
-        file=text, width=WIDTH, force_terminal=False, force_jupyter=False, color_system=None
-    ).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    return printed(table, width=WIDTH)
 
 
 def _estimate(row: dict[str, Any], name: str) -> str:

@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from io import StringIO
 from typing import Any, TypeAlias
 
 import pandas as pd
 from rich import box
-from rich.console import Console
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from analogmed.errors import DataError
+from analogmed.report.plain_text import printed, records
 from analogmed.report.style import count_range
 
 Row: TypeAlias = dict[str, Any]
@@ -78,21 +78,18 @@ def render_summary(summary: pd.DataFrame) -> str:
     _check_columns(summary)
     if summary.empty:
         return "No network was evaluated on a chip.\n"
-    text = StringIO()
-    console = Console(
-        file=text, width=WIDTH, force_terminal=False, force_jupyter=False, color_system=None
-    )
+    parts: list[RenderableType] = []
     for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
-        console.print(_results_table(f"{task} on {hardware}", rows))
+        parts.append(_results_table(f"{task} on {hardware}", rows))
         gains = _gains(rows)
         if gains:
-            console.print(Text(f"{GAIN_TITLE}, {task} on {hardware}", style="italic"))
-            console.print(_gain_table(gains))
-        console.print(Text(summary_caption(rows), style="dim"))
+            parts.append(Text(f"{GAIN_TITLE}, {task} on {hardware}", style="italic"))
+            parts.append(_gain_table(gains))
+        parts.append(Text(summary_caption(rows), style="dim"))
         for title, columns in cost_tables(rows):
-            console.print(_cost_table(f"{title} of {task} on {hardware}", rows, columns))
-        console.print()
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
+            parts.append(_cost_table(f"{title} of {task} on {hardware}", rows, columns))
+        parts.append("")
+    return printed(*parts, width=WIDTH)
 
 
 def to_markdown(summary: pd.DataFrame) -> str:
@@ -113,7 +110,7 @@ def to_markdown(summary: pd.DataFrame) -> str:
     parts = []
     for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
         heads = [" ".join(head.split()) for head in ESTIMATES.values()]
-        lines = [_markdown_cells(row) for row in _records(rows)]
+        lines = [_markdown_cells(row) for row in records(rows)]
         parts.append(f"### Dice of {_escaped(f'{task} on {hardware}')}")
         parts.append(_pipe_table(["model", "training", *heads, "missed 1 day"], lines))
         gains = _gains(rows)
@@ -144,7 +141,7 @@ def _check_columns(summary: pd.DataFrame) -> None:
 def _results_table(title: str, rows: pd.DataFrame) -> Table:
     table = _plain_table(f"Dice of {title}", ["\nmodel", *ESTIMATES.values(), "missed\n1 day"])
     table.leading = 1
-    for row in _records(rows):
+    for row in records(rows):
         cells = [f"{row['model']}\n{row['training']}"]
         cells += [f"{_estimate(row, name)}\n{_interval(row, name)}" for name in ESTIMATES]
         table.add_row(*map(Text, [*cells, _missed(row)]))
@@ -153,7 +150,7 @@ def _results_table(title: str, rows: pd.DataFrame) -> Table:
 
 def _gains(rows: pd.DataFrame) -> list[list[str]]:
     """One line for each training that has a digital-trained network beside it on the chip."""
-    found = _records(rows[rows[GAIN].notna()])
+    found = records(rows[rows[GAIN].notna()])
     return [
         [str(r["model"]), str(r["training"]), _decimals(r[GAIN]), _interval(r, GAIN)] for r in found
     ]
@@ -196,7 +193,7 @@ def summary_caption(rows: pd.DataFrame) -> str:
     ]
     notes = [
         f"{row['model']}, {row['training']}: {row['note']}."
-        for row in _records(rows)
+        for row in records(rows)
         if isinstance(row["note"], str) and row["note"]
     ]
     return "\n".join(lines + notes)
@@ -227,11 +224,7 @@ def _cost_table(title: str, rows: pd.DataFrame, columns: Sequence[str]) -> Table
 
 def cost_rows(rows: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
     """Cost per model; both trainings of a model run on the same tiles."""
-    return _records(rows[["model", *columns]].drop_duplicates())
-
-
-def _records(rows: pd.DataFrame) -> list[Row]:
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    return records(rows[["model", *columns]].drop_duplicates())
 
 
 def _markdown_cells(row: Row) -> list[str]:

@@ -1,16 +1,15 @@
 """Uncertainty, conformal masks and mitigations as text for the terminal."""
 
 from collections.abc import Sequence
-from io import StringIO
 from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from analogmed.errors import DataError
+from analogmed.report.plain_text import printed, records
 from analogmed.report.style import count_range, time_label
 
 WIDTH = 140
@@ -51,7 +50,7 @@ def render_uncertainty(summary: pd.DataFrame) -> str:
     lines = []
     for key, rows in summary.groupby(_KEYS, dropna=False, sort=False):
         model, training, source, time_s = key
-        known = {(str(row["metric"]), str(row["region"])): row for row in _records(rows)}
+        known = {(str(row["metric"]), str(row["region"])): row for row in records(rows)}
         cells = [_with_interval(known.get(name), name[0]) for name in SHOWN]
         lines.append([f"{model}\n{training}", f"{_passes(str(source))}\n{_time(time_s)}", *cells])
     text = _render(
@@ -94,7 +93,7 @@ def render_comparison(comparison: pd.DataFrame) -> str:
             _interval(row, "difference"),
             _number(row["p_value"], 2),
         ]
-        for row in _records(rows)
+        for row in records(rows)
     ]
     heads = ["model", "time", "in the band", "digital", "hwa", "hwa - digital", "p"]
     return _render(
@@ -128,7 +127,7 @@ def render_conformal(summary: pd.DataFrame) -> str:
             "marks all" if row["trivial"] else str(row["kept"]),
             str(row["n_units"]),
         ]
-        for row in _records(summary)
+        for row in records(summary)
     ]
     title = f"Conformal masks: at most {100 * summary['alpha'].iloc[0]:g} % of a structure missed?"
     heads = ["network", "class", "set", "used", "share missed", "marked / true volume"]
@@ -148,7 +147,7 @@ def render_mitigation(summary: pd.DataFrame) -> str:
     lines = []
     keys = ["model", "training", "time_s", "option"]
     for key, rows in summary.groupby(keys, sort=False):
-        by_metric = {str(row["metric"]): row for row in _records(rows)}
+        by_metric = {str(row["metric"]): row for row in records(rows)}
         cells = []
         for metric in ("dice", "ece_band", "nll_band"):
             row = by_metric[metric]
@@ -227,15 +226,7 @@ def _render(
         table.add_column(Text(head), justify="left" if left else "right", no_wrap=left)
     for line in lines:
         table.add_row(*map(Text, line))
-    text = StringIO()
-    Console(
-        file=text, width=WIDTH, force_terminal=False, force_jupyter=False, color_system=None
-    ).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+    return printed(table, width=WIDTH)
 
 
 def _check(table: pd.DataFrame, needed: Sequence[str]) -> None:

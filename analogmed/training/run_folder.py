@@ -1,13 +1,11 @@
 """What a training run leaves on disk, and how it goes on from there."""
 
-import json
-
 from torch import nn
 
 from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_plain, to_yaml
-from analogmed.environment import describe_environment
+from analogmed.environment import write_environment
 from analogmed.training.config import TrainConfig
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
@@ -82,6 +80,5 @@ class RunFolder:
             save_state(self._path, state)
 
     def _describe(self) -> None:
-        environment = json.dumps(describe_environment(), indent=2) + "\n"
         write_text_atomically(self._path / "training.yaml", to_yaml(self._config))
-        write_text_atomically(self._path / "environment.json", environment)
+        write_environment(self._path)

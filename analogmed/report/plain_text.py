@@ -1,0 +1,28 @@
+"""Tables as plain text, the same in a terminal, a file and a notebook."""
+
+from io import StringIO
+from typing import Any
+
+import pandas as pd
+from rich.console import Console, RenderableType
+
+
+def printed(*parts: RenderableType, width: int) -> str:
+    """What rich prints of these, one below the other, without codes and trailing blanks.
+
+    Args:
+        *parts: tables and texts.
+        width: columns.
+    """
+    text = StringIO()
+    console = Console(
+        file=text, width=width, force_terminal=False, force_jupyter=False, color_system=None
+    )
+    for part in parts:
+        console.print(part)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip() + "\n"
+
+
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dictionaries by the names of the columns."""
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
