@@ -152,8 +152,8 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     if config.activation_checkpointing:
         checkpoint_activations(model)
     setup = Setup(config, ranks, device, task, patients, model, teacher, sampler)
-    if config.training == "hwa":
-        setup.calibrate()
+    if config.training == "hwa" and config.noise.ranges == "learned":
+        setup.calibrate()  # others are set before each epoch
     return setup
 
 
