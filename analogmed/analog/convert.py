@@ -52,7 +52,7 @@ def convert(
         model: a plain torch network.
         rpu_config: the hardware, from :func:`analogmed.create_rpu_config`; the model keeps a copy.
         digital: names (or patterns, ``"head*"``) of layers that shall stay digital, or of blocks
-            whose layers all shall.
+            whose layers all shall; beside layers whose attribute ``stays_digital`` is true.
         row_split: ``"even"`` cuts a layer's rows as aihwkit does; ``"channels"`` keeps each input
             channel on one tile where it fits.
         backend: who computes. ``"torch"`` is the definition, on any device; ``"numba"`` compiled
@@ -124,7 +124,8 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch(block, pattern) for block in blocks for pattern in patterns)
 
 
-_ASKED_FOR = "_analogmed_stays_digital"
+_ASKED_FOR = "stays_digital"
+"""Attribute by which a network says of one of its layers that it shall not go on tiles."""
 _OPAQUE = (nn.modules.linear.NonDynamicallyQuantizableLinear,)  # its weight is read from outside
 
 

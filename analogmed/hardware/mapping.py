@@ -199,7 +199,8 @@ def map_tiles(
             ``ceil(rows / tile rows)`` nearly equal parts. Columns are always cut evenly.
         transposed: ``"digital"`` puts no transposed convolution on tiles, as aihwkit and the seed
             paper do.
-        digital: names (or patterns, ``"head*"``) of layers that stay digital.
+        digital: names (or patterns, ``"head*"``) of layers that stay digital, beside those whose
+            attribute ``stays_digital`` is true.
 
     Returns:
         the map of the layers that the network calls.
@@ -288,6 +289,7 @@ def _choose(
         stays = isinstance(layer, _ALWAYS_DIGITAL) or (
             isinstance(layer, TRANSPOSED) and not transposed_too
         )
+        stays = stays or getattr(layer, "stays_digital", False)
         if stays or any(fnmatch(name, pattern) for pattern in digital):
             left_digital.append(name)
         else:

@@ -1,6 +1,7 @@
 """Segmentation networks by name, as plain torch modules that give logits."""
 
 from analogmed.models.divisor import divisible_by
+from analogmed.models.genotype import Genotype, Level
 from analogmed.models.registry import (
     PLUGIN_GROUP,
     build_model,
@@ -11,6 +12,8 @@ from analogmed.models.registry import (
 )
 
 __all__ = [
+    "Genotype",
+    "Level",
     "PLUGIN_GROUP",
     "build_model",
     "describe_model",

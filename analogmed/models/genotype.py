@@ -1,0 +1,194 @@
+"""Genotypes: what tells the networks of the search space apart, as JSON and back."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from typing import Any, Literal, TypeAlias, get_args
+
+from analogmed.errors import ConfigError
+from analogmed.models.blocks import block
+from analogmed.suggest import nearest
+
+VERSION = 1
+"""Of the search space: what a genotype means."""
+MAX_DEPTH = 5
+
+Place: TypeAlias = Literal["analog", "digital"]
+Purpose: TypeAlias = Literal["segmentation", "classification"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of the recursive U-Net.
+
+    Attributes:
+        block: name in :data:`analogmed.models.blocks.BLOCKS`.
+        channels: that the block gives; 0 where it passes on what it is given.
+        kernel: width of its convolutions in grid points; 1 where it has none.
+        down: where the block on the way down is computed.
+        up: where its upsampling partner, and the block that joins it with the skip, are computed.
+    """
+
+    block: str = "zero"
+    channels: int = 0
+    kernel: int = 1
+    down: Place = "analog"
+    up: Place = "analog"
+
+    def __post_init__(self) -> None:
+        kind = block(self.block).kind
+        if kind in ("zero", "identity"):
+            object.__setattr__(self, "channels", 0)
+        elif isinstance(self.channels, bool) or not 1 <= self.channels < 2**16:
+            raise ConfigError(
+                f"block {self.block}: expected 1 to 65535 channels, found {self.channels!r}"
+            )
+        if kind != "convolution":
+            object.__setattr__(self, "kernel", 1)
+        elif isinstance(self.kernel, bool) or self.kernel not in (3, 5, 7):
+            raise ConfigError(
+                f"block {self.block}: expected a kernel of 3, 5 or 7, found {self.kernel!r}"
+            )
+        for way in ("down", "up"):
+            if getattr(self, way) not in get_args(Place):
+                raise ConfigError(f"{way}: {nearest(str(getattr(self, way)), get_args(Place))}")
+            if kind in ("zero", "identity"):
+                object.__setattr__(self, way, "analog")
+
+    def __str__(self) -> str:
+        kernel = f"k{self.kernel}" if self.kernel not in (1, 3) else ""
+        marks = ("d" if self.down == "digital" else "") + ("u" if self.up == "digital" else "")
+        channels = self.channels or ""
+        return f"{self.block}{channels}{kernel}{f'/{marks}' if marks else ''}"
+
+
+@dataclass(frozen=True)
+class Genotype:
+    """A network of the search space, in canonical form: two that build the same network are equal.
+
+    Attributes:
+        levels: from the image inwards, always five; those from the first ``zero`` on are all zero,
+            and the innermost, which has no way up, says nothing of it.
+        spatial_dims: 2 or 3.
+        purpose: segmentation, or classification, whose networks have no way up.
+
+    Raises:
+        ConfigError: an unknown block, one of other dimensions, or no block with weights.
+
+    Source: the search space of MED-NAS-Bench; levels as in its files, blocks as in its table.
+    """
+
+    levels: tuple[Level, ...]
+    spatial_dims: int = 2
+    purpose: Purpose = "segmentation"
+
+    def __post_init__(self) -> None:
+        if self.spatial_dims not in (2, 3):
+            raise ConfigError(f"spatial_dims: expected 2 or 3, found {self.spatial_dims!r}")
+        if self.purpose not in get_args(Purpose):
+            raise ConfigError(f"purpose: {nearest(str(self.purpose), get_args(Purpose))}")
+        if len(self.levels) > MAX_DEPTH:
+            raise ConfigError(f"expected at most {MAX_DEPTH} levels, found {len(self.levels)}")
+        levels = _until_zero(self.levels)
+        for level in levels:
+            if block(level.block).spatial_dims not in (None, self.spatial_dims):
+                raise ConfigError(
+                    f"block {level.block} is {block(level.block).spatial_dims}D and stands in a "
+                    f"{self.spatial_dims}D network"
+                )
+        if not any(level.channels for level in levels):
+            raise ConfigError("no level has a block with weights: the network would learn nothing")
+        classifies = self.purpose == "classification"
+        levels = [
+            replace(level, up="analog") if classifies or level is levels[-1] else level
+            for level in levels
+        ]
+        padded = (*levels, *(Level() for _ in range(MAX_DEPTH - len(levels))))
+        object.__setattr__(self, "levels", padded)
+
+    @property
+    def depth(self) -> int:
+        """Number of levels."""
+        return len(_until_zero(self.levels))
+
+    @cached_property
+    def key(self) -> str:
+        """Short name for files and tables, 12 hexadecimal digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def __str__(self) -> str:
+        return f"{self.spatial_dims}d:" + "-".join(map(str, self.levels[: self.depth]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As dictionaries, lists, strings and numbers, with the version of the space."""
+        levels = [asdict(level) for level in self.levels]
+        return {
+            "version": VERSION,
+            "spatial_dims": self.spatial_dims,
+            "purpose": self.purpose,
+            "levels": levels,
+        }
+
+    def to_json(self) -> str:
+        """As canonical JSON: equal genotypes give equal bytes."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def of(cls, described: "Genotype | Mapping[str, Any] | str") -> "Genotype":
+        """A genotype from what :meth:`to_dict` or :meth:`to_json` gave.
+
+        Raises:
+            ConfigError: names the key or block that is unknown, or the other version.
+        """
+        if isinstance(described, Genotype):
+            return described
+        if isinstance(described, str):
+            described = _parsed(described)
+        if not isinstance(described, Mapping):
+            raise ConfigError(f"genotype: expected an object, found {type(described).__name__}")
+        given = dict(described)
+        version = given.pop("version", None)
+        if version != VERSION:
+            raise ConfigError(
+                f"genotype: it is of version {version!r} of the search space, and this analogmed "
+                f"knows version {VERSION}; build it with the analogmed that made it"
+            )
+        _check_keys("genotype", given, cls)
+        levels = given.pop("levels", None)
+        if not isinstance(levels, Sequence) or isinstance(levels, str):
+            raise ConfigError(f"genotype: expected a list of levels, found {levels!r}")
+        return cls(tuple(_level(number, level) for number, level in enumerate(levels)), **given)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"genotype: not JSON ({error}): {text[:80]!r}") from error
+
+
+def _until_zero(levels: Sequence[Level]) -> list[Level]:
+    kinds = [block(level.block).kind for level in levels]
+    return list(levels[: kinds.index("zero")] if "zero" in kinds else levels)
+
+
+def _level(number: int, described: Any) -> Level:
+    where = f"genotype: level {number}"
+    if not isinstance(described, Mapping):
+        raise ConfigError(f"{where}: expected an object, found {described!r}")
+    _check_keys(where, described, Level)
+    try:
+        return Level(**described)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    except TypeError as error:
+        raise ConfigError(f"{where}: {described!r} is not understood: {error}") from error
+
+
+def _check_keys(where: str, given: Mapping[str, Any], of: type) -> None:
+    known = [field.name for field in fields(of)]
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"{where}: unknown key '{name}'; {nearest(str(name), known)}")

@@ -1,0 +1,1 @@
+"""Architectures that survive the chip: the space, the supernetwork, strategies, ranking."""

@@ -1,0 +1,144 @@
+"""What a search wants of a network: objectives to optimise, and constraints to keep."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from analogmed.errors import ConfigError
+from analogmed.suggest import nearest
+
+Direction = Literal["maximize", "minimize"]
+
+METRICS: Mapping[str, Direction] = MappingProxyType(
+    {
+        "dice_1d": "maximize",
+        "dice_1d_std": "minimize",
+        "dice_t0": "maximize",
+        "dice_1mo": "maximize",
+        "dice_digital": "maximize",
+        "avm_drop": "minimize",
+        "uncertainty": "minimize",
+        "parameters": "minimize",
+        "tiles": "minimize",
+        "latency_ms": "minimize",
+        "energy_mj": "minimize",
+    }
+)
+"""What is measured or counted of a candidate, and which way is better.
+
+Dice is the mean over selection patients and chips: one day after programming (``dice_1d``, and its
+standard deviation over chips), right after it, after a month, and of the network run digitally.
+``avm_drop`` is Dice at a second less Dice at a month. ``latency_ms`` and ``energy_mj`` are
+estimates of one slice by a profile of a chip.
+"""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A bound on a metric.
+
+    Attributes:
+        metric: of :data:`METRICS`.
+        sense: ``"<="`` or ``">="``.
+        bound: that may just be reached.
+    """
+
+    metric: str
+    sense: Literal["<=", ">="]
+    bound: float
+
+    @classmethod
+    def of(cls, text: str) -> "Constraint":
+        """A constraint as people write it, for instance ``"tiles <= 40"``.
+
+        Raises:
+            ConfigError: it is not such a text, or names an unknown metric.
+        """
+        found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*(\S+)\s*", text)
+        try:
+            bound = float(found[3]) if found else math.nan
+        except ValueError:
+            bound = math.nan
+        if found is None or not math.isfinite(bound):
+            raise ConfigError(
+                f"constraint {text!r}: expected a metric, <= or >=, and a number, for instance "
+                "'tiles <= 40'"
+            )
+        _check_metric("constraint", found[1])
+        return cls(found[1], "<=" if found[2] == "<=" else ">=", bound)
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """By how much it is broken; 0 or less where it is kept, infinite where nothing is known."""
+        value = metrics.get(self.metric, math.nan)
+        if math.isnan(value):
+            return math.inf
+        return value - self.bound if self.sense == "<=" else self.bound - value
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.sense} {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Objectives, the first of which counts where one number is needed, and constraints.
+
+    Attributes:
+        objectives: names in :data:`METRICS`.
+        constraints: all of them are to be kept.
+    """
+
+    objectives: tuple[str, ...] = ("dice_1d",)
+    constraints: tuple[Constraint, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.objectives:
+            raise ConfigError("objectives: give at least one, for instance dice_1d")
+        for name in self.objectives:
+            _check_metric("objectives", name)
+        if len(set(self.objectives)) < len(self.objectives):
+            raise ConfigError(f"objectives: one is given twice in {', '.join(self.objectives)}")
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Which way each objective is better."""
+        return tuple(METRICS[name] for name in self.objectives)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All that has to be known of a candidate."""
+        return tuple(dict.fromkeys((*self.objectives, *(c.metric for c in self.constraints))))
+
+    def values(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """Values of the objectives."""
+        return tuple(metrics[name] for name in self.objectives)
+
+    def violations(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """Violation of each constraint; 0 or less where it is kept."""
+        return tuple(constraint.violation(metrics) for constraint in self.constraints)
+
+    def is_feasible(self, metrics: Mapping[str, float]) -> bool:
+        """Whether all constraints are kept."""
+        return all(violation <= 0 for violation in self.violations(metrics))
+
+    def loss(self, metrics: Mapping[str, float]) -> float:
+        """The first objective as a number to minimise."""
+        value = metrics[self.objectives[0]]
+        return value if self.directions[0] == "minimize" else -value
+
+
+def _check_metric(where: str, name: str) -> None:
+    if name not in METRICS:
+        raise ConfigError(f"{where}: unknown metric '{name}'; {nearest(name, METRICS)}")
+
+
+def best_first(metrics: Sequence[Mapping[str, float]], goal: Goal) -> list[int]:
+    """Order of candidates: feasible before others, these by violation, all by first objective."""
+
+    def rank(number: int) -> tuple[float, float]:
+        broken = sum(max(violation, 0.0) for violation in goal.violations(metrics[number]))
+        return broken, goal.loss(metrics[number])
+
+    return sorted(range(len(metrics)), key=rank)

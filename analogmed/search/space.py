@@ -1,0 +1,211 @@
+"""The search space: what a gene may be, and how genes become genotypes."""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from analogmed.errors import ConfigError
+from analogmed.models import Genotype, Level
+from analogmed.models.blocks import BLOCKS, block
+from analogmed.models.genotype import MAX_DEPTH, Place, Purpose
+
+Gene: TypeAlias = str | int
+Genes: TypeAlias = dict[str, Gene]
+
+_BLOCKS = {2: ("identity", *"ABCDEFG"), 3: ("identity", *"AHIJKLM")}
+
+
+@dataclass(frozen=True)
+class Space:
+    """Which networks are searched. Every gene is chosen from a few values.
+
+    Attributes:
+        spatial_dims: 2 or 3.
+        purpose: segmentation, or classification, whose networks have no way up.
+        depths: numbers of levels.
+        blocks: of each level; by default all of these dimensions. The first level has a block with
+            weights.
+        widths: channels of the first level.
+        growths: factor on the channels from a level to the next: 2 is a pyramid, 1 isotropic.
+        kernels: widths of the convolutions of a level.
+        places: where blocks are computed; analog and digital makes a gene of each block.
+    """
+
+    spatial_dims: Literal[2, 3] = 2
+    purpose: Purpose = "segmentation"
+    depths: tuple[int, ...] = (1, 2, 3, 4, 5)
+    blocks: tuple[str, ...] = ()
+    widths: tuple[int, ...] = (4, 8, 16)
+    growths: tuple[int, ...] = (1, 2)
+    kernels: tuple[int, ...] = (3, 5)
+    places: tuple[Place, ...] = ("analog",)
+
+    def __post_init__(self) -> None:
+        if self.spatial_dims not in _BLOCKS:
+            raise ConfigError(f"space.spatial_dims: expected 2 or 3, found {self.spatial_dims!r}")
+        object.__setattr__(self, "blocks", self.blocks or _BLOCKS[self.spatial_dims])
+        for name in ("depths", "blocks", "widths", "growths", "kernels", "places"):
+            values = tuple(dict.fromkeys(getattr(self, name)))
+            if not values:
+                raise ConfigError(f"space.{name}: give at least one")
+            object.__setattr__(self, name, values)
+        for name, most in (("depths", MAX_DEPTH), ("widths", 1024), ("growths", 4)):
+            for value in getattr(self, name):
+                if not 1 <= value <= most:
+                    raise ConfigError(f"space.{name}: expected 1 to {most}, found {value!r}")
+        for name in self.blocks:
+            if block(name).kind == "zero":
+                raise ConfigError("space.blocks: zero ends a network; say so with space.depths")
+            if block(name).spatial_dims not in (None, self.spatial_dims):
+                raise ConfigError(f"space.blocks: {name} is not a block of {self.spatial_dims}D")
+        if not self._first_blocks:
+            raise ConfigError("space.blocks: none has weights")
+        self.decode(self._first())  # refuses kernels and places that levels refuse
+
+    @property
+    def genes(self) -> dict[str, tuple[Gene, ...]]:
+        """What each gene may be; as many genes for every network, whether they matter or not."""
+        genes: dict[str, tuple[Gene, ...]] = {
+            "depth": self.depths,
+            "width": self.widths,
+            "growth": self.growths,
+        }
+        for level in range(max(self.depths)):
+            genes[f"block_{level}"] = self.blocks if level else self._first_blocks
+            genes[f"kernel_{level}"] = self.kernels
+            genes[f"down_{level}"] = self.places
+            genes[f"up_{level}"] = self.places
+        return genes
+
+    @property
+    def size(self) -> int:
+        """Number of gene combinations; that of different networks is smaller."""
+        return math.prod(map(len, self.genes.values()))
+
+    def decode(self, genes: Mapping[str, Gene]) -> Genotype:
+        """The genotype that genes stand for.
+
+        Raises:
+            ConfigError: a gene is missing, or has a value that the space does not have.
+        """
+        for name, choices in self.genes.items():
+            if name not in genes:
+                raise ConfigError(f"gene '{name}' is missing")
+            if genes[name] not in choices:
+                raise ConfigError(f"gene '{name}': {genes[name]!r} is none of {choices}")
+        levels = tuple(
+            Level(
+                block=str(genes[f"block_{level}"]),
+                channels=int(genes["width"]) * int(genes["growth"]) ** level,
+                kernel=int(genes[f"kernel_{level}"]),
+                down=genes[f"down_{level}"],  # type: ignore[arg-type]
+                up=genes[f"up_{level}"],  # type: ignore[arg-type]
+            )
+            for level in range(int(genes["depth"]))
+        )
+        return Genotype(levels, self.spatial_dims, self.purpose)
+
+    def encode(self, genotype: Genotype) -> Genes:
+        """Genes that decode to a genotype; those that do not matter have their first value.
+
+        Raises:
+            ConfigError: the genotype is not of this space.
+        """
+        genes = self._first() | {"depth": genotype.depth}
+        for number, level in enumerate(genotype.levels[: genotype.depth]):
+            own: Genes = {"block": level.block, "down": level.down, "up": level.up}
+            if block(level.block).kind == "convolution":
+                own["kernel"] = level.kernel
+            genes |= {f"{name}_{number}": value for name, value in own.items()}
+        for width, growth in itertools.product(self.widths, self.growths):
+            genes |= {"width": width, "growth": growth}
+            try:
+                if self.decode(genes) == genotype:
+                    return genes
+            except ConfigError:
+                break
+        raise ConfigError(f"genotype {genotype} is not of this search space: {self}")
+
+    def __contains__(self, genotype: Genotype) -> bool:
+        try:
+            return bool(self.encode(genotype))
+        except ConfigError:
+            return False
+
+    def random(self, generator: np.random.Generator) -> Genotype:
+        """A network whose genes are drawn evenly and alone."""
+        return self.decode(
+            {name: _one_of(choices, generator) for name, choices in self.genes.items()}
+        )
+
+    def latin_hypercube(self, n: int, generator: np.random.Generator) -> list[Genotype]:
+        """Networks among which every value of every gene stands as often as every other.
+
+        Args:
+            n: of networks; some may be equal, where genes do not matter.
+            generator: of the draws.
+
+        Source: McKay, Beckman, Conover 1979, doi:10.1080/00401706.1979.10489755.
+        """
+        columns: dict[str, list[Gene]] = {}
+        for name, choices in self.genes.items():
+            strata = (generator.permutation(n) + generator.random(n)) / max(n, 1)
+            columns[name] = [choices[int(stratum * len(choices))] for stratum in strata]
+        return [
+            self.decode({name: column[number] for name, column in columns.items()})
+            for number in range(n)
+        ]
+
+    def mutate(
+        self, genotype: Genotype, generator: np.random.Generator, rates: Mapping[str, float]
+    ) -> Genotype:
+        """A network with some genes drawn anew from their other values.
+
+        Args:
+            genotype: of this space.
+            generator: of the draws.
+            rates: probability that a gene changes, by its name without the level (``"block"``);
+                ``"other"`` of those that are not named.
+
+        Returns:
+            the mutant, which differs where the space holds another network at all.
+        """
+        genes = self.encode(genotype)
+        for _ in range(_ATTEMPTS):
+            changed = dict(genes)
+            for name, choices in self.genes.items():
+                rate = rates.get(name.split("_")[0], rates.get("other", 0.0))
+                others = tuple(choice for choice in choices if choice != genes[name])
+                if others and generator.random() < rate:
+                    changed[name] = _one_of(others, generator)
+            mutant = self.decode(changed)
+            if mutant != genotype:
+                return mutant
+        return self.random(generator)
+
+    def enumerate(self) -> Iterator[Genotype]:
+        """Every network once. The number of combinations, :attr:`size`, says whether to."""
+        seen = set()
+        for values in itertools.product(*self.genes.values()):
+            genotype = self.decode(dict(zip(self.genes, values, strict=True)))
+            if genotype not in seen:
+                seen.add(genotype)
+                yield genotype
+
+    @property
+    def _first_blocks(self) -> tuple[str, ...]:
+        return tuple(name for name in self.blocks if BLOCKS[name].kind != "identity")
+
+    def _first(self) -> Genes:
+        return {name: choices[0] for name, choices in self.genes.items()}
+
+
+_ATTEMPTS = 64
+
+
+def _one_of(choices: tuple[Gene, ...], generator: np.random.Generator) -> Gene:
+    return choices[int(generator.integers(len(choices)))]

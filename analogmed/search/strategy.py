@@ -1,0 +1,169 @@
+"""What a search strategy is: an Optuna sampler made for a space and a goal."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from analogmed.errors import ConfigError
+from analogmed.models import Genotype
+from analogmed.search.objectives import Goal
+from analogmed.search.space import Genes, Space
+from analogmed.seeds import derive_seed
+from analogmed.suggest import nearest
+
+GROUP = "analogmed.search"
+"""Entry points of a package that brings strategies of its own."""
+
+METRICS_ATTRIBUTE = "metrics"
+"""User attribute of a trial: all that was measured of its network, by name."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a strategy may know.
+
+    Attributes:
+        space: where it searches.
+        goal: what it searches for.
+        budget: networks that will be evaluated.
+        seed: root of its random draws.
+        supernets: run folders of trained supernetworks, by task; empty where none is given.
+        count: metrics that need no training (parameters, tiles, latency_ms, energy_mj) of a
+            genotype.
+    """
+
+    space: Space
+    goal: Goal
+    budget: int
+    seed: int
+    count: Callable[[Genotype], Mapping[str, float]]
+    supernets: Mapping[str, Path]
+
+
+Strategy: TypeAlias = Callable[..., BaseSampler]
+"""Called with a :class:`Context`, and with its own options by name."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A network that has been evaluated.
+
+    Attributes:
+        number: of its trial.
+        genotype: the network.
+        metrics: what was measured or counted of it.
+    """
+
+    number: int
+    genotype: Genotype
+    metrics: Mapping[str, float]
+
+
+def distributions(space: Space) -> dict[str, BaseDistribution]:
+    """A space as Optuna knows it."""
+    return {name: CategoricalDistribution(choices) for name, choices in space.genes.items()}
+
+
+class Proposing(BaseSampler):
+    """An Optuna sampler that proposes whole networks, each from what has been evaluated so far.
+
+    Args:
+        context: space, goal and seed.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @abstractmethod
+    def propose(
+        self, history: Sequence[Evaluated], number: int, generator: np.random.Generator
+    ) -> Genotype:
+        """The network to evaluate next.
+
+        Args:
+            history: evaluated networks, in the order of their trials.
+            number: of the trial that it is for; others may run at the same time.
+            generator: seeded by the search's seed and this number.
+        """
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """All genes are proposed together."""
+        return distributions(self.context.space)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Genes:
+        """Genes of the proposed network."""
+        seed = derive_seed(self.context.seed, "strategy", trial.number)
+        generator = np.random.default_rng(seed)
+        genotype = self.propose(history_of(study, self.context.space), trial.number, generator)
+        return self.context.space.encode(genotype)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Of genes that another program has added to the study."""
+        return RandomSampler().sample_independent(study, trial, param_name, param_distribution)
+
+
+def history_of(study: Study, space: Space) -> list[Evaluated]:
+    """Networks that a study has evaluated, in the order of their trials."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [
+        Evaluated(trial.number, space.decode(trial.params), trial.user_attrs[METRICS_ATTRIBUTE])
+        for trial in done
+    ]
+
+
+_BUILT_IN = {
+    "analognas": "analogmed.search.strategies.analognas:analognas",
+    "evolution": "analogmed.search.strategies.evolution:evolution",
+    "mias": "analogmed.search.strategies.mias:mias",
+    "mt_mias": "analogmed.search.strategies.mias:mt_mias",
+    "mt_mias_c": "analogmed.search.strategies.mias:mt_mias_c",
+    "nsga2": "analogmed.search.strategies.samplers:nsga2",
+    "nsga3": "analogmed.search.strategies.samplers:nsga3",
+    "random": "analogmed.search.strategies.samplers:random",
+    "tpe": "analogmed.search.strategies.samplers:tpe",
+}
+
+
+def strategy_names() -> tuple[str, ...]:
+    """Names of the built-in strategies and of installed ones, sorted."""
+    return tuple(sorted({*_BUILT_IN, *(plugin.name for plugin in entry_points(group=GROUP))}))
+
+
+def find_strategy(name: str) -> Strategy:
+    """A strategy by name.
+
+    Raises:
+        ConfigError: there is none, or several, of this name; or it cannot be loaded.
+    """
+    plugins = [point.value for point in entry_points(group=GROUP) if point.name == name]
+    homes = [*filter(None, [_BUILT_IN.get(name)]), *plugins]
+    if not homes:
+        raise ConfigError(f"unknown strategy '{name}'; {nearest(name, strategy_names())}")
+    if len(homes) > 1:
+        raise ConfigError(f"strategy '{name}' is defined more than once ({', '.join(homes)})")
+    module, _, attribute = homes[0].partition(":")
+    try:
+        strategy: Strategy = getattr(import_module(module), attribute)
+    except Exception as error:
+        raise ConfigError(f"strategy '{name}': {homes[0]} cannot be loaded: {error}") from error
+    return strategy
