@@ -27,6 +27,9 @@ GROUP = "analogmed.search"
 METRICS_ATTRIBUTE = "metrics"
 """User attribute of a trial: all that was measured of its network, by name."""
 
+VIOLATIONS_ATTRIBUTE = "violations"
+"""User attribute of a trial: violation of each constraint of the goal, 0 or less where kept."""
+
 
 @dataclass(frozen=True)
 class Context:
