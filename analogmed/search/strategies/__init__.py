@@ -1,0 +1,1 @@
+"""The search strategies that come with analogmed, each behind its name in ``strategy.py``."""

@@ -1,0 +1,192 @@
+"""Strategies that are Optuna's own samplers: random search, TPE, NSGA-II and NSGA-III."""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from analogmed.errors import ConfigError
+from analogmed.search.strategy import VIOLATIONS_ATTRIBUTE, Context
+from analogmed.seeds import derive_seed
+
+_SMALLEST_POPULATION = 4
+
+
+def random(context: Context) -> BaseSampler:
+    """Random search: every gene of every network drawn evenly and alone."""
+    return Reseeded(context.seed, lambda seed: RandomSampler(seed=seed))
+
+
+def tpe(context: Context, *, startup: int | None = None, candidates: int = 24) -> BaseSampler:
+    """Tree-structured Parzen estimator, over all genes together, or of several objectives.
+
+    Args:
+        context: of the search.
+        startup: random networks at the start; by default a quarter of the budget, at most 10.
+        candidates: among which each gene's value is chosen.
+
+    Raises:
+        ConfigError: fewer than one of either.
+
+    Source: Bergstra et al. 2011, Algorithms for hyper-parameter optimization.
+    """
+    first = min(10, max(2, context.budget // 4)) if startup is None else startup
+    _at_least("startup", first, 1)
+    _at_least("candidates", candidates, 1)
+    return Reseeded(
+        context.seed,
+        lambda seed: TPESampler(
+            seed=seed,
+            n_startup_trials=first,
+            n_ei_candidates=candidates,
+            constraints_func=_constraints(context),
+        ),
+    )
+
+
+def nsga2(context: Context, *, population: int | None = None, **options: Any) -> BaseSampler:
+    """NSGA-II: evolution by ranks of domination and by crowding.
+
+    Args:
+        context: of the search.
+        population: networks of a generation; by default an eighth of the budget, 4 to 50.
+        **options: ``mutation_prob``, ``crossover_prob``, ``swapping_prob`` of Optuna's sampler.
+
+    Raises:
+        ConfigError: an option is unknown or out of its range.
+
+    Source: Deb et al. 2002, doi:10.1109/4235.996017.
+    """
+    return _genetic("nsga2", NSGAIISampler, context, population, options)
+
+
+def nsga3(context: Context, *, population: int | None = None, **options: Any) -> BaseSampler:
+    """NSGA-III: as NSGA-II, kept apart by reference directions; for three objectives and more.
+
+    Args:
+        context: of the search.
+        population: networks of a generation; by default an eighth of the budget, 4 to 50.
+        **options: those of :func:`nsga2`, and ``dividing_parameter``, the number of parts into
+            which each objective is divided by the reference directions.
+
+    Raises:
+        ConfigError: an option is unknown or out of its range.
+
+    Source: Deb, Jain 2014, doi:10.1109/TEVC.2013.2281535.
+    """
+    return _genetic("nsga3", NSGAIIISampler, context, population, options)
+
+
+class Reseeded(BaseSampler):
+    """A sampler whose draws for a trial depend on the seed, the number and the history only.
+
+    Optuna's samplers carry one stream of random numbers from trial to trial, so that a resumed
+    search, or one of several processes, would draw others. Here each trial has a sampler of its
+    own; what has to last lies in the study.
+
+    Args:
+        seed: root of the draws.
+        make: makes the sampler from a seed of 32 bits.
+    """
+
+    def __init__(self, seed: int, make: Callable[[int], BaseSampler]) -> None:
+        self._seed = seed
+        self._make = make
+        self._asked: dict[int, BaseSampler] = {}
+        self._sampler(0)  # refuses its options now rather than at the first trial
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """As the sampler has it."""
+        return self._of(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """As the sampler has it."""
+        return self._of(trial).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """As the sampler has it."""
+        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """As the sampler has it."""
+        self._of(trial).before_trial(study, trial)
+
+    def after_trial(
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """As the sampler has it; the trial may have been asked for by another process."""
+        self._of(trial).after_trial(study, trial, state, values)
+        del self._asked[trial.number]
+
+    def _of(self, trial: FrozenTrial) -> BaseSampler:
+        if trial.number not in self._asked:
+            seed = derive_seed(self._seed, "strategy", trial.number) % 2**32
+            self._asked[trial.number] = self._sampler(seed)
+        return self._asked[trial.number]
+
+    def _sampler(self, seed: int) -> BaseSampler:
+        with warnings.catch_warnings():
+            # violations are a user attribute, so that a trial is readable without the sampler
+            warnings.filterwarnings("ignore", message=".*constraints_func", category=FutureWarning)
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return self._make(seed)
+
+
+def _genetic(
+    name: str,
+    kind: type[NSGAIISampler] | type[NSGAIIISampler],
+    context: Context,
+    population: int | None,
+    options: dict[str, Any],
+) -> BaseSampler:
+    if population is None:
+        population = min(50, max(_SMALLEST_POPULATION, context.budget // 8))
+    _at_least("population", population, 2)
+
+    def make(seed: int) -> BaseSampler:
+        return kind(
+            population_size=population,
+            seed=seed,
+            constraints_func=_constraints(context),
+            **options,
+        )
+
+    try:
+        return Reseeded(context.seed, make)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"strategy {name}: {error}") from error
+
+
+def _constraints(context: Context) -> Callable[[FrozenTrial], Sequence[float]] | None:
+    return _violations if context.goal.constraints else None
+
+
+def _violations(trial: FrozenTrial) -> Sequence[float]:
+    return tuple(trial.user_attrs.get(VIOLATIONS_ATTRIBUTE, (math.inf,)))
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"{name}: expected at least {least}, found {value!r}")
