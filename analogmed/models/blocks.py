@@ -72,7 +72,7 @@ def block(name: str) -> Block:
     Raises:
         ConfigError: there is none of this name.
     """
-    if name not in BLOCKS:
+    if not isinstance(name, str) or name not in BLOCKS:
         raise ConfigError(f"unknown block {name!r}; {nearest(str(name), BLOCKS)}")
     return BLOCKS[name]
 
@@ -88,8 +88,11 @@ def make_block(
         out_channels: channels of its output; an identity keeps those of its input.
         kernel: width of its convolutions.
         spatial_dims: 2 or 3.
+
+    Raises:
+        ConfigError: the block is unknown, of other dimensions, or zero.
     """
-    described = block(name)
+    described = _with_layers(name, spatial_dims)
     if described.kind == "identity":
         return nn.Identity()
     if described.kind == "linear":
@@ -115,14 +118,26 @@ def make_partner(name: str, in_channels: int, out_channels: int, *, spatial_dims
         in_channels: channels of the level within.
         out_channels: channels of the block itself; an identity keeps those of its input.
         spatial_dims: 2 or 3.
+
+    Raises:
+        ConfigError: the block is unknown, of other dimensions, or zero.
     """
-    kind = block(name).kind
+    kind = _with_layers(name, spatial_dims).kind
     if kind == "convolution":
         return _UPCONV[spatial_dims](in_channels, out_channels, kernel_size=2, stride=2)
     nearest_value = nn.Upsample(scale_factor=2, mode="nearest")
     if kind == "identity":
         return nearest_value
     return nn.Sequential(ChannelLinear(in_channels, out_channels), nearest_value)
+
+
+def _with_layers(name: str, spatial_dims: int) -> Block:
+    described = block(name)
+    if described.kind == "zero":
+        raise ConfigError("block zero ends a network; it has no layers")
+    if spatial_dims not in (2, 3) or described.spatial_dims not in (None, spatial_dims):
+        raise ConfigError(f"block {name} is not one of {spatial_dims}D networks")
+    return described
 
 
 class ChannelLinear(nn.Module):

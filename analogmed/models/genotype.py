@@ -14,6 +14,8 @@ from analogmed.suggest import nearest
 VERSION = 1
 """Of the search space: what a genotype means."""
 MAX_DEPTH = 5
+MAX_CHANNELS = 65_535
+KERNELS = (3, 5, 7)
 
 Place: TypeAlias = Literal["analog", "digital"]
 Purpose: TypeAlias = Literal["segmentation", "classification"]
@@ -41,13 +43,14 @@ class Level:
         kind = block(self.block).kind
         if kind in ("zero", "identity"):
             object.__setattr__(self, "channels", 0)
-        elif isinstance(self.channels, bool) or not 1 <= self.channels < 2**16:
+        elif type(self.channels) is not int or not 1 <= self.channels <= MAX_CHANNELS:
             raise ConfigError(
-                f"block {self.block}: expected 1 to 65535 channels, found {self.channels!r}"
+                f"block {self.block}: expected 1 to {MAX_CHANNELS} channels, found "
+                f"{self.channels!r}"
             )
         if kind != "convolution":
             object.__setattr__(self, "kernel", 1)
-        elif isinstance(self.kernel, bool) or self.kernel not in (3, 5, 7):
+        elif type(self.kernel) is not int or self.kernel not in KERNELS:
             raise ConfigError(
                 f"block {self.block}: expected a kernel of 3, 5 or 7, found {self.kernel!r}"
             )
@@ -85,12 +88,15 @@ class Genotype:
     purpose: Purpose = "segmentation"
 
     def __post_init__(self) -> None:
-        if self.spatial_dims not in (2, 3):
+        if type(self.spatial_dims) is not int or self.spatial_dims not in (2, 3):
             raise ConfigError(f"spatial_dims: expected 2 or 3, found {self.spatial_dims!r}")
         if self.purpose not in get_args(Purpose):
             raise ConfigError(f"purpose: {nearest(str(self.purpose), get_args(Purpose))}")
         if len(self.levels) > MAX_DEPTH:
             raise ConfigError(f"expected at most {MAX_DEPTH} levels, found {len(self.levels)}")
+        for level in self.levels:
+            if not isinstance(level, Level):
+                raise ConfigError(f"levels: expected Level objects, found {level!r}")
         levels = _until_zero(self.levels)
         for level in levels:
             if block(level.block).spatial_dims not in (None, self.spatial_dims):
@@ -102,8 +108,8 @@ class Genotype:
             raise ConfigError("no level has a block with weights: the network would learn nothing")
         classifies = self.purpose == "classification"
         levels = [
-            replace(level, up="analog") if classifies or level is levels[-1] else level
-            for level in levels
+            replace(level, up="analog") if classifies or number == len(levels) - 1 else level
+            for number, level in enumerate(levels)
         ]
         padded = (*levels, *(Level() for _ in range(MAX_DEPTH - len(levels))))
         object.__setattr__(self, "levels", padded)
@@ -150,14 +156,14 @@ class Genotype:
             raise ConfigError(f"genotype: expected an object, found {type(described).__name__}")
         given = dict(described)
         version = given.pop("version", None)
-        if version != VERSION:
+        if type(version) is not int or version != VERSION:
             raise ConfigError(
                 f"genotype: it is of version {version!r} of the search space, and this analogmed "
                 f"knows version {VERSION}; build it with the analogmed that made it"
             )
         _check_keys("genotype", given, cls)
         levels = given.pop("levels", None)
-        if not isinstance(levels, Sequence) or isinstance(levels, str):
+        if not isinstance(levels, Sequence) or isinstance(levels, str | bytes):
             raise ConfigError(f"genotype: expected a list of levels, found {levels!r}")
         return cls(tuple(_level(number, level) for number, level in enumerate(levels)), **given)
 
@@ -165,7 +171,7 @@ class Genotype:
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"genotype: not JSON ({error}): {text[:80]!r}") from error
 
 

@@ -1,13 +1,14 @@
 """Networks of the search space: recursive U-Nets from their genotype."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from analogmed.errors import ConfigError
-from analogmed.models.blocks import make_block, make_partner
+from analogmed.errors import ConfigError, ShapeError
+from analogmed.models.blocks import block, make_block, make_partner
 from analogmed.models.genotype import Genotype, Level
 
 _POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
@@ -79,7 +80,11 @@ class Subnet(nn.Module):
 
         Returns:
             logits, shape (B, out_channels, *spatial), or (B, out_channels) of a classification.
+
+        Raises:
+            ShapeError: the images are too small for the depth, or their size is no such multiple.
         """
+        _check_size(self.genotype, tuple(images.shape[2:]))
         values = images
         skips: list[Tensor] = []
         levels = [level for level in self.levels if isinstance(level, _Level)]
@@ -135,6 +140,24 @@ def _levels(genotype: Genotype, in_channels: int) -> list[_Level]:
         inner = made[-1] if made and genotype.purpose == "segmentation" else None
         made.append(_Level(level, channels, inner, genotype.spatial_dims))
     return made[::-1]
+
+
+def _check_size(genotype: Genotype, size: tuple[int, ...]) -> None:
+    """Each pooling halves the size, and a norm is of more than one position."""
+    divisor = 2 ** (genotype.depth - 1)
+    where = f"a network of {genotype.depth} levels ({genotype}) on images of {size}"
+    if len(size) != genotype.spatial_dims or any(n < divisor or n % divisor for n in size):
+        raise ShapeError(
+            f"{where}: expected {genotype.spatial_dims} sizes that are multiples of {divisor}; "
+            "resize or pad the images, or take fewer levels"
+        )
+    for number, level in enumerate(genotype.levels[: genotype.depth]):
+        norms = any(convolution.norm for convolution in block(level.block).convolutions)
+        if norms and math.prod(n >> number for n in size) == 1:
+            raise ShapeError(
+                f"{where}: one position is left at level {number}, whose block {level.block} "
+                "normalises over positions; give larger images, or take fewer levels"
+            )
 
 
 def _mark(module: nn.Module, place: str) -> None:

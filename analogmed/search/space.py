@@ -2,16 +2,17 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
 from analogmed.errors import ConfigError
 from analogmed.models import Genotype, Level
 from analogmed.models.blocks import BLOCKS, block
-from analogmed.models.genotype import MAX_DEPTH, Place, Purpose
+from analogmed.models.genotype import KERNELS, MAX_CHANNELS, MAX_DEPTH, Place, Purpose
+from analogmed.suggest import nearest
 
 Gene: TypeAlias = str | int
 Genes: TypeAlias = dict[str, Gene]
@@ -45,18 +46,29 @@ class Space:
     places: tuple[Place, ...] = ("analog",)
 
     def __post_init__(self) -> None:
-        if self.spatial_dims not in _BLOCKS:
+        if type(self.spatial_dims) is not int or self.spatial_dims not in _BLOCKS:
             raise ConfigError(f"space.spatial_dims: expected 2 or 3, found {self.spatial_dims!r}")
+        _check_choice("purpose", self.purpose, get_args(Purpose))
         object.__setattr__(self, "blocks", self.blocks or _BLOCKS[self.spatial_dims])
         for name in ("depths", "blocks", "widths", "growths", "kernels", "places"):
-            values = tuple(dict.fromkeys(getattr(self, name)))
-            if not values:
-                raise ConfigError(f"space.{name}: give at least one")
-            object.__setattr__(self, name, values)
+            values = getattr(self, name)
+            if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+                raise ConfigError(f"space.{name}: expected a list of one or more, found {values!r}")
+            object.__setattr__(self, name, _distinct(values))
         for name, most in (("depths", MAX_DEPTH), ("widths", 1024), ("growths", 4)):
-            for value in getattr(self, name):
-                if not 1 <= value <= most:
-                    raise ConfigError(f"space.{name}: expected 1 to {most}, found {value!r}")
+            _check_whole(name, getattr(self, name), range(1, most + 1), f"1 to {most}")
+        _check_whole("kernels", self.kernels, KERNELS, "3, 5 or 7")
+        for place in self.places:
+            _check_choice("places", place, get_args(Place))
+        self._check_blocks()
+        widest = max(self.widths) * max(self.growths) ** (max(self.depths) - 1)
+        if widest > MAX_CHANNELS:
+            raise ConfigError(
+                f"space: its widest level has {widest} channels and may have {MAX_CHANNELS}; lower "
+                "space.widths, space.growths or space.depths"
+            )
+
+    def _check_blocks(self) -> None:
         for name in self.blocks:
             if block(name).kind == "zero":
                 raise ConfigError("space.blocks: zero ends a network; say so with space.depths")
@@ -64,7 +76,6 @@ class Space:
                 raise ConfigError(f"space.blocks: {name} is not a block of {self.spatial_dims}D")
         if not self._first_blocks:
             raise ConfigError("space.blocks: none has weights")
-        self.decode(self._first())  # refuses kernels and places that levels refuse
 
     @property
     def genes(self) -> dict[str, tuple[Gene, ...]]:
@@ -116,11 +127,16 @@ class Space:
             ConfigError: the genotype is not of this space.
         """
         genes = self._first() | {"depth": genotype.depth}
+        goes_up = genotype.depth - 1 if genotype.purpose == "segmentation" else 0
         for number, level in enumerate(genotype.levels[: genotype.depth]):
-            own: Genes = {"block": level.block, "down": level.down, "up": level.up}
-            if block(level.block).kind == "convolution":
-                own["kernel"] = level.kernel
-            genes |= {f"{name}_{number}": value for name, value in own.items()}
+            kind = block(level.block).kind
+            genes[f"block_{number}"] = level.block
+            if kind == "convolution":
+                genes[f"kernel_{number}"] = level.kernel
+            if kind != "identity":
+                genes[f"down_{number}"] = level.down
+            if kind != "identity" and number < goes_up:
+                genes[f"up_{number}"] = level.up
         for width, growth in itertools.product(self.widths, self.growths):
             genes |= {"width": width, "growth": growth}
             try:
@@ -143,18 +159,25 @@ class Space:
         )
 
     def latin_hypercube(self, n: int, generator: np.random.Generator) -> list[Genotype]:
-        """Networks among which every value of every gene stands as often as every other.
+        """Networks among which every value of every gene stands as often as every other, or once
+        more where their number does not divide.
 
         Args:
             n: of networks; some may be equal, where genes do not matter.
             generator: of the draws.
 
+        Raises:
+            ConfigError: the number is negative.
+
         Source: McKay, Beckman, Conover 1979, doi:10.1080/00401706.1979.10489755.
         """
+        if n < 0:
+            raise ConfigError(f"latin hypercube: expected 0 networks or more, found {n}")
         columns: dict[str, list[Gene]] = {}
         for name, choices in self.genes.items():
-            strata = (generator.permutation(n) + generator.random(n)) / max(n, 1)
-            columns[name] = [choices[int(stratum * len(choices))] for stratum in strata]
+            order = generator.permutation(len(choices))
+            strata = generator.permutation(n) % len(choices)
+            columns[name] = [choices[order[stratum]] for stratum in strata]
         return [
             self.decode({name: column[number] for name, column in columns.items()})
             for number in range(n)
@@ -173,7 +196,12 @@ class Space:
 
         Returns:
             the mutant, which differs where the space holds another network at all.
+
+        Raises:
+            ConfigError: the genotype is not of this space, or a rate is of no gene or outside
+                [0, 1].
         """
+        self._check_rates(rates)
         genes = self.encode(genotype)
         for _ in range(_ATTEMPTS):
             changed = dict(genes)
@@ -185,7 +213,7 @@ class Space:
             mutant = self.decode(changed)
             if mutant != genotype:
                 return mutant
-        return self.random(generator)
+        return self._neighbour(genotype, genes, generator)
 
     def enumerate(self) -> Iterator[Genotype]:
         """Every network once. The number of combinations, :attr:`size`, says whether to."""
@@ -195,6 +223,26 @@ class Space:
             if genotype not in seen:
                 seen.add(genotype)
                 yield genotype
+
+    def _neighbour(
+        self, genotype: Genotype, genes: Genes, generator: np.random.Generator
+    ) -> Genotype:
+        """A network that differs in one gene; the same one where the space holds no other."""
+        changes = [(name, value) for name, choices in self.genes.items() for value in choices]
+        for number in generator.permutation(len(changes)):
+            name, value = changes[number]
+            mutant = self.decode({**genes, name: value})
+            if mutant != genotype:
+                return mutant
+        return genotype
+
+    def _check_rates(self, rates: Mapping[str, float]) -> None:
+        known = {name.split("_")[0] for name in self.genes} | {"other"}
+        for name, rate in rates.items():
+            if name not in known:
+                raise ConfigError(f"mutation rate '{name}': {nearest(str(name), known)}")
+            if not 0 <= rate <= 1:
+                raise ConfigError(f"mutation rate '{name}': expected 0 to 1, found {rate!r}")
 
     @property
     def _first_blocks(self) -> tuple[str, ...]:
@@ -209,3 +257,20 @@ _ATTEMPTS = 64
 
 def _one_of(choices: tuple[Gene, ...], generator: np.random.Generator) -> Gene:
     return choices[int(generator.integers(len(choices)))]
+
+
+def _distinct(values: Sequence[object]) -> tuple[object, ...]:
+    return tuple(value for number, value in enumerate(values) if value not in values[:number])
+
+
+def _check_whole(
+    name: str, values: Sequence[object], allowed: Container[object], expected: str
+) -> None:
+    for value in values:
+        if type(value) is not int or value not in allowed:
+            raise ConfigError(f"space.{name}: expected {expected}, found {value!r}")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"space.{name}: unknown {value!r}; {nearest(str(value), choices)}")
