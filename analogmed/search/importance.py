@@ -1,0 +1,122 @@
+"""Importance scores: how much of the output goes through each channel and block of a network."""
+
+import torch
+from torch import Tensor, nn
+
+from analogmed.errors import ConfigError, NonFiniteError
+from analogmed.models.blocks import ChannelLinear
+from analogmed.models.subnet import Subnet
+
+PARTS = ("down", "up", "join")
+"""Of a level: the block on the way down, its upsampling partner, and the block that joins."""
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_NORMS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
+    nn.GroupNorm,
+)
+_PASSED_ON = tuple(
+    f"torch.nn.modules.{kind}" for kind in ("activation", "dropout", "pooling", "upsampling")
+)
+
+
+def importance_of_inputs(module: nn.Module, of_outputs: Tensor) -> Tensor:
+    """Importance of the channels that go into a layer, or into layers one behind the other.
+
+    ``s_l = abs(W_{l+1}).T @ s_{l+1}``. Of a convolution, W is the sum over its kernel; a transposed
+    convolution has the transpose; a norm counts with its scale; activations, pooling and upsampling
+    pass on what they are given. Offsets do not count.
+
+    Args:
+        module: a layer of those kinds, or an ``nn.Sequential`` of them.
+        of_outputs: importance of the channels that come out, shape (C_out,).
+
+    Returns:
+        float64 tensor, shape (C_in,).
+
+    Raises:
+        ConfigError: no rule is known for a layer.
+        NonFiniteError: a weight is NaN or infinite.
+
+    Source: Yu et al. 2018, arXiv:1711.05908 (NISP).
+    """
+    if isinstance(module, nn.Sequential):
+        for layer in reversed(module):
+            of_outputs = importance_of_inputs(layer, of_outputs)
+        return of_outputs
+    if isinstance(module, ChannelLinear):
+        return importance_of_inputs(module.linear, of_outputs)
+    of_outputs = of_outputs.double()
+    if isinstance(module, _NORMS):
+        return of_outputs if module.weight is None else _absolute(module) * of_outputs
+    if isinstance(module, (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)):
+        matrices = _matrices(module)  # (groups, inputs of a group, outputs of a group)
+        return (matrices @ of_outputs.view(len(matrices), -1, 1)).flatten()
+    passes_on = isinstance(module, nn.Identity) or type(module).__module__ in _PASSED_ON
+    if passes_on and not list(module.children()):
+        return of_outputs
+    raise ConfigError(f"importance: no rule is known for {module}")
+
+
+def block_importance(network: Subnet) -> dict[tuple[int, str], Tensor]:
+    """Importance of each channel that the blocks of a network of the search space give.
+
+    That of the logits is 1. What both the skip and the next level read is the sum of the two.
+
+    Args:
+        network: of any genotype.
+
+    Returns:
+        float64 tensor (C,) for each level, counted from the image inwards, and part of it, of
+        :data:`PARTS`. The innermost level and those of a classification have ``down`` only.
+
+    Raises:
+        NonFiniteError: a weight is NaN or infinite.
+    """
+    levels = [dict(level.named_children()) for level in network.levels]
+    logits = int(network.get_parameter("head.weight").shape[0])
+    importance = importance_of_inputs(network.head, torch.ones(logits, dtype=torch.float64))
+    found: dict[tuple[int, str], Tensor] = {}
+    for number, level in enumerate(levels):  # the way up, from the logits inwards
+        if "join" in level:
+            found[number, "join"] = importance
+            skip, up = _split(importance_of_inputs(level["join"], importance), network, number)
+            found[number, "down"], found[number, "up"] = skip, up
+            importance = importance_of_inputs(level["up"], up)
+    for number in reversed(range(len(levels))):  # the way down, from within to the image
+        skip = found.get((number, "down"), torch.zeros_like(importance))
+        found[number, "down"] = skip + importance
+        importance = importance_of_inputs(levels[number]["down"], found[number, "down"])
+    return found
+
+
+def level_importance(network: Subnet) -> list[float]:
+    """Importance of the block of each level: the mean over all channels that its parts give."""
+    found = block_importance(network)
+    return [
+        float(torch.cat([found[key] for key in found if key[0] == level]).mean())
+        for level in range(len(network.levels))
+    ]
+
+
+def _split(joined: Tensor, network: Subnet, number: int) -> tuple[Tensor, Tensor]:
+    """Of what a level joins, the skip and what came up."""
+    channels = int(network.levels[number].down_channels)  # type: ignore[arg-type]
+    return joined[:channels], joined[channels:]
+
+
+def _matrices(layer: nn.Module) -> Tensor:
+    """Absolute weights summed over the kernel, (groups, inputs of a group, outputs of a group)."""
+    summed = _absolute(layer)
+    summed = summed.flatten(2).sum(2) if summed.ndim > 2 else summed
+    matrices = summed.unflatten(0, (int(getattr(layer, "groups", 1)), -1))
+    return matrices if isinstance(layer, _TRANSPOSED) else matrices.mT
+
+
+def _absolute(layer: nn.Module) -> Tensor:
+    weight = layer.get_parameter("weight").detach()
+    if not bool(torch.isfinite(weight).all()):
+        raise NonFiniteError(f"importance: weights of {layer} are NaN or infinite")
+    return weight.double().abs()
