@@ -118,8 +118,8 @@ class Supernet(nn.Module):
             network = Subnet(
                 self._in[task], self._out[task], genotype.spatial_dims, genotype=genotype
             )
-        network = network.to_empty(device=next(self.parameters()).device)
-        network.load_state_dict({name: value.detach() for name, value in weights.items()})
+        copies = {name: value.detach().clone() for name, value in weights.items()}
+        network.load_state_dict(copies, assign=True)
         return network.train(self.training)
 
     def weights(self, genotype: Genotype, task: str | None = None) -> dict[str, Tensor]:

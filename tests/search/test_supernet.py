@@ -35,7 +35,7 @@ def test_a_network_alone_computes_what_the_supernetwork_does(name):
     space = SPACES[name]
     supernet = randomise(Supernet(space, 3, 2))
     images, generator = images_of(space, 3), np.random.default_rng(1)
-    genotypes = [space.random(generator) for _ in range(60)]
+    genotypes = [space.random(generator) for _ in range(24)]
     blocks = {level.block for genotype in genotypes for level in genotype.levels}
     assert blocks == {*space.blocks, "zero"}
     with torch.no_grad():
