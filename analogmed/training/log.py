@@ -1,5 +1,6 @@
-"""What a run says of itself while it lasts: progress bar, table and TensorBoard."""
+"""What a run says of itself while it lasts: progress bar, lines, table and TensorBoard."""
 
+import logging
 import math
 import time
 from types import TracebackType
@@ -15,13 +16,18 @@ from analogmed.training.setup import Setup
 
 LOG = "log.csv"
 CURVES = "curves.png"
+LOGGER = "analogmed.training"
+"""Name of the logger that tells how far a run is, at level INFO."""
+
 _RECENT = 20
+_SILENCE_S = 60.0
 
 
 class TrainingLog:
-    """Progress bar, ``log.csv``, TensorBoard and ``curves.png`` of a run.
+    """Progress bar, lines of :data:`LOGGER`, ``log.csv``, TensorBoard and ``curves.png`` of a run.
 
-    Ranks other than the first are silent.
+    A line is told after each validation, and after an epoch when the last line is a minute old. The
+    bar is for terminals only. Ranks other than the first are silent.
 
     Args:
         run: the run.
@@ -34,7 +40,8 @@ class TrainingLog:
         self._title = f"{run.config.model.name} {run.config.training} on {run.task.name}"
         self._scores = history.scores
         self._losses: list[float] = []
-        self._start = time.monotonic()
+        self._start = self._begun = self._told = time.monotonic()
+        self._epochs, self._epochs_before = run.config.epochs, len(history)
         self._progress = tqdm(
             total=batches,
             initial=len(history) * len(run.sampler),
@@ -85,7 +92,10 @@ class TrainingLog:
         self._losses, self._start = [], time.monotonic()
         if math.isfinite(dice):
             self._scores.append(dice)
-        return EpochRecord(epoch, step, loss, learning_rate, dice, seconds)
+        record = EpochRecord(epoch, step, loss, learning_rate, dice, seconds)
+        if self._enabled and (math.isfinite(dice) or self._start - self._told >= _SILENCE_S):
+            self._tell(record)
+        return record
 
     def write(self, history: History) -> None:
         """Bring the files of the log up to date."""
@@ -104,3 +114,14 @@ class TrainingLog:
         """Draw the curves of the run so far."""
         if self._enabled:
             training_curves(history.table(), self._folder / CURVES, title=self._title)
+
+    def _tell(self, record: EpochRecord) -> None:
+        self._told = time.monotonic()
+        per_epoch_s = (self._told - self._begun) / (record.epoch - self._epochs_before)
+        left_s = per_epoch_s * (self._epochs - record.epoch)
+        score = f"validation Dice {record.dice:.3f}, " if math.isfinite(record.dice) else ""
+        best = f"best {max(self._scores):.3f}, " if self._scores else ""
+        logging.getLogger(LOGGER).info(
+            f"{self._title}: epoch {record.epoch}/{self._epochs}, loss {record.loss:.3f}, "
+            f"{score}{best}{tqdm.format_interval(left_s)} left"
+        )

@@ -1,4 +1,5 @@
 import json
+import logging
 import math
 from dataclasses import replace
 from itertools import count
@@ -382,6 +383,33 @@ def test_the_run_folder_tells_the_run(short):
     assert [event.step for event in board.Scalars("loss")] == log["step"].tolist()
     assert [event.value for event in board.Scalars("loss")] == pytest.approx(log["loss"].tolist())
     assert (short.folder / "curves.png").stat().st_size > 10_000
+
+
+def test_each_validation_is_told_to_the_log_and_nothing_to_the_terminal(short, caplog, capfd):
+    with caplog.at_level(logging.INFO, "analogmed.training"):
+        train(replace(short, epochs=5, validate_every=2))
+    told = [record.getMessage() for record in caplog.records]
+    log = pd.read_csv(short.folder / "log.csv").set_index("epoch")
+    assert len(told) == 3
+    for line, epoch in zip(told, (2, 4, 5), strict=True):
+        row = log.loc[epoch]
+        best = log["dice"][:epoch].max()
+        assert line.startswith(
+            f"unet digital on phantom_brain: epoch {epoch}/5, loss {row['loss']:.3f}, "
+            f"validation Dice {row['dice']:.3f}, best {best:.3f}, 00:"
+        )
+    assert told[-1].endswith(" 00:00 left")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_long_epochs_without_a_validation_are_told_too(short, caplog, monkeypatch):
+    monkeypatch.setattr("analogmed.training.log._SILENCE_S", 0.0)
+    with caplog.at_level(logging.INFO, "analogmed.training"):
+        train(replace(short, epochs=2, validate_every=2))
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "epoch 1/2" in first
+    assert "Dice" not in first
+    assert "epoch 2/2" in second
 
 
 def test_training_stops_early_where_nothing_gets_better(short):
