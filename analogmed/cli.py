@@ -1,11 +1,14 @@
 """The command line: a configuration class, a YAML file, and `--a.b value` on top of it."""
 
 import dataclasses
+import json
+import logging
 import re
 import sys
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -47,6 +50,67 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
         raise ConfigError(_explain(str(error), parser)) from error
     names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
     return config_class(**{name: parsed[name] for name in names})
+
+
+def to_options(config: Any, prefix: str = "") -> list[str]:
+    """The arguments that :func:`parse` makes a configuration of; what is a default is left out.
+
+    Args:
+        config: a frozen dataclass of :mod:`analogmed.config`.
+        prefix: of the options, for a section of a configuration: ``task.``.
+    """
+    options: list[str] = []
+    default = Hardware(config.preset) if isinstance(config, Hardware) else type(config)()
+    if isinstance(config, Hardware) and config.preset != Hardware.preset:
+        options += [f"--{prefix}preset", config.preset]
+    lists = set(_list_settings(type(config)))
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == getattr(default, field.name):
+            continue
+        if dataclasses.is_dataclass(value):
+            options += to_options(value, f"{prefix}{field.name}.")
+        else:
+            options += _option(f"--{prefix}{field.name}", to_plain(value), field.name in lists)
+    return _shortened(options)
+
+
+def _option(name: str, plain: Any, is_list: bool) -> list[str]:
+    words = list(map(str, plain)) if is_list and isinstance(plain, list) else []
+    if words and _list_of(words) == plain and not any(w.startswith(("-", "[")) for w in words):
+        return [name, *words]
+    word = plain if isinstance(plain, str) else json.dumps(plain)
+    return [f"{name}={word}"] if word.startswith("-") else [name, word]
+
+
+def _list_of(words: Sequence[str]) -> Any:
+    """What the words after a list option are read as; ``None`` if they cannot be."""
+    try:
+        return yaml.safe_load(f"[{', '.join(words)}]")
+    except yaml.YAMLError:
+        return None
+
+
+def _shortened(options: Sequence[str]) -> list[str]:
+    long = {f"--{name}.{setting}": f"--{name}" for name, setting in _SHORT.items()}
+    return [long.get(word, word) for word in options]
+
+
+@contextmanager
+def lines_of(logger: str) -> Iterator[None]:
+    """Print what a logger tells at level INFO, where there is no terminal to show a bar."""
+    if sys.stderr.isatty():
+        yield
+        return
+    told, handler = logging.getLogger(logger), logging.StreamHandler()
+    level = told.level
+    told.setLevel(logging.INFO)
+    told.addHandler(handler)
+    try:
+        yield
+    finally:
+        told.removeHandler(handler)
+        told.setLevel(level)
 
 
 def run(main: Callable[[list[str]], None], arguments: Sequence[str] | None = None) -> int:

@@ -1,10 +1,14 @@
 """`python -m analogmed.train`: train a network digitally, or hardware-aware for a chip."""
 
 import os
+import shlex
 import sys
 
-from analogmed.cli import parse, run
+from analogmed.cli import lines_of, parse, run, to_options
+from analogmed.config import Experiment
 from analogmed.training import TrainConfig, load_checkpoint, train
+from analogmed.training.log import LOGGER
+from analogmed.training.setup import digital_stage
 
 EXAMPLES = """examples:
   python -m analogmed.train --model unet --model.options.features 8
@@ -24,7 +28,8 @@ def main(arguments: list[str]) -> None:
     """Train, and say what came of it."""
     config = parse(TrainConfig, arguments, prog="analogmed.train", epilog=EXAMPLES)
     try:
-        path = train(config)
+        with lines_of(LOGGER):
+            path = train(config)
     except KeyboardInterrupt:
         print(f"the same command goes on after the last epoch in {config.folder}", file=sys.stderr)
         raise
@@ -32,7 +37,22 @@ def main(arguments: list[str]) -> None:
         info = load_checkpoint(path, factories=(config.model.name,)).info
         where = "on chips after a day" if info.training == "hwa" else "digital"
         print(f"{path}: {info.model}, validation Dice {info.score:.3f} ({where})")
-        print(f"log and curves: {config.folder}/; evaluate it with --checkpoints {config.folder}")
+        print(f"log and curves: {config.folder}/; evaluate it with")
+        print(_evaluation(config, info.model))
+
+
+def _evaluation(config: TrainConfig, model: str) -> str:
+    """The command that evaluates a run with its data, split and chip."""
+    stage = digital_stage(config)
+    is_factory = ":" in model and not model.startswith("bundle:")
+    experiment = Experiment(
+        task=config.task,
+        checkpoints=(config.folder,) if stage is None else (stage.folder, config.folder),
+        factories=(model,) if is_factory else (),
+        hardware=config.hardware,
+        digital_layers=config.digital_layers,
+    )
+    return shlex.join(["python", "-m", "analogmed.eval", *to_options(experiment)])
 
 
 if __name__ == "__main__":

@@ -51,24 +51,55 @@ def test_hardware_takes_from_its_preset_what_is_not_given():
     assert parse("--hardware.tile_size", "[128, 64]").hardware.tile_shape == (128, 64)
 
 
+EXPERIMENTS = [
+    Experiment(),
+    Experiment(
+        task=TaskConfig("lgg", root=Path("data"), size=(96, 96), options={"rare": [1, "x"]}),
+        checkpoints=(Path("a b.safetensors"), Path("c.safetensors")),
+        hardware=Hardware("analognas", out_noise=1e-5),
+        sweep=SweepConfig(2, (0.0, 1e9), 3),
+        metrics=("dice", "nsd"),
+        digital_layers=("head*",),
+        out=Path("there"),
+        name="it's: a #name",
+    ),
+]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_written_as_yaml_is_read_back_equal(experiment, written):
+    assert parse("--config", written(to_yaml(experiment))) == experiment
+
+
 @pytest.mark.parametrize(
     "experiment",
     [
-        Experiment(),
-        Experiment(
-            task=TaskConfig("lgg", root=Path("data"), size=(96, 96), options={"rare": [1, "x"]}),
-            checkpoints=(Path("a b.safetensors"), Path("c.safetensors")),
-            hardware=Hardware("analognas", out_noise=1e-5),
-            sweep=SweepConfig(2, (0.0, 1e9), 3),
-            metrics=("dice", "nsd"),
-            digital_layers=("head*",),
-            out=Path("there"),
-            name="it's: a #name",
-        ),
+        *EXPERIMENTS,
+        Experiment(task=TaskConfig(split_seed=-1, shares=(0.25, 0.05, 0.7), spatial_dims=3)),
+        Experiment(hardware=Hardware("hermes", tile_size=(128, 64), modifier_coeffs=(0.1, -1e-7))),
+        Experiment(checkpoints=(Path("-"), Path("null"), Path("1e3")), digital_layers=("[a", "~")),
+        Experiment(task=TaskConfig(root=Path("--data"), options={"a": {"b": [None, True]}})),
     ],
 )
-def test_an_experiment_written_as_yaml_is_read_back_equal(experiment, written):
-    assert parse("--config", written(to_yaml(experiment))) == experiment
+def test_an_experiment_written_as_options_is_read_back_equal(experiment):
+    assert parse(*cli.to_options(experiment)) == experiment
+
+
+def test_options_are_written_as_a_user_would_and_without_defaults():
+    assert cli.to_options(Experiment()) == []
+    task = TaskConfig("lgg", root=Path("data/lgg"), size=(96, 96), options={"window": [64, 64]})
+    found = cli.to_options(
+        Experiment(
+            task=task,
+            checkpoints=(Path("runs/a"), Path("runs/b")),
+            hardware=Hardware("hermes", out_noise=0.02),
+        )
+    )
+    assert " ".join(found) == (
+        "--task lgg --task.root data/lgg --task.size 96 96 "
+        '--task.options {"window": [64, 64]} --checkpoints runs/a runs/b '
+        "--hardware hermes --hardware.out_noise 0.02"
+    )
 
 
 def test_options_stand_above_the_file(written):

@@ -1,14 +1,20 @@
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from analogmed.__main__ import main
+from analogmed.cli import parse
+from analogmed.config import Experiment, to_plain
 from analogmed.models import build_model
 from analogmed.training import load_checkpoint
 
@@ -129,7 +135,12 @@ def test_train_fills_a_run_folder_and_says_its_dice(tiny_task, tmp_path):
         *("--epochs=1", "--out=run"),
         cwd=tmp_path,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert re.fullmatch(
+        r"unet digital on phantom_brain: epoch 1/1, loss \d\.\d{3}, "
+        r"validation Dice 0\.\d{3}, best 0\.\d{3}, 00:00 left\n",
+        done.stderr,
+    )
     assert done.stdout.startswith("run/network.safetensors: unet, validation Dice 0.")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
@@ -141,6 +152,26 @@ def test_train_fills_a_run_folder_and_says_its_dice(tiny_task, tmp_path):
         "tensorboard",
         "training.yaml",
     }
+
+
+def test_the_last_line_of_train_evaluates_its_run_with_its_data_and_split(tiny_task, tmp_path):
+    settings = ["--task.shares", "0.5", "0.2", "0.3", "--task.split_seed=1", "--hardware=hermes"]
+    done = program(
+        *("analogmed.train", *of_task(tiny_task), *settings, "--model.options.features=2"),
+        *("--training=hwa", "--epochs=1", "--validation_chips=1", "--out=a run"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    command = done.stdout.splitlines()[-1]
+    assert command.startswith("python -m analogmed.eval --task.root ")
+    experiment = parse(Experiment, shlex.split(command)[3:], prog="eval")
+    trained = yaml.safe_load((tmp_path / "a run" / "training.yaml").read_text(encoding="utf-8"))
+    assert to_plain(experiment.task) == trained["task"]
+    assert to_plain(experiment.hardware) == trained["hardware"]
+    assert experiment.checkpoints == (Path("a run/digital"), Path("a run"))
+    for path in experiment.checkpoints:
+        info = load_checkpoint(tmp_path / path).info
+        info.refuse_leakage(experiment.task.load(), path)
 
 
 def training(task, out, epochs):
@@ -165,7 +196,9 @@ def test_an_interrupted_training_stops_without_a_traceback_and_leaves_a_whole_ne
     finally:
         started.kill()
     assert started.returncode == 130
-    assert errors == f"the same command goes on after the last epoch in {tmp_path}\nstopped\n"
+    assert errors.endswith(
+        f" left\nthe same command goes on after the last epoch in {tmp_path}\nstopped\n"
+    )
     assert load_checkpoint(tmp_path).info.training == "digital"
 
 

@@ -12,6 +12,7 @@ from analogmed.config import to_plain
 from analogmed.data import Task
 from analogmed.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.models import required_divisor
+from analogmed.training.config import SETTINGS
 
 FORMAT = 1
 
@@ -90,7 +91,8 @@ class CheckpointInfo:
             shown = ", ".join(sorted(seen)[:5])
             raise LeakageError(
                 f"{source} was trained on {len(seen)} of the test patients ({shown}); use the "
-                "split that it was trained with (task.split_seed, task.shares or task.split_file)"
+                "split that it was trained with (task.split_seed, task.shares, task.split_file and "
+                f"task.options{_where_settings_are(source)})"
             )
 
     def has_tiles(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
@@ -139,6 +141,11 @@ def check_window(model: str, options: dict[str, Any], task: Task) -> None:
             f"{model} takes sizes divisible by {divisor}, but the window of task {task.name} is "
             f"{task.window}; set task.options.window to such a size"
         )
+
+
+def _where_settings_are(source: Path) -> str:
+    settings = (source if source.is_dir() else source.parent) / SETTINGS
+    return f"; they are in {settings}" if settings.is_file() else ""
 
 
 def _tiles(rpu_config: TorchInferenceRPUConfig) -> tuple[object, ...]:

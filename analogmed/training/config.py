@@ -19,6 +19,8 @@ from analogmed.errors import ConfigError
 MONTH_S = 2_592_000.0
 NETWORK = "network.safetensors"
 """Name of the best network in a run folder."""
+SETTINGS = "training.yaml"
+"""Name of the file of a run folder that holds its settings."""
 
 
 def _require_share(name: str, value: float) -> None:

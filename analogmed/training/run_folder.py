@@ -6,7 +6,7 @@ from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_plain, to_yaml
 from analogmed.environment import write_environment
-from analogmed.training.config import TrainConfig
+from analogmed.training.config import SETTINGS, TrainConfig
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
 from analogmed.training.learner import Learner
@@ -80,5 +80,5 @@ class RunFolder:
             save_state(self._path, state)
 
     def _describe(self) -> None:
-        write_text_atomically(self._path / "training.yaml", to_yaml(self._config))
+        write_text_atomically(self._path / SETTINGS, to_yaml(self._config))
         write_environment(self._path)

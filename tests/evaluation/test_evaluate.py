@@ -199,7 +199,11 @@ def test_a_network_is_not_tested_on_patients_that_it_was_trained_on(experiment, 
     tested = {case.patient_id for case in leaking.task.load().test}
     shown = sorted(seen & tested)
     assert shown
-    with pytest.raises(LeakageError, match=rf"trained on {len(shown)} of the test.*{shown[0]}"):
+    settings = experiment.checkpoints[0].parent / "training.yaml"
+    with pytest.raises(
+        LeakageError,
+        match=rf"trained on {len(shown)} of the test.*{shown[0]}.*; they are in {settings}",
+    ):
         evaluate(leaking)
     assert not (tmp_path / "results.csv").exists()
 
