@@ -1,0 +1,348 @@
+"""From a genotype to its metrics: trained for a chip, programmed on chips, read over a month."""
+
+import io
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, TextIO
+
+import numpy as np
+import pandas as pd
+from torch import nn
+
+from analogmed.analog import Hardware
+from analogmed.atomic import write_text_atomically
+from analogmed.config import (
+    DAY_S,
+    CalibrationConfig,
+    Experiment,
+    ModelConfig,
+    SweepConfig,
+    TaskConfig,
+    require_at_least_one,
+)
+from analogmed.data import Task
+from analogmed.errors import DataError
+from analogmed.evaluation.network_runs import network_runs
+from analogmed.evaluation.passes import maps_of, passes_of
+from analogmed.evaluation.run_folder import to_table, write_table
+from analogmed.evaluation.spread import std_between_chips
+from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, run_unit
+from analogmed.evaluation.uncertainty_config import UncertaintyConfig
+from analogmed.evaluation.worker import one_thread
+from analogmed.hardware import estimate, load_profile, map_tiles
+from analogmed.hardware.profiles import Level
+from analogmed.models import Genotype, build_model
+from analogmed.training import (
+    Checkpoint,
+    LoadingConfig,
+    LossConfig,
+    NoiseConfig,
+    OptimizerConfig,
+    TrainConfig,
+    load_checkpoint,
+    train,
+)
+from analogmed.training.resume import remove_states
+
+SECOND_S, MONTH_S = 1.0, 30 * DAY_S
+TIMES_S = (0.0, SECOND_S, DAY_S, MONTH_S)
+"""Seconds after programming at which candidates are read."""
+
+COUNTED = ("parameters", "tiles", "latency_ms", "energy_mj")
+"""Metrics that need no training."""
+
+
+class Evaluator(Protocol):
+    """What tells a search how good a network is."""
+
+    def evaluate(self, genotype: Genotype, folder: Path) -> Mapping[str, float]:
+        """Metrics of a network, by their names in :data:`analogmed.search.objectives.METRICS`.
+
+        Args:
+            genotype: the network.
+            folder: for what is to be kept of its training and evaluation.
+        """
+
+    def count(self, genotype: Genotype) -> Mapping[str, float]:
+        """Those of them that need no training."""
+
+
+@dataclass(frozen=True)
+class CandidateConfig:
+    """How candidates are trained, and how often they are put on chips.
+
+    Attributes:
+        epochs: of digital training.
+        hwa_epochs: of the hardware-aware training that follows.
+        batch_size: patches in a batch.
+        optimizer: steps, schedule and average of both trainings.
+        loss: what is minimised.
+        loading: how patches are drawn.
+        noise: what disturbs hardware-aware training.
+        calibration: input ranges of the converters.
+        chips: programming draws of each candidate, the same for all of them.
+        reads: of each chip at each time.
+    """
+
+    epochs: int = 10
+    hwa_epochs: int = 10
+    batch_size: int = 8
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=5e-3, ema=0.9)
+    loss: LossConfig = LossConfig()
+    loading: LoadingConfig = LoadingConfig()
+    noise: NoiseConfig = NoiseConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    chips: int = 3
+    reads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "hwa_epochs", "batch_size", "chips", "reads"):
+            require_at_least_one(f"candidate.{name}", getattr(self, name))
+
+
+class ChipEvaluator:
+    """Trains a network for a chip, and reads it on chips at once, after a day and after a month.
+
+    Training seed, patches and chips are those of every other candidate, so that candidates are
+    compared under common random numbers.
+
+    Args:
+        task: data; its test part are the patients that candidates are compared on, as
+            :func:`analogmed.search.selection.selection_task` makes it.
+        hardware: the chip.
+        candidate: how networks are trained, and on how many chips they are evaluated.
+        profile: kind of tile for latency and energy.
+        level: of these figures.
+        uncertainty: whether to measure it too.
+        backend: who computes the tiles.
+        device: where to compute.
+        seed: root of all random draws.
+    """
+
+    def __init__(
+        self,
+        task: TaskConfig,
+        *,
+        hardware: Hardware = Hardware(),  # noqa: B008
+        candidate: CandidateConfig = CandidateConfig(),
+        profile: str = "hermes-4-phase",
+        level: Level = "mvm_only",
+        uncertainty: bool = False,
+        backend: str = "auto",
+        device: str = "cpu",
+        seed: int = 0,
+    ) -> None:
+        self._task_config, self._hardware, self._candidate = task, hardware, candidate
+        self._profile, self._level = load_profile(profile), level
+        self._profile.figures(level)
+        self._uncertainty, self._backend = uncertainty, backend
+        self._device, self._seed = device, seed
+        self._counts: dict[Genotype, dict[str, float]] = {}
+
+    @cached_property
+    def task(self) -> Task:
+        """The data, loaded."""
+        return self._task_config.load()
+
+    def evaluate(self, genotype: Genotype, folder: Path) -> dict[str, float]:
+        """Train a network and put it on chips.
+
+        Args:
+            genotype: the network.
+            folder: gets ``genotype.json``, the training runs ``digital`` and ``hwa``, and the long
+                table ``results.csv`` and ``.parquet``.
+
+        Returns:
+            Metrics by name; without those that do not exist, as a deviation over one chip.
+
+        Raises:
+            NonFiniteError: the training diverged.
+            DataError: no selection case holds anything to segment.
+        """
+        write_text_atomically(folder / "genotype.json", genotype.to_json() + "\n")
+        with _quiet():
+            digital = train(self.training(genotype, folder / "digital"))
+            trained = train(self.training(genotype, folder / "hwa", init=digital))
+        for run in (digital, trained):
+            remove_states(run.parent)  # they are as large as many networks
+        return self.assess(genotype, trained, folder)
+
+    def assess(self, genotype: Genotype, checkpoint: Path, folder: Path) -> dict[str, float]:
+        """Put a trained network on chips.
+
+        Args:
+            genotype: of the network.
+            checkpoint: its file.
+            folder: gets the long table.
+        """
+        network = load_checkpoint(checkpoint, factories=("subnet",))
+        network.info.refuse_leakage(self.task, checkpoint)
+        experiment = self.experiment(checkpoint)
+        table = self._table(network, experiment)
+        write_table(table, folder, "results")
+        metrics = dice_metrics(table) | self.count(genotype)
+        if self._uncertainty:
+            metrics["uncertainty"] = self._mutual_information(network, experiment)
+        return metrics
+
+    def count(self, genotype: Genotype) -> dict[str, float]:
+        """Parameters and tiles; latency and energy of one slice by the profile.
+
+        Raises:
+            CoverageError: nothing in the network can be put on a tile.
+        """
+        if genotype not in self._counts:
+            model = build_model(
+                "subnet",
+                in_channels=self.task.in_channels,
+                out_channels=self.task.out_channels,
+                spatial_dims=self.task.spatial_dims,
+                genotype=genotype.to_dict(),
+            )
+            self._counts[genotype] = self._count(model)
+        return dict(self._counts[genotype])
+
+    def training(self, genotype: Genotype, folder: Path, init: Path | None = None) -> TrainConfig:
+        """Settings of a training run: digital, or hardware-aware on top of ``init``."""
+        candidate = self._candidate
+        epochs = candidate.hwa_epochs if init else candidate.epochs
+        return TrainConfig(
+            task=self._task_config,
+            model=ModelConfig("subnet", {"genotype": genotype.to_dict()}),
+            training="hwa" if init else "digital",
+            init=init,
+            hardware=self._hardware,
+            epochs=epochs,
+            batch_size=candidate.batch_size,
+            optimizer=candidate.optimizer,
+            loss=candidate.loss,
+            loading=candidate.loading,
+            noise=candidate.noise,
+            calibration=candidate.calibration,
+            validate_every=max(1, epochs // 2),
+            backend=self._backend,  # type: ignore[arg-type]
+            device=self._device,
+            restart=True,
+            seed=self._seed,
+            out=folder,
+        )
+
+    def experiment(self, checkpoint: Path) -> Experiment:
+        """Settings of the evaluation of a network."""
+        candidate = self._candidate
+        return Experiment(
+            task=self._task_config,
+            checkpoints=(checkpoint,),
+            hardware=self._hardware,
+            sweep=SweepConfig(chips=candidate.chips, times_s=TIMES_S, reads=candidate.reads),
+            calibration=candidate.calibration,
+            backend=self._backend,  # type: ignore[arg-type]
+            device=self._device,
+            batch_size=candidate.batch_size,
+            seed=self._seed,
+        )
+
+    @cached_property
+    def _cases(self) -> Cases:
+        return Cases(self.task)
+
+    def _table(self, network: Checkpoint, experiment: Experiment) -> pd.DataFrame:
+        """The long results table: the digital run, and all chips at all times."""
+        with one_thread():
+            rows: list[Row] = run_unit(Unit(network, None), None, self._cases, experiment, _nothing)
+            analog = make_analog(network, experiment, self.task)
+            for chip in range(experiment.sweep.chips):
+                rows += run_unit(Unit(network, chip), analog, self._cases, experiment, _nothing)
+        return to_table(rows)
+
+    def _mutual_information(self, network: Checkpoint, experiment: Experiment) -> float:
+        """Mean over the voxels of all selection cases, in nats, over chips and reads at a day."""
+        sweep = SweepConfig(experiment.sweep.chips, (DAY_S,), experiment.sweep.reads)
+        config = UncertaintyConfig(
+            task=experiment.task,
+            checkpoints=experiment.checkpoints,
+            hardware=experiment.hardware,
+            sweep=sweep,
+            calibration=experiment.calibration,
+            backend=experiment.backend,
+            device=experiment.device,
+            batch_size=experiment.batch_size,
+            seed=experiment.seed,
+        )
+        with one_thread():
+            passes = passes_of("chips", [network], config, self.task)
+            assert passes is not None
+            found = [
+                maps.mutual_information.ravel()
+                for _, _, maps in maps_of(passes, list(self._cases), self.task, config, _nothing)
+            ]
+        return float(np.concatenate(found).mean())
+
+    def _count(self, model: nn.Module) -> dict[str, float]:
+        shape = (1, self.task.in_channels, *self.task.window)
+        own = map_tiles(model, shape, self._hardware.tile_shape, row_split="even").summary()
+        mapped = map_tiles(model, shape, self._profile.tile_size, row_split="even")
+        cost = estimate(mapped, self._profile, self._level)
+        return {
+            "parameters": float(own["parameters"]),
+            "tiles": float(own["tiles"]),
+            "latency_ms": 1e3 * cost.latency_s,
+            "energy_mj": 1e3 * cost.stack_j(1),
+        }
+
+
+def dice_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """Metrics of Dice in the long results table of one network; without undefined ones.
+
+    Raises:
+        DataError: Dice after a day is undefined: no case holds anything to segment.
+    """
+    run = next(network_runs(table, "dice"))
+    at = {time_s: _mean(run.at(time_s)) for time_s in TIMES_S}
+    metrics = {
+        "dice_1d": at[DAY_S],
+        "dice_1d_std": std_between_chips(run.at(DAY_S), patients=run.patients).estimate,
+        "dice_t0": at[0.0],
+        "dice_1mo": at[MONTH_S],
+        "dice_digital": _mean(run.own_digital),
+        "avm_drop": at[SECOND_S] - at[MONTH_S],
+    }
+    if np.isnan(metrics["dice_1d"]):
+        raise DataError("no selection case holds anything to segment: Dice is undefined")
+    return {name: float(value) for name, value in metrics.items() if not np.isnan(value)}
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean over chips of the mean over cases; NaN where nothing is defined."""
+    defined = values[~np.isnan(values).all(axis=1)] if values.ndim > 1 else values
+    return float(np.nanmean(defined)) if (~np.isnan(defined)).any() else float("nan")
+
+
+def _nothing(*_: object) -> None:
+    """Nobody listens."""
+
+
+class _NoTerminal(io.TextIOBase):
+    """Passes text on, but is no terminal, so that no progress bar is drawn.
+
+    Args:
+        stream: where to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Pass it on."""
+        return self._stream.write(text)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Warnings are told, progress bars are not."""
+    with redirect_stderr(_NoTerminal(sys.stderr)):
+        yield

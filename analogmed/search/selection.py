@@ -1,0 +1,75 @@
+"""Patients that a search looks at: never those that its winner will be tested on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from analogmed.atomic import write_text_atomically
+from analogmed.config import TaskConfig
+from analogmed.data import Case, Task
+from analogmed.data.splits import split_by_patient
+from analogmed.errors import DataError
+from analogmed.seeds import derive_seed
+
+SELECTION = "selection.json"
+SHARES = (0.6, 0.1, 0.3)
+_FEWEST = 3
+
+
+def selection_task(
+    task: TaskConfig, folder: Path, *, seed: int = 0, shares: tuple[float, float, float] = SHARES
+) -> TaskConfig:
+    """The task of a search: its test part are selection patients, the real test patients are gone.
+
+    The patients of the task's training and validation parts are split once more: candidates are
+    trained and validated on two parts, and compared on the third, the selection patients. A network
+    of this split may therefore be tested on the task's own.
+
+    Args:
+        task: with the split that the winner will be tested with.
+        folder: where the split is written, as ``selection.json``.
+        seed: of the draw of patients.
+        shares: of these patients for training, validation and selection.
+
+    Returns:
+        the same data under the split of that file.
+
+    Raises:
+        DataError: fewer than three patients are not kept for testing.
+    """
+    parts = selection_split(task.load(), seed=seed, shares=shares)
+    path = folder / SELECTION
+    write_text_atomically(path, json.dumps(parts, indent=1) + "\n")
+    return replace(task, split_file=path)
+
+
+def selection_split(
+    task: Task, *, seed: int = 0, shares: tuple[float, float, float] = SHARES
+) -> dict[str, list[str]]:
+    """Patients of training, validation and selection (``test``), drawn from those not tested on.
+
+    Args:
+        task: with the split that the winner will be tested with.
+        seed: of the draw.
+        shares: of training, validation and selection.
+
+    Raises:
+        DataError: there are fewer than three such patients.
+    """
+    cases = (*task.train, *task.validation)
+    found = len({case.patient_id for case in cases})
+    if found < _FEWEST:
+        raise DataError(
+            f"task {task.name}: a search needs {_FEWEST} patients or more that are not kept for "
+            f"testing, to train, validate and select on, and there are {found}; change task.shares"
+        )
+    train, validation, selection = split_by_patient(cases, shares, derive_seed(seed, "selection"))
+    return {
+        "train": _patients(train),
+        "validation": _patients(validation),
+        "test": _patients(selection),
+    }
+
+
+def _patients(cases: tuple[Case, ...]) -> list[str]:
+    return sorted({case.patient_id for case in cases})
