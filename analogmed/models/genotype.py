@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -76,6 +76,7 @@ class Genotype:
             and the innermost, which has no way up, says nothing of it.
         spatial_dims: 2 or 3.
         purpose: segmentation, or classification, whose networks have no way up.
+        version: of the search space.
 
     Raises:
         ConfigError: an unknown block, one of other dimensions, or no block with weights.
@@ -86,6 +87,7 @@ class Genotype:
     levels: tuple[Level, ...]
     spatial_dims: int = 2
     purpose: Purpose = "segmentation"
+    version: int = field(default=VERSION, init=False)
 
     def __post_init__(self) -> None:
         if type(self.spatial_dims) is not int or self.spatial_dims not in (2, 3):
@@ -129,13 +131,8 @@ class Genotype:
 
     def to_dict(self) -> dict[str, Any]:
         """As dictionaries, lists, strings and numbers, with the version of the space."""
-        levels = [asdict(level) for level in self.levels]
-        return {
-            "version": VERSION,
-            "spatial_dims": self.spatial_dims,
-            "purpose": self.purpose,
-            "levels": levels,
-        }
+        described = asdict(self)
+        return {**described, "levels": list(described["levels"])}
 
     def to_json(self) -> str:
         """As canonical JSON: equal genotypes give equal bytes."""
@@ -194,7 +191,7 @@ def _level(number: int, described: Any) -> Level:
 
 
 def _check_keys(where: str, given: Mapping[str, Any], of: type) -> None:
-    known = [field.name for field in fields(of)]
+    known = [each.name for each in fields(of)]
     for name in given:
         if name not in known:
             raise ConfigError(f"{where}: unknown key '{name}'; {nearest(str(name), known)}")

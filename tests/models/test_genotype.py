@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from analogmed.config import to_plain
 from analogmed.errors import ConfigError
 from analogmed.models import Genotype, Level
 from analogmed.models.genotype import VERSION
@@ -109,6 +110,11 @@ def test_json_and_dictionaries_give_the_genotype_back():
     assert Genotype.of(json.dumps(genotype.to_dict(), indent=2)).to_json() == genotype.to_json()
     assert copy.deepcopy(genotype) == pickle.loads(pickle.dumps(genotype)) == genotype
     assert genotype.to_dict()["version"] == VERSION
+
+
+def test_the_plain_form_of_a_run_folder_gives_the_genotype_back():
+    genotype = Genotype((Level("B", 8, 3), Level("identity"), Level("A", 3)))
+    assert Genotype.of(to_plain({"genotype": genotype})["genotype"]) == genotype
 
 
 def test_entries_with_a_default_may_be_left_out():
