@@ -134,6 +134,13 @@ def history_of(study: Study, space: Space) -> list[Evaluated]:
     ]
 
 
+def tried(study: Study, space: Space) -> list[Genotype]:
+    """Networks of all trials of a study, whatever has become of them: also running and failed."""
+    genes = space.genes.keys()
+    trials = study.get_trials(deepcopy=False)
+    return [space.decode(trial.params) for trial in trials if genes <= trial.params.keys()]
+
+
 _BUILT_IN = {
     "analognas": "analogmed.search.strategies.analognas:analognas",
     "evolution": "analogmed.search.strategies.evolution:evolution",

@@ -1,0 +1,278 @@
+"""AnalogNAS, as its paper states it, one network after the other."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, Literal
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from scipy.stats import kendalltau
+
+from analogmed.errors import ConfigError, CoverageError
+from analogmed.models import Genotype
+from analogmed.search.objectives import Constraint
+from analogmed.search.space import Genes
+from analogmed.search.strategies.gene_table import GeneTable
+from analogmed.search.strategies.surrogate import Surrogate
+from analogmed.search.strategies.surrogate_search import Judges, evolve
+from analogmed.search.strategy import Context, Evaluated, Proposing, tried
+from analogmed.seeds import derive_seed
+
+RATES: Mapping[str, float] = {"depth": 0.8, "width": 0.8, "other": 0.5}
+"""Probability that a gene of a mutant differs from its parent's."""
+
+_LEAST_STD = 1e-3
+"""Of Dice; below it, a smaller guess says nothing."""
+
+
+@dataclass(frozen=True)
+class AnalogNASConfig:
+    """Settings of AnalogNAS.
+
+    Attributes:
+        initial: networks of the first data set; by default half of the budget.
+        population: networks of the search within the surrogate.
+        iterations: of that search; the paper's single search has 200.
+        check_every: evaluations between two checks of the surrogate; by default a tenth of the
+            budget, at least 4, since the paper's 100 exceeds most budgets.
+        least_tau: Kendall's tau of the surrogate below which it is fitted anew.
+        max_avm_drop: bound on the loss of Dice over a month; that of the goal has precedence.
+            ``None``: without.
+        objective: the first of the goal, or 1-day Dice over its standard deviation between chips.
+    """
+
+    initial: int | None = None
+    population: int = 200
+    iterations: int = 50
+    check_every: int | None = None
+    least_tau: float = 0.9
+    max_avm_drop: float | None = 0.1
+    objective: Literal["score", "score_over_std"] = "score"
+
+    def __post_init__(self) -> None:
+        for name, least in (("initial", 2), ("check_every", 2), ("population", 2)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"{name}: expected at least {least}, found {value!r}")
+        if self.iterations < 0:
+            raise ConfigError(f"iterations: expected 0 or more, found {self.iterations!r}")
+        if not -1 <= self.least_tau <= 1:
+            raise ConfigError(f"least_tau: expected -1 to 1, found {self.least_tau!r}")
+        if self.objective not in ("score", "score_over_std"):
+            raise ConfigError(
+                f"objective: choose from: score, score_over_std; found {self.objective!r}"
+            )
+
+
+def analognas(context: Context, **options: Any) -> "AnalogNAS":
+    """AnalogNAS: evolution within a surrogate of boosted trees.
+
+    Args:
+        context: of the search.
+        **options: of :class:`AnalogNASConfig`.
+
+    Raises:
+        ConfigError: an option is unknown or out of its range.
+    """
+    try:
+        config = AnalogNASConfig(**options)
+    except TypeError as error:
+        raise ConfigError(f"strategy analognas: {error}") from error
+    return AnalogNAS(context, config)
+
+
+class AnalogNAS(Proposing):
+    """AnalogNAS for the first objective of the goal.
+
+    The paper's steps, and how they become one proposal after the other:
+
+    1. A data set of networks by Latin hypercube is trained for real: the first ``initial`` trials.
+    2. A ranking by pairwise hinge, and regressions of the month's variation, of the standard
+       deviation after a day, and of whatever else the goal bounds, are fitted to it.
+    3. Each further proposal is the best network that has not been tried yet of a search within
+       the surrogate: a population by Latin hypercube, violators of the variation's bound replaced
+       inside their hypercube, and iterations that keep the top half and add its mutants.
+       Parameters and all else that can be counted is counted, not guessed.
+    4. After every ``check_every`` evaluations Kendall's tau is taken between the surrogate and
+       what has been measured since it was fitted; below ``least_tau`` it is fitted to all.
+
+    In the paper step 3 runs once, on a surrogate of 1,200 networks, and its winner is the result.
+
+    Args:
+        context: of the search.
+        config: settings.
+
+    Raises:
+        ConfigError: the settings do not fit the goal.
+
+    Source: Benmeziane et al. 2023, arXiv:2305.10459.
+    """
+
+    def __init__(self, context: Context, config: AnalogNASConfig = AnalogNASConfig()) -> None:
+        super().__init__(context)
+        if config.objective == "score_over_std" and context.goal.objectives[0] != "dice_1d":
+            raise ConfigError(
+                "objective score_over_std: the first objective of the search has to be dice_1d; "
+                f"found {context.goal.objectives[0]}"
+            )
+        self.config = config
+        self.initial = config.initial or max(2, context.budget // 2)
+        self.check_every = config.check_every or max(4, context.budget // 10)
+        self.constraints = context.goal.constraints
+        if config.max_avm_drop is not None and "avm_drop" not in self._bounded:
+            self.constraints += (Constraint("avm_drop", "<=", config.max_avm_drop),)
+        self._table = GeneTable(context.space)
+        self._taken: frozenset[bytes] = frozenset()
+        self._fitted: dict[tuple[int, ...], Surrogate] = {}
+        self._counted: dict[bytes, float] = {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Genes:
+        """Genes of the proposed network, which no done, running or failed trial has."""
+        genotypes = tried(study, self.context.space)
+        self._taken = frozenset(row.tobytes() for row in self._table.rows(genotypes))
+        return super().sample_relative(study, trial, search_space)
+
+    def propose(
+        self, history: Sequence[Evaluated], number: int, generator: np.random.Generator
+    ) -> Genotype:
+        """One of the first data set, or the winner of a search within the surrogate."""
+        evaluated = self._table.rows(one.genotype for one in history)
+        taken = self._taken.union(row.tobytes() for row in evaluated)
+        if number < self.initial:
+            return self._unlike(taken, self._design[number], generator)
+        if len(history) < 2:
+            return self._unlike(taken, self.context.space.random(generator), generator)
+        row = evolve(
+            self._table,
+            self._judges(self.surrogate(history)),
+            population=self.config.population,
+            iterations=self.config.iterations,
+            rates=self._table.rates(RATES),
+            taken=taken,
+            generator=generator,
+        )
+        return self.context.space.random(generator) if row is None else self._table.genotype(row)
+
+    def surrogate(self, history: Sequence[Evaluated]) -> Surrogate:
+        """The surrogate at the end of a history: fitted to its start, and where tau says so.
+
+        Args:
+            history: evaluated networks, in the order of their trials; two or more.
+        """
+        fitted_to = min(self.initial, len(history))
+        surrogate = self._fit(history[:fitted_to])
+        checks = range(fitted_to + self.check_every, len(history) + 1, self.check_every)
+        for done in checks:
+            if not self._tau(surrogate, history[fitted_to:done]) >= self.config.least_tau:
+                surrogate, fitted_to = self._fit(history[:done]), done
+        return surrogate
+
+    @cached_property
+    def _design(self) -> list[Genotype]:
+        generator = np.random.default_rng(derive_seed(self.context.seed, "latin hypercube"))
+        return self.context.space.latin_hypercube(self.initial, generator)
+
+    @property
+    def _bounded(self) -> set[str]:
+        return {constraint.metric for constraint in self.constraints}
+
+    def _unlike(
+        self, taken: frozenset[bytes], wanted: Genotype, generator: np.random.Generator
+    ) -> Genotype:
+        """The wanted network, or where it is taken, a random one that is not, if one is found."""
+        for _ in range(64):
+            if self._table.rows([wanted])[0].tobytes() not in taken:
+                break
+            wanted = self.context.space.random(generator)
+        return wanted
+
+    def _fit(self, history: Sequence[Evaluated]) -> Surrogate:
+        numbers = tuple(one.number for one in history)
+        if numbers not in self._fitted:
+            self._fitted[numbers] = Surrogate(
+                self._features(history),
+                self._scores(history),
+                {name: self._measured(name, history) for name in self._guessed},
+                derive_seed(self.context.seed, "surrogate", len(history)),
+            )
+        return self._fitted[numbers]
+
+    @cached_property
+    def _guessed(self) -> tuple[str, ...]:
+        """Metrics that cannot be counted."""
+        counted = self.context.count(self._design[0])
+        needed = {"dice_1d_std"} if self.config.objective == "score_over_std" else set()
+        return tuple(sorted((self._bounded | needed) - set(counted)))
+
+    def _measured(self, name: str, history: Sequence[Evaluated]) -> np.ndarray:
+        values = np.array([one.metrics.get(name, np.nan) for one in history])
+        if np.isnan(values).all():
+            raise ConfigError(
+                f"strategy analognas: none of the {len(history)} evaluated networks has a "
+                f"'{name}', which its bounds or its objective need; have it evaluated, or set "
+                "max_avm_drop: null, objective: score"
+            )
+        return values
+
+    def _scores(self, history: Sequence[Evaluated]) -> np.ndarray:
+        return np.array([-self.context.goal.loss(one.metrics) for one in history])
+
+    def _features(self, history: Sequence[Evaluated]) -> np.ndarray:
+        return self._table.features(self._table.rows(one.genotype for one in history))
+
+    def _tau(self, surrogate: Surrogate, history: Sequence[Evaluated]) -> float:
+        """Kendall's tau-b of networks that it has not been fitted to; NaN where all are equal."""
+        return float(
+            kendalltau(surrogate.rank(self._features(history)), self._scores(history)).statistic
+        )
+
+    def _judges(self, surrogate: Surrogate) -> Judges:
+        drops = [one for one in self.constraints if one.metric == "avm_drop"]
+        guessed = [one for one in self.constraints if one.metric in self._guessed]
+        return Judges(
+            score=partial(self._guessed_score, surrogate),
+            drop=partial(self._guessed_violation, surrogate, drops),
+            violation=partial(self._guessed_violation, surrogate, guessed),
+            count=self._counted_violation,
+        )
+
+    def _guessed_score(self, surrogate: Surrogate, rows: np.ndarray) -> np.ndarray:
+        features = self._table.features(rows)
+        if self.config.objective == "score":
+            return surrogate.rank(features)
+        std = surrogate.metric("dice_1d_std", features)
+        return surrogate.score(features) / np.maximum(std, _LEAST_STD)
+
+    def _guessed_violation(
+        self, surrogate: Surrogate, constraints: Sequence[Constraint], rows: np.ndarray
+    ) -> np.ndarray:
+        """Sum of what is broken, shape (n,); 0 where all is kept."""
+        features = self._table.features(rows)
+        total = np.zeros(len(rows))
+        for constraint in constraints:
+            values = surrogate.metric(constraint.metric, features)
+            over = values - constraint.bound
+            total += np.maximum(over if constraint.sense == "<=" else -over, 0.0)
+        return total
+
+    def _counted_violation(self, row: np.ndarray) -> float:
+        key = row.tobytes()
+        if key not in self._counted:
+            self._counted[key] = self._count(self._table.genotype(row))
+        return self._counted[key]
+
+    def _count(self, genotype: Genotype) -> float:
+        counted = [one for one in self.constraints if one.metric not in self._guessed]
+        if not counted:
+            return 0.0
+        try:
+            metrics = self.context.count(genotype)
+        except CoverageError:  # nothing of it is on the chip
+            return math.inf
+        return sum(max(one.violation(metrics), 0.0) for one in counted)

@@ -1,0 +1,81 @@
+"""Regularised evolution: the oldest network dies, whatever it is worth."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from analogmed.errors import ConfigError
+from analogmed.models import Genotype
+from analogmed.search.objectives import best_first
+from analogmed.search.strategy import Context, Evaluated, Proposing
+
+
+def evolution(
+    context: Context,
+    *,
+    population: int | None = None,
+    tournament: int | None = None,
+    rates: Mapping[str, float] | None = None,
+) -> "Evolution":
+    """Regularised evolution, for the first objective of the goal.
+
+    The first ``population`` networks are random. From then on the population are the last
+    ``population`` evaluated ones; the best of ``tournament`` of them, drawn without replacement, is
+    the parent of the next. A network that keeps all constraints is better than one that does not;
+    of two that do not, the one that breaks them by less.
+
+    Args:
+        context: of the search.
+        population: by default a fifth of the budget, 4 to 100.
+        tournament: by default a quarter of the population, and at least 2, as in the paper.
+        rates: probability that a gene changes, by its name without the level, and ``other``; by
+            default one gene changes in the mean.
+
+    Raises:
+        ConfigError: a size or a rate is out of its range.
+
+    Source: Real et al. 2019, arXiv:1802.01548.
+    """
+    size = min(100, max(4, context.budget // 5)) if population is None else population
+    if size < 1:
+        raise ConfigError(f"population: expected at least 1, found {size}")
+    drawn = min(size, max(2, size // 4)) if tournament is None else tournament
+    if not 1 <= drawn <= size:
+        raise ConfigError(f"tournament: expected 1 to the population, {size}; found {drawn}")
+    free = sum(len(choices) > 1 for choices in context.space.genes.values())
+    given = {"other": 1 / max(free, 1)} if rates is None else dict(rates)
+    for name, rate in given.items():
+        if not 0 <= rate <= 1:
+            raise ConfigError(f"rates: {name}: expected 0 to 1, found {rate!r}")
+    return Evolution(context, size, drawn, given)
+
+
+class Evolution(Proposing):
+    """As :func:`evolution` makes it.
+
+    Args:
+        context: of the search.
+        population: networks that may become parents.
+        tournament: networks among which a parent is chosen.
+        rates: probabilities of :meth:`Space.mutate`.
+    """
+
+    def __init__(
+        self, context: Context, population: int, tournament: int, rates: Mapping[str, float]
+    ) -> None:
+        super().__init__(context)
+        self.population = population
+        self.tournament = tournament
+        self.rates = rates
+
+    def propose(
+        self, history: Sequence[Evaluated], number: int, generator: np.random.Generator
+    ) -> Genotype:
+        """A mutant of a tournament's winner; random ones until there is a population."""
+        if len(history) < self.population:
+            return self.context.space.random(generator)
+        living = history[-self.population :]
+        drawn = generator.choice(len(living), size=self.tournament, replace=False)
+        players = [living[player] for player in drawn]
+        best = best_first([player.metrics for player in players], self.context.goal)[0]
+        return self.context.space.mutate(players[best].genotype, generator, self.rates)
