@@ -15,7 +15,7 @@ from analogmed.atomic import write_atomically
 from analogmed.errors import AnalogmedError, CheckpointError
 from analogmed.models import build_model
 from analogmed.training.checkpoint_info import CheckpointInfo
-from analogmed.training.config import NETWORK
+from analogmed.training.config import NETWORK, network_file
 from analogmed.training.tile_parameters import (
     INPUT_RANGE,
     OUT_SCALE,
@@ -108,14 +108,13 @@ def _refuse_other_tiles(path: Path | str, model: nn.Module, info: CheckpointInfo
 
 
 def _file(path: Path) -> Path:
-    if not path.is_dir():
-        return path
-    if not (path / NETWORK).is_file():
+    file = network_file(path)
+    if path.is_dir() and not file.is_file():
         raise CheckpointError(
             f"checkpoint {path}: this folder has no {NETWORK}; give the folder of a training run "
             "that has been validated at least once, or a checkpoint file"
         )
-    return path / NETWORK
+    return file
 
 
 def _build(path: Path, info: CheckpointInfo, factories: Collection[str]) -> nn.Module:

@@ -23,6 +23,11 @@ SETTINGS = "training.yaml"
 """Name of the file of a run folder that holds its settings."""
 
 
+def network_file(path: Path) -> Path:
+    """The file that a path to a checkpoint means: of a run folder, its best network."""
+    return path / NETWORK if path.is_dir() else path
+
+
 def _require_share(name: str, value: float) -> None:
     if not math.isfinite(value) or not 0 <= value < 1:
         raise ConfigError(f"{name} must lie in [0, 1), got {value!r}")

@@ -44,7 +44,7 @@ class TrainingLog:
         self._epochs, self._epochs_before = run.config.epochs, len(history)
         self._progress = tqdm(
             total=batches,
-            initial=len(history) * len(run.sampler),
+            initial=len(history) * batches // run.config.epochs,
             desc=self._title,
             unit="batch",
             disable=None if self._enabled else True,

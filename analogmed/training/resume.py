@@ -14,6 +14,7 @@ from torch import Tensor
 
 from analogmed.atomic import write_atomically
 from analogmed.errors import CheckpointError, ConfigError
+from analogmed.training.config import network_file
 from analogmed.training.nested_tensors import read_nested, write_nested
 
 MAY_DIFFER = ("out", "restart", "device", "loading.workers", "loading.cache_bytes")
@@ -38,6 +39,7 @@ class TrainingState:
         learner: state dict of optimizer, schedule and averages; nested tensors and numbers.
         history: what was logged, one entry an epoch.
         config: the configuration as dictionaries, lists, strings and numbers.
+        start: SHA-256 of the checkpoint that ``init`` is; empty without one, and in older files.
     """
 
     epoch: int
@@ -45,6 +47,7 @@ class TrainingState:
     learner: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
+    start: str = ""
 
 
 def save_state(folder: Path | str, state: TrainingState) -> Path:
@@ -124,22 +127,29 @@ def remove_states(folder: Path | str) -> None:
     _remove_leftovers(Path(folder))
 
 
-def refuse_other_configuration(state: TrainingState, config: Mapping[str, Any]) -> None:
+def refuse_other_configuration(
+    state: TrainingState, config: Mapping[str, Any], start: str = ""
+) -> None:
     """Refuse to go on with settings that would make another run of it.
 
     Those in :data:`MAY_DIFFER` may differ: a result does not follow from where a run writes, nor
-    from who reads its patches. On another device it goes on, but with other roundings.
+    from who reads its patches. On another device it goes on, but with other roundings. The network
+    that a run starts from may lie elsewhere, but must be the same.
 
     Args:
         state: where to go on.
         config: the settings now, as ``to_plain`` gives them.
+        start: SHA-256 of the checkpoint that ``init`` is now; empty if it is not there.
 
     Raises:
         ConfigError: lists each setting that differs, as ``name: old -> new``.
     """
     old, new = _leaves(state.config), _leaves(config)
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    refused = [name for name in names if name not in MAY_DIFFER]
+    refused = [name for name in names if name not in (*MAY_DIFFER, _START)]
+    if not _is_same_start(state, config, start):
+        old[_START], new[_START] = _told(state.config, state.start), _told(config, start)
+        refused.append(_START)
     if refused:
         absent = "(not there)"
         shown = [
@@ -150,6 +160,24 @@ def refuse_other_configuration(state: TrainingState, config: Mapping[str, Any]) 
             + "\n".join(shown)
             + "\nset these back to resume, or give another --out, or --restart true, to train anew"
         )
+
+
+_START = "init"
+
+
+def _is_same_start(state: TrainingState, config: Mapping[str, Any], start: str) -> bool:
+    """By its content, or where that is not known, by its place."""
+    old, new = state.config.get(_START), config.get(_START)
+    if old is None or new is None:
+        return old is new
+    if state.start and start:
+        return state.start == start
+    return network_file(Path(old).resolve()) == network_file(Path(new).resolve())
+
+
+def _told(config: Mapping[str, Any], start: str) -> str:
+    init = config.get(_START)
+    return f"{init or '(none)'}{f' (SHA-256 {start[:12]})' if start else ''}"
 
 
 def _states(folder: Path) -> list[Path]:

@@ -5,8 +5,9 @@ from torch import nn
 from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_plain, to_yaml
+from analogmed.data.files import file_digest
 from analogmed.environment import write_environment
-from analogmed.training.config import SETTINGS, TrainConfig
+from analogmed.training.config import SETTINGS, TrainConfig, network_file
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
 from analogmed.training.learner import Learner
@@ -33,7 +34,7 @@ class RunFolder:
 
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         self._config, self._ranks = config, ranks
-        self._path = config.folder
+        self._path, self._start = config.folder, _digest_of_start(config)
         if ranks.is_first:
             ensure_writable(self._path)
             if config.restart:
@@ -41,7 +42,7 @@ class RunFolder:
         ranks.wait()
         self._state = load_latest(self._path)
         if self._state is not None:
-            refuse_other_configuration(self._state, to_plain(self._config))
+            refuse_other_configuration(self._state, to_plain(self._config), self._start)
         elif ranks.is_first:
             self._describe()
 
@@ -76,9 +77,17 @@ class RunFolder:
                 learner=learner.state_dict(),
                 history=history.plain(),
                 config=to_plain(self._config),
+                start=self._start,
             )
             save_state(self._path, state)
 
     def _describe(self) -> None:
         write_text_atomically(self._path / SETTINGS, to_yaml(self._config))
         write_environment(self._path)
+
+
+def _digest_of_start(config: TrainConfig) -> str:
+    """SHA-256 of the checkpoint that a run starts from; empty if there is none."""
+    if config.init is None or not network_file(config.init).is_file():
+        return ""
+    return file_digest(network_file(config.init))

@@ -9,13 +9,61 @@ from torch import Tensor, nn
 from analogmed.analog import Chip
 from analogmed.analog.traverse import evaluating
 from analogmed.config import DAY_S
-from analogmed.data import Sample
+from analogmed.data import Case, Sample, Task
 from analogmed.inference import predict_logits, to_classes
 from analogmed.seeds import derive_seed
 from analogmed.training.sample_cache import SampleCache
 from analogmed.training.setup import Setup
 
 Network = Callable[[Tensor], Tensor]
+
+
+class MeanDice:
+    """Mean Dice over cases and classes, of one network or of several.
+
+    Args:
+        task: window, classes and reader.
+        cases: what is predicted.
+        limit_bytes: samples are kept in memory up to this.
+        batch_size: images, or windows of a large image, in one pass.
+        device: where to compute.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        cases: tuple[Case, ...],
+        *,
+        limit_bytes: int,
+        batch_size: int,
+        device: torch.device,
+    ) -> None:
+        self._task, self._cases = task, range(len(cases))
+        self._batch_size, self._device = batch_size, device
+        self._samples = SampleCache(
+            task.read, cases, n_classes=len(task.classes), limit_bytes=limit_bytes
+        )
+
+    def __call__(self, networks: Sequence[Network]) -> float:
+        """The mean over networks; 0 where nothing is defined."""
+        scores = [
+            score for case in self._cases for score in self._scores(networks, self._samples[case])
+        ]
+        defined = [score for score in scores if math.isfinite(score)]
+        return sum(defined) / len(defined) if defined else 0.0
+
+    def _scores(self, networks: Sequence[Network], sample: Sample) -> Iterator[float]:
+        """Dice of each network and class; NaN where there is nothing, and nothing was found."""
+        images = torch.from_numpy(sample.image).to(self._device)
+        for network in networks:
+            logits = predict_logits(
+                network, images, window=self._task.window, batch_size=self._batch_size
+            )
+            predicted, label = to_classes(logits).cpu().numpy(), sample.label
+            for index in range(1, len(self._task.classes) + 1):
+                size = int((predicted == index).sum() + (label == index).sum())
+                both = int(((predicted == index) & (label == index)).sum())
+                yield 2 * both / size if size else math.nan
 
 
 class Validation:
@@ -27,40 +75,22 @@ class Validation:
 
     def __init__(self, run: Setup) -> None:
         self._run = run
-        self._samples = SampleCache(
-            run.task.read,
+        self._mean_dice = MeanDice(
+            run.task,
             run.task.validation,
-            n_classes=len(run.task.classes),
             limit_bytes=run.config.loading.cache_bytes,
+            batch_size=run.config.batch_size,
+            device=run.device,
         )
 
     def __call__(self, model: nn.Module) -> float:
         """Score of a network; of an analog one the mean over chips, a day after programming."""
         with evaluating(model), torch.no_grad():
-            networks = [model] if self._run.config.training == "digital" else self._chips(model)
-            cases = range(len(self._run.task.validation))
-            scores = [
-                score for case in cases for score in self._scores(networks, self._samples[case])
-            ]
-        defined = [score for score in scores if math.isfinite(score)]
-        return sum(defined) / len(defined) if defined else 0.0
+            digital = self._run.config.training == "digital"
+            return self._mean_dice([model] if digital else self._chips(model))
 
     def _chips(self, model: nn.Module) -> list[Network]:
         config = self._run.config
         numbers = range(config.validation_chips)
         seeds = [derive_seed(config.seed, "validation", number) for number in numbers]
         return [Chip(model, seed=seed).at(DAY_S) for seed in seeds]
-
-    def _scores(self, networks: Sequence[Network], sample: Sample) -> Iterator[float]:
-        """Dice of each network and class; NaN where there is nothing, and nothing was found."""
-        task = self._run.task
-        images = torch.from_numpy(sample.image).to(self._run.device)
-        for network in networks:
-            logits = predict_logits(
-                network, images, window=task.window, batch_size=self._run.config.batch_size
-            )
-            predicted, label = to_classes(logits).cpu().numpy(), sample.label
-            for index in range(1, len(task.classes) + 1):
-                size = int((predicted == index).sum() + (label == index).sum())
-                both = int(((predicted == index) & (label == index)).sum())
-                yield 2 * both / size if size else math.nan

@@ -3,6 +3,7 @@ import logging
 import math
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -370,6 +371,22 @@ def test_other_settings_in_the_same_folder_are_refused_with_the_difference(short
     with pytest.raises(ConfigError, match=r"seed: 0 -> 3"):
         train(replace(short, seed=3))
     assert load_checkpoint(train(replace(short, seed=3, restart=True))).info.seed == 3
+
+
+def test_a_run_goes_on_from_the_same_start_by_any_path_but_not_from_a_changed_one(
+    short_hwa, tiny_digital, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tiny_digital.parent.parent)
+    folder = tiny_digital.parent.name
+    written = train(replace(short_hwa, init=folder)).stat().st_mtime_ns
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(tiny_digital.read_bytes())
+    for init in (tiny_digital, tiny_digital.parent, f"../{Path.cwd().name}/{folder}/", moved):
+        assert train(replace(short_hwa, init=init)).stat().st_mtime_ns == written
+    start = load_checkpoint(moved)
+    save_checkpoint(moved, start.network, replace(start.info, score=0.0))
+    with pytest.raises(ConfigError, match=rf"init: {folder} \(SHA-256 .*\) -> {moved} \(SHA-256"):
+        train(replace(short_hwa, init=moved))
 
 
 def test_the_run_folder_tells_the_run(short):

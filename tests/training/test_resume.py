@@ -275,3 +275,32 @@ def test_settings_on_one_side_only_are_shown():
         refuse_other_configuration(state, now)
     assert "  loss.focal: (not there) -> 0.5" in str(caught.value)
     assert "  model.options.features: (not there) -> 4" in str(caught.value)
+
+
+def refusal(state, config, start):
+    with pytest.raises(ConfigError) as caught:
+        refuse_other_configuration(state, to_plain(config), start)
+    return str(caught.value).splitlines()[1:-1]
+
+
+def test_a_start_is_known_by_its_content_wherever_it_lies():
+    config = TrainConfig(init=Path("runs/a"))
+    state = a_state(1, config=to_plain(config), start="12" * 32)
+    for init in ("runs/a", "/elsewhere/a/network.safetensors"):
+        refuse_other_configuration(state, to_plain(replace(config, init=init)), "12" * 32)
+    assert refusal(state, config, "34" * 32) == [
+        "  init: runs/a (SHA-256 121212121212) -> runs/a (SHA-256 343434343434)"
+    ]
+    assert refusal(state, replace(config, init=None), "") == [
+        "  init: runs/a (SHA-256 121212121212) -> (none)"
+    ]
+
+
+def test_a_start_of_unknown_content_is_known_by_its_place(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = TrainConfig(init=Path("a"))
+    state = a_state(1, config=to_plain(config))
+    for init in ("a/", "./a", tmp_path / "a", "b/../a", "a/network.safetensors"):
+        refuse_other_configuration(state, to_plain(replace(config, init=init)), "12" * 32)
+    assert refusal(state, replace(config, init="b"), "") == ["  init: a -> b"]
