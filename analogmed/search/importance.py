@@ -101,6 +101,42 @@ def level_importance(network: Subnet) -> list[float]:
     ]
 
 
+def scaled_weights(network: Subnet, level: int) -> list[Tensor]:
+    """Weights of the block of a level, each times the importance of the channel that it feeds.
+
+    Args:
+        network: of any genotype.
+        level: counted from the image inwards.
+
+    Returns:
+        float64 tensors of the shapes of the weights, layer by layer; none of a block without.
+    """
+    found = block_importance(network)
+    modules = dict(network.levels[level].named_children())
+    return [
+        scaled
+        for part in PARTS
+        if (level, part) in found
+        for scaled in _scaled(modules[part], found[level, part])
+    ]
+
+
+def _scaled(module: nn.Module, of_outputs: Tensor) -> list[Tensor]:
+    if isinstance(module, ChannelLinear):
+        return _scaled(module.linear, of_outputs)
+    if isinstance(module, nn.Sequential):
+        scaled: list[Tensor] = []
+        for layer in reversed(module):
+            scaled = _scaled(layer, of_outputs) + scaled
+            of_outputs = importance_of_inputs(layer, of_outputs)
+        return scaled
+    if not isinstance(module, (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)):
+        return []
+    weight = module.weight.detach().double()
+    out_axis = 1 if isinstance(module, _TRANSPOSED) else 0
+    return [weight * of_outputs.view(-1, *(1,) * (weight.ndim - 1 - out_axis))]
+
+
 def _split(joined: Tensor, network: Subnet, number: int) -> tuple[Tensor, Tensor]:
     """Of what a level joins, the skip and what came up."""
     channels = int(network.levels[number].down_channels)  # type: ignore[arg-type]

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from analogmed.errors import ConfigError, NonFiniteError
 from analogmed.models import Genotype, Level
 from analogmed.models.subnet import Subnet
-from analogmed.search.importance import block_importance, importance_of_inputs, level_importance
+from analogmed.search.importance import (
+    block_importance,
+    importance_of_inputs,
+    level_importance,
+    scaled_weights,
+)
 
 
 def _with_weight(layer: nn.Module, weight: list) -> nn.Module:
@@ -145,6 +150,21 @@ def test_a_level_counts_with_the_mean_over_the_channels_of_its_parts():
     levels = level_importance(network)
     assert levels[0] == pytest.approx(outer.mean())
     assert levels[2] == pytest.approx(found[2, "down"].mean().item())
+
+
+def test_scaled_weights_add_up_to_the_importance_of_what_the_layer_reads():
+    """abs(W).T @ s is the sum of abs(W times s of its output) over the kernel and the outputs."""
+    network = _randomised(GENOTYPES["2d"])
+    inner, found = network.levels[1], block_importance(network)
+    first, second, up, join_first, join_second = scaled_weights(network, 1)
+    weights = [inner.down[0], inner.down[2], inner.up, inner.join[0], inner.join[2]]
+    shapes = [layer.weight.shape for layer in weights]  # F has two convolutions
+    assert [w.shape for w in (first, second, up, join_first, join_second)] == shapes
+    expected = importance_of_inputs(inner.down, found[1, "down"])
+    torch.testing.assert_close(first.abs().sum((0, 2, 3)), expected)
+    expected = importance_of_inputs(inner.up, found[1, "up"])
+    torch.testing.assert_close(up.abs().sum((1, 2, 3)), expected)
+    assert scaled_weights(_randomised(GENOTYPES["identity within"]), 1) == []
 
 
 @pytest.mark.parametrize(
