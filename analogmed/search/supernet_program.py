@@ -1,0 +1,43 @@
+"""`python -m analogmed.search supernet`: train the shared weights of a space."""
+
+import os
+import sys
+
+from analogmed.cli import parse
+from analogmed.search.supernet_config import SupernetConfig
+from analogmed.search.supernet_training import train_supernet
+
+EXAMPLES = """examples:
+  python -m analogmed.search supernet --space.depths 1 2 3 --epochs 20
+      a supernetwork of the embedded brain phantom, one random network a step (SPOS), into
+      runs/supernet/phantom_brain-spos/
+  python -m analogmed.search supernet --rule fairnas
+      each operation of each level once a step, so that none is better trained than another
+  python -m analogmed.search supernet --rule sandwich
+      the largest, the smallest and two other networks a step; the largest teaches the others
+  python -m analogmed.search supernet --config configs/supernet-mias-brain.yaml
+      the MIAS loss, 10 networks a step, and pruning, with the settings of the poster
+  python -m analogmed.search supernet --rule gumbel --paths 4 --loss.latency 0.3
+      operations are drawn by weights that are learned from the loss and from their latency
+  python -m analogmed.search supernet --trace 50 --trace_every 2
+      follow how well 50 networks do with the shared weights while these are trained, in trace.csv
+  torchrun --nproc-per-node 2 -m analogmed.search supernet --device cuda --batch_size 16
+      on two GPUs, which share each batch
+
+A run that was interrupted goes on after its last epoch when the same command is given again.
+docs/search-methods.md explains the sampling rules, the loss and pruning.
+"""
+
+
+def main(arguments: list[str]) -> None:
+    """Train, and say what came of it."""
+    prog = "analogmed.search supernet"
+    config = parse(SupernetConfig, arguments, prog=prog, epilog=EXAMPLES)
+    try:
+        path = train_supernet(config)
+    except KeyboardInterrupt:
+        print(f"the same command goes on after the last epoch in {config.folder}", file=sys.stderr)
+        raise
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(f"{path}: shared weights of {config.space.size:,} gene combinations")
+        print(f"log and curves: {config.folder}/")
