@@ -16,6 +16,7 @@ PLUGIN_GROUP = "analogmed.models"
 _BUILT_IN = {
     "attention_unet": "analogmed.models.monai_networks:attention_unet",
     "dynunet": "analogmed.models.monai_networks:dynunet",
+    "med_nas_bench": "analogmed.models.med_nas_bench:MedNasBench",
     "subnet": "analogmed.models.subnet:Subnet",
     "swin_unetr": "analogmed.models.monai_networks:swin_unetr",
     "unet": "analogmed.models.unet:UNet",

@@ -1,0 +1,132 @@
+"""Networks of MED-NAS-Bench, rebuilt from the architecture that one of its files describes."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor, nn
+
+from analogmed.errors import ConfigError, ShapeError
+from analogmed.models.med_nas_architecture import Architecture, Compat, Convolution
+from analogmed.suggest import nearest
+
+Pool: TypeAlias = Literal["max", "avg"]
+
+_ACTIVATION = {"relu": nn.ReLU, "relu6": nn.ReLU6, "LeakyRelu": nn.LeakyReLU}
+_ORDERS = {  # by norm, then by the number in the files, from 1
+    True: ("conv norm act", "act conv norm", "norm act conv"),
+    False: ("conv act", "act conv", "act conv"),
+}
+_POOL = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+
+
+class MedNasBench(nn.Module):
+    """A two-level network of MED-NAS-Bench.
+
+    Two convolutions; an inner block of two more and a transposed one, in some networks at half the
+    size and in most at the same, whose output is cropped to the size of the skip; two convolutions
+    of both joined; and a 1-wide one that makes the logits.
+
+    Args:
+        in_channels: channels of the image, in place of those of the file.
+        out_channels: logits per position, in place of those of the file.
+        spatial_dims: 2.
+        config: the ``arch_config`` of a file.
+        compat: ``"same"`` pads every convolution so that the logits have the size of the image.
+            ``"faithful"`` computes what the benchmark's own code does: it pads by 1, so that
+            wide and dilated convolutions shrink their input; and where an inner block without
+            pooling begins with an activation, this is computed in place and so of the skip too.
+        pool: the files do not tell which pooling a pooled network has; they say ``avg`` of all.
+
+    Raises:
+        ConfigError: the architecture is not understood, or the task is not 2D.
+
+    Source: https://github.com/IHIaadj/med_nas_bench, models/RecursiveUNet.py.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        spatial_dims: int = 2,
+        *,
+        config: Mapping[str, Any],
+        compat: Compat = "same",
+        pool: Pool = "max",
+    ) -> None:
+        super().__init__()
+        if spatial_dims != 2:
+            raise ConfigError(f"networks of MED-NAS-Bench are 2D; the task is {spatial_dims}D")
+        for name, choice, choices in (("compat", compat, Compat), ("pool", pool, Pool)):
+            if choice not in get_args(choices):
+                raise ConfigError(f"{name}: {nearest(str(choice), get_args(choices))}")
+        self.architecture = described = Architecture.of(config).for_image(in_channels)
+        self.compat = compat
+        filters = described.filters
+        convolutions = [_layers(each, compat) for each in described.convolutions]
+        self.conv1, self.conv2, self.inner1, self.inner2, self.conv3, self.conv4 = convolutions
+        self.pool = _POOL[pool](2) if described.pooled else nn.Identity()
+        self.upconv = nn.ConvTranspose2d(2 * filters, filters, kernel_size=2, stride=2)
+        self.head = nn.Conv2d(filters, out_channels, kernel_size=1)
+        in_place = compat == "faithful" and not described.pooled
+        act = self.inner1.get_submodule("act")
+        self.skip = act if in_place and next(iter(self.inner1)) is act else nn.Identity()
+
+    @staticmethod
+    def required_divisor(
+        *, spatial_dims: int = 2, config: Mapping[str, Any], compat: str = "same", pool: str = "max"
+    ) -> int:
+        """A pooled network halves the size once."""
+        return 2 if Architecture.of(config).pooled else 1
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of a batch.
+
+        Args:
+            images: shape (B, in_channels, height, width).
+
+        Returns:
+            logits, shape (B, out_channels, height, width); smaller with ``compat="faithful"``.
+
+        Raises:
+            ShapeError: the images are too small, or the inner block's output is smaller than the
+                skip that it shall join.
+        """
+        self._check_size(images)
+        skip = self.conv2(self.conv1(images))
+        up = self.upconv(self.inner2(self.inner1(self.pool(skip))))
+        joined = torch.cat([self.skip(skip), _centre(up, skip)], dim=1)
+        logits: Tensor = self.head(self.conv4(self.conv3(joined)))
+        return logits
+
+    def _check_size(self, images: Tensor) -> None:
+        try:
+            for size in images.shape[2:]:
+                self.architecture.output_size(size, self.compat)
+        except ShapeError as error:
+            shape = tuple(images.shape)
+            raise ShapeError(f"network of MED-NAS-Bench, images {shape}: {error}") from error
+
+
+def _layers(described: Convolution, compat: Compat) -> nn.Sequential:
+    conv = nn.Conv2d(
+        described.in_channels,
+        described.out_channels,
+        described.kernel,
+        padding=described.padding(compat),
+        dilation=described.dilation,
+    )
+    layers: dict[str, nn.Module] = {"conv": conv, "act": _ACTIVATION[described.activation]()}
+    if described.norm:
+        channels = described.in_channels if described.order == 3 else described.out_channels
+        layers["norm"] = nn.InstanceNorm2d(channels)
+    order = _ORDERS[described.norm][described.order - 1].split()
+    return nn.Sequential(OrderedDict((name, layers[name]) for name in order))
+
+
+def _centre(images: Tensor, like: Tensor) -> Tensor:
+    """The middle of a feature map, of the size of another."""
+    height, width = like.shape[2:]
+    top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
+    return images[:, :, top : top + height, left : left + width]
