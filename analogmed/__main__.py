@@ -11,6 +11,7 @@ _VERBS = {
     "uncertainty": "how sure networks are on chips, and how right they are; mitigations",
     "report": "what run folders hold, as one page",
     "train": "train a network, digitally or hardware-aware",
+    "search": "networks that keep their Dice on the chip, and cost little",
     "hardware": "tiles, time and energy of networks on a chip",
     "data": "verify, generate or download a data set",
 }
@@ -34,7 +35,8 @@ def main() -> int:
         return 2
     if verb in _OWN_PARSER:
         return importlib.import_module(_OWN_PARSER[verb]).main(sys.argv[2:])
-    program = importlib.import_module(f"analogmed.{verb}")
+    home = f"analogmed.{verb}.__main__" if verb == "search" else f"analogmed.{verb}"
+    program = importlib.import_module(home)
     return importlib.import_module("analogmed.cli").run(program.main, sys.argv[2:])
 
 

@@ -26,7 +26,13 @@ from analogmed.suggest import nearest
 
 T = TypeVar("T")
 
-_SHORT = {"task": "name", "model": "name", "hardware": "preset", "optimizer": "name"}
+_SHORT = {
+    "task": "name",
+    "model": "name",
+    "hardware": "preset",
+    "optimizer": "name",
+    "strategy": "name",
+}
 """``--task lgg`` stands for ``--task.name lgg``."""
 
 
@@ -139,7 +145,10 @@ def _parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
     )
     parser.add_argument("--config", action=ActionConfigFile, help="YAML file of these settings")
     parser.add_class_arguments(config_class, None)
-    if "hardware" in {field.name for field in dataclasses.fields(config_class)}:
+    names = {field.name for field in dataclasses.fields(config_class)}
+    if "space" in names:
+        parser.set_defaults({"space.blocks": []})  # they follow from its dimensions
+    if "hardware" in names:
         arguments = [field.name for field in dataclasses.fields(Hardware)]
         parser.set_defaults({f"hardware.{name}": None for name in arguments if name != "preset"})
     return parser

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from analogmed.config import Experiment
+from analogmed.config import EngineConfig, Experiment
 from analogmed.errors import ConfigError
 from analogmed.evaluation.plan import PlannedUnit
 from analogmed.evaluation.store import Store
@@ -36,23 +36,13 @@ class RayEngine:
     """
 
     def __init__(self, experiment: Experiment, store: Store) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise ConfigError(
-                "engine ray needs the package ray; install it: pip install 'analogmed[ray]'"
-            ) from error
-        self._ray = ray
         self._engine = engine = experiment.engine
-        self._ours = not ray.is_initialized()
-        if self._ours:
-            _start(ray, experiment)
-        _check_resources(ray, experiment)
-        task = ray.remote(
+        self._ray, self._ours = connect(engine)
+        task = self._ray.remote(
             num_cpus=engine.cpus, num_gpus=engine.gpus, max_retries=RETRIES, max_calls=0
         )
         self._compute = task(compute)
-        self._job = ray.put((experiment, store.url, max(1, int(engine.cpus))))
+        self._job = self._ray.put((experiment, store.url, max(1, int(engine.cpus))))
 
     def run(
         self, units: Sequence[PlannedUnit], on_case: Callable[[PlannedUnit], object]
@@ -106,8 +96,27 @@ def compute(job: tuple[Experiment, str, int], unit: PlannedUnit) -> Outcome:
     return replace(outcome, warnings=told)
 
 
-def _start(ray: Any, experiment: Experiment) -> None:
-    engine = experiment.engine
+def connect(engine: EngineConfig) -> tuple[Any, bool]:
+    """Ray itself, ready for units, and whether it was started here, to be shut down here.
+
+    Raises:
+        ConfigError: Ray is not installed, its cluster does not answer, or has not what a unit
+            needs.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError(
+            "engine ray needs the package ray; install it: pip install 'analogmed[ray]'"
+        ) from error
+    ours = not ray.is_initialized()
+    if ours:
+        _start(ray, engine)
+    _check_resources(ray, engine)
+    return ray, ours
+
+
+def _start(ray: Any, engine: EngineConfig) -> None:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if engine.address is None:
         settings |= {"address": "local", "include_dashboard": False}
@@ -141,9 +150,8 @@ def _knock(address: str) -> None:
 _PATIENCE_S = 10.0
 
 
-def _check_resources(ray: Any, experiment: Experiment) -> None:
+def _check_resources(ray: Any, engine: EngineConfig) -> None:
     """Refuse units that fit on no machine of the cluster: Ray would wait for one for ever."""
-    engine = experiment.engine
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     wanted = {"CPU": engine.cpus, "GPU": engine.gpus}
     if not any(

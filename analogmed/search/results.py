@@ -1,0 +1,157 @@
+"""Tables of a search: candidates, Pareto front, and the nearest to keeping the constraints."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from analogmed.evaluation.run_folder import write_table
+from analogmed.models import Genotype
+from analogmed.report.search_figures import pareto_front, search_history
+from analogmed.search.ledger import COPY_OF, ERROR, SECONDS, WORKER, Status
+from analogmed.search.objectives import METRICS, Goal
+from analogmed.search.space import Space
+from analogmed.search.strategy import METRICS_ATTRIBUTE
+
+_LEADING = {
+    "number": "int64",
+    "status": "string",
+    "network": "string",
+    "key": "string",
+}
+_TRAILING = {
+    "violation": "float64",
+    "feasible": "boolean",
+    "on_front": "bool",
+    "seconds": "float64",
+    "worker": "string",
+    "copy_of": "Int64",
+    "error": "string",
+    "genotype": "string",
+}
+COLUMNS = {**_LEADING, **dict.fromkeys(METRICS, "float64"), **_TRAILING}
+"""The table of candidates: one row per trial, in their order."""
+
+
+def trial_folder(folder: Path, number: int, genotype: Genotype) -> Path:
+    """Where a candidate of a run folder is kept."""
+    return folder / "trials" / f"{number:04d}-{genotype.key}"
+
+
+def candidates_of(study: Study, space: Space, goal: Goal) -> pd.DataFrame:
+    """All networks that were proposed, with their metrics and what has become of them.
+
+    Args:
+        study: of the search.
+        space: of the networks.
+        goal: says which are feasible, and which lie on the Pareto front.
+
+    Returns:
+        Columns :data:`COLUMNS`. ``violation`` is the sum by which constraints are broken;
+        ``feasible`` is unknown where a constraint's metric is; ``on_front`` is true of evaluated
+        feasible networks that no other one equals or exceeds in all objectives and exceeds in one.
+    """
+    genes = space.genes.keys()
+    trials = [t for t in study.get_trials(deepcopy=False) if genes <= t.params.keys()]
+    table = pd.DataFrame([_row(t, space, goal) for t in trials], columns=list(COLUMNS))
+    table = table.astype(COLUMNS)
+    members = (table["status"] == Status.EVALUATED.value) & table["feasible"].fillna(False)
+    losses = _losses(table[members], goal)
+    table.loc[members, "on_front"] = _undominated(losses)
+    return table
+
+
+def front_of(candidates: pd.DataFrame, goal: Goal) -> pd.DataFrame:
+    """The rows of the Pareto front, the best by the first objective first."""
+    members = candidates[candidates["on_front"]]
+    return members.iloc[np.argsort(_losses(members, goal)[:, 0], kind="stable")]
+
+
+def nearest_of(candidates: pd.DataFrame, goal: Goal, most: int = 5) -> pd.DataFrame:
+    """Networks that break the constraints least, the least first; each once.
+
+    Args:
+        candidates: of :func:`candidates_of`.
+        goal: whose constraints they are.
+        most: rows.
+    """
+    known = candidates[candidates["violation"] > 0].drop_duplicates("key")
+    metrics = [constraint.metric for constraint in goal.constraints]
+    columns = list(dict.fromkeys(["number", "network", *metrics, "violation"]))
+    return known.nsmallest(most, "violation")[columns]
+
+
+def write_results(folder: Path, candidates: pd.DataFrame, goal: Goal) -> None:
+    """Write ``candidates.csv`` and ``.parquet``, ``front.csv`` and the figures.
+
+    Args:
+        folder: run folder.
+        candidates: of :func:`candidates_of`.
+        goal: of the search.
+    """
+    write_table(candidates, folder, "candidates")
+    front = front_of(candidates, goal)
+    checkpoints = [
+        f"trials/{number:04d}-{key}/hwa"
+        for number, key in zip(front["number"], front["key"], strict=True)
+    ]
+    write_table(front.assign(checkpoint=checkpoints), folder, "front", parquet=False)
+    evaluated = candidates[candidates["status"] == Status.EVALUATED.value]
+    if evaluated.empty:
+        return
+    first, across = goal.objectives[0], _across(goal)
+    pareto_front(
+        evaluated, folder / "figures" / "pareto.png", x=across, y=first, minimize=_minimized()
+    )
+    search_history(evaluated, folder / "figures" / "history.png", y=first, minimize=_minimized())
+
+
+def _across(goal: Goal) -> str:
+    """What the figure of the front shows beside the first objective."""
+    others = [name for name in (*goal.objectives[1:], "tiles") if name != goal.objectives[0]]
+    return others[0] if others else "dice_1d"
+
+
+def _minimized() -> frozenset[str]:
+    return frozenset(name for name, direction in METRICS.items() if direction == "minimize")
+
+
+def _row(trial: FrozenTrial, space: Space, goal: Goal) -> dict[str, object]:
+    attributes = trial.user_attrs
+    metrics: Mapping[str, float] = attributes.get(METRICS_ATTRIBUTE, {})
+    genotype = space.decode(trial.params)
+    known = [c.violation(metrics) for c in goal.constraints if c.metric in metrics]
+    broken = sum(max(violation, 0.0) for violation in known)
+    feasible = False if broken else (True if len(known) == len(goal.constraints) else None)
+    return {
+        "number": trial.number,
+        "status": Status.of(trial).value,
+        "network": str(genotype),
+        "key": genotype.key,
+        **{name: metrics.get(name) for name in METRICS},
+        "violation": broken if known else None,
+        "feasible": feasible if metrics else None,
+        "on_front": False,
+        "seconds": attributes.get(SECONDS),
+        "worker": attributes.get(WORKER),
+        "copy_of": attributes.get(COPY_OF),
+        "error": attributes.get(ERROR),
+        "genotype": genotype.to_json(),
+    }
+
+
+def _losses(rows: pd.DataFrame, goal: Goal) -> np.ndarray:
+    """The objectives as numbers to minimise, shape (rows, objectives)."""
+    signs = [1.0 if direction == "minimize" else -1.0 for direction in goal.directions]
+    values = rows[list(goal.objectives)].to_numpy(dtype=np.float64)
+    return np.asarray(values * signs)
+
+
+def _undominated(losses: np.ndarray) -> np.ndarray:
+    """Which rows no other row is as good as in all columns and better than in one."""
+    no_worse = np.all(losses[:, None] <= losses[None], axis=-1)
+    better = np.any(losses[:, None] < losses[None], axis=-1)
+    return np.asarray(~np.any(no_worse & better, axis=0))

@@ -1,0 +1,258 @@
+"""The search itself: ask for a network, evaluate it, tell what was found, until the budget ends."""
+
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from optuna.samplers import BaseSampler
+from tqdm import tqdm
+
+from analogmed.atomic import ensure_writable, write_text_atomically
+from analogmed.config import to_yaml
+from analogmed.data import Task
+from analogmed.environment import write_environment
+from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.models import Genotype
+from analogmed.report.plain_text import records
+from analogmed.search.config import SearchConfig
+from analogmed.search.evaluator import Evaluator
+from analogmed.search.executors import Executor, Outcome, make_executor
+from analogmed.search.ledger import Claim, Ledger, Status
+from analogmed.search.locks import FileLock
+from analogmed.search.results import (
+    candidates_of,
+    front_of,
+    nearest_of,
+    trial_folder,
+    write_results,
+)
+from analogmed.search.selection import selection_task
+from analogmed.search.strategy import Context, find_strategy
+from analogmed.search.study import open_study
+from analogmed.search.winner import train_winner
+from analogmed.seeds import derive_seed
+
+LOGGER = "analogmed.search"
+"""Name of the logger that tells of each network, at level INFO."""
+_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search gave.
+
+    Attributes:
+        config: its settings.
+        candidates: the table of all networks that were proposed.
+        in_work: networks that other processes are still evaluating; the last one trains the winner.
+        winner: run folder of the network that is best by the first objective; ``None`` while
+            others are at work.
+    """
+
+    config: SearchConfig
+    candidates: pd.DataFrame
+    in_work: int = 0
+    winner: Path | None = None
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The Pareto front, the winner first."""
+        return front_of(self.candidates, self.config.goal)
+
+
+class NothingFeasibleError(AnalogmedError):
+    """No network keeps the constraints; the message has the nearest."""
+
+
+def search(config: SearchConfig) -> Found:
+    """Search networks, and train the best one.
+
+    The same call goes on with a search that was stopped, and helps one that is running elsewhere on
+    the same run folder or database.
+
+    Args:
+        config: the search.
+
+    Returns:
+        what was found, as it is written into the run folder.
+
+    Raises:
+        ConfigError: settings that do not fit each other, the task, or the study that is there.
+        DataError: a case cannot be read.
+        NothingFeasibleError: no network keeps the constraints.
+        AnalogmedError: every network failed.
+        KeyboardInterrupt: says how to go on.
+    """
+    folder = ensure_writable(config.folder)
+    with FileLock(folder / ".start.lock").held():
+        inner = selection_task(config.task, folder, seed=config.seed)
+        make_evaluator = partial(config.evaluator, inner)
+        evaluator = make_evaluator()
+        check_fits(config, evaluator.task)
+        sampler = make_sampler(config, evaluator)
+        study = open_study(config, sampler)
+        write_text_atomically(folder / "search.yaml", to_yaml(config))
+        write_environment(folder)
+    ledger = Ledger(
+        study,
+        config.space,
+        config.goal,
+        evaluator,
+        budget=config.budget,
+        proposals=config.proposals,
+        folder=folder,
+    )
+    try:
+        with closing(ledger), closing(make_executor(config.engine, make_evaluator)) as executor:
+            evaluate_all(ledger, executor, folder)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped: what was evaluated is kept in {folder}; the same command goes on"
+        ) from None
+    finally:
+        candidates = candidates_of(study, config.space, config.goal)
+        write_results(folder, candidates, config.goal)
+    if ledger.in_work():
+        return Found(config, candidates, ledger.in_work())
+    _refuse_nothing(config, candidates)
+    best = records(front_of(candidates, config.goal).head(1))[0]
+    number, genotype = int(best["number"]), Genotype.of(str(best["genotype"]))
+    _logger.info("the best by %s is trial %d, %s", config.objectives[0], number, genotype)
+    return Found(config, candidates, winner=train_winner(config, number, genotype))
+
+
+def make_sampler(config: SearchConfig, evaluator: Evaluator) -> BaseSampler:
+    """The sampler of the search's strategy.
+
+    Raises:
+        ConfigError: the strategy does not take its options.
+    """
+    context = Context(
+        space=config.space,
+        goal=config.goal,
+        budget=config.budget,
+        seed=derive_seed(config.seed, "search"),
+        count=evaluator.count,
+        supernets=config.supernets,
+    )
+    strategy, options = find_strategy(config.strategy.name), config.strategy.options
+    try:
+        return strategy(context, **options)
+    except TypeError as error:
+        raise ConfigError(f"strategy {config.strategy.name}: {error}") from error
+
+
+def check_fits(config: SearchConfig, task: Task) -> None:
+    """Refuse a space whose networks do not fit the images.
+
+    Raises:
+        ConfigError: names the dimensions, or the depth and the window.
+    """
+    if config.space.spatial_dims != task.spatial_dims:
+        raise ConfigError(
+            f"space.spatial_dims is {config.space.spatial_dims}, but task {task.name} is "
+            f"{task.spatial_dims}D"
+        )
+    divisor = 2 ** (max(config.space.depths) - 1)
+    if any(size % divisor for size in task.window):
+        raise ConfigError(
+            f"space.depths: networks of {max(config.space.depths)} levels take sizes divisible by "
+            f"{divisor}, but the window of task {task.name} is {task.window}; leave out these "
+            "depths, or set task.options.window to such a size"
+        )
+
+
+def evaluate_all(ledger: Ledger, executor: Executor, folder: Path) -> None:
+    """Evaluate networks until the budget is spent.
+
+    Args:
+        ledger: hands out networks.
+        executor: evaluates them.
+        folder: the run folder.
+    """
+    running = 0
+    with _progress(ledger) as tell:
+        while True:
+            claim = ledger.claim() if running < executor.slots else "later"
+            if isinstance(claim, Claim):
+                executor.submit(claim, trial_folder(folder, claim.number, claim.genotype))
+                running += 1
+            elif running:
+                tell(_taken_down(ledger, executor.next()))
+                running -= 1
+            elif claim is None:
+                return
+            else:
+                time.sleep(_PATIENCE_S)
+
+
+def _taken_down(ledger: Ledger, outcome: Outcome) -> Outcome:
+    for text in outcome.warnings:
+        warnings.warn(text, stacklevel=3)
+    if outcome.stop is not None:
+        raise outcome.stop
+    if outcome.failure:
+        ledger.fail(outcome.claim, outcome.failure, outcome.seconds)
+    else:
+        ledger.finish(outcome.claim, outcome.metrics, outcome.seconds)
+    return outcome
+
+
+@contextmanager
+def _progress(ledger: Ledger) -> Iterator[Callable[[Outcome], None]]:
+    """A bar of the budget in a terminal, and a line of each network for who listens."""
+    first = ledger.goal.objectives[0]
+
+    def tell(outcome: Outcome) -> None:
+        done = ledger.spent() - ledger.in_work()
+        bar.update(done - bar.n)
+        value = outcome.metrics.get(first)
+        found = outcome.failure or f"{first} {'unknown' if value is None else f'{value:.4g}'}"
+        bar.set_postfix_str(found[:_SHORT])
+        _logger.info(
+            "%d of %d: trial %d, %s, %s, %.0f s",
+            done,
+            ledger.budget,
+            outcome.claim.number,
+            outcome.claim.genotype,
+            found,
+            outcome.seconds,
+        )
+
+    done = ledger.spent() - ledger.in_work()
+    with tqdm(total=ledger.budget, initial=done, unit="network", disable=None) as bar:
+        yield tell
+
+
+_SHORT = 60
+_logger = logging.getLogger(LOGGER)
+
+
+def _refuse_nothing(config: SearchConfig, candidates: pd.DataFrame) -> None:
+    """Refuse to name a winner where there is none.
+
+    Raises:
+        NothingFeasibleError: no network keeps the constraints.
+        AnalogmedError: every network failed.
+    """
+    if candidates["on_front"].any():
+        return
+    failed = candidates[candidates["status"] == Status.FAILED.value]
+    if (candidates["status"] != Status.FAILED.value).sum() == 0 and len(failed):
+        raise AnalogmedError(
+            f"all {len(failed)} networks failed; the first (trial {failed['number'].iloc[0]}, "
+            f"{failed['network'].iloc[0]}): {failed['error'].iloc[0]}"
+        )
+    nearest = nearest_of(candidates, config.goal)
+    raise NothingFeasibleError(
+        f"none of {candidates['key'].nunique()} networks keeps {' and '.join(config.constraints)}; "
+        f"the nearest:\n{nearest.to_string(index=False)}\nloosen a constraint, change the space, "
+        "or raise --budget or --proposals; the same command then goes on, with other constraints "
+        "or another space in another --out"
+    )

@@ -1,0 +1,146 @@
+"""The Optuna study of a search: where it is kept, and that it is this search's."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+
+from analogmed.config import to_plain
+from analogmed.errors import ConfigError, DataError
+from analogmed.search.config import SearchConfig
+from analogmed.search.locks import FileLock
+
+LOG = "study.log"
+CONFIGURATION = "configuration"
+"""Attribute of a study: the settings of its search."""
+
+MAY_DIFFER = (
+    "out", "engine", "budget", "proposals", "final_epochs", "study", "storage", "device",
+    "task.root",
+)  # fmt: skip
+"""Settings that a search may go on with although they are others: its networks are the same."""
+
+
+def open_study(config: SearchConfig, sampler: BaseSampler) -> Study:
+    """The study of a search; made, if it is not there yet.
+
+    Raises:
+        ConfigError: the storage cannot be reached, or the study is that of another search.
+        DataError: the storage is damaged.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    directions = config.goal.directions
+    where = config.storage or str(config.folder / LOG)
+    try:
+        study = optuna.create_study(
+            storage=_storage(config),
+            sampler=sampler,
+            study_name=config.study,
+            directions=directions,
+            load_if_exists=True,
+        )
+    except (ValueError, json.JSONDecodeError, KeyError) as error:
+        raise DataError(
+            f"{_without_password(where)} is damaged, or no storage of a study: {error}; give "
+            "another --out or --storage"
+        ) from error
+    except Exception as error:  # drivers of databases have errors of their own
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"storage {_without_password(where)} cannot be used: {first}") from error
+    _refuse_other_configuration(study, config)
+    return study
+
+
+def _storage(config: SearchConfig) -> BaseStorage:
+    if config.storage is not None:
+        return RDBStorage(config.storage)
+    path = config.folder / LOG
+    lock: Any = JournalLock(path)  # has what Optuna's own base class, which is private, asks for
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+class JournalLock(FileLock):
+    """The lock of Optuna's journal file, whose writers may be killed at any moment.
+
+    It ends with its process; and the piece of a line that a killed writer has left at the end of
+    the file is cut off before the next one writes.
+
+    Args:
+        journal: the file.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(journal.with_name(f".{journal.name}.lock"))
+        self._journal = journal
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock."""
+        taken = super().acquire(wait=wait)
+        if taken:
+            _cut_off_piece(self._journal)
+        return taken
+
+
+def _cut_off_piece(path: Path) -> None:
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _BLOCK_BYTES)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        file.truncate(end)
+
+
+_BLOCK_BYTES = 4096
+
+
+def _refuse_other_configuration(study: Study, config: SearchConfig) -> None:
+    """Keep the settings of a new study, and compare those of an old one.
+
+    Raises:
+        ConfigError: lists each setting that differs, as ``name: old -> new``.
+    """
+    own = json.loads(json.dumps(to_plain(config)))
+    kept = study.user_attrs.get(CONFIGURATION)
+    if kept is None:
+        if study.get_trials(deepcopy=False):
+            raise ConfigError(f"study '{config.study}' was not made by analogmed.search")
+        study.set_user_attr(CONFIGURATION, own)
+        return
+    old, new = _leaves(kept), _leaves(own)
+    refused = [
+        name
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
+        and not any(name == may or name.startswith(f"{may}.") for may in MAY_DIFFER)
+    ]
+    if refused:
+        shown = [f"  {name}: {old.get(name)} -> {new.get(name)}" for name in refused]
+        raise ConfigError(
+            f"study '{config.study}' is of another configuration:\n" + "\n".join(shown) + "\nset "
+            "these back to go on with it, or give another --out or --study for a new search"
+        )
+
+
+def _leaves(plain: Any, name: str = "") -> dict[str, Any]:
+    """Settings by dotted name."""
+    if isinstance(plain, dict) and (plain or not name):
+        below = [_leaves(value, f"{name}.{key}" if name else key) for key, value in plain.items()]
+        return {key: value for leaves in below for key, value in leaves.items()}
+    return {name: plain}
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return url.replace(f":{parts.password}@", ":...@") if parts.password else url

@@ -1,0 +1,78 @@
+"""The winner of a search: trained for longer, as a run folder that an evaluation takes."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from analogmed.atomic import write_text_atomically
+from analogmed.config import Experiment
+from analogmed.models import Genotype
+from analogmed.search.config import SearchConfig
+from analogmed.search.locks import FileLock
+from analogmed.search.results import trial_folder
+from analogmed.training import TrainConfig, train
+from analogmed.training.resume import remove_states
+
+BEST, WINNER = "best", "winner.json"
+
+
+def train_winner(config: SearchConfig, number: int, genotype: Genotype) -> Path:
+    """Train the winner for ``final_epochs``, digitally and for the chip, or take it as it is.
+
+    It is trained on all patients but those of the task's test part, so that it may be tested on
+    these. A training that was stopped goes on.
+
+    Args:
+        config: the search.
+        number: of its trial.
+        genotype: of the winner.
+
+    Returns:
+        its run folder, with the digital network it started from in the folder ``digital``.
+    """
+    folder = config.folder / BEST
+    with FileLock(config.folder / "locks" / BEST).held():
+        wanted = {"genotype": genotype.to_dict(), "final_epochs": config.final_epochs}
+        if _read(folder / WINNER) != wanted:
+            for stage in (folder, folder / "digital"):
+                remove_states(stage)
+            write_text_atomically(folder / WINNER, json.dumps(wanted, indent=1) + "\n")
+        if config.final_epochs:
+            train(_training(config, genotype, folder))
+        else:
+            trial = trial_folder(config.folder, number, genotype)
+            shutil.copytree(trial / "hwa", folder, dirs_exist_ok=True)
+            shutil.copytree(trial / "digital", folder / "digital", dirs_exist_ok=True)
+    return folder
+
+
+def evaluation_of(config: SearchConfig, winner: Path) -> Experiment:
+    """The evaluation of a winner on the test patients, with the search's data, split and chip."""
+    return Experiment(
+        task=config.task,
+        checkpoints=(winner / "digital", winner),
+        hardware=config.hardware,
+        profile=config.profile,
+        level=config.level,
+        device=config.device,
+        out=config.folder / "eval",
+    )
+
+
+def _read(path: Path) -> object:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _training(config: SearchConfig, genotype: Genotype, folder: Path) -> TrainConfig:
+    epochs = config.final_epochs
+    return replace(
+        config.evaluator(config.task).training(genotype, folder),
+        training="hwa",
+        epochs=epochs,
+        validate_every=max(1, epochs // 8),
+        restart=False,
+    )
