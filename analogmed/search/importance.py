@@ -1,5 +1,7 @@
 """Importance scores: how much of the output goes through each channel and block of a network."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -92,13 +94,15 @@ def block_importance(network: Subnet) -> dict[tuple[int, str], Tensor]:
     return found
 
 
-def level_importance(network: Subnet) -> list[float]:
-    """Importance of the block of each level: the mean over all channels that its parts give."""
-    found = block_importance(network)
-    return [
-        float(torch.cat([found[key] for key in found if key[0] == level]).mean())
-        for level in range(len(network.levels))
-    ]
+def mean_of_level(importance: Mapping[tuple[int, str], Tensor], level: int) -> float:
+    """Importance of the block of a level: the mean over all channels that its parts give.
+
+    Args:
+        importance: as :func:`block_importance` gives it.
+        level: counted from the image inwards.
+    """
+    found = [importance[level, part] for part in PARTS if (level, part) in importance]
+    return float(torch.cat(found).mean())
 
 
 def scaled_weights(network: Subnet, level: int) -> list[Tensor]:

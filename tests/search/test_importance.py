@@ -12,7 +12,7 @@ from analogmed.models.subnet import Subnet
 from analogmed.search.importance import (
     block_importance,
     importance_of_inputs,
-    level_importance,
+    mean_of_level,
     scaled_weights,
 )
 
@@ -147,9 +147,8 @@ def test_a_level_counts_with_the_mean_over_the_channels_of_its_parts():
     network = _randomised(GENOTYPES["2d"])
     found = block_importance(network)
     outer = np.concatenate([found[0, part].numpy() for part in ("down", "up", "join")])
-    levels = level_importance(network)
-    assert levels[0] == pytest.approx(outer.mean())
-    assert levels[2] == pytest.approx(found[2, "down"].mean().item())
+    assert mean_of_level(found, 0) == pytest.approx(outer.mean())
+    assert mean_of_level(found, 2) == pytest.approx(found[2, "down"].mean().item())
 
 
 def test_scaled_weights_add_up_to_the_importance_of_what_the_layer_reads():

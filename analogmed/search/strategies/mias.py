@@ -1,0 +1,380 @@
+"""MIAS and its kin for several tasks: networks by what their operations are worth."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from analogmed.errors import ConfigError
+from analogmed.models import Genotype
+from analogmed.search.multi_task import Candidates, Union, greedy_union, relaxed_union, union_front
+from analogmed.search.operations import (
+    Option,
+    counted,
+    operation_cosines,
+    operation_scores,
+)
+from analogmed.search.ranked import ranked_networks
+from analogmed.search.sizes import Unit, operation_sizes
+from analogmed.search.space import Gene
+from analogmed.search.strategy import Context, Evaluated, Proposing
+from analogmed.search.task_weights import Options, Weights, load_weights
+from analogmed.seeds import derive_seed
+from analogmed.suggest import nearest
+
+_PATIENCE = 500
+_LEAST_WORTH = 1e-12
+
+
+def mias(context: Context, *, n: int = 32, task: str | None = None) -> "Mias":
+    """The networks whose operations are worth most, by a trained supernetwork.
+
+    Of every level, from the output to the input, the block with the largest ``importance * mean
+    score / latency``, and of the other genes likewise; then the next best networks, by the product
+    over their genes. Networks that break a constraint on what can be counted come last.
+
+    Args:
+        context: of the search, with supernetworks.
+        n: networks over which the score of each option is averaged.
+        task: whose supernetwork, if there are several.
+
+    Raises:
+        ConfigError: no supernetwork is given, several without ``task``, or one of another space.
+
+    Source: the seed poster and talk on MIAS.
+    """
+    return Mias(context, _one_of(load_weights(context), task), n=n)
+
+
+def mt_mias(context: Context, *, n: int = 32, cosine: float = 1.0) -> "MtMias":
+    """One network for several tasks: what its operations are worth to all, and how alike they are.
+
+    Each option has the sum over tasks of its worth by MIAS, of which the best is 1, and of a block
+    also ``cosine`` times the mean cosine between the tasks' weights. Networks come by the sum over
+    their genes.
+
+    Args:
+        context: of the search, with supernetworks of two tasks or more.
+        n: networks over which each option is averaged.
+        cosine: weight of the cosines, lambda.
+
+    Raises:
+        ConfigError: fewer than two tasks have a supernetwork, or one is of another space.
+
+    Source: the seed talk on MT-MIAS.
+    """
+    return MtMias(context, _several(load_weights(context), "mt_mias"), n=n, cosine=cosine)
+
+
+def mt_mias_c(
+    context: Context,
+    *,
+    delta: float = 0.02,
+    blocks_per_level: int | None = None,
+    size: Unit = "parameters",
+    candidates: int = 64,
+    n: int = 32,
+    cosine: float = 1.0,
+) -> "MtMiasC":
+    """A network for each of several tasks, whose union is small.
+
+    First come the networks of the smallest union that costs no task more than ``delta``; then those
+    of the unions from one operation per level to all; then the other candidates.
+
+    Args:
+        context: of the search, with supernetworks of two tasks or more.
+        delta: by how much each task's score may fall below that of its best candidate.
+        blocks_per_level: the most operations that a level may have; any number by default.
+        size: of the union: ``"parameters"`` or ``"tiles"``.
+        candidates: networks that tasks choose from: half of them the best by MT-MIAS, the others a
+            Latin hypercube of the space.
+        n: as of :func:`mt_mias`.
+        cosine: as of :func:`mt_mias`.
+
+    Raises:
+        ConfigError: as of :func:`mt_mias`; an option is out of its range.
+
+    Source: the seed talk on MT-MIAS-C.
+    """
+    weights = _several(load_weights(context), "mt_mias_c")
+    ranking = MtMias(context, weights, n=n, cosine=cosine)
+    return MtMiasC(
+        ranking, delta=delta, blocks_per_level=blocks_per_level, size=size, candidates=candidates
+    )
+
+
+class Ranking(Proposing):
+    """Proposes networks in an order that is set before the first is evaluated: each once.
+
+    Args:
+        context: of the search.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._taken: list[Genotype] = []
+
+    def networks(self) -> Iterator[Genotype]:
+        """All that may be proposed, the best first."""
+        raise NotImplementedError
+
+    def propose(
+        self, history: Sequence[Evaluated], number: int, generator: np.random.Generator
+    ) -> Genotype:
+        """The network of this place in the order; from the first again, if there are no more."""
+        while len(self._taken) <= number:
+            following = next(self._order, None)
+            if following is None:
+                return self._taken[number % len(self._taken)]
+            self._taken.append(following)
+        return self._taken[number]
+
+    @cached_property
+    def _order(self) -> Iterator[Genotype]:
+        return feasible_first(self.context, self.networks())
+
+
+class Mias(Ranking):
+    """As :func:`mias` makes it.
+
+    Args:
+        context: of the search.
+        weights: of the supernetwork's task.
+        n: networks over which the score of each option is averaged.
+    """
+
+    def __init__(self, context: Context, weights: Weights, *, n: int = 32) -> None:
+        super().__init__(context)
+        self._weights, self._n = weights, n
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """What each option is worth, as :func:`analogmed.search.operations.operation_scores`."""
+        context = self.context
+        return operation_scores(self._weights, context.count, n=self._n, seed=context.seed)
+
+    def networks(self) -> Iterator[Genotype]:
+        """By the product of what their options are worth."""
+        scores = {
+            option: math.log(max(worth, _LEAST_WORTH))
+            for option, worth in worth_of(self.table).items()
+        }
+        return ranked_networks(self.context.space, self._weights.genes, scores)
+
+
+class MtMias(Ranking):
+    """As :func:`mt_mias` makes it.
+
+    Args:
+        context: of the search.
+        weights: of each task.
+        n: networks over which each option is averaged.
+        cosine: weight of the cosines.
+    """
+
+    def __init__(
+        self, context: Context, weights: Sequence[Weights], *, n: int = 32, cosine: float = 1.0
+    ) -> None:
+        super().__init__(context)
+        self.weights, self._n, self._cosine = weights, n, cosine
+
+    @cached_property
+    def genes(self) -> Options:
+        """What every task's supernetwork has left."""
+        return _in_all(self.weights)
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """What each option is worth to each task."""
+        context = self.context
+        return {
+            each.task: operation_scores(each, context.count, n=self._n, seed=context.seed)
+            for each in self.weights
+        }
+
+    @cached_property
+    def scores(self) -> dict[Option, float]:
+        """Of each option, over all tasks."""
+        worths = [worth_of(table) for table in self.tables.values()]
+        cosines = operation_cosines(self.weights, self.genes, n=self._n, seed=self.context.seed)
+        return {
+            (gene, option): sum(worth.get((gene, option), 1.0) for worth in worths)
+            + self._cosine * cosines.get((gene, option), 0.0)
+            for gene, options in self.genes.items()
+            for option in options
+        }
+
+    def networks(self) -> Iterator[Genotype]:
+        """By the sum of their options' scores."""
+        return ranked_networks(self.context.space, self.genes, self.scores)
+
+
+class MtMiasC(Ranking):
+    """As :func:`mt_mias_c` makes it.
+
+    Args:
+        ranking: MT-MIAS of the same tasks.
+        delta: accepted loss of each task.
+        blocks_per_level: the most operations that a level may have.
+        size: of the union.
+        candidates: networks that tasks choose from.
+    """
+
+    def __init__(
+        self,
+        ranking: MtMias,
+        *,
+        delta: float = 0.02,
+        blocks_per_level: int | None = None,
+        size: Unit = "parameters",
+        candidates: int = 64,
+    ) -> None:
+        super().__init__(ranking.context)
+        if candidates < 1:
+            raise ConfigError(f"candidates: expected 1 or more, found {candidates!r}")
+        self._ranking, self._number, self._size = ranking, candidates, size
+        self._delta, self._blocks = delta, blocks_per_level
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        """Networks, with their scores at each task and the sizes of their operations."""
+        space, weights = self.context.space, self._ranking.weights
+        generator = np.random.default_rng(derive_seed(self.context.seed, "candidates"))
+        spread = space.latin_hypercube(self._number, generator)
+        best = feasible_first(self.context, self._ranking.networks())
+        networks = _first(self._number // 2, best, [])
+        networks = _first(self._number, spread, networks)
+        networks = [one for one in networks if _holds(self._ranking.genes, one)]
+        scores = {each.task: [each.score(one) for one in networks] for each in weights}
+        sizes = [operation_sizes(weights[0].subnet(one), self._size) for one in networks]
+        return Candidates(networks, scores, sizes)
+
+    @cached_property
+    def union(self) -> Union:
+        """The smallest within ``delta``.
+
+        Raises:
+            ConfigError: there is none with so few operations per level; tells the nearest.
+        """
+        candidates, most = self.candidates, self._blocks
+        union = greedy_union(candidates, delta=self._delta, blocks_per_level=most)
+        if union is None:
+            assert most is not None  # without it the tasks' best networks are a union
+            near = relaxed_union(candidates, blocks_per_level=most)
+            found = (
+                ", ".join(f"{task} loses {loss:.3f}" for task, loss in near.losses.items())
+                if near
+                else "none of any loss"
+            )
+            raise ConfigError(
+                f"no union of at most {most} blocks per level costs every task at most "
+                f"{self._delta}; the nearest: {found}; raise delta or blocks_per_level"
+            )
+        return union
+
+    @cached_property
+    def front(self) -> list[Union]:
+        """Unions from one operation per level to all."""
+        return union_front(self.candidates)
+
+    def networks(self) -> Iterator[Genotype]:
+        """Of the smallest union, then of the front, then the others."""
+        names: Sequence[Genotype] = self.candidates.names  # type: ignore[assignment]
+        unions = (self.union, *self.front)
+        chosen = dict.fromkeys(names[one] for union in unions for one in union.chosen.values())
+        yield from chosen
+        for network in self._ranking.networks():
+            if network not in chosen:
+                yield network
+
+
+def feasible_first(context: Context, networks: Iterable[Genotype]) -> Iterator[Genotype]:
+    """The same networks, but those that break a constraint on what can be counted come last.
+
+    Where none keeps the constraints among many, those that break them least are next, so that a
+    search that asks for the impossible ends.
+    """
+    networks, misses = iter(networks), 0
+    broken: list[tuple[float, Genotype]] = []
+    for network in networks:
+        violation = _violation(context, network)
+        if violation <= 0:
+            misses = 0
+            yield network
+            continue
+        misses += 1
+        broken.append((violation, network))
+        if misses >= _PATIENCE:
+            break
+    yield from (network for _, network in sorted(broken, key=lambda found: found[0]))
+    yield from networks
+
+
+def worth_of(table: pd.DataFrame) -> dict[Option, float]:
+    """Worth of each option of :func:`analogmed.search.operations.operation_scores`."""
+    return {
+        (str(gene), option): float(worth)
+        for gene, option, worth in zip(table["gene"], table["option"], table["worth"], strict=True)
+    }
+
+
+def _violation(context: Context, network: Genotype) -> float:
+    """Sum over the constraints on counted metrics; unknown before training are the others."""
+    if not context.goal.constraints:
+        return 0.0
+    metrics = counted(context.count, network)
+    known = [one for one in context.goal.constraints if one.metric in metrics or not metrics]
+    return sum(max(0.0, one.violation(metrics)) for one in known)
+
+
+def _one_of(weights: Sequence[Weights], task: str | None) -> Weights:
+    names = [each.task for each in weights]
+    if task is None and len(weights) > 1:
+        raise ConfigError(
+            f"mias searches for one task and there are supernetworks of {', '.join(names)}; choose "
+            "by its option task, or take mt_mias"
+        )
+    if task is not None and task not in names:
+        raise ConfigError(f"mias: task '{task}' has no supernetwork; {nearest(task, names)}")
+    return weights[names.index(task) if task is not None else 0]
+
+
+def _several(weights: Sequence[Weights], strategy: str) -> Sequence[Weights]:
+    if len(weights) < 2:
+        raise ConfigError(
+            f"{strategy} searches for several tasks and there is a supernetwork of "
+            f"{weights[0].task} only; name one of another task too, or take mias"
+        )
+    return weights
+
+
+def _in_all(weights: Sequence[Weights]) -> Options:
+    """Options that every supernetwork has left."""
+    genes: dict[str, tuple[Gene, ...]] = dict(weights[0].genes)
+    for each in weights[1:]:
+        for gene, options in genes.items():
+            genes[gene] = tuple(option for option in options if option in each.genes[gene])
+            if not genes[gene]:
+                raise ConfigError(
+                    f"pruning has left the supernetworks no {gene} in common: {options} of "
+                    f"{weights[0].task}, and {each.genes[gene]} of {each.task}; train one with a "
+                    "larger pruning.keep"
+                )
+    return genes
+
+
+def _first(number: int, networks: Iterable[Genotype], before: Sequence[Genotype]) -> list[Genotype]:
+    """Different networks, up to a number, behind those that are there already."""
+    found = dict.fromkeys(before)
+    for network in networks:
+        if len(found) >= number:
+            break
+        found[network] = None
+    return list(found)
+
+
+def _holds(options: Options, network: Genotype) -> bool:
+    levels = network.levels[: network.depth]
+    return all(level.block in options[f"block_{number}"] for number, level in enumerate(levels))

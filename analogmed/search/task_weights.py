@@ -1,0 +1,134 @@
+"""One task of a trained supernetwork, as the strategies see it that search with shared weights."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from analogmed.errors import ConfigError
+from analogmed.hardware import load_profile
+from analogmed.models import Genotype
+from analogmed.models.subnet import Subnet
+from analogmed.search.latency import Latencies, latencies, of_profile, of_table, table_for
+from analogmed.search.shared_weights import SharedWeights
+from analogmed.search.space import Gene, Space
+from analogmed.search.strategy import Context
+from analogmed.suggest import nearest
+
+Options: TypeAlias = Mapping[str, tuple[Gene, ...]]
+"""What each gene may be."""
+
+
+class Weights(Protocol):
+    """What has to be known of one task of a trained supernetwork."""
+
+    @property
+    def task(self) -> str:
+        """Its name."""
+
+    @property
+    def space(self) -> Space:
+        """The networks."""
+
+    @property
+    def genes(self) -> Options:
+        """What each gene may be: of the space, what pruning has left."""
+
+    @property
+    def latencies(self) -> Latencies:
+        """Times of the operations."""
+
+    def subnet(self, genotype: Genotype) -> Subnet:
+        """A network with its part of the shared weights."""
+
+    def score(self, genotype: Genotype) -> float:
+        """How well it does with them; higher is better."""
+
+
+class TaskWeights:
+    """One task of a trained supernetwork.
+
+    Args:
+        shared: the supernetwork.
+        task: name of the task.
+        within: a space that is searched; by default all that the supernetwork holds.
+
+    Raises:
+        ConfigError: the supernetwork was not trained for the task, or lacks networks of the space.
+    """
+
+    def __init__(self, shared: SharedWeights, task: str, within: Space | None = None) -> None:
+        if task not in shared.tasks:
+            raise ConfigError(
+                f"supernetwork {shared.config.folder}: it was not trained for task '{task}'; "
+                f"{nearest(task, shared.tasks)}"
+            )
+        self._shared, self.task = shared, task
+        self.space = within or shared.space
+        self.genes = _left(shared, self.space)
+
+    @cached_property
+    def latencies(self) -> Latencies:
+        """Times of the operations, from where its training took them."""
+        config, task = self._shared.config.latency, self._shared.tasks[self.task]
+        space, shape = self._shared.space, (task.in_channels, *task.window)
+        if config.table is not None:
+            return latencies(space, shape, of_table(table_for(space, shape, config.table)))
+        return latencies(space, shape, of_profile(load_profile(config.profile), config.level))
+
+    def subnet(self, genotype: Genotype) -> Subnet:
+        """A network with its part of the shared weights."""
+        return self._shared.supernet.subnet(genotype, self.task)
+
+    def score(self, genotype: Genotype) -> float:
+        """Mean Dice on validation patients, with the shared weights."""
+        return self._shared.score(genotype, self.task)
+
+
+def weights_of(shared: SharedWeights) -> list[TaskWeights]:
+    """Every task of a supernetwork."""
+    return [TaskWeights(shared, task) for task in shared.tasks]
+
+
+def load_weights(context: Context) -> list[TaskWeights]:
+    """The tasks of the supernetworks that a search is given.
+
+    Raises:
+        ConfigError: it is given none; or one is of another space, or task.
+        CheckpointError: a run folder holds no trained supernetwork.
+    """
+    if not context.supernets:
+        raise ConfigError(
+            "this strategy searches with the weights of a trained supernetwork: train one with "
+            "'python -m analogmed.search supernet', and name its run folder by task in 'supernets'"
+        )
+    loaded: dict[Path, SharedWeights] = {}
+    for folder in context.supernets.values():
+        if folder not in loaded:
+            loaded[folder] = SharedWeights.load(folder)
+    return [
+        TaskWeights(loaded[folder], task, context.space)
+        for task, folder in context.supernets.items()
+    ]
+
+
+def _left(shared: SharedWeights, space: Space) -> Options:
+    """Of each gene of the space, what pruning has left."""
+    held, left = shared.space.genes, dict(shared.choices.genes)
+    where = f"supernetwork {shared.config.folder}"
+    same = (space.spatial_dims, space.purpose) == (shared.space.spatial_dims, shared.space.purpose)
+    found = {}
+    for gene, options in space.genes.items():
+        missing = [option for option in options if option not in held.get(gene, ())]
+        if missing or not same:
+            raise ConfigError(
+                f"{where} is of another space than the search: it holds {shared.space}, and is to "
+                f"hold {space}; search its space, or train one of this space"
+            )
+        found[gene] = tuple(option for option in options if option in left[gene])
+        if not found[gene]:
+            raise ConfigError(
+                f"{where}: pruning has left no {gene} of {options}, only {left[gene]}; search "
+                "with these, or train one with a larger pruning.keep"
+            )
+    return found
