@@ -52,7 +52,7 @@ class ArchitectureWeights(nn.Module):
             soft = ((self._left(level, blocks) + noise) / self._temperature).softmax(0)
             drawn = int(soft.argmax())
             genes[f"block_{level}"] = blocks[drawn]
-            gates.append(1 + soft[drawn] - soft[drawn].detach())
+            gates.append(1 + (soft[drawn] - soft[drawn].detach()))
         genotype = choices.space.decode(genes)
         return genotype, tuple(gates[: genotype.depth])
 

@@ -62,14 +62,16 @@ class Pruning:
     Args:
         choices: what may be chosen at first.
         config: the settings.
-        latencies: of the operations.
+        latencies: of the operations; needed where the settings prune.
 
     Attributes:
         choices: what is left.
         dropped: what is not, in order.
     """
 
-    def __init__(self, choices: Choices, config: PruningConfig, latencies: Latencies) -> None:
+    def __init__(
+        self, choices: Choices, config: PruningConfig, latencies: Latencies | None
+    ) -> None:
         self.choices = choices
         self.dropped: list[Dropped] = []
         self._config, self._latencies = config, latencies
@@ -87,7 +89,7 @@ class Pruning:
     def worth(self, level: int, block: str) -> float:
         """Average Dice per second of an operation; NaN before it was used."""
         average = self._average.get((level, block), math.nan)
-        return average / self._latencies.floored(level, block)
+        return average / self._seconds(level, block)
 
     def after_epoch(self, epoch: int) -> list[Dropped]:
         """Drop one operation of each level, if it is time.
@@ -108,7 +110,7 @@ class Pruning:
                 continue
             worst = min(used, key=lambda block: self.worth(level, block))
             self.choices = self.choices.without(level, worst)
-            dice, time_s = self._average[level, worst], self._latencies.floored(level, worst)
+            dice, time_s = self._average[level, worst], self._seconds(level, worst)
             left.append(Dropped(epoch, level, worst, dice, time_s))
         self.dropped += left
         return left
@@ -127,6 +129,10 @@ class Pruning:
         self.choices = choices_of(self.choices, state["blocks"])
         self._average = {(level, block): dice for level, block, dice in state["averages"]}
         self.dropped = [Dropped(**each) for each in state["dropped"]]
+
+    def _seconds(self, level: int, block: str) -> float:
+        assert self._latencies is not None, "pruning needs latencies"
+        return self._latencies.floored(level, block)
 
 
 def choices_of(whole: Choices, blocks: Iterable[Iterable[str]]) -> Choices:

@@ -67,7 +67,7 @@ class SupernetSetup:
         supernet: the shared weights.
         model: all that learns.
         materials: the tasks.
-        latencies: of the operations.
+        latencies: of the operations; ``None`` where neither loss nor pruning looks at them.
     """
 
     config: SupernetConfig
@@ -75,7 +75,7 @@ class SupernetSetup:
     supernet: Supernet
     model: nn.ModuleDict
     materials: tuple[Material, ...]
-    latencies: Latencies
+    latencies: Latencies | None
 
     @property
     def batches(self) -> int:
@@ -103,7 +103,9 @@ class SupernetSetup:
         return [Path(genotype) for genotype in drawn]
 
     def expected_latency(self, choices: Choices, paths: list[Path]) -> Tensor:
-        """T of the loss, in units of the slowest path."""
+        """T of the loss, in units of the slowest path; 0 where latencies are not looked at."""
+        if self.latencies is None:
+            return torch.zeros(())
         if self.config.rule == "gumbel":
             architecture = self.model["architecture"]
             assert isinstance(architecture, ArchitectureWeights)
@@ -145,7 +147,9 @@ def set_up_supernet(config: SupernetConfig, ranks: Ranks) -> SupernetSetup:
         _material(config.training(given), task, model, device, ranks)
         for given, task in zip(config.tasks, tasks, strict=True)
     )
-    found = _latencies(config.latency, config.space, tasks[0], ranks)
+    found = None
+    if config.loss.latency or config.pruning.every:
+        found = _latencies(config.latency, config.space, tasks[0], ranks)
     return SupernetSetup(config, ranks, supernet, model, materials, found)
 
 
