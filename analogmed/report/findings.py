@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analogmed.report.dice_levels import best_digital, has_learned, limit_text
 from analogmed.report.names import model_name, network_name
 from analogmed.report.page_tables import fixed, number, p_text
 from analogmed.report.plain_text import records
@@ -50,7 +51,7 @@ def _of_evaluation(run: Run) -> Iterator[str]:
             yield _kept(row) + _gained(row, run.tables.get("comparison"))
         yield from _of_digitally_trained(ranked[ranked["training"] == "digital"])
     if "time_to_failure" in run.tables:
-        yield from _of_failures(run.tables["time_to_failure"])
+        yield from _of_failures(run.tables["time_to_failure"], best_digital(summary))
 
 
 def _kept(row: Row) -> str:
@@ -58,9 +59,21 @@ def _kept(row: Row) -> str:
     kept, low, high = (row[f"normalised_dice_1d{end}"] for end in ("", "_low", "_high"))
     if pd.isna(kept):
         return f"The {name} was not measured a day after programming, or not digitally"
+    if not has_learned(row["dice_digital"]):
+        return _not_learned(row)
     of = "its digital Dice" if row["training"] == "digital" else "the digital Dice"
     told = f"After a day on the chip the {name} keeps {fixed(kept, 2)} of {of}"
     return told + _interval(low, high, row["level"], 2)
+
+
+def _not_learned(row: Row) -> str:
+    name, digital = network_name(row["model"], row["training"]), fixed(row["dice_digital"], 2)
+    if row["training"] == "digital":
+        return f"The {name} has not learned the task: run digitally, its Dice is {digital}"
+    return (
+        f"After a day on the chip the {name} has a Dice of {fixed(row['dice_1d'], 2)}; the "
+        f"digitally trained one has not learned the task: run digitally, its Dice is {digital}"
+    )
 
 
 def _gained(row: Row, comparison: pd.DataFrame | None) -> str:
@@ -105,7 +118,9 @@ def _holm(row: Row, comparison: pd.DataFrame | None) -> float | None:
 
 def _of_digitally_trained(rows: pd.DataFrame) -> Iterator[str]:
     """One sentence on all of them."""
-    known = records(rows[rows["normalised_dice_1d"].notna()])
+    measured = records(rows[rows["normalised_dice_1d"].notna()])
+    known = [row for row in measured if has_learned(row["dice_digital"])]
+    yield from (f"{_not_learned(row)}." for row in measured if row not in known)
     if len(known) == 1:
         yield _kept(known[0]) + "."
     elif known:
@@ -117,11 +132,11 @@ def _of_digitally_trained(rows: pd.DataFrame) -> Iterator[str]:
         yield f"Without training for the chip, after a day, these keep: {', '.join(kept)}."
 
 
-def _of_failures(failures: pd.DataFrame) -> Iterator[str]:
-    """One sentence on all networks that hold equally long."""
+def _of_failures(failures: pd.DataFrame, best: float) -> Iterator[str]:
+    """One sentence on all networks that hold equally long; none where no network has learned."""
     told: dict[str, list[str]] = {}
-    for row in records(failures):
-        told.setdefault(_holds(row), []).append(network_name(row["model"], row["training"]))
+    for row in records(failures) if has_learned(best) else ():
+        told.setdefault(_holds(row, best), []).append(network_name(row["model"], row["training"]))
     for what, names in told.items():
         listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
         if len(names) == len(failures) > 1:
@@ -138,8 +153,8 @@ def _plural(what: str) -> str:
     )
 
 
-def _holds(row: Row) -> str:
-    limit, until_s = fixed(row["limit"], 2), row["holds_until_s"]
+def _holds(row: Row, best: float) -> str:
+    limit, until_s = limit_text(row["limit"], best), row["holds_until_s"]
     if row["censored"]:
         return f"holds a Dice of {limit} for the whole sweep, up to {time_label(until_s)}"
     if pd.isna(until_s):

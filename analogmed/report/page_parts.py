@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from analogmed.report.case_view import View, case_view, color_scale
+from analogmed.report.dice_levels import best_digital, limit_text
 from analogmed.report.figures import dice_over_time, drop_per_model
 from analogmed.report.mitigation_figures import mitigation_gains
 from analogmed.report.names import model_name
@@ -139,10 +140,12 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
             folded=(losses_table(summary),),
         )
     if "time_to_failure" in tables:
+        limit = float(tables["time_to_failure"]["limit"].iloc[0])
         yield Part(
             f"{prefix}-failure",
             "How long a programmed chip holds",
-            "First measured time at which the lower end of the interval falls under the limit.",
+            "First measured time at which the lower end of the interval falls under the limit, a "
+            f"Dice of {limit_text(limit, best_digital(summary))}.",
             tables=(failure_table(tables["time_to_failure"]),),
         )
     yield from _cases(run, prefix)
@@ -225,7 +228,11 @@ def _sensitivity(run: Run, prefix: str) -> Iterator[Part]:
 
 
 def _training(run: Run, prefix: str) -> Iterator[Part]:
-    figure = _wide(training_curves, run.tables["log"], f"{prefix}-log", "Loss and validation Dice")
+    log = run.tables["log"]
+    if log.empty:
+        yield Part(f"{prefix}-training", "Training", "No epoch is done yet.")
+        return
+    figure = _wide(training_curves, log, f"{prefix}-log", "Loss and validation Dice")
     yield Part(f"{prefix}-training", "Training", figures=(figure,))
 
 

@@ -99,8 +99,8 @@ def comparison_table(comparison: pd.DataFrame) -> PageTable:
         ("network", "less this one", "difference", "p", "p (Holm)"),
         tuple(rows),
         2,
-        f"p: sign-flip test over patients, and with Holm's correction for {len(rows)} pairs. "
-        f"Intervals count chips too. {_n(comparison)}.",
+        "p: sign-flip test over patients, and with Holm's correction for "
+        f"{count_range([len(rows)], 'pair')}. Intervals count chips too. {_n(comparison)}.",
     )
 
 

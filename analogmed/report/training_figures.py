@@ -38,10 +38,11 @@ def training_curves(log: pd.DataFrame, path: Path | str, *, title: str = "") -> 
         figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
         loss, dice, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
         color = seaborn.color_palette("colorblind")[0]
-        loss.plot(log["epoch"], log["loss"], color=color)
+        marker = "o" if len(log) == 1 else ""  # a line has no length then
+        loss.plot(log["epoch"], log["loss"], color=color, marker=marker)
         loss.set_ylabel("training loss")
         _draw_dice(dice, log.dropna(subset="dice"), color)
-        rate.plot(log["epoch"], log["learning_rate"], color="0.4")
+        rate.plot(log["epoch"], log["learning_rate"], color="0.4", marker=marker)
         rate.set_ylabel("learning\nrate")
         rate.set_ylim(bottom=0)
         rate.set_xlabel("epoch")

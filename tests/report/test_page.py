@@ -51,6 +51,7 @@ def page_of(run):
 def summary_row(**values):
     row = {
         "task": "lgg", "hardware": "pcm", "model": "unet", "training": "hwa", "dice_1d": 0.8,
+        "dice_digital": 0.81, "dice_own_digital": 0.8,
         "normalised_dice_1d": 0.99, "normalised_dice_1d_low": 0.97, "normalised_dice_1d_high": 1.01,
         "n_patients": 7, "n_chips": 5, "level": 0.95,
     }  # fmt: skip
@@ -166,6 +167,67 @@ def test_a_gain_that_does_not_outlive_the_correction_is_no_finding():
     assert "it is better" not in sentence
     certain = told(row, comparison=pd.DataFrame([pair | {"p_holm": 0.01}]))
     assert "it is better" in certain and "p = 0.010" in certain
+
+
+def test_a_share_of_a_useless_digital_dice_is_no_praise():
+    useless = {"dice_digital": 0.05, "dice_own_digital": 0.04, "dice_1d": 0.05}
+    gain = {"gain_1d": 0.0, "gain_1d_low": -0.01, "gain_1d_high": 0.01}
+    digital = {"training": "digital", "gain_1d": np.nan}
+    assert told(summary_row(**useless, **digital)) == (
+        "The digitally trained U-Net has not learned the task: run digitally, its Dice is 0.05."
+    )
+    assert told(summary_row(**useless, **gain)) == (
+        "After a day on the chip the hardware-aware U-Net has a Dice of 0.05; the digitally "
+        "trained one has not learned the task: run digitally, its Dice is 0.05; whether it is "
+        "better than the digitally trained one cannot be told from 7 patients and 5 chips."
+    )
+
+
+def test_of_several_digitally_trained_networks_only_those_that_learned_are_told_by_shares():
+    rows = [
+        summary_row(model=model, training="digital", dice_digital=dice, gain_1d=np.nan)
+        for model, dice in (("unet", 0.8), ("unetpp", 0.5), ("swin_unetr", 0.49))
+    ]
+    sentences = findings(Run("run", "evaluation", tables={"summary": pd.DataFrame(rows)}))
+    assert sentences == [
+        "The digitally trained Swin-UNETR has not learned the task: run digitally, its Dice is "
+        "0.49.",
+        "Without training for the chip, after a day, these keep: U-Net 0.99 (0.97 to 1.01), "
+        "U-Net++ 0.99 (0.97 to 1.01).",
+    ]
+
+
+@pytest.mark.parametrize(("best", "limit"), [(0.8, 0.76), (0.05, 0.0475)])
+def test_a_limit_is_explained_and_none_is_praised_that_useless_networks_hold(best, limit):
+    row = summary_row(dice_digital=best / 2, dice_own_digital=best)
+    holds = {
+        "model": "unet", "training": "hwa", "limit": limit, "censored": True,
+        "holds_until_s": 2_592_000.0, "fails_at_s": np.nan,
+    }  # fmt: skip
+    tables = {"summary": pd.DataFrame([row]), "time_to_failure": pd.DataFrame([holds])}
+    said = " ".join(findings(Run("run", "evaluation", tables=tables)))
+    praise = "holds a Dice of 0.76 (0.95 of the best digital one) for the whole sweep, up to 1 mo"
+    assert (praise in said) == (best > 0.5)
+    assert ("holds a Dice" in said) == (best > 0.5)
+
+
+def test_the_page_says_what_the_limit_is_of_the_best_digital_dice(run):
+    best = pd.read_csv(run / "summary.csv")[["dice_digital", "dice_own_digital"]].max(axis=None)
+    assert f"a Dice of 0.70 ({0.7 / best:.2f} of the best digital one)" in page_of(run)
+
+
+def test_one_pair_is_one_pair(run):
+    assert "correction for 15 pairs." in page_of(run)
+    comparison = pd.read_csv(run / "comparison.csv")
+    comparison[:1].to_csv(run / "comparison.csv", index=False)
+    assert "correction for 1 pair." in page_of(run)
+
+
+def test_a_training_without_an_epoch_has_no_curves(tmp_path):
+    (tmp_path / "log.csv").write_text("epoch,step,loss,learning_rate,dice,seconds\n")
+    page = page_of(tmp_path)
+    assert "No epoch is done yet." in page
+    assert "Loss and validation Dice" not in page
 
 
 def test_one_chip_gives_no_interval_and_says_so():

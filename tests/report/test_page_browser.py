@@ -238,6 +238,14 @@ def test_nothing_is_wider_than_the_window(browser, page, width):
     assert narrow == (width < 600)
 
 
+@pytest.mark.parametrize("width", [700, 1000, 1280])
+def test_the_contents_are_seen_whole_where_there_is_room(browser, page, width):
+    browser.open(page, width=width)
+    hidden = "each.scrollWidth - each.clientWidth + each.scrollHeight - each.clientHeight"
+    assert browser.run(f"((each) => {hidden})(document.querySelector('nav ul'))") == 0
+    assert browser.run("document.querySelector('nav').offsetHeight") < 100
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_paper(browser, page, scheme):
     browser.open(page, scheme=scheme)

@@ -1,4 +1,5 @@
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -30,6 +31,16 @@ def test_the_best_epoch_is_named(tmp_path):
 
 def test_a_run_that_was_not_validated_is_drawn_too(tmp_path):
     assert training_curves(LOG.iloc[:1], tmp_path / "curves.png").stat().st_size > 5000
+
+
+def test_the_loss_of_a_single_epoch_is_a_point_as_it_would_be_a_line_of_no_length(tmp_path):
+    point = re.compile(r"<use [^>]*#0173b2")
+    log = LOG.assign(dice=math.nan)
+    one, two = (
+        training_curves(log[:n], tmp_path / f"{n}.svg").read_text(encoding="utf-8") for n in (1, 2)
+    )
+    assert point.search(one)
+    assert not point.search(two)
 
 
 def test_what_cannot_be_drawn_is_refused(tmp_path):
