@@ -3,6 +3,7 @@
 import shlex
 import sys
 import time
+from importlib import import_module
 
 from analogmed.cli import lines_of, parse, run, to_options
 from analogmed.report.search_tables import render_front
@@ -25,6 +26,8 @@ EXAMPLES = """examples:
       on real data
   python -m analogmed.search --storage postgresql://user@host/searches --study lgg
       started on several machines, they share one study and one budget
+  python -m analogmed.search supernet --help
+      train one set of weights for all networks of a space, for strategies that look at it
 
 The same command goes on where it was stopped, and helps where it is running already. At the end it
 prints the command that evaluates the winner on the test patients, which the search never reads.
@@ -33,7 +36,10 @@ docs/search.md tells of spaces, strategies, and the files that are written.
 
 
 def main(arguments: list[str]) -> None:
-    """Search, print the front, and say how to evaluate the winner."""
+    """Search, print the front, and say how to evaluate the winner; or run another program."""
+    if arguments and arguments[0] in _PROGRAMS:
+        import_module(_PROGRAMS[arguments[0]]).main(arguments[1:])
+        return
     config = parse(SearchConfig, arguments, prog="analogmed.search", epilog=EXAMPLES)
     start = time.monotonic()
     try:
@@ -62,6 +68,7 @@ def _counts(found: Found) -> str:
     return "networks: " + ", ".join(told)
 
 
+_PROGRAMS = {"supernet": "analogmed.search.supernet_program"}
 _WORDS = {
     Status.EVALUATED: "evaluated",
     Status.FAILED: "failed",
