@@ -1,5 +1,7 @@
 """What each option of each gene is worth, by the networks of a supernetwork that have it."""
 
+import itertools
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from analogmed.seeds import derive_seed
 Option: TypeAlias = tuple[str, Gene]
 """A gene, and what it may be."""
 
+_logger = logging.getLogger("analogmed.search")
 _COUNTED_NETWORKS = 8
 _FLOOR = 0.01
 _LEAST = 1e-9
@@ -92,6 +95,8 @@ def operation_scores(
     Source: the search objective of MIAS (seed poster and talk).
     """
     sampled = networks_with(weights.genes, weights.space, n=n, seed=seed)
+    networks = len(set(itertools.chain(*sampled.values())))
+    _logger.info("%s: scoring %d networks with shared weights", weights.task, networks)
     rows = [
         {
             "task": weights.task,
