@@ -38,7 +38,7 @@ def of_task(task):
     return [f"--task.root={task.root}", *options]
 
 
-@pytest.mark.parametrize("verb", ["eval", "train", "sensitivity", "uncertainty"])
+@pytest.mark.parametrize("verb", ["eval", "train", "search", "sensitivity", "uncertainty"])
 def test_help_lists_the_settings_and_examples(verb):
     done = program(f"analogmed.{verb}", "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -55,6 +55,7 @@ def test_the_package_lists_its_verbs():
         "uncertainty",
         "report",
         "train",
+        "search",
         "hardware",
         "data",
     ]

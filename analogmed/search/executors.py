@@ -21,7 +21,7 @@ from analogmed.errors import AnalogmedError, CheckpointError, ConfigError, DataE
 from analogmed.search.evaluator import Evaluator
 from analogmed.search.ledger import Claim
 
-CONCERNS_ALL = (ConfigError, DataError, CheckpointError)
+CONCERNS_ALL = (ConfigError, DataError, CheckpointError, OSError)
 """Errors that other candidates would have too: they stop the search."""
 
 MakeEvaluator = Callable[[], Evaluator]
@@ -44,7 +44,7 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
     failure: str = ""
     seconds: float = 0.0
-    stop: AnalogmedError | None = None
+    stop: Exception | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -163,7 +163,7 @@ def evaluated(evaluator: Evaluator, claim: Claim, folder: Path) -> Outcome:
     """Evaluate a network; its errors and warnings are part of the outcome."""
     start = time.monotonic()
     metrics: Mapping[str, float] = {}
-    failure, stop = "", None
+    failure, stop = "", None  # type: str, Exception | None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:

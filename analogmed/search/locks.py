@@ -53,3 +53,42 @@ class FileLock:
             yield
         finally:
             self.release()
+
+
+class JournalLock(FileLock):
+    """The lock of Optuna's journal file, whose writers may be killed at any moment.
+
+    It ends with its process; and the piece of a line that a killed writer has left at the end of
+    the file is cut off before the next one writes.
+
+    Args:
+        journal: the file.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(journal.with_name(f".{journal.name}.lock"))
+        self._journal = journal
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock."""
+        taken = super().acquire(wait=wait)
+        if taken:
+            _cut_off_piece(self._journal)
+        return taken
+
+
+def _cut_off_piece(path: Path) -> None:
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _BLOCK_BYTES)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        file.truncate(end)
+
+
+_BLOCK_BYTES = 4096

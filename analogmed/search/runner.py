@@ -91,12 +91,12 @@ def search(config: SearchConfig) -> Found:
     """
     folder = ensure_writable(config.folder)
     with FileLock(folder / ".start.lock").held():
+        study = open_study(config)
         inner = selection_task(config.task, folder, seed=config.seed)
         make_evaluator = partial(config.evaluator, inner)
         evaluator = make_evaluator()
         check_fits(config, evaluator.task)
-        sampler = make_sampler(config, evaluator)
-        study = open_study(config, sampler)
+        study.sampler = make_sampler(config, evaluator)
         write_text_atomically(folder / "search.yaml", to_yaml(config))
         write_environment(folder)
     ledger = Ledger(

@@ -1,13 +1,10 @@
 """The Optuna study of a search: where it is kept, and that it is this search's."""
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import optuna
-from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
@@ -15,7 +12,7 @@ from optuna.study import Study
 from analogmed.config import to_plain
 from analogmed.errors import ConfigError, DataError
 from analogmed.search.config import SearchConfig
-from analogmed.search.locks import FileLock
+from analogmed.search.locks import JournalLock
 
 LOG = "study.log"
 CONFIGURATION = "configuration"
@@ -28,8 +25,8 @@ MAY_DIFFER = (
 """Settings that a search may go on with although they are others: its networks are the same."""
 
 
-def open_study(config: SearchConfig, sampler: BaseSampler) -> Study:
-    """The study of a search; made, if it is not there yet.
+def open_study(config: SearchConfig) -> Study:
+    """The study of a search; made, if it is not there yet. Its sampler is still to be set.
 
     Raises:
         ConfigError: the storage cannot be reached, or the study is that of another search.
@@ -41,7 +38,6 @@ def open_study(config: SearchConfig, sampler: BaseSampler) -> Study:
     try:
         study = optuna.create_study(
             storage=_storage(config),
-            sampler=sampler,
             study_name=config.study,
             directions=directions,
             load_if_exists=True,
@@ -64,45 +60,6 @@ def _storage(config: SearchConfig) -> BaseStorage:
     path = config.folder / LOG
     lock: Any = JournalLock(path)  # has what Optuna's own base class, which is private, asks for
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-
-
-class JournalLock(FileLock):
-    """The lock of Optuna's journal file, whose writers may be killed at any moment.
-
-    It ends with its process; and the piece of a line that a killed writer has left at the end of
-    the file is cut off before the next one writes.
-
-    Args:
-        journal: the file.
-    """
-
-    def __init__(self, journal: Path) -> None:
-        super().__init__(journal.with_name(f".{journal.name}.lock"))
-        self._journal = journal
-
-    def acquire(self, *, wait: bool = True) -> bool:
-        """Take the lock."""
-        taken = super().acquire(wait=wait)
-        if taken:
-            _cut_off_piece(self._journal)
-        return taken
-
-
-def _cut_off_piece(path: Path) -> None:
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - _BLOCK_BYTES)
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        file.truncate(end)
-
-
-_BLOCK_BYTES = 4096
 
 
 def _refuse_other_configuration(study: Study, config: SearchConfig) -> None:

@@ -1,0 +1,222 @@
+import optuna
+import pytest
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from analogmed.errors import CoverageError
+from analogmed.models import Genotype, Level
+from analogmed.search.ledger import Claim, Ledger, Status
+from analogmed.search.locks import FileLock
+from analogmed.search.objectives import Constraint, Goal
+from analogmed.search.space import Space
+from analogmed.search.strategy import METRICS_ATTRIBUTE, VIOLATIONS_ATTRIBUTE
+
+SPACE = Space(depths=(1,), blocks=("A", "B"), widths=(2, 4, 8), growths=(1,), kernels=(3,))
+"""Six networks."""
+
+
+class InTurn(BaseSampler):
+    """Proposes networks of a list, one after the other."""
+
+    def __init__(self, genotypes):
+        self.genotypes = genotypes
+
+    def infer_relative_search_space(self, study, trial):
+        return {}
+
+    def sample_relative(self, study, trial, search_space):
+        return {}
+
+    def sample_independent(self, study, trial, name, distribution):
+        genotype = self.genotypes[trial.number % len(self.genotypes)]
+        return SPACE.encode(genotype)[name]
+
+
+class Arithmetic:
+    """Counts as many tiles as channels, and refuses what it is told to."""
+
+    def __init__(self, refused=()):
+        self.refused = refused
+
+    def count(self, genotype):
+        if genotype in self.refused:
+            raise CoverageError("nothing to put on a tile")
+        return {"tiles": float(genotype.levels[0].channels)}
+
+
+def network(block, channels):
+    return Genotype((Level(block, channels, 3),))
+
+
+A2, A4, A8, B2, B4, B8 = (network(block, width) for block in "AB" for width in (2, 4, 8))
+
+
+def dice(genotype):
+    channels = genotype.levels[0].channels
+    return {"dice_1d": channels / 10, "tiles": float(channels)}
+
+
+@pytest.fixture
+def open_ledger(tmp_path):
+    """Makes ledgers on one study, as processes that share a folder do."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    opened = []
+    studies = []
+
+    def make(genotypes=(A2, A4, A8, B2), *, budget=3, proposals=20, bounds=(), refused=()):
+        goal = Goal(("dice_1d",), tuple(map(Constraint.of, bounds)))
+        if not studies:
+            studies.append(optuna.create_study(directions=goal.directions))
+        studies[0].sampler = InTurn(genotypes)
+        opened.append(
+            Ledger(
+                studies[0],
+                SPACE,
+                goal,
+                Arithmetic(refused),
+                budget=budget,
+                proposals=proposals,
+                folder=tmp_path,
+            )
+        )
+        return opened[-1]
+
+    yield make
+    for ledger in opened:
+        ledger.close()
+
+
+def evaluate_all(ledger):
+    """Networks in the order in which they are handed out."""
+    order = []
+    while isinstance(claim := ledger.claim(), Claim):
+        order.append(claim.genotype)
+        ledger.finish(claim, dice(claim.genotype), seconds=1.0)
+    return order
+
+
+def statuses(ledger):
+    return [Status.of(trial) for trial in ledger.study.trials]
+
+
+def test_as_many_networks_are_handed_out_as_the_budget_has(open_ledger):
+    ledger = open_ledger((A2, A4, A8, B2))
+    assert evaluate_all(ledger) == [A2, A4, A8]
+    assert [trial.value for trial in ledger.study.trials] == [0.2, 0.4, 0.8]
+    assert ledger.study.trials[0].user_attrs[METRICS_ATTRIBUTE] == {"dice_1d": 0.2, "tiles": 2.0}
+
+
+def test_a_network_that_is_known_is_copied_and_costs_nothing(open_ledger):
+    ledger = open_ledger((A2, A2, A4, A2, A8))
+    assert evaluate_all(ledger) == [A2, A4, A8]
+    assert statuses(ledger) == [
+        Status.EVALUATED, Status.KNOWN, Status.EVALUATED, Status.KNOWN, Status.EVALUATED
+    ]  # fmt: skip
+    copy = ledger.study.trials[3]
+    assert (copy.state, copy.value, copy.user_attrs["copy_of"]) == (TrialState.COMPLETE, 0.2, 0)
+
+
+def test_two_genes_that_make_one_network_are_one_network(open_ledger):
+    ledger = open_ledger((network("A", 2), Genotype((Level("A", 2, 5), Level("zero")))))
+    assert evaluate_all(ledger) == [A2]
+
+
+def test_a_strategy_that_proposes_the_same_again_and_again_comes_to_an_end(open_ledger):
+    ledger = open_ledger((A2,), budget=3, proposals=5)
+    assert evaluate_all(ledger) == [A2]
+    assert len(ledger.study.trials) == 15
+
+
+def test_what_breaks_a_countable_constraint_is_not_evaluated(open_ledger):
+    ledger = open_ledger((A8, A4, A2), budget=2, bounds=("tiles <= 4", "dice_1d >= 0.3"))
+    assert evaluate_all(ledger) == [A4, A2]
+    first, second, third = ledger.study.trials
+    assert first.state is TrialState.PRUNED
+    assert first.user_attrs[VIOLATIONS_ATTRIBUTE] == [4.0, 0.0]
+    assert second.user_attrs[VIOLATIONS_ATTRIBUTE] == pytest.approx([0.0, -0.1])
+    assert third.user_attrs[VIOLATIONS_ATTRIBUTE] == pytest.approx([-2.0, 0.1])
+
+
+def test_failures_count_and_are_not_tried_again(open_ledger):
+    ledger = open_ledger((A2, A2, A4), budget=2)
+    ledger.fail(ledger.claim(), "NonFiniteError: the loss is nan", 2.0)
+    assert evaluate_all(ledger) == [A4]
+    assert statuses(ledger) == [Status.FAILED, Status.FAILED, Status.EVALUATED]
+    assert ledger.study.trials[1].user_attrs["error"] == "NonFiniteError: the loss is nan"
+
+
+def test_a_network_that_cannot_be_counted_has_failed(open_ledger):
+    ledger = open_ledger((A2, A4), budget=2, refused=(A2,))
+    assert evaluate_all(ledger) == [A4]
+    assert ledger.study.trials[0].user_attrs["error"] == "nothing to put on a tile"
+
+
+def test_an_evaluation_that_lacks_an_objective_has_failed(open_ledger):
+    ledger = open_ledger((A2,), budget=1)
+    ledger.finish(ledger.claim(), {"tiles": 2.0}, seconds=1.0)
+    assert ledger.study.trials[0].user_attrs["error"] == "its evaluation gave no dice_1d"
+
+
+def test_two_processes_share_one_budget(open_ledger):
+    first, second = open_ledger((A2, A4, A8, B2)), open_ledger((A2, A4, A8, B2))
+    claims = [first.claim(), second.claim(), first.claim()]
+    assert [claim.genotype for claim in claims] == [A2, A4, A8]
+    assert (first.claim(), second.claim()) == (None, None)
+    assert first.in_work() == 3
+
+
+def test_what_another_process_has_in_work_is_not_evaluated_twice(open_ledger):
+    first, second = open_ledger((A2, A2, A4)), open_ledger((A2, A2, A4))
+    claim = first.claim()
+    assert second.claim() == "later"
+    assert second.claim().genotype == A4
+    assert Status.of(first.study.trials[1]) is Status.LOST
+    first.finish(claim, dice(A2), 1.0)
+    assert first.study.trials[0].value == 0.2
+
+
+def test_what_a_dead_process_had_in_work_is_lost_and_given_out_again(open_ledger, tmp_path):
+    first = open_ledger((A2, A2), budget=1)
+    assert first.claim().genotype == A2
+    first._alive.release()  # as the kernel does when it dies
+    second = open_ledger((A2, A2), budget=1)
+    assert second.claim().genotype == A2
+    assert statuses(second) == [Status.LOST, Status.RUNNING]
+
+
+def test_what_a_living_process_has_in_work_stays_its(open_ledger):
+    first, second = open_ledger((A2, A4), budget=1), open_ledger((A2, A4), budget=1)
+    claim = first.claim()
+    assert second.claim() is None
+    first.finish(claim, dice(A2), 1.0)
+    assert statuses(first) == [Status.EVALUATED]
+
+
+def test_a_trial_that_nobody_had_taken_yet_is_lost(open_ledger):
+    ledger = open_ledger((A2, A4), budget=1)
+    ledger.study.ask()
+    assert ledger.claim().genotype == A4
+    assert statuses(ledger) == [Status.LOST, Status.RUNNING]
+
+
+def test_a_process_that_ends_gives_back_what_it_had_in_work(open_ledger):
+    ledger = open_ledger((A2, A4))
+    ledger.claim()
+    ledger.close()
+    assert statuses(ledger) == [Status.LOST]
+
+
+def test_what_comes_too_late_is_left_out(open_ledger):
+    ledger = open_ledger((A2, A4))
+    claim = ledger.claim()
+    ledger.study.tell(claim.number, state=TrialState.FAIL)
+    ledger.finish(claim, dice(A2), 1.0)
+    assert statuses(ledger) == [Status.LOST]
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path):
+    first, second = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+    with first.held():
+        assert not second.acquire(wait=False)
+    assert second.acquire(wait=False)
+    second.release()
