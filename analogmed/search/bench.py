@@ -147,8 +147,8 @@ class Bench:
         tables = [self._summaries(task, training, number) for number in seeds]
         holding = [number for number, table in enumerate(tables) if genotype.key in table.index]
         which = int(generator.choice(holding)) if holding else 0
-        found = _metrics(tables[which], self._key(genotype, tables[which]))
-        return found | self._of_one_chip(task, training, seeds[which], genotype, generator)
+        metrics = _metrics(tables[which], self._key(genotype, tables[which]))
+        return metrics | self._of_one_chip(task, training, seeds[which], genotype, generator)
 
     def count(self, genotype: Genotype | str) -> dict[str, float]:
         """Parameters, tiles, latency and energy of a network."""
@@ -317,8 +317,10 @@ def _summaries(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _metrics(summaries: pd.DataFrame, key: str) -> dict[str, float]:
-    values = {name: summaries.at[key, name] for name in METRICS if name in summaries}
-    return {name: float(value) for name, value in values.items() if not math.isnan(value)}
+    names = [name for name in METRICS if name in summaries]
+    values = summaries.loc[[key], names].to_numpy(dtype=np.float64)[0]
+    found = dict(zip(names, map(float, values), strict=True))
+    return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
 def _far(one: Genotype, other: Genotype) -> tuple[int, int, int]:
