@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analogmed.evaluation.calibration import pooled_calibration_error, rank_correlation
-from analogmed.evaluation.statistics import paired_test, two_way_bootstrap
+from analogmed.evaluation.statistics import holm, paired_test, two_way_bootstrap
 from analogmed.evaluation.uncertainty_scores import ADDRESS, Scores
 from analogmed.seeds import derive_seed
 
@@ -59,8 +59,9 @@ def compare_trainings(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
     Returns:
         one row per task, model, source, time, region and metric of ``COMPARED``: the difference,
-        its interval over patients, and the p-value of a paired permutation test (not corrected for
-        the number of rows). Empty without a model in both trainings.
+        its interval over patients, and the p-value of a paired permutation test. ``p_holm`` is
+        corrected for the number of models that are compared so; neither is for the number of
+        sources, times, regions and metrics. Empty without a model in both trainings.
     """
     seed = derive_seed(seed, "uncertainty")
     keys = ["task", "model", "source", "time_s", "region", "metric"]
@@ -96,7 +97,15 @@ def compare_trainings(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
             }
         )
     columns = [*keys, "digital", "hwa", "difference", "difference_low", "difference_high"]
-    return pd.DataFrame(rows, columns=[*columns, "p_value", "n_patients", "level"])
+    columns += ["p_value", "p_holm", "n_patients", "level"]
+    compared = pd.DataFrame(rows, columns=columns)
+    return compared.assign(p_holm=_over_models(compared))
+
+
+def _over_models(rows: pd.DataFrame) -> pd.Series:
+    """p-values with Holm's correction for the models that are compared in the same way."""
+    same = rows.groupby(["task", "source", "time_s", "region", "metric"], dropna=False, sort=False)
+    return same["p_value"].transform(lambda p_values: holm(p_values.to_list()))
 
 
 def _by_case(values: pd.Series) -> dict[str, float]:

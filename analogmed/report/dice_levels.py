@@ -1,5 +1,6 @@
 """Levels of Dice: from where on a network has learned its task, and what a limit is."""
 
+import numpy as np
 import pandas as pd
 
 from analogmed.report.page_tables import fixed
@@ -18,7 +19,9 @@ def has_learned(digital: float) -> bool:
 def best_digital(summary: pd.DataFrame) -> float:
     """Highest Dice of the networks of ``summary.csv``, run digitally; NaN where none was."""
     columns = [name for name in ("dice_digital", "dice_own_digital") if name in summary]
-    return float(summary[columns].max(axis=None)) if columns else float("nan")
+    values = summary[columns].to_numpy(dtype=np.float64)
+    known = values[~np.isnan(values)]
+    return float(known.max()) if known.size else float("nan")
 
 
 def limit_text(limit: float, best: float) -> str:

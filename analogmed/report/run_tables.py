@@ -207,7 +207,9 @@ def trainings_table(comparison: pd.DataFrame, time_s: float | None = None) -> Pa
     ]
     heads = ("model", "in the band", "digital", "hardware-aware", "difference")
     caption = "p: permutation test over patients" + (
-        ", with Holm's correction." if corrected else ", not corrected for the number of rows."
+        ", with Holm's correction for the number of models, but not for that of metrics and times."
+        if corrected
+        else ", not corrected for the number of rows."
     )
     when = "at all times" if time_s is None else age(time_s)
     return PageTable(

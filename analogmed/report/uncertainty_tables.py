@@ -83,6 +83,7 @@ def render_comparison(comparison: pd.DataFrame) -> str:
     ]
     if rows.empty:
         return ""
+    p_value, p_head = ("p_holm", "p (Holm)") if "p_holm" in rows else ("p_value", "p")
     lines = [
         [
             str(row["model"]),
@@ -91,11 +92,11 @@ def render_comparison(comparison: pd.DataFrame) -> str:
             _number(row["digital"]),
             _number(row["hwa"]),
             _interval(row, "difference"),
-            _number(row["p_value"], 2),
+            _number(row[p_value], 2),
         ]
         for row in records(rows)
     ]
-    heads = ["model", "time", "in the band", "digital", "hwa", "hwa - digital", "p"]
+    heads = ["model", "time", "in the band", "digital", "hwa", "hwa - digital", p_head]
     return _render(
         "Hardware-aware against digital training, on chips", heads, lines, text_columns=3
     )
