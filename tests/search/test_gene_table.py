@@ -58,10 +58,10 @@ def test_features_say_what_stands_at_each_level():
 
 def test_every_value_of_a_gene_stands_as_often_in_a_latin_hypercube(rng):
     table = GeneTable(Space())
-    n = 4 * int(np.lcm.reduce(table.sizes))
-    rows = table.latin_hypercube(n, rng)
+    rows = table.latin_hypercube(50, rng)
     for column, size in enumerate(table.sizes):
-        assert np.bincount(rows[:, column]).tolist() == [n // size] * size
+        counts = np.bincount(rows[:, column], minlength=size)
+        assert set(counts) <= {50 // size, -(-50 // size)}
 
 
 def test_genes_change_as_often_as_their_rates_say(rng):

@@ -262,17 +262,18 @@ class AnalogNAS(Proposing):
         return total
 
     def _counted_violation(self, row: np.ndarray) -> float:
-        key = row.tobytes()
-        if key not in self._counted:
-            self._counted[key] = self._count(self._table.genotype(row))
-        return self._counted[key]
-
-    def _count(self, genotype: Genotype) -> float:
+        """Sum of what is broken; 0 where all is kept."""
         counted = [one for one in self.constraints if one.metric not in self._guessed]
         if not counted:
             return 0.0
+        key = row.tobytes()
+        if key not in self._counted:
+            self._counted[key] = self._count(self._table.genotype(row), counted)
+        return self._counted[key]
+
+    def _count(self, genotype: Genotype, constraints: Sequence[Constraint]) -> float:
         try:
             metrics = self.context.count(genotype)
         except CoverageError:  # nothing of it is on the chip
             return math.inf
-        return sum(max(one.violation(metrics), 0.0) for one in counted)
+        return sum(max(one.violation(metrics), 0.0) for one in constraints)

@@ -27,7 +27,7 @@ def evolution(
     Args:
         context: of the search.
         population: by default a fifth of the budget, 4 to 100.
-        tournament: by default a quarter of the population, and at least 2, as in the paper.
+        tournament: by default a quarter of the population as in the paper, and at least 3.
         rates: probability that a gene changes, by its name without the level, and ``other``; by
             default one gene changes in the mean.
 
@@ -39,14 +39,13 @@ def evolution(
     size = min(100, max(4, context.budget // 5)) if population is None else population
     if size < 1:
         raise ConfigError(f"population: expected at least 1, found {size}")
-    drawn = min(size, max(2, size // 4)) if tournament is None else tournament
+    drawn = min(size, max(3, size // 4)) if tournament is None else tournament
     if not 1 <= drawn <= size:
         raise ConfigError(f"tournament: expected 1 to the population, {size}; found {drawn}")
     free = sum(len(choices) > 1 for choices in context.space.genes.values())
     given = {"other": 1 / max(free, 1)} if rates is None else dict(rates)
-    for name, rate in given.items():
-        if not 0 <= rate <= 1:
-            raise ConfigError(f"rates: {name}: expected 0 to 1, found {rate!r}")
+    generator = np.random.default_rng(0)
+    context.space.mutate(context.space.random(generator), generator, given)  # refuses wrong rates
     return Evolution(context, size, drawn, given)
 
 

@@ -27,6 +27,7 @@ class GeneTable:
         self._column = {name: column for column, name in enumerate(self._choices)}
         self.sizes = np.array([len(choices) for choices in self._choices.values()])
         self._lookup = _lookups(self._choices)
+        self._rows: dict[Genotype, list[int]] = {}
         self._levels = range(max(space.depths))
 
     def rows(self, genotypes: Iterable[Genotype]) -> np.ndarray:
@@ -35,10 +36,7 @@ class GeneTable:
         Raises:
             ConfigError: one is not of the space.
         """
-        encoded = [
-            [self._choices[name].index(value) for name, value in self.space.encode(one).items()]
-            for one in genotypes
-        ]
+        encoded = [self._row(one) for one in genotypes]
         return np.array(encoded, dtype=np.int64).reshape(-1, len(self.sizes))
 
     def genotype(self, row: Sequence[int] | np.ndarray) -> Genotype:
@@ -52,10 +50,12 @@ class GeneTable:
         return np.array([rates.get(name.split("_")[0], other) for name in self._choices])
 
     def latin_hypercube(self, n: int, generator: np.random.Generator) -> np.ndarray:
-        """Rows, not canonical, among which each value of a gene stands as often as every other."""
+        """Rows, not canonical, among which each value of a gene stands as often as every other.
+
+        Or once more, where the number of rows does not divide.
+        """
         places = generator.random((n, len(self.sizes))).argsort(axis=0)
-        strata = (places + generator.random(places.shape)) / max(n, 1)
-        return (strata * self.sizes).astype(np.int64)
+        return (places + generator.integers(self.sizes)) % self.sizes
 
     def mutate(
         self, rows: np.ndarray, rates: np.ndarray, generator: np.random.Generator
@@ -110,6 +110,14 @@ class GeneTable:
             own = np.column_stack([self._of(f"block_{level}", rows), channels, kernel, *places])
             columns.append(own * (depth > level)[:, None])
         return np.concatenate(columns, axis=1).astype(np.float32)
+
+    def _row(self, genotype: Genotype) -> list[int]:
+        if genotype not in self._rows:
+            genes = self.space.encode(genotype)
+            self._rows[genotype] = [
+                choices.index(genes[name]) for name, choices in self._choices.items()
+            ]
+        return self._rows[genotype]
 
     def _of(self, name: str, rows: np.ndarray) -> np.ndarray:
         """Values of a gene, or what they mean, in each row."""

@@ -21,7 +21,7 @@ from analogmed.errors import ConfigError
 from analogmed.search.strategy import VIOLATIONS_ATTRIBUTE, Context
 from analogmed.seeds import derive_seed
 
-_SMALLEST_POPULATION = 4
+_SMALLEST_POPULATION = 6
 
 
 def random(context: Context) -> BaseSampler:
@@ -61,7 +61,7 @@ def nsga2(context: Context, *, population: int | None = None, **options: Any) ->
 
     Args:
         context: of the search.
-        population: networks of a generation; by default an eighth of the budget, 4 to 50.
+        population: networks of a generation; by default a sixth of the budget, 6 to 50.
         **options: ``mutation_prob``, ``crossover_prob``, ``swapping_prob`` of Optuna's sampler.
 
     Raises:
@@ -77,7 +77,7 @@ def nsga3(context: Context, *, population: int | None = None, **options: Any) ->
 
     Args:
         context: of the search.
-        population: networks of a generation; by default an eighth of the budget, 4 to 50.
+        population: networks of a generation; by default a sixth of the budget, 6 to 50.
         **options: those of :func:`nsga2`, and ``dividing_parameter``, the number of parts into
             which each objective is divided by the reference directions.
 
@@ -162,7 +162,7 @@ def _genetic(
     options: dict[str, Any],
 ) -> BaseSampler:
     if population is None:
-        population = min(50, max(_SMALLEST_POPULATION, context.budget // 8))
+        population = min(50, max(_SMALLEST_POPULATION, context.budget // 6))
     _at_least("population", population, 2)
 
     def make(seed: int) -> BaseSampler:
