@@ -28,6 +28,8 @@ EXAMPLES = """examples:
       started on several machines, they share one study and one budget
   python -m analogmed.search supernet --help
       train one set of weights for all networks of a space, for strategies that look at it
+  python -m analogmed.search importance --help
+      how important each block is in such a supernetwork
 
 The same command goes on where it was stopped, and helps where it is running already. At the end it
 prints the command that evaluates the winner on the test patients, which the search never reads.
@@ -68,7 +70,10 @@ def _counts(found: Found) -> str:
     return "networks: " + ", ".join(told)
 
 
-_PROGRAMS = {"supernet": "analogmed.search.supernet_program"}
+_PROGRAMS = {
+    "importance": "analogmed.search.importance_program",
+    "supernet": "analogmed.search.supernet_program",
+}
 _WORDS = {
     Status.EVALUATED: "evaluated",
     Status.FAILED: "failed",

@@ -6,13 +6,16 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from PIL import Image
 
 from analogmed.analog import Hardware
+from analogmed.cli import run
 from analogmed.config import TaskConfig
 from analogmed.errors import CheckpointError, ConfigError
 from analogmed.hardware import load_profile
 from analogmed.models import Genotype, Level
 from analogmed.models.subnet import Subnet
+from analogmed.search.__main__ import main
 from analogmed.search.evaluator import ChipEvaluator
 from analogmed.search.objectives import Constraint, Goal
 from analogmed.search.operations import importance_table, write_importance
@@ -292,3 +295,23 @@ def test_the_importance_of_a_supernetworks_blocks_is_a_table(configs, tmp_path):
     assert table["join"].isna().tolist() == (table["level"] == 1).tolist()
     path = write_importance(table, tmp_path)
     pd.testing.assert_frame_equal(pd.read_csv(path), table, check_dtype=False)
+
+
+def test_the_program_draws_the_importance_of_several_supernetworks(configs, tmp_path, capsys):
+    folders = [str(config.folder) for config in configs.values()]
+    assert (
+        run(main, ["importance", "--supernets", *folders, "--n", "2", "--out", str(tmp_path)]) == 0
+    )
+    table = pd.read_csv(tmp_path / "importance.csv")
+    assert set(table["task"]) == set(configs)
+    with Image.open(tmp_path / "figures" / "importance.png") as figure:
+        figure.verify()
+    best = table.loc[table["importance"].idxmax(), "block"]
+    assert best in capsys.readouterr().out
+
+
+def test_the_program_without_a_supernetwork_says_how_to_train_one(tmp_path, capsys):
+    assert run(main, ["importance", "--out", str(tmp_path)]) != 0
+    assert "python -m analogmed.search supernet" in capsys.readouterr().err
+    assert run(main, ["importance", "--supernets", str(tmp_path), "--out", str(tmp_path)]) != 0
+    assert "no trained supernetwork" in capsys.readouterr().err
