@@ -1,11 +1,13 @@
 """`python -m analogmed.search supernet`: train the shared weights of a space."""
 
 import os
+import shlex
 import sys
 
-from analogmed.cli import parse
+from analogmed.cli import lines_of, parse
 from analogmed.search.supernet_config import SupernetConfig
 from analogmed.search.supernet_training import train_supernet
+from analogmed.training.log import LOGGER
 
 EXAMPLES = """examples:
   python -m analogmed.search supernet --space.depths 1 2 3 --epochs 20
@@ -34,10 +36,15 @@ def main(arguments: list[str]) -> None:
     prog = "analogmed.search supernet"
     config = parse(SupernetConfig, arguments, prog=prog, epilog=EXAMPLES)
     try:
-        path = train_supernet(config)
+        with lines_of(LOGGER):
+            path = train_supernet(config)
     except KeyboardInterrupt:
         print(f"the same command goes on after the last epoch in {config.folder}", file=sys.stderr)
         raise
     if int(os.environ.get("RANK", "0")) == 0:
         print(f"{path}: shared weights of {config.space.size:,} gene combinations")
-        print(f"log and curves: {config.folder}/")
+        print(f"log and curves: {config.folder}/; search with these weights by")
+        supernets = ", ".join(f"{task.name}: {config.folder}" for task in config.tasks)
+        strategy = "mias" if len(config.tasks) == 1 else "mt_mias"
+        command = ["python", "-m", "analogmed.search", "--strategy", strategy]
+        print(shlex.join([*command, "--supernets", f"{{{supernets}}}"]))

@@ -109,16 +109,17 @@ def _losses(
     """
     config, first = run.config, None
     share = 1 / len(paths) if config.rule in ("spos", "gumbel") else 1.0
-    whole_images, whole_labels = run.ranks.gathered(images, labels)
+    labels = run.ranks.gather(labels)
     for path in paths:
         logits = run.supernet(images, path.genotype, material.run.task.name, path.gates)
         logits = run.ranks.gather(logits)
         if config.rule == "sandwich" and first is not None:
             loss = distillation(logits, first)
         else:
-            loss = material.loss(whole_images, logits, whole_labels)
+            loss = material.loss(images, logits, labels)
             first = logits.detach()
-        yield path, config.loss.cross_entropy * share * loss, _dice(logits, whole_labels)
+        dice = _dice(logits, labels) if config.pruning.every else math.nan
+        yield path, config.loss.cross_entropy * share * loss, dice
 
 
 def _dice(logits: Tensor, labels: Tensor) -> float:
@@ -138,10 +139,14 @@ def _average_over_ranks(model: nn.Module, ranks: Ranks) -> None:
     """Gradients become means over ranks; all ranks have sampled the same networks."""
     if ranks.size == 1:
         return
-    for parameter in model.parameters():
-        if parameter.grad is not None:
-            dist.all_reduce(parameter.grad)
-            parameter.grad /= ranks.size
+    gradients = [each.grad for each in model.parameters() if each.grad is not None]
+    together = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(together)
+    together /= ranks.size
+    for gradient, mean in zip(
+        gradients, together.split([*map(Tensor.numel, gradients)]), strict=True
+    ):
+        gradient.copy_(mean.view_as(gradient))
 
 
 def _scores(run: SupernetSetup, networks: Sequence[Genotype]) -> list[float]:
