@@ -1,6 +1,18 @@
-import pandas as pd
+from pathlib import Path
 
+import pandas as pd
+import pytest
+
+from analogmed.config import Experiment, TaskConfig
+from analogmed.errors import ConfigError
+from analogmed.evaluation.evaluate import evaluate
+from analogmed.evaluation.mitigation_run import measure_mitigation
+from analogmed.evaluation.placement import place_layers
 from analogmed.evaluation.run_folder import COLUMNS, to_table, write_table
+from analogmed.evaluation.sensitivity_config import PlacementConfig, SensitivityConfig
+from analogmed.evaluation.sensitivity_run import sensitivity
+from analogmed.evaluation.uncertainty_config import MitigationConfig, UncertaintyConfig
+from analogmed.evaluation.uncertainty_run import measure_uncertainty
 
 ROW = {
     "task": "t",
@@ -43,3 +55,23 @@ def test_both_files_hold_the_table_exactly(tmp_path):
 def test_the_summary_can_do_without_parquet(tmp_path):
     write_table(to_table([ROW]), tmp_path, "summary", parquet=False)
     assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
+
+
+@pytest.mark.parametrize(
+    ("program", "settings"),
+    [
+        (evaluate, Experiment),
+        (sensitivity, SensitivityConfig),
+        (place_layers, PlacementConfig),
+        (measure_uncertainty, UncertaintyConfig),
+        (measure_mitigation, MitigationConfig),
+    ],
+)
+def test_a_run_folder_that_cannot_be_written_is_refused_before_data_and_networks_are_read(
+    program, settings, tmp_path
+):
+    (tmp_path / "file").touch()
+    nowhere = {"task": TaskConfig("lgg", root=tmp_path / "no data"), "checkpoints": (Path("none"),)}
+    for out in (tmp_path / "file", tmp_path / "file" / "run", Path("/proc/run")):
+        with pytest.raises(ConfigError, match="cannot write to"):
+            program(settings(**nowhere, out=out))
