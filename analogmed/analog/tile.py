@@ -8,7 +8,6 @@ noise is common to them. A faster engine has to give the same numbers.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, cast
 
 import torch
@@ -26,6 +25,7 @@ from analogmed.analog.irdrop import (
     pulse_trains,
     static_ir_drop,
 )
+from analogmed.even_split import even_bounds
 
 RowSplit = Literal["even", "channels"]
 
@@ -65,19 +65,11 @@ class TileGrid:
             channel_rows: rows of one input channel, the kernel volume.
         """
         if row_split == "channels" and 0 < channel_rows <= max_rows:
-            channels = even_split(in_features // channel_rows, max_rows // channel_rows)
+            channels = even_bounds(in_features // channel_rows, max_rows // channel_rows)
             rows = tuple((a * channel_rows, b * channel_rows) for a, b in channels)
         else:
-            rows = even_split(in_features, max_rows)
-        return cls(rows=rows, cols=even_split(out_features, max_cols))
-
-
-def even_split(size: int, limit: int) -> tuple[tuple[int, int], ...]:
-    """Cut ``size`` into the fewest parts of at most ``limit``; the first ones may be one larger."""
-    parts = 1 if limit <= 0 else -(-size // limit)
-    base, extra = divmod(size, parts)
-    bounds = [index * base + min(index, extra) for index in range(parts + 1)]
-    return tuple(pairwise(bounds))
+            rows = even_bounds(in_features, max_rows)
+        return cls(rows=rows, cols=even_bounds(out_features, max_cols))
 
 
 @dataclass(frozen=True)

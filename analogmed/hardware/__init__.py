@@ -11,7 +11,7 @@ from analogmed.hardware.lookup import (
     measure_operations,
     read_table,
 )
-from analogmed.hardware.mapping import LayerTiles, RowSplit, TileMap, map_tiles, split_even
+from analogmed.hardware.mapping import LayerTiles, RowSplit, TileMap, map_tiles
 from analogmed.hardware.operations import Operation, Recorded, record
 from analogmed.hardware.pipeline import Cost, Stage
 from analogmed.hardware.placement import Block, Packing, Placement, place
@@ -55,5 +55,4 @@ __all__ = [
     "profile_names",
     "read_table",
     "record",
-    "split_even",
 ]

@@ -11,6 +11,7 @@ import pandas as pd
 from torch import nn
 
 from analogmed.errors import ConfigError, CoverageError
+from analogmed.even_split import split_even
 from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED, Call, Skip, trace
 
 RowSplit = Literal["channels", "even"]
@@ -247,13 +248,6 @@ def map_tiles(
             if vectors[name] > 0
         },
     )
-
-
-def split_even(size: int, limit: int) -> tuple[int, ...]:
-    """Cut ``size`` into the fewest parts of at most ``limit``, which differ by at most one."""
-    parts = -(-size // limit)
-    base, larger = divmod(size, parts)
-    return (base + 1,) * larger + (base,) * (parts - larger)
 
 
 def _tile_shape(tile_size: int | Sequence[int]) -> tuple[int, int]:

@@ -2,40 +2,16 @@ import dataclasses
 
 import pytest
 import torch
-from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from aihwkit.simulator.parameters.enums import BoundManagementType, NoiseManagementType
 from aihwkit.simulator.parameters.io import IOParameters
 from aihwkit.simulator.tiles.analog_mvm import AnalogMVM
-from aihwkit.simulator.tiles.array import TileModuleArray
 from aihwkit.simulator.tiles.utils import UniformQuantize
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from analogmed.analog.tile import TileGrid, adc, even_split, quantise, read_tile, step_size
+from analogmed.analog.tile import TileGrid, adc, quantise, read_tile, step_size
 
 sizes = st.integers(1, 3000)
-limits = st.integers(0, 600)
-
-
-@given(size=sizes, limit=limits)
-def test_an_even_split_covers_all_in_the_fewest_parts_that_differ_by_one_at_most(size, limit):
-    parts = even_split(size, limit)
-    lengths = [stop - start for start, stop in parts]
-    assert [start for start, _ in parts] == [0, *[stop for _, stop in parts[:-1]]]
-    assert parts[-1][1] == size
-    assert max(lengths) - min(lengths) <= 1
-    assert lengths == sorted(lengths, reverse=True)
-    if limit:
-        assert max(lengths) <= limit
-        assert (len(parts) - 1) * limit < size
-
-
-@given(size=sizes, limit=limits)
-@settings(max_examples=30)
-def test_an_even_split_is_aihwkits(size, limit):
-    array = TileModuleArray(1, 1, TorchInferenceRPUConfig())
-    lengths = [stop - start for start, stop in even_split(size, limit)]
-    assert lengths == array.get_split_sizes(size, limit)
 
 
 @given(

@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from analogmed.errors import ConfigError, CoverageError, ShapeError
-from analogmed.hardware import map_tiles, split_even
+from analogmed.hardware import map_tiles
 from analogmed.models import build_model
 
 UNET_INPUT = (1, 3, 256, 256)
@@ -282,15 +282,6 @@ def test_a_network_without_layers_on_tiles_is_refused():
 def test_arguments_outside_their_range_are_refused_by_name(options, named):
     with pytest.raises(ConfigError, match=named):
         map_tiles(nn.Conv2d(1, 1, 3), **{"input_shape": (1, 1, 8, 8), **options})
-
-
-@given(size=st.integers(1, 10_000), limit=st.integers(1, 600))
-def test_an_even_split_is_complete_fair_and_the_smallest(size, limit):
-    parts = split_even(size, limit)
-    assert sum(parts) == size
-    assert max(parts) <= limit
-    assert max(parts) - min(parts) <= 1
-    assert len(parts) == math.ceil(size / limit)
 
 
 @settings(deadline=None, max_examples=60)
