@@ -18,9 +18,14 @@ from analogmed.search.evaluator import Evaluator
 from analogmed.search.locks import FileLock
 from analogmed.search.objectives import Goal
 from analogmed.search.space import Space
-from analogmed.search.strategy import METRICS_ATTRIBUTE, VIOLATIONS_ATTRIBUTE, distributions
+from analogmed.search.strategy import (
+    ERROR_ATTRIBUTE,
+    METRICS_ATTRIBUTE,
+    VIOLATIONS_ATTRIBUTE,
+    distributions,
+)
 
-WORKER, SECONDS, ERROR = "worker", "seconds", "error"
+WORKER, SECONDS, ERROR = "worker", "seconds", ERROR_ATTRIBUTE
 COPY_OF, TWIN_OF = "copy_of", "twin_of"
 """Attributes of a trial: who evaluates its network, how long it took, and why it failed; the trial
 that had evaluated the same network before, or was evaluating it just then."""

@@ -30,6 +30,9 @@ METRICS_ATTRIBUTE = "metrics"
 VIOLATIONS_ATTRIBUTE = "violations"
 """User attribute of a trial: violation of each constraint of the goal, 0 or less where kept."""
 
+ERROR_ATTRIBUTE = "error"
+"""User attribute of a trial that has failed: why. Without it, its process was ended."""
+
 
 @dataclass(frozen=True)
 class Context:
@@ -135,10 +138,17 @@ def history_of(study: Study, space: Space) -> list[Evaluated]:
 
 
 def tried(study: Study, space: Space) -> list[Genotype]:
-    """Networks of all trials of a study, whatever has become of them: also running and failed."""
+    """Networks that need not be proposed again: evaluated, refused, in work or failed.
+
+    Not those whose process was ended while it had them in work.
+    """
     genes = space.genes.keys()
-    trials = study.get_trials(deepcopy=False)
-    return [space.decode(trial.params) for trial in trials if genes <= trial.params.keys()]
+    return [
+        space.decode(trial.params)
+        for trial in study.get_trials(deepcopy=False)
+        if genes <= trial.params.keys()
+        and (trial.state is not TrialState.FAIL or ERROR_ATTRIBUTE in trial.user_attrs)
+    ]
 
 
 _BUILT_IN = {

@@ -10,12 +10,15 @@ from analogmed.search.space import Space
 from analogmed.search.strategies.analognas import analognas
 from analogmed.search.strategies.gene_table import GeneTable
 from analogmed.search.strategy import (
+    ERROR_ATTRIBUTE,
     METRICS_ATTRIBUTE,
     Context,
     Evaluated,
     distributions,
     history_of,
+    tried,
 )
+from analogmed.seeds import derive_seed
 
 SPACE = Space(depths=(1, 2, 3), blocks=("identity", *"ABC"))
 QUICK = {"population": 40, "iterations": 10}
@@ -57,6 +60,11 @@ def search(strategy, n, study=None):
         trial.set_user_attr(METRICS_ATTRIBUTE, metrics)
         study.tell(trial, metrics["dice_1d"])
     return study
+
+
+def proposal_generator(seed, number):
+    """That of a trial, as every strategy gets it."""
+    return np.random.default_rng(derive_seed(seed, "strategy", number))
 
 
 def networks(study):
@@ -163,10 +171,49 @@ def test_the_seed_says_what_is_proposed_also_after_a_resume():
 def test_no_network_is_proposed_twice_be_it_running_or_failed():
     study = search(analognas(context_of(), **QUICK), 13)
     failed = study.ask(distributions(SPACE))
+    failed.set_user_attr(ERROR_ATTRIBUTE, "the training diverged")
     study.tell(failed, state=optuna.trial.TrialState.FAIL)
     for _ in range(4):
         study.ask(distributions(SPACE))
     assert len(set(networks(study))) == 18
+
+
+def test_a_network_whose_process_was_ended_is_proposed_again():
+    study = search(analognas(context_of(), **QUICK), 13)
+    lost = study.ask(distributions(SPACE))
+    study.tell(lost, state=optuna.trial.TrialState.FAIL)
+    history = history_of(study, SPACE)
+    strategy = analognas(context_of(), **QUICK)
+    again = strategy.propose(history, lost.number, proposal_generator(0, lost.number))
+    assert again == SPACE.decode(lost.params)
+    assert again not in tried(study, SPACE)
+
+
+def test_networks_that_are_refused_do_not_thin_out_the_first_data_set():
+    strategy = analognas(context_of(), initial=8, **QUICK)
+    study = study_of(strategy)
+    for _ in range(5):
+        study.tell(study.ask(distributions(SPACE)), state=optuna.trial.TrialState.PRUNED)
+    for _ in range(3):
+        study.ask(distributions(SPACE))  # in work
+    search(strategy, 4, study)
+    assert not strategy._fitted  # 7 of 8
+    search(strategy, 2, study)
+    assert strategy._fitted
+
+
+def test_a_bound_that_none_keeps_has_no_more_than_a_number_of_networks_counted(history):
+    asked = []
+
+    def count(genotype):
+        asked.append(genotype)
+        return counted(genotype)
+
+    goal = Goal(constraints=(Constraint.of("tiles <= 0"),))
+    options = {"n": 1, "count": count, "max_avm_drop": None, "population": 200, "iterations": 50}
+    (found,) = proposals(history, goal, **options)
+    assert found in SPACE
+    assert len(asked) <= 1001
 
 
 def test_a_space_that_is_evaluated_whole_does_not_end_the_search():

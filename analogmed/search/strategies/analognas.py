@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import kendalltau
 
-from analogmed.errors import ConfigError, CoverageError
+from analogmed.errors import AnalogmedError, ConfigError
 from analogmed.models import Genotype
 from analogmed.search.objectives import Constraint
 from analogmed.search.space import Genes
@@ -27,6 +27,9 @@ RATES: Mapping[str, float] = {"depth": 0.8, "width": 0.8, "other": 0.5}
 
 _LEAST_STD = 1e-3
 """Of Dice; below it, a smaller guess says nothing."""
+_MOST_COUNTS = 1000
+"""Networks that are counted for one proposal, so that a bound that none keeps costs no hours."""
+_ATTEMPTS = 64
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class AnalogNAS(Proposing):
 
     The paper's steps, and how they become one proposal after the other:
 
-    1. A data set of networks by Latin hypercube is trained for real: the first ``initial`` trials.
+    1. A data set of networks by Latin hypercube is trained for real: the first ``initial`` ones.
+       Random networks take the place of those that break a counted bound, fail or are equal.
     2. A ranking by pairwise hinge, and regressions of the month's variation, of the standard
        deviation after a day, and of whatever else the goal bounds, are fitted to it.
     3. Each further proposal is the best network that has not been tried yet of a search within
@@ -127,6 +131,8 @@ class AnalogNAS(Proposing):
             self.constraints += (Constraint("avm_drop", "<=", config.max_avm_drop),)
         self._table = GeneTable(context.space)
         self._taken: frozenset[bytes] = frozenset()
+        self._running = 0
+        self._counts_left = _MOST_COUNTS
         self._fitted: dict[tuple[int, ...], Surrogate] = {}
         self._counted: dict[bytes, float] = {}
 
@@ -136,6 +142,8 @@ class AnalogNAS(Proposing):
         """Genes of the proposed network, which no done, running or failed trial has."""
         genotypes = tried(study, self.context.space)
         self._taken = frozenset(row.tobytes() for row in self._table.rows(genotypes))
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        self._running = sum(one.number != trial.number for one in running)
         return super().sample_relative(study, trial, search_space)
 
     def propose(
@@ -144,10 +152,10 @@ class AnalogNAS(Proposing):
         """One of the first data set, or the winner of a search within the surrogate."""
         evaluated = self._table.rows(one.genotype for one in history)
         taken = self._taken.union(row.tobytes() for row in evaluated)
-        if number < self.initial:
-            return self._unlike(taken, self._design[number], generator)
-        if len(history) < 2:
-            return self._unlike(taken, self.context.space.random(generator), generator)
+        if len(history) + self._running < self.initial or len(history) < 2:
+            wanted = self._design[number] if number < self.initial else None
+            return self._unlike(taken, wanted, generator)
+        self._counts_left = _MOST_COUNTS
         row = evolve(
             self._table,
             self._judges(self.surrogate(history)),
@@ -183,14 +191,15 @@ class AnalogNAS(Proposing):
         return {constraint.metric for constraint in self.constraints}
 
     def _unlike(
-        self, taken: frozenset[bytes], wanted: Genotype, generator: np.random.Generator
+        self, taken: frozenset[bytes], wanted: Genotype | None, generator: np.random.Generator
     ) -> Genotype:
         """The wanted network, or where it is taken, a random one that is not, if one is found."""
-        for _ in range(64):
-            if self._table.rows([wanted])[0].tobytes() not in taken:
+        genotype = wanted or self.context.space.random(generator)
+        for _ in range(_ATTEMPTS):
+            if self._table.rows([genotype])[0].tobytes() not in taken:
                 break
-            wanted = self.context.space.random(generator)
-        return wanted
+            genotype = self.context.space.random(generator)
+        return genotype
 
     def _fit(self, history: Sequence[Evaluated]) -> Surrogate:
         numbers = tuple(one.number for one in history)
@@ -206,7 +215,7 @@ class AnalogNAS(Proposing):
     @cached_property
     def _guessed(self) -> tuple[str, ...]:
         """Metrics that cannot be counted."""
-        counted = self.context.count(self._design[0])
+        counted = next(filter(None, map(self._counts, self._design)), {})
         needed = {"dice_1d_std"} if self.config.objective == "score_over_std" else set()
         return tuple(sorted((self._bounded | needed) - set(counted)))
 
@@ -268,12 +277,16 @@ class AnalogNAS(Proposing):
             return 0.0
         key = row.tobytes()
         if key not in self._counted:
-            self._counted[key] = self._count(self._table.genotype(row), counted)
+            if not self._counts_left:
+                return math.inf
+            self._counts_left -= 1
+            counts = self._counts(self._table.genotype(row))
+            self._counted[key] = sum(max(one.violation(counts), 0.0) for one in counted)
         return self._counted[key]
 
-    def _count(self, genotype: Genotype, constraints: Sequence[Constraint]) -> float:
+    def _counts(self, genotype: Genotype) -> Mapping[str, float]:
+        """What can be counted of a network; nothing of one that does not fit the chip or task."""
         try:
-            metrics = self.context.count(genotype)
-        except CoverageError:  # nothing of it is on the chip
-            return math.inf
-        return sum(max(one.violation(metrics), 0.0) for one in constraints)
+            return self.context.count(genotype)
+        except AnalogmedError:
+            return {}
