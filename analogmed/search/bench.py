@@ -81,15 +81,14 @@ class Bench:
         }
         return Space(**described)
 
-    @property
+    @cached_property
     def tasks(self) -> tuple[str, ...]:
         """Tasks that networks were trained on, that with most networks first."""
         return tuple(map(str, _most_first(self.rows.groupby("task")["key"].nunique())))
 
     def seeds(self, task: str | None = None) -> tuple[int, ...]:
         """Seeds that networks were trained with on a task, that with most networks first."""
-        rows = self.rows[self.rows["task"] == self._task(task)]
-        return tuple(map(int, _most_first(rows.groupby("seed")["key"].nunique())))
+        return self._seeds[self._task(task)]
 
     def networks(
         self, task: str | None = None, *, training: str = "hwa", seed: int | None = None
@@ -179,23 +178,30 @@ class Bench:
         raise ConfigError(f"{self.path}: {genotype} {why}; the nearest network in it is {near}")
 
     @cached_property
-    def _cache(self) -> dict[tuple[str, str, int], pd.DataFrame]:
+    def _seeds(self) -> dict[str, tuple[int, ...]]:
+        counts = self.rows.groupby(["task", "seed"])["key"].nunique()
+        return {task: tuple(map(int, _most_first(counts[task]))) for task in self.tasks}
+
+    @cached_property
+    def _cache(self) -> dict[tuple[str, str, int], tuple[pd.DataFrame, pd.DataFrame]]:
         return {}
 
     def _summaries(self, task: str, training: str, seed: int) -> pd.DataFrame:
+        return self._looked_up(task, training, seed)[0]
+
+    def _looked_up(self, task: str, training: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """A summary of each network, and Dice of its chips: one row per network and chip."""
         key = (task, training, seed)
         if key not in self._cache:
             known = tuple(map(str, self.rows["training"].unique()))
             if training not in known:
                 raise ConfigError(f"no training '{training}'; {nearest(training, known)}")
-            self._cache[key] = _summaries(self._rows_of(*key))
+            named = self.rows["task"].eq(task) & self.rows["training"].eq(training)
+            rows = self.rows[named & self.rows["seed"].eq(seed)]
+            on_chips = rows[rows["chip"].notna()]
+            chips = on_chips.pivot(index=["key", "chip"], columns="time_s", values="dice")
+            self._cache[key] = _summaries(rows), chips
         return self._cache[key]
-
-    def _rows_of(self, task: str, training: str, seed: int) -> pd.DataFrame:
-        rows = self.rows
-        return rows[
-            (rows["task"] == task) & (rows["training"] == training) & (rows["seed"] == seed)
-        ]
 
     def _of_one_chip(
         self,
@@ -205,10 +211,8 @@ class Bench:
         genotype: Genotype,
         generator: np.random.Generator,
     ) -> dict[str, float]:
-        rows = self._rows_of(task, training, seed)
-        rows = rows[(rows["key"] == genotype.key) & rows["chip"].notna()]
-        chip = generator.choice(np.unique(rows["chip"].to_numpy(int)))
-        at = rows[rows["chip"] == chip].set_index("time_s")["dice"]
+        chips = self._looked_up(task, training, seed)[1].loc[genotype.key]
+        at = chips.iloc[int(generator.integers(len(chips)))]
         return {name: float(at[time_s]) for name, time_s in _TIMES.items() if name in METRICS} | {
             "avm_drop": float(at[SECOND_S] - at[MONTH_S])
         }
