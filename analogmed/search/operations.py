@@ -13,8 +13,7 @@ import pandas as pd
 from analogmed.errors import ConfigError, CoverageError
 from analogmed.evaluation.run_folder import write_table
 from analogmed.models import Genotype
-from analogmed.search.importance import PARTS, block_importance, mean_of_level, scaled_weights
-from analogmed.search.multi_task import mean_cosine
+from analogmed.search.importance import PARTS, block_importance, mean_of_level
 from analogmed.search.shared_weights import SharedWeights
 from analogmed.search.space import Gene, Space
 from analogmed.search.task_weights import Options, Weights, weights_of
@@ -154,38 +153,6 @@ def write_importance(table: pd.DataFrame, folder: Path) -> Path:
     """
     write_table(table, folder, "importance", parquet=False)
     return folder / "importance.csv"
-
-
-def operation_cosines(
-    tasks: Sequence[Weights],
-    genes: Options,
-    *,
-    n: int = 32,
-    seed: int = 0,
-) -> dict[Option, float]:
-    """How alike the weights of each block are between tasks, by what is important of them.
-
-    Args:
-        tasks: supernetworks of one space, or one that several tasks share.
-        genes: options of each gene.
-        n: networks that have the block, over which is averaged.
-        seed: of their draw.
-
-    Returns:
-        of each block, the mean over pairs of tasks of the cosine between the weights times the
-        importance of what they feed; 0 of blocks without weights.
-    """
-    sampled = networks_with(genes, tasks[0].space, n=n, seed=seed)
-    return {
-        (gene, option): _mean(
-            mean_cosine(
-                {each.task: scaled_weights(each.subnet(network), level_of(gene)) for each in tasks}
-            )
-            for network in networks
-        )
-        for (gene, option), networks in sampled.items()
-        if gene.startswith("block_")
-    }
 
 
 def level_of(gene: str) -> int:

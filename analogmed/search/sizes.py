@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias, get_args
 from analogmed.errors import ConfigError, CoverageError
 from analogmed.hardware import map_tiles
 from analogmed.models.subnet import Subnet
-from analogmed.search.multi_task import Operation
+from analogmed.search.unions import Operation
 from analogmed.suggest import nearest
 
 Unit: TypeAlias = Literal["parameters", "tiles"]

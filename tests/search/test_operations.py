@@ -6,7 +6,8 @@ import torch
 from analogmed.errors import ConfigError, CoverageError
 from analogmed.search.importance import block_importance, mean_of_level
 from analogmed.search.latency import Latencies
-from analogmed.search.operations import networks_with, operation_cosines, operation_scores
+from analogmed.search.multi_task import operation_cosines
+from analogmed.search.operations import networks_with, operation_scores
 from analogmed.search.space import Space
 from analogmed.search.supernet import Supernet
 

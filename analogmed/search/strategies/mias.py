@@ -9,11 +9,10 @@ import pandas as pd
 
 from analogmed.errors import ConfigError
 from analogmed.models import Genotype
-from analogmed.search.multi_task import Candidates, Union, greedy_union, relaxed_union, union_front
+from analogmed.search.multi_task import operation_cosines
 from analogmed.search.operations import (
     Option,
     counted,
-    operation_cosines,
     operation_scores,
 )
 from analogmed.search.ranked import ranked_networks
@@ -21,6 +20,7 @@ from analogmed.search.sizes import Unit, operation_sizes
 from analogmed.search.space import Gene
 from analogmed.search.strategy import Context, Evaluated, Proposing
 from analogmed.search.task_weights import Options, Weights, load_weights
+from analogmed.search.unions import Candidates, Union, greedy_union, relaxed_union, union_front
 from analogmed.seeds import derive_seed
 from analogmed.suggest import nearest
 
