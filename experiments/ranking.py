@@ -163,7 +163,7 @@ def draw(
         table = tables["tasks"][tables["tasks"]["score"] == "1 day"]
         taus, tops = (table[table["statistic"] == kind] for kind in ("tau", "top overlap"))
         task_heat_map(taus, out / "tasks_tau.png")
-        label = f"Jaccard index of the top-{int(tops['k'].iloc[0])} lists"
+        label = f"Jaccard index\nof the top-{int(tops['k'].iloc[0])} lists"
         task_heat_map(tops, out / "tasks_top.png", label=label, least=0)
     if "training" in tables:
         table = tables["training"][tables["training"]["score"] == "digital"]

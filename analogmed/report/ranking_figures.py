@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from analogmed.errors import DataError
 from analogmed.report.style import WIDTH_IN, publication_style, save_figure
 
-_CELL_IN, _FRAME_IN = 0.85, 1.7
+_CELL_IN, _CHARACTER_IN, _BAR_IN, _MARGIN_IN = 0.95, 0.1, 1.5, 0.3
 _MARKERS = "osD^vP*X"
 _LINES = ("-", "--", "-.", ":")
 
@@ -41,9 +41,10 @@ def task_heat_map(
     _check(agreements, ("one", "other", "value", "low", "high", "n"), "pair of tasks")
     names = list(dict.fromkeys(agreements["one"]))
     norm = Normalize(least, 1.0)
-    side = _CELL_IN * len(names) + _FRAME_IN
+    cells, labels = _CELL_IN * len(names), _CHARACTER_IN * max(map(len, names))
     with publication_style():
-        figure = Figure(figsize=(max(side + 1.2, 4.2), max(side, 3.2)), layout="constrained")
+        size = (cells + labels + _BAR_IN, max(cells + 0.6 * labels + _MARGIN_IN, 3.0))
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         pairs = agreements.set_index(["one", "other"])
         values = np.array(
@@ -212,7 +213,7 @@ def _write_cell(
         return
     text = f"{value:.2f}".replace("-0.00", "0.00")
     if row != column:
-        text += f"\n[{pair['low']:.2f}, {pair['high']:.2f}]"
+        text += f"\n[{pair['low']:.2f}, {pair['high']:.2f}]".replace("-0.00", "0.00")
     share = (value - least) / (1.0 - least)
     dark = share > 0.75 or (least < 0 and share < 0.25)
     color = "white" if dark else "0.15"
