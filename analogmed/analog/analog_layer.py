@@ -1,0 +1,255 @@
+"""What all analog layers have in common: tiles, what a chip holds of them, and their product."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from torch import Tensor, nn
+
+from analogmed.analog.disturbance import Disturbance
+from analogmed.analog.engine import EngineName, engine_for
+from analogmed.analog.input_vectors import Patch
+from analogmed.analog.modifier import modify
+from analogmed.analog.noise_stream import NoiseStream
+from analogmed.analog.precision import full_precision
+from analogmed.analog.tile import RowSplit, TileGrid
+
+
+@dataclass(frozen=True)
+class TileRow:
+    """What the crossbars of one row of tiles hold.
+
+    Attributes:
+        weight: in units of the mapping scale, shape (groups, columns, rows).
+        scale: mapping scale of each column, drift compensation and learned scale included, shape
+            (groups, columns).
+    """
+
+    weight: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The tiles of one layer as one read of a chip finds them, and the noise of the read.
+
+    Attributes:
+        rows: the rows of tiles.
+        stream: source of the output noise.
+        prepared: what an engine keeps of the rows while the reading lasts.
+    """
+
+    rows: tuple[TileRow, ...]
+    stream: NoiseStream
+    prepared: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """Source of the noise that torch draws."""
+        return self.stream.generator
+
+
+class AnalogLayer(nn.Module):
+    """Shared part of the analog layers; the concrete ones add their linear map.
+
+    Attributes:
+        rpu_config: the hardware.
+        engine: who computes the products.
+        grid: the tiles.
+        reading: the chip that is read, if one is; for a time, as is the next.
+        disturbance: weights of the present step of training, if they were drawn beforehand.
+        input_range: largest input of each row tile, shape (row tiles,), or ``None``.
+        out_scale: learned factor on the outputs of each tile, shape (row tiles, groups, column
+            tiles), or of each of its columns, (row tiles, groups, columns); ``None`` without.
+    """
+
+    weight: Tensor
+    bias: Any
+    input_range: Tensor | None
+    out_scale: Tensor | None
+    groups: int = 1
+
+    def to_tiles(
+        self,
+        rpu_config: TorchInferenceRPUConfig,
+        row_split: RowSplit,
+        engine: EngineName = "auto",
+    ) -> None:
+        """Lay the layer's matrix on tiles."""
+        matrix = self.weight_matrix()
+        mapping = rpu_config.mapping
+        self.rpu_config = rpu_config
+        self.row_split = row_split
+        self.engine = engine
+        self.grid = TileGrid.cut(
+            matrix.shape[2],
+            matrix.shape[1],
+            max_rows=mapping.max_input_size,
+            max_cols=mapping.max_output_size,
+            row_split=row_split,
+            channel_rows=self.channel_rows,
+        )
+        self.reading: Reading | None = None
+        self.disturbance: Disturbance | None = None
+        self._init_input_range()
+        self._init_out_scale()
+
+    def _init_out_scale(self) -> None:
+        mapping = self.rpu_config.mapping
+        if not mapping.learn_out_scaling:
+            self.out_scale = None
+            return
+        groups, columns, _ = self.weight_matrix().shape
+        each = columns if mapping.out_scaling_columnwise else len(self.grid.cols)
+        ones = torch.ones(len(self.grid.rows), groups, each)
+        self.out_scale = nn.Parameter(ones.to(self.weight))
+
+    def _init_input_range(self) -> None:
+        ranges = self.rpu_config.pre_post.input_range
+        if not ranges.enable:
+            self.input_range = None
+            return
+        initial = torch.full((len(self.grid.rows),), ranges.init_value).to(self.weight)
+        if ranges.learn_input_range:
+            self.input_range = nn.Parameter(initial)
+        else:
+            self.register_buffer("input_range", initial)
+
+    def weight_matrix(self) -> Tensor:
+        """The weight as crossbars hold it, shape (groups, columns, rows)."""
+        raise NotImplementedError
+
+    def set_weight_matrix(self, matrix: Tensor) -> None:
+        """Put back what ``weight_matrix`` gave, whatever memory format the weight has."""
+        self.weight.copy_(matrix.reshape(self.weight.shape))
+
+    def batched(self, inputs: Tensor) -> Tensor:
+        """The layer's input with a batch dimension first and the channels second.
+
+        Raises:
+            ShapeError: the input has other channels or dimensions than the layer takes.
+        """
+        raise NotImplementedError
+
+    @property
+    def channel_rows(self) -> int:
+        """Crossbar rows that one input channel takes."""
+        return 1
+
+    def reference_rows(self) -> tuple[TileRow, ...]:
+        """The tiles as the trained weight asks for them, before any programming."""
+        matrix = self.weight_matrix()
+        widths = [stop - start for start, stop in self.grid.rows]
+        parts = matrix.split(widths, 2)  # whose gradients go together in one piece
+        return tuple(self._map(part, index) for index, part in enumerate(parts))
+
+    def _map(self, weight: Tensor, index: int) -> TileRow:
+        columnwise = self.rpu_config.mapping.weight_scaling_columnwise
+        largest = weight.detach().abs().amax(2)  # (groups, columns)
+        scale = torch.empty_like(largest)
+        for start, stop in self.grid.cols:
+            block = largest[:, start:stop]
+            scale[:, start:stop] = block if columnwise else block.amax(1, keepdim=True)
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        mapped = weight / scale[:, :, None]
+        learned = self.learned_scales(index)
+        return TileRow(mapped, scale if learned is None else scale * learned)
+
+    def learned_scales(self, index: int) -> Tensor | None:
+        """The learned factor on each column of a row of tiles, (groups, columns), if any."""
+        if self.out_scale is None:
+            return None
+        scales = self.out_scale[index]
+        if self.rpu_config.mapping.out_scaling_columnwise:
+            return scales
+        widths = torch.tensor([stop - start for start, stop in self.grid.cols])
+        return scales.repeat_interleave(widths.to(scales.device), 1)
+
+    @contextmanager
+    def lent(self, reading: Reading) -> Iterator[None]:
+        """Compute with a chip's weights inside the ``with`` block."""
+        previous, self.reading = self.reading, reading
+        try:
+            yield
+        finally:
+            self.reading = previous
+
+    def tile_rows(self) -> tuple[TileRow, ...]:
+        """The tiles to compute with: those of the chip that is read, else those asked for.
+
+        In training, these are disturbed: as the step has it, else by the hardware's modifier.
+        """
+        if self.reading:
+            return self.reading.rows
+        rows = self.reference_rows()
+        if not self.training:
+            return rows
+        if self.disturbance:
+            return self.disturbance.applied(rows)
+        cols, modifier = self.grid.cols, self.rpu_config.modifier
+        return tuple(TileRow(modify(row.weight, cols, modifier), row.scale) for row in rows)
+
+    def analog_product(self, inputs: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The matrix product of all tiles, with a bias of shape (groups * columns,).
+
+        Args:
+            inputs: shape (B, channels, *positions).
+            bias: added digitally.
+
+        Returns:
+            shape (B, groups * columns, *output positions).
+        """
+        with full_precision(inputs.device):
+            return engine_for(self, inputs).product(self, inputs, bias)
+
+    @property
+    def patch(self) -> Patch:
+        """The pixels of its input that an input vector is taken from."""
+        return Patch()
+
+    vector_dim: int = 1
+
+    def merge_groups(self, outputs: Tensor) -> Tensor:
+        """Put the columns of all groups, which ``vector_product`` gives, into one dimension."""
+        return outputs
+
+    def row_channels(self, start: int, stop: int) -> tuple[int, int]:
+        """First channel of a group that the rows [start, stop) see, and the one after the last."""
+        return start, stop
+
+    def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
+        """What the rows [start, stop) of the crossbar see of the layer's input.
+
+        Args:
+            inputs: shape (B, channels, *positions).
+            start: first row.
+            stop: row after the last.
+            vectors: give each input vector apart; else a convolution gives the feature map.
+        """
+        raise NotImplementedError
+
+    def row_kernel(self, weight: Tensor, start: int, stop: int) -> Tensor:
+        """The weight of the rows [start, stop) in the shape that ``kernel_product`` takes."""
+        raise NotImplementedError
+
+    def kernel_product(self, inputs: Tensor, kernel: Tensor, *, padded: bool = False) -> Tensor:
+        """The product of one row of tiles with the feature map that ``row_inputs`` gave.
+
+        Args:
+            inputs: shape (B, channels, *positions).
+            kernel: what ``row_kernel`` gave.
+            padded: the inputs have the padding of the first axis.
+        """
+        raise NotImplementedError
+
+    def vector_product(self, inputs: Tensor, weight: Tensor) -> Tensor:
+        """The product of one row of tiles with the input vectors that ``row_inputs`` gave.
+
+        Args:
+            inputs: shape (B, groups, rows, *positions).
+            weight: shape (groups, columns, rows).
+        """
+        return torch.matmul(weight, inputs.flatten(3)).unflatten(3, inputs.shape[3:])
