@@ -100,7 +100,8 @@ def load_weights(context: Context) -> list[TaskWeights]:
     if not context.supernets:
         raise ConfigError(
             "this strategy searches with the weights of a trained supernetwork: train one with "
-            "'python -m analogmed.search supernet', and name its run folder by task in 'supernets'"
+            "'python -m analogmed.search supernet', and give its run folder by task, for instance "
+            "--supernets '{phantom_brain: runs/supernet/phantom_brain-spos}'"
         )
     loaded: dict[Path, SharedWeights] = {}
     for folder in context.supernets.values():
