@@ -27,6 +27,7 @@ LABELS = {
 }
 _HEIGHT_IN = 4.5
 _GREY = "0.6"
+_COUNTS = ("parameters", "tiles")
 
 
 def pareto_front(
@@ -65,7 +66,18 @@ def pareto_front(
         axes.plot(rest[x], rest[y], "o", color=_GREY, markersize=5, label="dominated")
         if len(broken):
             axes.plot(broken[x], broken[y], "x", color=_GREY, label="breaks a constraint")
-        axes.plot(front[x], front[y], "o-", color=color, markersize=7, label="Pareto front")
+        reached = "steps-post" if x in minimize else "steps-pre"
+        axes.plot(
+            front[x],
+            front[y],
+            "o-",
+            drawstyle=reached,
+            color=color,
+            markersize=7,
+            label="Pareto front",
+        )
+        if x in _COUNTS:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(LABELS.get(x, x))
         axes.set_ylabel(LABELS.get(y, y))
         sides = ("left" if x in minimize else "right", "bottom" if y in minimize else "top")

@@ -165,7 +165,7 @@ def evaluated(evaluator: Evaluator, claim: Claim, folder: Path) -> Outcome:
     metrics: Mapping[str, float] = {}
     failure, stop = "", None  # type: str, Exception | None
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", UserWarning)
         try:
             metrics = evaluator.evaluate(claim.genotype, folder)
         except CONCERNS_ALL as error:

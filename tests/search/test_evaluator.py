@@ -9,7 +9,13 @@ from analogmed.errors import DataError
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.run_folder import to_table
 from analogmed.models import Genotype, Level
-from analogmed.search.evaluator import MONTH_S, TIMES_S, CandidateConfig, ChipEvaluator, dice_metrics
+from analogmed.search.evaluator import (
+    MONTH_S,
+    TIMES_S,
+    CandidateConfig,
+    ChipEvaluator,
+    dice_metrics,
+)
 from analogmed.search.selection import selection_split, selection_task
 from analogmed.training import OptimizerConfig, load_checkpoint
 
