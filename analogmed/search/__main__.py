@@ -14,7 +14,7 @@ from analogmed.search.winner import evaluation_of
 
 EXAMPLES = """examples:
   python -m analogmed.search
-      12 networks on the embedded brain phantom: Dice after a day on the chip against tiles
+      16 networks on the embedded brain phantom: Dice after a day on the chip against tiles
   python -m analogmed.search --engine.workers 2 --budget 40 --strategy evolution
       more of them, two at a time, by regularised evolution; a search that is done may be given a
       larger budget and goes on

@@ -71,10 +71,10 @@ class SearchConfig:
     strategy: StrategyConfig = StrategyConfig()
     objectives: tuple[str, ...] = ("dice_1d", "tiles")
     constraints: tuple[str, ...] = ()
-    budget: int = 12
+    budget: int = 16
     proposals: int = 20
     candidate: CandidateConfig = CandidateConfig()
-    final_epochs: int = 40
+    final_epochs: int = 60
     hardware: Hardware = Hardware()
     profile: str = "hermes-4-phase"
     level: Literal["mvm_only", "measured_layer"] = "mvm_only"
