@@ -1,6 +1,7 @@
 """MIAS and its kin for several tasks: networks by what their operations are worth."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
@@ -116,9 +117,9 @@ class Ranking(Proposing):
         super().__init__(context)
         self._taken: list[Genotype] = []
 
+    @abstractmethod
     def networks(self) -> Iterator[Genotype]:
         """All that may be proposed, the best first."""
-        raise NotImplementedError
 
     def propose(
         self, history: Sequence[Evaluated], number: int, generator: np.random.Generator
