@@ -179,8 +179,11 @@ class Bench:
 
     @cached_property
     def _seeds(self) -> dict[str, tuple[int, ...]]:
-        counts = self.rows.groupby(["task", "seed"])["key"].nunique()
-        return {task: tuple(map(int, _most_first(counts[task]))) for task in self.tasks}
+        counts = {task: part.groupby("seed")["key"] for task, part in self.rows.groupby("task")}
+        return {
+            str(task): tuple(map(int, _most_first(networks.nunique())))
+            for task, networks in counts.items()
+        }
 
     @cached_property
     def _cache(self) -> dict[tuple[str, str, int], tuple[pd.DataFrame, pd.DataFrame]]:
