@@ -17,12 +17,13 @@ from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_yaml
 from analogmed.data import Task
 from analogmed.environment import write_environment
-from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.errors import AnalogmedError, ConfigError, DataError
 from analogmed.models import Genotype
 from analogmed.report.plain_text import records
 from analogmed.search.config import SearchConfig
 from analogmed.search.evaluator import Evaluator
 from analogmed.search.executors import Executor, Outcome, make_executor
+from analogmed.search.importance_program import report_importance
 from analogmed.search.ledger import Claim, Ledger, Status
 from analogmed.search.locks import FileLock
 from analogmed.search.results import (
@@ -33,6 +34,7 @@ from analogmed.search.results import (
     write_results,
 )
 from analogmed.search.selection import selection_task
+from analogmed.search.shared_weights import refuse_leakage
 from analogmed.search.strategy import Context, find_strategy
 from analogmed.search.study import open_study
 from analogmed.search.winner import train_winner
@@ -85,6 +87,7 @@ def search(config: SearchConfig) -> Found:
     Raises:
         ConfigError: settings that do not fit each other, the task, or the study that is there.
         DataError: a case cannot be read.
+        LeakageError: a supernetwork has been trained on patients that the task keeps for testing.
         NothingFeasibleError: no network keeps the constraints.
         AnalogmedError: every network failed.
         KeyboardInterrupt: says how to go on.
@@ -96,6 +99,8 @@ def search(config: SearchConfig) -> Found:
         make_evaluator = partial(config.evaluator, inner)
         evaluator = make_evaluator()
         check_fits(config, evaluator.task)
+        if config.supernets:
+            refuse_leakage(config.supernets.values(), config.task.load())
         study.sampler = make_sampler(config, evaluator)
         write_text_atomically(folder / "search.yaml", to_yaml(config))
         write_environment(folder)
@@ -118,6 +123,7 @@ def search(config: SearchConfig) -> Found:
     finally:
         candidates = candidates_of(study, config.space, config.goal)
         write_results(folder, candidates, config.goal)
+        _draw_importance(config)
     if ledger.in_work():
         return Found(config, candidates, ledger.in_work())
     _refuse_nothing(config, candidates)
@@ -232,6 +238,16 @@ def _progress(ledger: Ledger) -> Iterator[Callable[[Outcome], None]]:
 
 _SHORT = 60
 _logger = logging.getLogger(LOGGER)
+
+
+def _draw_importance(config: SearchConfig) -> None:
+    """Table and heat map of the blocks of the supernetworks that the search was given."""
+    if not config.supernets or (config.folder / "importance.csv").exists():
+        return
+    try:
+        report_importance(tuple(config.supernets.values()), config.folder)
+    except DataError as error:
+        warnings.warn(f"no heat map of importance: {error}", stacklevel=2)
 
 
 def _refuse_nothing(config: SearchConfig, candidates: pd.DataFrame) -> None:

@@ -1,5 +1,6 @@
 """A trained supernetwork from its run folder, and how well its networks do with shared weights."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from safetensors import SafetensorError
 from analogmed.analog.traverse import evaluating
 from analogmed.cli import parse
 from analogmed.data import Task
-from analogmed.errors import CheckpointError
+from analogmed.errors import CheckpointError, LeakageError
 from analogmed.models import Genotype
 from analogmed.search.paths import Choices
 from analogmed.search.pruning import choices_of
@@ -112,3 +113,27 @@ class SharedWeights:
                 device=self._device,
             )
         return self._validations[name]
+
+
+def refuse_leakage(folders: Iterable[Path], task: Task) -> None:
+    """Refuse supernetworks that know patients which a task keeps for testing.
+
+    Args:
+        folders: run folders of supernetworks.
+        task: with the split that the winner of a search will be tested with.
+
+    Raises:
+        LeakageError: names the supernetwork and its patients.
+        CheckpointError: a folder holds no trained supernetwork.
+    """
+    tested = {case.patient_id for case in task.test}
+    for folder in folders:
+        own = SharedWeights.load(folder).tasks.get(task.name)
+        seen = tested & {case.patient_id for case in (*own.train, *own.validation)} if own else None
+        if seen:
+            names = sorted(seen)
+            raise LeakageError(
+                f"{folder}: the supernetwork has seen {len(names)} of the patients that task "
+                f"{task.name} keeps for testing ({', '.join(names[:3])}); give both the same "
+                f"task settings, those of {folder / SETTINGS}"
+            )

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from analogmed.config import TaskConfig
-from analogmed.errors import CheckpointError, ConfigError
+from analogmed.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.inference import predict_logits, to_classes
 from analogmed.models import Genotype, Level
 from analogmed.search.__main__ import main
-from analogmed.search.shared_weights import SharedWeights
+from analogmed.search.shared_weights import SharedWeights, refuse_leakage
 from analogmed.search.space import Space
 from analogmed.search.supernet_config import SupernetConfig
 from analogmed.search.supernet_training import train_supernet
@@ -121,3 +121,10 @@ def test_damaged_weights_are_refused_with_what_to_do(folder, tmp_path):
 def test_the_program_says_where_the_weights_of_a_finished_run_are(folder, capsys):
     main(["supernet", "--config", str(folder / "supernet.yaml")])
     assert f"{folder}/supernet.safetensors: shared weights" in capsys.readouterr().out
+
+
+def test_a_supernetwork_that_knows_test_patients_is_refused(folder, shared):
+    own = shared.config.task
+    refuse_leakage([folder], own.load())
+    with pytest.raises(LeakageError, match="keeps for testing"):
+        refuse_leakage([folder], replace(own, split_seed=1).load())
