@@ -82,8 +82,8 @@ class ModelConfig:
     """Which network.
 
     Attributes:
-        name: unet, unetpp, swin_unetr, attention_unet, dynunet, package.module:factory or
-            bundle:/path/to/monai/bundle.
+        name: unet, unetpp, swin_unetr, attention_unet, dynunet, subnet (of a search's space, by its
+            genotype), med_nas_bench, package.module:factory or bundle:/path/to/monai/bundle.
         options: further arguments of the network's builder, for instance features.
     """
 

@@ -8,7 +8,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor, nn
 
 from analogmed.data import Task
-from analogmed.errors import ConfigError
+from analogmed.errors import ConfigError, ShapeError
 from analogmed.training.config import LossConfig
 
 Loss = Callable[[Tensor, Tensor | Sequence[Tensor], Tensor], Tensor]
@@ -35,7 +35,8 @@ def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) 
 
     Raises:
         ConfigError: distillation without a teacher; from the function: deep supervision of a
-            network that gives a single output.
+            network that gives a single output. ShapeError, from the function too: logits of
+            another size than the labels.
 
     Source: Isensee et al. 2021, doi:10.1038/s41592-020-01008-z, for the weights of the heads;
     Hinton, Vinyals, Dean 2015, arXiv:1503.02531, for distillation.
@@ -48,6 +49,11 @@ def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) 
 
     def loss_of(images: Tensor, outputs: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
         heads = _heads(outputs, deep_supervision=config.deep_supervision)
+        if heads[0].shape[2:] != labels.shape[2:]:
+            raise ShapeError(
+                f"the network gives logits of {tuple(heads[0].shape[2:])} for patches of "
+                f"{tuple(labels.shape[2:])}; a network that is trained here keeps the size"
+            )
         total = deep_supervision(supervised, heads, labels)
         if config.distillation > 0 and teacher is not None:
             with torch.no_grad():

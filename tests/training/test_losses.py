@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from monai.losses import DeepSupervisionLoss, DiceCELoss, DiceLoss
 from torch import nn
 
-from analogmed.errors import ConfigError
+from analogmed.errors import ConfigError, ShapeError
 from analogmed.models import build_model
 from analogmed.training.config import LossConfig
 from analogmed.training.losses import deep_supervision, distillation, make_loss
@@ -84,6 +84,13 @@ def test_deep_supervision_of_a_single_output_is_refused():
     loss = make_loss(BINARY, LossConfig(deep_supervision=True))
     with pytest.raises(ConfigError, match="unetpp or dynunet"):
         loss(torch.empty(0), logits, labels)
+
+
+def test_logits_smaller_than_the_labels_are_refused():
+    logits, labels = torch.zeros(2, 1, 12, 16), torch.zeros(2, 1, 16, 16)
+    loss = make_loss(BINARY, LossConfig())
+    with pytest.raises(ShapeError, match=r"logits of \(12, 16\) for patches of \(16, 16\)"):
+        loss(torch.zeros(2, 3, 16, 16), logits, labels)
 
 
 def test_distillation_of_one_logit_is_the_divergence_of_coins():
