@@ -1,0 +1,73 @@
+"""Isotropic against pyramidal networks in the benchmark table, block pattern by block pattern.
+
+    python experiments/isotropic_in_table.py [--table medbench.parquet]
+
+Every pattern of blocks is in the table with equal channels on all levels (8, 8, 8) and with a
+pyramid of about as many weights (4, 8, 16). Differences are means over patterns, with a bootstrap
+interval over patterns; patterns of which one network has not learned the task (Dice below 0.5
+digitally) are left out and counted.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from _programs import markdown
+
+from analogmed.models import Genotype
+from analogmed.report.dice_levels import LEARNED_DICE
+from analogmed.search.bench import Bench, load
+
+CHANNELS = {"isotropic": (8, 8, 8), "pyramidal": (4, 8, 16)}
+N_BOOT = 10_000
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", type=Path, help="by default the shipped one")
+    bench = load(parser.parse_args().table)
+    rows = [compared(bench, training) for training in ("digital", "hwa")]
+    print(markdown(pd.DataFrame(rows)))
+
+
+def compared(bench: Bench, training: str) -> dict[str, object]:
+    """Isotropic minus pyramidal networks of three levels, of one training."""
+    networks = bench.networks("phantom_brain", training=training)
+    networks["lost after a day"] = networks["dice_digital"] - networks["dice_1d"]
+    described = [_described(Genotype.of(genotype)) for genotype in networks["genotype"]]
+    networks[["blocks", "shape"]] = pd.DataFrame(described, index=networks.index)
+    pairs = networks.dropna(subset="shape").pivot(index="blocks", columns="shape")
+    known = pairs[(pairs["dice_digital"][[*CHANNELS]] >= LEARNED_DICE).all(axis=1)]
+    row: dict[str, object] = {
+        "training": training,
+        "patterns": f"{len(known)} of {len(pairs)}",
+    }
+    for shape in CHANNELS:
+        row[f"weights, {shape}"] = f"{known['parameters'][shape].mean():,.0f}"
+    for name in ("dice_digital", "dice_1d", "lost after a day"):
+        row[f"{name}, difference"] = _difference(known[name])
+    return row
+
+
+def _described(genotype: Genotype) -> tuple[str, str | None]:
+    """Blocks, and which of the two shapes the channels have, if any."""
+    levels = genotype.levels[: genotype.depth]
+    channels = tuple(level.channels for level in levels)
+    shape = next((name for name, of_levels in CHANNELS.items() if of_levels == channels), None)
+    return "-".join(level.block for level in levels), shape
+
+
+def _difference(values: pd.DataFrame) -> str:
+    differences = (values["isotropic"] - values["pyramidal"]).to_numpy()
+    generator = np.random.default_rng(0)
+    drawn = generator.choice(differences, (N_BOOT, len(differences))).mean(axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return f"{differences.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+if __name__ == "__main__":
+    main()
