@@ -188,3 +188,22 @@ def test_metrics_of_one_chip_leave_out_the_deviation(tmp_path):
     found = load(path).evaluate(next(SPACE.enumerate()))
     assert "dice_1d_std" not in found
     assert not any(math.isnan(value) for value in found.values())
+
+
+def test_the_shipped_table_holds_its_whole_space():
+    shipped = load()
+    assert set(shipped.networks()["genotype"]) == {g.to_json() for g in shipped.space.enumerate()}
+    assert len(shipped.networks()) >= 60
+    again = shipped.networks(seed=1)
+    assert len(again) >= 20
+    assert set(again.index) <= set(shipped.networks().index)
+    assert len(shipped.networks("phantom_nuclei")) >= 20
+
+
+def test_the_shipped_table_is_of_five_chips_at_five_times():
+    rows = load().rows
+    on_chips = rows[rows["chip"].notna()]
+    counts = on_chips.groupby(["task", "seed", "training", "key"]).size()
+    assert set(counts) == {25}
+    assert rows["dice"].between(0, 1).all()
+    assert set(rows["training"]) == {"digital", "hwa"}
