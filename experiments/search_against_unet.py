@@ -6,7 +6,7 @@ A U-Net says how many tiles there are. The search looks for the best Dice after 
 fewer. Its winner and the U-Net are then trained alike, digitally and hardware-aware, on the same
 patients with as many epochs, and compared on the test patients, which the search has not seen, on
 as many chips. All commands are printed and can be run by hand; what is finished is not repeated.
-About an hour on two cores.
+Options that are not listed below go to `python -m analogmed.search`. Half an hour of one core.
 """
 
 import argparse
@@ -34,14 +34,14 @@ KEPT = ["dice_own_digital", "dice_t0", "dice_1d", "dice_1mo"]
 
 def main() -> None:
     """Search, train, evaluate, compare."""
-    arguments = _arguments()
+    arguments, settings = _arguments()
     out = arguments.out
     tiles = unet_tiles(arguments.features)
     run_program(
         "search",
         [
             *(*TASK, "--objectives=dice_1d", f"--constraints=[tiles <= {tiles}]"),
-            *(f"--strategy={arguments.strategy}", f"--budget={arguments.budget}"),
+            *(*settings, f"--budget={arguments.budget}"),
             *(f"--final_epochs={arguments.epochs}", f"--engine.workers={arguments.workers}"),
             f"--out={out / 'search'}",
         ],
@@ -104,12 +104,11 @@ def _like_candidates(arguments: argparse.Namespace) -> list[str]:
     ]
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--features", type=int, default=8, help="of the U-Net's first level")
-    parser.add_argument("--strategy", default="tpe")
     parser.add_argument("--budget", type=int, default=16, help="networks that are searched")
     parser.add_argument(
         "--epochs", type=int, default=60, help="of each stage of the final training"
@@ -117,7 +116,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--chips", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--out", type=Path, default=Path("runs/search_against_unet"))
-    return parser.parse_args()
+    return parser.parse_known_args()
 
 
 if __name__ == "__main__":
