@@ -40,7 +40,7 @@ from analogmed.search.strategy import (
 STRATEGIES = ("random", "evolution", "nsga2", "tpe", "analognas")
 BASELINE = "random"
 LEVEL = 0.95
-MOST_REPEATS = 30  # trials per network of the budget, after which a search has run dry
+MOST_REPEATS = 5  # trials per network of the budget, after which a search has run dry
 CLOSE = 0.005  # of Dice, to the best of the table
 
 
