@@ -6,6 +6,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from optuna.trial import TrialState
 from PIL import Image
 
 from analogmed.analog import Hardware
@@ -24,7 +25,14 @@ from analogmed.search.shared_weights import SharedWeights
 from analogmed.search.sizes import operation_sizes
 from analogmed.search.space import Space
 from analogmed.search.strategies.mias import feasible_first, worth_of
-from analogmed.search.strategy import METRICS_ATTRIBUTE, Context, distributions, find_strategy
+from analogmed.search.strategy import (
+    ERROR_ATTRIBUTE,
+    METRICS_ATTRIBUTE,
+    Context,
+    Evaluated,
+    distributions,
+    find_strategy,
+)
 from analogmed.search.supernet_config import SupernetConfig
 from analogmed.search.supernet_training import train_supernet
 from analogmed.search.task_weights import load_weights
@@ -76,8 +84,12 @@ def context(configs):
 
 
 def _proposals(sampler, number):
+    """Networks that are proposed to a search which evaluates each before it asks for the next."""
     generator = np.random.default_rng(0)
-    return [sampler.propose([], trial, generator) for trial in range(number)]
+    history = []
+    for trial in range(number):
+        history.append(Evaluated(trial, sampler.propose(history, trial, generator), {}))
+    return [one.genotype for one in history]
 
 
 def test_mias_takes_the_best_option_of_each_gene_first(context):
@@ -124,6 +136,24 @@ def test_a_study_gets_the_ranked_networks_whatever_it_is_told(context):
         asked.append(SPACE.decode(trial.params))
     again = find_strategy("mias")(context, task="phantom_brain", n=2)
     assert asked == _proposals(again, 3) and len(set(asked)) == 3
+
+
+def test_a_network_that_was_lost_with_its_process_is_proposed_again(context):
+    expected = _proposals(find_strategy("mias")(context, task="phantom_brain", n=2), 3)
+    sampler = find_strategy("mias")(context, task="phantom_brain", n=2)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+
+    def ask():
+        trial = study.ask(distributions(SPACE))
+        return trial, SPACE.decode(trial.params)
+
+    lost, first = ask()
+    study.tell(lost, state=TrialState.FAIL)
+    failed, again = ask()
+    assert first == again == expected[0]
+    failed.set_user_attr(ERROR_ATTRIBUTE, "diverged")
+    study.tell(failed, state=TrialState.FAIL)
+    assert [ask()[1], ask()[1]] == expected[1:]  # also while others are in work
 
 
 def test_networks_that_keep_the_constraints_come_first(context):

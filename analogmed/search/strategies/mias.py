@@ -7,6 +7,9 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from analogmed.errors import ConfigError
 from analogmed.models import Genotype
@@ -18,8 +21,8 @@ from analogmed.search.operations import (
 )
 from analogmed.search.ranked import ranked_networks
 from analogmed.search.sizes import Unit, operation_sizes
-from analogmed.search.space import Gene
-from analogmed.search.strategy import Context, Evaluated, Proposing
+from analogmed.search.space import Gene, Genes
+from analogmed.search.strategy import Context, Evaluated, Proposing, tried
 from analogmed.search.task_weights import Options, Weights, load_weights
 from analogmed.search.unions import Candidates, Union, greedy_union, relaxed_union, union_front
 from analogmed.seeds import derive_seed
@@ -109,31 +112,47 @@ def mt_mias_c(
 class Ranking(Proposing):
     """Proposes networks in an order that is set before the first is evaluated: each once.
 
+    One that was in work when its process ended is proposed again, before those behind it.
+
     Args:
         context: of the search.
     """
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._taken: list[Genotype] = []
+        self._ranked: list[Genotype] = []
+        self._tried: frozenset[Genotype] = frozenset()
 
     @abstractmethod
     def networks(self) -> Iterator[Genotype]:
         """All that may be proposed, the best first."""
 
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> Genes:
+        """Genes of the proposed network, which no done, running or failed trial has."""
+        self._tried = frozenset(tried(study, self.context.space))
+        return super().sample_relative(study, trial, search_space)
+
     def propose(
         self, history: Sequence[Evaluated], number: int, generator: np.random.Generator
     ) -> Genotype:
-        """The network of this place in the order; from the first again, if there are no more."""
-        while len(self._taken) <= number:
-            following = next(self._order, None)
-            if following is None:
-                return self._taken[number % len(self._taken)]
-            self._taken.append(following)
-        return self._taken[number]
+        """The first that has not been tried; from the first again, if there are no more."""
+        known = self._tried.union(one.genotype for one in history)
+        for network in self._in_order():
+            if network not in known:
+                return network
+        return self._ranked[number % len(self._ranked)]
+
+    def _in_order(self) -> Iterator[Genotype]:
+        """All networks; those that were asked for before are not ranked again."""
+        yield from self._ranked
+        for network in self._unranked:
+            self._ranked.append(network)
+            yield network
 
     @cached_property
-    def _order(self) -> Iterator[Genotype]:
+    def _unranked(self) -> Iterator[Genotype]:
         return feasible_first(self.context, self.networks())
 
 
