@@ -18,6 +18,7 @@ from analogmed.report.style import (
     TRAINING_NAMES,
     WIDTH_IN,
     count_range,
+    legend_below,
     publication_style,
     save_figure,
     time_label,
@@ -270,17 +271,7 @@ def _legend_below(figure: Figure, axes: Sequence[Axes], caption: str, n_columns:
         for panel in axes
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
-    legend = figure.legend(
-        list(entries.values()),
-        list(entries),
-        loc="outside lower center",
-        ncols=n_columns,
-        frameon=False,
-        title=caption,
-        title_fontsize="small",
-    )
-    legend.get_title().set_color("0.35")
-    legend.get_title().set_parse_math(False)
+    legend_below(figure, list(entries.values()), list(entries), caption=caption, columns=n_columns)
 
 
 def _places(rows: pd.DataFrame) -> str:

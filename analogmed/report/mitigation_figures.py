@@ -12,6 +12,7 @@ from analogmed.report.style import (
     TRAINING_NAMES,
     WIDTH_IN,
     count_range,
+    legend_below,
     publication_style,
     save_figure,
     time_label,
@@ -85,13 +86,7 @@ def mitigation_gains(summary: pd.DataFrame, path: Path | str) -> Path:
             axes.set_ylabel(label)
         patients = count_range(summary["n_patients"].tolist(), "patient")
         chips = count_range(summary["n_chips"].tolist(), "chip")
-        legend = figure.legend(
-            *grid[0, 0].get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=3,
-            frameon=False,
-            title=f"Whiskers: 95 % bootstrap interval over {patients} and {chips}",
-            title_fontsize="small",
-        )
-        legend.get_title().set_color("0.35")
+        caption = f"Whiskers: 95 % bootstrap interval over {patients} and {chips}"
+        entries = grid[0, 0].get_legend_handles_labels()
+        legend_below(figure, *entries, caption=caption, columns=3)
         return save_figure(figure, path)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analogmed.errors import DataError
-from analogmed.report.style import WIDTH_IN, publication_style, save_figure
+from analogmed.report.style import WIDTH_IN, legend_below, publication_style, save_figure
 
 _CELL_IN, _CHARACTER_IN, _BAR_IN, _MARGIN_IN = 0.95, 0.1, 1.5, 0.3
 _MARKERS = "osD^vP*X"
@@ -102,7 +102,8 @@ def tau_over_training(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(top=min(1.05, axes.get_ylim()[1]))
         n = f"{int(taus['n'].max())} networks"
-        _legend(figure, axes, f"Bands: 95 % bootstrap interval over {n}")
+        caption = f"Bands: 95 % bootstrap interval over {n}"
+        legend_below(figure, *axes.get_legend_handles_labels(), caption=caption)
         return save_figure(figure, path)
 
 
@@ -140,7 +141,8 @@ def anytime_curves(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=_floor(curves))
         seeds = int(curves["seeds"].min())
-        _legend(figure, axes, f"Bands: 95 % interval of the mean over {seeds} searches each")
+        caption = f"Bands: 95 % interval of the mean over {seeds} searches each"
+        legend_below(figure, *axes.get_legend_handles_labels(), caption=caption)
         return save_figure(figure, path)
 
 
@@ -246,15 +248,3 @@ def _floor(curves: pd.DataFrame) -> float:
     later = curves[curves["queries"] >= max(2, 0.05 * curves["queries"].max())]
     low, high = float(later["low"].min()), float(curves["high"].max())
     return low - 0.05 * (high - low)
-
-
-def _legend(figure: Figure, axes: Axes, caption: str) -> None:
-    legend = figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=4,
-        frameon=False,
-        title=caption,
-        title_fontsize="small",
-    )
-    legend.get_title().set_color("0.35")

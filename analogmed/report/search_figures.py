@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -55,27 +56,11 @@ def pareto_front(
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     _check(candidates, ("feasible", "on_front", x, y))
-    feasible = candidates["feasible"].fillna(False).astype(bool)
-    front = candidates[candidates["on_front"]].sort_values([x, y])
-    color = seaborn.color_palette("colorblind")[0]
     with publication_style():
         figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
         axes = figure.subplots()
-        rest = candidates[feasible & ~candidates["on_front"]]
-        broken = candidates[~feasible]
-        axes.plot(rest[x], rest[y], "o", color=_GREY, markersize=5, label="dominated")
-        if len(broken):
-            axes.plot(broken[x], broken[y], "x", color=_GREY, label="breaks a constraint")
-        reached = "steps-post" if x in minimize else "steps-pre"
-        axes.plot(
-            front[x],
-            front[y],
-            "o-",
-            drawstyle=reached,
-            color=color,
-            markersize=7,
-            label="Pareto front",
-        )
+        _draw_candidates(axes, candidates, x, y)
+        _draw_front(axes, candidates, x, y, reached="steps-post" if x in minimize else "steps-pre")
         if x in _COUNTS:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(LABELS.get(x, x))
@@ -130,6 +115,23 @@ def search_history(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
         return save_figure(figure, path)
+
+
+def _draw_candidates(axes: Axes, candidates: pd.DataFrame, x: str, y: str) -> None:
+    """Those that are not on the front."""
+    feasible = candidates["feasible"].fillna(False).astype(bool)
+    rest, broken = candidates[feasible & ~candidates["on_front"]], candidates[~feasible]
+    axes.plot(rest[x], rest[y], "o", color=_GREY, markersize=5, label="dominated")
+    if len(broken):
+        axes.plot(broken[x], broken[y], "x", color=_GREY, label="breaks a constraint")
+
+
+def _draw_front(axes: Axes, candidates: pd.DataFrame, x: str, y: str, *, reached: str) -> None:
+    """The front, with the edge of what it reaches."""
+    front = candidates[candidates["on_front"]].sort_values([x, y])
+    color = seaborn.color_palette("colorblind")[0]
+    look = {"color": color, "markersize": 7, "drawstyle": reached}
+    axes.plot(front[x], front[y], "o-", label="Pareto front", **look)
 
 
 def _check(candidates: pd.DataFrame, columns: Collection[str]) -> None:

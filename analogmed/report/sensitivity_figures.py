@@ -15,6 +15,7 @@ from analogmed.errors import DataError
 from analogmed.report.style import (
     WIDTH_IN,
     count_range,
+    legend_below,
     publication_style,
     save_figure,
     time_label,
@@ -116,7 +117,8 @@ def source_bars(ranking: pd.DataFrame, path: Path | str) -> Path:
             axes.set_xlabel("Dice")
         grid[0].set_yticks(range(len(names)), names)
         grid[0].invert_yaxis()
-        _legend(figure, grid[0], _caption(rows, "Whiskers:"))
+        entries = grid[0].get_legend_handles_labels()
+        legend_below(figure, *entries, caption=_caption(rows, "Whiskers:"))
         return save_figure(figure, path)
 
 
@@ -183,7 +185,8 @@ def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
         axes.set_ylabel("Dice lost against digital")
         place = f"{steps['profile'].iloc[0]}, level {steps['level_of_profile'].iloc[0]}"
         axes.set_title(f"{place}; numbers: digital layers", parse_math=False, fontsize="medium")
-        _legend(figure, axes, _caption(steps, "Whiskers:"))
+        entries = axes.get_legend_handles_labels()
+        legend_below(figure, *entries, caption=_caption(steps, "Whiskers:"))
         return save_figure(figure, path)
 
 
@@ -246,18 +249,6 @@ def _draw_bars(
         error_kw={"elinewidth": 0.9, "ecolor": "0.1"},
         label=label or None,
     )
-
-
-def _legend(figure: Figure, axes: Axes, caption: str) -> None:
-    legend = figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=4,
-        frameon=False,
-        title=caption,
-        title_fontsize="small",
-    )
-    legend.get_title().set_color("0.35")
 
 
 def _caption(rows: pd.DataFrame, mark: str) -> str:

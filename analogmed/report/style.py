@@ -1,11 +1,12 @@
 """One look for all figures, and files that are the same bytes for the same data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
 import seaborn
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from analogmed.atomic import write_atomically
@@ -46,6 +47,36 @@ def publication_style() -> Iterator[None]:
     }
     with matplotlib.rc_context(settings):
         yield
+
+
+def legend_below(
+    figure: Figure,
+    handles: Sequence[Artist],
+    labels: Sequence[str],
+    *,
+    caption: str = "",
+    columns: int = 4,
+) -> None:
+    """Write the legend below all panels, with a caption above its entries.
+
+    Args:
+        figure: laid out by constraints.
+        handles: what is drawn of each entry.
+        labels: of each entry.
+        caption: what bands or whiskers are; empty for none.
+        columns: of entries.
+    """
+    legend = figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        title=caption or None,
+        title_fontsize="small",
+    )
+    legend.get_title().set_color("0.35")
+    legend.get_title().set_parse_math(False)
 
 
 def save_figure(figure: Figure, path: Path | str) -> Path:

@@ -17,6 +17,7 @@ from analogmed.errors import DataError
 from analogmed.report.style import (
     TRAINING_NAMES,
     WIDTH_IN,
+    legend_below,
     publication_style,
     save_figure,
     time_label,
@@ -202,7 +203,7 @@ def conformal_over_time(summary: pd.DataFrame, path: Path | str) -> Path:
             for way in ways
         ]
         caption = f"Line: promised share, {rows['alpha'].iloc[0]:g}. Whiskers: 95 % intervals"
-        _legend(figure, handles, labels, caption, columns=2)
+        legend_below(figure, handles, labels, caption=caption, columns=2)
         return save_figure(figure, path)
 
 
@@ -240,7 +241,7 @@ def _panels(
             axes.set_xlabel(x_label)
         for axes in grid[:, 0] if from_zero else ():
             axes.set_ylim(bottom=0.0)
-        _legend(figure, list(handles.values()), list(handles), "", columns=2)
+        legend_below(figure, list(handles.values()), list(handles), columns=2)
         return save_figure(figure, path)
 
 
@@ -283,21 +284,6 @@ def _drawable(table: pd.DataFrame) -> bool:
 def _color(training: str) -> tuple[float, float, float]:
     palette = seaborn.color_palette("colorblind")
     return palette[0] if training == "hwa" else palette[1]
-
-
-def _legend(
-    figure: Figure, handles: Sequence[Any], labels: Sequence[str], caption: str, *, columns: int
-) -> None:
-    legend = figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        title=caption or None,
-        title_fontsize="small",
-    )
-    legend.get_title().set_color("0.35")
 
 
 def _check(table: pd.DataFrame, needed: Sequence[str]) -> None:
