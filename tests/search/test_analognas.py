@@ -83,8 +83,8 @@ def proposals(history, goal=None, *, n=5, count=counted, **options):
 
 
 def test_the_first_data_set_is_a_latin_hypercube():
-    strategy = analognas(context_of(), initial=12, max_avm_drop=None, **QUICK)
-    first = [strategy.propose([], number, np.random.default_rng(0)) for number in range(12)]
+    context = context_of(seed=1)  # a draw without equal networks, which random ones would replace
+    first = networks(search(analognas(context, initial=12, max_avm_drop=None, **QUICK), 12))
     assert sorted(network.depth for network in first) == [1] * 4 + [2] * 4 + [3] * 4
     assert sorted(map(width_of, first)) == [4] * 4 + [8] * 4 + [16] * 4
     assert all(network in SPACE for network in first)
@@ -187,6 +187,16 @@ def test_a_network_whose_process_was_ended_is_proposed_again():
     again = strategy.propose(history, lost.number, proposal_generator(0, lost.number))
     assert again == SPACE.decode(lost.params)
     assert again not in tried(study, SPACE)
+
+
+def test_the_first_data_set_loses_no_network_to_an_ended_process():
+    options = {"initial": 6, "max_avm_drop": None, **QUICK}
+    undisturbed = networks(search(analognas(context_of(), **options), 6))
+    strategy = analognas(context_of(), **options)
+    study = search(strategy, 2)
+    study.tell(study.ask(distributions(SPACE)), state=optuna.trial.TrialState.FAIL)
+    search(strategy, 4, study)
+    assert [one.genotype for one in history_of(study, SPACE)] == undisturbed
 
 
 def test_networks_that_are_refused_do_not_thin_out_the_first_data_set():

@@ -94,7 +94,8 @@ class AnalogNAS(Proposing):
     The paper's steps, and how they become one proposal after the other:
 
     1. A data set of networks by Latin hypercube is trained for real: the first ``initial`` ones.
-       Random networks take the place of those that break a counted bound, fail or are equal.
+       Random networks take the place of those that break a counted bound, fail or are equal; one
+       that was in work when its process ended is proposed again.
     2. A ranking by pairwise hinge, and regressions of the month's variation, of the standard
        deviation after a day, and of whatever else the goal bounds, are fitted to it.
     3. Each further proposal is the best network that has not been tried yet of a search within
@@ -153,8 +154,7 @@ class AnalogNAS(Proposing):
         evaluated = self._table.rows(one.genotype for one in history)
         taken = self._taken.union(row.tobytes() for row in evaluated)
         if len(history) + self._running < self.initial or len(history) < 2:
-            wanted = self._design[number] if number < self.initial else None
-            return self._unlike(taken, wanted, generator)
+            return self._untried(self._design, taken) or self._unlike(taken, generator)
         self._counts_left = _MOST_COUNTS
         row = evolve(
             self._table,
@@ -190,15 +190,18 @@ class AnalogNAS(Proposing):
     def _bounded(self) -> set[str]:
         return {constraint.metric for constraint in self.constraints}
 
-    def _unlike(
-        self, taken: frozenset[bytes], wanted: Genotype | None, generator: np.random.Generator
-    ) -> Genotype:
-        """The wanted network, or where it is taken, a random one that is not, if one is found."""
-        genotype = wanted or self.context.space.random(generator)
+    def _untried(self, networks: Sequence[Genotype], taken: frozenset[bytes]) -> Genotype | None:
+        """The first that is not taken."""
+        rows = self._table.rows(networks)
+        free = (one for one, row in zip(networks, rows, strict=True) if row.tobytes() not in taken)
+        return next(free, None)
+
+    def _unlike(self, taken: frozenset[bytes], generator: np.random.Generator) -> Genotype:
+        """A random network that is not taken, if one is found."""
         for _ in range(_ATTEMPTS):
-            if self._table.rows([genotype])[0].tobytes() not in taken:
-                break
             genotype = self.context.space.random(generator)
+            if self._untried([genotype], taken):
+                break
         return genotype
 
     def _fit(self, history: Sequence[Evaluated]) -> Surrogate:
