@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from typing import Any, TypeAlias
 
 import torch
@@ -20,6 +21,10 @@ Places: TypeAlias = tuple[range, ...]
 """Channels of a layer of the supernetwork that a network uses, in the order of its own channels."""
 
 
+_ALL = "all"
+"""Name of a head that all networks share."""
+
+
 class Supernet(nn.Module):
     """A recursive U-Net whose levels hold the weights of every block of a space.
 
@@ -29,7 +34,11 @@ class Supernet(nn.Module):
     of its own: the skip before what comes up in a block that joins them; the way up within, behind
     the skip, of a level that only passes on.
 
-    Several tasks can share it: all share the levels, and each has a head of its own, and in the
+    A head that reads the first level has its weights once for each block and width of that level:
+    shared by all, it would ask channels of different blocks for the same sign, and networks whose
+    few channels it weighs negatively would predict nothing.
+
+    Several tasks can share it: all share the levels, and each has heads of its own, and in the
     first level the weights of its own image channels.
 
     Args:
@@ -150,16 +159,22 @@ class Supernet(nn.Module):
     def _make_head(self, out_channels: int) -> nn.Module:
         space, room = self.space, self._room
         if space.purpose == "classification":
-            return nn.Linear(sum(room.down), out_channels)
+            return nn.ModuleDict({_ALL: nn.Linear(sum(room.down), out_channels)})
         convolution = {2: nn.Conv2d, 3: nn.Conv3d}[space.spatial_dims]
-        return convolution(room.out[0], out_channels, 1)
+        first = product(space.genes["block_0"], space.widths)
+        return nn.ModuleDict(
+            {f"{block}{width}": convolution(width, out_channels, 1) for block, width in first}
+        )
 
     def _shared_name(self, name: str, genotype: Genotype, task: str) -> str:
         """Of a parameter of the supernetwork, from the name that it has in a network alone."""
         part = _part(name)
         rest = name.removeprefix(f"{part}.")
         if part == "head":
-            return f"heads.{self.tasks.index(task)}.{rest}"
+            first = genotype.levels[0]
+            reads_first = genotype.purpose == "segmentation"
+            which = f"{first.block}{first.channels}" if reads_first else _ALL
+            return f"heads.{self.tasks.index(task)}.{which}.{rest}"
         number = int(part.split(".")[1])
         return f"{part}.{genotype.levels[number].block}.{rest}"
 
@@ -185,7 +200,7 @@ class Supernet(nn.Module):
             joined = (*downs[number], *_behind(up, room.down[number]))
             inputs[f"levels.{number}.join"] = joined
             out = (range(levels[number].channels),) if levels[number].channels else joined
-        return inputs | {"head": out}
+        return inputs
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ SPACE = Space(depths=(1, 2), blocks=("identity", "C", "E"), widths=(4,), kernels
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A supernetwork of four small patients; its networks are followed over 24 epochs."""
+    """A supernetwork of four small patients; its networks are followed over 48 epochs."""
     config = SupernetConfig(
         task=TaskConfig(
             root=tmp_path_factory.mktemp("phantom"),
@@ -32,13 +32,13 @@ def folder(tmp_path_factory):
         ),
         space=SPACE,
         rule="fairnas",
-        epochs=24,
+        epochs=48,
         batch_size=4,
         optimizer=OptimizerConfig(learning_rate=0.03, ema=0.0),
-        validate_every=12,
+        validate_every=24,
         probes=2,
         trace=4,
-        trace_every=12,
+        trace_every=24,
         out=tmp_path_factory.mktemp("supernet"),
     )
     train_supernet(config)
@@ -76,8 +76,8 @@ def test_a_score_is_computed_once(shared, genotype, monkeypatch):
 
 def test_networks_do_better_the_longer_the_weights_are_trained(folder, shared):
     trace = pd.read_csv(folder / "trace.csv")
-    assert trace["epoch"].unique().tolist() == [12, 24]
-    last = trace[trace["epoch"] == 24]
+    assert trace["epoch"].unique().tolist() == [24, 48]
+    last = trace[trace["epoch"] == 48]
     for text, score in zip(last["genotype"], last["score"], strict=True):
         assert shared.score(Genotype.of(text)) == pytest.approx(score)
     untrained = SharedWeights.load(folder)

@@ -124,6 +124,19 @@ def test_the_copy_of_a_network_does_not_change_the_shared_weights():
     assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
 
 
+def test_networks_share_a_head_if_they_begin_with_the_same_block_and_width():
+    space = Space(depths=(1, 2), widths=(2, 3), blocks=("B", "C"), kernels=(3,))
+    supernet = randomise(Supernet(space, 1, 2))
+
+    def head(*levels):
+        return supernet.subnet(Genotype(levels)).head.weight
+
+    of_b = head(Level("B", 2, 3))
+    assert torch.equal(of_b, head(Level("B", 2, 3), Level("C", 4, 3)))
+    assert not torch.equal(of_b, head(Level("C", 2, 3)))
+    assert not torch.equal(of_b, head(Level("B", 3, 3))[:, :2])
+
+
 def test_a_gate_passes_on_how_much_its_level_matters():
     """Of a network f(g * x) the derivative by g at 1 is that by a common factor on the output."""
     space = Space(depths=(1,), blocks=("B",), widths=(2,), kernels=(3,))
@@ -133,6 +146,6 @@ def test_a_gate_passes_on_how_much_its_level_matters():
     logits = supernet(images, genotype, gates=[gate])
     torch.testing.assert_close(logits, supernet(images, genotype))
     logits.sum().backward()
-    bias = supernet.get_parameter("heads.0.bias")
+    bias = supernet.get_parameter("heads.0.B2.bias")
     expected = (logits - bias).sum()  # the head is linear, so that g scales all but its bias
     torch.testing.assert_close(gate.grad, expected.detach())
