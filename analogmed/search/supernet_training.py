@@ -63,16 +63,7 @@ def _train(config: SupernetConfig, ranks: Ranks) -> Path:
         for epoch in range(len(history), epochs):
             model.train()
             for batch, (material, images, labels) in enumerate(run.epoch(epoch)):
-                paths = run.paths(pruning.choices, learner.steps)
-                loss = 0.0
-                for path, path_loss, dice in _losses(run, material, paths, images, labels):
-                    path_loss.backward()
-                    loss += path_loss.item()
-                    pruning.observe(path.genotype, dice)
-                latency = config.loss.latency * run.expected_latency(pruning.choices, paths)
-                if latency.requires_grad:
-                    latency.backward()
-                loss += latency.item()
+                loss = _backward(run, material, images, labels, learner.steps, pruning)
                 if not math.isfinite(loss):
                     raise _not_finite(config, epoch, batch, loss)
                 _average_over_ranks(model, ranks)
@@ -94,6 +85,30 @@ def _train(config: SupernetConfig, ranks: Ranks) -> Path:
         folder.finish(run.supernet, pruning)
     ranks.wait()  # for the first one, which writes
     return config.path
+
+
+def _backward(
+    run: SupernetSetup,
+    material: Material,
+    images: Tensor,
+    labels: Tensor,
+    step: int,
+    pruning: Pruning,
+) -> float:
+    """Add the gradients of a step's networks, show them to the pruning, and give the step's loss.
+
+    One network's graph is freed before the next one's is made.
+    """
+    paths = run.paths(pruning.choices, step)
+    loss = 0.0
+    for path, path_loss, dice in _losses(run, material, paths, images, labels):
+        path_loss.backward()
+        loss += path_loss.item()
+        pruning.observe(path.genotype, dice)
+    latency = run.config.loss.latency * run.expected_latency(pruning.choices, paths)
+    if latency.requires_grad:
+        latency.backward()
+    return loss + latency.item()
 
 
 def _losses(
