@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
-from analogmed.errors import ConfigError, CoverageError
+from analogmed.errors import AnalogmedError, ConfigError
 from analogmed.evaluation.run_folder import write_table
 from analogmed.models import Genotype
 from analogmed.search.importance import PARTS, block_importance, mean_of_level
@@ -204,10 +204,10 @@ def _latency_ms(
 def counted(
     count: Callable[[Genotype], Mapping[str, float]], genotype: Genotype
 ) -> Mapping[str, float]:
-    """What can be counted of a network; nothing of one that cannot be put on a chip."""
+    """What can be counted of a network; nothing of one that does not fit the chip or task."""
     try:
         return count(genotype)
-    except CoverageError:
+    except AnalogmedError:
         return {}
 
 

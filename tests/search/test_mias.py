@@ -12,7 +12,7 @@ from PIL import Image
 from analogmed.analog import Hardware
 from analogmed.cli import run
 from analogmed.config import TaskConfig
-from analogmed.errors import CheckpointError, ConfigError
+from analogmed.errors import CheckpointError, ConfigError, ShapeError
 from analogmed.hardware import load_profile
 from analogmed.models import Genotype, Level
 from analogmed.models.subnet import Subnet
@@ -172,6 +172,19 @@ def test_a_constraint_that_nothing_keeps_gives_the_nearest_and_ends(context):
     found = list(feasible_first(replace(context, goal=goal), SPACE.enumerate()))
     counts = [context.count(network)["parameters"] for network in found]
     assert counts == sorted(counts) and len(found) == len(set(found))
+
+
+def test_networks_that_do_not_fit_the_images_come_last(context):
+    fits, refused = (Genotype((Level(block, 2, 3),)) for block in "AC")
+
+    def count(network):
+        if network == refused:
+            raise ShapeError("one position is left")
+        return {"tiles": 1.0}
+
+    goal = Goal(("dice_1d",), (Constraint("tiles", "<=", 2),))
+    found = feasible_first(replace(context, goal=goal, count=count), [refused, fits])
+    assert list(found) == [fits, refused]
 
 
 def test_networks_behind_many_that_break_a_constraint_are_still_reached(context):
