@@ -1,10 +1,12 @@
 """What has become of each network of a study, and which is the next one to evaluate."""
 
+import hashlib
 import os
 import socket
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Literal
@@ -56,7 +58,9 @@ class Status(Enum):
         return cls.RUNNING
 
 
-_SPENDS = (Status.EVALUATED, Status.FAILED, Status.RUNNING)
+_ASKING = timedelta(minutes=10)
+_EVALUATING = timedelta(days=1)
+"""How long a machine elsewhere may take to choose a network, and to evaluate it."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class Ledger:
 
     Between them they take turns by a lock in the run folder, so that none is evaluated twice and
     the budget is kept exactly. Processes that share a database but no folder may exceed the budget
-    by as many networks as there are such processes less one.
+    by as many networks as there are such processes less one; what one of them had in work when it
+    was ended is missed after a day.
 
     Args:
         study: the study, with its sampler.
@@ -87,6 +92,7 @@ class Ledger:
         budget: networks that may be evaluated.
         proposals: networks that may be proposed for each of them.
         folder: of the locks.
+        elsewhere: whether processes may take part that do not share the folder.
     """
 
     def __init__(
@@ -99,6 +105,7 @@ class Ledger:
         budget: int,
         proposals: int,
         folder: Path,
+        elsewhere: bool = False,
     ) -> None:
         self.study, self.space, self.goal = study, space, goal
         self._evaluator = evaluator
@@ -108,8 +115,10 @@ class Ledger:
         self._claimed: dict[int, Trial] = {}
         self._genotypes: dict[int, Genotype] = {}
         self._turn = FileLock(self._locks / "turn")
-        self._host = socket.gethostname()
-        self._worker = f"{self._host}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._elsewhere = elsewhere
+        where = hashlib.sha256(str(self._locks.resolve()).encode()).hexdigest()[:8]
+        self._home = f"{socket.gethostname()}-{where}-"
+        self._worker = f"{self._home}{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._alive = FileLock(self._locks / self._worker)
         self._alive.acquire()
 
@@ -183,9 +192,8 @@ class Ledger:
                 self.study.tell(trial, state=TrialState.FAIL)
 
     def spent(self) -> int:
-        """Networks that count: evaluated, failed, or in work anywhere."""
-        trials = self._trials()
-        return sum(Status.of(t) in _SPENDS and COPY_OF not in t.user_attrs for t in trials)
+        """Networks that count: evaluated, failed in it, or in work anywhere."""
+        return sum(map(_spends, self._trials()))
 
     def in_work(self) -> int:
         """Networks that processes are evaluating."""
@@ -197,20 +205,22 @@ class Ledger:
     def _bury(self) -> None:
         """Take down as lost what nobody has in work any more.
 
-        A process holds a lock as long as it lives. Of processes on machines that share a database
-        but no folder there is no such lock, and nothing can be said.
+        A process holds a lock as long as it lives. Of processes that share a database but no folder
+        there is no such lock: what they have had in work for a day is lost.
         """
         for trial in self._trials():
-            if trial.state is not TrialState.RUNNING:
-                continue
             worker = trial.user_attrs.get(WORKER)
-            if worker is None or (worker != self._worker and self._is_dead(worker)):
-                self.study.tell(trial.number, state=TrialState.FAIL)
+            if trial.state is TrialState.RUNNING and worker != self._worker:
+                age = datetime.now() - (trial.datetime_start or datetime.now())
+                if self._is_lost(worker, age):
+                    self.study.tell(trial.number, state=TrialState.FAIL)
 
-    def _is_dead(self, worker: str) -> bool:
+    def _is_lost(self, worker: str | None, age: timedelta) -> bool:
+        if worker is None:  # its process has asked for it, and not yet said who it is
+            return age > _ASKING if self._elsewhere else True
         lock = FileLock(self._locks / worker)
         if not lock.path.exists():
-            return worker.startswith(f"{self._host}-")
+            return worker.startswith(self._home) or age > _EVALUATING
         if not lock.acquire(wait=False):
             return False
         lock.release()
@@ -264,3 +274,12 @@ class Ledger:
         """The trial of a claim; ``None`` if another process has taken this one for dead."""
         trial = self._claimed.pop(claim.number)
         return trial if self._trials()[claim.number].state is TrialState.RUNNING else None
+
+
+def _spends(trial: FrozenTrial) -> bool:
+    """Whether a trial takes one of the budget; a network that cannot even be counted does not."""
+    if COPY_OF in trial.user_attrs:
+        return False
+    status = Status.of(trial)
+    failed = status is Status.FAILED and SECONDS in trial.user_attrs
+    return failed or status in (Status.EVALUATED, Status.RUNNING)

@@ -112,6 +112,7 @@ def search(config: SearchConfig) -> Found:
         budget=config.budget,
         proposals=config.proposals,
         folder=folder,
+        elsewhere=config.storage is not None,
     )
     try:
         with closing(ledger), closing(make_executor(config.engine, make_evaluator)) as executor:
@@ -121,11 +122,12 @@ def search(config: SearchConfig) -> Found:
             f"stopped: what was evaluated is kept in {folder}; the same command goes on"
         ) from None
     finally:
+        in_work = ledger.in_work()  # first, so that the table has all that ends until it is made
         candidates = candidates_of(study, config.space, config.goal)
         write_results(folder, candidates, config.goal)
         _draw_importance(config)
-    if ledger.in_work():
-        return Found(config, candidates, ledger.in_work())
+    if in_work:
+        return Found(config, candidates, in_work)
     _refuse_nothing(config, candidates)
     best = records(front_of(candidates, config.goal).head(1))[0]
     number, genotype = int(best["number"]), Genotype.of(str(best["genotype"]))
@@ -259,8 +261,9 @@ def _refuse_nothing(config: SearchConfig, candidates: pd.DataFrame) -> None:
     """
     if candidates["on_front"].any():
         return
-    failed = candidates[candidates["status"] == Status.FAILED.value]
-    if (candidates["status"] != Status.FAILED.value).sum() == 0 and len(failed):
+    tried = candidates[candidates["status"] != Status.LOST.value]
+    failed = tried[tried["status"] == Status.FAILED.value]
+    if len(failed) and len(failed) == len(tried):
         raise AnalogmedError(
             f"all {len(failed)} networks failed; the first (trial {failed['number'].iloc[0]}, "
             f"{failed['network'].iloc[0]}): {failed['error'].iloc[0]}"

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import optuna
 import pytest
 from optuna.samplers import BaseSampler
@@ -5,6 +7,7 @@ from optuna.trial import TrialState
 
 from analogmed.errors import CoverageError
 from analogmed.models import Genotype, Level
+from analogmed.search import ledger as ledgers
 from analogmed.search.ledger import Claim, Ledger, Status
 from analogmed.search.locks import FileLock
 from analogmed.search.objectives import Constraint, Goal
@@ -63,7 +66,16 @@ def open_ledger(tmp_path):
     opened = []
     studies = []
 
-    def make(genotypes=(A2, A4, A8, B2), *, budget=3, proposals=20, bounds=(), refused=()):
+    def make(
+        genotypes=(A2, A4, A8, B2),
+        *,
+        budget=3,
+        proposals=20,
+        bounds=(),
+        refused=(),
+        folder=tmp_path,
+        elsewhere=False,
+    ):
         goal = Goal(("dice_1d",), tuple(map(Constraint.of, bounds)))
         if not studies:
             studies.append(optuna.create_study(directions=goal.directions))
@@ -76,7 +88,8 @@ def open_ledger(tmp_path):
                 Arithmetic(refused),
                 budget=budget,
                 proposals=proposals,
-                folder=tmp_path,
+                folder=folder,
+                elsewhere=elsewhere,
             )
         )
         return opened[-1]
@@ -145,8 +158,8 @@ def test_failures_count_and_are_not_tried_again(open_ledger):
     assert ledger.study.trials[1].user_attrs["error"] == "NonFiniteError: the loss is nan"
 
 
-def test_a_network_that_cannot_be_counted_has_failed(open_ledger):
-    ledger = open_ledger((A2, A4), budget=2, refused=(A2,))
+def test_a_network_that_cannot_be_counted_has_failed_and_costs_nothing(open_ledger):
+    ledger = open_ledger((A2, A4), budget=1, refused=(A2,))
     assert evaluate_all(ledger) == [A4]
     assert ledger.study.trials[0].user_attrs["error"] == "nothing to put on a tile"
 
@@ -197,6 +210,26 @@ def test_a_trial_that_nobody_had_taken_yet_is_lost(open_ledger):
     ledger.study.ask()
     assert ledger.claim().genotype == A4
     assert statuses(ledger) == [Status.LOST, Status.RUNNING]
+
+
+def test_what_a_process_with_another_folder_has_in_work_stays_its_for_a_day(
+    open_ledger, tmp_path, monkeypatch
+):
+    first = open_ledger((A2, A4), budget=1, folder=tmp_path / "one", elsewhere=True)
+    second = open_ledger((A2, A4), budget=1, folder=tmp_path / "other", elsewhere=True)
+    first.claim()
+    assert second.claim() is None
+    monkeypatch.setattr(ledgers, "_EVALUATING", timedelta(0))
+    assert second.claim().genotype == A4
+    assert statuses(second) == [Status.LOST, Status.RUNNING]
+
+
+def test_a_trial_that_another_machine_is_choosing_is_not_taken_for_dead(open_ledger, monkeypatch):
+    ledger = open_ledger((A2, A4), budget=1, elsewhere=True)
+    ledger.study.ask()
+    assert ledger.claim() is None
+    monkeypatch.setattr(ledgers, "_ASKING", timedelta(0))
+    assert ledger.claim().genotype == A4
 
 
 def test_a_process_that_ends_gives_back_what_it_had_in_work(open_ledger):
