@@ -20,7 +20,7 @@ from analogmed.config import DAY_S
 from analogmed.errors import ConfigError, DataError
 from analogmed.models import Genotype
 from analogmed.models.genotype import VERSION
-from analogmed.search.objectives import METRICS
+from analogmed.search.objectives import COUNTED, METRICS
 from analogmed.search.space import Space
 from analogmed.seeds import derive_seed
 from analogmed.suggest import nearest
@@ -28,7 +28,6 @@ from analogmed.suggest import nearest
 FORMAT = 1
 """Of the table's columns and metadata."""
 
-COST_METRICS = ("parameters", "tiles", "latency_ms", "energy_mj")
 SECOND_S, HOUR_S, MONTH_S = 1.0, 3_600.0, 30 * DAY_S
 TIMES_S = (0.0, SECOND_S, HOUR_S, DAY_S, MONTH_S)
 """Seconds after programming at which every network of a table is read."""
@@ -45,7 +44,7 @@ COLUMNS: Mapping[str, str] = {
     "time_s": "float64",
     "dice": "float64",
     "n_cases": "int64",
-    **dict.fromkeys(COST_METRICS, "float64"),
+    **dict.fromkeys(COUNTED, "float64"),
     "training_cpu_s": "float64",
     "provenance": "string",
 }
@@ -152,7 +151,7 @@ class Bench:
     def count(self, genotype: Genotype | str) -> dict[str, float]:
         """Parameters, tiles, latency and energy of a network."""
         metrics = self.evaluate(genotype)
-        return {name: metrics[name] for name in COST_METRICS}
+        return {name: metrics[name] for name in COUNTED}
 
     def _task(self, task: str | None) -> str:
         if task is None:
@@ -307,7 +306,7 @@ def _most_first(counts: pd.Series) -> list[Any]:
 
 def _summaries(rows: pd.DataFrame) -> pd.DataFrame:
     first = rows.drop_duplicates("key").set_index("key")
-    summary = first[["genotype", *COST_METRICS, "training_cpu_s", "n_cases"]].copy()
+    summary = first[["genotype", *COUNTED, "training_cpu_s", "n_cases"]].copy()
     summary["dice_digital"] = rows[rows["chip"].isna()].set_index("key")["dice"]
     on_chips = rows[rows["chip"].notna()]
     for name, time_s in _TIMES.items():

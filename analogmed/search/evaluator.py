@@ -52,9 +52,6 @@ SECOND_S, MONTH_S = 1.0, 30 * DAY_S
 TIMES_S = (0.0, SECOND_S, DAY_S, MONTH_S)
 """Seconds after programming at which candidates are read."""
 
-COUNTED = ("parameters", "tiles", "latency_ms", "energy_mj")
-"""Metrics that need no training."""
-
 
 class Evaluator(Protocol):
     """What tells a search how good a network is."""

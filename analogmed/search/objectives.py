@@ -35,6 +35,9 @@ standard deviation over chips), right after it, after a month, and of the networ
 estimates of one slice by a profile of a chip.
 """
 
+COUNTED = ("parameters", "tiles", "latency_ms", "energy_mj")
+"""Those of them that need no training."""
+
 
 @dataclass(frozen=True)
 class Constraint:
@@ -118,10 +121,6 @@ class Goal:
     def violations(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Violation of each constraint; 0 or less where it is kept."""
         return tuple(constraint.violation(metrics) for constraint in self.constraints)
-
-    def is_feasible(self, metrics: Mapping[str, float]) -> bool:
-        """Whether all constraints are kept."""
-        return all(violation <= 0 for violation in self.violations(metrics))
 
     def loss(self, metrics: Mapping[str, float]) -> float:
         """The first objective as a number to minimise."""
