@@ -1,6 +1,6 @@
 """How often the intervals of analogmed.evaluation hold the truth, on simulated patients and chips.
 
-    python experiments/interval_coverage.py [--repeats 300] [--document docs/statistics.md] [--out DIR]
+    python experiments/interval_coverage.py [--repeats 300] [--document docs/statistics.md]
 
 A value on a chip is mean + patient + chip + residual. Patients are normal, or skewed to the left as
 Dice is; which of the parts dominates varies. Writes two tables between the markers of the document,
