@@ -1,5 +1,6 @@
 """The search itself: ask for a network, evaluate it, tell what was found, until the budget ends."""
 
+import inspect
 import logging
 import time
 import warnings
@@ -114,13 +115,14 @@ def search(config: SearchConfig) -> Found:
         folder=folder,
         elsewhere=config.storage is not None,
     )
+    _logger.info("%d of %d networks are known", ledger.spent(), config.budget)
     try:
-        with closing(ledger), closing(make_executor(config.engine, make_evaluator)) as executor:
+        with (
+            _goes_on(folder),
+            closing(ledger),
+            closing(make_executor(config.engine, make_evaluator)) as executor,
+        ):
             evaluate_all(ledger, executor, folder)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped: what was evaluated is kept in {folder}; the same command goes on"
-        ) from None
     finally:
         in_work = ledger.in_work()  # first, so that the table has all that ends until it is made
         candidates = candidates_of(study, config.space, config.goal)
@@ -131,8 +133,26 @@ def search(config: SearchConfig) -> Found:
     _refuse_nothing(config, candidates)
     best = records(front_of(candidates, config.goal).head(1))[0]
     number, genotype = int(best["number"]), Genotype.of(str(best["genotype"]))
-    _logger.info("the best by %s is trial %d, %s", config.objectives[0], number, genotype)
-    return Found(config, candidates, winner=train_winner(config, number, genotype))
+    _logger.info(
+        "the best by %s is trial %d, %s; it is trained for %d epochs digitally and for the chip",
+        config.objectives[0],
+        number,
+        genotype,
+        config.final_epochs,
+    )
+    with _goes_on(folder):
+        return Found(config, candidates, winner=train_winner(config, number, genotype))
+
+
+@contextmanager
+def _goes_on(folder: Path) -> Iterator[None]:
+    """Says to who stops it that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped: what was evaluated is kept in {folder}; the same command goes on"
+        ) from None
 
 
 def make_sampler(config: SearchConfig, evaluator: Evaluator) -> BaseSampler:
@@ -153,7 +173,10 @@ def make_sampler(config: SearchConfig, evaluator: Evaluator) -> BaseSampler:
     try:
         return strategy(context, **options)
     except TypeError as error:
-        raise ConfigError(f"strategy {config.strategy.name}: {error}") from error
+        known = ", ".join(list(inspect.signature(strategy).parameters)[1:]) or "none"
+        raise ConfigError(
+            f"strategy {config.strategy.name}: {error}; its options: {known}"
+        ) from error
 
 
 def check_fits(config: SearchConfig, task: Task) -> None:
@@ -271,7 +294,6 @@ def _refuse_nothing(config: SearchConfig, candidates: pd.DataFrame) -> None:
     nearest = nearest_of(candidates, config.goal)
     raise NothingFeasibleError(
         f"none of {candidates['key'].nunique()} networks keeps {' and '.join(config.constraints)}; "
-        f"the nearest:\n{nearest.to_string(index=False)}\nloosen a constraint, change the space, "
-        "or raise --budget or --proposals; the same command then goes on, with other constraints "
-        "or another space in another --out"
+        f"the nearest:\n{nearest.to_string(index=False)}\nwith a larger --budget or --proposals "
+        "the same command goes on; for looser --constraints or another --space give another --out"
     )

@@ -33,15 +33,9 @@ def open_study(config: SearchConfig) -> Study:
         DataError: the storage is damaged.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    directions = config.goal.directions
     where = config.storage or str(config.folder / LOG)
     try:
-        study = optuna.create_study(
-            storage=_storage(config),
-            study_name=config.study,
-            directions=directions,
-            load_if_exists=True,
-        )
+        study = _made_or_loaded(config)
     except (ValueError, json.JSONDecodeError, KeyError) as error:
         raise DataError(
             f"{_without_password(where)} is damaged, or no storage of a study: {error}; give "
@@ -51,6 +45,26 @@ def open_study(config: SearchConfig) -> Study:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"storage {_without_password(where)} cannot be used: {first}") from error
     _refuse_other_configuration(study, config)
+    return study
+
+
+def _made_or_loaded(config: SearchConfig) -> Study:
+    """The study; one of wrong settings, with which no search ever began, is made anew."""
+    storage = _storage(config)
+
+    def load() -> Study:
+        return optuna.create_study(
+            storage=storage,
+            study_name=config.study,
+            directions=config.goal.directions,
+            load_if_exists=True,
+        )
+
+    study = load()
+    began = config.storage is not None or (config.folder / "locks").exists()
+    if not began and not study.get_trials(deepcopy=False):
+        optuna.delete_study(study_name=config.study, storage=storage)
+        return load()
     return study
 
 

@@ -4,7 +4,8 @@ import os
 import shlex
 import sys
 
-from analogmed.cli import lines_of, parse
+from analogmed.cli import lines_of, parse, to_options
+from analogmed.search.config import SearchConfig, StrategyConfig
 from analogmed.search.supernet_config import SupernetConfig
 from analogmed.search.supernet_training import train_supernet
 from analogmed.training.log import LOGGER
@@ -44,7 +45,14 @@ def main(arguments: list[str]) -> None:
     if int(os.environ.get("RANK", "0")) == 0:
         print(f"{path}: shared weights of {config.space.size:,} gene combinations")
         print(f"log and curves: {config.folder}/; search with these weights by")
-        supernets = ", ".join(f"{task.name}: {config.folder}" for task in config.tasks)
-        strategy = "mias" if len(config.tasks) == 1 else "mt_mias"
-        command = ["python", "-m", "analogmed.search", "--strategy", strategy]
-        print(shlex.join([*command, "--supernets", f"{{{supernets}}}"]))
+        print(shlex.join(["python", "-m", "analogmed.search", *to_options(search_with(config))]))
+
+
+def search_with(config: SupernetConfig) -> SearchConfig:
+    """A search of the same space and data by the shared weights."""
+    return SearchConfig(
+        task=config.task,
+        space=config.space,
+        strategy=StrategyConfig("mias" if len(config.tasks) == 1 else "mt_mias"),
+        supernets={task.name: config.folder for task in config.tasks},
+    )

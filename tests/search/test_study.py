@@ -79,8 +79,15 @@ def test_a_database_keeps_a_study_for_several_machines(config, tmp_path):
     assert open_study(replace(shared, study="another")).trials == []
 
 
+def test_settings_with_which_no_search_began_may_be_corrected(config):
+    open_study(replace(config, objectives=("dice_1d", "tiles"), task=TaskConfig("phantom_brian")))
+    study = open_study(config)
+    assert study.user_attrs["configuration"]["task"]["name"] == "phantom_brain"
+    assert len(study.directions) == 1
+
+
 def test_other_settings_are_refused_one_by_one(config):
-    open_study(config)
+    add(open_study(config), 0.5)
     other = replace(config, seed=1, space=Space(widths=(4,)), constraints=("tiles <= 4",))
     with pytest.raises(ConfigError) as caught:
         open_study(other)
