@@ -6,14 +6,17 @@ import pandas as pd
 import pytest
 import torch
 
+from analogmed.cli import parse, to_options
 from analogmed.config import TaskConfig
 from analogmed.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.inference import predict_logits, to_classes
 from analogmed.models import Genotype, Level
 from analogmed.search.__main__ import main
+from analogmed.search.config import SearchConfig
 from analogmed.search.shared_weights import SharedWeights, refuse_leakage
 from analogmed.search.space import Space
 from analogmed.search.supernet_config import SupernetConfig
+from analogmed.search.supernet_program import search_with
 from analogmed.search.supernet_training import train_supernet
 from analogmed.training import OptimizerConfig
 
@@ -128,3 +131,9 @@ def test_a_supernetwork_that_knows_test_patients_is_refused(folder, shared):
     refuse_leakage([folder], own.load())
     with pytest.raises(LeakageError, match="keeps for testing"):
         refuse_leakage([folder], replace(own, split_seed=1).load())
+
+
+def test_the_search_by_these_weights_has_their_space_and_data(shared):
+    wanted = search_with(shared.config)
+    assert wanted.space == SPACE
+    assert parse(SearchConfig, to_options(wanted), prog="analogmed.search") == wanted
