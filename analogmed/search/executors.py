@@ -151,7 +151,10 @@ class Processes:
             ) from error
 
     def close(self) -> None:
-        """Stop all processes at once; what they evaluate is lost."""
+        """End all processes, and at once where they are at work; what they evaluate is lost."""
+        if not self._running:
+            self._pool.shutdown()
+            return
         processes = list((self._pool._processes or {}).values())
         self._pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
