@@ -37,7 +37,7 @@ from analogmed.search.strategy import (
     find_strategy,
 )
 
-STRATEGIES = ("random", "evolution", "nsga2", "tpe", "analognas")
+STRATEGIES = ("random", "evolution", "nsga2", "nsga3", "tpe", "analognas")
 BASELINE = "random"
 LEVEL = 0.95
 MOST_REPEATS = 5  # trials per network of the budget, after which a search has run dry
