@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from analogmed.atomic import ensure_writable, write_atomically, write_text_atomically
-from analogmed.config import to_plain, to_yaml
-from analogmed.environment import write_environment
+from analogmed.atomic import write_atomically
+from analogmed.config import to_plain
 from analogmed.models import Genotype
 from analogmed.search.pruning import Pruning
 from analogmed.search.supernet import Supernet
@@ -18,13 +17,8 @@ from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
 from analogmed.training.learner import Learner
 from analogmed.training.nested_tensors import write_nested
-from analogmed.training.resume import (
-    TrainingState,
-    load_latest,
-    refuse_other_configuration,
-    remove_states,
-    save_state,
-)
+from analogmed.training.resume import TrainingState, save_state
+from analogmed.training.run_folder import opened
 
 SETTINGS = "supernet.yaml"
 TRACE = "trace.csv"
@@ -45,20 +39,12 @@ class SupernetFolder:
 
     def __init__(self, config: SupernetConfig, ranks: Ranks) -> None:
         self._config, self._ranks, self._path = config, ranks, config.folder
+        self._state = opened(config, ranks, SETTINGS)
         if ranks.is_first:
-            ensure_writable(self._path)
             if config.restart:
-                remove_states(self._path)
                 config.path.unlink(missing_ok=True)
             for leftover in self._path.glob(".supernet-*"):
                 leftover.unlink()
-        ranks.wait()
-        self._state = load_latest(self._path)
-        if self._state is not None:
-            refuse_other_configuration(self._state, to_plain(config))
-        elif ranks.is_first:
-            write_text_atomically(self._path / SETTINGS, to_yaml(config))
-            write_environment(self._path)
         self._traced: list[dict[str, Any]] = []
 
     @property

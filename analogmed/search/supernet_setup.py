@@ -24,8 +24,7 @@ from analogmed.seeds import derive_seed
 from analogmed.training import TrainConfig
 from analogmed.training.distributed import Ranks
 from analogmed.training.losses import Loss, make_loss
-from analogmed.training.patches import PatchSampler
-from analogmed.training.setup import Setup
+from analogmed.training.setup import Setup, make_sampler
 from analogmed.training.validation import MeanDice
 
 
@@ -207,15 +206,7 @@ def _check(task: Task, space: Space) -> None:
 def _material(
     config: TrainConfig, task: Task, model: nn.Module, device: torch.device, ranks: Ranks
 ) -> Material:
-    sampler = PatchSampler(
-        task,
-        task.train,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        loading=config.loading,
-        rank=ranks.rank,
-        world_size=ranks.size,
-    )
+    sampler = make_sampler(config, task, ranks)
     patients = {case.patient_id for case in (*task.train, *task.validation)}
     validation = MeanDice(
         task,
@@ -228,11 +219,24 @@ def _material(
     return Material(run, make_loss(task, config.loss), validation)
 
 
-def _latencies(config: LatencyConfig, space: Space, task: Task, ranks: Ranks) -> Latencies:
+def latencies_of(config: LatencyConfig, space: Space, task: Task) -> Latencies:
+    """Times of the operations, from the table of this machine, if one is named, or the profile.
+
+    Args:
+        config: where they come from.
+        space: whose operations.
+        task: whose images.
+    """
     shape = (task.in_channels, *task.window)
-    if config.table is None:
-        return latencies(space, shape, of_profile(load_profile(config.profile), config.level))
-    if ranks.is_first:
-        table_for(space, shape, config.table)
-    ranks.wait()
-    return latencies(space, shape, of_table(table_for(space, shape, config.table)))
+    if config.table is not None:
+        return latencies(space, shape, of_table(table_for(space, shape, config.table)))
+    return latencies(space, shape, of_profile(load_profile(config.profile), config.level))
+
+
+def _latencies(config: LatencyConfig, space: Space, task: Task, ranks: Ranks) -> Latencies:
+    """The same, where the first process measures what the table lacks."""
+    if config.table is not None:
+        if ranks.is_first:
+            table_for(space, (task.in_channels, *task.window), config.table)
+        ranks.wait()
+    return latencies_of(config, space, task)

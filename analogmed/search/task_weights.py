@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from analogmed.errors import ConfigError
-from analogmed.hardware import load_profile
 from analogmed.models import Genotype
 from analogmed.models.subnet import Subnet
-from analogmed.search.latency import Latencies, latencies, of_profile, of_table, table_for
+from analogmed.search.latency import Latencies
 from analogmed.search.shared_weights import SharedWeights
 from analogmed.search.space import Gene, Space
 from analogmed.search.strategy import Context
+from analogmed.search.supernet_setup import latencies_of
 from analogmed.suggest import nearest
 
 Options: TypeAlias = Mapping[str, tuple[Gene, ...]]
@@ -70,11 +70,8 @@ class TaskWeights:
     @cached_property
     def latencies(self) -> Latencies:
         """Times of the operations, from where its training took them."""
-        config, task = self._shared.config.latency, self._shared.tasks[self.task]
-        space, shape = self._shared.space, (task.in_channels, *task.window)
-        if config.table is not None:
-            return latencies(space, shape, of_table(table_for(space, shape, config.table)))
-        return latencies(space, shape, of_profile(load_profile(config.profile), config.level))
+        shared = self._shared
+        return latencies_of(shared.config.latency, shared.space, shared.tasks[self.task])
 
     def subnet(self, genotype: Genotype) -> Subnet:
         """A network with its part of the shared weights."""

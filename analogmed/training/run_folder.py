@@ -1,5 +1,8 @@
 """What a training run leaves on disk, and how it goes on from there."""
 
+from pathlib import Path
+from typing import Protocol
+
 from torch import nn
 
 from analogmed.analog.aihwkit_training import tiles_of
@@ -35,16 +38,7 @@ class RunFolder:
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         self._config, self._ranks = config, ranks
         self._path, self._start = config.folder, _digest_of_start(config)
-        if ranks.is_first:
-            ensure_writable(self._path)
-            if config.restart:
-                remove_states(self._path)
-        ranks.wait()
-        self._state = load_latest(self._path)
-        if self._state is not None:
-            refuse_other_configuration(self._state, to_plain(self._config), self._start)
-        elif ranks.is_first:
-            self._describe()
+        self._state = opened(config, ranks, SETTINGS, self._start)
 
     @property
     def history(self) -> History:
@@ -81,9 +75,47 @@ class RunFolder:
             )
             save_state(self._path, state)
 
-    def _describe(self) -> None:
-        write_text_atomically(self._path / SETTINGS, to_yaml(self._config))
-        write_environment(self._path)
+
+class _Run(Protocol):
+    """Settings of a run that has a folder."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it goes."""
+
+    @property
+    def restart(self) -> bool:
+        """Whether it begins anew."""
+
+
+def opened(config: _Run, ranks: Ranks, settings: str, start: str = "") -> TrainingState | None:
+    """Make a run folder with its settings and environment, or find the run that it holds.
+
+    Args:
+        config: settings of the run.
+        ranks: only the first of these processes writes.
+        settings: name of the file of settings.
+        start: digest of the checkpoint that the run starts from.
+
+    Returns:
+        the last state of the run that goes on; ``None`` for a new one.
+
+    Raises:
+        ConfigError: the folder cannot be written, or holds a run with other settings.
+        CheckpointError: it holds a run, but none of its states can be read.
+    """
+    if ranks.is_first:
+        ensure_writable(config.folder)
+        if config.restart:
+            remove_states(config.folder)
+    ranks.wait()
+    state = load_latest(config.folder)
+    if state is not None:
+        refuse_other_configuration(state, to_plain(config), start)
+    elif ranks.is_first:
+        write_text_atomically(config.folder / settings, to_yaml(config))
+        write_environment(config.folder)
+    return state
 
 
 def _digest_of_start(config: TrainConfig) -> str:

@@ -134,15 +134,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     device = _device(config, ranks)
     task = _load_task(config)
     patients = _patients_seen(task, start)
-    sampler = PatchSampler(
-        task,
-        task.train,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        loading=config.loading,
-        rank=ranks.rank,
-        world_size=ranks.size,
-    )
+    sampler = make_sampler(config, task, ranks)
     _tell_missing_classes(sampler, task)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
     model = _network(config, task, start).to(device)
@@ -155,6 +147,25 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     if config.training == "hwa" and config.noise.ranges == "learned":
         setup.calibrate()  # others are set before each epoch
     return setup
+
+
+def make_sampler(config: TrainConfig, task: Task, ranks: Ranks) -> PatchSampler:
+    """The batches of a run that one process gets.
+
+    Args:
+        config: the run.
+        task: whose training cases are drawn from.
+        ranks: which process of how many.
+    """
+    return PatchSampler(
+        task,
+        task.train,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        loading=config.loading,
+        rank=ranks.rank,
+        world_size=ranks.size,
+    )
 
 
 def _with_model_of(start: Checkpoint, config: TrainConfig) -> TrainConfig:
