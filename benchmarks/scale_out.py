@@ -1,6 +1,6 @@
 """How a sweep scales over processes: the same units by one and by several local workers.
 
-    python benchmarks/scale_out.py [--workers 1 2] [--chips 8] [--rounds 3] [--json FILE]
+    python benchmarks/scale_out.py [--workers 1 2] [--chips 100] [--rounds 3] [--json FILE]
                                    [--figure FILE]
 
 Side by side: each number of workers runs the whole sweep in turn, round by round, into a new
@@ -165,7 +165,7 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--chips", type=int, default=8)
+    parser.add_argument("--chips", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--checkpoints", nargs="*", type=Path, help="shipped U-Net by default")
     parser.add_argument("--root", type=Path, help="folder of the phantom; the cache by default")

@@ -184,12 +184,22 @@ def run_one(network: Network, arguments: argparse.Namespace) -> None:
 
 def _matches(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Network]]]:
     names, tile_size = arguments.networks, arguments.tile_size
+    chosen: list[Network] = []
     for match in arguments.match:
         if target := getattr(arguments, match):
-            yield match, matched(names, match, target, tile_size)
+            group = matched(names, match, target, tile_size)
         else:
-            smallest_swin = size_of(Network("swin_unetr", 1, tile_size))[match]
-            yield match, matched_near(names, match, smallest_swin, tile_size)
+            target = size_of(Network("swin_unetr", 1, tile_size))[match]
+            group = matched_near(names, match, target, tile_size)
+        group = [_trained_once(network, chosen, match, target) for network in group]
+        chosen += group
+        yield match, group
+
+
+def _trained_once(network: Network, chosen: list[Network], match: str, target: int) -> Network:
+    """One of the same name that another match has chosen, if it is within a tenth here too."""
+    fit = (each for each in chosen if each.name == network.name and _agree([each], match, target))
+    return next(fit, network)
 
 
 def _plan(matches: dict[str, list[Network]]) -> pd.DataFrame:
