@@ -66,14 +66,24 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
 """Blocks by their name in the search space of MED-NAS-Bench."""
 
 
-def block(name: str) -> Block:
+def block(name: str, spatial_dims: int | None = None) -> Block:
     """A block by name.
+
+    Args:
+        name: of the block.
+        spatial_dims: dimensions of the network that it is for, where these are known: of those the
+            blocks are that an error offers.
 
     Raises:
         ConfigError: there is none of this name.
     """
     if not isinstance(name, str) or name not in BLOCKS:
-        raise ConfigError(f"unknown block {name!r}; {nearest(str(name), BLOCKS)}")
+        offered = [
+            known
+            for known, described in BLOCKS.items()
+            if spatial_dims is None or described.spatial_dims in (None, spatial_dims)
+        ]
+        raise ConfigError(f"unknown block {name!r}; {nearest(str(name), offered)}")
     return BLOCKS[name]
 
 

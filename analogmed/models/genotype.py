@@ -162,7 +162,10 @@ class Genotype:
         levels = given.pop("levels", None)
         if not isinstance(levels, Sequence) or isinstance(levels, str | bytes):
             raise ConfigError(f"genotype: expected a list of levels, found {levels!r}")
-        return cls(tuple(_level(number, level) for number, level in enumerate(levels)), **given)
+        dims = given.get("spatial_dims", cls.spatial_dims)
+        return cls(
+            tuple(_level(number, level, dims) for number, level in enumerate(levels)), **given
+        )
 
 
 def _parsed(text: str) -> Any:
@@ -177,12 +180,13 @@ def _until_zero(levels: Sequence[Level]) -> list[Level]:
     return list(levels[: kinds.index("zero")] if "zero" in kinds else levels)
 
 
-def _level(number: int, described: Any) -> Level:
+def _level(number: int, described: Any, spatial_dims: Any) -> Level:
     where = f"genotype: level {number}"
     if not isinstance(described, Mapping):
         raise ConfigError(f"{where}: expected an object, found {described!r}")
     _check_keys(where, described, Level)
     try:
+        block(described.get("block", Level.block), spatial_dims)
         return Level(**described)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error

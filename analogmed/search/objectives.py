@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from analogmed.errors import ConfigError
 from analogmed.suggest import nearest
 
@@ -74,11 +77,20 @@ class Constraint:
         return cls(found[1], "<=" if found[2] == "<=" else ">=", bound)
 
     def violation(self, metrics: Mapping[str, float]) -> float:
-        """By how much it is broken; 0 or less where it is kept, infinite where nothing is known."""
+        """By how much it is broken; 0 or less where it is kept, infinite where nothing is known.
+
+        As a share of the bound, so that tiles and Dice can be added up; of a bound of 0 in the
+        metric's own unit.
+
+        Source: Deb 2000, doi:10.1016/S0045-7825(99)00389-8, of adding up constraints.
+        """
         value = metrics.get(self.metric, math.nan)
-        if math.isnan(value):
-            return math.inf
-        return value - self.bound if self.sense == "<=" else self.bound - value
+        return math.inf if math.isnan(value) else float(self.beyond(value))
+
+    def beyond(self, value: ArrayLike) -> np.ndarray:
+        """The same of values of the metric, of any shape."""
+        over = np.asarray(value, dtype=np.float64) - self.bound
+        return (over if self.sense == "<=" else -over) / (abs(self.bound) or 1.0)
 
     def __str__(self) -> str:
         return f"{self.metric} {self.sense} {self.bound:g}"
@@ -119,7 +131,7 @@ class Goal:
         return tuple(metrics[name] for name in self.objectives)
 
     def violations(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """Violation of each constraint; 0 or less where it is kept."""
+        """Violation of each constraint, as a share of its bound; 0 or less where it is kept."""
         return tuple(constraint.violation(metrics) for constraint in self.constraints)
 
     def loss(self, metrics: Mapping[str, float]) -> float:

@@ -50,9 +50,10 @@ def candidates_of(study: Study, space: Space, goal: Goal) -> pd.DataFrame:
         goal: says which are feasible, and which lie on the Pareto front.
 
     Returns:
-        Columns :data:`COLUMNS`. ``violation`` is the sum by which constraints are broken;
-        ``feasible`` is unknown where a constraint's metric is; ``on_front`` is true of evaluated
-        feasible networks that no other one equals or exceeds in all objectives and exceeds in one.
+        Columns :data:`COLUMNS`. ``violation`` is the sum by which constraints are broken, each as a
+        share of its bound; ``feasible`` is unknown where a constraint's metric is; ``on_front`` is
+        true of evaluated feasible networks that no other one equals or exceeds in all objectives
+        and exceeds in one.
     """
     genes = space.genes.keys()
     trials = [t for t in study.get_trials(deepcopy=False) if genes <= t.params.keys()]

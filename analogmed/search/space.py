@@ -70,7 +70,7 @@ class Space:
 
     def _check_blocks(self) -> None:
         for name in self.blocks:
-            if block(name).kind == "zero":
+            if block(name, self.spatial_dims).kind == "zero":
                 raise ConfigError("space.blocks: zero ends a network; say so with space.depths")
             if block(name).spatial_dims not in (None, self.spatial_dims):
                 raise ConfigError(f"space.blocks: {name} is not a block of {self.spatial_dims}D")

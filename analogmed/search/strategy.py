@@ -1,8 +1,10 @@
 """What a search strategy is: an Optuna sampler made for a space and a goal."""
 
+import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -170,7 +172,7 @@ def strategy_names() -> tuple[str, ...]:
 
 
 def find_strategy(name: str) -> Strategy:
-    """A strategy by name.
+    """A strategy by name; it refuses options that it does not have, with the nearest one.
 
     Raises:
         ConfigError: there is none, or several, of this name; or it cannot be loaded.
@@ -186,4 +188,36 @@ def find_strategy(name: str) -> Strategy:
         strategy: Strategy = getattr(import_module(module), attribute)
     except Exception as error:
         raise ConfigError(f"strategy '{name}': {homes[0]} cannot be loaded: {error}") from error
-    return strategy
+    return _refusing_unknown_options(name, strategy)
+
+
+def refuse_unknown_options(strategy: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse options that a strategy does not have.
+
+    Args:
+        strategy: its name.
+        given: names of the options.
+        known: those that it has.
+
+    Raises:
+        ConfigError: names the first one, and the nearest.
+    """
+    known = tuple(known)
+    for option in given:
+        if option not in known:
+            meant = nearest(option, known) if known else "it has no options"
+            raise ConfigError(f"strategy {strategy}: unknown option '{option}'; {meant}")
+
+
+def _refusing_unknown_options(name: str, strategy: Strategy) -> Strategy:
+    """The strategy; one that takes any option by name has to refuse them itself."""
+    _, *parameters = inspect.signature(strategy).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return strategy
+
+    @wraps(strategy)
+    def checked(context: Context, **options: Any) -> BaseSampler:
+        refuse_unknown_options(name, options, [parameter.name for parameter in parameters])
+        return strategy(context, **options)
+
+    return checked

@@ -171,6 +171,16 @@ def test_what_is_unknown_or_does_not_fit_is_refused_by_name(given, message):
         Genotype.of(given)
 
 
+@pytest.mark.parametrize(
+    ("spatial_dims", "offered"),
+    [(2, "A, B, C, D, E, F, G, identity, zero"), (3, "A, H, I, J, K, L, M, identity, zero")],
+)
+def test_blocks_of_the_networks_own_dimensions_are_offered(spatial_dims, offered):
+    given = level(block="Q") | {"spatial_dims": spatial_dims}
+    with pytest.raises(ConfigError, match=f"unknown block 'Q'; choose from: {offered}$"):
+        Genotype.of(given)
+
+
 @pytest.mark.parametrize("value", [True, "8", 8.0, float("nan"), None, -1, 0, 65_536, [8], {}])
 def test_channels_are_whole_numbers(value):
     with pytest.raises(ConfigError, match="level 0: block B: expected 1 to 65535 channels"):

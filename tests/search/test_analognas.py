@@ -255,7 +255,8 @@ def test_a_metric_that_is_not_measured_is_asked_for(history):
         ({"iterations": -1}, "iterations: expected 0 or more, found -1"),
         ({"least_tau": 2}, "least_tau: expected -1 to 1, found 2"),
         ({"objective": "dice"}, "choose from: score, score_over_std; found 'dice'"),
-        ({"t_avm": 1}, "analognas.*t_avm"),
+        ({"max_avm": 1}, "analognas: unknown option 'max_avm'; did you mean 'max_avm_drop'"),
+        ({"iterations": "many"}, "strategy analognas: .*str"),
     ],
 )
 def test_a_wrong_option_is_refused_before_the_search(options, message):

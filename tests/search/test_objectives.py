@@ -39,15 +39,17 @@ def test_an_unknown_metric_is_refused_with_the_nearest():
 @pytest.mark.parametrize(
     ("text", "value", "violation"),
     [
-        ("tiles <= 40", 43, 3),
+        ("tiles <= 40", 43, 3 / 40),
         ("tiles <= 40", 40, 0),
-        ("tiles <= 40", 30, -10),
-        ("dice_1d >= 0.5", 0.25, 0.25),
-        ("dice_1d >= 0.5", 0.75, -0.25),
+        ("tiles <= 40", 30, -10 / 40),
+        ("dice_1d >= 0.5", 0.25, 0.5),
+        ("dice_1d >= 0.5", 0.75, -0.5),
         ("dice_1d >= 0.5", math.nan, math.inf),
+        ("avm_drop >= -0.5", -0.75, 0.5),
+        ("avm_drop <= 0", 0.02, 0.02),
     ],
 )
-def test_a_violation_is_the_distance_beyond_the_bound(text, value, violation):
+def test_a_violation_is_the_distance_beyond_the_bound_as_a_share_of_it(text, value, violation):
     constraint = Constraint.of(text)
     assert constraint.violation({constraint.metric: value}) == violation
 
@@ -82,13 +84,20 @@ def test_no_objective_and_one_that_is_given_twice_are_refused():
 def test_feasible_ones_come_first_and_the_others_by_their_violation():
     goal = Goal(("dice_1d",), (Constraint.of("tiles <= 10"), Constraint.of("avm_drop <= 0.5")))
     candidates = [
-        {"dice_1d": 0.9, "tiles": 12, "avm_drop": 0.0},  # broken by 2
+        {"dice_1d": 0.9, "tiles": 12, "avm_drop": 0.0},  # broken by 2 of 10
         {"dice_1d": 0.5, "tiles": 10, "avm_drop": 0.5},
         {"dice_1d": 0.6, "tiles": 1, "avm_drop": 0.1},
-        {"dice_1d": 0.8, "tiles": 11, "avm_drop": 1.0},  # broken by 1 and by 0.5
+        {"dice_1d": 0.8, "tiles": 11, "avm_drop": 0.525},  # by 1 of 10, and 0.025 of 0.5
         {"dice_1d": 0.99, "tiles": 1},  # unknown
     ]
     assert best_first(candidates, goal) == [2, 1, 3, 0, 4]
+
+
+def test_what_a_bound_is_counted_in_does_not_change_the_order():
+    tiles, drop = Constraint.of("tiles <= 400"), Constraint.of("avm_drop <= 0.02")
+    near = {"dice_1d": 0.7, "tiles": 420, "avm_drop": 0.01}  # 20 tiles, a twentieth, too many
+    far = {"dice_1d": 0.7, "tiles": 1, "avm_drop": 0.06}  # three times the bound
+    assert best_first([far, near], Goal(constraints=(tiles, drop))) == [1, 0]
 
 
 def test_without_constraints_the_order_is_that_of_the_first_objective():

@@ -195,7 +195,7 @@ def test_what_is_measured_can_be_bounded_too(found, config, tmp_path):
     table = pd.read_parquet(tmp_path / "candidates.parquet")
     one = table[table["status"] == "evaluated"].iloc[0]
     assert (one["feasible"], one["on_front"]) == (False, False)
-    assert one["violation"] == pytest.approx(2 - one["dice_1d"])
+    assert one["violation"] == pytest.approx((2 - one["dice_1d"]) / 2)
 
 
 def test_networks_that_all_fail_end_with_their_error(config, tmp_path):
@@ -220,7 +220,7 @@ def test_networks_that_all_fail_end_with_their_error(config, tmp_path):
         (["--space.depths", "5", "--task.options.window", "[24, 24]"], "divisible by 16"),
         (["--budget", "0"], "budget must be 1 or more, got 0"),
         (["--profile", "hermes"], "unknown profile 'hermes'"),
-        (["--strategy.options", "{populaton: 3}"], "strategy random: "),
+        (["--strategy.options", "{populaton: 3}"], "strategy random: unknown option"),
         (["--candidate.chips", "1", "--objectives", "dice_1d_std"], "set candidate.chips to 2"),
         (
             ["--space.places", "analog", "digital", "--objectives", "latency_ms"],

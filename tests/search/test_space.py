@@ -299,7 +299,7 @@ def test_a_missing_gene_is_named():
         ({"blocks": ("A", "zero")}, "zero ends a network; say so with space.depths"),
         ({"blocks": ("B", "H")}, "blocks: H is not a block of 2D"),
         ({"blocks": ("identity",)}, "blocks: none has weights"),
-        ({"blocks": ("B", "X")}, "unknown block 'X'"),
+        ({"blocks": ("B", "X")}, "unknown block 'X'; choose from: A, B, .*, G, identity, zero$"),
         ({"blocks": (["B"],)}, r"unknown block \['B'\]"),
         ({"blocks": "BC"}, "blocks: expected a list of one or more, found 'BC'"),
     ],

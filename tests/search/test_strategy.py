@@ -123,3 +123,20 @@ def test_the_built_in_strategies_are_listed():
 def test_an_unknown_strategy_is_refused_with_the_nearest():
     with pytest.raises(ConfigError, match="unknown strategy 'nsga4'; did you mean 'nsga"):
         find_strategy("nsga4")
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "message"),
+    [
+        ("tpe", "start_up", "did you mean 'startup'"),
+        ("evolution", "populaton", "did you mean 'population'"),
+        ("analognas", "populaton", "did you mean 'population'"),
+        ("nsga2", "populaton", "did you mean 'population'"),
+        ("mt_mias_c", "detla", "did you mean 'delta'"),
+        ("mias", "context_", "choose from: n, task"),
+        ("random", "seed", "it has no options"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_nearest(name, option, message):
+    with pytest.raises(ConfigError, match=f"{name}: unknown option '{option}'; {message}"):
+        find_strategy(name)(context_of(0), **{option: 3})

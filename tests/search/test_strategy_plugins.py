@@ -88,6 +88,12 @@ def test_a_strategy_of_an_installed_package_is_found_by_name_and_searches(on_the
         study.tell(trial, 0.5)
 
 
+def test_an_option_that_an_installed_strategy_does_not_have_is_refused(on_the_path):
+    context = Context(SPACE, Goal(), 5, 0, lambda _: {}, {})
+    with pytest.raises(ConfigError, match="widest: unknown option 'drwas'; did you mean 'draws'"):
+        find_strategy("widest")(context, drwas=3)
+
+
 def test_without_the_package_its_strategy_is_unknown():
     assert "widest" not in strategy_names()
     with pytest.raises(ConfigError, match="unknown strategy 'widest'"):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -19,7 +19,13 @@ from analogmed.search.space import Genes
 from analogmed.search.strategies.gene_table import GeneTable
 from analogmed.search.strategies.surrogate import Surrogate
 from analogmed.search.strategies.surrogate_search import Judges, evolve
-from analogmed.search.strategy import Context, Evaluated, Proposing, tried
+from analogmed.search.strategy import (
+    Context,
+    Evaluated,
+    Proposing,
+    refuse_unknown_options,
+    tried,
+)
 from analogmed.seeds import derive_seed
 
 RATES: Mapping[str, float] = {"depth": 0.8, "width": 0.8, "other": 0.5}
@@ -81,9 +87,10 @@ def analognas(context: Context, **options: Any) -> "AnalogNAS":
     Raises:
         ConfigError: an option is unknown or out of its range.
     """
+    refuse_unknown_options("analognas", options, [each.name for each in fields(AnalogNASConfig)])
     try:
         config = AnalogNASConfig(**options)
-    except TypeError as error:
+    except TypeError as error:  # a text in place of a number
         raise ConfigError(f"strategy analognas: {error}") from error
     return AnalogNAS(context, config)
 
@@ -264,17 +271,16 @@ class AnalogNAS(Proposing):
     def _guessed_violation(
         self, surrogate: Surrogate, constraints: Sequence[Constraint], rows: np.ndarray
     ) -> np.ndarray:
-        """Sum of what is broken, shape (n,); 0 where all is kept."""
+        """Sum of violations, shape (n,); 0 where all is kept."""
         features = self._table.features(rows)
         total = np.zeros(len(rows))
         for constraint in constraints:
             values = surrogate.metric(constraint.metric, features)
-            over = values - constraint.bound
-            total += np.maximum(over if constraint.sense == "<=" else -over, 0.0)
+            total += np.maximum(constraint.beyond(values), 0.0)
         return total
 
     def _counted_violation(self, row: np.ndarray) -> float:
-        """Sum of what is broken; 0 where all is kept."""
+        """Sum of violations; 0 where all is kept."""
         counted = [one for one in self.constraints if one.metric not in self._guessed]
         if not counted:
             return 0.0

@@ -18,10 +18,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from analogmed.errors import ConfigError
-from analogmed.search.strategy import VIOLATIONS_ATTRIBUTE, Context
+from analogmed.search.strategy import VIOLATIONS_ATTRIBUTE, Context, refuse_unknown_options
 from analogmed.seeds import derive_seed
 
 _SMALLEST_POPULATION = 6
+_PROBABILITIES = ("mutation_prob", "crossover_prob", "swapping_prob")
 
 
 def random(context: Context) -> BaseSampler:
@@ -161,6 +162,8 @@ def _genetic(
     population: int | None,
     options: dict[str, Any],
 ) -> BaseSampler:
+    own = ("dividing_parameter",) if kind is NSGAIIISampler else ()
+    refuse_unknown_options(name, options, ("population", *_PROBABILITIES, *own))
     if population is None:
         population = min(50, max(_SMALLEST_POPULATION, context.budget // 6))
     _at_least("population", population, 2)
