@@ -161,7 +161,8 @@ def rank_scatter(
         path: ``.png`` or ``.svg`` file.
         agreement: ``value``, ``low`` and ``high`` of Kendall's tau-b of the two.
         axes_names: of the two.
-        k: length of top lists, whose corners are marked, and what both hold counted.
+        k: length of top lists, whose corners are marked, and what both hold counted; networks as
+            good as the last one of a list are in it too.
 
     Returns:
         ``path``; the same table gives the same bytes.

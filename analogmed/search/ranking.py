@@ -64,7 +64,7 @@ def top_tau(one: ArrayLike, other: ArrayLike, *, k: int) -> float:
 
     Args:
         one, other: scores, higher is better, shape (networks,).
-        k: length of the lists. Ties at their end are broken by position, the first one wins.
+        k: length of the lists; networks as good as the last one of a list are in it too.
 
     Raises:
         ConfigError: k is below 1 or above the number of networks.
@@ -79,7 +79,7 @@ def top_overlap(one: ArrayLike, other: ArrayLike, *, k: int) -> float:
 
     Args:
         one, other: scores, higher is better, shape (networks,).
-        k: length of the lists. Ties at their end are broken by position, the first one wins.
+        k: length of the lists; networks as good as the last one of a list are in it too.
 
     Returns:
         0 (nothing shared) to 1 (the same networks).
@@ -208,12 +208,13 @@ def _top_tau(first: np.ndarray, second: np.ndarray, k: int) -> float:
 
 
 def _top_overlap(first: np.ndarray, second: np.ndarray, k: int) -> float:
-    shared = len(np.intersect1d(_top(first, k), _top(second, k)))
-    return shared / (2 * k - shared)
+    one, other = _top(first, k), _top(second, k)
+    return len(np.intersect1d(one, other)) / len(np.union1d(one, other))
 
 
 def _top(scores: np.ndarray, k: int) -> np.ndarray:
-    return np.argsort(-scores, kind="stable")[:k]
+    """Positions of the best k, and of those that tie with the last: of equals none is preferred."""
+    return np.flatnonzero(scores >= np.partition(scores, -k)[-k])
 
 
 def _checked(k: int, n: int) -> int:

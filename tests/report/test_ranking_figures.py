@@ -11,6 +11,7 @@ from analogmed.report.ranking_figures import (
     task_heat_map,
     tau_over_training,
 )
+from analogmed.search.ranking import top_overlap
 
 TASKS = ("phantom_brain", "phantom_nuclei", "phantom_spleen", "lgg")
 
@@ -121,6 +122,18 @@ def test_the_scatter_says_tau_and_what_the_top_lists_share(scores, tmp_path, dra
     )
     points = np.concatenate([part.get_offsets() for part in axes.collections])
     assert sorted(points[:, 0]) == list(range(1, 101))
+
+
+def test_top_lists_with_ties_are_those_of_the_overlap(tmp_path, drawn):
+    generator = np.random.default_rng(3)
+    tied = pd.DataFrame(generator.integers(0, 6, (40, 2)), columns=["digital", "day"])
+    rank_scatter(tied, tmp_path / "ranks.png", agreement=AGREEMENT, k=10)
+    marked = len(drawn[0].axes[0].collections[1].get_offsets())
+    assert f"the two top-10 lists share {marked}" in drawn[0].axes[0].get_title()
+    lists = [tied[name] >= tied[name].nlargest(10).iloc[-1] for name in tied]
+    assert marked == (lists[0] & lists[1]).sum()
+    overlap = marked / (lists[0] | lists[1]).sum()
+    assert top_overlap(tied["digital"], tied["day"], k=10) == pytest.approx(overlap)
 
 
 def test_equal_tables_give_equal_bytes(curves, tmp_path):

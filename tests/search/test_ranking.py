@@ -73,8 +73,19 @@ def test_lists_with_nothing_in_common_do_not_overlap():
     assert top_overlap([4, 3, 2, 1], [1, 2, 3, 4], k=2) == 0.0
 
 
-def test_a_tie_at_the_end_of_a_list_goes_to_the_first():
-    assert top_overlap([2, 1, 1], [2, 1, 0], k=2) == 1.0
+def test_networks_that_tie_at_the_end_of_a_list_are_all_in_it():
+    # Best 2 of the first: 0, and 1 and 2, which tie; of the second: 0 and 1.
+    assert top_overlap([2, 1, 1], [2, 1, 0], k=2) == pytest.approx(2 / 3)
+    assert top_overlap([1, 1, 1, 1], [4, 3, 2, 1], k=2) == pytest.approx(2 / 4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_order_in_which_networks_are_given_does_not_matter(seed):
+    generator = np.random.default_rng(seed)
+    one, other = generator.integers(0, 4, (2, 20))  # many ties
+    shuffled = generator.permutation(20)
+    for k in (1, 5, 13):
+        assert top_overlap(one, other, k=k) == top_overlap(one[shuffled], other[shuffled], k=k)
 
 
 def test_the_interval_holds_the_tau_of_the_population():
