@@ -1,6 +1,7 @@
 """Files of settings, read strictly: what YAML lets pass in silence is refused with its line."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -15,21 +16,17 @@ from analogmed.suggest import nearest
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """Read a YAML file strictly: one mapping, no repeated key, no Python object.
 
+    A file ``*.json`` is read as JSON, whose tabs are no YAML.
+
     Raises:
         ConfigError: the file is missing or breaks one of these rules; names file and line.
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    try:
-        content = yaml.load(text, Loader=_StrictLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: not a plain YAML file: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not a plain YAML file: {error}") from error
+    content = _from_json(text, path) if path.suffix == ".json" else _from_yaml(text, path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, not {type(content).__name__}")
     return content
@@ -56,6 +53,34 @@ def check_keys(content: dict[str, Any], config_class: type, where: str) -> None:
 
 def _names(config_class: Any) -> str:
     return ", ".join(field.name for field in dataclasses.fields(config_class))
+
+
+def _from_json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeats)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not JSON of settings: {error}") from error
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"the key '{key}' stands twice")
+        content[key] = value
+    return content
+
+
+def _from_yaml(text: str, path: Path) -> Any:
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: not a plain YAML file: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: not a plain YAML file: {error}") from error
 
 
 class _StrictLoader(yaml.SafeLoader):

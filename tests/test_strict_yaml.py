@@ -69,3 +69,30 @@ def test_unknown_keys_get_the_nearest_name_at_every_depth(content, message):
 
 def test_options_of_a_task_take_any_key():
     check_keys({"task": {"options": {"anything": 1}}}, Experiment, "f")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1,\n "a": 2}', "the key 'a' stands twice"),
+        ('{"a": 1,\n "b": }', r"line 2: not JSON"),
+        ("[1]", "must hold a mapping"),
+        ('{"a": ' + 100_000 * "[", "settings"),
+    ],
+)
+def test_json_is_as_strict(tmp_path, text, message):
+    path = tmp_path / "settings.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"settings\.json.*{message}"):
+        read_yaml(path)
+
+
+def test_json_may_have_tabs_and_a_byte_order_mark(tmp_path):
+    path = tmp_path / "settings.json"
+    path.write_bytes(b'\xef\xbb\xbf{\n\t"a": [1, 2]\n}')
+    assert read_yaml(path) == {"a": [1, 2]}
+
+
+def test_yaml_nested_too_deeply_is_refused_with_its_path(written):
+    with pytest.raises(ConfigError, match=r"settings\.yaml"):
+        read_yaml(written("a: " + 5_000 * "["))

@@ -117,7 +117,7 @@ def count_overlaps(case: Case) -> int:
 
 
 def _list_cases(folder: Path) -> list[Case]:
-    folders = sorted(f for f in folder.glob("*") if (f / "images").is_dir())
+    folders = sorted(f for f in folder.glob("*") if (f / "images").is_dir() and not is_hidden(f))
     if not folders:
         raise DataError(
             f"{folder}: no <id>/images/<id>.png in it; give the folder that holds {_FOLDER}"

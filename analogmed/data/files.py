@@ -62,9 +62,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_hidden(path: Path) -> bool:
-    """Whether a file is hidden, as the ``._*`` twins are that macOS leaves in archives."""
-    return path.name.startswith(".")
+def is_hidden(path: Path, below: Path | None = None) -> bool:
+    """Whether a file is hidden, as the ``._*`` twins are that macOS leaves in archives.
+
+    Args:
+        path: the file.
+        below: a folder above it, whose own folders count too: ``.snapshot/case/image.nii``.
+    """
+    parts = path.relative_to(below).parts if below else (path.name,)
+    return any(part.startswith(".") for part in parts)
 
 
 def natural_order(name: str) -> tuple[tuple[bool, int, str], ...]:

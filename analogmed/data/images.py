@@ -5,7 +5,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from analogmed.data.files import read_head, refuse_stand_in
 from analogmed.errors import DataError
@@ -14,8 +14,9 @@ DEFAULT_MAX_PIXELS = 2**26
 """Largest image read by default: 8192 x 8192."""
 
 _FORMATS = ("PNG", "TIFF")
-_STORED_AS_IS = ("L", "RGB", "RGBA", "I;16")
-_READ_AS = {"1": "L", "P": "RGB", "LA": "RGBA", "PA": "RGBA", "I;16B": "I;16", "I;16L": "I;16"}
+_COLOURS = ("RGB", "RGBA", "LA")
+_STORED_AS_IS = ("L", "RGB", "RGBA", "I;16", "I;16L", "I;16B")
+_READ_AS = {"1": "L", "P": "RGB", "LA": "RGBA", "PA": "RGBA"}
 _DECODER_ERRORS = (
     OSError,
     SyntaxError,
@@ -39,7 +40,8 @@ def read_image(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.
 
     Raises:
         DataError: the file is missing, empty, damaged (a PNG's checksums are verified), too
-            large, of another format, or has several pages.
+            large, of another format, has several pages, or colours of 16 bits, of which Pillow
+            would read the upper 8.
     """
     path = Path(path)
     refuse_stand_in(read_head(path), path)
@@ -68,11 +70,14 @@ def _check_extent(image: Image.Image, path: Path, max_pixels: int) -> None:
         raise DataError(f"{path}: several pages in one file; expected one image")
 
 
-def _to_array(image: Image.Image, path: Path) -> np.ndarray:
+def _to_array(image: ImageFile.ImageFile, path: Path) -> np.ndarray:
+    if image.mode in _COLOURS and any(";16" in str(tile.args) for tile in image.tile):
+        raise DataError(f"{path}: 16 bits a colour; expected 8, or grey without alpha; convert it")
     if image.mode == "P" and "transparency" in image.info:
         return np.array(image.convert("RGBA"))
     if image.mode in _READ_AS:
         return np.array(image.convert(_READ_AS[image.mode]))
     if image.mode not in _STORED_AS_IS:
         raise DataError(f"{path}: pixel format {image.mode}; expected 8 or 16 bit grey, or colour")
-    return np.array(image)
+    pixels = np.array(image)
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)

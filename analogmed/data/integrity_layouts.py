@@ -271,4 +271,4 @@ def _visible(paths: Iterable[Path]) -> list[Path]:
 
 def _volumes_below(folder: Path) -> list[Path]:
     found = (path for ending in ("*.nii", "*.nii.gz") for path in folder.rglob(ending))
-    return sorted(path for path in found if not is_hidden(path))
+    return sorted(path for path in found if not is_hidden(path, folder))

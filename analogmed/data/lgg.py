@@ -108,7 +108,9 @@ class StackReader:
 
 
 def _list_cases(folder: Path) -> list[Case]:
-    folders = sorted((f for f in folder.glob("*") if f.is_dir()), key=lambda f: f.name)
+    folders = sorted(
+        (f for f in folder.glob("*") if f.is_dir() and not is_hidden(f)), key=lambda f: f.name
+    )
     cases = [case for case in map(_case_of, folders) if case is not None]
     if not cases:
         raise DataError(

@@ -212,6 +212,8 @@ def _geometry(
             f"{path}: voxel size {pixdim.tolist()} in the header (pixdim), expected three "
             "positive numbers; correct the header from the scan's protocol"
         )
+    if header["pixdim"][0] == 0:  # qfac: the standard takes 0 for 1
+        header["pixdim"][0] = 1
     try:
         affine = np.array(header.get_best_affine(), dtype=np.float64)
     except (HeaderDataError, ValueError) as error:

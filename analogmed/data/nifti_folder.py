@@ -117,7 +117,7 @@ def load_nifti(
         modality: ``"CT"``, or anything else for a z-score.
         spatial_dims, slice_axis, size, window, intensity, ct_window_hu, nan_policy, max_voxels,
             patient_pattern: as in :func:`analogmed.data.msd.load_msd`. Case names are those of
-            the folders; where two are equal, their paths below ``root``.
+            the folders; where any two are equal, the paths of all below ``root``.
         split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
 
     Returns:
@@ -196,8 +196,9 @@ def _list_cases(
             f"{root}: no folder in it holds files like {', '.join(images)}; give the folder of "
             "the cases, or other patterns"
         )
-    uses = Counter(folder.name for folder in folders)
-    ids = [f.name if uses[f.name] == 1 else f.relative_to(root).as_posix() for f in folders]
+    ids = [folder.name for folder in folders]
+    if len(set(ids)) < len(ids):
+        ids = [folder.relative_to(root).as_posix() for folder in folders]
     return [
         Case(
             case_id=case_id,
@@ -212,9 +213,10 @@ def _list_cases(
 def _case_folders(root: Path, images: tuple[str, ...]) -> list[Path]:
     """Folders in which any image pattern matches, so that a missing channel is noticed."""
     try:
-        found = {p.parent for pattern in images for p in root.rglob(pattern) if not is_hidden(p)}
+        files = {path for pattern in images for path in root.rglob(pattern)}
     except (ValueError, NotImplementedError) as error:
         raise ConfigError(f"images {list(images)}: {error}; expected file patterns") from error
+    found = {path.parent for path in files if not is_hidden(path, root)}
     return sorted(found, key=lambda folder: natural_order(folder.as_posix()))
 
 

@@ -19,6 +19,7 @@ from analogmed.suggest import nearest
 Cases = tuple[Case, ...]
 SPLITS = ("train", "validation", "test")
 _TOLERANCE = 1e-6
+_NEEDED_FIRST = (2, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def split_by_patient(
 
     Returns:
         Cases of train, validation and test, in their given order. From three patients on, each
-        split with a share above 0 has at least one; two patients go to train and test, a single
-        one to test.
+        split with a share above 0 has at least one; of two patients, test and then train have one,
+        a single one is for test. A split with a share of 0 has none.
 
     Raises:
         ConfigError: the shares are not three numbers in [0, 1] with sum 1.
@@ -178,10 +179,9 @@ def _check_shares(shares: Sequence[float]) -> None:
 
 def _counts(n_patients: int, shares: Sequence[float]) -> list[int]:
     """Patients of each split: rounded down, the rest to the largest remainders."""
-    if n_patients == 1:
-        return [0, 0, 1]
-    if n_patients == 2:
-        return [1, 0, 1]
+    if n_patients < sum(share > 0 for share in shares):
+        first = sorted(_NEEDED_FIRST, key=lambda i: shares[i] == 0)[:n_patients]
+        return [int(i in first) for i in range(3)]
     exact = [share * n_patients for share in shares]
     counts = [int(number + _TOLERANCE) for number in exact]
     by_remainder = sorted(range(3), key=lambda i: counts[i] - exact[i])
@@ -199,7 +199,7 @@ def _of_patients(cases: Cases, patients: set[str]) -> Cases:
 
 
 def _read_table(path: Path) -> dict[str, list[str]]:
-    table = read_yaml(path)  # JSON is YAML too
+    table = read_yaml(path)
     for key, ids in table.items():
         if key not in SPLITS:
             raise ConfigError(

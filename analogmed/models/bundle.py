@@ -1,7 +1,6 @@
 """The network of a MONAI bundle, read without running any code that the bundle holds."""
 
 import inspect
-import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -11,11 +10,11 @@ from typing import Any
 
 import safetensors.torch
 import torch
-import yaml
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from analogmed.errors import CheckpointError, ConfigError, SecurityError
+from analogmed.strict_yaml import read_yaml
 
 _CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 _WEIGHTS = ("model.safetensors", "model.pt")
@@ -54,8 +53,8 @@ def build_bundle_network(
         CheckpointError: the weights are missing, damaged, or do not fit the network.
     """
     config_path = _find_config(Path(folder))
-    config = _read_config(config_path)
-    if not isinstance(config, dict) or "network_def" not in config:
+    config = read_yaml(config_path)
+    if "network_def" not in config:
         raise ConfigError(f"{config_path}: expected a 'network_def', found none")
     network_def = _resolve(config, config["network_def"], "network_def", config_path, ())
     expected = {
@@ -79,32 +78,6 @@ def _find_config(folder: Path) -> Path:
         f"bundle {folder}: expected configs/{_CONFIGS[0]} (or .yaml), found none; give the folder "
         "that holds 'configs' and 'models'"
     )
-
-
-def _read_config(path: Path) -> Any:
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            return json.loads(text, object_pairs_hook=_unique)
-        return yaml.load(text, Loader=_UniqueKeyLoader)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as a plain configuration: {error}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise ValueError(f"key '{key}' stands there twice")
-    return dict(pairs)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Plain YAML: no Python objects, and a key at most once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        _unique([(key.value, None) for key, _ in node.value])
-        return super().construct_mapping(node, deep=deep)
 
 
 def _resolve(config: Any, value: Any, key: str, path: Path, seen: tuple[str, ...]) -> Any:

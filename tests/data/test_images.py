@@ -38,6 +38,24 @@ def test_sixteen_bit_png_keeps_its_values(tmp_path):
     np.testing.assert_array_equal(loaded, deep)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_sixteen_bit_tiff_keeps_its_values_in_either_byte_order(tmp_path, order):
+    deep = np.arange(180, dtype=f"{order}u2").reshape(12, 15) * 300
+    tifffile.imwrite(tmp_path / "deep.tif", deep, byteorder=order)
+    loaded = read_image(tmp_path / "deep.tif")
+    assert loaded.dtype == np.uint16
+    np.testing.assert_array_equal(loaded, deep)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_colours_of_sixteen_bits_are_refused_since_the_lower_eight_would_be_lost(
+    tmp_path, pixels, compression
+):
+    path = tmp_path / "deep.tif"
+    tifffile.imwrite(path, pixels.astype(np.uint16), photometric="rgb", compression=compression)
+    assert_refused(path, "16 bits a colour")
+
+
 def test_bilevel_and_palette_images_are_resolved(tmp_path):
     bits = np.eye(12, 15, dtype=bool)
     Image.fromarray(bits).save(tmp_path / "bits.png")

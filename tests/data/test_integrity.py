@@ -8,7 +8,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from analogmed.data.dsb2018 import load_dsb2018
 from analogmed.data.integrity import verify
+from analogmed.data.lgg import load_lgg
 from analogmed.data.phantoms import write_phantom
 from analogmed.errors import DataError
 
@@ -285,3 +287,14 @@ def test_folders_of_unknown_layout_are_refused(tmp_path):
 def test_a_root_of_several_data_sets_is_refused_with_their_names(whole):
     with pytest.raises(DataError, match=r"several data sets .*kaggle_3m.*Task09_Spleen"):
         verify(whole)
+
+
+@pytest.mark.parametrize("name", ["kaggle_3m", "stage1_train"])
+def test_hidden_folders_are_neither_checked_nor_loaded(name, whole, tmp_path):
+    folder = shutil.copytree(whole / name, tmp_path / name)
+    first = min(path for path in folder.iterdir() if path.is_dir())
+    shutil.copytree(first, folder / ".snapshot")
+    load = {"kaggle_3m": load_lgg, "stage1_train": load_dsb2018}[name]
+    assert not verify(folder).warnings
+    task = load(folder)
+    assert len(task.train + task.validation + task.test) == 4

@@ -77,6 +77,16 @@ def test_slope_and_intercept_are_applied_as_nibabel_does(tmp_path):
     np.testing.assert_allclose(read_nifti(path).data, expected)
 
 
+def test_a_qfac_of_zero_counts_as_one_as_the_standard_says(tmp_path, voxels):
+    image = nib.Nifti1Image(voxels, None)
+    image.set_qform(np.diag([0.8, 0.9, 2.5, 1.0]), code=1)
+    path = tmp_path / "a.nii.gz"
+    nib.save(image, path)
+    patch_header(path, PIXDIM_OFFSET, "<f", 0.0)
+    np.testing.assert_allclose(read_nifti(path).affine, nib.load(path).affine)
+    np.testing.assert_allclose(read_nifti(path).affine, np.diag([0.8, 0.9, 2.5, 1.0]), atol=1e-6)
+
+
 def test_oblique_qform_gives_nibabels_affine_and_the_true_spacing(tmp_path, voxels):
     angle = np.deg2rad(30)
     rotation = np.array(

@@ -1,3 +1,5 @@
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -188,3 +190,26 @@ def test_real_ct_folder_is_one_case_with_a_spleen(shared_data):
     seg = np.asarray(nib.load(task.test[0].labels[0]).dataobj)
     np.testing.assert_array_equal(sample.label[0], seg.T == 1)
     assert sample.spacing == (3.0, 3.0, 3.0)
+
+
+def test_cases_in_hidden_folders_are_left_out(folder):
+    shutil.copytree(folder / NAMES[0], folder / ".snapshot" / NAMES[0])
+    assert {case.case_id for case in cases_of(load_brats(folder))} == set(NAMES)
+
+
+def test_a_hidden_folder_above_the_root_does_not_matter(folder):
+    moved = folder.parent / ".data"
+    folder.rename(moved)
+    assert len(cases_of(load_brats(moved))) == len(NAMES)
+
+
+def test_scans_of_unequal_numbers_of_visits_all_carry_their_patient(tmp_path):
+    for visit in ("s1/first", "s1/second", "s2/first"):
+        (tmp_path / visit).mkdir(parents=True)
+        save(tmp_path / visit / "t1.nii", np.ones(SHAPE, dtype=np.int16))
+        save(tmp_path / visit / "seg.nii", np.ones(SHAPE, dtype=np.uint8))
+    task = load_nifti(
+        tmp_path, images=["t1.nii"], label="seg.nii", classes={"a": 1}, patient_pattern="^(s.)/"
+    )
+    found = {case.case_id: case.patient_id for case in cases_of(task)}
+    assert found == {"s1/first": "s1", "s1/second": "s1", "s2/first": "s2"}

@@ -63,6 +63,30 @@ def test_split_depends_on_the_seed_and_not_on_the_order():
     assert first != split_by_patient(cases, SHARES, 2)
 
 
+@pytest.mark.parametrize("n_patients", [1, 2, 3, 9])
+@pytest.mark.parametrize("alone", [0, 1, 2])
+def test_a_split_with_the_whole_share_gets_every_patient(n_patients, alone):
+    shares = [float(split == alone) for split in range(3)]
+    parts = split_by_patient(make_cases(n_patients), shares, 0)
+    assert [len(part) for part in parts] == [n_patients * (i == alone) for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("n_patients", "shares", "counts"),
+    [
+        (1, (0.6, 0.1, 0.3), (0, 0, 1)),
+        (2, (0.6, 0.1, 0.3), (1, 0, 1)),
+        (2, (0.5, 0.5, 0.0), (1, 1, 0)),
+        (1, (0.8, 0.2, 0.0), (1, 0, 0)),
+    ],
+)
+def test_few_patients_go_to_test_then_train_but_never_to_a_split_without_a_share(
+    n_patients, shares, counts
+):
+    parts = split_by_patient(make_cases(n_patients), shares, 0)
+    assert tuple(map(len, parts)) == counts
+
+
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.6, 0.1, 0.2), (1.2, -0.1, -0.1), (1.0, 0.0)])
 def test_shares_that_are_no_three_parts_of_one_are_refused(shares):
     with pytest.raises(ConfigError, match="shares"):
@@ -84,6 +108,13 @@ def test_split_file_says_who_goes_where(tmp_path, name):
     assert [case.case_id for case in train] == ["p0_0", "p0_1", "p2_0", "p2_1"]
     assert validation == ()
     assert [case.case_id for case in test] == ["p1_0", "p1_1"]
+
+
+def test_split_file_of_json_may_be_indented_by_tabs(tmp_path):
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"train": ["p0"], "test": ["p1"]}, indent="\t"))
+    train, _, test = split_from_file(make_cases(2), path)
+    assert [case.patient_id for case in train + test] == ["p0", "p1"]
 
 
 def test_split_file_that_names_a_patient_twice_is_leakage(tmp_path):

@@ -176,8 +176,8 @@ def test_what_a_bundle_leaves_to_the_default_of_its_class_is_compared_too(bundle
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"network_def": ', "plain configuration"),
-        ('{"network_def": {}, "network_def": {}}', "'network_def' stands there twice"),
+        ('{"network_def": ', "line 1: not JSON"),
+        ('{"network_def": {}, "network_def": {}}', "'network_def' stands twice"),
         ('{"network": 1}', "expected a 'network_def'"),
         ('{"network_def": 3}', "no '_target_'"),
         ('{"network_def": {"_target_": "UNet", "spatial_dims": "@a"}}', "'@a', which is not there"),
@@ -197,8 +197,8 @@ def test_a_broken_configuration_is_refused_with_its_path(bundle, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("network_def: !!python/object/apply:os.getpid []", "plain configuration"),
-        ("network_def: 1\nnetwork_def: 2", "stands there twice"),
+        ("network_def: !!python/object/apply:os.getpid []", "not a plain YAML file"),
+        ("network_def: 1\nnetwork_def: 2", "stands twice"),
     ],
 )
 def test_yaml_that_is_not_plain_is_refused(bundle, text, message):
