@@ -44,13 +44,20 @@ def _version(package: str) -> str | None:
 
 
 def _git_state() -> dict[str, str] | None:
-    """Commit and whether the tree differs from it; ``None`` outside a checkout of analogmed."""
+    """Commit and whether the tree differs from it; ``None`` outside a checkout of analogmed.
+
+    And where git is missing, or refuses: it does so in a folder of another user.
+    """
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
         return None
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    return {"commit": git("rev-parse", "HEAD"), "changed": str(bool(git("status", "--porcelain")))}
+    try:
+        changed = bool(git("status", "--porcelain"))
+        return {"commit": git("rev-parse", "HEAD"), "changed": str(changed)}
+    except (OSError, subprocess.CalledProcessError):
+        return None

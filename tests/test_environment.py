@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -21,3 +22,15 @@ def test_the_environment_says_what_a_run_depends_on():
     ).stdout.strip()
     if head:
         assert found["git"]["commit"] == head
+
+
+def test_a_machine_without_git_still_describes_its_environment(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert describe_environment()["git"] is None
+
+
+def test_where_git_refuses_the_folder_nothing_is_said_of_its_state(monkeypatch):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+    assert describe_environment()["git"] is None
