@@ -33,7 +33,7 @@ def calibrate(
         ``model``, for chaining.
 
     Raises:
-        ConfigError: no batch, or ``quantile`` outside (0, 1].
+        ConfigError: no batch, an empty one, or ``quantile`` outside (0, 1].
         CoverageError: the model has no analog layer with an input range.
         NonFiniteError: an activation is NaN or Inf; names the layer.
     """
@@ -84,6 +84,8 @@ def _run(
             layer.input_range = None
         with evaluating(model):
             for batch in batches:
+                if batch.numel() == 0:
+                    raise ConfigError(f"calibrate: a batch is empty: shape {tuple(batch.shape)}")
                 model(batch)
     finally:
         for key, io in perfect.items():

@@ -15,7 +15,7 @@ from analogmed.analog.aihwkit_layers import is_analog, to_aihwkit
 from analogmed.analog.engine import EngineName, check_engine
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.support import check_support
-from analogmed.analog.tile import RowSplit
+from analogmed.analog.tile_grid import RowSplit
 from analogmed.analog.traverse import replace_layers
 from analogmed.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.suggest import nearest
@@ -108,6 +108,8 @@ def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -
         layer.weight, nn.UninitializedParameter
     ):
         return "its weight is not initialised"
+    if not isinstance(layer.weight, nn.Parameter):
+        return "its weight is no parameter; remove the norm or mask that computes it first"
     if type(layer).forward is not base.forward or type(layer) in _OPAQUE:
         return f"{type(layer).__name__} does not compute what torch's {base.__name__} computes"
     return None
@@ -177,7 +179,7 @@ def _analog_twin(
 
 def _check_model(model: nn.Module, digital: tuple[str, ...]) -> None:
     names = []
-    for name, layer in model.named_modules():
+    for name, layer in model.named_modules(remove_duplicate=False):
         names.append(name)
         if is_analog(layer):
             raise ConfigError(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from analogmed.analog.input_vectors import Scaling, VectorMap
 from analogmed.analog.noise_stream import Draw
-from analogmed.analog.tile import step_size
+from analogmed.analog.quantise import step_size
 
 
 @dataclass(frozen=True)

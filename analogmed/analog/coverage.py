@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_layers import is_analog
 from analogmed.analog.convert import digital_reason, multiplies_weight
+from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.random import drawing_from
 from analogmed.analog.traverse import evaluating
 from analogmed.errors import ShapeError
 
@@ -74,6 +76,8 @@ def _share(amounts: dict[str, float], analog: list[str]) -> float:
 def _weights(layer: nn.Module) -> float:
     if isinstance(layer, AnalogLayerBase):
         return float(sum(tile.get_weights()[0].numel() for tile in layer.analog_tiles()))
+    if isinstance(layer, AnalogLayer):
+        return float(layer.weight.numel())
     return float(sum(p.numel() for p in layer.parameters() if p.ndim >= 2))
 
 
@@ -94,9 +98,9 @@ def _count_macs(
         for name in names
     ]
     try:
-        with torch.no_grad(), evaluating(model):
+        with torch.no_grad(), evaluating(model), drawing_from(0):
             model(_zeros(model, names, input_shape))
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
         if input_shape is not None:
             raise ShapeError(
                 f"coverage: {type(model).__name__} does not take an input of shape "

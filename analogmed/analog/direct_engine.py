@@ -243,7 +243,7 @@ def _bands(layer: "AnalogLayer", inputs: Tensor, share: float) -> list[tuple[int
     least = 1 if together > 1 else -(-_LEAST_REACHES * (window.reach - 1) // window.stride)
     longest = max(1, least, int(share * size) // together)
     number = -(-size // (longest * together)) * together
-    if number == 1 or number > size:
+    if not 1 < number <= size:
         return []
     length, longer = divmod(size, number)  # so many bands are one longer; only equal ones go along
     found, start = [], 0

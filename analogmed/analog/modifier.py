@@ -10,7 +10,7 @@ from aihwkit.simulator.parameters.inference import WeightModifierParameter
 from torch import Tensor
 
 from analogmed.analog.disturbance import pass_straight
-from analogmed.analog.tile import quantise, step_size
+from analogmed.analog.quantise import quantise, step_size
 
 
 def modify(

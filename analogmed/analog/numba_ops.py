@@ -52,7 +52,7 @@ class NumbaOps:
         from_last = layout is torch.contiguous_format and values.is_contiguous(memory_format=last)
         if not (to_last or from_last):
             return values.contiguous(memory_format=layout)
-        target = torch.empty(values.shape, memory_format=layout)
+        target = torch.empty_like(values, memory_format=layout)
         channels, positions = values.shape[1], values[0, 0].numel()
         work = np.zeros((), TRANSPOSE_WORK)
         work["source"], work["target"] = values.data_ptr(), target.data_ptr()
@@ -74,7 +74,7 @@ class NumbaOps:
         if runs is None:
             inputs = inputs.contiguous(memory_format=layout)
             runs = inputs.numel(), 0
-        codes = torch.empty(inputs.shape, memory_format=layout)
+        codes = torch.empty_like(inputs, memory_format=layout)
         length, pitch = runs
         target = RowCodes(0, length, limit, codes)
         _convert(inputs, inputs.numel() // length, pitch, [target], converters)

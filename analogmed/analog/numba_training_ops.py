@@ -26,7 +26,12 @@ class NumbaTrainingOps(NumbaOps):
     ) -> list[Tensor]:
         """See ``TrainingOps``."""
         codes = [
-            torch.empty((len(inputs), batch.channels, *inputs.shape[2:]), memory_format=layout)
+            torch.empty(
+                (len(inputs), batch.channels, *inputs.shape[2:]),
+                dtype=inputs.dtype,
+                device=inputs.device,
+                memory_format=layout,
+            )
             for batch in batches
         ]
         work, tables = _slice_work(inputs, codes, batches)

@@ -1,4 +1,4 @@
-"""What one crossbar tile computes: converters, noise, and how a matrix is cut into tiles.
+"""What one crossbar tile computes: converters, matrix product and noise.
 
 The functions follow aihwkit's ``AnalogMVM`` (torch tile) step by step, and its compiled tile where
 the torch tile lacks an effect; the column tiles of one row share the converted input, so that its
@@ -8,7 +8,6 @@ noise is common to them. A faster engine has to give the same numbers.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
 
 import torch
 from aihwkit.simulator.parameters.enums import NoiseManagementType, WeightNoiseType
@@ -25,51 +24,9 @@ from analogmed.analog.irdrop import (
     pulse_trains,
     static_ir_drop,
 )
-from analogmed.even_split import even_bounds
-
-RowSplit = Literal["even", "channels"]
-
-
-@dataclass(frozen=True)
-class TileGrid:
-    """How the weight matrix of a layer lies on tiles.
-
-    Attributes:
-        rows: [start, stop) of each row tile over the input features.
-        cols: [start, stop) of each column tile over the output features.
-    """
-
-    rows: tuple[tuple[int, int], ...]
-    cols: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def cut(
-        cls,
-        in_features: int,
-        out_features: int,
-        *,
-        max_rows: int,
-        max_cols: int,
-        row_split: RowSplit = "even",
-        channel_rows: int = 1,
-    ) -> "TileGrid":
-        """Cut a matrix of ``out_features`` x ``in_features`` into tiles.
-
-        Args:
-            in_features: rows of the crossbar, input channels times kernel volume.
-            out_features: columns of the crossbar.
-            max_rows: rows of one tile; 0 for no limit, as in aihwkit.
-            max_cols: columns of one tile; 0 for no limit.
-            row_split: ``"even"``, aihwkit's split into equal parts, or ``"channels"``, which keeps
-                the rows of one input channel on one tile.
-            channel_rows: rows of one input channel, the kernel volume.
-        """
-        if row_split == "channels" and 0 < channel_rows <= max_rows:
-            channels = even_bounds(in_features // channel_rows, max_rows // channel_rows)
-            rows = tuple((a * channel_rows, b * channel_rows) for a, b in channels)
-        else:
-            rows = even_bounds(in_features, max_rows)
-        return cls(rows=rows, cols=even_bounds(out_features, max_cols))
+from analogmed.analog.quantise import quantise, step_size
+from analogmed.analog.tile_grid import RowSplit as RowSplit
+from analogmed.analog.tile_grid import TileGrid as TileGrid
 
 
 @dataclass(frozen=True)
@@ -220,66 +177,6 @@ def disturbs_sums(io: IOParameters) -> bool:
         return False
     dropped = has_static_ir_drop(io) or is_transient(io)
     return dropped or has_weight_noise(io) or io.out_nonlinearity > 0
-
-
-def step_size(resolution: float, bound: float) -> float:
-    """Size of a converter's step; ``resolution`` is its share of the range, or the step count."""
-    if resolution <= 0:
-        return 0.0
-    return (1 / resolution if resolution > 1 else resolution) * 2 * bound
-
-
-def quantise(
-    values: Tensor,
-    step: float,
-    stochastic: bool = False,
-    generator: torch.Generator | None = None,
-    *,
-    bound: float = 0.0,
-) -> Tensor:
-    """Round to multiples of ``step`` and clamp.
-
-    The gradient passes straight through the rounding, and stops where the bound clips.
-
-    Args:
-        values: any shape.
-        step: size of a step; 0 does not round.
-        stochastic: round up or down at random, right in the mean.
-        generator: source of the random rounding; ``None`` is torch's global one.
-        bound: largest absolute result; 0 or less is no bound.
-    """
-    if step == 0:
-        return values.clamp(-bound, bound) if bound > 0 else values
-    dither = None
-    if stochastic:
-        dither = torch.rand(
-            values.shape, generator=generator, device=values.device, dtype=values.dtype
-        )
-    return cast(Tensor, _Quantise.apply(values, step, bound, dither))
-
-
-class _Quantise(torch.autograd.Function):
-    """All steps on one new tensor: memory traffic is what a converter costs here."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, values: Tensor, step: float, bound: float, dither: Tensor | None
-    ) -> Tensor:
-        codes = values / step
-        if dither is not None:
-            codes += dither - 0.5
-        codes.round_().mul_(step)
-        if bound > 0:
-            if ctx.needs_input_grad[0]:
-                ctx.save_for_backward(codes.abs() <= bound)
-            codes.clamp_(-bound, bound)
-        return codes
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        (gradient,) = gradients
-        fits = ctx.saved_tensors
-        return gradient * fits[0] if fits else gradient, None, None, None
 
 
 def _managed_gain(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> Tensor | None:

@@ -117,12 +117,12 @@ class VectorEngine:
         """The sums of all tiles, (positions of all entries, groups * columns)."""
         groups, _, columns = rows[0].weight.shape
         count = len(pixels) * math.prod(rows[0].vectors.positions)
-        total = torch.empty(count, groups * columns, device=pixels.device)
+        total = pixels.new_empty(count, groups * columns)
         pitch = _SPARE + max(row.weight.shape[1] for row in rows)
         step = max(1, min(count, _BLOCK_ELEMENTS // (groups * (pitch + columns))))
-        codes = torch.empty(step, groups, pitch, device=pixels.device)
-        sums = torch.empty(step, groups * columns, device=pixels.device)
-        sizes, powers = torch.empty(2, step, groups, device=pixels.device)
+        codes = pixels.new_empty(step, groups, pitch)
+        sums = pixels.new_empty(step, groups * columns)
+        sizes, powers = pixels.new_empty(2, step, groups)
         for first in range(0, count, step):
             if count - first < step:
                 codes, sums, sizes, powers = (

@@ -129,3 +129,11 @@ def test_what_cannot_be_calibrated_is_refused():
         calibrate(model, [torch.tensor([[1.0, float("nan"), 0.0]])])
     with pytest.raises(CoverageError, match="convert it first"):
         calibrate(nn.Linear(3, 2), [torch.rand(2, 3)])
+
+
+def test_an_empty_batch_is_refused_and_changes_nothing():
+    model = analog_of(nn.Conv2d(3, 4, 3))
+    before = model[0].input_range.detach().clone()
+    with pytest.raises(ConfigError, match=r"empty.*\(0, 3, 8, 8\)"):
+        calibrate(model, [torch.rand(2, 3, 8, 8), torch.zeros(0, 3, 8, 8)])
+    assert torch.equal(model[0].input_range.detach(), before)

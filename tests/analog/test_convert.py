@@ -205,3 +205,20 @@ def test_a_transformer_layer_in_evaluation_computes_on_its_tiles():
         assert not torch.equal(analog(tokens), analog(tokens))  # output noise of linear1 and 2
         ideal = convert(layer, create_rpu_config("ideal")).eval()
         torch.testing.assert_close(ideal(tokens), layer(tokens), atol=1e-5, rtol=1e-5)
+
+
+def test_a_layer_whose_weight_a_hook_computes_stays_digital_and_is_listed():
+    normed = nn.utils.spectral_norm(nn.Conv2d(3, 4, 3))
+    model = nn.Sequential(normed, nn.Conv2d(4, 2, 1)).eval()
+    analog = convert(model, create_rpu_config("ideal"))
+    assert analog_names(analog) == ["1"]
+    assert "no parameter" in coverage(analog).digital_layers["0"]
+    nn.utils.remove_spectral_norm(normed)
+    assert analog_names(convert(model, create_rpu_config("ideal"))) == ["0", "1"]
+
+
+def test_a_layer_with_two_names_can_stay_digital_by_either():
+    shared = nn.Conv2d(3, 3, 1)
+    model = nn.Sequential(shared, shared, nn.Conv2d(3, 3, 1))
+    for name in ("0", "1"):
+        assert analog_names(convert(model, create_rpu_config(), digital=[name])) == ["2"]

@@ -90,3 +90,33 @@ def test_reporting_leaves_the_model_as_it_was():
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert not any(m._forward_hooks for m in model.modules())
     assert "100.0% of the weights" in text
+
+
+class OfTwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images, others):
+        return self.conv(images) + others
+
+
+def test_a_model_that_takes_more_than_images_has_no_share_of_products():
+    report = coverage(convert(OfTwoInputs(), create_rpu_config()))
+    assert report.weight_share == 1
+    assert math.isnan(report.mac_share)
+
+
+@pytest.mark.parametrize("scale", ["tile", "column"])
+def test_learned_output_scales_are_no_weights(scale):
+    model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1))
+    config = create_rpu_config("pcm", learned_out_scale=scale)
+    report = coverage(convert(model, config, digital=["1"]))
+    assert (report.weight_share, report.mac_share) == (0.5, 0.5)
+
+
+def test_reporting_draws_nothing_from_torchs_generator():
+    analog = convert(nn.Sequential(nn.Conv2d(3, 4, 3)), create_rpu_config())
+    before = torch.get_rng_state()
+    coverage(analog)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from analogmed.analog import calibrate, convert, create_rpu_config
-from analogmed.analog.tile import step_size
+from analogmed.analog.quantise import step_size
 
 BACKENDS = ["torch", "auto"]  # auto is compiled wherever that can be
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from analogmed.analog import calibrate, convert, create_rpu_config
 from analogmed.analog.engine import engine_for
-from analogmed.analog.tile import step_size
+from analogmed.analog.quantise import step_size
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 

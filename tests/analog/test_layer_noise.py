@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config
 from analogmed.analog.engine import compiles
-from analogmed.analog.tile import step_size
+from analogmed.analog.quantise import step_size
 
 FALSE_ALARM = 1e-6
 BACKENDS = ["torch", "auto"]  # auto is compiled wherever that can be

@@ -6,7 +6,7 @@ from aihwkit.nn import AnalogConv2d
 from torch import nn
 
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config
-from analogmed.analog.tile import step_size
+from analogmed.analog.quantise import step_size
 from analogmed.errors import ShapeError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")

@@ -9,7 +9,7 @@ from torch import nn
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config, direct_engine
 from analogmed.analog import engine as engines
 from analogmed.analog.numba_ops import NumbaOps
-from analogmed.analog.tile import step_size
+from analogmed.analog.quantise import step_size
 from analogmed.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
@@ -314,3 +314,48 @@ def test_a_negative_input_range_is_treated_as_the_definition_does(case):
 def test_it_runs_in_inference_mode_and_in_a_copy():
     compiled, plain, inputs = pair("conv2d")
     assert flips(copy.deepcopy(compiled)(inputs), plain(inputs)) < 2e-3
+
+
+@pytest.fixture(params=[torch.float64, torch.bfloat16])
+def default_type(request):
+    torch.set_default_dtype(request.param)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def in_float32(**hardware):
+    config = create_rpu_config("pcm", tile_size=32, **hardware)
+    layers = nn.Conv2d(6, 8, 3, padding=1), nn.Conv2d(8, 4, 3, groups=2)
+    return convert(nn.Sequential(*layers).float(), config, backend="numba")
+
+
+@pytest.mark.parametrize(
+    "hardware", [{}, {"noise_management": "abs_max"}, {"weight_noise": "pcm_read"}]
+)
+def test_networks_in_float32_do_not_care_for_torchs_default_type(default_type, hardware):
+    model, images = in_float32(weight_noise_std=0.01, **hardware), torch.rand(2, 6, 9, 9).float()
+    found = Chip(model).at(0.0)(images)
+    torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, Chip(model).at(0.0)(images))
+
+
+def test_gradients_in_float32_do_not_care_for_torchs_default_type(default_type):
+    model = in_float32(modifier="none").train()
+    images = torch.rand(2, 6, 9, 9).float()
+
+    def gradients():
+        torch.manual_seed(1)
+        model.zero_grad()
+        model(images).square().sum().backward()
+        return [parameter.grad.clone() for parameter in model.parameters()]
+
+    found = gradients()
+    torch.set_default_dtype(torch.float32)
+    assert all(map(torch.equal, found, gradients()))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_image_smaller_than_the_kernel_gets_torchs_error(batch):
+    model = convert(nn.Sequential(nn.Conv2d(3, 8, 5)), create_rpu_config(), backend="numba")
+    with pytest.raises(RuntimeError, match="Kernel size"):
+        Chip(model).at(0.0)(torch.rand(batch, 3, 4, 4))

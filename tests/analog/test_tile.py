@@ -9,7 +9,9 @@ from aihwkit.simulator.tiles.utils import UniformQuantize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analogmed.analog.tile import TileGrid, adc, quantise, read_tile, step_size
+from analogmed.analog.quantise import quantise, step_size
+from analogmed.analog.tile import adc, read_tile
+from analogmed.analog.tile_grid import TileGrid
 
 sizes = st.integers(1, 3000)
 

@@ -17,7 +17,7 @@ from analogmed.analog.converters import Converters, Readout, Record, RowCodes
 from analogmed.analog.direct_engine import DirectEngine
 from analogmed.analog.noise_stream import Draw
 from analogmed.analog.numba_ops import NumbaOps
-from analogmed.analog.tile import step_size
+from analogmed.analog.quantise import step_size
 
 pytest.importorskip("triton")
 GPU = torch.cuda.is_available()

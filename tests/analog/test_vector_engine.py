@@ -8,7 +8,7 @@ from torch import nn
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config, vector_engine
 from analogmed.analog import engine as engines
 from analogmed.analog.input_vectors import Patch
-from analogmed.analog.tile import step_size
+from analogmed.analog.quantise import step_size
 from analogmed.errors import ShapeError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")

@@ -1,0 +1,84 @@
+"""The arguments of each named hardware preset, and where they come from."""
+
+from typing import Any
+
+_PCM: dict[str, Any] = {
+    "perfect": False,
+    "tile_size": 512,
+    "dac_steps": 254,
+    "adc_steps": 254,
+    "inp_bound": 1.0,
+    "out_bound": 10.0,
+    "inp_noise": 0.0,
+    "out_noise": 0.04,
+    "weight_noise": "none",
+    "weight_noise_std": 0.0,
+    "noise_management": "none",
+    "input_range": True,
+    "input_range_decay": 0.01,
+    "input_range_keep": 0.995,
+    "modifier": "add_normal",
+    "modifier_std": 0.06,
+    "modifier_coeffs": None,
+    "modifier_clip": 0.6,
+    "modifier_t_inference_s": 0.0,
+    "drop_connect": 0.0,
+    "learned_out_scale": "none",
+    "clip": "layer_gaussian",
+    "clip_sigma": 2.0,
+    "clip_value": 1.0,
+    "remap": "layerwise",
+    "noise_model": "pcm",
+    "g_max_us": 25.0,
+    "prog_noise_scale": 1.0,
+    "read_noise_scale": 1.0,
+    "drift_scale": 1.0,
+    "drift_compensation": "global",
+}
+
+_ANALOGNAS: dict[str, Any] = _PCM | {
+    "tile_size": (256, 255),
+    "dac_steps": 256,
+    "adc_steps": 256,
+    "noise_management": "abs_max",
+    "input_range": False,
+    "out_noise": 0.1,
+    "out_bound": 20.0,
+    "modifier_std": 0.05,
+    "clip": "fixed",
+    "remap": "none",
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "pcm": _PCM,
+    "analognas": _ANALOGNAS,
+    "analognas-as-coded": _ANALOGNAS | {"modifier": "none"},
+    "hermes": _PCM | {"tile_size": 256, "noise_model": "hermes", "g_max_us": None},
+    "reram": _PCM
+    | {"noise_model": "reram_wan2022", "g_max_us": 40.0, "drift_compensation": "none"},
+    "reram_cmo": _PCM
+    | {"noise_model": "reram_cmo", "g_max_us": None, "drift_compensation": "none"},
+    "ideal": _PCM
+    | {
+        "perfect": True,
+        "dac_steps": 0,
+        "adc_steps": 0,
+        "out_noise": 0.0,
+        "input_range": False,
+        "modifier": "none",
+        "clip": "none",
+        "prog_noise_scale": 0.0,
+        "read_noise_scale": 0.0,
+        "drift_scale": 0.0,
+        "drift_compensation": "none",
+    },
+}
+"""All arguments of each preset.
+
+``pcm`` is the evaluation set-up of analog-NAS-bench; ``analognas`` is AnalogNAS's
+``create_rpu_config(g_max=25, tile_size=256, dac_res=256, adc_res=256, noise_std=5.0)`` with its
+noise_std read as per cent of the largest weight. AnalogNAS never sets the modifier's type, so that
+noise_std does nothing there: ``analognas-as-coded``. ``hermes`` is the 64-core PCM chip (Le Gallo
+et al. 2023); ``reram`` is the chip of Wan et al. 2022, known at 1 s, 1 day and 2 days only;
+``reram_cmo`` the CMO/HfOx devices of aihwkit, at any time; ``ideal`` computes as digital does.
+"""
