@@ -103,7 +103,8 @@ class LoadingConfig:
     """How patches come from the files.
 
     Attributes:
-        cache_bytes: samples are kept in memory up to this; others are read again when needed.
+        cache_bytes: training samples are kept in memory up to this, and so are validation samples;
+            others are read again when needed.
         foreground: share of patches that are centred on a voxel of a class.
         augment: flip, turn and zoom patches, and change their intensities.
         patches_per_image: patches from each slice or volume in an epoch, on average.
@@ -192,7 +193,7 @@ class TrainConfig:
             tiles stay in float32.
         activation_checkpointing: keep fewer activations and compute them again; slower, smaller.
         backend: who computes the tiles: auto, numba or torch for analogmed's layers, aihwkit for
-            aihwkit's, whose runs cannot be resumed.
+            aihwkit's.
         device: where to compute, for instance cpu or cuda.
         restart: begin anew where the run folder holds a run; otherwise that one goes on.
         seed: root of all random draws.

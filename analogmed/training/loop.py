@@ -41,11 +41,11 @@ def train(config: TrainConfig) -> Path:
 
     Raises:
         ConfigError: settings that do not fit each other or the task, or differ from those of the
-            run that the folder holds; a folder that cannot be written.
+            run that the folder holds; a folder that cannot be written; more memory asked for than
+            there is, with what to make smaller.
         LeakageError: ``init`` was trained on patients that this split keeps for testing.
         DataError: the task has no training or validation case.
         NonFiniteError: the loss became NaN or Inf; names epoch and batch.
-        MemoryError: says what to make smaller.
     """
     with joined(config.device) as ranks:
         config = with_heads(config)
@@ -66,7 +66,7 @@ def _train(config: TrainConfig, ranks: Ranks) -> Path:
     loss_of, score_of = make_loss(run.task, config.loss, run.teacher), Validation(run)
     learner, noise = Learner(model, config, steps), _noise(model, config, steps, ranks)
     history = folder.restore(model, learner)
-    with TrainingLog(run, history, batches=epochs * batches) as log:
+    with TrainingLog(run, history, batches=epochs * batches) as log, run.within_memory():
         for epoch in range(len(history), epochs):
             run.recalibrate()
             noise.renew()
@@ -74,7 +74,7 @@ def _train(config: TrainConfig, ranks: Ranks) -> Path:
             for batch, (images, labels) in enumerate(run.sampler.epoch(epoch)):
                 images, labels = run.to_device(images), run.to_device(labels)
                 share, ends_step = accumulation(batch, batches, config.optimizer.accumulate)
-                with noise.step(learner.steps, batch), run.within_memory():
+                with noise.step(learner.steps, batch):
                     with run.autocast():
                         outputs = network(images)  # (B, K, *window), or several such
                     loss = loss_of(*ranks.gathered(images, outputs, labels))
@@ -127,6 +127,7 @@ def _not_finite(run: Setup, epoch: int, batch: int, loss: Tensor) -> NonFiniteEr
     stopped = folder / "stopped.safetensors"
     if run.ranks.is_first:
         save_checkpoint(stopped, run.model, run.checkpoint_info(math.nan))
+    run.ranks.wait()  # for the first one: torchrun ends all when one fails
     kept = "holds the best state so far" if run.config.path.exists() else "was not written yet"
     return NonFiniteError(
         f"the loss is {loss.item()} in epoch {epoch}, batch {batch}; try a smaller "

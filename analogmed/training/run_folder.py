@@ -5,7 +5,6 @@ from typing import Protocol
 
 from torch import nn
 
-from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_plain, to_yaml
 from analogmed.data.files import file_digest
@@ -21,6 +20,7 @@ from analogmed.training.resume import (
     remove_states,
     save_state,
 )
+from analogmed.training.weights import load_tensors, tensors_of
 
 
 class RunFolder:
@@ -54,20 +54,17 @@ class RunFolder:
     def restore(self, model: nn.Module, learner: Learner) -> History:
         """Put a network and its learner where the run was interrupted, if it was."""
         if self._state is not None:
-            model.load_state_dict(self._state.model)
+            load_tensors(model, self._state.model)
             learner.load_state_dict(self._state.learner)
         history, self._state = self.history, None
         return history
 
     def save(self, model: nn.Module, learner: Learner, history: History) -> None:
-        """Keep all that the run needs to go on after its last epoch.
-
-        The state of aihwkit's tiles holds objects that only pickle writes; such a run starts anew.
-        """
-        if self._ranks.is_first and not tiles_of(model):
+        """Keep all that the run needs to go on after its last epoch."""
+        if self._ranks.is_first:
             state = TrainingState(
                 epoch=len(history),
-                model=model.state_dict(),
+                model=tensors_of(model),
                 learner=learner.state_dict(),
                 history=history.plain(),
                 config=to_plain(self._config),

@@ -130,7 +130,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     if config.init is not None:
         start = load_checkpoint(config.init, factories=(config.model.name,))
         config = _with_model_of(start, config)
-    ranks.share_of(config.batch_size)
+    ranks.share_of(config.batch_size)  # refuses an uneven one before the data are read
     device = _device(config, ranks)
     task = _load_task(config)
     patients = _patients_seen(task, start)
@@ -166,6 +166,31 @@ def make_sampler(config: TrainConfig, task: Task, ranks: Ranks) -> PatchSampler:
         rank=ranks.rank,
         world_size=ranks.size,
     )
+
+
+def with_heads(config: TrainConfig) -> TrainConfig:
+    """Deep supervision is an option of the network, too."""
+    options = config.model.options
+    if config.init is not None or bool(options.get(_HEADS)) == config.loss.deep_supervision:
+        return config
+    if options.get(_HEADS):
+        raise ConfigError(f"model.options.{_HEADS} needs loss.{_HEADS}: true, to train the heads")
+    return replace(config, model=ModelConfig(config.model.name, {**options, _HEADS: True}))
+
+
+def digital_stage(config: TrainConfig) -> TrainConfig | None:
+    """The digital training that a hardware-aware run without ``init`` begins with, if it is one."""
+    if config.training == "digital" or config.init is not None:
+        return None
+    return replace(
+        config,
+        training="digital",
+        loss=replace(config.loss, distillation=0.0),
+        out=config.folder / "digital",
+    )
+
+
+_HEADS = "deep_supervision"
 
 
 def _with_model_of(start: Checkpoint, config: TrainConfig) -> TrainConfig:
@@ -250,28 +275,3 @@ def _on_tiles(model: nn.Module, config: TrainConfig) -> nn.Module:
             if name.endswith("input_range"):  # follows the data; its gradient would take memory
                 parameter.requires_grad_(False)
     return analog
-
-
-def with_heads(config: TrainConfig) -> TrainConfig:
-    """Deep supervision is an option of the network, too."""
-    options = config.model.options
-    if config.init is not None or bool(options.get(_HEADS)) == config.loss.deep_supervision:
-        return config
-    if options.get(_HEADS):
-        raise ConfigError(f"model.options.{_HEADS} needs loss.{_HEADS}: true, to train the heads")
-    return replace(config, model=ModelConfig(config.model.name, {**options, _HEADS: True}))
-
-
-_HEADS = "deep_supervision"
-
-
-def digital_stage(config: TrainConfig) -> TrainConfig | None:
-    """The digital training that a hardware-aware run without ``init`` begins with, if it is one."""
-    if config.training == "digital" or config.init is not None:
-        return None
-    return replace(
-        config,
-        training="digital",
-        loss=replace(config.loss, distillation=0.0),
-        out=config.folder / "digital",
-    )

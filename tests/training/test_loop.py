@@ -1,6 +1,8 @@
+import io
 import json
 import logging
 import math
+import re
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -52,8 +54,7 @@ def short(tiny_training, tmp_path):
     return replace(tiny_training, epochs=1, out=tmp_path / "short")
 
 
-@pytest.fixture
-def short_hwa(tiny_training, tiny_digital, tmp_path):
+def hwa_epoch(tiny_training, tiny_digital, out):
     """A hardware-aware run of one epoch, from the digital network."""
     return replace(
         tiny_training,
@@ -63,8 +64,21 @@ def short_hwa(tiny_training, tiny_digital, tmp_path):
         epochs=1,
         validation_chips=1,
         optimizer=OptimizerConfig(learning_rate=1e-3),
-        out=tmp_path / "short-hwa",
+        out=out,
     )
+
+
+@pytest.fixture
+def short_hwa(tiny_training, tiny_digital, tmp_path):
+    """Settings of such a run, in a folder of the test's own."""
+    return hwa_epoch(tiny_training, tiny_digital, tmp_path / "short-hwa")
+
+
+@pytest.fixture(scope="module")
+def trained_hwa(tiny_training, tiny_digital, tmp_path_factory):
+    """The weights that such a run gives."""
+    out = tmp_path_factory.mktemp("plain") / "hwa"
+    return weights(train(hwa_epoch(tiny_training, tiny_digital, out)))
 
 
 def write_two_class_task(root, n_cases=5):
@@ -221,6 +235,34 @@ def test_a_diverging_run_is_stopped_with_epoch_and_batch(short):
         train(config)
 
 
+GREEDY = """
+import torch
+from torch import nn
+
+class Greedy(nn.Conv2d):
+    def forward(self, images):
+        if self.training == self.greedy_in_training:
+            torch.empty(2**58, dtype=torch.uint8)
+        return super().forward(images)
+
+def network(in_channels, out_channels, spatial_dims, training):
+    found = Greedy(in_channels, out_channels, 3, padding=1)
+    found.greedy_in_training = training
+    return found
+"""
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["step", "validation"])
+def test_a_run_that_needs_more_memory_than_there_is_says_what_to_change(
+    training, short, tmp_path, monkeypatch
+):
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = ModelConfig("greedy:network", {"training": training})
+    with pytest.raises(ConfigError, match=r"256\.0 PiB more .* batch_size: 2 takes 50%.*window"):
+        train(replace(short, model=model))
+
+
 def test_a_part_of_the_split_without_cases_is_refused(short):
     for name, shares in (("validation", (0.7, 0.0, 0.3)), ("training", (0.0, 0.7, 0.3))):
         task = replace(short.task, shares=shares)
@@ -313,9 +355,23 @@ class StopHereError(Exception):
     pass
 
 
-@pytest.mark.parametrize("training", ["digital", "hwa"])
+@pytest.mark.parametrize(
+    ("training", "settings"),
+    [
+        ("digital", {}),
+        ("hwa", {"noise": NoiseConfig(weights="chips", ramp=0.5)}),
+        (
+            "hwa",
+            {
+                "backend": "aihwkit",
+                "noise": NoiseConfig(weights="modifier", ramp=0.5, ranges="learned"),
+            },
+        ),
+    ],
+    ids=["digital", "chips", "aihwkit"],
+)
 def test_an_interrupted_run_goes_on_to_the_same_bytes(
-    training, tiny_training, tiny_digital, tmp_path, monkeypatch
+    training, settings, tiny_training, tiny_digital, tmp_path, monkeypatch
 ):
     """With an average, a ramp, steps of several batches, and a stop in the middle of an epoch."""
     config = replace(
@@ -327,8 +383,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
         validate_every=1,
         validation_chips=1,
         optimizer=OptimizerConfig(learning_rate=1e-3, accumulate=2, ema=0.9),
-        noise=NoiseConfig(weights="chips", ramp=0.5),
         out=tmp_path / "whole",
+        **settings,
     )
     train(config)
     broken = replace(config, out=tmp_path / "broken")
@@ -429,6 +485,22 @@ def test_long_epochs_without_a_validation_are_told_too(short, caplog, monkeypatc
     assert "epoch 2/2" in second
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_loss_dice_and_the_time_left(short, monkeypatch):
+    screen = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", screen)
+        train(replace(short, epochs=2, validate_every=1))
+    last = screen.getvalue().split("\r")[-1]
+    dice = pd.read_csv(short.folder / "log.csv")["dice"][0]  # the last one when the bar moved last
+    assert re.search(r"unet digital on phantom_brain: 100%.* \d+/\d+ \[\d\d:\d\d<00:00, ", last)
+    assert re.search(rf"loss=\d\.\d{{3}}, dice={dice:.3f}, best={dice:.3f}\]", last)
+
+
 def test_training_stops_early_where_nothing_gets_better(short):
     still = replace(
         short,
@@ -465,23 +537,34 @@ def test_a_class_that_no_training_case_holds_is_told_by_name(tmp_path):
     "settings",
     [
         {"loss": LossConfig(distillation=1.0, temperature=2.0)},
-        {"noise": NoiseConfig(weights="chips", norms="frozen")},
-        {"noise": NoiseConfig(ranges="learned", ramp=0.3)},
+        {"noise": NoiseConfig(norms="frozen")},
+        {"noise": NoiseConfig(ranges="learned")},
+        {"noise": NoiseConfig(ramp=0.3)},
+        {"noise": NoiseConfig(every=1)},
+        {"noise": NoiseConfig(ages_s=(0.0, 1.0))},
         {"hardware": Hardware(learned_out_scale="column")},
+        {"hardware": Hardware(clip="none")},
+        {"hardware": Hardware(remap="none"), "noise": NoiseConfig(weights="modifier")},
         {"precision": "bfloat16", "activation_checkpointing": True},
         {
             "backend": "torch",
             "hardware": Hardware(modifier="poly", drop_connect=0.05),
             "noise": NoiseConfig(weights="modifier"),
         },
+        {"hardware": Hardware(modifier="dorefa"), "noise": NoiseConfig(weights="modifier")},
         {"backend": "aihwkit", "noise": NoiseConfig(weights="modifier")},
     ],
     ids=str,
 )
-def test_every_way_of_hardware_aware_training_gives_a_network_for_chips(settings, short_hwa):
-    info = load_checkpoint(train(replace(short_hwa, **settings))).info
-    assert info.training == "hwa"
-    assert 0 < info.score < 1
+def test_every_way_of_hardware_aware_training_gives_its_own_network_for_chips(
+    settings, short_hwa, trained_hwa
+):
+    found = load_checkpoint(train(replace(short_hwa, **settings)))
+    assert found.info.training == "hwa"
+    assert 0 < found.info.score < 1
+    own = found.network.state_dict()
+    assert not equal(own, trained_hwa)
+    assert all(values.isfinite().all() for values in own.values())
 
 
 def test_frozen_norms_keep_the_statistics_of_the_digital_network(short_hwa, tiny_digital):
