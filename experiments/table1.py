@@ -63,10 +63,12 @@ it is, and depends on whether an activation is written as a module or as a funct
 
 Swin UNET: the parameters are those of MONAI's SwinUNETR, 3D, feature size 48, 4 to 3 channels. The
 paper does not tell the input; the reuse factor follows from it, the utilisation does not. None of
-the three conventions gives 43.2 %.
+the three conventions gives 43.2 %; 1 or 2 input channels give it per layer, on tiles of 256 with
+rows cut evenly and transposed convolutions on tiles, but then no input gives the reuse factor.
 
-U-Net++: the paper's network is not known. None of MONAI's variants that we tried has 19.6 million
-parameters; the row shows the nearest with a multiple of 32 features.
+U-Net++: the paper's network is not known. No variant of MONAI's, nor of the classical nested U-Net,
+that we tried has 19.6 million parameters and both figures; the row shows MONAI's nearest with a
+multiple of 32 features.
 
 So no row but the first can be compared with the paper, and its rows not with each other: a
 transformer has other modules between its layers than a U-Net.

@@ -1,6 +1,8 @@
 """What a network needs of a chip: tiles, and by a profile time and energy of one slice."""
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 from analogmed.analog import coverage
 from analogmed.config import Experiment
@@ -29,36 +31,30 @@ def cost_of(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> Row:
     covered = coverage(analog, shape)
     for name, reason in covered.digital_layers.items():
         warnings.warn(f"{checkpoint.info.model}: {name} stays digital: {reason}", stacklevel=3)
-    tiles = _mapped(checkpoint, experiment, shape, experiment.hardware.tile_shape).summary()
+    lay = partial(
+        map_tiles,
+        checkpoint.network,
+        shape,
+        row_split=experiment.row_split,
+        digital=covered.digital_layers,  # those that conversion left digital of itself, too
+    )
+    tiles = lay(experiment.hardware.tile_shape).summary()
     return {
         "model": checkpoint.info.model,
         "training": checkpoint.info.training,
         **{name: tiles[name] for name in _COSTS},
         "analog_weight_share": covered.weight_share,
         "analog_mac_share": covered.mac_share,
-        **_estimates(checkpoint, experiment, shape),
+        **_estimates(lay, experiment),
     }
 
 
-def _mapped(
-    checkpoint: Checkpoint, experiment: Experiment, shape: tuple[int, ...], tile: tuple[int, int]
-) -> TileMap:
-    return map_tiles(
-        checkpoint.network,
-        shape,
-        tile,
-        row_split=experiment.row_split,
-        digital=experiment.digital_layers,
-    )
-
-
-def _estimates(checkpoint: Checkpoint, experiment: Experiment, shape: tuple[int, ...]) -> Row:
+def _estimates(lay: Callable[[tuple[int, int]], TileMap], experiment: Experiment) -> Row:
     """Time and energy of one slice, on tiles of the profile's size, whatever Dice was run on."""
     if experiment.profile is None:
         return {}
     profile = load_profile(experiment.profile)
-    mapped = _mapped(checkpoint, experiment, shape, profile.tile_size)
-    cost = estimate(mapped, profile, experiment.level)
+    cost = estimate(lay(profile.tile_size), profile, experiment.level)
     own = cost.summary()
     return {
         "profile": profile.name,

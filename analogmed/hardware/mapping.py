@@ -200,8 +200,8 @@ def map_tiles(
             ``ceil(rows / tile rows)`` nearly equal parts. Columns are always cut evenly.
         transposed: ``"digital"`` puts no transposed convolution on tiles, as aihwkit and the seed
             paper do.
-        digital: names (or patterns, ``"head*"``) of layers that stay digital, beside those whose
-            attribute ``stays_digital`` is true.
+        digital: names (or patterns, ``"head*"``) of layers that stay digital, or of blocks whose
+            layers all do; beside layers whose attribute ``stays_digital`` is true.
 
     Returns:
         the map of the layers that the network calls.
@@ -284,11 +284,18 @@ def _choose(
             isinstance(layer, TRANSPOSED) and not transposed_too
         )
         stays = stays or getattr(layer, "stays_digital", False)
-        if stays or any(fnmatch(name, pattern) for pattern in digital):
+        if stays or _is_named(name, digital):
             left_digital.append(name)
         else:
             analog[name] = layer
     return analog, tuple(left_digital)
+
+
+def _is_named(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a pattern means a layer, or a block that holds it, as for conversion."""
+    parts = name.split(".")
+    blocks = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
+    return any(fnmatch(block, pattern) for block in blocks for pattern in patterns)
 
 
 def _is_countable(layer: nn.Module) -> bool:

@@ -171,11 +171,11 @@ def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
             zorder=4,
             label="chosen",
         )
-        for _, step in front.iterrows():
+        for number, (_, step) in enumerate(front.iterrows()):
             axes.annotate(
                 f"{step['digital_layers']}",
                 (step[column], step["drop"]),
-                xytext=(5, 7),
+                xytext=(5, 7 if number % 2 == 0 else -15),  # neighbours do not touch
                 textcoords="offset points",
                 fontsize="small",
             )

@@ -11,6 +11,7 @@ from analogmed.search.config import SearchConfig
 from analogmed.search.ledger import Status
 from analogmed.search.runner import LOGGER, Found, search
 from analogmed.search.winner import evaluation_of
+from analogmed.training.log import LOGGER as TRAINING
 
 EXAMPLES = """examples:
   python -m analogmed.search
@@ -22,6 +23,8 @@ EXAMPLES = """examples:
       the best Dice within bounds
   python -m analogmed.search --space.depths 2 3 --space.blocks C E G --space.widths 8 16 32
       a space of your own; --space.places analog digital lets each block be computed digitally
+  python -m analogmed.search --digital_layers head levels.0.down
+      networks whose head and first block are digital; a placement.yaml of one of them lists such
   python -m analogmed.search --task lgg --task.root data/lgg --candidate.epochs 40 --out runs/lgg
       on real data
   python -m analogmed.search --storage postgresql://user@host/searches --study lgg
@@ -45,7 +48,7 @@ def main(arguments: list[str]) -> None:
     config = parse(SearchConfig, arguments, prog="analogmed.search", epilog=EXAMPLES)
     start = time.monotonic()
     try:
-        with lines_of(LOGGER):
+        with lines_of(LOGGER), lines_of(TRAINING):
             found = search(config)
     except KeyboardInterrupt as stop:
         print(stop, file=sys.stderr)
@@ -55,12 +58,9 @@ def main(arguments: list[str]) -> None:
     if found.winner is None:
         print(f"{found.in_work} networks are in work elsewhere; who is last trains the winner")
         return
+    experiment = evaluation_of(config, found.winner, found.best[1])
     print(f"evaluate {found.winner} on the test patients with")
-    print(
-        shlex.join(
-            ["python", "-m", "analogmed.eval", *to_options(evaluation_of(config, found.winner))]
-        )
-    )
+    print(shlex.join(["python", "-m", "analogmed.eval", *to_options(experiment)]))
 
 
 def _counts(found: Found) -> str:

@@ -5,9 +5,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analogmed.analog import Hardware
-from analogmed.config import EngineConfig, TaskConfig, require_at_least_one, require_at_least_zero
+from analogmed.config import (
+    EngineConfig,
+    TaskConfig,
+    require_at_least_one,
+    require_at_least_zero,
+    resolve_layers,
+)
 from analogmed.errors import ConfigError
 from analogmed.hardware import load_profile
+from analogmed.search.digital_layers import refuse_unknown
 from analogmed.search.evaluator import CandidateConfig, ChipEvaluator
 from analogmed.search.objectives import Constraint, Goal
 from analogmed.search.space import Space
@@ -53,6 +60,10 @@ class SearchConfig:
         final_epochs: of each stage of the training that the winner gets at the end, on all patients
             but those of the test part; 0 keeps the network that was compared.
         hardware: the chip.
+        digital_layers: names or patterns of layers that stay digital in every network that has
+            them, beside those that its genes place there; or the placement.yaml that python -m
+            analogmed.sensitivity placement has written of a network of the space. A layer that no
+            network of the space has is refused.
         profile: kind of tile for latency_ms and energy_mj, as for python -m analogmed.hardware.
         level: of these figures, mvm_only or measured_layer.
         supernets: run folders of trained supernetworks by task, for strategies that take them.
@@ -76,6 +87,7 @@ class SearchConfig:
     candidate: CandidateConfig = CandidateConfig()
     final_epochs: int = 60
     hardware: Hardware = Hardware()
+    digital_layers: tuple[str, ...] = ()
     profile: str = "hermes-4-phase"
     level: Literal["mvm_only", "measured_layer"] = "mvm_only"
     supernets: dict[str, Path] = field(default_factory=dict)
@@ -93,8 +105,7 @@ class SearchConfig:
         require_at_least_zero("final_epochs", self.final_epochs)
         if self.out is not None:
             object.__setattr__(self, "out", Path(self.out))
-        profile = load_profile(self.profile)
-        profile.figures(self.level)
+        object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
         goal = self.goal
         if self.candidate.chips < 2 and "dice_1d_std" in goal.metrics:
             raise ConfigError("dice_1d_std is a deviation over chips: set candidate.chips to 2")
@@ -102,12 +113,19 @@ class SearchConfig:
             raise ConfigError(
                 f"space.purpose {self.space.purpose}: there is no task to train such networks on"
             )
-        costed = {"latency_ms", "energy_mj"} & set(goal.metrics)
-        if costed and "digital" in self.space.places and profile.digital_gmac_per_s is None:
+        refuse_unknown(self.digital_layers, self.space)
+        self._refuse_free_layers()
+
+    def _refuse_free_layers(self) -> None:
+        profile = load_profile(self.profile)
+        profile.figures(self.level)
+        costed = {"latency_ms", "energy_mj"} & set(self.goal.metrics)
+        some_digital = "digital" in self.space.places or self.digital_layers
+        if costed and some_digital and profile.digital_gmac_per_s is None:
             raise ConfigError(
                 f"{', '.join(sorted(costed))}: profile {self.profile} does not know what digital "
                 "layers take, so that they would be free; take another profile, or leave digital "
-                "out of space.places"
+                "out of space.places, and digital_layers out"
             )
 
     @property
@@ -124,6 +142,7 @@ class SearchConfig:
         return ChipEvaluator(
             task,
             hardware=self.hardware,
+            digital_layers=self.digital_layers,
             candidate=self.candidate,
             profile=self.profile,
             level=self.level,

@@ -1,11 +1,12 @@
 """From a genotype to its metrics: trained for a chip, programmed on chips, read over a month."""
 
 import io
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol, TextIO
 
@@ -36,6 +37,7 @@ from analogmed.evaluation.worker import one_thread
 from analogmed.hardware import estimate, load_profile, map_tiles
 from analogmed.hardware.profiles import Level
 from analogmed.models import Genotype, build_model
+from analogmed.search.digital_layers import layers_of
 from analogmed.training import (
     Checkpoint,
     LoadingConfig,
@@ -46,6 +48,7 @@ from analogmed.training import (
     load_checkpoint,
     train,
 )
+from analogmed.training.log import LOGGER as TRAINING
 from analogmed.training.resume import remove_states
 
 SECOND_S, MONTH_S = 1.0, 30 * DAY_S
@@ -111,6 +114,8 @@ class ChipEvaluator:
         task: data; its test part are the patients that candidates are compared on, as
             :func:`analogmed.search.selection.selection_task` makes it.
         hardware: the chip.
+        digital_layers: names or patterns of layers that stay digital in every network that has
+            them, beside those that its genes place there.
         candidate: how networks are trained, and on how many chips they are evaluated.
         profile: kind of tile for latency and energy.
         level: of these figures.
@@ -125,6 +130,7 @@ class ChipEvaluator:
         task: TaskConfig,
         *,
         hardware: Hardware = Hardware(),  # noqa: B008
+        digital_layers: tuple[str, ...] = (),
         candidate: CandidateConfig = CandidateConfig(),
         profile: str = "hermes-4-phase",
         level: Level = "mvm_only",
@@ -134,6 +140,7 @@ class ChipEvaluator:
         seed: int = 0,
     ) -> None:
         self._task_config, self._hardware, self._candidate = task, hardware, candidate
+        self._digital_layers = digital_layers
         self._profile, self._level = load_profile(profile), level
         self._profile.figures(level)
         self._uncertainty, self._backend = uncertainty, backend
@@ -178,7 +185,7 @@ class ChipEvaluator:
         """
         network = load_checkpoint(checkpoint, factories=("subnet",))
         network.info.refuse_leakage(self.task, checkpoint)
-        experiment = self.experiment(checkpoint)
+        experiment = self.experiment(checkpoint, layers_of(genotype, self._digital_layers))
         table = self._table(network, experiment)
         write_table(table, folder, "results")
         metrics = dice_metrics(table) | self.count(genotype)
@@ -200,7 +207,8 @@ class ChipEvaluator:
                 spatial_dims=self.task.spatial_dims,
                 genotype=genotype.to_dict(),
             )
-            self._counts[genotype] = self._count(model)
+            digital = layers_of(genotype, self._digital_layers)
+            self._counts[genotype] = self._count(model, digital)
         return dict(self._counts[genotype])
 
     def training(self, genotype: Genotype, folder: Path, init: Path | None = None) -> TrainConfig:
@@ -213,6 +221,7 @@ class ChipEvaluator:
             training="hwa" if init else "digital",
             init=init,
             hardware=self._hardware,
+            digital_layers=layers_of(genotype, self._digital_layers),
             epochs=epochs,
             batch_size=candidate.batch_size,
             optimizer=candidate.optimizer,
@@ -228,8 +237,8 @@ class ChipEvaluator:
             out=folder,
         )
 
-    def experiment(self, checkpoint: Path) -> Experiment:
-        """Settings of the evaluation of a network."""
+    def experiment(self, checkpoint: Path, digital_layers: tuple[str, ...] = ()) -> Experiment:
+        """Settings of the evaluation of a network, with its layers that stay digital."""
         candidate = self._candidate
         return Experiment(
             task=self._task_config,
@@ -237,6 +246,7 @@ class ChipEvaluator:
             hardware=self._hardware,
             sweep=SweepConfig(chips=candidate.chips, times_s=TIMES_S, reads=candidate.reads),
             calibration=candidate.calibration,
+            digital_layers=digital_layers,
             backend=self._backend,  # type: ignore[arg-type]
             device=self._device,
             batch_size=candidate.batch_size,
@@ -265,6 +275,7 @@ class ChipEvaluator:
             hardware=experiment.hardware,
             sweep=sweep,
             calibration=experiment.calibration,
+            digital_layers=experiment.digital_layers,
             backend=experiment.backend,
             device=experiment.device,
             batch_size=experiment.batch_size,
@@ -279,11 +290,11 @@ class ChipEvaluator:
             ]
         return float(np.concatenate(found).mean())
 
-    def _count(self, model: nn.Module) -> dict[str, float]:
+    def _count(self, model: nn.Module, digital: tuple[str, ...]) -> dict[str, float]:
         shape = (1, self.task.in_channels, *self.task.window)
-        own = map_tiles(model, shape, self._hardware.tile_shape, row_split="even").summary()
-        mapped = map_tiles(model, shape, self._profile.tile_size, row_split="even")
-        cost = estimate(mapped, self._profile, self._level)
+        lay = partial(map_tiles, model, shape, row_split="even", digital=digital)
+        own = lay(self._hardware.tile_shape).summary()
+        cost = estimate(lay(self._profile.tile_size), self._profile, self._level)
         return {
             "parameters": float(own["parameters"]),
             "tiles": float(own["tiles"]),
@@ -340,6 +351,12 @@ class _NoTerminal(io.TextIOBase):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Warnings are told, progress bars are not."""
-    with redirect_stderr(_NoTerminal(sys.stderr)):
-        yield
+    """Warnings are told; progress bars and epochs, which are many candidates', are not."""
+    epochs = logging.getLogger(TRAINING)
+    level = epochs.level
+    epochs.setLevel(logging.WARNING)
+    try:
+        with redirect_stderr(_NoTerminal(sys.stderr)):
+            yield
+    finally:
+        epochs.setLevel(level)

@@ -68,6 +68,12 @@ class Found:
         """The Pareto front, the winner first."""
         return front_of(self.candidates, self.config.goal)
 
+    @property
+    def best(self) -> tuple[int, Genotype]:
+        """Trial and genotype of the network that is best by the first objective."""
+        row = records(self.front.head(1))[0]
+        return int(row["number"]), Genotype.of(str(row["genotype"]))
+
 
 class NothingFeasibleError(AnalogmedError):
     """No network keeps the constraints; the message has the nearest."""
@@ -131,8 +137,7 @@ def search(config: SearchConfig) -> Found:
     if in_work:
         return Found(config, candidates, in_work)
     _refuse_nothing(config, candidates)
-    best = records(front_of(candidates, config.goal).head(1))[0]
-    number, genotype = int(best["number"]), Genotype.of(str(best["genotype"]))
+    number, genotype = Found(config, candidates).best
     _logger.info(
         "the best by %s is trial %d, %s; it is trained for %d epochs digitally and for the chip",
         config.objectives[0],

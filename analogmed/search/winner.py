@@ -9,6 +9,7 @@ from analogmed.atomic import write_text_atomically
 from analogmed.config import Experiment
 from analogmed.models import Genotype
 from analogmed.search.config import SearchConfig
+from analogmed.search.digital_layers import layers_of
 from analogmed.search.locks import FileLock
 from analogmed.search.results import trial_folder
 from analogmed.training import TrainConfig, train
@@ -47,12 +48,19 @@ def train_winner(config: SearchConfig, number: int, genotype: Genotype) -> Path:
     return folder
 
 
-def evaluation_of(config: SearchConfig, winner: Path) -> Experiment:
-    """The evaluation of a winner on the test patients, with the search's data, split and chip."""
+def evaluation_of(config: SearchConfig, winner: Path, genotype: Genotype) -> Experiment:
+    """The evaluation of a winner on the test patients, with the search's data, split and chip.
+
+    Args:
+        config: the search.
+        winner: its run folder.
+        genotype: of the winner.
+    """
     return Experiment(
         task=config.task,
         checkpoints=(winner / "digital", winner),
         hardware=config.hardware,
+        digital_layers=layers_of(genotype, config.digital_layers),
         profile=config.profile,
         level=config.level,
         device=config.device,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from torch.nn.utils.parametrizations import weight_norm
 
 from analogmed.analog import Hardware
 from analogmed.cli import parse
@@ -16,6 +17,7 @@ from analogmed.errors import (
     LeakageError,
 )
 from analogmed.evaluation import evaluate
+from analogmed.evaluation.costs import cost_of
 from analogmed.evaluation.evaluate import checkpoint_paths
 from analogmed.evaluation.run_folder import COLUMNS
 from analogmed.hardware import estimate, load_profile, map_tiles
@@ -126,6 +128,15 @@ def test_a_profile_adds_estimates_on_tiles_of_its_own_size(experiment, tmp_path)
     for part in ("hermes-1-phase", "mvm_only", "256 x 256"):
         assert part in text
         assert part.replace("_", "\\_") in to_markdown(results.summary())
+
+
+def test_what_conversion_leaves_digital_takes_no_tiles(experiment):
+    checkpoint, task = load_checkpoint(experiment.checkpoints[0]), experiment.task.load()
+    whole = cost_of(checkpoint, experiment, task)
+    weight_norm(checkpoint.network.head)
+    with pytest.warns(UserWarning, match="head stays digital: its weight is parametrised"):
+        without = cost_of(checkpoint, experiment, task)
+    assert without["tiles"] == whole["tiles"] - 1
 
 
 def test_the_digital_dice_of_the_summary_is_the_mean_over_the_digital_rows(results):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from analogmed.analog import convert, coverage, create_rpu_config
 from analogmed.errors import ConfigError, CoverageError, ShapeError
 from analogmed.hardware import map_tiles
 from analogmed.models import build_model
@@ -234,6 +235,13 @@ def test_layers_named_digital_are_not_mapped(unet):
     tiles = map_tiles(unet, (1, 3, 32, 32), digital=["head", "encoder1.*"])
     assert tiles.digital_layers == ("encoder1.conv1", "encoder1.conv2", "head")
     assert len(tiles.layers) == 23 - 3
+
+
+def test_a_named_block_leaves_the_same_layers_digital_as_conversion(unet):
+    tiles = map_tiles(unet, (1, 3, 32, 32), digital=["encoder1", "decoder*"])
+    assert len(tiles.digital_layers) == 2 + 4 * 2
+    analog = convert(unet, create_rpu_config(), digital=["encoder1", "decoder*"])
+    assert set(tiles.digital_layers) == set(coverage(analog).digital_layers)
 
 
 def test_layers_that_multiply_but_have_no_tiles_are_listed_as_digital():

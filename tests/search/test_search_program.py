@@ -81,7 +81,7 @@ def test_the_winner_is_trained_on_all_patients_but_the_test_patients(found, conf
 
 
 def test_the_winner_goes_to_the_evaluation(found, config, tmp_path):
-    experiment = evaluation_of(config, found.winner)
+    experiment = evaluation_of(config, found.winner, found.best[1])
     sweep = replace(experiment.sweep, chips=2, times_s=(0.0, 86_400.0))
     given = replace(experiment, sweep=sweep, examples=0, out=tmp_path)
     assert parse(Experiment, to_options(given), prog="eval") == given

@@ -1,0 +1,84 @@
+"""Layers that stay digital in all networks of a search, whatever their genes say."""
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from functools import lru_cache
+
+import torch
+
+from analogmed.errors import ConfigError
+from analogmed.models import Genotype, Level
+from analogmed.models.subnet import Subnet
+from analogmed.search.space import Space
+from analogmed.suggest import nearest
+
+
+def layers_of(genotype: Genotype, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the names and patterns that mean a layer, or a block, of one network.
+
+    Networks of different shapes have different layers, and conversion refuses what it does not
+    find.
+
+    Args:
+        genotype: of the network.
+        patterns: of the search.
+    """
+    return tuple(p for p in patterns if _means_any(p, _modules(genotype)))
+
+
+def refuse_unknown(patterns: tuple[str, ...], space: Space) -> None:
+    """Refuse what means no layer of any network of a space.
+
+    Args:
+        patterns: names and patterns of layers.
+        space: of the networks.
+
+    Raises:
+        ConfigError: names the pattern, and the nearest layer.
+    """
+    if not patterns:
+        return
+    known = {name for genotype in _largest(space) for name in _modules(genotype)}
+    for pattern in patterns:
+        if not _means_any(pattern, known):
+            raise ConfigError(
+                f"digital_layers: no network of the space has a layer '{pattern}'; "
+                f"{_suggestion(pattern, known)}. A placement of a network that is not of the space "
+                "cannot be taken over"
+            )
+
+
+def _suggestion(pattern: str, known: Collection[str]) -> str:
+    if get_close_matches(pattern, known, n=1):
+        return nearest(pattern, known)
+    return "they are called levels.0.down.0, levels.0.up, levels.0.join.0 and so on, and head"
+
+
+def _means_any(pattern: str, names: Iterable[str]) -> bool:
+    return any(fnmatch(name, pattern) for name in names)
+
+
+def _largest(space: Space) -> list[Genotype]:
+    """Networks that have every layer of the space between them: each block, on all levels."""
+    first, deepest = space.genes["block_0"], max(space.depths)
+    return [
+        Genotype(
+            (_level(block if block in first else str(first[0])), *[_level(block)] * (deepest - 1)),
+            space.spatial_dims,
+            space.purpose,
+        )
+        for block in space.blocks
+    ]
+
+
+def _level(block: str) -> Level:
+    return Level(block, channels=1, kernel=3)
+
+
+@lru_cache(maxsize=1024)
+def _modules(genotype: Genotype) -> frozenset[str]:
+    """Names of the layers and blocks of a network, whatever its channels."""
+    with torch.device("meta"):
+        network = Subnet(1, 1, genotype.spatial_dims, genotype=genotype)
+    return frozenset(name for name, _ in network.named_modules() if name)
