@@ -11,7 +11,7 @@ from contourpy import contour_generator
 from PIL import Image
 
 from analogmed.report.example_cases import ExampleCase, ExampleSlice
-from analogmed.report.names import capitalised, network_name
+from analogmed.report.names import capitalised, model_name, network_name, training_name
 from analogmed.report.page_tables import fixed
 from analogmed.report.style import time_label
 
@@ -33,6 +33,9 @@ def case_view(examples: Sequence[ExampleCase]) -> View:
 
     Returns:
         plain lists, numbers and text: ``networks``, ``stops`` (run digitally, then the times),
+        ``models`` and ``trainings`` with ``grid``, the number of each pair's network (all empty
+        where not every pair is there), ``place`` (row and column of the network that is shown
+        first), ``beside`` (networks of its model),
         ``classes``, ``planes``, ``pictures``, ``start`` (what is shown first), ``highest``
         (standard deviation that has the lightest color; 0 without uncertainty) and ``cases``. Of a
         case, each plane has the pictures, their size, the contours of the reference by class, and
@@ -45,14 +48,15 @@ def case_view(examples: Sequence[ExampleCase]) -> View:
     stops = [_DIGITAL, *map(time_label, first.times_s)]
     n_classes = max(len(case.classes) for case in shown)
     highest = _highest(shown)
-    return {
+    network = _first_network(shown)
+    return _choices(first.networks, network) | {
         "networks": [capitalised(network_name(*network)) for network in first.networks],
         "stops": stops,
         "classes": list(next(c.classes for c in shown if len(c.classes) == n_classes)),
         "planes": list(first.slices),
         "pictures": list(first.pictures),
         "start": {
-            "network": _first_network(shown),
+            "network": network,
             "stop": _first_stop(first),
             "picture": _first_picture(first),
         },
@@ -124,6 +128,21 @@ def _outline(points: np.ndarray) -> str:
 
 def _parallel(one: np.ndarray, other: np.ndarray) -> bool:
     return int(one[0] * other[1] - one[1] * other[0]) == 0
+
+
+def _choices(networks: Sequence[tuple[str, str]], start: int) -> View:
+    """Models and trainings to choose from by themselves, where every pair of them is there."""
+    models, trainings = (list(dict.fromkeys(names)) for names in zip(*networks, strict=True))
+    beside = [n for n, (model, _) in enumerate(networks) if model == networks[start][0]]
+    if len(models) * len(trainings) != len(set(networks)) or len(models) == 1:
+        return {"models": [], "trainings": [], "grid": [], "place": [0, 0], "beside": beside}
+    return {
+        "models": [model_name(name) for name in models],
+        "trainings": [capitalised(training_name(name)) for name in trainings],
+        "grid": [[networks.index((m, t)) for t in trainings] for m in models],
+        "place": [models.index(networks[start][0]), trainings.index(networks[start][1])],
+        "beside": beside,
+    }
 
 
 def _first_network(cases: Sequence[ExampleCase]) -> int:

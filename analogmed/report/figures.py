@@ -30,7 +30,15 @@ LEGEND_HEIGHT_IN = 1.0
 _LINE_CHARACTERS = 52
 """Of a caption below a narrow figure."""
 DROPS = {"noise_drop": "t0", "drop_1d": "1 day", "drop_1mo": "1 month"}
-DROP_COLORS = {"noise_drop": "#c6e4da", "drop_1d": "#7fbfc0", "drop_1mo": "#4a8fb5"}
+DROP_LOOKS = {
+    "noise_drop": ("#2a9d8f", "o"),
+    "drop_1d": ("#7566c9", "s"),
+    "drop_1mo": ("#b5487f", "D"),
+}
+"""Colors that stand out from light and from dark paper, and markers for who tells none apart."""
+_LABEL_DISTANCE = 0.75
+_LABELS_FIRST = (0.0, 86_400.0, 2_592_000.0, 31_536_000.0)
+"""Times that keep their label where others leave theirs out: decades apart, and which."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +116,10 @@ def drop_per_model(summary: pd.DataFrame, path: Path | str, *, width_in: float =
         panels = list(summary.groupby(["task", "hardware"], sort=False))
         groups = _unique_pairs(summary, "model", "training")
         places = _group_places(groups)
-        height_in = 0.8 + 0.42 * len(groups)
+        height_in = 0.8 + (0.42 if width_in >= WIDTH_IN else 0.5) * len(groups)
         figure, grid = _panel_grid(len(panels), height_in=height_in, width_in=width_in)
         for axes, (key, rows) in zip(grid, panels, strict=True):
-            _draw_drops(axes, rows, drops, groups, places)
+            _draw_drops(axes, rows, drops, groups, places, narrow=width_in < WIDTH_IN)
             axes.set_title(" on ".join(map(str, key)), parse_math=False)
         grid[0].invert_yaxis()
         _legend_below(figure, grid, _caption(summary, "Whiskers"), n_columns=len(drops))
@@ -135,7 +143,10 @@ class _TimeAxis:
 
     def decorate(self, axes: Axes) -> None:
         places = self(pd.Series(self.times_s))
-        labels = [time_label(time_s) for time_s in self.times_s]
+        labels = [
+            time_label(time_s) if time_s in self._labelled(places) else ""
+            for time_s in self.times_s
+        ]
         axes.set_xticks(places, labels, fontsize="small")
         if self.narrow:
             for label in axes.get_xticklabels():
@@ -152,6 +163,17 @@ class _TimeAxis:
                     linewidth=0.9,
                     clip_on=False,
                 )
+
+    def _labelled(self, places: np.ndarray) -> set[float]:
+        """Times whose labels do not run into each other on a narrow axis."""
+        if not self.narrow:
+            return set(self.times_s)
+        at = dict(zip(self.times_s, places, strict=True))
+        kept: dict[float, float] = {}
+        for time_s in sorted(at, key=lambda time_s: time_s not in _LABELS_FIRST):
+            if all(abs(at[time_s] - place) >= _LABEL_DISTANCE for place in kept.values()):
+                kept[time_s] = at[time_s]
+        return set(kept)
 
 
 def _check_columns(table: pd.DataFrame, needed: Sequence[str]) -> None:
@@ -185,13 +207,19 @@ def _draw_curves(axes: Axes, rows: pd.DataFrame, digital: pd.DataFrame, place: _
         name = TRAINING_NAMES[training]
         for estimate in digital.loc[digital["training"] == training, "estimate"]:
             axes.axhline(
-                estimate, color=look.color, linestyle=(0, (6, 3)), label=f"{name}, run digitally"
+                estimate,
+                color=look.color,
+                linestyle=(0, (6, 3)),
+                linewidth=1.0,
+                label=f"{name}, run digitally",
             )
         curve = rows[rows["training"] == training].sort_values("time_s")
         if curve.empty:
             continue
         x = place(curve["time_s"])
-        axes.fill_between(x, curve["low"], curve["high"], color=look.color, alpha=0.2, linewidth=0)
+        axes.fill_between(x, curve["low"], curve["high"], color=look.color, alpha=0.13, linewidth=0)
+        for bound in ("low", "high"):
+            axes.plot(x, curve[bound], color=look.color, linewidth=0.6, alpha=0.6)
         axes.plot(
             x,
             curve["estimate"],
@@ -209,31 +237,39 @@ def _draw_drops(
     drops: Sequence[str],
     groups: Sequence[tuple[str, str]],
     places: np.ndarray,
+    *,
+    narrow: bool,
 ) -> None:
-    """Horizontal bars: one group per model and training, one bar per time."""
+    """Points with whiskers: one group per model and training, one point per time."""
     by_group = rows.set_index(["model", "training"]).reindex(list(groups))
-    thickness = 0.8 / len(drops)
+    apart = 0.66 / len(drops)
     for index, name in enumerate(drops):
         estimate = by_group[name].to_numpy(dtype=np.float64)
         bounds = by_group[[f"{name}_low", f"{name}_high"]].to_numpy(dtype=np.float64).T
-        axes.barh(
-            places + (index - (len(drops) - 1) / 2) * thickness,
+        color, marker = DROP_LOOKS[name]
+        axes.errorbar(
             estimate,
-            height=thickness,
-            color=DROP_COLORS[name],
+            places + (index - (len(drops) - 1) / 2) * apart,
             xerr=np.clip(np.array([estimate - bounds[0], bounds[1] - estimate]), 0.0, None),
-            error_kw={"elinewidth": 0.9, "ecolor": "0.1"},
+            color=color,
+            linestyle="none",
+            linewidth=1.3,
+            marker=marker,
+            markersize=5.5,
             label=DROPS[name],
         )
     for place, missing in zip(places, by_group[list(drops)].isna().all(axis=1), strict=True):
         if missing:
             axes.text(0.0, place, " no result", va="center", color="0.5", fontsize="small")
-    _decorate_drops(axes, groups, places)
+    _decorate_drops(axes, groups, places, narrow=narrow)
 
 
-def _decorate_drops(axes: Axes, groups: Sequence[tuple[str, str]], places: np.ndarray) -> None:
+def _decorate_drops(
+    axes: Axes, groups: Sequence[tuple[str, str]], places: np.ndarray, *, narrow: bool
+) -> None:
     axes.axvline(0.0, color="0.15", linewidth=0.8)
-    axes.set_yticks(places, [f"{m}, {TRAINING_NAMES.get(t, t)}" for m, t in groups])
+    between = "\n" if narrow else ", "
+    axes.set_yticks(places, [f"{m}{between}{TRAINING_NAMES.get(t, t)}" for m, t in groups])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.tick_params(axis="y", length=0)

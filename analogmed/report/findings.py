@@ -21,6 +21,7 @@ _CALIBRATION = {
     "ece": ("worse calibrated", "better calibrated", "calibration error"),
 }
 """What a higher and a lower value mean, and its name."""
+_NEVER = "at no time"
 
 
 def findings(run: Run) -> list[str]:
@@ -47,11 +48,37 @@ def _of_evaluation(run: Run) -> Iterator[str]:
     summary = run.tables["summary"]
     for _, rows in summary.groupby(["task", "hardware"], sort=False):
         ranked = rows.sort_values("dice_1d", ascending=False, na_position="last")
-        for row in records(ranked[ranked["training"] != "digital"]):
-            yield _kept(row) + _gained(row, run.tables.get("comparison"))
+        yield from _of_hardware_aware(
+            records(ranked[ranked["training"] != "digital"]), run.tables.get("comparison")
+        )
         yield from _of_digitally_trained(ranked[ranked["training"] == "digital"])
     if "time_to_failure" in run.tables:
         yield from _of_failures(run.tables["time_to_failure"], best_digital(summary))
+
+
+def _of_hardware_aware(rows: list[Row], comparison: pd.DataFrame | None) -> Iterator[str]:
+    """A sentence on the best, and one on all others of which nothing else can be told."""
+    alike = [row for row in rows[1:] if _keeps_only(row)]
+    alike = alike if len(alike) > 1 else []
+    for row in rows:
+        if row not in alike:
+            yield _kept(row) + _gained(row, comparison)
+    if alike:
+        yield (
+            f"Other networks trained for the chip keep: {_shares(alike)}; whether they are better "
+            f"than the digitally trained ones cannot be told from {_counts(alike)}."
+        )
+
+
+def _keeps_only(row: Row) -> bool:
+    """Whether a network has learned, and is neither better nor worse than the digital one."""
+    known = pd.notna(row["normalised_dice_1d"]) and pd.notna(row.get("gain_1d"))
+    return bool(known) and has_learned(row["dice_digital"]) and _unknown_gain(row)
+
+
+def _unknown_gain(row: Row) -> bool:
+    low, high = row["gain_1d_low"], row["gain_1d_high"]
+    return bool(pd.isna(low) or pd.isna(high) or low <= 0 <= high)
 
 
 def _kept(row: Row) -> str:
@@ -80,13 +107,11 @@ def _gained(row: Row, comparison: pd.DataFrame | None) -> str:
     gain, low, high = (row.get(f"gain_1d{end}", float("nan")) for end in ("", "_low", "_high"))
     if pd.isna(gain):
         return "."
-    counts = (
-        f"{count_range([int(row['n_patients'])], 'patient')} and "
-        f"{count_range([int(row['n_chips'])], 'chip')}"
-    )
-    unknown = f"; whether it is better than the digitally trained one cannot be told from {counts}."
-    if pd.isna(low) or pd.isna(high) or low <= 0 <= high:
-        return unknown
+    if _unknown_gain(row):
+        return (
+            "; whether it is better than the digitally trained one cannot be told from "
+            f"{_counts([row])}."
+        )
     direction = "better" if gain > 0 else "worse"
     interval = _interval(min(abs(low), abs(high)), max(abs(low), abs(high)), row["level"])
     p_value = _holm(row, comparison)
@@ -124,44 +149,36 @@ def _of_digitally_trained(rows: pd.DataFrame) -> Iterator[str]:
     if len(known) == 1:
         yield _kept(known[0]) + "."
     elif known:
-        kept = [
-            f"{model_name(row['model'])} {fixed(row['normalised_dice_1d'], 2)}"
-            f"{_short(row, 'normalised_dice_1d')}"
-            for row in known
-        ]
-        yield f"Without training for the chip, after a day, these keep: {', '.join(kept)}."
+        yield f"Without training for the chip, after a day, these keep: {_shares(known)}."
 
 
 def _of_failures(failures: pd.DataFrame, best: float) -> Iterator[str]:
-    """One sentence on all networks that hold equally long; none where no network has learned."""
+    """One sentence on all networks; none where no network has learned."""
     told: dict[str, list[str]] = {}
-    for row in records(failures) if has_learned(best) else ():
-        told.setdefault(_holds(row, best), []).append(network_name(row["model"], row["training"]))
-    for what, names in told.items():
-        listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-        if len(names) == len(failures) > 1:
-            yield f"Of {len(names)} networks, each {what}."
-        else:
-            yield f"The {listed} {_plural(what) if len(names) > 1 else what}."
+    ranked = failures.sort_values("holds_until_s", ascending=False, kind="stable")
+    for row in records(ranked) if has_learned(best) else ():
+        told.setdefault(_held(row), []).append(network_name(row["model"], row["training"]))
+    if not told:
+        return
+    limit = limit_text(float(failures["limit"].iloc[0]), best)
+    if len(told) == 1 < len(failures):
+        (how,) = told
+        each = "any" if how == _NEVER else "each"
+        yield f"A Dice of {limit} is held {how} by {each} of {len(failures)} networks."
+        return
+    held = [f"{how} by the {_listed(names)}" for how, names in told.items()]
+    yield f"A Dice of {limit} is held, with the whole interval above it, {'; '.join(held)}."
 
 
-def _plural(what: str) -> str:
-    return (
-        what.replace("holds", "hold", 1)
-        .replace("is below", "are below", 1)
-        .replace("its interval", "their intervals")
-    )
-
-
-def _holds(row: Row, best: float) -> str:
-    limit, until_s = limit_text(row["limit"], best), row["holds_until_s"]
+def _held(row: Row) -> str:
+    until_s = row["holds_until_s"]
     if row["censored"]:
-        return f"holds a Dice of {limit} for the whole sweep, up to {time_label(until_s)}"
-    if pd.isna(until_s):
-        first = time_label(row["fails_at_s"])
-        return f"is below a Dice of {limit} at {first} already, by the lower end of its interval"
-    fails = time_label(row["fails_at_s"])
-    return f"holds a Dice of {limit} for certain until {time_label(until_s)}, not at {fails}"
+        return f"for the whole sweep, up to {time_label(until_s)},"
+    return _NEVER if pd.isna(until_s) else f"until {time_label(until_s)}"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _of_uncertainty(run: Run) -> Iterator[str]:
@@ -255,6 +272,21 @@ def _interval(low: float, high: float, level: float, digits: int = 3) -> str:
     if pd.isna(low) or pd.isna(high):
         return " (no interval: too few patients or chips)"
     return f" ({100 * level:.3g} % interval {fixed(low, digits)} to {fixed(high, digits)})"
+
+
+def _counts(rows: list[Row]) -> str:
+    """How many patients and chips stand behind networks."""
+    patients = count_range([int(row["n_patients"]) for row in rows], "patient")
+    return f"{patients} and {count_range([int(row['n_chips']) for row in rows], 'chip')}"
+
+
+def _shares(rows: list[Row]) -> str:
+    """Models with the share of the digital Dice that each keeps after a day."""
+    return ", ".join(
+        f"{model_name(row['model'])} {fixed(row['normalised_dice_1d'], 2)}"
+        f"{_short(row, 'normalised_dice_1d')}"
+        for row in rows
+    )
 
 
 def _short(row: Row, name: str) -> str:

@@ -15,7 +15,7 @@ from analogmed.atomic import write_text_atomically
 from analogmed.errors import ConfigError
 from analogmed.report.case_view import without_pictures
 from analogmed.report.findings import findings
-from analogmed.report.names import capitalised
+from analogmed.report.names import capitalised, place_name, task_name
 from analogmed.report.page_parts import Part, parts_of
 from analogmed.report.page_tables import PageTable, latex_text, markdown_text
 from analogmed.report.runs import Run, read_run
@@ -128,7 +128,8 @@ def _title(chapters: Sequence[Chapter]) -> str:
         task = (settings.get("task") or {}).get("name")
         hardware = (settings.get("hardware") or {}).get("preset")
         if task:
-            about.append(f"{task} on {hardware}" if hardware else str(task))
+            place = place_name(str(task), str(hardware)) if hardware else task_name(str(task))
+            about.append(place)
     return ", ".join(dict.fromkeys(about)) or ", ".join(c.run.name for c in chapters)
 
 

@@ -13,7 +13,7 @@ from analogmed.report.case_view import View, case_view, color_scale
 from analogmed.report.dice_levels import best_digital, limit_text
 from analogmed.report.figures import dice_over_time, drop_per_model
 from analogmed.report.mitigation_figures import mitigation_gains
-from analogmed.report.names import model_name
+from analogmed.report.names import hardware_name, model_name, task_name
 from analogmed.report.page_tables import PageTable
 from analogmed.report.run_tables import (
     comparison_table,
@@ -39,7 +39,7 @@ from analogmed.report.sensitivity_figures import (
 )
 from analogmed.report.style import WIDTH_IN
 from analogmed.report.svg import inline_svg
-from analogmed.report.tables import summary_caption
+from analogmed.report.tables import run_notes
 from analogmed.report.training_figures import training_curves
 from analogmed.report.uncertainty_figures import (
     conformal_over_time,
@@ -48,7 +48,7 @@ from analogmed.report.uncertainty_figures import (
     uncertainty_density,
 )
 
-NARROW_IN = 4.3
+NARROW_IN = 3.8
 
 
 @dataclass(frozen=True)
@@ -114,20 +114,22 @@ def parts_of(run: Run, prefix: str) -> list[Part]:
 
 def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
     summary, tables = run.tables["summary"], run.tables
+    notes = run_notes(summary)
     compared = [comparison_table(tables["comparison"])] if "comparison" in tables else []
     yield Part(
         f"{prefix}-comparison",
         "Comparison",
         tables=(summary_table(summary, tables.get("comparison")),),
         folded=tuple(compared),
-        listing=(("How to read the table", summary_caption(summary)),),
+        listing=(("Notes on the runs", notes),) if notes else (),
     )
     if "curves" in tables:
         curves = tables["curves"]
         yield Part(
             f"{prefix}-time",
             "Dice over time",
-            "Lines: mean over chips and patients. Bands: intervals. Dashed: run digitally.",
+            "The closer a line stays to its dashed one, the less the chip costs. Lines: mean over "
+            "chips and patients. Bands: intervals. Dashed: the same network run digitally.",
             figures=(_wide_and_narrow(dice_over_time, curves, f"{prefix}-dice", _TIME_ALT),),
             folded=(curves_table(curves),),
         )
@@ -135,7 +137,8 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
         yield Part(
             f"{prefix}-drop",
             "What each model loses",
-            "Dice of the digitally trained network, run digitally, minus Dice on the chip.",
+            "Dice of the digitally trained network, run digitally, minus Dice on the chip: points "
+            "to the right have lost. Where a line crosses 0, no loss can be told.",
             figures=(_wide_and_narrow(drop_per_model, summary, f"{prefix}-drops", _DROP_ALT),),
             folded=(losses_table(summary),),
         )
@@ -144,8 +147,9 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
         yield Part(
             f"{prefix}-failure",
             "How long a programmed chip holds",
-            "First measured time at which the lower end of the interval falls under the limit, a "
-            f"Dice of {limit_text(limit, best_digital(summary))}.",
+            "A chip holds until the last measured time before the lower end of the interval falls "
+            f"under a Dice of {limit_text(limit, best_digital(summary))}; then it has to be "
+            "programmed again.",
             tables=(failure_table(tables["time_to_failure"]),),
         )
     yield from _cases(run, prefix)
@@ -239,8 +243,10 @@ def _training(run: Run, prefix: str) -> Iterator[Part]:
 def _cases(run: Run, prefix: str) -> Iterator[Part]:
     if run.examples:
         view = case_view(run.examples)
-        text = "Solid line: reference. Dashed line: prediction. "
-        text += f"On the chip: {view['pred_of']}."
+        text = (
+            "Yellow: the reference. Blue, dashed: what the network marks. Move the slider to let "
+            f"the chip age. Shown: {view['pred_of']}."
+        )
         yield Part(
             f"{prefix}-cases", "Cases to look at", text, view=view | {"colors": color_scale()}
         )
@@ -275,12 +281,26 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
         "Python": environment.get("python"),
         "platform": environment.get("platform"),
         **{str(name): version for name, version in versions.items()},
-        "commit": git.get("commit"),
-        "run at": environment.get("time"),
+        "commit": _commit(git),
+        "run at": _moment(environment.get("time")),
     }
-    if git.get("changed") == "True":
-        facts["commit"] = f"{git.get('commit')}, with changes that are not in it"
     return tuple((name, str(value)) for name, value in facts.items() if value is not None)
+
+
+def _commit(git: dict[str, str]) -> str | None:
+    """As short as it may be; the whole one stands in the environment below."""
+    if not git.get("commit"):
+        return None
+    changed = " and changes" if git.get("changed") == "True" else ""
+    return f"{git['commit'][:10]}{changed}"
+
+
+def _moment(time: str | None) -> str | None:
+    """A time to the minute; one in UTC has no offset."""
+    if not time:
+        return None
+    day, _, clock = time.partition("T")
+    return f"{day} {clock[:5]}{' UTC' if clock.endswith(('+00:00', 'Z')) else ''}".strip()
 
 
 def _again(run: Run) -> str:
@@ -323,8 +343,9 @@ def _wide(
 
 
 def _with_names(table: pd.DataFrame) -> pd.DataFrame:
-    """Models as the text calls them."""
-    return table.assign(model=table["model"].map(model_name)) if "model" in table else table
+    """Models, tasks and hardware as the text calls them."""
+    names = {"model": model_name, "task": task_name, "hardware": hardware_name}
+    return table.assign(**{n: table[n].map(call) for n, call in names.items() if n in table})
 
 
 def _drawable(table: pd.DataFrame) -> bool:

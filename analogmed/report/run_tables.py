@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.report.names import model_name, training_name
+from analogmed.report.names import model_name, place_name, training_name
 from analogmed.report.page_tables import UNKNOWN, PageTable, number, p_text, with_interval
 from analogmed.report.plain_text import records
 from analogmed.report.style import age, count_range, time_label
@@ -18,7 +18,7 @@ ESTIMATES = {
     "dice_t0": "t0",
     "dice_1d": "1 day",
     "dice_1mo": "1 month",
-    "normalised_dice_1d": "1 day / digital",
+    "normalised_dice_1d": "kept after 1 day",
     "gain_1d": "gain of training",
 }
 MORE_ESTIMATES = {
@@ -26,7 +26,7 @@ MORE_ESTIMATES = {
     "noise_drop": "lost at t0",
     "drop_1d": "lost in 1 day",
     "drop_1mo": "lost in 1 month",
-    "avm": "1 month less 1 s",
+    "avm": "1 month minus 1 s",
 }
 METRICS = {
     ("dice", "image"): "Dice",
@@ -38,6 +38,11 @@ METRICS = {
     ("auroc_entropy", "band"): "AUROC of errors",
     ("aurc_entropy", "band"): "AURC",
 }
+COST_CAPTION = (
+    "Utilisation: share of a tile's cells that hold a weight. Reuse: how often a tile multiplies a "
+    "vector for one image. Both are means over tiles, over layers, and over all leaf modules, "
+    "where transposed convolutions and modules without a tile count as 0."
+)
 _PARTS = {
     "mean_variance": "all",
     "mean_read_variance": "between reads",
@@ -67,7 +72,14 @@ def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None) -> Pag
         rows.append((*cells, _missed(row)) if missed else tuple(cells))
     where = "" if _several(summary) else f" of {_place(records(summary)[0])}"
     level = 100 * float(summary["level"].iloc[0])
-    caption = f"Below each estimate its {level:.3g} % interval. {_n(summary)}."
+    caption = (
+        f"Below each estimate its {level:.3g} % interval, from a two-way bootstrap over patients "
+        f"and chips (run digitally: patients). {_n(summary)}. t0: right after programming. Kept: "
+        "Dice on the chip divided by that of the digitally trained network run digitally. Gain of "
+        "training: Dice on the chip after a day, less that of the digitally trained network."
+    )
+    caption += " p: of the gain, over patients, after Holm's correction." if p_values else ""
+    caption += " Missed: structures of which nothing was found." if missed else ""
     return PageTable(f"Dice{where}", tuple(heads), tuple(rows), 1, caption)
 
 
@@ -121,22 +133,32 @@ def curves_table(curves: pd.DataFrame) -> PageTable:
 
 
 def failure_table(failures: pd.DataFrame) -> PageTable:
-    """How long each network holds a limit."""
+    """How long each network holds a limit; the limit itself where there are several."""
     rows = []
+    several = failures["limit"].nunique() > 1
     for row in records(failures):
         until_s, again = row["holds_until_s"], row["reprogram_every_s"]
         at_least = "at least " if row["censored"] else ""
         rows.append(
             (
                 _called(row),
-                number(row["limit"], 2),
+                *([number(row["limit"], 2)] if several else []),
                 UNKNOWN if pd.isna(until_s) else time_label(until_s),
                 "not in the sweep" if row["censored"] else time_label(row["fails_at_s"]),
                 UNKNOWN if pd.isna(again) else at_least + time_label(again),
             )
         )
-    heads = ("network", "limit", "holds until", "fails at", "program again every")
-    return PageTable("Time to failure", heads, tuple(rows))
+    heads = ("network", *(["limit"] if several else []), "holds until", "fails at")
+    caption = (
+        f"{UNKNOWN}: the lower end of the interval is under the limit at the first measured time "
+        "already."
+    )
+    return PageTable(
+        "Time to failure",
+        (*heads, "program again every"),
+        tuple(rows),
+        caption=caption if failures["holds_until_s"].isna().any() else "",
+    )
 
 
 def cost_tables_of(summary: pd.DataFrame) -> tuple[PageTable, ...]:
@@ -148,7 +170,8 @@ def cost_tables_of(summary: pd.DataFrame) -> tuple[PageTable, ...]:
             (model_name(row["model"]), *(cost_text(column, row[column]) for column in columns))
             for row in cost_rows(summary, columns)
         )
-        found.append(PageTable(title, heads, rows))
+        caption = COST_CAPTION if any("utilisation_" in column for column in columns) else ""
+        found.append(PageTable(title, heads, rows, caption=caption))
     return tuple(found)
 
 
@@ -362,7 +385,7 @@ def _several(summary: pd.DataFrame) -> bool:
 
 
 def _place(row: Row) -> str:
-    return f"{row['task']} on {row['hardware']}"
+    return place_name(str(row["task"]), str(row["hardware"]))
 
 
 def _network(row: Row, summary: pd.DataFrame) -> str:

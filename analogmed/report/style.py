@@ -14,7 +14,7 @@ from analogmed.errors import ConfigError
 
 WIDTH_IN = 8.0
 DPI = 150
-TRAINING_NAMES = {"digital": "digital-trained", "hwa": "hardware-aware"}
+TRAINING_NAMES = {"digital": "digitally trained", "hwa": "hardware-aware"}
 METRIC_NAMES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "nsd": "NSD", "f1": "F1"}
 TIME_NAMES = {
     0.0: "t0",

@@ -191,12 +191,17 @@ def summary_caption(rows: pd.DataFrame) -> str:
         "same chips.",
         "AVM: 1 month minus 1 s. Missed: structures of which nothing was found.",
     ]
-    notes = [
+    notes = run_notes(rows)
+    return "\n".join([*lines, notes] if notes else lines)
+
+
+def run_notes(rows: pd.DataFrame) -> str:
+    """What limits the numbers of a network, a line each; empty where nothing does."""
+    return "\n".join(
         f"{row['model']}, {row['training']}: {row['note']}."
         for row in records(rows)
         if isinstance(row["note"], str) and row["note"]
-    ]
-    return "\n".join(lines + notes)
+    )
 
 
 def _cost_columns(summary: pd.DataFrame) -> list[str]:

@@ -64,7 +64,15 @@ def make_run(_results, _computed):
     comparison = compare_models(_results, n_boot=100)
     failures = time_to_failure(_computed[1], 0.7)
 
-    def make(folder, *, case="case0", classes=("tumour",), planes=("slice",), variance=False):
+    def make(
+        folder,
+        *,
+        case="case0",
+        classes=("tumour",),
+        planes=("slice",),
+        variance=False,
+        models=("unet",),
+    ):
         tables = {"summary": _computed[0], "curves": _computed[1]}
         tables |= {"comparison": comparison, "time_to_failure": failures}
         folder.mkdir(parents=True)
@@ -73,16 +81,17 @@ def make_run(_results, _computed):
         (folder / "experiment.yaml").write_text(to_yaml(Experiment()))
         environment = {"command": ["eval.py", "--seed", "0"], "versions": {"analogmed": "0.1.0"}}
         (folder / "environment.json").write_text(json.dumps(environment))
-        about, arrays = example(case, classes, planes, variance=variance)
+        about, arrays = example(case, classes, planes, variance=variance, models=models)
         write_example(folder / "examples" / "0-worst.npz", about, arrays)
         return folder
 
     return make
 
 
-def example(case, classes, planes, *, variance):
+def example(case, classes, planes, *, variance, models):
     """A case of squares: the prediction of network n at time t is n + t pixels to the right."""
-    networks, times_s = [["unet", "digital"], ["unet", "hwa"]], [0.0, 86_400.0, 2_592_000.0]
+    networks = [[model, training] for model in models for training in ("digital", "hwa")]
+    times_s, n_networks = [0.0, 86_400.0, 2_592_000.0], len(networks)
     about = {
         "format": 1, "task": "lgg", "case": case, "patient": "patient0", "place": "worst",
         "hardware": "pcm", "classes": list(classes), "pictures": ["FLAIR"],
@@ -91,9 +100,14 @@ def example(case, classes, planes, *, variance):
     label = np.zeros((24, 32), np.uint8)
     for index in range(len(classes)):
         label[4 + 10 * index : 10 + 10 * index, 6:14] = index + 1
-    moved = np.stack([np.stack([np.roll(label, n + t, 1) for t in range(4)]) for n in range(2)])
+    moved = np.stack(
+        [np.stack([np.roll(label, n + t, 1) for t in range(4)]) for n in range(n_networks)]
+    )
     ramp = np.tile(np.arange(0, 256, 8, dtype=np.uint8), (24, 1))
-    arrays = {"dice_digital": np.array([0.95, 0.9]), "dice": np.arange(6).reshape(2, 3) / 10}
+    arrays = {
+        "dice_digital": np.linspace(0.95, 0.9, n_networks),
+        "dice": np.arange(3 * n_networks).reshape(n_networks, 3) / (5 * n_networks),
+    }
     for plane in planes:
         arrays |= {
             f"image_{plane}": ramp[None], f"label_{plane}": label,

@@ -88,12 +88,12 @@ class TestCurves:
 
 
 class TestDrops:
-    def test_every_time_has_its_shade(self, tmp_path, summary):
-        shades = {(198, 228, 218), (127, 191, 192), (74, 143, 181)}
-        assert shades <= colors_in(drop_per_model(summary, tmp_path / "all.png"))
+    def test_every_time_has_its_color(self, tmp_path, summary):
+        colors = {(42, 157, 143), (117, 102, 201), (181, 72, 127)}
+        assert colors <= colors_in(drop_per_model(summary, tmp_path / "all.png"))
         summary[["drop_1mo", "drop_1mo_low", "drop_1mo_high"]] = np.nan
         without = colors_in(drop_per_model(summary, tmp_path / "without.png"))
-        assert shades - without == {(74, 143, 181)}
+        assert colors - without == {(181, 72, 127)}
 
     def test_a_model_missing_from_one_task_leaves_its_place_empty(self, tmp_path, summary):
         other = summary[summary["model"] == "unet"].assign(task="spleen")

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
 
@@ -146,6 +147,43 @@ def test_a_gain_whose_interval_holds_zero_cannot_be_told():
     )
 
 
+def test_networks_of_which_nothing_else_can_be_told_share_a_sentence():
+    gain = {"gain_1d": 0.01, "gain_1d_low": -0.01, "gain_1d_high": 0.03}
+    models = {"unet": 0.9, "unetpp": 0.8, "swin_unetr": 0.7}
+    rows = [summary_row(model=model, dice_1d=dice, **gain) for model, dice in models.items()]
+    sentences = findings(Run("run", "evaluation", tables={"summary": pd.DataFrame(rows)}))
+    assert len(sentences) == 2 and "the hardware-aware U-Net keeps 0.99" in sentences[0]
+    assert sentences[1] == (
+        "Other networks trained for the chip keep: U-Net++ 0.99 (0.97 to 1.01), Swin-UNETR 0.99 "
+        "(0.97 to 1.01); whether they are better than the digitally trained ones cannot be told "
+        "from 7 patients and 5 chips."
+    )
+    rows[2] |= {"gain_1d_low": 0.005}
+    sentences = findings(Run("run", "evaluation", tables={"summary": pd.DataFrame(rows)}))
+    assert len(sentences) == 3 and "Swin-UNETR keeps" in sentences[2]
+    assert "it is better" in sentences[2]
+
+
+def test_how_long_networks_hold_a_limit_is_one_sentence_longest_first():
+    day_s, month_s = 86_400.0, 2_592_000.0
+    row = {"limit": 0.76, "censored": False}
+    holds = [
+        row | {"model": "unet", "training": "digital", "holds_until_s": np.nan, "fails_at_s": 0.0},
+        row | {"model": "unet", "training": "hwa", "holds_until_s": day_s, "fails_at_s": month_s},
+        row | {"model": "unetpp", "training": "hwa", "holds_until_s": month_s, "censored": True},
+        row
+        | {"model": "dynunet", "training": "hwa", "holds_until_s": day_s, "fails_at_s": month_s},
+    ]
+    tables = {"summary": pd.DataFrame([summary_row(dice_digital=0.8)])}
+    tables["time_to_failure"] = pd.DataFrame(holds)
+    assert findings(Run("run", "evaluation", tables=tables))[-1] == (
+        "A Dice of 0.76 (0.95 of the best digital one) is held, with the whole interval above it, "
+        "for the whole sweep, up to 1 month, by the hardware-aware U-Net++; until 1 day by the "
+        "hardware-aware U-Net and hardware-aware DynUNet; at no time by the digitally trained "
+        "U-Net."
+    )
+
+
 @pytest.mark.parametrize(("sign", "word"), [(1, "better"), (-1, "worse")])
 def test_a_gain_beyond_zero_is_told_with_its_interval(sign, word):
     bounds = sorted([sign * 0.01, sign * 0.03])
@@ -206,9 +244,10 @@ def test_a_limit_is_explained_and_none_is_praised_that_useless_networks_hold(bes
     }  # fmt: skip
     tables = {"summary": pd.DataFrame([row]), "time_to_failure": pd.DataFrame([holds])}
     said = " ".join(findings(Run("run", "evaluation", tables=tables)))
-    praise = "holds a Dice of 0.76 (0.95 of the best digital one) for the whole sweep, up to 1 mo"
+    praise = "A Dice of 0.76 (0.95 of the best digital one) is held, with the whole interval above "
+    praise += "it, for the whole sweep, up to 1 month, by the hardware-aware U-Net."
     assert (praise in said) == (best > 0.5)
-    assert ("holds a Dice" in said) == (best > 0.5)
+    assert ("is held" in said) == (best > 0.5)
 
 
 def test_the_page_says_what_the_limit_is_of_the_best_digital_dice(run):
@@ -331,6 +370,17 @@ def test_large_pictures_are_made_smaller_and_contours_are_not(make_run, tmp_path
     assert (plane["width"], plane["height"]) == (32 * 40, 24 * 40)
     corners = [int(n) for n in re.findall(r"-?\d+", plane["reference"][0])]
     assert max(map(abs, corners)) > 2 * 300
+
+
+def test_networks_are_chosen_by_model_and_training_only_where_each_pair_is_there(
+    make_run, tmp_path
+):
+    (case,) = read_example_cases(make_run(tmp_path / "run", models=("unet", "unetpp")))
+    view = case_view([case])
+    assert (view["models"], view["grid"]) == (["U-Net", "U-Net++"], [[0, 1], [2, 3]])
+    assert (view["place"], view["beside"]) == ([1, 1], [2, 3])
+    odd = replace(case, networks=(*case.networks[:3], ("swin_unetr", "hwa")))
+    assert case_view([odd])["grid"] == []
 
 
 def test_examples_of_an_uncertainty_run_are_read_with_their_variance(tmp_path):

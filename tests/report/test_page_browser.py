@@ -184,6 +184,12 @@ def page(make_run, tmp_path_factory):
     return write_report([run])[0]
 
 
+@pytest.fixture(scope="module")
+def page_of_models(make_run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "run"
+    return write_report([make_run(folder, models=("unet", "unetpp"))])[0]
+
+
 def test_the_page_opens_from_disk_without_a_request_or_a_complaint(browser, page):
     browser.open(page)
     asked = [url for url in browser.requests if not url.startswith("data:")]
@@ -228,6 +234,29 @@ def test_network_plane_and_class_are_switched(browser, page):
         "0 0 24 64"
     )
     assert browser.complaints == []
+
+
+def test_model_and_training_are_switched_by_themselves(browser, page_of_models):
+    browser.open(page_of_models)
+    data = json.loads(browser.run("document.querySelector('[id$=-data]').textContent"))
+    assert data["networks"][2:] == ["Digitally trained U-Net++", "Hardware-aware U-Net++"]
+    stop, contours = data["start"]["stop"], data["cases"][0]["planes"]["slice"]["prediction"]
+    for (model, training), network in {(0, 0): 0, (1, 0): 2, (1, 1): 3, (0, 1): 1}.items():
+        for control, value in (("model", model), ("training", training)):
+            browser.run(
+                f"document.querySelector('[data-control={control}][value=\"{value}\"]').click()"
+            )
+        assert browser.run(OUTLINE) == "".join(contours[network][stop])
+    assert browser.complaints == []
+
+
+def test_the_slider_stays_in_sight_above_the_cases(browser, page_of_models):
+    browser.open(page_of_models, width=390)
+    at_once = "{block: 'end', behavior: 'instant'}"
+    browser.run(f"document.querySelector('[data-case] figcaption').scrollIntoView({at_once})")
+    place = f"{SLIDER}.getBoundingClientRect()"
+    assert browser.run(f"{place}.top >= document.querySelector('nav').offsetHeight")
+    assert browser.run(f"{place}.bottom <= innerHeight")
 
 
 @pytest.mark.parametrize("width", [360, 390, 1280])
@@ -282,6 +311,13 @@ def test_print_shows_a_strip_of_the_times_in_place_of_the_slider(browser, page):
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run(CONTRAST) >= 4.5
     assert browser.image("Page.printToPDF").startswith(b"%PDF")
+
+
+def test_print_shows_both_trainings_of_one_model(browser, page_of_models):
+    browser.open(page_of_models)
+    browser.media("print")
+    strips = "[...document.querySelectorAll('.strip p')].map((each) => each.textContent)"
+    assert browser.run(strips) == ["Digitally trained U-Net++", "Hardware-aware U-Net++"]
 
 
 def test_without_a_script_the_first_picture_is_there(browser, page):

@@ -5,7 +5,7 @@ for (const viewer of document.querySelectorAll("[data-viewer]")) {
   const slider = viewer.querySelector("input[type=range]");
   const output = viewer.querySelector("output");
   const status = viewer.querySelector("[role=status]");
-  const chosen = { network: view.start.network, stop: view.start.stop, picture: view.start.picture, plane: 0, class: 0 };
+  const chosen = { network: view.start.network, stop: view.start.stop, picture: view.start.picture, plane: 0, class: 0, model: view.place[0], training: view.place[1] };
 
   const outline = (paths) => (chosen.class ? paths[chosen.class - 1] : paths.join(""));
   const setAll = (root, selector, name, value) => {
@@ -52,6 +52,7 @@ for (const viewer of document.querySelectorAll("[data-viewer]")) {
     const control = event.target.dataset.control;
     if (control) {
       chosen[control] = Number(event.target.value);
+      if (control === "model" || control === "training") chosen.network = view.grid[chosen.model][chosen.training];
       update();
     }
   });
