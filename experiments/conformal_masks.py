@@ -1,0 +1,183 @@
+"""Masks with a promise: how many patients they take, and whether the promise survives drift.
+
+    python experiments/conformal_masks.py [--document docs/uncertainty.md]
+
+Conformal masks of the shipped U-Nets miss at most a share alpha of a tumour, in expectation, if the
+patients that set the threshold are exchangeable with the one it is used on. Here both are drawn by
+the phantom beyond the patients that the networks were trained, selected and tested on. A first
+table has the digital network with thresholds set on few to many patients; a second one chips over
+time, with thresholds set digitally, on each chip at the first time, and at each time.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from _programs import markdown
+from interval_coverage import replace_between
+
+import analogmed
+from analogmed.atomic import write_text_atomically
+from analogmed.config import SweepConfig
+from analogmed.data import Case, Sample, Task, load_task
+from analogmed.evaluation.conformal_table import MaskLedger, summarise_conformal
+from analogmed.evaluation.passes import passes_of, predict
+from analogmed.evaluation.uncertainty_config import Source, UncertaintyConfig
+from analogmed.report.style import TRAINING_NAMES, time_label
+from analogmed.training import Checkpoint, load_checkpoint
+
+SHIPPED = "phantom_brain"
+SIZES = (9, 15, 20, 30, 40, 60)
+WAYS = {"digital": "digitally", "first": "on each chip at t0", "each": "on each chip at each time"}
+
+
+def main() -> None:
+    """Run the networks, print and write the tables of all that have been run."""
+    given = _arguments()
+    task = new_patients(given.calibration, given.test)
+    samples = [task.read(case) for case in (*task.validation, *task.test)]
+    for training in given.trainings:
+        run_one(training, task, samples, given)
+    sizes, summary = (
+        pd.concat([pd.read_csv(path) for path in sorted(given.out.glob(f"{name}-*.csv"))])
+        for name in ("sizes", "summary")
+    )
+    tables = {"conformal-sizes": size_table(sizes), "conformal": time_table(summary)}
+    texts = {name: markdown(table) for name, table in tables.items()}
+    if given.document:
+        text = given.document.read_text(encoding="utf-8")
+        for name, table in texts.items():
+            text = replace_between(text, name, table.strip())
+        write_text_atomically(given.document, text)
+    print("\n".join(texts.values()))
+
+
+def run_one(training: str, task: Task, samples: list[Sample], given: argparse.Namespace) -> None:
+    """Set thresholds with one network and test them; writes two tables."""
+    folder = Path(analogmed.__path__[0]) / "checkpoints" / SHIPPED
+    checkpoint = load_checkpoint(folder / f"unet-{training}.safetensors")
+    checkpoint.info.refuse_leakage(
+        replace(task, test=(*task.validation, *task.test)), checkpoint.path
+    )
+    times_s = UncertaintyConfig().sweep.times_s
+    config = UncertaintyConfig(
+        sweep=SweepConfig(chips=given.chips, times_s=times_s, reads=1), alpha=given.alpha
+    )
+    run = {"task": task.name, "model": "unet", "training": training}
+    ledger = MaskLedger(task)
+    observe(ledger, "deterministic", checkpoint, samples, task, config)
+    sizes = pd.DataFrame([run | row for row in by_size(ledger, task, given.alpha, given.draws)])
+    write_text_atomically(given.out / f"sizes-{training}.csv", sizes.to_csv(index=False))
+    observe(ledger, "chips", checkpoint, samples, task, config)
+    found = ledger.evaluate(
+        _patients(task.validation), _patients(task.test), given.alpha, leave_one_out=False
+    )
+    summary = summarise_conformal(pd.DataFrame([run | row for row in found]), given.alpha)
+    write_text_atomically(given.out / f"summary-{training}.csv", summary.to_csv(index=False))
+
+
+def new_patients(n_calibration: int, n_test: int) -> Task:
+    """The shipped task with other patients to set thresholds (validation) and to test them.
+
+    A patient of the phantom does not depend on how many there are, so that those beyond the shipped
+    number are new. Chips are calibrated on the training images, as they are shipped.
+    """
+    shipped = load_task(SHIPPED)
+    known = {case.patient_id for case in (*shipped.train, *shipped.validation, *shipped.test)}
+    more = load_task(SHIPPED, phantom_patients=len(known) + n_calibration + n_test)
+    cases = sorted((*more.train, *more.validation, *more.test), key=lambda case: case.patient_id)
+    new = tuple(case for case in cases if case.patient_id not in known)
+    return replace(shipped, validation=new[:n_calibration], test=new[n_calibration:])
+
+
+def observe(
+    ledger: MaskLedger,
+    source: Source,
+    checkpoint: Checkpoint,
+    samples: list[Sample],
+    task: Task,
+    config: UncertaintyConfig,
+) -> None:
+    """Count every case in every pass of a source."""
+    make_passes = passes_of(source, [checkpoint], config, task)
+    assert make_passes is not None
+    for one in make_passes():
+        for sample in samples:
+            ledger.observe(one, sample, predict(one, sample, task, config))
+
+
+def by_size(ledger: MaskLedger, task: Task, alpha: float, draws: int) -> list[dict[str, float]]:
+    """Mean share missed and volume marked, for each draw of some of the calibration patients."""
+    pool, test = _patients(task.validation), _patients(task.test)
+    generator = np.random.default_rng(0)
+    rows = []
+    for size in (size for size in SIZES if size <= len(pool)):
+        for _ in range(draws if size < len(pool) else 1):
+            chosen = list(generator.choice(pool, size, replace=False))
+            found = pd.DataFrame(ledger.evaluate(chosen, test, alpha, leave_one_out=False))
+            means = found[["threshold", "fnr", "volume_ratio"]].mean()
+            rows.append({"size": size, **means})
+    return rows
+
+
+def size_table(sizes: pd.DataFrame) -> pd.DataFrame:
+    """Digital network: a row for each number of patients, columns for each training."""
+    rows = []
+    for size, of_size in sizes.groupby("size"):
+        row: dict[str, object] = {"patients": size}
+        for training, name in TRAINING_NAMES.items():
+            part = of_size[of_size["training"] == training]
+            if part.empty:
+                continue
+            row[f"{name}: share missed"] = f"{part['fnr'].mean():.3f}"
+            ratios = part["volume_ratio"].quantile([0.5, 0.1, 0.9])
+            middle, low, high = (f"{ratio:.2f}" for ratio in ratios)
+            row[f"{name}: marked / true"] = f"{middle} ({low} to {high})"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def time_table(summary: pd.DataFrame) -> pd.DataFrame:
+    """A row for each training, way to set the threshold and time."""
+    return pd.DataFrame(
+        {
+            "training": TRAINING_NAMES[row.training],
+            "threshold set": WAYS[row.calibrated],
+            "used": "digitally" if np.isnan(row.time_s) else f"chip, {time_label(row.time_s)}",
+            "share missed": f"{row.fnr:.3f} ({row.fnr_low:.3f} to {row.fnr_high:.3f})",
+            "marked / true": f"{row.volume_ratio:.2f}",
+            "kept": row.kept,
+        }
+        for row in summary.sort_values(
+            ["training", "calibrated", "time_s"],
+            key=lambda values: (
+                values.map(list(WAYS).index) if values.name == "calibrated" else values
+            ),
+            na_position="first",
+        ).itertuples()
+    )
+
+
+def _patients(cases: tuple[Case, ...]) -> list[str]:
+    return list(dict.fromkeys(case.patient_id for case in cases))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--calibration", type=int, default=60, help="patients that set thresholds")
+    parser.add_argument("--test", type=int, default=60, help="patients that they are tested on")
+    parser.add_argument("--chips", type=int, default=5)
+    parser.add_argument("--alpha", type=float, default=0.1)
+    parser.add_argument("--trainings", nargs="*", default=list(TRAINING_NAMES))
+    parser.add_argument("--draws", type=int, default=30, help="of calibration patients, a size")
+    parser.add_argument("--document", type=Path, help="file to write the tables into")
+    parser.add_argument("--out", type=Path, default=Path("runs/conformal"))
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
