@@ -1,11 +1,20 @@
-"""Two ranks on CPU against one process; test_programs.py has whole trainings in float32."""
+"""Two ranks on CPU against one process; test_programs.py has digital training, too."""
 
 import importlib.util
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import load_file
+
+from analogmed.analog import Hardware
+from analogmed.config import to_yaml
+from analogmed.training import NoiseConfig, OptimizerConfig, TrainConfig, train
+from analogmed.training.config import network_file
 
 SCRIPT = Path(__file__).with_name("bfloat16_rank.py")
 
@@ -39,3 +48,56 @@ def test_two_ranks_in_bfloat16_share_the_norms_of_one_process(tmp_path):
             limit = 1e-5 if "running" in name else 2**-7
             error = (found[name] - values).norm() / values.norm()
             assert error <= limit, (name, error)
+
+
+PLAIN = {"out_noise": 0.0, "dac_steps": 0, "adc_steps": 0}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"hardware": Hardware(**PLAIN)},
+        {
+            "backend": "aihwkit",
+            "hardware": Hardware(modifier="none", **PLAIN),
+            "noise": NoiseConfig(weights="modifier", ranges="learned"),
+        },
+    ],
+    ids=["chips", "aihwkit"],
+)
+def test_two_ranks_train_for_the_chip_what_one_process_trains(
+    settings, tiny_task, tiny_digital, tmp_path
+):
+    """An epoch of plain gradient descent in small steps, in which roundings do not grow.
+
+    Without converters, and without noise of outputs, which each rank draws for itself.
+    """
+    config = TrainConfig(
+        task=tiny_task,
+        training="hwa",
+        init=tiny_digital,
+        epochs=1,
+        batch_size=4,
+        validation_chips=1,
+        optimizer=OptimizerConfig(name="sgd", learning_rate=1e-3),
+        out=tmp_path / "one",
+        **settings,
+    )
+    one, start = load_file(train(config)), load_file(tiny_digital)
+    (tmp_path / "two.yaml").write_text(to_yaml(replace(config, out=tmp_path / "two")))
+    ranks = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [*ranks, "-m", "analogmed.train", f"--config={tmp_path / 'two.yaml'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    two = load_file(network_file(tmp_path / "two"))
+    assert one.keys() == two.keys()
+    for name, values in one.items():
+        torch.testing.assert_close(two[name], values, rtol=1e-4, atol=1e-5)
+    norm = next(name for name in start if name.endswith("norm1.weight"))
+    assert not torch.equal(one[norm], start[norm])
