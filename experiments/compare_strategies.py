@@ -1,20 +1,25 @@
 """Search strategies on the benchmark table: what each has found after so many networks.
 
     python experiments/compare_strategies.py [--budget 60] [--seeds 50] [--out runs/strategies]
+    python experiments/compare_strategies.py --train                     # with MIAS and its kin
+    python experiments/compare_strategies.py --supernetworks TASK=DIR .. # by such that are there
 
 Every strategy queries as many different networks; one that is proposed again costs nothing. A
 query is one chip of the network, as noisy as a real one (--exact: the mean over chips). What counts
-is the mean over all chips of the network that the search holds for the best.
+is the mean over all chips of the network that the search holds for the best. Strategies that read
+supernetworks are given those of the table's own space and data, which have seen none of the
+patients that the table's networks are tested on.
 
 Written to OUT: curves.csv and curves.png (best 1-day Dice after n queries, mean and 95 % interval
-over searches), strategies.csv and .md (at the end, and less random search of the same seed), and
-searches.csv (each of them).
+over searches), strategies.csv and .md (at the end, and less random search of the same seed),
+searches.csv (each of them), and, with supernetworks, shared_weights.csv (how their scores rank).
 """
 
 import argparse
 import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,7 +27,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
-from scipy import stats
+from _strategy_tables import BASELINE, curves_of, shared_weights_text, strategies_text, summary_of
+from _supernets import EPOCHS, ranked_by_shared_weights, refuse_tested, train_supernet
 
 from analogmed.atomic import write_text_atomically
 from analogmed.models import Genotype
@@ -38,10 +44,9 @@ from analogmed.search.strategy import (
 )
 
 STRATEGIES = ("random", "evolution", "nsga2", "nsga3", "tpe", "analognas")
-BASELINE = "random"
-LEVEL = 0.95
+BY_SUPERNETWORKS = {"mias": 1, "mt_mias": 2, "mt_mias_c": 2}  # and how many tasks they need
+RULE = "ours"  # of these supernetworks
 MOST_REPEATS = 5  # trials per network of the budget, after which a search has run dry
-CLOSE = 0.005  # of Dice, to the best of the table
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ class Setting:
         budget: different networks that a search may query.
         exact: queries give the mean over chips.
         objective: metric that is searched for.
+        supernetworks: run folders by task.
     """
 
     path: Path | None = None
@@ -61,28 +67,59 @@ class Setting:
     budget: int = 60
     exact: bool = False
     objective: str = "dice_1d"
+    supernetworks: Mapping[str, Path] = field(default_factory=dict)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run all searches; write and print what they have found."""
     given = _arguments(arguments)
-    setting = Setting(given.table, given.task, given.budget, given.exact, given.objective)
-    bench = load(setting.path)
+    bench = load(given.table)
+    setting = Setting(
+        given.table, given.task, given.budget, given.exact, given.objective,
+        supernetworks_of(bench, given),
+    )  # fmt: skip
     _check(bench, setting)
-    names = list(dict.fromkeys((BASELINE, *given.strategies)))
+    names = list(dict.fromkeys((BASELINE, *(given.strategies or possible(setting)))))
+    _check_supernetworks(names, bench, setting)
     searches = pd.concat(
         [run_strategy(name, setting, given.seeds, given.workers) for name in names]
     )
+    for path in given.add:
+        searches = with_others(searches, path)
     best = table_values(bench, setting).max()
     curves, summary = curves_of(searches), summary_of(searches, best)
     write_text_atomically(given.out / "searches.csv", searches.to_csv(index=False))
     write_text_atomically(given.out / "curves.csv", curves.to_csv(index=False))
     write_text_atomically(given.out / "strategies.csv", summary.to_csv(index=False))
-    text = to_text(summary, setting, best)
+    query = "the mean over chips" if setting.exact else "one chip"
+    text = strategies_text(summary, setting.objective, query, best)
+    if setting.supernetworks:
+        ranked = ranked_by_shared_weights(bench, setting.supernetworks, given.n_boot)
+        write_text_atomically(given.out / "shared_weights.csv", ranked.to_csv(index=False))
+        text += f"\n{shared_weights_text(ranked)}"
     write_text_atomically(given.out / "strategies.md", text)
     if setting.objective == "dice_1d":
         anytime_curves(curves, given.out / "curves.png", best=best)
     print(text)
+
+
+def supernetworks_of(bench: Bench, given: argparse.Namespace) -> dict[str, Path]:
+    """Run folders of supernetworks by task: given, and trained for the table's other tasks."""
+    folders = {
+        task: Path(folder) for task, _, folder in (p.partition("=") for p in given.supernetworks)
+    }
+    refuse_tested(bench, folders)
+    for seed, task in enumerate(bench.tasks):  # one each, so that they have no start in common
+        if given.train and task not in folders:
+            folders[task] = given.out / "supernets" / task
+            train_supernet(bench, task, folders[task], rule=RULE, epochs=given.epochs, seed=seed)
+    return folders
+
+
+def possible(setting: Setting) -> tuple[str, ...]:
+    """Strategies for which there are supernetworks enough."""
+    there = len(setting.supernetworks)
+    return (*STRATEGIES, *(name for name, needed in BY_SUPERNETWORKS.items() if needed <= there))
 
 
 def run_strategy(name: str, setting: Setting, seeds: int, workers: int) -> pd.DataFrame:
@@ -99,13 +136,36 @@ def run_strategy(name: str, setting: Setting, seeds: int, workers: int) -> pd.Da
     return pd.concat(found)
 
 
+def with_others(searches: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Searches, and those of other strategies that were run before, in the usual order.
+
+    Both must have the same searches of the baseline, which says that all else was the same too.
+    """
+    others, columns = pd.read_csv(path), ["seed", "queries", "value"]
+    one, other = (
+        table.loc[table["strategy"] == BASELINE, columns].reset_index(drop=True)
+        for table in (searches, others)
+    )
+    if one.shape != other.shape or not np.allclose(one, other, rtol=0, atol=1e-9):
+        raise SystemExit(
+            f"{path}: its searches by {BASELINE} are others; give the table, task, budget, seeds "
+            "and kind of query that it was made with"
+        )
+    found = pd.concat([searches, others[~others["strategy"].isin(searches["strategy"])]])
+    order = {name: number for number, name in enumerate((*STRATEGIES, *BY_SUPERNETWORKS))}
+    place = found["strategy"].map(lambda name: order.get(name, len(order)))
+    return found.iloc[np.argsort(place, kind="stable")]
+
+
 def search(name: str, setting: Setting, seed: int) -> pd.DataFrame:
     """One search: the value of the network that it holds for the best, after each query."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     bench, goal = _bench(setting), Goal((setting.objective,))
-    context = Context(bench.space, goal, setting.budget, seed, bench.count, {})
+    supernetworks = dict(setting.supernetworks)
+    context = Context(bench.space, goal, setting.budget, seed, bench.count, supernetworks)
+    options = {"task": setting.task or bench.tasks[0]} if name == "mias" else {}
     start = time.process_time()
-    sampler = find_strategy(name)(context)
+    sampler = find_strategy(name)(context, **options)
     study = optuna.create_study(directions=list(goal.directions), sampler=sampler)
     queried: dict[Genotype, dict[str, float]] = {}
     held: list[float] = []
@@ -138,76 +198,6 @@ def table_values(bench: Bench, setting: Setting) -> pd.Series:
     return bench.networks(setting.task)[setting.objective]
 
 
-def curves_of(searches: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds after each query, with its t interval."""
-    groups = searches.groupby(["strategy", "queries"], sort=False)["value"]
-    rows = [
-        {"strategy": name, "queries": queries, **_mean(values.to_numpy()), "seeds": len(values)}
-        for (name, queries), values in groups
-    ]
-    return pd.DataFrame(rows)
-
-
-def summary_of(searches: pd.DataFrame, best: float) -> pd.DataFrame:
-    """One row per strategy, after its last query; differences are paired by seed."""
-    last = searches[searches["queries"] == searches["queries"].max()]
-    values = last.pivot(index="seed", columns="strategy", values="value")
-    whole = searches.pivot(index=["seed", "queries"], columns="strategy", values="value")
-    anytime = whole.groupby("seed").mean()
-    rows = []
-    for name in dict.fromkeys(searches["strategy"]):
-        own = searches[searches["strategy"] == name]
-        close = own[own["value"] >= best - CLOSE].groupby("seed")["queries"].min()
-        row: dict[str, object] = {"strategy": name, **_mean(values[name].to_numpy())}
-        less = _mean((values[name] - values[BASELINE]).to_numpy(), "less_random")
-        row |= {**less, **_mean((anytime[name] - anytime[BASELINE]).to_numpy(), "anytime")}
-        row |= {"regret": best - values[name].mean(), "reached": len(close) / len(values)}
-        row |= {"asked": own["asked"].mean(), "seconds": own["seconds"].mean()}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def to_text(summary: pd.DataFrame, setting: Setting, best: float) -> str:
-    """The summary in Markdown."""
-    head = ("strategy", f"after {setting.budget} networks", "less random search",
-            "less random search, mean over all queries", "regret",
-            f"searches within {CLOSE} of the best", "s of a core")  # fmt: skip
-    lines = [" | ".join(head).join(("| ", " |")), "|" + "---|" * len(head)]
-    for row in summary.to_dict("records"):
-        is_baseline = row["strategy"] == BASELINE
-        cells = (
-            row["strategy"],
-            f"{row['mean']:.4f} ({row['low']:.4f} to {row['high']:.4f})",
-            "-" if is_baseline else _signed(row, "less_random"),
-            "-" if is_baseline else _signed(row, "anytime"),
-            f"{row['regret']:.4f}",
-            f"{100 * row['reached']:.0f} %",
-            f"{row['seconds']:.1f}",
-        )
-        lines.append(" | ".join(cells).join(("| ", " |")))
-    kind = "the mean over chips" if setting.exact else "one chip"
-    lines += [
-        "",
-        f"{setting.objective}; a query is {kind}; the best of the table has {best:.4f}. "
-        "Means over searches with 95 % intervals; differences are paired by seed.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _signed(row: dict[str, float], name: str) -> str:
-    return f"{row[name]:+.4f} ({row[f'{name}_low']:+.4f} to {row[f'{name}_high']:+.4f})"
-
-
-def _mean(values: np.ndarray, name: str = "mean") -> dict[str, float]:
-    """Mean with its t interval over searches."""
-    prefix = "" if name == "mean" else f"{name}_"
-    half = 0.0
-    if len(values) > 1:
-        half = float(stats.t.ppf(0.5 + LEVEL / 2, len(values) - 1) * stats.sem(values))
-    mean = float(values.mean())
-    return {name: mean, f"{prefix}low": mean - half, f"{prefix}high": mean + half}
-
-
 _LOADED: dict[Path | None, Bench] = {}
 
 
@@ -229,17 +219,37 @@ def _check(bench: Bench, setting: Setting) -> None:
         raise SystemExit(f"--budget {setting.budget}: the table has {there} networks")
 
 
+def _check_supernetworks(names: list[str], bench: Bench, setting: Setting) -> None:
+    task, there = setting.task or bench.tasks[0], setting.supernetworks
+    for name in names:
+        needed = BY_SUPERNETWORKS.get(name, 0)
+        if len(there) < needed or (needed and task not in there):
+            raise SystemExit(
+                f"{name} searches with supernetworks of {needed} or more tasks, {task} among them, "
+                f"and there are those of {', '.join(there) or 'none'}: give --train, or "
+                "--supernetworks TASK=DIR"
+            )
+
+
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--table", type=Path, help="the shipped one by default")
     parser.add_argument("--task", help="of the table; that with most networks by default")
-    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES))
+    parser.add_argument("--strategies", nargs="+", help="by default all that are possible")
     parser.add_argument("--objective", default="dice_1d")
     parser.add_argument("--budget", type=int, default=60, help="different networks a search")
     parser.add_argument("--seeds", type=int, default=50, help="searches of each strategy")
     parser.add_argument("--exact", action="store_true", help="queries give the mean over chips")
+    parser.add_argument("--train", action="store_true", help="supernetworks of the table's tasks")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of supernetworks")
+    parser.add_argument("--supernetworks", nargs="*", default=[], metavar="TASK=DIR")
+    parser.add_argument(
+        "--add", nargs="*", type=Path, default=[], metavar="searches.csv",
+        help="of other strategies, run before with the same settings: for one table and figure",
+    )  # fmt: skip
+    parser.add_argument("--n-boot", type=int, default=1000, help="draws of networks, for taus")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/strategies"))
     return parser.parse_args(arguments)

@@ -12,27 +12,21 @@ training.png (shared weights against stand-alone training, while the weights are
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from _programs import run_program
+from _supernets import EPOCHS, RULES, train_supernet
 
 from analogmed.atomic import write_text_atomically
 from analogmed.models import Genotype
 from analogmed.report.ranking_figures import rank_scatter, task_heat_map, tau_over_training
-from analogmed.search.bench import Bench, load, space_to_dict
+from analogmed.search.bench import Bench, load
 from analogmed.search.ranking import Estimate, agreement, agreement_matrix
 
 TOP_SHARE = 0.1  # of the networks, in a top list
-RULES = {
-    "SPOS": ["--rule=spos"],
-    "FairNAS": ["--rule=fairnas"],
-    "ours": ["--rule=spos", "--paths=10", "--loss.cross_entropy=0.7", "--loss.latency=0.3"],
-}
 SCORES = {
     "digital": ("digital", "dice_digital"),
     "1 day": ("hwa", "dice_1d"),
@@ -117,6 +111,7 @@ def over_training(
     rows = []
     for rule, folder in traces.items():
         trace = pd.read_csv(Path(folder) / "trace.csv")
+        trace = trace.drop_duplicates(["epoch", "genotype"])  # drawn twice from a small space
         keys = trace["genotype"].map(lambda text: Genotype.of(text).key)
         for name in ("digital", "1 day"):
             stand_alone = keys.map(scores_of(bench, task, name))
@@ -128,22 +123,14 @@ def over_training(
 
 def train_supernets(bench: Bench, task: str, given: argparse.Namespace) -> dict[str, str]:
     """Train a supernetwork by each rule on the table's space and data; returns their folders."""
-    data = bench.about["tasks"][task]
-    candidate = bench.about["candidates"][task]
-    settings = [
-        *(f"--space.{name}={_plain(v)}" for name, v in space_to_dict(bench.space).items()),
-        *(f"--task.{name}={_plain(data[name])}" for name in ("name", "options", "shares")),
-        f"--batch_size={candidate['batch_size']}",
-        f"--loading.augment={str(candidate['loading']['augment']).lower()}",
-        f"--loading.patches_per_image={candidate['loading']['patches_per_image']}",
-        f"--optimizer.learning_rate={candidate['optimizer']['learning_rate']}",
-        *(f"--epochs={given.epochs}", f"--trace={given.networks}"),
-        f"--trace_every={max(1, given.epochs // given.points)}",
-    ]
-    folders = {rule: str(given.out / "supernets" / rule) for rule in given.rules}
+    every = max(1, given.epochs // given.points)
+    folders = {rule: given.out / "supernets" / rule for rule in given.rules}
     for rule, folder in folders.items():
-        run_program("search", ["supernet", *settings, *RULES[rule], f"--out={folder}"])
-    return folders
+        train_supernet(
+            bench, task, folder, rule=rule, epochs=given.epochs,
+            trace=given.networks, trace_every=every,
+        )  # fmt: skip
+    return {rule: str(folder) for rule, folder in folders.items()}
 
 
 def draw(
@@ -237,10 +224,6 @@ def _interval(row: dict[str, Any], prefix: str) -> str:
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -249,7 +232,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--task", help="of the table; that with most networks by default")
     parser.add_argument("--train", action="store_true", help="supernetworks, by each rule")
     parser.add_argument("--rules", nargs="+", choices=list(RULES), default=list(RULES))
-    parser.add_argument("--epochs", type=int, default=40, help="of supernetworks")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of supernetworks")
     parser.add_argument("--networks", type=int, default=60, help="whose scores are traced")
     parser.add_argument("--points", type=int, default=10, help="of a trace")
     parser.add_argument("--traces", nargs="*", default=[], metavar="RULE=DIR")

@@ -139,7 +139,7 @@ def anytime_curves(
         axes.set_xlabel("networks queried")
         axes.set_ylabel(f"{objective} of the best one")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_ylim(bottom=_floor(curves))
+        axes.set_ylim(*_limits(curves, best))
         seeds = int(curves["seeds"].min())
         caption = f"Bands: 95 % interval of the mean over {seeds} searches each"
         legend_below(figure, *axes.get_legend_handles_labels(), caption=caption)
@@ -236,7 +236,7 @@ def _bands(
             rows[x],
             rows[y],
             color=palette[number],
-            linestyle=_LINES[number // len(palette) % len(_LINES)],
+            linestyle="-" if marks else _LINES[number % len(_LINES)],
             marker=_MARKERS[number % len(_MARKERS)] if marks else "",
             markersize=4,
             label=str(name),
@@ -244,8 +244,10 @@ def _bands(
         axes.fill_between(rows[x], rows["low"], rows["high"], color=palette[number], alpha=0.15)
 
 
-def _floor(curves: pd.DataFrame) -> float:
-    """Where the vertical axis begins: the first queries, mostly of bad networks, are cut off."""
-    later = curves[curves["queries"] >= max(2, 0.05 * curves["queries"].max())]
-    low, high = float(later["low"].min()), float(curves["high"].max())
-    return low - 0.05 * (high - low)
+def _limits(curves: pd.DataFrame, best: float | None) -> tuple[float, float]:
+    """Ends of the vertical axis: the first queries, mostly of bad networks, are cut off."""
+    later = curves[curves["queries"] >= max(2, 0.1 * curves["queries"].max())]
+    low, high = float(later["low"].min()), float(later["high"].max())
+    high = high if best is None else max(high, best)
+    margin = 0.05 * (high - low) or 0.01
+    return low - margin, high + margin

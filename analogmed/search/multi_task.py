@@ -2,11 +2,13 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from statistics import mean
 
 import torch
 from torch import Tensor
 
+from analogmed.models import Genotype
 from analogmed.search.importance import scaled_weights
 from analogmed.search.operations import Option, level_of, networks_with
 from analogmed.search.task_weights import Options, Weights
@@ -34,14 +36,17 @@ def operation_cosines(
     sampled = networks_with(genes, tasks[0].space, n=n, seed=seed)
     return {
         (gene, option): mean(
-            mean_cosine(
-                {each.task: scaled_weights(each.subnet(network), level_of(gene)) for each in tasks}
-            )
-            for network in networks
+            _of_level(tuple(tasks), network, level_of(gene)) for network in networks
         )
         for (gene, option), networks in sampled.items()
         if gene.startswith("block_")
     }
+
+
+@lru_cache(50_000)
+def _of_level(tasks: tuple[Weights, ...], network: Genotype, level: int) -> float:
+    """The cosine of one block of one network; searches with the same weights share it."""
+    return mean_cosine({each.task: scaled_weights(each.subnet(network), level) for each in tasks})
 
 
 def mean_cosine(weights: Mapping[str, Sequence[Tensor]]) -> float:

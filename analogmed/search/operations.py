@@ -4,6 +4,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -182,9 +183,14 @@ def _block_row(
 def _importance(weights: Weights, gene: str, networks: Sequence[Genotype]) -> float:
     if not gene.startswith("block_"):
         return 1.0
-    level = level_of(gene)
-    found = (block_importance(weights.subnet(network)) for network in networks)
-    return _mean(mean_of_level(each, level) for each in found)
+    return _mean(_of_levels(weights, network)[level_of(gene)] for network in networks)
+
+
+@lru_cache(50_000)
+def _of_levels(weights: Weights, network: Genotype) -> tuple[float, ...]:
+    """Importance of the block of each level; searches with the same weights share it."""
+    found = block_importance(weights.subnet(network))
+    return tuple(mean_of_level(found, level) for level in range(network.depth))
 
 
 def _latency_ms(

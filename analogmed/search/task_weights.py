@@ -1,7 +1,7 @@
 """One task of a trained supernetwork, as the strategies see it that search with shared weights."""
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Hashable, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -12,6 +12,7 @@ from analogmed.search.latency import Latencies
 from analogmed.search.shared_weights import SharedWeights
 from analogmed.search.space import Gene, Space
 from analogmed.search.strategy import Context
+from analogmed.search.supernet_config import SUPERNET
 from analogmed.search.supernet_setup import latencies_of
 from analogmed.suggest import nearest
 
@@ -19,8 +20,8 @@ Options: TypeAlias = Mapping[str, tuple[Gene, ...]]
 """What each gene may be."""
 
 
-class Weights(Protocol):
-    """What has to be known of one task of a trained supernetwork."""
+class Weights(Hashable, Protocol):
+    """What has to be known of one task of a trained supernetwork; it does not change."""
 
     @property
     def task(self) -> str:
@@ -90,6 +91,9 @@ def weights_of(shared: SharedWeights) -> list[TaskWeights]:
 def load_weights(context: Context) -> list[TaskWeights]:
     """The tasks of the supernetworks that a search is given.
 
+    Searches of one process share what they have in common: weights and scores of the same run
+    folder, as long as its weights are not written anew.
+
     Raises:
         ConfigError: it is given none; or one is of another space, or task.
         CheckpointError: a run folder holds no trained supernetwork.
@@ -100,14 +104,30 @@ def load_weights(context: Context) -> list[TaskWeights]:
             "'python -m analogmed.search supernet', and give its run folder by task, for instance "
             "--supernets '{phantom_brain: runs/supernet/phantom_brain-spos}'"
         )
-    loaded: dict[Path, SharedWeights] = {}
-    for folder in context.supernets.values():
-        if folder not in loaded:
-            loaded[folder] = SharedWeights.load(folder)
     return [
-        TaskWeights(loaded[folder], task, context.space)
+        _task_weights(folder.resolve(), _written_ns(folder), task, context.space)
         for task, folder in context.supernets.items()
     ]
+
+
+_KEPT = 16
+"""Tasks of supernetworks that stay in memory."""
+
+
+@lru_cache(_KEPT)
+def _task_weights(folder: Path, written_ns: int, task: str, space: Space) -> TaskWeights:
+    return TaskWeights(_shared_weights(folder, written_ns), task, space)
+
+
+@lru_cache(_KEPT)
+def _shared_weights(folder: Path, written_ns: int) -> SharedWeights:
+    return SharedWeights.load(folder)
+
+
+def _written_ns(folder: Path) -> int:
+    """When the weights of a run folder were written; 0 where there are none."""
+    path = folder / SUPERNET
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _left(shared: SharedWeights, space: Space) -> Options:

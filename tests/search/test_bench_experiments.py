@@ -2,18 +2,39 @@
 
 import importlib
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import kendalltau
 
+from analogmed.errors import LeakageError
 from analogmed.search.bench import COLUMNS, TIMES_S, load, save, space_to_dict
+from analogmed.search.shared_weights import SharedWeights
 from analogmed.search.space import Space
+from analogmed.search.supernet_config import SupernetConfig
+from analogmed.search.supernet_training import train_supernet
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SPACE = Space(depths=(2,), blocks=("A", "C", "F"), widths=(4, 8), growths=(1, 2), kernels=(3,))
 CHIPS = 3
+TASK = {
+    "root": None, "size": [16, 16], "spatial_dims": None, "split_seed": 0, "split_file": None,
+    "shares": [0.5, 0.25, 0.25], "options": {"phantom_patients": 8, "phantom_size": 32},
+}  # fmt: skip
+CANDIDATE = {
+    "batch_size": 8,
+    "loading": {"augment": False, "patches_per_image": 1},
+    "optimizer": {"learning_rate": 0.005},
+}
+TASKS = ("phantom_brain", "phantom_nuclei")
+ABOUT = {
+    "space": space_to_dict(SPACE),
+    "tasks": {name: {"name": name, **TASK} for name in TASKS},
+    "candidates": dict.fromkeys(TASKS, CANDIDATE),
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +66,23 @@ def table(tmp_path_factory):
                     row | {"hardware": "pcm", "chip": chip, "time_s": time_s, "dice": value}
                 )
     path = tmp_path_factory.mktemp("table") / "table.parquet"
-    return save(pd.DataFrame(rows).astype(dict(COLUMNS)), {"space": space_to_dict(SPACE)}, path)
+    return save(pd.DataFrame(rows).astype(dict(COLUMNS)), ABOUT, path)
 
 
 @pytest.fixture(scope="module")
 def compared(experiment, table, tmp_path_factory):
     out = tmp_path_factory.mktemp("strategies")
     settings = ["--strategies", "evolution", "tpe", "--budget", "8", "--seeds", "4"]
+    experiment("compare_strategies").main([*settings, "--table", str(table), "--out", str(out)])
+    return out
+
+
+@pytest.fixture(scope="module")
+def by_supernetworks(experiment, table, tmp_path_factory):
+    """Searches by supernetworks of both tasks, which the experiment trains for one epoch."""
+    out = tmp_path_factory.mktemp("supernetworks")
+    settings = ["--strategies", "mias", "mt_mias", "mt_mias_c", "--budget", "6", "--seeds", "2"]
+    settings += ["--train", "--epochs", "1", "--n-boot", "20"]
     experiment("compare_strategies").main([*settings, "--table", str(table), "--out", str(out)])
     return out
 
@@ -121,10 +152,71 @@ def test_all_networks_queried_the_best_is_found(experiment, table):
     assert module.search("evolution", setting, 0)["value"].iloc[-1] == best
 
 
+def test_strategies_that_read_supernetworks_are_compared_with_the_same_random_searches(
+    by_supernetworks, experiment, table
+):
+    searches = pd.read_csv(by_supernetworks / "searches.csv")
+    assert set(searches["strategy"]) == {"random", "mias", "mt_mias", "mt_mias_c"}
+    assert (searches["asked"] == 6).all()
+    setting = experiment("compare_strategies").Setting(table, budget=6)
+    alone = experiment("compare_strategies").search("random", setting, 1)
+    same = searches[(searches["strategy"] == "random") & (searches["seed"] == 1)]
+    assert same["value"].tolist() == pytest.approx(alone["value"].tolist())
+
+
+def test_supernetworks_are_of_the_tables_space_and_data(by_supernetworks, experiment):
+    folders = {task: by_supernetworks / "supernets" / task for task in TASKS}
+    assert all(SharedWeights.load(folder).space == SPACE for folder in folders.values())
+    seeds = [SharedWeights.load(folder).config.seed for folder in folders.values()]
+    assert len(set(seeds)) == 2
+    ranked = pd.read_csv(by_supernetworks / "shared_weights.csv")
+    assert list(ranked["task"].unique()) == list(TASKS)
+    shared = SharedWeights.load(folders["phantom_brain"])
+    scores = [shared.score(genotype) for genotype in SPACE.enumerate()]
+    tau = kendalltau(scores, range(len(scores))).statistic  # digitally, later ones are better
+    found = ranked[ranked["stand_alone"] == "digital"]["value"].iloc[0]
+    assert found == pytest.approx(tau) or np.isnan([found, tau]).all()
+
+
+def test_a_supernetwork_that_has_seen_test_patients_is_refused(experiment, table, tmp_path):
+    other = replace(experiment("_supernets").table_task(load(table), TASKS[0]), split_seed=1)
+    config = SupernetConfig(task=other, space=SPACE, epochs=1, probes=1, out=tmp_path / "other")
+    train_supernet(config)
+    with pytest.raises(LeakageError, match="the supernetwork has seen"):
+        experiment("compare_strategies").main(
+            ["--table", str(table), "--supernetworks", f"phantom_brain={config.folder}"]
+        )
+
+
+def test_searches_that_were_run_before_join_the_table_if_all_else_was_the_same(
+    experiment, compared, table, tmp_path
+):
+    settings = ["--table", str(table), "--strategies", "evolution", "--seeds", "4"]
+    settings += ["--add", str(compared / "searches.csv"), "--out", str(tmp_path)]
+    experiment("compare_strategies").main([*settings, "--budget", "8"])
+    joined = pd.read_csv(tmp_path / "searches.csv").drop(columns="seconds")
+    before = pd.read_csv(compared / "searches.csv").drop(columns="seconds")
+    pd.testing.assert_frame_equal(joined, before)
+    with pytest.raises(SystemExit, match="its searches by random are others"):
+        experiment("compare_strategies").main([*settings, "--budget", "6"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["--strategies", "mt_mias"], "mt_mias searches with supernetworks of 2 or more tasks"),
+        (["--supernetworks", "spleen=runs/spleen"], "has no task 'spleen'; choose from"),
+    ],
+)
+def test_missing_and_wrong_supernetworks_are_told(experiment, table, settings, message):
+    with pytest.raises(SystemExit, match=message):
+        experiment("compare_strategies").main(["--table", str(table), "--budget", "8", *settings])
+
+
 def test_a_table_that_lacks_networks_is_refused(experiment, table, tmp_path):
     bench = load(table)
     part = bench.rows[bench.rows["key"] != bench.rows["key"].iloc[0]]
-    save(part, {"space": space_to_dict(SPACE)}, tmp_path / "part.parquet")
+    save(part, ABOUT, tmp_path / "part.parquet")
     with pytest.raises(SystemExit, match=r"holds 35 of the 36 networks"):
         experiment("compare_strategies").main(["--table", str(tmp_path / "part.parquet")])
 

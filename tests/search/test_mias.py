@@ -1,5 +1,6 @@
 import itertools
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -290,6 +291,15 @@ def test_a_supernetwork_of_another_space_or_task_is_refused(context, tmp_path):
         find_strategy("mias")(replace(context, supernets={"liver": folder}))
     with pytest.raises(CheckpointError, match="no trained supernetwork"):
         find_strategy("mias")(replace(context, supernets={"phantom_brain": tmp_path}))
+
+
+def test_searches_share_a_supernetwork_until_it_is_written_anew(context):
+    one, again = (load_weights(context)[0] for _ in range(2))
+    assert one is again
+    path = one._shared.config.path
+    written_ns = path.stat().st_mtime_ns
+    os.utime(path, ns=(written_ns + 10**9, written_ns + 10**9))
+    assert load_weights(context)[0] is not one
 
 
 def test_a_part_of_the_space_can_be_searched(context):

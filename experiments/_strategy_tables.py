@@ -1,0 +1,98 @@
+"""Tables of searches on the benchmark table: curves, what was found at the end, in Markdown."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+BASELINE = "random"
+LEVEL = 0.95
+CLOSE = 0.005  # of Dice, to the best of the table
+
+
+def curves_of(searches: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds after each query, with its t interval."""
+    groups = searches.groupby(["strategy", "queries"], sort=False)["value"]
+    rows = [
+        {"strategy": name, "queries": queries, **_mean(values.to_numpy()), "seeds": len(values)}
+        for (name, queries), values in groups
+    ]
+    return pd.DataFrame(rows)
+
+
+def summary_of(searches: pd.DataFrame, best: float) -> pd.DataFrame:
+    """One row per strategy, after its last query; differences are paired by seed."""
+    last = searches[searches["queries"] == searches["queries"].max()]
+    values = last.pivot(index="seed", columns="strategy", values="value")
+    whole = searches.pivot(index=["seed", "queries"], columns="strategy", values="value")
+    anytime = whole.groupby("seed").mean()
+    rows = []
+    for name in dict.fromkeys(searches["strategy"]):
+        own = searches[searches["strategy"] == name]
+        close = own[own["value"] >= best - CLOSE].groupby("seed")["queries"].min()
+        row: dict[str, object] = {"strategy": name, **_mean(values[name].to_numpy())}
+        less = _mean((values[name] - values[BASELINE]).to_numpy(), "less_random")
+        row |= {**less, **_mean((anytime[name] - anytime[BASELINE]).to_numpy(), "anytime")}
+        row |= {"regret": best - values[name].mean(), "reached": len(close) / len(values)}
+        row |= {"budget": int(own["queries"].max())}
+        row |= {"asked": own["asked"].mean(), "seconds": own["seconds"].mean()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def strategies_text(summary: pd.DataFrame, objective: str, query: str, best: float) -> str:
+    """The summary in Markdown.
+
+    Args:
+        summary: of :func:`summary_of`.
+        objective: metric that was searched for.
+        query: what one gives.
+        best: of the table.
+    """
+    head = ("strategy", f"after {summary['budget'].iloc[0]} networks", "less random search",
+            "less random search, mean over all queries", "regret",
+            f"searches within {CLOSE} of the best", "s of a core")  # fmt: skip
+    lines = [" | ".join(head).join(("| ", " |")), "|" + "---|" * len(head)]
+    for row in summary.to_dict("records"):
+        is_baseline = row["strategy"] == BASELINE
+        cells = (
+            row["strategy"],
+            f"{row['mean']:.4f} ({row['low']:.4f} to {row['high']:.4f})",
+            "-" if is_baseline else _signed(row, "less_random"),
+            "-" if is_baseline else _signed(row, "anytime"),
+            f"{row['regret']:.4f}",
+            f"{100 * row['reached']:.0f} %",
+            f"{row['seconds']:.1f}",
+        )
+        lines.append(" | ".join(cells).join(("| ", " |")))
+    lines += [
+        "",
+        f"{objective}; a query is {query}; the best of the table has {best:.4f}. "
+        "Means over searches with 95 % intervals; differences are paired by seed.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def shared_weights_text(ranked: pd.DataFrame) -> str:
+    """How the supernetworks rank, in Markdown."""
+    lines = [
+        "| supernetwork of | by itself | tau-b of shared weights | networks |",
+        "|" + "---|" * 4,
+    ]
+    for row in ranked.to_dict("records"):
+        tau = f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        lines.append(f"| {row['task']} | {row['stand_alone']} | {tau} | {row['n']} |")
+    return "\n".join(lines) + "\n"
+
+
+def _signed(row: dict[str, float], name: str) -> str:
+    return f"{row[name]:+.4f} ({row[f'{name}_low']:+.4f} to {row[f'{name}_high']:+.4f})"
+
+
+def _mean(values: np.ndarray, name: str = "mean") -> dict[str, float]:
+    """Mean with its t interval over searches."""
+    prefix = "" if name == "mean" else f"{name}_"
+    half = 0.0
+    if len(values) > 1:
+        half = float(stats.t.ppf(0.5 + LEVEL / 2, len(values) - 1) * stats.sem(values))
+    mean = float(values.mean())
+    return {name: mean, f"{prefix}low": mean - half, f"{prefix}high": mean + half}

@@ -1,0 +1,117 @@
+"""Supernetworks of a benchmark table's space and data, trained as the table's networks were."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from _programs import run_program
+
+from analogmed.cli import to_options
+from analogmed.config import TaskConfig
+from analogmed.models import Genotype
+from analogmed.search.bench import Bench
+from analogmed.search.ranking import agreement
+from analogmed.search.shared_weights import SharedWeights, refuse_leakage
+from analogmed.search.supernet_config import MiasLossConfig, SupernetConfig
+from analogmed.training import LoadingConfig, OptimizerConfig
+
+EPOCHS = 60
+RULES: dict[str, dict[str, Any]] = {
+    "SPOS": {"rule": "spos"},
+    "FairNAS": {"rule": "fairnas"},
+    "ours": {
+        "rule": "spos",
+        "paths": 10,
+        "loss": MiasLossConfig(cross_entropy=0.7, latency=0.3),
+    },
+}
+"""Settings of a supernetwork's training by the name of its rule; ours is the MIAS loss."""
+
+
+def table_task(bench: Bench, task: str) -> TaskConfig:
+    """The data of a table's task, with the split that its networks were tested with."""
+    given = {name: value for name, value in bench.about["tasks"][task].items() if value is not None}
+    for name in ("size", "shares"):
+        if name in given:
+            given[name] = tuple(given[name])
+    return TaskConfig(**given)
+
+
+def train_supernet(
+    bench: Bench, task: str, folder: Path, *, rule: str, epochs: int, **settings: Any
+) -> None:
+    """Train a supernetwork of a table's space on the training patients of one of its tasks.
+
+    Args:
+        bench: the table.
+        task: of the table.
+        folder: where to; a training that is finished there is not repeated.
+        rule: of :data:`RULES`.
+        epochs: of the training.
+        **settings: further ones of :class:`SupernetConfig`.
+    """
+    candidate = bench.about["candidates"][task]
+    loading = {name: candidate["loading"][name] for name in ("augment", "patches_per_image")}
+    config = SupernetConfig(
+        task=table_task(bench, task),
+        space=bench.space,
+        epochs=epochs,
+        batch_size=candidate["batch_size"],
+        optimizer=OptimizerConfig(
+            learning_rate=candidate["optimizer"]["learning_rate"], ema=SupernetConfig.optimizer.ema
+        ),
+        loading=LoadingConfig(**loading),
+        out=folder,
+        **RULES[rule],
+        **settings,
+    )
+    run_program("search", ["supernet", *to_options(config)])
+
+
+def refuse_tested(bench: Bench, folders: Mapping[str, Path]) -> None:
+    """Refuse supernetworks of other tasks than a table's, or that know its test patients.
+
+    Args:
+        bench: the table.
+        folders: run folders by task.
+
+    Raises:
+        LeakageError: names the supernetwork and the patients.
+    """
+    for task in folders:
+        if task not in bench.tasks:
+            raise SystemExit(
+                f"{folders[task]}: {bench.path} has no task '{task}'; "
+                f"choose from: {', '.join(bench.tasks)}"
+            )
+    for task in bench.tasks if folders else ():
+        refuse_leakage(set(folders.values()), table_task(bench, task).load())
+
+
+def ranked_by_shared_weights(
+    bench: Bench, folders: Mapping[str, Path], n_boot: int
+) -> pd.DataFrame:
+    """Kendall's tau-b between scores by shared weights and of the networks by themselves.
+
+    Args:
+        bench: the table; all its networks of a task are scored.
+        folders: run folders of supernetworks by task.
+        n_boot: draws of networks for the interval.
+
+    Returns:
+        columns ``task``, ``stand_alone``, ``value``, ``low``, ``high``, ``n``.
+    """
+    rows = []
+    for task, folder in folders.items():
+        shared = SharedWeights.load(folder)
+        for name, training, metric in (
+            ("digital", "digital", "dice_digital"),
+            ("1 day", "hwa", "dice_1d"),
+        ):
+            networks = bench.networks(task, training=training)
+            scores = [shared.score(Genotype.of(text), task) for text in networks["genotype"]]
+            found = agreement(scores, networks[metric].to_numpy(float), n_boot=n_boot)
+            row = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+            rows.append({"task": task, "stand_alone": name, **row})
+    return pd.DataFrame(rows)
