@@ -25,8 +25,6 @@ from analogmed.analog.irdrop import (
     static_ir_drop,
 )
 from analogmed.analog.quantise import quantise, step_size
-from analogmed.analog.tile_grid import RowSplit as RowSplit
-from analogmed.analog.tile_grid import TileGrid as TileGrid
 
 
 @dataclass(frozen=True)

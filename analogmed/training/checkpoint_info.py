@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from analogmed.analog import Hardware
 from analogmed.analog.rpu import TorchInferenceRPUConfig
-from analogmed.analog.tile import RowSplit
+from analogmed.analog.tile_grid import RowSplit
 from analogmed.config import to_plain
 from analogmed.data import Task
 from analogmed.errors import CheckpointError, ConfigError, LeakageError
