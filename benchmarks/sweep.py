@@ -1,0 +1,187 @@
+"""What a sweep does beside forward passes and programming chips: its own overhead.
+
+    python benchmarks/sweep.py [--only shipped full] [--rounds 3] [--chips 5] [--json FILE]
+
+A whole evaluation, from the settings to the written tables and figures, by this process and one
+thread, into a new folder. Seconds in networks and in programming, ageing and reading out chips are
+counted as they are called; the rest is overhead: loading, planning, calibration, metrics, the
+store, intervals, figures. ``shipped`` is the brain phantom as it is (64 x 64), ``full`` has slices
+of 256 x 256, as LGG. Shares are of seconds on the clock; of several rounds the median.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+from analogmed.allocator import keep_freed_memory
+from analogmed.analog import Chip, ChipReading
+from analogmed.atomic import write_text_atomically
+from analogmed.config import Experiment, SweepConfig, TaskConfig
+from analogmed.evaluation import evaluate, examples, sweep
+from analogmed.evaluation.evaluate import Results
+from analogmed.evaluation.store import Store
+
+SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints" / "phantom_brain"
+NETWORKS = ("unet-digital", "unet-hwa")
+WORKLOADS: dict[str, dict[str, Any]] = {"shipped": {}, "full": {"phantom_size": 256}}
+WORK = ("forward", "programming")
+PARTS = (*WORK, "metrics", "store", "tables and figures", "rest")
+
+
+def main() -> None:
+    """Measure, print the table, and write JSON where asked to."""
+    arguments = _arguments()
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    load = os.getloadavg()
+    rows = []
+    for name in arguments.only:
+        runs = [measure(name, arguments) for _ in range(arguments.rounds)]
+        middle = {part: statistics.median(run[part] for run in runs) for part in runs[0]}
+        overheads = [run["overhead"] for run in runs]
+        rows.append({"workload": name, **middle, "range": [min(overheads), max(overheads)]})
+    document = {
+        "benchmark": "sweep",
+        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+        "load_average": {"start": load, "end": os.getloadavg()},
+        "chips": arguments.chips,
+        "rounds": arguments.rounds,
+        "rows": rows,
+    }
+    print(as_text(document))
+    if arguments.json:
+        write_text_atomically(arguments.json, json.dumps(document, indent=2) + "\n")
+
+
+def measure(workload: str, arguments: argparse.Namespace) -> dict[str, float]:
+    """Seconds of each part of one evaluation, of the whole, and the share of overhead."""
+    options = WORKLOADS[workload] | json.loads(arguments.task_options)
+    with tempfile.TemporaryDirectory() as name:
+        experiment = Experiment(
+            task=TaskConfig(options=options),
+            checkpoints=tuple(
+                arguments.checkpoints or [SHIPPED / f"{n}.safetensors" for n in NETWORKS]
+            ),
+            sweep=SweepConfig(chips=arguments.chips),
+            out=Path(name),
+        )
+        experiment.task.load()  # a phantom is drawn once, and that is no part of a sweep
+        clock = Clock()
+        start = time.perf_counter()
+        with warnings.catch_warnings(), counted(clock):
+            warnings.simplefilter("ignore")
+            evaluate(experiment)
+        whole_s = time.perf_counter() - start
+    seconds = {part: clock.seconds[part] for part in PARTS[:-1]}
+    seconds["rest"] = whole_s - sum(seconds.values())
+    overhead = 1.0 - sum(seconds[part] for part in WORK) / whole_s
+    return seconds | {"whole": whole_s, "overhead": overhead}
+
+
+class Clock:
+    """Seconds by part; a part inside another one counts for the inner one alone."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._open: list[tuple[str, float]] = []
+
+    def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function whose calls are counted."""
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self._switch()
+            self._open.append((part, time.perf_counter()))
+            try:
+                return function(*arguments, **named)
+            finally:
+                self._switch()
+                self._open.pop()
+                if self._open:
+                    self._open[-1] = (self._open[-1][0], time.perf_counter())
+
+        return call
+
+    def _switch(self) -> None:
+        """Count what has passed for the innermost part."""
+        if self._open:
+            part, since = self._open[-1]
+            self.seconds[part] += time.perf_counter() - since
+
+
+@contextmanager
+def counted(clock: Clock) -> Iterator[None]:
+    """Count everything that a sweep calls."""
+    predict = sweep.predict_logits
+
+    def predict_counted(network: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        timed = clock.timed("forward", network)
+        return predict(timed, *arguments, **named)
+
+    methods = {
+        (Chip, "__init__"): "programming",
+        (Chip, "at"): "programming",
+        (ChipReading, "restart"): "programming",
+        (Store, "write"): "store",
+        (Results, "write"): "tables and figures",
+        (sweep, "case_metrics"): "metrics",
+    }
+    with ExitStack() as stack:
+        for module in (sweep, examples):
+            stack.enter_context(patch.object(module, "predict_logits", predict_counted))
+        for (owner, name), part in methods.items():
+            timed = clock.timed(part, getattr(owner, name))
+            stack.enter_context(patch.object(owner, name, timed))
+        yield
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """The table in Markdown."""
+    lines = [
+        f"| workload | whole s | {' | '.join(f'{part} s' for part in PARTS)} | overhead (spread) |",
+        f"|---|---:|{'---:|' * len(PARTS)}---:|",
+    ]
+    for row in document["rows"]:
+        seconds = " | ".join(f"{row[part]:.1f}" for part in PARTS)
+        low, high = row["range"]
+        share = f"{row['overhead']:.1%} ({low:.1%} to {high:.1%})"
+        lines.append(f"| {row['workload']} | {row['whole']:.1f} | {seconds} | {share} |")
+    load = document["load_average"]
+    lines += [
+        "",
+        f"{document['rounds']} rounds, {document['chips']} chips at 7 times, "
+        f"{document['machine']['cores']} cores, one thread; load average {load['start'][0]:.1f} at "
+        f"the start, {load['end'][0]:.1f} at the end.",
+    ]
+    return "\n".join(lines)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--chips", type=int, default=5)
+    parser.add_argument("--checkpoints", nargs="*", type=Path, help="shipped U-Nets by default")
+    parser.add_argument(
+        "--task-options", default="{}", help="JSON, for instance of a small phantom"
+    )
+    parser.add_argument("--json", type=Path, help="file for the results")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
