@@ -127,13 +127,32 @@ def _start(ray: Any, engine: EngineConfig) -> None:
     try:
         if engine.address is not None:
             _knock(engine.address)
-        ray.init(**settings)
+        _init(ray, settings, tries=_LOCAL_STARTS if engine.address is None else 1)
     except Exception as error:  # Ray raises plain ones too
         where = "on this machine" if engine.address is None else f"at {engine.address}"
         raise ConfigError(
             f"engine.address {engine.address}: Ray does not answer {where}: {error}; start it with "
             "ray start, or compute with --engine.name local"
         ) from error
+
+
+def _init(ray: Any, settings: dict[str, Any], tries: int) -> None:
+    """Start, or join, Ray.
+
+    A Ray that is started gives its own processes 15 s to report (ray-project/ray#65983), of which a
+    busy machine may need more the first time; then their files lie in memory.
+    """
+    for left in reversed(range(tries)):
+        try:
+            ray.init(**settings)
+            return
+        except Exception:
+            ray.shutdown()
+            if not left:
+                raise
+
+
+_LOCAL_STARTS = 2
 
 
 def _knock(address: str) -> None:
