@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 from aihwkit.optim.context import AnalogContext
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from aihwkit.simulator.parameters.enums import WeightRemapType
 from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from analogmed.analog.aihwkit_layers import aihwkit_tiles
@@ -35,6 +36,28 @@ def ignore_unused_parameters(model: nn.Module) -> set[str]:
 def tiles_of(model: nn.Module) -> list[TorchInferenceTile]:
     """All of aihwkit's tiles in a model."""
     return [tile for _, tiles in aihwkit_tiles(model) for tile in tiles]
+
+
+def tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    """All tensors of a network's state dict, those of aihwkit's tiles among them.
+
+    To its tensors an aihwkit tile adds a dictionary of objects that only pickle writes: its
+    configuration, and some of the same tensors once more.
+    """
+    return {name: t for name, t in network.state_dict().items() if isinstance(t, Tensor)}
+
+
+def load_tensors(network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put a network that trains where :func:`tensors_of` found it.
+
+    After a step that maps the weights of an aihwkit tile anew, the tile divides gradients by its
+    scales, which it keeps out of its state dict for that purpose; so it does here.
+    """
+    tiles = tiles_of(network)
+    network.load_state_dict(tensors, strict=not tiles)
+    for tile in tiles:
+        if tile.rpu_config.remap.type is not WeightRemapType.NONE:
+            tile.set_scales(tile.get_scales().clone())
 
 
 @contextmanager

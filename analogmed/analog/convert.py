@@ -18,6 +18,7 @@ from analogmed.analog.support import check_support
 from analogmed.analog.tile_grid import RowSplit
 from analogmed.analog.traverse import replace_layers
 from analogmed.errors import ConfigError, CoverageError, NonFiniteError
+from analogmed.layer_names import is_named
 from analogmed.suggest import nearest
 
 Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
@@ -95,7 +96,7 @@ def convert(
 
 def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -> str | None:
     """Why a layer that multiplies a weight stays digital; ``None`` if it can be analog."""
-    if getattr(layer, _ASKED_FOR, False) or _matches(name, digital):
+    if getattr(layer, _ASKED_FOR, False) or is_named(name, digital):
         return "asked for"
     if isinstance(layer, _OTHER_PRODUCTS):
         return f"{type(layer).__name__} has no analog counterpart"
@@ -118,12 +119,6 @@ def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -
 def multiplies_weight(layer: nn.Module) -> bool:
     """Whether a layer is one of those that coverage counts."""
     return _torch_class(layer) is not None or isinstance(layer, _OTHER_PRODUCTS)
-
-
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    parts = name.split(".")
-    blocks = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
-    return any(fnmatch(block, pattern) for block in blocks for pattern in patterns)
 
 
 _ASKED_FOR = "stays_digital"

@@ -13,6 +13,7 @@ from torch import nn
 from analogmed.errors import ConfigError, CoverageError
 from analogmed.even_split import split_even
 from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED, Call, Skip, trace
+from analogmed.layer_names import is_named
 
 RowSplit = Literal["channels", "even"]
 _ALWAYS_DIGITAL = (
@@ -264,7 +265,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
 
 def _known_patterns(model: nn.Module, digital: Iterable[str]) -> tuple[str, ...]:
     patterns = tuple(digital)
-    names = [name for name, _ in model.named_modules()]
+    names = [name for name, _ in model.named_modules(remove_duplicate=False)]
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
             raise ConfigError(f"digital: no layer of the model is called '{pattern}'")
@@ -277,6 +278,11 @@ def _choose(
     """The layers to put on tiles by name, and the names of those left digital."""
     analog: dict[str, nn.Module] = {}
     left_digital = []
+    named = {
+        layer
+        for name, layer in model.named_modules(remove_duplicate=False)  # by either of two names
+        if is_named(name, digital)
+    }
     for name, layer in model.named_modules():
         if not isinstance(layer, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED, *_ALWAYS_DIGITAL)):
             continue
@@ -284,18 +290,11 @@ def _choose(
             isinstance(layer, TRANSPOSED) and not transposed_too
         )
         stays = stays or getattr(layer, "stays_digital", False)
-        if stays or _is_named(name, digital):
+        if stays or layer in named:
             left_digital.append(name)
         else:
             analog[name] = layer
     return analog, tuple(left_digital)
-
-
-def _is_named(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a pattern means a layer, or a block that holds it, as for conversion."""
-    parts = name.split(".")
-    blocks = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
-    return any(fnmatch(block, pattern) for block in blocks for pattern in patterns)
 
 
 def _is_countable(layer: nn.Module) -> bool:

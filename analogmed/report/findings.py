@@ -72,8 +72,8 @@ def _of_hardware_aware(rows: list[Row], comparison: pd.DataFrame | None) -> Iter
 
 def _keeps_only(row: Row) -> bool:
     """Whether a network has learned, and is neither better nor worse than the digital one."""
-    known = pd.notna(row["normalised_dice_1d"]) and pd.notna(row.get("gain_1d"))
-    return bool(known) and has_learned(row["dice_digital"]) and _unknown_gain(row)
+    known = bool(pd.notna(row["normalised_dice_1d"]) and pd.notna(row.get("gain_1d")))
+    return known and has_learned(row["dice_digital"]) and _unknown_gain(row)
 
 
 def _unknown_gain(row: Row) -> bool:

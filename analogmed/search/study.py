@@ -79,17 +79,20 @@ def _storage(config: SearchConfig) -> BaseStorage:
 def _refuse_other_configuration(study: Study, config: SearchConfig) -> None:
     """Keep the settings of a new study, and compare those of an old one.
 
+    A setting that there was not yet when the study began counts as its default.
+
     Raises:
         ConfigError: lists each setting that differs, as ``name: old -> new``.
     """
-    own = json.loads(json.dumps(to_plain(config)))
+    own = _as_kept(config)
     kept = study.user_attrs.get(CONFIGURATION)
     if kept is None:
         if study.get_trials(deepcopy=False):
             raise ConfigError(f"study '{config.study}' was not made by analogmed.search")
         study.set_user_attr(CONFIGURATION, own)
         return
-    old, new = _leaves(kept), _leaves(own)
+    new, defaults = _leaves(own), _leaves(_as_kept(SearchConfig()))
+    old = {name: defaults[name] for name in new if name in defaults} | _leaves(kept)
     refused = [
         name
         for name in {**old, **new}
@@ -102,6 +105,10 @@ def _refuse_other_configuration(study: Study, config: SearchConfig) -> None:
             f"study '{config.study}' is of another configuration:\n" + "\n".join(shown) + "\nset "
             "these back to go on with it, or give another --out or --study for a new search"
         )
+
+
+def _as_kept(config: SearchConfig) -> Any:
+    return json.loads(json.dumps(to_plain(config)))
 
 
 def _leaves(plain: Any, name: str = "") -> dict[str, Any]:

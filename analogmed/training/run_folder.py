@@ -5,6 +5,7 @@ from typing import Protocol
 
 from torch import nn
 
+from analogmed.analog.aihwkit_training import load_tensors, tensors_of
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_plain, to_yaml
 from analogmed.data.files import file_digest
@@ -20,7 +21,6 @@ from analogmed.training.resume import (
     remove_states,
     save_state,
 )
-from analogmed.training.weights import load_tensors, tensors_of
 
 
 class RunFolder:

@@ -1,9 +1,7 @@
 """The weights of a network by name, as files keep them."""
 
-from aihwkit.simulator.parameters.enums import WeightRemapType
 from torch import Tensor, nn
 
-from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.errors import CheckpointError
 
 
@@ -39,28 +37,6 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], source: str) ->
     if any(problems):
         raise CheckpointError(f"{source} does not fit: {'; '.join(filter(None, problems))}")
     network.load_state_dict({name: weights[first] for name, first in first_names.items()})
-
-
-def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    """All tensors of a network's state dict, those of aihwkit's tiles among them.
-
-    To its tensors an aihwkit tile adds a dictionary of objects that only pickle writes: its
-    configuration, and some of the same tensors once more.
-    """
-    return {name: t for name, t in network.state_dict().items() if isinstance(t, Tensor)}
-
-
-def load_tensors(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put a network that trains where :func:`tensors_of` found it.
-
-    After a step that maps the weights of an aihwkit tile anew, the tile divides gradients by its
-    scales, which it keeps out of its state dict for that purpose; so it does here.
-    """
-    tiles = tiles_of(network)
-    network.load_state_dict(tensors, strict=not tiles)
-    for tile in tiles:
-        if tile.rpu_config.remap.type is not WeightRemapType.NONE:
-            tile.set_scales(tile.get_scales().clone())
 
 
 def _first_names(state: dict[str, Tensor]) -> dict[str, str]:
