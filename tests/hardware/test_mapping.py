@@ -244,6 +244,16 @@ def test_a_named_block_leaves_the_same_layers_digital_as_conversion(unet):
     assert set(tiles.digital_layers) == set(coverage(analog).digital_layers)
 
 
+def test_a_layer_with_two_names_can_stay_digital_by_either_as_in_conversion():
+    shared = nn.Conv2d(3, 3, 1)
+    model = nn.Sequential(shared, shared, nn.Conv2d(3, 3, 1))
+    for name in ("0", "1"):
+        tiles = map_tiles(model, (1, 3, 8, 8), digital=[name])
+        assert (tiles.digital_layers, [layer.name for layer in tiles.layers]) == (("0",), ["2"])
+        analog = convert(model, create_rpu_config(), digital=[name])
+        assert set(coverage(analog).digital_layers) == {"0"}
+
+
 def test_layers_that_multiply_but_have_no_tiles_are_listed_as_digital():
     tiles = map_tiles(nn.TransformerEncoderLayer(16, 2, batch_first=True), (1, 10, 16))
     assert [layer.name for layer in tiles.layers] == ["linear1", "linear2"]

@@ -97,6 +97,19 @@ def test_other_settings_are_refused_one_by_one(config):
     assert "another --out or --study" in str(caught.value)
 
 
+def test_a_study_that_began_before_there_was_a_setting_has_its_default(config):
+    study = open_study(config)
+    add(study, 0.5)
+    kept = dict(study.user_attrs["configuration"])
+    del kept["digital_layers"], kept["candidate"]["reads"]
+    study.set_user_attr("configuration", kept)
+    assert [trial.value for trial in open_study(config).trials] == [0.5]
+    with pytest.raises(
+        ConfigError, match=r"configuration:\n  digital_layers: \[\] -> \['head'\]\n"
+    ):
+        open_study(replace(config, digital_layers=("head",)))
+
+
 def test_what_computes_and_how_long_may_change(config, tmp_path):
     open_study(config)
     task = TaskConfig(root=tmp_path)
