@@ -19,7 +19,7 @@ import argparse
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -74,11 +74,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run all searches; write and print what they have found."""
     given = _arguments(arguments)
     bench = load(given.table)
-    setting = Setting(
-        given.table, given.task, given.budget, given.exact, given.objective,
-        supernetworks_of(bench, given),
-    )  # fmt: skip
+    setting = Setting(given.table, given.task, given.budget, given.exact, given.objective)
     _check(bench, setting)
+    setting = replace(setting, supernetworks=supernetworks_of(bench, given))
     names = list(dict.fromkeys((BASELINE, *(given.strategies or possible(setting)))))
     _check_supernetworks(names, bench, setting)
     searches = pd.concat(

@@ -37,8 +37,9 @@ DROP_LOOKS = {
 }
 """Colors that stand out from light and from dark paper, and markers for who tells none apart."""
 _LABEL_DISTANCE = 0.75
+"""Decades between labels of times that do not run into each other on a narrow axis."""
 _LABELS_FIRST = (0.0, 86_400.0, 2_592_000.0, 31_536_000.0)
-"""Times that keep their label where others leave theirs out: decades apart, and which."""
+"""Times that keep their label where others have to leave theirs out."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,8 @@ class _TimeAxis:
 
     def decorate(self, axes: Axes) -> None:
         places = self(pd.Series(self.times_s))
-        labels = [
-            time_label(time_s) if time_s in self._labelled(places) else ""
-            for time_s in self.times_s
-        ]
+        labelled = self._labelled(places)
+        labels = [time_label(time_s) if time_s in labelled else "" for time_s in self.times_s]
         axes.set_xticks(places, labels, fontsize="small")
         if self.narrow:
             for label in axes.get_xticklabels():

@@ -185,10 +185,9 @@ def find_strategy(name: str) -> Strategy:
         raise ConfigError(f"strategy '{name}' is defined more than once ({', '.join(homes)})")
     module, _, attribute = homes[0].partition(":")
     try:
-        strategy: Strategy = getattr(import_module(module), attribute)
+        return _refusing_unknown_options(name, getattr(import_module(module), attribute))
     except Exception as error:
         raise ConfigError(f"strategy '{name}': {homes[0]} cannot be loaded: {error}") from error
-    return _refusing_unknown_options(name, strategy)
 
 
 def refuse_unknown_options(strategy: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -211,7 +210,7 @@ def refuse_unknown_options(strategy: str, given: Iterable[str], known: Iterable[
 
 def _refusing_unknown_options(name: str, strategy: Strategy) -> Strategy:
     """The strategy; one that takes any option by name has to refuse them itself."""
-    _, *parameters = inspect.signature(strategy).parameters.values()
+    parameters = list(inspect.signature(strategy).parameters.values())[1:]  # after the context
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return strategy
 

@@ -183,9 +183,8 @@ def test_a_supernetwork_that_has_seen_test_patients_is_refused(experiment, table
     config = SupernetConfig(task=other, space=SPACE, epochs=1, probes=1, out=tmp_path / "other")
     train_supernet(config)
     with pytest.raises(LeakageError, match="the supernetwork has seen"):
-        experiment("compare_strategies").main(
-            ["--table", str(table), "--supernetworks", f"phantom_brain={config.folder}"]
-        )
+        settings = ["--budget", "8", "--supernetworks", f"phantom_brain={config.folder}"]
+        experiment("compare_strategies").main(["--table", str(table), *settings])
 
 
 def test_searches_that_were_run_before_join_the_table_if_all_else_was_the_same(

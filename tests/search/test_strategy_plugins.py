@@ -27,6 +27,7 @@ version = "1.0"
 [project.entry-points."analogmed.search"]
 widest = "own_strategies:widest"
 gone = "own_strategies:gone"
+nothing = "own_strategies:NOTHING"
 broken = "own_strategies_broken:strategy"
 random = "own_strategies:widest"
 [tool.setuptools]
@@ -53,6 +54,9 @@ class Widest(Proposing):
 
 def widest(context, draws=30):
     return Widest(context, draws)
+
+
+NOTHING = None
 '''
 
 
@@ -110,6 +114,7 @@ def test_a_near_name_of_an_installed_strategy_is_offered(on_the_path):
     [
         ("gone", "own_strategies:gone cannot be loaded: .*no attribute 'gone'"),
         ("broken", "own_strategies_broken:strategy cannot be loaded: No module named 'no_such"),
+        ("nothing", "own_strategies:NOTHING cannot be loaded: None is not a callable object"),
     ],
 )
 def test_a_strategy_that_cannot_be_loaded_is_refused_with_its_home(on_the_path, name, message):
