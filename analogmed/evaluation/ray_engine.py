@@ -139,8 +139,8 @@ def _start(ray: Any, engine: EngineConfig) -> None:
 def _init(ray: Any, settings: dict[str, Any], tries: int) -> None:
     """Start, or join, Ray.
 
-    A Ray that is started gives its own processes 15 s to report (ray-project/ray#65983), of which a
-    busy machine may need more the first time; then their files lie in memory.
+    A Ray that is started gives its own processes 15 s to report. On a busy machine they may need
+    longer the first time; then their files lie in memory.
     """
     for left in reversed(range(tries)):
         try:
