@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from analogmed.evaluation import evaluate
     from analogmed.hardware import map_tiles
     from analogmed.models import build_model
-    from analogmed.training import TrainConfig, load_checkpoint, save_checkpoint
+    from analogmed.training import CheckpointInfo, TrainConfig, load_checkpoint, save_checkpoint
 
 _HOMES = {
     "Chip": "analog",
@@ -28,6 +28,7 @@ _HOMES = {
     "coverage": "analog",
     "create_rpu_config": "analog",
     "Experiment": "config",
+    "CheckpointInfo": "training",
     "TrainConfig": "training",
     "load_task": "data",
     "evaluate": "evaluation",
@@ -38,6 +39,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CheckpointInfo",
     "Chip",
     "Experiment",
     "TrainConfig",

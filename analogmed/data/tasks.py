@@ -262,7 +262,8 @@ def _dealt(
     every = settings | options
     missing = [key for key, p in load_takes.items() if p.default is p.empty and key not in every]
     if missing:
-        raise ConfigError(f"task {name!r} needs the options {', '.join(missing)}")
+        example = f"; {_NIFTI_EXAMPLE}" if source.load is load_nifti else ""
+        raise ConfigError(f"task {name!r} needs the options {', '.join(missing)}{example}")
     for_folder = {key: value for key, value in every.items() if key in locate_takes}
     for_loader = {
         key: value
@@ -270,6 +271,12 @@ def _dealt(
         if key in load_takes or (takes_all and key not in locate_takes)
     }
     return for_folder, for_loader
+
+
+_NIFTI_EXAMPLE = (
+    "for instance --task.options \"{images: ['*_img.nii.gz'], label: '*_seg.nii.gz', "
+    'classes: {tumour: [1]}, modality: MR}"'
+)
 
 
 def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -175,9 +175,7 @@ def _read(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
             f"checkpoint {path} is damaged or no safetensors file ({error}); use an older one"
         ) from error
     if _HEADER not in header:
-        raise CheckpointError(
-            f"checkpoint {path} says nothing of its network; write it with save_checkpoint()"
-        )
+        raise CheckpointError(f"checkpoint {path} says nothing of its network; {_WRITE_IT}")
     return CheckpointInfo.of_json(header[_HEADER], path), tensors
 
 
@@ -188,7 +186,12 @@ def _refuse_pickle(path: Path) -> None:
         raise CheckpointError(_PICKLE.format(path=path))
 
 
+_WRITE_IT = (
+    "load its weights into the network and write both with analogmed.save_checkpoint(path, "
+    "network, analogmed.CheckpointInfo(...)); docs/your-network.md shows how"
+)
+
 _PICKLE = (
-    "checkpoint {path} is a pickle, which can run code when it is read, and is refused; convert it "
-    "where you trust it: safetensors.torch.save_file(torch.load(..., weights_only=True), ...)"
+    "checkpoint {path} is a pickle, which can run code when it is read, and is refused; read it "
+    "with torch.load(..., weights_only=True), " + _WRITE_IT
 )

@@ -134,7 +134,8 @@ def test_a_network_that_registers_its_layers_twice_comes_back(tmp_path):
 def test_a_torch_pickle_is_refused_under_any_name(tmp_path, zipped):
     path = tmp_path / "net.safetensors"
     torch.save(network().state_dict(), path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match=r"net\.safetensors is a pickle.*save_file"):
+    advice = r"net\.safetensors is a pickle.*analogmed\.save_checkpoint.*docs/your-network\.md"
+    with pytest.raises(CheckpointError, match=advice):
         load_checkpoint(path)
 
 
@@ -231,7 +232,8 @@ def test_weights_that_do_not_fit_leave_the_network_as_it_was():
 
 def test_a_safetensors_file_of_other_origin_is_refused(tmp_path):
     save_file(network().state_dict(), tmp_path / "net.safetensors")
-    with pytest.raises(CheckpointError, match="says nothing of its network"):
+    advice = r"says nothing of its network.*analogmed\.save_checkpoint.*docs/your-network\.md"
+    with pytest.raises(CheckpointError, match=advice):
         load_checkpoint(tmp_path / "net.safetensors")
 
 
