@@ -17,9 +17,9 @@ EXAMPLES = """examples:
       your network on real data
   python -m analogmed.eval --config runs/eval/experiment.yaml --out runs/again
       a run once more
-  python -m analogmed.eval --sweep.chips 100 --sweep.width 0.02 --engine.workers 4
+  python -m analogmed.eval --sweep.chips 100 --sweep.width 0.1 --engine.workers 4
       in four processes, up to 100 chips, until the interval of Dice after a day is narrower than
-      0.02; stopped and started again, it goes on
+      0.1; stopped and started again, it goes on
 """
 
 
