@@ -125,7 +125,7 @@ def test_the_advised_forward_turns_the_axes_and_survives_conversion(followed):
     assert forward is not None
     names = {}
     source = "from monai.networks.nets import UNet\nclass Turned(UNet):\n    "
-    exec(source + forward[1], names)  # noqa: S102
+    exec(source + forward[1], names)
     shape = (3, 1, 1, (4, 8), (2,))
     turned, plain = names["Turned"](*shape).eval(), names["UNet"](*shape).eval()
     plain.load_state_dict(turned.state_dict())
