@@ -244,6 +244,8 @@ def _settings_of(path: str, config_class: Any) -> str:
 
 def _explain(message: str, parser: ArgumentParser) -> str:
     prefix = "unrecognized arguments: "
+    if choice := _CHOICE.search(message):
+        return _unknown_choice(*choice.groups())
     if not message.lower().startswith(prefix):
         message = re.sub(r"<class '(\w+)'>", r"\1", message.replace("Parser key ", "setting "))
         return " ".join(message.split())
@@ -252,6 +254,18 @@ def _explain(message: str, parser: ArgumentParser) -> str:
         return f"unexpected argument '{option}'; a setting is written --name value"
     known = {name for action in parser._actions for name in action.option_strings}
     return f"unknown option {option}; {nearest(option, known)}"
+
+
+_CHOICE = re.compile(
+    r"""Parser key "(.+?)":\s+Expected a typing\.Literal\[(.+?)]\. Got value: (.*)"""
+)
+
+
+def _unknown_choice(setting: str, choices: str, value: str) -> str:
+    known = re.findall(r"'(.+?)'", choices)
+    meant = nearest(value, known)
+    every = f" ({', '.join(known)})" if meant.endswith("?") else ""
+    return f"{setting}: '{value}' is not known; {meant}{every}"
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

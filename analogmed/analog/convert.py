@@ -183,4 +183,7 @@ def _check_model(model: nn.Module, digital: tuple[str, ...]) -> None:
             )
     for pattern in digital:
         if not any(fnmatch(name, pattern) for name in names):
-            raise ConfigError(f"digital layers: no layer of the model is called '{pattern}'")
+            raise ConfigError(
+                f"digital layers: no layer of the model is called '{pattern}'; "
+                f"{nearest(pattern, filter(None, names))}"
+            )

@@ -117,7 +117,8 @@ class ProgrammedModel:
         except ArgumentError as error:
             raise ConfigError(
                 f"the noise model {_model_name(layer)} does not know the time "
-                f"{t_inference_s:g} s: {error}; give sweep.times_s these only"
+                f"{t_inference_s:g} s: {error}; give these only, for instance "
+                "--sweep.times_s 1 86400 172800"
             ) from error
         if not all(_is_finite(weight) for weight, _ in rows):
             raise NonFiniteError(

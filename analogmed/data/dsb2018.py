@@ -16,6 +16,7 @@ from analogmed.data.normalise import checked_size, z_score
 from analogmed.data.samples import binary_mask, check_same_shape, image_sample, naming_case
 from analogmed.data.splits import SplitSettings, split_cases
 from analogmed.errors import ConfigError, DataError
+from analogmed.folders import require_folder
 
 CLASSES = ("nucleus",)
 _CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
@@ -60,7 +61,8 @@ def load_dsb2018(
     if n_channels not in _CHANNELS:
         raise ConfigError(f"n_channels must be 1 or 3, not {n_channels!r}")
     size = checked_size(size, 2)
-    folder = Path(root) / _FOLDER if (Path(root) / _FOLDER).is_dir() else Path(root)
+    root = require_folder(root)
+    folder = root / _FOLDER if (root / _FOLDER).is_dir() else root
     train, validation, test = split_cases(
         _list_cases(folder), SplitSettings(split_seed, tuple(shares), split_file)
     )

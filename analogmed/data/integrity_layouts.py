@@ -14,6 +14,7 @@ from analogmed.data.msd import MsdDescription, case_name, read_description
 from analogmed.data.nifti_folder import BRATS_IMAGES, BRATS_VALUES
 from analogmed.data.volumes import VolumeReader, intensity_of
 from analogmed.errors import DataError
+from analogmed.folders import require_folder
 
 _KNOWN_FOLDERS = ("kaggle_3m", "stage1_train", "Task*")
 _MASK_END = "_mask.tif"
@@ -78,8 +79,7 @@ def recognise(path: Path) -> Layout:
     Raises:
         DataError: there is no such folder, or it has no known layout, or it holds several sets.
     """
-    if not path.is_dir():
-        raise DataError(f"{path}: no such folder; check the path")
+    require_folder(path)
     below = (found for name in _KNOWN_FOLDERS for found in sorted(path.glob(name)))
     listed = [(list_, folder) for folder in (path, *below) if (list_ := _lister(folder))]
     if len(listed) > 1:

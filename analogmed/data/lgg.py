@@ -18,6 +18,7 @@ from analogmed.data.normalise import checked_size, z_score
 from analogmed.data.samples import binary_mask, check_same_shape, image_sample, naming_case
 from analogmed.data.splits import SplitSettings, split_cases
 from analogmed.errors import DataError
+from analogmed.folders import require_folder
 
 CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
 CLASSES = ("tumour",)
@@ -58,7 +59,8 @@ def load_lgg(
         DataError: the folder holds no such scans, or a slice without its mask.
     """
     size = checked_size(size, 2)
-    folder = Path(root) / _FOLDER if (Path(root) / _FOLDER).is_dir() else Path(root)
+    root = require_folder(root)
+    folder = root / _FOLDER if (root / _FOLDER).is_dir() else root
     cases = _list_cases(folder)
     train, validation, test = split_cases(
         cases, SplitSettings(split_seed, tuple(shares), split_file)

@@ -15,6 +15,7 @@ from analogmed.data.nifti import DEFAULT_MAX_VOXELS, NanPolicy
 from analogmed.data.splits import SplitSettings, split_cases
 from analogmed.data.volumes import Intensity, VolumeReader, default_window, intensity_of
 from analogmed.errors import ConfigError, DataError, SecurityError
+from analogmed.folders import require_folder
 from analogmed.suggest import nearest
 
 _REQUIRED_KEYS = ("name", "modality", "labels", "numTraining", "training")
@@ -85,7 +86,7 @@ def load_msd(
         DataError: ``dataset.json`` is damaged or incomplete, or images and labels do not pair.
         SecurityError: ``dataset.json`` names a file outside the folder.
     """
-    root = Path(root).absolute()
+    root = require_folder(root).absolute()
     known = known_msd_task(root.name)
     description = read_description(root)
     classes = _chosen_classes(description, labels, root)

@@ -17,6 +17,7 @@ from analogmed.data.volumes import (
     intensity_of,
 )
 from analogmed.errors import ConfigError, DataError
+from analogmed.folders import require_folder
 
 ClassValues = Mapping[str, int | Sequence[int]]
 
@@ -127,7 +128,7 @@ def load_nifti(
         ConfigError: a setting does not fit.
         DataError: no folder holds a case, or a pattern matches none or several of its files.
     """
-    root = Path(root).absolute()
+    root = require_folder(root).absolute()
     class_values = _class_values(classes, label_values)
     names = tuple(channels) if channels is not None else tuple(map(_channel_name, images))
     reader = VolumeReader(

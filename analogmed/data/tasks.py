@@ -15,7 +15,8 @@ from analogmed.data.lgg import load_lgg
 from analogmed.data.msd import load_msd
 from analogmed.data.msd_tasks import MSD_TASKS, MsdTask, known_msd_task
 from analogmed.data.nifti_folder import load_brats, load_nifti
-from analogmed.errors import ConfigError
+from analogmed.errors import ConfigError, DataError
+from analogmed.folders import require_folder
 from analogmed.suggest import nearest
 
 PLUGIN_GROUP = "analogmed.tasks"
@@ -129,9 +130,10 @@ def _given(name: str, content: str, origin: str, root: Path | None) -> Path:
     """The folder that the user gave, which must exist."""
     if root is None:
         raise ConfigError(f"task {name!r} needs root, {content}; {origin}")
-    if not root.is_dir():
-        raise ConfigError(f"root {root} of task {name!r} is no folder; give {content}; {origin}")
-    return root
+    try:
+        return require_folder(root)
+    except DataError as error:
+        raise ConfigError(f"{error}; task {name!r} needs {content}; {origin}") from error
 
 
 def _decathlon_folder(task: MsdTask, root: Path | None) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from analogmed.analog.times import check_times
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import DAY_S, Experiment, to_yaml
 from analogmed.data import Task
@@ -168,6 +169,7 @@ def check_settings(experiment: Experiment) -> None:
     for metric in experiment.metrics:
         if metric not in METRICS:
             raise ConfigError(f"metrics: unknown metric '{metric}'; {nearest(metric, METRICS)}")
+    check_times(experiment.hardware, experiment.sweep.times_s)
     try:
         torch.empty(0, device=experiment.device)
     except (RuntimeError, AssertionError) as error:

@@ -14,6 +14,7 @@ from analogmed.errors import ConfigError, CoverageError
 from analogmed.even_split import split_even
 from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED, Call, Skip, trace
 from analogmed.layer_names import is_named
+from analogmed.suggest import nearest
 
 RowSplit = Literal["channels", "even"]
 _ALWAYS_DIGITAL = (
@@ -268,7 +269,10 @@ def _known_patterns(model: nn.Module, digital: Iterable[str]) -> tuple[str, ...]
     names = [name for name, _ in model.named_modules(remove_duplicate=False)]
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
-            raise ConfigError(f"digital: no layer of the model is called '{pattern}'")
+            raise ConfigError(
+                f"digital: no layer of the model is called '{pattern}'; "
+                f"{nearest(pattern, filter(None, names))}"
+            )
     return patterns
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from analogmed.atomic import ensure_writable
 from analogmed.exit_status import told
+from analogmed.folders import require_folder
 from analogmed.report.page import write_report
 
 EPILOG = """examples:
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> None:
     options = _parser().parse_args(arguments)
+    for folder in options.runs:
+        require_folder(folder)
     ensure_writable(options.out or options.runs[0])
     for path in write_report(options.runs, options.out):
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analogmed.errors import ConfigError, DataError
+from analogmed.folders import require_folder
 from analogmed.report.example_cases import ExampleCase, read_example_cases
 from analogmed.strict_yaml import read_yaml
 
@@ -83,10 +84,7 @@ def read_run(folder: Path | str) -> Run:
     Raises:
         DataError: the folder is not there, is no run folder, or holds a damaged file.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "nothing"
-        raise DataError(f"{folder}: expected a run folder, found {what}; {_ADVICE}")
+    folder = require_folder(folder)
     files = {name: folder / f"{name}.csv" for name in TABLES}
     tables = {name: _read_table(path) for name, path in files.items() if path.is_file()}
     kinds = [

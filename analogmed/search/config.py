@@ -105,7 +105,8 @@ class SearchConfig:
         require_at_least_zero("final_epochs", self.final_epochs)
         if self.out is not None:
             object.__setattr__(self, "out", Path(self.out))
-        object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
+        given = self.digital_layers
+        object.__setattr__(self, "digital_layers", resolve_layers(given))
         goal = self.goal
         if self.candidate.chips < 2 and "dice_1d_std" in goal.metrics:
             raise ConfigError("dice_1d_std is a deviation over chips: set candidate.chips to 2")
@@ -113,7 +114,8 @@ class SearchConfig:
             raise ConfigError(
                 f"space.purpose {self.space.purpose}: there is no task to train such networks on"
             )
-        refuse_unknown(self.digital_layers, self.space)
+        of_placement = self.digital_layers != tuple(dict.fromkeys(given))
+        refuse_unknown(self.digital_layers, self.space, of_placement=of_placement)
         self._refuse_free_layers()
 
     def _refuse_free_layers(self) -> None:

@@ -27,12 +27,13 @@ def layers_of(genotype: Genotype, patterns: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(p for p in patterns if _means_any(p, _modules(genotype)))
 
 
-def refuse_unknown(patterns: tuple[str, ...], space: Space) -> None:
+def refuse_unknown(patterns: tuple[str, ...], space: Space, *, of_placement: bool = False) -> None:
     """Refuse what means no layer of any network of a space.
 
     Args:
         patterns: names and patterns of layers.
         space: of the networks.
+        of_placement: whether a placement file was given.
 
     Raises:
         ConfigError: names the pattern, and the nearest layer.
@@ -42,11 +43,15 @@ def refuse_unknown(patterns: tuple[str, ...], space: Space) -> None:
     known = {name for genotype in _largest(space) for name in _modules(genotype)}
     for pattern in patterns:
         if not _means_any(pattern, known):
-            raise ConfigError(
+            message = (
                 f"digital_layers: no network of the space has a layer '{pattern}'; "
-                f"{_suggestion(pattern, known)}. A placement of a network that is not of the space "
-                "cannot be taken over"
+                f"{_suggestion(pattern, known)}"
             )
+            if of_placement:
+                message += (
+                    "; a placement of a network that is not of the space cannot be taken over"
+                )
+            raise ConfigError(message)
 
 
 def _suggestion(pattern: str, known: Collection[str]) -> str:

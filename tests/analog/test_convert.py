@@ -184,8 +184,11 @@ def test_a_block_asked_for_stays_digital_with_all_its_layers():
 
 
 def test_a_pattern_that_names_nothing_is_refused():
-    with pytest.raises(ConfigError, match="no layer of the model is called 'hed'"):
-        convert(network(), create_rpu_config("pcm"), digital=["hed"])
+    with pytest.raises(
+        ConfigError, match="no layer of the model is called 'hed'; did you mean 'head'"
+    ):
+        model = nn.ModuleDict({"body": network(), "head": nn.Linear(3, 3)})
+        convert(model, create_rpu_config("pcm"), digital=["hed"])
 
 
 @pytest.mark.parametrize(

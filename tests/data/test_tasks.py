@@ -4,9 +4,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from analogmed.data.dsb2018 import load_dsb2018
+from analogmed.data.lgg import load_lgg
+from analogmed.data.msd import load_msd
+from analogmed.data.nifti_folder import load_brats
 from analogmed.data.splits import check_leakage
 from analogmed.data.tasks import cache_folder, load_task, task_names
-from analogmed.errors import ConfigError
+from analogmed.errors import ConfigError, DataError
 
 PLUGIN = """
 from analogmed.data import load_lgg
@@ -158,7 +162,13 @@ def test_missing_root_says_which_folder_and_where_the_data_come_from(tmp_path, n
         with pytest.raises(ConfigError, match=rf"{name}.*folder.*https?://") as caught:
             load_task(name, root)
         if root is not None:
-            assert str(root) in str(caught.value)
+            assert f"{root}: no such folder; check the path" in str(caught.value)
+
+
+@pytest.mark.parametrize("load", [load_lgg, load_dsb2018, load_msd, load_brats])
+def test_a_loader_of_its_own_refuses_a_folder_that_is_not_there(tmp_path, load):
+    with pytest.raises(DataError, match="gone: no such folder; check the path"):
+        load(tmp_path / "gone")
 
 
 def test_dimensions_that_a_set_cannot_have_are_refused(brain):

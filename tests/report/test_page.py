@@ -280,13 +280,15 @@ def test_one_chip_gives_no_interval_and_says_so():
 def test_a_folder_that_is_no_run_is_refused_with_what_was_expected(tmp_path):
     with pytest.raises(DataError, match=r"no run folder: expected one of .*summary.csv"):
         read_run(tmp_path)
-    with pytest.raises(DataError, match="found nothing"):
+    with pytest.raises(DataError, match="missing: no such folder; check the path"):
         read_run(tmp_path / "missing")
     (tmp_path / "summary.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="is no run folder"):
         read_run(tmp_path)
-    with pytest.raises(DataError, match="found a file"):
+    with pytest.raises(DataError, match=r"summary\.csv: a file, not a folder"):
         read_run(tmp_path / "summary.csv")
+    assert main([str(tmp_path / "missing")]) == 1
+    assert not (tmp_path / "missing").exists()
     with pytest.raises(ConfigError, match="no run folder is given"):
         write_report([])
 

@@ -61,6 +61,14 @@ def test_layers_of_other_networks_are_refused(pattern, message):
     with pytest.raises(ConfigError) as caught:
         SearchConfig(space=SPACE, digital_layers=("head", pattern))
     assert message in str(caught.value)
+    assert "placement" not in str(caught.value)
+
+
+def test_a_placement_of_another_network_is_refused_as_such(tmp_path):
+    path = tmp_path / "placement.yaml"
+    path.write_text("digital_layers: [heads]\n")
+    with pytest.raises(ConfigError, match=r"did you mean 'head'\?; a placement of a network that"):
+        SearchConfig(space=SPACE, digital_layers=(str(path),))
 
 
 def test_digital_layers_are_not_for_free():
