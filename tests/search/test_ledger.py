@@ -145,9 +145,9 @@ def test_what_breaks_a_countable_constraint_is_not_evaluated(open_ledger):
     assert evaluate_all(ledger) == [A4, A2]
     first, second, third = ledger.study.trials
     assert first.state is TrialState.PRUNED
-    assert first.user_attrs[VIOLATIONS_ATTRIBUTE] == [4.0, 0.0]
-    assert second.user_attrs[VIOLATIONS_ATTRIBUTE] == pytest.approx([0.0, -0.1])
-    assert third.user_attrs[VIOLATIONS_ATTRIBUTE] == pytest.approx([-2.0, 0.1])
+    assert first.user_attrs[VIOLATIONS_ATTRIBUTE] == [1.0, 0.0]
+    assert second.user_attrs[VIOLATIONS_ATTRIBUTE] == pytest.approx([0.0, -1 / 3])
+    assert third.user_attrs[VIOLATIONS_ATTRIBUTE] == pytest.approx([-0.5, 1 / 3])
 
 
 def test_failures_count_and_are_not_tried_again(open_ledger):
