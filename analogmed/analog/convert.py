@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterable
-from fnmatch import fnmatch
 from typing import Literal, get_args
 
 import torch
@@ -18,7 +17,7 @@ from analogmed.analog.support import check_support
 from analogmed.analog.tile_grid import RowSplit
 from analogmed.analog.traverse import replace_layers
 from analogmed.errors import ConfigError, CoverageError, NonFiniteError
-from analogmed.layer_names import is_named
+from analogmed.layer_names import is_named, refuse_unknown
 from analogmed.suggest import nearest
 
 Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
@@ -181,9 +180,4 @@ def _check_model(model: nn.Module, digital: tuple[str, ...]) -> None:
                 f"layer '{name}' is analog already; convert the digital network, once for each "
                 "hardware"
             )
-    for pattern in digital:
-        if not any(fnmatch(name, pattern) for name in names):
-            raise ConfigError(
-                f"digital layers: no layer of the model is called '{pattern}'; "
-                f"{nearest(pattern, filter(None, names))}"
-            )
+    refuse_unknown("digital layers", digital, names)

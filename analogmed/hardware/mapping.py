@@ -4,7 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from typing import Literal
 
 import pandas as pd
@@ -13,8 +12,7 @@ from torch import nn
 from analogmed.errors import ConfigError, CoverageError
 from analogmed.even_split import split_even
 from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED, Call, Skip, trace
-from analogmed.layer_names import is_named
-from analogmed.suggest import nearest
+from analogmed.layer_names import is_named, refuse_unknown
 
 RowSplit = Literal["channels", "even"]
 _ALWAYS_DIGITAL = (
@@ -267,12 +265,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
 def _known_patterns(model: nn.Module, digital: Iterable[str]) -> tuple[str, ...]:
     patterns = tuple(digital)
     names = [name for name, _ in model.named_modules(remove_duplicate=False)]
-    for pattern in patterns:
-        if not any(fnmatch(name, pattern) for name in names):
-            raise ConfigError(
-                f"digital: no layer of the model is called '{pattern}'; "
-                f"{nearest(pattern, filter(None, names))}"
-            )
+    refuse_unknown("digital", patterns, names)
     return patterns
 
 

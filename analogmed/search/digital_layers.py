@@ -1,13 +1,13 @@
 """Layers that stay digital in all networks of a search, whatever their genes say."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from difflib import get_close_matches
-from fnmatch import fnmatch
 from functools import lru_cache
 
 import torch
 
 from analogmed.errors import ConfigError
+from analogmed.layer_names import means_any
 from analogmed.models import Genotype, Level
 from analogmed.models.subnet import Subnet
 from analogmed.search.space import Space
@@ -24,7 +24,7 @@ def layers_of(genotype: Genotype, patterns: tuple[str, ...]) -> tuple[str, ...]:
         genotype: of the network.
         patterns: of the search.
     """
-    return tuple(p for p in patterns if _means_any(p, _modules(genotype)))
+    return tuple(p for p in patterns if means_any(p, _modules(genotype)))
 
 
 def refuse_unknown(patterns: tuple[str, ...], space: Space, *, of_placement: bool = False) -> None:
@@ -42,7 +42,7 @@ def refuse_unknown(patterns: tuple[str, ...], space: Space, *, of_placement: boo
         return
     known = {name for genotype in _largest(space) for name in _modules(genotype)}
     for pattern in patterns:
-        if not _means_any(pattern, known):
+        if not means_any(pattern, known):
             message = (
                 f"digital_layers: no network of the space has a layer '{pattern}'; "
                 f"{_suggestion(pattern, known)}"
@@ -58,10 +58,6 @@ def _suggestion(pattern: str, known: Collection[str]) -> str:
     if get_close_matches(pattern, known, n=1):
         return nearest(pattern, known)
     return "they are called levels.0.down.0, levels.0.up, levels.0.join.0 and so on, and head"
-
-
-def _means_any(pattern: str, names: Iterable[str]) -> bool:
-    return any(fnmatch(name, pattern) for name in names)
 
 
 def _largest(space: Space) -> list[Genotype]:
