@@ -3,21 +3,32 @@
     python experiments/figure1.py                                # brain, spleen and nuclei phantoms
     python experiments/figure1.py --real lgg=data/lgg dsb2018=data/dsb2018 \\
         hippocampus=data/Task04_Hippocampus                      # real data sets
+    python experiments/figure1.py --models unet --tasks phantom_spleen --length 3
+    python experiments/figure1.py --real lgg=data/lgg --folds 5  # every patient is tested once
 
 Every network is trained digitally; then once more as long, digitally and hardware-aware from the
 same start, so that the two have seen as many patches. Both are evaluated on the same chips. All
 commands are printed and can be run by hand; what is finished is not repeated. The phantoms take
 about an hour on two cores, as do the real subsets.
+
+With --folds, the patients are dealt to so many groups; for each, networks are trained on the other
+groups, and the tables hold the patients of all groups. A chip number then stands for a chip of each
+of these networks.
 """
 
 import argparse
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import yaml
 from _programs import in_parallel, run_program
 
 from analogmed.atomic import write_text_atomically
+from analogmed.data import load_task
+from analogmed.evaluation import summarise
 from analogmed.report import drop_per_model, to_markdown
 
 MODELS = {
@@ -58,27 +69,59 @@ PATCHES_PER_IMAGE = {"phantom_nuclei": 4, "dsb2018": 2}
 
 def main() -> None:
     arguments = _arguments()
-    tasks = dict(PHANTOMS)
+    tasks = {name: PHANTOMS[name] for name in arguments.tasks}
     if arguments.real:
         roots = dict(pair.split("=", 1) for pair in arguments.real)
         tasks = {name: {**REAL[name], "root": root} for name, root in roots.items()}
-    pairs = [(task, model) for model, task in product(arguments.models, tasks)]
+    runs = [
+        (name, split, model, out / model)
+        for model, name in product(arguments.models, tasks)
+        for split, out in splits(name, tasks[name], arguments.folds, arguments.out / name)
+    ]
 
-    def run(pair: tuple[str, str]) -> Path:
-        return run_one(pair[0], tasks[pair[0]], pair[1], arguments)
+    def run(of: tuple[str, dict[str, str], str, Path]) -> Path:
+        return run_one(*of, arguments)
 
-    folders = in_parallel(run, pairs, arguments.workers)
-    summary = pd.concat([pd.read_csv(folder / "summary.csv") for folder in folders])
-    summary = summary.sort_values(["task", "model", "training"], kind="stable")
+    summary = summary_of(in_parallel(run, runs, arguments.workers))
     summary.to_csv(arguments.out / "summary.csv", index=False)
     write_text_atomically(arguments.out / "table.md", to_markdown(summary))
     drop_per_model(summary, arguments.out / "figure1.png")
     print(f"table and figure: {arguments.out}/")
 
 
-def run_one(name: str, task: dict[str, str], model: str, arguments: argparse.Namespace) -> Path:
+def splits(
+    name: str, task: dict[str, str], folds: int, out: Path
+) -> Iterator[tuple[dict[str, str], Path]]:
+    """The settings of a task with each split that it is run with, and the folder of its runs.
+
+    Without folds there is one, of the task's own shares. With folds, patients in the order of their
+    names go to the groups in turn, and each group is the test split once.
+    """
+    if folds == 1:
+        yield task, out
+        return
+    settings: dict[str, Any] = {
+        key: value if key == "root" else yaml.safe_load(value) for key, value in task.items()
+    }
+    loaded = load_task(name, **settings.pop("options", {}), **settings)
+    cases = (*loaded.train, *loaded.validation, *loaded.test)
+    patients = sorted({case.patient_id for case in cases})
+    if folds > len(patients):
+        raise SystemExit(f"{name} has {len(patients)} patients, not enough for --folds {folds}")
+    for fold in range(folds):
+        test = patients[fold::folds]
+        split = {"train": [each for each in patients if each not in test], "test": test}
+        path = out / f"fold{fold + 1}of{folds}" / "split.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(path, yaml.safe_dump(split))
+        own = {key: value for key, value in task.items() if key != "shares"}
+        yield {**own, "split_file": str(path)}, path.parent
+
+
+def run_one(
+    name: str, task: dict[str, str], model: str, out: Path, arguments: argparse.Namespace
+) -> Path:
     """Three trainings and an evaluation; returns the folder of the latter."""
-    out = arguments.out / name / model
     data = [f"--task={name}", *(f"--task.{key}={value}" for key, value in task.items())]
     epochs = max(1, round(arguments.length * EPOCHS[name]))
     training = [
@@ -99,6 +142,12 @@ def run_one(name: str, task: dict[str, str], model: str, arguments: argparse.Nam
     return out / "eval"
 
 
+def summary_of(folders: list[Path]) -> pd.DataFrame:
+    """One row per task, model and training; folds of a task make one row."""
+    results = pd.concat([pd.read_parquet(folder / "results.parquet") for folder in folders])
+    return summarise(results).sort_values(["task", "model", "training"], kind="stable")
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -106,9 +155,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--real", nargs="*", default=[], metavar="TASK=ROOT", help=f"of {', '.join(REAL)}"
     )
+    parser.add_argument(
+        "--tasks", nargs="*", choices=list(PHANTOMS), default=list(PHANTOMS), help="phantoms"
+    )
     parser.add_argument("--models", nargs="*", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--chips", type=int, default=10)
     parser.add_argument("--length", type=float, default=1.0, help="factor on the epochs")
+    parser.add_argument(
+        "--folds", type=int, default=1, metavar="N", help="cross-validation: groups of patients"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--out", type=Path, default=Path("runs/figure1"))
     return parser.parse_args()
