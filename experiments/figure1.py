@@ -17,14 +17,14 @@ of these networks.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
-from _programs import in_parallel, run_program
+from _programs import in_parallel, markdown, run_program
 
 from analogmed.atomic import write_text_atomically
 from analogmed.data import load_task
@@ -85,8 +85,10 @@ def main() -> None:
     summary = summary_of(in_parallel(run, runs, arguments.workers))
     summary.to_csv(arguments.out / "summary.csv", index=False)
     write_text_atomically(arguments.out / "table.md", to_markdown(summary))
+    overview = markdown(pd.DataFrame(overview_rows(summary)))
+    write_text_atomically(arguments.out / "overview.md", overview)
     drop_per_model(summary, arguments.out / "figure1.png")
-    print(f"table and figure: {arguments.out}/")
+    print(f"{overview}\ntables and figure: {arguments.out}/")
 
 
 def splits(
@@ -146,6 +148,28 @@ def summary_of(folders: list[Path]) -> pd.DataFrame:
     """One row per task, model and training; folds of a task make one row."""
     results = pd.concat([pd.read_parquet(folder / "results.parquet") for folder in folders])
     return summarise(results).sort_values(["task", "model", "training"], kind="stable")
+
+
+def overview_rows(summary: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """A row for each task and model: both trainings on the chip after a day, side by side."""
+    for (task, model), rows in summary.groupby(["task", "model"], sort=False):
+        of = {row["training"]: row for row in rows.to_dict("records")}
+        digital, hwa = of["digital"], of["hwa"]
+        yield {
+            "test data": f"{task}, {hwa['n_patients']}",
+            "network": model,
+            "Dice digital": f"{digital['dice_digital']:.3f}",
+            "trained digitally, after a day": _with_interval(digital, "dice_1d"),
+            "hardware-aware, after a day": _with_interval(hwa, "dice_1d"),
+            "gain": _with_interval(hwa, "gain_1d", sign="+"),
+            "kept: digitally": _with_interval(digital, "normalised_dice_1d"),
+            "kept: hardware-aware": _with_interval(hwa, "normalised_dice_1d"),
+        }
+
+
+def _with_interval(row: dict[Hashable, Any], name: str, sign: str = "") -> str:
+    value, low, high = (f"{row[name + end]:{sign}.3f}" for end in ("", "_low", "_high"))
+    return f"{value} ({low} to {high})"
 
 
 def _arguments() -> argparse.Namespace:
