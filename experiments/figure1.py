@@ -157,7 +157,7 @@ def overview_rows(summary: pd.DataFrame) -> Iterator[dict[str, str]]:
         digital, hwa = of["digital"], of["hwa"]
         yield {
             "test data": f"{task}, {hwa['n_patients']}",
-            "network": model,
+            "network": f"{model}",
             "Dice digital": f"{digital['dice_digital']:.3f}",
             "trained digitally, after a day": _with_interval(digital, "dice_1d"),
             "hardware-aware, after a day": _with_interval(hwa, "dice_1d"),
