@@ -1,6 +1,8 @@
+import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -24,6 +26,19 @@ def no_cache_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ANALOGMED_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Callable[[str, str], ModuleType]]:
+    """Imports a program by its folder and name, with the modules that lie beside it."""
+    repository = Path(__file__).parents[1]
+    with pytest.MonkeyPatch.context() as patch:
+
+        def imported(folder: str, name: str) -> ModuleType:
+            patch.syspath_prepend(str(repository / folder))
+            return importlib.import_module(name)
+
+        yield imported
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,14 @@
 """The experiment that compares whole networks on all backends, on a small one."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "experiments" / "backends_agree.py"
-
 
 @pytest.fixture(scope="module")
-def experiment():
-    spec = importlib.util.spec_from_file_location("backends_agree", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def experiment(program):
+    return program("experiments", "backends_agree")
 
 
 def test_backends_agree_on_a_small_network(experiment, tiny_task, tiny_hwa, tmp_path, capsys):

@@ -1,8 +1,6 @@
 """The experiment on masks with a promise, on a small phantom and few patients."""
 
-import importlib
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,14 +8,10 @@ import pytest
 
 from analogmed.data import load_task
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-
 
 @pytest.fixture(scope="module")
-def experiment():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        yield importlib.import_module("conformal_masks")
+def experiment(program):
+    return program("experiments", "conformal_masks")
 
 
 def test_no_patient_of_the_shipped_networks_sets_or_tests_a_threshold(experiment):

@@ -1,22 +1,17 @@
 """The experiment behind the paper's figures 2 and 3, on a small network."""
 
-import importlib
 import json
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 CHIPS, READS = 2, 2
 
 
 @pytest.fixture(scope="module")
-def experiment():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        yield importlib.import_module("figures2and3")
+def experiment(program):
+    return program("experiments", "figures2and3")
 
 
 @pytest.fixture(scope="module")

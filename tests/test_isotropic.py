@@ -1,9 +1,7 @@
 """The experiment on isotropic and pyramidal networks of one size."""
 
-import importlib
 import shutil
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,14 +10,10 @@ from analogmed.config import Experiment, SweepConfig
 from analogmed.evaluation import evaluate
 from analogmed.models import build_model
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-
 
 @pytest.fixture(scope="module")
-def experiment():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        yield importlib.import_module("isotropic")
+def experiment(program):
+    return program("experiments", "isotropic")
 
 
 @pytest.fixture(scope="module")

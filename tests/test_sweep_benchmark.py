@@ -1,21 +1,15 @@
 """The benchmark of a sweep's own overhead."""
 
-import importlib
 import json
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def benchmark():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module("sweep")
+def benchmark(program):
+    return program("benchmarks", "sweep")
 
 
 def test_a_part_inside_another_counts_for_the_inner_one_alone(benchmark):

@@ -1,9 +1,8 @@
 """The experiments that read a benchmark table, on one whose answers are known."""
 
-import importlib
 import itertools
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,6 @@ from analogmed.search.space import Space
 from analogmed.search.supernet_config import SupernetConfig
 from analogmed.search.supernet_training import train_supernet
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SPACE = Space(depths=(2,), blocks=("A", "C", "F"), widths=(4, 8), growths=(1, 2), kernels=(3,))
 CHIPS = 3
 TASK = {
@@ -38,11 +36,9 @@ ABOUT = {
 
 
 @pytest.fixture(scope="module")
-def experiment():
+def experiment(program):
     """An experiment by name."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        yield importlib.import_module
+    return partial(program, "experiments")
 
 
 @pytest.fixture(scope="module")

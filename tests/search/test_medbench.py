@@ -1,26 +1,16 @@
-import importlib.util
-import sys
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
 from analogmed.search.bench import TIMES_S, load
 from analogmed.search.objectives import METRICS
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TINY = ["--networks", "1", "--repeats", "1", "--epochs", "1", "--hwa-epochs", "1"]
 TINY += ["--chips", "2", "--patients", "10"]
 
 
 @pytest.fixture(scope="module")
-def experiment():
-    spec = importlib.util.spec_from_file_location("medbench", EXPERIMENTS / "medbench.py")
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "medbench", module)  # where dataclasses look their types up
-        spec.loader.exec_module(module)
-        yield module
+def experiment(program):
+    return program("experiments", "medbench")
 
 
 @pytest.fixture(scope="module")
