@@ -13,6 +13,7 @@ from analogmed.config import to_plain
 from analogmed.errors import ConfigError, DataError
 from analogmed.search.config import SearchConfig
 from analogmed.search.locks import JournalLock
+from analogmed.settings_difference import different_settings, listed
 
 LOG = "study.log"
 CONFIGURATION = "configuration"
@@ -91,32 +92,18 @@ def _refuse_other_configuration(study: Study, config: SearchConfig) -> None:
             raise ConfigError(f"study '{config.study}' was not made by analogmed.search")
         study.set_user_attr(CONFIGURATION, own)
         return
-    new, defaults = _leaves(own), _leaves(_as_kept(SearchConfig()))
-    old = {name: defaults[name] for name in new if name in defaults} | _leaves(kept)
-    refused = [
-        name
-        for name in {**old, **new}
-        if old.get(name) != new.get(name)
-        and not any(name == may or name.startswith(f"{may}.") for may in MAY_DIFFER)
-    ]
+    refused = different_settings(
+        kept, own, defaults=_as_kept(SearchConfig()), may_differ=MAY_DIFFER
+    )
     if refused:
-        shown = [f"  {name}: {old.get(name)} -> {new.get(name)}" for name in refused]
         raise ConfigError(
-            f"study '{config.study}' is of another configuration:\n" + "\n".join(shown) + "\nset "
-            "these back to go on with it, or give another --out or --study for a new search"
+            f"study '{config.study}' is of another configuration:\n{listed(refused)}\nset these "
+            "back to go on with it, or give another --out or --study for a new search"
         )
 
 
 def _as_kept(config: SearchConfig) -> Any:
     return json.loads(json.dumps(to_plain(config)))
-
-
-def _leaves(plain: Any, name: str = "") -> dict[str, Any]:
-    """Settings by dotted name."""
-    if isinstance(plain, dict) and (plain or not name):
-        below = [_leaves(value, f"{name}.{key}" if name else key) for key, value in plain.items()]
-        return {key: value for leaves in below for key, value in leaves.items()}
-    return {name: plain}
 
 
 def _without_password(url: str) -> str:

@@ -1,6 +1,5 @@
 """The state of a training run on disk, from which it goes on as if it had never stopped."""
 
-import json
 import os
 import re
 import warnings
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from analogmed.atomic import write_atomically
 from analogmed.errors import CheckpointError, ConfigError
+from analogmed.settings_difference import different_settings, listed
 from analogmed.training.config import network_file
 from analogmed.training.nested_tensors import read_nested, write_nested
 
@@ -128,37 +128,38 @@ def remove_states(folder: Path | str) -> None:
 
 
 def refuse_other_configuration(
-    state: TrainingState, config: Mapping[str, Any], start: str = ""
+    state: TrainingState,
+    config: Mapping[str, Any],
+    start: str = "",
+    *,
+    defaults: Mapping[str, Any],
 ) -> None:
     """Refuse to go on with settings that would make another run of it.
 
     Those in :data:`MAY_DIFFER` may differ: a result does not follow from where a run writes, nor
     from who reads its patches. On another device it goes on, but with other roundings. The network
-    that a run starts from may lie elsewhere, but must be the same.
+    that a run starts from may lie elsewhere, but must be the same. A setting that there was not yet
+    when the run began counts as its default.
 
     Args:
         state: where to go on.
         config: the settings now, as ``to_plain`` gives them.
         start: SHA-256 of the checkpoint that ``init`` is now; empty if it is not there.
+        defaults: of all settings, as ``to_plain`` gives them.
 
     Raises:
         ConfigError: lists each setting that differs, as ``name: old -> new``.
     """
-    old, new = _leaves(state.config), _leaves(config)
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    refused = [name for name in names if name not in (*MAY_DIFFER, _START)]
+    refused = different_settings(
+        state.config, config, defaults=defaults, may_differ=(*MAY_DIFFER, _START)
+    )
     if not _is_same_start(state, config, start):
-        old[_START], new[_START] = _told(state.config, state.start), _told(config, start)
-        refused.append(_START)
+        refused[_START] = _told(state.config, state.start), _told(config, start)
     if refused:
-        absent = "(not there)"
-        shown = [
-            f"  {name}: {old.get(name, absent)} -> {new.get(name, absent)}" for name in refused
-        ]
         raise ConfigError(
             f"cannot resume after epoch {state.epoch} with another configuration:\n"
-            + "\n".join(shown)
-            + "\nset these back to resume, or give another --out, or --restart true, to train anew"
+            f"{listed(refused)}\n"
+            "set these back to resume, or give another --out, or --restart true, to train anew"
         )
 
 
@@ -218,11 +219,3 @@ def _not_written(folder: Path, error: Exception) -> str:
         f"cannot write the training state to {folder}: {error}; {kept}. Make room there, or move "
         "the folder to a larger disk and give it with --out; then give the same command again"
     )
-
-
-def _leaves(plain: Any, name: str = "") -> dict[str, str]:
-    """Settings by dotted name, as JSON, in which a tuple is a list."""
-    if isinstance(plain, Mapping) and (plain or not name):
-        below = [_leaves(value, f"{name}.{key}" if name else key) for key, value in plain.items()]
-        return {key: value for leaves in below for key, value in leaves.items()}
-    return {name: json.dumps(plain, sort_keys=True)}

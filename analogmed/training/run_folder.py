@@ -108,7 +108,8 @@ def opened(config: _Run, ranks: Ranks, settings: str, start: str = "") -> Traini
     ranks.wait()
     state = load_latest(config.folder)
     if state is not None:
-        refuse_other_configuration(state, to_plain(config), start)
+        defaults = to_plain(type(config)())
+        refuse_other_configuration(state, to_plain(config), start, defaults=defaults)
     elif ranks.is_first:
         write_text_atomically(config.folder / settings, to_yaml(config))
         write_environment(config.folder)

@@ -93,7 +93,7 @@ def test_other_settings_are_refused_one_by_one(config):
         open_study(other)
     assert "  seed: 0 -> 1\n" in str(caught.value)
     assert "  space.widths: [4, 8, 16] -> [4]\n" in str(caught.value)
-    assert "  constraints: [] -> ['tiles <= 4']\n" in str(caught.value)
+    assert '  constraints: [] -> ["tiles <= 4"]\n' in str(caught.value)
     assert "another --out or --study" in str(caught.value)
 
 
@@ -105,7 +105,7 @@ def test_a_study_that_began_before_there_was_a_setting_has_its_default(config):
     study.set_user_attr("configuration", kept)
     assert [trial.value for trial in open_study(config).trials] == [0.5]
     with pytest.raises(
-        ConfigError, match=r"configuration:\n  digital_layers: \[\] -> \['head'\]\n"
+        ConfigError, match=r'configuration:\n  digital_layers: \[\] -> \["head"\]\n'
     ):
         open_study(replace(config, digital_layers=("head",)))
 

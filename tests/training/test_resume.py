@@ -13,7 +13,9 @@ from torch import nn
 from analogmed.analog import Hardware
 from analogmed.config import to_plain
 from analogmed.errors import CheckpointError, ConfigError
+from analogmed.search.supernet_config import SupernetConfig
 from analogmed.training.config import LoadingConfig, TrainConfig
+from analogmed.training.distributed import Ranks
 from analogmed.training.resume import (
     MAY_DIFFER,
     TrainingState,
@@ -22,6 +24,7 @@ from analogmed.training.resume import (
     remove_states,
     save_state,
 )
+from analogmed.training.run_folder import opened
 
 SAVE_FOR_EVER = """
 import sys
@@ -225,11 +228,27 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         save_state(tmp_path / "file", a_state(1))
 
 
+def refuse_other(state, config, start=""):
+    refuse_other_configuration(state, to_plain(config), start, defaults=to_plain(TrainConfig()))
+
+
 def test_the_same_configuration_is_taken(folder):
     config = TrainConfig(hardware=Hardware(tile_size=(64, 32)), digital_layers=("head",))
     state = a_state(3, config=to_plain(config))
     save_state(folder, state)
-    refuse_other_configuration(load_latest(folder), to_plain(config))
+    refuse_other(load_latest(folder), config)
+
+
+@pytest.mark.parametrize("config", [TrainConfig, SupernetConfig])
+def test_a_setting_that_there_was_not_yet_counts_as_its_default(folder, config):
+    before = to_plain(config(out=folder))
+    del before["loading"]["foreground"], before["validate_every"]
+    save_state(folder, a_state(3, config=before))
+    now = config(out=folder)
+    assert opened(now, Ranks(), "settings.yaml").epoch == 3
+    with pytest.raises(ConfigError) as caught:
+        opened(replace(now, validate_every=7), Ranks(), "settings.yaml")
+    assert str(caught.value).splitlines()[1:-1] == ["  validate_every: 5 -> 7"]
 
 
 def test_what_does_not_make_another_run_may_differ():
@@ -241,7 +260,7 @@ def test_what_does_not_make_another_run_may_differ():
         device="cuda",
         loading=LoadingConfig(cache_bytes=1, workers=2),
     )
-    refuse_other_configuration(a_state(3, config=to_plain(config)), to_plain(changed))
+    refuse_other(a_state(3, config=to_plain(config)), changed)
     settings = to_plain(config) | {
         f"loading.{name}": value for name, value in to_plain(config.loading).items()
     }
@@ -258,7 +277,7 @@ def test_another_configuration_is_refused_and_shown_setting_by_setting():
         loading=LoadingConfig(foreground=0.9),
     )
     with pytest.raises(ConfigError) as caught:
-        refuse_other_configuration(a_state(3, config=to_plain(config)), to_plain(changed))
+        refuse_other(a_state(3, config=to_plain(config)), changed)
     assert str(caught.value).splitlines() == [
         "cannot resume after epoch 3 with another configuration:",
         "  hardware.out_noise: 0.04 -> 0.1",
@@ -272,14 +291,14 @@ def test_settings_on_one_side_only_are_shown():
     state = a_state(1, config={"loss": {"dice": 1.0}, "model": {"options": {}}})
     now = {"loss": {"dice": 1.0, "focal": 0.5}, "model": {"options": {"features": 4}}}
     with pytest.raises(ConfigError) as caught:
-        refuse_other_configuration(state, now)
+        refuse_other_configuration(state, now, defaults={})
     assert "  loss.focal: (not there) -> 0.5" in str(caught.value)
     assert "  model.options.features: (not there) -> 4" in str(caught.value)
 
 
 def refusal(state, config, start):
     with pytest.raises(ConfigError) as caught:
-        refuse_other_configuration(state, to_plain(config), start)
+        refuse_other(state, config, start)
     return str(caught.value).splitlines()[1:-1]
 
 
@@ -287,7 +306,7 @@ def test_a_start_is_known_by_its_content_wherever_it_lies():
     config = TrainConfig(init=Path("runs/a"))
     state = a_state(1, config=to_plain(config), start="12" * 32)
     for init in ("runs/a", "/elsewhere/a/network.safetensors"):
-        refuse_other_configuration(state, to_plain(replace(config, init=init)), "12" * 32)
+        refuse_other(state, replace(config, init=init), "12" * 32)
     assert refusal(state, config, "34" * 32) == [
         "  init: runs/a (SHA-256 121212121212) -> runs/a (SHA-256 343434343434)"
     ]
@@ -302,5 +321,5 @@ def test_a_start_of_unknown_content_is_known_by_its_place(tmp_path, monkeypatch)
     config = TrainConfig(init=Path("a"))
     state = a_state(1, config=to_plain(config))
     for init in ("a/", "./a", tmp_path / "a", "b/../a", "a/network.safetensors"):
-        refuse_other_configuration(state, to_plain(replace(config, init=init)), "12" * 32)
+        refuse_other(state, replace(config, init=init), "12" * 32)
     assert refusal(state, replace(config, init="b"), "") == ["  init: a -> b"]
