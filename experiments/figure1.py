@@ -64,6 +64,7 @@ EPOCHS = {
     "hippocampus": 6,
     "spleen": 20,
 }
+START, ON_CHIPS = "eval-start", "eval"
 PATCHES_PER_IMAGE = {"phantom_nuclei": 4, "dsb2018": 2}
 
 
@@ -123,7 +124,10 @@ def splits(
 def run_one(
     name: str, task: dict[str, str], model: str, out: Path, arguments: argparse.Namespace
 ) -> Path:
-    """Three trainings and an evaluation; returns the folder of the latter."""
+    """Three trainings, and an evaluation of the last two on chips; returns their folder.
+
+    The first of them, where both others start from, is evaluated too, for its digital Dice.
+    """
     data = [f"--task={name}", *(f"--task.{key}={value}" for key, value in task.items())]
     epochs = max(1, round(arguments.length * EPOCHS[name]))
     training = [
@@ -138,16 +142,34 @@ def run_one(
     )
     run_program("train", [*training, f"--init={start}", f"--out={out / 'digital'}"])
     run_program("train", [*training, f"--init={start}", "--training=hwa", f"--out={out / 'hwa'}"])
-    networks = f"--checkpoints=[{out / 'digital'}, {out / 'hwa'}]"
-    sweep = [f"--sweep.chips={arguments.chips}", "--sweep.times_s=[0, 1, 86400, 2592000]"]
-    run_program("eval", [*data, networks, *sweep, "--batch_size=32", f"--out={out / 'eval'}"])
-    return out / "eval"
+    for folder, networks, chips, times_s in (
+        (START, [start], 1, [0]),
+        (ON_CHIPS, [out / "digital", out / "hwa"], arguments.chips, [0, 1, 86400, 2592000]),
+    ):
+        checkpoints = f"--checkpoints=[{', '.join(map(str, networks))}]"
+        sweep = [f"--sweep.chips={chips}", f"--sweep.times_s={times_s}", "--batch_size=32"]
+        run_program("eval", [*data, checkpoints, *sweep, f"--out={out / folder}"])
+    return out
 
 
 def summary_of(folders: list[Path]) -> pd.DataFrame:
-    """One row per task, model and training; folds of a task make one row."""
-    results = pd.concat([pd.read_parquet(folder / "results.parquet") for folder in folders])
-    return summarise(results).sort_values(["task", "model", "training"], kind="stable")
+    """One row per task, model and training; folds of a task make one row.
+
+    Beside what a summary has, ``kept_of_start`` is the share that a hardware-aware network keeps,
+    after a day, of the digital Dice of the network that it started from.
+    """
+    on_chips, start = (
+        pd.concat([pd.read_parquet(folder / name / "results.parquet") for folder in folders])
+        for name in (ON_CHIPS, START)
+    )
+    summary = summarise(on_chips)
+    of_start = summarise(
+        pd.concat([on_chips[on_chips["training"] == "hwa"], start[start["hardware"] == "digital"]])
+    )
+    names = {f"normalised_dice_1d{end}": f"kept_of_start{end}" for end in ("", "_low", "_high")}
+    row = ["task", "model", "training"]
+    summary = summary.merge(of_start[[*row, *names]].rename(columns=names), how="left", on=row)
+    return summary.sort_values(row, kind="stable")
 
 
 def overview_rows(summary: pd.DataFrame) -> Iterator[dict[str, str]]:
@@ -162,8 +184,9 @@ def overview_rows(summary: pd.DataFrame) -> Iterator[dict[str, str]]:
             "trained digitally, after a day": _with_interval(digital, "dice_1d"),
             "hardware-aware, after a day": _with_interval(hwa, "dice_1d"),
             "gain": _with_interval(hwa, "gain_1d", sign="+"),
-            "kept: digitally": _with_interval(digital, "normalised_dice_1d"),
-            "kept: hardware-aware": _with_interval(hwa, "normalised_dice_1d"),
+            "digital training keeps": _with_interval(digital, "normalised_dice_1d"),
+            "hardware-aware keeps": _with_interval(hwa, "normalised_dice_1d"),
+            "of its digital start": _with_interval(hwa, "kept_of_start"),
         }
 
 

@@ -13,6 +13,7 @@ from analogmed.evaluation.robustness import COLUMNS
 
 DAY_S = 86_400.0
 LOSS = {"digital": 0.3, "hwa": 0.1}
+LESS_AT_START = 0.2  # Dice that the networks gained by the second training, digitally
 FOLDS = ({"p1": 0.9, "p2": 0.8, "p3": 0.7}, {"p4": 0.5})  # Dice of each patient, digitally
 
 
@@ -50,7 +51,11 @@ def folders(tmp_path_factory):
                 rows += [row | on_chip | {"chip": chip} for chip in range(2)]
         table = pd.DataFrame(rows, columns=COLUMNS).astype({"chip": "Int64", "read": "Int64"})
         folders.append(tmp_path_factory.mktemp("fold"))
-        table.to_parquet(folders[-1] / "results.parquet")
+        start = table[table["training"] == "digital"]
+        start = start.assign(value=start["value"] - LESS_AT_START)
+        for name, results in (("eval", table), ("eval-start", start)):
+            (folders[-1] / name).mkdir()
+            results.to_parquet(folders[-1] / name / "results.parquet")
     return folders
 
 
@@ -112,12 +117,17 @@ def test_folds_make_one_row_per_training_with_the_mean_over_all_patients(experim
         assert row["dice_1d"] == pytest.approx(mean - loss)
         assert row["normalised_dice_1d"] == pytest.approx((mean - loss) / mean)
     assert summary.loc["hwa", "gain_1d"] == pytest.approx(LOSS["digital"] - LOSS["hwa"])
+    kept_of_start = (mean - LOSS["hwa"]) / (mean - LESS_AT_START)
+    assert summary.loc["hwa", "kept_of_start"] == pytest.approx(kept_of_start)
+    assert np.isnan(summary.loc["digital", "kept_of_start"])
 
 
 def test_a_row_of_folds_weighs_each_by_its_patients(experiment, folders):
     summary = experiment.summary_of(folders).set_index("training")
     parts = [
-        summarise(pd.read_parquet(folder / "results.parquet"), n_boot=50).set_index("training")
+        summarise(pd.read_parquet(folder / "eval" / "results.parquet"), n_boot=50).set_index(
+            "training"
+        )
         for folder in folders
     ]
     for name in ("dice_digital", "dice_1d"):
