@@ -2,6 +2,8 @@
 
 import hashlib
 
+import numpy as np
+
 
 def derive_seed(root: int, *path: object) -> int:
     """Seed of the draw at an address below a root seed.
@@ -11,12 +13,14 @@ def derive_seed(root: int, *path: object) -> int:
 
     Args:
         root: seed of the whole experiment.
-        *path: parts of the address; each is told apart by its ``repr``.
+        *path: parts of the address; each is told apart by its ``repr``. A scalar of numpy is the
+            Python number or text that it equals.
 
     Returns:
         int in [0, 2**63), for ``torch.Generator.manual_seed`` (whose CPU generator keeps 32 bits
         of it) and ``numpy.random.default_rng``.
     """
-    address = "/".join([str(int(root)), *(repr(part) for part in path)])
+    parts = (part.item() if isinstance(part, np.generic) else part for part in path)
+    address = "/".join([str(int(root)), *map(repr, parts)])
     digest = hashlib.blake2b(address.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
