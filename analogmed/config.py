@@ -205,7 +205,8 @@ class Experiment:
             specificity, precision, recall, f1.
         tolerance: accepted deviation of the normalised surface distance, in mm or pixels.
         digital_layers: names or patterns of layers that stay digital, or the placement.yaml that
-            python -m analogmed.sensitivity placement has written.
+            python -m analogmed.sensitivity placement has written; by default those that stayed
+            digital when a network was trained for the chip, and [] for none.
         profile: kind of tile for time and energy in the table of costs, as for python -m
             analogmed.hardware; without one, tiles only.
         level: of these figures, mvm_only or measured_layer.
@@ -234,7 +235,7 @@ class Experiment:
     calibration: CalibrationConfig = CalibrationConfig()
     metrics: tuple[str, ...] = ("dice",)
     tolerance: float = 2.0
-    digital_layers: tuple[str, ...] = ()
+    digital_layers: tuple[str, ...] | None = None
     profile: str | None = None
     level: Literal["mvm_only", "measured_layer"] = "mvm_only"
     row_split: Literal["even", "channels"] = "even"
@@ -255,7 +256,8 @@ class Experiment:
         require_at_least_zero("examples", self.examples)
         if self.limit is not None and not 0 < self.limit < 1:
             raise ConfigError(f"limit is a Dice, above 0 and below 1, got {self.limit!r}")
-        object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
+        if self.digital_layers is not None:
+            object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
         if "dice" not in self.metrics:
             object.__setattr__(self, "metrics", ("dice", *self.metrics))

@@ -50,7 +50,7 @@ def _evaluation(config: TrainConfig, model: str) -> str:
         checkpoints=(config.folder,) if stage is None else (stage.folder, config.folder),
         factories=(model,) if is_factory else (),
         hardware=config.hardware,
-        digital_layers=config.digital_layers,
+        digital_layers=config.digital_layers or None,
     )
     return shlex.join(["python", "-m", "analogmed.eval", *to_options(experiment)])
 

@@ -6,7 +6,7 @@ from analogmed.analog.calibrate import calibrate
 from analogmed.analog.chip import Chip, ChipReading
 from analogmed.analog.clip import WeightClipper
 from analogmed.analog.convert import convert
-from analogmed.analog.coverage import Coverage, coverage
+from analogmed.analog.coverage import Coverage, coverage, left_digital
 from analogmed.analog.rpu import PRESETS, Hardware, create_rpu_config
 from analogmed.analog.training_noise import TrainingNoise
 
@@ -24,5 +24,6 @@ __all__ = [
     "create_rpu_config",
     "from_aihwkit",
     "ignore_unused_parameters",
+    "left_digital",
     "to_aihwkit",
 ]

@@ -33,6 +33,9 @@ _ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
 }
 _OTHER_PRODUCTS = (nn.MultiheadAttention, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
 
+ASKED_FOR = "asked for"
+"""Reason of a layer that stays digital because somebody wants it so."""
+
 
 def convert(
     model: nn.Module,
@@ -95,8 +98,8 @@ def convert(
 
 def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -> str | None:
     """Why a layer that multiplies a weight stays digital; ``None`` if it can be analog."""
-    if getattr(layer, _ASKED_FOR, False) or is_named(name, digital):
-        return "asked for"
+    if getattr(layer, _STAYS_DIGITAL, False) or is_named(name, digital):
+        return ASKED_FOR
     if isinstance(layer, _OTHER_PRODUCTS):
         return f"{type(layer).__name__} has no analog counterpart"
     base = _torch_class(layer)
@@ -120,7 +123,7 @@ def multiplies_weight(layer: nn.Module) -> bool:
     return _torch_class(layer) is not None or isinstance(layer, _OTHER_PRODUCTS)
 
 
-_ASKED_FOR = "stays_digital"
+_STAYS_DIGITAL = "stays_digital"
 """Attribute by which a network says of one of its layers that it shall not go on tiles."""
 _OPAQUE = (nn.modules.linear.NonDynamicallyQuantizableLinear,)  # its weight is read from outside
 
@@ -137,8 +140,8 @@ def _replace_layers(
     engine: EngineName,
 ) -> nn.Module:
     for name, layer in model.named_modules(remove_duplicate=False):
-        if multiplies_weight(layer) and digital_reason(name, layer, digital) == "asked for":
-            setattr(layer, _ASKED_FOR, True)
+        if multiplies_weight(layer) and digital_reason(name, layer, digital) == ASKED_FOR:
+            setattr(layer, _STAYS_DIGITAL, True)
         if isinstance(layer, nn.TransformerEncoderLayer):
             layer.activation_relu_or_gelu = 0  # no fused path, which reads weights past the tiles
     return replace_layers(

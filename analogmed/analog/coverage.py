@@ -9,7 +9,7 @@ from aihwkit.nn.modules.base import AnalogLayerBase
 from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_layers import is_analog
-from analogmed.analog.convert import digital_reason, multiplies_weight
+from analogmed.analog.convert import ASKED_FOR, digital_reason, multiplies_weight
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.random import drawing_from
 from analogmed.analog.traverse import evaluating
@@ -52,16 +52,33 @@ def coverage(model: nn.Module, input_shape: tuple[int, ...] | None = None) -> Co
     Raises:
         ShapeError: the model does not take an input of ``input_shape``.
     """
-    analog: list[str] = []
-    digital: dict[str, str] = {}
-    for name, layer in model.named_modules():
-        if is_analog(layer):
-            analog.append(name)
-        elif multiplies_weight(layer) and not _inside(name, digital):
-            digital[name] = digital_reason(name, layer) or "not converted"
+    analog = [name for name, layer in model.named_modules() if is_analog(layer)]
+    digital = _digital_layers(model)
     weights = {name: _weights(model.get_submodule(name)) for name in [*analog, *digital]}
     macs = _count_macs(model, [*analog, *digital], input_shape)
     return Coverage(_share(weights, analog), _share(macs, analog), digital, tuple(analog))
+
+
+def left_digital(model: nn.Module) -> tuple[str, ...]:
+    """Names of the layers of a converted model that could be on tiles, but were left digital.
+
+    They were asked for, or aihwkit has no such layer. Converting the plain network with them as
+    ``digital`` puts the same layers on tiles again.
+    """
+    could_be = (ASKED_FOR, _NOT_CONVERTED)
+    return tuple(name for name, reason in _digital_layers(model).items() if reason in could_be)
+
+
+_NOT_CONVERTED = "not converted"
+
+
+def _digital_layers(model: nn.Module) -> dict[str, str]:
+    """Name and reason of each layer that multiplies a weight digitally."""
+    digital: dict[str, str] = {}
+    for name, layer in model.named_modules():
+        if multiplies_weight(layer) and not is_analog(layer) and not _inside(name, digital):
+            digital[name] = digital_reason(name, layer) or _NOT_CONVERTED
+    return digital
 
 
 def _inside(name: str, parents: dict[str, str]) -> bool:

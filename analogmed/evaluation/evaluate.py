@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from analogmed.analog import left_digital, to_aihwkit
 from analogmed.analog.times import check_times
 from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import DAY_S, Experiment, to_yaml
@@ -24,6 +25,7 @@ from analogmed.evaluation.network_runs import RESULT_NOTES, notes_of
 from analogmed.evaluation.robustness import over_time, summarise
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.store import Store
+from analogmed.evaluation.sweep import to_tiles
 from analogmed.hardware import load_profile
 from analogmed.report import dice_over_time, drop_per_model
 from analogmed.suggest import nearest
@@ -133,6 +135,7 @@ def evaluate(experiment: Experiment) -> Results:
         checkpoint.info.refuse_leakage(task, checkpoint.path)
         tell_differences(checkpoint, task, experiment)
     _refuse_twins(checkpoints)
+    _tell_other_tiles(checkpoints, experiment)
     experiment = replace(experiment, checkpoints=tuple(c.path for c in checkpoints))
     costs = [cost_of(checkpoint, experiment, task) for checkpoint in checkpoints]
     found = Campaign(experiment, task, checkpoints, store).run()
@@ -189,6 +192,7 @@ def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment)
     hardware = experiment.hardware.rpu_config()
     if checkpoint.scaled_layers and not info.has_tiles(hardware, experiment.row_split):
         differences.append(_with_other_scales(info))
+    differences += _with_other_digital_layers(checkpoint, experiment)
     if differences:
         warnings.warn(f"{checkpoint.path} was trained {'; '.join(differences)}", stacklevel=3)
 
@@ -199,6 +203,39 @@ def _with_other_scales(info: CheckpointInfo) -> str:
         "with learned output scales of other tiles, which are multiplied into its weights here "
         f"(its own are hardware {trained}, row_split {info.row_split})"
     )
+
+
+def _with_other_digital_layers(checkpoint: Checkpoint, experiment: Experiment) -> list[str]:
+    if checkpoint.info.digital_layers is None:
+        return []
+    trained, here = set(checkpoint.info.digital_layers), _left_digital(checkpoint, experiment)
+    pairs = (("digital", "on tiles", trained - here), ("on tiles", "digital", here - trained))
+    return [
+        f"with {', '.join(sorted(names))} {then}, here {now} (digital_layers, backend)"
+        for then, now, names in pairs
+        if names
+    ]
+
+
+def _tell_other_tiles(checkpoints: list[Checkpoint], experiment: Experiment) -> None:
+    """Warn where trainings of one model have other layers digital, each its own."""
+    if experiment.digital_layers is not None:
+        return
+    for own in (c for c in checkpoints if c.info.digital_layers):
+        left = _left_digital(own, experiment)
+        for other in (c for c in checkpoints if c.info.model == own.info.model):
+            if _left_digital(other, experiment) != left:
+                warnings.warn(
+                    f"{own.path} leaves {', '.join(sorted(left))} digital, as its training did, "
+                    f"{other.path} has other layers on tiles; to compare them on the same, give "
+                    f"--digital_layers {' '.join(sorted(left))}",
+                    stacklevel=3,
+                )
+
+
+def _left_digital(checkpoint: Checkpoint, experiment: Experiment) -> set[str]:
+    analog = to_tiles(checkpoint, experiment)
+    return set(left_digital(to_aihwkit(analog) if experiment.backend == "aihwkit" else analog))
 
 
 def _refuse_twins(checkpoints: list[Checkpoint]) -> None:

@@ -90,7 +90,10 @@ class Placed:
         start = {name: _plain(self.steps[name].iloc[0]) for name in names}
         settings = ("loss", "objective", "profile", "level", "seed", "row_split")
         return {
-            "digital_layers": [*config.digital_layers, *filter(None, step["digital"].split(";"))],
+            "digital_layers": [
+                *(config.digital_layers or ()),
+                *filter(None, step["digital"].split(";")),
+            ],
             "provenance": {
                 "made_by": f"analogmed {version('analogmed')}",
                 "network": config.checkpoints[0].name,

@@ -12,7 +12,7 @@ from typing import Any
 from analogmed.config import Experiment, to_plain
 from analogmed.data import Case, Task
 from analogmed.errors import DataError
-from analogmed.evaluation.sweep import calibration_cases
+from analogmed.evaluation.sweep import calibration_cases, digital_layers_of
 from analogmed.training import Checkpoint
 
 FORMAT = 1
@@ -90,7 +90,11 @@ class Plan:
 
     def chip(self, checkpoint: Checkpoint, number: int) -> PlannedUnit:
         """One chip of a network."""
-        described = self._analog | {"checkpoint": self._digests[checkpoint.path], "chip": number}
+        described = self._analog | {
+            "checkpoint": self._digests[checkpoint.path],
+            "chip": number,
+            "digital_layers": sorted(digital_layers_of(checkpoint, self.experiment)),
+        }
         sweep = self.experiment.sweep
         passes = len(sweep.times_s) * sweep.reads
         return PlannedUnit(checkpoint.path, _title(checkpoint, number), number, passes, described)
@@ -161,7 +165,6 @@ def _of_chips(experiment: Experiment, task: Task) -> dict[str, Any]:
     return {
         "hardware": to_plain(experiment.hardware),
         "row_split": experiment.row_split,
-        "digital_layers": sorted(experiment.digital_layers),
         "backend": experiment.backend,
         "calibration": to_plain(experiment.calibration),
         "calibration_digest": _digest(calibration_cases(experiment, task)),

@@ -16,6 +16,7 @@ from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.sensitivity import Bench, settings_of
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
 from analogmed.evaluation.sensitivity_ranking import rank, to_settings_table
+from analogmed.evaluation.sweep import digital_layers_of
 from analogmed.report import sensitivity_heat_map, source_bars
 from analogmed.training import Checkpoint, load_checkpoint
 
@@ -90,7 +91,9 @@ def prepare(config: Config) -> tuple[Config, Checkpoint, Task]:
     checkpoint.info.check_fits(task, checkpoint.path)
     checkpoint.info.refuse_leakage(task, checkpoint.path)
     tell_differences(checkpoint, task, config)
-    return replace(config, checkpoints=(checkpoint.path,)), checkpoint, task
+    digital = digital_layers_of(checkpoint, config)
+    config = replace(config, checkpoints=(checkpoint.path,), digital_layers=digital)
+    return config, checkpoint, task
 
 
 def write_run(config: SensitivityConfig, folder: Path) -> None:

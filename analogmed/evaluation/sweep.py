@@ -89,12 +89,23 @@ def to_tiles(checkpoint: Checkpoint, experiment: Experiment) -> nn.Module:
     analog = convert(
         checkpoint.network.to(experiment.device),
         experiment.hardware.rpu_config(),
-        digital=experiment.digital_layers,
+        digital=digital_layers_of(checkpoint, experiment),
         row_split=experiment.row_split,
         backend="torch" if experiment.backend == "aihwkit" else experiment.backend,
     )
     load_out_scales(analog, checkpoint.scaled_layers)
     return analog
+
+
+def digital_layers_of(checkpoint: Checkpoint, experiment: Experiment) -> tuple[str, ...]:
+    """Layers that stay digital on the chip: the experiment's, or those of the network's training.
+
+    Returns:
+        names and patterns.
+    """
+    if experiment.digital_layers is not None:
+        return experiment.digital_layers
+    return checkpoint.info.digital_layers or ()
 
 
 def _of_layers(ranges: Mapping[str, Tensor], analog: nn.Module) -> dict[str, Tensor]:

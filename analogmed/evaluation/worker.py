@@ -157,7 +157,9 @@ def _as_it_is() -> Iterator[None]:
 
 def _depends_on_threads(unit: PlannedUnit, experiment: Experiment) -> bool:
     """Whether layers are computed digitally, or by aihwkit: ours are equal on any threads."""
-    return unit.chip is None or bool(experiment.digital_layers) or experiment.backend == "aihwkit"
+    if unit.chip is None or experiment.backend == "aihwkit":
+        return True
+    return bool(unit.description["digital_layers"])
 
 
 def _told(error: BaseException) -> str:

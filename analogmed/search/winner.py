@@ -60,7 +60,7 @@ def evaluation_of(config: SearchConfig, winner: Path, genotype: Genotype) -> Exp
         task=config.task,
         checkpoints=(winner / "digital", winner),
         hardware=config.hardware,
-        digital_layers=layers_of(genotype, config.digital_layers),
+        digital_layers=layers_of(genotype, config.digital_layers) or None,
         profile=config.profile,
         level=config.level,
         device=config.device,

@@ -1,14 +1,15 @@
 """Checkpoints: safetensors of the digital weights, and in the header what they belong to."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from analogmed.analog import Hardware, from_aihwkit
+from analogmed.analog import Hardware, from_aihwkit, left_digital
+from analogmed.analog.aihwkit_layers import is_analog
 from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.analog.layers import AnalogLayer
 from analogmed.atomic import write_atomically
@@ -53,9 +54,9 @@ def save_checkpoint(path: Path | str, model: nn.Module, info: CheckpointInfo) ->
 
     Args:
         path: file to write, ``.safetensors``.
-        model: the network; of an analog one the digital weights, the input ranges and the learned
-            output scales are kept.
-        info: what it is.
+        model: the network; of an analog one the digital weights, the input ranges, the learned
+            output scales and the names of the layers left digital are kept.
+        info: what it is; its ``digital_layers`` follow from an analog model.
 
     Raises:
         CheckpointError: the network has learned output scales, but ``info`` describes other tiles.
@@ -63,6 +64,8 @@ def save_checkpoint(path: Path | str, model: nn.Module, info: CheckpointInfo) ->
     if tiles_of(model):
         model = from_aihwkit(model)
     _refuse_other_tiles(path, model, info)
+    if any(map(is_analog, model.modules())):
+        info = replace(info, digital_layers=left_digital(model))
     header, tensors = {_HEADER: info.to_json()}, weights_of(model)
     return write_atomically(path, lambda file: save_file(tensors, file, metadata=header))
 

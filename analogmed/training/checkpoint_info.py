@@ -34,6 +34,8 @@ class CheckpointInfo:
         window: spatial size of its training patches; empty in older files.
         hardware: arguments of ``create_rpu_config`` that it was trained for; empty if digital.
         row_split: how its rows were cut into tiles, if hardware-aware.
+        digital_layers: names of the layers that stayed digital in hardware-aware training, though
+            they could be on tiles; ``None`` where this is not known: digital networks, older files.
         score: validation Dice, digital or on chips after a day.
         seed: root seed of the training.
     """
@@ -50,6 +52,7 @@ class CheckpointInfo:
     options: dict[str, Any] = field(default_factory=dict)
     hardware: dict[str, Any] = field(default_factory=dict)
     row_split: RowSplit = "even"
+    digital_layers: tuple[str, ...] | None = None
     score: float = float("nan")
     seed: int = 0
 
@@ -120,6 +123,8 @@ class CheckpointInfo:
             content["classes"] = tuple(content["classes"])
             content["patients"] = tuple(content["patients"])
             content["window"] = tuple(content.get("window", ()))
+            if content.get("digital_layers") is not None:
+                content["digital_layers"] = _names(content["digital_layers"])
             for name, kind in (("model", str), ("options", dict), ("hardware", dict)):
                 if not isinstance(content[name], kind):
                     raise TypeError(f"{name} must be a {kind.__name__}, not {content[name]!r}")
@@ -141,6 +146,12 @@ def check_window(model: str, options: dict[str, Any], task: Task) -> None:
             f"{model} takes sizes divisible by {divisor}, but the window of task {task.name} is "
             f"{task.window}; set task.options.window to such a size"
         )
+
+
+def _names(content: object) -> tuple[str, ...]:
+    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+        raise TypeError(f"digital_layers must be a list of names, not {content!r}")
+    return tuple(content)
 
 
 def _where_settings_are(source: Path) -> str:

@@ -143,7 +143,9 @@ def test_candidates_are_compared_with_these_layers_digital(found, config, tmp_pa
     with pytest.warns(UserWarning, match="stays digital: asked for"):
         dice = evaluate(experiment).summary().loc[0, "dice_1d"]
     assert found.front["dice_1d"].iloc[0] == pytest.approx(dice, abs=1e-9)
-    on_tiles = evaluate(replace(experiment, digital_layers=(), out=tmp_path / "tiles")).summary()
+    with pytest.warns(UserWarning, match="digital, here on tiles"):
+        tiles = evaluate(replace(experiment, digital_layers=(), out=tmp_path / "tiles"))
+    on_tiles = tiles.summary()
     assert on_tiles.loc[0, "dice_1d"] != pytest.approx(dice, abs=1e-9)
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from analogmed.analog import Hardware, calibrate, convert, create_rpu_config
+from analogmed.analog import Hardware, calibrate, convert, create_rpu_config, left_digital
 from analogmed.errors import CheckpointError, ConfigError
 from analogmed.models import build_model
 from analogmed.training import (
@@ -104,6 +104,21 @@ def test_an_analog_network_comes_back_digital_with_its_input_ranges(tmp_path):
     assert all(
         torch.equal(again.get_submodule(n).input_range, r) for n, r in found.input_ranges.items()
     )
+
+
+@pytest.mark.parametrize(
+    ("backend", "digital"),
+    [("torch", {"encoder1.conv1", "head"}), ("aihwkit", {"encoder1.conv1", "head", "upconv"})],
+)
+def test_layers_of_an_analog_network_that_are_digital_are_named(tmp_path, backend, digital):
+    asked = ["encoder1.conv1", "head*"]
+    analog = convert(network(), create_rpu_config("pcm"), digital=asked, backend=backend)
+    found = load_checkpoint(save_checkpoint(tmp_path / "net.safetensors", analog, INFO)).info
+    assert {name.rstrip("1234") if "up" in name else name for name in found.digital_layers} == (
+        digital
+    )
+    again = convert(network(), create_rpu_config("pcm"), digital=found.digital_layers)
+    assert left_digital(again) == found.digital_layers
 
 
 def test_input_ranges_of_other_tiles_are_left_alone(tmp_path):
@@ -245,6 +260,7 @@ def test_a_safetensors_file_of_other_origin_is_refused(tmp_path):
         ({"options": None}, "options must be a dict"),
         ({"model": 5}, "model must be a str"),
         ({"classes": None}, "header cannot be read"),
+        ({"digital_layers": "head"}, "digital_layers must be a list of names, not 'head'"),
         ({"model": "nnunet"}, "cannot build its network.*unknown model 'nnunet'"),
         ({"options": {"in_channels": 3}}, "cannot build its network"),
         ({"options": {"feature": 3}}, "no option 'feature'"),
@@ -310,6 +326,17 @@ def test_a_file_from_before_a_field_of_the_hardware_is_for_the_field_left_alone(
     assert not info.is_for(Hardware(tile_size=(64, 64)), "channels")
     assert not dataclasses.replace(info, hardware={"unheard_of": 1}).is_for(Hardware(), "even")
     assert not dataclasses.replace(info, hardware={}).is_for(Hardware(), "even")
+
+
+def test_a_file_from_before_digital_layers_were_kept_does_not_know_them(tmp_path):
+    analog = convert(network(), create_rpu_config("pcm"), digital=["head"])
+    path = save_checkpoint(tmp_path / "net.safetensors", analog, INFO)
+    header = json.loads(header_of(path)["analogmed"])
+    assert header.pop("digital_layers") == ["head"]
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, metadata={"analogmed": json.dumps(header)})
+    assert load_checkpoint(path).info == INFO
 
 
 def test_the_shipped_networks_are_for_the_default_hardware():
