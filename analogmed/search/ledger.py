@@ -240,9 +240,10 @@ class Ledger:
 
     def _copy(self, trial: Trial, twin: FrozenTrial) -> None:
         trial.set_user_attr(COPY_OF, twin.user_attrs.get(COPY_OF, twin.number))
-        for name in (METRICS_ATTRIBUTE, VIOLATIONS_ATTRIBUTE, ERROR):
-            if name in twin.user_attrs:
-                trial.set_user_attr(name, twin.user_attrs[name])
+        if METRICS_ATTRIBUTE in twin.user_attrs:
+            self._describe(trial, twin.user_attrs[METRICS_ATTRIBUTE])
+        if ERROR in twin.user_attrs:
+            trial.set_user_attr(ERROR, twin.user_attrs[ERROR])
         values = twin.values if twin.state is TrialState.COMPLETE else None
         self.study.tell(trial, values, state=twin.state)
 
@@ -263,12 +264,8 @@ class Ledger:
 
     def _describe(self, trial: Trial, metrics: Mapping[str, float]) -> None:
         """Metrics and violations; constraints of which nothing is known are not broken yet."""
-        violations = [
-            constraint.violation(metrics) if constraint.metric in metrics else 0.0
-            for constraint in self.goal.constraints
-        ]
         trial.set_user_attr(METRICS_ATTRIBUTE, dict(metrics))
-        trial.set_user_attr(VIOLATIONS_ATTRIBUTE, violations)
+        trial.set_user_attr(VIOLATIONS_ATTRIBUTE, [*self.goal.known_violations(metrics)])
 
     def _running(self, claim: Claim) -> Trial | None:
         """The trial of a claim; ``None`` if another process has taken this one for dead."""

@@ -134,6 +134,13 @@ class Goal:
         """Violation of each constraint, as a share of its bound; 0 or less where it is kept."""
         return tuple(constraint.violation(metrics) for constraint in self.constraints)
 
+    def known_violations(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
+        """The same; a constraint on a metric that is not there is not broken yet."""
+        return tuple(
+            constraint.violation(metrics) if constraint.metric in metrics else 0.0
+            for constraint in self.constraints
+        )
+
     def loss(self, metrics: Mapping[str, float]) -> float:
         """The first objective as a number to minimise."""
         value = metrics[self.objectives[0]]

@@ -99,6 +99,20 @@ def test_a_constraint_is_kept_by_more_of_the_later_proposals(strategy):
     assert late > 1.5 * early
 
 
+@pytest.mark.parametrize("strategy", [tpe, nsga2, nsga3])
+def test_violations_that_an_older_version_kept_in_other_units_are_counted_anew(strategy):
+    texts = ("parameters <= 12", "dice_1d >= 0.9")
+    goal = Goal(("dice_1d", "parameters"), tuple(map(Constraint.of, texts)))
+    study = search(strategy, goal, n=16)
+    bounds = [constraint.bound for constraint in goal.constraints]
+    for trial in study.get_trials(deepcopy=False):  # Optuna's own, of a study in memory
+        shares = trial.constraints.values()
+        in_units = [share * bound for share, bound in zip(shares, bounds, strict=True)]
+        trial.system_attrs["constraints"] = in_units
+    search(strategy, goal, study=study)
+    assert params(study) == params(search(strategy, goal, n=40))
+
+
 def test_a_trial_of_which_nothing_is_known_keeps_no_constraint():
     goal = GOALS[nsga2]
     study = study_of(nsga2(context_of(goal)), goal)

@@ -1,9 +1,10 @@
 """Strategies that are Optuna's own samplers: random search, TPE, NSGA-II and NSGA-III."""
 
+import copy
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Container, Sequence
+from typing import Any, TypeAlias
 
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
@@ -18,8 +19,11 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from analogmed.errors import ConfigError
-from analogmed.search.strategy import VIOLATIONS_ATTRIBUTE, Context, refuse_unknown_options
+from analogmed.search.strategy import METRICS_ATTRIBUTE, Context, refuse_unknown_options
 from analogmed.seeds import derive_seed
+
+Count: TypeAlias = Callable[[FrozenTrial], Sequence[float]]
+"""By how much a trial breaks each constraint."""
 
 _SMALLEST_POPULATION = 6
 _PROBABILITIES = ("mutation_prob", "crossover_prob", "swapping_prob")
@@ -54,6 +58,7 @@ def tpe(context: Context, *, startup: int | None = None, candidates: int = 24) -
             n_ei_candidates=candidates,
             constraints_func=_constraints(context),
         ),
+        _constraints(context),
     )
 
 
@@ -100,11 +105,15 @@ class Reseeded(BaseSampler):
     Args:
         seed: root of the draws.
         make: makes the sampler from a seed of 32 bits.
+        count: violations of a trial, where there are constraints.
     """
 
-    def __init__(self, seed: int, make: Callable[[int], BaseSampler]) -> None:
+    def __init__(
+        self, seed: int, make: Callable[[int], BaseSampler], count: Count | None = None
+    ) -> None:
         self._seed = seed
         self._make = make
+        self._count = count
         self._asked: dict[int, BaseSampler] = {}
         self._sampler(0)  # refuses its options now rather than at the first trial
 
@@ -112,13 +121,13 @@ class Reseeded(BaseSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """As the sampler has it."""
-        return self._of(trial).infer_relative_search_space(study, trial)
+        return self._of(trial).infer_relative_search_space(self._seen(study), trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """As the sampler has it."""
-        return self._of(trial).sample_relative(study, trial, search_space)
+        return self._of(trial).sample_relative(self._seen(study), trial, search_space)
 
     def sample_independent(
         self,
@@ -128,7 +137,9 @@ class Reseeded(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """As the sampler has it."""
-        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
+        return self._of(trial).sample_independent(
+            self._seen(study), trial, param_name, param_distribution
+        )
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """As the sampler has it."""
@@ -140,6 +151,9 @@ class Reseeded(BaseSampler):
         """As the sampler has it; the trial may have been asked for by another process."""
         self._of(trial).after_trial(study, trial, state, values)
         del self._asked[trial.number]
+
+    def _seen(self, study: Study) -> Study:
+        return study if self._count is None else _Recounted(study, self._count)
 
     def _of(self, trial: FrozenTrial) -> BaseSampler:
         if trial.number not in self._asked:
@@ -153,6 +167,35 @@ class Reseeded(BaseSampler):
             warnings.filterwarnings("ignore", message=".*constraints_func", category=FutureWarning)
             warnings.simplefilter("ignore", ExperimentalWarning)
             return self._make(seed)
+
+
+class _Recounted(Study):
+    """A study of which every trial breaks the constraints by what is counted now.
+
+    Optuna keeps violations with a trial, those of an older version in the units of that one.
+    """
+
+    def __init__(self, study: Study, count: Count) -> None:
+        vars(self).update(vars(study))
+        self._count = count
+
+    def _get_trials(
+        self,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+        use_cache: bool = False,
+    ) -> list[FrozenTrial]:
+        return [self._recounted(t) for t in super()._get_trials(deepcopy, states, use_cache)]
+
+    def _recounted(self, trial: FrozenTrial) -> FrozenTrial:
+        if _KEPT not in trial.system_attrs:
+            return trial
+        trial = copy.copy(trial)
+        trial.system_attrs = {**trial.system_attrs, _KEPT: self._count(trial)}
+        return trial
+
+
+_KEPT = "constraints"  # Optuna's name of them
 
 
 def _genetic(
@@ -177,17 +220,21 @@ def _genetic(
         )
 
     try:
-        return Reseeded(context.seed, make)
+        return Reseeded(context.seed, make, _constraints(context))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"strategy {name}: {error}") from error
 
 
-def _constraints(context: Context) -> Callable[[FrozenTrial], Sequence[float]] | None:
-    return _violations if context.goal.constraints else None
+def _constraints(context: Context) -> Count | None:
+    """Violations by the metrics that are kept of a trial; infinite where there are none."""
+    goal = context.goal
 
+    def count(trial: FrozenTrial) -> Sequence[float]:
+        if METRICS_ATTRIBUTE not in trial.user_attrs:
+            return (math.inf,) * len(goal.constraints)
+        return goal.known_violations(trial.user_attrs[METRICS_ATTRIBUTE])
 
-def _violations(trial: FrozenTrial) -> Sequence[float]:
-    return tuple(trial.user_attrs.get(VIOLATIONS_ATTRIBUTE, (math.inf,)))
+    return count if goal.constraints else None
 
 
 def _at_least(name: str, value: int, least: int) -> None:
