@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from statistics import mean
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from analogmed.models import Genotype
 from analogmed.search.importance import scaled_weights
 from analogmed.search.operations import Option, level_of, networks_with
-from analogmed.search.task_weights import Options, Weights
+from analogmed.search.task_weights import Options, Weights, alive
 
 
 def operation_cosines(
@@ -34,19 +35,24 @@ def operation_cosines(
         importance of what they feed; 0 of blocks without weights.
     """
     sampled = networks_with(genes, tasks[0].space, n=n, seed=seed)
+    kept = tuple(map(ref, tasks))
     return {
-        (gene, option): mean(
-            _of_level(tuple(tasks), network, level_of(gene)) for network in networks
-        )
+        (gene, option): mean(_of_level(kept, network, level_of(gene)) for network in networks)
         for (gene, option), networks in sampled.items()
         if gene.startswith("block_")
     }
 
 
 @lru_cache(50_000)
-def _of_level(tasks: tuple[Weights, ...], network: Genotype, level: int) -> float:
-    """The cosine of one block of one network; searches with the same weights share it."""
-    return mean_cosine({each.task: scaled_weights(each.subnet(network), level) for each in tasks})
+def _of_level(tasks: tuple[ReferenceType[Weights], ...], network: Genotype, level: int) -> float:
+    """The cosine of one block of one network; searches with the same weights share it.
+
+    Weak references, since what is kept here shall not keep supernetworks in memory.
+    """
+    of_tasks = {
+        each.task: scaled_weights(each.subnet(network), level) for each in map(alive, tasks)
+    }
+    return mean_cosine(of_tasks)
 
 
 def mean_cosine(weights: Mapping[str, Sequence[Tensor]]) -> float:

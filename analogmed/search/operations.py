@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
+from weakref import ReferenceType, ref
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from analogmed.models import Genotype
 from analogmed.search.importance import PARTS, block_importance, mean_of_level
 from analogmed.search.shared_weights import SharedWeights
 from analogmed.search.space import Gene, Space
-from analogmed.search.task_weights import Options, Weights, weights_of
+from analogmed.search.task_weights import Options, Weights, alive, weights_of
 from analogmed.seeds import derive_seed
 
 Option: TypeAlias = tuple[str, Gene]
@@ -183,13 +184,17 @@ def _block_row(
 def _importance(weights: Weights, gene: str, networks: Sequence[Genotype]) -> float:
     if not gene.startswith("block_"):
         return 1.0
-    return _mean(_of_levels(weights, network)[level_of(gene)] for network in networks)
+    kept = ref(weights)
+    return _mean(_of_levels(kept, network)[level_of(gene)] for network in networks)
 
 
 @lru_cache(50_000)
-def _of_levels(weights: Weights, network: Genotype) -> tuple[float, ...]:
-    """Importance of the block of each level; searches with the same weights share it."""
-    found = block_importance(weights.subnet(network))
+def _of_levels(weights: ReferenceType[Weights], network: Genotype) -> tuple[float, ...]:
+    """Importance of the block of each level; searches with the same weights share it.
+
+    A weak reference, since what is kept here shall not keep a supernetwork in memory.
+    """
+    found = block_importance(alive(weights).subnet(network))
     return tuple(mean_of_level(found, level) for level in range(network.depth))
 
 

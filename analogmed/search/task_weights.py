@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Protocol, TypeAlias
+from weakref import ReferenceType
 
 from analogmed.errors import ConfigError
 from analogmed.models import Genotype
@@ -44,6 +45,14 @@ class Weights(Hashable, Protocol):
 
     def score(self, genotype: Genotype) -> float:
         """How well it does with them; higher is better."""
+
+
+def alive(weights: ReferenceType[Weights]) -> Weights:
+    """Those that a weak reference is to, whose caller has them in use."""
+    found = weights()
+    if found is None:
+        raise ReferenceError("the supernetwork is not in memory any more")
+    return found
 
 
 class TaskWeights:

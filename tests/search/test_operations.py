@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -156,3 +159,22 @@ def test_importance_of_a_chain_is_that_of_what_follows():
     }
     for one, other in zip(means["B"], means["D"], strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_importances_and_cosines_are_computed_once_for_all_searches(monkeypatch):
+    brain, spleen = HandMade(lambda _: 0.5), HandMade(lambda _: 0.5, task="spleen", seed=1)
+    first = operation_scores(brain, _latency, n=2), operation_cosines([brain, spleen], SPACE.genes)
+    monkeypatch.setattr(HandMade, "subnet", None)
+    again = operation_scores(brain, _latency, n=2), operation_cosines([brain, spleen], SPACE.genes)
+    pd.testing.assert_frame_equal(first[0], again[0])
+    assert first[1] == again[1]
+
+
+def test_a_supernetwork_that_nobody_uses_any_more_leaves_the_memory():
+    brain, spleen = HandMade(lambda _: 0.5), HandMade(lambda _: 0.5, task="spleen", seed=1)
+    operation_scores(brain, _latency, n=2)
+    operation_cosines([brain, spleen], SPACE.genes, n=2)
+    used = [weakref.ref(each.supernet) for each in (brain, spleen)]
+    del brain, spleen
+    gc.collect()
+    assert [each() for each in used] == [None, None]
