@@ -19,6 +19,7 @@ from analogmed.analog.random import drawing_from
 from analogmed.analog.support import check_support
 from analogmed.analog.traverse import replace_layers
 from analogmed.errors import ConfigError
+from analogmed.network_copy import copy_of
 from analogmed.seeds import derive_seed
 
 
@@ -41,7 +42,7 @@ def to_aihwkit(model: nn.Module) -> nn.Module:
         ConfigError: the hardware has an effect that aihwkit's torch tile lacks; names the layer.
     """
     return replace_layers(
-        copy.deepcopy(model),
+        copy_of(model),
         lambda _, layer: isinstance(layer, AnalogLayer),
         _twin_without_analogmed,
     )
@@ -57,7 +58,7 @@ def from_aihwkit(model: nn.Module) -> nn.Module:
             configuration asks for something that analogmed's layers do not compute.
     """
     return replace_layers(
-        copy.deepcopy(model),
+        copy_of(model),
         lambda _, layer: type(layer) in (AnalogConv2d, AnalogLinear),
         _own_twin,
     )

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterable
+from itertools import islice
 from typing import Literal, get_args
 
 import torch
@@ -18,6 +19,7 @@ from analogmed.analog.tile_grid import RowSplit
 from analogmed.analog.traverse import replace_layers
 from analogmed.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.layer_names import is_named, refuse_unknown
+from analogmed.network_copy import copy_of
 from analogmed.suggest import nearest
 
 Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
@@ -72,7 +74,7 @@ def convert(
     Raises:
         ConfigError: a field of the configuration is not supported, ``digital`` names nothing, or
             the model is analog already.
-        CoverageError: nothing in the model can be put on a tile.
+        CoverageError: nothing in the model can be put on a tile; gives reasons.
         NonFiniteError: a weight or bias holds NaN or Inf.
     """
     for what, choice, choices in (
@@ -85,13 +87,11 @@ def convert(
     _check_model(model, digital := tuple(digital))
     engine: EngineName = "auto" if backend == "aihwkit" else backend
     check_engine(engine, rpu_config.forward)
-    analog = _replace_layers(
-        copy.deepcopy(model), copy.deepcopy(rpu_config), digital, row_split, engine
-    )
+    analog = _replace_layers(copy_of(model), copy.deepcopy(rpu_config), digital, row_split, engine)
     if not any(map(is_analog, analog.modules())):
         raise CoverageError(
             f"{type(model).__name__} has no layer that can be put on a tile (Linear, Conv1d to "
-            "Conv3d, ConvTranspose1d to 3d); nothing of it would be analog"
+            f"Conv3d, ConvTranspose1d to 3d); nothing of it would be analog{_reasons(analog)}"
         )
     return to_aihwkit(analog) if backend == "aihwkit" else analog
 
@@ -112,7 +112,7 @@ def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -
     ):
         return "its weight is not initialised"
     if not isinstance(layer.weight, nn.Parameter):
-        return "its weight is no parameter; remove the norm or mask that computes it first"
+        return _NO_PARAMETER
     if type(layer).forward is not base.forward or type(layer) in _OPAQUE:
         return f"{type(layer).__name__} does not compute what torch's {base.__name__} computes"
     return None
@@ -125,6 +125,10 @@ def multiplies_weight(layer: nn.Module) -> bool:
 
 _STAYS_DIGITAL = "stays_digital"
 """Attribute by which a network says of one of its layers that it shall not go on tiles."""
+_NO_PARAMETER = (
+    "its weight is no parameter: a hook computes it; make it one first with prune.remove, "
+    "remove_weight_norm or remove_spectral_norm of torch.nn.utils"
+)
 _OPAQUE = (nn.modules.linear.NonDynamicallyQuantizableLinear,)  # its weight is read from outside
 
 
@@ -172,6 +176,12 @@ def _analog_twin(
     twin._parameters, twin._buffers = layer._parameters.copy(), layer._buffers.copy()
     twin.to_tiles(rpu_config, row_split, engine)
     return twin
+
+
+def _reasons(model: nn.Module) -> str:
+    """Why the first layers that multiply a weight are digital."""
+    digital = ((n, digital_reason(n, m)) for n, m in model.named_modules() if multiplies_weight(m))
+    return "".join(f"; {name or 'the model'}: {reason}" for name, reason in islice(digital, 3))
 
 
 def _check_model(model: nn.Module, digital: tuple[str, ...]) -> None:

@@ -1,6 +1,5 @@
 """What a training run needs before its first step: data, network, and where it starts from."""
 
-import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from analogmed.config import ModelConfig, to_plain
 from analogmed.data import Task
 from analogmed.errors import ConfigError, DataError
 from analogmed.models import build_model, required_divisor
+from analogmed.network_copy import copy_of
 from analogmed.seeds import derive_seed
 from analogmed.training.checkpoint import Checkpoint, load_checkpoint
 from analogmed.training.checkpoint_info import CheckpointInfo, check_window
@@ -138,7 +138,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     _tell_missing_classes(sampler, task)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
     model = _network(config, task, start).to(device)
-    teacher = copy.deepcopy(model).eval() if config.loss.distillation else None
+    teacher = copy_of(model).eval() if config.loss.distillation else None
     if config.training == "hwa":
         model = _on_tiles(model, config)
     if config.activation_checkpointing:

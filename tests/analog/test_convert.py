@@ -1,9 +1,11 @@
 import copy
+import warnings
 
 import pytest
 import safetensors.torch
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from analogmed.analog import Chip, calibrate, convert, coverage, create_rpu_config
 from analogmed.analog.layers import AnalogLayer
@@ -218,6 +220,57 @@ def test_a_layer_whose_weight_a_hook_computes_stays_digital_and_is_listed():
     assert "no parameter" in coverage(analog).digital_layers["0"]
     nn.utils.remove_spectral_norm(normed)
     assert analog_names(convert(model, create_rpu_config("ideal"))) == ["0", "1"]
+
+
+def pruned(layer):
+    return prune.l1_unstructured(layer, "weight", amount=0.5)
+
+
+def weight_normed(layer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch has a newer one
+        return nn.utils.weight_norm(layer)
+
+
+@pytest.mark.parametrize(
+    ("changed", "made_permanent"),
+    [
+        (pruned, lambda layer: prune.remove(layer, "weight")),
+        (weight_normed, nn.utils.remove_weight_norm),
+    ],
+    ids=["pruned", "weight norm"],
+)
+def test_a_pruned_or_normed_layer_computes_digitally_until_that_is_made_permanent(
+    changed, made_permanent
+):
+    model = nn.Sequential(changed(nn.Conv2d(3, 4, 3)), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    images, config = torch.rand(2, 3, 8, 8), create_rpu_config("ideal")
+    analog = convert(model, config)
+    assert analog_names(analog) == ["2"]
+    assert "prune.remove, remove_weight_norm" in coverage(analog).digital_layers["0"]
+    torch.testing.assert_close(analog(images), model(images), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        Chip(analog, seed=0).at(0.0)(images), model(images), atol=1e-5, rtol=1e-5
+    )
+    made_permanent(model[0])
+    permanent = convert(model, config)
+    assert analog_names(permanent) == ["0", "2"]
+    torch.testing.assert_close(permanent(images), model(images), atol=1e-5, rtol=1e-5)
+
+
+def test_a_layer_whose_bias_alone_is_pruned_goes_on_tiles():
+    layer = prune.random_unstructured(nn.Conv2d(3, 4, 3), "bias", amount=2)
+    model = nn.Sequential(layer).eval()
+    analog = convert(model, create_rpu_config("ideal"))
+    assert analog_names(analog) == ["0"]
+    images = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(analog(images), model(images), atol=1e-5, rtol=1e-5)
+
+
+def test_a_model_all_of_whose_layers_are_pruned_is_refused_with_what_to_do():
+    model = nn.Sequential(pruned(nn.Conv2d(3, 4, 3)), nn.ReLU(), pruned(nn.Conv2d(4, 2, 1)))
+    with pytest.raises(CoverageError, match=r"analog; 0: its weight .*prune\.remove.*; 2: its"):
+        convert(model, create_rpu_config("pcm"))
 
 
 def test_a_layer_with_two_names_can_stay_digital_by_either():
