@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from analogmed.data.msd_tasks import MSD_TASKS, MsdTask, known_msd_task
 from analogmed.data.nifti_folder import load_brats, load_nifti
 from analogmed.errors import ConfigError, DataError
 from analogmed.folders import require_folder
+from analogmed.plugins import find_plugin, plugin_names
 from analogmed.suggest import nearest
 
 PLUGIN_GROUP = "analogmed.tasks"
@@ -77,7 +78,8 @@ def load_task(
         The task, split by patient.
 
     Raises:
-        ConfigError: the name or an option is unknown, or the folder is not given or missing.
+        ConfigError: the name or an option is unknown, the folder is not given or missing, or an
+            installed package brings a task of a built-in name.
         DataError: the folder holds something else.
         LeakageError: the split file gives a patient to two splits.
 
@@ -106,7 +108,9 @@ def task_names() -> tuple[str, ...]:
 
     A decathlon task is listed under its short name.
     """
-    return tuple(sorted({*_SOURCES, *(task.short_name for task in MSD_TASKS), *_plugins()}))
+    return tuple(
+        sorted({*_SOURCES, *(task.short_name for task in MSD_TASKS), *plugin_names(PLUGIN_GROUP)})
+    )
 
 
 def cache_folder() -> Path:
@@ -218,20 +222,23 @@ _SOURCES = {
 
 
 def _find(name: str) -> _Source:
-    if name in _SOURCES:
-        return _SOURCES[name]
-    task = known_msd_task(name)
-    if task is not None:
-        return _Source(load_msd, partial(_decathlon_folder, task), task.short_name)
-    plugins = _plugins()
-    if name in plugins:
-        return _Source(_load_plugin(plugins[name]), _as_given)
+    source = _built_in(name)
+    plugin = find_plugin(PLUGIN_GROUP, name, kind="task", is_built_in=source is not None)
+    if plugin is not None:
+        return _Source(_load_plugin(plugin), _as_given)
+    if source is not None:
+        return source
     known = {*task_names(), *(task.folder for task in MSD_TASKS)}
     raise ConfigError(f"no task {name!r}; {nearest(name, known)}")
 
 
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=PLUGIN_GROUP)}
+def _built_in(name: str) -> _Source | None:
+    if name in _SOURCES:
+        return _SOURCES[name]
+    task = known_msd_task(name)
+    if task is None:
+        return None
+    return _Source(load_msd, partial(_decathlon_folder, task), task.short_name)
 
 
 def _load_plugin(point: EntryPoint) -> Callable[..., Task]:

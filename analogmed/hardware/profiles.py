@@ -7,13 +7,14 @@ of one level cannot be compared with those of the other.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from analogmed.errors import ConfigError
+from analogmed.plugins import find_plugin, plugin_names
 from analogmed.strict_yaml import check_keys, read_yaml
 from analogmed.suggest import nearest
 
@@ -119,7 +120,7 @@ class Profile:
 
 def profile_names() -> tuple[str, ...]:
     """Names of the built-in profiles and of installed plugins, sorted."""
-    return tuple(sorted({*PROFILES, *(plugin.name for plugin in _plugins())}))
+    return tuple(sorted({*PROFILES, *plugin_names(PLUGIN_GROUP)}))
 
 
 def load_profile(name: str) -> Profile:
@@ -135,12 +136,9 @@ def load_profile(name: str) -> Profile:
     """
     if Path(name).suffix in (".yaml", ".yml"):
         return _read(name)
-    plugins = [plugin for plugin in _plugins() if plugin.name == name]
-    if len(plugins) > 1 or (plugins and name in PROFILES):
-        sources = ", ".join(plugin.value for plugin in plugins)
-        raise ConfigError(f"profile '{name}' is defined more than once ({sources})")
-    if plugins:
-        return _load_plugin(plugins[0])
+    plugin = find_plugin(PLUGIN_GROUP, name, kind="profile", is_built_in=name in PROFILES)
+    if plugin is not None:
+        return _load_plugin(plugin)
     if name in PROFILES:
         return PROFILES[name]
     raise ConfigError(
@@ -175,10 +173,6 @@ def _build(kind: Callable[..., Any], values: dict[str, Any], where: str) -> Any:
         raise ConfigError(f"{where}: {error}") from error
 
 
-def _plugins() -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=PLUGIN_GROUP))
-
-
 def _load_plugin(plugin: EntryPoint) -> Profile:
     try:
         loaded = plugin.load()
@@ -195,7 +189,7 @@ def _load_plugin(plugin: EntryPoint) -> Profile:
     return profile
 
 
-def _check_above_zero(holder: object, names: Any) -> None:
+def _check_above_zero(holder: object, names: Iterable[str]) -> None:
     for name in names:
         value = getattr(holder, name)
         number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -203,7 +197,7 @@ def _check_above_zero(holder: object, names: Any) -> None:
             raise ConfigError(f"{name}: expected a finite number above 0, found {value!r}")
 
 
-def _check_text(holder: object, names: Any) -> None:
+def _check_text(holder: object, names: Iterable[str]) -> None:
     for name in names:
         value = getattr(holder, name)
         if not isinstance(value, str) or not value.strip():

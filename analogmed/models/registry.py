@@ -4,12 +4,13 @@ import inspect
 import math
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any
 
 from torch import nn
 
 from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.plugins import find_plugin, home_of, plugin_names
 from analogmed.suggest import nearest
 
 PLUGIN_GROUP = "analogmed.models"
@@ -69,7 +70,7 @@ def build_model(
 
 def model_names() -> tuple[str, ...]:
     """Names of the built-in networks and of installed plugins, sorted."""
-    return tuple(sorted({*_BUILT_IN, *(plugin.name for plugin in _plugins())}))
+    return tuple(sorted({*_BUILT_IN, *plugin_names(PLUGIN_GROUP)}))
 
 
 def describe_model(name: str) -> str:
@@ -126,31 +127,20 @@ def _factory(name: str) -> Callable[..., Any]:
         return _bundle_factory(name.removeprefix(_BUNDLE))
     if ":" in name:
         return _import_factory(name)
-    plugins = [plugin for plugin in _plugins() if plugin.name == name]
-    if name in _BUILT_IN and not plugins:
+    plugin = find_plugin(PLUGIN_GROUP, name, kind="model", is_built_in=name in _BUILT_IN)
+    if plugin is not None:
+        return _load_plugin(plugin)
+    if name in _BUILT_IN:
         return _import_factory(_BUILT_IN[name])
-    if len(plugins) == 1 and name not in _BUILT_IN:
-        return _load_plugin(plugins[0])
-    if plugins:
-        sources = ", ".join(plugin.value for plugin in plugins)
-        raise ConfigError(
-            f"model '{name}' is defined more than once ({sources}); uninstall one of the plugins, "
-            "or name the factory itself as package.module:factory"
-        )
     raise ConfigError(f"unknown model '{name}'; {nearest(name, model_names())}")
-
-
-def _plugins() -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=PLUGIN_GROUP))
 
 
 def _load_plugin(plugin: EntryPoint) -> Callable[..., Any]:
     try:
         factory = plugin.load()
     except Exception as error:
-        package = plugin.dist.name if plugin.dist else "an unknown package"
         raise ConfigError(
-            f"model '{plugin.name}': plugin {plugin.value} of {package} cannot be loaded: {error}"
+            f"model '{plugin.name}': plugin {home_of(plugin)} cannot be loaded: {error}"
         ) from error
     return _callable(plugin.name, factory)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analogmed.errors import ConfigError
 from analogmed.models import Genotype
+from analogmed.plugins import find_plugin, plugin_names
 from analogmed.search.objectives import Goal
 from analogmed.search.space import Genes, Space
 from analogmed.seeds import derive_seed
@@ -168,7 +168,7 @@ _BUILT_IN = {
 
 def strategy_names() -> tuple[str, ...]:
     """Names of the built-in strategies and of installed ones, sorted."""
-    return tuple(sorted({*_BUILT_IN, *(plugin.name for plugin in entry_points(group=GROUP))}))
+    return tuple(sorted({*_BUILT_IN, *plugin_names(GROUP)}))
 
 
 def find_strategy(name: str) -> Strategy:
@@ -177,17 +177,15 @@ def find_strategy(name: str) -> Strategy:
     Raises:
         ConfigError: there is none, or several, of this name; or it cannot be loaded.
     """
-    plugins = [point.value for point in entry_points(group=GROUP) if point.name == name]
-    homes = [*filter(None, [_BUILT_IN.get(name)]), *plugins]
-    if not homes:
+    plugin = find_plugin(GROUP, name, kind="strategy", is_built_in=name in _BUILT_IN)
+    home = plugin.value if plugin else _BUILT_IN.get(name)
+    if home is None:
         raise ConfigError(f"unknown strategy '{name}'; {nearest(name, strategy_names())}")
-    if len(homes) > 1:
-        raise ConfigError(f"strategy '{name}' is defined more than once ({', '.join(homes)})")
-    module, _, attribute = homes[0].partition(":")
+    module, _, attribute = home.partition(":")
     try:
         return _refusing_unknown_options(name, getattr(import_module(module), attribute))
     except Exception as error:
-        raise ConfigError(f"strategy '{name}': {homes[0]} cannot be loaded: {error}") from error
+        raise ConfigError(f"strategy '{name}': {home} cannot be loaded: {error}") from error
 
 
 def refuse_unknown_options(strategy: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -30,6 +30,9 @@ mine = analogmed_test_plugin:load
 any = analogmed_test_plugin:load_any
 gone = analogmed_test_plugin:missing
 number = analogmed_test_plugin:number
+lgg = analogmed_test_plugin:load
+spleen = analogmed_test_plugin:load
+Task09_Spleen = analogmed_test_plugin:load
 """
 
 
@@ -180,6 +183,13 @@ def test_dimensions_that_a_set_cannot_have_are_refused(brain):
 def test_names_hold_the_built_in_and_the_users_own(plugin):
     assert {"lgg", "dsb2018", "msd", "brats", "nifti", "spleen", "phantom_brain"} <= {*task_names()}
     assert {"mine", "any"} <= {*task_names()}
+
+
+@pytest.mark.parametrize("name", ["lgg", "spleen", "Task09_Spleen"])
+def test_a_plugin_of_a_built_in_name_is_refused(plugin, brain, name):
+    with pytest.raises(ConfigError, match=f"task '{name}' is defined more than once") as raised:
+        load_task(name, brain)
+    assert "(analogmed itself, analogmed_test_plugin:load of plugin)" in str(raised.value)
 
 
 def test_plugin_gets_the_settings_that_it_names(plugin, brain):

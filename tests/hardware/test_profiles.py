@@ -3,8 +3,9 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from analogmed import plugins
 from analogmed.errors import ConfigError
-from analogmed.hardware import PROFILES, Figures, Profile, load_profile, profile_names, profiles
+from analogmed.hardware import PROFILES, Figures, Profile, load_profile, profile_names
 
 MINE = """
 name: mine
@@ -143,7 +144,7 @@ def plugged(monkeypatch):
     def plug(name, attribute):
         point = EntryPoint(name, f"{__name__}:{attribute}", "analogmed.hardware")
         monkeypatch.setitem(__import__("sys").modules, __name__, _this_module())
-        monkeypatch.setattr(profiles, "entry_points", lambda group: (point,))
+        monkeypatch.setattr(plugins, "entry_points", lambda group: (point,))
 
     return plug
 

@@ -196,5 +196,5 @@ def test_a_plugin_that_cannot_be_loaded_is_named_with_its_package(own_module):
 
 def test_a_plugin_cannot_take_the_name_of_a_built_in_network(own_module):
     install(own_module, "unet = own_networks:head")
-    with pytest.raises(ConfigError, match=r"defined more than once \(own_networks:head\)"):
+    with pytest.raises(ConfigError, match=r"more than once \(analogmed itself, own_networks:head"):
         build_model("unet", in_channels=1, out_channels=1)

@@ -125,4 +125,4 @@ def test_a_strategy_that_cannot_be_loaded_is_refused_with_its_home(on_the_path, 
 def test_a_name_that_is_taken_is_refused_with_both_homes(on_the_path):
     with pytest.raises(ConfigError, match="'random' is defined more than once") as raised:
         find_strategy("random")
-    assert "samplers:random, own_strategies:widest" in str(raised.value)
+    assert "(analogmed itself, own_strategies:widest of " in str(raised.value)
