@@ -98,7 +98,8 @@ def splits(
     """The settings of a task with each split that it is run with, and the folder of its runs.
 
     Without folds there is one, of the task's own shares. With folds, patients in the order of their
-    names go to the groups in turn, and each group is the test split once.
+    names go to the groups in turn, and each group is the test split once; a patient of the next
+    group is for validation.
     """
     if folds == 1:
         yield task, out
@@ -112,8 +113,9 @@ def splits(
     if folds > len(patients):
         raise SystemExit(f"{name} has {len(patients)} patients, not enough for --folds {folds}")
     for fold in range(folds):
-        test = patients[fold::folds]
-        split = {"train": [each for each in patients if each not in test], "test": test}
+        held_out = {"validation": [patients[(fold + 1) % folds]], "test": patients[fold::folds]}
+        train = sorted(set(patients).difference(*held_out.values()))
+        split = {"train": train, **held_out}
         path = out / f"fold{fold + 1}of{folds}" / "split.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomically(path, yaml.safe_dump(split))

@@ -8,11 +8,13 @@ Source: Hamzaoui et al., Table 1 (tiles of 512 x 512).
 """
 
 import argparse
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from _programs import markdown
 
 from analogmed.atomic import write_atomically, write_text_atomically
 from analogmed.hardware import map_tiles
@@ -66,9 +68,9 @@ paper does not tell the input; the reuse factor follows from it, the utilisation
 the three conventions gives 43.2 %; 1 or 2 input channels give it per layer, on tiles of 256 with
 rows cut evenly and transposed convolutions on tiles, but then no input gives the reuse factor.
 
-U-Net++: the paper's network is not known. No variant of MONAI's, nor of the classical nested U-Net,
-that we tried has 19.6 million parameters and both figures; the row shows MONAI's nearest with a
-multiple of 32 features.
+U-Net++: the paper's network is not known. No variant of MONAI's, of the classical nested U-Net, or
+of segmentation_models_pytorch that we tried has 19.6 million parameters and both figures; the row
+shows MONAI's nearest with a multiple of 32 features.
 
 So no row but the first can be compared with the paper, and its rows not with each other: a
 transformer has other modules between its layers than a U-Net.
@@ -106,28 +108,25 @@ def table() -> pd.DataFrame:
 
 
 def to_markdown(found: pd.DataFrame) -> str:
-    means = ("paper", "per leaf module", "per layer", "per tile")
-    heads = ["network", "input", "parameters (M)", "in the paper", "layers / leaf modules", "tiles"]
-    heads += [f"{name}, {mean}" for name in ("utilisation", "reuse factor") for mean in means]
-    lines = [heads, ["---"] * len(heads)]
-    for row in found.to_dict("records"):
-        shares = [row["paper_utilisation"]]
-        shares += [row[f"utilisation_{name}"] for name in reversed(CONVENTIONS)]
-        uses = [row["paper_reuse_factor"]]
-        uses += [row[f"reuse_factor_{name}"] for name in reversed(CONVENTIONS)]
-        lines.append(
-            [
-                f"{row['network']} ({row['ours']})",
-                row["input"],
-                f"{row['parameters_m']:.2f}",
-                f"{row['paper_parameters_m']:.2f}",
-                f"{row['layers']} / {row['leaf_modules']}",
-                str(row["tiles"]),
-                *(f"{share:.2%}" for share in shares),
-                *(f"{use:,.1f}" for use in uses),
-            ]
-        )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return markdown(pd.DataFrame(_shown(row) for row in found.to_dict("records")))
+
+
+def _shown(row: dict[Hashable, Any]) -> dict[str, str]:
+    shown = {
+        "network": f"{row['network']} ({row['ours']})",
+        "input": row["input"],
+        "parameters (M)": f"{row['parameters_m']:.2f}",
+        "in the paper": f"{row['paper_parameters_m']:.2f}",
+        "layers / leaf modules": f"{row['layers']} / {row['leaf_modules']}",
+        "tiles": str(row["tiles"]),
+        "utilisation, paper": f"{row['paper_utilisation']:.2%}",
+    }
+    for mean in reversed(CONVENTIONS):
+        shown[f"utilisation, {mean.replace('_', ' ')}"] = f"{row[f'utilisation_{mean}']:.2%}"
+    shown["reuse factor, paper"] = f"{row['paper_reuse_factor']:,.1f}"
+    for mean in reversed(CONVENTIONS):
+        shown[f"reuse factor, {mean.replace('_', ' ')}"] = f"{row[f'reuse_factor_{mean}']:,.1f}"
+    return shown
 
 
 def main() -> None:

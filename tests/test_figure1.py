@@ -78,8 +78,9 @@ def test_each_patient_is_tested_once_by_networks_that_never_saw_it(
     for settings, out in experiment.splits("phantom_brain", task, folds, tmp_path):
         assert out.parent == tmp_path
         split = patients(settings)
-        assert split["train"] == everyone - split["test"]
-        assert not split["validation"]
+        assert split["train"] == everyone - split["test"] - split["validation"]
+        assert len(split["validation"]) == 1
+        assert not split["validation"] & split["test"]
         tested += split["test"]
     assert sorted(tested) == sorted(everyone)
     assert len(tested) == 6
