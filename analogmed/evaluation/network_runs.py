@@ -28,7 +28,7 @@ class NetworkRun:
         cases: the cases that are in every run of the network, sorted.
         patients: the patient of each of them.
         chips: numbers of the chips.
-        reference: the digital-trained network run digitally, shape (cases,); NaN without one.
+        reference: the digitally trained network run digitally, shape (cases,); NaN without one.
         own_digital: the network itself run digitally, shape (cases,); NaN without such a run.
         on_chip: values of each time in s, shape (cases, chips), averaged over classes and reads.
         rows: rows of the results table on the chip.
@@ -143,7 +143,9 @@ def _run(
     reference = digital_values(same_model[same_model["training"] == "digital"])
     if reference.empty:
         reference = own
-        notes.append("no digital-trained baseline: own digital run" if len(own) else "no baseline")
+        notes.append(
+            "no digitally trained baseline: own digital run" if len(own) else "no baseline"
+        )
     times_s = [float(time_s) for time_s in on_chip["time_s"].unique()]
     chips = {time_s: _chip_values(on_chip[on_chip["time_s"] == time_s]) for time_s in times_s}
     evaluated = [set(values.index) for values in chips.values()]

@@ -57,7 +57,7 @@ def summarise(
     The Dice of a case is the mean over its classes, then over the reads of a chip. Every estimate
     stands beside its two-way bootstrap interval (``_low``, ``_high``):
 
-    - ``dice_digital``: the digital-trained network of the same model run digitally, the
+    - ``dice_digital``: the digitally trained network of the same model run digitally, the
       iso-accuracy reference; where the table has none, the row's own network run digitally.
     - ``dice_own_digital``: the row's own network run digitally.
     - ``dice_t0``, ``dice_1d``, ``dice_1mo``: on the chip right after programming, and after
@@ -67,8 +67,8 @@ def summarise(
     - ``avm``: ``dice_1mo`` minus Dice at 1 s, signed.
     - ``normalised_dice_1d``: ``dice_1d / dice_digital``.
     - ``drop_1d``, ``drop_1mo``: ``dice_digital`` minus Dice at that time.
-    - ``gain_1d``: ``dice_1d`` minus that of the digital-trained network of the same model on the
-      chip, over the cases of both; NaN for the digital-trained network itself. Patients
+    - ``gain_1d``: ``dice_1d`` minus that of the digitally trained network of the same model on the
+      chip, over the cases of both; NaN for the digitally trained network itself. Patients
       and chips are paired: all trainings of a model are programmed on the same chips.
 
     Args:
@@ -135,7 +135,7 @@ def over_time(
 
 
 def _digital_trained(run: NetworkRun, runs: Sequence[NetworkRun]) -> NetworkRun | None:
-    """The digital-trained network of the same model on the same kind of chip."""
+    """The digitally trained network of the same model on the same kind of chip."""
     if run.key["training"] == DIGITAL:
         return None
     key = {**run.key, "training": DIGITAL}

@@ -129,7 +129,7 @@ def _gained(row: Row, comparison: pd.DataFrame | None) -> str:
 
 
 def _holm(row: Row, comparison: pd.DataFrame | None) -> float | None:
-    """The adjusted p-value of a network against the digital-trained one of the same model."""
+    """The adjusted p-value of a network against the digitally trained one of the same model."""
     if comparison is None or "p_holm" not in comparison:
         return None
     wanted = ([row[name] for name in ("task", "hardware", "model")], {row["training"], "digital"})

@@ -149,7 +149,7 @@ def _results_table(title: str, rows: pd.DataFrame) -> Table:
 
 
 def _gains(rows: pd.DataFrame) -> list[list[str]]:
-    """One line for each training that has a digital-trained network beside it on the chip."""
+    """One line for each training that has a digitally trained network beside it on the chip."""
     found = records(rows[rows[GAIN].notna()])
     return [
         [str(r["model"]), str(r["training"]), _decimals(r[GAIN]), _interval(r, GAIN)] for r in found

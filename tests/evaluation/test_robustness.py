@@ -100,7 +100,7 @@ class TestSummary:
     def test_without_a_digital_trained_network_the_reference_is_its_own_digital_run(self):
         found = row_of(summarise(results(trainings=("hwa",)), n_boot=50), "hwa")
         assert found["dice_digital"] == found["dice_own_digital"] == pytest.approx(0.88)
-        assert found["note"] == "no digital-trained baseline: own digital run"
+        assert found["note"] == "no digitally trained baseline: own digital run"
 
     def test_without_any_digital_run_there_is_no_drop(self):
         table = results()
