@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch
@@ -105,18 +106,41 @@ class Ranks:
 
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
-    """The ranks that torchrun has started; a single one without it."""
+    """The ranks that torchrun has started; a single one without it.
+
+    All ranks join equally often; each time they form a group of its own.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Ranks()
         return
     if device.startswith("cuda"):
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_PATIENCE)
+    store, rank = _meeting_place(os.environ.get("MASTER_ADDR"), os.environ.get("MASTER_PORT"))
+    number = store.add(f"groups that rank {rank} joined", 1)
+    dist.init_process_group(
+        "nccl" if device.startswith("cuda") else "gloo",
+        store=dist.PrefixStore(f"group {number}", store),
+        rank=rank,
+        world_size=size,
+        timeout=_PATIENCE,
+    )
     try:
-        yield Ranks(dist.get_rank(), size)
+        yield Ranks(rank, size)
     finally:
         dist.destroy_process_group()
+
+
+@cache
+def _meeting_place(address: str | None, port: str | None) -> tuple[dist.Store, int]:
+    """Where ranks find each other, and the number of this one.
+
+    It outlives a group, whose addresses stay there: a later group that read them would wait for
+    ranks that are gone.
+    """
+    store, rank, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
+    store.set_timeout(_PATIENCE)
+    return store, rank
 
 
 class _SumOverRanks(torch.autograd.Function):
