@@ -117,16 +117,17 @@ def _of_layers(ranges: Mapping[str, Tensor], analog: nn.Module) -> dict[str, Ten
 def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
     """Images for calibration, evenly drawn from the training cases, cropped to the window.
 
-    A case's images come in batches of at most ``batch_size``.
+    Of slices, the cases together give all depths alike. A case's images come in batches of at most
+    ``batch_size``.
     A task with test cases only is calibrated on their images; their labels are not looked at.
     """
     if not task.train:
         warnings.warn(f"{task.name} has no training case: calibrating on test images", stacklevel=2)
     cases = calibration_cases(experiment, task)
     per_case = -(-experiment.calibration.images // len(cases))
-    for case in cases:
+    for position, case in enumerate(cases):
         images = torch.from_numpy(task.read(case).image)
-        spread = images[:: max(1, len(images) // per_case)][:per_case]
+        spread = images[_evenly(len(images), per_case, (position + 0.5) / len(cases))]
         for batch in _windowed(spread, task.window).split(experiment.batch_size):
             yield batch.to(experiment.device)
 
@@ -135,6 +136,11 @@ def calibration_cases(experiment: Experiment, task: Task) -> tuple[Case, ...]:
     """The cases that calibration looks at: training cases, where there are any."""
     cases = task.train or task.test
     return cases[:: max(1, len(cases) // experiment.calibration.images)]
+
+
+def _evenly(length: int, number: int, offset: float) -> list[int]:
+    """So many places of a sequence at equal distances, or all; the offset in (0, 1) moves them."""
+    return sorted({int((step + offset) * length / number) for step in range(number)})
 
 
 def _windowed(images: Tensor, window: tuple[int, ...]) -> Tensor:

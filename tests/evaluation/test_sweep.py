@@ -164,6 +164,19 @@ def test_calibration_looks_at_as_many_training_images_as_asked_for(experiment):
         assert {image.numpy().tobytes() for image in found} <= own
 
 
+@pytest.mark.parametrize(("cases", "slices", "images"), [(40, 28, 32), (8, 28, 32), (5, 3, 32)])
+def test_calibration_looks_at_all_depths_alike(experiment, cases, slices, images):
+    task = experiment.task.load()
+    depths = np.arange(slices, dtype=np.float32).reshape(-1, 1, 1, 1)
+    volume = np.broadcast_to(depths, (slices, 3, 32, 32)).copy()
+    sample = replace(task.read(task.train[0]), image=volume)
+    task = replace(task, train=task.train[:1] * cases, read=lambda case: sample)
+    asked = replace(experiment, calibration=CalibrationConfig(images=images))
+    found = torch.cat(list(calibration_batches(asked, task)))[:, 0, 0, 0].numpy()
+    thirds = np.histogram(found, bins=3, range=(-0.5, slices - 0.5))[0]
+    assert thirds.min() >= thirds.max() - 2
+
+
 def test_calibration_images_are_cropped_and_padded_to_the_window(experiment):
     task = replace(experiment.task.load(), window=(16, 48))
     for images in calibration_batches(experiment, task):
