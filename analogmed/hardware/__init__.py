@@ -11,7 +11,7 @@ from analogmed.hardware.lookup import (
     measure_operations,
     read_table,
 )
-from analogmed.hardware.mapping import LayerTiles, RowSplit, TileMap, map_tiles
+from analogmed.hardware.mapping import map_tiles
 from analogmed.hardware.operations import Operation, Recorded, record
 from analogmed.hardware.pipeline import Cost, Stage
 from analogmed.hardware.placement import Block, Packing, Placement, place
@@ -24,6 +24,7 @@ from analogmed.hardware.profiles import (
     load_profile,
     profile_names,
 )
+from analogmed.hardware.tile_map import LayerTiles, RowSplit, TileMap
 
 __all__ = [
     "PLUGIN_GROUP",

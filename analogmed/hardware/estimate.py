@@ -1,15 +1,16 @@
 """Time and energy of the layers of a network on the tiles of a profile."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 from analogmed.errors import ConfigError
-from analogmed.hardware.mapping import LayerTiles, TileMap
 from analogmed.hardware.pipeline import NUMBER_BYTES, Cost, Stage
 from analogmed.hardware.placement import Placement, place
 from analogmed.hardware.profiles import Level, Profile
 from analogmed.hardware.replication import replicate
 from analogmed.hardware.schedule import smallest_interval
+from analogmed.hardware.tile_map import LayerTiles, TileMap
 
 
 def estimate(
@@ -35,8 +36,8 @@ def estimate(
 
     Raises:
         ConfigError: the tiles are not of the profile's size; the level is unknown or not there for
-            this profile; the budget is not a number above 0, too small for the network, or given
-            with packing.
+            this profile; the placement is that of another network; the budget is not a number above
+            0, too small for the network, or given with packing.
     """
     if mapped.tile_size != profile.tile_size:
         raise ConfigError(
@@ -45,6 +46,7 @@ def estimate(
             "profile of your own as YAML"
         )
     placement = placement or place(mapped)
+    _check_placement(placement, mapped)
     if tile_budget is not None and placement.packing != "none":
         raise ConfigError("tile_budget replicates whole layers and packing shares tiles: choose")
     times_s = _call_times(mapped, profile, level, placement)
@@ -70,6 +72,19 @@ def estimate(
 
 def _size(tile_size: tuple[int, int]) -> str:
     return f"{tile_size[0]} x {tile_size[1]}"
+
+
+def _check_placement(placement: Placement, mapped: TileMap) -> None:
+    placed = {block.layer for block in placement.blocks}
+    different = placed ^ {layer.name for layer in mapped.layers}
+    if different or placement.tile_size != mapped.tile_size:
+        raise ConfigError(
+            f"placement: expected that of this network's {len(mapped.layers)} layers on tiles of "
+            f"{_size(mapped.tile_size)}, found {len(placed)} layers on tiles of "
+            f"{_size(placement.tile_size)}"
+            + (f"; only one of the two has '{min(different)}'" if different else "")
+            + "; make it with place(mapped)"
+        )
 
 
 def _product(layer: LayerTiles, profile: Profile, level: Level) -> tuple[float, str]:
@@ -103,25 +118,27 @@ def _call_times(
     """Seconds of each call, with one replica."""
     turns = _turns(placement)
     layers = {layer.name: layer for layer in mapped.layers}
-    uses = _uses(mapped)
     times_s = []
-    for call in mapped.calls:
+    for call, macs in zip(mapped.calls, _digital_macs(mapped), strict=True):
         if layer := layers.get(call.layer):
             time_ns = _product(layer, profile, level)[0] * turns[call.layer]
             times_s.append(1e-9 * call.vectors * time_ns)
         elif profile.digital_gmac_per_s is None:
             times_s.append(0.0)
         else:
-            macs = mapped.digital_macs[call.layer] * call.vectors / uses[call.layer]
             times_s.append(1e-9 * macs / profile.digital_gmac_per_s)
     return times_s
 
 
-def _uses(mapped: TileMap) -> dict[str, int]:
-    uses: dict[str, int] = {}
+def _digital_macs(mapped: TileMap) -> list[float]:
+    """Multiplications of each call on the digital processor; 0 for a call on tiles."""
+    uses: Counter[str] = Counter()
     for call in mapped.calls:
-        uses[call.layer] = uses.get(call.layer, 0) + call.vectors
-    return uses
+        uses[call.layer] += call.vectors
+    return [
+        mapped.digital_macs.get(call.layer, 0) * call.vectors / uses[call.layer]
+        for call in mapped.calls
+    ]
 
 
 def _turns(placement: Placement) -> dict[str, int]:
@@ -155,9 +172,8 @@ def _stages(
     replicas: Mapping[str, int],
 ) -> tuple[Stage, ...]:
     layers = {layer.name: layer for layer in mapped.layers}
-    uses = _uses(mapped)
     stages, start_s = [], 0.0
-    for call, time_s in zip(mapped.calls, times_s, strict=True):
+    for call, time_s, macs in zip(mapped.calls, times_s, _digital_macs(mapped), strict=True):
         if layer := layers.get(call.layer):
             stage = Stage(
                 layer=call.layer,
@@ -169,7 +185,6 @@ def _stages(
                 bound_by=_product(layer, profile, level)[1],
             )
         else:
-            macs = mapped.digital_macs[call.layer] * call.vectors / uses[call.layer]
             known = profile.digital_gmac_per_s is not None
             energy_j = 1e-12 * macs * (profile.digital_pj_per_mac or 0.0)
             bound_by = "processor" if known else "unknown"

@@ -19,7 +19,7 @@ from torch import nn
 
 from analogmed.atomic import write_atomically, write_text_atomically
 from analogmed.errors import ConfigError, DataError
-from analogmed.hardware.operations import KEY, Operation, Recorded
+from analogmed.hardware.operations import FILL, KEY, Operation, Recorded
 from analogmed.strict_yaml import read_yaml
 
 _WARM_UP = 2
@@ -70,9 +70,10 @@ class LookupTable:
         missing = [operation for operation in counts if operation not in self.timings]
         if missing:
             some = "; ".join(_describe(operation) for operation in missing[:_SHOWN])
+            some += "; ..." if len(missing) > _SHOWN else ""
             raise DataError(
                 f"the table of {self.provenance['device']} lacks {len(missing)} of "
-                f"{len(counts)} operations ({some}, ...): measure this network too, with "
+                f"{len(counts)} operations ({some}): measure this network too, with "
                 "python -m analogmed.hardware measure --model"
             )
         return sum(self.timings[operation].median_s * count for operation, count in counts.items())
@@ -175,7 +176,7 @@ def measure_networks(
     with torch.inference_mode():
         for _ in range(_WARM_UP + repetitions):
             for model, found in zip(networks, times, strict=True):
-                inputs = torch.full(tuple(input_shape), 0.5)
+                inputs = torch.full(tuple(input_shape), FILL)
                 start = clock()
                 model(inputs)
                 found.append(clock() - start)

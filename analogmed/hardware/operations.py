@@ -25,7 +25,7 @@ _NORMS = (
     nn.GroupNorm,
     nn.LayerNorm,
 )
-_FILL = 0.5
+FILL = 0.5
 """Of inputs: no denormal numbers, which some processors compute slowly."""
 
 
@@ -95,7 +95,7 @@ def record(model: nn.Module, input_shape: Sequence[int]) -> Recorded:
             module.register_forward_hook(recorder.leave, with_kwargs=True),
         )
     ]
-    inputs = torch.full(tuple(input_shape), _FILL)
+    inputs = torch.full(tuple(input_shape), FILL)
     try:
         with torch.inference_mode(), recorder:
             model(inputs)
@@ -187,7 +187,7 @@ class _Spec:
 
     def make(self) -> Tensor:
         tensor = torch.empty_strided(self.shape, self.stride, dtype=self.dtype)
-        return tensor.fill_(_FILL) if self.dtype.is_floating_point else tensor.zero_()
+        return tensor.fill_(FILL) if self.dtype.is_floating_point else tensor.zero_()
 
 
 def _specs(tree: Any) -> Any:

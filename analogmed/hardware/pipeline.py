@@ -12,9 +12,9 @@ from functools import cached_property
 import pandas as pd
 
 from analogmed.errors import ConfigError
-from analogmed.hardware.mapping import TileMap
 from analogmed.hardware.placement import Placement
 from analogmed.hardware.profiles import Level, Profile
+from analogmed.hardware.tile_map import TileMap
 
 NUMBER_BYTES = 1
 """Features are 8-bit on all chips of the profiles."""

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import pandas as pd
 
 from analogmed.errors import ConfigError
-from analogmed.hardware.mapping import TileMap
+from analogmed.hardware.tile_map import TileMap
 from analogmed.suggest import nearest
 
 Packing = Literal["none", "first_fit"]

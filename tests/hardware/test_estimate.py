@@ -214,6 +214,17 @@ def test_tiles_of_another_size_than_the_profiles_are_refused(lgg_unet):
         estimate(tiles, HERMES)
 
 
+def test_the_placement_of_another_network_is_refused():
+    few, many = chain(8, 8), chain(8, 8, 8)
+    with pytest.raises(ConfigError, match=r"placement: .* 1 layers .* found 2 layers .* has '1'"):
+        estimate(few, profile(), placement=place(many))
+    small = map_tiles(nn.Sequential(nn.Conv2d(8, 8, 1)), (1, 8, 8, 8), 32)
+    with pytest.raises(
+        ConfigError, match="on tiles of 64 x 64, found 1 layers on tiles of 32 x 32"
+    ):
+        estimate(few, profile(), placement=place(small))
+
+
 def test_area_and_chips_follow_from_the_tiles(lgg_tiles):
     summary = estimate(lgg_tiles, HERMES).summary()
     assert summary["chips"] == 3

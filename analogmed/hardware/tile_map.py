@@ -1,0 +1,162 @@
+"""The layers of a network on crossbar tiles: how many they take, how full, how often used."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from analogmed.hardware.trace import Call, Skip
+
+RowSplit = Literal["channels", "even"]
+
+
+@dataclass(frozen=True)
+class LayerTiles:
+    """One layer on tiles.
+
+    A grouped layer is one matrix per group, each on its own tiles.
+
+    Attributes:
+        name: of the layer in its network.
+        type: class name of the layer.
+        rows: inputs of one group's matrix, R.
+        cols: outputs of one group's matrix, C.
+        groups: number of matrices.
+        row_sizes: rows of each row tile of one group; they add up to ``rows``.
+        col_sizes: columns of each column tile of one group; they add up to ``cols``.
+        tile_size: rows and columns of a tile.
+        reuse_factor: matrix-vector products per tile for one input, V.
+        transposed: whether it is a transposed convolution.
+    """
+
+    name: str
+    type: str
+    rows: int
+    cols: int
+    groups: int
+    row_sizes: tuple[int, ...]
+    col_sizes: tuple[int, ...]
+    tile_size: tuple[int, int]
+    reuse_factor: int
+    transposed: bool
+
+    @property
+    def tiles(self) -> int:
+        """Tiles that the layer takes."""
+        return self.groups * len(self.row_sizes) * len(self.col_sizes)
+
+    @property
+    def cells(self) -> int:
+        """Tile cells that hold a weight."""
+        return self.groups * self.rows * self.cols
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the cells of its tiles that hold a weight, in (0, 1]."""
+        return self.cells / (self.tiles * math.prod(self.tile_size))
+
+    @property
+    def macs(self) -> int:
+        """Multiplications for one input; positions of the padding count, as everywhere."""
+        return self.reuse_factor * self.cells
+
+
+@dataclass(frozen=True)
+class TileMap:
+    """The layers of a network on tiles.
+
+    Attributes:
+        layers: those on tiles, in the network's order.
+        digital_layers: those that were to stay digital, and others that multiply a weight but have
+            no place on tiles (torch's attention, recurrent and bilinear layers).
+        unused_layers: those that the forward pass did not call; they are on no tile.
+        tile_size: rows and columns of a tile.
+        row_split: how rows were cut.
+        parameters: of the whole network.
+        leaf_modules: modules of the network that hold no other module.
+        calls: of the layers on tiles and of those in ``digital_macs``, in the order of execution.
+        skips: feature maps that outlive the call after the one that made them.
+        digital_macs: multiplications for one input of each digital layer that is a convolution, a
+            transposed convolution or a Linear layer.
+    """
+
+    layers: tuple[LayerTiles, ...]
+    digital_layers: tuple[str, ...]
+    unused_layers: tuple[str, ...]
+    tile_size: tuple[int, int]
+    row_split: RowSplit
+    parameters: int
+    leaf_modules: int
+    calls: tuple[Call, ...]
+    skips: tuple[Skip, ...]
+    digital_macs: Mapping[str, int]
+
+    def summary(self) -> dict[str, int | float]:
+        """The whole network in numbers.
+
+        Utilisation and reuse factor come as three means:
+
+        - ``per_tile``: each tile counts once; the utilisation is then the share of all cells used.
+        - ``per_layer``: each layer on tiles counts once.
+        - ``per_leaf_module``: the seed paper's Table 1. The sum over the layers on tiles **without
+          transposed convolutions**, divided by **all leaf modules** of the network (activations,
+          norms and pools too). It follows the paper when ``row_split`` is ``"channels"``.
+
+        The LGG U-Net (3 channels to 1, 32 features) on an input of 1 x 3 x 256 x 256, with tiles
+        of 512 x 512 and ``row_split="channels"``, has per leaf module 7.427 % and 6574.73, as
+        printed in the paper. With ``transposed="digital"`` too, so over its 19 convolutions, it
+        has 65 tiles (147 of 256 x 256), 24.6 % per layer and 41.4 % per tile. On a chip that also
+        computes its 4 transposed convolutions it has 70 tiles (159), 27.5 % and 42.3 %.
+
+        Returns:
+            ``parameters``, ``leaf_modules``, ``analog_layers``, ``tiles``, ``cells``, ``macs`` (of
+            the layers on tiles, for one input), and ``utilisation_*`` (shares in (0, 1]) and
+            ``reuse_factor_*`` for each of the three means.
+        """
+        return {
+            "parameters": self.parameters,
+            "leaf_modules": self.leaf_modules,
+            "analog_layers": len(self.layers),
+            "tiles": sum(layer.tiles for layer in self.layers),
+            "cells": sum(layer.cells for layer in self.layers),
+            "macs": sum(layer.macs for layer in self.layers),
+            **self._means("utilisation", lambda layer: layer.utilisation),
+            **self._means("reuse_factor", lambda layer: float(layer.reuse_factor)),
+        }
+
+    def table(self) -> pd.DataFrame:
+        """One row per layer on tiles, in the network's order.
+
+        Returns:
+            columns ``layer``, ``type``, ``rows`` and ``cols`` (of one group's matrix), ``groups``,
+            ``row_tiles`` and ``col_tiles`` (of one group), ``tiles``, ``cells``, ``utilisation``,
+            ``reuse_factor``, ``macs``.
+        """
+        return pd.DataFrame(
+            {
+                "layer": layer.name,
+                "type": layer.type,
+                "rows": layer.rows,
+                "cols": layer.cols,
+                "groups": layer.groups,
+                "row_tiles": len(layer.row_sizes),
+                "col_tiles": len(layer.col_sizes),
+                "tiles": layer.tiles,
+                "cells": layer.cells,
+                "utilisation": layer.utilisation,
+                "reuse_factor": layer.reuse_factor,
+                "macs": layer.macs,
+            }
+            for layer in self.layers
+        )
+
+    def _means(self, name: str, value: Callable[[LayerTiles], float]) -> dict[str, float]:
+        tiles = sum(layer.tiles for layer in self.layers)
+        mapped_by_paper = [layer for layer in self.layers if not layer.transposed]
+        return {
+            f"{name}_per_tile": sum(value(layer) * layer.tiles for layer in self.layers) / tiles,
+            f"{name}_per_layer": sum(map(value, self.layers)) / len(self.layers),
+            f"{name}_per_leaf_module": sum(map(value, mapped_by_paper)) / self.leaf_modules,
+        }
