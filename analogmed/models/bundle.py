@@ -20,6 +20,7 @@ _CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 _WEIGHTS = ("model.safetensors", "model.pt")
 _NAMESPACES = ("monai.networks.nets", "torch.nn")
 _SEPARATOR = re.compile(r"::|#")
+_MOST_VALUES = 10_000
 
 
 def build_bundle_network(
@@ -56,7 +57,7 @@ def build_bundle_network(
     config = read_yaml(config_path)
     if "network_def" not in config:
         raise ConfigError(f"{config_path}: expected a 'network_def', found none")
-    network_def = _resolve(config, config["network_def"], "network_def", config_path, ())
+    network_def = _References(config, config_path).resolved("network_def")
     expected = {
         "in_channels": in_channels,
         "out_channels": out_channels,
@@ -80,39 +81,77 @@ def _find_config(folder: Path) -> Path:
     )
 
 
-def _resolve(config: Any, value: Any, key: str, path: Path, seen: tuple[str, ...]) -> Any:
-    """The value with its references replaced; whatever MONAI would evaluate is refused."""
-    if isinstance(value, dict):
-        return {k: _resolve(config, v, f"{key}::{k}", path, seen) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_resolve(config, v, f"{key}::{i}", path, seen) for i, v in enumerate(value)]
-    if not isinstance(value, str) or not value.startswith(("$", "%", "@")):
+class _References:
+    """Replaces the references of a configuration; whatever MONAI would evaluate is refused.
+
+    Args:
+        config: the whole configuration.
+        path: of its file, for messages.
+    """
+
+    def __init__(self, config: Mapping[str, Any], path: Path) -> None:
+        self._config, self._path = config, path
+        self._followed: list[str] = []
+        self._values = 0
+
+    def resolved(self, key: str) -> Any:
+        """The value of a key of the configuration, in which no reference is left."""
+        try:
+            return self._value(self._config[key], key)
+        except RecursionError as error:
+            raise ConfigError(
+                f"{self._path}: '{key}' is nested too deep, or holds itself; write its values out"
+            ) from error
+
+    def _value(self, value: Any, key: str) -> Any:
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise ConfigError(
+                f"{self._path}: with its references followed, '{key.partition('::')[0]}' has more "
+                f"than {_MOST_VALUES} values, which no network needs; write its values out"
+            )
+        if isinstance(value, dict):
+            return {k: self._value(v, f"{key}::{k}") for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._value(v, f"{key}::{i}") for i, v in enumerate(value)]
+        if not isinstance(value, str) or not value.startswith(("$", "%", "@")):
+            return value
+        if value.startswith("$"):
+            raise SecurityError(
+                f"{self._path}: '{key}' is an expression that would run as code ({value!r}); write "
+                "its value in its place"
+            )
+        if value.startswith("%"):
+            raise SecurityError(
+                f"{self._path}: '{key}' takes in another file ({value!r}); write its value in its "
+                "place"
+            )
+        return self._target(value, key)
+
+    def _target(self, reference: str, key: str) -> Any:
+        if reference in self._followed:
+            circle = self._followed[self._followed.index(reference) :]
+            raise ConfigError(
+                f"{self._path}: '{key}' refers to itself through {reference!r} "
+                f"({' -> '.join([*circle, reference])}); write its value in its place"
+            )
+        self._followed.append(reference)
+        value = self._value(self._looked_up(reference, key), key)
+        self._followed.pop()
         return value
-    if value.startswith("$"):
-        raise SecurityError(
-            f"{path}: '{key}' is an expression that would run as code ({value!r}); write its value "
-            "in its place"
-        )
-    if value.startswith("%"):
-        raise SecurityError(
-            f"{path}: '{key}' takes in another file ({value!r}); write its value in its place"
-        )
-    if value in seen:
-        raise ConfigError(f"{path}: '{key}' refers to itself through {value!r}")
-    target = _look_up(config, value, key, path)
-    return _resolve(config, target, key, path, (*seen, value))
 
-
-def _look_up(config: Any, reference: str, key: str, path: Path) -> Any:
-    target = config
-    for part in _SEPARATOR.split(reference.removeprefix("@")):
-        if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
-            target = target[int(part)]
-        elif isinstance(target, dict) and part in target:
-            target = target[part]
-        else:
-            raise ConfigError(f"{path}: '{key}' refers to {reference!r}, which is not there")
-    return target
+    def _looked_up(self, reference: str, key: str) -> Any:
+        target: Any = self._config
+        for part in _SEPARATOR.split(reference.removeprefix("@")):
+            if isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+                target = target[int(part)]
+            elif isinstance(target, dict) and part in target:
+                target = target[part]
+            else:
+                raise ConfigError(
+                    f"{self._path}: '{key}' refers to {reference!r}, which is not there"
+                )
+        return target
 
 
 def _check_contract(network_def: Any, expected: Mapping[str, int], path: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import pickle
+import time
 
 import pytest
 import torch
@@ -192,6 +193,49 @@ def test_a_broken_configuration_is_refused_with_its_path(bundle, text, message):
     with pytest.raises(ConfigError, match=message) as raised:
         build(bundle)
     assert str(path) in str(raised.value)
+
+
+def test_references_that_multiply_are_refused_at_once(bundle):
+    """Forty references, each to twice the next, would be 2 ** 40 values."""
+    chain = {f"a{i}": [f"@a{i + 1}"] * 2 for i in range(40)} | {"a40": 1}
+    configure(bundle, inference_config(channels="@a0") | chain)
+    start = time.perf_counter()
+    with pytest.raises(ConfigError, match="'network_def' has more than 10000 values"):
+        build(bundle)
+    assert time.perf_counter() - start < 5
+
+
+def test_aliases_of_yaml_that_multiply_are_refused_too(bundle):
+    (bundle / "configs/inference.json").unlink()
+    chain = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 2)}]" for i in range(1, 41)]
+    lines = ["a0: &a0 1", *chain, "network_def: {_target_: UNet, channels: *a40}"]
+    (bundle / "configs/inference.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="'network_def' has more than 10000 values"):
+        build(bundle)
+
+
+def test_a_circle_of_references_is_shown(bundle):
+    configure(bundle, inference_config(act="@a") | {"a": [1, "@b"], "b": {"c": "@a"}})
+    message = r"'network_def::act::1::c' refers to itself through '@a' \(@a -> @b -> @a\)"
+    with pytest.raises(ConfigError, match=message):
+        build(bundle)
+
+
+def test_what_is_nested_without_an_end_is_refused(bundle):
+    (bundle / "configs/inference.json").unlink()
+    path = bundle / "configs/inference.yaml"
+    path.write_text("network_def: {_target_: UNet, channels: &own [*own]}")
+    with pytest.raises(ConfigError, match="nested too deep, or holds itself") as raised:
+        build(bundle)
+    assert str(path) in str(raised.value)
+
+
+def test_a_reference_may_be_used_many_times(bundle):
+    many = inference_config(channels=["@width"] * 2, strides=["@step"], kernel_size="@size")
+    configure(
+        bundle, many | {"width": 4, "step": 2, "size": ["@odd", "@odd"], "odd": 3, "other": "@size"}
+    )
+    assert build(bundle, pretrained=False).channels == [4, 4]
 
 
 @pytest.mark.parametrize(
