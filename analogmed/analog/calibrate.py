@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ def calibrate(
     for name, ranges in seen.items():
         input_range = ranged[name].input_range
         assert input_range is not None
-        input_range.copy_(torch.stack(ranges).mean(0))
+        input_range.copy_(mean_range(ranges))
     return model
 
 
@@ -106,7 +106,7 @@ def row_quantiles(name: str, layer: AnalogLayer, inputs: Tensor, quantile: float
         quantile: in (0, 1].
 
     Returns:
-        shape (rows of tiles,); 1 where all inputs of a row are zero.
+        shape (rows of tiles,); NaN where all inputs of a row are zero.
 
     Raises:
         NonFiniteError: an input is NaN or Inf; names the layer.
@@ -122,10 +122,19 @@ def row_quantiles(name: str, layer: AnalogLayer, inputs: Tensor, quantile: float
     )
 
 
+def mean_range(quantiles: Sequence[Tensor]) -> Tensor:
+    """Input ranges from the :func:`row_quantiles` of several batches.
+
+    Returns:
+        of each row, the mean over the batches that told something of it; 1 if none did.
+    """
+    return torch.stack(list(quantiles)).nanmean(0).nan_to_num(1.0)
+
+
 def _quantile(values: Tensor, quantile: float) -> Tensor:
-    """Exact quantile of |values|; ``torch.quantile`` refuses large tensors. 1 if all are zero."""
+    """Exact quantile of |values|; ``torch.quantile`` refuses large tensors. NaN if all are zero."""
     flat = values.abs().flatten()
     rank = min(flat.numel(), max(1, math.ceil(quantile * flat.numel())))
     value = flat.kthvalue(rank).values
     largest = flat.max()
-    return torch.where(value > 0, value, torch.where(largest > 0, largest, 1.0)).to(values.dtype)
+    return torch.where(value > 0, value, torch.where(largest > 0, largest, torch.nan))

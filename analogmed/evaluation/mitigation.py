@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from analogmed.analog.calibrate import row_quantiles
+from analogmed.analog.calibrate import mean_range, row_quantiles
 from analogmed.analog.layers import AnalogLayer
 from analogmed.errors import CoverageError
 
@@ -94,7 +94,7 @@ def input_ranges_of_chip(
         raise CoverageError("input ranges: no batch was given, or no layer was reached")
     with ExitStack() as stack:
         for name, found in seen.items():
-            stack.enter_context(_lent(layers[name].input_range, torch.stack(found).mean(0)))
+            stack.enter_context(_lent(layers[name].input_range, mean_range(found)))
         yield
 
 

@@ -88,6 +88,13 @@ def test_a_dead_input_gets_a_range_that_divides():
     assert model[0].input_range.item() == 7.0
 
 
+def test_a_blank_batch_tells_nothing_of_the_range():
+    model = analog_of(nn.Linear(1, 1))
+    seen = [torch.full((4, 1), 0.2), torch.zeros(4, 1), torch.full((4, 1), 0.4)]
+    calibrate(model, seen)
+    torch.testing.assert_close(model[0].input_range.item(), 0.3)
+
+
 def test_model_and_configuration_are_otherwise_as_they_were():
     config = create_rpu_config("pcm")
     model = convert(
