@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import nn
 
-from analogmed.analog import calibrate, convert
+from analogmed.analog import calibrate, convert, left_digital
 from analogmed.analog.converters import layout_of
 from analogmed.config import ModelConfig, to_plain
 from analogmed.data import Task
@@ -141,6 +141,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     teacher = copy_of(model).eval() if config.loss.distillation else None
     if config.training == "hwa":
         model = _on_tiles(model, config)
+        _tell_other_digital_layers(start, model)
     if config.activation_checkpointing:
         checkpoint_activations(model)
     setup = Setup(config, ranks, device, task, patients, model, teacher, sampler)
@@ -275,3 +276,16 @@ def _on_tiles(model: nn.Module, config: TrainConfig) -> nn.Module:
             if name.endswith("input_range"):  # follows the data; its gradient would take memory
                 parameter.requires_grad_(False)
     return analog
+
+
+def _tell_other_digital_layers(start: Checkpoint | None, analog: nn.Module) -> None:
+    """Warn where a network was trained for the chip with other layers digital than it has now."""
+    if start is None or start.info.digital_layers is None:
+        return
+    before, now = start.info.digital_layers, left_digital(analog)
+    if set(before) != set(now):
+        warnings.warn(
+            f"{start.path} was trained with {', '.join(before) or 'no layer'} digital, and goes on "
+            f"with {', '.join(now) or 'no layer'}; digital_layers says which (backend, too)",
+            stacklevel=3,
+        )

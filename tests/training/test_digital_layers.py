@@ -1,5 +1,6 @@
 """Layers that stay digital in hardware-aware training, from the loop to the evaluation."""
 
+import warnings
 from dataclasses import replace
 
 import pandas as pd
@@ -14,6 +15,8 @@ from analogmed.evaluation.sensitivity_config import SensitivityConfig
 from analogmed.evaluation.sensitivity_run import prepare
 from analogmed.evaluation.sweep import make_analog
 from analogmed.training import OptimizerConfig, TrainConfig, load_checkpoint, train
+from analogmed.training.distributed import Ranks
+from analogmed.training.setup import set_up
 
 PATTERNS = ("encoder1", "*conv4", "head")
 LAYERS = ("encoder1.conv1", "encoder1.conv2", "upconv4", "head")
@@ -102,6 +105,24 @@ def test_a_digital_twin_with_other_layers_on_tiles_is_told(experiment, tiny_digi
     options = f"--digital_layers {' '.join(names)}"
     results(both, [f"leaves {', '.join(names)} digital", str(tiny_digital), options])
     results(replace(both, digital_layers=LAYERS, out=tmp_path / "same"))
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [(LAYERS, []), ((), ["goes on with no layer"]), (PATTERNS[1:], ["with upconv4, head;"])],
+    ids=["the same", "none", "fewer"],
+)
+def test_training_on_with_other_layers_digital_is_told(mixed, tiny_task, tmp_path, layers, told):
+    config = TrainConfig(
+        task=tiny_task, training="hwa", init=mixed, digital_layers=layers, out=tmp_path
+    )
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        set_up(config, Ranks())
+    assert len(warned) == len(told)
+    for warning, text in zip(warned, told, strict=True):
+        assert text in str(warning.message)
+        assert all(name in str(warning.message) for name in LAYERS)
 
 
 def test_a_look_at_single_layers_leaves_those_of_the_training_digital(experiment, tmp_path):
