@@ -12,8 +12,6 @@ all are compared byte by byte.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -25,22 +23,17 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import torch
+from _sweeps import SHIPPED, begun, finish, parser
 
-from analogmed.allocator import keep_freed_memory
-from analogmed.atomic import write_atomically, write_text_atomically
+from analogmed.atomic import write_atomically
 from analogmed.config import DAY_S, EngineConfig, Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation import evaluate
-
-SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints" / "phantom_brain"
 
 
 def main() -> None:
     """Measure, print the table, and write JSON and figure where asked to."""
     arguments = _arguments()
-    keep_freed_memory()
-    torch.set_num_threads(1)
-    load = os.getloadavg()
+    document = begun("scale_out", arguments)
     runs: dict[int, list[dict[str, float]]] = {workers: [] for workers in arguments.workers}
     contents: list[dict[str, bytes]] = []
     for _ in range(arguments.rounds):
@@ -49,18 +42,9 @@ def main() -> None:
             runs[workers].append(measured)
             contents.append(content)
     rows = [_row(workers, runs, arguments.workers[0]) for workers in arguments.workers]
-    document = {
-        "benchmark": "scale_out",
-        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
-        "load_average": {"start": load, "end": os.getloadavg()},
-        "chips": arguments.chips,
-        "rounds": arguments.rounds,
-        "same_bytes": all(content == contents[0] for content in contents),
-        "rows": rows,
-    }
-    print(as_text(document))
-    if arguments.json:
-        write_text_atomically(arguments.json, json.dumps(document, indent=2) + "\n")
+    same = all(content == contents[0] for content in contents)
+    document |= {"same_bytes": same, "rows": rows}
+    finish(document, as_table(rows), arguments.json, times=2, end=f"same bytes: {same}")
     if arguments.figure:
         write_atomically(arguments.figure, lambda path: _draw(rows, path))
 
@@ -109,13 +93,13 @@ def _row(workers: int, runs: dict[int, list[dict[str, float]]], reference: int) 
     }
 
 
-def as_text(document: dict[str, Any]) -> str:
-    """The table in Markdown."""
+def as_table(rows: list[dict[str, Any]]) -> str:
+    """Rows in Markdown."""
     lines = [
         "| workers | units | whole s | x faster (spread) | units a s | x (spread) | kB a unit |",
         "|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for row in document["rows"]:
+    for row in rows:
         cells = [
             f"{row['workers']}",
             f"{row['units']:.0f}",
@@ -126,13 +110,6 @@ def as_text(document: dict[str, Any]) -> str:
             f"{row['store_bytes'] / row['units'] / 1e3:.1f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    load = document["load_average"]
-    lines += [
-        "",
-        f"{document['rounds']} rounds, {document['chips']} chips at 2 times, "
-        f"{document['machine']['cores']} cores; load average {load['start'][0]:.1f} at the start, "
-        f"{load['end'][0]:.1f} at the end; same bytes: {document['same_bytes']}.",
-    ]
     return "\n".join(lines)
 
 
@@ -161,20 +138,11 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--chips", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--checkpoints", nargs="*", type=Path, help="shipped U-Net by default")
-    parser.add_argument("--root", type=Path, help="folder of the phantom; the cache by default")
-    parser.add_argument(
-        "--task-options", default="{}", help="JSON, for instance of a small phantom"
-    )
-    parser.add_argument("--json", type=Path, help="file for the results")
-    parser.add_argument("--figure", type=Path, help="file for the scaling figure")
-    return parser.parse_args()
+    options = parser(__doc__, chips=100)
+    options.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    options.add_argument("--root", type=Path, help="folder of the phantom; the cache by default")
+    options.add_argument("--figure", type=Path, help="file for the scaling figure")
+    return options.parse_args()
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ median.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -25,17 +23,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import torch
+from _sweeps import SHIPPED, begun, finish, parser
 
-from analogmed.allocator import keep_freed_memory
 from analogmed.analog import Chip, ChipReading
-from analogmed.atomic import write_text_atomically
 from analogmed.config import Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation import evaluate, examples, sweep
 from analogmed.evaluation.evaluate import Results
 from analogmed.evaluation.store import Store
 
-SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints" / "phantom_brain"
 NETWORKS = ("unet-digital", "unet-hwa")
 WORKLOADS: dict[str, dict[str, Any]] = {"shipped": {}, "full": {"phantom_size": 256}}
 WORK = ("forward", "programming")
@@ -45,26 +40,14 @@ PARTS = (*WORK, "metrics", "store", "tables and figures", "rest")
 def main() -> None:
     """Measure, print the table, and write JSON where asked to."""
     arguments = _arguments()
-    keep_freed_memory()
-    torch.set_num_threads(1)
-    load = os.getloadavg()
-    rows = []
+    document = begun("sweep", arguments) | {"rows": []}
     for name in arguments.only:
         runs = [measure(name, arguments) for _ in range(arguments.rounds)]
         middle = {part: statistics.median(run[part] for run in runs) for part in runs[0]}
         overheads = [run["overhead"] for run in runs]
-        rows.append({"workload": name, **middle, "range": [min(overheads), max(overheads)]})
-    document = {
-        "benchmark": "sweep",
-        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
-        "load_average": {"start": load, "end": os.getloadavg()},
-        "chips": arguments.chips,
-        "rounds": arguments.rounds,
-        "rows": rows,
-    }
-    print(as_text(document))
-    if arguments.json:
-        write_text_atomically(arguments.json, json.dumps(document, indent=2) + "\n")
+        spread = [min(overheads), max(overheads)]
+        document["rows"].append({"workload": name, **middle, "range": spread})
+    finish(document, as_table(document["rows"]), arguments.json, times=7, end="one thread")
 
 
 def measure(workload: str, arguments: argparse.Namespace) -> dict[str, float]:
@@ -149,40 +132,24 @@ def counted(clock: Clock) -> Iterator[None]:
         yield
 
 
-def as_text(document: dict[str, Any]) -> str:
-    """The table in Markdown."""
+def as_table(rows: list[dict[str, Any]]) -> str:
+    """Rows in Markdown."""
     lines = [
         f"| workload | whole s | {' | '.join(f'{part} s' for part in PARTS)} | overhead (spread) |",
         f"|---|---:|{'---:|' * len(PARTS)}---:|",
     ]
-    for row in document["rows"]:
+    for row in rows:
         seconds = " | ".join(f"{row[part]:.1f}" for part in PARTS)
         low, high = row["range"]
         share = f"{row['overhead']:.1%} ({low:.1%} to {high:.1%})"
         lines.append(f"| {row['workload']} | {row['whole']:.1f} | {seconds} | {share} |")
-    load = document["load_average"]
-    lines += [
-        "",
-        f"{document['rounds']} rounds, {document['chips']} chips at 7 times, "
-        f"{document['machine']['cores']} cores, one thread; load average {load['start'][0]:.1f} at "
-        f"the start, {load['end'][0]:.1f} at the end.",
-    ]
     return "\n".join(lines)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--chips", type=int, default=5)
-    parser.add_argument("--checkpoints", nargs="*", type=Path, help="shipped U-Nets by default")
-    parser.add_argument(
-        "--task-options", default="{}", help="JSON, for instance of a small phantom"
-    )
-    parser.add_argument("--json", type=Path, help="file for the results")
-    return parser.parse_args()
+    options = parser(__doc__, chips=5)
+    options.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    return options.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,71 @@
+"""Command line and JSON that the benchmarks of whole sweeps share."""
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from analogmed.allocator import keep_freed_memory
+from analogmed.atomic import write_text_atomically
+
+SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints" / "phantom_brain"
+
+
+def parser(description: str | None, *, chips: int) -> argparse.ArgumentParser:
+    """The options that both have.
+
+    Args:
+        description: of the benchmark.
+        chips: by default.
+    """
+    options = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--chips", type=int, default=chips)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--checkpoints", nargs="*", type=Path, help="shipped ones by default")
+    options.add_argument(
+        "--task-options", default="{}", help="JSON, for instance of a small phantom"
+    )
+    options.add_argument("--json", type=Path, help="file for the results")
+    return options
+
+
+def begun(benchmark: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One thread and one allocator for all that follows, and the head of the document."""
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    return {
+        "benchmark": benchmark,
+        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+        "load_average": {"start": os.getloadavg()},
+        "chips": arguments.chips,
+        "rounds": arguments.rounds,
+    }
+
+
+def finish(
+    document: dict[str, Any], table: str, path: Path | None, *, times: int, end: str
+) -> None:
+    """Print the table and what it was measured on, and write the document where asked to.
+
+    Args:
+        document: with its rows.
+        table: in Markdown.
+        path: file for the document.
+        times: that each chip is read at.
+        end: of the sentence below the table.
+    """
+    load = document["load_average"]
+    load["end"] = os.getloadavg()
+    print(
+        f"{table}\n\n{document['rounds']} rounds, {document['chips']} chips at {times} "
+        f"times, {document['machine']['cores']} cores; load average {load['start'][0]:.1f} at the "
+        f"start, {load['end'][0]:.1f} at the end; {end}."
+    )
+    if path:
+        write_text_atomically(path, json.dumps(document, indent=2) + "\n")
