@@ -63,7 +63,8 @@ def test_resnet_32_is_not_faster_than_its_slowest_layer_nor_slower_than_all_in_a
 def test_resnet_18_does_not_reach_the_pipelined_estimate_and_more_than_image_after_image(anchors):
     anchor = anchors["ResNet-18, TOPS"]
     assert anchor.low < anchor.published < anchor.high
-    assert 7 < anchor.high / anchor.published < 7.1  # what is left out, as the page says
+    full_tiles = 512 * 1.008  # of 256 x 256, Khaddam-Aljameh et al.
+    assert anchor.high < full_tiles
 
 
 @pytest.mark.parametrize("network", ["ResNet-32", "ResNet-18"])
