@@ -7,6 +7,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from analogmed.errors import ConfigError
+from analogmed.hardware import map_tiles
+from analogmed.hardware.operations import record
 from analogmed.network_copy import copy_of
 
 
@@ -34,6 +36,14 @@ def test_a_network_whose_weights_hooks_compute_is_copied(changed):
     twin(images).sum().backward()
     assert all(parameter.grad is not None for parameter in twin.parameters())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_pruned_network_is_laid_on_tiles_and_its_operations_are_recorded():
+    model = nn.Sequential(pruned(nn.Conv2d(3, 4, 3)), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    shape = (1, 3, 8, 8)
+    mapped = map_tiles(model, shape, 64, digital=["0"])
+    assert [layer.name for layer in mapped.layers] == ["2"]
+    assert sum(record(model, shape).counts.values()) == 3
 
 
 def test_what_is_replaced_stands_in_the_copy():

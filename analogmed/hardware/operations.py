@@ -5,7 +5,6 @@ activation that follow it directly. Every other layer is one, and so is each tor
 of layers (concatenations, attention). Views cost nothing and are none.
 """
 
-import copy
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from analogmed.errors import ShapeError
 from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED
+from analogmed.network_copy import copy_of
 
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,  # instance norms too
@@ -84,7 +84,7 @@ def record(model: nn.Module, input_shape: Sequence[int]) -> Recorded:
     Raises:
         ShapeError: the network fails on it.
     """
-    model = copy.deepcopy(model).eval()
+    model = copy_of(model).eval()
     recorder = _Recorder()
     handles = [
         handle
