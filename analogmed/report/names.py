@@ -73,6 +73,16 @@ def network_name(model: str, training: str) -> str:
     return f"{training_name(training)} {model_name(model)}"
 
 
+def network_label(model: str, training: str) -> str:
+    """A network in a table.
+
+    Example:
+        >>> network_label("unet", "hwa")
+        'U-Net, hardware-aware'
+    """
+    return f"{model_name(model)}, {training_name(training)}"
+
+
 def capitalised(sentence: str) -> str:
     """The first letter large, the others as they are."""
     return sentence[:1].upper() + sentence[1:]

@@ -1,13 +1,10 @@
 """What a page says of one run, part by part: each is there if the run has its tables."""
 
-import json
-import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from analogmed.report.case_view import View, case_view, color_scale
 from analogmed.report.dice_levels import best_digital, limit_text
@@ -15,21 +12,16 @@ from analogmed.report.figures import dice_over_time, drop_per_model
 from analogmed.report.mitigation_figures import mitigation_gains
 from analogmed.report.names import hardware_name, model_name, task_name
 from analogmed.report.page_tables import PageTable
+from analogmed.report.provenance import facts_of, files_of
 from analogmed.report.run_tables import (
     comparison_table,
-    conformal_table,
     cost_tables_of,
     curves_table,
     failure_table,
     losses_table,
-    mitigation_table,
     placement_table,
     sensitivity_table,
-    split_table,
     summary_table,
-    time_to_look_at,
-    trainings_table,
-    uncertainty_table,
 )
 from analogmed.report.runs import Run
 from analogmed.report.sensitivity_figures import (
@@ -46,6 +38,14 @@ from analogmed.report.uncertainty_figures import (
     reliability_diagram,
     risk_coverage_curves,
     uncertainty_density,
+)
+from analogmed.report.uncertainty_run_tables import (
+    conformal_table,
+    mitigation_table,
+    split_table,
+    time_to_look_at,
+    trainings_table,
+    uncertainty_table,
 )
 
 NARROW_IN = 3.8
@@ -254,70 +254,7 @@ def _cases(run: Run, prefix: str) -> Iterator[Part]:
 
 def _made(run: Run, prefix: str) -> Iterator[Part]:
     """How the run was made, and how to make it again."""
-    listing = [("How to run it again", _again(run))]
-    if run.settings:
-        listing.append(
-            (f"Configuration ({run.settings_file})", yaml.safe_dump(run.settings, sort_keys=False))
-        )
-    if run.environment:
-        listing.append(("Environment", json.dumps(run.environment, indent=2)))
-    yield Part(f"{prefix}-made", "How it was made", facts=_facts(run), listing=tuple(listing))
-
-
-def _facts(run: Run) -> tuple[tuple[str, str], ...]:
-    settings, environment = run.settings, run.environment
-    versions, git = environment.get("versions") or {}, environment.get("git") or {}
-    sweep, task = settings.get("sweep") or {}, settings.get("task") or {}
-    hardware = settings.get("hardware") or {}
-    facts = {
-        "task": task.get("name"),
-        "hardware": hardware.get("preset"),
-        "root seed": settings.get("seed"),
-        "split seed": task.get("split_seed"),
-        "chips": sweep.get("chips"),
-        "reads at each time": sweep.get("reads"),
-        "backend": settings.get("backend"),
-        "device": settings.get("device"),
-        "Python": environment.get("python"),
-        "platform": environment.get("platform"),
-        **{str(name): version for name, version in versions.items()},
-        "commit": _commit(git),
-        "run at": _moment(environment.get("time")),
-    }
-    return tuple((name, str(value)) for name, value in facts.items() if value is not None)
-
-
-def _commit(git: dict[str, str]) -> str | None:
-    """As short as it may be; the whole one stands in the environment below."""
-    if not git.get("commit"):
-        return None
-    changed = " and changes" if git.get("changed") == "True" else ""
-    return f"{git['commit'][:10]}{changed}"
-
-
-def _moment(time: str | None) -> str | None:
-    """A time to the minute; one in UTC has no offset."""
-    if not time:
-        return None
-    day, _, clock = time.partition("T")
-    return f"{day} {clock[:5]}{' UTC' if clock.endswith(('+00:00', 'Z')) else ''}".strip()
-
-
-def _again(run: Run) -> str:
-    version = (run.environment.get("versions") or {}).get("analogmed")
-    lines = [f"pip install analogmed=={version}"] if version else []
-    if run.settings:
-        lines.append(
-            f"python -m {run.program} --config {run.settings_file} --out runs/{_quoted(run.name)}"
-        )
-    if command := run.environment.get("command"):
-        given = shlex.join(map(str, command[1:]))
-        lines += ["# as it was called:", f"# python -m {run.program} {given}".rstrip()]
-    return "\n".join(lines)
-
-
-def _quoted(name: str) -> str:
-    return shlex.quote(f"{name}-again")
+    yield Part(f"{prefix}-made", "How it was made", facts=facts_of(run), listing=files_of(run))
 
 
 def _wide_and_narrow(

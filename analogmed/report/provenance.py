@@ -1,0 +1,77 @@
+"""How a run was made, and how to make it again."""
+
+import json
+import shlex
+
+import yaml
+
+from analogmed.report.runs import Run
+
+
+def facts_of(run: Run) -> tuple[tuple[str, str], ...]:
+    """Name and value of what a result depends on, as far as the run folder says."""
+    settings, environment = run.settings, run.environment
+    versions, git = environment.get("versions") or {}, environment.get("git") or {}
+    sweep, task = settings.get("sweep") or {}, settings.get("task") or {}
+    hardware = settings.get("hardware") or {}
+    facts = {
+        "task": task.get("name"),
+        "hardware": hardware.get("preset"),
+        "root seed": settings.get("seed"),
+        "split seed": task.get("split_seed"),
+        "chips": sweep.get("chips"),
+        "reads at each time": sweep.get("reads"),
+        "backend": settings.get("backend"),
+        "device": settings.get("device"),
+        "Python": environment.get("python"),
+        "platform": environment.get("platform"),
+        **{str(name): version for name, version in versions.items()},
+        "commit": _commit(git),
+        "run at": _moment(environment.get("time")),
+    }
+    return tuple((name, str(value)) for name, value in facts.items() if value is not None)
+
+
+def files_of(run: Run) -> tuple[tuple[str, str], ...]:
+    """Title and text: the commands that run it again, its configuration and its environment."""
+    files = [("How to run it again", _again(run))]
+    if run.settings:
+        files.append(
+            (f"Configuration ({run.settings_file})", yaml.safe_dump(run.settings, sort_keys=False))
+        )
+    if run.environment:
+        files.append(("Environment", json.dumps(run.environment, indent=2)))
+    return tuple(files)
+
+
+def _commit(git: dict[str, str]) -> str | None:
+    """As short as it may be; the whole one stands in the environment below."""
+    if not git.get("commit"):
+        return None
+    changed = " and changes" if git.get("changed") == "True" else ""
+    return f"{git['commit'][:10]}{changed}"
+
+
+def _moment(time: str | None) -> str | None:
+    """A time to the minute; one in UTC has no offset."""
+    if not time:
+        return None
+    day, _, clock = time.partition("T")
+    return f"{day} {clock[:5]}{' UTC' if clock.endswith(('+00:00', 'Z')) else ''}".strip()
+
+
+def _again(run: Run) -> str:
+    version = (run.environment.get("versions") or {}).get("analogmed")
+    lines = [f"pip install analogmed=={version}"] if version else []
+    if run.settings:
+        lines.append(
+            f"python -m {run.program} --config {run.settings_file} --out runs/{_quoted(run.name)}"
+        )
+    if command := run.environment.get("command"):
+        given = shlex.join(map(str, command[1:]))
+        lines += ["# as it was called:", f"# python -m {run.program} {given}".rstrip()]
+    return "\n".join(lines)
+
+
+def _quoted(name: str) -> str:
+    return shlex.quote(f"{name}-again")
