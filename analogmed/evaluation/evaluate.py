@@ -190,6 +190,8 @@ def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment)
     if info.hardware and not info.is_for(experiment.hardware, info.row_split):
         differences.append(f"for another chip ({info.hardware['preset']} and its arguments)")
     hardware = experiment.hardware.rpu_config()
+    if checkpoint.input_ranges and not info.has_input_converters(hardware, experiment.row_split):
+        differences.append("with other input converters, so that its input ranges are set anew")
     if checkpoint.scaled_layers and not info.has_tiles(hardware, experiment.row_split):
         differences.append(_with_other_scales(info))
     differences += _with_other_digital_layers(checkpoint, experiment)

@@ -75,7 +75,8 @@ def make_analog(
         ranges: input ranges by layer name, in place of both.
     """
     analog = to_tiles(checkpoint, experiment)
-    if ranges is None and checkpoint.info.is_for(experiment.hardware, experiment.row_split):
+    hardware = experiment.hardware.rpu_config()
+    if ranges is None and checkpoint.info.has_input_converters(hardware, experiment.row_split):
         ranges = checkpoint.input_ranges
     if not (ranges and load_input_ranges(analog, _of_layers(ranges, analog))):
         calibrate(

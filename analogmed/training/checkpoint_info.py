@@ -75,11 +75,10 @@ class CheckpointInfo:
 
     def is_for(self, hardware: Hardware, row_split: str) -> bool:
         """Whether the network was trained for this hardware; older files leave out newer fields."""
-        known = {field.name for field in fields(Hardware)}
-        if not self.hardware or not self.hardware.keys() <= known:
-            return False
-        own = to_plain(Hardware(**self.hardware))
-        return (own, self.row_split) == (to_plain(hardware), row_split)
+        own = self._own_hardware()
+        return own is not None and (
+            (to_plain(own), self.row_split) == (to_plain(hardware), row_split)
+        )
 
     def refuse_leakage(self, task: Task, source: Path) -> None:
         """Refuse to test the network on patients that it was trained or selected on.
@@ -100,10 +99,27 @@ class CheckpointInfo:
 
     def has_tiles(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
         """Whether learned output scales of its hardware fit the tiles of this one."""
-        if not self.hardware:
-            return False
-        own = Hardware(**self.hardware).rpu_config()
-        return (_tiles(own), self.row_split) == (_tiles(rpu_config), row_split)
+        own = self._own_hardware()
+        return own is not None and (
+            (_tiles(own.rpu_config()), self.row_split) == (_tiles(rpu_config), row_split)
+        )
+
+    def has_input_converters(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
+        """Whether learned input ranges fit: the same rows of tiles behind the same converters.
+
+        Noise, drift, output converters and arguments of training may differ.
+        """
+        own = self._own_hardware()
+        return own is not None and (
+            (_input_side(own.rpu_config()), self.row_split) == (_input_side(rpu_config), row_split)
+        )
+
+    def _own_hardware(self) -> Hardware | None:
+        """What it was trained for; None if nothing is known, or of a newer version's arguments."""
+        known = {field.name for field in fields(Hardware)}
+        if not self.hardware or not self.hardware.keys() <= known:
+            return None
+        return Hardware(**self.hardware)
 
     def to_json(self) -> str:
         """The header of its file."""
@@ -166,4 +182,17 @@ def _tiles(rpu_config: TorchInferenceRPUConfig) -> tuple[object, ...]:
         mapping.max_output_size,
         mapping.learn_out_scaling,
         mapping.out_scaling_columnwise,
+    )
+
+
+def _input_side(rpu_config: TorchInferenceRPUConfig) -> tuple[object, ...]:
+    forward = rpu_config.forward
+    return (
+        rpu_config.mapping.max_input_size,
+        rpu_config.pre_post.input_range.enable,
+        forward.is_perfect,
+        forward.inp_res,
+        forward.inp_bound,
+        forward.inp_noise,
+        forward.noise_management,
     )

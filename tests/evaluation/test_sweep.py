@@ -131,14 +131,35 @@ def test_learned_input_ranges_are_used_on_the_hardware_they_were_learned_for(hwa
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        {"out_noise": 0.05},
+        {"adc_steps": 62},
+        {"drift_scale": 0.0},
+        {"drift_compensation": "none"},
+        {"modifier_std": 0.1},
+    ],
+    ids=str,
+)
+def test_learned_input_ranges_stay_when_only_what_follows_the_input_changes(
+    hwa, experiment, arguments
+):
+    experiment = replace(experiment, hardware=Hardware(**arguments))
+    analog = make_analog(hwa, experiment, experiment.task.load())
+    learned = {f"{name}.input_range": ranges for name, ranges in hwa.input_ranges.items()}
+    assert same(ranges_of(analog), learned)
+
+
+@pytest.mark.parametrize(
     "change",
     [
-        {"hardware": Hardware(out_noise=0.05)},
+        {"hardware": Hardware(dac_steps=62)},
+        {"hardware": Hardware(tile_size=64)},
         {"row_split": "channels"},
     ],
-    ids=["noise", "row split"],
+    ids=["input converter", "tiles", "row split"],
 )
-def test_ranges_are_calibrated_anew_on_other_hardware(hwa, experiment, change):
+def test_ranges_are_calibrated_anew_behind_other_input_converters(hwa, experiment, change):
     calibration = CalibrationConfig(images=3, quantile=1.0)
     experiment = replace(experiment, calibration=calibration, **change)
     found = ranges_of(make_analog(hwa, experiment, experiment.task.load()))
