@@ -1,14 +1,10 @@
 """From a genotype to its metrics: trained for a chip, programmed on chips, read over a month."""
 
-import io
-import logging
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -38,6 +34,7 @@ from analogmed.hardware import estimate, load_profile, map_tiles
 from analogmed.hardware.profiles import Level
 from analogmed.models import Genotype, build_model
 from analogmed.search.digital_layers import layers_of
+from analogmed.search.quiet import without_progress
 from analogmed.training import (
     Checkpoint,
     LoadingConfig,
@@ -48,7 +45,6 @@ from analogmed.training import (
     load_checkpoint,
     train,
 )
-from analogmed.training.log import LOGGER as TRAINING
 from analogmed.training.resume import remove_states
 
 SECOND_S, MONTH_S = 1.0, 30 * DAY_S
@@ -168,7 +164,7 @@ class ChipEvaluator:
             DataError: no selection case holds anything to segment.
         """
         write_text_atomically(folder / "genotype.json", genotype.to_json() + "\n")
-        with _quiet():
+        with without_progress():
             digital = train(self.training(genotype, folder / "digital"))
             trained = train(self.training(genotype, folder / "hwa", init=digital))
         for run in (digital, trained):
@@ -332,31 +328,3 @@ def _mean(values: np.ndarray) -> float:
 
 def _nothing(*_: object) -> None:
     """Nobody listens."""
-
-
-class _NoTerminal(io.TextIOBase):
-    """Passes text on, but is no terminal, so that no progress bar is drawn.
-
-    Args:
-        stream: where to.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Pass it on."""
-        return self._stream.write(text)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Warnings are told; progress bars and epochs, which are many candidates', are not."""
-    epochs = logging.getLogger(TRAINING)
-    level = epochs.level
-    epochs.setLevel(logging.WARNING)
-    try:
-        with redirect_stderr(_NoTerminal(sys.stderr)):
-            yield
-    finally:
-        epochs.setLevel(level)
