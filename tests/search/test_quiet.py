@@ -1,6 +1,7 @@
 import io
 import logging
 import sys
+from contextlib import redirect_stderr
 
 import pytest
 from tqdm import tqdm
@@ -14,28 +15,22 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch):
-    found = Terminal()
-    monkeypatch.setattr(sys, "stderr", found)
-    return found
-
-
 def bar():
     for _ in tqdm(range(2), disable=None):
         pass
 
 
-def test_no_bar_is_drawn_in_a_terminal(terminal):
-    with without_progress():
+def test_no_bar_is_drawn_in_a_terminal():
+    with redirect_stderr(Terminal()) as terminal:
+        with without_progress():
+            bar()
+        assert terminal.getvalue() == ""
         bar()
-    assert terminal.getvalue() == ""
-    bar()
     assert "2/2" in terminal.getvalue()
 
 
-def test_what_is_written_is_told(terminal):
-    with without_progress():
+def test_what_is_written_is_told():
+    with redirect_stderr(Terminal()) as terminal, without_progress():
         print("a warning", file=sys.stderr)
     assert terminal.getvalue() == "a warning\n"
 
