@@ -134,3 +134,15 @@ def test_a_row_of_folds_weighs_each_by_its_patients(experiment, folders):
     for name in ("dice_digital", "dice_1d"):
         weighted = sum(part[name] * part["n_patients"] for part in parts) / 4
         assert summary[name].to_numpy() == pytest.approx(weighted.to_numpy(dtype=float))
+
+
+def test_both_trainings_of_a_network_stand_side_by_side(experiment, folders):
+    summary = experiment.summary_of(folders)
+    (row,) = experiment.overview_rows(summary)
+    assert row["test data"] == "lgg, 4"
+    assert row["Dice digital"] == "0.725"
+    assert row["gain"].startswith("+0.200 (")
+    for name, training in (("trained digitally", "digital"), ("hardware-aware", "hwa")):
+        of = summary.set_index("training").loc[training]
+        interval = f"({of['dice_1d_low']:.3f} to {of['dice_1d_high']:.3f})"
+        assert row[f"{name}, after a day"] == f"{0.725 - LOSS[training]:.3f} {interval}"
