@@ -111,9 +111,19 @@ def side_by_side(runs: Sequence[NetworkRun], time_s: float) -> SideBySide:
     return SideBySide(arrays, [patient_of[case] for case in cases], sets)
 
 
+def of_structures(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those rows whose structure is there in the reference; all rows of a specificity.
+
+    What is not there has a Dice in some runs only, 0 where something was found, so that means over
+    it would compare other cases in each run. Which structures are there does not depend on a run.
+    """
+    absent = notes_of(rows).isin([SPURIOUS, BOTH_EMPTY]) & (rows["metric"] != "specificity")
+    return rows[~absent]
+
+
 def digital_values(rows: pd.DataFrame) -> pd.Series:
-    """Class mean of each case."""
-    return rows.groupby("case")["value"].mean()
+    """Class mean of each case, over the structures of its reference."""
+    return of_structures(rows).groupby("case")["value"].mean()
 
 
 def notes_of(rows: pd.DataFrame) -> pd.Series:
@@ -175,6 +185,7 @@ def _run(
 
 def _chip_values(rows: pd.DataFrame) -> pd.DataFrame:
     """Class mean, then mean over reads: one row per case, one column per chip."""
+    rows = of_structures(rows)
     class_mean = rows.groupby(["case", "chip", "read"], dropna=False)["value"].mean().reset_index()
     return class_mean.pivot_table("value", "case", "chip", "mean", dropna=False)
 

@@ -16,7 +16,7 @@ class PairedTest:
     """Result of :func:`paired_test`.
 
     Attributes:
-        difference: mean of first minus second over patients.
+        difference: mean of first minus second over cases.
         p_value: two-sided; NaN where there are too few pairs.
         n_patients: pairs that entered.
         note: empty, or what limits the result.
@@ -41,8 +41,8 @@ def paired_test(
     Args:
         first: value of each case under the first model (a dict or a pandas Series).
         second: value of each case under the second model, same cases.
-        patients: patient of each case; cases of one patient are averaged first, since they are
-            not independent. Default: every case is its own patient.
+        patients: patient of each case; the cases of one patient change sign together, since they
+            are not independent. Default: every case is its own patient.
         n_resamples: permutations; with few patients all of them are enumerated instead.
         seed: seed of the permutations.
 
@@ -58,10 +58,10 @@ def paired_test(
         >>> paired_test({"a": 0.9, "b": 0.8}, {"a": 0.9, "b": 0.8}).p_value
         1.0
     """
-    differences = _patient_differences(pd.Series(first), pd.Series(second), patients)
+    differences = _differences(pd.Series(first), pd.Series(second))
     undefined = int(differences.isna().sum())
     note = f"{undefined} undefined pairs left out" if undefined else ""
-    values = differences.dropna().to_numpy(dtype=np.float64)
+    values = _shares_of_patients(differences.dropna(), patients)
     if len(values) < 2:
         difference = float(values.mean()) if len(values) else float("nan")
         return PairedTest(difference, float("nan"), len(values), TOO_SMALL)
@@ -103,19 +103,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-def _patient_differences(
-    first: pd.Series, second: pd.Series, patients: Mapping[str, str] | None
-) -> pd.Series:
+def _differences(first: pd.Series, second: pd.Series) -> pd.Series:
     odd = sorted(set(first.index) ^ set(second.index))
     if odd:
         raise DataError(
             f"a paired test needs the same cases under both models, but {len(odd)} cases are in "
             f"one only (first: '{odd[0]}'): evaluate both models on one case list"
         )
-    differences = first - second.reindex(first.index)
+    return first - second.reindex(first.index)
+
+
+def _shares_of_patients(differences: pd.Series, patients: Mapping[str, str] | None) -> np.ndarray:
+    """What each patient adds to the mean over cases: the mean of these is that mean."""
     if patients is None:
-        return differences
-    missing = [case for case in first.index if case not in patients]
+        return differences.to_numpy(dtype=np.float64)
+    missing = [case for case in differences.index if case not in patients]
     if missing:
         raise DataError(f"case '{missing[0]}' has no patient ({len(missing)} such cases)")
-    return differences.groupby([patients[case] for case in first.index]).mean()
+    sums = differences.groupby([patients[case] for case in differences.index]).sum()
+    return sums.to_numpy(dtype=np.float64) * (len(sums) / max(len(differences), 1))

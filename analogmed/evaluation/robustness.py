@@ -16,7 +16,7 @@ from analogmed.evaluation.intervals import (
     ratio,
     two_way_bootstrap,
 )
-from analogmed.evaluation.metrics import MISSED
+from analogmed.evaluation.metrics import BOTH_EMPTY, MISSED, SPURIOUS
 from analogmed.evaluation.network_runs import (
     COLUMNS,
     ONE_DAY_S,
@@ -54,8 +54,9 @@ def summarise(
 ) -> pd.DataFrame:
     """One row per task, model and training on the chip: the content of ``summary.csv``.
 
-    The Dice of a case is the mean over its classes, then over the reads of a chip. Every estimate
-    stands beside its two-way bootstrap interval (``_low``, ``_high``):
+    The Dice of a case is the mean over the classes that its reference has, then over the reads of
+    a chip; what was found of other classes is counted in the note. Every estimate stands beside
+    its two-way bootstrap interval (``_low``, ``_high``):
 
     - ``dice_digital``: the digitally trained network of the same model run digitally, the
       iso-accuracy reference; where the table has none, the row's own network run digitally.
@@ -165,7 +166,9 @@ def _summary_row(
         row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
         if np.isfinite(interval.estimate) and interval.note and interval.note not in notes:
             notes.append(interval.note)
-    missed, missed_of = _missed(run.rows)
+    counted = notes_of(run.rows[np.isclose(run.rows["time_s"], ONE_DAY_S, rtol=1e-9)])
+    missed, missed_of = _missed(counted)
+    notes += _spurious(counted)
     row |= {"missed": missed, "missed_of": missed_of, "note": "; ".join(notes)}
     return row
 
@@ -208,14 +211,21 @@ def _quantities(run: NetworkRun) -> dict[str, tuple[list[np.ndarray], Statistic,
     }
 
 
-def _missed(rows: pd.DataFrame) -> tuple[int | None, int | None]:
-    """Missed structures at one day, and structures in the reference; None without that time."""
-    at_one_day = rows[np.isclose(rows["time_s"], ONE_DAY_S, rtol=1e-9)]
-    if at_one_day.empty:
+def _missed(notes: pd.Series) -> tuple[int | None, int | None]:
+    """Missed structures, and structures in the reference; None without notes of this time."""
+    if notes.empty:
         return None, None
-    notes = notes_of(at_one_day)
     missed = int((notes == MISSED).sum())
     return missed, missed + int((notes == "").sum())
+
+
+def _spurious(notes: pd.Series) -> list[str]:
+    """How many absent structures were found, where the reference lacks any."""
+    found = int((notes == SPURIOUS).sum())
+    absent = found + int((notes == BOTH_EMPTY).sum())
+    if not absent:
+        return []
+    return [f"of {absent} structures that are not there, {found} were found; no mean has them"]
 
 
 def _digital_rows(

@@ -41,6 +41,15 @@ def row_of(summary, training):
     return summary[summary["training"] == training].iloc[0]
 
 
+def with_absent_structures(table, found_digitally):
+    """The first two patients have no tumour; digitally one is found in some of their cases."""
+    absent = table["patient"].isin(["patient0", "patient1"])
+    found = (table["hardware"] == "digital") & table["case"].isin(found_digitally)
+    table.loc[absent, "note"] = np.where(found, "spurious structure", "both empty")[absent]
+    table.loc[absent, "value"] = np.where(found, 0.0, np.nan)[absent]
+    return table
+
+
 class TestSummary:
     def test_each_estimate_is_its_definition(self):
         found = row_of(summarise(results(), n_boot=200), "digital")
@@ -54,6 +63,19 @@ class TestSummary:
         assert found["normalised_dice_1d"] == pytest.approx(0.70 / 0.90)
         assert (found["drop_1d"], found["drop_1mo"]) == pytest.approx((0.20, 0.27))
         assert (found["n_patients"], found["n_chips"], found["note"]) == (4, 3, "")
+
+    def test_structures_that_are_not_there_are_in_no_mean_and_are_counted(self):
+        whole = results()
+        kept = whole[~whole["patient"].isin(["patient0", "patient1"])]
+        table = with_absent_structures(whole, found_digitally=["case0", "case1", "case2"])
+        found, expected = (row_of(summarise(t, n_boot=50), "digital") for t in (table, kept))
+        for name in ("dice_digital", "dice_1d", "noise_drop", "normalised_dice_1d"):
+            assert found[name] == pytest.approx(expected[name])
+        assert found["n_patients"] == 2
+        assert (found["missed"], found["missed_of"]) == (0, 24)
+        assert (
+            "of 24 structures that are not there, 0 were found; no mean has them" in found["note"]
+        )
 
     def test_the_reference_is_the_digital_trained_network_run_digitally(self):
         found = row_of(summarise(results(), n_boot=50), "hwa")

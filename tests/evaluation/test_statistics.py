@@ -1,4 +1,5 @@
 import doctest
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -292,6 +293,19 @@ class TestPairedTest:
         found = paired_test(better, worse, patients=patients)
         assert found.n_patients == 4
         assert found.p_value == pytest.approx(2 / 2**4)
+
+    def test_the_difference_is_that_of_the_intervals_where_patients_differ_in_their_cases(self):
+        often = {f"a{scan}": -0.10 for scan in range(20)}
+        once = {f"p{patient}": 0.20 for patient in range(5)}
+        first = pd.Series({**often, **once})
+        patients = {case: case[0] if case in often else case for case in first.index}
+        found = paired_test(first, first * 0, patients=patients)
+        interval = two_way_bootstrap(first.to_numpy(), patients=list(patients.values()))
+        assert found.difference == pytest.approx(-1 / 25) == pytest.approx(interval.estimate)
+        assert found.n_patients == 6
+        sums = np.array([-2.0, *[0.2] * 5])
+        flips = np.array(list(product([-1, 1], repeat=6))) @ sums
+        assert found.p_value == pytest.approx(np.mean(abs(flips) >= abs(sums.sum()) - 1e-12))
 
     def test_a_case_without_a_patient_is_refused(self):
         with pytest.raises(DataError, match="'b' has no patient"):
