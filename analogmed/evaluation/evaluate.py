@@ -1,5 +1,6 @@
 """From an experiment to its results: table, summary, figures, run folder."""
 
+import shutil
 import warnings
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -18,6 +19,7 @@ from analogmed.errors import ConfigError, DataError
 from analogmed.evaluation.campaign import Campaign
 from analogmed.evaluation.comparison import compare_models
 from analogmed.evaluation.costs import cost_of
+from analogmed.evaluation.examples import FOLDER as EXAMPLES
 from analogmed.evaluation.examples import write_examples
 from analogmed.evaluation.failure_time import time_to_failure
 from analogmed.evaluation.metrics import METRICS
@@ -67,13 +69,15 @@ class Results:
     def comparison(self) -> pd.DataFrame:
         """Each pair of networks on the chip after a day, with Holm's correction.
 
-        Empty where the sweep has no such time, and where failures left the networks other cases.
+        Empty where the sweep has no such time, and, with a warning, where failures left the
+        networks other cases.
         """
         if DAY_S not in self.experiment.sweep.times_s:
             return pd.DataFrame()
         try:
             return compare_models(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
-        except DataError:
+        except DataError as error:
+            warnings.warn(f"networks are not compared: {error}", stacklevel=2)
             return pd.DataFrame()
 
     def limit(self, curves: pd.DataFrame) -> float:
@@ -84,7 +88,12 @@ class Results:
         return round(KEPT_SHARE * float(digital.max()), 3)
 
     def write(self, folder: Path) -> None:
-        """Write settings, environment, tables and figures into a run folder."""
+        """Write settings, environment, tables and figures into a run folder.
+
+        What an earlier run left there, and this one does not have, is removed.
+        """
+        (folder / "comparison.csv").unlink(missing_ok=True)
+        shutil.rmtree(folder / EXAMPLES, ignore_errors=True)
         summary = self.summary()
         write_text_atomically(folder / "experiment.yaml", to_yaml(self.experiment))
         write_environment(folder)

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,24 @@ def test_the_run_folder_holds_all_that_the_design_lists(results, experiment):
         "figures/dice_over_time.png",
         "figures/drop_per_model.png",
     }
+
+
+def test_a_smaller_run_in_the_same_folder_leaves_nothing_of_the_larger_one(
+    results, experiment, tmp_path
+):
+    shutil.copytree(experiment.out, tmp_path / "run")
+    alone = replace(experiment, checkpoints=experiment.checkpoints[:1], examples=0)
+    evaluate(replace(alone, out=tmp_path / "run", sweep=SweepConfig(chips=2, times_s=(0.0,))))
+    assert not (tmp_path / "run" / "comparison.csv").exists()
+    assert not (tmp_path / "run" / "examples").exists()
+    assert set(pd.read_csv(tmp_path / "run" / "summary.csv")["training"]) == {"digital"}
+
+
+def test_networks_that_were_run_on_other_cases_are_not_compared_and_that_is_told(results):
+    table, left_out = results.table, results.table["case"].iloc[0]
+    fewer = table[(table["training"] != "hwa") | (table["case"] != left_out)]
+    with pytest.warns(UserWarning, match=r"networks are not compared: .*other cases|same cases"):
+        assert replace(results, table=fewer).comparison().empty
 
 
 def test_the_table_has_a_row_for_everything_that_was_run(results, experiment):
