@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import yaml
 
+from analogmed.ages import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S, YEAR_S
 from analogmed.analog import Hardware
 from analogmed.data import Task, load_task
 from analogmed.errors import ConfigError
 from analogmed.strict_yaml import read_yaml
 
-DAY_S = 86_400.0
-DEFAULT_TIMES_S = (0.0, 1.0, 3_600.0, DAY_S, 7 * DAY_S, 30 * DAY_S, 365 * DAY_S)
+DEFAULT_TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, 7 * DAY_S, MONTH_S, YEAR_S)
 """t0, a second, an hour, a day, a week, a month and a year after programming."""
 
 

@@ -25,8 +25,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from _sweeps import SHIPPED, begun, finish, parser
 
+from analogmed.ages import DAY_S
 from analogmed.atomic import write_atomically
-from analogmed.config import DAY_S, EngineConfig, Experiment, SweepConfig, TaskConfig
+from analogmed.config import EngineConfig, Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation import evaluate
 
 

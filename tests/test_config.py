@@ -4,9 +4,9 @@ import math
 import pytest
 import yaml
 
+from analogmed.ages import DAY_S
 from analogmed.analog import PRESETS, Hardware
 from analogmed.config import (
-    DAY_S,
     CalibrationConfig,
     Experiment,
     ModelConfig,

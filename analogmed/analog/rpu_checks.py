@@ -54,6 +54,7 @@ def check_ranges(hardware: "Hardware") -> None:
     if hardware.g_max_us is not None:
         _require("g_max_us", hardware.g_max_us, low=0.0, open_low=True)
     _require_tile(hardware.tile_size)
+    _require_one_scale(hardware)
     for field in dataclasses.fields(hardware):
         if get_origin(field.type) is Literal:
             _require_choice(field.name, getattr(hardware, field.name), get_args(field.type))
@@ -91,6 +92,19 @@ def _require_coefficients(values: object) -> None:
         raise ConfigError(
             f"hardware.modifier_coeffs: expected one finite number or more, got {values!r}"
         )
+
+
+def _require_one_scale(hardware: "Hardware") -> None:
+    """aihwkit's ReRAM model draws a device's whole error at once, by one scale."""
+    if hardware.noise_model != "reram_wan2022":
+        return
+    for name in ("read_noise_scale", "drift_scale"):
+        value = getattr(hardware, name)
+        if value not in (1.0, hardware.prog_noise_scale):
+            raise ConfigError(
+                f"hardware.{name}: the noise model 'reram_wan2022' has one scale for all its "
+                f"noise, prog_noise_scale ({hardware.prog_noise_scale:g}); {value!r} has no effect"
+            )
 
 
 def _require_tile(size: object) -> None:

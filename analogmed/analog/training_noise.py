@@ -10,6 +10,7 @@ import torch
 from aihwkit.inference.noise.base import BaseNoiseModel
 from torch import Tensor, nn
 
+from analogmed.ages import MONTH_S, T0_S
 from analogmed.analog.aihwkit_training import modifier_strength, tiles_of
 from analogmed.analog.disturbance import Disturbance
 from analogmed.analog.layers import AnalogLayer
@@ -68,7 +69,7 @@ class TrainingNoise:
         *,
         weights: WeightNoise = "modifier",
         ramp_steps: int = 0,
-        ages_s: tuple[float, float] = (0.0, 2_592_000.0),
+        ages_s: tuple[float, float] = (T0_S, MONTH_S),
         every: int = 1,
         seed: int = 0,
         rank: int = 0,

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analogmed.ages import DAY_S
 from analogmed.errors import DataError
 from analogmed.evaluation.intervals import UNBOUNDED, difference, two_way_bootstrap
-from analogmed.evaluation.network_runs import ONE_DAY_S, NetworkRun, network_runs, side_by_side
+from analogmed.evaluation.network_runs import NetworkRun, network_runs, side_by_side
 from analogmed.evaluation.paired_tests import holm, paired_test
 from analogmed.seeds import derive_seed
 
@@ -23,7 +24,7 @@ def compare_models(
     table: pd.DataFrame,
     *,
     metric: str = "dice",
-    time_s: float = ONE_DAY_S,
+    time_s: float = DAY_S,
     n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,

@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from analogmed.ages import DAY_S
 from analogmed.analog import left_digital, to_aihwkit
 from analogmed.analog.times import check_times
 from analogmed.atomic import ensure_writable, write_text_atomically
-from analogmed.config import DAY_S, Experiment, to_yaml
+from analogmed.config import Experiment, to_yaml
 from analogmed.data import Task
 from analogmed.environment import write_environment
 from analogmed.errors import ConfigError, DataError

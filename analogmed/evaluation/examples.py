@@ -25,9 +25,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from analogmed.ages import DAY_S
 from analogmed.analog import Chip
 from analogmed.atomic import write_atomically
-from analogmed.config import DAY_S, Experiment
+from analogmed.config import Experiment
 from analogmed.data import Sample, Task
 from analogmed.errors import DataError
 from analogmed.evaluation.metrics import case_metrics

@@ -9,7 +9,6 @@ import pandas as pd
 from analogmed.errors import DataError
 from analogmed.evaluation.metrics import BOTH_EMPTY, MISSED, SPURIOUS
 
-ONE_DAY_S = 86_400.0
 COLUMNS = (
     "task", "model", "training", "hardware", "chip", "time_s", "read", "case", "patient",
     "class", "metric", "value", "unit", "note",

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analogmed.ages import DAY_S
 from analogmed.errors import ConfigError, DataError, ShapeError
 from analogmed.evaluation.intervals import by_patient
-from analogmed.evaluation.network_runs import ONE_DAY_S, RUN, network_runs
+from analogmed.evaluation.network_runs import RUN, network_runs
 
 CASES = (5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200)
 CHIPS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50)
@@ -86,7 +87,7 @@ def variance_components(
 
 
 def pilot_components(
-    table: pd.DataFrame, *, metric: str = "dice", time_s: float = ONE_DAY_S
+    table: pd.DataFrame, *, metric: str = "dice", time_s: float = DAY_S
 ) -> pd.DataFrame:
     """Components of the variance of each network of a pilot evaluation.
 

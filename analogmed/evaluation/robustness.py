@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
+from analogmed.ages import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.errors import DataError
 from analogmed.evaluation.intervals import (
     UNBOUNDED,
@@ -19,7 +20,6 @@ from analogmed.evaluation.intervals import (
 from analogmed.evaluation.metrics import BOTH_EMPTY, MISSED, SPURIOUS
 from analogmed.evaluation.network_runs import (
     COLUMNS,
-    ONE_DAY_S,
     RUN,
     NetworkRun,
     check_columns,
@@ -33,9 +33,6 @@ from analogmed.seeds import derive_seed
 
 __all__ = ["COLUMNS", "ESTIMATES", "over_time", "summarise"]
 
-T0_S = 0.0
-ONE_SECOND_S = 1.0
-ONE_MONTH_S = 2_592_000.0
 DIGITAL = "digital"
 
 Bounds: TypeAlias = tuple[float, float]
@@ -157,7 +154,7 @@ def _summary_row(
     }
     row["n_patients"] = max(interval.n_patients for interval in intervals.values())
     row["n_chips"] = max(interval.n_chips for interval in intervals.values())
-    day = run.at(ONE_DAY_S)
+    day = run.at(DAY_S)
     intervals["dice_1d_std"] = std_between_chips(
         day, patients=run.patients, level=settings["level"]
     )
@@ -166,7 +163,7 @@ def _summary_row(
         row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
         if np.isfinite(interval.estimate) and interval.note and interval.note not in notes:
             notes.append(interval.note)
-    counted = notes_of(run.rows[np.isclose(run.rows["time_s"], ONE_DAY_S, rtol=1e-9)])
+    counted = notes_of(run.rows[np.isclose(run.rows["time_s"], DAY_S, rtol=1e-9)])
     missed, missed_of = _missed(counted)
     notes += _spurious(counted)
     row |= {"missed": missed, "missed_of": missed_of, "note": "; ".join(notes)}
@@ -177,7 +174,7 @@ def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str,
     """What the training adds on the same chips after a day, over the cases of both networks."""
     if digital_trained is None:
         return Interval(np.nan, np.nan, np.nan, 0, 0)
-    both = side_by_side([run, digital_trained], ONE_DAY_S)
+    both = side_by_side([run, digital_trained], DAY_S)
     return two_way_bootstrap(
         *both.arrays,
         patients=both.patients,
@@ -195,8 +192,8 @@ def _bootstrap_seed(seed: int, task: str) -> int:
 
 def _quantities(run: NetworkRun) -> dict[str, tuple[list[np.ndarray], Statistic, Bounds]]:
     """Arrays, statistic and bounds of each estimate that is a function of means."""
-    reference, t0, day = run.reference, run.at(T0_S), run.at(ONE_DAY_S)
-    month, second = run.at(ONE_MONTH_S), run.at(ONE_SECOND_S)
+    reference, t0, day = run.reference, run.at(T0_S), run.at(DAY_S)
+    month, second = run.at(MONTH_S), run.at(SECOND_S)
     return {
         "dice_digital": ([reference], mean_over_chips, SHARE),
         "dice_own_digital": ([run.own_digital], mean_over_chips, SHARE),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analogmed.config import DAY_S, Experiment
+from analogmed.ages import DAY_S
+from analogmed.config import Experiment
 from analogmed.evaluation.network_runs import network_runs
 from analogmed.evaluation.stopping import Decision, enough
 from analogmed.training import CheckpointInfo

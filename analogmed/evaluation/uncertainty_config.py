@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from analogmed.config import DAY_S, Experiment, SweepConfig, refuse_scale_out
+from analogmed.ages import DAY_S
+from analogmed.config import Experiment, SweepConfig, refuse_scale_out
 from analogmed.errors import ConfigError
 from analogmed.evaluation.conformal import check_alpha
 

@@ -22,6 +22,7 @@ from analogmed.evaluation.run_folder import to_table
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, run_unit
 from analogmed.training import Checkpoint, load_checkpoint
+from analogmed.training.memory import is_out_of_memory
 
 CONCERNS_ALL = (ConfigError, DataError, CheckpointError, CoverageError)
 """Errors that other units would have too: they stop the sweep."""
@@ -132,13 +133,6 @@ class Worker:
         return self._analog
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory of the processor or of a GPU was asked for that is not there."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
-
-
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one of torch's threads, as its digital layers round by their number."""
@@ -168,4 +162,3 @@ def _told(error: BaseException) -> str:
 
 
 _LONGEST = 500
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")

@@ -10,6 +10,7 @@ import numpy as np
 from contourpy import contour_generator
 from PIL import Image
 
+from analogmed.ages import DAY_S
 from analogmed.report.example_cases import ExampleCase, ExampleSlice
 from analogmed.report.names import capitalised, model_name, network_name, training_name
 from analogmed.report.page_tables import fixed
@@ -22,7 +23,6 @@ MOST_PIXELS = 256
 COLORS = "magma"
 _LEVELS = 48
 _DIGITAL = "run digitally"
-ONE_DAY_S = 86_400.0
 
 
 def case_view(examples: Sequence[ExampleCase]) -> View:
@@ -162,7 +162,7 @@ def _first_picture(case: ExampleCase) -> int:
 
 def _first_stop(case: ExampleCase) -> int:
     times_s = list(case.times_s)
-    return 1 + (times_s.index(ONE_DAY_S) if ONE_DAY_S in times_s else len(times_s) - 1)
+    return 1 + (times_s.index(DAY_S) if DAY_S in times_s else len(times_s) - 1)
 
 
 def _highest(cases: Sequence[ExampleCase]) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analogmed.ages import DAY_S
 from analogmed.report.dice_levels import best_digital, has_learned, limit_text
 from analogmed.report.names import model_name, network_name
 from analogmed.report.page_tables import fixed, number, p_text
@@ -14,7 +15,6 @@ from analogmed.report.style import age, count_range, time_label
 
 Row = dict[str, Any]
 
-ONE_DAY_S = 86_400.0
 _CALIBRATION = {
     "mean_variance": ("less certain", "more certain", "variance of the probability"),
     "mean_entropy": ("less certain", "more certain", "entropy"),
@@ -188,7 +188,7 @@ def _of_uncertainty(run: Run) -> Iterator[str]:
     rows = comparison[(comparison["source"] == "chips") & (comparison["region"] == "band")]
     for model, of_model in rows.groupby("model", sort=False):
         times_s = of_model["time_s"]
-        at = of_model[times_s == (ONE_DAY_S if (times_s == ONE_DAY_S).any() else times_s.max())]
+        at = of_model[times_s == (DAY_S if (times_s == DAY_S).any() else times_s.max())]
         by_metric = {row["metric"]: row for row in records(at)}
         told: dict[str, list[str]] = {}
         for metric in filter(by_metric.__contains__, _CALIBRATION):

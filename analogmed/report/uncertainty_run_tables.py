@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from analogmed.ages import DAY_S
 from analogmed.report.names import model_name, network_label
 from analogmed.report.page_tables import UNKNOWN, PageTable, number, p_text, with_interval
 from analogmed.report.plain_text import records
@@ -11,7 +12,6 @@ from analogmed.report.style import age, count_range, time_label
 
 Row = dict[str, Any]
 
-ONE_DAY_S = 86_400.0
 METRICS = {
     ("dice", "image"): "Dice",
     ("mean_variance", "band"): "variance",
@@ -103,7 +103,7 @@ def time_to_look_at(comparison: pd.DataFrame) -> float | None:
     times_s = _on_chips(comparison)["time_s"].dropna()
     if times_s.empty:
         return None
-    return ONE_DAY_S if (times_s == ONE_DAY_S).any() else float(times_s.max())
+    return DAY_S if (times_s == DAY_S).any() else float(times_s.max())
 
 
 def split_table(summary: pd.DataFrame) -> PageTable:

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import stats
 
+from analogmed.ages import DAY_S, HOUR_S, MONTH_S, SECOND_S
 from analogmed.atomic import write_atomically
-from analogmed.config import DAY_S
 from analogmed.errors import ConfigError, DataError
 from analogmed.models import Genotype
 from analogmed.models.genotype import VERSION
@@ -28,7 +28,6 @@ from analogmed.suggest import nearest
 FORMAT = 1
 """Of the table's columns and metadata."""
 
-SECOND_S, HOUR_S, MONTH_S = 1.0, 3_600.0, 30 * DAY_S
 TIMES_S = (0.0, SECOND_S, HOUR_S, DAY_S, MONTH_S)
 """Seconds after programming at which every network of a table is read."""
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
+from analogmed.ages import DAY_S, MONTH_S, SECOND_S
 from analogmed.analog import Hardware
 from analogmed.atomic import write_text_atomically
 from analogmed.config import (
-    DAY_S,
     CalibrationConfig,
     Experiment,
     ModelConfig,
@@ -47,7 +47,6 @@ from analogmed.training import (
 )
 from analogmed.training.resume import remove_states
 
-SECOND_S, MONTH_S = 1.0, 30 * DAY_S
 TIMES_S = (0.0, SECOND_S, DAY_S, MONTH_S)
 """Seconds after programming at which candidates are read."""
 

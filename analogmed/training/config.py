@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from analogmed.ages import MONTH_S
 from analogmed.analog import Hardware
 from analogmed.config import (
     CalibrationConfig,
@@ -16,7 +17,6 @@ from analogmed.config import (
 )
 from analogmed.errors import ConfigError
 
-MONTH_S = 2_592_000.0
 NETWORK = "network.safetensors"
 """Name of the best network in a run folder."""
 SETTINGS = "training.yaml"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from analogmed.ages import DAY_S
 from analogmed.analog import Chip
 from analogmed.analog.traverse import evaluating
-from analogmed.config import DAY_S
 from analogmed.data import Case, Sample, Task
 from analogmed.inference import predict_logits, to_classes
 from analogmed.seeds import derive_seed

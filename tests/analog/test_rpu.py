@@ -131,6 +131,13 @@ def test_a_preset_is_a_genuine_configuration_that_both_sides_take(preset):
     AnalogLinear(3, 2, rpu_config=config)
 
 
+@pytest.mark.parametrize("name", ["read_noise_scale", "drift_scale"])
+def test_a_scale_that_the_noise_model_does_not_have_is_refused(name):
+    with pytest.raises(ConfigError, match=rf"hardware.{name}: .*one scale .*prog_noise_scale"):
+        Hardware("reram", **{name: 0.0})
+    assert Hardware("reram", prog_noise_scale=0.5, **{name: 0.5}).prog_noise_scale == 0.5
+
+
 ARGUMENTS = {
     "perfect": (True, {"forward.is_perfect": True}),
     "tile_size": ((64, 32), {"mapping.max_input_size": 64, "mapping.max_output_size": 32}),

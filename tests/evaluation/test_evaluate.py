@@ -8,9 +8,10 @@ import pytest
 import yaml
 from torch.nn.utils.parametrizations import weight_norm
 
+from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
 from analogmed.cli import parse
-from analogmed.config import DAY_S, Experiment, SweepConfig, TaskConfig, to_yaml
+from analogmed.config import Experiment, SweepConfig, TaskConfig, to_yaml
 from analogmed.errors import (
     CheckpointError,
     ConfigError,

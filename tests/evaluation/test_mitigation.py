@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from analogmed.ages import DAY_S
 from analogmed.analog import Chip, Hardware, convert
-from analogmed.config import DAY_S, SweepConfig
+from analogmed.config import SweepConfig
 from analogmed.errors import ConfigError, CoverageError
 from analogmed.evaluation.mitigation import (
     batchnorm_of_chip,

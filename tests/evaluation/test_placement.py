@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
 from analogmed.cli import run
-from analogmed.config import DAY_S, Experiment, SweepConfig
+from analogmed.config import Experiment, SweepConfig
 from analogmed.errors import ConfigError
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.placement import place_layers, with_processor

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
-from analogmed.config import DAY_S, CalibrationConfig, EngineConfig, Experiment, SweepConfig
+from analogmed.config import CalibrationConfig, EngineConfig, Experiment, SweepConfig
 from analogmed.errors import DataError
 from analogmed.evaluation import plan as plan_file
 from analogmed.evaluation.plan import Plan, canonical, file_digest, key_of

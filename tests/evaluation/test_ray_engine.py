@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from analogmed.config import DAY_S, EngineConfig, Experiment, SweepConfig, to_yaml
+from analogmed.ages import DAY_S
+from analogmed.config import EngineConfig, Experiment, SweepConfig, to_yaml
 from analogmed.evaluation import evaluate
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'analogmed[ray]'")

@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analogmed.config import DAY_S, EngineConfig, Experiment, SweepConfig, to_yaml
+from analogmed.ages import DAY_S
+from analogmed.config import EngineConfig, Experiment, SweepConfig, to_yaml
 from analogmed.errors import AnalogmedError, ConfigError
 from analogmed.evaluation import evaluate, summarise
 from analogmed.evaluation.campaign import Campaign

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from analogmed.ages import DAY_S
 from analogmed.analog import Chip, Hardware
-from analogmed.config import DAY_S, EngineConfig, SweepConfig
+from analogmed.config import EngineConfig, SweepConfig
 from analogmed.errors import ConfigError, CoverageError
 from analogmed.evaluation.sensitivity import Bench, Setting, _without, settings_of, sources_of
 from analogmed.evaluation.sensitivity_config import SensitivityConfig

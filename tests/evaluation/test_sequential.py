@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.config import DAY_S, EngineConfig, Experiment, SweepConfig
+from analogmed.ages import DAY_S
+from analogmed.config import EngineConfig, Experiment, SweepConfig
 from analogmed.errors import ConfigError
 from analogmed.evaluation import evaluate, summarise
 from analogmed.evaluation.run_folder import to_table

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
+from analogmed.ages import DAY_S
 from analogmed.analog import Hardware, convert
-from analogmed.config import DAY_S, CalibrationConfig, Experiment, SweepConfig
+from analogmed.config import CalibrationConfig, Experiment, SweepConfig
 from analogmed.data import Case, Sample
 from analogmed.errors import ConfigError, NonFiniteError
 from analogmed.evaluation.run_folder import to_table

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.config import DAY_S, SweepConfig
+from analogmed.ages import DAY_S
+from analogmed.config import SweepConfig
 from analogmed.errors import ConfigError, DataError, LeakageError
 from analogmed.evaluation.calibration import band
 from analogmed.evaluation.conformal import THRESHOLDS

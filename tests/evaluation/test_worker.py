@@ -6,14 +6,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
-from analogmed.config import DAY_S, Experiment, SweepConfig
+from analogmed.config import Experiment, SweepConfig
 from analogmed.errors import CheckpointError, ConfigError
 from analogmed.evaluation.failures import failure_table
 from analogmed.evaluation.plan import Plan
 from analogmed.evaluation.run_folder import COLUMNS
 from analogmed.evaluation.store import Store
-from analogmed.evaluation.worker import Worker, is_out_of_memory, one_thread
+from analogmed.evaluation.worker import Worker, one_thread
 from analogmed.training import load_checkpoint, save_checkpoint
 
 NETWORKS = '''
@@ -135,13 +136,6 @@ def test_a_single_image_cannot_be_halved(hungry, tmp_path):
         unit_of(experiment, None), lambda: None
     )
     assert "allocate memory" in outcome.failure
-
-
-def test_only_a_want_of_memory_is_one():
-    assert is_out_of_memory(MemoryError())
-    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert not is_out_of_memory(RuntimeError("shapes do not fit"))
-    assert not is_out_of_memory(ValueError("out of memory"))
 
 
 def test_an_error_of_all_units_stops(experiment, tmp_path):

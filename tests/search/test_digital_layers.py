@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import yaml
 
+from analogmed.ages import DAY_S
 from analogmed.cli import parse
-from analogmed.config import DAY_S, Experiment, ModelConfig, SweepConfig
+from analogmed.config import Experiment, ModelConfig, SweepConfig
 from analogmed.errors import ConfigError
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.placement import place_layers

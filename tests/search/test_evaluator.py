@@ -3,8 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
-from analogmed.config import DAY_S, SweepConfig, TaskConfig
+from analogmed.config import SweepConfig, TaskConfig
 from analogmed.errors import DataError
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.run_folder import to_table

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from analogmed.ages import DAY_S
 from analogmed.analog import coverage, left_digital
-from analogmed.config import DAY_S, Experiment, SweepConfig
+from analogmed.config import Experiment, SweepConfig
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
 from analogmed.evaluation.sensitivity_run import prepare

@@ -223,8 +223,10 @@ def test_a_step_that_does_not_fit_the_process_is_explained():
     assert "batches of 16 patches of 512x512" in message
 
 
-def test_other_errors_are_not_out_of_memory():
+def test_only_a_want_of_memory_is_one():
+    assert is_out_of_memory(MemoryError())
     assert not is_out_of_memory(ValueError("out of memory"))
+    assert not is_out_of_memory(RuntimeError("shapes do not fit"))
     error = provoked(lambda: torch.ones(2) @ torch.ones(3))
     assert not is_out_of_memory(error)
 
