@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from analogmed.evaluation import evaluate
     from analogmed.hardware import map_tiles
     from analogmed.models import build_model
-    from analogmed.training import CheckpointInfo, TrainConfig, load_checkpoint, save_checkpoint
+    from analogmed.training import (
+        CheckpointInfo,
+        TrainConfig,
+        load_checkpoint,
+        load_input_ranges,
+        save_checkpoint,
+    )
 
 _HOMES = {
     "Chip": "analog",
@@ -35,6 +41,7 @@ _HOMES = {
     "map_tiles": "hardware",
     "build_model": "models",
     "load_checkpoint": "training",
+    "load_input_ranges": "training",
     "save_checkpoint": "training",
 }
 
@@ -50,6 +57,7 @@ __all__ = [
     "create_rpu_config",
     "evaluate",
     "load_checkpoint",
+    "load_input_ranges",
     "load_task",
     "map_tiles",
     "save_checkpoint",

@@ -89,6 +89,16 @@ def test_the_way_from_a_network_to_a_chip():
     assert summary["parameters"] == sum(p.numel() for p in model.parameters())
 
 
+def test_a_trained_network_brings_its_input_ranges(tiny_digital, tiny_hwa):
+    trained = am.load_checkpoint(tiny_hwa)
+    analog = am.convert(trained.network, am.create_rpu_config("pcm"))
+    assert am.load_input_ranges(analog, trained.input_ranges)
+    state = analog.state_dict()
+    for name, ranges in trained.input_ranges.items():
+        assert torch.equal(state[f"{name}.input_range"], ranges)
+    assert not am.load_input_ranges(analog, am.load_checkpoint(tiny_digital).input_ranges)
+
+
 def test_the_way_from_a_task_to_results(tiny_task, tiny_digital, tmp_path):
     task = am.load_task("phantom_brain", root=tiny_task.root, **tiny_task.options)
     assert [len(cases) for cases in (task.train, task.validation, task.test)] == [3, 1, 2]

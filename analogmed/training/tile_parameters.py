@@ -39,6 +39,11 @@ class ScaledLayer:
 def load_input_ranges(model: nn.Module, ranges: dict[str, Tensor]) -> bool:
     """Give learned input ranges to an analog model cut into the same tiles.
 
+    Args:
+        model: what ``convert`` made; its ranges are changed in place.
+        ranges: by layer name, each (row tiles,): a checkpoint's ``input_ranges``. A network that
+            was trained digitally has none.
+
     Returns:
         whether they fit; if not, nothing was changed and the model needs calibration.
     """
