@@ -110,7 +110,8 @@ def splits(
     loaded = load_task(name, **settings.pop("options", {}), **settings)
     cases = (*loaded.train, *loaded.validation, *loaded.test)
     patients = sorted({case.patient_id for case in cases})
-    if folds > len(patients):
+    largest = -(-len(patients) // folds)
+    if folds > len(patients) or len(patients) - largest < 2:
         raise SystemExit(f"{name} has {len(patients)} patients, not enough for --folds {folds}")
     for fold in range(folds):
         held_out = {"validation": [patients[(fold + 1) % folds]], "test": patients[fold::folds]}
@@ -181,7 +182,7 @@ def overview_rows(summary: pd.DataFrame) -> Iterator[dict[str, str]]:
         digital, hwa = of["digital"], of["hwa"]
         yield {
             "test data": f"{task}, {hwa['n_patients']}",
-            "network": f"{model}",
+            "network": str(model),
             "Dice digital": f"{digital['dice_digital']:.3f}",
             "trained digitally, after a day": _with_interval(digital, "dice_1d"),
             "hardware-aware, after a day": _with_interval(hwa, "dice_1d"),
@@ -205,7 +206,11 @@ def _arguments() -> argparse.Namespace:
         "--real", nargs="*", default=[], metavar="TASK=ROOT", help=f"of {', '.join(REAL)}"
     )
     parser.add_argument(
-        "--tasks", nargs="*", choices=list(PHANTOMS), default=list(PHANTOMS), help="phantoms"
+        "--tasks",
+        nargs="*",
+        choices=list(PHANTOMS),
+        default=list(PHANTOMS),
+        help="phantoms, where --real is not given",
     )
     parser.add_argument("--models", nargs="*", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--chips", type=int, default=10)
@@ -215,7 +220,10 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--out", type=Path, default=Path("runs/figure1"))
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.folds < 1:
+        parser.error(f"--folds must be at least 1, but is {arguments.folds}")
+    return arguments
 
 
 if __name__ == "__main__":

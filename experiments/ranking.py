@@ -30,14 +30,14 @@ TOP_SHARE = 0.1  # of the networks, in a top list
 SCORES = {
     "digital": ("digital", "dice_digital"),
     "1 day": ("hwa", "dice_1d"),
-    "digital-trained, 1 day": ("digital", "dice_1d"),
+    "digitally trained, 1 day": ("digital", "dice_1d"),
     "hardware-aware, digital": ("hwa", "dice_digital"),
     "hardware-aware, right after programming": ("hwa", "dice_t0"),
     "hardware-aware, 1 month": ("hwa", "dice_1mo"),
 }
 COMPARED = (
     ("digital", "1 day"),
-    ("digital", "digital-trained, 1 day"),
+    ("digital", "digitally trained, 1 day"),
     ("digital", "hardware-aware, digital"),
     ("hardware-aware, digital", "1 day"),
     ("hardware-aware, right after programming", "1 day"),

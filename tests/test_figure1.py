@@ -102,6 +102,15 @@ def test_without_folds_the_task_is_as_it_is(experiment, task, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_folds_that_leave_nobody_to_train_on_are_refused(experiment, tiny_task, tmp_path):
+    task = {
+        "root": str(tiny_task.root.parent / "three"),
+        "options": json.dumps({**tiny_task.options, "phantom_patients": 3}),
+    }
+    with pytest.raises(SystemExit, match="phantom_brain has 3 patients, not enough for --folds 2"):
+        list(experiment.splits("phantom_brain", task, 2, tmp_path))
+
+
 def test_more_folds_than_patients_are_refused(experiment, task, tmp_path):
     with pytest.raises(SystemExit, match="phantom_brain has 6 patients, not enough for --folds 7"):
         list(experiment.splits("phantom_brain", task, 7, tmp_path))

@@ -76,7 +76,8 @@ class Hardware:
         noise_model: aihwkit's statistical model of programming, drift and read noise.
         g_max_us: largest conductance in uS; ``None`` is the noise model's own. Above 0.
         prog_noise_scale: factor on the programming noise. 0 or more.
-        read_noise_scale: factor on the read noise. 0 or more.
+        read_noise_scale: factor on the read noise. 0 or more. ``reram_wan2022`` has one factor for
+            all, ``prog_noise_scale``.
         drift_scale: factor on the drift exponents. 0 or more.
         drift_compensation: factor that undoes the mean drift, measured on the tile.
     """

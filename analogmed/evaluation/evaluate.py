@@ -1,9 +1,9 @@
 """From an experiment to its results: table, summary, figures, run folder."""
 
-import shutil
 import warnings
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
@@ -91,10 +91,10 @@ class Results:
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and figures into a run folder.
 
-        What an earlier run left there, and this one does not have, is removed.
+        The comparison and the examples of an earlier run are removed.
         """
-        (folder / "comparison.csv").unlink(missing_ok=True)
-        shutil.rmtree(folder / EXAMPLES, ignore_errors=True)
+        for earlier in (folder / "comparison.csv", *(folder / EXAMPLES).glob("*.npz")):
+            earlier.unlink(missing_ok=True)
         summary = self.summary()
         write_text_atomically(folder / "experiment.yaml", to_yaml(self.experiment))
         write_environment(folder)
@@ -200,13 +200,24 @@ def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment)
     if info.hardware and not info.is_for(experiment.hardware, info.row_split):
         differences.append(f"for another chip ({info.hardware['preset']} and its arguments)")
     hardware = experiment.hardware.rpu_config()
-    if checkpoint.input_ranges and not info.has_input_converters(hardware, experiment.row_split):
-        differences.append("with other input converters, so that its input ranges are set anew")
+    if _sets_ranges_anew(checkpoint, experiment):
+        differences.append("with input ranges that do not fit here, and are set anew")
     if checkpoint.scaled_layers and not info.has_tiles(hardware, experiment.row_split):
         differences.append(_with_other_scales(info))
     differences += _with_other_digital_layers(checkpoint, experiment)
     if differences:
         warnings.warn(f"{checkpoint.path} was trained {'; '.join(differences)}", stacklevel=3)
+
+
+def _sets_ranges_anew(checkpoint: Checkpoint, experiment: Experiment) -> bool:
+    """Whether input ranges are calibrated although the network has learned some."""
+    hardware = experiment.hardware.rpu_config()
+    if not checkpoint.input_ranges or not hardware.pre_post.input_range.enable:
+        return False
+    trained = set(checkpoint.info.digital_layers or ())
+    newly_on_tiles = trained - _left_digital(checkpoint, experiment) if trained else trained
+    fits = checkpoint.info.has_input_converters(hardware, experiment.row_split)
+    return bool(newly_on_tiles) or not fits
 
 
 def _with_other_scales(info: CheckpointInfo) -> str:
@@ -231,18 +242,18 @@ def _with_other_digital_layers(checkpoint: Checkpoint, experiment: Experiment) -
 
 def _tell_other_tiles(checkpoints: list[Checkpoint], experiment: Experiment) -> None:
     """Warn where trainings of one model have other layers digital, each its own."""
-    if experiment.digital_layers is not None:
+    if experiment.digital_layers is not None or not any(c.info.digital_layers for c in checkpoints):
         return
-    for own in (c for c in checkpoints if c.info.digital_layers):
-        left = _left_digital(own, experiment)
-        for other in (c for c in checkpoints if c.info.model == own.info.model):
-            if _left_digital(other, experiment) != left:
-                warnings.warn(
-                    f"{own.path} leaves {', '.join(sorted(left))} digital, as its training did, "
-                    f"{other.path} has other layers on tiles; to compare them on the same, give "
-                    f"--digital_layers {' '.join(sorted(left))}",
-                    stacklevel=3,
-                )
+    left = {checkpoint.path: _left_digital(checkpoint, experiment) for checkpoint in checkpoints}
+    for own, other in combinations(checkpoints, 2):
+        if own.info.model == other.info.model and left[own.path] != left[other.path]:
+            here, there = (", ".join(sorted(left[c.path])) or "no layer" for c in (own, other))
+            most = max(left[own.path], left[other.path], key=len)
+            warnings.warn(
+                f"{own.path} has {here} digital, {other.path} {there}, each as in its training; to "
+                f"compare them on the same, give --digital_layers {' '.join(sorted(most))}",
+                stacklevel=3,
+            )
 
 
 def _left_digital(checkpoint: Checkpoint, experiment: Experiment) -> set[str]:

@@ -31,7 +31,8 @@ from analogmed.atomic import write_atomically
 from analogmed.config import Experiment
 from analogmed.data import Sample, Task
 from analogmed.errors import DataError
-from analogmed.evaluation.metrics import case_metrics
+from analogmed.evaluation.metrics import ABSENT, case_metrics
+from analogmed.evaluation.network_runs import of_structures
 from analogmed.evaluation.sweep import Network, chip_seed, make_analog
 from analogmed.evaluation.worker import one_thread
 from analogmed.inference import predict_logits, to_classes
@@ -85,7 +86,8 @@ def choose_cases(table: pd.DataFrame, n_cases: int) -> dict[str, str]:
     Raises:
         DataError: no case has a Dice on a chip.
     """
-    on_chip = table[(table["metric"] == "dice") & table["time_s"].notna()].dropna(subset="value")
+    on_chip = of_structures(table[(table["metric"] == "dice") & table["time_s"].notna()])
+    on_chip = on_chip.dropna(subset="value")
     if on_chip.empty:
         raise DataError("no example can be chosen: the results table has no Dice on a chip")
     times_s = on_chip["time_s"]
@@ -250,7 +252,7 @@ def _dice(pred: np.ndarray, sample: Sample, task: Task) -> float:
         unit=task.spacing_unit,
         metrics=("dice",),
     )
-    values = [row.value for row in rows if not np.isnan(row.value)]
+    values = [row.value for row in rows if row.note not in ABSENT]
     return float(np.mean(values)) if values else float("nan")
 
 

@@ -35,6 +35,8 @@ from analogmed.suggest import nearest
 MISSED = "missed structure"
 SPURIOUS = "spurious structure"
 BOTH_EMPTY = "both empty"
+ABSENT = (SPURIOUS, BOTH_EMPTY)
+"""Notes of structures that the reference does not have."""
 
 OVERLAP_METRICS = {
     "dice": "f1 score",

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 
 from analogmed.errors import DataError
-from analogmed.evaluation.metrics import BOTH_EMPTY, MISSED, SPURIOUS
+from analogmed.evaluation.metrics import ABSENT, MISSED
 
 COLUMNS = (
     "task", "model", "training", "hardware", "chip", "time_s", "read", "case", "patient",
     "class", "metric", "value", "unit", "note",
 )  # fmt: skip
 RUN = ["task", "model", "training", "hardware"]
-RESULT_NOTES = ("", MISSED, SPURIOUS, BOTH_EMPTY)
+RESULT_NOTES = ("", MISSED, *ABSENT)
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class NetworkRun:
     Attributes:
         key: task, model, training and hardware.
         metric, unit: what the values are, and their unit.
-        cases: the cases that are in every run of the network, sorted.
+        cases: the cases that are in every run of the network and have a structure in their
+            reference, sorted.
         patients: the patient of each of them.
         chips: numbers of the chips.
         reference: the digitally trained network run digitally, shape (cases,); NaN without one.
@@ -116,13 +117,20 @@ def of_structures(rows: pd.DataFrame) -> pd.DataFrame:
     What is not there has a Dice in some runs only, 0 where something was found, so that means over
     it would compare other cases in each run. Which structures are there does not depend on a run.
     """
-    absent = notes_of(rows).isin([SPURIOUS, BOTH_EMPTY]) & (rows["metric"] != "specificity")
+    absent = notes_of(rows).isin(ABSENT) & (rows["metric"] != "specificity")
     return rows[~absent]
 
 
 def digital_values(rows: pd.DataFrame) -> pd.Series:
     """Class mean of each case, over the structures of its reference."""
     return of_structures(rows).groupby("case")["value"].mean()
+
+
+def chip_values(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over classes of the reference, then over reads: a row per case, a column per chip."""
+    rows = of_structures(rows)
+    class_mean = rows.groupby(["case", "chip", "read"], dropna=False)["value"].mean().reset_index()
+    return class_mean.pivot_table("value", "case", "chip", "mean", dropna=False)
 
 
 def notes_of(rows: pd.DataFrame) -> pd.Series:
@@ -156,12 +164,17 @@ def _run(
             "no digitally trained baseline: own digital run" if len(own) else "no baseline"
         )
     times_s = [float(time_s) for time_s in on_chip["time_s"].unique()]
-    chips = {time_s: _chip_values(on_chip[on_chip["time_s"] == time_s]) for time_s in times_s}
+    chips = {time_s: chip_values(on_chip[on_chip["time_s"] == time_s]) for time_s in times_s}
     evaluated = [set(values.index) for values in chips.values()]
     evaluated += [set(values.index) for values in (reference, own) if len(values)]
     cases = sorted(set.intersection(*evaluated))
     if len(cases) < max(map(len, evaluated)):
         notes.append(f"{len(cases)} of {max(map(len, evaluated))} cases are in every run")
+    if not cases:
+        raise DataError(
+            f"{key['model']}, {key['training']}: no case has a {metric} in every run; is any "
+            "structure of the test cases in their references?"
+        )
     patient_of = on_chip.drop_duplicates("case").set_index("case")["patient"]
     chip_ids = sorted({chip for values in chips.values() for chip in values.columns})
     return NetworkRun(
@@ -180,13 +193,6 @@ def _run(
         rows=on_chip,
         note="; ".join(notes),
     )
-
-
-def _chip_values(rows: pd.DataFrame) -> pd.DataFrame:
-    """Class mean, then mean over reads: one row per case, one column per chip."""
-    rows = of_structures(rows)
-    class_mean = rows.groupby(["case", "chip", "read"], dropna=False)["value"].mean().reset_index()
-    return class_mean.pivot_table("value", "case", "chip", "mean", dropna=False)
 
 
 def _failures(rows: pd.DataFrame) -> list[str]:

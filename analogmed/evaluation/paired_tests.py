@@ -18,7 +18,7 @@ class PairedTest:
     Attributes:
         difference: mean of first minus second over cases.
         p_value: two-sided; NaN where there are too few pairs.
-        n_patients: pairs that entered.
+        n_patients: patients that entered.
         note: empty, or what limits the result.
     """
 

@@ -22,6 +22,8 @@ _CODE = (
     "data",
     "models",
     "inference.py",
+    "layer_names.py",
+    "network_copy.py",
     "seeds.py",
     "evaluation/masks.py",
     "evaluation/metrics.py",

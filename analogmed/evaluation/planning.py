@@ -10,7 +10,7 @@ from scipy import stats
 from analogmed.ages import DAY_S
 from analogmed.errors import ConfigError, DataError, ShapeError
 from analogmed.evaluation.intervals import by_patient
-from analogmed.evaluation.network_runs import RUN, network_runs
+from analogmed.evaluation.network_runs import RUN, network_runs, of_structures
 
 CASES = (5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200)
 CHIPS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50)
@@ -109,7 +109,7 @@ def pilot_components(
         if np.isnan(values).all():
             raise DataError(f"the pilot has no {metric} at {time_s:g} s: plan from a time it has")
         at_time = run.rows[np.isclose(run.rows["time_s"], time_s, rtol=1e-9, atol=1e-9)]
-        read_std, n_reads = _reads(at_time)
+        read_std, n_reads = _reads(of_structures(at_time))
         found = variance_components(
             values, patients=run.patients, read_std=read_std, n_reads=n_reads
         )

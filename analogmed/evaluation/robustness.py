@@ -17,7 +17,7 @@ from analogmed.evaluation.intervals import (
     ratio,
     two_way_bootstrap,
 )
-from analogmed.evaluation.metrics import BOTH_EMPTY, MISSED, SPURIOUS
+from analogmed.evaluation.metrics import ABSENT, MISSED, SPURIOUS
 from analogmed.evaluation.network_runs import (
     COLUMNS,
     RUN,
@@ -52,8 +52,8 @@ def summarise(
     """One row per task, model and training on the chip: the content of ``summary.csv``.
 
     The Dice of a case is the mean over the classes that its reference has, then over the reads of
-    a chip; what was found of other classes is counted in the note. Every estimate stands beside
-    its two-way bootstrap interval (``_low``, ``_high``):
+    a chip; what was found of other classes after a day is counted in the note. Every estimate
+    stands beside its two-way bootstrap interval (``_low``, ``_high``):
 
     - ``dice_digital``: the digitally trained network of the same model run digitally, the
       iso-accuracy reference; where the table has none, the row's own network run digitally.
@@ -219,10 +219,10 @@ def _missed(notes: pd.Series) -> tuple[int | None, int | None]:
 def _spurious(notes: pd.Series) -> list[str]:
     """How many absent structures were found, where the reference lacks any."""
     found = int((notes == SPURIOUS).sum())
-    absent = found + int((notes == BOTH_EMPTY).sum())
+    absent = int(notes.isin(ABSENT).sum())
     if not absent:
         return []
-    return [f"of {absent} structures that are not there, {found} were found; no mean has them"]
+    return [f"{found} of {absent} looks at what the reference lacks found something; in no mean"]
 
 
 def _digital_rows(

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from analogmed.errors import DataError
+from analogmed.evaluation.intervals import difference
+from analogmed.evaluation.network_runs import chip_values
 from analogmed.evaluation.run_folder import COLUMNS
-from analogmed.evaluation.statistics import ChipMeans, Interval, two_way_bootstrap
+from analogmed.evaluation.statistics import Interval, two_way_bootstrap
 from analogmed.seeds import derive_seed
 
 TABLE_COLUMNS = {"setting": "string", "subject": "string", **COLUMNS}
@@ -51,7 +53,7 @@ def rank(
     patient_of = table.drop_duplicates("case").set_index("case")["patient"]
     shared: dict[str, Any] = {
         "patients": [str(patient_of[case]) for case in digital.index],
-        "statistic": _difference,
+        "statistic": difference,
         "n_boot": n_boot,
         "level": level,
         "seed": derive_seed(seed, "bootstrap", str(table["task"].iloc[0])),
@@ -80,14 +82,9 @@ def rank(
 
 
 def _values(rows: pd.DataFrame) -> pd.DataFrame:
-    """Class mean, then mean over reads: one row per case, one column per chip."""
-    dice = rows[rows["metric"] == "dice"].assign(chip=rows["chip"].astype("Int64").fillna(-1))
-    classes = dice.groupby(["case", "chip", "read"], dropna=False)["value"].mean().reset_index()
-    return classes.pivot_table("value", "case", "chip", "mean", dropna=False)
-
-
-def _difference(first: ChipMeans, second: ChipMeans) -> np.ndarray:
-    return first.mean() - second.mean()
+    """Dice of each case, a column per chip; the digital run is chip -1."""
+    dice = rows[rows["metric"] == "dice"]
+    return chip_values(dice.assign(chip=dice["chip"].astype("Int64").fillna(-1)))
 
 
 def _cells(name: str, interval: Interval) -> dict[str, float]:

@@ -20,7 +20,7 @@ from analogmed.evaluation.calibration import (
     reliability_counts,
     risk_coverage,
 )
-from analogmed.evaluation.metrics import case_metrics
+from analogmed.evaluation.metrics import ABSENT, case_metrics
 from analogmed.evaluation.temperature import scale
 from analogmed.evaluation.uncertainty import UncertaintyMaps, entropy
 
@@ -197,7 +197,7 @@ def scaled_maps(maps: UncertaintyMaps, temperature: float) -> UncertaintyMaps:
 
 
 def mean_dice(prob: np.ndarray, sample: Sample, task: Task) -> float:
-    """Dice of the mask of a mean probability, mean over classes that are in mask or reference."""
+    """Dice of the mask of a mean probability, mean over the classes that the reference has."""
     found = case_metrics(
         torch.from_numpy(_classes(prob)),
         sample.label,
@@ -207,7 +207,7 @@ def mean_dice(prob: np.ndarray, sample: Sample, task: Task) -> float:
         metrics=("dice",),
         tolerance=1.0,
     )
-    return _mean(np.array([row.value for row in found if row.metric == "dice"]))
+    return _mean(np.array([row.value for row in found if row.note not in ABSENT]))
 
 
 def _classes(prob: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analogmed.ages import DAY_S, MONTH_S, T0_S, YEAR_S
 from analogmed.errors import DataError
 from analogmed.report.style import (
     METRIC_NAMES,
@@ -38,7 +39,7 @@ DROP_LOOKS = {
 """Colors that stand out from light and from dark paper, and markers for who tells none apart."""
 _LABEL_DISTANCE = 0.75
 """Decades between labels of times that do not run into each other on a narrow axis."""
-_LABELS_FIRST = (0.0, 86_400.0, 2_592_000.0, 31_536_000.0)
+_LABELS_FIRST = (T0_S, DAY_S, MONTH_S, YEAR_S)
 """Times that keep their label where others have to leave theirs out."""
 
 

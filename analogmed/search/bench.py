@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import stats
 
-from analogmed.ages import DAY_S, HOUR_S, MONTH_S, SECOND_S
+from analogmed.ages import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S
 from analogmed.atomic import write_atomically
 from analogmed.errors import ConfigError, DataError
 from analogmed.models import Genotype
@@ -28,7 +28,7 @@ from analogmed.suggest import nearest
 FORMAT = 1
 """Of the table's columns and metadata."""
 
-TIMES_S = (0.0, SECOND_S, HOUR_S, DAY_S, MONTH_S)
+TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, MONTH_S)
 """Seconds after programming at which every network of a table is read."""
 
 KEY = ("task", "seed", "training", "key")

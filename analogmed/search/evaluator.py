@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from analogmed.ages import DAY_S, MONTH_S, SECOND_S
+from analogmed.ages import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.analog import Hardware
 from analogmed.atomic import write_text_atomically
 from analogmed.config import (
@@ -47,7 +47,7 @@ from analogmed.training import (
 )
 from analogmed.training.resume import remove_states
 
-TIMES_S = (0.0, SECOND_S, DAY_S, MONTH_S)
+TIMES_S = (T0_S, SECOND_S, DAY_S, MONTH_S)
 """Seconds after programming at which candidates are read."""
 
 

@@ -107,7 +107,7 @@ class CheckpointInfo:
     def has_input_converters(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
         """Whether learned input ranges fit: the same rows of tiles behind the same converters.
 
-        Noise, drift, output converters and arguments of training may differ.
+        Noise of weights and outputs, drift, output converters and arguments of training may differ.
         """
         own = self._own_hardware()
         return own is not None and (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analogmed.ages import MONTH_S
+from analogmed.ages import HOUR_S, MONTH_S
 from analogmed.analog import Hardware
 from analogmed.config import (
     CalibrationConfig,
@@ -151,7 +151,7 @@ class NoiseConfig:
     weights: Literal["modifier", "chips"] = "chips"
     every: int = 2
     ramp: float = 0.0
-    ages_s: tuple[float, float] = (3_600.0, MONTH_S)
+    ages_s: tuple[float, float] = (HOUR_S, MONTH_S)
     ranges: Literal["calibrated", "learned"] = "calibrated"
     norms: Literal["learned", "frozen"] = "learned"
 

@@ -83,7 +83,7 @@ def test_a_smaller_run_in_the_same_folder_leaves_nothing_of_the_larger_one(
     alone = replace(experiment, checkpoints=experiment.checkpoints[:1], examples=0)
     evaluate(replace(alone, out=tmp_path / "run", sweep=SweepConfig(chips=2, times_s=(0.0,))))
     assert not (tmp_path / "run" / "comparison.csv").exists()
-    assert not (tmp_path / "run" / "examples").exists()
+    assert not list((tmp_path / "run" / "examples").iterdir())
     assert set(pd.read_csv(tmp_path / "run" / "summary.csv")["training"]) == {"digital"}
 
 

@@ -36,7 +36,7 @@ def written(evaluated, tmp_path_factory):
 
 def on_chip(dice, times_s=TIMES_S):
     rows = [
-        {"metric": "dice", "time_s": time_s, "case": case, "value": value}
+        {"metric": "dice", "time_s": time_s, "case": case, "value": value, "note": ""}
         for case, value in dice.items()
         for time_s in times_s
     ]
@@ -120,6 +120,11 @@ def test_cases_without_a_dice_are_not_chosen():
     assert choose_cases(on_chip({"a": np.nan, "b": 0.5}), 3) == {"only": "b"}
     with pytest.raises(DataError, match="no Dice on a chip"):
         choose_cases(on_chip({"a": np.nan}), 3)
+
+
+def test_a_case_without_the_structure_is_not_the_worst():
+    spurious = on_chip({"empty": 0.0}).assign(note="spurious structure")
+    assert choose_cases(pd.concat([on_chip({"a": 0.5}), spurious]), 3) == {"only": "a"}
 
 
 def test_volumes_are_cut_along_three_axes_and_stand_upright(tmp_path):

@@ -73,9 +73,12 @@ class TestSummary:
             assert found[name] == pytest.approx(expected[name])
         assert found["n_patients"] == 2
         assert (found["missed"], found["missed_of"]) == (0, 24)
-        assert (
-            "of 24 structures that are not there, 0 were found; no mean has them" in found["note"]
-        )
+        assert "0 of 24 looks at what the reference lacks found something" in found["note"]
+
+    def test_cases_without_any_structure_are_refused(self):
+        table = results().assign(note="both empty", value=np.nan)
+        with pytest.raises(DataError, match="unet, digital: no case has a dice in every run"):
+            summarise(table, n_boot=50)
 
     def test_the_reference_is_the_digital_trained_network_run_digitally(self):
         found = row_of(summarise(results(), n_boot=50), "hwa")

@@ -13,6 +13,7 @@ from analogmed.config import EngineConfig, SweepConfig
 from analogmed.errors import ConfigError, CoverageError
 from analogmed.evaluation.sensitivity import Bench, Setting, _without, settings_of, sources_of
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
+from analogmed.evaluation.sensitivity_ranking import rank
 from analogmed.evaluation.sensitivity_run import prepare, sensitivity
 from analogmed.evaluation.sweep import Unit, make_analog, run_unit
 from analogmed.training import load_checkpoint
@@ -98,6 +99,18 @@ def test_drops_and_effects_are_differences_of_mean_dice(found):
     assert row["drop"] == pytest.approx(digital - without.mean())
     assert row["effect"] == pytest.approx(without.mean() - whole)
     assert row["effect_low"] <= row["effect"] <= row["effect_high"]
+
+
+def test_structures_that_are_not_there_change_no_drop(found):
+    table, whole = found.table.copy(), found.ranking().set_index(["setting", "subject", "time_s"])
+    extra = table[table["case"] == table["case"].iloc[0]].assign(case="empty", patient="empty")
+    digital = extra["setting"] == "digital"
+    extra = extra.assign(
+        value=np.where(digital, np.nan, 0.0),
+        note=np.where(digital, "both empty", "spurious structure"),
+    )
+    more = rank(pd.concat([table, extra])).set_index(["setting", "subject", "time_s"])
+    pd.testing.assert_series_equal(more["drop"], whole["drop"])
 
 
 def test_the_largest_effect_has_the_first_rank(found):
