@@ -59,7 +59,8 @@ def compare_models(
         raise DataError(f"the results table has no {metric} on a chip")
     for run in runs:
         if np.isnan(run.at(time_s)).all():
-            known = ", ".join(f"{known_s:g}" for known_s in sorted(run.on_chip))
+            measured = (t for t, values in run.on_chip.items() if np.isfinite(values).any())
+            known = ", ".join(f"{known_s:g}" for known_s in sorted(measured)) or "none"
             raise DataError(f"{_name(run)} has no {metric} at {time_s:g} s; it has: {known}")
     groups: dict[tuple[str, str], list[NetworkRun]] = {}
     for run in runs:

@@ -200,11 +200,11 @@ def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment)
     if info.hardware and not info.is_for(experiment.hardware, info.row_split):
         differences.append(f"for another chip ({info.hardware['preset']} and its arguments)")
     hardware = experiment.hardware.rpu_config()
-    if _sets_ranges_anew(checkpoint, experiment):
-        differences.append("with input ranges that do not fit here, and are set anew")
     if checkpoint.scaled_layers and not info.has_tiles(hardware, experiment.row_split):
         differences.append(_with_other_scales(info))
     differences += _with_other_digital_layers(checkpoint, experiment)
+    if _sets_ranges_anew(checkpoint, experiment):
+        differences.append("with input ranges that do not fit here, and are set anew")
     if differences:
         warnings.warn(f"{checkpoint.path} was trained {'; '.join(differences)}", stacklevel=3)
 
@@ -245,13 +245,14 @@ def _tell_other_tiles(checkpoints: list[Checkpoint], experiment: Experiment) -> 
     if experiment.digital_layers is not None or not any(c.info.digital_layers for c in checkpoints):
         return
     left = {checkpoint.path: _left_digital(checkpoint, experiment) for checkpoint in checkpoints}
-    for own, other in combinations(checkpoints, 2):
-        if own.info.model == other.info.model and left[own.path] != left[other.path]:
-            here, there = (", ".join(sorted(left[c.path])) or "no layer" for c in (own, other))
-            most = max(left[own.path], left[other.path], key=len)
+    for pair in combinations(checkpoints, 2):
+        most, least = sorted(pair, key=lambda c: len(left[c.path]), reverse=True)
+        if most.info.model == least.info.model and left[most.path] != left[least.path]:
+            names, others = (sorted(left[c.path]) for c in (most, least))
             warnings.warn(
-                f"{own.path} has {here} digital, {other.path} {there}, each as in its training; to "
-                f"compare them on the same, give --digital_layers {' '.join(sorted(most))}",
+                f"{most.path} has {', '.join(names)} digital, {least.path} "
+                f"{', '.join(others) or 'no layer'}, each as in its training; to compare them on "
+                f"the same, give --digital_layers {' '.join(names)}",
                 stacklevel=3,
             )
 

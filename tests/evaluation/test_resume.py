@@ -250,6 +250,7 @@ def broken(experiment, tmp_path):
     return save_checkpoint(tmp_path / "broken.safetensors", trained.network, info)
 
 
+@pytest.mark.filterwarnings("ignore:networks are not compared")
 def test_failures_are_rows_with_their_error_and_the_others_go_on(
     experiment, whole, broken, tmp_path
 ):
@@ -268,6 +269,7 @@ def test_failures_are_rows_with_their_error_and_the_others_go_on(
     assert len(units_in(tmp_path / "run")) == 9
 
 
+@pytest.mark.filterwarnings("ignore:networks are not compared")
 def test_failures_are_tried_again_in_the_next_run(experiment, whole, broken, tmp_path):
     both = replace(experiment, checkpoints=(*experiment.checkpoints, broken), out=tmp_path / "run")
     evaluate(both)

@@ -104,7 +104,7 @@ def test_a_digital_twin_with_other_layers_on_tiles_is_told(experiment, tiny_digi
     both = replace(experiment, checkpoints=(tiny_digital, *experiment.checkpoints))
     names = sorted(LAYERS)
     options = f"--digital_layers {' '.join(names)}"
-    results(both, [f"leaves {', '.join(names)} digital", str(tiny_digital), options])
+    results(both, [f"has {', '.join(names)} digital", str(tiny_digital), options])
     results(replace(both, digital_layers=LAYERS, out=tmp_path / "same"))
 
 
