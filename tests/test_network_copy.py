@@ -1,5 +1,5 @@
 import threading
-import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -11,18 +11,11 @@ from analogmed.hardware import map_tiles
 from analogmed.hardware.operations import record
 from analogmed.network_copy import copy_of
 
-
-def pruned(layer):
-    return prune.l1_unstructured(layer, "weight", amount=0.5)
+pruned = partial(prune.l1_unstructured, name="weight", amount=0.5)
 
 
-def normed(layer):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch has a newer one
-        return nn.utils.weight_norm(layer)
-
-
-@pytest.mark.parametrize("changed", [pruned, normed, nn.utils.spectral_norm])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")  # torch has a newer one
+@pytest.mark.parametrize("changed", [pruned, nn.utils.weight_norm, nn.utils.spectral_norm])
 def test_a_network_whose_weights_hooks_compute_is_copied(changed):
     model = nn.Sequential(changed(nn.Conv2d(3, 4, 3)), nn.ReLU(), nn.Conv2d(4, 2, 1))
     images = torch.rand(2, 3, 8, 8)

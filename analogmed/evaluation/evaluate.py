@@ -202,22 +202,19 @@ def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment)
     hardware = experiment.hardware.rpu_config()
     if checkpoint.scaled_layers and not info.has_tiles(hardware, experiment.row_split):
         differences.append(_with_other_scales(info))
-    differences += _with_other_digital_layers(checkpoint, experiment)
-    if _sets_ranges_anew(checkpoint, experiment):
+    newly_on_tiles, newly_digital = _moved_layers(checkpoint, experiment)
+    for then, now, names in (
+        ("digital", "on tiles", newly_on_tiles),
+        ("on tiles", "digital", newly_digital),
+    ):
+        if names:
+            listed = ", ".join(sorted(names))
+            differences.append(f"with {listed} {then}, here {now} (digital_layers, backend)")
+    fits = not newly_on_tiles and info.has_input_converters(hardware, experiment.row_split)
+    if checkpoint.input_ranges and hardware.pre_post.input_range.enable and not fits:
         differences.append("with input ranges that do not fit here, and are set anew")
     if differences:
         warnings.warn(f"{checkpoint.path} was trained {'; '.join(differences)}", stacklevel=3)
-
-
-def _sets_ranges_anew(checkpoint: Checkpoint, experiment: Experiment) -> bool:
-    """Whether input ranges are calibrated although the network has learned some."""
-    hardware = experiment.hardware.rpu_config()
-    if not checkpoint.input_ranges or not hardware.pre_post.input_range.enable:
-        return False
-    trained = set(checkpoint.info.digital_layers or ())
-    newly_on_tiles = trained - _left_digital(checkpoint, experiment) if trained else trained
-    fits = checkpoint.info.has_input_converters(hardware, experiment.row_split)
-    return bool(newly_on_tiles) or not fits
 
 
 def _with_other_scales(info: CheckpointInfo) -> str:
@@ -228,16 +225,12 @@ def _with_other_scales(info: CheckpointInfo) -> str:
     )
 
 
-def _with_other_digital_layers(checkpoint: Checkpoint, experiment: Experiment) -> list[str]:
+def _moved_layers(checkpoint: Checkpoint, experiment: Experiment) -> tuple[set[str], set[str]]:
+    """Layers that are on tiles here and were digital in training, and the other way round."""
     if checkpoint.info.digital_layers is None:
-        return []
+        return set(), set()
     trained, here = set(checkpoint.info.digital_layers), _left_digital(checkpoint, experiment)
-    pairs = (("digital", "on tiles", trained - here), ("on tiles", "digital", here - trained))
-    return [
-        f"with {', '.join(sorted(names))} {then}, here {now} (digital_layers, backend)"
-        for then, now, names in pairs
-        if names
-    ]
+    return trained - here, here - trained
 
 
 def _tell_other_tiles(checkpoints: list[Checkpoint], experiment: Experiment) -> None:

@@ -30,8 +30,10 @@ METRICS_ATTRIBUTE = "metrics"
 """User attribute of a trial: all that was measured of its network, by name."""
 
 VIOLATIONS_ATTRIBUTE = "violations"
-"""For people who read a study; searches count violations from the metrics."""
-"""User attribute of a trial: violation of each constraint of the goal, 0 or less where kept."""
+"""User attribute of a trial: violation of each constraint of the goal, 0 or less where kept.
+
+For people who read a study; searches count violations from the metrics.
+"""
 
 ERROR_ATTRIBUTE = "error"
 """User attribute of a trial that has failed: why. Without it, its process was ended."""

@@ -1,9 +1,10 @@
 """What a checkpoint says of its network: what it learned, from whom, and for which hardware."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from analogmed.analog import Hardware
 from analogmed.analog.rpu import TorchInferenceRPUConfig
@@ -17,6 +18,7 @@ from analogmed.training.config import SETTINGS
 FORMAT = 1
 
 Training = Literal["digital", "hwa"]
+_Aspect: TypeAlias = Callable[[TorchInferenceRPUConfig], tuple[object, ...]]
 
 
 @dataclass(frozen=True)
@@ -99,19 +101,21 @@ class CheckpointInfo:
 
     def has_tiles(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
         """Whether learned output scales of its hardware fit the tiles of this one."""
-        own = self._own_hardware()
-        return own is not None and (
-            (_tiles(own.rpu_config()), self.row_split) == (_tiles(rpu_config), row_split)
-        )
+        return self._agrees(_tiles, rpu_config, row_split)
 
     def has_input_converters(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
         """Whether learned input ranges fit: the same rows of tiles behind the same converters.
 
         Noise of weights and outputs, drift, output converters and arguments of training may differ.
         """
+        return self._agrees(_input_side, rpu_config, row_split)
+
+    def _agrees(self, aspect: _Aspect, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
         own = self._own_hardware()
-        return own is not None and (
-            (_input_side(own.rpu_config()), self.row_split) == (_input_side(rpu_config), row_split)
+        return (
+            own is not None
+            and self.row_split == row_split
+            and aspect(own.rpu_config()) == aspect(rpu_config)
         )
 
     def _own_hardware(self) -> Hardware | None:

@@ -1,5 +1,5 @@
 import copy
-import warnings
+from functools import partial
 
 import pytest
 import safetensors.torch
@@ -222,21 +222,15 @@ def test_a_layer_whose_weight_a_hook_computes_stays_digital_and_is_listed():
     assert analog_names(convert(model, create_rpu_config("ideal"))) == ["0", "1"]
 
 
-def pruned(layer):
-    return prune.l1_unstructured(layer, "weight", amount=0.5)
+pruned = partial(prune.l1_unstructured, name="weight", amount=0.5)
 
 
-def weight_normed(layer):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch has a newer one
-        return nn.utils.weight_norm(layer)
-
-
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")  # torch has a newer one
 @pytest.mark.parametrize(
     ("changed", "made_permanent"),
     [
         (pruned, lambda layer: prune.remove(layer, "weight")),
-        (weight_normed, nn.utils.remove_weight_norm),
+        (nn.utils.weight_norm, nn.utils.remove_weight_norm),
     ],
     ids=["pruned", "weight norm"],
 )
