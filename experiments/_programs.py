@@ -1,4 +1,4 @@
-"""Commands of analogmed, run as a user would run them, several at a time."""
+"""Commands of analogmed, run as a user would run them, several at a time; and their tables."""
 
 import os
 import shlex
@@ -41,3 +41,8 @@ def markdown(table: pd.DataFrame) -> str:
     lines = [list(map(str, table.columns)), ["---"] * len(table.columns)]
     lines += [[str(value) for value in row] for row in table.itertuples(index=False)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def with_interval(value: float, low: float, high: float, form: str = ".3f") -> str:
+    """An estimate and its interval, as ``0.850 (0.805 to 0.872)``."""
+    return f"{value:{form}} ({low:{form}} to {high:{form}})"

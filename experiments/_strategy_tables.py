@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from _programs import with_interval
 from scipy import stats
 
 BASELINE = "random"
@@ -56,7 +57,7 @@ def strategies_text(summary: pd.DataFrame, objective: str, query: str, best: flo
         is_baseline = row["strategy"] == BASELINE
         cells = (
             row["strategy"],
-            f"{row['mean']:.4f} ({row['low']:.4f} to {row['high']:.4f})",
+            with_interval(row["mean"], row["low"], row["high"], ".4f"),
             "-" if is_baseline else _signed(row, "less_random"),
             "-" if is_baseline else _signed(row, "anytime"),
             f"{row['regret']:.4f}",
@@ -79,13 +80,13 @@ def shared_weights_text(ranked: pd.DataFrame) -> str:
         "|" + "---|" * 4,
     ]
     for row in ranked.to_dict("records"):
-        tau = f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+        tau = with_interval(row["value"], row["low"], row["high"], ".2f")
         lines.append(f"| {row['task']} | {row['stand_alone']} | {tau} | {row['n']} |")
     return "\n".join(lines) + "\n"
 
 
 def _signed(row: dict[str, float], name: str) -> str:
-    return f"{row[name]:+.4f} ({row[f'{name}_low']:+.4f} to {row[f'{name}_high']:+.4f})"
+    return with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], "+.4f")
 
 
 def _mean(values: np.ndarray, name: str = "mean") -> dict[str, float]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _programs import markdown
+from _programs import markdown, with_interval
 from interval_coverage import replace_between
 
 import analogmed
@@ -133,8 +133,7 @@ def size_table(sizes: pd.DataFrame) -> pd.DataFrame:
                 continue
             row[f"{name}: share missed"] = f"{part['fnr'].mean():.3f}"
             ratios = part["volume_ratio"].quantile([0.5, 0.1, 0.9])
-            middle, low, high = (f"{ratio:.2f}" for ratio in ratios)
-            row[f"{name}: marked / true"] = f"{middle} ({low} to {high})"
+            row[f"{name}: marked / true"] = with_interval(*ratios, ".2f")
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -146,7 +145,7 @@ def time_table(summary: pd.DataFrame) -> pd.DataFrame:
             "training": TRAINING_NAMES[row.training],
             "threshold set": WAYS[row.calibrated],
             "used": "digitally" if np.isnan(row.time_s) else f"chip, {time_label(row.time_s)}",
-            "share missed": f"{row.fnr:.3f} ({row.fnr_low:.3f} to {row.fnr_high:.3f})",
+            "share missed": with_interval(row.fnr, row.fnr_low, row.fnr_high),
             "marked / true": f"{row.volume_ratio:.2f}",
             "kept": row.kept,
         }

@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from _programs import in_parallel, markdown, run_program
+from _programs import in_parallel, markdown, run_program, with_interval
 
 from analogmed.atomic import write_text_atomically
 from analogmed.data import load_task
@@ -186,16 +186,15 @@ def overview_rows(summary: pd.DataFrame) -> Iterator[dict[str, str]]:
             "Dice digital": f"{digital['dice_digital']:.3f}",
             "trained digitally, after a day": _with_interval(digital, "dice_1d"),
             "hardware-aware, after a day": _with_interval(hwa, "dice_1d"),
-            "gain": _with_interval(hwa, "gain_1d", sign="+"),
+            "gain": _with_interval(hwa, "gain_1d", "+.3f"),
             "digital training keeps": _with_interval(digital, "normalised_dice_1d"),
             "hardware-aware keeps": _with_interval(hwa, "normalised_dice_1d"),
             "of its digital start": _with_interval(hwa, "kept_of_start"),
         }
 
 
-def _with_interval(row: dict[Hashable, Any], name: str, sign: str = "") -> str:
-    value, low, high = (f"{row[name + end]:{sign}.3f}" for end in ("", "_low", "_high"))
-    return f"{value} ({low} to {high})"
+def _with_interval(row: dict[Hashable, Any], name: str, form: str = ".3f") -> str:
+    return with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], form)
 
 
 def _arguments() -> argparse.Namespace:

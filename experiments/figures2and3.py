@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from _programs import in_parallel, markdown, run_program
+from _programs import in_parallel, markdown, run_program, with_interval
 from figure1 import PHANTOMS, REAL
 
 import analogmed
@@ -187,8 +187,10 @@ def _read(folder: Path, name: str) -> pd.DataFrame:
 
 def _cell(metric: str, estimate: float, low: float, high: float, *, sign: str = "") -> str:
     factor = 1000.0 if metric == "mean_variance" else 1.0
-    number, start, end = (f"{factor * value:{sign}.3f}" for value in (estimate, low, high))
-    return number if pd.isna(low) else f"{number} ({start} to {end})"
+    number, form = factor * estimate, f"{sign}.3f"
+    if pd.isna(low):
+        return f"{number:{form}}"
+    return with_interval(number, factor * low, factor * high, form)
 
 
 def _tasks(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from _programs import in_parallel, markdown, run_program
+from _programs import in_parallel, markdown, run_program, with_interval
 
 from analogmed.atomic import write_text_atomically
 from analogmed.evaluation.intervals import ChipMeans, Interval, difference, two_way_bootstrap
@@ -291,10 +291,7 @@ def _as_text(rows: pd.DataFrame) -> pd.DataFrame:
     text = rows.copy()
     for name in [column for column in rows if f"{column}_low" in rows]:
         ends = (name, f"{name}_low", f"{name}_high")
-        text[name] = [
-            f"{estimate:.3f} ({low:.3f} to {high:.3f})"
-            for estimate, low, high in rows[list(ends)].itertuples(index=False)
-        ]
+        text[name] = [with_interval(*row) for row in rows[list(ends)].itertuples(index=False)]
         text = text.drop(columns=list(ends[1:]))
     return text
 

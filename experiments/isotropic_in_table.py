@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _programs import markdown
+from _programs import markdown, with_interval
 
 from analogmed.models import Genotype
 from analogmed.report.dice_levels import LEARNED_DICE
@@ -66,7 +66,7 @@ def _difference(values: pd.DataFrame) -> str:
     generator = np.random.default_rng(0)
     drawn = generator.choice(differences, (N_BOOT, len(differences))).mean(axis=1)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return f"{differences.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+    return with_interval(differences.mean(), low, high, "+.3f")
 
 
 if __name__ == "__main__":

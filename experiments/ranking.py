@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from _programs import with_interval
 from _supernets import EPOCHS, RULES, train_supernet
 
 from analogmed.atomic import write_text_atomically
@@ -220,8 +221,7 @@ def _ceiling(ranking: pd.DataFrame) -> dict[str, float] | None:
 
 
 def _interval(row: dict[str, Any], prefix: str) -> str:
-    value, low, high = (row[f"{prefix}{end}"] for end in ("value", "low", "high"))
-    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+    return with_interval(*(row[f"{prefix}{end}"] for end in ("value", "low", "high")), ".2f")
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:

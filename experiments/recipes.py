@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from _programs import in_parallel, markdown, run_program
+from _programs import in_parallel, markdown, run_program, with_interval
 
 from analogmed.atomic import write_text_atomically
 from analogmed.evaluation.statistics import difference, two_way_bootstrap
@@ -106,8 +106,9 @@ def _row(recipe: str, folder: Path) -> dict[str, object]:
         "t0": round(float(own[0.0].to_numpy().mean()), 3),
         "1 day": round(float(day.to_numpy().mean()), 3),
         "1 month": round(float(own[MONTH_S].to_numpy().mean()), 3),
-        f"1 day minus '{CONTROL}'": f"{interval.estimate:+.3f} "
-        f"({interval.low:+.3f} to {interval.high:+.3f})",
+        f"1 day minus '{CONTROL}'": with_interval(
+            interval.estimate, interval.low, interval.high, "+.3f"
+        ),
     }
 
 

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from _programs import markdown, run_program
+from _programs import markdown, run_program, with_interval
 
 from analogmed.analog import Hardware
 from analogmed.atomic import write_text_atomically
@@ -84,8 +84,8 @@ def table_of(evaluated: Path) -> str:
     results = pd.read_parquet(evaluated / "results.parquet")
     pairs = compare_models(results[results["training"] == "hwa"])
     told = [
-        f"{row['model']} minus {row['other_model']} after a day: {row['difference']:+.3f} "
-        f"({row['low']:+.3f} to {row['high']:+.3f})"
+        f"{row['model']} minus {row['other_model']} after a day: "
+        f"{with_interval(row['difference'], row['low'], row['high'], '+.3f')}"
         for _, row in pairs.iterrows()
     ]
     return "\n".join([markdown(pd.DataFrame(rows)), *told, ""])
