@@ -3,13 +3,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: eval test lint clean
+.PHONY: eval test test-all lint clean
 
 eval: $(READY)  ## evaluate the shipped networks on the embedded brain phantom
 	$(BIN)/python -m analogmed.eval
 	$(BIN)/python -m analogmed.report runs/eval
 
-test: $(READY)  ## run the tests
+test: $(READY)  ## run the tests, except those marked slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+
+test-all: $(READY)  ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: $(READY)  ## style, types, layers
