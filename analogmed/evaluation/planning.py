@@ -1,4 +1,4 @@
-"""How many cases and chips an interval of a given width needs."""
+"""Number of patients and chips that an interval of a given width needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,17 @@ CHIPS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50)
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """What makes a value on the chip vary, as standard deviations in the unit of the metric.
+    """Sources of variation of a value on the chip, as standard deviations in the metric's unit.
+
+    The value of a patient is the mean over the patient's cases. Where patients have unequal numbers
+    of cases, each counts by its number of cases, as in the mean over all cases.
 
     Attributes:
         patient: between patients.
         chip: between chips.
         residual: of one patient on one chip, beyond both.
-        read: between reads of one patient on one chip; 0 where the pilot read once, and then part
-            of ``residual``.
+        read: between reads of one patient on one chip; 0 where the pilot has a single read, which
+            leaves it in ``residual``.
         n_patients, n_chips: size of the pilot.
     """
 
@@ -51,7 +54,7 @@ def variance_components(
             drop or a gain, the differences. Chips without any value are left out, and then cases
             with an undefined one.
         patients: the patient of each case.
-        read_std: standard deviation between reads of one case on one chip.
+        read_std: standard deviation between reads of one patient's mean on one chip.
         n_reads: reads that each value is the mean of.
 
     Raises:
@@ -72,10 +75,12 @@ def variance_components(
         raise DataError(
             f"a pilot needs at least 2 patients and 2 chips with all values, but has {n} and {m}"
         )
-    cells = sums / counts
-    rows = cells.mean(axis=1) - cells.mean()
-    columns = cells.mean(axis=0) - cells.mean()
-    left = cells - cells.mean() - rows[:, None] - columns
+    relative = counts / counts.mean(axis=0)
+    columns = sums.sum(axis=0) / counts.sum(axis=0)
+    cells = relative * (sums / counts - columns)
+    rows = cells.mean(axis=1)
+    columns = columns - columns.mean()
+    left = cells - rows[:, None]
     square = float((left**2).sum()) / ((n - 1) * (m - 1))
     found = {
         "patient": float(rows @ rows) / (n - 1) - square / m,
@@ -109,7 +114,7 @@ def pilot_components(
         if np.isnan(values).all():
             raise DataError(f"the pilot has no {metric} at {time_s:g} s: plan from a time it has")
         at_time = run.rows[np.isclose(run.rows["time_s"], time_s, rtol=1e-9, atol=1e-9)]
-        read_std, n_reads = _reads(of_structures(at_time))
+        read_std, n_reads = _reads(of_structures(at_time), run.cases)
         found = variance_components(
             values, patients=run.patients, read_std=read_std, n_reads=n_reads
         )
@@ -125,10 +130,10 @@ def expected_width(
     """Expected width of the two-way interval of a mean, upper less lower end.
 
     Args:
-        components: what the values vary by.
-        cases: number of patients with one case each.
+        components: of a pilot.
+        cases: number of patients, with as many cases per patient as in the pilot.
         chips: number of chips.
-        reads: reads of each case on each chip.
+        reads: number of reads of each case on each chip.
         level: confidence level in (0, 1).
     """
     cell = (components.residual**2 + components.read**2 / reads) / (cases * chips)
@@ -149,16 +154,18 @@ def plan_size(
     cost_per_chip: float = 0.0,
     cost_per_read: float = 1.0,
 ) -> pd.DataFrame:
-    """Expected width and cost of each number of cases and chips.
+    """Compute the expected width and cost of each number of patients and chips.
 
     Args:
         components: of a pilot.
-        width: width asked for, upper less lower end of the interval.
-        cases, chips: numbers to try; at least 2 each.
-        reads: reads of each case on each chip.
+        width: required width, upper minus lower end of the interval.
+        cases: numbers of patients to evaluate, at least 2 each, with as many cases per patient as
+            in the pilot.
+        chips: numbers of chips to evaluate, at least 2 each.
+        reads: number of reads of each case on each chip.
         level: confidence level in (0, 1).
-        cost_per_chip: of programming a chip, in any unit.
-        cost_per_read: of one read of one case on one chip, in the same unit.
+        cost_per_chip: cost of programming a chip, in any unit.
+        cost_per_read: cost of one read of one patient's cases on one chip, in the same unit.
 
     Returns:
         One row per combination: ``cases``, ``chips``, ``width``, ``cost``, ``enough`` and
@@ -188,9 +195,15 @@ def plan_size(
     return plan
 
 
-def _reads(rows: pd.DataFrame) -> tuple[float, int]:
-    """Standard deviation between reads of one case on one chip, and the number of reads."""
-    reads = rows.groupby(["case", "chip", "read"], dropna=False)["value"].mean()
-    cells = reads.groupby(level=["case", "chip"])
+def _reads(rows: pd.DataFrame, cases: Sequence[str]) -> tuple[float, int]:
+    """Standard deviation between reads of one patient's mean on one chip, and number of reads."""
+    rows = rows[rows["case"].isin(cases)]
+    of_case = rows.groupby(["patient", "case", "chip", "read"], dropna=False)["value"].mean()
+    of_patient = of_case.groupby(level=["patient", "chip", "read"])
+    cells = of_patient.mean().groupby(level=["patient", "chip"])
     n_reads = int(cells.size().min())
-    return (float(np.sqrt(cells.var(ddof=1).mean())) if n_reads > 1 else 0.0), n_reads
+    if n_reads < 2:
+        return 0.0, n_reads
+    n_cases = of_patient.size().groupby(level="patient").max()
+    relative = (n_cases / n_cases.mean()).reindex(cells.size().index, level="patient")
+    return float(np.sqrt((relative**2 * cells.var(ddof=1)).mean())), n_reads

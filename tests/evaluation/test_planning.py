@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from analogmed.errors import ConfigError, DataError, ShapeError
 from analogmed.evaluation.intervals import two_way_bootstrap
@@ -64,6 +65,29 @@ def test_the_expected_width_is_that_of_simulated_evaluations(cases, chips):
     assert np.sqrt(np.mean(squares)) == pytest.approx(expected, rel=0.08)
 
 
+def test_the_expected_width_is_the_closed_form_of_students_t():
+    patients_alone = VarianceComponents(0.1, 0.0, 0.0, 0.0, 7, 5)
+    chips_alone = VarianceComponents(0.0, 0.1, 0.0, 0.0, 7, 5)
+    assert expected_width(patients_alone, 7, 5) == pytest.approx(
+        2 * stats.t.ppf(0.975, 6) * 0.1 / np.sqrt(7)
+    )
+    assert expected_width(chips_alone, 7, 5) == pytest.approx(
+        2 * stats.t.ppf(0.975, 4) * 0.1 / np.sqrt(5)
+    )
+
+
+@pytest.mark.parametrize("cases_of", [[1] * 7, [4] * 7, [1, 1, 2, 3, 1, 9, 20]])
+def test_a_plan_of_the_size_of_its_pilot_has_the_width_of_its_interval(cases_of):
+    patients = np.repeat(range(7), cases_of)
+    cells = simulated(np.random.default_rng(5), 7, 5)[patients]
+    cells += 0.05 * np.random.default_rng(6).normal(size=cells.shape)
+    found = two_way_bootstrap(cells, patients=patients)
+    components = variance_components(cells, patients=patients)
+    assert components.patient > 0.0
+    assert components.chip > 0.0
+    assert found.high - found.low == pytest.approx(expected_width(components, 7, 5))
+
+
 def test_more_reads_help_only_against_read_noise():
     noisy = VarianceComponents(0.0, 0.0, 0.0, 0.1, 10, 10)
     assert expected_width(noisy, 10, 10, reads=4) == pytest.approx(
@@ -94,6 +118,31 @@ def test_reads_of_a_pilot_table_are_told_from_the_residual():
     whole = variance_components(cells, patients=range(8))
     assert found["patient"] == pytest.approx(whole.patient)
     assert found["residual"] ** 2 == pytest.approx(whole.residual**2 - found["read"] ** 2 / 2)
+
+
+@pytest.mark.parametrize("cases_of", [[1] * 12, [4] * 12, [1] * 6 + [4] * 3 + [9] * 3])
+def test_reads_of_several_cases_of_a_patient_average_out(cases_of):
+    """Known components; the reads of a case vary by 0.06, those of k cases by 0.06 / sqrt(k)."""
+    truth = VarianceComponents(0.10, 0.03, 0.02, 0.06, 12, 8)
+    generator = np.random.default_rng(7)
+    pilots = [pilot_components(pilot_of(generator, truth, cases_of)).iloc[0] for _ in range(8)]
+    share = np.array(cases_of) / sum(cases_of)
+    of_mean = 12 * share @ (share * 0.06**2 / cases_of)
+    of_patients = 12 * share @ share
+    squares = np.mean([pilot[["residual", "read"]].to_numpy(float) ** 2 for pilot in pilots], 0)
+    assert squares[1] == pytest.approx(of_mean, rel=0.06)
+    assert squares[0] == pytest.approx(of_patients * 0.02**2, rel=0.25)
+
+
+def pilot_of(generator, truth, cases_of, n_chips=8, n_reads=6):
+    """Long table of a pilot whose patients have several cases with the same expected value."""
+    patients = np.repeat(range(len(cases_of)), cases_of)
+    cells = simulated(generator, len(cases_of), n_chips, truth)[patients]
+    noise = truth.read * generator.normal(size=(n_reads, *cells.shape))
+    reads = [table_of(cells + noise[read], (0.0,)).assign(read=read) for read in range(n_reads)]
+    table = pd.concat(reads)
+    named = {f"case{case}": f"patient{patient}" for case, patient in enumerate(patients)}
+    return table.assign(patient=table["case"].map(named))
 
 
 def test_a_chip_that_failed_and_a_case_with_a_gap_are_left_out():
