@@ -23,8 +23,9 @@ from analogmed.allocator import keep_freed_memory
 from analogmed.analog import Hardware, coverage
 from analogmed.atomic import write_text_atomically
 from analogmed.config import Experiment, SweepConfig, TaskConfig
+from analogmed.evaluation.metric_properties import bounds_of, difference_bounds
 from analogmed.evaluation.run_folder import to_table
-from analogmed.evaluation.statistics import two_way_bootstrap
+from analogmed.evaluation.statistics import difference, two_way_bootstrap
 from analogmed.evaluation.sweep import Cases, Unit, make_analog, run_unit
 from analogmed.training import Checkpoint, load_checkpoint
 
@@ -107,9 +108,9 @@ def _difference(
     patients = found.index.get_level_values("patient")
     settings = {"patients": list(patients), "seed": experiment.seed}
     values, others = found.to_numpy(float), reference.reindex(found.index).to_numpy(float)
-    mean = two_way_bootstrap(values, **settings)
+    mean = two_way_bootstrap(values, bounds=bounds_of("dice"), **settings)
     moved = two_way_bootstrap(
-        values, others, statistic=lambda one, other: one.mean() - other.mean(), **settings
+        values, others, statistic=difference, bounds=difference_bounds("dice"), **settings
     )
     return {
         "dice": mean.estimate,

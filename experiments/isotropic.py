@@ -31,6 +31,7 @@ from _programs import in_parallel, markdown, run_program, with_interval
 
 from analogmed.atomic import write_text_atomically
 from analogmed.evaluation.intervals import ChipMeans, Interval, difference, two_way_bootstrap
+from analogmed.evaluation.metric_properties import difference_bounds
 from analogmed.evaluation.network_runs import NetworkRun, network_runs, side_by_side
 from analogmed.hardware import map_tiles
 from analogmed.models import Genotype, Level, build_model
@@ -255,7 +256,7 @@ def _day_difference(first: NetworkRun, second: NetworkRun) -> Interval:
         patients=both.patients,
         statistic=difference,
         chip_sets=both.chip_sets,
-        bounds=(-1.0, 1.0),
+        bounds=difference_bounds("dice"),
     )
 
 

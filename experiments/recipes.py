@@ -15,6 +15,7 @@ import pandas as pd
 from _programs import in_parallel, markdown, run_program, with_interval
 
 from analogmed.atomic import write_text_atomically
+from analogmed.evaluation.metric_properties import difference_bounds
 from analogmed.evaluation.statistics import difference, two_way_bootstrap
 
 DAY_S, MONTH_S = 86_400.0, 2_592_000.0
@@ -99,6 +100,7 @@ def _row(recipe: str, folder: Path) -> dict[str, object]:
         reference.to_numpy(float),
         patients=day.index.get_level_values("patient"),
         statistic=difference,
+        bounds=difference_bounds("dice"),
     )
     return {
         "recipe": recipe,

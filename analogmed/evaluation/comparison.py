@@ -8,7 +8,8 @@ import pandas as pd
 
 from analogmed.ages import DAY_S
 from analogmed.errors import DataError
-from analogmed.evaluation.intervals import UNBOUNDED, difference, two_way_bootstrap
+from analogmed.evaluation.intervals import difference, two_way_bootstrap
+from analogmed.evaluation.metric_properties import difference_bounds
 from analogmed.evaluation.network_runs import NetworkRun, network_runs, side_by_side
 from analogmed.evaluation.paired_tests import holm, paired_test
 from analogmed.seeds import derive_seed
@@ -89,7 +90,7 @@ def _pair(
         patients=both.patients,
         statistic=difference,
         chip_sets=both.chip_sets,
-        bounds=UNBOUNDED if first.unit != "1" else (-1.0, 1.0),
+        bounds=difference_bounds(first.metric),
         seed=derive_seed(seed, "bootstrap", first.key["task"]),
         **settings,
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from analogmed.data import Sample, Task
 from analogmed.evaluation.conformal import MaskCounts, RiskControl, control_risk
+from analogmed.evaluation.metric_properties import bounds_of
 from analogmed.evaluation.passes import Pass
 from analogmed.evaluation.statistics import two_way_bootstrap
 
@@ -145,7 +146,10 @@ def summarise_conformal(table: pd.DataFrame, alpha: float, *, seed: int = 0) -> 
             array = wide.to_numpy(dtype=np.float64)
             digital = bool(part["chip"].isna().all())
             found = two_way_bootstrap(
-                array[:, 0] if digital else array, patients=list(wide.index), seed=seed
+                array[:, 0] if digital else array,
+                patients=list(wide.index),
+                bounds=bounds_of(value),
+                seed=seed,
             )
             row |= {value: found.estimate, f"{value}_low": found.low, f"{value}_high": found.high}
         row |= {

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 
 from analogmed.errors import ConfigError, DataError
+from analogmed.evaluation.metric_properties import LOWER_IS_BETTER
 from analogmed.evaluation.network_runs import RUN
 
 NOT_WITHIN = "not within the sweep"
 FROM_THE_START = "not good enough at the first time"
 NO_INTERVAL = "no interval"
-LOWER_IS_BETTER = ("hd95",)
 NEEDED = [*RUN, "time_s", "metric", "estimate", "low", "high"]
 
 

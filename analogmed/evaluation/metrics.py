@@ -49,6 +49,8 @@ OVERLAP_METRICS = {
 }
 SURFACE_METRICS = ("hd95", "nsd")
 METRICS = (*OVERLAP_METRICS, *SURFACE_METRICS)
+DISTANCES = ("hd95",)
+"""Metrics in the unit of the spacing; all others have the unit ``"1"``."""
 
 
 class CaseMetric(NamedTuple):
@@ -134,6 +136,11 @@ def case_metrics(
             metrics,
         )
     ]
+
+
+def unit_of(metric: str, spacing_unit: str) -> str:
+    """Return the unit of a metric where the spacing of the voxels has the given unit."""
+    return spacing_unit if metric in DISTANCES else "1"
 
 
 def overlap(pred: torch.Tensor, ref: torch.Tensor, *, metric: str) -> torch.Tensor:
@@ -251,10 +258,10 @@ def _class_metrics(
         surface = _surface_values(pred, ref, spacing, tolerance)
     for metric in metrics:
         if metric in SURFACE_METRICS:
-            value, surface_note = surface[metric]
-            yield CaseMetric(index, metric, value, unit if metric == "hd95" else "1", surface_note)
+            value, of_metric = surface[metric]
         else:
-            yield CaseMetric(index, metric, _overlap_value(metric, counts), "1", note)
+            value, of_metric = _overlap_value(metric, counts), note
+        yield CaseMetric(index, metric, value, unit_of(metric, unit), of_metric)
 
 
 def _confusion_counts(pred: np.ndarray, ref: np.ndarray) -> tuple[int, int, int, int]:

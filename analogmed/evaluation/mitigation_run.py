@@ -27,6 +27,7 @@ from analogmed.evaluation.calibration import (
     negative_log_likelihood,
 )
 from analogmed.evaluation.evaluate import check_settings, checkpoint_paths, tell_differences
+from analogmed.evaluation.metric_properties import Bounds, bounds_of, difference_bounds
 from analogmed.evaluation.mitigation import (
     batchnorm_of_chip,
     batchnorms,
@@ -35,7 +36,7 @@ from analogmed.evaluation.mitigation import (
 )
 from analogmed.evaluation.passes import Pass, predict
 from analogmed.evaluation.run_folder import write_table
-from analogmed.evaluation.statistics import two_way_bootstrap
+from analogmed.evaluation.statistics import difference, two_way_bootstrap
 from analogmed.evaluation.sweep import calibration_batches, chip_seed, make_analog
 from analogmed.evaluation.temperature import fit_temperature, fitting_voxels, scale
 from analogmed.evaluation.uncertainty_config import MitigationConfig
@@ -79,7 +80,9 @@ class Mitigations:
             for option, values in by_option.items():
                 base = NONE if option in (COMPENSATED, ALL) else COMPENSATED
                 where = dict(zip(keys, key, strict=True)) | {"option": option}
-                rows.append(where | _gain(values, by_option[base], str(option), self.config.seed))
+                bounds = bounds_of(where["metric"]), difference_bounds(where["metric"])
+                before = None if option == NONE else by_option[base]
+                rows.append(where | _gain(values, before, bounds, self.config.seed))
         return pd.DataFrame(rows).merge(self.costs, on=[*RUN, "option"], how="left")
 
     def write(self, folder: Path) -> None:
@@ -283,28 +286,32 @@ class _Bench:
 
 
 def _wide(part: pd.DataFrame) -> pd.DataFrame:
-    """Values by (case, patient) and chip, reads averaged."""
-    return part.pivot_table(
-        index=["case", "patient"], columns="chip", values="value", aggfunc="mean", dropna=False
-    )
+    """Return the values by (case, patient) and chip, averaged over reads."""
+    return part.groupby(["case", "patient", "chip"])["value"].mean().unstack("chip")
 
 
-def _gain(values: pd.DataFrame, base: pd.DataFrame, option: str, seed: int) -> dict[str, Any]:
-    patients = list(values.index.get_level_values("patient"))
-    array, before = values.to_numpy(float), base.to_numpy(float)
-    mean = two_way_bootstrap(array, patients=patients, level=LEVEL, seed=seed)
+def _gain(
+    values: pd.DataFrame, base: pd.DataFrame | None, bounds: tuple[Bounds, Bounds], seed: int
+) -> dict[str, Any]:
+    """Return the mean and, over a base, the gain, each with its interval.
+
+    Args:
+        values: by (case, patient) and chip.
+        base: the same without the mitigation; None where there is none to compare with.
+        bounds: of the mean and of the gain.
+        seed: of the bootstrap.
+    """
+    shared: dict[str, Any] = {
+        "patients": list(values.index.get_level_values("patient")),
+        "level": LEVEL,
+        "seed": seed,
+    }
+    array = values.to_numpy(float)
+    mean = two_way_bootstrap(array, bounds=bounds[0], **shared)
     row: dict[str, Any] = {"value": mean.estimate, "value_low": mean.low, "value_high": mean.high}
-    unknown = (np.nan, np.nan, np.nan)
-    names = ("gain", "gain_low", "gain_high")
-    if option != NONE:
-        gain = two_way_bootstrap(
-            array,
-            before,
-            patients=patients,
-            statistic=lambda a, b: a.mean() - b.mean(),
-            level=LEVEL,
-            seed=seed,
-        )
-        unknown = (gain.estimate, gain.low, gain.high)
-    row |= dict(zip(names, unknown, strict=True))
+    row |= dict.fromkeys(("gain", "gain_low", "gain_high"), np.nan)
+    if base is not None:
+        before = base.reindex(index=values.index, columns=values.columns).to_numpy(float)
+        gain = two_way_bootstrap(array, before, statistic=difference, bounds=bounds[1], **shared)
+        row |= {"gain": gain.estimate, "gain_low": gain.low, "gain_high": gain.high}
     return row | {"n_patients": mean.n_patients, "n_chips": mean.n_chips, "level": LEVEL}

@@ -1,7 +1,7 @@
 """What is left of a network on a chip: the summary and the curve over time of a results table."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,6 @@ import pandas as pd
 from analogmed.ages import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.errors import DataError
 from analogmed.evaluation.intervals import (
-    UNBOUNDED,
     Interval,
     Statistic,
     difference,
@@ -17,6 +16,7 @@ from analogmed.evaluation.intervals import (
     ratio,
     two_way_bootstrap,
 )
+from analogmed.evaluation.metric_properties import Bounds, bounds_of, difference_bounds
 from analogmed.evaluation.metrics import ABSENT, MISSED, SPURIOUS
 from analogmed.evaluation.network_runs import (
     COLUMNS,
@@ -35,9 +35,7 @@ __all__ = ["COLUMNS", "ESTIMATES", "over_time", "summarise"]
 
 DIGITAL = "digital"
 
-Bounds: TypeAlias = tuple[float, float]
-SHARE = (0.0, 1.0)
-DIFFERENCE_OF_SHARES = (-1.0, 1.0)
+DICE, DICE_DIFFERENCE = bounds_of("dice"), difference_bounds("dice")
 NOT_NEGATIVE = (0.0, np.inf)
 
 ESTIMATES = (
@@ -180,7 +178,7 @@ def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str,
         patients=both.patients,
         statistic=difference,
         chip_sets=both.chip_sets,
-        bounds=DIFFERENCE_OF_SHARES,
+        bounds=DICE_DIFFERENCE,
         **shared,
     )
 
@@ -195,16 +193,16 @@ def _quantities(run: NetworkRun) -> dict[str, tuple[list[np.ndarray], Statistic,
     reference, t0, day = run.reference, run.at(T0_S), run.at(DAY_S)
     month, second = run.at(MONTH_S), run.at(SECOND_S)
     return {
-        "dice_digital": ([reference], mean_over_chips, SHARE),
-        "dice_own_digital": ([run.own_digital], mean_over_chips, SHARE),
-        "dice_t0": ([t0], mean_over_chips, SHARE),
-        "dice_1d": ([day], mean_over_chips, SHARE),
-        "dice_1mo": ([month], mean_over_chips, SHARE),
-        "noise_drop": ([reference, t0], difference, DIFFERENCE_OF_SHARES),
-        "avm": ([month, second], difference, DIFFERENCE_OF_SHARES),
+        "dice_digital": ([reference], mean_over_chips, DICE),
+        "dice_own_digital": ([run.own_digital], mean_over_chips, DICE),
+        "dice_t0": ([t0], mean_over_chips, DICE),
+        "dice_1d": ([day], mean_over_chips, DICE),
+        "dice_1mo": ([month], mean_over_chips, DICE),
+        "noise_drop": ([reference, t0], difference, DICE_DIFFERENCE),
+        "avm": ([month, second], difference, DICE_DIFFERENCE),
         "normalised_dice_1d": ([day, reference], ratio, NOT_NEGATIVE),
-        "drop_1d": ([reference, day], difference, DIFFERENCE_OF_SHARES),
-        "drop_1mo": ([reference, month], difference, DIFFERENCE_OF_SHARES),
+        "drop_1d": ([reference, day], difference, DICE_DIFFERENCE),
+        "drop_1mo": ([reference, month], difference, DICE_DIFFERENCE),
     }
 
 
@@ -236,7 +234,7 @@ def _digital_rows(
         interval = two_way_bootstrap(
             values.to_numpy(dtype=np.float64),
             patients=[str(patient_of[case]) for case in values.index],
-            bounds=_bounds(metric)[0],
+            bounds=bounds_of(metric),
             seed=_bootstrap_seed(seed, str(names["task"])),
             **settings,
         )
@@ -256,18 +254,16 @@ def _time_row(
         **settings,
     }
     values = run.on_chip[time_s]
-    bounds = _bounds(run.metric)
-    interval = two_way_bootstrap(values, bounds=bounds[0], **shared)
+    interval = two_way_bootstrap(values, bounds=bounds_of(run.metric), **shared)
     drop = two_way_bootstrap(
-        run.reference, values, statistic=difference, bounds=bounds[1], **shared
+        run.reference,
+        values,
+        statistic=difference,
+        bounds=difference_bounds(run.metric),
+        **shared,
     )
     place = {"time_s": time_s, "metric": run.metric, "unit": run.unit}
     return run.key | place | _interval_cells(interval, drop, settings, run.note)
-
-
-def _bounds(metric: str) -> tuple[Bounds, Bounds]:
-    """Smallest and largest mean of a metric, and difference of two means."""
-    return (NOT_NEGATIVE, UNBOUNDED) if metric == "hd95" else (SHARE, DIFFERENCE_OF_SHARES)
 
 
 def _interval_cells(

@@ -7,6 +7,7 @@ import pandas as pd
 
 from analogmed.errors import DataError
 from analogmed.evaluation.intervals import difference
+from analogmed.evaluation.metric_properties import difference_bounds
 from analogmed.evaluation.network_runs import chip_values
 from analogmed.evaluation.run_folder import COLUMNS
 from analogmed.evaluation.statistics import Interval, two_way_bootstrap
@@ -54,6 +55,7 @@ def rank(
     shared: dict[str, Any] = {
         "patients": [str(patient_of[case]) for case in digital.index],
         "statistic": difference,
+        "bounds": difference_bounds("dice"),
         "n_boot": n_boot,
         "level": level,
         "seed": derive_seed(seed, "bootstrap", str(table["task"].iloc[0])),

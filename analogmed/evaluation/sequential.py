@@ -8,6 +8,7 @@ import pandas as pd
 
 from analogmed.ages import DAY_S
 from analogmed.config import Experiment
+from analogmed.evaluation.metric_properties import bounds_of
 from analogmed.evaluation.network_runs import network_runs
 from analogmed.evaluation.stopping import Decision, enough
 from analogmed.training import CheckpointInfo
@@ -78,7 +79,7 @@ def _decide(table: pd.DataFrame, experiment: Experiment, width: float) -> dict[N
             patients=run.patients,
             min_chips=experiment.sweep.first_chips,
             max_chips=experiment.sweep.chips,
-            bounds=(0.0, 1.0),
+            bounds=bounds_of(run.metric),
             seed=experiment.seed,
         )
         for run in network_runs(table, "dice")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analogmed.evaluation.calibration import pooled_calibration_error, rank_correlation
+from analogmed.evaluation.metric_properties import bounds_of, difference_bounds
 from analogmed.evaluation.statistics import holm, paired_test, two_way_bootstrap
 from analogmed.evaluation.uncertainty_scores import ADDRESS, Scores
 from analogmed.seeds import derive_seed
@@ -37,7 +38,7 @@ def summarise_uncertainty(scores: Scores, *, seed: int = 0) -> pd.DataFrame:
     seed = derive_seed(seed, "uncertainty")
     table = scores.table()
     rows = [
-        {**where, "metric": metric, **_mean(part, seed)}
+        {**where, "metric": metric, **_mean(str(metric), part, seed)}
         for where, cases in _groups(table, WHERE)
         for metric, part in cases.groupby("metric", sort=False)
     ]
@@ -74,7 +75,12 @@ def compare_trainings(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         difference = wide["hwa"] - wide["digital"]
         patients = list(wide.index.get_level_values("patient"))
         found = two_way_bootstrap(
-            difference.to_numpy(float), patients=patients, n_boot=N_BOOT, level=LEVEL, seed=seed
+            difference.to_numpy(float),
+            patients=patients,
+            bounds=difference_bounds(str(where["metric"])),
+            n_boot=N_BOOT,
+            level=LEVEL,
+            seed=seed,
         )
         by_case = wide.droplevel("patient")
         test = paired_test(
@@ -117,10 +123,11 @@ def _groups(table: pd.DataFrame, keys: list[str]) -> Iterator[tuple[dict[str, An
         yield dict(zip(keys, key, strict=True)), part
 
 
-def _mean(part: pd.DataFrame, seed: int) -> dict[str, Any]:
+def _mean(metric: str, part: pd.DataFrame, seed: int) -> dict[str, Any]:
     found = two_way_bootstrap(
         part["value"].to_numpy(float),
         patients=list(part["patient"]),
+        bounds=bounds_of(metric),
         n_boot=N_BOOT,
         level=LEVEL,
         seed=seed,

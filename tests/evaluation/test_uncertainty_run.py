@@ -10,6 +10,7 @@ from analogmed.config import SweepConfig
 from analogmed.errors import ConfigError, DataError, LeakageError
 from analogmed.evaluation.calibration import band
 from analogmed.evaluation.conformal import THRESHOLDS
+from analogmed.evaluation.metric_properties import bounds_of
 from analogmed.evaluation.uncertainty_config import UncertaintyConfig
 from analogmed.evaluation.uncertainty_run import measure_uncertainty
 from analogmed.report.uncertainty_maps import read_examples
@@ -53,6 +54,10 @@ def values(table, **where):
     for name, value in where.items():
         table = table[table[name].isna() if value is None else table[name] == value]
     return table
+
+
+def test_every_metric_of_the_summary_has_bounds(summary):
+    assert [m for m in summary["metric"].unique() if not np.isfinite(bounds_of(m)[0])] == []
 
 
 def test_the_run_folder_holds_tables_examples_and_figures(found, config):
