@@ -5,6 +5,7 @@ import time
 
 from analogmed.cli import parse, run
 from analogmed.config import Experiment
+from analogmed.errors import AnalogmedError
 from analogmed.evaluation import evaluate
 from analogmed.report import render_summary
 
@@ -24,7 +25,7 @@ EXAMPLES = """examples:
 
 
 def main(arguments: list[str]) -> None:
-    """Evaluate, print the table, and say where everything is."""
+    """Evaluate, print the table and the folder; raise AnalogmedError if a unit failed."""
     experiment = parse(Experiment, arguments, prog="analogmed.eval", epilog=EXAMPLES)
     start = time.monotonic()
     try:
@@ -37,6 +38,12 @@ def main(arguments: list[str]) -> None:
         store = experiment.store or experiment.folder
         print(f"{results.reused} of {results.units} digital runs and chips were in {store} before")
     print(f"{time.monotonic() - start:.0f} s; tables and figures: {experiment.folder}/")
+    if results.failures:
+        raise AnalogmedError(
+            f"{len(results.failures)} of {results.units} digital runs and chips failed, and are in "
+            f"no mean; first {results.failures[0]}. The note column of {experiment.folder}/"
+            "results.csv contains all causes. Rerun the same command to compute only these again"
+        )
 
 
 if __name__ == "__main__":

@@ -28,11 +28,13 @@ class Found:
         table: the long results table.
         units: how many units it is made of.
         reused: how many of them were in the store before.
+        failures: title and cause of each unit that failed.
     """
 
     table: pd.DataFrame
     units: int
     reused: int
+    failures: tuple[str, ...] = ()
 
 
 class Campaign:
@@ -82,9 +84,9 @@ class Campaign:
                     chips = more
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._how_to_go_on(units)) from None
-        self._refuse_nothing(units)
+        failures = self._failed(units)
         reused = sum(unit.key in self._reused for unit in units)
-        return Found(self._table(units), len(units), reused)
+        return Found(self._table(units), len(units), reused, failures)
 
     def _complete(self, units: Sequence[PlannedUnit], engine: Engine, progress: Progress) -> None:
         stored = self._store.keys()
@@ -118,10 +120,12 @@ class Campaign:
         tables = [self._tables[unit.key] for unit in units]
         return pd.concat(tables, ignore_index=True).astype(COLUMNS)
 
-    def _refuse_nothing(self, units: Sequence[PlannedUnit]) -> None:
-        failed = [self._failures[unit.key] for unit in units if unit.key in self._failures]
+    def _failed(self, units: Sequence[PlannedUnit]) -> tuple[str, ...]:
+        """Return title and cause of each unit that failed; raise an error if all did."""
+        failed = tuple(self._failures[unit.key] for unit in units if unit.key in self._failures)
         if len(failed) == len(units):
             raise AnalogmedError(f"all {len(units)} units of the sweep failed; first {failed[0]}")
+        return failed
 
     def _how_to_go_on(self, units: Sequence[PlannedUnit]) -> str:
         kept = len(self._store.keys() & {unit.key for unit in units})

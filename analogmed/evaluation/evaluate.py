@@ -1,5 +1,6 @@
 """From an experiment to its results: table, summary, figures, run folder."""
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -23,20 +24,30 @@ from analogmed.evaluation.costs import cost_of
 from analogmed.evaluation.examples import FOLDER as EXAMPLES
 from analogmed.evaluation.examples import write_examples
 from analogmed.evaluation.failure_time import time_to_failure
-from analogmed.evaluation.metrics import METRICS
-from analogmed.evaluation.network_runs import RESULT_NOTES, notes_of
+from analogmed.evaluation.metrics import METRICS, RESULT_NOTES
+from analogmed.evaluation.network_runs import notes_of
 from analogmed.evaluation.robustness import over_time, summarise
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.sweep import to_tiles
 from analogmed.hardware import load_profile
 from analogmed.report import dice_over_time, drop_per_model
+from analogmed.report.figures import DROPS
 from analogmed.suggest import nearest
 from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
 
 N_BOOT = 2000
 LEVEL = 0.95
 KEPT_SHARE = 0.95
+
+
+_NOT_ALWAYS = (
+    "comparison.csv",
+    "time_to_failure.csv",
+    "figures/dice_over_time.png",
+    "figures/drop_per_model.png",
+)
+"""Files that a run writes only if it has values for them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class Results:
             a profile, estimates of time and energy too.
         units: digital runs and chips that the table is made of.
         reused: how many of them an earlier run had finished.
+        failures: title and cause of each unit that failed.
     """
 
     experiment: Experiment
@@ -57,6 +69,7 @@ class Results:
     costs: pd.DataFrame
     units: int = 0
     reused: int = 0
+    failures: tuple[str, ...] = ()
 
     def summary(self) -> pd.DataFrame:
         """One row per task, model and training: Dice now, later and lost; and the cost."""
@@ -82,7 +95,12 @@ class Results:
             return pd.DataFrame()
 
     def limit(self, curves: pd.DataFrame) -> float:
-        """Dice that a chip has to keep: the experiment's, or a share of the best digital one."""
+        """Return the Dice that a chip has to keep: the experiment's, or a share of a digital one.
+
+        Returns:
+            ``limit`` of the experiment; by default 0.95 of the best digital Dice, or NaN where no
+            digital run has a value.
+        """
         if self.experiment.limit is not None:
             return self.experiment.limit
         digital = curves.loc[curves["hardware"] == "digital", "estimate"]
@@ -91,9 +109,9 @@ class Results:
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and figures into a run folder.
 
-        The comparison and the examples of an earlier run are removed.
+        Files of an earlier run that this one does not write are removed.
         """
-        for earlier in (folder / "comparison.csv", *(folder / EXAMPLES).glob("*.npz")):
+        for earlier in (*map(folder.joinpath, _NOT_ALWAYS), *(folder / EXAMPLES).glob("*.npz")):
             earlier.unlink(missing_ok=True)
         summary = self.summary()
         write_text_atomically(folder / "experiment.yaml", to_yaml(self.experiment))
@@ -102,13 +120,21 @@ class Results:
         write_table(summary, folder, "summary", parquet=False)
         curves = self.curves()
         write_table(curves, folder, "curves", parquet=False)
-        dice_over_time(curves, folder / "figures" / "dice_over_time.png")
-        drop_per_model(summary, folder / "figures" / "drop_per_model.png")
-        failures = time_to_failure(curves, self.limit(curves))
-        write_table(failures, folder, "time_to_failure", parquet=False)
+        _draw(summary, curves, folder / "figures")
+        if math.isfinite(limit := self.limit(curves)):
+            failures = time_to_failure(curves, limit)
+            write_table(failures, folder, "time_to_failure", parquet=False)
         comparison = self.comparison()
         if not comparison.empty:
             write_table(comparison, folder, "comparison", parquet=False)
+
+
+def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
+    """Draw the figures that have a value; chips or digital runs can have failed."""
+    if curves.loc[curves["time_s"].notna(), "estimate"].notna().any():
+        dice_over_time(curves, folder / "dice_over_time.png")
+    if summary[list(DROPS)].notna().any(axis=None):
+        drop_per_model(summary, folder / "drop_per_model.png")
 
 
 def evaluate(experiment: Experiment) -> Results:
@@ -121,7 +147,8 @@ def evaluate(experiment: Experiment) -> Results:
         the results, as they are written.
 
     Units (one network run digitally, or one chip) that a stopped run has finished are taken from
-    the store; units that fail are rows with their error, and are tried again in the next run.
+    the store; units that fail are rows with their error and are listed in ``Results.failures``; the
+    next run computes them again.
 
     Raises:
         ConfigError: settings that do not fit each other; a run folder or store that cannot be
@@ -149,7 +176,9 @@ def evaluate(experiment: Experiment) -> Results:
     experiment = replace(experiment, checkpoints=tuple(c.path for c in checkpoints))
     costs = [cost_of(checkpoint, experiment, task) for checkpoint in checkpoints]
     found = Campaign(experiment, task, checkpoints, store).run()
-    results = Results(experiment, found.table, pd.DataFrame(costs), found.units, found.reused)
+    results = Results(
+        experiment, found.table, pd.DataFrame(costs), found.units, found.reused, found.failures
+    )
     results.write(folder)
     if experiment.examples and notes_of(found.table).isin(RESULT_NOTES).all():
         n_cases = experiment.examples

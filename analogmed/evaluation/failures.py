@@ -4,6 +4,7 @@ import pandas as pd
 
 from analogmed.config import Experiment
 from analogmed.data import Task
+from analogmed.evaluation.metrics import unit_of
 from analogmed.evaluation.run_folder import to_table
 from analogmed.evaluation.sweep import Row
 from analogmed.evaluation.worker import Outcome
@@ -44,6 +45,7 @@ def failure_table(
                 "patient": case.patient_id,
                 "class": name,
                 "metric": metric,
+                "unit": unit_of(metric, task.spacing_unit),
             }
             for reading in (readings if chip is not None else [{}])
             for case in task.test

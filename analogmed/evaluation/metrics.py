@@ -13,8 +13,14 @@ miscounts a small structure in a volume of more than 2**24 voxels.
 | empty | empty | NaN | NaN | NaN | NaN | both empty |
 
 Specificity is always computed; it is NaN only where the reference fills the whole image.
+
+Of a case of several separate images, the table applies to each image for the surface metrics, and
+the note is that of the case: the note ``missed structure`` means that the prediction misses it in
+at least one image, and ``spurious in some images`` that the prediction contains it in an image
+where the reference does not, although the reference contains it in another one.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -34,9 +40,14 @@ from analogmed.suggest import nearest
 
 MISSED = "missed structure"
 SPURIOUS = "spurious structure"
+SPURIOUS_IN_SOME = "spurious in some images"
 BOTH_EMPTY = "both empty"
 ABSENT = (SPURIOUS, BOTH_EMPTY)
-"""Notes of structures that the reference does not have."""
+"""Notes of structures that the reference of the whole case does not have."""
+RESULT_NOTES = ("", MISSED, SPURIOUS_IN_SOME, *ABSENT)
+"""All notes of computed values; any other note is that of an error."""
+SMALLER_BATCH = re.compile(r"(?:^|; )out of memory, batch_size \d+$")
+"""End of a note of a value that was computed with a smaller batch than the one requested."""
 
 OVERLAP_METRICS = {
     "dice": "f1 score",
@@ -141,6 +152,16 @@ def case_metrics(
 def unit_of(metric: str, spacing_unit: str) -> str:
     """Return the unit of a metric where the spacing of the voxels has the given unit."""
     return spacing_unit if metric in DISTANCES else "1"
+
+
+def note_with_batch(note: str, batch_size: int) -> str:
+    """Mark the note of a value that was computed with a smaller batch after memory ran out.
+
+    Example:
+        >>> note_with_batch("", 4), note_with_batch("missed structure", 4)
+        ('out of memory, batch_size 4', 'missed structure; out of memory, batch_size 4')
+    """
+    return "; ".join(part for part in (note, f"out of memory, batch_size {batch_size}") if part)
 
 
 def overlap(pred: torch.Tensor, ref: torch.Tensor, *, metric: str) -> torch.Tensor:
@@ -296,7 +317,7 @@ def _overlap_value(metric: str, counts: tuple[int, int, int, int]) -> float:
 def _surface_values(
     pred: np.ndarray, ref: np.ndarray, spacing: tuple[float, ...], tolerance: float
 ) -> dict[str, tuple[float, str]]:
-    """Value and note of each surface metric of masks (N, *spatial)."""
+    """Return the value and the note of each surface metric of masks (N, *spatial)."""
     if len(spacing) == ref.ndim:
         pred, ref = pred[None], ref[None]
     notes = [_note(bool(p.any()), bool(r.any())) for p, r in zip(pred, ref, strict=True)]
@@ -305,9 +326,17 @@ def _surface_values(
         return dict.fromkeys(SURFACE_METRICS, (float("nan"), BOTH_EMPTY))
     pairs = [_hd95_and_nsd(pred[i], ref[i], notes[i], spacing, tolerance) for i in present]
     hd95, nsd = np.mean(pairs, axis=0)
-    found = [notes[i] for i in present]
-    note = next((note for note in (MISSED, SPURIOUS) if note in found), "")
+    note = _note_of_case([notes[i] for i in present], in_ref=bool(ref.any()))
     return {"hd95": (float(hd95), note), "nsd": (float(nsd), note)}
+
+
+def _note_of_case(notes: Sequence[str], *, in_ref: bool) -> str:
+    """Return the note of a case from the notes of its images; only the whole case is spurious."""
+    if not in_ref:
+        return SPURIOUS
+    if MISSED in notes:
+        return MISSED
+    return SPURIOUS_IN_SOME if SPURIOUS in notes else ""
 
 
 def _hd95_and_nsd(

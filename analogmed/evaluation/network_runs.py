@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 
 from analogmed.errors import DataError
-from analogmed.evaluation.metrics import ABSENT, MISSED
+from analogmed.evaluation.metrics import ABSENT, RESULT_NOTES, SMALLER_BATCH
 
 COLUMNS = (
     "task", "model", "training", "hardware", "chip", "time_s", "read", "case", "patient",
     "class", "metric", "value", "unit", "note",
 )  # fmt: skip
 RUN = ["task", "model", "training", "hardware"]
-RESULT_NOTES = ("", MISSED, *ABSENT)
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,8 @@ def network_runs(table: pd.DataFrame, metric: str) -> Iterator[NetworkRun]:
     chips = rows[(rows["hardware"] != "digital") & rows["time_s"].notna()]
     for key, on_chip in chips.groupby(RUN, sort=False):
         names = {column: str(name) for column, name in zip(RUN, key, strict=True)}
-        notes = _failures(table[(table[RUN] == pd.Series(names)).all(axis=1)])
+        of_network = (table[RUN[:3]] == pd.Series(names)[RUN[:3]]).all(axis=1)
+        notes = _limits(table[of_network & table["hardware"].isin([names["hardware"], "digital"])])
         yield _run(names, metric, on_chip, digital, notes)
 
 
@@ -115,7 +115,8 @@ def of_structures(rows: pd.DataFrame) -> pd.DataFrame:
     """Those rows whose structure is there in the reference; all rows of a specificity.
 
     What is not there has a Dice in some runs only, 0 where something was found, so that means over
-    it would compare other cases in each run. Which structures are there does not depend on a run.
+    it would compare other cases in each run. Which structures are there is a fact of the case: it
+    does not depend on a run, nor on single images of the case.
     """
     absent = notes_of(rows).isin(ABSENT) & (rows["metric"] != "specificity")
     return rows[~absent]
@@ -134,8 +135,21 @@ def chip_values(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def notes_of(rows: pd.DataFrame) -> pd.Series:
-    """Notes as text; a table read from CSV has NaN where a note is empty."""
+    """Return the notes as text, without the mark of a smaller batch.
+
+    A table read from CSV has NaN where a note is empty.
+    """
+    return _all_notes(rows).str.replace(SMALLER_BATCH, "", regex=True)
+
+
+def _all_notes(rows: pd.DataFrame) -> pd.Series:
     return rows["note"].astype("string").fillna("")
+
+
+def unit_of_rows(rows: pd.DataFrame) -> str:
+    """Return the unit of the rows of one metric; rows of failed evaluations can lack it."""
+    known = rows["unit"].dropna()
+    return str(known.iloc[0]) if len(known) else ""
 
 
 def check_columns(table: pd.DataFrame) -> None:
@@ -180,7 +194,7 @@ def _run(
     return NetworkRun(
         key=key,
         metric=metric,
-        unit=str(on_chip["unit"].iloc[0]),
+        unit=unit_of_rows(on_chip),
         cases=cases,
         patients=[str(patient_of[case]) for case in cases],
         chips=[int(chip) for chip in chip_ids],
@@ -195,7 +209,16 @@ def _run(
     )
 
 
-def _failures(rows: pd.DataFrame) -> list[str]:
-    failed = rows[~notes_of(rows).isin(RESULT_NOTES)]
-    units = failed[["chip", "time_s", "read", "case"]].drop_duplicates()
-    return [f"{len(units)} failed evaluations left out"] if len(units) else []
+def _limits(rows: pd.DataFrame) -> list[str]:
+    """Return the notes on evaluations that failed, or ran with a smaller batch."""
+    chosen = {
+        "failed evaluations left out": ~notes_of(rows).isin(RESULT_NOTES),
+        "evaluations with a smaller batch_size, after running out of memory": _all_notes(
+            rows
+        ).str.contains(SMALLER_BATCH),
+    }
+    address = ["chip", "time_s", "read", "case"]
+    counts = {
+        what: len(rows.loc[where, address].drop_duplicates()) for what, where in chosen.items()
+    }
+    return [f"{count} {what}" for what, count in counts.items() if count]

@@ -11,6 +11,7 @@ from typing import Any
 
 from analogmed.config import Experiment, to_plain
 from analogmed.data import Case, Task
+from analogmed.data.samples import naming_case
 from analogmed.errors import DataError
 from analogmed.evaluation.sweep import calibration_cases, digital_layers_of
 from analogmed.training import Checkpoint
@@ -180,7 +181,8 @@ def _digest(cases: Iterable[Case]) -> str:
     """Hash of cases with the content of their files, in order."""
     digest = hashlib.sha256()
     for case in cases:
-        files = [[file_digest(path) for path in paths] for paths in (case.images, case.labels)]
+        with naming_case(case):
+            files = [[file_digest(path) for path in paths] for paths in (case.images, case.labels)]
         digest.update(json.dumps([case.case_id, case.patient_id, files]).encode())
     return digest.hexdigest()
 

@@ -27,6 +27,7 @@ from analogmed.evaluation.network_runs import (
     network_runs,
     notes_of,
     side_by_side,
+    unit_of_rows,
 )
 from analogmed.evaluation.spread import std_between_chips
 from analogmed.seeds import derive_seed
@@ -151,7 +152,7 @@ def _summary_row(
         for name, (arrays, statistic, bounds) in _quantities(run).items()
     }
     row["n_patients"] = max(interval.n_patients for interval in intervals.values())
-    row["n_chips"] = max(interval.n_chips for interval in intervals.values())
+    row["n_chips"] = max(map(_chips_with_values, intervals.values()))
     day = run.at(DAY_S)
     intervals["dice_1d_std"] = std_between_chips(
         day, patients=run.patients, level=settings["level"]
@@ -166,6 +167,11 @@ def _summary_row(
     notes += _spurious(counted)
     row |= {"missed": missed, "missed_of": missed_of, "note": "; ".join(notes)}
     return row
+
+
+def _chips_with_values(interval: Interval) -> int:
+    """Return the number of chips of an estimate; 0 where no chip has a value."""
+    return interval.n_chips if np.isfinite(interval.estimate) else 0
 
 
 def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str, Any]) -> Interval:
@@ -238,7 +244,7 @@ def _digital_rows(
             seed=_bootstrap_seed(seed, str(names["task"])),
             **settings,
         )
-        place = {"time_s": float("nan"), "metric": metric, "unit": str(run["unit"].iloc[0])}
+        place = {"time_s": float("nan"), "metric": metric, "unit": unit_of_rows(run)}
         nothing = Interval(np.nan, np.nan, np.nan, interval.n_patients, 0)
         yield (
             dict(zip(RUN, key, strict=True)) | place | _interval_cells(interval, nothing, settings)
@@ -277,7 +283,7 @@ def _interval_cells(
         "drift_drop_low": drop.low,
         "drift_drop_high": drop.high,
         "n_patients": interval.n_patients,
-        "n_chips": interval.n_chips,
+        "n_chips": _chips_with_values(interval),
         "level": settings["level"],
         "note": "; ".join(part for part in (note, interval.note) if part),
     }

@@ -17,6 +17,7 @@ from analogmed.errors import (
     CoverageError,
     DataError,
 )
+from analogmed.evaluation.metrics import note_with_batch
 from analogmed.evaluation.plan import PlannedUnit, file_digest
 from analogmed.evaluation.run_folder import to_table
 from analogmed.evaluation.store import Store
@@ -79,6 +80,10 @@ class Worker:
         try:
             rows, batch_size = self._rows(unit, on_case)
             asked = self.experiment.batch_size
+            if batch_size != asked:
+                rows = [
+                    row | {"note": note_with_batch(str(row["note"]), batch_size)} for row in rows
+                ]
             self.store.write(
                 unit.description,
                 to_table(rows),

@@ -240,6 +240,21 @@ class TestEmptyStructures:
         assert found["hd95"].note == "missed structure"
         assert found["dice"].note == ""
 
+    def test_an_image_with_a_spurious_structure_leaves_the_case_in_and_counts(self):
+        """The structure is in one image of two: that the case has it does not depend on a run."""
+        label = np.concatenate([self.present, self.empty])
+        pred = np.concatenate([self.present, self.present])
+        found = values(pred, label, ["hd95", "nsd", "dice"])
+        assert found["hd95"].value == pytest.approx((0.0 + 10.0) / 2)
+        assert found["nsd"].value == 0.5
+        assert found["hd95"].note == found["nsd"].note == "spurious in some images"
+        assert found["dice"].note == ""
+
+    def test_a_case_that_lacks_the_structure_in_all_images_is_spurious_as_a_whole(self):
+        label = np.concatenate([self.empty, self.empty])
+        pred = np.concatenate([self.present, self.empty])
+        assert {row.note for row in values(pred, label).values()} == {"spurious structure"}
+
     def test_tensor_functions_follow_the_same_policy(self):
         masks = [
             torch.as_tensor(mask, dtype=torch.bool)[None] for mask in (self.present, self.empty)

@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from multiprocessing import active_children
 from pathlib import Path
@@ -14,9 +16,11 @@ import pandas as pd
 import pytest
 
 from analogmed.ages import DAY_S
+from analogmed.cli import run
 from analogmed.config import EngineConfig, Experiment, SweepConfig, to_yaml
-from analogmed.errors import AnalogmedError, ConfigError
-from analogmed.evaluation import evaluate, summarise
+from analogmed.errors import AnalogmedError, ConfigError, DataError
+from analogmed.eval import main
+from analogmed.evaluation import Results, evaluate, summarise
 from analogmed.evaluation.campaign import Campaign
 from analogmed.evaluation.engines import make_engine
 from analogmed.evaluation.local_pool import LocalPool
@@ -275,6 +279,59 @@ def test_failures_are_tried_again_in_the_next_run(experiment, whole, broken, tmp
     evaluate(both)
     again = evaluate(both)
     assert (again.units, again.reused) == (18, 9)
+
+
+def test_the_program_names_the_cause_of_failures_and_ends_with_1(
+    experiment, whole, broken, tmp_path, capsys
+):
+    """All chips of the broken network fail, and its digital run; the other network is fine."""
+    folder = tmp_path / "run"
+    settings = tmp_path / "experiment.yaml"
+    both = replace(experiment, checkpoints=(*experiment.checkpoints, broken), examples=0)
+    settings.write_text(to_yaml(replace(both, store=str(experiment.out), out=folder)))
+    assert run(main, ["--config", str(settings)]) == 1
+    shown = capsys.readouterr()
+    assert "networks are not compared" in shown.err
+    assert "9 of 18 digital runs and chips failed" in shown.err
+    assert "first unet hwa, digital run: NonFiniteError: " in shown.err
+    assert "Rerun the same command" in shown.err
+    assert "unet" in shown.out
+    assert (folder / "time_to_failure.csv").is_file()
+
+
+@pytest.mark.parametrize(("failing", "figures"), [("chips", set()), ("digital runs", {"dice"})])
+def test_what_remains_is_written_if_all_chips_or_all_digital_runs_failed(
+    experiment, whole, failing, figures, tmp_path
+):
+    table = pd.read_parquet(experiment.out / "results.parquet")
+    failed = table["chip"].notna() == (failing == "chips")
+    table = table.assign(
+        value=table["value"].mask(failed), note=table["note"].mask(failed, "E: cause")
+    )
+    costs = pd.DataFrame([{"model": "unet", "training": "digital", "tiles": 1}])
+    with (
+        pytest.warns(UserWarning, match="networks are not compared")
+        if figures == set()
+        else (nullcontext())
+    ):
+        Results(experiment, table, costs).write(tmp_path)
+    assert {path.name for path in tmp_path.glob("*.csv")} >= {
+        "results.csv", "summary.csv", "curves.csv"
+    }  # fmt: skip
+    assert {path.name.split("_")[0] for path in tmp_path.glob("figures/*")} == figures
+    assert (tmp_path / "time_to_failure.csv").is_file() == (failing == "chips")
+    assert summarise(table)["note"].str.contains("failed evaluations left out").all()
+
+
+def test_a_missing_file_of_a_case_names_the_case(experiment, tmp_path):
+    root = tmp_path / "data"
+    shutil.copytree(experiment.task.root, root)
+    moved = replace(experiment, task=replace(experiment.task, root=root), out=tmp_path / "run")
+    task, checkpoint = moved.task.load(), load_checkpoint(moved.checkpoints[0])
+    case = task.test[0]
+    case.images[0].unlink()
+    with pytest.raises(DataError, match=rf"case {case.case_id}: .*{case.images[0].name}"):
+        Plan(moved, task, [checkpoint])
 
 
 def test_nothing_but_failures_is_an_error(experiment, broken, tmp_path):

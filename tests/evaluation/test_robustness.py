@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from analogmed.errors import DataError
+from analogmed.evaluation.metrics import note_with_batch
 from analogmed.evaluation.robustness import COLUMNS, ESTIMATES, over_time, summarise
 
 DAY_S, MONTH_S = 86_400.0, 2_592_000.0
@@ -48,6 +49,13 @@ def with_absent_structures(table, found_digitally):
     table.loc[absent, "note"] = np.where(found, "spurious structure", "both empty")[absent]
     table.loc[absent, "value"] = np.where(found, 0.0, np.nan)[absent]
     return table
+
+
+def with_failed_chips(table, chips):
+    failed = table["chip"].isin(chips).to_numpy()
+    return table.assign(
+        value=table["value"].mask(failed), note=table["note"].mask(failed, "out of memory")
+    )
 
 
 class TestSummary:
@@ -200,6 +208,41 @@ class TestSummary:
         found = row_of(summarise(table, n_boot=50), "digital")
         assert found["note"] == "8 failed evaluations left out"
         assert found["dice_t0"] == pytest.approx(0.80 + 0.001 / 3)
+
+    def test_failed_chips_are_not_counted_whatever_times_the_sweep_has(self):
+        """An array of a time that the sweep lacks has no value on any chip."""
+        for times_s in ((0.0, DAY_S), TIMES_S):
+            table = results(trainings=("digital",), times_s=times_s)
+            table = with_failed_chips(table, (0,))
+            assert row_of(summarise(table, n_boot=50), "digital")["n_chips"] == 2
+            on_chip = over_time(table, n_boot=50)
+            assert set(on_chip.loc[on_chip["hardware"] == "pcm", "n_chips"]) == {2}
+
+    def test_a_sweep_of_failed_chips_counts_none(self):
+        table = with_failed_chips(results(trainings=("digital",)), (0, 1, 2))
+        found = row_of(summarise(table, n_boot=50), "digital")
+        assert (found["n_chips"], found["dice_digital"]) == (0, pytest.approx(0.90))
+        on_chip = over_time(table, n_boot=50)
+        on_chip = on_chip[on_chip["hardware"] == "pcm"]
+        assert set(on_chip["n_chips"]) == {0}
+        assert on_chip["estimate"].isna().all()
+
+    def test_a_failed_chip_that_comes_first_has_no_part_in_the_unit(self):
+        table = with_failed_chips(results(trainings=("digital",)), (0,))
+        table.loc[table["note"] == "out of memory", "unit"] = None
+        on_chip = over_time(table[table["chip"].notna()], n_boot=50)
+        assert set(on_chip["unit"]) == {"1"}
+
+    def test_values_of_a_smaller_batch_count_and_are_noted(self):
+        table = results(trainings=("digital",))
+        halved = (table["chip"] == 1) & (table["time_s"] == DAY_S) & (table["read"] == 0)
+        marked = table.assign(note=table["note"].mask(halved, note_with_batch("", 4)))
+        found, expected = (row_of(summarise(t, n_boot=50), "digital") for t in (marked, table))
+        assert found["dice_1d"] == expected["dice_1d"]
+        assert (found["missed"], found["missed_of"]) == (0, 48)
+        assert found["note"] == (
+            "8 evaluations with a smaller batch_size, after running out of memory"
+        )
 
     def test_other_rows_and_their_order_change_nothing(self):
         table = results()

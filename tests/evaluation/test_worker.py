@@ -11,6 +11,8 @@ from analogmed.analog import Hardware
 from analogmed.config import Experiment, SweepConfig
 from analogmed.errors import CheckpointError, ConfigError
 from analogmed.evaluation.failures import failure_table
+from analogmed.evaluation.metrics import RESULT_NOTES
+from analogmed.evaluation.network_runs import notes_of
 from analogmed.evaluation.plan import Plan
 from analogmed.evaluation.run_folder import COLUMNS
 from analogmed.evaluation.store import Store
@@ -116,6 +118,9 @@ def test_out_of_memory_halves_the_batch_once_and_says_so(hungry, chip, tmp_path)
     with pytest.warns(UserWarning, match=r"Hungry digital, .*out of memory; trying batch_size 2"):
         assert Worker(experiment, store).compute(unit, lambda: None).failure == ""
     assert store.read(unit.key)["value"].notna().all()
+    noted = store.read(unit.key)["note"]
+    assert noted.str.endswith("out of memory, batch_size 2").all()
+    assert notes_of(store.read(unit.key)).isin(RESULT_NOTES).all()
     metadata = pq.read_metadata(tmp_path / "store" / "units" / f"{unit.key}.parquet").metadata
     assert metadata[b"analogmed.batch_size"] == b"2"
 
@@ -168,6 +173,7 @@ def test_rows_of_a_failure_are_those_of_the_unit_without_a_value(experiment, tmp
         pd.testing.assert_frame_equal(failed[address], done[address])
         assert failed["value"].isna().all()
         assert set(failed["note"]) == {"E: e"}
+        pd.testing.assert_series_equal(failed["unit"], done["unit"])
 
 
 def test_one_thread_is_given_back():
