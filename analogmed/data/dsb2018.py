@@ -137,7 +137,8 @@ def _case_of(folder: Path) -> Case:
     if not labels:
         raise DataError(
             f"case {folder.name}: no label, expected {folder / 'masks'}/*.png or label.png; "
-            "only the labelled stage 1 training images can be used"
+            "use the labelled stage 1 training images; for a field without nuclei, write a "
+            "label.png of zeros"
         )
     return Case(folder.name, folder.name, images, labels)
 

@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,8 +18,9 @@ from tqdm import tqdm
 
 from analogmed.data.case import Case
 from analogmed.data.images import read_image
+from analogmed.data.integrity_grids import grid_differences
 from analogmed.data.integrity_layouts import Finding, Layout, recognise
-from analogmed.data.nifti import read_nifti
+from analogmed.data.nifti import Volume, read_nifti
 from analogmed.data.samples import binary_mask, check_same_shape, class_indices
 from analogmed.data.splits import find_duplicates
 from analogmed.data.volumes import check_same_grid
@@ -41,7 +42,8 @@ class Report:
         path: folder that was checked.
         layout: name of its layout.
         problems: what a loader would refuse, or read wrongly.
-        warnings: what is accepted, but worth a look: duplicates, empty labels, constant images.
+        warnings: accepted, but unusual: duplicates, empty labels, constant images, and
+            orientations or voxel sizes that differ between cases.
         counts: cases, files, and findings by kind.
     """
 
@@ -95,6 +97,7 @@ def verify(path: Path | str) -> Report:
         if len(found.problems) == before:
             sound.append(case)
     found.warnings += _duplicates(sound)
+    found.warnings += grid_differences(layout.folder, found.first_volumes)
     if not layout.cases:
         found.problems.append(Finding(layout.folder, "no complete case", "download it again"))
     counts = {
@@ -113,6 +116,8 @@ class _Findings:
     problems: list[Finding]
     warnings: list[Finding]
     counts: Counter[str] = field(default_factory=Counter)
+    first_volumes: dict[str, Volume] = field(default_factory=dict)
+    """First volume of each case without its voxels, by case id."""
 
 
 def _check_case(case: Case, layout: Layout, found: _Findings) -> None:
@@ -150,6 +155,8 @@ def _check_volumes(case: Case, layout: Layout, found: _Findings) -> None:
     images = _read_all(case.images, read_nifti, found)
     labels = _read_all(case.labels, read_nifti, found)
     volumes = [*images.values(), *labels.values()]
+    if volumes:
+        found.first_volumes[case.case_id] = replace(volumes[0], data=np.empty((0, 0, 0)))
     for volume in volumes[1:]:
         with _noting(volume.path, found):
             check_same_grid(volumes[0], volume)

@@ -18,7 +18,9 @@ from analogmed.folders import require_folder
 
 _KNOWN_FOLDERS = ("kaggle_3m", "stage1_train", "Task*")
 _MASK_END = "_mask.tif"
-_BRATS_LABEL = re.compile(r".*[_-]seg\.nii(\.gz)?")
+_LABEL = re.compile(r".*[_-]seg\.nii(\.gz)?")
+_BRATS_IMAGE = re.compile(r".*(_flair|_t1ce|-t2f|-t1n|-t1c|-t2w)\.nii(\.gz)?")
+"""Names of images that no other set of NIfTI files is likely to use."""
 
 
 @dataclass(frozen=True)
@@ -221,14 +223,16 @@ def _unpaired(images: dict[str, Path], labels: dict[str, Path]) -> list[Finding]
 
 
 def _list_nifti(folder: Path) -> Layout:
-    """One case a folder; with ``_seg`` files it is taken for BraTS, else every file is an image."""
-    files = _volumes_below(folder)
-    is_brats = any(_BRATS_LABEL.fullmatch(path.name) for path in files)
+    """One case per folder, with ``*_seg`` as its label; with images named as in BraTS, BraTS."""
+    files_of: dict[Path, list[Path]] = {}
+    for path in _volumes_below(folder):
+        files_of.setdefault(path.parent, []).append(path)
+    is_brats = any(map(_looks_like_brats, files_of.values()))
     cases: list[Case] = []
     problems: list[Finding] = []
-    for parent in sorted({path.parent for path in files}, key=lambda p: natural_order(str(p))):
-        here = [path for path in files if path.parent == parent]
-        labels = [path for path in here if _BRATS_LABEL.fullmatch(path.name)]
+    for parent in sorted(files_of, key=lambda path: natural_order(str(path))):
+        here = files_of[parent]
+        labels = [path for path in here if _LABEL.fullmatch(path.name)]
         if is_brats:
             problems += _missing_channels(parent, here, labels)
         cases.append(_case(parent, [path for path in here if path not in labels], labels))
@@ -241,6 +245,11 @@ def _list_nifti(folder: Path) -> Layout:
         read=None,
         problems=tuple(problems),
     )
+
+
+def _looks_like_brats(files: Sequence[Path]) -> bool:
+    names = [path.name for path in files]
+    return any(map(_LABEL.fullmatch, names)) and any(map(_BRATS_IMAGE.fullmatch, names))
 
 
 def _missing_channels(

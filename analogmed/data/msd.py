@@ -12,6 +12,7 @@ from analogmed.data.case import Case, Task
 from analogmed.data.files import is_hidden, natural_order, read_head
 from analogmed.data.msd_tasks import MsdTask, known_msd_task
 from analogmed.data.nifti import DEFAULT_MAX_VOXELS, NanPolicy
+from analogmed.data.orientation import Orientation
 from analogmed.data.splits import SplitSettings, split_cases
 from analogmed.data.volumes import Intensity, VolumeReader, default_window, intensity_of
 from analogmed.errors import ConfigError, DataError, SecurityError
@@ -52,6 +53,7 @@ def load_msd(
     ct_window_hu: Sequence[float] | None = None,
     nan_policy: NanPolicy = "error",
     max_voxels: int = DEFAULT_MAX_VOXELS,
+    orientation: Orientation = "ras",
     patient_pattern: str | None = None,
     split_seed: int = 0,
     shares: Sequence[float] = (0.6, 0.1, 0.3),
@@ -66,14 +68,17 @@ def load_msd(
         labels: names of the classes to keep, in this order; the others become background.
             All by default.
         spatial_dims: 3 for volumes; 2 for their slices.
-        slice_axis: axis of the files (0 to 2) across which slices lie; it comes first in a
-            sample. The last is axial in all ten tasks.
+        slice_axis: axis (0 sagittal, 1 coronal, 2 axial) across which slices lie; it comes first
+            in a sample. With orientation ``"file"``, the axis of the files.
         size: (D, H, W), or (H, W) for slices, to resample to; None keeps the voxels.
         window: spatial size a network is applied at; by default ``size``, or what suits the task.
-        intensity: normalisation of every channel; by default a window for CT, and a z-score of
-            the voxels that are not 0 for all else.
+        intensity: normalisation of every channel; by default ``"ct"`` (a window) for CT and
+            ``"z_score_foreground"`` for all else. Networks trained with the former default need
+            ``"z_score_nonzero"``.
         ct_window_hu: (low, high) of the CT window; by default soft tissue, or lung for Task06.
         nan_policy, max_voxels: as in :func:`analogmed.data.nifti.read_nifti`.
+        orientation: ``"ras"`` permutes and flips the axes of every file to the closest RAS
+            directions; ``"file"`` keeps them, for networks trained on files of another order.
         patient_pattern: regular expression whose first group is the patient in a case's name,
             for sets with several scans of one; by default each case is its own patient.
         split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
@@ -102,6 +107,7 @@ def load_msd(
         ct_window_hu=default.ct_window_hu if ct_window_hu is None else _pair(ct_window_hu),
         nan_policy=nan_policy,
         max_voxels=max_voxels,
+        orientation=orientation,
     )
     cases = [_case_of(image, label, patient_pattern) for image, label in description.training]
     train, validation, test = split_cases(

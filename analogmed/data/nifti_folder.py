@@ -8,6 +8,7 @@ from analogmed.data.case import Case, Task
 from analogmed.data.files import is_hidden, natural_order
 from analogmed.data.msd import patient_of
 from analogmed.data.nifti import DEFAULT_MAX_VOXELS, NanPolicy
+from analogmed.data.orientation import Orientation
 from analogmed.data.splits import SplitSettings, split_cases
 from analogmed.data.volumes import (
     SOFT_TISSUE_HU,
@@ -42,6 +43,7 @@ def load_brats(
     intensity: Intensity | None = None,
     nan_policy: NanPolicy = "error",
     max_voxels: int = DEFAULT_MAX_VOXELS,
+    orientation: Orientation = "ras",
     patient_pattern: str | None = None,
     split_seed: int = 0,
     shares: Sequence[float] = (0.6, 0.1, 0.3),
@@ -73,6 +75,7 @@ def load_brats(
         intensity=intensity,
         nan_policy=nan_policy,
         max_voxels=max_voxels,
+        orientation=orientation,
         patient_pattern=patient_pattern,
         split_seed=split_seed,
         shares=shares,
@@ -98,6 +101,7 @@ def load_nifti(
     ct_window_hu: Sequence[float] = SOFT_TISSUE_HU,
     nan_policy: NanPolicy = "error",
     max_voxels: int = DEFAULT_MAX_VOXELS,
+    orientation: Orientation = "ras",
     patient_pattern: str | None = None,
     split_seed: int = 0,
     shares: Sequence[float] = (0.6, 0.1, 0.3),
@@ -117,8 +121,8 @@ def load_nifti(
             names becomes background.
         modality: ``"CT"``, or anything else for a z-score.
         spatial_dims, slice_axis, size, window, intensity, ct_window_hu, nan_policy, max_voxels,
-            patient_pattern: as in :func:`analogmed.data.msd.load_msd`. Case names are those of
-            the folders; where any two are equal, the paths of all below ``root``.
+            orientation, patient_pattern: as in :func:`analogmed.data.msd.load_msd`. Case names
+            are those of the folders; where any two are equal, the paths of all below ``root``.
         split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
 
     Returns:
@@ -142,6 +146,7 @@ def load_nifti(
         ct_window_hu=(ct_window_hu[0], ct_window_hu[1]),
         nan_policy=nan_policy,
         max_voxels=max_voxels,
+        orientation=orientation,
     )
     train, validation, test = split_cases(
         _list_cases(root, tuple(images), label, patient_pattern),

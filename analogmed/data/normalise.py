@@ -8,6 +8,8 @@ from scipy import ndimage
 
 from analogmed.errors import ConfigError, ShapeError
 
+_MAX_BOX_SHARE = 0.75
+
 
 def ct_window(data: np.ndarray, low_hu: float = -150.0, high_hu: float = 250.0) -> np.ndarray:
     """Clip a CT to a window and scale it to [0, 1].
@@ -63,6 +65,30 @@ def z_score(data: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
     deviation = counted.std(dtype=np.float64)
     scored = ((data - mean) / deviation).astype(np.float32)
     return scored if mask is None else np.where(mask, scored, np.float32(0))
+
+
+def foreground_mask(channels: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Return the region of a scan that is not cut away or air, where that leaves out much of it.
+
+    The region is the union of the voxels that are not 0 in any channel, with its holes filled, so
+    that a dark voxel inside tissue belongs to it. As in nnU-Net, it counts only where its bounding
+    box is smaller than three quarters of the volume.
+
+    Args:
+        channels: intensities of one scan, arrays of one shape.
+
+    Returns:
+        bool array of that shape, or ``None`` where all voxels count.
+
+    Source: Isensee et al. 2021, doi:10.1038/s41592-020-01008-z
+    """
+    mask = np.logical_or.reduce([channel != 0 for channel in channels])
+    box = ndimage.find_objects(mask.view(np.uint8), max_label=1)[0]
+    if box is None or mask[box].size >= _MAX_BOX_SHARE * mask.size:
+        return None
+    # What lies outside the box reaches the border of the volume, so the box has all holes.
+    mask[box] = ndimage.binary_fill_holes(mask[box])
+    return mask
 
 
 def resize_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Microscopy fields of nuclei, written in the layout of the 2018 Data Science Bowl."""
 
 import hashlib
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,15 +27,25 @@ def write_nuclei(folder: Path, seed: int, n_patients: int, size: int) -> None:
         size: pixels along both axes.
     """
     for index in range(n_patients):
-        image, instances = draw_field(derive_seed(seed, "nuclei", index), size)
-        name = _hash_name(seed, index)
+        image, instances = _draw_labelled_field(seed, index, size)
+        name = hash_name(seed, index)
         for part in ("images", "masks"):
             (folder / name / part).mkdir(parents=True)
         opaque = np.full((size, size, 1), 255, dtype=np.uint8)
         _write_png(folder / name / "images" / f"{name}.png", np.dstack([image, opaque]))
         for number in range(1, instances.max() + 1):
             mask = (instances == number).astype(np.uint8) * 255
-            _write_png(folder / name / "masks" / f"{_hash_name(seed, index, number)}.png", mask)
+            _write_png(folder / name / "masks" / f"{hash_name(seed, index, number)}.png", mask)
+
+
+def _draw_labelled_field(seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a field at the first of its addresses that has a nucleus; small ones may have none."""
+    for attempt in itertools.count():
+        address = (index, attempt) if attempt else (index,)
+        image, instances = draw_field(derive_seed(seed, "nuclei", *address), size)
+        if instances.any():
+            break
+    return image, instances
 
 
 def draw_field(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -189,7 +200,8 @@ def _instances(rng: np.random.Generator, grid: Grid, nuclei: list[_Nucleus]) -> 
     return kept[numbers]
 
 
-def _hash_name(*parts: int) -> str:
+def hash_name(*parts: int) -> str:
+    """Return the name of a field (seed, index) or of a mask (seed, index, number)."""
     return hashlib.sha256(repr(("analogmed", *parts)).encode()).hexdigest()
 
 

@@ -105,7 +105,7 @@ def _stands_already(folder: Path, marker: dict[str, object]) -> bool:
     if not is_filled(folder):
         return False
     found = _read_marker(folder)
-    if found == marker:
+    if found == marker and not _has_unlabelled_fields(folder):
         return True
     if {**found, "version": PHANTOM_VERSION} == marker:
         _discard(folder)
@@ -116,6 +116,11 @@ def _stands_already(folder: Path, marker: dict[str, object]) -> bool:
         f"{folder}: holds another phantom ({there}); expected {wanted}; "
         "choose another root, or delete the folder"
     )
+
+
+def _has_unlabelled_fields(folder: Path) -> bool:
+    """Whether fields of nuclei have no mask, as earlier releases wrote some small ones."""
+    return any(not any(masks.iterdir()) for masks in folder.glob("*/masks"))
 
 
 def _read_marker(folder: Path) -> dict[str, object]:

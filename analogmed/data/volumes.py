@@ -12,15 +12,17 @@ from analogmed.data.normalise import (
     check_ct_window,
     checked_size,
     ct_window,
+    foreground_mask,
     resize_image,
     resize_label,
     resized_spacing,
     z_score,
 )
+from analogmed.data.orientation import Orientation, to_ras
 from analogmed.data.samples import check_same_shape, class_indices, naming_case
 from analogmed.errors import ConfigError, DataError
 
-Intensity = Literal["ct", "z_score", "z_score_nonzero", "none"]
+Intensity = Literal["ct", "z_score", "z_score_foreground", "z_score_nonzero", "none"]
 
 SOFT_TISSUE_HU = (-150.0, 250.0)
 _MAX_SHIFT_VOXELS = 0.1
@@ -30,21 +32,25 @@ _MAX_SHIFT_VOXELS = 0.1
 class VolumeReader:
     """Reads, checks and normalises the volumes of one case.
 
-    The slice axis of the files comes first, then the other two in reverse, so that a file of
-    (X, Y, Z) with axial slices gives (Z, Y, X). Voxels stay in the orientation of the file.
+    Axes are permuted and flipped to the closest RAS directions (X to the right, Y anterior, Z
+    superior), without resampling. The slice axis comes first, then the other two in reverse, so
+    that (X, Y, Z) with axial slices gives (Z, Y, X).
 
     Attributes:
         channels: names of the channels that the image files must hold together.
         class_values: label values of each foreground class.
         allowed_values: every value that may stand in a label file; None for any.
         intensities: per channel: ``"ct"`` (window to [0, 1]), ``"z_score"``,
-            ``"z_score_nonzero"`` (statistics and result only where the voxel is not 0),
-            or ``"none"``.
+            ``"z_score_foreground"`` (statistics and result only in the foreground, see
+            :func:`analogmed.data.normalise.foreground_mask`), ``"z_score_nonzero"`` (only in
+            voxels that are not 0, also where such voxels lie inside tissue), or ``"none"``.
         spatial_dims: 3 for one volume, 2 for its slices.
-        slice_axis: axis of the file (0 to 2) that the slices are cut across.
+        slice_axis: axis (0 to 2) that the slices are cut across: 0 sagittal, 1 coronal, 2 axial;
+            with orientation ``"file"``, the axis of the file.
         size: spatial size to resample to, (D, H, W) or (H, W); None keeps the voxels.
         ct_window_hu: window of ``"ct"`` channels.
         nan_policy, max_voxels: as in :func:`analogmed.data.nifti.read_nifti`.
+        orientation: ``"ras"``, or ``"file"`` to keep the axes as they are in each file.
     """
 
     channels: tuple[str, ...]
@@ -57,6 +63,7 @@ class VolumeReader:
     ct_window_hu: tuple[float, float] = SOFT_TISSUE_HU
     nan_policy: NanPolicy = "error"
     max_voxels: int = DEFAULT_MAX_VOXELS
+    orientation: Orientation = "ras"
 
     def __post_init__(self) -> None:
         _check_settings(self)
@@ -82,6 +89,9 @@ class VolumeReader:
             check_same_grid(volumes[0], other)
         if label.data.ndim != 3:
             raise DataError(f"{label.path}: label of shape {label.data.shape}; expected 3 axes")
+        if self.orientation == "ras":
+            affine = volumes[0].affine
+            *volumes, label = (to_ras(volume, affine) for volume in (*volumes, label))
         indices = class_indices(label.data, self.class_values, self.allowed_values, label.path)
         return self._normalised(_channels(volumes)), indices, volumes[0].spacing_mm
 
@@ -94,9 +104,11 @@ class VolumeReader:
                 f"the image has {len(channels)} channels, but the task has "
                 f"{len(self.channels)} {self.channels}"
             )
+        uses_foreground = "z_score_foreground" in self.intensities
+        foreground = foreground_mask(channels) if uses_foreground else None
         return np.stack(
             [
-                _normalise(channel, intensity, self.ct_window_hu)
+                _normalise(channel, intensity, self.ct_window_hu, foreground)
                 for channel, intensity in zip(channels, self.intensities, strict=True)
             ]
         )
@@ -146,7 +158,7 @@ def check_same_grid(first: Volume, second: Volume) -> None:
 
 def intensity_of(modality: str) -> Intensity:
     """Normalisation that fits a modality's name: CT gets a window, all others a z-score."""
-    return "ct" if modality.strip().upper() == "CT" else "z_score_nonzero"
+    return "ct" if modality.strip().upper() == "CT" else "z_score_foreground"
 
 
 def default_window(
@@ -169,6 +181,10 @@ def _check_settings(reader: VolumeReader) -> None:
         raise ConfigError(f"spatial_dims must be 2 or 3, not {reader.spatial_dims!r}")
     if reader.slice_axis not in (0, 1, 2):
         raise ConfigError(f"slice_axis must be 0, 1 or 2, not {reader.slice_axis!r}")
+    if reader.orientation not in get_args(Orientation):
+        raise ConfigError(
+            f"orientation: expected one of {get_args(Orientation)}, got {reader.orientation!r}"
+        )
     checked_size(reader.size, reader.spatial_dims)
     check_ct_window(*reader.ct_window_hu)
     for intensity in reader.intensities:
@@ -190,10 +206,15 @@ def _channels(volumes: Sequence[Volume]) -> list[np.ndarray]:
 
 
 def _normalise(
-    channel: np.ndarray, intensity: Intensity, window_hu: tuple[float, float]
+    channel: np.ndarray,
+    intensity: Intensity,
+    window_hu: tuple[float, float],
+    foreground: np.ndarray | None,
 ) -> np.ndarray:
     if intensity == "ct":
         return ct_window(channel, *window_hu)
     if intensity == "none":
         return channel.astype(np.float32)
+    if intensity == "z_score_foreground":
+        return z_score(channel, foreground)
     return z_score(channel, channel != 0 if intensity == "z_score_nonzero" else None)

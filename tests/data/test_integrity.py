@@ -221,6 +221,18 @@ def test_a_patient_without_any_tumour_is_flagged(brain):
     assert "TCGA_PH_0002_20000101: the label is all background" in the_only(report.warnings).what
 
 
+def test_a_field_without_nuclei_has_a_label_of_zeros(nuclei):
+    field = min(path for path in nuclei.iterdir() if path.is_dir())
+    shutil.rmtree(field / "masks")
+    Image.fromarray(np.zeros((48, 48), np.uint8)).save(field / "label.png")
+    report = verify(nuclei)
+    assert report.ok
+    assert "the label is all background" in the_only(report.warnings).what
+    task = load_dsb2018(nuclei)
+    (case,) = (c for c in task.train + task.validation + task.test if c.case_id == field.name)
+    assert not task.read(case).label.any()
+
+
 def test_a_nucleus_mask_of_another_size_and_a_field_without_masks_are_found(nuclei):
     first, second = sorted(path for path in nuclei.iterdir() if path.is_dir())[:2]
     mask = next((first / "masks").iterdir())
@@ -245,6 +257,33 @@ def test_a_brats_case_that_lacks_a_channel_is_found(tmp_path):
     problem = the_only(verify(tmp_path).problems)
     assert problem.path == tmp_path / "BraTS_002"
     assert "t1ce" in problem.what
+
+
+def test_folders_with_an_image_and_a_label_are_no_broken_brats_set(tmp_path):
+    for number in (1, 2):
+        case = tmp_path / f"p0{number}"
+        case.mkdir()
+        data = np.arange(512, dtype=np.int16).reshape(8, 8, 8) * number
+        save_nifti(case / f"p0{number}_img.nii.gz", data, np.eye(4))
+        save_nifti(case / f"p0{number}_seg.nii.gz", (data > 300).astype(np.uint8) * 7, np.eye(4))
+    report = verify(tmp_path)
+    assert (report.layout, report.problems) == ("folders of NIfTI files", ())
+    assert (report.counts["sound cases"], report.counts["files"]) == (2, 4)
+    save_nifti(case / "p02_seg.nii.gz", np.full((8, 8, 8), 0.4, np.float32), np.eye(4))
+    assert "not integers" in the_only(verify(tmp_path).problems).what
+
+
+@pytest.mark.parametrize("parts", [("t2f", "t1n", "t1c", "t2w"), ("t2f",)])
+def test_the_names_of_brats_2023_are_brats(tmp_path, parts):
+    for part in (*parts, "seg"):
+        data = np.arange(64, dtype=np.uint8).reshape(4, 4, 4) % 4 * (1 if part == "seg" else 50)
+        save_nifti(tmp_path / f"BraTS-{part}.nii.gz", data, np.eye(4))
+    assert verify(tmp_path).layout == "BraTS"
+
+
+def test_the_real_ct_example_is_sound(shared_data):
+    report = verify(shared_data / "totalsegmentator_example")
+    assert (report.layout, report.problems) == ("folders of NIfTI files", ())
 
 
 def test_volumes_of_one_folder_that_lie_elsewhere_are_found(tmp_path):

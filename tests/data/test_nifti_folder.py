@@ -15,6 +15,11 @@ def save(path, data):
     nib.save(nib.Nifti1Image(data, np.diag([-1.0, -1.0, 1.0, 1.0])), path)
 
 
+def in_ras(path):
+    """Voxels with axes closest to RAS, as nibabel turns them."""
+    return np.asarray(nib.as_closest_canonical(nib.load(path)).dataobj)
+
+
 def read_first(task):
     return task.read(min(cases_of(task), key=lambda case: case.case_id))
 
@@ -32,7 +37,7 @@ def folder(tmp_path):
         case.mkdir(parents=True)
         for channel in ("flair", "t1", "t1ce", "t2"):
             data = random.normal(500, 50, SHAPE).astype(np.int16)
-            data[0] = 0
+            data[:3] = 0
             save(case / f"{name}_{channel}.nii.gz", data)
         save(case / f"{name}_seg.nii.gz", values[random.integers(0, 4, SHAPE)])
     return tmp_path / "TrainingData"
@@ -45,7 +50,7 @@ def test_brats_folder_gives_four_channels_and_three_classes(folder):
     assert task.classes == ("necrotic core", "edema", "enhancing tumour")
     sample = read_first(task)
     assert sample.image.shape == (1, 4, 5, 9, 8)
-    seg = np.asarray(nib.load(folder / NAMES[0] / f"{NAMES[0]}_seg.nii.gz").dataobj)
+    seg = in_ras(folder / NAMES[0] / f"{NAMES[0]}_seg.nii.gz")
     expected = np.select([seg == 1, seg == 2, seg == 4], [1, 2, 3], 0)
     np.testing.assert_array_equal(sample.label[0], expected.transpose(2, 1, 0))
 
@@ -53,14 +58,37 @@ def test_brats_folder_gives_four_channels_and_three_classes(folder):
 def test_each_channel_is_the_file_of_its_pattern(folder):
     sample = read_first(load_brats(folder, intensity="none"))
     for index, channel in enumerate(("flair", "t1", "t1ce", "t2")):
-        stored = nib.load(folder / NAMES[0] / f"{NAMES[0]}_{channel}.nii.gz").dataobj
-        np.testing.assert_array_equal(sample.image[0, index], np.asarray(stored).T)
+        stored = in_ras(folder / NAMES[0] / f"{NAMES[0]}_{channel}.nii.gz")
+        np.testing.assert_array_equal(sample.image[0, index], stored.T)
 
 
 def test_voxels_outside_the_brain_stay_zero(folder):
     sample = read_first(load_brats(folder))
-    assert not sample.image[..., 0].any()
-    np.testing.assert_allclose(sample.image[0, :, ..., 1:].mean(axis=(1, 2, 3)), 0, atol=1e-4)
+    assert not sample.image[..., -3:].any()  # X = 0 of an LPS file lies on the right
+    np.testing.assert_allclose(sample.image[0, :, ..., :-3].mean(axis=(1, 2, 3)), 0, atol=1e-4)
+
+
+@pytest.mark.parametrize("has_air", [True, False])
+def test_a_dark_voxel_inside_tissue_stays_dark(tmp_path, has_air):
+    image = np.random.default_rng(0).normal(100, 10, (12, 10, 8)).astype(np.float32)
+    image[8, 5, 4] = 0
+    if has_air:
+        image[:4] = 0
+    save(tmp_path / "img.nii", image)
+    save(tmp_path / "seg.nii", np.zeros(image.shape, np.uint8))
+    options = {"images": ["img.nii"], "label": "seg.nii", "classes": {"a": 1}}
+    options["orientation"] = "file"
+    scored = read_first(load_nifti(tmp_path, **options)).image[0, 0].T
+    counted = image[4:] if has_air else image
+    dark = -counted.mean() / counted.std()
+    assert dark < -5
+    np.testing.assert_allclose(scored[8, 5, 4], dark, rtol=1e-5)
+    if has_air:
+        assert not scored[:4].any()
+    else:
+        np.testing.assert_allclose(scored, (image - image.mean()) / image.std(), atol=1e-4)
+    by_voxel = read_first(load_nifti(tmp_path, intensity="z_score_nonzero", **options))
+    assert by_voxel.image[0, 0].T[8, 5, 4] == 0
 
 
 def test_labels_merge_into_a_region(folder):
@@ -169,9 +197,9 @@ def test_real_brats_cases_keep_their_normalised_voxels(shared_data):
     sample = task.read(case)
     assert sample.image.shape == (1, 2, 155, 240, 240)
     assert sample.spacing == (1.0, 1.0, 1.0)
-    t1c = np.asarray(nib.load(case.images[1]).dataobj)
+    t1c = in_ras(case.images[1])
     np.testing.assert_array_equal(sample.image[0, 1], t1c.T)
-    multi_class = np.asarray(nib.load(case.labels[0]).dataobj)
+    multi_class = in_ras(case.labels[0])
     np.testing.assert_array_equal(sample.label[0], multi_class.T > 0)
 
 

@@ -4,10 +4,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from monai.transforms import NormalizeIntensity, ScaleIntensityRange
+from scipy import ndimage
 
 from analogmed.data.normalise import (
     checked_size,
     ct_window,
+    foreground_mask,
     resize_image,
     resize_label,
     resized_spacing,
@@ -44,6 +46,42 @@ def test_z_score_of_nonzero_voxels_agrees_with_monai(random):
     data[data < 290] = 0
     reference = NormalizeIntensity(nonzero=True)(data.copy())
     np.testing.assert_allclose(z_score(data, data != 0), np.asarray(reference), atol=1e-4)
+
+
+def brain_in_air(random, shape=(20, 24, 16), margin=4):
+    """Image of a bright box in air of exactly 0, with one dark voxel inside."""
+    data = np.zeros(shape, np.float32)
+    inside = tuple(slice(margin, length - margin) for length in shape)
+    data[inside] = random.normal(100, 15, data[inside].shape)
+    data[10, 12, 8] = 0.0
+    return data, inside
+
+
+def test_the_foreground_is_the_filled_union_of_the_channels(random):
+    first, inside = brain_in_air(random)
+    second = first.copy()
+    second[inside[0].start] = 0  # another channel has less of it
+    first[10, 12, 8] = second[10, 12, 8] = 0
+    found = foreground_mask([first, second])
+    expected = np.zeros(first.shape, bool)
+    expected[inside] = True
+    np.testing.assert_array_equal(found, expected)
+    reference = ndimage.binary_fill_holes((first != 0) | (second != 0))
+    np.testing.assert_array_equal(found, reference)
+
+
+@pytest.mark.parametrize(("length", "is_masked"), [(14, True), (15, False), (20, False)])
+def test_the_foreground_counts_only_where_its_box_leaves_out_a_quarter(length, is_masked):
+    data = np.zeros((20, 4, 4))
+    data[:length] = 1
+    data[5, 1, 1] = 0
+    found = foreground_mask([data])
+    assert (found is not None) == is_masked  # 14 / 20 < 3 / 4 <= 15 / 20
+    assert found is None or found.sum() == length * 16
+
+
+def test_an_image_of_zeros_has_no_foreground():
+    assert foreground_mask([np.zeros((4, 4, 4))]) is None
 
 
 def test_z_score_has_mean_zero_and_deviation_one(random):

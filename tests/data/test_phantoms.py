@@ -16,8 +16,10 @@ from PIL import Image
 
 from analogmed.data import load_dsb2018, load_lgg, load_msd
 from analogmed.data.phantom_fields import Grid, ellipsoid, rician
+from analogmed.data.phantom_nuclei import draw_field, hash_name
 from analogmed.data.phantoms import PHANTOM_KINDS, write_phantom
 from analogmed.errors import ConfigError, DataError
+from analogmed.seeds import derive_seed
 
 LOADERS = {"brain": load_lgg, "spleen": load_msd, "nuclei": load_dsb2018}
 
@@ -258,3 +260,26 @@ def test_default_phantoms_are_quick_to_write(tmp_path):
 def test_the_marker_tells_seed_version_and_parameters(small):
     marker = json.loads((Path(small["brain"]) / "phantom.json").read_text())
     assert marker == {"kind": "brain", "version": 1, "seed": 0, "n_patients": 4, "size": 64}
+
+
+def test_small_fields_without_a_nucleus_are_drawn_again_and_the_others_kept(tmp_path):
+    task = load_dsb2018(write_phantom("nuclei", tmp_path, n_patients=60, size=32))
+    samples = [task.read(case) for case in task.train + task.validation + task.test]
+    assert len(samples) == 60
+    assert all(sample.label.any() for sample in samples)
+    for index in (0, 59):
+        image, instances = draw_field(derive_seed(0, "nuclei", index), 32)
+        folder = tmp_path / "stage1_train" / hash_name(0, index)
+        (path,) = (folder / "images").iterdir()
+        np.testing.assert_array_equal(np.asarray(Image.open(path))[..., :3], image)
+        assert len(list((folder / "masks").iterdir())) == instances.max()
+
+
+def test_a_phantom_with_an_unlabelled_field_is_written_again(tmp_path):
+    folder = write_phantom("nuclei", tmp_path, n_patients=3, size=48)
+    masks = sorted(folder.glob("*/masks"))[0]
+    kept = {path.name: path.read_bytes() for path in masks.iterdir()}
+    for path in masks.iterdir():
+        path.unlink()
+    write_phantom("nuclei", tmp_path, n_patients=3, size=48)
+    assert {path.name: path.read_bytes() for path in masks.iterdir()} == kept
