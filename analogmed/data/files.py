@@ -7,6 +7,7 @@ from pathlib import Path
 from analogmed.errors import DataError
 
 _HEAD_BYTES = 1024
+_END_BYTES = 2**16
 _WEB_PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<?xml")
 _LFS_START = b"version https://git-lfs"
 
@@ -60,6 +61,35 @@ def file_digest(path: Path) -> str:
     read_head(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_size(path: Path) -> int:
+    """Return the length of a file in bytes.
+
+    Raises:
+        DataError: the file is missing or cannot be examined.
+    """
+    try:
+        return path.stat().st_size
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: missing file; check the download or the list of cases") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def digest_of_ends(path: Path) -> str:
+    """SHA-256 of the first and last 64 KiB of a file, as 64 hex digits.
+
+    Raises:
+        DataError: the file is missing, empty or unreadable.
+    """
+    read_head(path)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        digest.update(file.read(_END_BYTES))
+        file.seek(max(0, path.stat().st_size - _END_BYTES))
+        digest.update(file.read(_END_BYTES))
+    return digest.hexdigest()
 
 
 def is_hidden(path: Path, below: Path | None = None) -> bool:

@@ -1,16 +1,15 @@
 """Splits by patient, and the checks that no patient and no scan crosses them."""
 
-import hashlib
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from analogmed.data.case import Case
-from analogmed.data.files import file_digest
+from analogmed.data.files import digest_of_ends, file_digest, file_size
 from analogmed.errors import ConfigError, LeakageError
 from analogmed.seeds import derive_seed
 from analogmed.strict_yaml import read_yaml
@@ -129,8 +128,10 @@ def check_leakage(train: Iterable[Case], validation: Iterable[Case], test: Itera
 def find_duplicates(cases: Iterable[Case]) -> tuple[Cases, ...]:
     """Groups of cases whose image files hold the same bytes.
 
+    Cheap where files differ in length or at their ends: only what is alike so far is read on.
+
     Args:
-        cases: any cases; every image file is read.
+        cases: any cases.
 
     Returns:
         Groups of two or more cases each, in the order of their first case. A scan that was
@@ -139,17 +140,33 @@ def find_duplicates(cases: Iterable[Case]) -> tuple[Cases, ...]:
     Raises:
         DataError: an image file is missing, empty or unreadable.
     """
-    groups: dict[str, list[Case]] = defaultdict(list)
+    keys: tuple[Callable[[Case], Hashable], ...] = (
+        lambda case: tuple(file_size(path) for path in case.images),
+        lambda case: tuple(digest_of_ends(path) for path in case.images[:1]),
+        lambda case: tuple(file_digest(path) for path in case.images),
+    )
+    cases = tuple(case for case in cases if case.images)
+    groups: list[Cases] = [cases]
+    for key in keys:
+        groups = [alike for group in groups for alike in _alike(group, key)]
+    order = {case: number for number, case in enumerate(cases)}
+    return tuple(sorted(groups, key=lambda group: order[group[0]]))
+
+
+def _alike(cases: Cases, key: Callable[[Case], Hashable]) -> list[Cases]:
+    """Groups of two or more cases with an equal key."""
+    groups: dict[Hashable, list[Case]] = defaultdict(list)
     for case in cases:
-        digests = [file_digest(path) for path in case.images]
-        groups[hashlib.sha256("".join(digests).encode()).hexdigest()].append(case)
-    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+        groups[key(case)].append(case)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
 def check_duplicates(
     train: Iterable[Case], validation: Iterable[Case], test: Iterable[Case]
 ) -> tuple[Cases, ...]:
     """Find the same scan under several names; refuse it across splits.
+
+    Cases whose first image file is missing or empty are left out: reading them raises the error.
 
     Returns:
         The groups that lie within one split, as :func:`find_duplicates`.
@@ -159,15 +176,22 @@ def check_duplicates(
     """
     split_of: dict[Case, str] = {}
     for name, cases in zip(SPLITS, (train, validation, test), strict=True):
-        split_of.update(dict.fromkeys(cases, name))
+        split_of.update((case, name) for case in cases if _has_image(case))
     groups = find_duplicates(split_of)
     crossing = [group for group in groups if len({split_of[case] for case in group}) > 1]
     if crossing:
         listed = "; ".join(
             " = ".join(f"{case.case_id} ({split_of[case]})" for case in group) for group in crossing
         )
-        raise LeakageError(f"the same scan in more than one split: {listed}; drop one of each")
+        raise LeakageError(
+            f"the same scan in more than one split, byte for byte: {listed}; remove one of each, "
+            "or put both in one split by task.split_file"
+        )
     return groups
+
+
+def _has_image(case: Case) -> bool:
+    return bool(case.images) and case.images[0].is_file() and case.images[0].stat().st_size > 0
 
 
 def _check_shares(shares: Sequence[float]) -> None:

@@ -15,6 +15,7 @@ from analogmed.data.lgg import load_lgg
 from analogmed.data.msd import load_msd
 from analogmed.data.msd_tasks import MSD_TASKS, MsdTask, known_msd_task
 from analogmed.data.nifti_folder import load_brats, load_nifti
+from analogmed.data.splits import check_duplicates
 from analogmed.errors import ConfigError, DataError
 from analogmed.folders import require_folder
 from analogmed.plugins import find_plugin, plugin_names
@@ -81,7 +82,8 @@ def load_task(
         ConfigError: the name or an option is unknown, the folder is not given or missing, or an
             installed package brings a task of a built-in name.
         DataError: the folder holds something else.
-        LeakageError: the split file gives a patient to two splits.
+        LeakageError: the split file gives a patient to two splits, or two splits hold the same
+            scan, byte for byte.
 
     Example:
         >>> load_task("splen", root="data")
@@ -96,6 +98,7 @@ def load_task(
     for_folder, for_loader = _dealt(name, source, settings, options)
     folder = source.locate(None if root is None else Path(root), **for_folder)
     task = source.load(folder, **for_loader)
+    check_duplicates(task.train, task.validation, task.test)
     if spatial_dims is not None and task.spatial_dims != spatial_dims:
         raise ConfigError(f"task {name!r} is {task.spatial_dims}D, not {spatial_dims}D")
     if source.fits_window and for_loader.get("window") is None and size is None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,43 @@ def test_duplicates_within_a_split_are_reported_and_across_splits_refused(scans)
     assert check_duplicates([a, c], [b], [d]) == ((a, c),)
     with pytest.raises(LeakageError, match=r"a \(train\) = c \(test\)"):
         check_duplicates([a], [b], [c, d])
+
+
+def test_only_scans_of_one_length_are_read(scans, tmp_path, monkeypatch):
+    """Files of other lengths cannot be opened here, and need not be."""
+    for path in (scans[1].images[0], scans[3].images[0]):
+        path.write_bytes(path.read_bytes() * 2)
+    wrong = {scans[1].images[0], scans[3].images[0]}
+    open_file = Path.open
+
+    def open_(path, *arguments, **options):
+        assert path not in wrong
+        return open_file(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", open_)
+    assert find_duplicates(scans) == ((scans[0], scans[2]),)
+
+
+@pytest.mark.parametrize("changed", [0, 70_000, 199_999])
+def test_one_other_byte_makes_another_scan(tmp_path, changed):
+    content = bytearray(200_000)
+    cases = []
+    for name in ("a", "b"):
+        content[changed] = name == "b"
+        (tmp_path / name).write_bytes(content)
+        cases.append(Case(name, name, (tmp_path / name,), ()))
+    assert find_duplicates(cases) == ()
+    shutil.copy(tmp_path / "a", tmp_path / "b")
+    assert find_duplicates(cases) == (tuple(cases),)
+
+
+def test_a_missing_or_empty_scan_is_left_to_the_reader(scans):
+    a, b, c, d = scans
+    a.images[0].unlink()
+    b.images[0].write_bytes(b"")
+    d.images[0].write_bytes(b"")
+    without_images = [Case(name, name, (), ()) for name in "ef"]
+    assert check_duplicates([a, b, without_images[0]], [], [c, d, without_images[1]]) == ()
 
 
 def test_scan_that_cannot_be_read_is_named(scans):

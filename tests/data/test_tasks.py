@@ -1,4 +1,6 @@
+import json
 import pickle
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -8,9 +10,10 @@ from analogmed.data.dsb2018 import load_dsb2018
 from analogmed.data.lgg import load_lgg
 from analogmed.data.msd import load_msd
 from analogmed.data.nifti_folder import load_brats
+from analogmed.data.phantoms import write_phantom
 from analogmed.data.splits import check_leakage
 from analogmed.data.tasks import cache_folder, load_task, task_names
-from analogmed.errors import ConfigError, DataError
+from analogmed.errors import ConfigError, DataError, LeakageError
 
 PLUGIN = """
 from analogmed.data import load_lgg
@@ -218,3 +221,17 @@ def test_real_folders_load_by_name(shared_data):
     np.testing.assert_array_equal(task.read(task.test[0]).label[0], stored.T == 2)
     assert len(load_task("lgg", shared_data / "lgg").train) == 6
     assert len(load_task("dsb2018", shared_data / "dsb2018").train) == 72
+
+
+def test_one_scan_under_two_names_across_splits_is_refused(tmp_path):
+    root = write_phantom("nuclei", tmp_path, n_patients=4, size=48)
+    first, *_, last = sorted(path.name for path in root.iterdir() if path.is_dir())
+    (image,) = (root / first / "images").iterdir()
+    shutil.copy(image, next((root / last / "images").iterdir()))
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": [first], "test": [last]}))
+    with pytest.raises(LeakageError, match=rf"{first} \(train\) = {last} \(test\)") as raised:
+        load_task("dsb2018", root, split_file=split)
+    assert "task.split_file" in str(raised.value)
+    split.write_text(json.dumps({"train": [], "test": [first, last]}))
+    assert len(load_task("dsb2018", root, split_file=split).test) == 2
