@@ -10,19 +10,23 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
-from analogmed.errors import ConfigError, NonFiniteError, ShapeError
+from analogmed.errors import ConfigError
+from analogmed.evaluation.bounded_means import CHUNK_VALUES, limit_distances
+from analogmed.evaluation.crossed_values import CrossedValues, divide
 
 TOO_SMALL = "n too small"
 UNDEFINED = "undefined"
 UNBOUNDED = (-np.inf, np.inf)
 FEW = 8
 """Below this number the shape of a distribution cannot be told, and Student's t is taken."""
-CHUNK_VALUES = 4_000_000
 STEP = 1e-5
 """Of the numerical derivative of a statistic, relative to the largest value."""
+NEGLIGIBLE = 1e-10
+"""Standard error, relative to the largest value, that is a rounding error."""
+LEAST_ERROR = 0.2
+"""Smallest standard error of a bootstrap sample, relative to that of the data."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class ChipMeans:
     def mean(self) -> np.ndarray:
         """Mean over chips, shape (R,)."""
         weights = np.where(np.isnan(self.values), 0.0, self.weights)
-        return _divide((weights * np.nan_to_num(self.values)).sum(axis=1), weights.sum(axis=1))
+        return divide((weights * np.nan_to_num(self.values)).sum(axis=1), weights.sum(axis=1))
 
 
 Statistic: TypeAlias = Callable[..., np.ndarray]
@@ -95,9 +99,11 @@ def two_way_bootstrap(
 
     Patients (with all their cases) are drawn with replacement, and so are chips; all arrays see
     the same draw, so a difference or a ratio of them is paired. Each way has its bootstrap-t
-    interval, or with fewer than eight patients or chips that of Student's t. Below and above the
-    estimate, the distances to the ends of all ways add up as squares. A value that is undefined in
-    one array only is left out of that array alone. docs/statistics.md has the measured coverage.
+    interval, or with fewer than eight patients or chips that of Student's t. Where the statistic is
+    bounded, neither end is farther from the estimate than the confidence limit for the mean of
+    bounded values. Below and above the estimate, the distances to the ends of all ways add up as
+    squares. A value that is undefined in one array only is left out of that array alone.
+    docs/statistics.md has the measured coverage.
 
     Args:
         *arrays: values per case, shape (cases,) for a deterministic run, or per case and chip,
@@ -121,10 +127,12 @@ def two_way_bootstrap(
         ShapeError: the arrays, or the patients, do not share their axes, or not every array has
             its set of chips.
         NonFiniteError: an array holds Inf.
+        DataError: a case has no patient.
         ConfigError: ``n_boot`` or ``level`` is out of its range.
 
-    Source: Efron 1981, Canadian Journal of Statistics 9(2), for the bootstrap-t; Zou and Donner
-    2008, Statistics in Medicine 27(10), for the sum of squared distances.
+    Source: Efron 1981, Canadian Journal of Statistics 9(2), for the bootstrap-t; Learned-Miller and
+    Thomas 2019, arXiv:1905.06208, for the limits of a bounded mean; Zou and Donner 2008, Statistics
+    in Medicine 27(10), for the sum of squared distances.
 
     Example:
         >>> digital = np.array([0.90, 0.80, 0.85])
@@ -134,7 +142,7 @@ def two_way_bootstrap(
         (0.11, 0.085, 0.135)
     """
     check_settings(n_boot, level)
-    values = _Values.of(arrays, patients, chip_sets)
+    values = CrossedValues.of(arrays, patients, chip_sets)
     n_patients, n_chips = values.n_patients, min(values.chips.values(), default=0)
     estimate = float(_evaluate(statistic, values)[0])
     if n_patients < 2 or n_chips == 1:
@@ -144,8 +152,9 @@ def two_way_bootstrap(
     ways: list[_Way] = [_Patients(values, statistic)]
     ways += [_Chips(values, statistic, name) for name in values.chips]
     generators = np.random.default_rng(seed).spawn(len(ways))
+    room = (estimate - bounds[0], bounds[1] - estimate)
     reach = [
-        way.reach(estimate, n_boot, level, draws)
+        way.reach(estimate, room, n_boot, level, draws)
         for way, draws in zip(ways, generators, strict=True)
     ]
     below, above = np.sqrt(np.square(reach).sum(axis=0))
@@ -161,87 +170,8 @@ def check_settings(n_boot: int, level: float) -> None:
         raise ConfigError(f"level must lie between 0 and 1, but is {level}")
 
 
-def by_patient(array: np.ndarray, patients: Sequence[object]) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of the defined values of each patient, shape (patients, chips) each."""
-    columns = np.asarray(array, dtype=np.float64).reshape(
-        len(array), 1 if array.ndim == 1 else array.shape[1]
-    )
-    codes, names = pd.factorize(pd.Series(list(patients), dtype=object))
-    total = np.zeros((len(names), columns.shape[1]))
-    count = np.zeros_like(total)
-    np.add.at(total, codes, np.nan_to_num(columns))
-    np.add.at(count, codes, ~np.isnan(columns))
-    return total, count
-
-
-@dataclass(frozen=True)
-class _Values:
-    """Sums and numbers of values of each array, shape (patients, chips), and its set of chips."""
-
-    sums: list[np.ndarray]
-    counts: list[np.ndarray]
-    sets: list[Hashable]
-    chips: dict[Hashable, int]
-
-    @classmethod
-    def of(
-        cls,
-        arrays: Sequence[np.ndarray],
-        patients: Sequence[object],
-        chip_sets: Sequence[Hashable] | None,
-    ) -> "_Values":
-        sets = list(chip_sets) if chip_sets is not None else [None] * len(arrays)
-        _check_arrays(arrays, patients, sets)
-        pairs = [by_patient(array, patients) for array in arrays]
-        kept = np.any([count.any(axis=1) for _, count in pairs], axis=0)
-        sums, counts = [total[kept] for total, _ in pairs], [count[kept] for _, count in pairs]
-        chips: dict[Hashable, int] = {}
-        for name in dict.fromkeys(s for s, a in zip(sets, arrays, strict=True) if a.ndim == 2):
-            of_set = [k for k, s in enumerate(sets) if s == name and arrays[k].ndim == 2]
-            ran = np.any([counts[k].any(axis=0) for k in of_set], axis=0)
-            ran = ran if ran.any() else np.ones_like(ran)
-            for k in of_set:
-                sums[k], counts[k] = sums[k][:, ran], counts[k][:, ran]
-            chips[name] = int(ran.sum())
-        sets = [s if a.ndim == 2 else DETERMINISTIC for s, a in zip(sets, arrays, strict=True)]
-        return cls(sums, counts, sets, chips)
-
-    @property
-    def n_patients(self) -> int:
-        return len(self.counts[0])
-
-
-DETERMINISTIC = object()
-
-
-def _check_arrays(
-    arrays: Sequence[np.ndarray], patients: Sequence[object], sets: Sequence[Hashable]
-) -> None:
-    if not arrays:
-        raise ShapeError("no array given: pass at least one array of values per case")
-    if len(sets) != len(arrays):
-        raise ShapeError(f"chip_sets names {len(sets)} sets of chips for {len(arrays)} arrays")
-    chips: dict[Hashable, set[int]] = {}
-    for array, name in zip(arrays, sets, strict=True):
-        if array.ndim not in (1, 2) or len(array) != len(patients):
-            raise ShapeError(
-                f"expected shape ({len(patients)},) or ({len(patients)}, chips) for "
-                f"{len(patients)} cases, but an array has shape {array.shape}"
-            )
-        if np.isinf(array).any():
-            raise NonFiniteError("an array of values holds Inf; undefined values must be NaN")
-        if array.ndim == 2:
-            chips.setdefault(name, set()).add(array.shape[1])
-    for found in chips.values():
-        if len(found) > 1 or 0 in found:
-            raise ShapeError(
-                f"arrays on one set of chips must have the same chips, but have {sorted(found)}: "
-                "name the set of each array in chip_sets if they ran on different chips"
-            )
-
-
 def _means(
-    values: _Values,
+    values: CrossedValues,
     patient_weights: np.ndarray | None = None,
     chip_weights: Mapping[Hashable, np.ndarray] | None = None,
 ) -> list[ChipMeans]:
@@ -250,13 +180,13 @@ def _means(
         patient_weights = np.ones((1, values.n_patients))
     means = []
     for total, count, name in zip(values.sums, values.counts, values.sets, strict=True):
-        per_chip = _divide(patient_weights @ total, patient_weights @ count)
+        per_chip = divide(patient_weights @ total, patient_weights @ count)
         weights = (chip_weights or {}).get(name, np.ones((1, total.shape[1])))
         means.append(ChipMeans(per_chip, weights))
     return means
 
 
-def _evaluate(statistic: Statistic, values: _Values) -> np.ndarray:
+def _evaluate(statistic: Statistic, values: CrossedValues) -> np.ndarray:
     return _defined(statistic, _means(values))
 
 
@@ -286,7 +216,7 @@ def _with_slopes(
 class _Way:
     """One of the crossed samples: units drawn again, everything else as it was."""
 
-    values: _Values
+    values: CrossedValues
     statistic: Statistic
 
     @property
@@ -298,21 +228,45 @@ class _Way:
         raise NotImplementedError
 
     def reach(
-        self, estimate: float, n_boot: int, level: float, draws: np.random.Generator
+        self,
+        estimate: float,
+        room: tuple[float, float],
+        n_boot: int,
+        level: float,
+        draws: np.random.Generator,
     ) -> tuple[float, float]:
-        """Distance from the estimate to the lower and to the upper end of this way's interval."""
+        """Return the distances from the estimate to the lower and to the upper end.
+
+        ``room`` has the distances to the smallest and to the largest possible value.
+        """
         error = float(self._studentised(np.ones((1, self.n_units)))[1][0])
-        if self.n_units < FEW or error == 0.0:
-            t = float(stats.t.ppf(0.5 * (1.0 + level), self.n_units - 1))
-            return t * error, t * error
-        ratios = []
+        if error <= NEGLIGIBLE * self.values.largest:
+            return 0.0, 0.0
+        below, above = self._bootstrap_t(estimate, error, n_boot, level, draws)
+        deviations = np.nan_to_num(self.influence(np.ones((1, self.n_units)))[1][0])
+        limits = limit_distances(deviations, room, level=level, n_draws=n_boot, generator=draws)
+        return min(below, limits[0]), min(above, limits[1])
+
+    def _bootstrap_t(
+        self, estimate: float, error: float, n_boot: int, level: float, draws: np.random.Generator
+    ) -> tuple[float, float]:
+        """Return the distances of the bootstrap-t interval, or of Student's t for few units.
+
+        A sample that lacks the one unit that differs from all others has almost no error; without
+        a least one its quotient would be arbitrarily large.
+        """
+        ratios = [np.empty(0)]
         step = max(1, CHUNK_VALUES // self.n_units)
-        for start in range(0, n_boot, step):
+        for start in range(0, n_boot if self.n_units >= FEW else 0, step):
             weights = _resample(draws, self.n_units, min(step, n_boot - start))
             drawn, errors = self._studentised(weights)
-            usable = np.isfinite(drawn) & (errors > 1e-6 * error)
-            ratios.append((drawn[usable] - estimate) / errors[usable])
-        ends = np.percentile(np.concatenate(ratios), [50 * (1 + level), 50 * (1 - level)])
+            quotients = (drawn - estimate) / np.maximum(errors, LEAST_ERROR * error)
+            ratios.append(quotients[np.isfinite(drawn)])
+        usable = np.concatenate(ratios)
+        if not len(usable):
+            t = float(stats.t.ppf(0.5 * (1.0 + level), self.n_units - 1))
+            return t * error, t * error
+        ends = np.percentile(usable, [50 * (1 + level), 50 * (1 - level)])
         return max(float(ends[0]), 0.0) * error, max(-float(ends[1]), 0.0) * error
 
     def _studentised(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -336,7 +290,7 @@ class _Patients(_Way):
             defined = ~np.isnan(mean.values)
             n_chips = np.maximum(defined.sum(axis=1, keepdims=True), 1)
             per_value = self.n_units * slope[:, None] / n_chips
-            share = _divide(np.where(defined, per_value, 0.0), weights @ self.values.counts[k])
+            share = divide(np.where(defined, per_value, 0.0), weights @ self.values.counts[k])
             share, centre = np.nan_to_num(share), np.nan_to_num(mean.values)
             total += share @ self.values.sums[k].T
             total -= (share * centre) @ self.values.counts[k].T
@@ -359,7 +313,7 @@ class _Chips(_Way):
         for mean, centre, slope, name in zip(means, centres, slopes, self.values.sets, strict=True):
             if name == self.name:
                 drawn = np.where(np.isnan(mean.values), 0.0, weights).sum(axis=1)
-                share = _divide(self.n_units * slope, drawn)
+                share = divide(self.n_units * slope, drawn)
                 total += share[:, None] * np.nan_to_num(mean.values - centre[:, None])
         return result, total
 
@@ -367,9 +321,3 @@ class _Chips(_Way):
 def _resample(generator: np.random.Generator, n: int, size: int) -> np.ndarray:
     """How often each of n items is drawn in each of ``size`` samples, shape (size, n)."""
     return generator.multinomial(n, np.full(n, 1.0 / n), size=size).astype(np.float64)
-
-
-def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotient; NaN where nothing is left to divide by."""
-    result = np.full(np.broadcast(numerator, denominator).shape, np.nan)
-    return np.divide(numerator, denominator, out=result, where=denominator > 0)

@@ -8,7 +8,8 @@ import pandas as pd
 from scipy import stats
 
 from analogmed.errors import DataError
-from analogmed.evaluation.intervals import CHUNK_VALUES, TOO_SMALL
+from analogmed.evaluation.bounded_means import CHUNK_VALUES
+from analogmed.evaluation.intervals import TOO_SMALL
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from scipy import stats
 
 from analogmed.ages import DAY_S
 from analogmed.errors import ConfigError, DataError, ShapeError
-from analogmed.evaluation.intervals import by_patient
+from analogmed.evaluation.crossed_values import by_patient
 from analogmed.evaluation.network_runs import RUN, network_runs, of_structures
 
 CASES = (5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200)

@@ -155,7 +155,7 @@ def _summary_row(
     row["n_chips"] = max(map(_chips_with_values, intervals.values()))
     day = run.at(DAY_S)
     intervals["dice_1d_std"] = std_between_chips(
-        day, patients=run.patients, level=settings["level"]
+        day, patients=run.patients, bounds=DICE, level=settings["level"]
     )
     intervals["gain_1d"] = _gain(run, digital_trained, shared)
     for name, interval in intervals.items():

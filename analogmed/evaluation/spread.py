@@ -5,24 +5,34 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from analogmed.evaluation.intervals import TOO_SMALL, Interval, by_patient, check_settings
+from analogmed.evaluation.crossed_values import by_patient
+from analogmed.evaluation.intervals import TOO_SMALL, UNBOUNDED, Interval, check_settings
 
 FEWEST_FOR_KURTOSIS = 4
 FEWEST_FOR_SLOPES = 3
+LEAST_DEGREES = 2.0
+"""Degrees of freedom of the upper end below which it would be arbitrarily large."""
 
 
 def std_between_chips(
-    values: np.ndarray, *, patients: Sequence[object], level: float = 0.95
+    values: np.ndarray,
+    *,
+    patients: Sequence[object],
+    bounds: tuple[float, float] = UNBOUNDED,
+    level: float = 0.95,
 ) -> Interval:
-    """Standard deviation over chips of the mean over cases, for a test set of this size.
+    """Compute the standard deviation over chips of the mean over cases, with its interval.
 
-    The interval is that of a normal variance (chi-square), with fewer degrees of freedom where the
-    chips have heavy tails, and where patients feel the difference between chips unequally: both
-    make the variance less certain.
+    The standard deviation is that for a test set of this size. The interval is that of a normal
+    variance (chi-square), with fewer degrees of freedom where the chips have heavy tails, and where
+    patients are affected unequally by the difference between chips: both make the variance less
+    certain. The upper end has at least two degrees of freedom (one with two chips) and is at most
+    half the range of the values, the largest possible standard deviation.
 
     Args:
         values: value of each case and chip, shape (cases, chips); NaN marks an undefined value.
         patients: the patient of each case.
+        bounds: smallest and largest possible value.
         level: confidence level in (0, 1).
 
     Returns:
@@ -31,6 +41,7 @@ def std_between_chips(
 
     Raises:
         ConfigError: ``level`` is out of its range.
+        DataError: a case has no patient.
 
     Source: Shoemaker 2003, Fixing the F test for equal variances, American Statistician 57(2), for
     the degrees of freedom under heavy tails.
@@ -60,8 +71,10 @@ def std_between_chips(
     per_patient = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
     of_log = 2.0 / (n_chips - 1) + _from_tails(deviations) + _from_patients(per_patient, deviations)
     degrees = 2.0 / of_log
-    tails = stats.chi2.ppf([0.5 * (1.0 + level), 0.5 * (1.0 - level)], degrees)
-    low, high = np.sqrt(degrees * variance / np.maximum(tails, np.finfo(float).tiny))
+    of_upper = max(degrees, min(n_chips - 1.0, LEAST_DEGREES))
+    low = np.sqrt(degrees * variance / stats.chi2.ppf(0.5 * (1.0 + level), degrees))
+    high = np.sqrt(of_upper * variance / stats.chi2.ppf(0.5 * (1.0 - level), of_upper))
+    high = max(min(high, 0.5 * (bounds[1] - bounds[0])), np.sqrt(variance))
     return Interval(float(np.sqrt(variance)), float(low), float(high), n_patients, n_chips)
 
 

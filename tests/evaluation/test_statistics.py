@@ -10,6 +10,7 @@ from analogmed.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from analogmed.evaluation import intervals, paired_tests, spread
 from analogmed.evaluation.statistics import (
     PairedTest,
+    difference,
     holm,
     paired_test,
     ratio,
@@ -56,6 +57,87 @@ class TestTwoWayBootstrap:
             skewed=skewed,
         )
         assert 0.92 <= found <= 0.99
+
+    @pytest.mark.parametrize(("missed", "n"), [(1, 20), (1, 40), (2, 40)])
+    def test_few_missed_patients_do_not_mean_that_all_may_be_missed(self, missed, n):
+        """No farther than the limits of Clopper and Pearson for the share of the missed."""
+        drops = np.array([1.0] * missed + [0.0] * (n - missed))
+        found = two_way_bootstrap(drops, patients=range(n), bounds=(-1.0, 1.0), n_boot=20_000)
+        exact = stats.binomtest(missed, n).proportion_ci(method="exact")
+        assert found.high == pytest.approx(exact.high, rel=0.03)
+
+    def test_a_missed_patient_leaves_the_ratio_to_digital_above_zero(self):
+        digital = np.random.default_rng(0).normal(0.88, 0.03, 8)
+        analog = np.repeat(digital[:, None] - 0.01, 5, axis=1)
+        analog[0] = 0.0
+        found = two_way_bootstrap(
+            analog, digital, patients=range(8), statistic=ratio, bounds=(0.0, np.inf)
+        )
+        lost = stats.binomtest(1, 8).proportion_ci(method="exact").high
+        assert found.low == pytest.approx((1.0 - lost) * 0.87 / 0.88, abs=0.05)
+
+    @pytest.mark.parametrize(("missed", "n"), [(1, 10), (2, 20)])
+    def test_a_distance_without_a_bound_stays_within_the_image(self, missed, n):
+        """One of 10 or two of 20 at the diagonal of 400: the share has an upper limit of 0.45."""
+        distances = np.random.default_rng(0).uniform(2.0, 4.0, (n, 5))
+        distances[:missed] = 400.0
+        found = two_way_bootstrap(distances, patients=range(n), bounds=(0.0, np.inf))
+        assert found.high < 400.0
+
+    @pytest.mark.slow
+    def test_it_holds_the_truth_where_one_patient_in_ten_is_missed(self):
+        generator = np.random.default_rng(0)
+        hits = 0
+        for _ in range(200):
+            digital = generator.normal(0.88, 0.05, 40)
+            analog = digital[:, None] - 0.01 + generator.normal(0, 0.01, (40, 5))
+            analog[generator.random(40) < 0.1] = 0.0
+            found = two_way_bootstrap(
+                digital,
+                analog,
+                patients=range(40),
+                statistic=difference,
+                bounds=(-1.0, 1.0),
+                n_boot=500,
+            )
+            hits += found.low <= 0.01 * 0.9 + 0.88 * 0.1 <= found.high
+        assert hits / 200 >= 0.92
+
+    @pytest.mark.parametrize("n", [8, 10, 20, 37])
+    def test_equal_patients_have_no_spread_whatever_their_value_rounds_to(self, n):
+        for value in (0.514, 0.1, 1.0 / 3.0, 0.7 * np.hypot(128, 128), 1e-9):
+            found = two_way_bootstrap(np.full(n, value), patients=range(n))
+            assert (found.low, found.high) == (found.estimate, found.estimate)
+
+    def test_a_single_sample_is_enough_to_return_an_interval(self):
+        values = np.array([0.0] * 9 + [1.0])
+        for seed in range(20):
+            found = two_way_bootstrap(values, patients=range(10), n_boot=1, seed=seed)
+            assert found.low <= found.estimate <= found.high
+
+    def test_students_t_is_taken_where_no_sample_has_a_value(self):
+        """A sample without the last patient, the only one with a first value, is undefined."""
+        first, second = np.array([np.nan] * 9 + [1.0]), np.linspace(0.1, 1.0, 10)
+
+        def statistic(a, b):
+            return a.mean() + b.mean()
+
+        expected = 1.0 + np.array(stats.ttest_1samp(second, 0.0).confidence_interval())
+        found = [
+            two_way_bootstrap(
+                first, second, patients=range(10), statistic=statistic, n_boot=1, seed=seed
+            )
+            for seed in range(20)
+        ]
+        assert any((one.low, one.high) == pytest.approx(tuple(expected)) for one in found)
+
+    @pytest.mark.parametrize("nobody", [None, np.nan])
+    def test_a_case_without_a_patient_is_refused(self, nobody):
+        patients = ["a", "b", "c", "d", nobody]
+        with pytest.raises(DataError, match=f"1 of 5 cases have no patient.*got {nobody}"):
+            two_way_bootstrap(np.linspace(0.1, 0.5, 5), patients=patients)
+        with pytest.raises(DataError, match="1 of 5 cases have no patient"):
+            std_between_chips(np.ones((5, 2)), patients=patients)
 
     def test_few_patients_and_no_chips_give_the_t_interval(self):
         values = np.random.default_rng(0).normal(0.8, 0.1, 7)
@@ -252,6 +334,21 @@ class TestStdBetweenChips:
         )
         assert np.isnan([found.low, found.high]).all()
         assert found.note == "n too small"
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_a_patient_who_alone_feels_the_chips_does_not_make_it_unbounded(self, seed):
+        values = np.random.default_rng(seed).normal(0.9, 1e-4, (20, 5))
+        values[0, 0] = 0.0
+        free = std_between_chips(values, patients=range(20))
+        assert free.high <= free.estimate / np.sqrt(stats.chi2.ppf(0.025, 2) / 2) * (1 + 1e-12)
+        bounded = std_between_chips(values, patients=range(20), bounds=(0.0, 0.2))
+        assert (bounded.estimate, bounded.low) == (free.estimate, free.low)
+        assert bounded.high == min(free.high, 0.1)
+
+    def test_no_spread_of_a_share_is_above_a_half(self):
+        found = std_between_chips(np.eye(2)[[0, 0]], patients="ab", bounds=(0.0, 1.0))
+        assert found.estimate == pytest.approx(np.sqrt(0.5))
+        assert found.low < found.estimate == found.high
 
     def test_equal_chips_do_not_spread(self):
         found = std_between_chips(np.full((4, 3), 0.5), patients=range(4))
