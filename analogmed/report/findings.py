@@ -21,7 +21,6 @@ _CALIBRATION = {
     "ece": ("worse calibrated", "better calibrated", "calibration error"),
 }
 """What a higher and a lower value mean, and its name."""
-_NEVER = "at no time"
 
 
 def findings(run: Run) -> list[str]:
@@ -157,24 +156,26 @@ def _of_failures(failures: pd.DataFrame, best: float) -> Iterator[str]:
     told: dict[str, list[str]] = {}
     ranked = failures.sort_values("holds_until_s", ascending=False, kind="stable")
     for row in records(ranked) if has_learned(best) else ():
-        told.setdefault(_held(row), []).append(network_name(row["model"], row["training"]))
+        told.setdefault(_bracket(row), []).append(network_name(row["model"], row["training"]))
     if not told:
         return
     limit = limit_text(float(failures["limit"].iloc[0]), best)
     if len(told) == 1 < len(failures):
-        (how,) = told
-        each = "any" if how == _NEVER else "each"
-        yield f"A Dice of {limit} is held {how} by {each} of {len(failures)} networks."
+        (when,) = told
+        yield f"Time to failure for a Dice of {limit}: {when} for all {len(failures)} networks."
         return
-    held = [f"{how} by the {_listed(names)}" for how, names in told.items()]
-    yield f"A Dice of {limit} is held, with the whole interval above it, {'; '.join(held)}."
+    when = "; ".join(f"{when} for the {_listed(names)}" for when, names in told.items())
+    yield f"Time to failure for a Dice of {limit}: {when}."
 
 
-def _held(row: Row) -> str:
-    until_s = row["holds_until_s"]
+def _bracket(row: Row) -> str:
+    """The times between which a network fails; nothing is measured in between."""
+    until_s, fails_at_s = row["holds_until_s"], row["fails_at_s"]
     if row["censored"]:
-        return f"for the whole sweep, up to {time_label(until_s)},"
-    return _NEVER if pd.isna(until_s) else f"until {time_label(until_s)}"
+        return f"more than {time_label(until_s)}, the end of the sweep,"
+    if pd.isna(until_s):
+        return f"none, as it is below the limit at {time_label(fails_at_s)},"
+    return f"between {time_label(until_s)} and {time_label(fails_at_s)}"
 
 
 def _listed(names: list[str]) -> str:

@@ -146,10 +146,11 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
         limit = float(tables["time_to_failure"]["limit"].iloc[0])
         yield Part(
             f"{prefix}-failure",
-            "How long a programmed chip holds",
-            "A chip holds until the last measured time before the lower end of the interval falls "
-            f"under a Dice of {limit_text(limit, best_digital(summary))}; then it has to be "
-            "programmed again.",
+            "Time to failure",
+            "A network meets the limit while its digital Dice, minus the upper confidence limit of "
+            "its paired drop on the chip, is at least a Dice of "
+            f"{limit_text(limit, best_digital(summary))}. Between the last time that meets the "
+            "limit and the first that does not, nothing is measured.",
             tables=(failure_table(tables["time_to_failure"]),),
         )
     yield from _cases(run, prefix)

@@ -117,29 +117,27 @@ def curves_table(curves: pd.DataFrame) -> PageTable:
 
 
 def failure_table(failures: pd.DataFrame) -> PageTable:
-    """How long each network holds a limit; the limit itself where there are several."""
+    """Return the time to failure of each network, with the limit where there are several."""
     rows = []
     several = failures["limit"].nunique() > 1
     for row in records(failures):
         until_s, again = row["holds_until_s"], row["reprogram_every_s"]
+        fails_at = UNKNOWN if pd.isna(row["fails_at_s"]) else time_label(row["fails_at_s"])
         at_least = "at least " if row["censored"] else ""
         rows.append(
             (
                 network_label(row["model"], row["training"]),
                 *([number(row["limit"], 2)] if several else []),
                 UNKNOWN if pd.isna(until_s) else time_label(until_s),
-                "not in the sweep" if row["censored"] else time_label(row["fails_at_s"]),
+                "not in the sweep" if row["censored"] else fails_at,
                 UNKNOWN if pd.isna(again) else at_least + time_label(again),
             )
         )
-    heads = ("network", *(["limit"] if several else []), "holds until", "fails at")
-    caption = (
-        f"{UNKNOWN}: the lower end of the interval is under the limit at the first measured time "
-        "already."
-    )
+    heads = ("network", *(["limit"] if several else []), "meets the limit until", "fails at")
+    caption = f"{UNKNOWN}: the limit is not met at the first measured time."
     return PageTable(
         "Time to failure",
-        (*heads, "program again every"),
+        (*heads, "reprogram every"),
         tuple(rows),
         caption=caption if failures["holds_until_s"].isna().any() else "",
     )

@@ -4,18 +4,23 @@ import pytest
 
 from analogmed.errors import ConfigError, DataError
 from analogmed.evaluation.failure_time import time_to_failure
+from analogmed.evaluation.metrics import METRICS
+from analogmed.evaluation.robustness import over_time
 
 TIMES_S = (0.0, 3_600.0, 86_400.0, 2_592_000.0)
 
 
-def curve(low, *, metric="dice", estimate=None, high=None, model="unet"):
-    low = np.array(low)
-    estimate = low + 0.05 if estimate is None else estimate
+def curve(worst, *, metric="dice", digital=0.9, model="unet", better=1.0):
+    """Curves of a reference and its drop, whose confidence limits are 0.05 from the estimate."""
+    worst = np.array(worst)
+    estimate = worst + better * 0.05
+    drop = digital - estimate
     return pd.DataFrame(
         {
             "task": "lgg", "model": model, "training": "hwa", "hardware": "pcm",
-            "time_s": TIMES_S, "metric": metric, "estimate": estimate, "low": low,
-            "high": low + 0.1 if high is None else high,
+            "time_s": TIMES_S, "metric": metric, "estimate": estimate,
+            "low": estimate - 0.3, "high": estimate + 0.3, "drift_drop": drop,
+            "drift_drop_low": drop - 0.05, "drift_drop_high": drop + 0.05,
         }
     )  # fmt: skip
 
@@ -56,13 +61,58 @@ def test_a_time_without_an_interval_is_not_known_to_hold():
     assert found["note"] == "no interval at 86400 s"
 
 
-def test_a_distance_fails_where_its_upper_bound_rises():
-    high = np.array([3.0, 4.0, 6.0, 9.0])
-    found = time_to_failure(
-        curve(high - 2.0, metric="hd95", estimate=high - 1.0, high=high), 5.0
-    ).iloc[0]
+@pytest.mark.parametrize("metric", METRICS)
+def test_each_metric_fails_in_its_own_direction(metric):
+    """A distance that falls is not a failure; a share that falls is. Dice 0.74 is below 0.75."""
+    better = -1.0 if metric == "hd95" else 1.0
+    worst = 0.75 + better * np.array([0.05, 0.02, -0.01, -0.10])
+    found = time_to_failure(curve(worst, metric=metric, better=better), 0.75).iloc[0]
     assert (found["holds_until_s"], found["fails_at_s"]) == (3_600.0, 86_400.0)
     assert found["estimate_fails_at_s"] == 2_592_000.0
+
+
+def test_a_distance_fails_where_the_upper_bound_of_its_loss_rises():
+    worst = np.array([3.0, 4.0, 5.02, 9.0])
+    found = time_to_failure(curve(worst, metric="hd95", better=-1.0, digital=2.0), 5.0).iloc[0]
+    assert (found["holds_until_s"], found["fails_at_s"]) == (3_600.0, 86_400.0)
+    assert found["estimate_fails_at_s"] == 2_592_000.0
+
+
+def test_patients_that_differ_do_not_make_a_network_fail_that_keeps_its_dice():
+    """Dice of 0.6 to 1.0, and 0.008 of it lost on each chip: the spread of patients is shared."""
+    rows = []
+    for patient, digital in enumerate(np.linspace(0.6, 1.0, 10)):
+        row = {
+            "task": "lgg", "model": "unet", "training": "digital", "case": f"c{patient}",
+            "patient": f"p{patient}", "class": "tumour", "metric": "dice", "unit": "1", "note": "",
+        }  # fmt: skip
+        nowhere = {"hardware": "digital", "chip": None, "time_s": np.nan, "read": None}
+        rows.append(row | nowhere | {"value": digital})
+        for chip in range(5):
+            for time_s, kept in zip(TIMES_S, (0.992, 0.992, 0.99, 0.90), strict=True):
+                place = {"hardware": "pcm", "chip": chip, "time_s": time_s, "read": 0}
+                rows.append(row | place | {"value": kept * digital})
+    table = pd.DataFrame(rows).astype({"chip": "Int64", "read": "Int64"})
+    curves = over_time(table, n_boot=200)
+    limit = 0.95 * 0.8
+    assert (curves.loc[curves["time_s"] == 0.0, "low"] < limit).all()
+    found = time_to_failure(curves, limit).iloc[0]
+    assert (found["holds_until_s"], found["fails_at_s"]) == (86_400.0, 2_592_000.0)
+    assert found["digital"] == pytest.approx(0.8)
+
+
+def test_a_network_whose_digital_run_is_below_the_limit_is_noted():
+    found = time_to_failure(curve([0.80, 0.78, 0.72, 0.60], digital=0.85), 0.86).iloc[0]
+    assert found["note"] == "not good enough digitally"
+    assert np.isnan(found["holds_until_s"])
+
+
+def test_without_a_digital_run_no_time_is_known_to_hold():
+    curves = curve([0.80, 0.78, 0.72, 0.60])
+    unknown = [name for name in curves if name.startswith("drift_drop")]
+    found = time_to_failure(curves.assign(**dict.fromkeys(unknown, np.nan)), 0.5).iloc[0]
+    assert found["note"] == "no interval at 0 s"
+    assert not found["censored"]
 
 
 def test_the_order_of_the_rows_does_not_matter_and_digital_runs_do_not_age():
@@ -82,7 +132,7 @@ def test_the_order_of_the_rows_does_not_matter_and_digital_runs_do_not_age():
 def test_what_cannot_be_judged_is_refused():
     with pytest.raises(ConfigError, match="finite"):
         time_to_failure(curve([0.8] * 4), np.nan)
-    with pytest.raises(DataError, match="lack low"):
-        time_to_failure(curve([0.8] * 4).drop(columns="low"), 0.7)
-    with pytest.raises(DataError, match="only a chip ages"):
+    with pytest.raises(DataError, match="lack drift_drop_low"):
+        time_to_failure(curve([0.8] * 4).drop(columns="drift_drop_low"), 0.7)
+    with pytest.raises(DataError, match="found only digital rows"):
         time_to_failure(curve([0.8] * 4).assign(time_s=np.nan), 0.7)
