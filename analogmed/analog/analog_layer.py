@@ -202,8 +202,9 @@ class AnalogLayer(nn.Module):
         Returns:
             shape (B, groups * columns, *output positions).
         """
-        with full_precision(inputs.device):
-            return engine_for(self, inputs).product(self, inputs, bias)
+        if torch.compiler.is_compiling():
+            return _product_outside_graph(self, inputs, bias)
+        return _product(self, inputs, bias)
 
     @property
     def patch(self) -> Patch:
@@ -253,3 +254,14 @@ class AnalogLayer(nn.Module):
             weight: shape (groups, columns, rows).
         """
         return torch.matmul(weight, inputs.flatten(3)).unflatten(3, inputs.shape[3:])
+
+
+def _product(layer: AnalogLayer, inputs: Tensor, bias: Tensor | None) -> Tensor:
+    with full_precision(inputs.device):
+        return engine_for(layer, inputs).product(layer, inputs, bias)
+
+
+@torch._disable_dynamo  # imports Dynamo, which takes seconds, only where it runs already
+def _product_outside_graph(layer: AnalogLayer, inputs: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute the product between the graphs of ``torch.compile``, which cannot trace it."""
+    return _product(layer, inputs, bias)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,13 @@ from torch import Tensor, nn
 from analogmed.analog.aihwkit_layers import AihwkitTiles, aihwkit_tiles
 from analogmed.analog.engine import may_compile
 from analogmed.analog.layers import AnalogLayer, Reading
+from analogmed.analog.memory_format import CHANNELS_LAST
 from analogmed.analog.programming import ProgrammedModel
 from analogmed.analog.traverse import evaluating
 from analogmed.errors import CoverageError, NonFiniteError
 from analogmed.seeds import derive_seed
+
+_COMPILED = "_orig_mod."  # by which torch.compile prefixes names, on which a chip's noise depends
 
 
 class Chip:
@@ -37,7 +41,11 @@ class Chip:
     def __init__(self, model: nn.Module, *, seed: int = 0) -> None:
         self.model = model
         self.seed = seed
-        own = {n: layer for n, layer in model.named_modules() if isinstance(layer, AnalogLayer)}
+        own = {
+            name.replace(_COMPILED, ""): layer
+            for name, layer in model.named_modules()
+            if isinstance(layer, AnalogLayer)
+        }
         self._programmed = ProgrammedModel(own, derive_seed(seed, "program"))
         self._aihwkit = {
             name: AihwkitTiles(tiles, derive_seed(seed, "program", name))
@@ -79,13 +87,19 @@ class Chip:
         return ChipReading(self.model, self._layers, readings, seed).restart()
 
 
+_NO_VIEW = "view size is not compatible"  # of torch's message
+_VIEWING: WeakSet[nn.Module] = WeakSet()
+"""Networks that call ``view`` on feature maps, which torch refuses in channels_last."""
+
+
 @dataclass(frozen=True)
 class ChipReading:
     """A chip at one time and read; call it with images.
 
     The weights are fixed; output noise is drawn anew in each call, from a stream that starts at
     ``restart``. With the compiled engine, the noise of an image depends on how many images came
-    before it since then, not on the batch that it is in. Two readings of one chip do not disturb
+    before it since then, not on the batch that it is in, in layers whose first axis is the batch
+    (not in a Transformer with ``batch_first=False``). Two readings of one chip do not disturb
     each other.
     """
 
@@ -119,15 +133,27 @@ class ChipReading:
         for reading in self.readings.values():
             reading.stream.next_batch(len(images))
         with self._installed():
-            return self.model(self._laid_out(images))
+            if not self._computes_channels_last(images):
+                return self.model(images)
+            streams = [reading.stream for reading in self.readings.values()]
+            positions = [stream.position() for stream in streams]
+            try:
+                return self.model(images.to(memory_format=CHANNELS_LAST[images.ndim]))
+            except RuntimeError as error:
+                if _NO_VIEW not in str(error):
+                    raise
+            _VIEWING.add(self.model)
+            for stream, position in zip(streams, positions, strict=True):
+                stream.return_to(position)
+            return self.model(images)
 
-    def _laid_out(self, images: Tensor) -> Tensor:
-        """In the memory format that compiled layers are fastest in; a network mostly keeps it."""
-        last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(images.ndim)
-        compiled = any(isinstance(m, AnalogLayer) and may_compile(m) for m in self.model.modules())
-        if last is None or images.device.type != "cpu" or not compiled:
-            return images
-        return images.contiguous(memory_format=last)
+    def _computes_channels_last(self, images: Tensor) -> bool:
+        """Return whether to try the memory format in which compiled layers are fastest."""
+        if images.ndim not in CHANNELS_LAST or images.device.type != "cpu":
+            return False
+        if self.model in _VIEWING:
+            return False
+        return any(isinstance(m, AnalogLayer) and may_compile(m) for m in self.model.modules())
 
     @contextmanager
     def _installed(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from aihwkit.simulator.parameters.io import IOParameters
 from torch import Tensor
 
 from analogmed.analog.input_vectors import Scaling, VectorMap
+from analogmed.analog.memory_format import CHANNELS_LAST
 from analogmed.analog.noise_stream import Draw
 from analogmed.analog.quantise import step_size
 
@@ -148,7 +149,11 @@ class TileOps(Protocol):
         """The memory format that the direct engine shall compute a feature map in."""
 
     def in_layout(self, values: Tensor, layout: torch.memory_format) -> Tensor:
-        """The values in another memory format; the same tensor where it has it already."""
+        """Return the values in another memory format, with its strides.
+
+        The result is the same tensor where it has the format already, and shares its memory where
+        it is contiguous in both.
+        """
 
     def by_column(self, values: Tensor) -> Tensor:
         """Values of the columns, any shape, in the form that ``add_outputs`` takes."""
@@ -231,6 +236,3 @@ class VectorOps(TileOps, Protocol):
 def layout_of(values: Tensor) -> torch.memory_format:
     """The memory format that compiled layers compute in."""
     return CHANNELS_LAST.get(values.ndim, torch.contiguous_format)
-
-
-CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from analogmed.analog.analog_layer import AnalogLayer
 from analogmed.analog.input_vectors import Patch
+from analogmed.analog.memory_format import format_of, plain_if_one_channel
 from analogmed.analog.precision import in_type_of_weight
 from analogmed.analog.tile import sees_vectors
 from analogmed.errors import ShapeError
@@ -83,6 +84,7 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
         if padded and padding:
             padding = (0, *padding[1:])
         convolve = _CONVOLVE[len(self.kernel_size) - 1]
+        inputs = plain_if_one_channel(inputs)
         return convolve(inputs, kernel, None, self.stride, padding, self.dilation, self.groups)
 
     def _patches(self, inputs: Tensor) -> Tensor:
@@ -196,7 +198,7 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
         size = [p * k for p, k in zip(positions, self.kernel_size, strict=True)]
         order = [axis for pair in range(spatial) for axis in (2 + spatial + pair, 2 + pair)]
         taps_apart = taps.unflatten(1, (self.out_channels, *self.kernel_size))
-        if taps.is_contiguous():
+        if format_of(taps) is torch.contiguous_format:
             return taps_apart.permute(0, 1, *order).reshape(batch, self.out_channels, *size)
         last = taps_apart.permute(0, *order, 1).reshape(batch, *size, self.out_channels)
         return last.movedim(-1, 1)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from analogmed.analog.converters import CHANNELS_LAST, Converters, Readout, RowCodes, TileOps
+from analogmed.analog.converters import Converters, Readout, RowCodes, TileOps
+from analogmed.analog.memory_format import CHANNELS_LAST, format_of
 from analogmed.analog.noise_stream import Draw
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class _Window:
         """What outputs from ``start`` on see of a map, and how much padding before and behind."""
         begin = start * self.stride - self.padding
         end = begin + self.inputs(outputs)
-        low, high = max(begin, 0), min(end, maps.shape[2])
+        low = max(begin, 0)
+        high = max(low, min(end, maps.shape[2]))  # nothing of the map, if all is padding
         return maps[:, :, low:high], (low - begin, end - high)
 
 
@@ -101,9 +103,9 @@ class DirectEngine:
         """See :class:`analogmed.analog.engine.Engine`."""
         layout = self._ops.layout_of(inputs)
         inputs = inputs.detach()
-        comes_last = inputs.is_contiguous(memory_format=layout)
+        came_in = format_of(inputs)
         outputs = self._product(layer, self._ops.in_layout(inputs, layout), bias, layout)
-        return outputs if comes_last else self._ops.in_layout(outputs, torch.contiguous_format)
+        return self._ops.in_layout(outputs, came_in)
 
     def _product(
         self, layer: "AnalogLayer", inputs: Tensor, bias: Tensor | None, layout: torch.memory_format

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,19 @@ class Draw:
         return cls(int(torch.randint(2**62, (1,))))
 
 
+@dataclass(frozen=True)
+class StreamPosition:
+    """A position in a noise stream.
+
+    Attributes:
+        generator: state of torch's generator.
+        counts: first sample, samples and uses of the current batch.
+    """
+
+    generator: Tensor
+    counts: tuple[int, int, int]
+
+
 class NoiseStream:
     """The noise of one layer in one read of a chip.
 
@@ -48,6 +62,16 @@ class NoiseStream:
         """Count the samples of the batch that now goes through the network."""
         self._first_sample += self._samples
         self._samples, self._uses = samples, 0
+
+    def position(self) -> "StreamPosition":
+        """Return the position of the stream, for ``return_to``."""
+        counts = self._first_sample, self._samples, self._uses
+        return StreamPosition(self.generator.get_state(), counts)
+
+    def return_to(self, position: "StreamPosition") -> None:
+        """Continue from a position of this stream."""
+        self.generator.set_state(position.generator)
+        self._first_sample, self._samples, self._uses = position.counts
 
     def draw(self) -> Draw:
         """The address of the layer's next product; the samples of a batch are numbered on."""

@@ -8,7 +8,6 @@ from aihwkit.simulator.parameters.enums import NoiseManagementType
 from torch import Tensor
 
 from analogmed.analog.converters import (
-    CHANNELS_LAST,
     Converters,
     Readout,
     Record,
@@ -16,6 +15,7 @@ from analogmed.analog.converters import (
     layout_of,
 )
 from analogmed.analog.input_vectors import Scaling, VectorMap
+from analogmed.analog.memory_format import CHANNELS_LAST, with_strides_of
 from analogmed.analog.numba_kernels.adc import ADC_WORK, convert_outputs
 from analogmed.analog.numba_kernels.dac import DAC_WORK, convert_inputs
 from analogmed.analog.numba_kernels.lanes import LANES
@@ -46,7 +46,7 @@ class NumbaOps:
     def in_layout(self, values: Tensor, layout: torch.memory_format) -> Tensor:
         """See ``TileOps``; torch's own copy takes several times as long."""
         if values.is_contiguous(memory_format=layout):
-            return values
+            return with_strides_of(values, layout)
         last = CHANNELS_LAST.get(values.ndim, torch.contiguous_format)
         to_last = layout is last and values.is_contiguous()
         from_last = layout is torch.contiguous_format and values.is_contiguous(memory_format=last)
@@ -141,6 +141,9 @@ class NumbaOps:
 def _convert(
     inputs: Tensor, positions: int, pitch: int, rows: Sequence[RowCodes], converters: Converters
 ) -> None:
+    elements = positions * sum(row.stop - row.start for row in rows)
+    if elements == 0:
+        return
     runs, levels = [], []
     for row in rows:
         length = row.stop - row.start
@@ -155,7 +158,6 @@ def _convert(
     work["extent"] = (positions - 1) * pitch + max(row.stop for row in rows)
     work["runs"], work["levels"] = run_table.ctypes.data, level_table.ctypes.data
     work["number"], work["rounds"] = len(runs), converters.dac_step > 0
-    elements = positions * sum(row.stop - row.start for row in rows)
     work["share"] = max(1, ELEMENTS_A_THREAD * positions * len(runs) // elements)
     share_work(convert_inputs, work, elements)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from analogmed.analog.converters import layout_of
 from analogmed.analog.numba_kernels.masks import MASK_WORK, mask, pack
 from analogmed.analog.numba_kernels.products import PRODUCT_WORK, sum_products
 from analogmed.analog.numba_kernels.slices import SLICE_WORK, convert_slices, merge_slices
@@ -34,7 +35,7 @@ class NumbaTrainingOps(NumbaOps):
             )
             for batch in batches
         ]
-        work, tables = _slice_work(inputs, codes, batches)
+        work, tables = _slice_work(inputs, codes, batches, layout)
         share_work(convert_slices, work, sum(each.numel() for each in codes))
         del tables
         return codes
@@ -45,11 +46,12 @@ class NumbaTrainingOps(NumbaOps):
         inputs: Tensor,
         batches: Sequence[Slices],
         total: Tensor,
+        layout: torch.memory_format,
         *,
         records: bool,
     ) -> Tensor | None:
         """See ``TrainingOps``."""
-        work, tables = _slice_work(inputs, gradients, batches)
+        work, tables = _slice_work(inputs, gradients, batches, layout)
         work["total"] = total.data_ptr()
         sums = np.zeros((_tasks(work), int(work["number_rows"]), 3))
         work["sums"] = sums.ctypes.data if records else 0
@@ -73,7 +75,8 @@ class NumbaTrainingOps(NumbaOps):
 
     def sum_products(self, gradient: Tensor, codes: Sequence[Tensor]) -> Tensor:
         """See ``TrainingOps``."""
-        outer, inner = _loops(gradient)
+        layout = torch.contiguous_format if gradient.is_contiguous() else layout_of(gradient)
+        outer, inner = _loops(gradient, layout)  # the codes have as many columns
         columns = gradient.shape[1]
         addresses = np.array([one.data_ptr() for one in codes])
         work = np.zeros((), PRODUCT_WORK)
@@ -96,10 +99,13 @@ def _mask_work(values: Tensor, packed: Tensor) -> np.ndarray:
 
 
 def _slice_work(
-    inputs: Tensor, seen: Sequence[Tensor], batches: Sequence[Slices]
+    inputs: Tensor,
+    seen: Sequence[Tensor],
+    batches: Sequence[Slices],
+    layout: torch.memory_format,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """The work, and the tables that it points to."""
-    outer, inner = _loops(inputs)
+    outer, inner = _loops(inputs, layout)
     runs: list[tuple[int, ...]] = []
     rows: list[tuple[float, ...]] = []
     for values, batch in zip(seen, batches, strict=True):
@@ -130,7 +136,7 @@ def _levels(batch: Slices) -> list[tuple[float, ...]]:
 
 def _runs(batch: Slices, channels: int) -> Iterator[tuple[int, int, int, bool]]:
     """First channel, number of channels, row, and whether it adds."""
-    if len(batch.slices) == 1 and batch.slices[0].width == channels:
+    if len(batch.slices) == 1 and batch.slices[0].fresh == (0, channels):
         yield 0, batch.groups * channels, 0, False
         return
     for group in range(batch.groups):
@@ -142,9 +148,13 @@ def _runs(batch: Slices, channels: int) -> Iterator[tuple[int, int, int, bool]]:
                     yield group * channels + first, last - first, row, adds
 
 
-def _loops(values: Tensor) -> tuple[int, int]:
-    """How often the channels follow each other in memory, and how many values of each do."""
-    inner = values[0, 0].numel() if values.is_contiguous() else 1
+def _loops(values: Tensor, layout: torch.memory_format) -> tuple[int, int]:
+    """Return how often the channels repeat in memory, and the adjacent values per channel.
+
+    The strides do not show the layout: a map with one channel is contiguous in each of them, and
+    its slices, which have more channels, are not.
+    """
+    inner = values[0, 0].numel() if layout is torch.contiguous_format else 1
     return values.numel() // (values.shape[1] * inner), inner
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from analogmed.analog.memory_format import plain_if_one_channel
+
 if TYPE_CHECKING:
     from analogmed.analog.layers import AnalogLayer
 
@@ -40,7 +42,7 @@ def product_gradients(
         padding = zeros if layer._pads_beforehand() else list(layer.padding)  # type: ignore
     first, second, _ = torch.ops.aten.convolution_backward(
         gradient,
-        inputs,
+        plain_if_one_channel(inputs),
         kernel,
         None,
         stride,

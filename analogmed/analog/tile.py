@@ -81,7 +81,11 @@ def read_tile(
     assert outputs is not None
     if io.out_scale != 1:
         outputs = outputs * io.out_scale
-    return outputs if gain is None else outputs / gain
+    if gain is None:
+        return outputs
+    outputs = outputs / gain
+    silent = _silent_vectors(inputs, io, vector_dim)
+    return outputs if silent is None else torch.where(silent, outputs - outputs.detach(), outputs)
 
 
 def dac(inputs: Tensor, io: IOParameters, generator: torch.Generator | None = None) -> Tensor:
@@ -194,6 +198,19 @@ def _managed_gain(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> T
     if kind is NoiseManagementType.ABS_MAX_NP_SUM:
         largest = torch.maximum(largest, _worst_sum(inputs, largest, io, vector_dim))
     return 1 / torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def _silent_vectors(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> Tensor | None:
+    """Return where an input vector is all zeros and drives no noise: its outputs are exactly 0.
+
+    aihwkit's compiled tile does not use the crossbar for such a vector. Its torch tile does, with
+    the noise of an input of size 1, unless the whole batch is zero. Gradients pass as in any other
+    vector.
+    """
+    if io.noise_management is NoiseManagementType.CONSTANT or io.inp_noise > 0:
+        return None
+    assert vector_dim is not None
+    return (inputs == 0).all(vector_dim, keepdim=True)
 
 
 def _worst_sum(inputs: Tensor, largest: Tensor, io: IOParameters, vector_dim: int) -> Tensor:

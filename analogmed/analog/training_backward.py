@@ -31,7 +31,7 @@ class Setting:
         layer: whose product it is.
         converters: of its tiles.
         layout: memory format that is computed in.
-        comes_in_layout: whether the inputs had it.
+        came_in: memory format of the inputs.
         draw: address of the output noise.
         differentiates: whether there will be a backward pass.
         learns_range: whether inputs that are clipped, or none, move the input ranges.
@@ -41,7 +41,7 @@ class Setting:
     layer: "AnalogLayer"
     converters: Converters
     layout: torch.memory_format
-    comes_in_layout: bool
+    came_in: torch.memory_format
     draw: Draw
     differentiates: bool
     learns_range: bool
@@ -75,9 +75,7 @@ class Setting:
 
     def as_it_came(self, values: Tensor) -> Tensor:
         """The values in the memory format of the inputs."""
-        if self.comes_in_layout:
-            return values
-        return self.ops.in_layout(values, torch.contiguous_format)
+        return self.ops.in_layout(values, self.came_in)
 
 
 @dataclass(frozen=True)
@@ -254,7 +252,7 @@ class Backward:
             return
         assert self._total is not None
         sums = setting.ops.merge_slice_gradients(
-            by_codes, part, all_slices, self._total[entries], records=by_ranges
+            by_codes, part, all_slices, self._total[entries], setting.layout, records=by_ranges
         )
         if sums is not None:
             numbers = tuple(number for batch in self._batches for number in batch.numbers)

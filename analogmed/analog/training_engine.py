@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from analogmed.analog.converters import Converters, Readout, Record, layout_of
+from analogmed.analog.memory_format import format_of
 from analogmed.analog.noise_stream import Draw
 from analogmed.analog.precision import without_autocast
 from analogmed.analog.training_backward import Backward, Setting
@@ -56,7 +57,7 @@ class TrainingEngine:
             layer,
             converters,
             layout,
-            comes_in_layout=inputs.is_contiguous(memory_format=layout),
+            came_in=format_of(inputs),
             draw=draw,
             differentiates=torch.is_grad_enabled(),
             learns_range=layer.training,

@@ -80,6 +80,7 @@ class TrainingOps(TileOps, Protocol):
         inputs: Tensor,
         batches: Sequence[Slices],
         total: Tensor,
+        layout: torch.memory_format,
         *,
         records: bool,
     ) -> Tensor | None:
@@ -91,10 +92,11 @@ class TrainingOps(TileOps, Protocol):
 
         Args:
             gradients: of each batch, by the clamped inputs, shape (B, its channels, *positions),
-                contiguous in the layout of the inputs.
-            inputs: shape (B, channels, *positions).
+                contiguous in the layout.
+            inputs: shape (B, channels, *positions), contiguous in the layout.
             batches: what the rows see.
             total: like the inputs.
+            layout: memory format of the gradients, the inputs and the total.
             records: whether to return sums.
 
         Returns:

@@ -6,7 +6,8 @@ import torch
 import triton
 from torch import Tensor
 
-from analogmed.analog.converters import CHANNELS_LAST, Converters, Readout, Record, RowCodes
+from analogmed.analog.converters import Converters, Readout, Record, RowCodes
+from analogmed.analog.memory_format import format_of, with_strides_of
 from analogmed.analog.runs import as_runs
 from analogmed.analog.triton_kernels import BLOCK, convert_inputs, convert_outputs
 
@@ -21,13 +22,11 @@ class TritonOps:
 
     def layout_of(self, values: Tensor) -> torch.memory_format:
         """Channels last where the values are; cuDNN computes float32 in both, as it comes."""
-        last = CHANNELS_LAST.get(values.ndim, torch.contiguous_format)
-        is_last = values.stride(1) == 1 and values.is_contiguous(memory_format=last)
-        return last if is_last else torch.contiguous_format
+        return format_of(values)
 
     def in_layout(self, values: Tensor, layout: torch.memory_format) -> Tensor:
         """See ``TileOps``."""
-        return values.contiguous(memory_format=layout)
+        return with_strides_of(values.contiguous(memory_format=layout), layout)
 
     def by_column(self, values: Tensor) -> Tensor:
         """One after the other."""

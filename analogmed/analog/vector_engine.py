@@ -14,8 +14,9 @@ from aihwkit.simulator.parameters.enums import WeightNoiseType
 from aihwkit.simulator.parameters.io import IOParameters
 from torch import Tensor
 
-from analogmed.analog.converters import CHANNELS_LAST, Converters, Readout, VectorOps, layout_of
+from analogmed.analog.converters import Converters, Readout, VectorOps
 from analogmed.analog.input_vectors import Patch, Scaling, VectorMap
+from analogmed.analog.memory_format import CHANNELS_LAST, format_of
 from analogmed.analog.noise_stream import Draw
 from analogmed.analog.tile import has_weight_noise
 from analogmed.errors import ShapeError
@@ -54,15 +55,14 @@ class VectorEngine:
     def product(self, layer: "AnalogLayer", inputs: Tensor, bias: Tensor | None) -> Tensor:
         """See :class:`analogmed.analog.engine.Engine`."""
         inputs = inputs.detach()
-        comes_last = inputs.ndim > 3 and inputs.is_contiguous(memory_format=layout_of(inputs))
+        came_in = format_of(inputs)
         pixels = self._pixels(inputs, layer.patch)
         rows = self._rows(layer, pixels, bias)
         positions = rows[0].vectors.positions
         outputs = self._read(rows, pixels, layer.rpu_config.forward)
         maps = outputs.view(len(pixels), *positions, -1).movedim(-1, 1)
         maps = maps if inputs.ndim == 5 else maps.squeeze(2)  # channels last
-        if not comes_last:
-            maps = self._ops.in_layout(maps, torch.contiguous_format)
+        maps = self._ops.in_layout(maps, came_in)
         return maps.view(*maps.shape[:2], *maps.shape[maps.ndim - inputs.ndim + 2 :])
 
     def _pixels(self, inputs: Tensor, patch: Patch) -> Tensor:

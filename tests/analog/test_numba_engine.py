@@ -41,6 +41,11 @@ CASES = {
         lambda: nn.Conv3d(6, 10, (3, 1, 2), padding=(2, 1, 0), dilation=(2, 1, 1), groups=2),
         (1, 6, 8, 5, 7),
     ),
+    "conv3d_one_slice": (lambda: nn.Conv3d(6, 4, (1, 3, 3), padding=1), (1, 6, 1, 5, 7)),
+    "conv3d_more_padding_than_kernel": (
+        lambda: nn.Conv3d(6, 4, (2, 3, 3), padding=(4, 1, 1)),
+        (1, 6, 2, 5, 7),
+    ),
     "conv3d_one_volume_unpadded": (lambda: nn.Conv3d(6, 10, 3, (1, 2, 1)), (1, 6, 4, 5, 7)),
     "transposed1d": (lambda: nn.ConvTranspose1d(60, 8, 5, 2, 1, dilation=2), (2, 60, 9)),
     "transposed2d_shuffle": (lambda: nn.ConvTranspose2d(60, 8, 2, 2), (2, 60, 6, 5)),

@@ -2,7 +2,11 @@ import dataclasses
 
 import pytest
 import torch
-from aihwkit.simulator.parameters.enums import BoundManagementType, NoiseManagementType
+from aihwkit.simulator.parameters.enums import (
+    BoundManagementType,
+    NoiseManagementType,
+    WeightNoiseType,
+)
 from aihwkit.simulator.parameters.io import IOParameters
 from aihwkit.simulator.tiles.analog_mvm import AnalogMVM
 from aihwkit.simulator.tiles.utils import UniformQuantize
@@ -10,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analogmed.analog.quantise import quantise, step_size
-from analogmed.analog.tile import adc, read_tile
+from analogmed.analog.tile import adc, read_tile, weight_noise_std
 from analogmed.analog.tile_grid import TileGrid
 
 sizes = st.integers(1, 3000)
@@ -140,6 +144,49 @@ def test_saturation_halves_an_output_at_the_bound_and_is_undone_for_small_ones()
     sums = torch.tensor([4.0], requires_grad=True)
     adc(sums * 1.0, calibrated).sum().backward()
     assert sums.grad.item() == pytest.approx(1.0)
+
+
+MANAGED = {
+    "abs_max": {"noise_management": NoiseManagementType.ABS_MAX},
+    "max": {"noise_management": NoiseManagementType.MAX},
+    "worst sum": {"noise_management": NoiseManagementType.ABS_MAX_NP_SUM, "nm_thres": 0.5},
+}
+
+
+@pytest.mark.parametrize("case", MANAGED)
+def test_the_output_of_a_vector_of_zeros_is_zero_and_its_gradient_that_of_the_product(case):
+    io = IOParameters(out_noise=0.1, out_res=-1.0, **MANAGED[case])
+    weight, inputs = torch.randn(20, 30), torch.randn(3, 30)
+    inputs[1] = 0.0
+    inputs.requires_grad_()
+    outputs = read_tile(inputs, lambda values: values @ weight.T, io, vector_dim=1)
+    assert (outputs[1] == 0).all() and (outputs[[0, 2]] != 0).any(1).all()
+    outputs[1].sum().backward()
+    torch.testing.assert_close(inputs.grad[1], weight.sum(0))
+
+
+def test_input_noise_reaches_the_output_of_a_vector_of_zeros():
+    """aihwkit's compiled tile skips a vector of zeros only if there is no such noise."""
+    io = IOParameters(noise_management=NoiseManagementType.ABS_MAX, inp_noise=0.1, out_noise=0.0)
+    outputs = read_tile(
+        torch.zeros(4, 30), lambda values: values @ torch.ones(30, 5), io, vector_dim=1
+    )
+    assert outputs.std() > 0.1
+
+
+@pytest.mark.parametrize("kind", [WeightNoiseType.ADDITIVE_CONSTANT, WeightNoiseType.PCM_READ])
+def test_noise_of_the_weights_has_the_deviation_of_its_kind(kind):
+    """w_noise * sqrt(sum_j x_j^2), or w_noise * sqrt(sum_j |w_ij| x_j^2)."""
+    io = IOParameters(w_noise=0.1, w_noise_type=kind)
+    weight = torch.tensor([[1.0, -0.25], [0.5, 0.0]])
+    found = weight_noise_std(
+        torch.tensor([[3.0, -4.0]]), weight[None], lambda values, power: values @ power[0].T, io
+    )
+    expected = {
+        WeightNoiseType.ADDITIVE_CONSTANT: [[0.5]],
+        WeightNoiseType.PCM_READ: [[0.1 * 13**0.5, 0.1 * 4.5**0.5]],
+    }
+    torch.testing.assert_close(found, torch.tensor(expected[kind]))
 
 
 def test_noise_management_needs_to_know_the_vectors():

@@ -30,6 +30,13 @@ CASES = {
     ),
     "conv2d_grouped": (lambda: nn.Conv2d(24, 48, 3, padding=1, groups=2), (2, 24, 8, 8)),
     "conv2d_depthwise": (lambda: nn.Conv2d(6, 6, 3, groups=6), (2, 6, 8, 8)),
+    "conv2d_one_channel": (lambda: nn.Conv2d(1, 8, 9, padding=4), (2, 1, 12, 11)),
+    "conv2d_large_depthwise": (
+        lambda: nn.Conv2d(4, 4, 9, padding=4, groups=4),
+        (2, 4, 9, 10),
+    ),
+    "conv3d_one_channel": (lambda: nn.Conv3d(1, 4, 5, padding=2), (2, 1, 6, 5, 7)),
+    "conv3d_two_channels": (lambda: nn.Conv3d(2, 4, 5, padding=2), (2, 2, 6, 5, 7)),
     "conv2d_same": (lambda: nn.Conv2d(8, 6, (4, 3), padding="same"), (2, 8, 9, 8)),
     "conv2d_reflect": (
         lambda: nn.Conv2d(8, 6, 3, padding=2, padding_mode="reflect"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import carray, njit, types
 from numba.core import cgutils
 
 from analogmed.analog.numba_kernels.lanes import (
@@ -22,6 +22,7 @@ from analogmed.analog.numba_kernels.worker import next_task, pointer, worker
 _LARGEST = np.finfo(np.float32).max
 _F = np.float32
 _VECTORS = 64
+_SIZE_BITS = np.uint32(0x7FFFFFFF)  # of a float, without its sign
 
 PATCH_WORK = np.dtype(
     [
@@ -61,7 +62,8 @@ these and their length in the second. Of all vectors in this order, those from n
 are laid out, in rows of ``pitch`` codes, which have room for LANES more than a vector has.
 
 The size of a vector is the largest of its values, of which the bits in ``mask`` count; at most
-``limit`` and ``threshold``; ``unit`` where it is 0. Values are divided by it, multiplied by
+``limit`` and ``threshold``; ``unit`` where no value is above 0 or no bit counts. A vector of zeros
+has size 0 if any bit counts. Values are divided by it, multiplied by
 ``gain``, rounded if asked for, and clamped to the code of the limit and to +-bound. ``powers`` gets
 the sums of the squared codes.
 """
@@ -159,6 +161,12 @@ def _pieces_to_codes(
     return types.float32(*(types.int64,) * 6, *numbers), emit
 
 
+@njit
+def _is_zero(source: Any, pieces: Any, number: Any, rests: Any, others: Any) -> Any:
+    """Return whether all values of a vector are 0."""
+    return _largest_of_pieces(source, pieces, number, rests, others, _SIZE_BITS) == 0
+
+
 @worker(PATCH_WORK)
 def convert_vectors(work: Any) -> None:
     """Lay out input vectors in codes; every thread that calls this takes a part of the work."""
@@ -180,7 +188,12 @@ def convert_vectors(work: Any) -> None:
             place = number * steps[0] + z * steps[1] + y * steps[2] + x * steps[3]
             source = w.source + 4 * (place + group * steps[4])
             size = _largest_of_pieces(source, w.pieces, w.number, w.rests, w.others, w.mask)
-            size = min(size, limit, w.threshold) if size > 0 else w.unit
+            if size > 0:
+                size = min(size, limit, w.threshold)
+            elif w.mask != 0 and _is_zero(source, w.pieces, w.number, w.rests, w.others):
+                size = _F(0)  # and so is the output
+            else:
+                size = w.unit
             inverse = min(_F(1) / size, _LARGEST)
             top = to_code(limit * inverse, gain, bound, rounds)
             codes = w.codes + 4 * vector * w.pitch
