@@ -177,7 +177,8 @@ class CalibrationConfig:
     """How the input ranges of the converters are set.
 
     Attributes:
-        images: training images that are looked at.
+        images: least number of training images used for calibration; every case gives the same
+            number, evenly spaced, so that the number used is rounded up.
         quantile: share of a layer's absolute inputs that the range shall hold.
     """
 

@@ -100,7 +100,8 @@ def calibration_error(
         confidence: predicted probability, shape (V,).
         outcome: whether it came so, shape (V,).
         n_bins: number of bins.
-        adaptive: bins of equally many voxels in place of bins of equal width.
+        adaptive: bins of equally many voxels in place of bins of equal width. Voxels of equal
+            confidence have no order: each has their mean outcome, in whatever bin it is.
 
     Returns:
         error in [0, 1]; NaN without a voxel.
@@ -115,9 +116,14 @@ def calibration_error(
     if not adaptive:
         return pooled_calibration_error(reliability_counts(confidence, outcome, n_bins=n_bins))
     order = np.argsort(confidence, kind="stable")
+    ordered = confidence[order]
+    outcomes = _averaged_over_ties(ordered, np.asarray(outcome)[order])
+    parts = min(n_bins, len(order))
     gaps = [
-        abs(confidence[part].sum() - outcome[part].sum())
-        for part in np.array_split(order, min(n_bins, len(order)))
+        abs(of_bin.sum() - came.sum())
+        for of_bin, came in zip(
+            np.array_split(ordered, parts), np.array_split(outcomes, parts), strict=True
+        )
     ]
     return float(np.sum(gaps) / len(order))
 
@@ -174,13 +180,20 @@ def risk_coverage(uncertainty: np.ndarray, errors: np.ndarray) -> tuple[np.ndarr
     Source: Geifman and El-Yaniv 2017, arXiv:1705.08500.
     """
     order = np.argsort(uncertainty, kind="stable")
-    ordered = np.asarray(errors, np.float64)[order]
-    starts = np.flatnonzero(np.r_[True, np.diff(np.asarray(uncertainty)[order]) != 0])
-    if len(starts) < len(ordered):
-        sizes = np.diff(np.r_[starts, len(ordered)])
-        ordered = np.repeat(np.add.reduceat(ordered, starts) / sizes, sizes)
+    ordered = _averaged_over_ties(
+        np.asarray(uncertainty)[order], np.asarray(errors, np.float64)[order]
+    )
     rank = np.arange(1, len(ordered) + 1)
     return rank / len(ordered), np.cumsum(ordered) / rank
+
+
+def _averaged_over_ties(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the values, replaced by their mean where what they are ordered by is equal."""
+    starts = np.flatnonzero(np.r_[True, np.diff(ordered) != 0])
+    if len(starts) == len(ordered):
+        return values
+    sizes = np.diff(np.r_[starts, len(ordered)])
+    return np.repeat(np.add.reduceat(values.astype(np.float64), starts) / sizes, sizes)
 
 
 def area_under_risk_coverage(uncertainty: np.ndarray, errors: np.ndarray) -> float:

@@ -5,9 +5,9 @@ that another chip or time starts from the same state.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,22 +28,24 @@ def batchnorm_of_chip(
     """BatchNorm with means and variances as they are on the chip now.
 
     Each batch is normalised with its own statistics, so that a layer sees what the layers before it
-    will put out afterwards; the new statistics are the means over the batches.
+    will put out afterwards. The new statistics are those of the values of all batches together:
+    batches count by their size, and the variance includes that between batches.
 
     Args:
         model: the analog model, whose statistics change while the context lasts.
         forward: a reading of a chip of it.
-        batches: unlabelled images, each (B, C, *spatial); few large ones are best.
+        batches: unlabelled images, each (B, C, *spatial); a single batch of all images is best.
 
     Raises:
-        CoverageError: the network has no BatchNorm with running statistics, or saw no batch.
+        CoverageError: the network has no BatchNorm with running statistics, saw no batch, or has
+            a layer that sees a single value per channel.
 
     Source: Joshi et al. 2020, Nature Communications 11, 2473 (AdaBS).
     """
     layers = batchnorms(model)
     if not layers:
         raise CoverageError("the network has no BatchNorm statistics to estimate anew")
-    seen: dict[_BatchNorm, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    seen: dict[_BatchNorm, list[_Moments]] = defaultdict(list)
     with ExitStack() as stack:
         for layer in layers:
             stack.callback(layer.register_forward_hook(_restate(seen)).remove)
@@ -53,9 +55,9 @@ def batchnorm_of_chip(
         raise CoverageError("BatchNorm: no batch was given, or no layer was reached")
     with ExitStack() as stack:
         for layer, found in seen.items():
-            means, variances = zip(*found, strict=True)
-            stack.enter_context(_lent(layer.running_mean, torch.stack(means).mean(0)))
-            stack.enter_context(_lent(layer.running_var, torch.stack(variances).mean(0)))
+            mean, variance = _pooled(found)
+            stack.enter_context(_lent(layer.running_mean, mean))
+            stack.enter_context(_lent(layer.running_var, variance))
         yield
 
 
@@ -113,14 +115,39 @@ def ranged_layers(model: nn.Module) -> dict[str, AnalogLayer]:
     }
 
 
+class _Moments(NamedTuple):
+    """Statistics of a batch: values per channel, their mean and their mean squared deviation."""
+
+    count: int
+    mean: Tensor
+    variance: Tensor
+
+
+def _pooled(batches: Sequence[_Moments]) -> tuple[Tensor, Tensor]:
+    """Return mean and variance (n - 1 in the denominator) of all batches together, per channel."""
+    total = sum(batch.count for batch in batches)
+    means = torch.stack([batch.mean.double() for batch in batches])
+    variances = torch.stack([batch.variance.double() for batch in batches])
+    shares = means.new_tensor([batch.count / total for batch in batches])[:, None]
+    mean = (shares * means).sum(0)
+    variance = (shares * (variances + (means - mean) ** 2)).sum(0)
+    return mean, variance * (total / (total - 1))
+
+
 def _restate(
-    seen: dict[_BatchNorm, list[tuple[Tensor, Tensor]]],
+    seen: dict[_BatchNorm, list[_Moments]],
 ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
     def hook(layer: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> Tensor:
         assert isinstance(layer, _BatchNorm)
         values = inputs[0]
         axes = [0, *range(2, values.ndim)]
-        seen[layer].append((values.mean(axes), values.var(axes)))
+        count = values.numel() // values.shape[1]
+        if count < 2:
+            raise CoverageError(
+                "BatchNorm: a layer sees one value per channel, which has no variance; expected at "
+                "least 2. Use more images, or larger batches of them"
+            )
+        seen[layer].append(_Moments(count, values.mean(axes), values.var(axes, correction=0)))
         return F.batch_norm(
             values, None, None, layer.weight, layer.bias, training=True, eps=layer.eps
         )

@@ -43,6 +43,7 @@ from analogmed.evaluation.uncertainty_config import MitigationConfig
 from analogmed.evaluation.uncertainty_scores import mean_dice
 from analogmed.report.mitigation_figures import mitigation_gains
 from analogmed.training import Checkpoint, load_checkpoint
+from analogmed.training.memory import is_out_of_memory
 
 NONE, COMPENSATED, ALL = "none", "drift_compensation", "all"
 RUN = ["task", "model", "training"]
@@ -221,8 +222,7 @@ class _Bench:
                 )
                 stack.enter_context(ranges)
             if "batchnorm" in wanted:
-                forward = self._adjusting(chip, time_s, "batchnorm")
-                stack.enter_context(batchnorm_of_chip(chip.model, forward, self._batches()))
+                self._enter_batchnorm(stack, chip, time_s)
             for read in range(self.config.sweep.reads):
                 one = Pass(time_s, 0, read, chip.at(time_s, read))
                 temperature = self._temperature(one) if "temperature" in wanted else None
@@ -234,6 +234,21 @@ class _Bench:
     def _adjusting(self, chip: Chip, time_s: float, what: str) -> ChipReading:
         """A read of its own for the adjustment, after those that are measured."""
         return chip.at(time_s, self.config.sweep.reads).restart(what)
+
+    def _enter_batchnorm(self, stack: ExitStack, chip: Chip, time_s: float) -> None:
+        """Take BatchNorm's statistics from all images at once, or as many as fit into memory."""
+        size = len(self.images)
+        while True:
+            forward = self._adjusting(chip, time_s, "batchnorm")
+            batches = self.images.split(size)
+            try:
+                stack.enter_context(batchnorm_of_chip(chip.model, forward, batches))
+                return
+            except Exception as error:
+                if not is_out_of_memory(error) or size == 1:
+                    raise
+            size = -(-size // 2)
+            warnings.warn(f"batchnorm: out of memory; trying {size} images at once", stacklevel=2)
 
     def _temperature(self, one: Pass) -> float:
         voxels: list[Voxels] = []

@@ -28,7 +28,9 @@ ADDRESS = ["task", "model", "training", "source", "time_s"]
 COLUMNS = [*ADDRESS, "region", "case", "patient", "metric", "value"]
 SCALED = "+temperature"
 COVERAGES = np.linspace(0.01, 1.0, 100)
-DENSITY_EDGES = np.concatenate([[0.0], np.logspace(-10, 0, 101)])
+DENSITY_EDGES = np.concatenate([[0.0], np.logspace(-10, 0, 101), np.logspace(0, 1, 11)[1:]])
+"""Ten bins per decade; an entropy of K classes reaches ln(K) nats, all other measures 1."""
+_BINS_TO_1 = 101
 
 Address = tuple[str, str, str, str, float]
 """Task, model, training, source and time in seconds (NaN where there is no chip)."""
@@ -106,13 +108,18 @@ class Scores:
         )
 
     def density_table(self) -> pd.DataFrame:
-        """Histograms of the uncertainty of all voxels of the test set."""
+        """Return histograms of the uncertainty of all voxels, from 0 to 1 or to the highest."""
+        filled = [
+            np.flatnonzero(counts)[-1] + 1 for counts in self.densities.values() if any(counts)
+        ]
+        bins = max([_BINS_TO_1, *map(int, filled)])
+        edges = {"bin_low": DENSITY_EDGES[:bins], "bin_high": DENSITY_EDGES[1 : bins + 1]}
         return pd.concat(
             [
                 _addressed(
                     address,
                     {"region": region, "measure": measure},
-                    {"bin_low": DENSITY_EDGES[:-1], "bin_high": DENSITY_EDGES[1:], "count": counts},
+                    {**edges, "count": counts[:bins]},
                 )
                 for (address, region, measure), counts in self.densities.items()
             ],
@@ -144,7 +151,7 @@ class Scores:
             values[f"auroc_{name}"] = auroc(measure, ~correct)
             values[f"aurc_{name}"] = area_under_risk_coverage(measure, ~correct)
             key = (address, region, name)
-            counts = np.histogram(np.clip(measure, 0.0, 1.0), DENSITY_EDGES)[0]
+            counts = np.histogram(np.clip(measure, 0.0, DENSITY_EDGES[-1]), DENSITY_EDGES)[0]
             self.densities[key] = self.densities.get(key, 0) + counts
             if name == "entropy" and len(measure):
                 curve = np.interp(COVERAGES, *risk_coverage(measure, ~correct))

@@ -8,7 +8,7 @@ import pandas as pd
 from analogmed.ages import DAY_S
 from analogmed.report.dice_levels import best_digital, has_learned, limit_text
 from analogmed.report.names import model_name, network_name
-from analogmed.report.page_tables import fixed, number, p_text
+from analogmed.report.page_tables import fixed, number, p_equation
 from analogmed.report.plain_text import records
 from analogmed.report.runs import Run
 from analogmed.report.style import age, count_range, time_label
@@ -112,11 +112,11 @@ def _gained(row: Row, comparison: pd.DataFrame | None) -> str:
             f"{_counts([row])}."
         )
     direction = "better" if gain > 0 else "worse"
-    interval = _interval(min(abs(low), abs(high)), max(abs(low), abs(high)), row["level"])
+    interval = _size_interval(low, high, row["level"])
     p_value = _holm(row, comparison)
     beyond = ""
     if p_value is not None:
-        beyond = f" (p = {p_text(p_value)} over patients, after Holm's correction)"
+        beyond = f" ({p_equation(p_value)} over patients, after Holm's correction)"
     if p_value is not None and p_value >= 1 - row["level"]:
         return (
             f"; its Dice is {direction} than that of the digitally trained one by "
@@ -224,12 +224,12 @@ def _of_mitigation(run: Run) -> Iterator[str]:
     for row in records(last):
         name, option = network_name(row["model"], row["training"]), str(row["option"])
         age, gain = time_label(row["time_s"]), row["gain"]
-        interval = _interval(row["gain_low"], row["gain_high"], row["level"])
+        interval = _size_interval(row["gain_low"], row["gain_high"], row["level"])
         if pd.notna(row["gain_low"]) and not row["gain_low"] <= 0 <= row["gain_high"]:
             verb = "gains" if gain > 0 else "costs"
             yield (
                 f"At {age}, {option.replace('_', ' ')} {verb} the {name} {fixed(abs(gain))} Dice"
-                f"{interval if gain > 0 else ''}."
+                f"{interval}."
             )
 
 
@@ -273,6 +273,11 @@ def _interval(low: float, high: float, level: float, digits: int = 3) -> str:
     if pd.isna(low) or pd.isna(high):
         return " (no interval: too few patients or chips)"
     return f" ({100 * level:.3g} % interval {fixed(low, digits)} to {fixed(high, digits)})"
+
+
+def _size_interval(low: float, high: float, level: float) -> str:
+    """Return the interval of the size of a difference whose interval excludes 0."""
+    return _interval(min(abs(low), abs(high)), max(abs(low), abs(high)), level)
 
 
 def _counts(rows: list[Row]) -> str:

@@ -126,6 +126,17 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def p_equation(value: float) -> str:
+    """Return a p-value as it is written in a sentence.
+
+    Example:
+        >>> p_equation(0.0313), p_equation(0.0001)
+        ('p = 0.031', 'p < 0.001')
+    """
+    text = p_text(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
+
+
 def cells(rows: Sequence[Sequence[object]]) -> tuple[tuple[str, ...], ...]:
     """Rows of anything as rows of text."""
     return tuple(tuple(str(cell) for cell in row) for row in rows)

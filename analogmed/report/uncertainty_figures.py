@@ -82,6 +82,7 @@ def uncertainty_density(
     if not (drawn & (density["measure"] == measure)).any():
         measure = "entropy"
     rows = density[density["measure"] == measure]
+    highest = float(rows.loc[rows["count"] > 0, "bin_high"].max())
     units = {"variance": "variance of the probability", "entropy": "entropy (nats)"}
 
     def draw(axes: Axes, part: pd.DataFrame, look: dict[str, Any]) -> None:
@@ -91,7 +92,7 @@ def uncertainty_density(
         centers = 10 ** ((edges[1:] + edges[:-1]) / 2)
         axes.plot(centers, share, **look)
         axes.set_xscale("log")
-        axes.set_xlim(1e-8, 1.0)
+        axes.set_xlim(1e-8, max(1.0, highest))
 
     return _panels(
         rows, path, draw, units.get(measure, measure.replace("_", " ")), "share per decade"
@@ -115,11 +116,12 @@ def reliability_diagram(reliability: pd.DataFrame, path: Path | str, *, least: i
     """
     _check(reliability, ["model", "training", "source", "time_s", "region", "voxels", "accuracy"])
     rows = reliability[reliability["voxels"] >= least]
+    first = min(0.5, float(rows["confidence"].min())) if len(rows) else 0.5  # 1/K with K classes
 
     def draw(axes: Axes, part: pd.DataFrame, look: dict[str, Any]) -> None:
-        axes.plot([0.5, 1.0], [0.5, 1.0], color="0.6", linewidth=0.8, zorder=1)
+        axes.plot([first, 1.0], [first, 1.0], color="0.6", linewidth=0.8, zorder=1)
         axes.plot(part["confidence"], part["accuracy"], marker="o", markersize=2.5, **look)
-        axes.set_xlim(0.48, 1.01)
+        axes.set_xlim(first - 0.02, 1.01)
 
     return _panels(rows, path, draw, "confidence", "accuracy")
 

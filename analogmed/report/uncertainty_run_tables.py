@@ -121,7 +121,8 @@ def split_table(summary: pd.DataFrame) -> PageTable:
         ("network", "time", *_PARTS.values()),
         tuple(rows),
         2,
-        "Between reads of one chip: read noise. Between chips: programming noise.",
+        "Between reads of one chip: read noise and output noise. Between chips: programming noise "
+        "and drift exponents.",
     )
 
 

@@ -69,6 +69,24 @@ def test_adaptive_bins_hold_equally_many_voxels():
     assert found == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.parametrize("order", ["errors in one region", "shuffled"])
+def test_the_adaptive_error_does_not_depend_on_the_order_of_equal_confidences(order):
+    """Confidence 0.9 everywhere, and 0.9 of the voxels right: calibrated, whichever those are."""
+    outcome = np.arange(1000) >= 100
+    if order == "shuffled":
+        outcome = np.random.default_rng(0).permutation(outcome)
+    found = calibration_error(np.full(1000, 0.9), outcome, adaptive=True)
+    assert found == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_adaptive_error_of_tied_groups_is_that_of_their_means():
+    """Groups of 60 and 40 in two bins of 50: gaps of 0.1 and, for the ten that overlap, 0.1."""
+    confidence = np.repeat([0.6, 0.8], [60, 40])
+    outcome = np.r_[np.arange(60) < 30, np.arange(40) < 36]
+    found = calibration_error(confidence, outcome, n_bins=2, adaptive=True)
+    assert found == pytest.approx((50 * 0.1 + abs(10 * 0.1 - 40 * 0.1)) / 100)
+
+
 def test_outcomes_drawn_from_their_probabilities_are_calibrated():
     rng = np.random.default_rng(4)
     confidence = rng.random(200_000)

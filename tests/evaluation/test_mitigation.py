@@ -1,3 +1,4 @@
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pandas as pd
@@ -9,6 +10,7 @@ from analogmed.ages import DAY_S
 from analogmed.analog import Chip, Hardware, convert
 from analogmed.config import SweepConfig
 from analogmed.errors import ConfigError, CoverageError
+from analogmed.evaluation import mitigation_run
 from analogmed.evaluation.mitigation import (
     batchnorm_of_chip,
     batchnorms,
@@ -44,13 +46,36 @@ def test_batchnorm_takes_the_statistics_of_the_images(network, images):
     assert torch.equal(network[1].running_var, torch.ones(4))
 
 
-def test_batchnorm_agrees_with_torchs_own_cumulative_average(network, images):
-    own = nn.Sequential(network[0], nn.BatchNorm2d(4, momentum=None)).train()
-    for batch in images.split(3):
-        own(batch)
-    with batchnorm_of_chip(network, network, images.split(3)):
-        assert network[1].running_mean == pytest.approx(own[1].running_mean, abs=1e-6)
-        assert network[1].running_var == pytest.approx(own[1].running_var, abs=1e-6)
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 6])
+def test_batchnorm_agrees_with_torchs_own_for_all_images_whatever_the_batches(
+    network, images, batch_size
+):
+    """The images differ in their mean; a rest of one is a sixth of them, not half."""
+    images = images + torch.arange(6.0).reshape(6, 1, 1, 1)
+    own = nn.Sequential(network[0], nn.BatchNorm2d(4, momentum=1.0)).train()
+    own(images)
+    with batchnorm_of_chip(network, network, images.split(batch_size)):
+        assert network[1].running_mean == pytest.approx(own[1].running_mean, abs=1e-5)
+        assert network[1].running_var == pytest.approx(own[1].running_var, rel=1e-5)
+
+
+def test_batchnorm_of_eight_dark_images_and_a_bright_one():
+    """Nine images of 10 x 10: the mean is 1 and the squared deviation 8, of 900 values."""
+    model = nn.Sequential(nn.BatchNorm2d(1)).eval()
+    images = torch.zeros(9, 1, 10, 10)
+    images[8] = 9.0
+    with batchnorm_of_chip(model, model, images.split(8)):
+        assert model[0].running_mean.item() == pytest.approx(1.0)
+        assert model[0].running_var.item() == pytest.approx(8.0 * 900 / 899)
+
+
+def test_batchnorm_of_a_single_value_is_refused(network):
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), nn.BatchNorm2d(4)).eval()
+    one_pixel = torch.zeros(1, 2, 1, 1)
+    with pytest.raises(CoverageError, match="one value per channel"):
+        batchnorm_of_chip(model, model, [one_pixel]).__enter__()
+    with batchnorm_of_chip(model, model, [torch.cat([one_pixel, one_pixel + 1])]):
+        pass
 
 
 def test_batchnorm_undoes_a_shift_of_the_weights(network, images):
@@ -127,6 +152,24 @@ def test_a_gain_is_paired_with_the_chips_it_is_over(found):
     for option in ("drift_compensation", "all"):
         assert rows.loc[option, "gain"] == pytest.approx(means[option] - means["none"])
     assert pd.isna(rows.loc["none", "gain"])
+
+
+def test_batchnorm_takes_fewer_images_at_once_where_memory_runs_out(config, monkeypatch, tmp_path):
+    sizes = []
+
+    @contextmanager
+    def hungry(model, forward, batches):
+        sizes.append(len(batches[0]))
+        if sizes[-1] > 4:
+            raise MemoryError
+        yield
+
+    monkeypatch.setattr(mitigation_run, "batchnorm_of_chip", hungry)
+    few = replace(config, options=("drift_compensation", "batchnorm"), out=tmp_path)
+    few = replace(few, sweep=SweepConfig(chips=1, times_s=(0.0,)))
+    with pytest.warns(UserWarning, match="out of memory; trying 4 images at once"):
+        measure_mitigation(few)
+    assert sizes == [8, 4]
 
 
 def test_drift_compensation_gains_dice_after_a_month(found):

@@ -194,6 +194,30 @@ def test_a_gain_beyond_zero_is_told_with_its_interval(sign, word):
     assert expected in told(row)
 
 
+def test_a_small_p_value_is_written_without_an_equals_sign():
+    row = summary_row(gain_1d=0.02, gain_1d_low=0.01, gain_1d_high=0.03)
+    pair = {
+        "task": "lgg", "hardware": "pcm", "model": "unet", "training": "digital",
+        "other_model": "unet", "other_training": "hwa", "p_holm": 0.0001,
+    }  # fmt: skip
+    assert "(p < 0.001 over patients" in told(row, comparison=pd.DataFrame([pair]))
+
+
+@pytest.mark.parametrize(("sign", "verb"), [(1, "gains"), (-1, "costs")])
+def test_what_a_mitigation_gains_or_costs_has_its_interval(sign, verb):
+    low, high = sorted([sign * 0.04, sign * 0.06])
+    row = {
+        "task": "lgg", "model": "unet", "training": "digital", "option": "batchnorm",
+        "metric": "dice", "time_s": 86_400.0, "gain": sign * 0.05, "gain_low": low,
+        "gain_high": high, "level": 0.95,
+    }  # fmt: skip
+    run = Run("run", "mitigation", tables={"summary": pd.DataFrame([row])})
+    assert findings(run) == [
+        f"At 1 day, batchnorm {verb} the digitally trained U-Net 0.050 Dice "
+        "(95 % interval 0.040 to 0.060)."
+    ]
+
+
 def test_a_gain_that_does_not_outlive_the_correction_is_no_finding():
     row = summary_row(gain_1d=0.02, gain_1d_low=0.01, gain_1d_high=0.03)
     pair = {
