@@ -20,7 +20,7 @@ _TWO_PANELS = 6
 
 
 def importance_heat_map(importance: pd.DataFrame, path: Path | str) -> Path:
-    """Draw how important the blocks of each level are: a panel per task.
+    """Draw how important the blocks of each level are: a panel per task and supernetwork.
 
     The most important block of a level is printed bold. Cells are empty where a level does not have
     the block.
@@ -42,21 +42,20 @@ def importance_heat_map(importance: pd.DataFrame, path: Path | str) -> Path:
         raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")
     if importance.empty:
         raise DataError("nothing to draw: no level has a choice of blocks")
-    tasks = list(dict.fromkeys(importance["task"]))
+    panels = _panels(importance)
     blocks = list(dict.fromkeys(importance["block"]))
     levels = sorted(set(importance["level"]))
-    across = min(len(tasks), 2 if len(blocks) <= _TWO_PANELS else 1)
-    down = -(-len(tasks) // across)
+    across = min(len(panels), 2 if len(blocks) <= _TWO_PANELS else 1)
+    down = -(-len(panels) // across)
     norm = Normalize(0.0, float(importance["importance"].max()) or 1.0)
     with publication_style():
         height = down * (0.6 + _CELL_IN * len(levels)) + _FRAME_IN
         figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-        for axes, task in zip(grid, tasks, strict=False):
-            rows = importance[importance["task"] == task]
+        for axes, (title, rows) in zip(grid, panels, strict=False):
             image = _draw(axes, rows, levels, blocks, norm)
-            axes.set_title(task, fontsize="medium", parse_math=False)
-        for axes in grid[len(tasks) :]:
+            axes.set_title(title, fontsize="medium", parse_math=False)
+        for axes in grid[len(panels) :]:
             axes.set_visible(False)
         figure.supylabel("level, from the image inwards", fontsize="medium")
         figure.colorbar(
@@ -69,6 +68,19 @@ def importance_heat_map(importance: pd.DataFrame, path: Path | str) -> Path:
             color="0.35",
         )
         return save_figure(figure, path)
+
+
+def _panels(importance: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Title and rows of each panel; supernetworks of one task are named by their folders."""
+    if "supernet" not in importance.columns:
+        grouped = importance.groupby("task", sort=False)
+        return [(str(task), rows) for task, rows in grouped]
+    pairs = importance.groupby(["task", "supernet"], sort=False)
+    tasks = [task for (task, _), _ in pairs]
+    return [
+        (f"{task}: {Path(supernet).name}" if tasks.count(task) > 1 else str(task), rows)
+        for (task, supernet), rows in pairs
+    ]
 
 
 def _draw(

@@ -67,7 +67,8 @@ class SearchConfig:
         profile: kind of tile for latency_ms and energy_mj, as for python -m analogmed.hardware.
         level: of these figures, mvm_only or measured_layer.
         supernets: run folders of trained supernetworks by task, for strategies that take them.
-        engine: who evaluates: local processes, or a Ray cluster.
+        engine: execution engine: local processes, or a Ray cluster; does not affect the metrics of
+            a network.
         study: name of the study in its storage.
         storage: URL of a relational database, for instance postgresql://host/name, that machines
             share; by default the file study.log of the run folder.
@@ -110,6 +111,13 @@ class SearchConfig:
         goal = self.goal
         if self.candidate.chips < 2 and "dice_1d_std" in goal.metrics:
             raise ConfigError("dice_1d_std is a deviation over chips: set candidate.chips to 2")
+        passes = self.candidate.chips * self.candidate.reads
+        if passes < 2 and "uncertainty" in goal.metrics:
+            raise ConfigError(
+                "uncertainty: the mutual information between passes is 0 for a single pass; "
+                f"expected 2 passes or more, got {passes} (candidate.chips * candidate.reads). Set "
+                "candidate.chips to 2"
+            )
         if self.space.purpose != "segmentation":
             raise ConfigError(
                 f"space.purpose {self.space.purpose}: there is no task to train such networks on"
@@ -121,14 +129,20 @@ class SearchConfig:
     def _refuse_free_layers(self) -> None:
         profile = load_profile(self.profile)
         profile.figures(self.level)
-        costed = {"latency_ms", "energy_mj"} & set(self.goal.metrics)
-        some_digital = "digital" in self.space.places or self.digital_layers
-        if costed and some_digital and profile.digital_gmac_per_s is None:
-            raise ConfigError(
-                f"{', '.join(sorted(costed))}: profile {self.profile} does not know what digital "
-                "layers take, so that they would be free; take another profile, or leave digital "
-                "out of space.places, and digital_layers out"
-            )
+        known = {
+            "latency_ms": ("digital_gmac_per_s", profile.digital_gmac_per_s),
+            "energy_mj": ("digital_pj_per_mac", profile.digital_pj_per_mac),
+        }
+        if not ("digital" in self.space.places or self.digital_layers):
+            return
+        for metric in sorted(known.keys() & set(self.goal.metrics)):
+            field_name, value = known[metric]
+            if value is None:
+                raise ConfigError(
+                    f"{metric}: profile {self.profile} has no {field_name}, so that digital "
+                    "layers would be free; expected a profile that knows what they take. Give "
+                    "another profile, or remove digital from space.places and digital_layers"
+                )
 
     @property
     def goal(self) -> Goal:

@@ -1,6 +1,7 @@
 """From a genotype to its metrics: trained for a chip, programmed on chips, read over a month."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import nn
 
 from analogmed.ages import DAY_S, MONTH_S, SECOND_S, T0_S
@@ -81,6 +83,8 @@ class CandidateConfig:
         calibration: input ranges of the converters.
         chips: programming draws of each candidate, the same for all of them.
         reads: of each chip at each time.
+        threads: CPU threads that train one candidate, 1 or more. Results depend on their number in
+            the last digits, so it is a setting of the search; engine.workers is not.
     """
 
     epochs: int = 10
@@ -93,9 +97,10 @@ class CandidateConfig:
     calibration: CalibrationConfig = CalibrationConfig()
     chips: int = 3
     reads: int = 1
+    threads: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "hwa_epochs", "batch_size", "chips", "reads"):
+        for name in ("epochs", "hwa_epochs", "batch_size", "chips", "reads", "threads"):
             require_at_least_one(f"candidate.{name}", getattr(self, name))
 
 
@@ -163,7 +168,7 @@ class ChipEvaluator:
             DataError: no selection case holds anything to segment.
         """
         write_text_atomically(folder / "genotype.json", genotype.to_json() + "\n")
-        with without_progress():
+        with without_progress(), _threads(self._candidate.threads):
             digital = train(self.training(genotype, folder / "digital"))
             trained = train(self.training(genotype, folder / "hwa", init=digital))
         for run in (digital, trained):
@@ -296,6 +301,17 @@ class ChipEvaluator:
             "latency_ms": 1e3 * cost.latency_s,
             "energy_mj": 1e3 * cost.stack_j(1),
         }
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Compute on a number of torch's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def dice_metrics(table: pd.DataFrame) -> dict[str, float]:

@@ -111,8 +111,51 @@ class InThisProcess:
         """Nothing is running."""
 
 
+class _Slot:
+    """One process, and the network that it evaluates.
+
+    Args:
+        make_evaluator: called once in the process.
+    """
+
+    def __init__(self, make_evaluator: MakeEvaluator) -> None:
+        self.pool = ProcessPoolExecutor(
+            1,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start,
+            initargs=(make_evaluator,),
+        )
+        self._started = self.pool.submit(os.getpid)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the process has computed anything before it ended."""
+        return self._started.done() and self._started.exception() is None
+
+    def end(self) -> None:
+        """End the process, at once if it is at work."""
+        processes = list((self.pool._processes or {}).values())
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+            process.join()
+
+
+@dataclass
+class _Task:
+    """A network in a slot, and how many processes were ended while they evaluated it."""
+
+    claim: Claim
+    folder: Path
+    slot: _Slot
+    ended: int = 0
+
+
 class Processes:
-    """Several processes, each with its share of the processor's cores. They end with this one.
+    """Several processes. They end with this one.
+
+    A network whose process is killed is evaluated once more, in a new process; if that is killed
+    too, the network has failed.
 
     Args:
         workers: processes.
@@ -121,45 +164,55 @@ class Processes:
 
     def __init__(self, workers: int, make_evaluator: MakeEvaluator) -> None:
         self.slots = workers
-        threads = max(1, len(os.sched_getaffinity(0)) // workers)
-        self._pool = ProcessPoolExecutor(
-            workers,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start,
-            initargs=(make_evaluator, threads),
-        )
-        self._running: dict[Future[Outcome], Claim] = {}
+        self._make_evaluator = make_evaluator
+        self._idle: list[_Slot] = []
+        self._running: dict[Future[Outcome], _Task] = {}
 
     def submit(self, claim: Claim, folder: Path) -> None:
         """Take a network on."""
-        self._running[self._pool.submit(_evaluate, claim, folder)] = claim
+        slot = self._idle.pop() if self._idle else _Slot(self._make_evaluator)
+        self._evaluate(_Task(claim, folder, slot))
 
     def next(self) -> Outcome:
         """Wait for one that is done.
 
         Raises:
-            AnalogmedError: a process was ended from outside.
+            AnalogmedError: a process cannot start.
         """
-        done = next(iter(wait(self._running, return_when=FIRST_COMPLETED).done))
-        del self._running[done]
-        try:
-            return done.result()
-        except BrokenProcessPool as error:
-            raise AnalogmedError(
-                "a process that evaluates was ended, perhaps for want of memory: give fewer "
-                "--engine.workers; the same command goes on"
-            ) from error
+        while True:
+            done = next(iter(wait(self._running, return_when=FIRST_COMPLETED).done))
+            task = self._running.pop(done)
+            try:
+                outcome = done.result()
+            except BrokenProcessPool:
+                task.ended += 1
+            else:
+                self._idle.append(task.slot)
+                return outcome
+            if not task.slot.has_started:
+                raise AnalogmedError(
+                    "engine.workers: a process ended while it started, see above; a script that "
+                    "searches with several workers calls search() below if __name__ == '__main__'"
+                )
+            task.slot.end()
+            number = task.claim.number
+            if task.ended == _TRIES:
+                how = f"WorkerDied: its process was killed {_TRIES} times"
+                return Outcome(task.claim, failure=f"{how}, perhaps because memory ran out")
+            warnings.warn(f"trial {number}: its process was killed; evaluated again", stacklevel=2)
+            task.slot = _Slot(self._make_evaluator)
+            self._evaluate(task)
 
     def close(self) -> None:
         """End all processes, and at once where they are at work; what they evaluate is lost."""
-        if not self._running:
-            self._pool.shutdown()
-            return
-        processes = list((self._pool._processes or {}).values())
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
-            process.join()
+        for slot in self._idle:
+            slot.pool.shutdown()
+        for task in self._running.values():
+            task.slot.end()
+
+    def _evaluate(self, task: _Task) -> None:
+        future = task.slot.pool.submit(_evaluate, task.claim, task.folder)
+        self._running[future] = task
 
 
 def evaluated(evaluator: Evaluator, claim: Claim, folder: Path) -> Outcome:
@@ -180,15 +233,16 @@ def evaluated(evaluator: Evaluator, claim: Claim, folder: Path) -> Outcome:
 
 
 _LONGEST = 500
+_TRIES = 2
 _evaluator: list[Evaluator] = []
 """What a worker process has made."""
 
 
-def _start(make_evaluator: MakeEvaluator, threads: int) -> None:
+def _start(make_evaluator: MakeEvaluator) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # trainings set their own number
     _evaluator[:] = [make_evaluator()]
 
 

@@ -22,6 +22,9 @@ EXAMPLES = """examples:
 docs/search-methods.md explains the score.
 """
 
+FIGURE = "figures/importance.png"
+"""Path of the figure in a run folder."""
+
 
 @dataclass(frozen=True)
 class ImportanceConfig:
@@ -60,17 +63,21 @@ def report_importance(
         seed: of their draw.
 
     Returns:
-        the table, as :func:`analogmed.search.operations.importance_table`.
+        the table, as :func:`analogmed.search.operations.importance_table` returns it, with the run
+        folder of each supernetwork in the column ``supernet``.
 
     Raises:
         CheckpointError: a run folder holds no trained supernetwork.
         DataError: pruning has left no level a choice of blocks.
     """
     folders = dict.fromkeys(Path(one) for one in supernets)
-    tables = [importance_table(SharedWeights.load(one), n=n, seed=seed) for one in folders]
+    tables = [
+        importance_table(SharedWeights.load(one), n=n, seed=seed).assign(supernet=str(one))
+        for one in folders
+    ]
     table = pd.concat(tables, ignore_index=True)
-    importance_heat_map(table, folder / "figures" / "importance.png")
     write_importance(table, folder)
+    importance_heat_map(table, folder / FIGURE)
     return table
 
 
@@ -78,6 +85,7 @@ def main(arguments: list[str]) -> None:
     """Write table and figure, and say where they are."""
     config = parse(ImportanceConfig, arguments, prog="analogmed.search importance", epilog=EXAMPLES)
     table = report_importance(config.supernets, config.out, n=config.n, seed=config.seed)
-    best = table.loc[table.groupby(["task", "level"], sort=False)["importance"].idxmax()]
-    print(best[["task", "level", "block", "importance"]].to_string(index=False))
+    one = ["supernet", "task"] if table["supernet"].nunique() > 1 else ["task"]
+    best = table.loc[table.groupby([*one, "level"], sort=False)["importance"].idxmax()]
+    print(best[[*one, "level", "block", "importance"]].to_string(index=False))
     print(f"most important of each level; all of them: {config.out}/importance.csv, figures/")

@@ -3,20 +3,23 @@
 import hashlib
 import os
 import socket
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Literal
 
+from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from analogmed.errors import AnalogmedError
 from analogmed.models import Genotype
 from analogmed.search.evaluator import Evaluator
+from analogmed.search.heartbeat import Heartbeat, age_of
 from analogmed.search.locks import FileLock
 from analogmed.search.objectives import Goal
 from analogmed.search.space import Space
@@ -29,8 +32,13 @@ from analogmed.search.strategy import (
 
 WORKER, SECONDS, ERROR = "worker", "seconds", ERROR_ATTRIBUTE
 COPY_OF, TWIN_OF = "copy_of", "twin_of"
+ENDED = "processes_ended"
 """Attributes of a trial: who evaluates its network, how long it took, and why it failed; the trial
-that had evaluated the same network before, or was evaluating it just then."""
+that had evaluated the same network before, or was evaluating it just then; how many processes were
+killed while they evaluated it."""
+
+_FREE = ""
+"""Worker of a trial whose process has ended: the next process continues with it."""
 
 
 class Status(Enum):
@@ -44,7 +52,8 @@ class Status(Enum):
     FAILED = "failed"
     RUNNING = "running"
     LOST = "lost"
-    """Its process was ended, or another one had the same network in work."""
+    """Its process has ended and no other one has continued yet, or it duplicated a network that was
+    being evaluated."""
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Status":
@@ -55,12 +64,15 @@ class Status(Enum):
             return cls.INFEASIBLE
         if trial.state is TrialState.FAIL:
             return cls.FAILED if ERROR in trial.user_attrs else cls.LOST
-        return cls.RUNNING
+        return cls.LOST if trial.user_attrs.get(WORKER) == _FREE else cls.RUNNING
 
 
 _ASKING = timedelta(minutes=10)
-_EVALUATING = timedelta(days=1)
-"""How long a machine elsewhere may take to choose a network, and to evaluate it."""
+_SILENT = timedelta(days=1)
+"""How long a machine elsewhere may take to choose a network, and may send no heartbeat."""
+_MOST_DOUBLINGS = 9  # 512 s
+_MOST_ENDED = 3
+"""Processes that may be killed while they evaluate one network; then it has failed."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +91,14 @@ class Claim:
 class Ledger:
     """Hands out networks, and takes down what was found, for all processes that share a study.
 
-    Between them they take turns by a lock in the run folder, so that none is evaluated twice and
-    the budget is kept exactly. Processes that share a database but no folder may exceed the budget
-    by as many networks as there are such processes less one; what one of them had in work when it
-    was ended is missed after a day.
+    They take turns by a lock in the run folder, so that no network is evaluated twice and the
+    budget is exact. Processes that share a database but no folder may exceed the budget by one
+    network each, except for the first process.
+
+    A network whose process has ended keeps its trial: the next process evaluates it under the same
+    number, so that an interrupted search proposes and evaluates the same networks as an
+    uninterrupted one. Processes elsewhere send heartbeats; without one for a day, a process counts
+    as ended. If it is alive after all, its result is still accepted.
 
     Args:
         study: the study, with its sampler.
@@ -116,19 +132,24 @@ class Ledger:
         self._genotypes: dict[int, Genotype] = {}
         self._turn = FileLock(self._locks / "turn")
         self._elsewhere = elsewhere
+        self._unnamed: dict[int, float] = {}
+        self._twins_in_a_row, self._ask_again_s = 0, 0.0
         where = hashlib.sha256(str(self._locks.resolve()).encode()).hexdigest()[:8]
         self._home = f"{socket.gethostname()}-{where}-"
         self._worker = f"{self._home}{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._alive = FileLock(self._locks / self._worker)
         self._alive.acquire()
+        self._heartbeat = Heartbeat()
+        if elsewhere:
+            self._heartbeat.start()
 
     def close(self) -> None:
-        """Give back what is still in work; other processes may then take it."""
+        """Release the networks that this process has not finished; other processes take them."""
+        self._heartbeat.stop()
         with self._turn.held():
             for trial in self._trials():
-                mine = trial.user_attrs.get(WORKER) == self._worker
-                if mine and Status.of(trial) is Status.RUNNING:
-                    self.study.tell(trial.number, state=TrialState.FAIL)
+                if trial.user_attrs.get(WORKER) == self._worker and not trial.state.is_finished():
+                    Trial(self.study, trial._trial_id).set_user_attr(WORKER, _FREE)
         self._alive.release()
         self._alive.path.unlink(missing_ok=True)
 
@@ -140,20 +161,25 @@ class Ledger:
             the budget is spent, or as many networks as may be have been proposed.
         """
         with self._turn.held():
-            self._bury()
-            while self.spent() < self.budget and len(self._trials()) < self._most:
-                trial = self.study.ask(distributions(self.space))
-                trial.set_user_attr(WORKER, self._worker)
+            self._release_ended()
+            while self.spent() < self.budget:
+                trial = self._next()
+                if not isinstance(trial, Trial):
+                    return trial
                 genotype = self.space.decode(trial.params)
                 twin = self._twin(trial.number, genotype)
                 if twin is not None and Status.of(twin) is Status.RUNNING:
                     trial.set_user_attr(TWIN_OF, twin.number)
                     self.study.tell(trial, state=TrialState.FAIL)
+                    self._ask_again_s = time.monotonic() + 2.0**self._twins_in_a_row - 1
+                    self._twins_in_a_row = min(self._twins_in_a_row + 1, _MOST_DOUBLINGS)
                     return "later"
+                self._twins_in_a_row = 0
                 if twin is not None:
                     self._copy(trial, twin)
                 elif not self._is_refused(trial, genotype):
                     self._claimed[trial.number] = trial
+                    self._heartbeat.add(trial)
                     return Claim(trial.number, genotype)
         return None
 
@@ -170,7 +196,7 @@ class Ledger:
             self.fail(claim, f"its evaluation gave no {', '.join(missing)}", seconds)
             return
         with self._turn.held():
-            trial = self._running(claim)
+            trial = self._unfinished(claim)
             if trial is not None:
                 trial.set_user_attr(SECONDS, seconds)
                 self._describe(trial, metrics)
@@ -185,11 +211,9 @@ class Ledger:
             seconds: that it took.
         """
         with self._turn.held():
-            trial = self._running(claim)
+            trial = self._unfinished(claim)
             if trial is not None:
-                trial.set_user_attr(SECONDS, seconds)
-                trial.set_user_attr(ERROR, error)
-                self.study.tell(trial, state=TrialState.FAIL)
+                self._tell_failure(trial, error, seconds)
 
     def spent(self) -> int:
         """Networks that count: evaluated, failed in it, or in work anywhere."""
@@ -202,25 +226,68 @@ class Ledger:
     def _trials(self) -> Sequence[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
-    def _bury(self) -> None:
-        """Take down as lost what nobody has in work any more.
+    def _next(self) -> Trial | Literal["later"] | None:
+        """A trial that an ended process has left, or a new one.
 
-        A process holds a lock as long as it lives. Of processes that share a database but no folder
-        there is no such lock: what they have had in work for a day is lost.
+        Returns:
+            ``"later"`` for a while after proposals of networks that are being evaluated, twice as
+            long after each; ``None`` where no further network may be proposed.
         """
         for trial in self._trials():
-            worker = trial.user_attrs.get(WORKER)
-            if trial.state is TrialState.RUNNING and worker != self._worker:
-                age = datetime.now() - (trial.datetime_start or datetime.now())
-                if self._is_lost(worker, age):
-                    self.study.tell(trial.number, state=TrialState.FAIL)
+            if not trial.state.is_finished() and trial.user_attrs.get(WORKER) == _FREE:
+                return self._taken_over(trial)
+        if sum(TWIN_OF not in trial.user_attrs for trial in self._trials()) >= self._most:
+            return None
+        if time.monotonic() < self._ask_again_s:
+            return "later"
+        new = self.study.ask(distributions(self.space))
+        new.set_user_attr(WORKER, self._worker)
+        return new
 
-    def _is_lost(self, worker: str | None, age: timedelta) -> bool:
-        if worker is None:  # its process has asked for it, and not yet said who it is
-            return age > _ASKING if self._elsewhere else True
+    def _taken_over(self, left: FrozenTrial) -> Trial:
+        """The trial of an ended process, with the genes that it would have drawn."""
+        trial = Trial(self.study, left._trial_id)
+        trial.set_user_attr(WORKER, self._worker)
+        if self.space.genes.keys() <= left.params.keys():
+            return trial
+        for name, distribution in distributions(self.space).items():
+            assert isinstance(distribution, CategoricalDistribution)
+            drawn_alone = not distribution.single() and name not in trial.relative_params
+            if name in left.params and drawn_alone:  # genes of a trial share one random stream
+                self.study.sampler.sample_independent(self.study, left, name, distribution)
+            trial.suggest_categorical(name, distribution.choices)
+        return trial
+
+    def _release_ended(self) -> None:
+        """Release the trials whose process has ended; fail those that have ended too many."""
+        for left in self._trials():
+            worker = left.user_attrs.get(WORKER)
+            if left.state.is_finished() or worker in (self._worker, _FREE):
+                continue
+            if not self._has_ended(left, worker):
+                continue
+            trial, ended = Trial(self.study, left._trial_id), left.user_attrs.get(ENDED, 0) + 1
+            if worker is not None:
+                trial.set_user_attr(ENDED, ended)
+            if worker is not None and ended >= _MOST_ENDED:
+                error = f"WorkerDied: {ended} processes were killed while they evaluated it"
+                self._tell_failure(trial, f"{error}, perhaps because memory ran out", 0.0)
+            else:
+                trial.set_user_attr(WORKER, _FREE)
+
+    def _has_ended(self, trial: FrozenTrial, worker: str | None) -> bool:
+        """Whether the process of an unfinished trial has ended.
+
+        A process holds a lock as long as it lives, which only processes with the same folder see.
+        """
+        if worker is None:  # its process has created the trial and not yet written its name
+            since = self._unnamed.setdefault(trial.number, time.monotonic())
+            asked_s = time.monotonic() - since
+            silent = asked_s >= _ASKING.total_seconds() or age_of(trial) > _SILENT
+            return silent if self._elsewhere else True
         lock = FileLock(self._locks / worker)
         if not lock.path.exists():
-            return worker.startswith(self._home) or age > _EVALUATING
+            return worker.startswith(self._home) or age_of(trial) > _SILENT
         if not lock.acquire(wait=False):
             return False
         lock.release()
@@ -228,9 +295,15 @@ class Ledger:
         return True
 
     def _twin(self, number: int, genotype: Genotype) -> FrozenTrial | None:
-        """An earlier trial of the same network that has told something of it, or will."""
+        """Another trial of the same network that is finished, or being evaluated.
+
+        A process that is still choosing has written some genes only: its trial is no twin yet.
+        """
+        genes = self.space.genes.keys()
         for trial in self._trials():
             if trial.number == number or Status.of(trial) is Status.LOST:
+                continue
+            if not genes <= trial.params.keys():
                 continue
             if trial.number not in self._genotypes:
                 self._genotypes[trial.number] = self.space.decode(trial.params)
@@ -267,10 +340,16 @@ class Ledger:
         trial.set_user_attr(METRICS_ATTRIBUTE, dict(metrics))
         trial.set_user_attr(VIOLATIONS_ATTRIBUTE, [*self.goal.known_violations(metrics)])
 
-    def _running(self, claim: Claim) -> Trial | None:
-        """The trial of a claim; ``None`` if another process has taken this one for dead."""
+    def _tell_failure(self, trial: Trial, error: str, seconds: float) -> None:
+        trial.set_user_attr(SECONDS, seconds)
+        trial.set_user_attr(ERROR, error)
+        self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def _unfinished(self, claim: Claim) -> Trial | None:
+        """The trial of a claim; ``None`` if another process has finished it meanwhile."""
         trial = self._claimed.pop(claim.number)
-        return trial if self._trials()[claim.number].state is TrialState.RUNNING else None
+        self._heartbeat.remove(trial)
+        return None if self._trials()[claim.number].state.is_finished() else trial
 
 
 def _spends(trial: FrozenTrial) -> bool:

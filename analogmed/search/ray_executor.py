@@ -42,7 +42,7 @@ class RayExecutor:
             num_cpus=engine.cpus, num_gpus=engine.gpus, max_retries=RETRIES, max_calls=0
         )
         self._compute = task(compute)
-        self._job = self._ray.put((make_evaluator, max(1, int(engine.cpus))))
+        self._job = self._ray.put(make_evaluator)
         self._running: dict[Any, Claim] = {}
 
     def submit(self, claim: Claim, folder: Path) -> None:
@@ -69,16 +69,15 @@ class RayExecutor:
             self._ray.shutdown()
 
 
-def compute(job: tuple[MakeEvaluator, int], claim: Claim, folder: Path) -> Outcome:
+def compute(make_evaluator: MakeEvaluator, claim: Claim, folder: Path) -> Outcome:
     """Evaluate a network in a process of Ray.
 
     Args:
-        job: makes the evaluator, and threads to compute with.
+        make_evaluator: makes the evaluator of the search.
         claim: the network.
         folder: for what is to be kept.
     """
-    make_evaluator, threads = job
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # trainings set their own number
     name = repr(make_evaluator)
     if name not in _evaluators:
         _evaluators.clear()

@@ -24,7 +24,7 @@ from analogmed.report.plain_text import records
 from analogmed.search.config import SearchConfig
 from analogmed.search.evaluator import Evaluator
 from analogmed.search.executors import Executor, Outcome, make_executor
-from analogmed.search.importance_program import report_importance
+from analogmed.search.importance_program import FIGURE, report_importance
 from analogmed.search.ledger import Claim, Ledger, Status
 from analogmed.search.locks import FileLock
 from analogmed.search.results import (
@@ -34,10 +34,10 @@ from analogmed.search.results import (
     trial_folder,
     write_results,
 )
-from analogmed.search.selection import selection_task
+from analogmed.search.selection import patients_of, selection_split, write_selection
 from analogmed.search.shared_weights import refuse_leakage
 from analogmed.search.strategy import Context, find_strategy
-from analogmed.search.study import open_study
+from analogmed.search.study import has_begun, open_study, refuse_other_patients
 from analogmed.search.winner import train_winner
 from analogmed.seeds import derive_seed
 
@@ -93,34 +93,15 @@ def search(config: SearchConfig) -> Found:
 
     Raises:
         ConfigError: settings that do not fit each other, the task, or the study that is there.
-        DataError: a case cannot be read.
+        DataError: a case cannot be read; or the patients differ from those that the study began
+            with.
         LeakageError: a supernetwork has been trained on patients that the task keeps for testing.
         NothingFeasibleError: no network keeps the constraints.
         AnalogmedError: every network failed.
         KeyboardInterrupt: says how to go on.
     """
     folder = ensure_writable(config.folder)
-    with FileLock(folder / ".start.lock").held():
-        study = open_study(config)
-        inner = selection_task(config.task, folder, seed=config.seed)
-        make_evaluator = partial(config.evaluator, inner)
-        evaluator = make_evaluator()
-        check_fits(config, evaluator.task)
-        if config.supernets:
-            refuse_leakage(config.supernets.values(), config.task.load())
-        study.sampler = make_sampler(config, evaluator)
-        write_text_atomically(folder / "search.yaml", to_yaml(config))
-        write_environment(folder)
-    ledger = Ledger(
-        study,
-        config.space,
-        config.goal,
-        evaluator,
-        budget=config.budget,
-        proposals=config.proposals,
-        folder=folder,
-        elsewhere=config.storage is not None,
-    )
+    ledger, make_evaluator = begin(config, folder)
     _logger.info("%d of %d networks are known", ledger.spent(), config.budget)
     try:
         with (
@@ -131,7 +112,7 @@ def search(config: SearchConfig) -> Found:
             evaluate_all(ledger, executor, folder)
     finally:
         in_work = ledger.in_work()  # first, so that the table has all that ends until it is made
-        candidates = candidates_of(study, config.space, config.goal)
+        candidates = candidates_of(ledger.study, config.space, config.goal)
         write_results(folder, candidates, config.goal)
         _draw_importance(config)
     if in_work:
@@ -147,6 +128,48 @@ def search(config: SearchConfig) -> Found:
     )
     with _goes_on(folder):
         return Found(config, candidates, winner=train_winner(config, number, genotype))
+
+
+def begin(config: SearchConfig, folder: Path) -> tuple[Ledger, Callable[[], Evaluator]]:
+    """Open the study of a search, check its settings and data, and take part in it.
+
+    Processes that share a folder do this one after the other.
+
+    Args:
+        config: the search.
+        folder: its run folder.
+
+    Returns:
+        the ledger, and what makes an evaluator in each process.
+
+    Raises:
+        AnalogmedError: as :func:`search`, before anything is evaluated.
+    """
+    with FileLock(folder / ".start.lock").held():
+        study = open_study(config)
+        task = config.task.load()
+        parts = selection_split(task, seed=config.seed)
+        refuse_other_patients(study, {**parts, "final_test": patients_of(task.test)})
+        inner = write_selection(config.task, folder, parts, replaces=not has_begun(config))
+        make_evaluator = partial(config.evaluator, inner)
+        evaluator = make_evaluator()
+        check_fits(config, evaluator.task)
+        if config.supernets:
+            refuse_leakage(config.supernets.values(), task)
+        study.sampler = make_sampler(config, evaluator)
+        write_text_atomically(folder / "search.yaml", to_yaml(config))
+        write_environment(folder)
+        ledger = Ledger(
+            study,
+            config.space,
+            config.goal,
+            evaluator,
+            budget=config.budget,
+            proposals=config.proposals,
+            folder=folder,
+            elsewhere=config.storage is not None,
+        )
+    return ledger, make_evaluator
 
 
 @contextmanager
@@ -272,7 +295,7 @@ _logger = logging.getLogger(LOGGER)
 
 def _draw_importance(config: SearchConfig) -> None:
     """Table and heat map of the blocks of the supernetworks that the search was given."""
-    if not config.supernets or (config.folder / "importance.csv").exists():
+    if not config.supernets or (config.folder / FIGURE).exists():
         return
     try:
         report_importance(tuple(config.supernets.values()), config.folder)

@@ -1,6 +1,7 @@
-"""Patients that a search looks at: never those that its winner will be tested on."""
+"""Split of the patients of a search: its winner's test patients are never read."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from analogmed.atomic import write_text_atomically
 from analogmed.config import TaskConfig
 from analogmed.data import Case, Task
 from analogmed.data.splits import split_by_patient
-from analogmed.errors import DataError
+from analogmed.errors import ConfigError, DataError
 from analogmed.seeds import derive_seed
 
 SELECTION = "selection.json"
@@ -38,8 +39,31 @@ def selection_task(
         DataError: fewer than three patients are not kept for testing.
     """
     parts = selection_split(task.load(), seed=seed, shares=shares)
+    return write_selection(task, folder, parts)
+
+
+def write_selection(
+    task: TaskConfig, folder: Path, parts: Mapping[str, list[str]], *, replaces: bool = True
+) -> TaskConfig:
+    """Write the split of a search, and return the task under this split.
+
+    Args:
+        task: with the split that the winner will be tested with.
+        folder: where the split is written, as ``selection.json``.
+        parts: patients of each part, as :func:`selection_split` returns them.
+        replaces: whether another split in that file is replaced.
+
+    Raises:
+        ConfigError: the file holds another split, and ``replaces`` is false.
+    """
     path = folder / SELECTION
-    write_text_atomically(path, json.dumps(parts, indent=1) + "\n")
+    text = json.dumps(parts, indent=1) + "\n"
+    if not replaces and path.exists() and path.read_text(encoding="utf-8") != text:
+        raise ConfigError(
+            f"{path}: holds the split of another search; expected the patients of this one. Give "
+            "another --out"
+        )
+    write_text_atomically(path, text)
     return replace(task, split_file=path)
 
 
@@ -65,11 +89,12 @@ def selection_split(
         )
     train, validation, selection = split_by_patient(cases, shares, derive_seed(seed, "selection"))
     return {
-        "train": _patients(train),
-        "validation": _patients(validation),
-        "test": _patients(selection),
+        "train": patients_of(train),
+        "validation": patients_of(validation),
+        "test": patients_of(selection),
     }
 
 
-def _patients(cases: tuple[Case, ...]) -> list[str]:
+def patients_of(cases: tuple[Case, ...]) -> list[str]:
+    """Return the patients of cases, sorted."""
     return sorted({case.patient_id for case in cases})

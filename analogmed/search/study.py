@@ -1,23 +1,31 @@
 """The Optuna study of a search: where it is kept, and that it is this search's."""
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 
 from analogmed.config import to_plain
 from analogmed.errors import ConfigError, DataError
 from analogmed.search.config import SearchConfig
+from analogmed.search.database import database
 from analogmed.search.locks import JournalLock
 from analogmed.settings_difference import different_settings, listed
 
 LOG = "study.log"
 CONFIGURATION = "configuration"
 """Attribute of a study: the settings of its search."""
+
+PATIENTS = "patients"
+"""Attribute of a study: patients by part, ``train``, ``validation`` and ``test`` of the candidates,
+and ``final_test`` of the winner."""
+
+_SHOWN = 5
 
 MAY_DIFFER = (
     "out", "engine", "budget", "proposals", "final_epochs", "study", "storage", "device",
@@ -62,16 +70,61 @@ def _made_or_loaded(config: SearchConfig) -> Study:
         )
 
     study = load()
-    began = config.storage is not None or (config.folder / "locks").exists()
-    if not began and not study.get_trials(deepcopy=False):
+    if not has_begun(config) and not study.get_trials(deepcopy=False):
         optuna.delete_study(study_name=config.study, storage=storage)
         return load()
     return study
 
 
+def has_begun(config: SearchConfig) -> bool:
+    """Whether a process may have begun with the search, so that its settings are fixed."""
+    return config.storage is not None or (config.folder / "locks").exists()
+
+
+def refuse_other_patients(study: Study, patients: Mapping[str, list[str]]) -> None:
+    """Store the patients of a new study, and compare those of an old one.
+
+    Args:
+        study: of the search.
+        patients: by part, ``train``, ``validation``, ``test`` and ``final_test``.
+
+    Raises:
+        DataError: names the patients that are new, missing, or in another part.
+    """
+    stored = study.user_attrs.get(PATIENTS)
+    if stored is None:
+        study.set_user_attr(PATIENTS, dict(patients))
+        return
+    before, now = _part_of(stored), _part_of(patients)
+    changes = {
+        "new": now.keys() - before.keys(),
+        "missing": before.keys() - now.keys(),
+        "in another part": {name for name in before.keys() & now if before[name] != now[name]},
+    }
+    found = [f"{what}: {_first(names)}" for what, names in changes.items() if names]
+    if found:
+        raise DataError(
+            f"task: the patients differ from those that study '{study.study_name}' began with "
+            f"({'; '.join(found)}); expected the same patients in the same parts, because its "
+            "networks are compared on them and the winner is tested on patients that no network "
+            "has used. Restore the data, or give another --out or --study for a new search"
+        )
+
+
+def _first(names: Iterable[str]) -> str:
+    """The first few names, and how many there are beyond them."""
+    shown = sorted(names)
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more
+
+
+def _part_of(patients: Mapping[str, list[str]]) -> dict[str, str]:
+    return {name: part for part, names in patients.items() for name in names}
+
+
 def _storage(config: SearchConfig) -> BaseStorage:
     if config.storage is not None:
-        return RDBStorage(config.storage)
+        return database(config.storage)
     path = config.folder / LOG
     lock: Any = JournalLock(path)  # has what Optuna's own base class, which is private, asks for
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))

@@ -49,7 +49,9 @@ def train_winner(config: SearchConfig, number: int, genotype: Genotype) -> Path:
 
 
 def evaluation_of(config: SearchConfig, winner: Path, genotype: Genotype) -> Experiment:
-    """The evaluation of a winner on the test patients, with the search's data, split and chip.
+    """The evaluation of a winner on the test patients, with the search's data, split and hardware.
+
+    Its seed differs from that of the search, so that no chip that chose the winner tests it.
 
     Args:
         config: the search.
@@ -64,6 +66,7 @@ def evaluation_of(config: SearchConfig, winner: Path, genotype: Genotype) -> Exp
         profile=config.profile,
         level=config.level,
         device=config.device,
+        seed=config.seed + 1,
         out=config.folder / "eval",
     )
 

@@ -77,6 +77,9 @@ def test_dynunet_waits_with_thick_slices_and_keeps_their_kernels_flat():
 def test_dynunet_halves_an_isotropic_window_until_four_positions_stay():
     _, strides = plan_stages(2, 256)
     assert strides == [(1, 1)] + [(2, 2)] * 6  # 256 = 4 * 2**6
+    assert plan_stages(2) == plan_stages(2, 256)
+    assert plan_stages(3) == plan_stages(3, 96)
+    assert plan_stages(2) != plan_stages(2, 96)
 
 
 def test_dynunet_goes_on_where_one_axis_is_exhausted():

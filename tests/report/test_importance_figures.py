@@ -48,6 +48,18 @@ def test_tasks_with_many_blocks_stand_one_below_the_other(importance, tmp_path):
     assert many_shape[1] == few_shape[1] and many_shape[0] > few_shape[0]
 
 
+def test_two_supernetworks_of_one_task_have_a_panel_each(importance, tmp_path):
+    one = importance[importance["task"] == "phantom_brain"]
+    both = pd.concat([one.assign(supernet="runs/spos"), one.assign(supernet="runs/fairnas")])
+    path = importance_heat_map(both, tmp_path / "two.svg")
+    drawn = importance_heat_map(one.assign(supernet="runs/spos"), tmp_path / "one.svg")
+    assert path.read_bytes() != drawn.read_bytes()
+    shapes = [
+        _pixels(importance_heat_map(rows, tmp_path / "a.png")).shape for rows in (both, importance)
+    ]
+    assert shapes[0] == shapes[1]  # as two tasks
+
+
 def test_the_largest_share_has_the_brightest_cell(importance, tmp_path):
     one = importance[importance["task"] == "phantom_brain"].reset_index(drop=True)
     flat = one.assign(importance=np.where(one["block"] == "C", 0.9, 0.05))

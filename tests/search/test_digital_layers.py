@@ -73,8 +73,30 @@ def test_a_placement_of_another_network_is_refused_as_such(tmp_path):
 
 
 def test_digital_layers_are_not_for_free():
-    with pytest.raises(ConfigError, match="does not know what digital layers take"):
+    with pytest.raises(ConfigError, match="so that digital layers would be free"):
         SearchConfig(space=SPACE, digital_layers=("head",), objectives=("dice_1d", "latency_ms"))
+
+
+@pytest.mark.parametrize(
+    ("known", "metric", "missing"),
+    [
+        ("digital_gmac_per_s: 20", "energy_mj", "digital_pj_per_mac"),
+        ("digital_pj_per_mac: 1.2", "latency_ms", "digital_gmac_per_s"),
+    ],
+)
+def test_time_and_energy_of_digital_layers_are_known_each_for_itself(
+    known, metric, missing, tmp_path
+):
+    path = tmp_path / "chip.yaml"
+    path.write_text(
+        "name: chip\ntitle: a chip\ntile_size: [256, 256]\n"
+        "mvm_only: {time_ns: 100, energy_nj: 10, source: a closed form}\n" + known + "\n"
+    )
+    other = {"latency_ms": "energy_mj", "energy_mj": "latency_ms"}[metric]
+    settings = {"space": SPACE, "digital_layers": ("head",), "profile": str(path)}
+    SearchConfig(**settings, objectives=("dice_1d", other))
+    with pytest.raises(ConfigError, match=f"{metric}: profile .* has no {missing}"):
+        SearchConfig(**settings, objectives=("dice_1d", metric))
 
 
 @pytest.fixture(scope="module")

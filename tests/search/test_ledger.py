@@ -1,3 +1,4 @@
+import time
 from datetime import timedelta
 
 import optuna
@@ -7,12 +8,19 @@ from optuna.trial import TrialState
 
 from analogmed.errors import CoverageError
 from analogmed.models import Genotype, Level
+from analogmed.search import heartbeat
 from analogmed.search import ledger as ledgers
 from analogmed.search.ledger import Claim, Ledger, Status
 from analogmed.search.locks import FileLock
 from analogmed.search.objectives import Constraint, Goal
 from analogmed.search.space import Space
-from analogmed.search.strategy import METRICS_ATTRIBUTE, VIOLATIONS_ATTRIBUTE
+from analogmed.search.strategy import (
+    METRICS_ATTRIBUTE,
+    VIOLATIONS_ATTRIBUTE,
+    Context,
+    distributions,
+    find_strategy,
+)
 
 SPACE = Space(depths=(1,), blocks=("A", "B"), widths=(2, 4, 8), growths=(1,), kernels=(3,))
 """Six networks."""
@@ -188,13 +196,55 @@ def test_what_another_process_has_in_work_is_not_evaluated_twice(open_ledger):
     assert first.study.trials[0].value == 0.2
 
 
-def test_what_a_dead_process_had_in_work_is_lost_and_given_out_again(open_ledger, tmp_path):
-    first = open_ledger((A2, A2), budget=1)
-    assert first.claim().genotype == A2
-    first._alive.release()  # as the kernel does when it dies
-    second = open_ledger((A2, A2), budget=1)
-    assert second.claim().genotype == A2
-    assert statuses(second) == [Status.LOST, Status.RUNNING]
+def kill(ledger):
+    """Let the lock of a process go, as the kernel does when the process is killed."""
+    ledger._alive.release()
+
+
+def test_the_network_of_a_killed_process_is_evaluated_under_the_same_number(open_ledger):
+    first = open_ledger((A2, A4), budget=2)
+    claim = first.claim()
+    kill(first)
+    second = open_ledger((A2, A4), budget=2)
+    again = second.claim()
+    assert (again.number, again.genotype) == (claim.number, claim.genotype) == (0, A2)
+    assert statuses(second) == [Status.RUNNING]
+    second.finish(again, dice(A2), 1.0)
+    assert evaluate_all(second) == [A4]
+
+
+def test_a_network_whose_processes_are_killed_three_times_has_failed_and_counts(open_ledger):
+    for _ in range(3):
+        ledger = open_ledger((A2, A4), budget=2)
+        assert ledger.claim().genotype == A2
+        kill(ledger)
+    ledger = open_ledger((A2, A4), budget=2)
+    assert evaluate_all(ledger) == [A4]
+    assert statuses(ledger) == [Status.FAILED, Status.EVALUATED]
+    assert "3 processes were killed" in ledger.study.trials[0].user_attrs["error"]
+
+
+@pytest.mark.parametrize("genes", range(5))
+@pytest.mark.parametrize("strategy", ["random", "tpe", "nsga2", "evolution"])
+def test_a_process_that_is_killed_while_choosing_changes_no_network(
+    open_ledger, tmp_path, strategy, genes
+):
+    """As many genes as ``genes`` are written when the process is killed in its sixth trial."""
+    space = Space(depths=(1, 2), blocks=("A", "B"), widths=(2, 4, 8), growths=(1,), kernels=(3,))
+    goal = Goal(("dice_1d",))
+
+    def begin(study, budget):
+        context = Context(space, goal, 12, 3, Arithmetic().count, {})
+        study.sampler = find_strategy(strategy)(context)
+        made = {"budget": budget, "proposals": 20, "folder": tmp_path / str(id(study))}
+        return Ledger(study, space, goal, Arithmetic(), **made)
+
+    whole, killed = (optuna.create_study(directions=goal.directions) for _ in range(2))
+    expected = evaluate_all(begin(whole, 9))
+    first = evaluate_all(begin(killed, 5))
+    killed.ask(dict(list(distributions(space).items())[:genes]))
+    assert [*first, *evaluate_all(begin(killed, 9))] == expected
+    assert [trial.params for trial in killed.trials] == [trial.params for trial in whole.trials]
 
 
 def test_what_a_living_process_has_in_work_stays_its(open_ledger):
@@ -205,23 +255,56 @@ def test_what_a_living_process_has_in_work_stays_its(open_ledger):
     assert statuses(first) == [Status.EVALUATED]
 
 
-def test_a_trial_that_nobody_had_taken_yet_is_lost(open_ledger):
+def test_a_trial_without_a_process_is_taken_over(open_ledger):
     ledger = open_ledger((A2, A4), budget=1)
     ledger.study.ask()
-    assert ledger.claim().genotype == A4
-    assert statuses(ledger) == [Status.LOST, Status.RUNNING]
+    assert ledger.claim() == Claim(0, A2)
+    assert statuses(ledger) == [Status.RUNNING]
 
 
-def test_what_a_process_with_another_folder_has_in_work_stays_its_for_a_day(
+def test_a_process_with_another_folder_keeps_its_network_while_it_sends_heartbeats(
     open_ledger, tmp_path, monkeypatch
 ):
     first = open_ledger((A2, A4), budget=1, folder=tmp_path / "one", elsewhere=True)
     second = open_ledger((A2, A4), budget=1, folder=tmp_path / "other", elsewhere=True)
-    first.claim()
+    claim = first.claim()
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + 3 * 86_400)
+    first._heartbeat._beat()
     assert second.claim() is None
-    monkeypatch.setattr(ledgers, "_EVALUATING", timedelta(0))
-    assert second.claim().genotype == A4
-    assert statuses(second) == [Status.LOST, Status.RUNNING]
+    monkeypatch.setattr(time, "time", lambda: now_s + 5 * 86_400)
+    assert second.claim() == claim
+    assert statuses(second) == [Status.RUNNING]
+
+
+def test_heartbeats_are_sent_while_a_network_is_evaluated(open_ledger, monkeypatch):
+    monkeypatch.setattr(heartbeat, "PERIOD_S", 0.01)
+    ledger = open_ledger((A2,), budget=1, elsewhere=True)
+    claim = ledger.claim()
+    first_s = ledger.study.trials[0].user_attrs[heartbeat.BEAT]
+    for _ in range(1000):
+        if ledger.study.trials[0].user_attrs[heartbeat.BEAT] > first_s:
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("no heartbeat was sent")
+    ledger.finish(claim, dice(A2), 1.0)
+    assert statuses(ledger) == [Status.EVALUATED]
+
+
+def test_a_result_of_a_process_that_was_taken_for_dead_is_kept(open_ledger, tmp_path, monkeypatch):
+    first = open_ledger((A2, A4), budget=1, folder=tmp_path / "one", elsewhere=True)
+    second = open_ledger((A2, A4), budget=1, folder=tmp_path / "other", elsewhere=True)
+    claim = first.claim()
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + 10 * 86_400)  # a jump of the clock
+    again = second.claim()
+    assert again == claim
+    first.finish(claim, dice(A2), 1.0)
+    assert first.study.trials[0].value == 0.2
+    second.finish(again, dice(A2), 2.0)
+    assert statuses(second) == [Status.EVALUATED]
+    assert second.study.trials[0].user_attrs["seconds"] == 1.0
 
 
 def test_a_trial_that_another_machine_is_choosing_is_not_taken_for_dead(open_ledger, monkeypatch):
@@ -229,14 +312,40 @@ def test_a_trial_that_another_machine_is_choosing_is_not_taken_for_dead(open_led
     ledger.study.ask()
     assert ledger.claim() is None
     monkeypatch.setattr(ledgers, "_ASKING", timedelta(0))
-    assert ledger.claim().genotype == A4
+    assert ledger.claim() == Claim(0, A2)
+
+
+def test_a_network_of_which_another_machine_has_chosen_a_part_is_no_obstacle(open_ledger):
+    ledger = open_ledger((A2, A4), budget=2, elsewhere=True)
+    trial = ledger.study.ask()
+    first, distribution = next(iter(distributions(SPACE).items()))
+    trial.suggest_categorical(first, distribution.choices)
+    assert ledger.claim() == Claim(1, A4)
+
+
+def test_proposals_of_networks_in_evaluation_do_not_use_up_the_proposals(open_ledger, monkeypatch):
+    first = open_ledger((A2, A2, A2, A2, A2, A2, A4), budget=2, proposals=2)
+    second = open_ledger((A2, A2, A2, A2, A2, A2, A4), budget=2, proposals=2)
+    claim = first.claim()
+    now_s = time.monotonic()
+    asked = []
+    for second_s in range(40):
+        monkeypatch.setattr(time, "monotonic", lambda now=now_s + second_s: now)
+        asked.append(second.claim())
+        if isinstance(asked[-1], Claim):
+            break
+    assert asked[-1] == Claim(6, A4)
+    assert len(asked) == 1 + 1 + 1 + 3 + 7 + 15  # waits of 0, 1, 3, 7 and 15 s
+    first.finish(claim, dice(A2), 1.0)
 
 
 def test_a_process_that_ends_gives_back_what_it_had_in_work(open_ledger):
     ledger = open_ledger((A2, A4))
-    ledger.claim()
+    claim = ledger.claim()
     ledger.close()
     assert statuses(ledger) == [Status.LOST]
+    assert (ledger.spent(), ledger.in_work()) == (0, 0)
+    assert open_ledger((A2, A4)).claim() == claim
 
 
 def test_what_comes_too_late_is_left_out(open_ledger):

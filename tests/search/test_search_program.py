@@ -15,6 +15,7 @@ from analogmed.cli import parse, to_options
 from analogmed.config import EngineConfig, Experiment, TaskConfig
 from analogmed.errors import AnalogmedError, ConfigError
 from analogmed.evaluation import evaluate
+from analogmed.evaluation.sweep import chip_seed
 from analogmed.search.__main__ import EXAMPLES, main
 from analogmed.search.config import SearchConfig, StrategyConfig
 from analogmed.search.evaluator import CandidateConfig
@@ -49,7 +50,7 @@ def command(config):
 
 
 def start(config):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     return subprocess.Popen(command(config), env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -82,6 +83,11 @@ def test_the_winner_is_trained_on_all_patients_but_the_test_patients(found, conf
 
 def test_the_winner_goes_to_the_evaluation(found, config, tmp_path):
     experiment = evaluation_of(config, found.winner, found.best[1])
+    seeds = [
+        {chip_seed(root, "subnet", number) for number in range(20)}
+        for root in (config.seed, experiment.seed)
+    ]
+    assert seeds[0].isdisjoint(seeds[1])  # no chip that chose the winner tests it
     sweep = replace(experiment.sweep, chips=2, times_s=(0.0, 86_400.0))
     given = replace(experiment, sweep=sweep, examples=0, out=tmp_path)
     assert parse(Experiment, to_options(given), prog="eval") == given
@@ -141,7 +147,7 @@ def wait_for(condition, seconds=900):
         time.sleep(0.2)
 
 
-def test_a_killed_search_loses_what_was_in_work_and_no_more(config, tmp_path):
+def test_a_killed_search_loses_what_was_in_work_and_no_more(config, found, tmp_path):
     killed = replace(config, engine=EngineConfig(workers=2), budget=6, out=tmp_path)
     process = start(killed)
     wait_for(lambda: len(evaluated_in(tmp_path)) >= 2 or process.poll() is not None)
@@ -158,6 +164,16 @@ def test_a_killed_search_loses_what_was_in_work_and_no_more(config, tmp_path):
     assert counts.get("lost", 0) <= 2
     kept = resumed.candidates.set_index("number").loc[done]
     assert set(kept["status"]) <= {"evaluated", "known"}
+
+    # networks and metrics are those of one process that was not killed, to the last bit
+    whole, again = (
+        table[table["status"] == "evaluated"].set_index("number")
+        for table in (found.candidates, resumed.candidates)
+    )
+    both = whole.index.intersection(again.index)
+    assert len(both) >= 2
+    names = ["network", "dice_1d", "dice_1mo", "dice_digital", "tiles"]
+    pd.testing.assert_frame_equal(whole.loc[both, names], again.loc[both, names], check_exact=True)
 
 
 def test_two_searches_on_one_folder_share_the_budget(config, tmp_path):
@@ -222,9 +238,14 @@ def test_networks_that_all_fail_end_with_their_error(config, tmp_path):
         (["--profile", "hermes"], "unknown profile 'hermes'"),
         (["--strategy.options", "{populaton: 3}"], "strategy random: unknown option"),
         (["--candidate.chips", "1", "--objectives", "dice_1d_std"], "set candidate.chips to 2"),
+        (["--candidate.chips", "1", "--objectives", "uncertainty"], "is 0 for a single pass"),
+        (
+            ["--candidate.chips", "1", "--constraints", "uncertainty <= 0.1"],
+            "expected 2 passes or more, got 1",
+        ),
         (
             ["--space.places", "analog", "digital", "--objectives", "latency_ms"],
-            "does not know what digital layers take",
+            "has no digital_gmac_per_s, so that digital layers would be free",
         ),
         (["--space.purpose", "classification"], "there is no task to train such networks on"),
     ],

@@ -1,0 +1,39 @@
+"""The database of a study that several processes create and use at the same time."""
+
+import random
+import time
+
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+_TRIES = 8
+_FIRST_PAUSE_S = 0.1
+_LOCKED_S = 60
+_RACE = ("exist", "locked", "duplicate", "unique")
+"""Words in errors of databases whose tables another process is creating at this moment."""
+
+
+def database(url: str) -> RDBStorage:
+    """Connect to a database, and create its tables where they are missing.
+
+    Databases do not create tables atomically; where another process has been faster, this one
+    connects again. A SQLite file is locked by its writers: each waits a minute for the others.
+
+    Args:
+        url: of the database, as SQLAlchemy reads it.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database cannot be used.
+    """
+    is_sqlite = make_url(url).get_backend_name() == "sqlite"
+    options = {"connect_args": {"timeout": _LOCKED_S}} if is_sqlite else None
+    for number in range(_TRIES):
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            raced = any(word in str(error).lower() for word in _RACE)
+            if not raced or number == _TRIES - 1:
+                raise
+        time.sleep(_FIRST_PAUSE_S * 2**number * random.uniform(0.5, 1.0))
+    raise AssertionError("unreachable")
