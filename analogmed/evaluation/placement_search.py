@@ -138,7 +138,7 @@ class Search:
             "interval_ms": 1e3 * cost.interval_s,
             "energy_mj": 1e3 * cost.stack_j(1) if known else math.nan,
             "tiles": cost.tiles,
-            "uncosted_layers": len(cost.uncosted_layers),
+            "uncosted_layers": len(cost.untimed_layers),
             "kept": False,
             **{name: worst[name] for name in ("n_patients", "n_chips", "level")},
         }

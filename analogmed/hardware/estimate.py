@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from analogmed.errors import ConfigError
 from analogmed.hardware.pipeline import NUMBER_BYTES, Cost, Stage
-from analogmed.hardware.placement import Placement, place
+from analogmed.hardware.placement import Placement, parts_of, place
 from analogmed.hardware.profiles import Level, Profile
 from analogmed.hardware.replication import replicate
 from analogmed.hardware.schedule import smallest_interval
@@ -84,6 +84,15 @@ def _check_placement(placement: Placement, mapped: TileMap) -> None:
             f"{_size(placement.tile_size)}"
             + (f"; only one of the two has '{min(different)}'" if different else "")
             + "; make it with place(mapped)"
+        )
+    expected = Counter((part.layer, part.rows, part.cols) for part in parts_of(mapped))
+    found = Counter((block.layer, block.rows, block.cols) for block in placement.blocks)
+    if expected != found:
+        layer, rows, cols = min((expected - found) or (found - expected))
+        raise ConfigError(
+            f"placement: the matrices differ from this network's; layer '{layer}' has "
+            f"{found[layer, rows, cols]} blocks of {rows} x {cols} cells, expected "
+            f"{expected[layer, rows, cols]}; make it with place(mapped)"
         )
 
 

@@ -2,7 +2,8 @@
 
 A convolution, transposed convolution or Linear layer forms one operation with the norm and the
 activation that follow it directly. Every other layer is one, and so is each torch function outside
-of layers (concatenations, attention). Views cost nothing and are none.
+of layers (concatenations, attention). Views cost nothing and are none. Layers with a forward of
+their own differ by their class and by the shapes of their weights.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from analogmed.errors import ShapeError
-from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED
+from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED, device_and_dtype
 from analogmed.network_copy import copy_of
 
 _NORMS = (
@@ -95,7 +96,7 @@ def record(model: nn.Module, input_shape: Sequence[int]) -> Recorded:
             module.register_forward_hook(recorder.leave, with_kwargs=True),
         )
     ]
-    inputs = torch.full(tuple(input_shape), FILL)
+    inputs = torch.full(tuple(input_shape), FILL, **device_and_dtype(model))
     try:
         with torch.inference_mode(), recorder:
             model(inputs)
@@ -181,19 +182,20 @@ class _Spec:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     dtype: torch.dtype
+    device: torch.device
 
     def __repr__(self) -> str:
         return f"{str(self.dtype).removeprefix('torch.')}[{'x'.join(map(str, self.shape))}]"
 
     def make(self) -> Tensor:
-        tensor = torch.empty_strided(self.shape, self.stride, dtype=self.dtype)
+        tensor = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=self.device)
         return tensor.fill_(FILL) if self.dtype.is_floating_point else tensor.zero_()
 
 
 def _specs(tree: Any) -> Any:
     return tree_map(
         lambda leaf: (
-            _Spec(tuple(leaf.shape), leaf.stride(), leaf.dtype)
+            _Spec(tuple(leaf.shape), leaf.stride(), leaf.dtype, leaf.device)
             if isinstance(leaf, Tensor)
             else leaf
         ),
@@ -232,6 +234,16 @@ def _belongs(module: nn.Module, group: list[nn.Module]) -> bool:
     return _is_activation(module) and not _is_activation(group[-1])
 
 
+def _arguments(module: nn.Module) -> str:
+    """What the time of a layer may depend on beside its inputs."""
+    kind = type(module)
+    if kind.forward.__module__.startswith("torch.nn."):
+        return module.extra_repr()
+    tensors = (*module.named_parameters(), *module.named_buffers())
+    shapes = [f"{name}[{'x'.join(map(str, tensor.shape))}]" for name, tensor in tensors]
+    return " ".join([f"{kind.__module__}.{kind.__qualname__}", *shapes, module.extra_repr()])
+
+
 def _is_activation(module: nn.Module) -> bool:
     return type(module).__module__ == "torch.nn.modules.activation"
 
@@ -251,7 +263,7 @@ def _computes(func: Any, inputs: Any, outputs: Any) -> bool:
 def _of_layers(modules: list[nn.Module], inputs: tuple[Any, ...]) -> Operation:
     first = modules[0]
     found = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, _Spec)]
-    spec = found[0] if found else _Spec((), (), torch.float32)
+    spec = found[0] if found else _Spec((), (), torch.float32, torch.device("cpu"))
     norm = [type(module).__name__ for module in modules if isinstance(module, _NORMS)]
     activation = [type(module).__name__ for module in modules[1:] if _is_activation(module)]
     return Operation(
@@ -264,7 +276,7 @@ def _of_layers(modules: list[nn.Module], inputs: tuple[Any, ...]) -> Operation:
         norm="".join(norm) if len(modules) > 1 else "",
         activation="".join(activation),
         dtype=str(spec.dtype).removeprefix("torch."),
-        arguments=f"{inputs}; {'; '.join(module.extra_repr() for module in modules)}",
+        arguments=f"{inputs}; {'; '.join(map(_arguments, modules))}",
     )
 
 

@@ -102,10 +102,30 @@ class Cost:
         return slices * dynamic_j + static_w * self.stack_s(slices, pipelined=pipelined)
 
     @cached_property
+    def untimed_layers(self) -> tuple[str, ...]:
+        """Digital layers that are in no time."""
+        return self._missing(self.profile.digital_gmac_per_s)
+
+    @cached_property
+    def unpowered_layers(self) -> tuple[str, ...]:
+        """Digital layers that are in no energy."""
+        return self._missing(self.profile.digital_pj_per_mac)
+
+    @cached_property
     def uncosted_layers(self) -> tuple[str, ...]:
-        """Digital layers whose time and energy are in no figure."""
-        counted = {stage.layer for stage in self.stages if stage.bound_by != "unknown"}
+        """Digital layers that are in no time, or in no energy."""
+        return max(self.untimed_layers, self.unpowered_layers, key=len)  # one contains the other
+
+    def _missing(self, per_mac: float | None) -> tuple[str, ...]:
+        counted = set() if per_mac is None else {stage.layer for stage in self.stages}
         return tuple(name for name in self.mapped.digital_layers if name not in counted)
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the cells of all tiles, those of replicas included, that hold a weight."""
+        replicas = {stage.layer: stage.replicas for stage in self.stages}
+        cells = sum(replicas[layer.name] * layer.cells for layer in self.mapped.layers)
+        return cells / (self.tiles * math.prod(self.mapped.tile_size))
 
     def summary(self, slices: int = 100) -> dict[str, str | int | float | None]:
         """The whole network in numbers, with the profile and level that they belong to.
@@ -120,7 +140,7 @@ class Cost:
             "level": self.level,
             "packing": self.placement.packing,
             "tiles": self.tiles,
-            "utilisation_placed": self.placement.utilisation,
+            "utilisation_placed": self.utilisation,
             "chips": None if per_chip is None else math.ceil(self.tiles / per_chip),
             "area_mm2": None if area is None else self.tiles * area,
             "latency_ms": 1e3 * self.latency_s,
@@ -135,6 +155,8 @@ class Cost:
             "gain": self.gain,
             "skip_buffer_kib": float(self.buffers()["bytes"].sum()) / 1024,
             "uncosted_layers": len(self.uncosted_layers),
+            "untimed_layers": len(self.untimed_layers),
+            "unpowered_layers": len(self.unpowered_layers),
         }
 
     def table(self) -> pd.DataFrame:
@@ -179,11 +201,13 @@ class Cost:
         """Memory for the skip connections of a pipelined stack.
 
         A feature map is kept from the end of the layer that made it to the end of the last layer
-        that reads it; slices that come in meanwhile need a copy each.
+        during or after which it is read; slices that enter meanwhile need a copy each.
 
         Returns:
             one row per skip: ``made_by``, ``read_by``, ``kept_ms``, ``copies``, ``bytes`` (of all
-            copies, 8 bits a number), ``profile``, ``level``.
+            copies, 8 bits a number), ``profile``, ``level``. ``read_by`` is the layer during or
+            after which the map is last read; a concatenation after it copies the map into the
+            input buffer of the next layer.
         """
         ends = [stage.start_s + stage.time_s for stage in self.stages]
         rows = []

@@ -101,7 +101,7 @@ def place(tiles: TileMap, packing: Packing = "none") -> Placement:
     if packing not in get_args(Packing):
         known = get_args(Packing)
         raise ConfigError(f"unknown packing '{packing}'; {nearest(str(packing), known)}")
-    parts = list(_parts(tiles))
+    parts = list(parts_of(tiles))
     if packing == "none":
         blocks = [
             Block(part.layer, tile, 0, 0, part.rows, part.cols) for tile, part in enumerate(parts)
@@ -112,19 +112,29 @@ def place(tiles: TileMap, packing: Packing = "none") -> Placement:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
+    """A part of a layer's matrix that takes a tile, or a rectangle of one.
+
+    Attributes:
+        layer: name of the layer.
+        group: number of the matrix of a grouped layer.
+        rows: rows of the part.
+        cols: columns of the part.
+    """
+
     layer: str
     group: int
     rows: int
     cols: int
 
 
-def _parts(tiles: TileMap) -> Iterator[_Part]:
+def parts_of(tiles: TileMap) -> Iterator[Part]:
+    """Yield the parts of all layers, in the network's order."""
     for layer in tiles.layers:
         for group in range(layer.groups):
             for rows in layer.row_sizes:
                 for cols in layer.col_sizes:
-                    yield _Part(layer.name, group, rows, cols)
+                    yield Part(layer.name, group, rows, cols)
 
 
 @dataclass
@@ -134,7 +144,7 @@ class _Shelf:
     next_col: int = 0
 
 
-def _first_fit(parts: list[_Part], tile_size: tuple[int, int]) -> list[Block]:
+def _first_fit(parts: list[Part], tile_size: tuple[int, int]) -> list[Block]:
     tile_rows, tile_cols = tile_size
     placed: dict[int, Block] = {}
     shelves: list[_Shelf] = []

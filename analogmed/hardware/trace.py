@@ -98,15 +98,18 @@ def _on_meta(tensor: Tensor) -> Tensor:
 
 
 def _run(model: nn.Module, names: tuple[str, ...], shape: tuple[int, ...]) -> Trace:
-    calls: list[Call] = []
+    calls: list[Call | None] = []  # by their beginning, as lifetimes count them
+    entered: list[int] = []
     lifetimes = _Lifetimes()
 
     def entering(_layer: nn.Module, _inputs: tuple[Any, ...]) -> None:
         lifetimes.call += 1
+        entered.append(len(calls))
+        calls.append(None)
 
     def counting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            calls.append(Call(name, _vectors(layer, inputs, output)))
+            calls[entered.pop()] = Call(name, _vectors(layer, inputs, output))
 
         return count
 
@@ -114,13 +117,17 @@ def _run(model: nn.Module, names: tuple[str, ...], shape: tuple[int, ...]) -> Tr
         layer = model.get_submodule(name)
         layer.register_forward_pre_hook(entering)
         layer.register_forward_hook(counting(name))
-    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
-    device, dtype = (weights[0].device, weights[0].dtype) if weights else (None, None)
-    inputs = torch.zeros(shape, device=device, dtype=dtype)
+    inputs = torch.zeros(shape, **device_and_dtype(model))
     lifetimes.add(inputs)
     with torch.no_grad(), lifetimes:
         model.eval()(inputs)
-    return Trace(tuple(calls), lifetimes.skips())
+    return Trace(tuple(call for call in calls if call is not None), lifetimes.skips())
+
+
+def device_and_dtype(model: nn.Module) -> dict[str, Any]:
+    """Return ``device`` and ``dtype`` of a network's inputs: those of its first weights."""
+    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
+    return {"device": weights[0].device, "dtype": weights[0].dtype} if weights else {}
 
 
 def _vectors(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:

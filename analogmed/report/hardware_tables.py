@@ -89,12 +89,19 @@ def render_costs(costs: pd.DataFrame) -> str:
         heads = {name: head.format(slices=slices) for name, head in PLACED.items()}
         parts.append(_render(f"Estimates for {profile}, level {level}{packed}", rows, heads))
         left_out = rows[rows["uncosted_layers"] > 0]
-        parts += [
-            f"{row['model']}: {row['uncosted_layers']} layers are digital and in none of these "
-            "figures\n"
-            for row in records(left_out)
-        ]
+        parts += [_left_out(row) for row in records(left_out)]
     return "".join(parts)
+
+
+def _left_out(row: Mapping[str, object]) -> str:
+    """The line about the digital layers that times or energies lack."""
+    number = row["uncosted_layers"]
+    untimed = row.get("untimed_layers", number)
+    unpowered = row.get("unpowered_layers", number)
+    if untimed == unpowered:
+        return f"{row['model']}: {number} layers are digital and in none of these figures\n"
+    lacking = f"{untimed} of them not in the times, {unpowered} not in the energies"
+    return f"{row['model']}: {number} layers are digital, {lacking}\n"
 
 
 def render_layers(layers: pd.DataFrame, title: str) -> str:

@@ -241,3 +241,67 @@ def test_efficiency_is_the_tiles_peak_times_how_full_they_are_when_used():
     assert summary["tops"] == pytest.approx(profile().tops())
     half = estimate(map_tiles(nn.Linear(32, 64), (1, 32), 64), profile()).summary()
     assert half["tops_per_w"] == pytest.approx(profile().tops_per_w() / 2)
+
+
+@pytest.mark.parametrize(
+    ("known", "untimed", "unpowered"),
+    [
+        ({}, ("1",), ("1",)),
+        ({"digital_gmac_per_s": 0.5}, (), ("1",)),
+        ({"digital_pj_per_mac": 4.0}, ("1",), ()),
+        ({"digital_gmac_per_s": 0.5, "digital_pj_per_mac": 4.0}, (), ()),
+    ],
+)
+def test_digital_layers_lack_time_and_energy_each_for_itself(known, untimed, unpowered):
+    cost = digital_middle(**known)
+    assert (cost.untimed_layers, cost.unpowered_layers) == (untimed, unpowered)
+    assert cost.uncosted_layers == (untimed or unpowered)
+    summary = cost.summary()
+    names = ("uncosted_layers", "untimed_layers", "unpowered_layers")
+    numbers = [len(untimed or unpowered), len(untimed), len(unpowered)]
+    assert [summary[name] for name in names] == numbers
+
+
+def test_the_cells_of_replicas_count_in_the_utilisation():
+    """Layers of 8 x 4 and 64 x 64 cells; twelve of the thirteen tiles hold the first one."""
+    model = nn.Sequential(nn.Conv2d(8, 4, 1), nn.AvgPool2d(8), nn.Conv2d(4, 64, 1))
+    tiles = map_tiles(model, (1, 8, 32, 32), 64)
+    cost = estimate(tiles, profile(), tile_budget=13)
+    replicas = {stage.layer: stage.replicas for stage in cost.stages}
+    assert replicas["0"] > 1
+    cells = replicas["0"] * 8 * 4 + replicas["2"] * 4 * 64
+    assert cost.summary()["utilisation_placed"] == pytest.approx(cells / (cost.tiles * 64 * 64))
+    assert cost.tiles == sum(replicas.values())
+
+
+def test_the_lgg_unet_with_replicas_uses_half_of_its_cells(lgg_tiles):
+    cost = estimate(lgg_tiles, HERMES, tile_budget=223)
+    by_layer = cost.table().groupby("layer")["replicas"].first()
+    cells = sum(by_layer[layer.name] * layer.cells for layer in lgg_tiles.layers)
+    assert cost.utilisation == pytest.approx(cells / (223 * 256**2))
+    assert cost.utilisation == pytest.approx(0.5125, abs=5e-5)
+
+
+@pytest.mark.parametrize("packing", ["none", "first_fit"])
+def test_the_utilisation_without_replicas_is_that_of_the_placement(packing):
+    tiles = chain(32, 32, 32, 16)
+    placed = place(tiles, packing)
+    cost = estimate(tiles, profile(), placement=placed)
+    assert cost.utilisation == pytest.approx(placed.utilisation)
+
+
+def test_the_placement_of_a_network_of_other_sizes_is_refused():
+    large, small = chain(100, 70), chain(8, 8)
+    with pytest.raises(ConfigError, match=r"layer '0' has 0 blocks of 50 x 35 cells, expected 4"):
+        estimate(large, profile(), placement=place(small, "first_fit"))
+
+
+def test_the_placement_of_another_row_split_is_refused():
+    layer = nn.Conv2d(11, 8, 3, padding=1)  # 99 rows: 54 and 45 by channels, 50 and 49 evenly
+    by_channels, evenly = (
+        map_tiles(nn.Sequential(layer), (1, 11, 8, 8), 64, row_split=split)
+        for split in ("channels", "even")
+    )
+    with pytest.raises(ConfigError, match="the matrices differ from this network's"):
+        estimate(evenly, profile(), placement=place(by_channels))
+    estimate(evenly, profile(), placement=place(evenly))

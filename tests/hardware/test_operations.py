@@ -92,3 +92,51 @@ def test_two_recordings_of_a_network_have_the_same_operations():
 def test_an_input_that_does_not_fit_is_refused():
     with pytest.raises(ShapeError, match=r"Conv2d cannot be run on .*\(1, 2, 8, 8\)"):
         record(nn.Conv2d(3, 1, 1), (1, 2, 8, 8))
+
+
+class Own(nn.Module):
+    """Two products with weights of its own, and no ``extra_repr``."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.first, self.second = nn.Parameter(torch.ones(64, n)), nn.Parameter(torch.ones(n, 64))
+
+    def forward(self, x):
+        return x @ self.first @ self.second
+
+
+def test_own_layers_of_other_sizes_are_other_operations():
+    counts = record(nn.Sequential(Own(8), Own(512), Own(8)), (1, 1, 256, 64)).counts
+    assert sorted(counts.values()) == [1, 2]
+    (small,) = [operation for operation, count in counts.items() if count == 2]
+    assert "first[64x8] second[8x64]" in small.arguments
+
+
+def test_own_layers_of_one_name_and_two_classes_are_two_operations():
+    def made(factor):
+        class Scaled(nn.Module):
+            def forward(self, x):
+                return factor * x
+
+        Scaled.__qualname__ = f"made_{factor}.Scaled"
+        return Scaled()
+
+    counts = record(nn.Sequential(made(2), made(3)), (1, 1, 4, 4)).counts
+    assert [operation.operation for operation in counts] == ["Scaled", "Scaled"]
+
+
+def test_a_subclass_without_a_forward_of_its_own_is_one_layer():
+    class Named(nn.Conv2d):
+        pass
+
+    (operation,) = record(nn.Sequential(Named(1, 2, 3), nn.ReLU()), (1, 1, 8, 8)).counts
+    assert (operation.operation, operation.activation) == ("Named", "ReLU")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_networks_of_other_numbers_are_recorded_with_them(dtype):
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()).to(dtype)
+    recorded = record(model, (1, 1, 8, 8))
+    (operation,) = recorded.counts
+    assert operation.dtype == str(dtype).removeprefix("torch.")
+    assert recorded.runs[operation]()().dtype is dtype

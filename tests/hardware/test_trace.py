@@ -78,3 +78,21 @@ class DataDependent(Residual):
 def test_a_network_run_on_zeros_has_the_same_trace(spatial):
     shape = (1, 2, *spatial)
     assert trace(DataDependent(), NAMES, shape) == trace(Residual(), NAMES, shape)
+
+
+class Adapted(nn.Linear):
+    """A layer that holds further layers, as low-rank adapters do."""
+
+    def __init__(self):
+        super().__init__(8, 8)
+        self.down, self.up = nn.Linear(8, 2), nn.Linear(2, 8)
+
+    def forward(self, x):
+        return super().forward(x) + self.up(self.down(x))
+
+
+def test_a_layer_that_holds_others_is_called_before_them():
+    model = nn.Sequential(nn.Linear(8, 8), Adapted(), nn.Linear(8, 8))
+    names = ["0", "1", "1.down", "1.up", "2"]
+    traced = trace(model, names, (1, 8))
+    assert [call.layer for call in traced.calls] == names
