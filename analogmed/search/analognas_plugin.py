@@ -108,6 +108,32 @@ class AnalogNASEvaluator:
         self.folder = folder
         self._known: dict[Genotype, tuple[float, float]] = {}
 
+    def best(self, t_avm: float = math.inf) -> tuple[Architecture, float, float]:
+        """Return the best of all architectures that were measured.
+
+        The optimizer's own result may differ: without batches it returns the last mutant of the
+        best iteration together with the score of another one, and it does not apply ``T_AVM`` to
+        mutants.
+
+        Args:
+            t_avm: largest variation, in per cent.
+
+        Returns:
+            architecture, score and variation, both in per cent.
+
+        Raises:
+            ConfigError: no measured architecture keeps ``t_avm``.
+        """
+        kept = [(genotype, found) for genotype, found in self._known.items() if found[1] <= t_avm]
+        kept = [(genotype, found) for genotype, found in kept if math.isfinite(found[0])]
+        if not kept:
+            raise ConfigError(
+                f"t_avm: none of the {len(self._known)} architectures measured has a variation of "
+                f"at most {t_avm}; expected one or more. Query architectures first, or raise t_avm"
+            )
+        genotype, (score, variation) = max(kept, key=lambda one: one[1][0])
+        return to_architecture(genotype, self.space), score, variation
+
     def query(self, architecture: Boxed) -> tuple[float, float]:
         """Score and variation of one architecture, measured once.
 

@@ -129,7 +129,7 @@ class Bench:
             training: hwa or digital.
             noise: of this query, as real ones have it: one of the seeds that the network was
                 trained with, and one of its chips, are drawn by this number and the network's key.
-                Equal numbers give equal metrics.
+                Equal numbers give equal metrics. Such a query has no ``dice_1d_std``.
 
         Raises:
             ConfigError: the network is not in the table; names the nearest one.
@@ -145,6 +145,7 @@ class Bench:
         holding = [number for number, table in enumerate(tables) if genotype.key in table.index]
         which = int(generator.choice(holding)) if holding else 0
         metrics = _metrics(tables[which], self._key(genotype, tables[which]))
+        metrics.pop("dice_1d_std", None)  # a query of one chip has no deviation over chips
         return metrics | self._of_one_chip(task, training, seeds[which], genotype, generator)
 
     def count(self, genotype: Genotype | str) -> dict[str, float]:

@@ -36,6 +36,19 @@ class PruningConfig:
         if not 0 <= self.decay < 1:
             raise ConfigError(f"pruning.decay must lie in [0, 1), got {self.decay!r}")
 
+    def one_path_after(self, operations: int) -> int | None:
+        """Return the epoch after which one operation per level is left.
+
+        Args:
+            operations: number of operations of the level that has most.
+
+        Returns:
+            ``None`` where more than one stays, or there is no choice from the start.
+        """
+        if not self.every or self.keep > 1 or operations < 2:
+            return None
+        return self.warm_up + self.every * (operations - 1)
+
 
 @dataclass(frozen=True)
 class Dropped:

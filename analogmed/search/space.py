@@ -127,16 +127,15 @@ class Space:
             ConfigError: the genotype is not of this space.
         """
         genes = self._first() | {"depth": genotype.depth}
-        goes_up = genotype.depth - 1 if genotype.purpose == "segmentation" else 0
+        relevant = self.relevant(genotype)
         for number, level in enumerate(genotype.levels[: genotype.depth]):
-            kind = block(level.block).kind
             genes[f"block_{number}"] = level.block
-            if kind == "convolution":
-                genes[f"kernel_{number}"] = level.kernel
-            if kind != "identity":
-                genes[f"down_{number}"] = level.down
-            if kind != "identity" and number < goes_up:
-                genes[f"up_{number}"] = level.up
+            own = {"kernel": level.kernel, "down": level.down, "up": level.up}
+            genes |= {
+                f"{name}_{number}": value
+                for name, value in own.items()
+                if f"{name}_{number}" in relevant
+            }
         for width, growth in itertools.product(self.widths, self.growths):
             genes |= {"width": width, "growth": growth}
             try:
@@ -145,6 +144,21 @@ class Space:
             except ConfigError:
                 break
         raise ConfigError(f"genotype {genotype} is not of this search space: {self}")
+
+    def relevant(self, genotype: Genotype) -> frozenset[str]:
+        """Return the names of the genes that matter in a network: others may have any value."""
+        names = {"depth", "width"}
+        goes_up = genotype.depth - 1 if genotype.purpose == "segmentation" else 0
+        for number, level in enumerate(genotype.levels[: genotype.depth]):
+            kind = block(level.block).kind
+            names.add(f"block_{number}")
+            if kind == "convolution":
+                names.add(f"kernel_{number}")
+            if kind != "identity":
+                names |= {f"down_{number}"} | ({"growth"} if number else set())
+            if kind != "identity" and number < goes_up:
+                names.add(f"up_{number}")
+        return frozenset(names)
 
     def __contains__(self, genotype: Genotype) -> bool:
         try:
@@ -186,7 +200,10 @@ class Space:
     def mutate(
         self, genotype: Genotype, generator: np.random.Generator, rates: Mapping[str, float]
     ) -> Genotype:
-        """A network with some genes drawn anew from their other values.
+        """A network with some genes drawn again from their other values.
+
+        Genes that do not matter in the parent are drawn evenly first: a level that a mutation adds
+        has any block.
 
         Args:
             genotype: of this space.
@@ -202,8 +219,12 @@ class Space:
                 [0, 1].
         """
         self._check_rates(rates)
-        genes = self.encode(genotype)
+        parent, relevant = self.encode(genotype), self.relevant(genotype)
         for _ in range(_ATTEMPTS):
+            genes = {
+                name: parent[name] if name in relevant else _one_of(choices, generator)
+                for name, choices in self.genes.items()
+            }
             changed = dict(genes)
             for name, choices in self.genes.items():
                 rate = rates.get(name.split("_")[0], rates.get("other", 0.0))
@@ -213,7 +234,7 @@ class Space:
             mutant = self.decode(changed)
             if mutant != genotype:
                 return mutant
-        return self._neighbour(genotype, genes, generator)
+        return self._neighbour(genotype, parent, generator)
 
     def enumerate(self) -> Iterator[Genotype]:
         """Every network once. The number of combinations, :attr:`size`, says whether to."""

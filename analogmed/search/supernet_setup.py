@@ -178,9 +178,20 @@ def make_supernet(space: Space, tasks: tuple[Task, ...]) -> Supernet:
 
 
 def fixed_networks(config: SupernetConfig, n: int) -> tuple[Genotype, ...]:
-    """Random networks of a space, the same for every training with the same seed."""
+    """Different random networks of a space, the same for every training with the same seed.
+
+    A space that holds fewer gives all that many draws find.
+    """
     generator = np.random.default_rng(derive_seed(config.seed, "fixed networks"))
-    return tuple(config.space.random(generator) for _ in range(n))
+    found: dict[Genotype, None] = {}
+    for _ in range(_DRAWS * n):
+        if len(found) == n:
+            break
+        found[config.space.random(generator)] = None
+    return tuple(found)
+
+
+_DRAWS = 100
 
 
 def _check(task: Task, space: Space) -> None:

@@ -1,6 +1,7 @@
 """The training loop of a supernetwork."""
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def _train(config: SupernetConfig, ranks: Ranks) -> Path:
     folder = SupernetFolder(config, ranks)
     if folder.is_finished:
         return config.path
+    _warn_of_one_path(config)
     run = set_up_supernet(config, ranks)
     model, batches, epochs = run.model, run.batches, config.epochs
     learner = Learner(model, config.training(config.task), epochs * batches)
@@ -85,6 +87,19 @@ def _train(config: SupernetConfig, ranks: Ranks) -> Path:
         folder.finish(run.supernet, pruning)
     ranks.wait()  # for the first one, which writes
     return config.path
+
+
+def _warn_of_one_path(config: SupernetConfig) -> None:
+    """Warn of a pruning that leaves one operation per level long before the training ends."""
+    choices = Choices.of(config.space)
+    epoch = config.pruning.one_path_after(max(map(len, choices.blocks)))
+    if epoch is not None and epoch < config.epochs:
+        warnings.warn(
+            f"pruning: every level keeps one operation after epoch {epoch} of {config.epochs}, so "
+            "that the other epochs train a single path and a search finds no choice of blocks. Set "
+            "pruning.keep to 2 or more, or pruning.every to a larger number",
+            stacklevel=4,
+        )
 
 
 def _backward(

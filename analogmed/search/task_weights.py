@@ -40,6 +40,10 @@ class Weights(Hashable, Protocol):
     def latencies(self) -> Latencies:
         """Times of the operations."""
 
+    @property
+    def image_channels(self) -> int:
+        """Channels of the task's images."""
+
     def subnet(self, genotype: Genotype) -> Subnet:
         """A network with its part of the shared weights."""
 
@@ -82,6 +86,11 @@ class TaskWeights:
         """Times of the operations, from where its training took them."""
         shared = self._shared
         return latencies_of(shared.config.latency, shared.space, shared.tasks[self.task])
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the task's images."""
+        return self._shared.tasks[self.task].in_channels
 
     def subnet(self, genotype: Genotype) -> Subnet:
         """A network with its part of the shared weights."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analogmed.errors import ConfigError
+from analogmed.search.extents import Extent
 
 Operation = tuple[int, str]
 """A block in its place: the level, counted from the image inwards, and the name of the block."""
@@ -23,7 +24,8 @@ class Candidates:
         names: of the networks, for instance their genotypes.
         scores: of each task, by its name: how good each network is at it, higher is better; NaN
             where a network is no candidate of that task.
-        sizes: of each network: its operations, and how large each is (tiles, or parameters).
+        sizes: of each network: its operations, and how large each is (tiles, or parameters), as a
+            number or as an :class:`analogmed.search.extents.Extent`.
 
     Raises:
         ConfigError: the attributes do not fit each other; a task has no candidate; a size is
@@ -32,7 +34,7 @@ class Candidates:
 
     names: Sequence[Hashable]
     scores: Mapping[str, Sequence[float]]
-    sizes: Sequence[Mapping[Operation, float]]
+    sizes: Sequence[Mapping[Operation, float | Extent]]
 
     def __post_init__(self) -> None:
         if not self.names or not self.scores:
@@ -45,7 +47,7 @@ class Candidates:
         for task, scores in self.scores.items():
             if np.isnan(scores).all():
                 raise ConfigError(f"candidates: no network has a score at task {task}")
-        if not all(0 <= size < math.inf for sizes in self.sizes for size in sizes.values()):
+        if not all(0 <= float(size) < math.inf for sizes in self.sizes for size in sizes.values()):
             raise ConfigError("candidates: sizes are to be finite and 0 or more")
 
     def best(self, task: str) -> float:
@@ -53,12 +55,16 @@ class Candidates:
         return float(np.nanmax(self.scores[task]))
 
     def union_size(self, chosen: Iterable[int]) -> float:
-        """Size of what holds all these networks: of each operation, the largest that is needed."""
-        needed: dict[Operation, float] = {}
+        """Return the size of one block per operation that serves all these networks.
+
+        Of numbers that is the largest; of extents, that of the block whose layers each have the
+        largest number of channels and the largest kernel.
+        """
+        needed: dict[Operation, float | Extent] = {}
         for number in chosen:
             for operation, size in self.sizes[number].items():
-                needed[operation] = max(size, needed.get(operation, 0.0))
-        return sum(needed.values())
+                needed[operation] = _joined(needed.get(operation), size)
+        return sum(map(float, needed.values()))
 
 
 @dataclass(frozen=True)
@@ -205,6 +211,14 @@ def union_table(candidates: Candidates, unions: Iterable[Union]) -> pd.DataFrame
     )
 
 
+def _joined(one: float | Extent | None, other: float | Extent) -> float | Extent:
+    if one is None:
+        return other
+    if isinstance(one, Extent) and isinstance(other, Extent):
+        return one.joined(other)
+    return max(float(one), float(other))
+
+
 def _check(delta: float, blocks_per_level: int | None) -> None:
     if not 0 <= delta < math.inf:
         raise ConfigError(f"delta: expected 0 or more, found {delta!r}")
@@ -258,7 +272,7 @@ def _without_one(
         }
         if all(rest.values()):
             loss = sum(_loss(candidates, task, numbers[0]) for task, numbers in rest.items())
-            size = max(sizes.get(operation, 0.0) for sizes in candidates.sizes)
+            size = max(float(sizes.get(operation, 0.0)) for sizes in candidates.sizes)
             choices.append((loss, -size, operation, rest))
     if not choices:
         return None

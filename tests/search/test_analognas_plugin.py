@@ -35,11 +35,16 @@ class Cheap:
 
 
 class Optimizer:
-    """Calls an evaluator as analog-nas' evolution does, with one architecture to a list.
+    """Calls an evaluator as the EAOptimizer of analog-nas does.
+
+    Without batches it starts from one architecture for the whole population, queries the population
+    to replace those beyond ``t_avm``, then queries the mutants one by one, and returns the last
+    mutant of the best iteration with the best score. With batches it queries whole populations of
+    plain architectures, each boxed in a list, and sorts them together with their scores.
 
     Args:
         surrogate: the evaluator.
-        batched: as its newer versions: whole populations, sorted with their scores.
+        batched: whether it queries whole populations.
     """
 
     def __init__(self, surrogate, *, nb_iter, population_size, t_avm, batched):
@@ -51,24 +56,26 @@ class Optimizer:
     def run(self, cs):
         return self.by_population(cs) if self.batched else self.one_by_one(cs)
 
+    def violators(self, population):
+        _, slopes = self.surrogate.query_pop(population)
+        return [number for number, slope in enumerate(slopes) if slope > self.t_avm]
+
     def one_by_one(self, cs):
         population = [cs.sample_arch_uniformly(1)] * self.size
-        while True:
-            _, slope = self.surrogate.query_pop(population)
-            violators = [number for number, value in enumerate(slope) if value > self.t_avm]
-            if not violators:
-                break
-            for number in violators:
+        violators = self.violators(population)
+        while self.violators(population):
+            for number in violators:  # those of the first query, whatever replaced them since
                 population[number] = cs.sample_arch_uniformly(1)
         best_score, best = 0.0, None
         for _ in range(self.nb_iter):
-            for number, boxed in enumerate(population):
-                population[number] = (
-                    cs.sample_arch_uniformly(1) if self.random.random() < 0.8 else boxed
-                )
-                score, _ = self.surrogate.query(population[number])
-                if score > best_score:
-                    best_score, best = score, population[number][0]
+            mutants = [
+                cs.sample_arch_uniformly(1) if self.random.random() < 0.76 else boxed
+                for boxed in population
+            ]
+            score = max([self.surrogate.query(boxed)[0] for boxed in mutants])
+            if score > best_score:
+                best_score, best = score, mutants[-1][0]
+            population = mutants
         return best, best_score
 
     def by_population(self, cs):
@@ -90,7 +97,7 @@ class Optimizer:
             pairs = sorted(zip(scores, mutants, strict=True), reverse=True)
             if pairs[0][0] > best_score:
                 best_score, best = pairs[0]
-            population = [best, *(mutant for _, mutant in pairs[:-1])]
+            population = [pairs[0][1], *(mutant for _, mutant in pairs[:-1])]
         return best, best_score
 
 
@@ -105,12 +112,30 @@ def architecture_of(**genes):
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_the_optimizer_runs_on_our_space_and_finds_the_best(evaluator, batched):
+def test_the_best_is_known_whatever_the_optimizer_returns(evaluator, batched):
     optimizer = Optimizer(evaluator, nb_iter=30, population_size=60, t_avm=10, batched=batched)
-    best, score = optimizer.run(AnalogNASSpace(SPACE, seed=1))
-    assert score == pytest.approx(100 * 16 / 20)
+    returned, score = optimizer.run(AnalogNASSpace(SPACE, seed=1))
+    best, best_score, variation = evaluator.best()
+    assert best_score == score == pytest.approx(100 * 16 / 20)
+    assert evaluator.query([best]) == (best_score, variation)
     assert to_genotype(best, SPACE).levels[0].channels == 16
-    assert evaluator.query([best])[0] == score
+    assert to_genotype(returned, SPACE) in SPACE
+
+
+def test_the_best_within_a_bound_is_not_the_best_of_all(evaluator):
+    evaluator.query_pop([[architecture_of(width=16, depth=3)], [architecture_of(width=8, depth=1)]])
+    assert evaluator.best()[1:] == pytest.approx((80.0, 12.0))
+    assert evaluator.best(t_avm=10.0)[1:] == pytest.approx((40.0, 4.0))
+    with pytest.raises(ConfigError, match="none of the 2 architectures measured has a variation"):
+        evaluator.best(t_avm=1.0)
+
+
+def test_there_is_no_best_before_the_first_query(evaluator):
+    with pytest.raises(ConfigError, match="none of the 0 architectures"):
+        evaluator.best()
+    evaluator.query([architecture_of(block_0=1)])  # diverges
+    with pytest.raises(ConfigError, match="none of the 1 architectures"):
+        evaluator.best()
 
 
 def test_dice_and_its_loss_within_a_month_are_in_per_cent(evaluator):

@@ -93,6 +93,12 @@ def test_a_noisy_query_is_one_chip_of_one_seed_and_replays(bench):
     assert bench.evaluate(genotype, noise=7) == bench.evaluate(genotype, noise=7)
 
 
+def test_a_query_of_one_chip_has_no_deviation_over_chips(bench):
+    genotype = next(SPACE.enumerate())
+    whole, noisy = bench.evaluate(genotype), bench.evaluate(genotype, noise=0)
+    assert whole.keys() - noisy.keys() == {"dice_1d_std"}
+
+
 def test_a_noisy_query_of_a_network_with_one_seed_uses_that(bench):
     genotype = list(SPACE.enumerate())[-1]
     number = len(list(SPACE.enumerate())) - 1

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from analogmed.models import Genotype, Level
 from analogmed.search.space import Space
 from analogmed.search.strategies.gene_table import GeneTable
 
@@ -78,3 +79,23 @@ def test_genes_change_as_often_as_their_rates_say(rng):
     values = np.bincount(mutants[:, 1], minlength=3) / 4000
     expected = np.where(np.arange(3) == rows[0, 1], 0.2, 0.4)
     assert values == pytest.approx(expected, abs=0.04)
+
+
+def test_genes_that_matter_are_those_of_the_space(rng):
+    space = Space(places=("analog", "digital"))
+    table = GeneTable(space)
+    networks = [space.random(rng) for _ in range(200)]
+    for network, matter in zip(networks, table.relevant(table.rows(networks)), strict=True):
+        assert {name for name, own in zip(space.genes, matter, strict=True) if own} == (
+            space.relevant(network)
+        )
+
+
+def test_a_level_that_a_mutation_adds_has_each_block_as_often(rng):
+    space, n = Space(depths=(1, 2)), 8000
+    table = GeneTable(space)
+    rows = np.tile(table.rows([Genotype((Level("F", 8, 3),))]), (n, 1))
+    mutants = table.mutate(rows, table.rates({"depth": 1.0}), rng)
+    column = list(space.genes).index("block_1")
+    shares = np.bincount(mutants[:, column], minlength=len(space.blocks)) / n
+    assert shares == pytest.approx(np.full(len(space.blocks), 1 / len(space.blocks)), abs=0.02)

@@ -1,13 +1,16 @@
 import math
+from pathlib import Path
 
 import pytest
 
+from analogmed.cli import parse
 from analogmed.errors import ConfigError
 from analogmed.models import Genotype, Level
 from analogmed.search.latency import Latencies
 from analogmed.search.paths import Choices
 from analogmed.search.pruning import Dropped, Pruning, PruningConfig
 from analogmed.search.space import Space
+from analogmed.search.supernet_config import SupernetConfig
 
 SPACE = Space(depths=(1, 2), blocks=("A", "B", "C"), widths=(4,), growths=(1,), kernels=(3,))
 SECONDS = {"A": 1.0, "B": 2.0, "C": 4.0}
@@ -92,3 +95,35 @@ def test_settings_that_mean_nothing_are_refused():
         PruningConfig(keep=0)
     with pytest.raises(ConfigError, match=r"pruning\.decay"):
         PruningConfig(decay=1.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "epoch"),
+    [
+        ({"every": 20, "warm_up": 40}, 40 + 20 * 7),
+        ({"every": 20, "warm_up": 40, "keep": 3}, None),
+        ({"every": 0}, None),
+    ],
+)
+def test_the_epoch_after_which_one_path_is_left(settings, epoch):
+    assert PruningConfig(**settings).one_path_after(8) == epoch
+
+
+def test_pruning_leaves_one_path_after_that_epoch():
+    following = pruning(every=2, warm_up=1)
+    for first, second in [("A", "B"), ("B", "C"), ("C", "A")]:
+        following.observe(network(first, second), 0.5)
+    most = max(map(len, following.choices.blocks))
+    epoch = PruningConfig(every=2, warm_up=1).one_path_after(most)
+    for number in range(1, epoch):
+        following.after_epoch(number)
+    assert max(map(len, following.choices.blocks)) == 2
+    following.after_epoch(epoch)
+    assert max(map(len, following.choices.blocks)) == 1
+
+
+@pytest.mark.parametrize("name", ["brain", "hippocampus"])
+def test_the_shipped_configurations_leave_a_search_a_choice(name):
+    path = Path(__file__).parents[2] / "configs" / f"supernet-mias-{name}.yaml"
+    config = parse(SupernetConfig, ["--config", str(path)], prog="supernet")
+    assert config.pruning.keep > 1

@@ -166,6 +166,34 @@ def test_a_changed_gene_takes_each_of_its_other_values_as_often():
     assert all(abs(count - n / 3) < 4 * math.sqrt(n * 2 / 9) for count in blocks.values())
 
 
+def test_a_level_that_a_mutation_adds_has_each_block_as_often():
+    space, n = Space(depths=(1, 2)), 1200
+    parent, random = Genotype((Level("F", 8, 3),)), generator()
+    assert space.relevant(parent) == {"depth", "width", "block_0", "kernel_0", "down_0"}
+    mutants = [space.mutate(parent, random, {"depth": 1.0}) for _ in range(n)]
+    assert {mutant.depth for mutant in mutants} == {2}
+    counts = Counter(mutant.levels[1].block for mutant in mutants)
+    share = 1 / len(space.blocks)
+    assert counts.keys() == set(space.blocks)
+    for count in counts.values():
+        assert abs(count - n * share) < 5 * math.sqrt(n * share * (1 - share))
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_genes_that_do_not_matter_may_have_any_value(name):
+    space, random = SPACES[name], generator()
+    for _ in range(30):
+        network = space.random(random)
+        relevant, genes = space.relevant(network), space.encode(network)
+        drawn = space.encode(space.random(random))
+        free = {gene: value for gene, value in drawn.items() if gene not in relevant}
+        assert space.decode({**genes, **free}) == network
+        for gene in relevant - {"width", "growth"}:  # two of these may give the same channels
+            for value in space.genes[gene]:
+                if value != genes[gene]:
+                    assert space.decode({**genes, gene: value}) != network
+
+
 @pytest.mark.parametrize("rates", [{}, {"other": 0.0}, {"kernel": 1.0}, {"other": 1.0}])
 @pytest.mark.parametrize("name", SPACES)
 def test_a_mutant_is_of_the_space_and_never_its_parent(name, rates):

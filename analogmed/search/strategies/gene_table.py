@@ -62,18 +62,26 @@ class GeneTable:
     ) -> np.ndarray:
         """Canonical rows of mutants: each gene has another value with a probability.
 
+        Genes that do not matter in the parent are drawn evenly first, as :meth:`Space.mutate` does.
+
         Args:
             rows: of the parents.
             rates: probability of each gene, shape (genes,).
             generator: of the draws.
         """
+        drawn = generator.integers(self.sizes, size=rows.shape)
+        rows = np.where(self.relevant(rows), rows, drawn)
         changes = (generator.random(rows.shape) < rates) & (self.sizes > 1)
         steps = generator.integers(1, np.maximum(self.sizes, 2), rows.shape)
         return self.canonical(np.where(changes, (rows + steps) % self.sizes, rows))
 
     def canonical(self, rows: np.ndarray) -> np.ndarray:
         """Rows whose genes that do not matter are 0."""
-        rows = rows.copy()
+        return np.where(self.relevant(rows), rows, 0)
+
+    def relevant(self, rows: np.ndarray) -> np.ndarray:
+        """Which genes matter, as :meth:`Space.relevant`; bool, shape (networks, genes)."""
+        matter = np.ones(rows.shape, dtype=bool)
         depth = self._of("depth", rows)
         widens = np.zeros(len(rows), dtype=bool)
         for level in self._levels:
@@ -88,9 +96,9 @@ class GeneTable:
                 ("up", weighs & goes_up),
                 ("block", exists),
             ):
-                rows[~matters, self._column[f"{name}_{level}"]] = 0
-        rows[~widens, self._column["growth"]] = 0
-        return rows
+                matter[:, self._column[f"{name}_{level}"]] = matters
+        matter[:, self._column["growth"]] = widens
+        return matter
 
     def features(self, rows: np.ndarray) -> np.ndarray:
         """What a surrogate is told of networks, float32, shape (networks, features).

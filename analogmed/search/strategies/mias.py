@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from analogmed.errors import ConfigError
 from analogmed.models import Genotype
+from analogmed.search.extents import Unit
 from analogmed.search.multi_task import operation_cosines
 from analogmed.search.operations import (
     Option,
@@ -20,7 +21,7 @@ from analogmed.search.operations import (
     operation_scores,
 )
 from analogmed.search.ranked import ranked_networks
-from analogmed.search.sizes import Unit, operation_sizes
+from analogmed.search.sizes import operation_sizes
 from analogmed.search.space import Gene, Genes
 from analogmed.search.strategy import Context, Evaluated, Proposing, tried
 from analogmed.search.task_weights import Options, Weights, load_weights
@@ -268,7 +269,11 @@ class MtMiasC(Ranking):
         networks = _first(self._number, spread, networks)
         networks = [one for one in networks if _holds(self._ranking.genes, one)]
         scores = {each.task: [each.score(one) for one in networks] for each in weights}
-        sizes = [operation_sizes(weights[0].subnet(one), self._size) for one in networks]
+        images = [each.image_channels for each in weights]
+        sizes = [
+            operation_sizes(weights[0].subnet(one), self._size, image_channels=images)
+            for one in networks
+        ]
         return Candidates(networks, scores, sizes)
 
     @cached_property

@@ -35,7 +35,10 @@ def random(context: Context) -> BaseSampler:
 
 
 def tpe(context: Context, *, startup: int | None = None, candidates: int = 24) -> BaseSampler:
-    """Tree-structured Parzen estimator, over all genes together, or of several objectives.
+    """Tree-structured Parzen estimator.
+
+    With one objective it models all genes together, with several each gene alone, as Optuna's
+    sampler chooses.
 
     Args:
         context: of the search.
