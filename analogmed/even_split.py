@@ -26,4 +26,34 @@ def even_bounds(size: int, limit: int) -> tuple[tuple[int, int], ...]:
         >>> even_bounds(10, 4)
         ((0, 4), (4, 7), (7, 10))
     """
-    return tuple(pairwise(accumulate(split_even(size, limit), initial=0)))
+    return bounds_of(split_even(size, limit))
+
+
+def split_rows(rows: int, limit: int, row_split: str, channel_rows: int = 1) -> tuple[int, ...]:
+    """Cut the rows of a weight matrix into row tiles.
+
+    Args:
+        rows: rows of the matrix, input channels times kernel volume.
+        limit: rows of one tile; 0 for no limit, as in aihwkit.
+        row_split: ``"even"``, aihwkit's split into equal parts, or ``"channels"``, which keeps the
+            rows of an input channel on one tile where they fit on it, and else splits evenly.
+        channel_rows: rows of one input channel, the kernel volume.
+
+    Example:
+        >>> [split_rows(36, limit, "channels", 9) for limit in (20, 8)]
+        [(18, 18), (8, 7, 7, 7, 7)]
+    """
+    if row_split == "channels" and 0 < channel_rows <= limit:
+        channels = split_even(rows // channel_rows, limit // channel_rows)
+        return tuple(count * channel_rows for count in channels)
+    return split_even(rows, limit)
+
+
+def bounds_of(sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Return start and stop of each of these consecutive parts.
+
+    Example:
+        >>> bounds_of((4, 3, 3))
+        ((0, 4), (4, 7), (7, 10))
+    """
+    return tuple(pairwise(accumulate(sizes, initial=0)))

@@ -16,8 +16,9 @@ from analogmed.analog import layers
 from analogmed.analog.layers import AnalogLayer, Reading, TileRow
 from analogmed.analog.noise_stream import NoiseStream
 from analogmed.analog.random import drawing_from
+from analogmed.analog.reram import with_memory
 from analogmed.analog.support import check_support
-from analogmed.analog.traverse import replace_layers
+from analogmed.analog.traverse import own_attributes, replace_layers
 from analogmed.errors import ConfigError
 from analogmed.network_copy import copy_of
 from analogmed.seeds import derive_seed
@@ -99,7 +100,7 @@ class AihwkitTiles:
         self._programmed = []
         for index, tile in enumerate(tiles):
             target = tile.tile.get_weights()
-            with drawing_from(derive_seed(seed, index)):
+            with drawing_from(derive_seed(seed, index)), _remembering(tile):
                 tile.program_weights(from_reference=False)
             self._programmed.append(_TileState.of(tile))
             _reset(tile, target)
@@ -110,7 +111,7 @@ class AihwkitTiles:
         for index, (tile, state) in enumerate(zip(self._tiles, self._programmed, strict=True)):
             target = tile.tile.get_weights()
             state.restore(tile)
-            with drawing_from(derive_seed(seed, index)):
+            with drawing_from(derive_seed(seed, index)), _remembering(tile):
                 tile.drift_weights(t_inference_s)
             rows.append(TileRow(tile.tile.get_weights(), tile.alpha.clone()))
             _reset(tile, target)
@@ -130,6 +131,17 @@ class AihwkitTiles:
         finally:
             for tile, target in zip(self._tiles, targets, strict=True):
                 _reset(tile, target)
+
+
+@contextmanager
+def _remembering(tile: TorchInferenceTile) -> Iterator[None]:
+    """Let a tile draw from a noise model whose devices keep their programming error."""
+    model = tile.rpu_config.noise_model
+    tile.rpu_config.noise_model = with_memory(model)
+    try:
+        yield
+    finally:
+        tile.rpu_config.noise_model = model
 
 
 @dataclass(frozen=True)
@@ -242,7 +254,7 @@ def _digital_twin(layer: AnalogLayer) -> nn.Module:
             )
     base = next(c for c in type(layer).__mro__ if c.__module__.startswith("torch.nn.modules"))
     twin: nn.Module = object.__new__(base)
-    twin.__dict__.update(layer.__dict__)
+    twin.__dict__.update(own_attributes(layer))
     for name in (
         "rpu_config",
         "row_split",

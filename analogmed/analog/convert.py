@@ -1,6 +1,7 @@
 """From a plain torch network to an analog one: each layer that multiplies, or its reason."""
 
 import copy
+import warnings
 from collections.abc import Iterable
 from itertools import islice
 from typing import Literal, get_args
@@ -8,7 +9,6 @@ from typing import Literal, get_args
 import torch
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import nn
-from torch.nn.utils import parametrize
 
 from analogmed.analog import layers
 from analogmed.analog.aihwkit_layers import is_analog, to_aihwkit
@@ -16,9 +16,17 @@ from analogmed.analog.engine import EngineName, check_engine
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.support import check_support
 from analogmed.analog.tile_grid import RowSplit
-from analogmed.analog.traverse import replace_layers
+from analogmed.analog.traverse import own_attributes, replace_layers
 from analogmed.errors import ConfigError, CoverageError, NonFiniteError
-from analogmed.layer_names import is_named, refuse_unknown
+from analogmed.layer_names import refuse_unknown
+from analogmed.network.products import unregistered_layers
+from analogmed.network.selection import (
+    ASKED_FOR,
+    STAYS_DIGITAL,
+    digital_reason,
+    mapped_base,
+    multiplies_weight,
+)
 from analogmed.network_copy import copy_of
 from analogmed.suggest import nearest
 
@@ -33,10 +41,6 @@ _ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
     nn.ConvTranspose2d: layers.AnalogConvTranspose2d,
     nn.ConvTranspose3d: layers.AnalogConvTranspose3d,
 }
-_OTHER_PRODUCTS = (nn.MultiheadAttention, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
-
-ASKED_FOR = "asked for"
-"""Reason of a layer that stays digital because somebody wants it so."""
 
 
 def convert(
@@ -50,8 +54,9 @@ def convert(
     """Make an analog copy of a network; the one given is left as it was.
 
     Convolutions and transposed convolutions (1D to 3D, grouped ones too) and Linear layers go on
-    tiles, with their subclasses as long as these compute what the torch class computes. What stays
-    digital is listed, with the reason, by :func:`analogmed.coverage`.
+    tiles, with their subclasses as long as these override no method that the product consists of.
+    What stays digital is listed, with the reason, by :func:`analogmed.coverage`. Warns of layers
+    that torch has not registered.
 
     Args:
         model: a plain torch network.
@@ -96,46 +101,6 @@ def convert(
     return to_aihwkit(analog) if backend == "aihwkit" else analog
 
 
-def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -> str | None:
-    """Why a layer that multiplies a weight stays digital; ``None`` if it can be analog."""
-    if getattr(layer, _STAYS_DIGITAL, False) or is_named(name, digital):
-        return ASKED_FOR
-    if isinstance(layer, _OTHER_PRODUCTS):
-        return f"{type(layer).__name__} has no analog counterpart"
-    base = _torch_class(layer)
-    if base is None:
-        return "not a layer that multiplies a weight"
-    if parametrize.is_parametrized(layer):
-        return "its weight is parametrised; remove the parametrisation first"
-    if getattr(layer, "weight", None) is None or isinstance(
-        layer.weight, nn.UninitializedParameter
-    ):
-        return "its weight is not initialised"
-    if not isinstance(layer.weight, nn.Parameter):
-        return _NO_PARAMETER
-    if type(layer).forward is not base.forward or type(layer) in _OPAQUE:
-        return f"{type(layer).__name__} does not compute what torch's {base.__name__} computes"
-    return None
-
-
-def multiplies_weight(layer: nn.Module) -> bool:
-    """Whether a layer is one of those that coverage counts."""
-    return _torch_class(layer) is not None or isinstance(layer, _OTHER_PRODUCTS)
-
-
-_STAYS_DIGITAL = "stays_digital"
-"""Attribute by which a network says of one of its layers that it shall not go on tiles."""
-_NO_PARAMETER = (
-    "its weight is no parameter: a hook computes it; make it one first with prune.remove, "
-    "remove_weight_norm or remove_spectral_norm of torch.nn.utils"
-)
-_OPAQUE = (nn.modules.linear.NonDynamicallyQuantizableLinear,)  # its weight is read from outside
-
-
-def _torch_class(layer: nn.Module) -> type[nn.Module] | None:
-    return next((base for base in _ANALOG if isinstance(layer, base)), None)
-
-
 def _replace_layers(
     model: nn.Module,
     rpu_config: TorchInferenceRPUConfig,
@@ -145,7 +110,7 @@ def _replace_layers(
 ) -> nn.Module:
     for name, layer in model.named_modules(remove_duplicate=False):
         if multiplies_weight(layer) and digital_reason(name, layer, digital) == ASKED_FOR:
-            setattr(layer, _STAYS_DIGITAL, True)
+            setattr(layer, STAYS_DIGITAL, True)
         if isinstance(layer, nn.TransformerEncoderLayer):
             layer.activation_relu_or_gelu = 0  # no fused path, which reads weights past the tiles
     return replace_layers(
@@ -168,12 +133,11 @@ def _analog_twin(
             raise NonFiniteError(
                 f"layer '{name}': its {part} holds NaN or Inf; nothing was converted"
             )
-    base = _torch_class(layer)
+    base = mapped_base(layer)
     assert base is not None
     analog_class = _ANALOG[base]
     twin = analog_class.__new__(analog_class)
-    twin.__dict__.update(layer.__dict__)
-    twin._parameters, twin._buffers = layer._parameters.copy(), layer._buffers.copy()
+    twin.__dict__.update(own_attributes(layer))
     twin.to_tiles(rpu_config, row_split, engine)
     return twin
 
@@ -194,3 +158,11 @@ def _check_model(model: nn.Module, digital: tuple[str, ...]) -> None:
                 "hardware"
             )
     refuse_unknown("digital layers", digital, names)
+    unregistered = unregistered_layers(model)
+    if unregistered:
+        listed = ", ".join(f"{place} ({kind})" for place, kind in unregistered.items())
+        warnings.warn(
+            f"{type(model).__name__}: torch does not register the layers in plain containers, so "
+            f"these stay digital: {listed}. Put them in an nn.ModuleList or nn.ModuleDict.",
+            stacklevel=3,
+        )

@@ -1,7 +1,8 @@
 """How much of a network is analog, and what is not and why."""
 
 import math
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -9,11 +10,12 @@ from aihwkit.nn.modules.base import AnalogLayerBase
 from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_layers import is_analog
-from analogmed.analog.convert import ASKED_FOR, digital_reason, multiplies_weight
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.random import drawing_from
 from analogmed.analog.traverse import evaluating
 from analogmed.errors import ShapeError
+from analogmed.network.products import FunctionalProducts
+from analogmed.network.selection import ASKED_FOR, digital_reason, multiplies_weight
 
 
 @dataclass(frozen=True)
@@ -21,24 +23,41 @@ class Coverage:
     """What share of a model's products runs on tiles.
 
     Attributes:
-        weight_share: share of the weights that multiply, in [0, 1].
+        weight_share: share of the weights that multiply, in [0, 1]. Analog layers that the run of
+            one input never called do not count.
         mac_share: share of the multiply-accumulates of one forward pass; NaN if it could not run.
         digital_layers: name and reason of each layer that multiplies a weight digitally.
         analog_layers: names of the layers on tiles.
+        digital_products: name and reason of each parameter that the forward pass multiplies outside
+            of a layer, which is digital.
+        uncalled_layers: names of the analog layers that the forward pass did not call.
     """
 
     weight_share: float
     mac_share: float
     digital_layers: dict[str, str]
     analog_layers: tuple[str, ...]
+    digital_products: dict[str, str] = field(default_factory=dict)
+    uncalled_layers: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
             f"{len(self.analog_layers)} analog layers: {self.weight_share:.1%} of the weights and "
             f"{self.mac_share:.1%} of the multiply-accumulates"
         ]
-        lines += [f"  digital: {name}: {reason}" for name, reason in self.digital_layers.items()]
+        digital = self.digital_layers | self.digital_products
+        lines += [f"  digital: {name}: {reason}" for name, reason in digital.items()]
+        lines += [f"  not called: {name}" for name in self.uncalled_layers]
         return "\n".join(lines)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each weight and layer that is digital, or on tiles without use."""
+        digital = self.digital_layers | self.digital_products
+        return (
+            *(f"{name} stays digital: {reason}" for name, reason in digital.items()),
+            *(f"{name} is on tiles, but is never called" for name in self.uncalled_layers),
+        )
 
 
 def coverage(model: nn.Module, input_shape: tuple[int, ...] | None = None) -> Coverage:
@@ -54,9 +73,19 @@ def coverage(model: nn.Module, input_shape: tuple[int, ...] | None = None) -> Co
     """
     analog = [name for name, layer in model.named_modules() if is_analog(layer)]
     digital = _digital_layers(model)
+    run = _watch(model, [*analog, *digital], input_shape)
     weights = {name: _weights(model.get_submodule(name)) for name in [*analog, *digital]}
-    macs = _count_macs(model, [*analog, *digital], input_shape)
-    return Coverage(_share(weights, analog), _share(macs, analog), digital, tuple(analog))
+    own = dict(model.named_parameters())
+    weights |= {name: float(own[name].numel()) for name in run.products if name in own}
+    called = [name for name in analog if name not in run.uncalled]
+    return Coverage(
+        _share({n: w for n, w in weights.items() if n not in run.uncalled}, called),
+        _share(run.macs | run.products, called),
+        digital,
+        tuple(analog),
+        dict.fromkeys(run.products, _FUNCTIONAL),
+        tuple(name for name in analog if name in run.uncalled),
+    )
 
 
 def left_digital(model: nn.Module) -> tuple[str, ...]:
@@ -70,6 +99,10 @@ def left_digital(model: nn.Module) -> tuple[str, ...]:
 
 
 _NOT_CONVERTED = "not converted"
+_FUNCTIONAL = (
+    "it is multiplied outside of a layer; use a module such as nn.Conv2d or nn.Linear, registered "
+    "in the network, to map it onto tiles"
+)
 
 
 def _digital_layers(model: nn.Module) -> dict[str, str]:
@@ -98,36 +131,54 @@ def _weights(layer: nn.Module) -> float:
     return float(sum(p.numel() for p in layer.parameters() if p.ndim >= 2))
 
 
-def _count_macs(
-    model: nn.Module, names: list[str], input_shape: tuple[int, ...] | None
-) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Run:
+    """One forward pass.
+
+    Attributes:
+        macs: multiply-accumulates by layer.
+        products: multiply-accumulates by weight that is multiplied outside of these layers.
+        uncalled: names of the layers that were not called.
+    """
+
+    macs: dict[str, float]
+    products: dict[str, float]
+    uncalled: frozenset[str]
+
+
+def _watch(model: nn.Module, names: list[str], input_shape: tuple[int, ...] | None) -> _Run:
     macs = dict.fromkeys(names, 0.0)
+    uncalled = set(names)
 
     def count(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+        uncalled.discard(name)
         result = output[0] if isinstance(output, tuple) else output
         if isinstance(result, Tensor) and inputs:
             macs[name] += _layer_macs(layer, inputs[0], result)
 
-    handles = [
-        model.get_submodule(name).register_forward_hook(
-            lambda layer, inputs, output, name=name: count(name, layer, inputs, output)
-        )
-        for name in names
-    ]
+    layers = {name: model.get_submodule(name) for name in names}
+    inputs = _zeros(model, names, input_shape)
+    products = FunctionalProducts(model, [inputs])
     try:
-        with torch.no_grad(), evaluating(model), drawing_from(0):
-            model(_zeros(model, names, input_shape))
+        with ExitStack() as stack:
+            for name, layer in layers.items():
+                hook = layer.register_forward_hook(
+                    lambda layer, args, output, name=name: count(name, layer, args, output)
+                )
+                stack.callback(hook.remove)
+            for context in (torch.no_grad(), evaluating(model), drawing_from(0)):
+                stack.enter_context(context)
+            stack.enter_context(products.ignoring(layers.values()))
+            stack.enter_context(products)
+            model(inputs)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         if input_shape is not None:
             raise ShapeError(
                 f"coverage: {type(model).__name__} does not take an input of shape "
                 f"{input_shape}: {error}"
             ) from error
-        return dict.fromkeys(names, math.nan)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return macs
+        return _Run(dict.fromkeys(names, math.nan), {}, frozenset())
+    return _Run(macs, products.macs, frozenset(uncalled))
 
 
 def _zeros(model: nn.Module, names: list[str], shape: tuple[int, ...] | None) -> Tensor:

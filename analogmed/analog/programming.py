@@ -11,8 +11,6 @@ import torch
 from aihwkit.exceptions import ArgumentError
 from aihwkit.inference import (
     PCMLikeNoiseModel,
-    ReRamCMONoiseModel,
-    ReRamWan2022NoiseModel,
     StateIndependentNoiseModel,
 )
 from aihwkit.inference.noise.base import BaseNoiseModel
@@ -26,6 +24,7 @@ from analogmed.analog.noise_stream import NoiseStream
 from analogmed.analog.precision import without_autocast
 from analogmed.analog.random import drawing_from
 from analogmed.analog.readout import ReadOut
+from analogmed.analog.reram import RememberingCMO, RememberingWan2022, with_memory
 from analogmed.errors import ConfigError, NonFiniteError
 
 ELEMENTWISE_MODELS: tuple[type[BaseNoiseModel], ...] = (
@@ -33,8 +32,8 @@ ELEMENTWISE_MODELS: tuple[type[BaseNoiseModel], ...] = (
     CustomDriftPCMLikeNoiseModel,
     HermesNoiseModel,
     StateIndependentNoiseModel,
-    ReRamWan2022NoiseModel,
-    ReRamCMONoiseModel,
+    RememberingWan2022,
+    RememberingCMO,
 )
 """Noise models that treat each device by itself, so that any number of tiles go through at once."""
 
@@ -191,6 +190,7 @@ class ProgrammedTiles:
 
     Attributes:
         config: the hardware.
+        model: its noise model; that of ReRAM remembers its programming error.
         shapes: (columns, rows) of each tile.
         devices: every device of a unit cell, across all tiles. Each drifts by itself; aihwkit folds
             a cell's devices into one weight after programming, and splits it again.
@@ -199,6 +199,7 @@ class ProgrammedTiles:
     """
 
     config: TorchInferenceRPUConfig
+    model: BaseNoiseModel
     shapes: list[torch.Size]
     devices: "list[Devices]"
     cells: "list[_Cell]"
@@ -207,7 +208,7 @@ class ProgrammedTiles:
     @classmethod
     def program(cls, weights: list[Tensor], config: TorchInferenceRPUConfig) -> "ProgrammedTiles":
         """Draw programming noise and drift parameters for tiles of weights (columns, rows)."""
-        model = config.noise_model
+        model = with_memory(config.noise_model)
         shapes = [weight.shape for weight in weights]
         cells, targets = [], []
         for weight in weights:
@@ -218,16 +219,16 @@ class ProgrammedTiles:
         devices = [Devices.program(list(tiles), model) for tiles in zip(*targets, strict=True)]
         compensation = config.drift_compensation
         if compensation is None:
-            return cls(config, shapes, devices, cells, None)
+            return cls(config, model, shapes, devices, cells, None)
         programmed = _to_weights(
             [device.conductances_us for device in devices], cells, shapes, model
         )
         baselines = ReadOut(programmed, config, compensation).baselines(weights)
-        return cls(config, shapes, devices, cells, baselines)
+        return cls(config, model, shapes, devices, cells, baselines)
 
     def read(self, t_inference_s: float) -> Iterator[tuple[Tensor, Tensor]]:
         """Of each tile the weights at a time (columns, rows), and each column's factor."""
-        model, compensation = self.config.noise_model, self.config.drift_compensation
+        model, compensation = self.model, self.config.drift_compensation
         aged = [device.aged(t_inference_s, model) for device in self.devices]
         weights = _to_weights(aged, self.cells, self.shapes, model)
         if compensation is None or self.baselines is None:

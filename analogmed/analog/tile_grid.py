@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from analogmed.even_split import even_bounds
+from analogmed.even_split import bounds_of, even_bounds, split_rows
 
 RowSplit = Literal["even", "channels"]
 
@@ -38,13 +38,8 @@ class TileGrid:
             out_features: columns of the crossbar.
             max_rows: rows of one tile; 0 for no limit, as in aihwkit.
             max_cols: columns of one tile; 0 for no limit.
-            row_split: ``"even"``, aihwkit's split into equal parts, or ``"channels"``, which keeps
-                the rows of one input channel on one tile.
+            row_split: ``"even"`` or ``"channels"``; see :func:`analogmed.even_split.split_rows`.
             channel_rows: rows of one input channel, the kernel volume.
         """
-        if row_split == "channels" and 0 < channel_rows <= max_rows:
-            channels = even_bounds(in_features // channel_rows, max_rows // channel_rows)
-            rows = tuple((a * channel_rows, b * channel_rows) for a, b in channels)
-        else:
-            rows = even_bounds(in_features, max_rows)
+        rows = bounds_of(split_rows(in_features, max_rows, row_split, channel_rows))
         return cls(rows=rows, cols=even_bounds(out_features, max_cols))

@@ -15,7 +15,7 @@ from analogmed.training import Checkpoint
 def cost_of(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> Row:
     """Tiles, utilisation, reuse and coverage of a network; with a profile, time and energy too.
 
-    Warns of layers that stay digital.
+    Warns of layers and weights that stay digital.
 
     Args:
         checkpoint: the network.
@@ -29,8 +29,8 @@ def cost_of(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> Row:
     analog = to_tiles(checkpoint, experiment)
     shape = (1, task.in_channels, *task.window)
     covered = coverage(analog, shape)
-    for name, reason in covered.digital_layers.items():
-        warnings.warn(f"{checkpoint.info.model}: {name} stays digital: {reason}", stacklevel=3)
+    for warning in covered.warnings:
+        warnings.warn(f"{checkpoint.info.model}: {warning}", stacklevel=3)
     lay = partial(
         map_tiles,
         checkpoint.network,

@@ -22,6 +22,7 @@ _CODE = (
     "analog",
     "data",
     "models",
+    "network",
     "inference.py",
     "layer_names.py",
     "network_copy.py",

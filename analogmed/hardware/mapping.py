@@ -8,19 +8,11 @@ from typing import Literal
 from torch import nn
 
 from analogmed.errors import ConfigError, CoverageError
-from analogmed.even_split import split_even
+from analogmed.even_split import split_even, split_rows
 from analogmed.hardware.tile_map import LayerTiles, RowSplit, TileMap
 from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED, trace
-from analogmed.layer_names import is_named, refuse_unknown
-
-_MAPPED = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
-_ALWAYS_DIGITAL = (
-    nn.MultiheadAttention,
-    nn.modules.linear.NonDynamicallyQuantizableLinear,  # the attention's, read from outside
-    nn.Bilinear,
-    nn.RNNBase,
-    nn.RNNCellBase,
-)
+from analogmed.layer_names import refuse_unknown
+from analogmed.network.selection import MAPPED, digital_reason, multiplies_weight
 
 
 def map_tiles(
@@ -38,7 +30,8 @@ def map_tiles(
     channels, used once per output position. A transposed convolution has a row per input channel
     and (output channels x kernel volume) columns, and is used once per input position; where
     kernels overlap, the results are added digitally. A Linear layer is used once per vector. The
-    bias is digital. A layer called several times has its tiles once and adds up its uses.
+    bias is digital. A layer called several times has its tiles once and adds up its uses. The
+    selection of the layers is that of :func:`analogmed.convert`.
 
     Args:
         model: the network; a copy of it is run once, in evaluation mode.
@@ -46,7 +39,8 @@ def map_tiles(
         tile_size: rows and columns of a tile; one number for both.
         row_split: ``"channels"`` keeps the rows of an input channel on one tile, so that there are
             ``ceil(C_in / floor(tile rows / kernel volume))`` row tiles; ``"even"`` is aihwkit's,
-            ``ceil(rows / tile rows)`` nearly equal parts. Columns are always cut evenly.
+            ``ceil(rows / tile rows)`` nearly equal parts. A layer whose kernel volume exceeds the
+            tile's rows is split evenly in both cases. Columns are always cut evenly.
         transposed: ``"digital"`` puts no transposed convolution on tiles, as aihwkit and the seed
             paper do.
         digital: names (or patterns, ``"head*"``) of layers that stay digital, or of blocks whose
@@ -57,8 +51,7 @@ def map_tiles(
 
     Raises:
         ConfigError: an argument is out of its range, or ``digital`` names nothing.
-        CoverageError: an input channel of a layer does not fit on a tile (``row_split="channels"``
-            only), or no layer is on tiles.
+        CoverageError: no layer is on tiles.
         ShapeError: the network cannot be run on ``input_shape``.
     """
     size = _tile_shape(tile_size)
@@ -66,7 +59,7 @@ def map_tiles(
     _check_choice("transposed", transposed, ("analog", "digital"))
     patterns = _known_patterns(model, digital)
     analog, left_digital = _choose(model, transposed == "analog", patterns)
-    countable = [name for name in left_digital if isinstance(model.get_submodule(name), _MAPPED)]
+    countable = [name for name in left_digital if isinstance(model.get_submodule(name), MAPPED)]
     traced = trace(model, [*analog, *countable], input_shape)
     vectors: Counter[str] = Counter()
     for call in traced.calls:
@@ -124,21 +117,19 @@ def _choose(
     """The layers to put on tiles by name, and the names of those left digital."""
     analog: dict[str, nn.Module] = {}
     left_digital = []
-    named = {
+    staying = {
         layer
         for name, layer in model.named_modules(remove_duplicate=False)  # by either of two names
-        if is_named(name, digital)
+        if multiplies_weight(layer)
+        and (
+            digital_reason(name, layer, digital)
+            or (isinstance(layer, TRANSPOSED) and not transposed_too)
+        )
     }
     for name, layer in model.named_modules():
-        if not isinstance(layer, (*_MAPPED, *_ALWAYS_DIGITAL)):
-            continue
-        stays = isinstance(layer, _ALWAYS_DIGITAL) or (
-            isinstance(layer, TRANSPOSED) and not transposed_too
-        )
-        stays = stays or getattr(layer, "stays_digital", False)
-        if stays or layer in named:
+        if layer in staying:
             left_digital.append(name)
-        else:
+        elif multiplies_weight(layer):
             analog[name] = layer
     return analog, tuple(left_digital)
 
@@ -148,23 +139,13 @@ def _lay(
 ) -> LayerTiles:
     rows, cols, groups, channel_rows = _matrix(layer)
     tile_rows, tile_cols = tile_size
-    if row_split == "even":
-        row_sizes = split_even(rows, tile_rows)
-    elif channel_rows > tile_rows:
-        raise CoverageError(
-            f"layer '{name}': one input channel takes {channel_rows} rows (its kernel volume), but "
-            f"a tile has {tile_rows}; use larger tiles or row_split='even'"
-        )
-    else:
-        channels = split_even(rows // channel_rows, tile_rows // channel_rows)
-        row_sizes = tuple(count * channel_rows for count in channels)
     return LayerTiles(
         name=name,
         type=type(layer).__name__,
         rows=rows,
         cols=cols,
         groups=groups,
-        row_sizes=row_sizes,
+        row_sizes=split_rows(rows, tile_rows, row_split, channel_rows),
         col_sizes=split_even(cols, tile_cols),
         tile_size=tile_size,
         reuse_factor=vectors,

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from analogmed.analog.convert import multiplies_weight
 from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.network.selection import multiplies_weight
 
 
 def checkpoint_activations(model: nn.Module) -> int:

@@ -1,10 +1,12 @@
 import math
+import types
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from analogmed.analog import convert, coverage, create_rpu_config
@@ -270,11 +272,48 @@ def test_table_has_a_row_per_layer_in_the_order_of_the_network(unet):
     assert (bottleneck["row_tiles"], bottleneck["tiles"]) == (math.ceil(512 / 56), 10)
 
 
-def test_a_channel_that_does_not_fit_on_a_tile_is_refused_with_the_layer():
+@pytest.mark.parametrize("row_split", ["even", "channels"])
+def test_a_channel_that_does_not_fit_on_a_tile_is_split_evenly_as_in_conversion(row_split):
     model = nn.Sequential(nn.Conv3d(2, 2, 7))
-    with pytest.raises(CoverageError, match=r"layer '0': one input channel takes 343 rows.*256"):
-        map_tiles(model, (1, 2, 8, 8, 8), 256)
-    assert only_layer(model, (1, 2, 8, 8, 8), 256, row_split="even").row_sizes == (229, 229, 228)
+    sizes = only_layer(model, (1, 2, 8, 8, 8), 256, row_split=row_split).row_sizes
+    assert sizes == (229, 229, 228)
+    analog = convert(model, create_rpu_config("pcm", tile_size=256), row_split=row_split)
+    assert tuple(stop - start for start, stop in analog[0].grid.rows) == sizes
+
+
+class Scaled(nn.Conv2d):
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+class Standardised(nn.Conv2d):
+    def _conv_forward(self, input, weight, bias):
+        return super()._conv_forward(input, weight - weight.mean(), bias)
+
+
+def replaced_on_the_instance():
+    layer = nn.Conv2d(2, 2, 1)
+    layer.forward = types.MethodType(lambda self, x: 2 * x, layer)
+    return layer
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        prune.l1_unstructured(nn.Conv2d(2, 2, 1), "weight", amount=0.5),
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 2, 1)),
+        Scaled(2, 2, 1),
+        Standardised(2, 2, 1),
+        replaced_on_the_instance(),
+    ],
+    ids=["pruned", "parametrised", "forward", "_conv_forward", "instance"],
+)
+def test_layers_that_conversion_leaves_digital_are_not_mapped(layer):
+    model = nn.Sequential(layer, nn.Conv2d(2, 2, 1))
+    tiles = map_tiles(model, (1, 2, 8, 8))
+    analog = coverage(convert(model, create_rpu_config("pcm")))
+    assert tiles.digital_layers == tuple(analog.digital_layers) == ("0",)
+    assert [each.name for each in tiles.layers] == list(analog.analog_layers) == ["1"]
 
 
 def test_a_network_without_layers_on_tiles_is_refused():

@@ -1,0 +1,108 @@
+"""ReRAM devices that keep their programming error from read to read.
+
+aihwkit's ReRAM models draw the whole error of a device each time its conductance is computed, as if
+every read programmed the chip again. Here the error of a device is a standard normal number that is
+drawn at programming and stays with the chip; time scales it. At one time the conductances have the
+distribution of aihwkit's models.
+"""
+
+import copy
+import math
+
+import torch
+from aihwkit.exceptions import ArgumentError
+from aihwkit.inference import ReRamCMONoiseModel, ReRamWan2022NoiseModel
+from aihwkit.inference.noise.base import BaseNoiseModel
+from torch import Tensor
+
+
+def with_memory(model: BaseNoiseModel) -> BaseNoiseModel:
+    """Return a noise model whose devices keep their programming error.
+
+    Args:
+        model: a model of aihwkit. Its two ReRAM models are exchanged for a copy with memory; all
+            others, subclasses included, are returned as they are.
+    """
+    kind = _WITH_MEMORY.get(type(model))
+    if kind is None:
+        return model
+    remembering = copy.copy(model)
+    remembering.__class__ = kind
+    return remembering
+
+
+class RememberingWan2022(ReRamWan2022NoiseModel):  # type: ignore[misc]
+    """Devices of Wan et al. 2022: g(t) = max(0, target + sigma(target, t) z), one z per device."""
+
+    @torch.no_grad()
+    def apply_programming_noise_to_conductance(self, g_target: Tensor) -> Tensor:
+        """Return the conductances in uS at the first time of the fit, and draw ``z``.
+
+        ``generate_drift_coefficients`` returns the ``z`` of each call in turn.
+        """
+        deviate = torch.randn_like(g_target)
+        vars(self).setdefault("_drawn", []).append(deviate)
+        return self._conductance(g_target, deviate, min(self.coeff_dic))
+
+    @torch.no_grad()
+    def generate_drift_coefficients(self, g_target: Tensor) -> Tensor:
+        """Return targets in uS and standard normal numbers, stacked to (2, *shape)."""
+        return torch.stack([g_target, self._drawn.pop(0)])
+
+    @torch.no_grad()
+    def apply_drift_noise_to_conductance(
+        self, g_prog: Tensor, drift_noise_param: Tensor, t_inference: float
+    ) -> Tensor:
+        """Return the conductances in uS at a time in s.
+
+        Raises:
+            ArgumentError: the fit does not include this time.
+        """
+        if t_inference not in self.coeff_dic:
+            raise ArgumentError(f"t_inference should be one of {list(self.coeff_dic)}")
+        return self._conductance(drift_noise_param[0], drift_noise_param[1], t_inference)
+
+    def _conductance(self, target: Tensor, deviate: Tensor, time_s: float) -> Tensor:
+        relative = target / self.g_max
+        sigma = torch.zeros_like(target)
+        for coefficient in reversed(self.coeff_dic[time_s]):
+            sigma = sigma * relative + coefficient
+        scale = self.noise_scale * self.g_max / self.coeff_g_max_reference
+        return (target + scale * sigma * deviate).clamp(min=0.0)
+
+
+class RememberingCMO(ReRamCMONoiseModel):  # type: ignore[misc]
+    """CMO/HfOx devices whose relaxation is one standard normal number per device.
+
+    Programming noise is aihwkit's. Read noise is drawn in each read.
+    """
+
+    @torch.no_grad()
+    def generate_drift_coefficients(self, g_target: Tensor) -> Tensor:
+        """Return the standard normal numbers of the relaxation."""
+        return torch.randn_like(g_target)
+
+    @torch.no_grad()
+    def apply_drift_noise_to_conductance(
+        self, g_prog: Tensor, drift_noise_param: Tensor, t_inference: float
+    ) -> Tensor:
+        """Return the conductances in uS at a time in s; right after programming ``g_prog``."""
+        if t_inference == 0:
+            return g_prog
+        log_time = math.log(t_inference)
+        slope, intercept = self.decay_dict["std"]
+        spread = (slope * log_time + intercept) * drift_noise_param
+        shift = self.decay_dict["mean"][0] * log_time
+        relaxed = g_prog + self.drift_scale * (shift + spread)
+        read_time = self.read_dict["t_read"]
+        reads = math.log((t_inference + read_time) / (2 * read_time))
+        growth = math.sqrt(reads) if reads >= 0 else math.nan  # the model has no shorter times
+        sigma = self.read_noise_scale * self.read_dict["K"] * growth * relaxed.log10()
+        read = relaxed + sigma * torch.randn_like(relaxed)
+        return read.clamp(min=self.g_min, max=self.g_max)
+
+
+_WITH_MEMORY: dict[type[BaseNoiseModel], type[BaseNoiseModel]] = {
+    ReRamWan2022NoiseModel: RememberingWan2022,
+    ReRamCMONoiseModel: RememberingCMO,
+}

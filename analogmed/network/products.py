@@ -1,0 +1,171 @@
+"""Products of weights that a network computes outside of its layers."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+UNREGISTERED = "a tensor that is no parameter of the network"
+"""Name of a weight that the network uses but has not registered as its parameter."""
+
+_PRODUCTS = frozenset(
+    {
+        "convolution", "_convolution", "convolution_overrideable", "linear", "matmul", "einsum",
+        "mm", "addmm", "_addmm_activation", "bmm", "baddbmm", "addbmm", "mv", "addmv", "dot",
+        "_trilinear", "tensordot", "mkldnn_linear", "conv1d", "conv2d", "conv3d",
+        "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    }
+)  # fmt: skip
+_OF_TORCH = ("aten", "prim", "prims")
+
+
+class FunctionalProducts(TorchDispatchMode):
+    """Recorder of the products of weights with data that no layer computes.
+
+    A tensor is data if it depends on the input. Every other tensor is a constant, and depends on
+    the parameters that it was computed from. A product of a constant with data, such as
+    ``F.conv2d(x, self.w)``, is recorded under the names of these parameters. Operators of other
+    libraries count as products if they take data and a constant of two or more dimensions.
+
+    Args:
+        model: the network that runs while the mode is active.
+        inputs: its inputs, the first data.
+
+    Attributes:
+        macs: multiply-accumulates by name of the weight; 0 where they cannot be counted.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.macs: dict[str, float] = {}
+        self._data = {key for tensor in inputs for key in _storages(tensor)}
+        self._origin: dict[int, frozenset[str]] = {}
+        self._depth = 0
+        for _, buffer in model.named_buffers():
+            self._origin |= dict.fromkeys(_storages(buffer), frozenset())
+        for name, parameter in model.named_parameters():
+            self._origin |= dict.fromkeys(_storages(parameter), frozenset({name}))
+
+    @contextmanager
+    def ignoring(self, layers: Iterable[nn.Module]) -> Iterator[None]:
+        """Record nothing inside of these layers, whose products are counted by themselves."""
+
+        def enter(_layer: nn.Module, _inputs: object) -> None:
+            self._depth += 1
+
+        def leave(_layer: nn.Module, _inputs: object, output: object) -> None:
+            self._depth -= 1
+            self._data.update(_storages(output))
+
+        with ExitStack() as stack:
+            for layer in layers:
+                stack.callback(layer.register_forward_pre_hook(enter).remove)
+                stack.callback(layer.register_forward_hook(leave).remove)
+            yield
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        outputs = func(*args, **kwargs)
+        inputs = _storages((args, kwargs))
+        if self._depth == 0 and self._data.intersection(inputs):
+            self._record(func, args, kwargs, outputs)
+        self._mark(inputs, _storages(outputs))
+        return outputs
+
+    def _record(self, func: Any, args: Any, kwargs: dict[str, Any], outputs: Any) -> None:
+        if not _multiplies(func):
+            return
+        names: set[str] = set()
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, Tensor) and tensor.ndim >= 2:
+                names.update(self._weights_in(tensor))
+        for name in names:
+            macs = _macs(func, args, kwargs, outputs) / len(names)
+            self.macs[name] = self.macs.get(name, 0.0) + macs
+
+    def _weights_in(self, tensor: Tensor) -> frozenset[str]:
+        keys = _storages(tensor)
+        if self._data.intersection(keys):
+            return frozenset()
+        unknown = isinstance(tensor, nn.Parameter) and not self._origin.keys() & keys.keys()
+        named = frozenset({UNREGISTERED}) if unknown else frozenset()
+        return named.union(*(self._origin.get(key, frozenset()) for key in keys))
+
+    def _mark(self, inputs: Mapping[int, Tensor], outputs: Mapping[int, Tensor]) -> None:
+        if self._data.intersection(inputs):
+            self._data.update(outputs)
+            return
+        parts = [self._origin.get(key, _unregistered(inputs[key])) for key in inputs]
+        origin = frozenset[str]().union(*parts)
+        for key in outputs:
+            self._data.discard(key)  # an earlier tensor may have had the same memory
+            self._origin[key] = origin
+
+
+def _unregistered(tensor: Tensor) -> frozenset[str]:
+    return frozenset({UNREGISTERED} if isinstance(tensor, nn.Parameter) else ())
+
+
+def _multiplies(func: Any) -> bool:
+    return func._opname in _PRODUCTS or func.namespace not in _OF_TORCH
+
+
+def _macs(func: Any, args: Any, kwargs: dict[str, Any], outputs: Any) -> float:
+    count: Callable[..., int] | None = flop_registry.get(func._overloadpacket)
+    if count is not None:
+        return count(*args, **kwargs, out_val=outputs) / 2
+    if func._opname in ("mv", "addmv"):
+        return float(args[-2].numel())
+    return 0.0
+
+
+def _storages(tree: Any) -> dict[int, Tensor]:
+    tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return {
+        tensor.untyped_storage()._cdata: tensor
+        for tensor in tensors
+        if tensor.layout is torch.strided and not isinstance(tensor, UninitializedTensorMixin)
+    }
+
+
+def unregistered_layers(model: nn.Module) -> dict[str, str]:
+    """Return the layers with weights that a network keeps in plain containers only.
+
+    Torch does not register the layers in a plain list, tuple, set or dict: their weights are not
+    trained, not saved and not moved to a device.
+
+    Returns:
+        the class name of each layer, by its place, such as ``"blocks[0]"``.
+    """
+    registered = set(model.modules())
+    found: dict[str, str] = {}
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            if key.startswith("_") and key in _OF_MODULES:
+                continue
+            for place, layer in _layers_in(value, key):
+                if layer not in registered and any(True for _ in layer.parameters()):
+                    found[f"{name}.{place}" if name else place] = type(layer).__name__
+    return found
+
+
+_OF_MODULES = frozenset(vars(nn.Module()))
+
+
+def _layers_in(value: object, place: str) -> Iterator[tuple[str, nn.Module]]:
+    if isinstance(value, nn.Module):
+        yield place, value
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            yield from _layers_in(item, f"{place}[{index}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _layers_in(item, f"{place}[{key!r}]")

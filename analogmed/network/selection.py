@@ -1,0 +1,88 @@
+"""Selection of the layers of a network that can be mapped onto tiles, and why others cannot."""
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+from analogmed.layer_names import is_named
+
+MAPPED: tuple[type[nn.Module], ...] = (
+    nn.Linear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+"""Layers of torch whose weight matrix can be mapped onto tiles."""
+
+ASKED_FOR = "asked for"
+"""Reason of a layer that stays digital because the settings or the network request it."""
+
+STAYS_DIGITAL = "stays_digital"
+"""Attribute with which a network marks one of its layers as digital."""
+
+_OTHER_PRODUCTS = (nn.MultiheadAttention, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
+_OPAQUE = (nn.modules.linear.NonDynamicallyQuantizableLinear,)  # its weight is read from outside
+_METHODS = ("forward", "_conv_forward", "_output_padding", "_call_impl", "_wrapped_call_impl")
+_NO_PARAMETER = (
+    "its weight is no parameter: a hook computes it; make it one first with prune.remove, "
+    "remove_weight_norm or remove_spectral_norm of torch.nn.utils"
+)
+
+
+def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -> str | None:
+    """Return why a layer that multiplies a weight stays digital; ``None`` if it can be analog.
+
+    ``convert`` and ``map_tiles`` share this rule.
+
+    Args:
+        name: full name of the layer in the network.
+        layer: the layer.
+        digital: names or patterns of layers and blocks that stay digital.
+    """
+    if getattr(layer, STAYS_DIGITAL, False) or is_named(name, digital):
+        return ASKED_FOR
+    if isinstance(layer, _OTHER_PRODUCTS):
+        return f"{type(layer).__name__} has no analog counterpart"
+    base = mapped_base(layer)
+    if base is None:
+        return "not a layer that multiplies a weight"
+    if parametrize.is_parametrized(layer):
+        return "its weight is parametrised; remove the parametrisation first"
+    if getattr(layer, "weight", None) is None or isinstance(
+        layer.weight, nn.UninitializedParameter
+    ):
+        return "its weight is not initialised"
+    if not isinstance(layer.weight, nn.Parameter):
+        return _NO_PARAMETER
+    return _other_computation(layer, base)
+
+
+def multiplies_weight(layer: nn.Module) -> bool:
+    """Return whether coverage counts a layer."""
+    return mapped_base(layer) is not None or isinstance(layer, _OTHER_PRODUCTS)
+
+
+def mapped_base(layer: nn.Module) -> type[nn.Module] | None:
+    """Return the class of ``MAPPED`` that a layer is an instance of, if any."""
+    return next((base for base in MAPPED if isinstance(layer, base)), None)
+
+
+def _other_computation(layer: nn.Module, base: type[nn.Module]) -> str | None:
+    """Return the reason if a layer does not compute what the class of torch computes."""
+    own = [name for name in _METHODS if name in vars(layer)]
+    if own:
+        return (
+            f"its {own[0]} was replaced on the instance; remove the replacement, or override it in "
+            "a class"
+        )
+    kind = type(layer)
+    if kind.__call__ is not nn.Module.__call__ or kind in _OPAQUE:
+        return _COMPUTES_OTHER.format(kind=kind.__name__, base=base.__name__)
+    if any(getattr(kind, name, None) is not getattr(base, name, None) for name in _METHODS):
+        return _COMPUTES_OTHER.format(kind=kind.__name__, base=base.__name__)
+    return None
+
+
+_COMPUTES_OTHER = "{kind} does not compute what torch's {base} computes"
