@@ -59,14 +59,15 @@ _REMAPS = {
     "layerwise": WeightRemapType.LAYERWISE_SYMMETRIC,
     "channelwise": WeightRemapType.CHANNELWISE_SYMMETRIC,
 }
-_FIT_G_MAX_US = 25.0
-_FITS = {  # Nandakumar et al. 2019: programming noise of PCM, in uS at up to 25 uS
-    "poly": (0.26348 / _FIT_G_MAX_US, 1.9650 / _FIT_G_MAX_US, -1.1731 / _FIT_G_MAX_US),
-    "prog_noise": (0.26348, 1.9650, -1.1731),
-}
+MODIFIERS_OF_DEVICES = ("poly", "prog_noise", "pcm_noise")
+"""Modifiers with the noise of devices, of which ``std_dev`` is a factor."""
+_PCM_G_MAX_US = 25.0  # Nandakumar et al. 2019: noise of PCM at up to 25 uS
+_PCM_COEFFS_US = (0.26348, 1.9650, -1.1731)
+_WAN_G_MAX_US = 40.0  # Wan et al. 2022: aihwkit's fit in uS is for this largest conductance
 _PRESET_OF = {
     "pcm": "pcm",
     "hermes": "hermes",
+    "reram_wan2022": "reram",
     "reram_cmo": "reram_cmo",
     "state_independent": "pcm",
 }
@@ -82,9 +83,9 @@ def rpu_config_of(hardware: "Hardware") -> TorchInferenceRPUConfig:
     config.mapping.max_input_size, config.mapping.max_output_size = hardware.tile_shape
     config.mapping.weight_scaling_omega = 1.0
     config.mapping.weight_scaling_columnwise = hardware.remap == "channelwise"
+    config.noise_model = noise_model_of(hardware)
     _describe_converters(hardware, config)
     _describe_training(hardware, config)
-    config.noise_model = noise_model_of(hardware)
     compensation = _COMPENSATIONS[hardware.drift_compensation]
     config.drift_compensation = compensation() if compensation else None
     return config
@@ -96,29 +97,37 @@ def noise_model_of(hardware: "Hardware") -> BaseNoiseModel:
     Raises:
         ConfigError: the largest conductance does not fit the model.
     """
-    if hardware.noise_model == "reram_wan2022":
-        return ReRamWan2022NoiseModel(
-            g_max=hardware.g_max_us, noise_scale=hardware.prog_noise_scale
-        )
-    model: type[BaseNoiseModel] = {
-        "pcm": PCMLikeNoiseModel,
-        "hermes": HermesNoiseModel,
-        "reram_cmo": ReRamCMONoiseModel,
-        "state_independent": StateIndependentNoiseModel,
-    }[hardware.noise_model]
     try:
-        return model(
-            g_max=hardware.g_max_us,
-            prog_noise_scale=hardware.prog_noise_scale,
-            read_noise_scale=hardware.read_noise_scale,
-            drift_scale=hardware.drift_scale,
-        )
+        return _make_noise_model(hardware)
     except (AssertionError, ValueError) as error:
         raise ConfigError(
             f"hardware.g_max_us: {hardware.g_max_us} uS does not fit the noise model "
             f"'{hardware.noise_model}': {error}; start from preset "
             f"'{_PRESET_OF[hardware.noise_model]}'"
         ) from error
+
+
+def _make_noise_model(hardware: "Hardware") -> BaseNoiseModel:
+    if hardware.noise_model == "reram_wan2022":
+        if hardware.g_max_us not in (None, _WAN_G_MAX_US):
+            raise ValueError(
+                f"its fit is for {_WAN_G_MAX_US:g} uS, and aihwkit does not rescale its noise"
+            )
+        return ReRamWan2022NoiseModel(g_max=_WAN_G_MAX_US, noise_scale=hardware.prog_noise_scale)
+    scales = {
+        "g_max": hardware.g_max_us,
+        "prog_noise_scale": hardware.prog_noise_scale,
+        "read_noise_scale": hardware.read_noise_scale,
+        "drift_scale": hardware.drift_scale,
+    }
+    if hardware.noise_model == "reram_cmo":
+        return ReRamCMONoiseModel(**scales, acceptance_range=hardware.acceptance_range_percent)
+    model: type[BaseNoiseModel] = {
+        "pcm": PCMLikeNoiseModel,
+        "hermes": HermesNoiseModel,
+        "state_independent": StateIndependentNoiseModel,
+    }[hardware.noise_model]
+    return model(**scales)
 
 
 def _describe_converters(hardware: "Hardware", config: TorchInferenceRPUConfig) -> None:
@@ -136,11 +145,11 @@ def _describe_converters(hardware: "Hardware", config: TorchInferenceRPUConfig) 
 
 def _describe_training(hardware: "Hardware", config: TorchInferenceRPUConfig) -> None:
     ranges = config.pre_post.input_range
-    ranges.enable = hardware.input_range
+    ranges.enable = hardware.input_range and not hardware.perfect
     ranges.init_from_data, ranges.init_std_alpha = 50, 3.0
     ranges.decay = hardware.input_range_decay
     ranges.input_min_percentage = hardware.input_range_keep
-    _describe_modifier(hardware, config.modifier)
+    _describe_modifier(hardware, config)
     config.mapping.learn_out_scaling = hardware.learned_out_scale != "none"
     config.mapping.out_scaling_columnwise = hardware.learned_out_scale == "column"
     if hardware.clip == "layer_gaussian":
@@ -151,7 +160,8 @@ def _describe_training(hardware: "Hardware", config: TorchInferenceRPUConfig) ->
     config.remap.type = _REMAPS[hardware.remap]
 
 
-def _describe_modifier(hardware: "Hardware", modifier: WeightModifierParameter) -> None:
+def _describe_modifier(hardware: "Hardware", config: TorchInferenceRPUConfig) -> None:
+    modifier = config.modifier
     modifier.type, modifier.std_dev = _MODIFIERS[hardware.modifier], hardware.modifier_std
     modifier.pdrop = hardware.drop_connect
     if hardware.modifier == "none" and hardware.drop_connect > 0:
@@ -161,8 +171,25 @@ def _describe_modifier(hardware: "Hardware", modifier: WeightModifierParameter) 
         modifier.res = 1 / steps
     elif hardware.modifier in ("discretize_add_normal", "dorefa"):
         modifier.res = 2 / steps  # aihwkit: of half the range
-    if hardware.modifier in _FITS:
-        modifier.coeffs = list(hardware.modifier_coeffs or _FITS[hardware.modifier])
     modifier.dorefa_clip = hardware.modifier_clip
-    modifier.g_max = hardware.g_max_us or _FIT_G_MAX_US
     modifier.pcm_t_inference = hardware.modifier_t_inference_s
+    _describe_device_noise(hardware, config.noise_model, modifier)
+
+
+def _describe_device_noise(
+    hardware: "Hardware", model: BaseNoiseModel, modifier: WeightModifierParameter
+) -> None:
+    """Noise relative to the largest weight as the hardware's devices have it at any ``g_max``."""
+    modifier.g_max = model.g_max
+    if hardware.modifier == "pcm_noise":  # its fit is fixed, and relative to this conductance
+        modifier.g_max = _PCM_G_MAX_US
+    if hardware.modifier not in ("poly", "prog_noise"):
+        return
+    if hardware.modifier_coeffs:
+        modifier.coeffs = list(hardware.modifier_coeffs)
+        return
+    coefficients, reference_us = list(_PCM_COEFFS_US), _PCM_G_MAX_US
+    if isinstance(model, PCMLikeNoiseModel | HermesNoiseModel):
+        coefficients, reference_us = model.prog_coeff, model.prog_coeff_g_max_reference
+    unit = reference_us if hardware.modifier == "poly" else reference_us / model.g_max
+    modifier.coeffs = [coefficient / unit for coefficient in coefficients]

@@ -6,7 +6,11 @@ from typing import Any, Literal
 
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 
-from analogmed.analog.aihwkit_config import noise_model_of, rpu_config_of
+from analogmed.analog.aihwkit_config import (
+    MODIFIERS_OF_DEVICES,
+    noise_model_of,
+    rpu_config_of,
+)
 from analogmed.analog.rpu_checks import check_ranges
 from analogmed.analog.rpu_presets import PRESETS
 from analogmed.errors import ConfigError
@@ -35,7 +39,8 @@ class Hardware:
 
     Attributes:
         preset: pcm, analognas, analognas-as-coded, hermes, reram, reram_cmo or ideal.
-        perfect: switch converters, bounds, and noise of inputs, products and outputs off.
+        perfect: switch converters with their input ranges, bounds, and noise of inputs, products
+            and outputs off. Devices keep their noise.
         tile_size: rows and columns of one crossbar tile; an int means a square. 1 or more.
         dac_steps: steps of the input converter; 254 is 8 bits, 0 switches it off.
         adc_steps: steps of the output converter; 254 is 8 bits, 0 switches it off.
@@ -58,9 +63,11 @@ class Hardware:
             added or by DoReFa; noise whose size is a polynomial of the weight (``poly``), which
             keeps the sign (``prog_noise``); or PCM devices, programmed and aged (``pcm_noise``).
         modifier_std: its standard deviation, relative to the largest weight of the tile; with
-            ``poly``, ``prog_noise`` and ``pcm_noise`` a factor on the noise. 0 or more.
+            ``poly``, ``prog_noise`` and ``pcm_noise`` a factor on the noise of the devices, by
+            default 1. 0 or more.
         modifier_coeffs: coefficients of |weight / largest| ** 0, 1, ...: of ``poly`` in units of
-            the largest weight, of ``prog_noise`` in uS; ``None`` is the fit to PCM devices.
+            the largest weight, of ``prog_noise`` in uS. ``None`` is the programming noise of
+            the noise models ``pcm`` and ``hermes`` themselves, of the others the fit to PCM.
         modifier_clip: largest weight after ``dorefa``, in units of the mapped weight. Above 0.
         modifier_t_inference_s: age of the devices of ``pcm_noise`` in s. 0 or more.
         drop_connect: share of the weights that training sets to zero in each step, whatever the
@@ -74,12 +81,15 @@ class Hardware:
             always follow the weights; ``none`` maps as ``layerwise``, and makes ``fixed`` clipping
             refer to the weights before training.
         noise_model: aihwkit's statistical model of programming, drift and read noise.
-        g_max_us: largest conductance in uS; ``None`` is the noise model's own. Above 0.
+        g_max_us: largest conductance in uS; ``None`` is the noise model's own. Above 0; 40 with
+            ``reram_wan2022``, whose fit is for this value.
         prog_noise_scale: factor on the programming noise. 0 or more.
         read_noise_scale: factor on the read noise. 0 or more. ``reram_wan2022`` has one factor for
             all, ``prog_noise_scale``.
         drift_scale: factor on the drift exponents. 0 or more.
         drift_compensation: factor that undoes the mean drift, measured on the tile.
+        acceptance_range_percent: acceptance range of the program-and-verify loop of ``reram_cmo``,
+            in % of the target conductance. 0.2 (default) or 2, the two fits of aihwkit.
     """
 
     preset: str = "pcm"
@@ -114,13 +124,17 @@ class Hardware:
     read_noise_scale: float = _OF_PRESET
     drift_scale: float = _OF_PRESET
     drift_compensation: CompensationName = _OF_PRESET
+    acceptance_range_percent: float = _OF_PRESET
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise ConfigError(
                 f"unknown hardware preset '{self.preset}'; {nearest(self.preset, PRESETS)}"
             )
-        for name, value in PRESETS[self.preset].items():
+        defaults = PRESETS[self.preset]
+        if (self.modifier or defaults["modifier"]) in MODIFIERS_OF_DEVICES:
+            defaults = defaults | {"modifier_std": 1.0}  # a factor on the noise of the devices
+        for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         check_ranges(self)

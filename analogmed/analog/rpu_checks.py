@@ -32,6 +32,8 @@ _NON_NEGATIVE = (
     "drift_scale",
 )
 _WHOLE = ("dac_steps", "adc_steps")
+ACCEPTANCE_RANGES_PERCENT = (0.2, 2.0)
+"""Acceptance ranges of programming, in % of the target, that aihwkit's CMO model is fitted for."""
 
 
 def check_ranges(hardware: "Hardware") -> None:
@@ -55,6 +57,7 @@ def check_ranges(hardware: "Hardware") -> None:
         _require("g_max_us", hardware.g_max_us, low=0.0, open_low=True)
     _require_tile(hardware.tile_size)
     _require_one_scale(hardware)
+    _require_acceptance_range(hardware)
     for field in dataclasses.fields(hardware):
         if get_origin(field.type) is Literal:
             _require_choice(field.name, getattr(hardware, field.name), get_args(field.type))
@@ -105,6 +108,22 @@ def _require_one_scale(hardware: "Hardware") -> None:
                 f"hardware.{name}: the noise model 'reram_wan2022' has one scale for all its "
                 f"noise, prog_noise_scale ({hardware.prog_noise_scale:g}); {value!r} has no effect"
             )
+
+
+def _require_acceptance_range(hardware: "Hardware") -> None:
+    """aihwkit's CMO model has two fits, and takes the finer one for any other acceptance range."""
+    value = hardware.acceptance_range_percent
+    if value not in ACCEPTANCE_RANGES_PERCENT or isinstance(value, bool):
+        raise ConfigError(
+            f"hardware.acceptance_range_percent: expected 0.2 or 2, the fits of 'reram_cmo', got "
+            f"{value!r}"
+        )
+    if hardware.noise_model != "reram_cmo" and value != ACCEPTANCE_RANGES_PERCENT[0]:
+        raise ConfigError(
+            f"hardware.acceptance_range_percent: the noise model '{hardware.noise_model}' has no "
+            f"acceptance range; expected 0.2, got {value!r}. Leave it out, or choose preset "
+            "'reram_cmo'"
+        )
 
 
 def _require_tile(size: object) -> None:

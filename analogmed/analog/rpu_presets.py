@@ -34,6 +34,7 @@ _PCM: dict[str, Any] = {
     "read_noise_scale": 1.0,
     "drift_scale": 1.0,
     "drift_compensation": "global",
+    "acceptance_range_percent": 0.2,
 }
 
 _ANALOGNAS: dict[str, Any] = _PCM | {
@@ -80,5 +81,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 noise_std read as per cent of the largest weight. AnalogNAS never sets the modifier's type, so that
 noise_std does nothing there: ``analognas-as-coded``. ``hermes`` is the 64-core PCM chip (Le Gallo
 et al. 2023); ``reram`` is the chip of Wan et al. 2022, known at 1 s, 1 day and 2 days only;
-``reram_cmo`` the CMO/HfOx devices of aihwkit, at any time; ``ideal`` computes as digital does.
+``reram_cmo`` the CMO/HfOx devices of aihwkit, at any time, programmed to 0.2 % of the target;
+``ideal`` computes as digital does.
 """

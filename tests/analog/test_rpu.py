@@ -1,7 +1,9 @@
 import dataclasses
 import doctest
+import math
 
 import pytest
+import torch
 from aihwkit.inference import (
     GlobalDriftCompensation,
     PCMLikeNoiseModel,
@@ -19,8 +21,10 @@ from aihwkit.simulator.parameters.enums import (
     WeightNoiseType,
     WeightRemapType,
 )
+from torch import nn
 
-from analogmed.analog import PRESETS, Hardware, create_rpu_config, rpu
+from analogmed.analog import PRESETS, Chip, Hardware, convert, create_rpu_config, rpu
+from analogmed.analog.modifier import modify
 from analogmed.analog.support import check_support
 from analogmed.errors import ConfigError
 
@@ -185,6 +189,7 @@ ARGUMENTS = {
     "read_noise_scale": (0.5, {"noise_model.read_noise_scale": 0.5}),
     "drift_scale": (0.5, {"noise_model.drift_scale": 0.5}),
     "drift_compensation": ("none", {"drift_compensation": None}),
+    "acceptance_range_percent": (0.2, {"noise_model.g_max": 25.0}),  # of reram_cmo only
 }
 
 
@@ -210,7 +215,8 @@ TOGETHER = [
     ),
     (
         {"modifier": "pcm_noise", "g_max_us": 20.0},
-        {"modifier.type": WeightModifierType.PCM_NOISE, "modifier.g_max": 20.0},
+        # aihwkit's fit in uS is for 25 uS; PCMLikeNoiseModel rescales it likewise
+        {"modifier.type": WeightModifierType.PCM_NOISE, "modifier.g_max": 25.0},
     ),
     (
         {"modifier": "dorefa", "dac_steps": 14},
@@ -245,6 +251,7 @@ def test_arguments_that_act_together_set_their_fields(arguments, expected):
 
 BAD = [
     ("perfect", "no"),
+    ("acceptance_range_percent", 0.02),
     ("input_range", 1),
     ("tile_size", 0),
     ("tile_size", 256.5),
@@ -317,12 +324,87 @@ def test_unknown_names_are_refused_with_the_nearest(call, hint):
     [
         ({"noise_model": "hermes"}, "10.35 uS|20.7 uS"),  # pcm's 25 uS is beyond that chip
         ({"noise_model": "reram_cmo", "g_max_us": 5.0}, "g_min"),
+        ({"noise_model": "reram_wan2022"}, "fit is for 40 uS"),
     ],
 )
 def test_a_conductance_beyond_the_noise_model_is_refused_with_the_preset_to_take(arguments, limit):
     with pytest.raises(ConfigError, match=limit) as caught:
         create_rpu_config("pcm", **arguments)
-    assert f"preset '{arguments['noise_model']}'" in str(caught.value)
+    assert f"preset '{arguments['noise_model'].removesuffix('_wan2022')}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(("percent", "sigma_us"), [(0.2, 0.04382), (2.0, 0.46283)])
+def test_the_acceptance_range_selects_the_fit_of_the_programming_noise(percent, sigma_us):
+    model = create_rpu_config("reram_cmo", acceptance_range_percent=percent).noise_model
+    target = torch.full((200_000,), 40.0)
+    error = model.apply_programming_noise_to_conductance(target) - target
+    assert error.std().item() == pytest.approx(sigma_us, rel=0.01)  # Falcone et al., 0.2 and 2 %
+
+
+@pytest.mark.parametrize(
+    ("preset", "value", "hint"),
+    [("reram_cmo", 0.02, "expected 0.2 or 2"), ("pcm", 2.0, "'pcm' has no acceptance range")],
+)
+def test_an_acceptance_range_without_a_fit_is_refused(preset, value, hint):
+    with pytest.raises(ConfigError, match=hint):
+        Hardware(preset, acceptance_range_percent=value)
+
+
+MID = torch.linspace(-0.7, 0.7, 200_000).reshape(1, 400, 500)
+
+
+def spread(config):
+    """Standard deviation of the modifier on weights of middle size, the largest being 1."""
+    weight = MID.clone()
+    weight[0, 0, 0] = 1.0
+    return (modify(weight, ((0, 400),), config.modifier) - weight).std().item()
+
+
+@pytest.mark.parametrize("g_max_us", [25.0, 50.0])
+@pytest.mark.parametrize("kind", ["poly", "prog_noise", "pcm_noise"])
+def test_a_modifier_of_devices_has_the_size_of_their_noise_at_any_conductance(kind, g_max_us):
+    """Closed form of the programming noise of PCM; ``pcm_noise`` adds its read noise."""
+    w = MID.double().abs()
+    relative = (0.26348 + 1.9650 * w - 1.1731 * w**2) / 25
+    expected = (relative**2).mean()
+    if kind == "pcm_noise":
+        read = (0.0088 / w.clamp(min=1e-9) ** 0.65).clamp(max=0.2)
+        expected = expected + ((w * read) ** 2).mean() * math.log((20 + 250e-9) / 500e-9)
+    config = create_rpu_config("pcm", modifier=kind, g_max_us=g_max_us)
+    assert spread(config) == pytest.approx(math.sqrt(expected), rel=0.03)
+    half = create_rpu_config("pcm", modifier=kind, g_max_us=g_max_us, modifier_std=0.5)
+    assert spread(half) < 0.6 * spread(config)
+
+
+@pytest.mark.parametrize("kind", ["poly", "prog_noise"])
+@pytest.mark.parametrize("g_max_us", [None, 10.0])
+def test_hermes_trains_with_the_programming_noise_of_hermes(kind, g_max_us):
+    w = MID.double().abs()
+    fit = [0.16603222, 4.71806468, -8.48101252, 4.68961419] if g_max_us is None else None
+    model = create_rpu_config("hermes", g_max_us=g_max_us).noise_model
+    fit, reference = fit or model.prog_coeff, model.prog_coeff_g_max_reference
+    relative = sum(c * w**power for power, c in enumerate(fit)) / reference
+    config = create_rpu_config("hermes", modifier=kind, g_max_us=g_max_us)
+    assert spread(config) == pytest.approx((relative**2).mean().sqrt().item(), rel=0.02)
+
+
+def test_a_modifier_without_devices_keeps_the_presets_size_and_a_given_one_is_kept():
+    assert Hardware("pcm").modifier_std == 0.06
+    assert Hardware("pcm", modifier="mult_normal").modifier_std == 0.06
+    assert Hardware("pcm", modifier="poly").modifier_std == 1.0
+    assert Hardware("pcm", modifier="poly", modifier_std=0.06).modifier_std == 0.06
+
+
+def test_perfect_hardware_does_not_clip_at_an_input_range():
+    model = nn.Sequential(nn.Linear(8, 4)).eval()
+    inputs = 100 * torch.randn(16, 8)
+    off = {"prog_noise_scale": 0.0, "read_noise_scale": 0.0, "drift_scale": 0.0}
+    analog = convert(model, create_rpu_config("pcm", perfect=True, **off))
+    assert analog[0].input_range is None
+    torch.testing.assert_close(analog(inputs), model(inputs))
+    torch.testing.assert_close(
+        Chip(analog, seed=0).at(0.0)(inputs), model(inputs), rtol=1e-4, atol=1e-3
+    )
 
 
 def test_the_examples_in_the_documentation_run():
