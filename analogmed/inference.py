@@ -21,6 +21,8 @@ def predict_logits(
     An image of the window's size goes through as it is. A smaller one is padded with zeros and
     the result cropped back; a larger one is slid over, with Gaussian blending of the overlaps.
 
+    The network gets copies of the images, which it may change in place.
+
     Args:
         network: maps (B, C, *window) to (B, K, *window).
         images: shape (N, C, *spatial).
@@ -35,10 +37,14 @@ def predict_logits(
     """
     if images.numel() == 0:
         raise ValueError(f"no image to predict: shape {tuple(images.shape)}")
+
+    def on_copy(part: Tensor) -> Tensor:
+        return network(part.clone())
+
     if tuple(images.shape[2:]) == tuple(window):
-        return torch.cat([network(part) for part in images.split(batch_size)])
+        return torch.cat([on_copy(part) for part in images.split(batch_size)])
     blended = sliding_window_inference(
-        images, window, batch_size, network, overlap=0.25, mode="gaussian"
+        images, window, batch_size, on_copy, overlap=0.25, mode="gaussian"
     )
     assert isinstance(blended, Tensor)
     return blended

@@ -84,3 +84,26 @@ def test_logits_that_are_no_numbers_are_refused_with_their_count(bad):
     logits[0, 0, 1, 2] = bad
     with pytest.raises(NonFiniteError, match="1 NaN or Inf logits of 6"):
         to_classes(logits)
+
+
+class InPlace(torch.nn.Module):
+    """Changes its input."""
+
+    def forward(self, images):
+        images -= 0.3
+        return images.clamp_(min=0)[:, :1]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (6, 12), (20, 13)])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_network_that_changes_its_input_in_place_leaves_the_images(size, batch_size):
+    images = torch.rand(2, 2, *size)
+    before = images.clone()
+    network = InPlace()
+    found = [
+        predict_logits(network, images, window=(8, 8), batch_size=batch_size) for _ in range(2)
+    ]
+    assert torch.equal(images, before)
+    assert torch.equal(found[0], found[1])
+    expected = (images[:, :1] - 0.3).clamp(min=0)
+    torch.testing.assert_close(found[0], expected, rtol=1e-5, atol=1e-6)

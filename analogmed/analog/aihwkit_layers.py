@@ -75,6 +75,7 @@ def set_ranges_like(model: nn.Module, own: nn.Module) -> nn.Module:
         twin = own.get_submodule(name) if isinstance(layer, AnalogConv2d | AnalogLinear) else None
         if isinstance(twin, AnalogLayer) and twin.input_range is not None:
             _set_ranges(layer, twin.input_range.detach())
+            layer.calibrated = twin.calibrated  # type: ignore[assignment]
     return model
 
 
@@ -208,6 +209,7 @@ def _aihwkit_twin(layer: AnalogLayer) -> nn.Module | None:
     if layer.input_range is not None:
         _set_ranges(twin, layer.input_range.detach())
         _tie_ranges(twin, len(layer.grid.cols))
+        twin.calibrated = layer.calibrated
     if layer.out_scale is not None:
         scales = _scales_of_tiles(layer)
         for tile, scale in zip(twin.analog_tiles(), scales, strict=True):
@@ -262,6 +264,7 @@ def _digital_twin(layer: AnalogLayer) -> nn.Module:
         "grid",
         "reading",
         "disturbance",
+        "calibrated",
         *_OWN_TENSORS,
     ):
         twin.__dict__.pop(name, None)
@@ -305,6 +308,7 @@ def _own_twin(name: str, layer: nn.Module) -> AnalogLayer:
             own.bias.copy_(bias)
     own.to_tiles(tiles[0].rpu_config, "even")
     _copy_ranges(name, own, tiles)
+    own.calibrated = getattr(layer, "calibrated", False)
     if own.out_scale is not None:
         for target, scale in zip(_scales_of_tiles(own), learned, strict=True):
             target.copy_(scale)

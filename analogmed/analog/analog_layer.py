@@ -62,6 +62,7 @@ class AnalogLayer(nn.Module):
         reading: the chip that is read, if one is; for a time, as is the next.
         disturbance: weights of the present step of training, if they were drawn beforehand.
         input_range: largest input of each row tile, shape (row tiles,), or ``None``.
+        calibrated: whether the input range was set from data.
         out_scale: learned factor on the outputs of each tile, shape (row tiles, groups, column
             tiles), or of each of its columns, (row tiles, groups, columns); ``None`` without.
     """
@@ -71,6 +72,7 @@ class AnalogLayer(nn.Module):
     input_range: Tensor | None
     out_scale: Tensor | None
     groups: int = 1
+    calibrated: bool = False
 
     def to_tiles(
         self,

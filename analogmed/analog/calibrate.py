@@ -1,10 +1,11 @@
 """Input ranges from data: the converter's full scale is a high quantile of what a tile sees."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
+from aihwkit.nn.modules.base import AnalogLayerBase
 from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_layers import from_aihwkit, is_analog, set_ranges_like
@@ -20,14 +21,16 @@ def calibrate(
     """Set the input range of every row tile to a quantile of the absolute inputs that reach it.
 
     aihwkit starts from three standard deviations about the mean, which clips half of a bright
-    image. Here each batch runs digitally through the network, with no noise and no clipping, and
-    the ranges are the mean of the batches' quantiles.
+    image. Here all batches run digitally through the network, with no noise and no clipping. The
+    range is the quantile of all values of all batches and calls together, so that it depends
+    neither on the batch size nor on the order; see :class:`InputStatistics` for its resolution.
 
     Args:
         model: an analog model, of analogmed's layers or of aihwkit's; its ranges are changed in
             place.
-        batches: inputs as the network gets them, each (B, C, *spatial). A few dozen images do.
-        quantile: share of inputs that shall fit, in (0, 1].
+        batches: inputs as the network gets them, each (B, C, *spatial); they are left as they are.
+            A few dozen images are enough.
+        quantile: share of inputs that must fit, in (0, 1].
 
     Returns:
         ``model``, for chaining.
@@ -48,15 +51,47 @@ def calibrate(
     ranged = {name: layer for name, layer in layers.items() if layer.input_range is not None}
     if not ranged:
         return model  # the hardware scales each vector by itself
-    seen: dict[str, list[Tensor]] = defaultdict(list)
-    _run(model, layers, ranged, batches, quantile, seen)
-    if not seen:
-        raise ConfigError("calibrate: no batch was given; the input ranges are unchanged")
-    for name, ranges in seen.items():
+    seen = {name: InputStatistics(name, layer) for name, layer in ranged.items()}
+    _run(model, layers, ranged, batches, seen)
+    for name, statistics in seen.items():
         input_range = ranged[name].input_range
         assert input_range is not None
-        input_range.copy_(mean_range(ranges))
+        if statistics.calls:
+            input_range.copy_(statistics.ranges(quantile))
+        ranged[name].calibrated = True
     return model
+
+
+def check_calibrated(model: nn.Module) -> None:
+    """Raise an error for an analog model whose input ranges were never set.
+
+    Such a model was not calibrated, and all its ranges have the value that they start from. Ranges
+    that were loaded, learned or set by hand differ from it in at least one layer.
+
+    Raises:
+        ConfigError: states the remedy.
+    """
+    layers = [layer for layer in model.modules() if is_analog(layer)]
+    ranges = [each for layer in layers for each in _ranges_of(layer)]
+    if not ranges or any(getattr(layer, "calibrated", False) for layer in layers):
+        return
+    if all(bool((values == start).all()) for values, start in ranges):
+        raise ConfigError(
+            f"{type(model).__name__}: the input ranges were never set, all have their initial "
+            f"value {ranges[0][1]:g}; expected ranges that fit the data. Call "
+            "analogmed.calibrate(model, batches) first, load learned ranges with "
+            "load_input_ranges, or set layer.input_range"
+        )
+
+
+def _ranges_of(layer: nn.Module) -> list[tuple[Tensor, float]]:
+    """Input ranges of a layer or of its tiles, with the value that they start from."""
+    parts = layer.analog_tiles() if isinstance(layer, AnalogLayerBase) else [layer]
+    return [
+        (part.input_range.detach(), part.rpu_config.pre_post.input_range.init_value)
+        for part in parts
+        if getattr(part, "input_range", None) is not None
+    ]
 
 
 def _run(
@@ -64,19 +99,13 @@ def _run(
     layers: dict[str, AnalogLayer],
     ranged: dict[str, AnalogLayer],
     batches: Iterable[Tensor],
-    quantile: float,
-    seen: dict[str, list[Tensor]],
+    seen: dict[str, "InputStatistics"],
 ) -> None:
-    def watch(name: str, layer: AnalogLayer, inputs: tuple[Tensor, ...]) -> None:
-        seen[name].append(row_quantiles(name, layer, inputs[0], quantile))
-
-    handles = [
-        layer.register_forward_pre_hook(lambda la, inputs, name=name: watch(name, la, inputs))
-        for name, layer in ranged.items()
-    ]
+    handles = [seen[name].watch(layer) for name, layer in ranged.items()]
     perfect = {id(la.rpu_config): la.rpu_config.forward for la in layers.values()}
     before = {key: io.is_perfect for key, io in perfect.items()}
     ranges = {name: layer.input_range for name, layer in ranged.items()}
+    empty = True
     try:
         for io in perfect.values():
             io.is_perfect = True
@@ -86,7 +115,8 @@ def _run(
             for batch in batches:
                 if batch.numel() == 0:
                     raise ConfigError(f"calibrate: a batch is empty: shape {tuple(batch.shape)}")
-                model(batch)
+                empty = False
+                model(batch.clone())  # a network may change its input in place
     finally:
         for key, io in perfect.items():
             io.is_perfect = before[key]
@@ -94,47 +124,88 @@ def _run(
             layer.input_range = ranges[name]
         for handle in handles:
             handle.remove()
+    if empty:
+        raise ConfigError("calibrate: no batch was given; the input ranges are unchanged")
 
 
-def row_quantiles(name: str, layer: AnalogLayer, inputs: Tensor, quantile: float) -> Tensor:
-    """Quantile of the absolute inputs of each row of a layer's tiles.
+_MANTISSA_BITS = 12
+_SHIFT = 23 - _MANTISSA_BITS  # float32 has 23
+
+
+class InputStatistics:
+    """Distribution of the absolute inputs of each row of a layer's tiles, over all its calls.
+
+    Values are counted in bins of the float32 format with 12 bits of mantissa, so that counts of any
+    batches add up. A quantile is the upper edge of its bin, at most 1/4096 above the exact one, or
+    the largest value if that is less.
 
     Args:
-        name: of the layer, for errors.
-        layer: whose grid of tiles says which inputs a row takes.
-        inputs: of the layer, with or without a batch axis.
-        quantile: in (0, 1].
+        name: full name of the layer, for errors.
+        layer: its grid of tiles defines which inputs a row takes.
 
-    Returns:
-        shape (rows of tiles,); NaN where all inputs of a row are zero.
-
-    Raises:
-        NonFiniteError: an input is NaN or Inf; names the layer.
+    Attributes:
+        calls: number of calls counted.
     """
-    if not torch.isfinite(inputs).all():
-        raise NonFiniteError(f"calibrate: the input of layer '{name}' holds NaN or Inf")
-    inputs = layer.batched(inputs)
-    return torch.stack(
-        [
-            _quantile(layer.row_inputs(inputs, start, stop, vectors=False), quantile)
-            for start, stop in layer.grid.rows
-        ]
-    )
 
+    def __init__(self, name: str, layer: AnalogLayer) -> None:
+        self._name, self._layer = name, layer
+        self._counts: list[tuple[Tensor, Tensor] | None] = [None] * len(layer.grid.rows)
+        self._largest = [0.0] * len(layer.grid.rows)
+        self.calls = 0
 
-def mean_range(quantiles: Sequence[Tensor]) -> Tensor:
-    """Input ranges from the :func:`row_quantiles` of several batches.
+    def watch(self, layer: nn.Module) -> Any:
+        """Count the inputs of each call of a layer; returns the hook's handle."""
 
-    Returns:
-        of each row, the mean over the batches that told something of it; 1 if none did.
-    """
-    return torch.stack(list(quantiles)).nanmean(0).nan_to_num(1.0)
+        def count(_: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
+            self.add(inputs[0] if inputs else named["input"])
 
+        return layer.register_forward_pre_hook(count, with_kwargs=True)
 
-def _quantile(values: Tensor, quantile: float) -> Tensor:
-    """Exact quantile of |values|; ``torch.quantile`` refuses large tensors. NaN if all are zero."""
-    flat = values.abs().flatten()
-    rank = min(flat.numel(), max(1, math.ceil(quantile * flat.numel())))
-    value = flat.kthvalue(rank).values
-    largest = flat.max()
-    return torch.where(value > 0, value, torch.where(largest > 0, largest, torch.nan))
+    @torch.no_grad()
+    def add(self, inputs: Tensor) -> None:
+        """Count the inputs of one call, with or without a batch axis.
+
+        Raises:
+            NonFiniteError: an input is NaN or Inf; names the layer.
+        """
+        if not torch.isfinite(inputs).all():
+            raise NonFiniteError(f"calibrate: the input of layer '{self._name}' holds NaN or Inf")
+        inputs = self._layer.batched(inputs)
+        for index, (start, stop) in enumerate(self._layer.grid.rows):
+            values = self._layer.row_inputs(inputs, start, stop, vectors=False)
+            self._count(index, values.abs().flatten().float())
+        self.calls += 1
+
+    def ranges(self, quantile: float) -> Tensor:
+        """Return the quantile of each row, shape (rows of tiles,).
+
+        Where more than this share is zero, it is the largest value; 1 where all values are zero.
+        """
+        return torch.tensor([self._range(index, quantile) for index in range(len(self._counts))])
+
+    def _count(self, index: int, values: Tensor) -> None:
+        if values.numel() == 0:
+            return
+        counts = torch.bincount(values.view(torch.int32) >> _SHIFT)
+        bins = counts.nonzero().flatten()
+        counts = counts[bins]
+        known = self._counts[index]
+        if known is not None:
+            bins, places = torch.cat([known[0], bins]).unique(return_inverse=True)
+            counts = torch.zeros_like(bins).index_add(0, places, torch.cat([known[1], counts]))
+        self._counts[index] = bins, counts
+        self._largest[index] = max(self._largest[index], float(values.max()))
+
+    def _range(self, index: int, quantile: float) -> float:
+        known, largest = self._counts[index], self._largest[index]
+        if known is None or largest == 0:
+            return 1.0
+        bins, counts = known
+        total = counts.cumsum(0)
+        number = int(total[-1])
+        rank = min(number, max(1, math.ceil(quantile * number)))
+        found = int(bins[int((total < rank).sum())])
+        if found == 0:  # zeros
+            return largest
+        edge = torch.tensor((found + 1) << _SHIFT, dtype=torch.int32).view(torch.float32)
+        return min(float(edge), largest)

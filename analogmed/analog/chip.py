@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_layers import AihwkitTiles, aihwkit_tiles
+from analogmed.analog.calibrate import check_calibrated
 from analogmed.analog.engine import may_compile
 from analogmed.analog.layers import AnalogLayer, Reading
 from analogmed.analog.memory_format import CHANNELS_LAST
@@ -35,6 +36,7 @@ class Chip:
 
     Raises:
         CoverageError: the model has no analog layer.
+        ConfigError: its input ranges were never set.
         NonFiniteError: a weight is NaN or Inf; names the layer.
     """
 
@@ -57,6 +59,7 @@ class Chip:
                 f"{type(model).__name__} has no analog layer, so nothing would drift; "
                 "convert() it first"
             )
+        check_calibrated(model)
 
     def at(self, t_inference_s: float, read: int = 0) -> "ChipReading":
         """The chip some time after programming.
@@ -120,7 +123,7 @@ class ChipReading:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits of a batch of images.
+        """Logits of a batch of images, which are left as they are.
 
         Args:
             images: shape (B, C, *spatial).
@@ -134,18 +137,19 @@ class ChipReading:
             reading.stream.next_batch(len(images))
         with self._installed():
             if not self._computes_channels_last(images):
-                return self.model(images)
+                return self.model(images.clone())  # a network may change it in place
             streams = [reading.stream for reading in self.readings.values()]
             positions = [stream.position() for stream in streams]
             try:
-                return self.model(images.to(memory_format=CHANNELS_LAST[images.ndim]))
+                last = images.to(memory_format=CHANNELS_LAST[images.ndim])
+                return self.model(images.clone() if last is images else last)
             except RuntimeError as error:
                 if _NO_VIEW not in str(error):
                     raise
             _VIEWING.add(self.model)
             for stream, position in zip(streams, positions, strict=True):
                 stream.return_to(position)
-            return self.model(images)
+            return self.model(images.clone())
 
     def _computes_channels_last(self, images: Tensor) -> bool:
         """Return whether to try the memory format in which compiled layers are fastest."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from aihwkit.simulator.parameters.enums import WeightClipType, WeightRemapType
+from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_training import tiles_of
@@ -16,7 +17,8 @@ class WeightClipper:
     ``LAYER_GAUSSIAN`` clips at sigma standard deviations of the tile's weights. ``FIXED_VALUE``
     clips at a multiple of the tile's mapping scale, which is its largest weight: the one it had
     when the clipper was made, or, where the configuration remaps, after the previous step.
-    aihwkit's own tiles clip and remap as they do after a step of aihwkit's optimizers.
+    aihwkit's own tiles clip and remap as they do after a step of aihwkit's optimizers. Frozen
+    layers, whose weights do not require a gradient, are left as they are.
 
     Learned input ranges are kept at a thousandth of what they were, or more. With aihwkit's rule a
     range's gradient is a multiple of the range, so that it cannot pass zero by gradient descent;
@@ -53,7 +55,7 @@ class WeightClipper:
         """Clip in place; call after each optimizer step."""
         for index, layer in enumerate(self._layers):
             config = layer.rpu_config
-            if config.clip.type is WeightClipType.NONE:
+            if config.clip.type is WeightClipType.NONE or not layer.weight.requires_grad:
                 continue
             matrix = layer.weight_matrix().clone()
             for block, scale in zip(_blocks(layer, matrix), self._scales[index], strict=True):
@@ -63,9 +65,14 @@ class WeightClipper:
             if config.remap.type is not WeightRemapType.NONE:
                 self._scales[index] = _scales(layer)
         for tile in self._tiles:
-            tile.post_update_step()
+            if _is_trained(tile):
+                tile.post_update_step()
         for learned, floor in self._floors.items():
             learned.clamp_(min=floor)
+
+
+def _is_trained(tile: TorchInferenceTile) -> bool:
+    return any(parameter.requires_grad for parameter in tile.tile.parameters())
 
 
 def _limit(layer: AnalogLayer, block: Tensor, scale: Tensor) -> Tensor:

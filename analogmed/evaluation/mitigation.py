@@ -7,14 +7,14 @@ that another chip or time starts from the same state.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from analogmed.analog.calibrate import mean_range, row_quantiles
+from analogmed.analog.calibrate import InputStatistics
 from analogmed.analog.layers import AnalogLayer
 from analogmed.errors import CoverageError
 
@@ -80,23 +80,18 @@ def input_ranges_of_chip(
     layers = ranged_layers(model)
     if not layers:
         raise CoverageError("the hardware scales each vector by itself: it has no input ranges")
-    seen: dict[str, list[Tensor]] = defaultdict(list)
-
-    def watch(name: str) -> Callable[[Any, tuple[Tensor, ...]], None]:
-        return lambda layer, inputs: seen[name].append(
-            row_quantiles(name, layer, inputs[0], quantile)
-        )
-
+    seen = {name: InputStatistics(name, layer) for name, layer in layers.items()}
     with ExitStack() as stack:
         for name, layer in layers.items():
-            stack.callback(layer.register_forward_pre_hook(watch(name)).remove)
+            stack.callback(seen[name].watch(layer).remove)
         for batch in batches:
             forward(batch)
-    if not seen:
+    reached = {name: each for name, each in seen.items() if each.calls}
+    if not reached:
         raise CoverageError("input ranges: no batch was given, or no layer was reached")
     with ExitStack() as stack:
-        for name, found in seen.items():
-            stack.enter_context(_lent(layers[name].input_range, mean_range(found)))
+        for name, statistics in reached.items():
+            stack.enter_context(_lent(layers[name].input_range, statistics.ranges(quantile)))
         yield
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.analog import calibrate, convert, create_rpu_config
+from analogmed.analog import Chip, calibrate, convert, create_rpu_config
 from analogmed.errors import ConfigError, CoverageError, NonFiniteError, ShapeError
 
 
@@ -18,13 +18,72 @@ def order_statistic(values, quantile):
     return ordered[math.ceil(quantile * len(ordered)) - 1]
 
 
+def assert_quantile(found, exact):
+    """The upper edge of the bin of 12 bits that holds the exact quantile."""
+    found, exact = found.detach(), exact.detach()
+    assert (found >= exact).all()
+    torch.testing.assert_close(found, exact, rtol=2**-12, atol=0)
+
+
 @pytest.mark.parametrize("quantile", [0.5, 0.99, 1.0])
-def test_a_range_is_the_mean_of_the_batches_quantiles(quantile):
+def test_a_range_is_the_quantile_of_all_batches_together(quantile):
     model = analog_of(nn.Conv2d(3, 4, 3))
     batches = [torch.randn(2, 3, 9, 9), 3 * torch.randn(4, 3, 8, 8)]
     calibrate(model, batches, quantile=quantile)
-    expected = sum(order_statistic(batch, quantile) for batch in batches) / 2
-    torch.testing.assert_close(model[0].input_range, expected.reshape(1), check_dtype=False)
+    pooled = torch.cat([batch.flatten() for batch in batches])
+    assert_quantile(model[0].input_range, order_statistic(pooled, quantile).reshape(1))
+
+
+class Twice(nn.Module):
+    """One layer that sees two scales."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x):
+        return self.layer(x) + self.layer(input=10 * x)
+
+
+def test_a_layer_that_is_called_twice_also_by_keyword_gets_the_quantile_of_both_calls():
+    model = convert(Twice(), create_rpu_config("pcm")).eval()
+    images = torch.randn(8, 3, 16, 16)
+    calibrate(model, [images], quantile=0.9995)
+    seen = torch.cat([images.flatten(), 10 * images.flatten()])
+    assert_quantile(model.layer.input_range, order_statistic(seen, 0.9995).reshape(1))
+    assert (seen.abs() <= model.layer.input_range).double().mean() >= 0.9995
+
+
+@pytest.mark.parametrize("quantile", [0.9, 0.9995, 1.0])
+def test_neither_the_size_nor_the_order_of_batches_changes_a_range(quantile):
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3))
+    images = torch.rand(8, 3, 12, 12) * torch.logspace(-2, 1, 8).reshape(8, 1, 1, 1)
+    found = []
+    for batches in (images.split(8), images.split(3), images.split(1), images.flip(0).split(2)):
+        model = convert(layers, create_rpu_config("pcm", tile_size=36)).eval()
+        calibrate(model, batches, quantile=quantile)
+        found.append(torch.cat([model[0].input_range, model[2].input_range]).detach())
+    for ranges in found[1:]:
+        torch.testing.assert_close(ranges, found[0], rtol=1e-5, atol=0)
+
+
+def test_one_bright_image_counts_as_often_as_it_is_there():
+    model = analog_of(nn.Conv2d(1, 1, 1))
+    images = torch.cat([0.1 * torch.rand(7, 1, 32, 32), 3 * torch.rand(1, 1, 32, 32)])
+    calibrate(model, images.split(1))
+    assert_quantile(model[0].input_range, order_statistic(images, 0.9995).reshape(1))
+
+
+def test_images_are_left_as_they_are_by_a_network_that_changes_its_input():
+    class InPlace(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.sub_(0.5))
+
+    model = convert(InPlace(nn.Conv2d(3, 4, 3)), create_rpu_config("pcm")).eval()
+    images = torch.rand(2, 3, 8, 8)
+    before = images.clone()
+    calibrate(model, [images])
+    assert torch.equal(images, before)
 
 
 def test_each_row_tile_gets_the_range_of_its_own_channels():
@@ -32,7 +91,7 @@ def test_each_row_tile_gets_the_range_of_its_own_channels():
     images = torch.randn(2, 8, 9, 9) * torch.arange(1, 9).reshape(1, 8, 1, 1)
     calibrate(model, [images], quantile=0.9)
     expected = [order_statistic(images[:, c], 0.9) for c in (slice(0, 4), slice(4, 8))]
-    torch.testing.assert_close(model[0].input_range.detach(), torch.stack(expected))
+    assert_quantile(model[0].input_range, torch.stack(expected))
 
 
 @pytest.mark.parametrize(
@@ -64,9 +123,7 @@ def test_later_layers_see_what_the_digital_network_computes():
     images = torch.randn(2, 3, 12, 12)
     calibrate(model, [images], quantile=0.9)
     seen = layers[1](layers[0](images))
-    torch.testing.assert_close(
-        model[2].input_range.detach(), order_statistic(seen, 0.9).detach().reshape(1)
-    )
+    assert_quantile(model[2].input_range, order_statistic(seen, 0.9).reshape(1))
 
 
 def test_more_values_than_torch_quantile_takes():
@@ -88,11 +145,64 @@ def test_a_dead_input_gets_a_range_that_divides():
     assert model[0].input_range.item() == 7.0
 
 
-def test_a_blank_batch_tells_nothing_of_the_range():
+def test_a_blank_batch_counts_as_its_zeros():
     model = analog_of(nn.Linear(1, 1))
     seen = [torch.full((4, 1), 0.2), torch.zeros(4, 1), torch.full((4, 1), 0.4)]
     calibrate(model, seen)
-    torch.testing.assert_close(model[0].input_range.item(), 0.3)
+    assert_quantile(model[0].input_range, torch.tensor([0.4]))
+    calibrate(model, seen, quantile=8 / 12)
+    assert_quantile(model[0].input_range, torch.tensor([0.2]))
+
+
+class WithHead(nn.Module):
+    """A head that is not called in evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(3, 3), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x)) if self.training else self.body(x)
+
+
+BACKENDS = pytest.mark.parametrize("backend", ["torch", "aihwkit"])
+
+
+@BACKENDS
+def test_a_network_whose_ranges_were_never_set_is_not_put_onto_a_chip(backend):
+    model = convert(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2)), create_rpu_config("pcm"),
+                    backend=backend)  # fmt: skip
+    with pytest.raises(ConfigError, match=r"never set.*analogmed\.calibrate\(model, batches\)"):
+        Chip(model, seed=0)
+    Chip(calibrate(model, [torch.rand(2, 3)]), seed=0)
+
+
+@BACKENDS
+def test_ranges_that_data_set_to_the_initial_value_are_set(backend):
+    model = convert(nn.Sequential(nn.Linear(3, 2)), create_rpu_config("pcm"), backend=backend)
+    calibrate(model, [torch.full((2, 3), 3.0)])
+    Chip(model, seed=0)
+    Chip(copy.deepcopy(model), seed=0)
+
+
+def test_ranges_that_were_set_by_hand_or_loaded_are_set():
+    by_hand = analog_of(nn.Linear(3, 3), nn.Linear(3, 2))
+    with torch.no_grad():
+        by_hand[0].input_range.fill_(2.0)
+    Chip(by_hand, seed=0)
+    calibrated = convert(WithHead(), create_rpu_config("pcm")).eval()
+    calibrate(calibrated, [torch.rand(2, 3)])
+    assert calibrated.head.input_range.item() == 3.0
+    Chip(calibrated, seed=0)
+    loaded = convert(WithHead(), create_rpu_config("pcm")).eval()
+    loaded.load_state_dict(calibrated.state_dict())
+    Chip(loaded, seed=0)
+
+
+@pytest.mark.parametrize(("preset", "options"), [("analognas", {}), ("ideal", {}),
+                                                 ("pcm", {"perfect": True})])  # fmt: skip
+def test_hardware_without_input_ranges_needs_no_calibration(preset, options):
+    Chip(convert(nn.Sequential(nn.Linear(3, 2)), create_rpu_config(preset, **options)), seed=0)
 
 
 def test_model_and_configuration_are_otherwise_as_they_were():

@@ -63,6 +63,7 @@ def test_two_readings_do_not_disturb_each_other(backend):
 def test_the_number_of_threads_does_not_change_a_bit_of_a_chip(threads):
     model = nn.Sequential(nn.Linear(300, 700), nn.Linear(700, 301)).eval()
     analog = convert(model, create_rpu_config("pcm"))  # tiles that torch would share out
+    calibrate(analog, [torch.rand(2, 300)])
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -80,6 +81,7 @@ def test_the_number_of_threads_does_not_change_a_bit_of_a_chip(threads):
 
 def test_a_chip_keeps_a_conductance_and_an_exponent_for_each_device_and_no_more():
     analog = convert(nn.Sequential(nn.Linear(600, 500), nn.Linear(500, 700)), create_rpu_config())
+    calibrate(analog, [torch.rand(2, 600)])
     weights = sum(layer.weight.numel() for layer in analog)
     chip = Chip(analog, seed=0)
     storages = {
@@ -253,3 +255,24 @@ def test_chips_spread_as_chips_of_aihwkits_tiles(t_inference_s):
     gains = [(error.mean(0) * ideal).mean() / ideal.var() for error in errors]
     assert 0.96 < spreads[0] / spreads[1] < 1.0
     assert abs(gains[0] - gains[1]) < 0.003
+
+
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 1)
+
+    def forward(self, images):
+        images -= 0.3
+        return self.layer(images.relu_())
+
+
+@BACKENDS
+def test_a_chip_leaves_images_as_they_are_that_its_network_changes_in_place(backend):
+    """An ideal chip would drift from call to call."""
+    network, images = InPlace(), torch.rand(2, 1, 8, 8)
+    before = images.clone()
+    chip = Chip(convert(network, create_rpu_config("ideal"), backend=backend), seed=0)
+    for time_s in (0.0, DAY_S):
+        torch.testing.assert_close(chip.at(time_s)(images), network(before.clone()))
+    assert torch.equal(images, before)

@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.analog import WeightClipper, calibrate, convert, create_rpu_config
+from analogmed.analog import (
+    WeightClipper,
+    calibrate,
+    convert,
+    create_rpu_config,
+    from_aihwkit,
+)
 
 LAYERS = {
     "linear": lambda: nn.Linear(90, 70),
@@ -97,3 +103,17 @@ def test_a_learned_range_stays_positive_whatever_adam_does(backend):
         lowest = min(lowest, float(torch.cat([each.detach() for each in ranges]).min()))
     assert lowest == pytest.approx(1e-3 * float(start.min()))
     assert torch.isfinite(model(inputs)).all()
+
+
+@pytest.mark.parametrize("backend", ["torch", "aihwkit"])
+def test_frozen_layers_are_not_clipped(backend):
+    model = nn.Sequential(nn.Linear(40, 40), nn.Linear(40, 40))
+    for layer in model:
+        nn.init.normal_(layer.weight)
+    analog = convert(model, create_rpu_config("pcm", clip_sigma=1.0), backend=backend).train()
+    for parameter in analog[0].parameters():
+        parameter.requires_grad_(False)
+    WeightClipper(analog).step()
+    digital = from_aihwkit(analog) if backend == "aihwkit" else analog
+    torch.testing.assert_close(digital[0].weight, model[0].weight)  # aihwkit rescales
+    assert digital[1].weight.abs().max() < 0.5 * model[1].weight.abs().max()
