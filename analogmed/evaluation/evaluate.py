@@ -25,6 +25,7 @@ from analogmed.evaluation.examples import FOLDER as EXAMPLES
 from analogmed.evaluation.examples import write_examples
 from analogmed.evaluation.failure_time import time_to_failure
 from analogmed.evaluation.metrics import METRICS, RESULT_NOTES
+from analogmed.evaluation.network_check import check_network
 from analogmed.evaluation.network_runs import notes_of
 from analogmed.evaluation.robustness import over_time, summarise
 from analogmed.evaluation.run_folder import write_table
@@ -170,6 +171,7 @@ def evaluate(experiment: Experiment) -> Results:
     for checkpoint in checkpoints:
         checkpoint.info.check_fits(task, checkpoint.path)
         checkpoint.info.refuse_leakage(task, checkpoint.path)
+        check_network(checkpoint, task, experiment)
         tell_differences(checkpoint, task, experiment)
     _refuse_twins(checkpoints)
     _tell_other_tiles(checkpoints, experiment)

@@ -34,6 +34,7 @@ from analogmed.evaluation.mitigation import (
     input_ranges_of_chip,
     ranged_layers,
 )
+from analogmed.evaluation.network_check import check_network
 from analogmed.evaluation.passes import Pass, predict
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.statistics import difference, two_way_bootstrap
@@ -126,6 +127,7 @@ def measure_mitigation(config: MitigationConfig) -> Mitigations:
             checkpoint = load_checkpoint(path, factories=config.factories)
             checkpoint.info.check_fits(task, path)
             checkpoint.info.refuse_leakage(task, path)
+            check_network(checkpoint, task, config)
             tell_differences(checkpoint, task, config)
             bench = _Bench(checkpoint, config, task, test, validation)
             costs += bench.costs()

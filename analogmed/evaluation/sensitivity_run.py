@@ -12,6 +12,7 @@ from analogmed.config import to_yaml
 from analogmed.data import Task
 from analogmed.environment import write_environment
 from analogmed.evaluation.evaluate import check_settings, checkpoint_paths, tell_differences
+from analogmed.evaluation.network_check import check_network
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.sensitivity import Bench, settings_of
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
@@ -90,6 +91,7 @@ def prepare(config: Config) -> tuple[Config, Checkpoint, Task]:
     checkpoint = load_checkpoint(path, factories=config.factories)
     checkpoint.info.check_fits(task, checkpoint.path)
     checkpoint.info.refuse_leakage(task, checkpoint.path)
+    check_network(checkpoint, task, config)
     tell_differences(checkpoint, task, config)
     digital = digital_layers_of(checkpoint, config)
     config = replace(config, checkpoints=(checkpoint.path,), digital_layers=digital)

@@ -128,8 +128,8 @@ def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
     per_case = -(-experiment.calibration.images // len(cases))
     for position, case in enumerate(cases):
         images = torch.from_numpy(task.read(case).image)
-        spread = images[_evenly(len(images), per_case, (position + 0.5) / len(cases))]
-        for batch in _windowed(spread, task.window).split(experiment.batch_size):
+        spread = images[evenly(len(images), per_case, (position + 0.5) / len(cases))]
+        for batch in windowed(spread, task.window).split(experiment.batch_size):
             yield batch.to(experiment.device)
 
 
@@ -139,12 +139,12 @@ def calibration_cases(experiment: Experiment, task: Task) -> tuple[Case, ...]:
     return cases[:: max(1, len(cases) // experiment.calibration.images)]
 
 
-def _evenly(length: int, number: int, offset: float) -> list[int]:
-    """So many places of a sequence at equal distances, or all; the offset in (0, 1) moves them."""
+def evenly(length: int, number: int, offset: float) -> list[int]:
+    """Return so many equidistant indices of a sequence, or all; the offset in (0, 1) moves them."""
     return sorted({int((step + offset) * length / number) for step in range(number)})
 
 
-def _windowed(images: Tensor, window: tuple[int, ...]) -> Tensor:
+def windowed(images: Tensor, window: tuple[int, ...]) -> Tensor:
     """Crop to the window about the centre, and pad what is smaller with zeros."""
     for axis, size in enumerate(window, start=2):
         length = images.shape[axis]

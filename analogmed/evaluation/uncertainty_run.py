@@ -17,6 +17,7 @@ from analogmed.evaluation.conformal import needed
 from analogmed.evaluation.conformal_table import MaskLedger, summarise_conformal
 from analogmed.evaluation.evaluate import check_settings, checkpoint_paths, tell_differences
 from analogmed.evaluation.example_slices import Examples
+from analogmed.evaluation.network_check import check_network
 from analogmed.evaluation.passes import Observe, expected_passes, maps_of, passes_of
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.temperature import fit_temperature, fitting_voxels
@@ -221,6 +222,7 @@ def _load(config: UncertaintyConfig, task: Task) -> list[list[Checkpoint]]:
         checkpoint = load_checkpoint(path, factories=config.factories)
         checkpoint.info.check_fits(task, checkpoint.path)
         checkpoint.info.refuse_leakage(task, checkpoint.path)
+        check_network(checkpoint, task, config)
         tell_differences(checkpoint, task, config)
         key = (checkpoint.info.model, checkpoint.info.training)
         networks.setdefault(key, []).append(checkpoint)

@@ -15,6 +15,7 @@ from analogmed.analog.layers import AnalogLayer
 from analogmed.atomic import write_atomically
 from analogmed.errors import AnalogmedError, CheckpointError
 from analogmed.models import build_model
+from analogmed.network.probe import check_registered
 from analogmed.training.checkpoint_info import CheckpointInfo
 from analogmed.training.config import NETWORK, network_file
 from analogmed.training.tile_parameters import (
@@ -60,7 +61,9 @@ def save_checkpoint(path: Path | str, model: nn.Module, info: CheckpointInfo) ->
 
     Raises:
         CheckpointError: the network has learned output scales, but ``info`` describes other tiles.
+        ConfigError: the network has layers that torch has not registered.
     """
+    check_registered(model, f"cannot write {path}")
     if tiles_of(model):
         model = from_aihwkit(model)
     _refuse_other_tiles(path, model, info)

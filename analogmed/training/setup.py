@@ -15,6 +15,7 @@ from analogmed.config import ModelConfig, to_plain
 from analogmed.data import Task
 from analogmed.errors import ConfigError, DataError
 from analogmed.models import build_model, required_divisor
+from analogmed.network.probe import NetworkProbe
 from analogmed.network_copy import copy_of
 from analogmed.seeds import derive_seed
 from analogmed.training.checkpoint import Checkpoint, load_checkpoint
@@ -138,6 +139,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     _tell_missing_classes(sampler, task)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
     model = _network(config, task, start).to(device)
+    _check_network(model, config, task)
     teacher = copy_of(model).eval() if config.loss.distillation else None
     if config.training == "hwa":
         model = _on_tiles(model, config)
@@ -262,6 +264,12 @@ def _network(config: TrainConfig, task: Task, start: Checkpoint | None) -> nn.Mo
         spatial_dims=task.spatial_dims,
         **config.model.options,
     )
+
+
+def _check_network(model: nn.Module, config: TrainConfig, task: Task) -> None:
+    """Raise an error if the network does not return logits of the task's patches."""
+    probe = NetworkProbe(config.model.name, task.in_channels, task.out_channels, task.window)
+    probe.check(model, training=True, batch_size=min(2, config.batch_size))
 
 
 def _on_tiles(model: nn.Module, config: TrainConfig) -> nn.Module:

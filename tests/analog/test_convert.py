@@ -69,8 +69,8 @@ def test_safetensors_carry_an_analog_model_over(tmp_path):
 
 def test_a_deep_copy_is_a_model_of_its_own():
     analog = convert(network(), create_rpu_config("pcm")).eval()
-    twin = copy.deepcopy(analog)
     images = torch.rand(2, 3, 8, 8)
+    twin = copy.deepcopy(calibrate(analog, [images]))
     reference = Chip(analog, seed=1).at(0.0)(images)
     with torch.no_grad():
         twin[0].weight.zero_()

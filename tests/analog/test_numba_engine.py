@@ -339,6 +339,7 @@ def in_float32(**hardware):
 )
 def test_networks_in_float32_do_not_care_for_torchs_default_type(default_type, hardware):
     model, images = in_float32(weight_noise_std=0.01, **hardware), torch.rand(2, 6, 9, 9).float()
+    calibrate(model, [images])
     found = Chip(model).at(0.0)(images)
     torch.set_default_dtype(torch.float32)
     assert torch.equal(found, Chip(model).at(0.0)(images))
@@ -362,5 +363,6 @@ def test_gradients_in_float32_do_not_care_for_torchs_default_type(default_type):
 @pytest.mark.parametrize("batch", [1, 2])
 def test_an_image_smaller_than_the_kernel_gets_torchs_error(batch):
     model = convert(nn.Sequential(nn.Conv2d(3, 8, 5)), create_rpu_config(), backend="numba")
+    calibrate(model, [torch.rand(batch, 3, 8, 8)])
     with pytest.raises(RuntimeError, match="Kernel size"):
         Chip(model).at(0.0)(torch.rand(batch, 3, 4, 4))

@@ -19,7 +19,7 @@ from aihwkit.simulator.parameters.enums import BoundManagementType, NoiseManagem
 from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from torch import nn
 
-from analogmed.analog import Chip, create_rpu_config
+from analogmed.analog import Chip, calibrate, create_rpu_config
 from analogmed.analog.programming import ProgrammedModel, ProgrammedTiles
 from analogmed.analog.random import drawing_from
 from analogmed.errors import ConfigError, NonFiniteError
@@ -259,6 +259,7 @@ def test_read_noise_and_output_noise_are_different_streams(analog_of):
     model = nn.Sequential(analog_of(nn.Linear(40, 40, bias=False), config)).eval()
     with torch.no_grad():
         model[0].weight.copy_(torch.rand(40, 40) + 0.5)
+        model[0].input_range.fill_(1.0)
     reading = Chip(model, seed=0).at(0.0)
     (tiles,) = ProgrammedModel({"0": model[0]}, 0)._batches
     target = tiles.devices[0].conductances_us[0]
@@ -271,6 +272,7 @@ def test_read_noise_and_output_noise_are_different_streams(analog_of):
 
 def test_a_time_that_the_noise_model_does_not_know_is_refused(analog_of):
     model = nn.Sequential(analog_of(nn.Linear(4, 4), create_rpu_config("reram"))).eval()
+    calibrate(model, [torch.rand(2, 4)])
     chip = Chip(model, seed=0)
     chip.at(86_400.0)
     with pytest.raises(ConfigError, match="ReRamWan2022NoiseModel does not know the time 3600 s"):
@@ -280,6 +282,7 @@ def test_a_time_that_the_noise_model_does_not_know_is_refused(analog_of):
 @pytest.mark.filterwarnings("ignore:invalid value encountered")
 def test_devices_that_become_nan_are_refused_with_layer_and_time(analog_of):
     model = nn.Sequential(analog_of(nn.Linear(4, 4), create_rpu_config("reram_cmo"))).eval()
+    calibrate(model, [torch.rand(2, 4)])
     chip = Chip(model, seed=0)
     chip.at(1.0)
     with pytest.raises(NonFiniteError, match=r"layer '0': .* at 1e-07 s"):

@@ -1,0 +1,41 @@
+"""Check of a checkpoint's network on images of the task, before the first pass."""
+
+import torch
+from torch import Tensor
+
+from analogmed.config import Experiment
+from analogmed.data import Task
+from analogmed.errors import DataError
+from analogmed.evaluation.sweep import calibration_cases, evenly, windowed
+from analogmed.network.probe import NetworkProbe
+from analogmed.training import Checkpoint
+
+_IMAGES = 8
+
+
+def check_network(checkpoint: Checkpoint, task: Task, experiment: Experiment) -> None:
+    """Raise an error if a network does not return logits of the task's images.
+
+    Args:
+        checkpoint: the network.
+        task: the task; up to eight images of its first calibration case are used.
+        experiment: the settings; calibration defines the case.
+
+    Raises:
+        ConfigError: names the checkpoint, what its network returns, and the remedy.
+    """
+    probe = NetworkProbe(
+        f"{checkpoint.path} ({checkpoint.info.model})",
+        task.in_channels,
+        task.out_channels,
+        task.window,
+    )
+    probe.check(checkpoint.network, _images(task, experiment))
+
+
+def _images(task: Task, experiment: Experiment) -> Tensor | None:
+    try:
+        image = torch.from_numpy(task.read(calibration_cases(experiment, task)[0]).image)
+    except DataError:
+        return None  # what is wrong with the data is reported where they are evaluated
+    return windowed(image[evenly(len(image), _IMAGES, 0.5)], task.window)

@@ -1,0 +1,212 @@
+"""Probe of a network: one pass in evaluation and training mode, before anything long starts."""
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.network.products import unregistered_layers
+from analogmed.network_copy import copy_of
+
+_MEMORY = re.compile(r"out of memory|can't allocate|not enough memory|bad_alloc", re.IGNORECASE)
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class NetworkProbe:
+    """Requirements of a segmentation network, which :meth:`check` tests on a copy of it.
+
+    Attributes:
+        name: of the network, for messages: the setting, factory or file that it comes from.
+        in_channels: channels of an image.
+        out_channels: number of logits, K.
+        window: spatial size of the images.
+    """
+
+    name: str
+    in_channels: int
+    out_channels: int
+    window: tuple[int, ...]
+
+    def check(
+        self,
+        network: nn.Module,
+        images: Tensor | None = None,
+        *,
+        training: bool = False,
+        batch_size: int = 2,
+    ) -> None:
+        """Raise an error if the network does not return logits of the images' size.
+
+        Copies of the network run, so that its statistics are unchanged; the random state is
+        restored. Networks that change their input in place are supported and pass.
+
+        Args:
+            network: the network; its evaluation mode is tested.
+            images: what it is tested on, (B, in_channels, *window), and normal noise by default.
+                On given images, a single output in [0, 1] counts as a probability; on noise, which
+                untrained networks see, it must also come from a sigmoid.
+            training: test the training mode, too, where further outputs may follow the first.
+            batch_size: images of noise in the pass.
+
+        Raises:
+            ConfigError: names the network, what it returned, and the remedy.
+        """
+        check_registered(network, self.name)
+        self._check_weights(network)
+        trained = images is not None
+        with _restored_random_state():
+            if images is None:
+                shape = (batch_size, self.in_channels, *self.window)
+                images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+            if training:
+                self._check_outputs(self._run(network, images, training=True), images, True)
+            output = self._run(network, images, training=False)
+        self._check_outputs(output, images, False)
+        assert isinstance(output, Tensor)
+        self._check_logits(output, trained)
+
+    def _check_weights(self, network: nn.Module) -> None:
+        for name, weight in network.named_parameters():
+            if weight.is_floating_point() and weight.dtype is not torch.float32:
+                raise ConfigError(
+                    f"{self.name}: weight '{name}' has type {weight.dtype}; expected float32, the "
+                    "type of the images. Convert the network with network.float()."
+                )
+
+    def _run(self, network: nn.Module, images: Tensor, *, training: bool) -> object:
+        copied = copy_of(network).train(training)
+        weight = next(copied.parameters(), images)
+        mode = "training" if training else "evaluation"
+        try:
+            # with a gradient graph, whose last operation is looked up
+            with torch.inference_mode(False), torch.enable_grad():
+                output: object = copied(images.to(weight.device, copy=True))
+            return output
+        except AnalogmedError:
+            raise
+        except Exception as error:
+            if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
+                raise
+            raise ConfigError(
+                f"{self.name}: the network fails in {mode} mode on images of shape "
+                f"{tuple(images.shape)}: {type(error).__name__}: {error}. Expected a network that "
+                f"takes (B, {self.in_channels}, {self._sizes}) in float32; change the network, the "
+                "task's window or its channels."
+            ) from error
+
+    def _check_outputs(self, output: object, images: Tensor, training: bool) -> None:
+        mode = "training" if training else "evaluation"
+        expected = (len(images), self.out_channels, *self.window)
+        first = output
+        if training and isinstance(output, Sequence) and output:
+            first = output[0]  # heads of deep supervision follow
+        if not isinstance(first, Tensor):
+            raise ConfigError(
+                f"{self.name}: the network returns {_described(output)} in {mode} mode; expected "
+                f"one tensor of logits of shape {expected}. Return the logits only, in a subclass "
+                "or wrapper if need be."
+            )
+        if not first.is_floating_point():
+            raise ConfigError(
+                f"{self.name}: the network returns {first.dtype} in {mode} mode; expected logits "
+                "in floating point. Return them before argmax or a threshold."
+            )
+        if tuple(first.shape) != expected:
+            raise ConfigError(
+                f"{self.name}: the network returns shape {tuple(first.shape)} in {mode} mode for "
+                f"images of shape {tuple(images.shape)}; expected {expected}: {self._classes}, at "
+                "the size of the images. Change its number of outputs, its padding or its strides."
+            )
+
+    def _check_logits(self, output: Tensor, trained: bool) -> None:
+        values = output.detach().float()
+        low, high = float(values.min()), float(values.max())
+        if self.out_channels == 1:
+            in_range = 0 <= low < high <= 1
+            if in_range and (trained or _last_operation(output) in _SIGMOIDS):
+                raise ConfigError(
+                    f"{self.name}: the network returns probabilities, from {low:.3g} to "
+                    f"{high:.3g} on {len(output)} images; expected a logit, which is positive "
+                    "inside the structure. Remove its final sigmoid, or return torch.logit of it."
+                )
+            return
+        sums = values.sum(1)
+        if low >= 0 and float((sums - 1).abs().max()) < _SUM_TOLERANCE:
+            raise ConfigError(
+                f"{self.name}: the network returns probabilities: its {self.out_channels} outputs "
+                "are positive and their sum is 1 everywhere; expected logits. Remove its final "
+                "softmax, or return the logarithm of its outputs."
+            )
+
+    @property
+    def _sizes(self) -> str:
+        return ", ".join(map(str, self.window))
+
+    @property
+    def _classes(self) -> str:
+        if self.out_channels == 1:
+            return "one logit for the one class"
+        return f"{self.out_channels} logits, of the background and each class"
+
+
+def check_registered(network: nn.Module, name: str) -> None:
+    """Raise an error for a network with layers that torch has not registered.
+
+    Args:
+        network: the network.
+        name: where it comes from, for the message.
+
+    Raises:
+        ConfigError: names the layers and the remedy.
+    """
+    layers = unregistered_layers(network)
+    if layers:
+        listed = ", ".join(f"{place} ({kind})" for place, kind in layers.items())
+        raise ConfigError(
+            f"{name}: torch does not register layers in plain containers, so that the weights of "
+            f"{listed} are neither trained nor saved; expected registered layers. Put them in an "
+            "nn.ModuleList or nn.ModuleDict."
+        )
+
+
+_SIGMOIDS = ("Sigmoid", "Hardsigmoid")
+_PASSES_ON = re.compile(
+    r"^(View|Reshape|UnsafeView|Slice|Select|Clone|ToCopy|Copy|Permute|Transpose|Squeeze|Unsqueeze"
+    r"|Alias|AsStrided|Narrow|ConstantPadNd|Cat|Expand)\w*Backward\d*$"
+)
+
+
+def _last_operation(output: Tensor) -> str:
+    """Return the operation of autograd that computed a tensor, past those that only move values."""
+    node = output.grad_fn
+    while node is not None and _PASSES_ON.match(node.name()) and node.next_functions:
+        node = node.next_functions[0][0]
+    return re.sub(r"Backward\d*$", "", node.name()) if node is not None else ""
+
+
+def _described(output: object) -> str:
+    kind = type(output).__name__
+    if isinstance(output, dict):
+        return f"a {kind} with the keys {', '.join(map(repr, output))}"
+    if isinstance(output, Sequence) and not isinstance(output, str):
+        return f"a {kind} of {len(output)}"
+    return f"a {kind}"
+
+
+@contextmanager
+def _restored_random_state() -> Iterator[None]:
+    python, of_numpy = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(of_numpy)
