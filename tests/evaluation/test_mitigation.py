@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from analogmed.ages import DAY_S
-from analogmed.analog import Chip, Hardware, convert
+from analogmed.analog import Chip, Hardware, calibrate, convert
 from analogmed.config import SweepConfig
 from analogmed.errors import ConfigError, CoverageError
 from analogmed.evaluation import mitigation_run
@@ -89,7 +89,7 @@ def test_batchnorm_undoes_a_shift_of_the_weights(network, images):
 
 
 def test_input_ranges_follow_what_reaches_the_chips_layers(network, images):
-    analog = convert(network, Hardware().rpu_config())
+    analog = calibrate(convert(network, Hardware().rpu_config()), [0.5 * images])
     chip = Chip(analog, seed=0)
     before = {n: la.input_range.detach().clone() for n, la in ranged_layers(analog).items()}
     with input_ranges_of_chip(analog, chip.at(DAY_S, 1), [images], 1.0):
