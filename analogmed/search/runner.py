@@ -37,7 +37,12 @@ from analogmed.search.results import (
 from analogmed.search.selection import patients_of, selection_split, write_selection
 from analogmed.search.shared_weights import refuse_leakage
 from analogmed.search.strategy import Context, find_strategy
-from analogmed.search.study import has_begun, open_study, refuse_other_patients
+from analogmed.search.study import (
+    has_begun,
+    open_study,
+    refuse_other_patients,
+    refuse_other_supernets,
+)
 from analogmed.search.winner import train_winner
 from analogmed.seeds import derive_seed
 
@@ -156,6 +161,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[Ledger, Callable[[], Eval
         check_fits(config, evaluator.task)
         if config.supernets:
             refuse_leakage(config.supernets.values(), task)
+            refuse_other_supernets(study, config.supernets)
         study.sampler = make_sampler(config, evaluator)
         write_text_atomically(folder / "search.yaml", to_yaml(config))
         write_environment(folder)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,9 +13,11 @@ from optuna.study import Study
 
 from analogmed.config import to_plain
 from analogmed.errors import ConfigError, DataError
+from analogmed.evaluation.plan import file_digest
 from analogmed.search.config import SearchConfig
 from analogmed.search.database import database
 from analogmed.search.locks import JournalLock
+from analogmed.search.supernet_config import SUPERNET
 from analogmed.settings_difference import different_settings, listed
 
 LOG = "study.log"
@@ -24,6 +27,9 @@ CONFIGURATION = "configuration"
 PATIENTS = "patients"
 """Attribute of a study: patients by part, ``train``, ``validation`` and ``test`` of the candidates,
 and ``final_test`` of the winner."""
+
+SUPERNETS = "supernets"
+"""Attribute of a study: digests of the weights of its supernetworks by task."""
 
 _SHOWN = 5
 
@@ -109,6 +115,30 @@ def refuse_other_patients(study: Study, patients: Mapping[str, list[str]]) -> No
             "networks are compared on them and the winner is tested on patients that no network "
             "has used. Restore the data, or give another --out or --study for a new search"
         )
+
+
+def refuse_other_supernets(study: Study, folders: Mapping[str, Path]) -> None:
+    """Store digests of the supernetworks of a new study, and compare those of an old one.
+
+    Args:
+        study: of the search.
+        folders: run folders of trained supernetworks, by task.
+
+    Raises:
+        ConfigError: names a supernetwork whose weights have changed.
+    """
+    digests = {task: file_digest(folder / SUPERNET) for task, folder in folders.items()}
+    stored = study.user_attrs.get(SUPERNETS)
+    if stored is None:
+        study.set_user_attr(SUPERNETS, digests)
+        return
+    for task, folder in folders.items():
+        if stored.get(task) != digests[task]:
+            raise ConfigError(
+                f"supernets: the weights in {folder} differ from those that study "
+                f"'{study.study_name}' began with; expected the same ones, because its networks "
+                "are ranked by them. Restore them, or give another --out or --study"
+            )
 
 
 def _first(names: Iterable[str]) -> str:

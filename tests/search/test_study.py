@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ from analogmed.config import EngineConfig, TaskConfig
 from analogmed.errors import ConfigError, DataError
 from analogmed.search.config import SearchConfig, StrategyConfig
 from analogmed.search.space import Space
-from analogmed.search.study import open_study
+from analogmed.search.study import open_study, refuse_other_supernets
 
 
 @pytest.fixture
@@ -114,6 +115,20 @@ def test_what_computes_and_how_long_may_change(config, tmp_path):
     open_study(config)
     task = TaskConfig(root=tmp_path)
     open_study(replace(config, budget=99, engine=EngineConfig(workers=2), task=task))
+
+
+def test_a_supernetwork_that_was_trained_again_is_noticed(config, tmp_path):
+    folder = tmp_path / "supernet"
+    folder.mkdir()
+    weights = folder / "supernet.safetensors"
+    weights.write_bytes(b"first")
+    study = open_study(config)
+    refuse_other_supernets(study, {"brain": folder})
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    refuse_other_supernets(study, {"brain": moved})
+    weights.write_bytes(b"second")
+    with pytest.raises(ConfigError, match=r"supernets: the weights in .*supernet differ"):
+        refuse_other_supernets(study, {"brain": folder})
 
 
 def test_a_study_of_another_program_is_refused(config, tmp_path):
