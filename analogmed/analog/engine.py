@@ -8,14 +8,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import torch
-from aihwkit.simulator.parameters.enums import NoiseManagementType
 from torch import Tensor
 
 from analogmed.analog.direct_engine import DirectEngine
+from analogmed.analog.effects import computes, not_computed
 from analogmed.analog.input_range import pass_range_gradient
-from analogmed.analog.input_vectors import SCALED_BY
-from analogmed.analog.irdrop import Wires, has_static_ir_drop, is_transient
-from analogmed.analog.tile import Crossbar, disturbs_sums, has_weight_noise, read_tile, sees_vectors
+from analogmed.analog.irdrop import Wires, is_transient
+from analogmed.analog.tile import Crossbar, disturbs_sums, read_tile, sees_vectors
 from analogmed.analog.training_engine import TrainingEngine
 from analogmed.analog.vector_engine import VectorEngine
 from analogmed.errors import ConfigError
@@ -51,9 +50,11 @@ def engine_for(layer: "AnalogLayer", inputs: Tensor) -> Engine:
     asked_for = layer.engine in ("auto", _COMPILED_FOR.get(inputs.device.type))
     if not asked_for or not may_compile(layer) or not _is_plain(layer, inputs):
         return _TORCH
-    by_vectors = _reads_vectors(layer.rpu_config.forward)
+    io = layer.rpu_config.forward
+    by_vectors = not computes("reading", io)
     if torch.is_grad_enabled() or layer.training:
-        return (None if by_vectors else _training_engine(inputs.device.type)) or _TORCH
+        trains = computes("training", io)
+        return (_training_engine(inputs.device.type) if trains else None) or _TORCH
     reading = _vector_engine if by_vectors else _compiled_engine
     return reading(inputs.device.type) or _TORCH
 
@@ -73,10 +74,9 @@ def check_engine(name: EngineName, io: "IOParameters") -> None:
         _check_triton(io)
     if name != "numba":
         return
-    if not compiles(io):
+    if missing := not_computed("vectors", io):
         raise ConfigError(
-            "backend 'numba' does not compute perfect tiles, input noise, stochastic rounding, "
-            "asymmetry, saturation, IR drop and ABS_MAX_NP_SUM; take backend='auto', which "
+            f"backend 'numba': not implemented for {', '.join(missing)}. Use backend='auto', which "
             "computes this hardware with torch"
         )
     if _compiled_engine("cpu") is None:
@@ -84,10 +84,9 @@ def check_engine(name: EngineName, io: "IOParameters") -> None:
 
 
 def _check_triton(io: "IOParameters") -> None:
-    if not compiles(io) or _reads_vectors(io):
+    if missing := not_computed("reading", io):
         raise ConfigError(
-            "backend 'triton' computes static input ranges, without noise management, noise of "
-            "inputs or weights, asymmetry, IR drop and stochastic rounding; take backend='auto', "
+            f"backend 'triton': not implemented for {', '.join(missing)}. Use backend='auto', "
             "which computes this hardware with torch"
         )
     if not torch.cuda.is_available():
@@ -104,15 +103,7 @@ def _check_triton(io: "IOParameters") -> None:
 
 def compiles(io: "IOParameters") -> bool:
     """Whether compiled code computes these converters."""
-    dithered = (io.inp_sto_round and io.inp_res > 0) or (io.out_sto_round and io.out_res > 0)
-    skewed = io.inp_asymmetry != 0 or io.out_asymmetry != 0
-    disturbed = io.inp_noise > 0 or is_transient(io) or has_static_ir_drop(io)
-    bent = skewed or io.out_nonlinearity > 0
-    return not (io.is_perfect or dithered or disturbed or bent) and io.noise_management in SCALED_BY
-
-
-def _reads_vectors(io: "IOParameters") -> bool:
-    return io.noise_management is not NoiseManagementType.NONE or has_weight_noise(io)
+    return computes("vectors", io)  # which computes all that the other compiled engines do
 
 
 def _is_plain(layer: "AnalogLayer", inputs: Tensor) -> bool:

@@ -11,14 +11,6 @@ from aihwkit.simulator.parameters.io import IOParameters
 PIECE = 16
 """Values that a compiled pass takes at once."""
 
-SCALED_BY = (
-    NoiseManagementType.NONE,
-    NoiseManagementType.CONSTANT,
-    NoiseManagementType.ABS_MAX,
-    NoiseManagementType.MAX,
-)
-"""Noise managements that :class:`Scaling` describes."""
-
 
 @dataclass(frozen=True)
 class Patch:
@@ -139,10 +131,12 @@ class Scaling:
     """How the size of an input vector is found, by which it is divided.
 
     Attributes:
-        kind: of noise management, one of ``SCALED_BY``; what has no size of its own has ``unit``.
+        kind: of noise management, one that the vector engine computes; vectors have the size
+            ``unit`` if the kind measures none.
         limit: values are clamped to it first; inf for no limit.
         threshold: largest size; inf for none.
-        unit: in place of a size of 0.
+        unit: size of vectors that have none of their own. A vector of zeros has size 0, so that its
+            output is 0, if the kind measures sizes.
     """
 
     kind: NoiseManagementType

@@ -1,12 +1,14 @@
 """What the analog layers compute of an aihwkit configuration; anything else is refused by name."""
 
+import dataclasses
 import math
+import operator
+from typing import Any
 
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from aihwkit.simulator.parameters.enums import (
     AnalogMVType,
-    BoundManagementType,
-    NoiseManagementType,
+    RPUDataType,
     WeightClipType,
     WeightModifierType,
     WeightRemapType,
@@ -17,6 +19,7 @@ from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from aihwkit.simulator.tiles.torch_tile import TorchSimulatorTile
 from aihwkit.simulator.tiles.torch_tile_irdrop_t import TorchSimulatorTileIRDropT
 
+from analogmed.analog.effects import FIELDS, effects_of
 from analogmed.errors import ConfigError
 
 
@@ -49,25 +52,16 @@ def _refused(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
             found.append((field, value))
 
     allow("tile_class", config.tile_class, TorchInferenceTile)
+    allow("runtime.data_type", config.runtime.data_type, RPUDataType.FLOAT)
     transient = isinstance(io, IOParametersIRDropT)
     simulator = TorchSimulatorTileIRDropT if transient else TorchSimulatorTile
     allow("simulator_tile_class", config.simulator_tile_class, simulator)
-    phases = (AnalogMVType.SPLIT_MODE, AnalogMVType.BIT_WISE) if transient else ()
-    allow("forward.mv_type", io.mv_type, AnalogMVType.ONE_PASS, *phases)
-    allow("forward.bound_management", io.bound_management, BoundManagementType.NONE)
-    allow(
-        "forward.noise_management",
-        io.noise_management,
-        NoiseManagementType.NONE,
-        NoiseManagementType.ABS_MAX,
-        NoiseManagementType.ABS_MAX_NP_SUM,
-        NoiseManagementType.MAX,
-        NoiseManagementType.CONSTANT,
-    )
-    for name in _MUST_BE_ZERO:
-        allow(f"forward.{name}", getattr(io, name), 0.0)
-    if io.out_nonlinearity > 0:
-        allow("forward.out_nonlinearity_std", io.out_nonlinearity_std, 0.0)
+    found += [
+        (f"forward.{effect.fields[0]}", getattr(io, effect.fields[0]))
+        for effect in effects_of(io)
+        if not effect.engines
+    ]
+    found += _unknown(config)
     if transient:
         found += _refused_of_pulses(config)
     found += _refused_of_modifier(config.modifier)
@@ -90,6 +84,19 @@ def _refused(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
     return found
 
 
+def _unknown(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
+    """Return the fields that are not in ``_KNOWN`` and do not have aihwkit's default."""
+    found: list[tuple[str, object]] = []
+    for path, known in _KNOWN.items():
+        section: Any = operator.attrgetter(path)(config)
+        defaults = type(section)()
+        for field in dataclasses.fields(section):
+            value = getattr(section, field.name)
+            if field.name not in known and value != getattr(defaults, field.name):
+                found.append((f"{path}.{field.name}", value))
+    return found
+
+
 def _refused_of_pulses(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
     """Of inputs that are pulses in time; what aihwkit stops at with an assertion, too."""
     io, rows = config.forward, config.mapping.max_input_size
@@ -100,8 +107,6 @@ def _refused_of_pulses(config: TorchInferenceRPUConfig) -> list[tuple[str, objec
     if rows <= 0 or rows % io.ir_drop_segments:
         segments = f"{io.ir_drop_segments} (does not divide mapping.max_input_size = {rows})"
         found.append(("forward.ir_drop_segments", segments))
-    if io.apply_xdep_pcm_read_noise:
-        found.append(("forward.apply_xdep_pcm_read_noise", "True (depends on the whole batch)"))
     if io.w_noise > 0 or io.out_nonlinearity > 0:
         found.append(("forward.w_noise, out_nonlinearity", (io.w_noise, io.out_nonlinearity)))
     if io.mv_type is AnalogMVType.SPLIT_MODE and io.inp_res > 0:
@@ -129,12 +134,56 @@ def _refused_of_modifier(modifier: WeightModifierParameter) -> list[tuple[str, o
 
 
 _STEP_IS_RES = (WeightModifierType.DOREFA, WeightModifierType.DISCRETIZE_ADD_NORMAL)
-_MUST_BE_ZERO = (
-    "out_noise_std",
-    "v_offset_std",
-    "r_series",
-    "w_read_asymmetry_dtod",
-)
+_KNOWN = {  # fields that the analog layers follow, or that are refused above
+    "mapping": {
+        "digital_bias",
+        "weight_scaling_omega",
+        "weight_scaling_columnwise",
+        "weight_scaling_lr_compensation",
+        "learn_out_scaling",
+        "out_scaling_columnwise",
+        "max_input_size",
+        "max_output_size",
+    },
+    "remap": {"remapped_wmax", "max_scale_range", "max_scale_ref", "type"},
+    "clip": {"fixed_value", "sigma", "type"},
+    "modifier": {
+        "std_dev",
+        "per_batch_sample",
+        "res",
+        "sto_round",
+        "dorefa_clip",
+        "pdrop",
+        "enable_during_test",
+        "rel_to_actual_wmax",
+        "assumed_wmax",
+        "copy_last_column",
+        "coeffs",
+        "type",
+        "g_max",
+        "pcm_zero_thres",
+        "pcm_t_inference",
+        "pcm_prob_at_reset",
+        "pcm_prob_at_gmax",
+        "pcm_prob_at_random",
+        "pcm_t0",
+    },
+    "pre_post.input_range": {
+        "enable",
+        "learn_input_range",
+        "init_value",
+        "init_from_data",
+        "init_std_alpha",
+        "decay",
+        "input_min_percentage",
+        "manage_output_clipping",
+        "output_min_percentage",
+        "gradient_scale",
+        "gradient_relative",
+        "calibration_info",
+    },
+    "forward": FIELDS,
+}
 _REMAP_OF = {  # by mapping.weight_scaling_columnwise: the mapping follows the weights all the time
     False: WeightRemapType.LAYERWISE_SYMMETRIC,
     True: WeightRemapType.CHANNELWISE_SYMMETRIC,
