@@ -11,9 +11,16 @@ def pass_range_gradient(clamped: Tensor, limit: Tensor, ranges: InputRangeParame
     """Hand the clamped input on; in the backward pass, push the range outwards or let it shrink.
 
     A clipped input whose gradient asks for a larger value widens the range; while more than
-    ``input_min_percentage`` of the inputs fit, the range decays. A convolution hands the feature
-    map on, where aihwkit counts each pixel once per patch: there, gradients of opposite sign cancel
-    before they are counted. Column tiles share one range, which gets the sum of their gradients.
+    ``input_min_percentage`` of the inputs fit, the range decays.
+
+    aihwkit applies the same rule to each tile and each patch, and each tile has its own range. Here
+    the column tiles of a row share the converted input and its range, and a pixel is converted once
+    for all patches that it belongs to, so that the rule applies to the sum of the gradients of all
+    of them. Gradients of opposite sign cancel before they are counted: with one column tile, and in
+    layers whose patches do not overlap, both rules are equal; otherwise aihwkit's widens the range
+    more (2.0 times for a Linear layer on four column tiles, 2.9 times for a 3x3 convolution on one,
+    5.7 times on four, with random gradients). Its rule needs the gradient of every patch and tile,
+    which unfolding would cost, and the range would depend on how a layer is cut into columns.
 
     Args:
         clamped: the input after clamping to +-limit, any shape.

@@ -13,7 +13,7 @@ from aihwkit.simulator.tiles.array import TileModuleArray
 from aihwkit.simulator.tiles.inference import InferenceTile
 from torch import Tensor, nn
 
-from analogmed.analog import convert
+from analogmed.analog import analog_layer, convert
 
 
 def tiles_of(layer: nn.Module) -> list[TileModuleArray]:
@@ -119,6 +119,12 @@ def _same_draws() -> None:
 def analog_of() -> Callable[..., nn.Module]:
     """One layer, converted."""
     return lambda layer, config, **options: convert(nn.Sequential(layer), config, **options)[0]
+
+
+@pytest.fixture
+def use_engine(monkeypatch) -> Callable[[Callable], None]:
+    """Let a function of layer and input choose the engine of every product from here on."""
+    return lambda choose: monkeypatch.setattr(analog_layer, "engine_for", choose)
 
 
 @pytest.fixture(scope="session")

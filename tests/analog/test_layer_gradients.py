@@ -307,6 +307,43 @@ def test_input_ranges_of_several_rows_of_tiles_have_aihwkits_gradients(case, bac
     torch.testing.assert_close(found, ranges, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("make", "shape", "tile", "more"),
+    [
+        (lambda: nn.Linear(40, 16), (200, 40), (40, 16), False),
+        (lambda: nn.Linear(40, 16), (200, 40), (40, 4), True),
+        (lambda: nn.Conv2d(8, 16, 1), (2, 8, 9, 9), (8, 16), False),
+        (lambda: nn.Conv2d(8, 16, 3, padding=1), (2, 8, 9, 9), (36, 16), True),
+    ],
+)
+def test_aihwkit_widens_a_range_more_where_tiles_or_patches_share_an_input(
+    make, shape, tile, more, backend, oracle_tiles
+):
+    """It adds up what each tile and patch asks for; here, what they ask for together counts."""
+    config = create_rpu_config(
+        "pcm", tile_size=tile, modifier="none", out_noise=0.0, input_range_decay=0.0
+    )
+    layer = convert(nn.Sequential(make()), config, backend=backend)[0]
+    layer.input_range.data.fill_(1.5)
+    inputs = torch.randn(shape)
+    tiles_of, apply_tiles = oracle_tiles
+    arrays = tiles_of(layer.train())
+    expected = apply_tiles(layer, arrays, inputs)
+    weighting = torch.randn_like(expected)
+    (expected * weighting).sum().backward()
+    theirs = torch.stack([sum(t.input_range.grad for t in row) for row in arrays[0].array])
+    through = gradients(layer.eval(), inputs, weighting)["input_range"].clone()  # without the rule
+    layer.zero_grad()
+    ours = gradients(layer.train(), inputs, weighting)["input_range"] - through
+    theirs = theirs.flatten() - through
+    assert (ours < 0).all()
+    if more:
+        assert (theirs < 1.3 * ours).all()
+    else:
+        torch.testing.assert_close(theirs, ours, rtol=0.05, atol=0.1)
+
+
 def gradient_of_tiles(array: nn.Module) -> Tensor:
     """Of the digital weight: aihwkit's hook divides the mapped weight's by the squared scale."""
     rows = [

@@ -248,3 +248,15 @@ def test_a_zero_weight_gives_the_bias(analog_of):
     nn.init.zeros_(layer.weight)
     analog = analog_of(layer, create_rpu_config("pcm", out_noise=0.0, remap="channelwise")).eval()
     assert torch.equal(analog(torch.randn(1, 3, 5, 5)), layer(torch.randn(1, 3, 5, 5)))
+
+
+def test_every_product_is_computed_by_the_engine_that_is_chosen(analog_of, use_engine):
+    """The tests of Triton rest on this seam, which has to fail where Triton is missing, too."""
+
+    class Ones:
+        def product(self, layer, inputs, bias):
+            return torch.ones(len(inputs), layer.out_features)
+
+    layer = analog_of(nn.Linear(3, 2), create_rpu_config("pcm"))
+    use_engine(lambda layer, inputs: Ones())
+    assert torch.equal(layer(torch.randn(4, 3)), torch.ones(4, 2))
