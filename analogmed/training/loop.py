@@ -76,7 +76,8 @@ def _train(config: TrainConfig, ranks: Ranks) -> Path:
                 share, ends_step = accumulation(batch, batches, config.optimizer.accumulate)
                 with noise.step(learner.steps, batch):
                     with run.autocast():
-                        outputs = network(images)  # (B, K, *window), or several such
+                        # (B, K, *window), or several such; a teacher gets the same images
+                        outputs = network(images.clone() if run.teacher else images)
                     loss = loss_of(*ranks.gathered(images, outputs, labels))
                     if not torch.isfinite(loss):
                         raise _not_finite(run, epoch, batch, loss)
