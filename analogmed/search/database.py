@@ -2,6 +2,7 @@
 
 import random
 import time
+from typing import Any
 
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import make_url
@@ -27,10 +28,10 @@ def database(url: str) -> RDBStorage:
         sqlalchemy.exc.SQLAlchemyError: the database cannot be used.
     """
     is_sqlite = make_url(url).get_backend_name() == "sqlite"
-    options = {"connect_args": {"timeout": _LOCKED_S}} if is_sqlite else None
+    options: dict[str, Any] = {"connect_args": {"timeout": _LOCKED_S}} if is_sqlite else {}
     for number in range(_TRIES):
         try:
-            return RDBStorage(url, engine_kwargs=options)
+            return RDBStorage(url, engine_kwargs=options or None)
         except (IntegrityError, OperationalError, ProgrammingError) as error:
             raced = any(word in str(error).lower() for word in _RACE)
             if not raced or number == _TRIES - 1:

@@ -77,7 +77,7 @@ def _inputs(genotype: Genotype, images: _Sections) -> dict[tuple[int, str], _Sec
     """
     levels = genotype.levels[: genotype.depth]
     inputs: dict[tuple[int, str], _Sections] = {}
-    given, downs = images, []
+    given, downs = images, list[_Sections]()
     for number, level in enumerate(levels):
         inputs[number, "down"] = given
         given = {(): level.channels} if level.channels else given
