@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+from analogmed.program_start import install
 from analogmed.suggest import nearest
 
 _VERBS = {
@@ -36,6 +37,7 @@ def main() -> int:
     if verb in _OWN_PARSER:
         return importlib.import_module(_OWN_PARSER[verb]).main(sys.argv[2:])
     home = f"analogmed.{verb}.__main__" if verb == "search" else f"analogmed.{verb}"
+    install()
     program = importlib.import_module(home)
     return importlib.import_module("analogmed.cli").run(program.main, sys.argv[2:])
 

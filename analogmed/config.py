@@ -13,6 +13,7 @@ from analogmed.ages import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S, YEAR_S
 from analogmed.analog import Hardware
 from analogmed.data import Task, load_task
 from analogmed.errors import ConfigError
+from analogmed.foundation.credentials import masked_values
 from analogmed.strict_yaml import read_yaml
 
 DEFAULT_TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, 7 * DAY_S, MONTH_S, YEAR_S)
@@ -145,7 +146,7 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Who computes a sweep: the results do not depend on it.
+    """Execution engine of a sweep; only its number of threads affects results, in the last digits.
 
     Attributes:
         name: local, processes on this machine, or ray, which needs pip install 'analogmed[ray]'.
@@ -155,6 +156,9 @@ class EngineConfig:
             on this machine for the run.
         cpus: processor cores that Ray sets aside for a unit.
         gpus: GPUs that Ray sets aside for a unit; a share such as 0.25 lets units share one.
+        threads: threads of a unit, 1 or more; by default the cores are shared among workers, and
+            Ray uses cpus. The last digits of a chip's outputs depend on this number, so finished
+            chips are reused only at the number that they were computed with.
     """
 
     name: Literal["local", "ray"] = "local"
@@ -162,10 +166,13 @@ class EngineConfig:
     address: str | None = None
     cpus: float = 1.0
     gpus: float = 0.0
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None:
             require_at_least_one("engine.workers", self.workers)
+        if self.threads is not None:
+            require_at_least_one("engine.threads", self.threads)
         require_at_least_zero("engine.cpus", self.cpus, zero=False)
         require_at_least_zero("engine.gpus", self.gpus)
         if self.name == "local" and self.address is not None:
@@ -217,15 +224,17 @@ class Experiment:
         device: where to compute, for instance cpu or cuda.
         batch_size: images, or windows of a large image, per forward pass.
         seed: root of all random draws.
-        engine: who computes; the results do not depend on it.
-        store: folder or fsspec URL (s3://bucket/sweep) that finished chips are kept in, so that a
-            run goes on where it was stopped; by default the run folder.
+        engine: execution engine; only its number of threads affects results, in the last digits.
+        store: folder or fsspec URL (s3://bucket/sweep) that finished chips are kept in, so that an
+            interrupted run resumes; by default the run folder.
         limit: Dice that a chip has to keep, for the time to failure; by default 0.95 times the best
             digital one.
         examples: cases, from the worst to the best, of which slices and predictions are kept for
             the report page, where no chip failed; 0 keeps none.
         out: run folder; by default runs/NAME.
         name: name of the run.
+        restart: compute all digital runs and chips again and replace those in the store; by default
+            finished ones are reused.
     """
 
     task: TaskConfig = TaskConfig()
@@ -250,6 +259,7 @@ class Experiment:
     examples: int = 3
     out: Path | None = None
     name: str = "eval"
+    restart: bool = False
 
     def __post_init__(self) -> None:
         require_at_least_one("batch_size", self.batch_size)
@@ -306,8 +316,8 @@ def _of_placement(path: str) -> list[str]:
 
 
 def to_yaml(config: Any) -> str:
-    """A configuration as YAML, in the order of its fields."""
-    return yaml.safe_dump(to_plain(config), sort_keys=False)
+    """Return a configuration as YAML, fields in order, credentials in URLs masked."""
+    return yaml.safe_dump(masked_values(to_plain(config)), sort_keys=False)
 
 
 def to_plain(config: Any) -> Any:

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from analogmed.atomic import write_text_atomically
+from analogmed.foundation.credentials import masked_values
 
 _PACKAGES = ("analogmed", "torch", "aihwkit", "monai", "numpy", "pandas", "nibabel", "scipy")
 
 
 def write_environment(folder: Path) -> None:
-    """Write ``environment.json`` into a run folder."""
-    text = json.dumps(describe_environment(), indent=2) + "\n"
+    """Write ``environment.json`` into a run folder; credentials in URLs are masked."""
+    text = json.dumps(masked_values(describe_environment()), indent=2) + "\n"
     write_text_atomically(folder / "environment.json", text)
 
 

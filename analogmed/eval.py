@@ -3,6 +3,7 @@
 import sys
 import time
 
+import analogmed.program_start  # noqa: F401, before imports that may fail
 from analogmed.cli import parse, run
 from analogmed.config import Experiment
 from analogmed.errors import AnalogmedError
@@ -33,10 +34,9 @@ def main(arguments: list[str]) -> None:
     except KeyboardInterrupt as stop:
         print(stop, file=sys.stderr)
         raise
+    if reuse := results.reuse():
+        print(reuse)
     print(render_summary(results.summary()))
-    if results.reused:
-        store = experiment.store or experiment.folder
-        print(f"{results.reused} of {results.units} digital runs and chips were in {store} before")
     print(f"{time.monotonic() - start:.0f} s; tables and figures: {experiment.folder}/")
     if results.failures:
         raise AnalogmedError(

@@ -4,6 +4,7 @@ import sys
 import time
 from pathlib import Path
 
+import analogmed.program_start  # noqa: F401, before imports that may fail
 from analogmed.cli import parse, run
 from analogmed.evaluation.placement import place_layers
 from analogmed.evaluation.sensitivity_config import PlacementConfig, SensitivityConfig

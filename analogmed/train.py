@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 
+import analogmed.program_start  # noqa: F401, before imports that may fail
 from analogmed.cli import lines_of, parse, run, to_options
 from analogmed.config import Experiment
 from analogmed.training import TrainConfig, load_checkpoint, train

@@ -4,6 +4,7 @@ import sys
 import time
 from pathlib import Path
 
+import analogmed.program_start  # noqa: F401, before imports that may fail
 from analogmed.cli import parse, run
 from analogmed.evaluation.mitigation_run import measure_mitigation
 from analogmed.evaluation.uncertainty_config import MitigationConfig, UncertaintyConfig

@@ -144,7 +144,7 @@ def test_train_fills_a_run_folder_and_says_its_dice(tiny_task, tmp_path):
     )
     assert done.stdout.startswith("run/network.safetensors: unet, validation Dice 0.")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+    assert {path.name for path in (tmp_path / "run").glob("[!.]*")} == {
         "curves.png",
         "environment.json",
         "log.csv",

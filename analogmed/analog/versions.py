@@ -4,6 +4,7 @@ import warnings
 from importlib.metadata import PackageNotFoundError, version
 
 from analogmed.errors import ConfigError
+from analogmed.program_start import HINT, do_not_fit
 
 TESTED = {("2.13", "1.1.0"), ("2.13", "1.2.0")}
 """Pairs of torch (major.minor) and aihwkit that the test suite has passed with."""
@@ -23,16 +24,13 @@ def check_versions() -> dict[str, str]:
         try:
             found[package] = version(package)
         except PackageNotFoundError as error:
-            raise ConfigError(f"{package} is not installed; {_HINT}") from error
+            raise ConfigError(f"{package} is not installed; {HINT}") from error
     pair = (".".join(found["torch"].split(".")[:2]), found["aihwkit"])
     names = f"torch {found['torch']} and aihwkit {found['aihwkit']}"
     try:
         import aihwkit.simulator.configs  # noqa: F401
     except ImportError as error:
-        raise ConfigError(f"{names} do not fit each other ({error}); {_HINT}") from error
+        raise ConfigError(do_not_fit(error)) from error
     if pair not in TESTED:
-        warnings.warn(f"{names} were never tested together; {_HINT}", stacklevel=2)
+        warnings.warn(f"{names} were never tested together; {HINT}", stacklevel=2)
     return found
-
-
-_HINT = "install with the versions of constraints.txt (torch 2.13.0, aihwkit 1.1.0 or 1.2.0)"

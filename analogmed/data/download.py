@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import tempfile
 import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from analogmed.data.archive import extract
 from analogmed.data.whole_folder import is_filled
 from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.temporary import temporary_folder
 
 _TIMEOUT_S = 60.0
 _CHUNK_BYTES = 2**20
@@ -74,10 +74,8 @@ def download_archive(url: str, destination: Path | str, *, md5: str) -> Path:
             "move it away to download it anew"
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=".download-", dir=destination.parent, ignore_cleanup_errors=True
-    ) as workplace:
-        archive = Path(workplace) / (Path(urlsplit(url).path).name or "archive")
+    with temporary_folder(destination.parent, "download") as workplace:
+        archive = workplace / (Path(urlsplit(url).path).name or "archive")
         found = _fetch(url, archive, destination)
         if found != md5.lower():
             raise DataError(

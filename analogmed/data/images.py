@@ -1,7 +1,6 @@
 """PNG and TIFF images, read whole and checked."""
 
 import io
-import struct
 import zlib
 from pathlib import Path
 
@@ -24,11 +23,6 @@ _DECODER_ERRORS = (
     ValueError,
     EOFError,
     zlib.error,
-    struct.error,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
     Image.DecompressionBombError,
 )
 

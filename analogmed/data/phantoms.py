@@ -1,7 +1,6 @@
 """Generated data sets: default data of the suite, on disk in the layouts of the real ones."""
 
 import json
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from analogmed.data.phantom_nuclei import write_nuclei
 from analogmed.data.phantom_spleen import write_spleen
 from analogmed.data.whole_folder import is_filled, written_whole
 from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.temporary import temporary_folder
 
 PHANTOM_VERSION = 1
 """Raised whenever the same seed gives other bytes; an older phantom is then written anew."""
@@ -151,10 +151,5 @@ def _write_whole(folder: Path, marker: dict[str, object], write: Callable[[Path]
 
 def _discard(folder: Path) -> None:
     """Move a folder aside in one step, then delete it."""
-    with (
-        tempfile.TemporaryDirectory(
-            prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-        ) as bin_,
-        suppress(FileNotFoundError),
-    ):
-        folder.rename(Path(bin_) / folder.name)
+    with temporary_folder(folder.parent, folder.name) as bin_, suppress(FileNotFoundError):
+        folder.rename(bin_ / folder.name)

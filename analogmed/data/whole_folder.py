@@ -1,9 +1,10 @@
 """Folders that appear whole or not at all."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from analogmed.foundation.temporary import temporary_folder
 
 
 @contextmanager
@@ -11,7 +12,8 @@ def written_whole(folder: Path) -> Iterator[Path]:
     """A temporary folder that becomes ``folder`` when the block ends without an error.
 
     It lies beside ``folder``, so that taking its place is one rename. A process that is killed
-    leaves at most a hidden ``.<name>-*`` folder, never a part of the data under its own name.
+    leaves at most a hidden ``.<name>-*`` folder, which the next one removes, and never a part of
+    the data under its own name.
 
     Args:
         folder: where the finished folder shall stand: missing, or empty. Its parent is made.
@@ -23,10 +25,8 @@ def written_whole(folder: Path) -> Iterator[Path]:
         FileExistsError: ``folder`` holds something; it is left as it is.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-    ) as workplace:
-        part = Path(workplace) / folder.name
+    with temporary_folder(folder.parent, folder.name) as workplace:
+        part = workplace / folder.name
         part.mkdir()
         yield part
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 
 import pandas as pd
 
@@ -29,12 +30,15 @@ class Found:
         units: how many units it is made of.
         reused: how many of them were in the store before.
         failures: title and cause of each unit that failed.
+        computed: when the first and the last of the reused ones were computed; ``None`` where none
+            was reused, or the store does not record it.
     """
 
     table: pd.DataFrame
     units: int
     reused: int
     failures: tuple[str, ...] = ()
+    computed: tuple[datetime, datetime] | None = None
 
 
 class Campaign:
@@ -58,7 +62,7 @@ class Campaign:
         self._infos = {checkpoint.path: checkpoint.info for checkpoint in checkpoints}
         self._plan = Plan(experiment, task, checkpoints)
         self._tables: dict[str, pd.DataFrame] = {}
-        self._reused: set[str] = set()
+        self._reused: dict[str, datetime | None] = {}
         self._failures: dict[str, str] = {}
 
     def run(self) -> Found:
@@ -85,8 +89,10 @@ class Campaign:
         except KeyboardInterrupt:
             raise KeyboardInterrupt(self._how_to_go_on(units)) from None
         failures = self._failed(units)
-        reused = sum(unit.key in self._reused for unit in units)
-        return Found(self._table(units), len(units), reused, failures)
+        reused = [self._reused[unit.key] for unit in units if unit.key in self._reused]
+        times = [time for time in reused if time is not None]
+        computed = (min(times), max(times)) if times else None
+        return Found(self._table(units), len(units), len(reused), failures, computed)
 
     def _complete(self, units: Sequence[PlannedUnit], engine: Engine, progress: Progress) -> None:
         stored = self._store.keys()
@@ -97,19 +103,25 @@ class Campaign:
             progress.finish(outcome.unit)
 
     def _take(self, unit: PlannedUnit, stored: set[str]) -> bool:
-        """Take the result of a unit from the store, if it is there and whole."""
-        table = self._store.read(unit.key) if unit.key in stored else None
+        """Take the result of a unit from the store, if it is there, whole and wanted."""
+        if unit.key not in stored:
+            return False
+        if self._experiment.restart:
+            self._store.remove(unit.key)
+            return False
+        written = self._store.written_at(unit.key)
+        table = self._store.read(unit.key)
         if table is None:
             return False
         self._tables[unit.key] = table
-        self._reused.add(unit.key)
+        self._reused[unit.key] = written
         return True
 
     def _keep(self, outcome: Outcome) -> None:
         unit = outcome.unit
         table = None if outcome.failure else self._store.read(unit.key)
         if table is None:
-            lost = f"StoreError: its result is not in the store {self._store.url}"
+            lost = f"StoreError: its result is not in the store {self._store}"
             outcome = Outcome(unit, failure=outcome.failure or lost)
             self._failures[unit.key] = f"{unit.title}: {outcome.failure}"
             info = self._infos[unit.checkpoint]
@@ -130,6 +142,6 @@ class Campaign:
     def _how_to_go_on(self, units: Sequence[PlannedUnit]) -> str:
         kept = len(self._store.keys() & {unit.key for unit in units})
         return (
-            f"stopped: {kept} of {len(units)} units are finished and kept in {self._store.url}; "
+            f"stopped: {kept} of {len(units)} units are finished and kept in {self._store}; "
             "the same command goes on from there"
         )

@@ -62,7 +62,7 @@ def make_engine(experiment: Experiment, store: Store, task: Task) -> Engine:
     alone = engine.name == "local" and engine.workers in (None, 1)
     if store.in_memory and not alone:
         raise ConfigError(
-            f"store {store.url} is seen by one process only: leave out engine, or take a folder"
+            f"store {store} is seen by one process only: leave out engine, or take a folder"
         )
     if alone:
         return InThisProcess(experiment, store, task)

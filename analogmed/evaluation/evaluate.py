@@ -3,6 +3,7 @@
 import math
 import warnings
 from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
@@ -31,6 +32,8 @@ from analogmed.evaluation.robustness import over_time, summarise
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.sweep import to_tiles
+from analogmed.execution.run_folder import WrittenFiles, in_run_folder
+from analogmed.foundation.credentials import masked
 from analogmed.hardware import load_profile
 from analogmed.report import dice_over_time, drop_per_model
 from analogmed.report.figures import DROPS
@@ -42,6 +45,15 @@ LEVEL = 0.95
 KEPT_SHARE = 0.95
 
 
+_ALWAYS = (
+    "curves.csv",
+    "environment.json",
+    "experiment.yaml",
+    "results.csv",
+    "results.parquet",
+    "summary.csv",
+)
+_EXAMPLES = f"{EXAMPLES}/*.npz"
 _NOT_ALWAYS = (
     "comparison.csv",
     "time_to_failure.csv",
@@ -63,6 +75,7 @@ class Results:
         units: digital runs and chips that the table is made of.
         reused: how many of them an earlier run had finished.
         failures: title and cause of each unit that failed.
+        computed: when the first and the last of these were computed; ``None`` if not known.
     """
 
     experiment: Experiment
@@ -71,6 +84,19 @@ class Results:
     units: int = 0
     reused: int = 0
     failures: tuple[str, ...] = ()
+    computed: tuple[datetime, datetime] | None = None
+
+    def reuse(self) -> str:
+        """Return a sentence about the results that were reused; empty if all are new."""
+        if not self.reused:
+            return ""
+        store = masked(str(self.experiment.store or self.experiment.folder))
+        times = [time.astimezone().strftime("%Y-%m-%d %H:%M") for time in self.computed or ()]
+        when = f", computed {' to '.join(dict.fromkeys(times))}" if times else ""
+        return (
+            f"{self.reused} of {self.units} digital runs and chips are reused from {store}{when}; "
+            "--restart true computes them again"
+        )
 
     def summary(self) -> pd.DataFrame:
         """One row per task, model and training: Dice now, later and lost; and the cost."""
@@ -111,9 +137,13 @@ class Results:
         """Write settings, environment, tables and figures into a run folder.
 
         Files of an earlier run that this one does not write are removed.
+
+        Raises:
+            ConfigError: a file that no run has written is in the way.
         """
-        for earlier in (*map(folder.joinpath, _NOT_ALWAYS), *(folder / EXAMPLES).glob("*.npz")):
-            earlier.unlink(missing_ok=True)
+        written = _claimed(folder)
+        written.remove(*_NOT_ALWAYS, _EXAMPLES)
+        written.record(*_NOT_ALWAYS)
         summary = self.summary()
         write_text_atomically(folder / "experiment.yaml", to_yaml(self.experiment))
         write_environment(folder)
@@ -128,6 +158,7 @@ class Results:
         comparison = self.comparison()
         if not comparison.empty:
             write_table(comparison, folder, "comparison", parquet=False)
+        written.settle()
 
 
 def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
@@ -138,6 +169,14 @@ def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
         drop_per_model(summary, folder / "drop_per_model.png")
 
 
+def _claimed(folder: Path) -> WrittenFiles:
+    """Reserve the names of all files that a run may write."""
+    written = WrittenFiles(folder)
+    written.claim(*_ALWAYS, *_NOT_ALWAYS, _EXAMPLES)
+    return written
+
+
+@in_run_folder
 def evaluate(experiment: Experiment) -> Results:
     """Evaluate trained networks, digitally and on chips, and write the run folder.
 
@@ -152,8 +191,8 @@ def evaluate(experiment: Experiment) -> Results:
     next run computes them again.
 
     Raises:
-        ConfigError: settings that do not fit each other; a run folder or store that cannot be
-            written.
+        ConfigError: settings that do not fit each other; a run folder that another run is writing
+            to, or that holds files of other origin; a folder or store that cannot be written.
         DataError: a case that cannot be read. CheckpointError: a network that cannot.
         LeakageError: a network has been trained on a test patient.
         AnalogmedError: every unit failed.
@@ -161,6 +200,7 @@ def evaluate(experiment: Experiment) -> Results:
     """
     check_settings(experiment)
     folder = ensure_writable(experiment.folder)
+    _claimed(folder)
     store = Store(experiment.store or folder)
     store.ensure_writable()
     task = experiment.task.load()
@@ -179,7 +219,13 @@ def evaluate(experiment: Experiment) -> Results:
     costs = [cost_of(checkpoint, experiment, task) for checkpoint in checkpoints]
     found = Campaign(experiment, task, checkpoints, store).run()
     results = Results(
-        experiment, found.table, pd.DataFrame(costs), found.units, found.reused, found.failures
+        experiment,
+        found.table,
+        pd.DataFrame(costs),
+        found.units,
+        found.reused,
+        found.failures,
+        found.computed,
     )
     results.write(folder)
     if experiment.examples and notes_of(found.table).isin(RESULT_NOTES).all():

@@ -35,6 +35,7 @@ from analogmed.evaluation.metrics import ABSENT, case_metrics
 from analogmed.evaluation.network_runs import of_structures
 from analogmed.evaluation.sweep import Network, chip_seed, make_analog
 from analogmed.evaluation.worker import one_thread
+from analogmed.execution.run_folder import WrittenFiles
 from analogmed.inference import predict_logits, to_classes
 from analogmed.training import Checkpoint
 
@@ -130,6 +131,8 @@ def write_examples(
     samples = {place: task.read(by_id[case]) for place, case in places.items()}
     planes = {place: choose_planes(sample, task) for place, sample in samples.items()}
     kept: dict[str, list[dict[str, Any]]] = {place: [] for place in places}
+    names = {place: f"{FOLDER}/{number}-{place}.npz" for number, place in enumerate(places)}
+    WrittenFiles(folder).record(*names.values())
     with one_thread():
         for checkpoint in checkpoints:
             found = _run(checkpoint, experiment, task, samples, planes)
@@ -137,11 +140,11 @@ def write_examples(
                 kept[place].append(arrays)
     return [
         write_example(
-            folder / FOLDER / f"{number}-{place}.npz",
+            folder / names[place],
             _about(experiment, task, checkpoints, samples[place], place, planes[place]),
             _pictures(samples[place], planes[place], task) | _stacked(kept[place]),
         )
-        for number, place in enumerate(places)
+        for place in places
     ]
 
 

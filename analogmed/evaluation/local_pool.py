@@ -1,6 +1,5 @@
 """Processes on this machine that compute units; one that is killed costs only its unit."""
 
-import os
 import signal
 import warnings
 from collections import deque
@@ -17,7 +16,7 @@ import torch
 from analogmed.allocator import keep_freed_memory
 from analogmed.config import Experiment
 from analogmed.errors import AnalogmedError
-from analogmed.evaluation.plan import PlannedUnit
+from analogmed.evaluation.plan import PlannedUnit, threads_of
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.worker import CONCERNS_ALL, Outcome, Worker
 
@@ -52,7 +51,7 @@ class LocalPool:
     def __init__(self, experiment: Experiment, store: Store, workers: int) -> None:
         self._job = (experiment, store.url)
         self._workers = workers
-        self._threads = max(1, _cores() // workers)
+        self._threads = threads_of(experiment.engine)
         self._processes: list[_Process] = []
         self._started = 0
 
@@ -189,7 +188,3 @@ def _ending(code: int) -> str:
         memory = ", perhaps for want of memory" if name == "SIGKILL" else ""
         return f"was ended by {name}{memory}"
     return f"ended with status {code}"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

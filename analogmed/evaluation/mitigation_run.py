@@ -42,6 +42,7 @@ from analogmed.evaluation.sweep import calibration_batches, chip_seed, make_anal
 from analogmed.evaluation.temperature import fit_temperature, fitting_voxels, scale
 from analogmed.evaluation.uncertainty_config import MitigationConfig
 from analogmed.evaluation.uncertainty_scores import mean_dice
+from analogmed.execution.run_folder import in_run_folder
 from analogmed.report.mitigation_figures import mitigation_gains
 from analogmed.training import Checkpoint, load_checkpoint
 from analogmed.training.memory import is_out_of_memory
@@ -97,6 +98,7 @@ class Mitigations:
         mitigation_gains(summary, folder / "figures" / "mitigation.png")
 
 
+@in_run_folder
 def measure_mitigation(config: MitigationConfig) -> Mitigations:
     """Run networks on chips with each mitigation, and with all of them.
 

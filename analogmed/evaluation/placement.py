@@ -21,9 +21,12 @@ from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.sensitivity import Bench
 from analogmed.evaluation.sensitivity_config import PlacementConfig
 from analogmed.evaluation.sensitivity_run import look, prepare, write_run
+from analogmed.execution.run_folder import WrittenFiles, in_run_folder
 from analogmed.hardware import Profile, load_profile
 from analogmed.report import placement_curve
 from analogmed.strict_yaml import read_yaml
+
+PLACEMENT = "placement.yaml"
 
 _SHARED = (
     "task", "checkpoints", "hardware", "sweep", "calibration", "digital_layers", "row_split",
@@ -71,14 +74,20 @@ class Placed:
         )
 
     def write(self, folder: Path) -> None:
-        """Write settings, tables, figure and, where one was found, the placement."""
+        """Write settings, tables, figure and, where one was found, the placement.
+
+        Raises:
+            ConfigError: a placement that no run has written is in the way.
+        """
+        written = WrittenFiles(folder)
+        written.claim(PLACEMENT)
         write_run(self.config, folder)
         write_table(self.ranking, folder, "ranking", parquet=False)
         write_table(self.steps, folder, "placements", parquet=False)
         placement_curve(self.steps, folder / "figures" / "placements.png")
-        path = folder / "placement.yaml"
+        path = folder / PLACEMENT
         if self.chosen is None:
-            path.unlink(missing_ok=True)
+            written.remove(PLACEMENT)
         else:
             write_text_atomically(path, yaml.safe_dump(self._placement(), sort_keys=False))
 
@@ -110,6 +119,7 @@ class Placed:
         }
 
 
+@in_run_folder
 def place_layers(config: PlacementConfig) -> Placed:
     """Choose the layers that stay digital, and write the run folder.
 
@@ -125,6 +135,7 @@ def place_layers(config: PlacementConfig) -> Placed:
         CoverageError: nothing in the network can be put on a tile.
     """
     folder = ensure_writable(config.folder)
+    WrittenFiles(folder).claim(PLACEMENT)
     profile = with_processor(config)
     config, checkpoint, task = prepare(config)
     bench = Bench(checkpoint, config, task)

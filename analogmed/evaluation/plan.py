@@ -4,39 +4,23 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from analogmed.config import Experiment, to_plain
+import torch
+
+from analogmed.config import EngineConfig, Experiment, to_plain
 from analogmed.data import Case, Task
 from analogmed.data.samples import naming_case
 from analogmed.errors import DataError
 from analogmed.evaluation.sweep import calibration_cases, digital_layers_of
+from analogmed.evaluation.unit_code import code_of, network_code, task_code
+from analogmed.execution.code_key import processor_kind
+from analogmed.execution.cores import available_cores
 from analogmed.training import Checkpoint
 
-FORMAT = 1
+FORMAT = 2
 
-_CODE = (
-    "analog",
-    "data",
-    "models",
-    "network",
-    "inference.py",
-    "layer_names.py",
-    "network_copy.py",
-    "seeds.py",
-    "evaluation/masks.py",
-    "evaluation/metrics.py",
-    "evaluation/sweep.py",
-    "training/checkpoint.py",
-    "training/checkpoint_info.py",
-    "training/tile_parameters.py",
-    "training/weights.py",
-)
-"""Parts of analogmed that a result depends on."""
-_PACKAGES = ("aihwkit", "monai", "numpy", "torch")
 _PATHS = ("root", "split_file", "split_seed", "shares")
 """Settings of a task that say where it lies and how it is split; its files and cases stand for
 them."""
@@ -75,6 +59,8 @@ class Plan:
         checkpoints: the networks.
 
     Raises:
+        ConfigError: the source of a network that a factory builds cannot be read, or has changed
+            since it was imported.
         DataError: a file of a case cannot be read.
     """
 
@@ -83,21 +69,28 @@ class Plan:
     ) -> None:
         self.experiment = experiment
         self.checkpoints = list(checkpoints)
-        self._digital = _of_every_unit(experiment, task)
-        self._analog = self._digital | _of_chips(experiment, task)
-        self._digests = {c.path: file_digest(c.path) for c in checkpoints}
+        self._threads = threads_of(experiment.engine)
+        self._digital = of_every_unit(experiment, task)
+        self._analog = self._digital | of_chips(experiment, task)
+        self._networks = {
+            c.path: {"checkpoint": file_digest(c.path), "network_code": network_code(c.info.model)}
+            for c in checkpoints
+        }
 
     def digital(self, checkpoint: Checkpoint) -> PlannedUnit:
         """The digital run of a network."""
-        described = self._digital | {"checkpoint": self._digests[checkpoint.path], "chip": None}
+        described = self._digital | self._networks[checkpoint.path] | {"chip": None, "threads": 1}
         return PlannedUnit(checkpoint.path, _title(checkpoint, None), None, 1, described)
 
     def chip(self, checkpoint: Checkpoint, number: int) -> PlannedUnit:
         """One chip of a network."""
+        digital_layers = sorted(digital_layers_of(checkpoint, self.experiment))
+        on_one = digital_layers or self.experiment.backend == "aihwkit"
         described = self._analog | {
-            "checkpoint": self._digests[checkpoint.path],
+            **self._networks[checkpoint.path],
             "chip": number,
-            "digital_layers": sorted(digital_layers_of(checkpoint, self.experiment)),
+            "digital_layers": digital_layers,
+            "threads": 1 if on_one else self._threads,
         }
         sweep = self.experiment.sweep
         passes = len(sweep.times_s) * sweep.reads
@@ -117,6 +110,20 @@ class Plan:
                 *(self.chip(checkpoint, number) for number in range(chips[checkpoint.path])),
             )
         ]
+
+
+def threads_of(engine: EngineConfig) -> int:
+    """Return the number of torch's threads that an engine gives to a unit.
+
+    Digital runs, chips with digital layers and chips of aihwkit use one thread instead.
+    """
+    if engine.threads is not None:
+        return engine.threads
+    if engine.name == "ray":
+        return max(1, int(engine.cpus))
+    if engine.workers in (None, 1):
+        return torch.get_num_threads()
+    return max(1, available_cores() // engine.workers)
 
 
 def key_of(description: Mapping[str, Any]) -> str:
@@ -148,13 +155,19 @@ def _title(checkpoint: Checkpoint, chip: int | None) -> str:
     return f"{info.model} {info.training}, {run}"
 
 
-def _of_every_unit(experiment: Experiment, task: Task) -> dict[str, Any]:
+def of_every_unit(experiment: Experiment, task: Task) -> dict[str, Any]:
+    """Return what every unit of a sweep depends on, its network aside.
+
+    Raises:
+        DataError: a file of a test case cannot be read.
+    """
     settings = to_plain(experiment.task)
     return {
         "format": FORMAT,
-        "code": code_digest(),
-        "versions": {name: version(name) for name in _PACKAGES},
+        **code_of(),
+        "processor": processor_kind(),
         "task": {name: value for name, value in settings.items() if name not in _PATHS},
+        "task_code": task_code(experiment.task.name),
         "window": list(task.window),
         "cases": len(task.test),
         "cases_digest": _digest(task.test),
@@ -162,10 +175,16 @@ def _of_every_unit(experiment: Experiment, task: Task) -> dict[str, Any]:
         "tolerance": experiment.tolerance,
         "batch_size": experiment.batch_size,
         "device": experiment.device.partition(":")[0],
+        "gpu": _gpu(experiment.device),
     }
 
 
-def _of_chips(experiment: Experiment, task: Task) -> dict[str, Any]:
+def of_chips(experiment: Experiment, task: Task) -> dict[str, Any]:
+    """Return what every chip of a sweep depends on in addition.
+
+    Raises:
+        DataError: a file of a case for calibration cannot be read.
+    """
     return {
         "hardware": to_plain(experiment.hardware),
         "row_split": experiment.row_split,
@@ -178,6 +197,11 @@ def _of_chips(experiment: Experiment, task: Task) -> dict[str, Any]:
     }
 
 
+def _gpu(device: str) -> str | None:
+    on_gpu = device.startswith("cuda") and torch.cuda.is_available()
+    return torch.cuda.get_device_name(device) if on_gpu else None
+
+
 def _digest(cases: Iterable[Case]) -> str:
     """Hash of cases with the content of their files, in order."""
     digest = hashlib.sha256()
@@ -185,17 +209,4 @@ def _digest(cases: Iterable[Case]) -> str:
         with naming_case(case):
             files = [[file_digest(path) for path in paths] for paths in (case.images, case.labels)]
         digest.update(json.dumps([case.case_id, case.patient_id, files]).encode())
-    return digest.hexdigest()
-
-
-@cache
-def code_digest() -> str:
-    """Hash of the code that results depend on, so that no older result is taken for a new one."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for part in _CODE:
-        path = root / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            name = file.relative_to(root).as_posix()
-            digest.update(f"{name} {file_digest(file)}\n".encode())
     return digest.hexdigest()

@@ -11,14 +11,17 @@ import torch
 
 from analogmed.config import EngineConfig, Experiment
 from analogmed.errors import ConfigError
-from analogmed.evaluation.plan import PlannedUnit
+from analogmed.evaluation.plan import PlannedUnit, threads_of
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.worker import CONCERNS_ALL, Outcome, Worker
 
 RETRIES = 1
 
 _workers: dict[str, Worker] = {}
-"""What a process of Ray has loaded, by the experiment; Ray gives it one unit after the other."""
+"""What a process of Ray has loaded, by the experiment; Ray gives it one unit after the other.
+
+A worker compares its data and code with those of each unit, so that none of it outlives a change.
+"""
 
 
 class RayEngine:
@@ -42,7 +45,7 @@ class RayEngine:
             num_cpus=engine.cpus, num_gpus=engine.gpus, max_retries=RETRIES, max_calls=0
         )
         self._compute = task(compute)
-        self._job = self._ray.put((experiment, store.url, max(1, int(engine.cpus))))
+        self._job = self._ray.put((experiment, store.url, threads_of(engine)))
 
     def run(
         self, units: Sequence[PlannedUnit], on_case: Callable[[PlannedUnit], object]

@@ -18,6 +18,7 @@ from analogmed.evaluation.sensitivity import Bench, settings_of
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
 from analogmed.evaluation.sensitivity_ranking import rank, to_settings_table
 from analogmed.evaluation.sweep import digital_layers_of
+from analogmed.execution.run_folder import in_run_folder
 from analogmed.report import sensitivity_heat_map, source_bars
 from analogmed.training import Checkpoint, load_checkpoint
 
@@ -52,6 +53,7 @@ class Sensitivities:
             source_bars(ranking, folder / "figures" / "sources.png")
 
 
+@in_run_folder
 def sensitivity(config: SensitivityConfig) -> Sensitivities:
     """Run a network with one layer analog or digital, and with one noise source on or off.
 

@@ -7,6 +7,7 @@ import uuid
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from analogmed.atomic import ensure_writable, write_atomically
 from analogmed.errors import ConfigError
 from analogmed.evaluation.plan import canonical, key_of
 from analogmed.evaluation.run_folder import COLUMNS
+from analogmed.foundation.credentials import is_masked, masked
 
 UNITS = "units"
 QUARANTINE = "quarantine"
@@ -46,11 +48,20 @@ class Store:
 
     def __init__(self, url: Path | str) -> None:
         self.url = str(url)
+        if is_masked(self.url):
+            raise ConfigError(
+                f"--store {self.url}: the credentials of this URL are masked, as settings of a run "
+                "folder are; expected a URL with credentials. Give --store again."
+            )
         try:
             self._files, root = fsspec.core.url_to_fs(self.url)
         except (ValueError, ImportError) as error:
-            raise ConfigError(f"store {self.url}: {error}") from error
+            raise ConfigError(masked(f"store {self.url}: {error}")) from error
         self._root = root.rstrip("/")
+
+    def __str__(self) -> str:
+        """Return its URL for messages, with masked credentials."""
+        return masked(self.url)
 
     @property
     def in_memory(self) -> bool:
@@ -100,6 +111,27 @@ class Store:
         self._put(self._path(key), _to_parquet(description, table, batch_size))
         return key
 
+    def written_at(self, key: str) -> datetime | None:
+        """Return when a unit was written, or ``None`` where there is no record of it."""
+        try:
+            time = self._files.modified(self._path(key))
+        except (NotImplementedError, FileNotFoundError):
+            return None
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+    def remove(self, key: str) -> None:
+        """Remove a finished unit, if it is there.
+
+        Raises:
+            ConfigError: the store cannot be written.
+        """
+        try:
+            self._files.rm_file(self._path(key))
+        except FileNotFoundError:
+            return
+        except Exception as error:  # each kind of store has its own
+            raise ConfigError(self._cannot_write(error)) from error
+
     def read(self, key: str) -> pd.DataFrame | None:
         """The rows of a finished unit.
 
@@ -130,6 +162,9 @@ class Store:
         protocol = self._files.protocol
         return {protocol} if isinstance(protocol, str) else set(protocol)
 
+    def _cannot_write(self, error: Exception) -> str:
+        return masked(f"cannot write to the store {self.url}: {error}")
+
     def _path(self, key: str) -> str:
         return f"{self._root}/{UNITS}/{key}.parquet"
 
@@ -146,7 +181,7 @@ class Store:
             self._files.pipe_file(aside, content)
             self._files.mv(aside, path)
         except Exception as error:  # each kind of store has its own
-            raise ConfigError(f"cannot write to the store {self.url}: {error}") from error
+            raise ConfigError(self._cannot_write(error)) from error
 
     def _make_folder_of(self, path: str) -> None:
         if not self._protocols & _WRITES_WHOLE:

@@ -25,6 +25,7 @@ from analogmed.evaluation.uncertainty import UncertaintyMaps
 from analogmed.evaluation.uncertainty_config import Source, UncertaintyConfig
 from analogmed.evaluation.uncertainty_scores import SCALED, Scores, mean_dice, scaled_maps
 from analogmed.evaluation.uncertainty_summary import compare_trainings, summarise_uncertainty
+from analogmed.execution.run_folder import in_run_folder
 from analogmed.report.uncertainty_figures import draw_uncertainty
 from analogmed.training import Checkpoint, load_checkpoint
 
@@ -83,6 +84,7 @@ class Uncertainties:
         draw_uncertainty(folder)
 
 
+@in_run_folder
 def measure_uncertainty(config: UncertaintyConfig) -> Uncertainties:
     """Run networks many times, digitally and on chips, and see how sure and how right they are.
 

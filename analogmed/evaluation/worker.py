@@ -1,9 +1,11 @@
 """What computes a unit of a sweep, alone or beside others: everything is loaded once."""
 
+import platform
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,10 +20,12 @@ from analogmed.errors import (
     DataError,
 )
 from analogmed.evaluation.metrics import note_with_batch
-from analogmed.evaluation.plan import PlannedUnit, file_digest
+from analogmed.evaluation.plan import PlannedUnit, file_digest, of_chips, of_every_unit
 from analogmed.evaluation.run_folder import to_table
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, run_unit
+from analogmed.evaluation.unit_code import network_code
+from analogmed.foundation.credentials import masked
 from analogmed.training import Checkpoint, load_checkpoint
 from analogmed.training.memory import is_out_of_memory
 
@@ -54,14 +58,16 @@ class Worker:
     Args:
         experiment: all settings.
         store: where results go.
-        task: the data, if they are loaded already.
+        task: the data that the units were planned with; by default they are loaded, and compared
+            with each unit.
     """
 
     def __init__(self, experiment: Experiment, store: Store, task: Task | None = None) -> None:
         self.experiment, self.store = experiment, store
+        self._inputs: dict[str, Any] | None = None if task else {}
         self._cases = Cases(task or experiment.task.load())
         self._checkpoint: Checkpoint | None = None
-        self._digest = ""
+        self._network = "", ""
         self._analog: nn.Module | None = None
         self._calibrated_by = 0
 
@@ -78,6 +84,7 @@ class Worker:
             that it is done, or its error.
         """
         try:
+            self._require_inputs(unit)
             rows, batch_size = self._rows(unit, on_case)
             asked = self.experiment.batch_size
             if batch_size != asked:
@@ -113,20 +120,52 @@ class Worker:
     ) -> list[Row]:
         checkpoint = self._load(unit)
         on_tiles = None if unit.chip is None else self._on_tiles(checkpoint, experiment)
-        with one_thread() if _depends_on_threads(unit, experiment) else _as_it_is():
+        with threads(unit.description["threads"]):
             return run_unit(Unit(checkpoint, unit.chip), on_tiles, self._cases, experiment, on_case)
 
+    def _require_inputs(self, unit: PlannedUnit) -> None:
+        """Refuse code, processor or data other than those that the unit was planned with.
+
+        Data that have changed since they were loaded are loaded once more.
+        """
+        if self._inputs is None:
+            return
+        if not self._inputs:
+            self._inputs = self._found()
+        elif _differing(self._inputs, unit, _DATA):
+            self._cases = Cases(self.experiment.task.load())
+            self._analog, self._inputs = None, self._found()
+        if names := _differing(self._inputs, unit, _DATA):
+            raise DataError(
+                f"task {self._cases.task.name}: its files differ from those that the sweep was "
+                f"planned with ({', '.join(names)}). Run the same command again."
+            )
+        if names := _differing(self._inputs, unit, _MACHINE):
+            raise ConfigError(
+                f"engine: a worker on {platform.node()} has another {' and '.join(names)} than the "
+                "process that planned the sweep, so its results would differ. Use the same "
+                "version of analogmed and the same kind of processor for both."
+            )
+
+    def _found(self) -> dict[str, Any]:
+        task = self._cases.task
+        return of_every_unit(self.experiment, task) | of_chips(self.experiment, task)
+
     def _load(self, unit: PlannedUnit) -> Checkpoint:
-        wanted = unit.description["checkpoint"]
-        if self._checkpoint is None or self._digest != wanted:
-            found = file_digest(unit.checkpoint)
-            if found != wanted:
+        wanted = unit.description["checkpoint"], unit.description["network_code"]
+        if self._checkpoint is None or self._network != wanted:
+            if file_digest(unit.checkpoint) != wanted[0]:
                 raise CheckpointError(
-                    f"checkpoint {unit.checkpoint} is another here than where the sweep was "
-                    "planned, or was replaced since: start again"
+                    f"checkpoint {unit.checkpoint}: the file differs from the one that the sweep "
+                    "was planned with. Run the same command again."
                 )
-            self._checkpoint = load_checkpoint(unit.checkpoint, factories=self.experiment.factories)
-            self._digest, self._analog = wanted, None
+            loaded = load_checkpoint(unit.checkpoint, factories=self.experiment.factories)
+            if network_code(loaded.info.model) != wanted[1]:
+                raise CheckpointError(
+                    f"checkpoint {unit.checkpoint}: the source of {loaded.info.model} differs from "
+                    "the one that the sweep was planned with. Run the same command again."
+                )
+            self._checkpoint, self._network, self._analog = loaded, wanted, None
         return self._checkpoint
 
     def _on_tiles(self, checkpoint: Checkpoint, experiment: Experiment) -> nn.Module:
@@ -139,30 +178,32 @@ class Worker:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one of torch's threads, as its digital layers round by their number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def threads(number: int) -> Iterator[None]:
+    """Compute on this number of torch's threads: some operations round by their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
+def one_thread() -> AbstractContextManager[None]:
+    """Compute on one of torch's threads, for results that do not depend on their number."""
+    return threads(1)
 
 
-def _depends_on_threads(unit: PlannedUnit, experiment: Experiment) -> bool:
-    """Whether layers are computed digitally, or by aihwkit: ours are equal on any threads."""
-    if unit.chip is None or experiment.backend == "aihwkit":
-        return True
-    return bool(unit.description["digital_layers"])
+def _differing(found: Mapping[str, Any], unit: PlannedUnit, names: Sequence[str]) -> list[str]:
+    described = unit.description
+    return [n for n in names if n in described and described[n] != found[n]]
+
+
+_DATA = ("cases_digest", "calibration_digest", "window")
+_MACHINE = ("code", "task_code", "versions", "processor", "gpu")
 
 
 def _told(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = masked(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}"[:_LONGEST]
 
 

@@ -53,7 +53,7 @@ def build_bundle_network(
         SecurityError: it asks to run code, or for a class outside the two namespaces.
         CheckpointError: the weights are missing, damaged, or do not fit the network.
     """
-    config_path = _find_config(Path(folder))
+    config_path = find_config(Path(folder))
     config = read_yaml(config_path)
     if "network_def" not in config:
         raise ConfigError(f"{config_path}: expected a 'network_def', found none")
@@ -71,7 +71,12 @@ def build_bundle_network(
     return network
 
 
-def _find_config(folder: Path) -> Path:
+def find_config(folder: Path) -> Path:
+    """Return the file of a bundle's inference configuration.
+
+    Raises:
+        ConfigError: the bundle has none.
+    """
     for name in _CONFIGS:
         if (path := folder / "configs" / name).is_file():
             return path

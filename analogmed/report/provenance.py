@@ -5,6 +5,7 @@ import shlex
 
 import yaml
 
+from analogmed.foundation.credentials import masked, masked_values
 from analogmed.report.runs import Run
 
 
@@ -34,13 +35,13 @@ def facts_of(run: Run) -> tuple[tuple[str, str], ...]:
 
 def files_of(run: Run) -> tuple[tuple[str, str], ...]:
     """Title and text: the commands that run it again, its configuration and its environment."""
-    files = [("How to run it again", _again(run))]
+    files = [("How to run it again", masked(_again(run)))]
     if run.settings:
-        files.append(
-            (f"Configuration ({run.settings_file})", yaml.safe_dump(run.settings, sort_keys=False))
-        )
+        settings = yaml.safe_dump(masked_values(run.settings), sort_keys=False)
+        files.append((f"Configuration ({run.settings_file})", settings))
     if run.environment:
-        files.append(("Environment", json.dumps(run.environment, indent=2)))
+        environment = json.dumps(masked_values(run.environment), indent=2)
+        files.append(("Environment", environment))
     return tuple(files)
 
 

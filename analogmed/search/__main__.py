@@ -5,6 +5,7 @@ import sys
 import time
 from importlib import import_module
 
+import analogmed.program_start  # noqa: F401, before imports that may fail
 from analogmed.cli import lines_of, parse, run, to_options
 from analogmed.report.search_tables import render_front
 from analogmed.search.config import SearchConfig

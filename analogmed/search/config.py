@@ -104,6 +104,10 @@ class SearchConfig:
         require_at_least_one("budget", self.budget)
         require_at_least_one("proposals", self.proposals)
         require_at_least_zero("final_epochs", self.final_epochs)
+        if self.engine.threads is not None:
+            raise ConfigError(
+                f"--engine.threads: applies to eval only, got {self.engine.threads}. Leave it out."
+            )
         if self.out is not None:
             object.__setattr__(self, "out", Path(self.out))
         given = self.digital_layers

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage
@@ -14,6 +13,7 @@ from optuna.study import Study
 from analogmed.config import to_plain
 from analogmed.errors import ConfigError, DataError
 from analogmed.evaluation.plan import file_digest
+from analogmed.foundation.credentials import masked
 from analogmed.search.config import SearchConfig
 from analogmed.search.database import database
 from analogmed.search.locks import JournalLock
@@ -53,12 +53,12 @@ def open_study(config: SearchConfig) -> Study:
         study = _made_or_loaded(config)
     except (ValueError, json.JSONDecodeError, KeyError) as error:
         raise DataError(
-            f"{_without_password(where)} is damaged, or no storage of a study: {error}; give "
+            f"{masked(where)} is damaged, or no storage of a study: {error}; give "
             "another --out or --storage"
         ) from error
     except Exception as error:  # drivers of databases have errors of their own
         first = str(error).strip().splitlines()[0]
-        raise ConfigError(f"storage {_without_password(where)} cannot be used: {first}") from error
+        raise ConfigError(f"storage {masked(where)} cannot be used: {first}") from error
     _refuse_other_configuration(study, config)
     return study
 
@@ -187,8 +187,3 @@ def _refuse_other_configuration(study: Study, config: SearchConfig) -> None:
 
 def _as_kept(config: SearchConfig) -> Any:
     return json.loads(json.dumps(to_plain(config)))
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return url.replace(f":{parts.password}@", ":...@") if parts.password else url

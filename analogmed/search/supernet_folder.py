@@ -9,6 +9,7 @@ from torch import nn
 
 from analogmed.atomic import write_atomically
 from analogmed.config import to_plain
+from analogmed.execution.run_folder import WrittenFiles
 from analogmed.models import Genotype
 from analogmed.search.pruning import Pruning
 from analogmed.search.supernet import Supernet
@@ -39,12 +40,10 @@ class SupernetFolder:
 
     def __init__(self, config: SupernetConfig, ranks: Ranks) -> None:
         self._config, self._ranks, self._path = config, ranks, config.folder
-        self._state = opened(config, ranks, SETTINGS)
-        if ranks.is_first:
-            if config.restart:
-                config.path.unlink(missing_ok=True)
-            for leftover in self._path.glob(".supernet-*"):
-                leftover.unlink()
+        written = (config.path.name, TRACE, PRUNED)
+        self._state = opened(config, ranks, SETTINGS, written=written)
+        if ranks.is_first and config.restart:
+            WrittenFiles(self._path).remove(config.path.name)
         self._traced: list[dict[str, Any]] = []
 
     @property
@@ -101,7 +100,8 @@ class SupernetFolder:
     def _table(self, name: str, rows: list[dict[str, Any]], columns: list[str]) -> None:
         path: Path = self._path / name
         if rows:
+            WrittenFiles(self._path).record(name)
             table = pd.DataFrame(rows, columns=columns)
             write_atomically(path, lambda temporary: table.to_csv(temporary, index=False))
         else:
-            path.unlink(missing_ok=True)
+            WrittenFiles(self._path).remove(name)

@@ -23,6 +23,7 @@ from analogmed.training.distributed import Ranks, joined
 from analogmed.training.learner import Learner
 from analogmed.training.log import TrainingLog
 from analogmed.training.losses import distillation
+from analogmed.training.run_folder import one_run
 
 
 @torch.random.fork_rng(devices=())
@@ -47,7 +48,7 @@ def train_supernet(config: SupernetConfig) -> Path:
         DataError: a task has no training or validation case.
         NonFiniteError: the loss became NaN or Inf; names epoch and batch.
     """
-    with joined(config.device) as ranks:
+    with joined(config.device) as ranks, one_run(config.folder, ranks):
         return _train(config, ranks)
 
 

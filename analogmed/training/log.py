@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +12,8 @@ from tqdm import tqdm
 
 from analogmed.atomic import write_atomically
 from analogmed.report import training_curves
+from analogmed.training.checkpoint import load_checkpoint
+from analogmed.training.config import TrainConfig
 from analogmed.training.history import EpochRecord, History
 from analogmed.training.setup import Setup
 
@@ -37,7 +40,7 @@ class TrainingLog:
 
     def __init__(self, run: Setup, history: History, *, batches: int) -> None:
         self._folder, self._enabled = run.config.folder, run.ranks.is_first
-        self._title = f"{run.config.model.name} {run.config.training} on {run.task.name}"
+        self._title = _title(run.config.model.name, run.config.training, run.task.name)
         self._scores = history.scores
         self._losses: list[float] = []
         self._start = self._begun = self._told = time.monotonic()
@@ -52,8 +55,7 @@ class TrainingLog:
         )
         self._board = None
         if self._enabled:
-            step = history.records[-1].step + 1 if history.records else 0
-            self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step)
+            self._board = _board(self._folder, history)
 
     def __enter__(self) -> Self:
         return self
@@ -101,19 +103,13 @@ class TrainingLog:
         """Bring the files of the log up to date."""
         if self._board is None:
             return
-        table = history.table()
-        write_atomically(self._folder / LOG, lambda path: table.to_csv(path, index=False))
-        last = history.records[-1]
-        for name in ("loss", "learning_rate", "dice", "seconds"):
-            value = getattr(last, name)
-            if math.isfinite(value):
-                self._board.add_scalar(name, value, last.step)
-        self._board.flush()
+        _write_table(self._folder, history)
+        _add(self._board, history.records[-1])
 
     def draw(self, history: History) -> None:
         """Draw the curves of the run so far."""
         if self._enabled:
-            training_curves(history.table(), self._folder / CURVES, title=self._title)
+            _draw(self._folder, history, self._title)
 
     def _tell(self, record: EpochRecord) -> None:
         self._told = time.monotonic()
@@ -125,3 +121,62 @@ class TrainingLog:
             f"{self._title}: epoch {record.epoch}/{self._epochs}, loss {record.loss:.3f}, "
             f"{score}{best}{tqdm.format_interval(left_s)} left"
         )
+
+
+def complete_log(config: TrainConfig, history: History) -> None:
+    """Bring the log of a finished run up to date, if the run was killed before it had written it.
+
+    Args:
+        config: the run.
+        history: all its epochs.
+
+    Raises:
+        CheckpointError: the log is not complete, and the run's network cannot be read.
+    """
+    folder = config.folder
+    in_log = _holds(folder / LOG, history.table().to_csv(index=False))
+    if in_log and (folder / CURVES).is_file():
+        return
+    if not in_log:
+        _write_table(folder, history)
+        _board(folder, history).close()
+    info = load_checkpoint(config.path, factories=(config.model.name,)).info
+    _draw(folder, history, _title(info.model, info.training, info.task))
+
+
+def _title(model: str, training: str, task: str) -> str:
+    return f"{model} {training} on {task}"
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
+
+
+def _write_table(folder: Path, history: History) -> None:
+    table = history.table()
+    write_atomically(folder / LOG, lambda path: table.to_csv(path, index=False))
+
+
+def _draw(folder: Path, history: History, title: str) -> None:
+    training_curves(history.table(), folder / CURVES, title=title)
+
+
+def _board(folder: Path, history: History) -> SummaryWriter:
+    """Open the events of a run; its last epoch is written again, in case a kill has lost it."""
+    last = history.records[-1] if history.records else None
+    step = last.step if last else 0
+    board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+    if last:
+        _add(board, last)
+    return board
+
+
+def _add(board: SummaryWriter, record: EpochRecord) -> None:
+    for name in ("loss", "learning_rate", "dice", "seconds"):
+        value = getattr(record, name)
+        if math.isfinite(value):
+            board.add_scalar(name, value, record.step)
+    board.flush()

@@ -14,10 +14,10 @@ from analogmed.training.checkpoint import save_checkpoint
 from analogmed.training.config import TrainConfig
 from analogmed.training.distributed import Ranks, joined
 from analogmed.training.learner import Learner
-from analogmed.training.log import TrainingLog
+from analogmed.training.log import TrainingLog, complete_log
 from analogmed.training.losses import make_loss
 from analogmed.training.optimise import accumulation
-from analogmed.training.run_folder import RunFolder
+from analogmed.training.run_folder import RunFolder, one_run
 from analogmed.training.setup import Setup, digital_stage, set_up, with_heads
 from analogmed.training.validation import Validation
 
@@ -41,7 +41,8 @@ def train(config: TrainConfig) -> Path:
 
     Raises:
         ConfigError: settings that do not fit each other or the task, or differ from those of the
-            run that the folder holds; a folder that cannot be written; more memory asked for than
+            run that the folder holds; a folder that cannot be written, or that another run is
+            writing to; more memory asked for than
             there is, with what to make smaller.
         LeakageError: ``init`` was trained on patients that this split keeps for testing.
         DataError: the task has no training or validation case.
@@ -56,8 +57,15 @@ def train(config: TrainConfig) -> Path:
 
 
 def _train(config: TrainConfig, ranks: Ranks) -> Path:
+    with one_run(config.folder, ranks):
+        return _run(config, ranks)
+
+
+def _run(config: TrainConfig, ranks: Ranks) -> Path:
     folder = RunFolder(config, ranks)
     if folder.is_finished:
+        if ranks.is_first:
+            complete_log(config, folder.history)
         return config.path
     run = set_up(config, ranks)
     model, batches, epochs = run.model, len(run.sampler), config.epochs

@@ -13,12 +13,16 @@ from torch import Tensor
 
 from analogmed.atomic import write_atomically
 from analogmed.errors import CheckpointError, ConfigError
+from analogmed.execution.run_folder import WrittenFiles
 from analogmed.settings_difference import different_settings, listed
 from analogmed.training.config import network_file
 from analogmed.training.nested_tensors import read_nested, write_nested
 
 MAY_DIFFER = ("out", "restart", "device", "loading.workers", "loading.cache_bytes")
 """Settings that a resumed run may change: where it writes, and what computes or holds its data."""
+
+STATES = "state-*.safetensors"
+"""Pattern of the states of a run folder."""
 
 _FORMAT = 1
 _KEPT = 2
@@ -53,7 +57,8 @@ class TrainingState:
 def save_state(folder: Path | str, state: TrainingState) -> Path:
     """Write a state in one atomic step, then remove all but it and the one before it.
 
-    States of later epochs are removed too: they are of a run that this one has replaced.
+    States of later epochs are removed too: they are of a run that this one has replaced. Only
+    states in the folder's list of written files are removed.
 
     Args:
         folder: run folder.
@@ -69,26 +74,26 @@ def save_state(folder: Path | str, state: TrainingState) -> Path:
     folder = Path(folder)
     path = folder / f"state-{state.epoch:06d}.safetensors"
     content = {"format": _FORMAT} | {f.name: getattr(state, f.name) for f in fields(state)}
+    written = WrittenFiles(folder)
     try:
+        written.record(path.name)
         write_atomically(path, lambda temporary: write_nested(temporary, content))
         _flush_names_to_disk(folder)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(_not_written(folder, error)) from error
     states = _states(folder)
     newest = states.index(path) + 1
-    for other in states[: max(0, newest - _KEPT)] + states[newest:]:
-        other.unlink(missing_ok=True)
-    _remove_leftovers(folder)
+    written.remove(*(s.name for s in states[: max(0, newest - _KEPT)] + states[newest:]))
     return path
 
 
 def load_latest(folder: Path | str) -> TrainingState | None:
-    """Read the newest state of a run folder that is whole, and clear away interrupted writes.
+    """Read the newest state of a run folder that is whole.
 
     A damaged one is told in a warning, and the one before it is used.
 
     Args:
-        folder: run folder; no other process may be saving there.
+        folder: run folder.
 
     Returns:
         the state, its tensors on the CPU; ``None`` if the folder holds none.
@@ -97,7 +102,6 @@ def load_latest(folder: Path | str) -> TrainingState | None:
         CheckpointError: there are states, but all are damaged.
     """
     folder = Path(folder)
-    _remove_leftovers(folder)
     damaged: list[str] = []
     for path in reversed(_states(folder)):
         try:
@@ -121,10 +125,8 @@ def load_latest(folder: Path | str) -> TrainingState | None:
 
 
 def remove_states(folder: Path | str) -> None:
-    """Remove all states of a run folder, for a run that begins anew there."""
-    for path in _states(Path(folder)):
-        path.unlink(missing_ok=True)
-    _remove_leftovers(Path(folder))
+    """Remove all states that runs have written into a folder, for a run that starts over there."""
+    WrittenFiles(folder).remove(STATES)
 
 
 def refuse_other_configuration(
@@ -183,7 +185,7 @@ def _told(config: Mapping[str, Any], start: str) -> str:
 
 def _states(folder: Path) -> list[Path]:
     """The states of a run folder, the oldest first."""
-    found = [path for path in folder.glob("state-*.safetensors") if _NAME.fullmatch(path.name)]
+    found = [path for path in folder.glob(STATES) if _NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(path.stem.removeprefix("state-")))
 
 
@@ -192,16 +194,6 @@ def _read(path: Path) -> TrainingState:
     if content.pop("format") != _FORMAT:
         raise ValueError(f"it is of another format than {_FORMAT}")
     return TrainingState(**content)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left of its writes of states and networks.
-
-    The library of safetensors writes into a temporary file of its own, too.
-    """
-    for pattern in (".state-*.safetensors", ".network-*.safetensors", ".tmp??????"):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
 
 
 def _flush_names_to_disk(folder: Path) -> None:

@@ -1,5 +1,7 @@
 """What a training run leaves on disk, and how it goes on from there."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -10,11 +12,13 @@ from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_plain, to_yaml
 from analogmed.data.files import file_digest
 from analogmed.environment import write_environment
-from analogmed.training.config import SETTINGS, TrainConfig, network_file
+from analogmed.execution.run_folder import ENVIRONMENT, WrittenFiles, locked
+from analogmed.training.config import NETWORK, SETTINGS, TrainConfig, network_file
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
 from analogmed.training.learner import Learner
 from analogmed.training.resume import (
+    STATES,
     TrainingState,
     load_latest,
     refuse_other_configuration,
@@ -38,7 +42,7 @@ class RunFolder:
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
         self._config, self._ranks = config, ranks
         self._path, self._start = config.folder, _digest_of_start(config)
-        self._state = opened(config, ranks, SETTINGS, self._start)
+        self._state = opened(config, ranks, SETTINGS, self._start, written=_WRITTEN)
 
     @property
     def history(self) -> History:
@@ -73,6 +77,9 @@ class RunFolder:
             save_state(self._path, state)
 
 
+_WRITTEN = (NETWORK, "stopped.safetensors", "log.csv", "curves.png")
+
+
 class _Run(Protocol):
     """Settings of a run that has a folder."""
 
@@ -85,7 +92,20 @@ class _Run(Protocol):
         """Whether it begins anew."""
 
 
-def opened(config: _Run, ranks: Ranks, settings: str, start: str = "") -> TrainingState | None:
+@contextmanager
+def one_run(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Hold a run folder for the processes of one run.
+
+    Raises:
+        ConfigError: another run is writing to the folder, or it cannot be written.
+    """
+    with locked(folder) if ranks.is_first else nullcontext():
+        yield
+
+
+def opened(
+    config: _Run, ranks: Ranks, settings: str, start: str = "", *, written: Sequence[str] = ()
+) -> TrainingState | None:
     """Make a run folder with its settings and environment, or find the run that it holds.
 
     Args:
@@ -93,16 +113,19 @@ def opened(config: _Run, ranks: Ranks, settings: str, start: str = "") -> Traini
         ranks: only the first of these processes writes.
         settings: name of the file of settings.
         start: digest of the checkpoint that the run starts from.
+        written: other files that the run writes.
 
     Returns:
         the last state of the run that goes on; ``None`` for a new one.
 
     Raises:
-        ConfigError: the folder cannot be written, or holds a run with other settings.
+        ConfigError: the folder cannot be written, holds a run with other settings, or holds files
+            of these names that no run has written.
         CheckpointError: it holds a run, but none of its states can be read.
     """
     if ranks.is_first:
         ensure_writable(config.folder)
+        WrittenFiles(config.folder).claim(settings, ENVIRONMENT, *written, STATES)
         if config.restart:
             remove_states(config.folder)
     ranks.wait()

@@ -58,7 +58,7 @@ def rows_of(table, **where):
 
 
 def test_the_run_folder_holds_all_that_the_design_lists(results, experiment):
-    files = [path for path in experiment.out.rglob("*") if path.is_file()]
+    files = [path for path in experiment.out.rglob("[!.]*") if path.is_file()]
     found = {str(path.relative_to(experiment.out)) for path in files}
     units = {name for name in found if name.startswith("units/")}
     assert (len(units), results.units) == (2 * 3, 2 * 3)

@@ -136,7 +136,7 @@ def test_every_option_is_measured_on_every_chip_time_and_case(found, config):
     options = {"none", *config.options, "all"}
     assert set(found.table["option"]) == options
     assert len(found.table) == len(options) * 2 * 2 * 2 * 5
-    names = {str(p.relative_to(config.out)) for p in config.out.rglob("*") if p.is_file()}
+    names = {str(p.relative_to(config.out)) for p in config.out.rglob("[!.]*") if p.is_file()}
     tables = {"mitigation.csv", "mitigation.parquet", "summary.csv", "figures/mitigation.png"}
     assert names == {"experiment.yaml", "environment.json", *tables}
 

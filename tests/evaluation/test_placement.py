@@ -61,7 +61,7 @@ def placed(config):
 
 
 def test_the_run_folder_holds_tables_figure_and_placement(placed, config):
-    names = {str(p.relative_to(config.out)) for p in config.out.rglob("*") if p.is_file()}
+    names = {str(p.relative_to(config.out)) for p in config.out.rglob("[!.]*") if p.is_file()}
     assert names == {
         "experiment.yaml",
         "environment.json",

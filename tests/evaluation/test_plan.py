@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -8,7 +7,6 @@ from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
 from analogmed.config import CalibrationConfig, EngineConfig, Experiment, SweepConfig
 from analogmed.errors import DataError
-from analogmed.evaluation import plan as plan_file
 from analogmed.evaluation.plan import Plan, canonical, file_digest, key_of
 from analogmed.training import load_checkpoint, save_checkpoint
 
@@ -158,9 +156,3 @@ def test_a_key_is_the_hash_of_the_sorted_description(experiment, task, networks)
     assert unit.description["checkpoint"] == file_digest(networks[0].path)
     assert str(networks[0].path.parent) not in canonical(unit.description)
     assert str(task.root) not in canonical(unit.description)
-
-
-def test_the_code_that_results_depend_on_is_there():
-    root = Path(plan_file.__file__).parents[1]
-    assert all((root / part).exists() for part in plan_file._CODE)
-    assert len(plan_file.code_digest()) == 64

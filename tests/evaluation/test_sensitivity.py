@@ -75,7 +75,7 @@ def test_the_table_has_every_setting_on_every_chip_time_and_case(found):
 
 
 def test_the_run_folder_holds_tables_and_figures(found, config):
-    names = {str(p.relative_to(config.out)) for p in config.out.rglob("*") if p.is_file()}
+    names = {str(p.relative_to(config.out)) for p in config.out.rglob("[!.]*") if p.is_file()}
     assert names == {
         "experiment.yaml",
         "environment.json",

@@ -4,6 +4,7 @@ import signal
 import tempfile
 import uuid
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import fsspec
@@ -187,3 +188,24 @@ def test_a_file_system_that_is_no_object_store_gets_files_aside_and_renamed(tmp_
 def test_an_unknown_kind_of_store_is_told(url):
     with pytest.raises(ConfigError, match=r"store (nowhere|chained)"):
         Store(url)
+
+
+def test_credentials_of_a_store_reach_no_message():
+    with pytest.raises(ConfigError) as raised:
+        Store("nosuch://KEY:SECRET@bucket/sweep")
+    assert "SECRET" not in str(raised.value)
+    assert "nosuch://***@bucket/sweep" in str(raised.value)
+    with pytest.raises(ConfigError, match="are masked, as settings of a run folder are"):
+        Store("s3://***@bucket/sweep")
+    assert str(Store("memory://a:b@x")) == "memory://***@x"
+
+
+def test_a_unit_is_dated_and_removed(tmp_path):
+    store = Store(tmp_path)
+    before = datetime.now(UTC) - timedelta(seconds=2)
+    key = store.write(DESCRIPTION, TABLE)
+    assert before < store.written_at(key) < datetime.now(UTC) + timedelta(seconds=2)
+    store.remove(key)
+    store.remove(key)
+    assert store.keys() == set()
+    assert store.written_at(key) is None

@@ -61,7 +61,7 @@ def test_every_metric_of_the_summary_has_bounds(summary):
 
 
 def test_the_run_folder_holds_tables_examples_and_figures(found, config):
-    names = {str(p.relative_to(config.out)) for p in config.out.rglob("*") if p.is_file()}
+    names = {str(p.relative_to(config.out)) for p in config.out.rglob("[!.]*") if p.is_file()}
     assert names == {
         "experiment.yaml",
         "environment.json",

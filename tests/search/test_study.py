@@ -160,4 +160,4 @@ def test_no_password_is_told(config):
     with pytest.raises(ConfigError) as caught:
         open_study(replace(config, storage=url))
     assert "secret" not in str(caught.value)
-    assert "me:...@host" in str(caught.value)
+    assert "***@host" in str(caught.value)

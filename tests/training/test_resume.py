@@ -13,6 +13,7 @@ from torch import nn
 from analogmed.analog import Hardware
 from analogmed.config import to_plain
 from analogmed.errors import CheckpointError, ConfigError
+from analogmed.execution.run_folder import LOCK, WRITTEN, locked
 from analogmed.search.supernet_config import SupernetConfig
 from analogmed.training.config import LoadingConfig, TrainConfig
 from analogmed.training.distributed import Ranks
@@ -73,7 +74,7 @@ def a_state(epoch, **changes):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if path.name not in (WRITTEN, LOCK))
 
 
 def run(code, *arguments):
@@ -174,10 +175,12 @@ def test_a_state_of_another_format_counts_as_damaged(folder, monkeypatch):
 
 def test_a_process_killed_in_the_middle_of_a_save_leaves_the_state_before(folder):
     assert run(DIE_IN_A_SAVE, folder).returncode == -signal.SIGKILL
-    left = [name for name in names(folder) if name.startswith(".state-000003")]
+    left = [name for name in names(folder) if name.startswith(".analogmed-")]
     assert len(left) == 1
     found = load_latest(folder)
     assert torch.equal(found.model["weight"], torch.full((1000,), 2.0))
+    with locked(folder):  # as the next run does
+        pass
     assert names(folder) == ["state-000001.safetensors", "state-000002.safetensors"]
 
 
@@ -199,6 +202,8 @@ def test_a_process_killed_at_any_moment_leaves_a_whole_state(tmp_path):
         found = load_latest(tmp_path)  # warnings are errors: nothing may be damaged
         assert found.epoch == found.config["epoch"] > reached
         assert (found.model["weight"] == found.epoch).all()
+        with locked(tmp_path):
+            pass
         assert all(name.startswith("state-") for name in names(tmp_path))
         reached = found.epoch
 
@@ -214,12 +219,12 @@ def wait_for(folder, epoch):
 
 
 def test_a_full_disk_leaves_the_states_before_and_says_what_to_do(folder):
-    before = {path: path.read_bytes() for path in folder.iterdir()}
+    before = {name: (folder / name).read_bytes() for name in names(folder)}
     done = run(FILL_THE_DISK, folder)
     assert done.returncode == 0, done.stderr
     assert f"cannot write the training state to {folder}: " in done.stdout
     assert "state-000002.safetensors is whole. Make room there" in done.stdout
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert {name: (folder / name).read_bytes() for name in names(folder)} == before
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

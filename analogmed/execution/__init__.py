@@ -1,0 +1,1 @@
+"""Execution of long runs: which code a result depends on, run folders and their locks."""

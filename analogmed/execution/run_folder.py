@@ -1,0 +1,188 @@
+"""Run folders: one run at a time, and a list of the files that runs have written."""
+
+import functools
+import json
+import os
+import platform
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from analogmed.atomic import ensure_writable, remove_leftovers, write_text_atomically
+from analogmed.errors import ConfigError
+from analogmed.foundation.locks import FileLock
+
+LOCK = ".analogmed-lock"
+WRITTEN = ".analogmed-files"
+ENVIRONMENT = "environment.json"
+
+_held: set[Path] = set()
+"""Folders that a run of this process holds."""
+
+
+@contextmanager
+def locked(folder: Path | str) -> Iterator[Path]:
+    """Hold a run folder for one run; the folder is created if missing.
+
+    The lock ends with the process, however it ends. A run inside another one of the same process
+    may use the same folder.
+
+    Args:
+        folder: the run folder.
+
+    Yields:
+        The folder, without temporary files of runs that were killed.
+
+    Raises:
+        ConfigError: another run is writing to the folder, or it cannot be written.
+    """
+    folder = ensure_writable(folder)
+    place = folder.resolve()
+    if place in _held:
+        yield folder
+        return
+    lock = FileLock(folder / LOCK)
+    _acquire(lock, folder)
+    _held.add(place)
+    try:
+        lock.path.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+        remove_leftovers(folder)
+        yield folder
+    finally:
+        with suppress(OSError, ConfigError):
+            WrittenFiles(folder).settle()
+        _held.discard(place)
+        lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path) -> None:
+    try:
+        is_free = lock.acquire(wait=False)
+    except OSError as error:
+        warnings.warn(
+            f"{folder}: this file system has no locks ({error}); start no second run with this "
+            "--out",
+            stacklevel=4,
+        )
+        return
+    if not is_free:
+        holder = " ".join(lock.path.read_text(encoding="utf-8", errors="replace").split())
+        raise ConfigError(
+            f"--out {folder}: another run is writing to this folder ({holder or 'unknown process'})"
+            "; expected a folder that no run uses. Wait until it ends, or give another --out."
+        )
+
+
+class _Settings(Protocol):
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+
+
+_R = TypeVar("_R")
+_S = TypeVar("_S", bound=_Settings)
+
+
+def in_run_folder(program: Callable[[_S], _R]) -> Callable[[_S], _R]:
+    """Let a function of a run's settings hold the run folder while it runs; see :func:`locked`."""
+
+    @functools.wraps(program)
+    def run(config: _S) -> _R:
+        with locked(config.folder):
+            return program(config)
+
+    return run
+
+
+class WrittenFiles:
+    """The files that runs have written into a folder, as a list in the folder.
+
+    A run replaces or removes a file only if it is in the list. A folder of a version without
+    such a list counts as written by runs where ``environment.json`` shows that a run ended there.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    def claim(self, *names: str) -> None:
+        """Reserve names for a run, before it computes anything.
+
+        Args:
+            *names: paths relative to the folder; patterns such as ``examples/*.npz`` are checked,
+                and each file of theirs is recorded when it is written.
+
+        Raises:
+            ConfigError: a file of such a name is there that no run has written.
+        """
+        listed = self._listed()
+        present = [path for name in names for path in self._matching(name)]
+        if listed is None and not self._is_run():
+            listed = set()
+        if listed is not None and (foreign := [name for name in present if name not in listed]):
+            raise ConfigError(
+                f"--out {self.folder}: this run would replace or remove {', '.join(foreign)}, "
+                "which no run of analogmed has written. Move these files, or give another --out."
+            )
+        exact = [name for name in names if "*" not in name]
+        self._write((listed or set()) | set(present) | set(exact))
+
+    def record(self, *names: str) -> None:
+        """Add names to the list; call it before the files are written."""
+        listed = self._listed() or set()
+        if not listed.issuperset(names):
+            self._write(listed | set(names))
+
+    def remove(self, *names: str) -> None:
+        """Remove files that runs have written, from the list too; others stay.
+
+        Args:
+            *names: paths relative to the folder, or patterns.
+        """
+        listed = self._listed() or set()
+        gone = [path for name in names for path in self._matching(name) if path in listed]
+        for name in gone:
+            (self.folder / name).unlink(missing_ok=True)
+        if gone:
+            self._write(listed - set(gone))
+
+    def settle(self) -> None:
+        """Release the reserved names of files that were not written after all."""
+        listed = self._listed() or set()
+        present = {name for name in listed if (self.folder / name).is_file()}
+        if present != listed:
+            self._write(present)
+
+    def __contains__(self, name: object) -> bool:
+        return name in (self._listed() or set())
+
+    def _matching(self, name: str) -> list[str]:
+        found = self.folder.glob(name) if "*" in name else [self.folder / name]
+        return sorted(p.relative_to(self.folder).as_posix() for p in found if p.is_file())
+
+    def _listed(self) -> set[str] | None:
+        try:
+            return set((self.folder / WRITTEN).read_text(encoding="utf-8").splitlines())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{self.folder / WRITTEN}: cannot read the list of written files: {error}. Remove "
+                "it, or give another --out."
+            ) from error
+
+    def _write(self, names: set[str]) -> None:
+        text = "".join(f"{name}\n" for name in sorted(names))
+        write_text_atomically(self.folder / WRITTEN, text)
+
+    def _is_run(self) -> bool:
+        try:
+            content: Any = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        versions = content.get("versions") if isinstance(content, dict) else None
+        return isinstance(versions, dict) and "analogmed" in versions

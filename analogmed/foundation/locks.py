@@ -1,0 +1,58 @@
+"""Locks of files that the kernel releases when their process ends, however it ends."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class FileLock:
+    """A lock on a file; processes that share its folder take turns.
+
+    Args:
+        path: lock file; it is created, and stays.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: int | None = None
+
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock.
+
+        Args:
+            wait: wait until it is free; otherwise return at once.
+
+        Returns:
+            Whether this process holds it now.
+
+        Raises:
+            OSError: the file cannot be opened, or its file system has no locks.
+        """
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        except BaseException:
+            os.close(handle)
+            raise
+        self._handle = handle
+        return True
+
+    def release(self) -> None:
+        """Release the lock, if this process holds it."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock during a ``with`` block."""
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
