@@ -154,7 +154,7 @@ EFFECTS = (
     Effect(
         "read noise that depends on the batch",
         ("apply_xdep_pcm_read_noise", "xdep_pcm_read_noise_scale"),
-        lambda io: is_transient(io) and io.apply_xdep_pcm_read_noise,  # type: ignore[attr-defined]
+        lambda io: is_transient(io) and io.apply_xdep_pcm_read_noise,
         _NONE,
     ),
 )
