@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from analogmed.errors import DataError
 from analogmed.report.uncertainty_maps import read_examples
 
 _FORMAT, _MOST_PICTURES = 1, 4
+_MOST_BYTES = 256 * 2**20
+_DAMAGED = (
+    OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, MemoryError,
+    NotImplementedError, RecursionError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""Errors of numpy, zipfile and json for damaged archives."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +95,22 @@ def read_example(path: Path) -> ExampleCase:
         DataError: the file is damaged, holds pickled objects, or arrays that do not fit.
     """
     try:
+        _check_size(path)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             example = _of_arrays(dict(arrays))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise DataError(
             f"{path} is no example case: {error}; remove it, or run the evaluation again"
         ) from error
     return example
+
+
+def _check_size(path: Path) -> None:
+    """Refuse, with a ValueError, an archive whose arrays take too much memory."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _MOST_BYTES:
+        raise ValueError(f"{size:,} bytes of arrays, expected at most {_MOST_BYTES:,}")
 
 
 def _of_arrays(arrays: dict[str, np.ndarray]) -> ExampleCase:

@@ -10,6 +10,7 @@ from analogmed.report.dice_levels import best_digital, has_learned, limit_text
 from analogmed.report.names import model_name, network_name
 from analogmed.report.page_tables import fixed, number, p_equation
 from analogmed.report.plain_text import records
+from analogmed.report.run_tables import against_digital
 from analogmed.report.runs import Run
 from analogmed.report.style import age, count_range, time_label
 
@@ -45,23 +46,23 @@ def findings(run: Run) -> list[str]:
 
 def _of_evaluation(run: Run) -> Iterator[str]:
     summary = run.tables["summary"]
+    compared = run.tables.get("comparison")
+    p_values = {} if compared is None else against_digital(compared)
     for _, rows in summary.groupby(["task", "hardware"], sort=False):
         ranked = rows.sort_values("dice_1d", ascending=False, na_position="last")
-        yield from _of_hardware_aware(
-            records(ranked[ranked["training"] != "digital"]), run.tables.get("comparison")
-        )
+        yield from _of_hardware_aware(records(ranked[ranked["training"] != "digital"]), p_values)
         yield from _of_digitally_trained(ranked[ranked["training"] == "digital"])
     if "time_to_failure" in run.tables:
         yield from _of_failures(run.tables["time_to_failure"], best_digital(summary))
 
 
-def _of_hardware_aware(rows: list[Row], comparison: pd.DataFrame | None) -> Iterator[str]:
+def _of_hardware_aware(rows: list[Row], p_values: dict[tuple[Any, ...], float]) -> Iterator[str]:
     """A sentence on the best, and one on all others of which nothing else can be told."""
     alike = [row for row in rows[1:] if _keeps_only(row)]
     alike = alike if len(alike) > 1 else []
     for row in rows:
         if row not in alike:
-            yield _kept(row) + _gained(row, comparison)
+            yield _kept(row) + _gained(row, p_values)
     if alike:
         yield (
             f"Other networks trained for the chip keep: {_shares(alike)}; whether they are better "
@@ -102,7 +103,7 @@ def _not_learned(row: Row) -> str:
     )
 
 
-def _gained(row: Row, comparison: pd.DataFrame | None) -> str:
+def _gained(row: Row, p_values: dict[tuple[Any, ...], float]) -> str:
     gain, low, high = (row.get(f"gain_1d{end}", float("nan")) for end in ("", "_low", "_high"))
     if pd.isna(gain):
         return "."
@@ -113,9 +114,9 @@ def _gained(row: Row, comparison: pd.DataFrame | None) -> str:
         )
     direction = "better" if gain > 0 else "worse"
     interval = _size_interval(low, high, row["level"])
-    p_value = _holm(row, comparison)
+    p_value = p_values.get(tuple(row[n] for n in ("task", "hardware", "model", "training")))
     beyond = ""
-    if p_value is not None:
+    if p_value is not None and pd.notna(p_value):
         beyond = f" ({p_equation(p_value)} over patients, after Holm's correction)"
     if p_value is not None and p_value >= 1 - row["level"]:
         return (
@@ -125,19 +126,6 @@ def _gained(row: Row, comparison: pd.DataFrame | None) -> str:
     return f"; it is {direction} than the digitally trained one by {fixed(abs(gain))} Dice" + (
         f"{interval}{beyond}."
     )
-
-
-def _holm(row: Row, comparison: pd.DataFrame | None) -> float | None:
-    """The adjusted p-value of a network against the digitally trained one of the same model."""
-    if comparison is None or "p_holm" not in comparison:
-        return None
-    wanted = ([row[name] for name in ("task", "hardware", "model")], {row["training"], "digital"})
-    for found in records(comparison):
-        place = [found[name] for name in ("task", "hardware", "model")]
-        pair = {found["training"], found["other_training"]}
-        if found["other_model"] == found["model"] and (place, pair) == wanted:
-            return None if pd.isna(found["p_holm"]) else float(found["p_holm"])
-    return None
 
 
 def _of_digitally_trained(rows: pd.DataFrame) -> Iterator[str]:

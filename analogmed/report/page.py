@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analogmed.atomic import write_text_atomically
-from analogmed.errors import ConfigError
+from analogmed.errors import AnalogmedError, ConfigError, DataError
 from analogmed.report.case_view import without_pictures
 from analogmed.report.findings import findings
 from analogmed.report.names import capitalised, place_name, task_name
@@ -20,6 +21,7 @@ from analogmed.report.page_parts import Part, parts_of
 from analogmed.report.page_tables import PageTable, latex_text, markdown_text
 from analogmed.report.runs import Run, read_run
 
+_LONGEST_CAUSE = 200
 NAMES = ("report.html", "report.md", "report.tex")
 _FOLDED = re.compile(r"(.*?) \((.+(?:\u2013| to ).+)\)$|(.*?), (hardware-aware|digitally trained)$")
 
@@ -59,12 +61,34 @@ def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -
     """
     if not folders:
         raise ConfigError("no run folder is given; give one or more, for instance runs/eval")
-    chapters = [_chapter(number, read_run(folder)) for number, folder in enumerate(folders, 1)]
-    texts = (to_html(chapters), to_markdown(chapters), to_latex(chapters))
+    chapters = []
+    for number, folder in enumerate(folders, 1):
+        with _naming_damage(folder):
+            chapters.append(_chapter(number, read_run(folder)))
+    with _naming_damage(", ".join(map(str, folders))):
+        texts = (to_html(chapters), to_markdown(chapters), to_latex(chapters))
     place = Path(folders[0] if out is None else out)
     return [
         write_text_atomically(place / name, text) for name, text in zip(NAMES, texts, strict=True)
     ]
+
+
+@contextmanager
+def _naming_damage(folder: Path | str) -> Iterator[None]:
+    """Raise a DataError for content of a run folder that no check of its tables foresees.
+
+    Tables, settings and examples are checked one by one; that they fit each other is not.
+    """
+    try:
+        yield
+    except AnalogmedError:
+        raise
+    except Exception as error:
+        cause = " ".join(str(error).split())[:_LONGEST_CAUSE]
+        raise DataError(
+            f"{folder}: the files of the run do not fit each other ({type(error).__name__}: "
+            f"{cause}). Run the program that has written them again"
+        ) from error
 
 
 def to_html(chapters: Sequence[Chapter]) -> str:

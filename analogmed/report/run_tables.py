@@ -43,7 +43,7 @@ def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None) -> Pag
             stands beside its gain.
     """
     shown = _measured(summary, ESTIMATES)
-    p_values = {} if comparison is None else _against_digital(comparison)
+    p_values = {} if comparison is None else against_digital(comparison)
     missed = bool(summary["missed"].notna().any())
     heads = ["network", *shown.values()]
     heads += ["p (Holm)"] * bool(p_values) + ["missed"] * missed
@@ -197,8 +197,13 @@ def sensitivity_table(ranking: pd.DataFrame) -> PageTable:
     return PageTable(f"The numbers, {time_label(time_s)}", heads, rows, 2)
 
 
-def _against_digital(comparison: pd.DataFrame) -> dict[tuple[Any, ...], float]:
-    """Adjusted p-value of each training against the digital one of the same model."""
+def against_digital(comparison: pd.DataFrame) -> dict[tuple[Any, ...], float]:
+    """Return the adjusted p-value of each training against the digital one of the same model.
+
+    Keys are task, hardware, model and training; empty where the table has no adjusted p-values.
+    """
+    if "p_holm" not in comparison:
+        return {}
     found: dict[tuple[Any, ...], float] = {}
     for row in records(comparison):
         trainings = {row["training"], row["other_training"]}

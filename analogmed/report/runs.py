@@ -10,7 +10,9 @@ import pandas as pd
 from analogmed.errors import ConfigError, DataError
 from analogmed.folders import require_folder
 from analogmed.report.example_cases import ExampleCase, read_example_cases
+from analogmed.report.run_columns import columns_of
 from analogmed.strict_yaml import read_yaml
+from analogmed.tables.table import read_table
 
 TABLES = (
     "summary",
@@ -43,6 +45,9 @@ PROGRAMS = {
     "sensitivity": "analogmed.sensitivity",
     "training": "analogmed.train",
 }
+MOST_NETWORKS = 100
+MOST_JSON = 4 * 2**20
+MOST_HEAD = 100_000
 _SETTINGS = ("experiment.yaml", "training.yaml")
 _TEXTS = (
     "task", "model", "training", "hardware", "other_model", "other_training", "case", "patient",
@@ -86,17 +91,16 @@ def read_run(folder: Path | str) -> Run:
     """
     folder = require_folder(folder)
     files = {name: folder / f"{name}.csv" for name in TABLES}
-    tables = {name: _read_table(path) for name, path in files.items() if path.is_file()}
-    kinds = [
-        kind for kind, (name, column) in KINDS.items() if column in tables.get(name, pd.DataFrame())
-    ]
-    if not kinds:
-        wanted = ", ".join(sorted({f"{name}.csv" for name, _ in KINDS.values()}))
-        raise DataError(f"{folder} is no run folder: expected one of {wanted} in it; {_ADVICE}")
+    files = {name: path for name, path in files.items() if path.is_file()}
+    kind = _kind(folder, files)
+    tables = {
+        name: read_table(path, columns_of(kind, name), texts=_TEXTS) for name, path in files.items()
+    }
+    _check_networks(folder, tables)
     settings = next((name for name in _SETTINGS if (folder / name).is_file()), "")
     return Run(
         name=folder.resolve().name,
-        kind=kinds[0],
+        kind=kind,
         settings=_read_settings(folder / settings) if settings else {},
         settings_file=settings,
         environment=_read_environment(folder / "environment.json"),
@@ -105,18 +109,32 @@ def read_run(folder: Path | str) -> Run:
     )
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    """A CSV file; only an empty cell is a missing value, so that a case may be called NA."""
-    try:
-        table = pd.read_csv(
-            path, dtype=dict.fromkeys(_TEXTS, str), keep_default_na=False, na_values=[""]
-        )
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise DataError(
-            f"{path} is damaged or no table: {error}; run the program again to write it anew"
-        ) from error
-    texts = [name for name in _TEXTS if name in table.columns]
-    return table.assign(**{name: table[name].fillna("") for name in texts})
+def _kind(folder: Path, files: dict[str, Path]) -> str:
+    """Return the kind of a run, from the heads of its tables."""
+    heads: dict[str, list[str]] = {}
+    for name, path in files.items():
+        try:
+            with path.open(encoding="utf-8", errors="replace") as file:
+                heads[name] = file.readline(MOST_HEAD).strip().split(",")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error}") from error
+    for kind, (name, column) in KINDS.items():
+        if column in heads.get(name, []):
+            return kind
+    wanted = ", ".join(sorted({f"{name}.csv with '{column}'" for name, column in KINDS.values()}))
+    raise DataError(f"{folder} is no run folder: expected one of {wanted}; {_ADVICE}")
+
+
+def _check_networks(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
+    for name, table in tables.items():
+        if not {"model", "training"} <= set(table.columns):
+            continue
+        networks = len(table[["model", "training"]].drop_duplicates())
+        if networks > MOST_NETWORKS:
+            raise DataError(
+                f"{folder}/{name}.csv: {networks:,} networks are too many for a page; expected at "
+                f"most {MOST_NETWORKS}. Evaluate fewer networks in a run, or read the table itself"
+            )
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -130,8 +148,10 @@ def _read_environment(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
+        if path.stat().st_size > MOST_JSON:
+            raise ValueError(f"larger than {MOST_JSON:,} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged: {error}; run the program again") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} must hold an object, not {type(content).__name__}")

@@ -53,11 +53,10 @@ COSTS = {
     "estimated_throughput_per_s": "slices\nper s",
     "uncosted_layers": "layers\nnot costed",
 }
-"""Heads of the cost columns; others are headed by their own name."""
+"""Cost columns with their heads; any other column of a summary is no cost and is not shown."""
 ESTIMATED = "Estimated time and energy"
 PROFILED = ("profile", "estimated_", "uncosted_")
 """How the names of the columns begin that belong to a profile."""
-NOT_SHOWN = ("dice_digital", "dice_1d_std", "drop_1d", "drop_1mo")
 COUNTS = ("n_patients", "n_chips", "missed", "missed_of", "level", "note")
 
 
@@ -65,8 +64,8 @@ def render_summary(summary: pd.DataFrame) -> str:
     """Lay the summary out as one line per model and training, beside its digital baseline.
 
     Args:
-        summary: what ``analogmed.evaluation.robustness.summarise`` returns; columns that it does
-            not know (tiles, latency, energy) are shown in a second table.
+        summary: what ``analogmed.evaluation.robustness.summarise`` returns; the columns of
+            ``COSTS`` are shown in a second table.
 
     Returns:
         Plain text 120 columns wide, without terminal codes, with a caption that says how many
@@ -204,17 +203,9 @@ def run_notes(rows: pd.DataFrame) -> str:
     )
 
 
-def _cost_columns(summary: pd.DataFrame) -> list[str]:
-    known = {*RUN, *COUNTS}
-    known |= {
-        name + end for name in (*ESTIMATES, GAIN, *NOT_SHOWN) for end in ("", "_low", "_high")
-    }
-    return [column for column in summary.columns if column not in known]
-
-
 def cost_tables(summary: pd.DataFrame) -> list[tuple[str, list[str]]]:
     """Titles and columns of the tables of costs: what is counted, and what is estimated."""
-    columns = _cost_columns(summary)
+    columns = [column for column in summary.columns if column in COSTS]
     estimated = [column for column in columns if column.startswith(PROFILED)]
     counted = [column for column in columns if column not in estimated]
     return [table for table in (("Cost", counted), (ESTIMATED, estimated)) if table[1]]
@@ -284,7 +275,7 @@ def cost_text(column: str, value: Any) -> str:
 
 def column_head(column: str) -> str:
     """Head of a cost column, in two lines."""
-    return COSTS.get(column) or column.replace("_", " ")
+    return COSTS[column]
 
 
 def _escaped(text: str) -> str:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from analogmed.errors import NonFiniteError
 from analogmed.evaluation.passes import (
     DropoutNetwork,
     Pass,
+    _blocks,
     has_dropout,
     maps_of,
     passes_of,
@@ -82,6 +84,14 @@ def test_a_case_has_the_same_maps_whatever_cases_come_with_it(checkpoint, config
     with_others = [m for _, s, m in together if s is samples[1]]
     for one, other in zip(alone, with_others, strict=True):
         assert (one.mean == other.mean).all() and (one.variance == other.variance).all()
+
+
+def test_blocks_take_up_to_two_gigabytes():
+    """Two maps of 4 bytes at three times: 2**30 bytes a case, of which two fill a block."""
+    size = 2**30 // (4 * 2 * 3)
+    cases = [SimpleNamespace(label=SimpleNamespace(size=size), number=n) for n in range(5)]
+    blocks = [[case.number for case in block] for block in _blocks(cases, 2, 3)]
+    assert blocks == [[0, 1], [2, 3], [4]]
 
 
 def test_blocks_of_cases_change_nothing(checkpoint, config, task, samples, monkeypatch):

@@ -62,7 +62,7 @@ class TestTerminalTable:
         assert "unet, hwa: 7 of 8 cases are in every run." in render_summary(summary)
 
     def test_cost_columns_have_their_own_table_once_per_model(self, summary):
-        summary["tile_utilisation_percent"] = np.repeat([7.42, 12.53, 43.2], 2)
+        summary["reuse_factor_per_tile"] = np.repeat([7.42, 12.53, 43.2], 2)
         summary["tiles"] = np.repeat([120, 300, 12345], 2)
         text = render_summary(summary)
         assert "Cost of lgg on pcm" in text
@@ -71,6 +71,13 @@ class TestTerminalTable:
         ]  # fmt: skip
         costs = text[text.index("Cost of lgg") :]
         assert len(lines_of(costs, "swin_unetr")) == 1
+
+    def test_a_column_that_is_no_cost_is_not_shown_as_one(self, summary):
+        summary["my_remark"] = "as before"
+        assert "Cost" not in render_summary(summary)
+        summary["tiles"] = 120
+        text = render_summary(summary) + to_markdown(summary)
+        assert "my" not in text and "remark" not in text and "as before" not in text
 
     def test_markup_in_a_name_is_shown_as_it_is(self, summary):
         summary["model"] = "a[red]b"

@@ -1,0 +1,144 @@
+"""Strict reader of the CSV tables of run folders, which can be damaged or edited by hand."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analogmed.errors import DataError
+
+MOST_BYTES = 64 * 2**20
+MOST_ROWS = 200_000
+MOST_COLUMNS = 1_000
+LONGEST_TEXT = 10_000
+LARGEST = 1e15
+"""Limit of the absolute value of a number."""
+_AGAIN = "Run the program that has written it again"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns that a table must have; further ones are read as pandas infers them.
+
+    Attributes:
+        texts: columns of text; an empty cell is an empty text.
+        numbers: columns of finite numbers; an empty cell is NaN.
+        flags: columns of True and False.
+        optional: columns of numbers that can be absent.
+        can_be_empty: whether a table without rows is accepted.
+    """
+
+    texts: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    can_be_empty: bool = False
+
+
+def read_table(path: Path, columns: Columns, *, texts: Iterable[str] = ()) -> pd.DataFrame:
+    """Read a CSV table and check its size, its columns and every cell of them.
+
+    Only an empty cell is a missing value, so that a case can be named NA.
+
+    Args:
+        path: the file.
+        columns: what the table must contain.
+        texts: further columns that are text if they are there.
+
+    Returns:
+        The table; all its columns are kept.
+
+    Raises:
+        DataError: the file is too large, cannot be read, lacks a column or a row, or has a cell
+            that does not fit its column; the message names the file, the line and the column.
+    """
+    _check_size(path)
+    names = (*columns.texts, *texts)
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(names, str),
+            keep_default_na=False,
+            na_values=[""],
+            low_memory=False,
+            nrows=MOST_ROWS + 1,
+        )
+    except (OSError, ValueError, OverflowError, pd.errors.ParserError) as error:
+        raise DataError(f"{path} is damaged or no table: {error}. {_AGAIN}") from error
+    _check_shape(path, table, columns)
+    found = [name for name in dict.fromkeys(names) if name in table.columns]
+    table = table.assign(**{name: table[name].fillna("") for name in found})
+    for name in table.columns:
+        _check_column(path, table[name], name, columns)
+    return table
+
+
+def _check_size(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if size > MOST_BYTES:
+        raise DataError(
+            f"{path}: {size / 2**20:.0f} MB is too large; expected a table of at most "
+            f"{MOST_BYTES / 2**20:.0f} MB. Split the run, or read the table with pandas"
+        )
+
+
+def _check_shape(path: Path, table: pd.DataFrame, columns: Columns) -> None:
+    if len(table.columns) > MOST_COLUMNS or len(table) > MOST_ROWS:
+        raise DataError(
+            f"{path}: expected at most {MOST_ROWS:,} rows and {MOST_COLUMNS:,} columns, got more "
+            "than that. Split the run, or read the table with pandas"
+        )
+    if not isinstance(table.index, pd.RangeIndex):
+        raise DataError(f"{path}: the rows have more cells than the header. {_AGAIN}")
+    wanted = (*columns.texts, *columns.numbers, *columns.flags)
+    missing = [name for name in wanted if name not in table.columns]
+    if missing:
+        raise DataError(f"{path}: lacks the columns {', '.join(missing)}. {_AGAIN}")
+    if table.empty and not columns.can_be_empty:
+        raise DataError(f"{path}: contains no row; expected at least one. {_AGAIN}")
+
+
+def _check_column(path: Path, cells: pd.Series, name: str, columns: Columns) -> None:
+    if name in (*columns.numbers, *columns.optional):
+        _check_numbers(path, cells, name)
+    elif name in columns.flags:
+        is_flag = cells.astype(str).isin(["True", "False"]) | (cells.dtype == bool)
+        _refuse(path, cells, name, ~is_flag, "True or False")
+    elif pd.api.types.is_numeric_dtype(cells.dtype):
+        values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+        too_large = np.abs(values) > LARGEST
+        _refuse(path, cells, name, pd.Series(too_large), f"a number up to {LARGEST:g}")
+    else:
+        texts = cells.fillna("").astype(str)
+        _refuse(path, cells, name, texts.str.len() > LONGEST_TEXT, "a shorter text")
+        controls = texts.str.contains(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+        _refuse(path, cells, name, controls, "text without control characters")
+
+
+def _check_numbers(path: Path, cells: pd.Series, name: str) -> None:
+    if cells.dtype == bool:
+        values = np.full(len(cells), np.nan)
+        wrong = np.ones(len(cells), dtype=bool)
+    else:
+        numbers = pd.to_numeric(cells, errors="coerce")
+        values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+        wrong = np.isnan(values) & cells.notna().to_numpy()
+    wrong |= np.abs(values) > LARGEST
+    _refuse(path, cells, name, pd.Series(wrong), "a finite number or an empty cell")
+
+
+def _refuse(path: Path, cells: pd.Series, name: str, wrong: pd.Series, expected: str) -> None:
+    """Raise a DataError for the first cell that is wrong."""
+    places = np.flatnonzero(wrong.to_numpy(dtype=bool))
+    if len(places):
+        cell = str(cells.iloc[places[0]])
+        shown = cell if len(cell) <= 40 else f"{cell[:40]}..."
+        raise DataError(
+            f"{path}, line {places[0] + 2}, column '{name}': expected {expected}, got {shown!r}. "
+            f"{_AGAIN}"
+        )

@@ -1,0 +1,241 @@
+"""Run folders that are damaged or were edited by hand end in an error that names file and place."""
+
+import resource
+import shutil
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analogmed.errors import AnalogmedError, DataError
+from analogmed.report import example_cases, page, runs
+from analogmed.report.__main__ import main
+from analogmed.report.page import write_report
+from analogmed.report.run_columns import COLUMNS
+from analogmed.report.runs import read_run
+from analogmed.tables import table as tables
+from analogmed.tables.table import Columns, read_table
+
+CELLS = [
+    "", "x", "nan", "inf", "-1", "0", "1e308", "-1e308", "1e14", "1e-320", "9" * 400, "True",
+    "\x07", "<b>", "$\\frac$", "=1+1", "{{7*7}}", "\u202e\U0001f600", "a" * 20_000, "1_000",
+    "0x10", "1,5",
+]  # fmt: skip
+SETTINGS = [
+    "task: 3\n", "task: [1]\n", "a: &a [*a]\n", "\x00", "[]", "seed: 2024-13-45\n",
+    "x: !!int abc\n", "hardware: {preset: {a: 1}}\n", "sweep: text\n",
+]  # fmt: skip
+ENVIRONMENTS = [
+    "[]", "{", "[" * 100_000, '{"versions": 1}', '{"command": 5}', '{"git": []}', '{"time": 3}',
+    '{"versions": {"analogmed": [1]}}',
+]  # fmt: skip
+
+
+@pytest.fixture
+def run(make_run, tmp_path):
+    return make_run(tmp_path / "run")
+
+
+def edit(path, change):
+    """Change a table as text: all cells are strings."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    change(table).to_csv(path, index=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "cell", "expected"),
+    [
+        ("summary", "dice_1d", "good", "a finite number or an empty cell, got 'good'"),
+        ("summary", "dice_1d_low", "inf", "a finite number or an empty cell, got 'inf'"),
+        ("summary", "level", "True", "a finite number or an empty cell, got 'True'"),
+        ("summary", "note", "\x07", "text without control characters"),
+        ("summary", "model", "u" * 20_000, "a shorter text"),
+        ("curves", "time_s", "1e300", "a finite number or an empty cell, got '1e"),
+        ("time_to_failure", "censored", "perhaps", "True or False, got 'perhaps'"),
+    ],
+)
+def test_a_cell_that_does_not_fit_is_named_by_file_line_and_column(
+    run, name, column, cell, expected
+):
+    def change(table):
+        table.loc[2, column] = cell
+        return table
+
+    edit(run / f"{name}.csv", change)
+    with pytest.raises(DataError) as error:
+        read_run(run)
+    assert f"{run / name}.csv, line 4, column '{column}': expected {expected}" in str(error.value)
+
+
+def test_each_column_that_a_page_needs_is_missed_by_name(run):
+    for name in ("summary", "curves", "comparison", "time_to_failure"):
+        columns = COLUMNS["evaluation", name]
+        intact = (run / f"{name}.csv").read_text()
+        for column in (*columns.texts, *columns.numbers, *columns.flags):
+            edit(run / f"{name}.csv", lambda table, column=column: table.drop(columns=column))
+            with pytest.raises(DataError, match=rf"{name}.csv: lacks the columns {column}\."):
+                read_table(run / f"{name}.csv", columns)
+            (run / f"{name}.csv").write_text(intact)
+
+
+@pytest.mark.parametrize("name", ["summary", "curves", "comparison", "time_to_failure"])
+def test_a_table_without_rows_is_named(run, name):
+    edit(run / f"{name}.csv", lambda table: table.iloc[:0])
+    with pytest.raises(DataError, match=rf"{name}.csv: contains no row"):
+        read_run(run)
+
+
+def test_a_table_beyond_the_limits_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "log.csv"
+    path.write_text("a\n" + "1\n" * 11)
+    monkeypatch.setattr(tables, "MOST_ROWS", 10)
+    with pytest.raises(DataError, match="at most 10 rows"):
+        read_table(path, Columns(numbers=("a",)))
+    monkeypatch.setattr(tables, "MOST_BYTES", 20)
+    with pytest.raises(DataError, match="too large"):
+        read_table(path, Columns(numbers=("a",)))
+
+
+def test_more_networks_than_a_page_can_show_are_refused(run, monkeypatch):
+    monkeypatch.setattr(runs, "MOST_NETWORKS", 2)
+    with pytest.raises(DataError, match=r"networks are too many for a page; expected at most 2"):
+        read_run(run)
+
+
+def test_a_case_called_na_is_no_missing_value(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("case,value\nNA,\n,1\n")
+    found = read_table(path, Columns(texts=("case",), numbers=("value",)))
+    assert found["case"].tolist() == ["NA", ""]
+    np.testing.assert_array_equal(found["value"], [np.nan, 1.0])
+
+
+def test_what_no_check_foresees_names_the_folder(run, monkeypatch):
+    def broken(*_):
+        raise KeyError("surprise")
+
+    monkeypatch.setattr(page, "findings", broken)
+    with pytest.raises(
+        DataError, match=rf"{run}: .*do not fit each other \(KeyError: 'surprise'\)"
+    ):
+        write_report([run])
+
+
+def test_an_example_that_takes_too_much_memory_is_refused(run, monkeypatch):
+    monkeypatch.setattr(example_cases, "_MOST_BYTES", 1_000)
+    with pytest.raises(
+        DataError, match=r"no example case: .*bytes of arrays, expected at most 1,0"
+    ):
+        read_run(run)
+
+
+def test_a_damaged_run_ends_the_program_with_1_and_a_sentence(run, capsys):
+    edit(run / "summary.csv", lambda table: table.drop(columns="level"))
+    assert main([str(run)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {run}/summary.csv: lacks the columns level")
+    assert not (run / "report.html").exists()
+
+
+def mutations():
+    """A file of a run, and what happens to it."""
+    names = st.sampled_from(["summary", "curves", "comparison", "time_to_failure"])
+    place = st.integers(0, 10_000)
+    return st.one_of(
+        st.tuples(st.just("cell"), names, place, place, st.sampled_from(CELLS)),
+        st.tuples(st.sampled_from(["drop", "double", "text"]), names, place),
+        st.tuples(st.sampled_from(["rows", "repeat", "shuffle", "tail"]), names, place),
+        st.tuples(st.just("bytes"), names, place, st.binary(max_size=4)),
+        st.tuples(st.just("settings"), st.sampled_from(SETTINGS)),
+        st.tuples(st.just("environment"), st.sampled_from(ENVIRONMENTS)),
+        st.tuples(st.just("example"), place, st.binary(min_size=1, max_size=4)),
+    )
+
+
+def damage(folder, kind, *rest):
+    if kind == "settings":
+        (folder / "experiment.yaml").write_text(rest[0])
+        return
+    if kind == "environment":
+        (folder / "environment.json").write_text(rest[0])
+        return
+    if kind == "example":
+        (path,) = (folder / "examples").glob("*.npz")
+        put_bytes(path, *rest)
+        return
+    path = folder / f"{rest[0]}.csv"
+    if kind == "bytes":
+        put_bytes(path, *rest[1:])
+    elif kind == "tail":
+        path.write_bytes(path.read_bytes()[: rest[1] % path.stat().st_size])
+    else:
+        edit(path, lambda table: changed(table, kind, *rest[1:]))
+
+
+def put_bytes(path, place, content):
+    data = bytearray(path.read_bytes())
+    start = place % len(data)
+    data[start : start + max(len(content), 1)] = content
+    path.write_bytes(data)
+
+
+def changed(table, kind, place, column=0, cell=""):
+    name = table.columns[(column if kind == "cell" else place) % len(table.columns)]
+    if kind == "cell":
+        table.loc[place % len(table), name] = cell
+    elif kind == "drop":
+        table = table.drop(columns=name)
+    elif kind == "text":
+        table[name] = "text"
+    elif kind == "double":
+        table = pd.concat([table, table[[name]]], axis=1)
+    elif kind == "rows":
+        table = table.iloc[: place % (len(table) + 1)]
+    elif kind == "repeat":
+        table = pd.concat([table] * (1 + place % 50))
+    elif kind == "shuffle":
+        table = table.sample(frac=1.0, random_state=place)
+    return table
+
+
+@pytest.fixture(scope="module")
+def intact(make_run, tmp_path_factory):
+    """A run of one model, so that a page takes a second."""
+    folder = make_run(tmp_path_factory.mktemp("intact") / "run")
+    for name in ("summary", "curves", "time_to_failure", "comparison"):
+        edit(folder / f"{name}.csv", lambda table: table[table["model"] == table["model"].iloc[0]])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@settings(
+    max_examples=400,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(mutations())
+def test_no_damage_ends_in_a_traceback_a_hang_or_a_file_elsewhere(
+    intact, tmp_path_factory, mutation
+):
+    folder = tmp_path_factory.mktemp("damaged")
+    run = folder / "run"
+    shutil.copytree(intact, run)
+    damage(run, *mutation)
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    start = time.process_time()
+    try:
+        written = write_report([run])
+    except AnalogmedError as error:
+        written = []
+        assert str(error)
+    assert time.process_time() - start < 10.0
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 2 * 2**20
+    after = {path for path in folder.rglob("*") if path.is_file()}
+    assert after - before == set(written)
+    shutil.rmtree(folder)
