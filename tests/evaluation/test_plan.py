@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
@@ -88,7 +89,7 @@ def test_paths_names_chips_and_engine_change_no_unit(experiment, networks, tmp_p
     other = replace(
         experiment,
         sweep=replace(experiment.sweep, chips=7),
-        engine=EngineConfig(workers=3),
+        engine=EngineConfig(workers=3, threads=torch.get_num_threads()),
         store=str(tmp_path),
         out=tmp_path,
         name="other",

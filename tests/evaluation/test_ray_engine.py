@@ -20,6 +20,7 @@ def experiment(tiny_task, tiny_digital, tmp_path_factory):
         task=tiny_task,
         checkpoints=(tiny_digital,),
         sweep=SweepConfig(chips=2, times_s=(0.0, DAY_S)),
+        engine=EngineConfig(threads=1),
         out=tmp_path_factory.mktemp("local"),
     )
 
@@ -39,7 +40,9 @@ def run(experiment, folder):
 
 def test_ray_on_this_machine_gives_the_bytes_of_one_process(experiment, tmp_path):
     evaluate(experiment)
-    done = run(replace(experiment, engine=EngineConfig("ray", workers=2)), tmp_path / "ray")
+    done = run(
+        replace(experiment, engine=EngineConfig("ray", workers=2, threads=1)), tmp_path / "ray"
+    )
     assert done.returncode == 0, done.stderr
     for name in RESULTS:
         assert (tmp_path / "ray" / name).read_bytes() == (experiment.out / name).read_bytes()

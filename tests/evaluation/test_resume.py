@@ -38,6 +38,7 @@ def experiment(tiny_task, tiny_digital, tmp_path_factory):
         task=tiny_task,
         checkpoints=(tiny_digital,),
         sweep=SweepConfig(chips=8, times_s=(0.0, DAY_S)),
+        engine=EngineConfig(threads=1),
         out=tmp_path_factory.mktemp("whole"),
     )
 
@@ -117,7 +118,9 @@ def test_a_killed_sweep_goes_on_to_the_same_bytes(experiment, whole, tmp_path):
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(experiment, whole, tmp_path):
     folder = tmp_path / "run"
     many = replace(experiment.sweep, chips=200)
-    process = started(replace(experiment, sweep=many, engine=EngineConfig(workers=2)), folder)
+    process = started(
+        replace(experiment, sweep=many, engine=EngineConfig(workers=2, threads=1)), folder
+    )
     try:
         wait_for(lambda: len(units_in(folder)) >= 1)
         workers = children_of(process.pid)
@@ -139,7 +142,9 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(experiment, whole, 
 def test_workers_of_a_killed_sweep_end_by_themselves(experiment, tmp_path):
     folder = tmp_path / "run"
     many = replace(experiment.sweep, chips=200)
-    process = started(replace(experiment, sweep=many, engine=EngineConfig(workers=2)), folder)
+    process = started(
+        replace(experiment, sweep=many, engine=EngineConfig(workers=2, threads=1)), folder
+    )
     try:
         wait_for(lambda: len(units_in(folder)) >= 1)
         workers = children_of(process.pid)
@@ -153,7 +158,7 @@ def test_workers_of_a_killed_sweep_end_by_themselves(experiment, tmp_path):
 def test_two_workers_give_the_bytes_of_one_and_a_killed_one_costs_only_its_unit(
     experiment, whole, tmp_path
 ):
-    other = replace(experiment, engine=EngineConfig(workers=2), out=tmp_path)
+    other = replace(experiment, engine=EngineConfig(workers=2, threads=1), out=tmp_path)
     store, task = Store(tmp_path), other.task.load()
     checkpoint = load_checkpoint(other.checkpoints[0])
     units = Plan(other, task, [checkpoint]).units({checkpoint.path: 8})
@@ -233,7 +238,7 @@ def test_a_store_in_memory_serves_one_process_only(experiment, whole, tmp_path):
     assert evaluate(kept).reused == 9
     assert (tmp_path / "results.parquet").read_bytes() == whole["results.parquet"]
     with pytest.raises(ConfigError, match="seen by one process only"):
-        evaluate(replace(kept, engine=EngineConfig(workers=2)))
+        evaluate(replace(kept, engine=EngineConfig(workers=2, threads=1)))
 
 
 def test_a_store_that_cannot_be_written_is_refused_before_the_data_are_read(experiment, tmp_path):
