@@ -3,8 +3,9 @@
     python experiments/interval_coverage.py [--repeats 300] [--document docs/statistics.md]
 
 A value on a chip is mean + patient + chip + residual. Patients are normal, or skewed to the left as
-Dice is; which of the parts dominates varies. Writes two tables between the markers of the document,
-and all settings to DIR/coverage.csv. Some minutes on one core.
+Dice is; which of the parts dominates varies. A second simulation has patients whose structure is
+missed: on all chips, or on half of them. Writes three tables between the markers of the document,
+and all settings as CSV files to a folder. Some ten minutes on one core.
 """
 
 import argparse
@@ -39,13 +40,33 @@ MEAN, OTHER, DIGITAL = 0.80, 0.75, 0.85
 SKEWED_SHAPE = 0.5  # of a gamma distribution: skewness -2.8
 MIN_CHIPS, BUDGET = (3, 5, 8), 40
 
+MISSED_CASES, MISSED_CHIPS = (7, 10, 20, 40), (5, 10)
+MISSED = {  # share of the patients, and of the chips on which the structure is missed
+    "none": (0.0, 1.0),
+    "3 % on all chips": (0.03, 1.0),
+    "10 % on all chips": (0.10, 1.0),
+    "12 % on half of the chips": (0.12, 0.5),
+}
+OF_MISSED = {
+    "dice": "Dice",
+    "drop": "drop against digital",
+    "ratio": "ratio to digital",
+    "hd95": "HD95 (px)",
+}
+ON_CHIP, DISTANCE, DIAGONAL = 0.84, 3.0, 400.0
+
 
 def main() -> None:
     """Simulate, print and write."""
     given = _arguments()
     fixed = fixed_size(given.repeats, given.n_boot)
     stopped = stopped_early(given.repeats, given.n_boot)
-    tables = {"coverage": _fixed_text(fixed), "stopping": _stopped_text(stopped)}
+    missed = with_missed(given.repeats, given.n_boot)
+    tables = {
+        "coverage": _fixed_text(fixed),
+        "missed": _missed_text(missed),
+        "stopping": _stopped_text(stopped),
+    }
     if given.document:
         text = given.document.read_text(encoding="utf-8")
         for name, table in tables.items():
@@ -53,6 +74,7 @@ def main() -> None:
         write_text_atomically(given.document, text)
     if given.out:
         write_text_atomically(given.out / "coverage.csv", fixed.to_csv(index=False))
+        write_text_atomically(given.out / "missed.csv", missed.to_csv(index=False))
         write_text_atomically(given.out / "stopping.csv", stopped.to_csv(index=False))
     print("\n\n".join(tables.values()))
 
@@ -123,6 +145,61 @@ def percentile(generator: np.random.Generator, values: np.ndarray, n_boot: int) 
     return Interval(values.mean(), low, high, n, m)
 
 
+def with_missed(repeats: int, n_boot: int, seed: int = 2) -> pd.DataFrame:
+    """Coverage and median width where structures are missed, one row per setting and quantity.
+
+    ``coverage_seen`` and ``width_seen`` are of the evaluations in which at least one is missed.
+    """
+    rows = []
+    sizes = itertools.product(MISSED_CASES, MISSED_CHIPS)
+    for (name, shares), (n, m) in itertools.product(MISSED.items(), sizes):
+        generator = np.random.default_rng([seed, n, m, round(100 * shares[0])])
+        seen = np.zeros(repeats, dtype=bool)
+        held, widths = np.zeros((2, len(OF_MISSED), repeats))
+        for k in range(repeats):
+            seen[k], found = missed_intervals(generator, n, m, shares, n_boot)
+            held[:, k] = [_holds(*pair) for pair in found]
+            widths[:, k] = [interval.high - interval.low for interval, _ in found]
+        for quantity, of_held, of_widths in zip(OF_MISSED, held, widths, strict=True):
+            row = {"missed": name, "cases": n, "chips": m, "quantity": quantity}
+            row |= {"coverage": of_held.mean(), "width": np.median(of_widths), "seen": seen.mean()}
+            if seen.any():
+                row["coverage_seen"] = of_held[seen].mean()
+                row["width_seen"] = np.median(of_widths[seen])
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def missed_intervals(
+    generator: np.random.Generator, n: int, m: int, shares: tuple[float, float], n_boot: int
+) -> tuple[bool, list[tuple[Interval, float]]]:
+    """Whether a structure is missed, and the intervals in the order of OF_MISSED with their truth.
+
+    A missed structure has a Dice of 0 and the diagonal of the image for HD95.
+    """
+    of_patients, of_chips = shares
+    own, other, far = 0.04 * generator.normal(size=(3, n))
+    digital = DIGITAL + own
+    value = ON_CHIP + (own + 0.5 * other)[:, None] + on_chips(generator, n, m, (0.0, 0.01, 0.02))
+    distance = DISTANCE + 25.0 * far[:, None] + on_chips(generator, n, m, (0.0, 0.2, 0.5))
+    missed = (generator.random((n, 1)) < of_patients) & (generator.random((n, m)) < of_chips)
+    value, distance = np.where(missed, 0.0, value), np.where(missed, DIAGONAL, distance)
+    gone = of_patients * of_chips
+    mean = ON_CHIP * (1.0 - gone)
+    settings = {"patients": range(n), "n_boot": n_boot}
+    drop = two_way_bootstrap(digital, value, statistic=difference, bounds=(-1.0, 1.0), **settings)
+    kept = two_way_bootstrap(value, digital, statistic=ratio, bounds=(0.0, np.inf), **settings)
+    return bool(missed.any()), [
+        (two_way_bootstrap(value, bounds=(0.0, 1.0), **settings), mean),
+        (drop, DIGITAL - mean),
+        (kept, mean / DIGITAL),
+        (
+            two_way_bootstrap(distance, bounds=(0.0, np.inf), **settings),
+            DISTANCE * (1.0 - gone) + DIAGONAL * gone,
+        ),
+    ]
+
+
 def stopped_early(repeats: int, n_boot: int, seed: int = 1) -> pd.DataFrame:
     """Coverage of the interval at which the rule stops, by width asked for and least chips."""
     rows = []
@@ -169,6 +246,21 @@ def _fixed_text(table: pd.DataFrame) -> str:
             ranges = rows.groupby("patients")[name].agg(["min", "max"])
             cells.append("; ".join(f"{low:.2f} to {high:.2f}" for low, high in ranges.to_numpy()))
         lines.append(f"| {n} x {m} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _missed_text(table: pd.DataFrame) -> str:
+    heads = ["missed", "cases x chips", "evaluations that show it", *OF_MISSED.values()]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for (name, n, m), rows in table.groupby(["missed", "cases", "chips"], sort=False):
+        cells = [str(name), f"{n} x {m}", f"{rows['seen'].iloc[0]:.2f}"]
+        for row in rows.to_dict("records"):
+            digits = 1 if row["quantity"] == "hd95" else 3
+            cell = f"{row['coverage']:.2f}, {row['width']:.{digits}f}"
+            if row["seen"] > 0.0:
+                cell += f" ({row['coverage_seen']:.2f}, {row['width_seen']:.{digits}f})"
+            cells.append(cell)
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -87,7 +87,7 @@ def enough(
     if n_chips >= min_chips:
         if interval.high - interval.low <= width:
             return Decision(True, True, NARROW, interval, n_chips)
-        expected = _expected_chips(values, width, patients, interval, level)
+        expected = _expected_chips(values, width, patients, interval, bounds, level)
     if max_chips is not None and values.shape[1] >= max_chips:
         return Decision(True, False, BUDGET, interval, expected)
     hopeless = n_chips >= min_chips and expected is None and np.isfinite(interval.low)
@@ -101,16 +101,28 @@ def _expected_chips(
     width: float,
     patients: Sequence[object],
     interval: Interval,
+    bounds: tuple[float, float],
     level: float,
 ) -> int | None:
-    """The next number of chips that is expected to be enough; None where none is."""
+    """Return the next number of chips that is expected to be enough; None where there is none.
+
+    The expectation ends at the bounds, as the interval does, and is scaled to the interval of the
+    present chips, which is wider than that of Student's t where the values are skewed.
+    """
     if not np.isfinite(interval.low):
         return None
     filled = np.where(np.isnan(values), _fitted(values), values)
     found = variance_components(filled, patients=patients)
-    n = found.n_patients
+
+    def expected(n_chips: int) -> float:
+        reach = 0.5 * expected_width(found, found.n_patients, n_chips, level=level)
+        low, high = np.clip([interval.estimate - reach, interval.estimate + reach], *bounds)
+        return float(high - low)
+
+    now = expected(interval.n_chips)
+    scale = (interval.high - interval.low) / now if now > 0.0 else 1.0
     tried = range(interval.n_chips + 1, FAR_CHIPS + 1)
-    return next((m for m in tried if expected_width(found, n, m, level=level) <= width), None)
+    return next((m for m in tried if scale * expected(m) <= width), None)
 
 
 def _fitted(values: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@ import pytest
 
 from analogmed.errors import ConfigError
 from analogmed.evaluation.intervals import two_way_bootstrap
+from analogmed.evaluation.planning import expected_width, variance_components
 from analogmed.evaluation.stopping import enough
 
 
@@ -45,6 +46,31 @@ def test_the_expected_number_of_chips_is_about_enough():
     expected = enough(values_of(10), 0.02).expected_chips
     used = next(m for m in range(5, 61) if enough(values_of(m), 0.02))
     assert 0.5 * used <= expected <= 2.0 * used
+
+
+def test_it_goes_on_where_the_bound_makes_the_interval_narrow_enough():
+    """Student's t of the patients alone is wider than 0.052, but no Dice is above 1."""
+    generator = np.random.default_rng(2)
+    patients = np.array([0.995, 0.996, 0.997, 0.998, 0.999, 0.997, 0.905])[:, None]
+    chips = -0.008 * np.abs(generator.normal(size=(1, 40)))
+    values = np.clip(patients + chips + 0.002 * generator.normal(size=(7, 40)), 0.0, 1.0)
+    alone = variance_components(values, patients=range(7))
+    assert expected_width(alone, 7, 1000) > 0.052
+    first = enough(values[:, :5], 0.052, bounds=(0.0, 1.0))
+    assert (first.stop, first.reason) == (False, "more chips needed")
+    assert enough(values[:, : first.expected_chips], 0.052, bounds=(0.0, 1.0)).reached
+
+
+def test_skewed_chips_need_as_many_more_as_their_interval_is_wider_than_students():
+    """Otherwise each round of a sweep adds a single chip."""
+    generator = np.random.default_rng(0)
+    values = 0.8 + generator.normal(0, 0.002, (12, 1)) + generator.normal(0, 0.003, (1, 10))
+    values[:, 4] -= 0.2
+    of_student = expected_width(variance_components(values, patients=range(12)), 12, 10)
+    found = enough(values, of_student)
+    wider = (found.interval.high - found.interval.low) / of_student
+    assert wider > 1.1
+    assert found.expected_chips == pytest.approx(10 * wider**2, rel=0.25)
 
 
 def test_failed_chips_and_single_failures_do_not_end_the_rule():
