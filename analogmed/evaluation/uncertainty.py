@@ -146,9 +146,9 @@ class UncertaintyStream:
     def _components(self, n_chips: int, n_reads: int) -> tuple[Tensor, Tensor, Tensor]:
         unknown = torch.full_like(self._within, torch.nan)
         within = self._within / (n_chips * (n_reads - 1)) if n_reads > 1 else unknown
-        means = self._between / (n_chips - 1) if n_chips > 1 else unknown
         if n_chips == 1:
             return within, within, unknown
+        means = self._between / (n_chips - 1)
         if n_reads == 1:
             return means, unknown, unknown
         between = means - within / n_reads

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from analogmed.evaluation.calibration import pooled_calibration_error, rank_correlation
 from analogmed.evaluation.metric_properties import bounds_of, difference_bounds
-from analogmed.evaluation.statistics import holm, paired_test, two_way_bootstrap
+from analogmed.evaluation.statistics import holm, paired_test, ratio, two_way_bootstrap
 from analogmed.evaluation.uncertainty_scores import ADDRESS, Scores
 from analogmed.seeds import derive_seed
 
@@ -155,14 +156,45 @@ def _pooled(scores: Scores, seed: int) -> list[dict[str, Any]]:
         grouped.setdefault((address, region), []).append(counts)
     rows = []
     for (address, region), parts in grouped.items():
-        stacked = np.stack(parts)
-
-        def of(draws: np.ndarray, stacked: np.ndarray = stacked) -> np.ndarray:
-            return np.array([pooled_calibration_error(stacked[drawn].sum(0)) for drawn in draws])
-
         where = {**dict(zip(ADDRESS, address, strict=True)), "region": region}
-        rows.append({**where, "metric": "ece_pooled", **_over_patients(of, len(parts), seed)})
+        rows.append({**where, "metric": "ece_pooled", **_calibration(np.stack(parts), seed)})
     return rows
+
+
+def _calibration(counts: np.ndarray, seed: int) -> dict[str, Any]:
+    """Compute the calibration error of all voxels together, with its interval over patients.
+
+    The error is a sum of absolute gaps. Chance adds to it where the gap of a bin is small, so that
+    it is too large on average. The upper end is that of the gaps with their present signs. The
+    lower end also allows for the gap of each bin to be due to chance: the error exceeds the true
+    one by no more than the sum over bins of the absolute deviations of the gaps.
+
+    Args:
+        counts: reliability counts of each patient, shape (patients, bins, 3).
+        seed: seed of the bootstrap.
+    """
+    estimate, n = pooled_calibration_error(counts.sum(axis=0)), len(counts)
+    gaps, voxels = counts[..., 1] - counts[..., 2], counts[..., 0].sum(axis=1)
+    signed = two_way_bootstrap(
+        gaps @ np.sign(gaps.sum(axis=0)),
+        voxels,
+        patients=range(n),
+        statistic=ratio,
+        bounds=bounds_of("ece_pooled"),
+        n_boot=N_BOOT,
+        level=LEVEL,
+        seed=seed,
+    )
+    if not np.isfinite(signed.low):
+        return _row(estimate, np.nan, np.nan, n)
+    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1.0 / n), size=N_BOOT)
+    drawn = weights @ voxels
+    means = (weights @ gaps)[drawn > 0] / drawn[drawn > 0, None]
+    chance = np.abs(means - gaps.sum(axis=0) / voxels.sum()).sum(axis=1)
+    quantile = 0.5 * (1.0 + LEVEL)
+    of_few = np.sqrt(n / (n - 1)) * stats.t.ppf(quantile, n - 1) / stats.norm.ppf(quantile)
+    low = estimate - of_few * float(np.percentile(chance, 100.0 * quantile))
+    return _row(estimate, max(min(low, signed.low), 0.0), signed.high, n)
 
 
 def _over_patients(
