@@ -45,11 +45,10 @@ def main(arguments: list[str]) -> None:
 def _evaluation(config: TrainConfig, model: str) -> str:
     """The command that evaluates a run with its data, split and chip."""
     stage = digital_stage(config)
-    is_factory = ":" in model and not model.startswith("bundle:")
     experiment = Experiment(
         task=config.task,
         checkpoints=(config.folder,) if stage is None else (stage.folder, config.folder),
-        factories=(model,) if is_factory else (),
+        factories=(model,) if ":" in model else (),
         hardware=config.hardware,
         digital_layers=config.digital_layers or None,
     )

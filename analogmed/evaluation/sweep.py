@@ -14,7 +14,12 @@ from analogmed.errors import AnalogmedError
 from analogmed.evaluation.metrics import case_metrics
 from analogmed.inference import predict_logits, to_classes
 from analogmed.seeds import derive_seed
-from analogmed.training import Checkpoint, load_input_ranges, load_out_scales
+from analogmed.training import (
+    Checkpoint,
+    load_input_ranges,
+    load_out_scales,
+    load_trained_ranges,
+)
 
 Row = dict[str, object]
 Network = Callable[[Tensor], Tensor]
@@ -76,9 +81,11 @@ def make_analog(
     """
     analog = to_tiles(checkpoint, experiment)
     hardware = experiment.hardware.rpu_config()
-    if ranges is None and checkpoint.info.has_input_converters(hardware, experiment.row_split):
-        ranges = checkpoint.input_ranges
-    if not (ranges and load_input_ranges(analog, _of_layers(ranges, analog))):
+    if ranges is None:
+        fits = load_trained_ranges(analog, checkpoint, hardware, experiment.row_split)
+    else:
+        fits = load_input_ranges(analog, _of_layers(ranges, analog))
+    if not fits:
         calibrate(
             analog, calibration_batches(experiment, task), quantile=experiment.calibration.quantile
         )

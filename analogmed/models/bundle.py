@@ -14,13 +14,22 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from analogmed.errors import CheckpointError, ConfigError, SecurityError
+from analogmed.models.outline import outline_of
 from analogmed.strict_yaml import read_yaml
 
 _CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 _WEIGHTS = ("model.safetensors", "model.pt")
 _NAMESPACES = ("monai.networks.nets", "torch.nn")
+_PRETRAINED = re.compile("^pre_?trained", re.I)
+_REACHES_OUT = re.compile(
+    r"^(pre_?trained|progress$|download|cache)"
+    r"|(^|_)(url|path|file|filename|dir|repo_id|weights)$",
+    re.I,
+)
 _SEPARATOR = re.compile(r"::|#")
 _MOST_VALUES = 10_000
+MOST_VALUES = 2**28
+"""Largest number of values in a network that is built without the weights of its bundle."""
 
 
 def build_bundle_network(
@@ -35,12 +44,16 @@ def build_bundle_network(
 
     MONAI's own parser evaluates each ``$`` expression as Python. Here ``network_def`` may hold
     plain values, references (``@id``) to plain values, and classes of ``monai.networks.nets`` and
-    ``torch.nn``; the rest of the configuration is not looked at.
+    ``torch.nn``. Arguments that reach the network or the disk are refused. The rest of the
+    configuration is not used, except that ``postprocessing`` must not make masks that overlap.
+
+    A bundle with two logits for one class is read as their difference, whose sigmoid is the softmax
+    of the two.
 
     Args:
         folder: the bundle, with ``configs/inference.json`` (or yaml) and ``models/model.pt``
             (or safetensors).
-        in_channels: has to agree with the bundle, where that says.
+        in_channels: has to agree with the bundle, where the bundle states it.
         out_channels: likewise.
         spatial_dims: likewise.
         pretrained: load the weights.
@@ -50,7 +63,7 @@ def build_bundle_network(
 
     Raises:
         ConfigError: the configuration is missing, damaged, or does not fit the arguments.
-        SecurityError: it asks to run code, or for a class outside the two namespaces.
+        SecurityError: it asks to run code, for a class outside the two namespaces, or for files.
         CheckpointError: the weights are missing, damaged, or do not fit the network.
     """
     config_path = find_config(Path(folder))
@@ -63,12 +76,51 @@ def build_bundle_network(
         "out_channels": out_channels,
         "spatial_dims": spatial_dims,
     }
-    _check_contract(network_def, expected, config_path)
-    network: nn.Module = _instantiate(network_def, "network_def", config_path)
-    if pretrained:
-        weights_path = _find_weights(Path(folder))
-        _load_weights(network, _read_weights(weights_path), weights_path)
+    logits = _check_contract(network_def, expected, config_path)
+    _refuse_overlapping_masks(config, logits, config_path)
+    network = _built(network_def, config_path, Path(folder), pretrained)
+    return _Difference(network) if (out_channels, logits) == (1, 2) else network
+
+
+class _Difference(nn.Module):
+    """One logit from the two of a softmax: softmax(a, b) of b is the sigmoid of b - a."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits, shape (B, 1, *spatial)."""
+        logits: Tensor = self.network(images)
+        return logits[:, 1:2] - logits[:, 0:1]
+
+
+def _built(network_def: Any, path: Path, folder: Path, pretrained: bool) -> nn.Module:
+    """Build the network, after its outline has been compared with its weights."""
+
+    def build() -> nn.Module:
+        network: nn.Module = _instantiate(network_def, "network_def", path)
+        return network
+
+    if not pretrained:
+        _refuse_large(outline_of(build, most_values=MOST_VALUES), path)
+        return build()
+    weights_path = _find_weights(folder)
+    state = _read_weights(weights_path)
+    values = sum(weight.numel() for weight in state.values())
+    _check_weights(outline_of(build, most_values=2 * values + 2**22), state, weights_path)
+    network = build()
+    network.load_state_dict(state)
     return network
+
+
+def _refuse_large(outline: nn.Module, path: Path) -> None:
+    values = sum(weight.numel() for weight in outline.state_dict().values())
+    if values > MOST_VALUES:
+        raise ConfigError(
+            f"{path}: the network has {values:,} values; expected at most {MOST_VALUES:,} "
+            "(MOST_VALUES). Correct its channels."
+        )
 
 
 def find_config(folder: Path) -> Path:
@@ -159,21 +211,53 @@ class _References:
         return target
 
 
-def _check_contract(network_def: Any, expected: Mapping[str, int], path: Path) -> None:
-    """Compare with what the bundle says, or else with the defaults of its network class."""
+def _check_contract(network_def: Any, expected: Mapping[str, int], path: Path) -> int:
+    """Compare with what the bundle says, or else with the defaults of its network class.
+
+    Returns:
+        logits per position that the network gives.
+    """
     if not isinstance(network_def, dict) or "_target_" not in network_def:
         raise ConfigError(f"{path}: 'network_def' has no '_target_' that names a network")
     network_class = _find_class(network_def["_target_"], "network_def::_target_", path)
     parameters = inspect.signature(network_class).parameters
+    logits = expected["out_channels"]
     for argument, value in expected.items():
         if argument not in parameters:
             continue
         found = network_def.get(argument, parameters[argument].default)
-        if found not in (value, inspect.Parameter.empty):
-            raise ConfigError(
-                f"{path}: the bundle's {network_class.__name__} has {argument} {found}, but "
-                f"{value} was asked for"
-            )
+        if found in (value, inspect.Parameter.empty):
+            continue
+        if argument == "out_channels" and (value, found) == (1, 2):
+            logits = 2
+            continue
+        raise ConfigError(
+            f"{path}: the bundle's {network_class.__name__} has {argument} {found}; expected "
+            f"{value}, which the task needs"
+        )
+    return logits
+
+
+def _refuse_overlapping_masks(config: Mapping[str, Any], logits: int, path: Path) -> None:
+    """Refuse a bundle whose channels are independent masks: here, classes exclude each other."""
+    if logits > 1 and _has_sigmoid(config.get("postprocessing")):
+        raise ConfigError(
+            f"{path}: 'postprocessing' applies a sigmoid to each of {logits} channels, which are "
+            "masks that may overlap; expected a softmax over background and classes. Bundles of "
+            "this kind are not supported."
+        )
+
+
+def _has_sigmoid(value: Any) -> bool:
+    values = [value]
+    for item in values:  # grows
+        if isinstance(item, dict):
+            if "Activations" in str(item.get("_target_")) and item.get("sigmoid") is True:
+                return True
+            values.extend(item.values())
+        elif isinstance(item, list):
+            values.extend(item)
+    return False
 
 
 def _instantiate(value: Any, key: str, path: Path) -> Any:
@@ -192,6 +276,7 @@ def _instantiate(value: Any, key: str, path: Path) -> Any:
     if controls:
         raise ConfigError(f"{path}: '{key}' holds {controls}, which this reader does not know")
     network_class = _find_class(value["_target_"], f"{key}::_target_", path)
+    _refuse_files(network_class, arguments, key, path)
     try:
         return network_class(**arguments)
     except Exception as error:
@@ -199,6 +284,30 @@ def _instantiate(value: Any, key: str, path: Path) -> Any:
             f"{path}: '{key}' cannot be built with the installed MONAI: "
             f"{network_class.__name__}: {error}"
         ) from error
+
+
+def _refuse_files(
+    network_class: type[nn.Module], arguments: Mapping[str, Any], key: str, path: Path
+) -> None:
+    """Refuse arguments by which a constructor reaches the network or the disk."""
+    parameters = inspect.signature(network_class).parameters
+    defaults = {name: p.default for name, p in parameters.items() if _PRETRAINED.search(name)}
+    for name, value in {**defaults, **arguments}.items():
+        if value and _REACHES_OUT.search(str(name)):
+            raise SecurityError(
+                f"{path}: '{key}' has {name} {value!r}, by which {network_class.__name__} reads or "
+                f"downloads files; expected {name}: false. The weights of the bundle are loaded "
+                "without it."
+            )
+        if isinstance(value, str) and _is_place(value):
+            raise SecurityError(
+                f"{path}: '{key}' has {name} {value!r}, which looks like a path or URL; expected "
+                "a plain value"
+            )
+
+
+def _is_place(value: str) -> bool:
+    return any(mark in value for mark in ("/", "\\", ":"))
 
 
 def _find_class(target: Any, key: str, path: Path) -> type[nn.Module]:
@@ -233,7 +342,7 @@ def _find_weights(folder: Path) -> Path:
     )
 
 
-def _read_weights(path: Path) -> Any:
+def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
@@ -245,22 +354,22 @@ def _read_weights(path: Path) -> Any:
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            return state[wrapper]
+            state = state[wrapper]
+            break
+    if not isinstance(state, dict) or not all(isinstance(w, Tensor) for w in state.values()):
+        raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(state)}")
     return state
 
 
-def _load_weights(network: nn.Module, state: Any, path: Path) -> None:
-    if not isinstance(state, dict) or not all(isinstance(w, Tensor) for w in state.values()):
-        raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(state)}")
-    own = network.state_dict()
+def _check_weights(outline: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    own = outline.state_dict()
     wrong = {
         "missing": sorted(own.keys() - state.keys()),
-        "unknown": sorted(state.keys() - own.keys()),
+        "unknown": sorted(map(str, state.keys() - own.keys())),
         "of another shape": sorted(
             name for name in own.keys() & state.keys() if own[name].shape != state[name].shape
         ),
     }
     if any(wrong.values()):
         found = "; ".join(f"{what}: {', '.join(names)}" for what, names in wrong.items() if names)
-        raise CheckpointError(f"{path}: the weights do not fit {type(network).__name__}: {found}")
-    network.load_state_dict(state)
+        raise CheckpointError(f"{path}: the weights do not fit {type(outline).__name__}: {found}")

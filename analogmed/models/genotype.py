@@ -14,7 +14,8 @@ from analogmed.suggest import nearest
 VERSION = 1
 """Of the search space: what a genotype means."""
 MAX_DEPTH = 5
-MAX_CHANNELS = 65_535
+MAX_CHANNELS = 1024
+"""Largest number of channels of a block; it limits the memory that a genotype can ask for."""
 KERNELS = (3, 5, 7)
 
 Place: TypeAlias = Literal["analog", "digital"]
@@ -45,8 +46,8 @@ class Level:
             object.__setattr__(self, "channels", 0)
         elif type(self.channels) is not int or not 1 <= self.channels <= MAX_CHANNELS:
             raise ConfigError(
-                f"block {self.block}: expected 1 to {MAX_CHANNELS} channels, found "
-                f"{self.channels!r}"
+                f"block {self.block}: expected 1 to {MAX_CHANNELS} channels (MAX_CHANNELS), "
+                f"found {self.channels!r}"
             )
         if kind != "convolution":
             object.__setattr__(self, "kernel", 1)

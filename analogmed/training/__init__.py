@@ -1,6 +1,11 @@
 """One training loop for digital and hardware-aware training, and the checkpoints that it writes."""
 
-from analogmed.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from analogmed.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_trained_ranges,
+    save_checkpoint,
+)
 from analogmed.training.checkpoint_info import CheckpointInfo
 from analogmed.training.config import (
     LoadingConfig,
@@ -23,6 +28,7 @@ __all__ = [
     "load_checkpoint",
     "load_input_ranges",
     "load_out_scales",
+    "load_trained_ranges",
     "save_checkpoint",
     "train",
 ]

@@ -4,29 +4,35 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from analogmed.analog import Hardware, from_aihwkit, left_digital
 from analogmed.analog.aihwkit_layers import is_analog
 from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.rpu import TorchInferenceRPUConfig
+from analogmed.analog.tile_grid import RowSplit
 from analogmed.atomic import write_atomically
 from analogmed.errors import AnalogmedError, CheckpointError
-from analogmed.models import build_model
 from analogmed.network.probe import check_registered
+from analogmed.training.checkpoint_check import (
+    Parts,
+    build_network,
+    check_parts,
+    check_row_tiles,
+    outline_of_network,
+)
+from analogmed.training.checkpoint_file import read_file, write_file
 from analogmed.training.checkpoint_info import CheckpointInfo
+from analogmed.training.computed_weights import plain_name, unwrapped, wrappers_of
 from analogmed.training.config import NETWORK, network_file
 from analogmed.training.tile_parameters import (
     INPUT_RANGE,
-    OUT_SCALE,
     ScaledLayer,
+    load_input_ranges,
     multiply_out_scales,
 )
 from analogmed.training.weights import load_weights, weights_of
-
-_HEADER = "analogmed"
 
 
 @dataclass(frozen=True)
@@ -50,53 +56,97 @@ class Checkpoint:
     scaled_layers: dict[str, ScaledLayer] = field(default_factory=dict)
 
 
-def save_checkpoint(path: Path | str, model: nn.Module, info: CheckpointInfo) -> Path:
+def save_checkpoint(
+    path: Path | str, model: nn.Module, info: CheckpointInfo, *, finite: bool = True
+) -> Path:
     """Write a network, digital or analog, in one atomic step.
+
+    Wrappers (``torch.compile``, ``DataParallel``, ``DistributedDataParallel``) are left out, and
+    pruned or parametrised weights are written as they are computed, unless the network that
+    ``info`` describes computes them itself.
 
     Args:
         path: file to write, ``.safetensors``.
         model: the network; of an analog one the digital weights, the input ranges, the learned
             output scales and the names of the layers left digital are kept.
         info: what it is; its ``digital_layers`` follow from an analog model.
+        finite: refuse NaN and Inf. ``False`` writes the record of a failed training, which
+            :func:`load_checkpoint` refuses.
 
     Raises:
-        CheckpointError: the network has learned output scales, but ``info`` describes other tiles.
+        CheckpointError: the weights are not those of the network that ``info`` describes, contain
+            NaN or Inf, or have learned output scales of other tiles than ``info`` describes. An
+            older file at ``path`` is left as it was.
         ConfigError: the network has layers that torch has not registered.
     """
-    check_registered(model, f"cannot write {path}")
+    model, source = unwrapped(model), f"cannot write {path}"
+    check_registered(model, source)
     if tiles_of(model):
         model = from_aihwkit(model)
     _refuse_other_tiles(path, model, info)
     if any(map(is_analog, model.modules())):
-        info = replace(info, digital_layers=left_digital(model))
-    header, tensors = {_HEADER: info.to_json()}, weights_of(model)
-    return write_atomically(path, lambda file: save_file(tensors, file, metadata=header))
+        wrappers = wrappers_of(model)
+        digital = (plain_name(name, wrappers) for name in left_digital(model))
+        info = replace(info, digital_layers=tuple(name for name in digital if name is not None))
+    outline = outline_of_network(info, sum(t.numel() for t in model.state_dict().values()), source)
+    tensors = weights_of(model, outline.state_dict().keys())
+    check_parts(Parts.of(tensors, outline), outline, source, finite=finite)
+    return write_atomically(path, lambda file: write_file(file, info.to_json(), tensors))
 
 
 def load_checkpoint(path: Path | str, *, factories: Collection[str] = ()) -> Checkpoint:
     """Read a checkpoint and rebuild its network.
 
+    The weights are compared with the described network before memory for it is used.
+
     Args:
         path: the file, or a run folder, which stands for its ``network.safetensors``.
-        factories: ``package.module:factory`` names that the checkpoint may call. Its own word is
-            not enough: some importable functions download code and run it.
+        factories: ``package.module:factory`` and ``bundle:/path`` names that the checkpoint may
+            use. The checkpoint alone must never be able to execute code or read other files.
 
     Raises:
         CheckpointError: the file is missing, damaged, a pickle, of another format, its network
-            comes from a factory that is not in ``factories``, or its weights are not those of its
-            network; the message names them.
+            comes from a factory or bundle that is not in ``factories``, or its weights are not
+            those of its network or contain NaN or Inf; the message names them.
     """
     path = _file(Path(path))
-    info, tensors = _read(path)
-    network = _build(path, info, factories)
-    own = network.state_dict().keys()
-    ranges = _by_layer(tensors, INPUT_RANGE, own)
-    scales = _by_layer(tensors, OUT_SCALE, own)
-    of_tiles = {n + INPUT_RANGE for n in ranges} | {n + OUT_SCALE for n in scales}
-    weights = {name: t for name, t in tensors.items() if name not in of_tiles}
-    load_weights(network, weights, f"checkpoint {path}")
-    scaled = _multiply_out_scales(path, info, network, scales)
-    return Checkpoint(info, network.eval(), ranges, path, scaled)
+    source = f"checkpoint {path}"
+    description, tensors = read_file(path)
+    info = CheckpointInfo.of_json(description, path)
+    _refuse_unknown_factory(path, info.model, factories)
+    outline = outline_of_network(info, sum(t.numel() for t in tensors.values()), source)
+    parts = Parts.of(tensors, outline)
+    check_parts(parts, outline, source)
+    network = build_network(info)
+    load_weights(network, parts.weights, source)
+    check_row_tiles(parts.ranges, network, info, source)
+    scaled = _multiply_out_scales(info, network, parts.scales, source)
+    return Checkpoint(info, network.eval(), parts.ranges, path, scaled)
+
+
+def load_trained_ranges(
+    analog: nn.Module,
+    checkpoint: Checkpoint,
+    rpu_config: TorchInferenceRPUConfig,
+    row_split: RowSplit = "even",
+) -> bool:
+    """Load the learned input ranges of a checkpoint into its network on tiles, if they fit.
+
+    Args:
+        analog: the network that ``convert`` made for this hardware; changed in place. Layers that
+            are digital in it need no ranges.
+        checkpoint: the network's training.
+        rpu_config: the hardware.
+        row_split: how it cuts rows into tiles.
+
+    Returns:
+        whether they fit; if not, nothing was changed and the network needs calibration.
+    """
+    if not checkpoint.info.has_input_converters(rpu_config, row_split):
+        return False
+    known = analog.state_dict().keys()
+    ranges = {n: r for n, r in checkpoint.input_ranges.items() if n + INPUT_RANGE in known}
+    return load_input_ranges(analog, ranges)
 
 
 def _refuse_other_tiles(path: Path | str, model: nn.Module, info: CheckpointInfo) -> None:
@@ -123,41 +173,16 @@ def _file(path: Path) -> Path:
     return file
 
 
-def _build(path: Path, info: CheckpointInfo, factories: Collection[str]) -> nn.Module:
-    _refuse_unknown_factory(path, info.model, factories)
-    try:
-        return build_model(
-            info.model,
-            in_channels=info.in_channels,
-            out_channels=info.out_channels,
-            spatial_dims=info.spatial_dims,
-            **info.options,
-        )
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"checkpoint {path}: cannot build its network: {error}") from error
-
-
 def _refuse_unknown_factory(path: Path, model: str, factories: Collection[str]) -> None:
-    if ":" in model and not model.startswith("bundle:") and model not in factories:
+    if ":" in model and model not in factories:
         raise CheckpointError(
             f"checkpoint {path} would call '{model}' for its network; if you trust it, allow this "
             f"with factories={[model]} (--factories {model})"
         )
 
 
-def _by_layer(
-    tensors: dict[str, Tensor], suffix: str, weights: Collection[str]
-) -> dict[str, Tensor]:
-    """Tensors of this suffix by layer, of those that are no weights of the network itself."""
-    return {
-        name.removesuffix(suffix): tensor
-        for name, tensor in tensors.items()
-        if name.endswith(suffix) and name not in weights
-    }
-
-
 def _multiply_out_scales(
-    path: Path, info: CheckpointInfo, network: nn.Module, scales: dict[str, Tensor]
+    info: CheckpointInfo, network: nn.Module, scales: dict[str, Tensor], source: str
 ) -> dict[str, ScaledLayer]:
     if not scales:
         return {}
@@ -165,39 +190,4 @@ def _multiply_out_scales(
         config = Hardware(**info.hardware).rpu_config()
         return multiply_out_scales(network, scales, config, info.row_split)
     except (AnalogmedError, TypeError) as error:
-        raise CheckpointError(f"checkpoint {path}: {error}") from error
-
-
-def _read(path: Path) -> tuple[CheckpointInfo, dict[str, Tensor]]:
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path}: there is no such file")
-    _refuse_pickle(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint {path} is damaged or no safetensors file ({error}); use an older one"
-        ) from error
-    if _HEADER not in header:
-        raise CheckpointError(f"checkpoint {path} says nothing of its network; {_WRITE_IT}")
-    return CheckpointInfo.of_json(header[_HEADER], path), tensors
-
-
-def _refuse_pickle(path: Path) -> None:
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
-        raise CheckpointError(_PICKLE.format(path=path))
-
-
-_WRITE_IT = (
-    "load its weights into the network and write both with analogmed.save_checkpoint(path, "
-    "network, analogmed.CheckpointInfo(...)); docs/your-network.md shows how"
-)
-
-_PICKLE = (
-    "checkpoint {path} is a pickle, which can run code when it is read, and is refused; read it "
-    "with torch.load(..., weights_only=True), " + _WRITE_IT
-)
+        raise CheckpointError(f"{source}: {error}") from error

@@ -1,10 +1,11 @@
 """What a checkpoint says of its network: what it learned, from whom, and for which hardware."""
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from analogmed.analog import Hardware
 from analogmed.analog.rpu import TorchInferenceRPUConfig
@@ -31,7 +32,7 @@ class CheckpointInfo:
         in_channels, out_channels, spatial_dims: its shape.
         training: ``"digital"`` or ``"hwa"`` (hardware-aware).
         task: task that it was trained on.
-        classes: names of the foreground classes.
+        classes: names of the foreground classes, in the order of the outputs.
         patients: patients that it has seen, in training or validation.
         window: spatial size of its training patches; empty in older files.
         hardware: arguments of ``create_rpu_config`` that it was trained for; empty if digital.
@@ -40,6 +41,7 @@ class CheckpointInfo:
             they could be on tiles; ``None`` where this is not known: digital networks, older files.
         score: validation Dice, digital or on chips after a day.
         seed: root seed of the training.
+        channels: names of the image channels, in their order; empty in older files.
     """
 
     model: str
@@ -57,13 +59,17 @@ class CheckpointInfo:
     digital_layers: tuple[str, ...] | None = None
     score: float = float("nan")
     seed: int = 0
+    channels: tuple[str, ...] = ()
 
     def check_fits(self, task: Task, source: Path) -> None:
         """Refuse a task that the network was not made for.
 
+        Names of classes and channels of another task may differ, with a warning: the network then
+        reports its classes under the names of that task.
+
         Raises:
-            ConfigError: names both numbers of channels and of dimensions, or a window that the
-                network cannot take.
+            ConfigError: names both numbers of channels and of dimensions, a window that the
+                network cannot take, or classes or channels with other names or in another order.
         """
         own = (self.in_channels, self.out_channels, self.spatial_dims)
         needed = (task.in_channels, task.out_channels, task.spatial_dims)
@@ -74,10 +80,30 @@ class CheckpointInfo:
                 f"{needed[2]}D"
             )
         check_window(self.model, self.options, task)
+        for what in ("classes", "channels"):
+            self._check_names(what, task, source)
+
+    def _check_names(self, what: str, task: Task, source: Path) -> None:
+        own, given = getattr(self, what), getattr(task, what)
+        if not own or own == given:
+            return
+        found = (
+            f"{source}: the {what} of the training of task {self.task} are {', '.join(own)}; task "
+            f"{task.name} has {', '.join(given)}"
+        )
+        if self.task == task.name or set(own) & set(given):
+            raise ConfigError(
+                f"{found}; expected the same names in the same order. Set them in task.options as "
+                f"in the training{_where_settings_are(source)}."
+            )
+        warnings.warn(
+            f"{found}; outputs are taken in this order. Check that they mean the same.",
+            stacklevel=4,
+        )
 
     def is_for(self, hardware: Hardware, row_split: str) -> bool:
         """Whether the network was trained for this hardware; older files leave out newer fields."""
-        own = self._own_hardware()
+        own = self.own_hardware()
         return own is not None and (
             (to_plain(own), self.row_split) == (to_plain(hardware), row_split)
         )
@@ -111,15 +137,15 @@ class CheckpointInfo:
         return self._agrees(_input_side, rpu_config, row_split)
 
     def _agrees(self, aspect: _Aspect, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
-        own = self._own_hardware()
+        own = self.own_hardware()
         return (
             own is not None
             and self.row_split == row_split
             and aspect(own.rpu_config()) == aspect(rpu_config)
         )
 
-    def _own_hardware(self) -> Hardware | None:
-        """What it was trained for; None if nothing is known, or of a newer version's arguments."""
+    def own_hardware(self) -> Hardware | None:
+        """Return the hardware of the training; ``None`` if unknown or from a newer version."""
         known = {field.name for field in fields(Hardware)}
         if not self.hardware or not self.hardware.keys() <= known:
             return None
@@ -140,18 +166,15 @@ class CheckpointInfo:
             content = json.loads(text)
             if content.pop("format") != FORMAT:
                 raise CheckpointError(f"checkpoint {source} is of another format than {FORMAT}")
-            content["classes"] = tuple(content["classes"])
-            content["patients"] = tuple(content["patients"])
-            content["window"] = tuple(content.get("window", ()))
-            if content.get("digital_layers") is not None:
-                content["digital_layers"] = _names(content["digital_layers"])
-            for name, kind in (("model", str), ("options", dict), ("hardware", dict)):
-                if not isinstance(content[name], kind):
-                    raise TypeError(f"{name} must be a {kind.__name__}, not {content[name]!r}")
-            return cls(**content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            for name, check in _FIELDS.items():
+                if name in content:
+                    content[name] = check(name, content[name])
+            info = cls(**content)
+            _check_hardware(info)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             message = f"checkpoint {source}: its header cannot be read: {error}"
             raise CheckpointError(message) from error
+        return info
 
 
 def check_window(model: str, options: dict[str, Any], task: Task) -> None:
@@ -168,10 +191,63 @@ def check_window(model: str, options: dict[str, Any], task: Task) -> None:
         )
 
 
-def _names(content: object) -> tuple[str, ...]:
-    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
-        raise TypeError(f"digital_layers must be a list of names, not {content!r}")
-    return tuple(content)
+def _check_hardware(info: CheckpointInfo) -> None:
+    try:
+        info.own_hardware()
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"hardware: {error}") from error
+
+
+def _kind(*kinds: type) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise TypeError(f"{name} must be a {kinds[0].__name__}, not {value!r}")
+        return value
+
+    return check
+
+
+def _choice(choices: tuple[str, ...]) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        return value
+
+    return check
+
+
+def _list(of: type, plural: str) -> Callable[[str, Any], tuple[Any, ...]]:
+    def check(name: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list) or not all(type(each) is of for each in value):
+            raise TypeError(f"{name} must be a list of {plural}, not {value!r}")
+        return tuple(value)
+
+    return check
+
+
+def _names_or_none(name: str, value: Any) -> tuple[str, ...] | None:
+    return None if value is None else _list(str, "names")(name, value)
+
+
+_FIELDS: dict[str, Callable[[str, Any], Any]] = {
+    "model": _kind(str),
+    "in_channels": _kind(int),
+    "out_channels": _kind(int),
+    "spatial_dims": _kind(int),
+    "training": _choice(get_args(Training)),
+    "task": _kind(str),
+    "classes": _list(str, "names"),
+    "channels": _list(str, "names"),
+    "patients": _list(str, "names"),
+    "window": _list(int, "numbers"),
+    "options": _kind(dict),
+    "hardware": _kind(dict),
+    "row_split": _choice(get_args(RowSplit)),
+    "digital_layers": _names_or_none,
+    "score": _kind(float, int),
+    "seed": _kind(int),
+}
+"""The fields of a header, with a check of each."""
 
 
 def _where_settings_are(source: Path) -> str:

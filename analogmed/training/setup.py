@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import nn
 
-from analogmed.analog import calibrate, convert, left_digital
+from analogmed.analog import calibrate, convert, left_digital, to_aihwkit
 from analogmed.analog.converters import layout_of
 from analogmed.config import ModelConfig, to_plain
 from analogmed.data import Task
@@ -18,7 +18,7 @@ from analogmed.models import build_model, required_divisor
 from analogmed.network.probe import NetworkProbe
 from analogmed.network_copy import copy_of
 from analogmed.seeds import derive_seed
-from analogmed.training.checkpoint import Checkpoint, load_checkpoint
+from analogmed.training.checkpoint import Checkpoint, load_checkpoint, load_trained_ranges
 from analogmed.training.checkpoint_info import CheckpointInfo, check_window
 from analogmed.training.config import TrainConfig
 from analogmed.training.distributed import Ranks
@@ -28,6 +28,7 @@ from analogmed.training.memory import (
     is_out_of_memory,
 )
 from analogmed.training.patches import PatchSampler
+from analogmed.training.tile_parameters import load_out_scales
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Setup:
             training=config.training,
             task=task.name,
             classes=task.classes,
+            channels=task.channels,
             patients=self.patients,
             window=task.window,
             hardware=asdict(config.hardware) if config.training == "hwa" else {},
@@ -142,12 +144,12 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     _check_network(model, config, task)
     teacher = copy_of(model).eval() if config.loss.distillation else None
     if config.training == "hwa":
-        model = _on_tiles(model, config)
+        model, has_ranges = _on_tiles(model, config, start)
         _tell_other_digital_layers(start, model)
     if config.activation_checkpointing:
         checkpoint_activations(model)
     setup = Setup(config, ranks, device, task, patients, model, teacher, sampler)
-    if config.training == "hwa" and config.noise.ranges == "learned":
+    if config.training == "hwa" and config.noise.ranges == "learned" and not has_ranges:
         setup.calibrate()  # others are set before each epoch
     return setup
 
@@ -272,18 +274,42 @@ def _check_network(model: nn.Module, config: TrainConfig, task: Task) -> None:
     probe.check(model, training=True, batch_size=min(2, config.batch_size))
 
 
-def _on_tiles(model: nn.Module, config: TrainConfig) -> nn.Module:
+def _on_tiles(
+    model: nn.Module, config: TrainConfig, start: Checkpoint | None
+) -> tuple[nn.Module, bool]:
+    """Put a network on tiles, with the learned scales and input ranges of its start.
+
+    Returns:
+        the network, and whether the input ranges of its start fit these tiles.
+    """
+    hardware = config.hardware.rpu_config()
     analog = convert(
         model,
-        config.hardware.rpu_config(),
+        hardware,
         digital=config.digital_layers,
-        backend=config.backend,
+        backend="torch" if config.backend == "aihwkit" else config.backend,
     )
+    has_ranges = False
+    if start is not None:
+        load_out_scales(analog, start.scaled_layers)
+        has_ranges = load_trained_ranges(analog, start, hardware)
+        _tell_other_ranges(start, has_ranges, config)
+    if config.backend == "aihwkit":
+        analog = to_aihwkit(analog)
     if config.noise.ranges == "calibrated":
         for name, parameter in analog.named_parameters():
             if name.endswith("input_range"):  # follows the data; its gradient would take memory
                 parameter.requires_grad_(False)
-    return analog
+    return analog, has_ranges
+
+
+def _tell_other_ranges(start: Checkpoint, has_ranges: bool, config: TrainConfig) -> None:
+    if start.input_ranges and not has_ranges and config.noise.ranges == "learned":
+        warnings.warn(
+            f"noise.ranges: the learned input ranges of {start.path} do not fit the input "
+            "converters or tiles of hardware; they are calibrated from the training images",
+            stacklevel=4,
+        )
 
 
 def _tell_other_digital_layers(start: Checkpoint | None, analog: nn.Module) -> None:

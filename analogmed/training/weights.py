@@ -1,27 +1,65 @@
 """The weights of a network by name, as files keep them."""
 
+from collections.abc import Collection, Mapping
+
+import torch
 from torch import Tensor, nn
 
+from analogmed.analog.traverse import evaluating
 from analogmed.errors import CheckpointError
+from analogmed.training.computed_weights import computed_weights, plain_name, wrappers_of
+
+_STATISTICS = ("running_mean", "running_var")
 
 
-def weights_of(network: nn.Module) -> dict[str, Tensor]:
-    """State dict of a network on the CPU, with each tensor under its first name only."""
-    state = network.state_dict()
+def weights_of(network: nn.Module, names: Collection[str] = ()) -> dict[str, Tensor]:
+    """Return the state dict on the CPU: one name per tensor, no two tensors in one storage.
+
+    Args:
+        network: the network; ``torch.compile`` and parallel wrappers do not appear in the names.
+        names: weights that the file is to have. Where the network computes one of them, for
+            instance after pruning, its present value replaces the tensors that it follows from.
+    """
+    with evaluating(network), torch.no_grad():
+        state = _plain_state(network, names)
     first = set(_first_names(state).values())
-    return {name: state[name].detach().cpu().contiguous() for name in state if name in first}
+    storages: set[int] = set()
+    weights = {}
+    for name in state:
+        if name in first:
+            weight = state[name].detach().cpu().contiguous()
+            weights[name] = weight.clone() if _storage(weight) in storages else weight
+            storages.add(_storage(weight))
+    return weights
 
 
-def load_weights(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
     """Copy weights into a network that has exactly these.
 
     Raises:
-        CheckpointError: names what is missing, unexpected or of another shape; the network is
-            left as it was.
+        CheckpointError: the weights do not fit, see :func:`check_weights`; the network is left as
+            it was.
+    """
+    check_weights(network, weights, source)
+    first_names = _first_names(network.state_dict())
+    network.load_state_dict({name: weights[first] for name, first in first_names.items()})
+
+
+def check_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Compare weights with those of a network, whose own values are not read.
+
+    Args:
+        network: the network, or its outline, which has no memory for its weights.
+        weights: tensors by name.
+        source: start of the message, for instance ``"checkpoint net.safetensors"``.
+
+    Raises:
+        CheckpointError: names what is missing, unexpected, of another shape or of another kind of
+            number (floating-point, integer, complex).
     """
     state = network.state_dict()
-    first_names = _first_names(state)
-    own = {name: state[name] for name in set(first_names.values())}
+    own = {name: state[name] for name in set(_first_names(state).values())}
+    common = sorted(own.keys() & weights.keys())
     problems = [
         _listing("missing weights", own.keys() - weights.keys()),
         _listing("unexpected weights", weights.keys() - own.keys()),
@@ -29,26 +67,90 @@ def load_weights(network: nn.Module, weights: dict[str, Tensor], source: str) ->
             "weights of another shape",
             {
                 f"{name} {tuple(weights[name].shape)} instead of {tuple(own[name].shape)}"
-                for name in own.keys() & weights.keys()
+                for name in common
                 if own[name].shape != weights[name].shape
+            },
+        ),
+        _listing(
+            "weights of another kind of number",
+            {
+                f"{name} {weights[name].dtype} instead of {own[name].dtype}"
+                for name in common
+                if _kind(own[name]) != _kind(weights[name])
             },
         ),
     ]
     if any(problems):
         raise CheckpointError(f"{source} does not fit: {'; '.join(filter(None, problems))}")
-    network.load_state_dict({name: weights[first] for name, first in first_names.items()})
 
 
-def _first_names(state: dict[str, Tensor]) -> dict[str, str]:
-    """For each name the first name of the same tensor; some networks register a layer twice."""
-    first: dict[tuple[int, tuple[int, ...]], str] = {}
+def refuse_not_finite(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Refuse NaN and Inf in parameters and running statistics, and negative running variances.
+
+    Other buffers may contain Inf, for instance the mask of an attention.
+
+    Args:
+        network: tells which of the weights are parameters.
+        weights: its weights by name.
+        source: start of the message.
+
+    Raises:
+        CheckpointError: names the weights.
+    """
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    wrong = {
+        name
+        for name, weight in weights.items()
+        if (name in parameters or name.endswith(_STATISTICS)) and not torch.isfinite(weight).all()
+    }
+    if wrong:
+        raise CheckpointError(
+            f"{source}: {_listing('NaN or Inf in the weights', wrong)}; expected finite values"
+        )
+    negative = {n for n, w in weights.items() if n.endswith("running_var") and (w < 0).any()}
+    if negative:
+        raise CheckpointError(
+            f"{source}: {_listing('negative values in running variances', negative)}; expected "
+            "values of 0 or more. Use another copy of the file."
+        )
+
+
+def _plain_state(network: nn.Module, names: Collection[str]) -> dict[str, Tensor]:
+    wrappers = wrappers_of(network)
+    state: dict[str, Tensor] = network.state_dict()
+    for name, computed in computed_weights(network).items():
+        if plain_name(name, wrappers) in names and name not in state:
+            state = {key: t for key, t in state.items() if not computed.follows_from(key)}
+            state[name] = computed.value
     return {
-        name: first.setdefault((t.data_ptr() or id(t), tuple(t.shape)), name)
+        plain: tensor
+        for name, tensor in state.items()
+        if (plain := plain_name(name, wrappers)) is not None
+    }
+
+
+def _first_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """For each name the first name of the same tensor; some networks register a layer twice."""
+    first: dict[tuple[object, ...], str] = {}
+    return {
+        name: first.setdefault(
+            (_storage(t), t.storage_offset(), tuple(t.shape), t.stride(), t.dtype), name
+        )
         for name, t in state.items()
     }
 
 
-def _listing(what: str, names: set[str]) -> str:
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _kind(tensor: Tensor) -> str:
+    if tensor.is_complex():
+        return "complex"
+    return "floating-point" if tensor.is_floating_point() else "integer"
+
+
+def _listing(what: str, names: Collection[str]) -> str:
     if not names:
         return ""
     shown = sorted(names)[:5]

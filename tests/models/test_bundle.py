@@ -156,9 +156,9 @@ def test_a_nested_class_outside_the_networks_is_refused(bundle):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"in_channels": 4}, "in_channels 1, but 4"),
-        ({"out_channels": 1}, "out_channels 2, but 1"),
-        ({"spatial_dims": 3}, "spatial_dims 2, but 3"),
+        ({"in_channels": 4}, "in_channels 1; expected 4"),
+        ({"out_channels": 3}, "out_channels 2; expected 3"),
+        ({"spatial_dims": 3}, "spatial_dims 2; expected 3"),
     ],
 )
 def test_a_bundle_for_another_task_is_refused_with_both_numbers(bundle, asked, message):
@@ -170,7 +170,7 @@ def test_what_a_bundle_leaves_to_the_default_of_its_class_is_compared_too(bundle
     config = inference_config()
     config["network_def"] = {"_target_": "SegResNet", "in_channels": 1, "out_channels": 2}
     configure(bundle, config)
-    with pytest.raises(ConfigError, match="SegResNet has spatial_dims 3, but 2"):
+    with pytest.raises(ConfigError, match="SegResNet has spatial_dims 3; expected 2"):
         build(bundle, pretrained=False)
 
 
@@ -308,3 +308,69 @@ def test_weights_that_are_no_state_dict_are_refused(bundle):
     torch.save([1, 2], bundle / "models/model.pt")
     with pytest.raises(CheckpointError, match="expected a state dict"):
         build(bundle)
+
+
+def test_two_logits_of_one_class_become_their_difference(bundle):
+    """The softmax of two logits is the sigmoid of their difference."""
+    torch.manual_seed(7)
+    reference, image = theirs().eval(), torch.rand(1, 1, 16, 16)
+    found = build(bundle, out_channels=1).eval()(image)
+    assert found.shape == (1, 1, 16, 16)
+    expected = torch.softmax(reference(image), dim=1)[:, 1:]
+    torch.testing.assert_close(torch.sigmoid(found), expected)
+
+
+def postprocessing(**arguments):
+    return {
+        "_target_": "Compose",
+        "transforms": [{"_target_": "Activationsd", "keys": "pred", **arguments}],
+    }
+
+
+def test_masks_that_may_overlap_are_refused(bundle):
+    configure(bundle, inference_config() | {"postprocessing": postprocessing(sigmoid=True)})
+    with pytest.raises(ConfigError, match="'postprocessing' applies a sigmoid to each of 2"):
+        build(bundle)
+    configure(bundle, inference_config() | {"postprocessing": postprocessing(softmax=True)})
+    assert isinstance(build(bundle), nets.UNet)
+    one = inference_config(out_channels=1) | {"postprocessing": postprocessing(sigmoid=True)}
+    configure(bundle, one)
+    assert isinstance(build(bundle, out_channels=1, pretrained=False), nets.UNet)
+
+
+@pytest.mark.parametrize(
+    ("network", "argument"),
+    [
+        (
+            {"_target_": "HoVerNet", "pretrained_url": "file:///etc/passwd"},
+            "pretrained_url",
+        ),
+        ({"_target_": "EfficientNetBN", "model_name": "efficientnet-b0"}, "pretrained True"),
+        ({"_target_": "ResNetFeatures", "model_name": "resnet18"}, "pretrained True"),
+        ({"_target_": "DenseNet121", "pretrained": True}, "pretrained True"),
+        ({"_target_": "DenseNet121", "pretrained": False, "progress": True}, "progress True"),
+        ({"_target_": "TorchVisionFCModel", "weights": "DEFAULT"}, "weights 'DEFAULT'"),
+        ({"_target_": "UNet", "act": "/etc/passwd"}, "act '/etc/passwd'"),
+        ({"_target_": "UNet", "act": "https://example.org/a"}, "act 'https"),
+    ],
+)
+def test_arguments_that_reach_files_or_the_internet_are_refused(bundle, network, argument):
+    own = {"in_channels": 1, "out_channels": 2, "spatial_dims": 2}
+    configure(bundle, {"network_def": own | network})
+    with pytest.raises(SecurityError, match=f"has {argument}"):
+        build(bundle, pretrained=False)
+
+
+def test_a_network_that_reads_files_only_when_asked_is_built(bundle):
+    own = {"in_channels": 1, "out_channels": 2, "spatial_dims": 2}
+    configure(bundle, {"network_def": own | {"_target_": "DenseNet121", "pretrained": False}})
+    assert isinstance(build(bundle, pretrained=False), nets.DenseNet121)
+
+
+def test_a_huge_network_is_refused_before_it_takes_memory(bundle):
+    """A convolution of a million channels would have 9e12 weights."""
+    configure(bundle, inference_config(channels=[1_000_000, 1_000_000]))
+    with pytest.raises(CheckpointError, match="of another shape"):
+        build(bundle)
+    with pytest.raises(ConfigError, match="expected at most 268,435,456"):
+        build(bundle, pretrained=False)

@@ -320,7 +320,7 @@ def test_a_missing_gene_is_named():
         ({"widths": ("8",)}, "widths: expected 1 to 1024, found '8'"),
         ({"widths": (True,)}, "widths: expected 1 to 1024, found True"),
         ({"growths": (1, 5)}, "growths: expected 1 to 4, found 5"),
-        ({"widths": (1024,), "growths": (4,)}, "262144 channels and may have 65535; lower"),
+        ({"widths": (1024,), "growths": (4,)}, "262144 channels and may have 1024; lower"),
         ({"kernels": (3, 4)}, "kernels: expected 3, 5 or 7, found 4"),
         ({"kernels": (1,), "blocks": ("A",)}, "kernels: expected 3, 5 or 7, found 1"),
         ({"places": ("analog", "digtal")}, "places: unknown 'digtal'; did you mean 'digital'"),

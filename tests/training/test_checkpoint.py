@@ -24,6 +24,7 @@ from analogmed.training import (
     load_input_ranges,
     save_checkpoint,
 )
+from analogmed.training.checkpoint_file import read_file, write_file
 from analogmed.training.weights import load_weights
 
 INFO = CheckpointInfo(
@@ -53,11 +54,9 @@ def header_of(path):
 
 def rewrite(path, weights=None, **changes):
     """Another version of a checkpoint: other tensors, or another header."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = json.loads(file.metadata()["analogmed"])
+    description, tensors = read_file(path)
     tensors = tensors if weights is None else weights(tensors)
-    save_file(tensors, path, metadata={"analogmed": json.dumps(header | changes)})
+    write_file(path, json.dumps(json.loads(description) | changes), tensors)
     return path
 
 
@@ -247,7 +246,7 @@ def test_weights_that_do_not_fit_leave_the_network_as_it_was():
 
 def test_a_safetensors_file_of_other_origin_is_refused(tmp_path):
     save_file(network().state_dict(), tmp_path / "net.safetensors")
-    advice = r"says nothing of its network.*analogmed\.save_checkpoint.*docs/your-network\.md"
+    advice = r"no description of the network.*analogmed\.save_checkpoint.*docs/your-network\.md"
     with pytest.raises(CheckpointError, match=advice):
         load_checkpoint(tmp_path / "net.safetensors")
 
@@ -331,11 +330,10 @@ def test_a_file_from_before_a_field_of_the_hardware_is_for_the_field_left_alone(
 def test_a_file_from_before_digital_layers_were_kept_does_not_know_them(tmp_path):
     analog = convert(network(), create_rpu_config("pcm"), digital=["head"])
     path = save_checkpoint(tmp_path / "net.safetensors", analog, INFO)
-    header = json.loads(header_of(path)["analogmed"])
+    description, tensors = read_file(path)
+    header = json.loads(description)
     assert header.pop("digital_layers") == ["head"]
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    save_file(tensors, path, metadata={"analogmed": json.dumps(header)})
+    write_file(path, json.dumps(header), tensors)
     assert load_checkpoint(path).info == INFO
 
 
@@ -345,3 +343,22 @@ def test_the_shipped_networks_are_for_the_default_hardware():
     assert [info.is_for(Hardware(), "even") for info in infos if info.training == "hwa"] == [
         True
     ] * 3
+
+
+@pytest.mark.parametrize("what", ["classes", "channels"])
+def test_names_in_another_order_than_in_the_training_are_refused(tiny_task, saved, what):
+    """Without this, an evaluation swaps the Dice of two structures, with exit status 0."""
+    names = {"classes": ("anterior", "posterior"), "channels": ("t1", "t2")}
+    task = dataclasses.replace(tiny_task.load(), name="mine", **names)
+    info = dataclasses.replace(INFO, in_channels=2, out_channels=3, task="mine", **names)
+    info.check_fits(task, saved)
+    dataclasses.replace(info, channels=()).check_fits(task, saved)  # from an older file
+    turned = dataclasses.replace(task, **{what: getattr(task, what)[::-1]})
+    for name in ("mine", "another"):
+        with pytest.raises(ConfigError, match=rf"net\.safetensors: the {what} of the training.*"):
+            info.check_fits(dataclasses.replace(turned, name=name), saved)
+    other = dataclasses.replace(task, **{what: ("a", "b")})
+    with pytest.raises(ConfigError, match=r"task mine has a, b; expected the same names"):
+        info.check_fits(other, saved)
+    with pytest.warns(UserWarning, match=r"task another has a, b; outputs are taken in this"):
+        info.check_fits(dataclasses.replace(other, name="another"), saved)
