@@ -38,7 +38,7 @@ def training_curves(log: pd.DataFrame, path: Path | str, *, title: str = "") -> 
         figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
         loss, dice, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
         color = seaborn.color_palette("colorblind")[0]
-        marker = "o" if len(log) == 1 else ""  # a line has no length then
+        marker = "o" if log["loss"].count() == 1 else ""  # a line has no length then
         loss.plot(log["epoch"], log["loss"], color=color, marker=marker)
         loss.set_ylabel("training loss")
         _draw_dice(dice, log.dropna(subset="dice"), color)

@@ -71,7 +71,7 @@ def _train(config: SupernetConfig, ranks: Ranks) -> Path:
                     raise _not_finite(config, epoch, batch, loss)
                 _average_over_ranks(model, ranks)
                 learner.step()
-                log.batch(loss)
+                log.batch(loss, learner.steps)
             pruning.after_epoch(epoch + 1)
             dice = math.nan
             with learner.averaged():

@@ -22,7 +22,9 @@ _LARGEST_ANGLE = np.deg2rad(20)
 
 
 class Augmentation:
-    """Flips, rotations and zooms, and changes of each channel's intensity, contrast and noise.
+    """Flips, rotations and zooms, and changes of intensity, contrast and noise.
+
+    Contrast is changed about the minimum and range of all channels together.
 
     Volumes are rotated in the plane of their last two axes, across which voxels are alike; what
     comes in from outside mirrors the inside. Intensities are meant to have a range of about 1, as

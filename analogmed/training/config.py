@@ -108,8 +108,9 @@ class LoadingConfig:
         foreground: share of patches that are centred on a voxel of a class.
         augment: flip, turn and zoom patches, and change their intensities.
         patches_per_image: patches from each slice or volume in an epoch, on average.
-        mixed_cases: cases whose patches are mixed with each other; where the cache holds them, each
-            case is read once an epoch.
+        mixed_cases: largest number of cases whose patches are mixed with each other.
+        mixed_bytes: largest size in bytes of the cases whose patches are mixed with each other, a
+            single case excepted. Where the cache holds as much, each case is read once per epoch.
         workers: processes that read ahead; 0 reads in the training process. They share the cache.
     """
 
@@ -118,10 +119,12 @@ class LoadingConfig:
     augment: bool = True
     patches_per_image: int = 1
     mixed_cases: int = 16
+    mixed_bytes: int = 2 * 2**30
     workers: int = 0
 
     def __post_init__(self) -> None:
         require_at_least_zero("loading.cache_bytes", self.cache_bytes)
+        require_at_least_zero("loading.mixed_bytes", self.mixed_bytes)
         require_at_least_zero("loading.workers", self.workers)
         for name in ("patches_per_image", "mixed_cases"):
             require_at_least_one(f"loading.{name}", getattr(self, name))

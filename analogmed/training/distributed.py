@@ -177,9 +177,15 @@ class _SharedNorm(_BatchNorm):
     """Batch normalisation with the statistics of all ranks."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training:
+        if not self.training:  # on one rank only: without running statistics, those of its batch
             return nn.functional.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+                input,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                training=self.running_mean is None,
+                eps=self.eps,
             )
         given, input = input.dtype, input.float()  # sums of many values, whatever autocast says
         axes = (0, *range(2, input.ndim))

@@ -13,9 +13,9 @@ class EpochRecord:
     """A row of ``log.csv``.
 
     Attributes:
-        epoch: number of the epoch, from 1.
+        epoch: number of the epoch, from 1; 0 is the network that the training starts from.
         step: steps of the optimizer so far.
-        loss: mean over the epoch's batches.
+        loss: mean over the epoch's batches; NaN for epoch 0.
         learning_rate: of the step to come.
         dice: score of the validation after this epoch; NaN without one.
         seconds: that the epoch took, with its validation.
@@ -34,13 +34,13 @@ class History:
     """The epochs of a run so far.
 
     Attributes:
-        records: one for each.
+        records: one for each, and for epoch 0 where the start was validated.
     """
 
     records: tuple[EpochRecord, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.records)
+        return sum(record.epoch > 0 for record in self.records)
 
     @property
     def scores(self) -> list[float]:

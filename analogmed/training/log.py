@@ -70,12 +70,21 @@ class TrainingLog:
         if self._board:
             self._board.close()
 
-    def batch(self, loss: float) -> None:
-        """After each batch."""
+    def start(self, learning_rate: float, dice: float) -> EpochRecord:
+        """Log the score of the network that the training starts from, as epoch 0."""
+        seconds = time.monotonic() - self._start
+        self._start = time.monotonic()
+        self._scores.append(dice)
+        if self._enabled:
+            logging.getLogger(LOGGER).info(f"{self._title}: start, validation Dice {dice:.3f}")
+        return EpochRecord(0, 0, math.nan, learning_rate, dice, seconds)
+
+    def batch(self, loss: float, step: int) -> None:
+        """Log the loss of a batch, after ``step`` steps of the optimizer."""
         self._losses.append(loss)
         self._progress.update()
         recent = self._losses[-_RECENT:]
-        shown = {"loss": f"{sum(recent) / len(recent):.3f}"}
+        shown = {"step": str(step), "loss": f"{sum(recent) / len(recent):.3f}"}
         if self._scores:
             shown |= {"dice": f"{self._scores[-1]:.3f}", "best": f"{max(self._scores):.3f}"}
         self._progress.set_postfix(shown, refresh=False)

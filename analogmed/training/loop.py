@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from analogmed.analog import TrainingNoise
-from analogmed.errors import NonFiniteError
+from analogmed.errors import CheckpointError, NonFiniteError
 from analogmed.training.checkpoint import save_checkpoint
 from analogmed.training.config import TrainConfig
 from analogmed.training.distributed import Ranks, joined
+from analogmed.training.history import EpochRecord
 from analogmed.training.learner import Learner
 from analogmed.training.log import TrainingLog, complete_log
 from analogmed.training.losses import make_loss
@@ -20,6 +21,7 @@ from analogmed.training.optimise import accumulation
 from analogmed.training.run_folder import RunFolder, one_run
 from analogmed.training.setup import Setup, digital_stage, set_up, with_heads
 from analogmed.training.validation import Validation
+from analogmed.training.weights import refuse_not_finite
 
 
 @torch.random.fork_rng(devices=())
@@ -29,6 +31,7 @@ def train(config: TrainConfig) -> Path:
     Hardware-aware training starts from a digitally trained network (its own, without ``init``),
     puts it on tiles, calibrates the input ranges, and goes on with quantisation, output noise and
     weight noise in the forward pass. Validation is then done on chips, a day after programming.
+    With ``init``, the start is validated as epoch 0, and kept where no later state is better.
 
     The run folder holds the best network, the last two training states, a log and its curves. A
     run that was interrupted goes on after its last epoch, and gives what it would have given.
@@ -75,6 +78,8 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
     learner, noise = Learner(model, config, steps), _noise(model, config, steps, ranks)
     history = folder.restore(model, learner)
     with TrainingLog(run, history, batches=epochs * batches) as log, run.within_memory():
+        if config.init is not None and not history.records:
+            history = history.extended(_validated_start(run, learner, score_of, log))
         for epoch in range(len(history), epochs):
             run.recalibrate()
             noise.renew()
@@ -88,18 +93,15 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
                         outputs = network(images.clone() if run.teacher else images)
                     loss = loss_of(*ranks.gathered(images, outputs, labels))
                     if not torch.isfinite(loss):
-                        raise _not_finite(run, epoch, batch, loss)
+                        where = f"in epoch {epoch + 1}, batch {batch + 1}"
+                        raise _diverged(run, f"the loss is {loss.item()} {where}")
                     (share * loss).backward()
                 if ends_step:
                     learner.step()
-                log.batch(loss.item())
+                log.batch(loss.item(), learner.steps)
             dice = math.nan
             if (epoch + 1) % config.validate_every == 0 or epoch + 1 == epochs:
-                with learner.averaged():
-                    run.recalibrate()
-                    dice = ranks.first_says(score_of(model) if ranks.is_first else math.nan)
-                    if dice >= history.best and ranks.is_first:
-                        save_checkpoint(config.path, model, run.checkpoint_info(dice))
+                dice = _validate(run, learner, score_of, epoch + 1, history.best)
             record = log.epoch(epoch + 1, learner.steps, learner.learning_rate, dice)
             history = history.extended(record)
             folder.save(model, learner, history)
@@ -109,6 +111,28 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
         log.draw(history)
     ranks.wait()  # for the first one, which writes
     return config.path
+
+
+def _validated_start(
+    run: Setup, learner: Learner, score_of: Validation, log: TrainingLog
+) -> EpochRecord:
+    """Return epoch 0: the score of the network that the training starts from, which is kept."""
+    return log.start(learner.learning_rate, _validate(run, learner, score_of, 0, -math.inf))
+
+
+def _validate(run: Setup, learner: Learner, score_of: Validation, epoch: int, best: float) -> float:
+    """Return the score of the averaged weights, and keep the network if it is the best."""
+    ranks = run.ranks
+    with learner.averaged():
+        try:
+            refuse_not_finite(run.model, run.model.state_dict(), f"after epoch {epoch}")
+        except CheckpointError as error:
+            raise _diverged(run, str(error)) from error
+        run.recalibrate()
+        dice = ranks.first_says(score_of(run.model) if ranks.is_first else math.nan)
+        if dice >= best and ranks.is_first:
+            save_checkpoint(run.config.path, run.model, run.checkpoint_info(dice))
+    return dice
 
 
 def _noise(model: nn.Module, config: TrainConfig, steps: int, ranks: Ranks) -> TrainingNoise:
@@ -127,18 +151,18 @@ def _to_training_mode(model: nn.Module, config: TrainConfig) -> None:
     model.train()
     if config.training == "hwa" and config.noise.norms == "frozen":
         for module in model.modules():
-            if isinstance(module, _BatchNorm):
+            if isinstance(module, _NormBase):
                 module.eval()
 
 
-def _not_finite(run: Setup, epoch: int, batch: int, loss: Tensor) -> NonFiniteError:
+def _diverged(run: Setup, what: str) -> NonFiniteError:
     folder = run.config.folder
     stopped = folder / "stopped.safetensors"
     if run.ranks.is_first:
-        save_checkpoint(stopped, run.model, run.checkpoint_info(math.nan))
+        save_checkpoint(stopped, run.model, run.checkpoint_info(math.nan), finite=False)
     run.ranks.wait()  # for the first one: torchrun ends all when one fails
     kept = "holds the best state so far" if run.config.path.exists() else "was not written yet"
     return NonFiniteError(
-        f"the loss is {loss.item()} in epoch {epoch}, batch {batch}; try a smaller "
-        f"optimizer.learning_rate; the present state is in {stopped}; {run.config.path} {kept}"
+        f"{what}; try a smaller optimizer.learning_rate; the present state is in {stopped}; "
+        f"{run.config.path} {kept}"
     )

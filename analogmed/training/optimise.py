@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
 from analogmed.errors import CheckpointError, ConfigError
 from analogmed.suggest import nearest
@@ -103,7 +103,7 @@ def accumulation(batch: int, batches: int, accumulate: int) -> tuple[float, bool
 
 
 class Average:
-    """Exponential moving average of the weights that learn, and of the statistics of BatchNorm.
+    """Exponential moving average of the weights that learn, and of the norms' running statistics.
 
     The decay grows with the number of updates n as min(decay, (1 + n) / (10 + n)), so that the
     average soon forgets the weights that training started from. Statistics belong to weights: the
@@ -167,18 +167,19 @@ class Average:
 
 
 _OPTIMIZERS = ("adamw", "sgd")
+_WEIGHTS = ("weight", "weight_orig", "parametrizations.weight.original")  # pruned, parametrised
 _WEIGHT, _UPDATES = "weight:", "updates"
 
 
 def _decays(name: str, parameter: Tensor) -> bool:
-    return name.endswith("weight") and parameter.ndim >= 2
+    return name.endswith(_WEIGHTS) and parameter.ndim >= 2
 
 
 def _averaged(model: nn.Module) -> dict[str, Tensor]:
     """Parameters that learn, and running statistics, by name."""
     learning: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if p.requires_grad}
     for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and module.track_running_stats:
+        if isinstance(module, _NormBase) and module.running_mean is not None:
             for buffer in ("running_mean", "running_var"):
                 learning[f"{name}.{buffer}".removeprefix(".")] = getattr(module, buffer)
     return learning

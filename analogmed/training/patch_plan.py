@@ -4,6 +4,9 @@ It is drawn from small tables for the epoch as a whole, which balances it exactl
 that cases which do not stay in memory are read seldom.
 """
 
+import math
+from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +29,13 @@ class PatchPlan:
 
 
 def plan_epoch(
-    table: ImageTable, n_patches: int, *, foreground: float, mixed_cases: int, seed: int
+    table: ImageTable,
+    n_patches: int,
+    *,
+    foreground: float,
+    mixed_cases: int,
+    seed: int,
+    mixed_bytes: float = math.inf,
 ) -> PatchPlan:
     """Draw the patches of an epoch.
 
@@ -43,8 +52,9 @@ def plan_epoch(
         table: the slices or volumes.
         n_patches: patches to draw.
         foreground: share that is centred on foreground, if there is any.
-        mixed_cases: cases in a group.
+        mixed_cases: largest number of cases in a group.
         seed: of the draw.
+        mixed_bytes: largest size of a group of several cases, in bytes.
     """
     generator = np.random.default_rng(seed)
     classes = 1 + np.flatnonzero(table.holds.any(axis=0))
@@ -57,9 +67,52 @@ def plan_epoch(
         drawn = np.flatnonzero(class_index == index)
         holding = np.flatnonzero(table.holds[:, index - 1]) if index else np.arange(len(table))
         image[drawn] = _in_turns(holding, drawn.size, generator)
-    group = generator.permutation(1 + table.case.max()) // mixed_cases
+    turn = generator.permutation(1 + table.case.max())
+    group = _groups(turn, table.sizes, mixed_cases, mixed_bytes)
     order = np.lexsort((generator.random(n_patches), group[table.case[image]]))
     return PatchPlan(image[order], class_index[order])
+
+
+def count_reads(cases: Iterable[int], sizes: np.ndarray, limit_bytes: float) -> int:
+    """Count the reads of a sequence of cases, with a cache that is empty at the start.
+
+    The least recently used case leaves the cache first, as in ``SampleCache``.
+
+    Args:
+        cases: index of the case of each patch, in the order of the patches.
+        sizes: bytes of the sample of each case.
+        limit_bytes: size of the cache.
+    """
+    cached: OrderedDict[int, None] = OrderedDict()
+    used = reads = 0
+    for case in cases:
+        if case in cached:
+            cached.move_to_end(case)
+            continue
+        reads += 1
+        while cached and used + sizes[case] > limit_bytes:
+            used -= int(sizes[cached.popitem(last=False)[0]])
+        cached[case] = None
+        used += int(sizes[case])
+    return reads
+
+
+def _groups(
+    turn: np.ndarray, sizes: np.ndarray, mixed_cases: int, mixed_bytes: float
+) -> np.ndarray:
+    """Deal cases to groups in their turn; a group ends before it is too large.
+
+    Returns:
+        group of each case.
+    """
+    group = np.empty_like(turn)
+    number = cases = used = 0
+    for case in np.argsort(turn).tolist():
+        if cases == mixed_cases or (cases and used + sizes[case] > mixed_bytes):
+            number, cases, used = number + 1, 0, 0
+        group[case] = number
+        cases, used = cases + 1, used + int(sizes[case])
+    return group
 
 
 def _in_turns(pool: np.ndarray, n: int, generator: np.random.Generator) -> np.ndarray:

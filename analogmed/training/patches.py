@@ -13,7 +13,7 @@ from analogmed.errors import ConfigError, DataError
 from analogmed.seeds import derive_seed
 from analogmed.training.augment import Augmentation
 from analogmed.training.config import LoadingConfig
-from analogmed.training.patch_plan import PatchPlan, plan_epoch
+from analogmed.training.patch_plan import PatchPlan, count_reads, plan_epoch
 from analogmed.training.sample_cache import ImageTable, SampleCache
 
 
@@ -25,9 +25,10 @@ class PatchSampler:
     number of ranks.
 
     All cases are read once at the start, and samples kept in memory up to ``loading.cache_bytes``.
-    Larger data are read again in each epoch: every case once if ``loading.mixed_cases`` of them fit
-    in the cache, more often if not. Of several ``loading.workers``, each then has its part of the
-    cache and reads every case for itself, so that more than one helps to augment, not to read.
+    Larger data are read again in each epoch: every case once if a group of ``loading.mixed_cases``
+    cases, or of ``loading.mixed_bytes``, fits in the cache, more often if not. Of several
+    ``loading.workers``, each then has its part of the cache and reads every case for itself, so
+    that more than one helps to augment, not to read.
 
     Args:
         task: gives the reader and the window, which is the patch size.
@@ -81,6 +82,18 @@ class PatchSampler:
             name for name, is_held in zip(self._task.classes, held, strict=True) if not is_held
         )
 
+    def reads_per_epoch(self) -> int:
+        """Return how many cases an epoch reads from disk; 0 where all samples stay in memory."""
+        sizes, workers = self._table.sizes, max(1, self._loading.workers)
+        if sizes.sum() <= self._loading.cache_bytes:
+            return 0
+        case_of = self._table.case[self._plan(0).image]
+        batches = case_of.reshape(-1, self._batch_size)[:, list(self._entries)]
+        batches.sort(axis=1)  # the order in which a batch takes its entries
+        limit = self._loading.cache_bytes // workers
+        parts = (batches[worker::workers].ravel().tolist() for worker in range(workers))
+        return sum(count_reads(part, sizes, limit) for part in parts)
+
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of one epoch.
 
@@ -105,16 +118,9 @@ class PatchSampler:
         yield from loader
 
     def _batches(self, epoch: int) -> "_Batches":
-        plan = plan_epoch(
-            self._table,
-            len(self) * self._batch_size,
-            foreground=self._loading.foreground,
-            mixed_cases=self._loading.mixed_cases,
-            seed=derive_seed(self._seed, "patches", epoch),
-        )
         workers = self._loading.workers
         return _Batches(
-            plan=plan,
+            plan=self._plan(epoch),
             table=self._table,
             cache=self._cache.divided(workers) if workers else self._cache,
             window=self._task.window,
@@ -122,6 +128,16 @@ class PatchSampler:
             batch_size=self._batch_size,
             entries=self._entries,
             seed_path=(self._seed, "patch", epoch),
+        )
+
+    def _plan(self, epoch: int) -> PatchPlan:
+        return plan_epoch(
+            self._table,
+            len(self) * self._batch_size,
+            foreground=self._loading.foreground,
+            mixed_cases=self._loading.mixed_cases,
+            mixed_bytes=self._loading.mixed_bytes,
+            seed=derive_seed(self._seed, "patches", epoch),
         )
 
 

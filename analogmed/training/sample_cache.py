@@ -19,11 +19,13 @@ class ImageTable:
         case: index of its case, shape (images,).
         position: its index in the sample of that case, shape (images,).
         holds: whether it has a voxel of each foreground class, bool, shape (images, classes).
+        sizes: bytes of the sample of each case, shape (cases,).
     """
 
     case: np.ndarray
     position: np.ndarray
     holds: np.ndarray
+    sizes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.case)
@@ -93,6 +95,7 @@ class SampleCache:
             np.repeat(np.arange(len(lengths)), lengths),
             np.concatenate([np.arange(length) for length in lengths]),
             np.concatenate(self._holds),
+            np.array(self._sizes),
         )
 
     def divided(self, n_workers: int) -> "SampleCache":

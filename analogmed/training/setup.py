@@ -20,7 +20,7 @@ from analogmed.network_copy import copy_of
 from analogmed.seeds import derive_seed
 from analogmed.training.checkpoint import Checkpoint, load_checkpoint, load_trained_ranges
 from analogmed.training.checkpoint_info import CheckpointInfo, check_window
-from analogmed.training.config import TrainConfig
+from analogmed.training.config import LoadingConfig, TrainConfig
 from analogmed.training.distributed import Ranks
 from analogmed.training.memory import (
     checkpoint_activations,
@@ -139,6 +139,8 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     patients = _patients_seen(task, start)
     sampler = make_sampler(config, task, ranks)
     _tell_missing_classes(sampler, task)
+    if ranks.is_first:
+        _tell_repeated_reads(sampler, task, config.loading)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
     model = _network(config, task, start).to(device)
     _check_network(model, config, task)
@@ -251,6 +253,19 @@ def _tell_missing_classes(sampler: PatchSampler, task: Task) -> None:
             f"no training case of {task.name} holds {', '.join(missing)}: the network cannot learn "
             f"{'it' if len(missing) == 1 else 'them'}; change task.split_seed or task.shares",
             stacklevel=2,
+        )
+
+
+def _tell_repeated_reads(sampler: PatchSampler, task: Task, loading: LoadingConfig) -> None:
+    reads, cases = sampler.reads_per_epoch(), len(task.train)
+    if reads > 1.5 * cases:
+        room = loading.cache_bytes // max(1, loading.workers)
+        warnings.warn(
+            f"loading: an epoch reads {reads} cases of {task.name} from disk, because the "
+            f"{cases} training cases do not fit in loading.cache_bytes {loading.cache_bytes}; "
+            f"{cases} reads are enough. Set loading.mixed_bytes {room}, which mixes the patches of "
+            "fewer cases, or a larger loading.cache_bytes.",
+            stacklevel=3,
         )
 
 

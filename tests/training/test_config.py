@@ -30,9 +30,12 @@ from analogmed.training import (
         (OptimizerConfig, "ema", 1.0),
         (OptimizerConfig, "warm_up", -0.1),
         (OptimizerConfig, "momentum", math.nan),
+        (OptimizerConfig, "momentum", 1.0),
+        (OptimizerConfig, "warm_up", 1.0),
         (LossConfig, "dice", -1.0),
         (LossConfig, "temperature", 0.0),
         (LoadingConfig, "cache_bytes", -1),
+        (LoadingConfig, "mixed_bytes", -1),
         (LoadingConfig, "foreground", 1.5),
         (NoiseConfig, "ramp", 1.1),
         (NoiseConfig, "every", 0),
@@ -41,6 +44,12 @@ from analogmed.training import (
 def test_settings_outside_their_range_are_refused_by_name_and_value(config_class, name, value):
     with pytest.raises(ConfigError, match=rf"{name}.*got {value!r}"):
         config_class(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0.0, 0.999])
+@pytest.mark.parametrize("name", ["momentum", "warm_up", "ema"])
+def test_shares_from_0_to_below_1_are_accepted(name, value):
+    assert getattr(OptimizerConfig(**{name: value}), name) == value
 
 
 @pytest.mark.parametrize("ages_s", [(-1.0, 0.0), (2.0, 1.0), (0.0, math.inf)])

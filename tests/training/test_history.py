@@ -32,6 +32,15 @@ def test_a_run_has_stalled_where_the_last_validations_brought_nothing_better(
     assert history(*scores).has_stalled(patience) is stalled
 
 
+def test_the_start_is_a_score_but_no_epoch():
+    start = EpochRecord(0, 0, math.nan, 0.1, 0.6, 1.0)
+    both = History((start, *history(0.5, 0.4).records))
+    assert len(both) == 2
+    assert both.best == 0.6
+    assert both.has_stalled(2)
+    assert both.table()["epoch"].tolist() == [0, 1, 2]
+
+
 def test_a_history_survives_its_plain_form():
     before = history(0.1, 0.2)
     assert History.of_plain(before.plain()) == before

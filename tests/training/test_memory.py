@@ -14,6 +14,7 @@ from analogmed.analog import Chip, calibrate, convert
 from analogmed.errors import ConfigError
 from analogmed.models import build_model
 from analogmed.training.memory import (
+    _readable,
     checkpoint_activations,
     explain_out_of_memory,
     is_out_of_memory,
@@ -260,3 +261,19 @@ def test_odd_batches_are_halved_so_that_a_step_has_no_fewer_patches():
     message = str(explain_out_of_memory(MemoryError(), **{**SETTING, "batch_size": 3}))
     assert "batch_size: 1 takes 33%" in message
     assert "optimizer.accumulate: 3" in message
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (1, "1 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (5 * 2**20, "5.0 MiB"),
+        (1024**7, "1024.0 EiB"),
+    ],
+)
+def test_sizes_have_the_largest_unit_that_they_reach(count, text):
+    assert _readable(count) == text

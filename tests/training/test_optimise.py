@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations, prune
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from analogmed import create_rpu_config
@@ -236,3 +237,22 @@ def test_state_of_another_network_is_refused(network):
 def test_decay_outside_its_range_is_refused(decay, network):
     with pytest.raises(ConfigError, match="decay"):
         Average(network, decay)
+
+
+def test_a_pruned_weight_decays_like_another():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 2))
+    prune.l1_unstructured(model[0], "weight", amount=0.5)
+    parametrizations.orthogonal(model[1])
+    decayed = names(model, make_optimizer(model, OptimizerConfig()), 0)
+    assert decayed == {"0.weight_orig", "1.parametrizations.weight.original"}
+
+
+def test_running_statistics_of_instance_norm_are_averaged_with_its_weights():
+    """The first update has a decay of 1/10: 0.9 of the new values."""
+    model = nn.InstanceNorm2d(2, track_running_stats=True, affine=True)
+    average = Average(model, 0.99)
+    model.running_mean.fill_(1.0)
+    average.update(model)
+    with average.lent(model):
+        torch.testing.assert_close(model.running_mean, torch.full((2,), 0.9))
+    assert torch.equal(model.running_mean, torch.ones(2))

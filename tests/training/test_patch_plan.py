@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analogmed.training.patch_plan import plan_epoch
+from analogmed.training.patch_plan import count_reads, plan_epoch
 from analogmed.training.sample_cache import ImageTable
 
 N_CASES, SLICES = 20, 6
@@ -13,7 +13,10 @@ def table():
     holds = np.zeros((N_CASES * SLICES, 3), dtype=bool)
     holds[::3, 0] = holds[17, 2] = True
     return ImageTable(
-        np.repeat(np.arange(N_CASES), SLICES), np.tile(np.arange(SLICES), N_CASES), holds
+        np.repeat(np.arange(N_CASES), SLICES),
+        np.tile(np.arange(SLICES), N_CASES),
+        holds,
+        np.full(N_CASES, 100),
     )
 
 
@@ -49,7 +52,7 @@ def test_slices_take_turns_so_that_all_are_seen_alike(table):
 
 
 def test_without_foreground_all_patches_lie_anywhere(table):
-    bare = ImageTable(table.case, table.position, np.zeros_like(table.holds))
+    bare = ImageTable(table.case, table.position, np.zeros_like(table.holds), table.sizes)
     assert not plan_of(bare, foreground=1.0).class_index.any()
 
 
@@ -76,3 +79,26 @@ def test_the_seed_decides_the_plan(table):
     assert np.array_equal(first.image, same.image)
     assert np.array_equal(first.class_index, same.class_index)
     assert not np.array_equal(first.image, other.image)
+
+
+@pytest.mark.parametrize(("limit", "cases"), [(250, 2), (100, 1), (10, 1), (399, 3), (400, 4)])
+def test_a_group_is_no_larger_than_its_limit(table, limit, cases):
+    """Cases of 100 bytes; all patches of a group precede those of the next."""
+    found = table.case[plan_of(table, mixed_bytes=limit).image]
+    firsts = [int(np.flatnonzero(found == case)[0]) for case in range(N_CASES)]
+    lasts = [int(np.flatnonzero(found == case)[-1]) for case in range(N_CASES)]
+    mixed = [sum(f <= place <= e for f, e in zip(firsts, lasts, strict=True)) for place in lasts]
+    assert max(mixed) == cases
+
+
+def test_a_limit_that_no_group_reaches_changes_nothing(table):
+    plans = [plan_of(table, mixed_bytes=limit) for limit in (400, np.inf)]
+    assert np.array_equal(plans[0].image, plans[1].image)
+
+
+def test_reads_are_counted_as_the_least_recently_used_case_goes():
+    sizes = np.array([1, 1, 2])
+    assert count_reads([0, 1, 0, 1], sizes, 2) == 2
+    assert count_reads([0, 1, 2, 0], sizes, 3) == 4  # 2 displaces 0
+    assert count_reads([0, 1, 0, 2, 0], sizes, 3) == 3  # 2 displaces 1
+    assert count_reads([2, 2, 0], sizes, 1) == 2

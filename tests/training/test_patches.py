@@ -171,6 +171,36 @@ def test_data_beyond_the_cache_are_read_once_an_epoch():
     assert 12 - 3 <= len(reads) <= 12
 
 
+@pytest.mark.parametrize(
+    ("settings", "least", "most"),
+    [
+        ({}, 0, 0),
+        ({"cache": 3}, 24, 240),
+        ({"cache": 3, "mixed_bytes": 3}, 12, 18),  # a batch may have patches of two groups
+        ({"cache": 3, "mixed_cases": 2}, 12, 12),
+    ],
+)
+def test_reads_of_an_epoch_are_foreseen(settings, least, most):
+    """Twelve cases, of which the cache holds three; with the default, groups are larger."""
+    images = np.zeros((12, 5, 1, 20, 20), dtype=np.float32)
+    labels = np.ones((12, 5, 20, 20), dtype=np.uint8)
+    size = images[0].nbytes + labels[0].nbytes
+    given = dict(settings)
+    given["cache_bytes"] = given.pop("cache", 12) * size
+    if "mixed_bytes" in given:
+        given["mixed_bytes"] *= size
+    task, reads = task_of(images, labels, (16, 16)), []
+    counted = replace(task, read=lambda case: reads.append(case.case_id) or task.read(case))
+    loading = LoadingConfig(patches_per_image=4, **given)
+    sampler = sampler_of(counted, loading=loading, batch_size=10)
+    all_of(sampler)  # fills the cache
+    reads.clear()
+    foreseen = sampler.reads_per_epoch()
+    all_of(sampler)
+    assert foreseen - 3 <= len(reads) <= foreseen  # what is in the cache already is not read
+    assert least <= foreseen <= most
+
+
 def test_centred_patches_show_rare_classes_as_often_as_common_ones():
     labels = np.zeros((3, 4, 40, 40), dtype=np.uint8)
     labels[:, :, 5:9, 5:9] = 1
