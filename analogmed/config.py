@@ -43,7 +43,8 @@ class TaskConfig:
         root: folder of the data set; phantoms are generated in the cache folder without it.
         size: resample every image to this spatial size, for instance [96, 96].
         spatial_dims: 2 or 3; the data set's own by default.
-        split_seed: seed of the split by patient.
+        split_seed: seed of the split by patient. A patient more or less moves others to another
+            part; use split_file where data are added.
         shares: shares of patients for training, validation and test.
         split_file: JSON or YAML with the patients of each part, in place of shares.
         options: further arguments of the data set's loader.

@@ -13,7 +13,7 @@ from analogmed.models import build_model
 from analogmed.models.outline import outline_of
 from analogmed.training.checkpoint_info import CheckpointInfo
 from analogmed.training.tile_parameters import INPUT_RANGE, OUT_SCALE
-from analogmed.training.weights import check_weights, refuse_not_finite
+from analogmed.training.weights import check_weights, kind_of, refuse_not_finite
 
 _FREE_VALUES = 2**22
 """Values that a network may create beside the weights of its file, for instance tables."""
@@ -102,7 +102,7 @@ def check_parts(parts: Parts, network: nn.Module, source: str, *, finite: bool =
                 raise CheckpointError(
                     f"{source}: {what} of '{name}'; the network has no such layer"
                 )
-            if not values.is_floating_point():
+            if kind_of(values) != "floating-point":
                 raise CheckpointError(
                     f"{source}: {what} of layer '{name}' has type {values.dtype}; expected "
                     "floating-point values"

@@ -1,6 +1,7 @@
 """The file of a checkpoint: a safetensors file whose header has a description and a digest."""
 
 import hashlib
+import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from analogmed.errors import CheckpointError
 
-_HEADER, _DIGEST = "analogmed", "analogmed.sha256"
+# One key of metadata only: safetensors writes several keys in a random order.
+_HEADER, _DIGEST = "analogmed", "sha256"
 _LONGEST_HEADER = 100_000_000  # the limit of the safetensors format
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
@@ -30,8 +32,12 @@ def write_file(path: Path, description: str, tensors: Mapping[str, Tensor]) -> N
         description: JSON text.
         tensors: on the CPU, contiguous, each with its own storage.
     """
-    header = {_HEADER: description, _DIGEST: _digest(description, tensors)}
-    save_file(dict(tensors), path, metadata=header)
+    content = json.loads(description)
+    text = json.dumps(content, sort_keys=True)
+    if isinstance(content, dict):
+        content[_DIGEST] = _digest(text, tensors)
+        text = json.dumps(content, sort_keys=True)
+    save_file(dict(tensors), path, metadata={_HEADER: text})
 
 
 def read_file(path: Path) -> tuple[str, dict[str, Tensor]]:
@@ -58,22 +64,35 @@ def read_file(path: Path) -> tuple[str, dict[str, Tensor]]:
         raise CheckpointError(
             f"checkpoint {path}: the header contains no description of the network; {WRITE_IT}"
         )
-    _check_digest(path, header, tensors)
-    return header[_HEADER], tensors
+    description, digest = _split(path, header[_HEADER])
+    _check_digest(path, digest, description, tensors)
+    return description, tensors
 
 
-def _check_digest(path: Path, header: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:
-    if _DIGEST not in header:
+def _split(path: Path, text: str) -> tuple[str, object]:
+    """Return the description without its digest, and the digest; ``None`` in an older file."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"checkpoint {path}: its header cannot be read: {error}") from error
+    digest = content.pop(_DIGEST, None) if isinstance(content, dict) else None
+    return json.dumps(content, sort_keys=True), digest
+
+
+def _check_digest(
+    path: Path, digest: object, description: str, tensors: Mapping[str, Tensor]
+) -> None:
+    if digest is None:
         warnings.warn(
             f"checkpoint {path}: no digest in the header, so that damaged weights cannot be "
             "detected; the file was written by an older version. Load it and write it again with "
             "save_checkpoint.",
             stacklevel=4,
         )
-    elif header[_DIGEST] != _digest(header[_HEADER], tensors):
+    elif digest != _digest(description, tensors):
         raise CheckpointError(
             f"checkpoint {path}: the content has changed since it was written; expected SHA-256 "
-            f"{header[_DIGEST][:12]} of description and weights. Use another copy of the file."
+            f"{str(digest)[:12]} of description and weights. Use another copy of the file."
         )
 
 

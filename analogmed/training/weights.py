@@ -10,6 +10,7 @@ from analogmed.errors import CheckpointError
 from analogmed.training.computed_weights import computed_weights, plain_name, wrappers_of
 
 _STATISTICS = ("running_mean", "running_var")
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def weights_of(network: nn.Module, names: Collection[str] = ()) -> dict[str, Tensor]:
@@ -76,7 +77,7 @@ def check_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str
             {
                 f"{name} {weights[name].dtype} instead of {own[name].dtype}"
                 for name in common
-                if _kind(own[name]) != _kind(weights[name])
+                if kind_of(own[name]) != kind_of(weights[name])
             },
         ),
     ]
@@ -144,10 +145,13 @@ def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def _kind(tensor: Tensor) -> str:
+def kind_of(tensor: Tensor) -> str:
+    """Return the kind of number: floating-point, integer, complex, or an 8-bit type by its name."""
+    if tensor.dtype in _FLOATS:
+        return "floating-point"
     if tensor.is_complex():
         return "complex"
-    return "floating-point" if tensor.is_floating_point() else "integer"
+    return str(tensor.dtype) if tensor.is_floating_point() else "integer"
 
 
 def _listing(what: str, names: Collection[str]) -> str:

@@ -41,7 +41,7 @@ def test_two_ranks_in_bfloat16_share_the_norms_of_one_process(tmp_path):
         for rank in range(2)
     ]
     for process in processes:
-        _, errors = process.communicate(timeout=180)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
     expected = in_one_process()
     for rank in range(2):
@@ -53,7 +53,7 @@ def test_two_ranks_in_bfloat16_share_the_norms_of_one_process(tmp_path):
             assert error <= limit, (name, error)
 
 
-PLAIN = {"out_noise": 0.0, "dac_steps": 0, "adc_steps": 0}
+PLAIN = {"out_noise": 0.0, "dac_steps": 0, "adc_steps": 0, "input_range": False}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ PLAIN = {"out_noise": 0.0, "dac_steps": 0, "adc_steps": 0}
         {
             "backend": "aihwkit",
             "hardware": Hardware(modifier="none", **PLAIN),
-            "noise": NoiseConfig(weights="modifier", ranges="learned"),
+            "noise": NoiseConfig(weights="modifier"),
         },
     ],
     ids=["chips", "aihwkit"],
@@ -73,9 +73,10 @@ def test_two_ranks_train_for_the_chip_what_one_process_trains(
 ):
     """The gradients of a step of all batches of an epoch, and the statistics of the norms.
 
-    Without converters, and without noise of outputs, which each rank draws for itself. The ranks do
-    it twice, in a group of their own each time. Gradients of the same weights differ by roundings
-    of sums only, 1e-6 of their norm; where a later step ends up depends on the processor.
+    Without converters and clipping, whose gradients are no sums over images, and without noise of
+    outputs, which each rank draws for itself. The ranks do it twice, in a group of their own each
+    time. Gradients of the same weights differ by roundings of sums only, 1e-6 of their norm; where
+    a later step ends up depends on the processor.
     """
     config = TrainConfig(
         task=tiny_task,
@@ -99,7 +100,7 @@ def test_two_ranks_train_for_the_chip_what_one_process_trains(
         text=True,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=300,  # ranks that wait for each other do so for hours
+        timeout=900,  # ranks that wait for each other do so for hours
     )
     assert done.returncode == 0, done.stderr
     two, again = map(after_a_step, runs)
