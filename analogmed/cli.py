@@ -250,7 +250,7 @@ def _explain(message: str, parser: ArgumentParser) -> str:
     if not message.lower().startswith(prefix):
         message = re.sub(r"<class '(\w+)'>", r"\1", message.replace("Parser key ", "setting "))
         return " ".join(message.split())
-    option = message[len(prefix) :].split()[0].partition("=")[0]
+    option = message[len(prefix) :].strip().partition(" ")[0].partition("=")[0]
     if not option.startswith("-"):
         return f"unexpected argument '{option}'; a setting is written --name value"
     known = {name for action in parser._actions for name in action.option_strings}

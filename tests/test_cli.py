@@ -134,6 +134,7 @@ def test_a_file_may_use_the_short_form_and_scientific_notation(written):
         (["--backend", "gpu"], "backend: 'gpu' is not known; choose from: aihwkit, auto, numba"),
         (["--engine.name", "rai"], r"engine\.name: 'rai'.*; did you mean 'ray'\? \(local, ray\)$"),
         (["stray"], "unexpected argument 'stray'"),
+        ([""], "unexpected argument ''"),
         (["--seed", "1", "2"], "unexpected argument '2'"),
         (["--config"], "--config: expected one argument"),
         (["--task.options.root", "x"], r"write task\.root instead"),
