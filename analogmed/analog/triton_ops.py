@@ -12,7 +12,10 @@ from analogmed.analog.runs import as_runs
 from analogmed.analog.triton_kernels import BLOCK, convert_inputs, convert_outputs
 
 _BLOCK = BLOCK.value
-_WARPS = 2  # four neighbouring values a thread, one access of 16 bytes
+_OPTIONS = {
+    "num_warps": 2,  # four neighbouring values a thread, one access of 16 bytes
+    "enable_fp_fusion": True,  # the default up to Triton 3.9
+}
 
 
 class TritonOps:
@@ -106,7 +109,7 @@ class TritonOps:
                 NOISY=converters.noise > 0 or readout.spread is not None,
                 ROUNDS=converters.adc_step > 0,
                 ADDS=readout.row > 0,
-                num_warps=_WARPS,
+                **_OPTIONS,
             )
         return 0 if clipped is None else int(clipped)
 

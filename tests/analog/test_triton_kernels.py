@@ -16,7 +16,11 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from analogmed.analog import convert, create_rpu_config  # noqa: E402
+from analogmed.analog import (  # noqa: E402
+    convert,
+    create_rpu_config,
+    triton_ops,
+)
 from analogmed.analog import engine as engines  # noqa: E402
 from analogmed.analog import triton_kernels as kernels  # noqa: E402
 from analogmed.analog.direct_engine import DirectEngine  # noqa: E402
@@ -85,7 +89,7 @@ def test_it_compiles_for_a_gpu_without_spilling_registers(variant, tmp_path, mon
     }
     places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
     source = ASTSource(kernel, signature, places)
-    compiled = triton.compile(source, GPUTarget("cuda", 80, 32), {"num_warps": 2})
+    compiled = triton.compile(source, GPUTarget("cuda", 80, 32), triton_ops._OPTIONS)
     assert ".local " not in compiled.asm["ptx"]
     assert len(compiled.asm["cubin"]) > 1000
 
