@@ -143,14 +143,16 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
         _tell_repeated_reads(sampler, task, config.loading)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
     model = _network(config, task, start).to(device)
-    _check_network(model, config, task)
+    setup = Setup(config, ranks, device, task, patients, model, None, sampler)
+    with setup.within_memory():
+        _check_network(model, config, task)
     teacher = copy_of(model).eval() if config.loss.distillation else None
     if config.training == "hwa":
         model, has_ranges = _on_tiles(model, config, start)
         _tell_other_digital_layers(start, model)
     if config.activation_checkpointing:
         checkpoint_activations(model)
-    setup = Setup(config, ranks, device, task, patients, model, teacher, sampler)
+    setup = replace(setup, model=model, teacher=teacher)
     if config.training == "hwa" and config.noise.ranges == "learned" and not has_ranges:
         setup.calibrate()  # others are set before each epoch
     return setup
