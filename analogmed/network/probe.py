@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from analogmed.errors import AnalogmedError, ConfigError
 from analogmed.network.products import unregistered_layers
@@ -50,8 +51,6 @@ class NetworkProbe:
         Args:
             network: the network; its evaluation mode is tested.
             images: what it is tested on, (B, in_channels, *window), and normal noise by default.
-                On given images, a single output in [0, 1] counts as a probability; on noise, which
-                untrained networks see, it must also come from a sigmoid.
             training: test the training mode, too, where further outputs may follow the first.
             batch_size: images of noise in the pass.
 
@@ -60,7 +59,6 @@ class NetworkProbe:
         """
         check_registered(network, self.name)
         self._check_weights(network)
-        trained = images is not None
         with _restored_random_state():
             if images is None:
                 shape = (batch_size, self.in_channels, *self.window)
@@ -68,9 +66,9 @@ class NetworkProbe:
             if training:
                 self._check_outputs(self._run(network, images, training=True), images, True)
             output = self._run(network, images, training=False)
-        self._check_outputs(output, images, False)
-        assert isinstance(output, Tensor)
-        self._check_logits(output, trained)
+            self._check_outputs(output, images, False)
+            assert isinstance(output, Tensor)
+            self._check_logits(output, network, images)
 
     def _check_weights(self, network: nn.Module) -> None:
         for name, weight in network.named_parameters():
@@ -85,8 +83,7 @@ class NetworkProbe:
         weight = next(copied.parameters(), images)
         mode = "training" if training else "evaluation"
         try:
-            # with a gradient graph, whose last operation is looked up
-            with torch.inference_mode(False), torch.enable_grad():
+            with torch.no_grad():
                 output: object = copied(images.to(weight.device, copy=True))
             return output
         except AnalogmedError:
@@ -125,12 +122,11 @@ class NetworkProbe:
                 "the size of the images. Change its number of outputs, its padding or its strides."
             )
 
-    def _check_logits(self, output: Tensor, trained: bool) -> None:
-        values = output.detach().float()
+    def _check_logits(self, output: Tensor, network: nn.Module, images: Tensor) -> None:
+        values = output.float()
         low, high = float(values.min()), float(values.max())
         if self.out_channels == 1:
-            in_range = 0 <= low < high <= 1
-            if in_range and (trained or _last_operation(output) in _SIGMOIDS):
+            if 0 <= low < high <= 1 and self._is_bounded(network, images):
                 raise ConfigError(
                     f"{self.name}: the network returns probabilities, from {low:.3g} to "
                     f"{high:.3g} on {len(output)} images; expected a logit, which is positive "
@@ -144,6 +140,28 @@ class NetworkProbe:
                 "are positive and their sum is 1 everywhere; expected logits. Remove its final "
                 "softmax, or return the logarithm of its outputs."
             )
+
+    def _is_bounded(self, network: nn.Module, images: Tensor) -> bool:
+        """Return whether the output stays in [0, 1] if the last layer's output is negative.
+
+        Logits of a network that has hardly been trained can lie in [0, 1], too.
+        """
+        calls, last = 0, -1
+
+        def negate_last(module: nn.Module, inputs: object, output: object) -> Tensor | None:
+            nonlocal calls
+            calls += 1
+            return -output if calls == last and isinstance(output, Tensor) else None
+
+        hooked = copy_of(network)
+        for module in hooked.modules():
+            if any(True for _ in module.parameters(recurse=False)) or is_parametrized(module):
+                module.register_forward_hook(negate_last)
+        self._run(hooked, images, training=False)
+        last, calls = calls, 0
+        output = self._run(hooked, images, training=False)
+        assert isinstance(output, Tensor)
+        return bool(((output >= 0) & (output <= 1)).all())
 
     @property
     def _sizes(self) -> str:
@@ -174,21 +192,6 @@ def check_registered(network: nn.Module, name: str) -> None:
             f"{listed} are neither trained nor saved; expected registered layers. Put them in an "
             "nn.ModuleList or nn.ModuleDict."
         )
-
-
-_SIGMOIDS = ("Sigmoid", "Hardsigmoid")
-_PASSES_ON = re.compile(
-    r"^(View|Reshape|UnsafeView|Slice|Select|Clone|ToCopy|Copy|Permute|Transpose|Squeeze|Unsqueeze"
-    r"|Alias|AsStrided|Narrow|ConstantPadNd|Cat|Expand)\w*Backward\d*$"
-)
-
-
-def _last_operation(output: Tensor) -> str:
-    """Return the operation of autograd that computed a tensor, past those that only move values."""
-    node = output.grad_fn
-    while node is not None and _PASSES_ON.match(node.name()) and node.next_functions:
-        node = node.next_functions[0][0]
-    return re.sub(r"Backward\d*$", "", node.name()) if node is not None else ""
 
 
 def _described(output: object) -> str:

@@ -108,22 +108,39 @@ class InPlace(Outputs):
         InPlace(),
         Outputs(lambda x: x.view(x.shape[0], -1).view(x.shape)),
         Outputs(lambda x: 0 * x),  # not trained, so that nothing is in any range
-        Outputs(lambda x: 0.5 + 0.01 * x.tanh()),
     ],
 )
 def test_a_network_of_logits_passes(network):
     probe().check(network, training=True)
 
 
-def test_on_images_an_output_in_0_to_1_is_a_probability_whatever_computed_it():
-    network = Outputs(lambda x: 1 / (1 + (-x).exp()))
+BOUNDED = {
+    "sigmoid": torch.sigmoid,
+    "formula": lambda x: 1 / (1 + (-x).exp()),
+    "softmax": lambda x: torch.cat([x, 0 * x], 1).softmax(1)[:, :1],
+    "clamp": lambda x: x.clamp(0, 1),
+}
+
+
+@pytest.mark.parametrize("kind", BOUNDED)
+def test_one_output_that_stays_in_0_to_1_is_a_probability_whatever_computed_it(kind):
     images = torch.randn(4, 2, *WINDOW)
-    probe().check(network)
     with pytest.raises(ConfigError, match=r"returns probabilities, from .* on 4 images"):
-        probe().check(network, images)
-    probe().check(Outputs(), images)
+        probe().check(Outputs(BOUNDED[kind]), images)
+
+
+@pytest.mark.parametrize("normalised", [False, True])
+def test_logits_of_a_barely_trained_network_that_lie_in_0_to_1_pass(normalised):
+    network = Outputs()
+    with torch.no_grad():
+        network.conv.weight.mul_(0.01)
+        network.conv.bias.fill_(0.2)
+    if normalised:
+        network.conv = nn.utils.parametrizations.weight_norm(network.conv)
+    images = torch.randn(4, 2, *WINDOW)
+    assert 0 < network(images).min() < network(images).max() < 1
+    probe().check(network, images)
     probe().check(Outputs(lambda x: 0 * x), images)  # a constant is no probability
-    probe(3).check(Outputs(channels=3), images)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
