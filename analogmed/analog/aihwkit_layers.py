@@ -75,7 +75,7 @@ def set_ranges_like(model: nn.Module, own: nn.Module) -> nn.Module:
         twin = own.get_submodule(name) if isinstance(layer, AnalogConv2d | AnalogLinear) else None
         if isinstance(twin, AnalogLayer) and twin.input_range is not None:
             _set_ranges(layer, twin.input_range.detach())
-            layer.calibrated = twin.calibrated  # type: ignore[assignment]
+            layer.calibrated = twin.calibrated
     return model
 
 

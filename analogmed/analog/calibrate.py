@@ -86,7 +86,7 @@ def check_calibrated(model: nn.Module) -> None:
 
 def _ranges_of(layer: nn.Module) -> list[tuple[Tensor, float]]:
     """Input ranges of a layer or of its tiles, with the value that they start from."""
-    parts = layer.analog_tiles() if isinstance(layer, AnalogLayerBase) else [layer]
+    parts: Iterable[Any] = layer.analog_tiles() if isinstance(layer, AnalogLayerBase) else [layer]
     return [
         (part.input_range.detach(), part.rpu_config.pre_post.input_range.init_value)
         for part in parts

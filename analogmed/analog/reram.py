@@ -31,7 +31,7 @@ def with_memory(model: BaseNoiseModel) -> BaseNoiseModel:
     return remembering
 
 
-class RememberingWan2022(ReRamWan2022NoiseModel):  # type: ignore[misc]
+class RememberingWan2022(ReRamWan2022NoiseModel):
     """Devices of Wan et al. 2022: g(t) = max(0, target + sigma(target, t) z), one z per device."""
 
     @torch.no_grad()
@@ -41,7 +41,7 @@ class RememberingWan2022(ReRamWan2022NoiseModel):  # type: ignore[misc]
         ``generate_drift_coefficients`` returns the ``z`` of each call in turn.
         """
         deviate = torch.randn_like(g_target)
-        vars(self).setdefault("_drawn", []).append(deviate)
+        self.__dict__.setdefault("_drawn", []).append(deviate)
         return self._conductance(g_target, deviate, min(self.coeff_dic))
 
     @torch.no_grad()
@@ -71,7 +71,7 @@ class RememberingWan2022(ReRamWan2022NoiseModel):  # type: ignore[misc]
         return (target + scale * sigma * deviate).clamp(min=0.0)
 
 
-class RememberingCMO(ReRamCMONoiseModel):  # type: ignore[misc]
+class RememberingCMO(ReRamCMONoiseModel):
     """CMO/HfOx devices whose relaxation is one standard normal number per device.
 
     Programming noise is aihwkit's. Read noise is drawn in each read.

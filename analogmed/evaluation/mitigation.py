@@ -113,17 +113,17 @@ def ranged_layers(model: nn.Module) -> dict[str, AnalogLayer]:
 class _Moments(NamedTuple):
     """Statistics of a batch: values per channel, their mean and their mean squared deviation."""
 
-    count: int
+    n_values: int
     mean: Tensor
     variance: Tensor
 
 
 def _pooled(batches: Sequence[_Moments]) -> tuple[Tensor, Tensor]:
     """Return mean and variance (n - 1 in the denominator) of all batches together, per channel."""
-    total = sum(batch.count for batch in batches)
+    total = sum(batch.n_values for batch in batches)
     means = torch.stack([batch.mean.double() for batch in batches])
     variances = torch.stack([batch.variance.double() for batch in batches])
-    shares = means.new_tensor([batch.count / total for batch in batches])[:, None]
+    shares = means.new_tensor([batch.n_values / total for batch in batches])[:, None]
     mean = (shares * means).sum(0)
     variance = (shares * (variances + (means - mean) ** 2)).sum(0)
     return mean, variance * (total / (total - 1))

@@ -83,7 +83,7 @@ class Mitigations:
             for option, values in by_option.items():
                 base = NONE if option in (COMPENSATED, ALL) else COMPENSATED
                 where = dict(zip(keys, key, strict=True)) | {"option": option}
-                bounds = bounds_of(where["metric"]), difference_bounds(where["metric"])
+                bounds = bounds_of(str(where["metric"])), difference_bounds(str(where["metric"]))
                 before = None if option == NONE else by_option[base]
                 rows.append(where | _gain(values, before, bounds, self.config.seed))
         return pd.DataFrame(rows).merge(self.costs, on=[*RUN, "option"], how="left")

@@ -50,11 +50,11 @@ def package_digest(module: str) -> str:
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:
     """Return the version of each installed distribution that provides these top-level modules."""
-    found = {}
+    found: dict[str, str] = {}
     for package in packages:
         name = _DISTRIBUTIONS.get(package, package)
         names = [name] if _version(name) else _providers(package)
-        found |= {name: _version(name) for name in names}
+        found |= {name: _version(name) or "" for name in names}
     return {name: text for name, text in sorted(found.items()) if text}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -132,7 +132,7 @@ def _storages(tree: Any) -> dict[int, Tensor]:
     return {
         tensor.untyped_storage()._cdata: tensor
         for tensor in tensors
-        if tensor.layout is torch.strided and not isinstance(tensor, UninitializedTensorMixin)
+        if tensor.layout is torch.strided and not is_lazy(tensor)
     }
 
 

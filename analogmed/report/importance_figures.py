@@ -78,7 +78,7 @@ def _panels(importance: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     pairs = importance.groupby(["task", "supernet"], sort=False)
     tasks = [task for (task, _), _ in pairs]
     return [
-        (f"{task}: {Path(supernet).name}" if tasks.count(task) > 1 else str(task), rows)
+        (f"{task}: {Path(str(supernet)).name}" if tasks.count(task) > 1 else str(task), rows)
         for (task, supernet), rows in pairs
     ]
 

@@ -35,7 +35,9 @@ def operation_sizes(
         raise ConfigError(f"size: {nearest(str(unit), get_args(Unit))}")
     levels = network.genotype.levels[: network.genotype.depth]
     own = next(network.levels.parameters()).shape[1]  # levels without weights pass the image on
-    images = {(-1, task): channels for task, channels in enumerate(image_channels or (own,))}
+    images: _Sections = {
+        (-1, task): channels for task, channels in enumerate(image_channels or (own,))
+    }
     inputs = _inputs(network.genotype, images)
     found: dict[Operation, dict[str, LayerExtent]] = {
         (number, level.block): {} for number, level in enumerate(levels)
@@ -84,7 +86,7 @@ def _inputs(genotype: Genotype, images: _Sections) -> dict[tuple[int, str], _Sec
         downs.append(given)
     out = downs[-1]
     for number in reversed(range(len(levels) - 1)):
-        own = {(): levels[number].channels} if levels[number].channels else None
+        own: _Sections | None = {(): levels[number].channels} if levels[number].channels else None
         inputs[number, "up"] = out
         behind = {(number, *section): channels for section, channels in (own or out).items()}
         inputs[number, "join"] = {**downs[number], **behind}
