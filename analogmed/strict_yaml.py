@@ -1,20 +1,26 @@
-"""Files of settings, read strictly: what YAML lets pass in silence is refused with its line."""
+"""YAML and JSON, read strictly and within limits: what either accepts in silence is refused."""
 
 import dataclasses
 import json
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
-from analogmed.errors import ConfigError
+from analogmed.errors import AnalogmedError, ConfigError
 from analogmed.suggest import nearest
+
+MAX_YAML_BYTES = 2**19
+MAX_JSON_BYTES = 2**26
+MAX_DEPTH = 64
+MAX_VALUES = 2**20
+"""Values of a file once its aliases are written out."""
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a YAML file strictly: one mapping, no repeated key, no Python object.
+    """Read a YAML file strictly: one mapping of plain values, see :func:`parse_yaml`.
 
     A file ``*.json`` is read as JSON, whose tabs are no YAML.
 
@@ -22,14 +28,128 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         ConfigError: the file is missing or breaks one of these rules; names file and line.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    content = _from_json(text, path) if path.suffix == ".json" else _from_yaml(text, path)
+    is_json = path.suffix == ".json"
+    text = read_text(path, MAX_JSON_BYTES if is_json else MAX_YAML_BYTES)
+    content = parse_json(text, str(path)) if is_json else parse_yaml(text, str(path))
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, not {type(content).__name__}")
     return content
+
+
+def read_text(
+    path: Path | str, max_bytes: int, *, error: type[AnalogmedError] = ConfigError
+) -> str:
+    """Read a text file in UTF-8 that is no larger than a limit.
+
+    Args:
+        path: a regular file, or a pipe of the shell (``/dev/fd/63``).
+        max_bytes: larger files are refused.
+        error: raised for a file that cannot be read.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file() and path.parts[:3] != ("/", "dev", "fd"):
+            raise error(f"{path}: not a regular file; expected a file of text")
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise error(f"{path}: expected at most {max_bytes} bytes of text, found more")
+        return content.decode("utf-8-sig")
+    except (OSError, ValueError) as reason:
+        raise error(f"cannot read {path}: {reason}") from reason
+
+
+def parse_json(text: str, where: str, *, error: type[AnalogmedError] = ConfigError) -> Any:
+    """Parse JSON without repeated keys, of limited depth and size.
+
+    Args:
+        text: the document.
+        where: the file or option, named in errors.
+        error: raised for what breaks a rule.
+
+    Returns:
+        Plain values: dict, list, str, int, float, bool and None.
+    """
+    try:
+        content = json.loads(text, object_pairs_hook=_without_repeats)
+        _check_plain(content)
+    except json.JSONDecodeError as reason:
+        raise error(f"{where}, line {reason.lineno}: not JSON: {reason.msg}") from reason
+    except RecursionError as reason:
+        raise error(f"{where}: nested more than {MAX_DEPTH} deep") from reason
+    except ValueError as reason:
+        raise error(f"{where}: {reason}") from reason
+    return content
+
+
+def parse_yaml(text: str, where: str, *, error: type[AnalogmedError] = ConfigError) -> Any:
+    """Parse YAML of plain values, without repeated keys, of limited depth and size.
+
+    Dates are text. Anchors and aliases may be used, merge keys (``<<``) may not.
+
+    Args, Returns: as :func:`parse_json`.
+    """
+    try:
+        content = yaml.load(text, Loader=_StrictLoader)
+        _check_plain(content)
+    except yaml.MarkedYAMLError as reason:
+        line = f", line {reason.problem_mark.line + 1}" if reason.problem_mark else ""
+        raise error(f"{where}{line}: not a plain YAML file: {reason.problem}") from reason
+    except RecursionError as reason:
+        raise error(f"{where}: nested more than {MAX_DEPTH} deep") from reason
+    except (yaml.YAMLError, ValueError) as reason:
+        raise error(f"{where}: not a plain YAML file: {reason}") from reason
+    return content
+
+
+def _check_plain(content: Any) -> None:
+    """Refuse what no setting can be.
+
+    Raises:
+        ValueError: a value of another type, text that no file name can hold, a mapping or list
+            that contains itself, or more values or a greater depth than the limits.
+    """
+    sizes: dict[int, int | None] = {}
+
+    def size_of(value: Any, depth: int) -> int:
+        if not isinstance(value, dict | list):
+            _check_scalar(value)
+            return 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested more than {MAX_DEPTH} deep")
+        known = sizes.get(id(value), 0)
+        if known is None:
+            raise ValueError("a mapping or list contains itself")
+        if known:
+            return known
+        sizes[id(value)] = None
+        parts = value if isinstance(value, list) else (*value.keys(), *value.values())
+        size = 1 + sum(size_of(part, depth + 1) for part in parts)
+        if size > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES} values once its aliases are written out")
+        sizes[id(value)] = size
+        return size
+
+    size_of(content, 0)
+
+
+def _check_scalar(value: Any) -> None:
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError(f"the text {_shown(value)} holds a NUL character")
+        if _SURROGATE.search(value):
+            raise ValueError(f"the text {_shown(value)} holds half a character (a surrogate)")
+    elif value is not None and not isinstance(value, bool | int | float):
+        raise ValueError(
+            f"a value of type {type(value).__name__}; expected text, numbers, true, false or null"
+        )
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _shown(text: str) -> str:
+    return ascii(text if len(text) <= 40 else f"{text[:40]}...")
 
 
 def check_keys(content: dict[str, Any], config_class: type, where: str) -> None:
@@ -55,15 +175,6 @@ def _names(config_class: Any) -> str:
     return ", ".join(field.name for field in dataclasses.fields(config_class))
 
 
-def _from_json(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_without_repeats)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: not JSON of settings: {error}") from error
-
-
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for key, value in pairs:
@@ -73,22 +184,28 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _from_yaml(text: str, path: Path) -> Any:
-    try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{path}{line}: not a plain YAML file: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: not a plain YAML file: {error}") from error
-
-
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """SafeLoader that refuses a repeated key, where YAML lets the last one win."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+            # What PyYAML's constructors raise for text that is no value of its tag.
+            problem = f"{_shown(str(node.value))} is no value of {node.tag} ({error})"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                problem = "merge keys (<<) are not supported; write the keys out"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 continue  # SafeLoader refuses it

@@ -1,8 +1,15 @@
 import math
+import os
+from contextlib import suppress
+from datetime import timedelta
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from analogmed.config import Experiment
+from analogmed.cli import parse
+from analogmed.config import Experiment, to_yaml
 from analogmed.errors import ConfigError
 from analogmed.strict_yaml import check_keys, read_yaml
 
@@ -77,7 +84,11 @@ def test_options_of_a_task_take_any_key():
         ('{"a": 1,\n "a": 2}', "the key 'a' stands twice"),
         ('{"a": 1,\n "b": }', r"line 2: not JSON"),
         ("[1]", "must hold a mapping"),
-        ('{"a": ' + 100_000 * "[", "settings"),
+        ('{"a": ' + 100_000 * "[", "nested more than 64 deep"),
+        ('{"a": "x\\u0000"}', "NUL"),
+        ('{"a": "\\ud800"}', "surrogate"),
+        ('{"a": ' + 5_000 * "1" + "}", "4300 digits"),
+        ('{"a": ' + 65 * "[" + 65 * "]" + "}", "nested more than 64 deep"),
     ],
 )
 def test_json_is_as_strict(tmp_path, text, message):
@@ -96,3 +107,101 @@ def test_json_may_have_tabs_and_a_byte_order_mark(tmp_path):
 def test_yaml_nested_too_deeply_is_refused_with_its_path(written):
     with pytest.raises(ConfigError, match=r"settings\.yaml"):
         read_yaml(written("a: " + 5_000 * "["))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: " + 5_000 * "1", "line 1: .*no value of .*:int"),
+        ("b: 1\na: !!int abc", "line 2: .*'abc' is no value of .*:int"),
+        ("a: !!bool perhaps", "'perhaps' is no value"),
+        ("a: !!timestamp x", "'x' is no value"),
+        ("a: !!timestamp 2024-01-02", "a value of type date"),
+        ("a: !!binary aGVsbG8=", "a value of type bytes"),
+        ("a: !!set {b, c}", "a value of type set"),
+        ('a: "x\\0y"', r"'x\\x00y' holds a NUL"),
+        ("a: &a {b: *a}", "contains itself"),
+        ("a: &a {b: 1}\nc:\n  <<: *a", "line 3: .*merge keys"),
+        ("a: " + 65 * "[" + 65 * "]", "nested more than 64 deep"),
+        ("a: [" + 2**19 * "1" + "]", "at most 524288 bytes"),
+    ],
+)
+def test_yaml_that_no_setting_can_be_is_refused(written, text, message):
+    with pytest.raises(ConfigError, match=rf"settings\.yaml.*{message}"):
+        read_yaml(written(text))
+
+
+def test_aliases_that_multiply_are_refused_before_they_are_written_out(written):
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    with pytest.raises(ConfigError, match="more than 1048576 values"):
+        read_yaml(written("\n".join(lines)))
+
+
+def test_a_few_aliases_are_what_they_stand_for(written):
+    assert read_yaml(written("a: &a [1, 2]\nb: *a\n")) == {"a": [1, 2], "b": [1, 2]}
+
+
+def test_a_date_is_text(written):
+    assert read_yaml(written("train: [2024-01-02, 2024-13-45]\n")) == {
+        "train": ["2024-01-02", "2024-13-45"]
+    }
+
+
+def test_a_device_and_a_pipe_without_a_writer_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", "/dev/zero", tmp_path):
+        with pytest.raises(ConfigError, match="not a regular file"):
+            read_yaml(path)
+
+
+GOOD = to_yaml(Experiment()).encode()
+PIECES = [b"&a ", b"*a", b"<<: ", b"!!int ", b"!!python/name:os.system ", b"{", b"[", b"\x00"]
+PIECES += [
+    b"'",
+    b'"',
+    b": ",
+    b"\n",
+    b"\t",
+    b"- ",
+    b"? ",
+    b"\xff",
+    b"2024-13-45",
+    b"%YAML 9",
+    b"---",
+]
+PIECES += [b'"\\ud800"', b"1" * 4400, b"[" * 200, b"~", b".nan", b"0x", b"1e999", b"!!set "]
+
+
+@st.composite
+def damaged(draw):
+    content = bytearray(GOOD)
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(content)))
+        cut = draw(st.integers(0, 20))
+        content[at : at + cut] = draw(st.sampled_from(PIECES) | st.binary(max_size=8))
+    return bytes(content)
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=timedelta(seconds=10))
+@given(content=damaged(), suffix=st.sampled_from([".yaml", ".json"]))
+def test_damaged_settings_are_read_or_refused_with_their_path(content, suffix, tmp_path_factory):
+    path = tmp_path_factory.mktemp("damaged") / f"settings{suffix}"
+    path.write_bytes(content)
+    try:
+        read = read_yaml(path)
+    except ConfigError as error:
+        assert str(path) in str(error)
+    else:
+        assert yaml.safe_load(yaml.safe_dump(read)).keys() == read.keys()
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=timedelta(seconds=10))
+@given(content=damaged())
+def test_damaged_settings_become_an_experiment_or_a_sentence(content, tmp_path_factory):
+    path = tmp_path_factory.mktemp("damaged") / "settings.yaml"
+    path.write_bytes(content)
+    with suppress(ConfigError):
+        assert isinstance(parse(Experiment, ["--config", str(path)], prog="eval"), Experiment)

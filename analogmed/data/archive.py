@@ -2,6 +2,7 @@
 
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -97,7 +98,7 @@ def _naming_damage(archive: Path) -> Iterator[None]:
         raise DataError(f"{archive}: truncated archive; download it again") from error
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise DataError(f"{archive}: damaged archive ({error}); download it again") from error
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, LookupError, ArithmeticError, struct.error) as error:
         raise DataError(f"{archive}: cannot be unpacked ({error})") from error
 
 
@@ -164,13 +165,17 @@ def _check_tar_end(opened: tarfile.TarFile) -> None:
     stream = opened.fileobj
     assert stream is not None
     stream.seek(opened.offset)
-    if len(stream.read(_TAR_BLOCK)) < _TAR_BLOCK:
+    if len(end := stream.read(2 * _TAR_BLOCK)) < 2 * _TAR_BLOCK:
         raise EOFError("no end-of-archive marker")
+    if any(end):
+        raise tarfile.ReadError(f"no entry and no end-of-archive marker at byte {opened.offset}")
     padding = 0
     while chunk := stream.read(_CHUNK_BYTES):
         padding += len(chunk)
         if padding > _MAX_TAR_PADDING_BYTES:
             raise _Oversized(f"more than {_MAX_TAR_PADDING_BYTES} bytes after the last entry")
+    if padding % _TAR_BLOCK:
+        raise EOFError("the last block is cut")
 
 
 def _zip_entries(opened: zipfile.ZipFile) -> Iterator[_Entry]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import stat
 from pathlib import Path
 
 from analogmed.errors import DataError
@@ -22,15 +23,18 @@ def read_head(path: Path) -> bytes:
         Up to 1024 bytes, at least one.
 
     Raises:
-        DataError: the file is missing, is a folder, is empty, or cannot be opened.
+        DataError: the file is missing, is a folder, a pipe or a device, is empty, or cannot be
+            opened.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: expected a file, found a folder, pipe or device")
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing file; check the download or the list of cases") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path!r}: cannot be read ({error})") from error
     if not head:
         raise DataError(f"{path}: empty file (0 bytes); download it again")
     return head
@@ -73,8 +77,8 @@ def file_size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing file; check the download or the list of cases") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path!r}: cannot be read ({error})") from error
 
 
 def digest_of_ends(path: Path) -> str:
@@ -105,5 +109,5 @@ def is_hidden(path: Path, below: Path | None = None) -> bool:
 
 def natural_order(name: str) -> tuple[tuple[bool, int, str], ...]:
     """Sort key that puts ``scan_2`` before ``scan_10``."""
-    parts = re.split(r"(\d+)", name)
-    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)
+    parts = re.split(r"([0-9]+)", name)
+    return tuple((bool(n % 2), int(part) if n % 2 else 0, part) for n, part in enumerate(parts))

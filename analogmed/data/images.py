@@ -1,6 +1,7 @@
 """PNG and TIFF images, read whole and checked."""
 
 import io
+import struct
 import zlib
 from pathlib import Path
 
@@ -23,6 +24,11 @@ _DECODER_ERRORS = (
     ValueError,
     EOFError,
     zlib.error,
+    struct.error,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
     Image.DecompressionBombError,
 )
 

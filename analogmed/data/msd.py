@@ -1,6 +1,5 @@
 """Any task of the Medical Segmentation Decathlon, or in its layout."""
 
-import json
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -17,6 +16,7 @@ from analogmed.data.splits import SplitSettings, split_cases
 from analogmed.data.volumes import Intensity, VolumeReader, default_window, intensity_of
 from analogmed.errors import ConfigError, DataError, SecurityError
 from analogmed.folders import require_folder
+from analogmed.strict_yaml import MAX_JSON_BYTES, parse_json, read_text
 from analogmed.suggest import nearest
 
 _REQUIRED_KEYS = ("name", "modality", "labels", "numTraining", "training")
@@ -229,10 +229,8 @@ def _volumes(folder: Path) -> dict[str, Path]:
 
 def _parse_description(path: Path) -> MsdDescription:
     read_head(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not JSON ({error}); download the data set again") from error
+    text = read_text(path, MAX_JSON_BYTES, error=DataError)
+    content = parse_json(text, str(path), error=DataError)
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected a JSON object, found {type(content).__name__}")
     missing = [key for key in _REQUIRED_KEYS if key not in content]
@@ -265,7 +263,7 @@ def _labels(table: Any, path: Path) -> dict[int, str]:
 def _by_number(table: Any, key: str, path: Path) -> dict[int, str]:
     try:
         numbered = {int(number): str(name) for number, name in table.items()}
-    except (AttributeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f'{path}: {key} is {table!r}; expected a table such as {{"0": "name"}}'
         ) from error

@@ -1,7 +1,6 @@
 """NIfTI files, read whole and checked: bytes, header, geometry and voxels."""
 
 import gzip
-import io
 import math
 import warnings
 import zlib
@@ -22,8 +21,8 @@ from analogmed.errors import ConfigError, DataError
 
 NanPolicy = Literal["error", "zero"]
 
-DEFAULT_MAX_VOXELS = 2**29
-"""Largest volume read by default: 512 x 512 x 2048, or 2 GiB as float32."""
+DEFAULT_MAX_VOXELS = 2**28
+"""Largest volume read by default: 512 x 512 x 1024, or 1 GiB as float32."""
 
 _HEADERS: dict[int, tuple[type[nib.Nifti1Header], bytes]] = {
     348: (nib.Nifti1Header, b"n+1"),
@@ -31,7 +30,6 @@ _HEADERS: dict[int, tuple[type[nib.Nifti1Header], bytes]] = {
 }
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_EXTENSION_BYTES = 2**26
-_MAX_TRAILING_BYTES = 2**20
 _CHUNK_BYTES = 2**20
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _SPACING_TOLERANCE = 0.01
@@ -44,7 +42,6 @@ class Volume:
 
     Attributes:
         data: shape (X, Y, Z), or (X, Y, Z, C) with C > 1; as stored for integers, else float32.
-            May be read-only.
         spacing_mm: voxel size along X, Y and Z.
         affine: float64 (4, 4), voxel indices to mm.
         path: file it was read from.
@@ -69,7 +66,8 @@ def read_nifti(
 
     Args:
         path: the file.
-        max_voxels: larger volumes are refused from their header.
+        max_voxels: larger volumes are refused from their header; counted as float32, so that
+            voxels of 8 bytes count twice.
         nan_policy: what NaN and Inf voxels do: ``"error"``, or ``"zero"`` to set them to 0.
 
     Returns:
@@ -85,11 +83,10 @@ def read_nifti(
     path = Path(path)
     with _opened(path) as stream:
         header = _read_header(stream, path)
-        shape, dtype = _check_extent(header, path, max_voxels)
+        layout = _layout(header, path, max_voxels)
         affine, spacing_mm = _geometry(header, path)
-        raw = _read_voxel_bytes(stream, header, shape, dtype, path)
-    data = _to_array(raw, shape, dtype, header, path)
-    data = _without_nan(data, path, nan_policy)
+        _skip_to_voxels(stream, header, path)
+        data = _read_voxels(stream, layout, path, nan_policy)
     return Volume(data, spacing_mm, affine, path)
 
 
@@ -174,22 +171,64 @@ def _read_header(stream: BinaryIO, path: Path) -> nib.Nifti1Header:
     return header
 
 
-def _check_extent(
-    header: nib.Nifti1Header, path: Path, max_voxels: int
-) -> tuple[tuple[int, ...], np.dtype]:
+@dataclass(frozen=True)
+class _Layout:
+    """Voxels of a file: their shape, and their type in the file and in memory.
+
+    Attributes:
+        slope, intercept: of the scaling; ``None`` where values are taken as stored.
+    """
+
+    shape: tuple[int, ...]
+    stored: np.dtype
+    result: np.dtype
+    slope: float | None
+    intercept: float | None
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """Return the values with the scaling of the header."""
+        if self.slope is None:
+            return values
+        return apply_read_scaling(values, self.slope, self.intercept)
+
+
+def _layout(header: nib.Nifti1Header, path: Path, max_voxels: int) -> _Layout:
+    shape = _shape(header, path)
+    stored = _dtype(header, path)
+    slope, intercept = _scaling(header, path)
+    as_stored = slope is None and stored.kind != "f"
+    result = stored.newbyteorder("=") if as_stored else np.dtype(np.float32)
+    limit = max_voxels * 4 // max(4, result.itemsize)
+    n_voxels = math.prod(shape)
+    if n_voxels > limit:
+        raise DataError(
+            f"{path}: header claims {n_voxels} voxels {shape}, more than the limit of "
+            f"{limit} of {result}; raise max_voxels if this is meant"
+        )
+    return _Layout(shape, stored, result, slope, intercept)
+
+
+def _scaling(header: nib.Nifti1Header, path: Path) -> tuple[float | None, float | None]:
+    """Slope and intercept, or ``None`` twice where the values are taken as stored."""
+    try:
+        slope, intercept = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise DataError(f"{path}: scaling in the header is not a number ({error})") from error
+    if (slope, intercept) in ((None, None), (1.0, 0.0)):
+        return None, None
+    return slope, intercept
+
+
+def _shape(header: nib.Nifti1Header, path: Path) -> tuple[int, ...]:
     dims = [int(n) for n in header["dim"]]
     if not 3 <= dims[0] <= 7:
         raise DataError(f"{path}: {dims[0]} dimensions in the header, expected 3 or 4")
     shape = tuple(dims[1 : dims[0] + 1])
     if min(shape) < 1:
         raise DataError(f"{path}: dimensions {shape} in the header; each must be at least 1")
-    n_voxels = math.prod(shape)
-    if n_voxels > max_voxels:
-        raise DataError(
-            f"{path}: header claims {n_voxels} voxels {shape}, more than the limit of "
-            f"{max_voxels}; raise max_voxels if this is meant"
-        )
-    return shape, _dtype(header, path)
+    if sum(n > 1 for n in shape[3:]) > 1:
+        raise DataError(f"{path}: shape {shape}; expected a volume (X, Y, Z) or (X, Y, Z, C)")
+    return shape
 
 
 def _dtype(header: nib.Nifti1Header, path: Path) -> np.dtype:
@@ -200,6 +239,11 @@ def _dtype(header: nib.Nifti1Header, path: Path) -> np.dtype:
         raise DataError(f"{path}: unknown data type code {code} in the header") from error
     if dtype.kind not in "iuf":
         raise DataError(f"{path}: data type {dtype} (code {code}); expected integers or floats")
+    if int(header["bitpix"]) != 8 * dtype.itemsize:
+        raise DataError(
+            f"{path}: the header declares {dtype} with {int(header['bitpix'])} bits per voxel, "
+            f"expected {8 * dtype.itemsize}; the header is damaged: download it again"
+        )
     return dtype
 
 
@@ -243,81 +287,71 @@ def _check_affine(affine: np.ndarray, path: Path) -> None:
         )
 
 
-def _read_voxel_bytes(
-    stream: BinaryIO,
-    header: nib.Nifti1Header,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    path: Path,
-) -> bytes:
+def _skip_to_voxels(stream: BinaryIO, header: nib.Nifti1Header, path: Path) -> None:
     header_size = header.sizeof_hdr
     offset = float(header["vox_offset"])
     largest = header_size + _MAX_EXTENSION_BYTES
     if not (math.isfinite(offset) and 0 <= offset <= largest):
         raise DataError(f"{path}: voxels start at byte {offset} by the header; limit {largest}")
     skipped = max(int(offset), header_size + 4) - header_size
-    if len(stream.read(skipped)) < skipped:
+    if len(_read_up_to(stream, skipped)) < skipped:
         raise DataError(f"{path}: ends before its voxels; download it again")
-    expected = math.prod(shape) * dtype.itemsize
-    raw = _read_up_to(stream, expected)
-    if len(raw) < expected:
+
+
+def _read_voxels(
+    stream: BinaryIO, layout: _Layout, path: Path, nan_policy: NanPolicy
+) -> np.ndarray:
+    """Read, scale and check the voxels in pieces, so that memory holds them once.
+
+    Returns:
+        Array (X, Y, Z) or (X, Y, Z, C) in Fortran order.
+    """
+    n_voxels = math.prod(layout.shape)
+    voxels = np.empty(n_voxels, layout.result)
+    expected = n_voxels * layout.stored.itemsize
+    step = _CHUNK_BYTES // layout.stored.itemsize
+    n_bad = 0
+    for start in range(0, n_voxels, step):
+        part = voxels[start : start + step]
+        raw = _read_up_to(stream, part.size * layout.stored.itemsize)
+        if len(raw) < part.size * layout.stored.itemsize:
+            n_bytes = start * layout.stored.itemsize + len(raw)
+            raise DataError(
+                f"{path}: {n_bytes} bytes of voxels, expected {expected} for {layout.shape} of "
+                f"{layout.stored}; download it again"
+            )
+        # Values beyond float32 become Inf, and are refused as such.
+        with np.errstate(over="ignore"):
+            part[:] = layout.scaled(np.frombuffer(raw, layout.stored))
+        n_bad += _zero_without_number(part)
+    if stream.read(1):
         raise DataError(
-            f"{path}: {len(raw)} bytes of voxels, expected {expected} for {shape} of {dtype}; "
-            "download it again"
+            f"{path}: goes on after the {expected} bytes of voxels that its header declares for "
+            f"{layout.shape} of {layout.stored}; the header is damaged: download it again"
         )
-    trailing = len(_read_up_to(stream, _MAX_TRAILING_BYTES + 1))
-    if trailing > _MAX_TRAILING_BYTES:
-        raise DataError(f"{path}: goes on after the {expected} bytes of voxels its header claims")
-    return raw
+    if n_bad and nan_policy == "error":
+        raise DataError(
+            f"{path}: {n_bad} of {n_voxels} voxels are NaN or Inf; repair the file, or set "
+            "nan_policy to 'zero'"
+        )
+    kept = layout.shape[:3] + tuple(n for n in layout.shape[3:] if n > 1)
+    return voxels.reshape(kept, order="F")
+
+
+def _zero_without_number(values: np.ndarray) -> int:
+    """Set NaN and Inf to 0; returns how many there were."""
+    if values.dtype.kind != "f":
+        return 0
+    bad = ~np.isfinite(values)
+    values[bad] = 0
+    return int(np.count_nonzero(bad))
 
 
 def _read_up_to(stream: BinaryIO, limit: int) -> bytes:
-    """At most ``limit`` bytes, in chunks: memory grows with the file, not with its claims."""
-    buffer = io.BytesIO()
-    while buffer.tell() < limit:
-        chunk = stream.read(min(_CHUNK_BYTES, limit - buffer.tell()))
-        if not chunk:
-            break
-        buffer.write(chunk)
-    return buffer.getvalue()
-
-
-def _to_array(
-    raw: bytes,
-    shape: tuple[int, ...],
-    dtype: np.dtype,
-    header: nib.Nifti1Header,
-    path: Path,
-) -> np.ndarray:
-    stored = np.frombuffer(raw, dtype).reshape(shape, order="F")
-    stored = stored.reshape(shape[:3] + tuple(n for n in shape[3:] if n > 1), order="F")
-    if stored.ndim > 4:
-        raise DataError(f"{path}: shape {shape}; expected a volume (X, Y, Z) or (X, Y, Z, C)")
-    try:
-        slope, intercept = header.get_slope_inter()
-    except HeaderDataError as error:
-        raise DataError(f"{path}: scaling in the header is not a number ({error})") from error
-    if (slope, intercept) in ((None, None), (1.0, 0.0)):
-        scaled = stored
-    else:
-        scaled = apply_read_scaling(stored, slope, intercept)
-    if scaled.dtype.kind != "f":
-        return scaled.astype(scaled.dtype.newbyteorder("="), copy=False)
-    # Values beyond float32 become Inf, and are refused as such.
-    with np.errstate(over="ignore"):
-        return scaled.astype(np.float32, copy=False)
-
-
-def _without_nan(data: np.ndarray, path: Path, nan_policy: NanPolicy) -> np.ndarray:
-    if data.dtype.kind != "f":
-        return data
-    finite = np.isfinite(data)
-    n_bad = data.size - int(np.count_nonzero(finite))
-    if n_bad == 0:
-        return data
-    if nan_policy == "error":
-        raise DataError(
-            f"{path}: {n_bad} of {data.size} voxels are NaN or Inf; repair the file, or set "
-            "nan_policy to 'zero'"
-        )
-    return np.where(finite, data, np.float32(0))
+    """At most ``limit`` bytes, fewer only at the end of the stream."""
+    pieces: list[bytes] = []
+    missing = limit
+    while missing > 0 and (piece := stream.read(min(_CHUNK_BYTES, missing))):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)

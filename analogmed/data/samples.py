@@ -10,6 +10,9 @@ from analogmed.data.case import Case, Sample
 from analogmed.data.normalise import resize_image, resize_label, resized_spacing
 from analogmed.errors import AnalogmedError, DataError
 
+MAX_CLASSES = 255
+"""Foreground classes of a task at most; a label holds class indices in one byte."""
+
 _INTEGER_TOLERANCE = 1e-3
 _MAX_LABEL_RANGE = 65_536
 _MAX_LISTED = 10

@@ -9,16 +9,23 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from analogmed.data.case import Task
+from analogmed.data.case import Case, Task
 from analogmed.data.dsb2018 import load_dsb2018
 from analogmed.data.lgg import load_lgg
 from analogmed.data.msd import load_msd
 from analogmed.data.msd_tasks import MSD_TASKS, MsdTask, known_msd_task
 from analogmed.data.nifti_folder import load_brats, load_nifti
-from analogmed.data.splits import check_duplicates
+from analogmed.data.splits import SPLITS, check_duplicates
 from analogmed.errors import ConfigError, DataError
 from analogmed.folders import require_folder
-from analogmed.plugins import find_plugin, plugin_names
+from analogmed.plugins import (
+    call_plugin,
+    described,
+    find_plugin,
+    home_of,
+    load_callable,
+    plugin_names,
+)
 from analogmed.suggest import nearest
 
 PLUGIN_GROUP = "analogmed.tasks"
@@ -37,12 +44,28 @@ class _Source:
         locate: called with the user's root; returns the folder.
         name: name of the task, where it is not the loader's own.
         fits_window: whether the window follows from the first case.
+        plugin: entry point of the loader, where a package brings it.
     """
 
     load: Callable[..., Task]
     locate: Callable[..., Path | None]
     name: str | None = None
     fits_window: bool = False
+    plugin: EntryPoint | None = None
+
+    def task(self, folder: Path | None, options: dict[str, Any]) -> Task:
+        """Load the task from its folder."""
+        if self.plugin is None:
+            return self.load(folder, **options)
+        what = described("task", self.plugin)
+        task = call_plugin(
+            self.load, [folder], options, what=what, expected=_EXPECTED, returns=Task
+        )
+        for part in SPLITS:
+            cases = getattr(task, part)
+            if not isinstance(cases, tuple) or not all(isinstance(case, Case) for case in cases):
+                raise ConfigError(f"{what}: {part} is {cases!r:.100}; expected a tuple of Case")
+        return task
 
 
 def load_task(
@@ -97,7 +120,7 @@ def load_task(
     settings |= {key: value for key, value in optional.items() if value is not None}
     for_folder, for_loader = _dealt(name, source, settings, options)
     folder = source.locate(None if root is None else Path(root), **for_folder)
-    task = source.load(folder, **for_loader)
+    task = source.task(folder, for_loader)
     check_duplicates(task.train, task.validation, task.test)
     if spatial_dims is not None and task.spatial_dims != spatial_dims:
         raise ConfigError(f"task {name!r} is {task.spatial_dims}D, not {spatial_dims}D")
@@ -228,7 +251,7 @@ def _find(name: str) -> _Source:
     source = _built_in(name)
     plugin = find_plugin(PLUGIN_GROUP, name, kind="task", is_built_in=source is not None)
     if plugin is not None:
-        return _Source(_load_plugin(plugin), _as_given)
+        return _Source(_load_plugin(plugin), _as_given, plugin=plugin)
     if source is not None:
         return source
     known = {*task_names(), *(task.folder for task in MSD_TASKS)}
@@ -244,13 +267,14 @@ def _built_in(name: str) -> _Source | None:
     return _Source(load_msd, partial(_decathlon_folder, task), task.short_name)
 
 
+_EXPECTED = "a callable (root, **options) that returns an analogmed.data.Task"
+
+
 def _load_plugin(point: EntryPoint) -> Callable[..., Task]:
-    try:
-        load = point.load()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"task {point.name!r}: cannot load {point.value} ({error})") from error
-    if not callable(load):
-        raise ConfigError(f"task {point.name!r}: {point.value} is not callable")
+    load = load_callable(point, kind="task", expected=_EXPECTED)
+    first = next(iter(_parameters(load)), None)
+    if first is None or first.kind is first.KEYWORD_ONLY:
+        raise ConfigError(f"{described('task', point)} takes no root; expected {_EXPECTED}")
     return load
 
 
@@ -275,7 +299,8 @@ def _dealt(
     missing = [key for key, p in load_takes.items() if p.default is p.empty and key not in every]
     if missing:
         example = f"; {_NIFTI_EXAMPLE}" if source.load is load_nifti else ""
-        raise ConfigError(f"task {name!r} needs the options {', '.join(missing)}{example}")
+        home = f" ({home_of(source.plugin)})" if source.plugin else ""
+        raise ConfigError(f"task {name!r}{home} needs the options {', '.join(missing)}{example}")
     for_folder = {key: value for key, value in every.items() if key in locate_takes}
     for_loader = {
         key: value

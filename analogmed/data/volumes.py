@@ -19,7 +19,7 @@ from analogmed.data.normalise import (
     z_score,
 )
 from analogmed.data.orientation import Orientation, to_ras
-from analogmed.data.samples import check_same_shape, class_indices, naming_case
+from analogmed.data.samples import MAX_CLASSES, check_same_shape, class_indices, naming_case
 from analogmed.errors import ConfigError, DataError
 
 Intensity = Literal["ct", "z_score", "z_score_foreground", "z_score_nonzero", "none"]
@@ -190,6 +190,11 @@ def _check_settings(reader: VolumeReader) -> None:
     for intensity in reader.intensities:
         if intensity not in get_args(Intensity):
             raise ConfigError(f"intensity must be one of {get_args(Intensity)}, not {intensity!r}")
+    if len(reader.class_values) > MAX_CLASSES:
+        raise ConfigError(
+            f"classes: expected at most {MAX_CLASSES}, got {len(reader.class_values)}; "
+            "choose some, or merge them"
+        )
     if len(reader.intensities) != len(reader.channels):
         raise ConfigError(
             f"{len(reader.intensities)} intensities for {len(reader.channels)} channels"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from analogmed.errors import ConfigError
-from analogmed.plugins import find_plugin, plugin_names
+from analogmed.plugins import call_plugin, described, find_plugin, load_plugin, plugin_names
 from analogmed.strict_yaml import check_keys, read_yaml
 from analogmed.suggest import nearest
 
@@ -173,20 +173,14 @@ def _build(kind: Callable[..., Any], values: dict[str, Any], where: str) -> Any:
         raise ConfigError(f"{where}: {error}") from error
 
 
+_EXPECTED = "an analogmed.hardware.Profile, or a function without arguments that returns one"
+
+
 def _load_plugin(plugin: EntryPoint) -> Profile:
-    try:
-        loaded = plugin.load()
-        profile = loaded() if callable(loaded) else loaded
-    except Exception as error:
-        raise ConfigError(
-            f"profile '{plugin.name}': plugin {plugin.value} cannot be loaded: {error}"
-        ) from error
-    if not isinstance(profile, Profile):
-        raise ConfigError(
-            f"profile '{plugin.name}': plugin {plugin.value} gave {type(profile).__name__}, "
-            "not an analogmed.hardware.Profile"
-        )
-    return profile
+    loaded = load_plugin(plugin, kind="profile", expected=_EXPECTED)
+    get = loaded if callable(loaded) else lambda: loaded
+    what = described("profile", plugin)
+    return call_plugin(get, what=what, expected=_EXPECTED, returns=Profile)
 
 
 def _check_above_zero(holder: object, names: Iterable[str]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from analogmed.errors import AnalogmedError, ConfigError
-from analogmed.plugins import find_plugin, home_of, plugin_names
+from analogmed.errors import ConfigError
+from analogmed.plugins import call_plugin, find_plugin, home_of, load_callable, plugin_names
 from analogmed.suggest import nearest
 
 PLUGIN_GROUP = "analogmed.models"
@@ -54,18 +54,15 @@ def build_model(
     _check_whole("spatial_dims", spatial_dims, most=3)
     factory = _factory(name)
     _check_options(name, factory, options)
-    try:
-        model = factory(
-            in_channels=in_channels, out_channels=out_channels, spatial_dims=spatial_dims, **options
-        )
-    except AnalogmedError:
-        raise
-    except Exception as error:
-        given = {"spatial_dims": spatial_dims, **options}
-        raise ConfigError(f"model '{name}' cannot be built with {given}: {error}") from error
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"model '{name}': its factory returned {type(model)}, not a torch module")
-    return model
+    given = {"spatial_dims": spatial_dims, **options}
+    return call_plugin(
+        factory,
+        (),
+        {"in_channels": in_channels, "out_channels": out_channels, **given},
+        what=f"model {_described(name)} cannot be built with {given}",
+        expected=_EXPECTED,
+        returns=nn.Module,
+    )
 
 
 def model_names() -> tuple[str, ...]:
@@ -122,6 +119,9 @@ def _check_whole(name: str, value: object, most: float = math.inf) -> None:
         raise ConfigError(f"{name}: expected a whole number, 1 {upper}, found {value!r}")
 
 
+_EXPECTED = "a factory (in_channels, out_channels, spatial_dims) that returns a torch module"
+
+
 def _factory(name: str) -> Callable[..., Any]:
     if name.startswith(_BUNDLE):
         return _bundle_factory(name.removeprefix(_BUNDLE))
@@ -136,13 +136,16 @@ def _factory(name: str) -> Callable[..., Any]:
 
 
 def _load_plugin(plugin: EntryPoint) -> Callable[..., Any]:
-    try:
-        factory = plugin.load()
-    except Exception as error:
-        raise ConfigError(
-            f"model '{plugin.name}': plugin {home_of(plugin)} cannot be loaded: {error}"
-        ) from error
-    return _callable(plugin.name, factory)
+    return load_callable(plugin, kind="model", expected=_EXPECTED)
+
+
+def _described(name: str) -> str:
+    """Name of a network, with its package where it is of a plugin."""
+    is_built_in = name in _BUILT_IN or ":" in name
+    point = (
+        None if is_built_in else find_plugin(PLUGIN_GROUP, name, kind="model", is_built_in=False)
+    )
+    return f"'{name}' ({home_of(point)})" if point else f"'{name}'"
 
 
 def _import_factory(path: str) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analogmed.errors import ConfigError
 from analogmed.models import Genotype
-from analogmed.plugins import find_plugin, plugin_names
+from analogmed.plugins import call_plugin, described, find_plugin, load_callable, plugin_names
 from analogmed.search.objectives import Goal
 from analogmed.search.space import Genes, Space
 from analogmed.seeds import derive_seed
@@ -181,14 +182,30 @@ def find_strategy(name: str) -> Strategy:
         ConfigError: there is none, or several, of this name; or it cannot be loaded.
     """
     plugin = find_plugin(GROUP, name, kind="strategy", is_built_in=name in _BUILT_IN)
-    home = plugin.value if plugin else _BUILT_IN.get(name)
-    if home is None:
+    if plugin is not None:
+        return _refusing_unknown_options(name, _called_as_plugin(plugin))
+    if name not in _BUILT_IN:
         raise ConfigError(f"unknown strategy '{name}'; {nearest(name, strategy_names())}")
-    module, _, attribute = home.partition(":")
-    try:
-        return _refusing_unknown_options(name, getattr(import_module(module), attribute))
-    except Exception as error:
-        raise ConfigError(f"strategy '{name}': {home} cannot be loaded: {error}") from error
+    module, _, attribute = _BUILT_IN[name].partition(":")
+    return _refusing_unknown_options(name, getattr(import_module(module), attribute))
+
+
+_EXPECTED = "a callable (context, **options) that returns an optuna sampler"
+
+
+def _called_as_plugin(plugin: EntryPoint) -> Strategy:
+    strategy = load_callable(plugin, kind="strategy", expected=_EXPECTED)
+    what = described("strategy", plugin)
+    if not inspect.signature(strategy).parameters:
+        raise ConfigError(f"{what} takes no arguments; expected {_EXPECTED}")
+
+    @wraps(strategy)
+    def called(context: Context, **options: Any) -> BaseSampler:
+        return call_plugin(
+            strategy, [context], options, what=what, expected=_EXPECTED, returns=BaseSampler
+        )
+
+    return called
 
 
 def refuse_unknown_options(strategy: str, given: Iterable[str], known: Iterable[str]) -> None:

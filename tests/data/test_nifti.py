@@ -131,7 +131,7 @@ def test_missing_file_is_named(tmp_path):
 
 
 def test_folder_in_place_of_a_file_is_refused(tmp_path):
-    assert_refused(tmp_path, "cannot be read")
+    assert_refused(tmp_path, "expected a file, found a folder")
 
 
 def test_empty_file_is_refused(tmp_path):

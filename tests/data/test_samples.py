@@ -71,3 +71,10 @@ def test_errors_inside_a_case_carry_its_name_and_keep_their_kind():
     with pytest.raises(ConfigError, match="case c7: wrong") as caught, naming_case(case):
         raise ConfigError("wrong")
     assert isinstance(caught.value.__cause__, ConfigError)
+
+
+@pytest.mark.parametrize(("n", "end"), [(10, "18, 19 are"), (11, "18, 19 and 1 more are")])
+def test_more_than_ten_wrong_values_are_counted(n, end):
+    label = np.arange(10, 10 + n)
+    with pytest.raises(DataError, match=f"label values 10, 11, .*{end} outside"):
+        class_indices(label, [(1,)], (0, 1), Path("seg.nii"))

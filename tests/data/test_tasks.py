@@ -207,7 +207,9 @@ def test_plugin_with_free_options_gets_them_all(plugin, brain):
     assert load_task("any", brain, depth=3).name == "depth+shares+split_seed"
 
 
-@pytest.mark.parametrize(("name", "words"), [("gone", "cannot load"), ("number", "not callable")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("gone", "cannot be loaded"), ("number", "not callable")]
+)
 def test_broken_plugin_is_named(plugin, name, words):
     with pytest.raises(ConfigError, match=f"task '{name}'.*{words}"):
         load_task(name)

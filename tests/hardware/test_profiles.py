@@ -167,8 +167,8 @@ def test_a_plugin_is_a_profile_or_returns_one(plugged, attribute):
 @pytest.mark.parametrize(
     ("name", "attribute", "message"),
     [
-        ("plugin", "broken", "'plugin'.*cannot be loaded: no licence"),
-        ("plugin", "number", "'plugin'.*gave int, not"),
+        ("plugin", "broken", "'plugin'.*no licence.*expected an analogmed"),
+        ("plugin", "number", "'plugin'.*returned int; expected an analogmed"),
         ("alpine", "PLUGIN_PROFILE", "'alpine' is defined more than once"),
     ],
 )

@@ -112,9 +112,12 @@ def test_a_near_name_of_an_installed_strategy_is_offered(on_the_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("gone", "own_strategies:gone cannot be loaded: .*no attribute 'gone'"),
-        ("broken", "own_strategies_broken:strategy cannot be loaded: No module named 'no_such"),
-        ("nothing", "own_strategies:NOTHING cannot be loaded: None is not a callable object"),
+        ("gone", ".*own_strategies:gone of .* cannot be loaded: .*no attribute 'gone'"),
+        (
+            "broken",
+            ".*own_strategies_broken:strategy of .* cannot be loaded: .*No module named 'no_such",
+        ),
+        ("nothing", ".*own_strategies:NOTHING of .* is NoneType, not callable"),
     ],
 )
 def test_a_strategy_that_cannot_be_loaded_is_refused_with_its_home(on_the_path, name, message):
