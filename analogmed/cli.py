@@ -19,9 +19,10 @@ from analogmed.allocator import keep_freed_memory
 from analogmed.analog import PRESETS, Hardware
 from analogmed.analog.versions import check_versions
 from analogmed.config import to_plain
-from analogmed.errors import ConfigError
+from analogmed.errors import AnalogmedError, ConfigError
 from analogmed.exit_status import told
 from analogmed.foundation.credentials import masked
+from analogmed.option_words import Words, is_quoted
 from analogmed.strict_yaml import check_keys, read_yaml
 from analogmed.suggest import nearest
 
@@ -49,14 +50,18 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
     Raises:
         ConfigError: an unknown or malformed option or key; names the nearest known one.
     """
-    arguments = _expand(arguments, config_class)
+    words = Words()
+    arguments = _expand(arguments, config_class, words)
     parser = _parser(config_class, prog, epilog)
+    names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
     try:
         parsed = parser.instantiate(parser.parse_args(arguments))
+        config = config_class(**{name: parsed[name] for name in names})
     except ArgumentError as error:
-        raise ConfigError(_explain(str(error), parser)) from error
-    names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
-    return config_class(**{name: parsed[name] for name in names})
+        raise ConfigError(words.spelt_out(_explain(str(error), parser))) from error
+    except AnalogmedError as error:
+        raise type(error)(words.spelt_out(str(error))) from error
+    return words.restored(config)
 
 
 def to_options(config: Any, prefix: str = "") -> list[str]:
@@ -70,7 +75,6 @@ def to_options(config: Any, prefix: str = "") -> list[str]:
     default = Hardware(config.preset) if isinstance(config, Hardware) else type(config)()
     if isinstance(config, Hardware) and config.preset != Hardware.preset:
         options += [f"--{prefix}preset", config.preset]
-    lists = set(_list_settings(type(config)))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value == getattr(default, field.name):
@@ -78,24 +82,30 @@ def to_options(config: Any, prefix: str = "") -> list[str]:
         if dataclasses.is_dataclass(value):
             options += to_options(value, f"{prefix}{field.name}.")
         else:
-            options += _option(f"--{prefix}{field.name}", to_plain(value), field.name in lists)
+            options += _option(f"--{prefix}{field.name}", to_plain(value), _is_list(field.type))
     return _shortened(options)
 
 
 def _option(name: str, plain: Any, is_list: bool) -> list[str]:
     words = list(map(str, plain)) if is_list and isinstance(plain, list) else []
-    if words and _list_of(words) == plain and not any(w.startswith(("-", "[")) for w in words):
+    if words and words != ["null"] and not any(_needs_brackets(word) for word in words):
         return [name, *words]
-    word = plain if isinstance(plain, str) else json.dumps(plain)
+    word = plain if isinstance(plain, str) else _written(plain)
+    if isinstance(plain, str) and (plain == "null" or is_quoted(plain)):
+        word = json.dumps(plain)
     return [f"{name}={word}"] if word.startswith("-") else [name, word]
 
 
-def _list_of(words: Sequence[str]) -> Any:
-    """What the words after a list option are read as; ``None`` if they cannot be."""
-    try:
-        return yaml.safe_load(f"[{', '.join(words)}]")
-    except yaml.YAMLError:
-        return None
+def _needs_brackets(word: str) -> bool:
+    return word.startswith(("-", "["))
+
+
+def _written(plain: Any) -> str:
+    """Plain values on one line: JSON, or YAML where a key is no text."""
+    text = json.dumps(plain)
+    if json.loads(text) == plain:
+        return text
+    return yaml.safe_dump(plain, default_flow_style=True, width=float("inf")).strip()
 
 
 def _shortened(options: Sequence[str]) -> list[str]:
@@ -162,28 +172,42 @@ class _KeepingLines(DefaultHelpFormatter):
         return text
 
 
-def _expand(arguments: Sequence[str], config_class: type) -> list[str]:
+def _expand(arguments: Sequence[str], config_class: type, words: Words) -> list[str]:
     """Write the arguments out as jsonargparse wants them.
 
     Short options get their full name, files of settings are read strictly, and the values of a list
     (``--checkpoints a.safetensors b.safetensors``) get their brackets.
     """
-    files = {"--config": config_class} | {
-        f"--{field.name}": field.type
-        for field in dataclasses.fields(config_class)
-        if dataclasses.is_dataclass(field.type) and field.name not in _SHORT
-    }
-    lists = {f"--{name}" for name in _list_settings(config_class)}
+    kinds = dict(_settings(config_class)) | {"config": config_class}
     expanded: list[str] = []
     for name, values in _options(arguments):
-        if name.removeprefix("--") in _SHORT:
-            name = f"{name}.{_SHORT[name.removeprefix('--')]}"
-        if name in files and len(values) == 1 and (name == "--config" or Path(values[0]).is_file()):
-            values = [_settings_of(values[0], files[name])]
-        elif name in lists and values and not values[0].startswith("[") and values != ["null"]:
-            values = [f"[{', '.join(values)}]"]
-        expanded += [f"{name}={values[0]}", *values[1:]] if values else [name]
+        setting = name.removeprefix("--")
+        if setting in _SHORT:
+            setting = f"{setting}.{_SHORT[setting]}"
+            name = f"--{setting}"
+        kind = kinds.get(setting)
+        mapping = _mapping_of(setting, kinds)
+        if not values:
+            expanded.append(name)
+            continue
+        first, *rest = values
+        if kind is None and mapping is not None:
+            name, first = f"--{mapping}", words.entry(mapping, setting[len(mapping) + 1 :], first)
+        elif setting == "config" or (dataclasses.is_dataclass(kind) and Path(first).is_file()):
+            first = _settings_of(first, kind, words, "" if setting == "config" else setting)
+        elif kind is not None:
+            rest = [] if _is_list(kind) else rest
+            first = words.option(name, kind, values)
+        expanded += [f"{name}={first}", *rest]
     return expanded
+
+
+def _mapping_of(setting: str, kinds: dict[str, Any]) -> str | None:
+    """Name of the mapping that a setting is an entry of: ``task.options`` of
+    ``task.options.label``."""
+    parts = setting.split(".")
+    names = (".".join(parts[:n]) for n in range(1, len(parts)))
+    return next((name for name in names if get_origin(kinds.get(name)) is dict), None)
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
@@ -207,22 +231,20 @@ def _options(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
 _NUMBER = re.compile(r"-[0-9.].*")
 
 
-def _list_settings(config_class: type, prefix: str = "") -> Iterator[str]:
+def _settings(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted name and type of each setting, sections included."""
     for field in dataclasses.fields(config_class):
-        name, kind = prefix + field.name, field.type
-        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            yield from _list_settings(kind, f"{name}.")
-        elif all(get_origin(k) is tuple for k in _alternatives(kind)):
-            yield name
+        yield prefix + field.name, field.type
+        if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+            yield from _settings(field.type, f"{prefix}{field.name}.")
 
 
-def _alternatives(kind: Any) -> list[Any]:
-    """Members of a union but None."""
+def _is_list(kind: Any) -> bool:
     members = [kind] if get_origin(kind) is tuple else get_args(kind) or (kind,)
-    return [member for member in members if member is not type(None)]
+    return all(get_origin(member) is tuple for member in members if member is not type(None))
 
 
-def _settings_of(path: str, config_class: Any) -> str:
+def _settings_of(path: str, config_class: Any, words: Words, section: str) -> str:
     """A file of settings on one line of YAML, after strict checks.
 
     What a hardware section merely repeats of its preset is left out, so that the resolved
@@ -234,12 +256,14 @@ def _settings_of(path: str, config_class: Any) -> str:
             content[key] = {short: content[key]}
     check_keys(content, config_class, path)
     if isinstance(hardware := content.get("hardware"), dict):
-        of_preset = to_plain(PRESETS.get(hardware.get("preset", Hardware.preset), {}))
+        preset = hardware.get("preset", Hardware.preset)
+        of_preset = to_plain(PRESETS.get(preset, {})) if isinstance(preset, str) else {}
         content["hardware"] = {
             key: value
             for key, value in hardware.items()
             if key not in of_preset or value != of_preset[key]
         }
+    content = words.shielded(content, config_class, section)
     return yaml.safe_dump(content, default_flow_style=True, width=float("inf"))
 
 

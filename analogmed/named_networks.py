@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
 from torch import nn
 
 from analogmed.errors import ConfigError
 from analogmed.models import build_model
+from analogmed.strict_yaml import parse_yaml
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def network(text: str) -> Network:
     if found:
         try:
             pairs = re.sub(r"(\w+)\s*=", r"\1: ", found.group(2) or "")
-            options = yaml.safe_load(f"{{{pairs}}}")
-        except yaml.YAMLError:
+            options = parse_yaml(f"{{{pairs}}}", "--model")
+        except ConfigError:
             options = None
     if found is None or not isinstance(options, dict) or not all(map(_is_name, options)):
         raise ConfigError(

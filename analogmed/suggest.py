@@ -15,5 +15,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
         ``"did you mean 'x'?"`` where one name is close, else ``"choose from: a, b, c"``.
     """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(str(name), known, n=1)
     return f"did you mean '{close[0]}'?" if close else f"choose from: {', '.join(known)}"

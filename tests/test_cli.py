@@ -1,7 +1,14 @@
+import json
 import warnings
+from contextlib import suppress
+from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analogmed import cli
 from analogmed.analog import Hardware
@@ -83,6 +90,135 @@ def test_an_experiment_written_as_yaml_is_read_back_equal(experiment, written):
 )
 def test_an_experiment_written_as_options_is_read_back_equal(experiment):
     assert parse(*cli.to_options(experiment)) == experiment
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+ODD = ["*conv1", "0", "010", "2024", "#x", "no", "null", "~", "1e3", ".inf", "[a", "[a]", "{b}"]
+ODD += ["'q'", '"q"', '"', "-x", "--out", "&a", "!t", "nan"]
+ODD += ["true", "?", "a=b", "@x", "`", ">"]
+ODD += ["a, b", "a: b", "2024-01-02", " ", "[1, 2]", "-1", "a\nb", "%", "|"]
+ODD += ["analogmed_placeholder_0"]
+TEXT |= st.sampled_from(ODD)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+OPTIONS = st.dictionaries(
+    TEXT.filter(lambda key: key not in {f.name for f in fields(TaskConfig)}), VALUES, max_size=3
+)
+MAYBE_PATH = st.none() | TEXT.map(Path)
+EXPERIMENT = st.builds(
+    Experiment,
+    task=st.builds(TaskConfig, name=TEXT, root=MAYBE_PATH, options=OPTIONS),
+    checkpoints=st.lists(TEXT.map(Path), max_size=3).map(tuple),
+    factories=st.lists(TEXT, max_size=3).map(tuple),
+    digital_layers=st.none() | st.lists(TEXT, max_size=3).map(lambda names: tuple({*names})),
+    metrics=st.lists(TEXT, max_size=2).map(tuple),
+    profile=st.none() | TEXT,
+    store=st.none() | TEXT,
+    device=TEXT,
+    out=MAYBE_PATH,
+    name=TEXT,
+    seed=st.integers(0, 2**40),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(experiment=EXPERIMENT)
+def test_any_experiment_written_as_options_is_read_back_equal(experiment):
+    assert parse(*cli.to_options(experiment)) == experiment
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=timedelta(seconds=10))
+@given(experiment=EXPERIMENT)
+def test_any_experiment_is_read_back_equal_from_options_and_from_yaml(experiment, tmp_path_factory):
+    assert parse(*cli.to_options(experiment)) == experiment
+    path = tmp_path_factory.getbasetemp() / "experiment.yaml"
+    path.write_text(to_yaml(experiment), encoding="utf-8")
+    assert parse("--config", str(path)) == experiment
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=timedelta(seconds=10))
+@given(
+    words=st.lists(
+        st.sampled_from(["--task", "--task.options", "--task.options.a.b", "--sweep", "--hardware"])
+        | st.sampled_from(["--digital_layers", "--sweep.times_s", "--hardware.tile_size", "--out"])
+        | TEXT.filter(lambda word: word not in ("-h", "--help")),
+        max_size=6,
+    )
+)
+def test_any_words_become_an_experiment_or_a_sentence(words):
+    with suppress(ConfigError):
+        assert isinstance(parse(*words), Experiment)
+
+
+def test_words_are_taken_as_they_are():
+    assert parse("--digital_layers", "*conv1", "0", "0.10", "[ab]*").digital_layers == (
+        "*conv1",
+        "0",
+        "0.10",
+        "[ab]*",
+    )
+    assert parse("--checkpoints", "2024").checkpoints == (Path("2024"),)
+    assert parse("--checkpoints", "a, b").checkpoints == (Path("a, b"),)
+    assert parse("--out", "#2").out == Path("#2")
+    assert parse("--init", "#x", config_class=TrainConfig).init == Path("#x")
+    assert parse("--out", "null").out is None
+    assert parse("--name", "null").name == "null"
+
+
+QUOTED = {
+    "nm": "010",
+    "label": "no",
+    "k": "0x10",
+    "patient_pattern": "null",
+    "below": ["1", {"a": "2"}],
+}
+
+
+def test_quotes_inside_the_options_of_a_task_are_kept(written):
+    assert parse("--task.options", yaml.safe_dump(QUOTED)).task.options == QUOTED
+    assert parse("--task.options", json.dumps(QUOTED)).task.options == QUOTED
+    path = written(yaml.safe_dump({"task": {"name": "lgg", "options": QUOTED}}))
+    assert parse("--config", path).task.options == QUOTED
+    also = parse("--config", path, "--task.options.k", "3", "--task.options.a.b", "'4'").task
+    assert also.options == QUOTED | {"k": 3, "a": {"b": "4"}}
+    assert parse("--task.options.label", "*_seg.nii.gz").task.options == {"label": "*_seg.nii.gz"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--task.options", "{a: 1, a: 2}"],
+        ["--task.options", '{"a": {"b": 1, "b": 2}}'],
+        ["--sweep", "{chips: 3, chips: 4}"],
+        ["--checkpoints", "[{a: 1, a: 2}]"],
+    ],
+)
+def test_a_repeated_key_on_the_command_line_is_refused(words):
+    with pytest.raises(ConfigError, match=rf"{words[0]}.*stands twice"):
+        parse(*words)
+
+
+def test_aliases_that_multiply_are_refused_on_the_command_line():
+    lists = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    text = "{a0: &a0 [1, 1], " + ", ".join(lists) + "}"
+    with pytest.raises(ConfigError, match="values once its aliases"):
+        parse("--task.options", text)
+
+
+@pytest.mark.parametrize("text", ["hardware: {preset: [a]}", "hardware: {preset: null}"])
+def test_a_preset_that_is_no_name_is_refused(text, written):
+    with pytest.raises(ConfigError, match="preset"):
+        parse("--config", written(text))
+
+
+def test_messages_have_the_words_of_the_user():
+    with pytest.raises(ConfigError, match=r"unknown hardware preset '\*her'"):
+        parse("--hardware", "*her")
 
 
 def test_options_are_written_as_a_user_would_and_without_defaults():

@@ -1,0 +1,231 @@
+"""The words of a command line as values, in place of a second reading as YAML.
+
+jsonargparse reads each word, and each text inside a mapping, as YAML. So ``*conv1`` becomes an
+alias, ``#x`` nothing, ``010`` the number 8 and ``no`` false. Here text that YAML would change, and
+mappings of any values, are replaced by placeholders before it parses, and put back in the settings
+that it builds.
+"""
+
+import dataclasses
+import json
+import re
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+
+from analogmed.errors import ConfigError
+from analogmed.strict_yaml import MAX_YAML_BYTES, check_keys, parse_json, parse_yaml
+
+T = TypeVar("T")
+
+_PREFIX = "analogmed_placeholder_"
+_PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./+-]*")
+
+
+class Words:
+    """Values of one command line that jsonargparse shall not read."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+        self._mappings: dict[str, dict[str, Any]] = {}
+
+    def option(self, name: str, kind: Any, values: Sequence[str]) -> str:
+        """Return the value of an option for jsonargparse.
+
+        Args:
+            name: of the option, for messages.
+            kind: type of its setting.
+            values: its words, at least one.
+
+        Raises:
+            ConfigError: a mapping or list is no YAML of plain values.
+        """
+        if _is_mapping(kind) or dataclasses.is_dataclass(kind):
+            content = read_word(values[0], name)
+            if dataclasses.is_dataclass(kind) and isinstance(content, dict):
+                check_keys(content, kind, name)  # type: ignore[arg-type]
+            return _dumped(self.shielded(content, kind, name.removeprefix("--")))
+        if values[0] == "null" and type(None) in get_args(kind):
+            return "null"
+        if not _is_list(kind):
+            return str(self.shielded(unquoted(values[0], kind), kind, name))
+        content = _list_of(values[0], name) if len(values) == 1 else None
+        if content is None and not _holds_text(kind):
+            return f"[{', '.join(values)}]"
+        return _dumped(self.shielded(list(values) if content is None else content, kind, name))
+
+    def entry(self, name: str, key: str, value: str) -> str:
+        """Set one entry of a mapping, for instance ``task.options`` and ``label``."""
+        mapping = self._mappings.setdefault(name, {})
+        *parents, last = key.split(".")
+        for parent in parents:
+            below = mapping.setdefault(parent, {})
+            if not isinstance(below, dict):
+                raise ConfigError(f"--{name}.{key}: {parent} is {below!r}; expected a mapping")
+            mapping = below
+        mapping[last] = _text_or_value(value, f"--{name}.{key}")
+        return _dumped({self._placed(self._mappings[name]): 0})
+
+    def shielded(self, content: Any, kind: Any, name: str = "") -> Any:
+        """Replace in plain values of a type what jsonargparse would read again.
+
+        Args:
+            content: plain values.
+            kind: the type of the setting that they are for.
+            name: dotted name of the setting; mappings at it may get entries later.
+        """
+        if isinstance(content, str):
+            return self._placed(content) if _is_text(kind) and not _is_plain(content) else content
+        if isinstance(content, list) and _is_list(kind):
+            (inner,) = {k for k in get_args(_alternatives(kind)[0]) if k is not Ellipsis}
+            return [self.shielded(value, inner) for value in content]
+        if isinstance(content, dict) and _is_mapping(kind):
+            self._mappings[name] = _copied(content)
+            return {self._placed(_typed(content, kind, name)): 0}
+        if isinstance(content, dict) and dataclasses.is_dataclass(kind):
+            kinds = {field.name: field.type for field in dataclasses.fields(kind)}
+            return {
+                key: self.shielded(value, kinds.get(key), f"{name}.{key}" if name else key)
+                for key, value in content.items()
+            }
+        return content
+
+    def restored(self, settings: T) -> T:
+        """Return settings with the values in place of their placeholders."""
+        value: Any = settings
+        if isinstance(value, str):
+            return self._values.get(value, value)
+        if isinstance(value, Path):
+            return type(value)(self._values[str(value)]) if str(value) in self._values else value  # type: ignore[return-value]
+        if isinstance(value, tuple):
+            return tuple(map(self.restored, value))  # type: ignore[return-value]
+        if isinstance(value, dict):
+            key = next(iter(value), None)
+            return self._values.get(key, value)  # type: ignore[arg-type]
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            old = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            new = {name: self.restored(part) for name, part in old.items()}
+            changed = {name: part for name, part in new.items() if part != old[name]}
+            restored: T = dataclasses.replace(value, **changed) if changed else value  # type: ignore[assignment]
+            return restored
+        return settings
+
+    def spelt_out(self, message: str) -> str:
+        """Return a message with the words of the user in place of placeholders."""
+        return re.sub(_PREFIX + r"\d+", lambda m: str(self._values.get(m[0], m[0])), message)
+
+    def _placed(self, value: Any) -> str:
+        placeholder = f"{_PREFIX}{len(self._values)}"
+        self._values[placeholder] = value
+        return placeholder
+
+
+def read_word(word: str, where: str) -> Any:
+    """Read a word as JSON or, where it is none, as strict YAML.
+
+    Raises:
+        ConfigError: it is neither; names the option.
+    """
+    if len(word) > MAX_YAML_BYTES:
+        raise ConfigError(f"{where}: more than {MAX_YAML_BYTES} characters; use --config FILE")
+    try:
+        json.loads(word)
+    except (ValueError, RecursionError):
+        return parse_yaml(word, where)
+    return parse_json(word, where)
+
+
+def unquoted(word: str, kind: Any = str) -> str:
+    """Return the text of a word in double quotes, and any other word as it is."""
+    if _is_text(kind) and is_quoted(word):
+        return str(json.loads(word))
+    return word
+
+
+def is_quoted(word: str) -> bool:
+    """Whether a word is text in double quotes, as JSON has it."""
+    if not word.startswith('"'):
+        return False
+    try:
+        return isinstance(json.loads(word), str)
+    except ValueError:
+        return False
+
+
+def _text_or_value(word: str, where: str) -> Any:
+    try:
+        return read_word(word, where)
+    except ConfigError:
+        if word.startswith(("{", "[")):
+            raise
+        return word
+
+
+def _list_of(word: str, where: str) -> list[Any] | None:
+    """List that a word in brackets stands for; ``None`` for any other, such as ``[ab]*``."""
+    if not word.startswith("["):
+        return None
+    try:
+        content = read_word(word, where)
+    except ConfigError:
+        if word.endswith("]"):
+            raise
+        return None
+    return content if isinstance(content, list) else None
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML, and jsonargparse, leave a text as it is."""
+    if not _PLAIN.fullmatch(text) or text.startswith(_PREFIX):
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return yaml.safe_load(text) == text
+    return False
+
+
+def _dumped(content: Any) -> str:
+    text = yaml.safe_dump(content, default_flow_style=True, width=float("inf"))
+    return text.removesuffix("\n...\n").strip()
+
+
+def _typed(content: dict[Any, Any], kind: Any, name: str) -> dict[Any, Any]:
+    """Values of a mapping as its type has them: paths, or any."""
+    if get_args(_alternatives(kind)[0])[-1] is not Path:
+        return content
+    if not all(isinstance(value, str) for value in content.values()):
+        raise ConfigError(f"{name}: expected a path for each name, got {content!r}")
+    return {key: Path(value) for key, value in content.items()}
+
+
+def _copied(content: Any) -> Any:
+    return {k: _copied(v) for k, v in content.items()} if isinstance(content, dict) else content
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    """Members of a union but None."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return [member for member in get_args(kind) if member is not type(None)]
+    return [kind]
+
+
+def _is_text(kind: Any) -> bool:
+    return all(member in (str, Path) for member in _alternatives(kind))
+
+
+def _is_list(kind: Any) -> bool:
+    return all(get_origin(member) is tuple for member in _alternatives(kind))
+
+
+def _is_mapping(kind: Any) -> bool:
+    return all(get_origin(member) is dict for member in _alternatives(kind))
+
+
+def _holds_text(kind: Any) -> bool:
+    return _is_list(kind) and all(
+        _is_text(inner) for k in _alternatives(kind) for inner in get_args(k) if inner is not ...
+    )
