@@ -210,7 +210,7 @@ def test_aliases_of_yaml_that_multiply_are_refused_too(bundle):
     chain = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 2)}]" for i in range(1, 41)]
     lines = ["a0: &a0 1", *chain, "network_def: {_target_: UNet, channels: *a40}"]
     (bundle / "configs/inference.yaml").write_text("\n".join(lines))
-    with pytest.raises(ConfigError, match="'network_def' has more than 10000 values"):
+    with pytest.raises(ConfigError, match="more than 1048576 values once its aliases"):
         build(bundle)
 
 
@@ -225,7 +225,7 @@ def test_what_is_nested_without_an_end_is_refused(bundle):
     (bundle / "configs/inference.json").unlink()
     path = bundle / "configs/inference.yaml"
     path.write_text("network_def: {_target_: UNet, channels: &own [*own]}")
-    with pytest.raises(ConfigError, match="nested too deep, or holds itself") as raised:
+    with pytest.raises(ConfigError, match="contains itself") as raised:
         build(bundle)
     assert str(path) in str(raised.value)
 
