@@ -12,6 +12,7 @@ from analogmed.data.phantom_spleen import write_spleen
 from analogmed.data.whole_folder import is_filled, written_whole
 from analogmed.errors import ConfigError, DataError
 from analogmed.foundation.temporary import temporary_folder
+from analogmed.strict_yaml import MAX_JSON_BYTES, parse_json, read_text
 
 PHANTOM_VERSION = 1
 """Raised whenever the same seed gives other bytes; an older phantom is then written anew."""
@@ -124,15 +125,17 @@ def _has_unlabelled_fields(folder: Path) -> bool:
 
 
 def _read_marker(folder: Path) -> dict[str, object]:
-    try:
-        content = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    path = folder / MARKER
+    if not path.exists():
         raise DataError(
             f"{folder}: holds files but no {MARKER}, so it may be real data; "
             "choose another root for the phantom"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder / MARKER}: unreadable ({error}); delete the folder") from error
+        )
+    try:
+        text = read_text(path, MAX_JSON_BYTES, error=DataError)
+        content = parse_json(text, str(path), error=DataError)
+    except DataError as error:
+        raise DataError(f"{path}: unreadable ({error}); delete the folder") from error
     if not isinstance(content, dict):
         raise DataError(f"{folder / MARKER}: expected an object; delete the folder")
     return content

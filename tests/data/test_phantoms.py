@@ -283,3 +283,11 @@ def test_a_phantom_with_an_unlabelled_field_is_written_again(tmp_path):
         path.unlink()
     write_phantom("nuclei", tmp_path, n_patients=3, size=48)
     assert {path.name: path.read_bytes() for path in masks.iterdir()} == kept
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 10_000, '{"kind": "nuclei", "kind": "brain"}'])
+def test_a_damaged_marker_is_refused(tmp_path, text):
+    (tmp_path / "stage1_train").mkdir()
+    (tmp_path / "stage1_train" / "phantom.json").write_text(text)
+    with pytest.raises(DataError, match=r"phantom\.json: unreadable .*delete the folder"):
+        write_phantom("nuclei", tmp_path, n_patients=1, size=32)
