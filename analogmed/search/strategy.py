@@ -202,7 +202,12 @@ def _called_as_plugin(plugin: EntryPoint) -> Strategy:
     @wraps(strategy)
     def called(context: Context, **options: Any) -> BaseSampler:
         return call_plugin(
-            strategy, [context], options, what=what, expected=_EXPECTED, returns=BaseSampler
+            strategy,
+            [context],
+            options,
+            what=what,
+            expected=_EXPECTED,
+            returns=BaseSampler,  # type: ignore[type-abstract]
         )
 
     return called
