@@ -119,8 +119,8 @@ def load_checkpoint(path: Path | str, *, factories: Collection[str] = ()) -> Che
     check_parts(parts, outline, source)
     network = build_network(info)
     load_weights(network, parts.weights, source)
-    check_row_tiles(parts.ranges, network, info, source)
     scaled = _multiply_out_scales(info, network, parts.scales, source)
+    check_row_tiles(parts.ranges, network, info, source)
     return Checkpoint(info, network.eval(), parts.ranges, path, scaled)
 
 
