@@ -327,10 +327,13 @@ def test_errors_become_a_sentence_and_an_exit_status(error, status, capsys, monk
     assert (str(error) or "stopped") in captured.err
 
 
-def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
+def test_a_fault_of_the_program_keeps_its_traceback_in_a_file(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    with pytest.raises(ZeroDivisionError):
-        cli.run(lambda _: 1 / 0, [])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert cli.run(lambda _: 1 / 0, []) == 70
+    (log,) = tmp_path.glob("*.log")
+    assert str(log) in capsys.readouterr().err
+    assert "cli.run(lambda _: 1 / 0, [])" in log.read_text()
 
 
 @pytest.mark.filterwarnings("always:careful")
