@@ -157,7 +157,7 @@ def test_a_network_that_was_replaced_since_the_plan_is_refused(experiment, tiny_
     path.write_bytes(tiny_hwa.read_bytes())
     outcome = Worker(experiment, Store(tmp_path / "s")).compute(unit, lambda: None)
     assert isinstance(outcome.stop, CheckpointError)
-    assert f"{path} is another here" in str(outcome.stop)
+    assert f"{path}: the file differs from the one" in str(outcome.stop)
 
 
 def test_rows_of_a_failure_are_those_of_the_unit_without_a_value(experiment, tmp_path):
