@@ -15,6 +15,7 @@ from analogmed.evaluation import evaluate
 from analogmed.evaluation.placement import place_layers, with_processor
 from analogmed.evaluation.sensitivity_config import PlacementConfig, SensitivityConfig
 from analogmed.evaluation.sensitivity_run import sensitivity
+from analogmed.execution.run_folder import WrittenFiles
 from analogmed.hardware import estimate, map_tiles
 from analogmed.sensitivity import main
 from analogmed.training import load_checkpoint
@@ -177,6 +178,7 @@ def test_an_accepted_start_leaves_all_layers_on_tiles(config, tmp_path):
 
 def test_a_loss_that_no_placement_keeps_is_an_error_after_the_tables(config, tmp_path):
     (tmp_path / "placement.yaml").write_text("digital_layers: [of an earlier run]")
+    WrittenFiles(tmp_path).record("placement.yaml")
     with pytest.raises(ConfigError, match=r"no placement that was run loses 0 .*placements\.csv"):
         place_layers(
             replace(config, loss=0.0, hardware=replace(LOUD, out_noise=3.0), out=tmp_path,
