@@ -67,7 +67,7 @@ class Words:
                 raise ConfigError(f"--{name}.{key}: {parent} is {below!r}; expected a mapping")
             mapping = below
         mapping[last] = _text_or_value(value, f"--{name}.{key}")
-        return _dumped({self._placed(self._mappings[name]): 0})
+        return _dumped({self._placed(self._mappings[name]): "0"})
 
     def shielded(self, content: Any, kind: Any, name: str = "") -> Any:
         """Replace in plain values of a type what jsonargparse would read again.
@@ -84,7 +84,7 @@ class Words:
             return [self.shielded(value, inner) for value in content]
         if isinstance(content, dict) and _is_mapping(kind):
             self._mappings[name] = _copied(content)
-            return {self._placed(_typed(content, kind, name)): 0}
+            return {self._placed(_typed(content, kind, name)): "0"}  # a path or a number, too
         if isinstance(content, dict) and dataclasses.is_dataclass(kind):
             kinds = {field.name: field.type for field in dataclasses.fields(kind)}
             return {

@@ -14,6 +14,7 @@ from analogmed import cli
 from analogmed.analog import Hardware
 from analogmed.config import Experiment, SweepConfig, TaskConfig, to_yaml
 from analogmed.errors import ConfigError, DataError
+from analogmed.search.config import SearchConfig
 from analogmed.training import TrainConfig
 
 
@@ -325,6 +326,12 @@ def test_errors_become_a_sentence_and_an_exit_status(error, status, capsys, monk
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert (str(error) or "stopped") in captured.err
+
+
+def test_a_mapping_of_paths_is_read(tmp_path):
+    options = ["--supernets", "{brain: runs/brain, '010': runs/2}"]
+    expected = {"brain": Path("runs/brain"), "010": Path("runs/2")}
+    assert cli.parse(SearchConfig, options, prog="search").supernets == expected
 
 
 def test_a_fault_of_the_program_keeps_its_traceback_in_a_file(monkeypatch, capsys, tmp_path):

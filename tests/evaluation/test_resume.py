@@ -204,10 +204,7 @@ def test_a_unit_whose_worker_is_killed_twice_is_a_failure_and_the_others_go_on(
 
 
 def test_a_damaged_result_is_computed_again(experiment, whole, tmp_path):
-    for name, content in whole.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
+    shutil.copytree(experiment.out, tmp_path, dirs_exist_ok=True)
     damaged = units_in(tmp_path)[3]
     damaged.write_bytes(damaged.read_bytes()[:100])
     with pytest.warns(UserWarning, match=rf"{damaged.name} is damaged"):

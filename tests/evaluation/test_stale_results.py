@@ -53,12 +53,11 @@ def factory(experiment, tmp_path, monkeypatch):
     def with_factor(factor):
         (code / "stale_factory_parts.py").write_text(f"FACTOR = {factor}\n")
         importlib.invalidate_caches()
-        return path
 
+    with_factor(1.0)
     trained = load_checkpoint(experiment.checkpoints[0])
     info = replace(trained.info, model="stale_factory:Scaled")
     path = save_checkpoint(tmp_path / "scaled.safetensors", trained.network, info)
-    with_factor(1.0)
     yield replace(experiment, checkpoints=(path,), factories=(info.model,)), with_factor
     _forget()
 
