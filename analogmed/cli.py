@@ -55,13 +55,13 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
     parser = _parser(config_class, prog, epilog)
     names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
     try:
-        parsed = parser.instantiate(parser.parse_args(arguments))
+        parsed = parser.instantiate(words.with_texts(parser.parse_args(arguments)))
         config = config_class(**{name: parsed[name] for name in names})
     except ArgumentError as error:
         raise ConfigError(words.spelt_out(_explain(str(error), parser))) from error
     except AnalogmedError as error:
         raise type(error)(words.spelt_out(str(error))) from error
-    return words.restored(config)
+    return words.with_mappings(config)
 
 
 def to_options(config: Any, prefix: str = "") -> list[str]:

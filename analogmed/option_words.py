@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
+from jsonargparse import Namespace
 
 from analogmed.errors import ConfigError
 from analogmed.strict_yaml import MAX_YAML_BYTES, check_keys, parse_json, parse_yaml
@@ -93,25 +94,34 @@ class Words:
             }
         return content
 
-    def restored(self, settings: T) -> T:
-        """Return settings with the values in place of their placeholders."""
+    def with_texts(self, parsed: Any) -> Any:
+        """Put texts in place of their placeholders, before settings are built and checked."""
+        if isinstance(parsed, str):
+            return self._values.get(parsed, parsed)
+        if isinstance(parsed, Path):
+            return type(parsed)(self._values.get(str(parsed), parsed))
+        if isinstance(parsed, Namespace):
+            for name, part in vars(parsed).items():
+                setattr(parsed, name, self.with_texts(part))
+        if isinstance(parsed, (list, tuple)):
+            return type(parsed)(map(self.with_texts, parsed))
+        return parsed
+
+    def with_mappings(self, settings: T) -> T:
+        """Return settings with mappings in place of their placeholders.
+
+        jsonargparse reads the values of a mapping once more when it builds the settings.
+        """
         value: Any = settings
-        if isinstance(value, str):
-            return self._values.get(value, value)
-        if isinstance(value, Path):
-            return type(value)(self._values[str(value)]) if str(value) in self._values else value  # type: ignore[return-value]
-        if isinstance(value, tuple):
-            return tuple(map(self.restored, value))  # type: ignore[return-value]
         if isinstance(value, dict):
-            key = next(iter(value), None)
-            return self._values.get(key, value)  # type: ignore[arg-type]
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            old = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-            new = {name: self.restored(part) for name, part in old.items()}
-            changed = {name: part for name, part in new.items() if part != old[name]}
-            restored: T = dataclasses.replace(value, **changed) if changed else value  # type: ignore[assignment]
-            return restored
-        return settings
+            return self._values.get(next(iter(value), None), value)  # type: ignore[arg-type]
+        if not dataclasses.is_dataclass(value) or isinstance(value, type):
+            return settings
+        old = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        new = {name: self.with_mappings(part) for name, part in old.items()}
+        changed = {name: part for name, part in new.items() if part is not old[name]}
+        restored: T = dataclasses.replace(value, **changed) if changed else value  # type: ignore[assignment]
+        return restored
 
     def spelt_out(self, message: str) -> str:
         """Return a message with the words of the user in place of placeholders."""
