@@ -27,7 +27,7 @@ _PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./+-]*")
 
 
 class Words:
-    """Values of one command line that jsonargparse shall not read."""
+    """Values of one command line that jsonargparse must not read."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}

@@ -235,7 +235,7 @@ def _belongs(module: nn.Module, group: list[nn.Module]) -> bool:
 
 
 def _arguments(module: nn.Module) -> str:
-    """What the time of a layer may depend on beside its inputs."""
+    """Return what the time of a layer can depend on in addition to its inputs."""
     kind = type(module)
     if kind.forward.__module__.startswith("torch.nn."):
         return module.extra_repr()

@@ -1,7 +1,6 @@
 """From a genotype to its metrics: trained for a chip, programmed on chips, read over a month."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import nn
 
 from analogmed.ages import DAY_S, MONTH_S, SECOND_S, T0_S
@@ -31,7 +29,7 @@ from analogmed.evaluation.run_folder import to_table, write_table
 from analogmed.evaluation.spread import std_between_chips
 from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, run_unit
 from analogmed.evaluation.uncertainty_config import UncertaintyConfig
-from analogmed.evaluation.worker import one_thread
+from analogmed.evaluation.worker import one_thread, threads
 from analogmed.hardware import estimate, load_profile, map_tiles
 from analogmed.hardware.profiles import Level
 from analogmed.models import Genotype, build_model
@@ -168,7 +166,7 @@ class ChipEvaluator:
             DataError: no selection case holds anything to segment.
         """
         write_text_atomically(folder / "genotype.json", genotype.to_json() + "\n")
-        with without_progress(), _threads(self._candidate.threads):
+        with without_progress(), threads(self._candidate.threads):
             digital = train(self.training(genotype, folder / "digital"))
             trained = train(self.training(genotype, folder / "hwa", init=digital))
         for run in (digital, trained):
@@ -301,17 +299,6 @@ class ChipEvaluator:
             "latency_ms": 1e3 * cost.latency_s,
             "energy_mj": 1e3 * cost.stack_j(1),
         }
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Compute on a number of torch's threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def dice_metrics(table: pd.DataFrame) -> dict[str, float]:
