@@ -87,7 +87,8 @@ def to_options(config: Any, prefix: str = "") -> list[str]:
 
 
 def _option(name: str, plain: Any, is_list: bool) -> list[str]:
-    words = list(map(str, plain)) if is_list and isinstance(plain, list) else []
+    one_word_each = is_list and isinstance(plain, list) and not any(type(v) is dict for v in plain)
+    words = list(map(str, plain)) if one_word_each else []
     if words and words != ["null"] and not any(_needs_brackets(word) for word in words):
         return [name, *words]
     word = plain if isinstance(plain, str) else _written(plain)

@@ -82,7 +82,7 @@ class Words:
             return self._placed(content) if _is_text(kind) and not _is_plain(content) else content
         if isinstance(content, list) and _is_list(kind):
             (inner,) = {k for k in get_args(_alternatives(kind)[0]) if k is not Ellipsis}
-            return [self.shielded(value, inner) for value in content]
+            return [self.shielded(v, inner, f"{name}.{i}") for i, v in enumerate(content)]
         if isinstance(content, dict) and _is_mapping(kind):
             self._mappings[name] = _copied(content)
             return {self._placed(_typed(content, kind, name)): "0"}  # a path or a number, too
@@ -113,6 +113,8 @@ class Words:
         jsonargparse reads the values of a mapping once more when it builds the settings.
         """
         value: Any = settings
+        if isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
+            return tuple(map(self.with_mappings, value))  # type: ignore[return-value]
         if isinstance(value, dict):
             return self._values.get(next(iter(value), None), value)  # type: ignore[arg-type]
         if not dataclasses.is_dataclass(value) or isinstance(value, type):

@@ -15,6 +15,7 @@ from analogmed.analog import Hardware
 from analogmed.config import Experiment, SweepConfig, TaskConfig, to_yaml
 from analogmed.errors import ConfigError, DataError
 from analogmed.search.config import SearchConfig
+from analogmed.search.supernet_config import SupernetConfig
 from analogmed.training import TrainConfig
 
 
@@ -178,6 +179,12 @@ QUOTED = {
     "patient_pattern": "null",
     "below": ["1", {"a": "2"}],
 }
+
+
+def test_options_of_tasks_in_a_list_are_read_back_equal():
+    tasks = (TaskConfig(options=QUOTED), TaskConfig(name="lgg", options={"k": "010", "n": 4}))
+    config = SupernetConfig(task=TaskConfig(options={"k": "no"}), more_tasks=tasks)
+    assert parse(*cli.to_options(config), config_class=SupernetConfig) == config
 
 
 def test_quotes_inside_the_options_of_a_task_are_kept(written):
