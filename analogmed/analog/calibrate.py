@@ -130,6 +130,8 @@ def _run(
 
 _MANTISSA_BITS = 12
 _SHIFT = 23 - _MANTISSA_BITS  # float32 has 23
+_BINADE = 1 << _MANTISSA_BITS  # bins between two powers of two
+_CHUNK = 1 << 20  # values that are counted at once
 
 
 class InputStatistics:
@@ -149,8 +151,7 @@ class InputStatistics:
 
     def __init__(self, name: str, layer: AnalogLayer) -> None:
         self._name, self._layer = name, layer
-        self._counts: list[tuple[Tensor, Tensor] | None] = [None] * len(layer.grid.rows)
-        self._largest = [0.0] * len(layer.grid.rows)
+        self._rows = [_Histogram() for _ in layer.grid.rows]
         self.calls = 0
 
     def watch(self, layer: nn.Module) -> Any:
@@ -168,12 +169,14 @@ class InputStatistics:
         Raises:
             NonFiniteError: an input is NaN or Inf; names the layer.
         """
-        if not torch.isfinite(inputs).all():
+        if inputs.numel() and not torch.isfinite(torch.stack(inputs.aminmax())).all():
             raise NonFiniteError(f"calibrate: the input of layer '{self._name}' holds NaN or Inf")
         inputs = self._layer.batched(inputs)
-        for index, (start, stop) in enumerate(self._layer.grid.rows):
+        for histogram, (start, stop) in zip(self._rows, self._layer.grid.rows, strict=True):
             values = self._layer.row_inputs(inputs, start, stop, vectors=False)
-            self._count(index, values.abs().flatten().float())
+            for part in values.flatten().split(_CHUNK):
+                if part.numel():
+                    histogram.add(part.abs().float())
         self.calls += 1
 
     def ranges(self, quantile: float) -> Tensor:
@@ -181,31 +184,59 @@ class InputStatistics:
 
         Where more than this share is zero, it is the largest value; 1 where all values are zero.
         """
-        return torch.tensor([self._range(index, quantile) for index in range(len(self._counts))])
+        return torch.tensor([histogram.range(quantile) for histogram in self._rows])
 
-    def _count(self, index: int, values: Tensor) -> None:
-        if values.numel() == 0:
-            return
-        counts = torch.bincount(values.view(torch.int32) >> _SHIFT)
-        bins = counts.nonzero().flatten()
-        counts = counts[bins]
-        known = self._counts[index]
-        if known is not None:
-            bins, places = torch.cat([known[0], bins]).unique(return_inverse=True)
-            counts = torch.zeros_like(bins).index_add(0, places, torch.cat([known[1], counts]))
-        self._counts[index] = bins, counts
-        self._largest[index] = max(self._largest[index], float(values.max()))
 
-    def _range(self, index: int, quantile: float) -> float:
-        known, largest = self._counts[index], self._largest[index]
-        if known is None or largest == 0:
+class _Histogram:
+    """Number of values in each bin, from the lowest one above 0 to the highest one with a value.
+
+    The counts take 32 KiB for each power of two in between, at most 8 MiB.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Tensor | None = None  # of zeros, and of the bins from self._first on
+        self._first = 1
+        self._largest = 0.0
+
+    def add(self, values: Tensor) -> None:
+        """Count values of 0 or more, shape (values,), float32, at least one."""
+        bins = values.view(torch.int32) >> _SHIFT
+        highest = bins.max()
+        lowest = torch.where(bins > 0, bins, highest).min()
+        counts = self._counts_of(int(lowest), int(highest), bins.device)
+        places = bins.sub_(self._first - 1).clamp_(min=0)
+        counts.index_add_(0, places, counts.new_ones(()).expand(len(places)))
+        self._largest = max(self._largest, float(values.max()))
+
+    @torch.inference_mode(False)  # so that later calls in another mode can add to the counts
+    def _counts_of(self, lowest: int, highest: int, device: torch.device) -> Tensor:
+        """Return the counts, extended by whole powers of two so that they cover these bins."""
+        counts = self._counts
+        if counts is None:
+            counts = torch.zeros(1, dtype=torch.int64, device=device)
+        if highest > 0:
+            first = max(1, lowest // _BINADE * _BINADE)
+            stop = (highest // _BINADE + 1) * _BINADE
+            if len(counts) == 1:
+                self._first = first
+            below = max(0, self._first - first)
+            above = max(0, stop - self._first - (len(counts) - 1))
+            if below or above:
+                self._first -= below
+                parts = counts[:1], counts.new_zeros(below), counts[1:], counts.new_zeros(above)
+                counts = torch.cat(parts)
+        self._counts = counts
+        return counts
+
+    def range(self, quantile: float) -> float:
+        """Return the quantile, or the largest value if it is 0, or 1 if that is 0 as well."""
+        if self._counts is None or self._largest == 0:
             return 1.0
-        bins, counts = known
-        total = counts.cumsum(0)
+        total = self._counts.cumsum(0)
         number = int(total[-1])
         rank = min(number, max(1, math.ceil(quantile * number)))
-        found = int(bins[int((total < rank).sum())])
-        if found == 0:  # zeros
-            return largest
-        edge = torch.tensor((found + 1) << _SHIFT, dtype=torch.int32).view(torch.float32)
-        return min(float(edge), largest)
+        place = int((total < rank).sum())
+        if place == 0:  # zeros
+            return self._largest
+        edge = torch.tensor((self._first + place) << _SHIFT, dtype=torch.int32).view(torch.float32)
+        return min(float(edge), self._largest)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config
+from analogmed.analog.calibrate import InputStatistics
 from analogmed.errors import ConfigError, CoverageError, NonFiniteError, ShapeError
 
 
@@ -65,6 +66,43 @@ def test_neither_the_size_nor_the_order_of_batches_changes_a_range(quantile):
         found.append(torch.cat([model[0].input_range, model[2].input_range]).detach())
     for ranges in found[1:]:
         torch.testing.assert_close(ranges, found[0], rtol=1e-5, atol=0)
+
+
+def bin_quantile(values, quantile):
+    """The quantile's bin by sorting: 12 bits of mantissa; its upper edge, or the largest value."""
+    values = values.abs().flatten()
+    bins = (values.view(torch.int32) >> 11).sort().values
+    found = bins[max(1, math.ceil(quantile * len(bins))) - 1]
+    edge = ((found + 1) << 11).view(torch.float32)
+    return torch.where(found == 0, values.max(), edge.minimum(values.max()))
+
+
+LARGEST, SMALLEST = torch.finfo(torch.float32).max, 2.0**-149
+VALUES = {
+    "normal": torch.randn(12, 50),
+    "half zeros": torch.randn(12, 50).relu(),
+    "all magnitudes": torch.randint(0, 0x7F800000, (12, 50), dtype=torch.int32).view(torch.float32),
+    "subnormal": torch.randint(0, 0x800000, (12, 50), dtype=torch.int32).view(torch.float32),
+    "growing": torch.logspace(-30, 30, 600).reshape(12, 50),
+    "falling": torch.logspace(30, -30, 600).reshape(12, 50),
+    "zeros before a value": torch.tensor([0.0] * 599 + [-0.3]).reshape(12, 50),
+    "zeros behind a value": torch.tensor([-0.3] + [0.0] * 599).reshape(12, 50),
+    "constant": torch.full((12, 50), -0.7),
+    "limits": torch.tensor([LARGEST, SMALLEST, 0.0, 2.0**-126] * 150).reshape(12, 50),
+}
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+def test_counts_of_calls_add_up_to_the_bit_whatever_their_size_order_and_magnitude(values):
+    model = analog_of(nn.Linear(50, 2))
+    for calls in (values.split(12), values.split(1), values.flip(0).split(5)):
+        statistics = InputStatistics("layer", model[0])
+        for number, inputs in enumerate(calls):
+            with torch.inference_mode(number % 2 == 0):
+                statistics.add(inputs)
+        for quantile in (1e-9, 0.25, 0.5, 0.9, 0.9995, 1.0):
+            found = statistics.ranges(quantile)
+            assert torch.equal(found, bin_quantile(values, quantile).reshape(1)), quantile
 
 
 def test_one_bright_image_counts_as_often_as_it_is_there():
