@@ -39,20 +39,29 @@ def told(program: Callable[[list[str]], None], arguments: list[str]) -> int:
 
 
 def explain_unforeseen(error: BaseException) -> str:
-    """Write the traceback of an error into a log file and return a sentence that names the file.
+    """Return a sentence about an error that no code handles, and log its traceback."""
+    summary = masked(f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": "))
+    return (
+        f"error: the program did not expect this error: {summary[:_LONGEST]}. Report it with its "
+        f"traceback{log_traceback(error)}"
+    )
 
-    Where no file can be written, the traceback follows the sentence.
+
+def log_traceback(error: BaseException) -> str:
+    """Write the traceback of an error, with its causes, into a log file.
+
+    Returns:
+        The end of a sentence about the traceback: ``, which is in PATH.``, or the traceback itself
+        where no file can be written.
     """
     trace = masked("".join(traceback.format_exception(error)))
-    summary = masked(f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": "))
-    sentence = f"error: the program did not expect this error: {summary[:_LONGEST]}"
     try:
         handle, path = tempfile.mkstemp(prefix="analogmed-", suffix=".log", text=True)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(masked(f"command: {sys.argv}\n\n{trace}"))
     except OSError:
-        return f"{sentence}. Report it with this traceback:\n{trace}"
-    return f"{sentence}. Its traceback is in {path}. Report it with this file."
+        return f":\n{trace}"
+    return f", which is in {path}."
 
 
 def _say(error: BaseException) -> None:

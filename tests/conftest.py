@@ -8,6 +8,11 @@ from types import ModuleType
 import pytest
 
 from analogmed.config import ModelConfig, TaskConfig
+from analogmed.report.page import write_report
+from analogmed.report.run_columns import columns_of
+from analogmed.report.runs import Run, read_run
+from analogmed.report.tables import COSTS
+from analogmed.tables.table import Columns
 from analogmed.training import OptimizerConfig, TrainConfig, loop, train
 from analogmed.training.history import EpochRecord
 
@@ -90,3 +95,20 @@ def tiny_hwa(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_validated_start", lambda *_: start)
         return train(config)
+
+
+@pytest.fixture
+def read_back(tmp_path: Path) -> Callable[[Path], Run]:
+    """Function that reads a run folder of a program, checks its columns and makes its page."""
+
+    def read(folder: Path) -> Run:
+        run = read_run(folder)
+        for name, table in run.tables.items():
+            columns = columns_of(run.kind, name)
+            assert columns != Columns(), f"{run.kind}, {name}: no columns are listed"
+            assert set(columns.optional) - set(COSTS) <= set(table.columns), f"{run.kind}, {name}"
+        page, *_ = write_report([folder], tmp_path / "page")
+        assert run.name in page.read_text(encoding="utf-8")
+        return run
+
+    return read

@@ -38,7 +38,7 @@ def test_an_unforeseen_error_is_a_sentence_with_the_path_of_its_traceback(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "did not expect this error: KeyError: 's3://***@bucket/x'." in error
-    log = Path(re.search(r"traceback is in (\S+\.log)\. Report it", error)[1])
+    log = Path(re.search(r"Report it with its traceback, which is in (\S+\.log)\.\n", error)[1])
     assert log.parent == tmp_path
     text = log.read_text()
     assert "Traceback (most recent call last)" in text

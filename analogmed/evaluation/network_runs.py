@@ -14,6 +14,7 @@ COLUMNS = (
     "class", "metric", "value", "unit", "note",
 )  # fmt: skip
 RUN = ["task", "model", "training", "hardware"]
+_NAMES = (*RUN, "case", "patient")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def network_runs(table: pd.DataFrame, metric: str) -> Iterator[NetworkRun]:
         One run for each task, model, training and hardware, in the order of the table.
 
     Raises:
-        DataError: the table lacks a column.
+        DataError: the table lacks a column, or a row has no patient, case or network.
     """
     check_columns(table)
     rows = table[table["metric"] == metric]
@@ -153,13 +154,25 @@ def unit_of_rows(rows: pd.DataFrame) -> str:
 
 
 def check_columns(table: pd.DataFrame) -> None:
-    """Refuse, with a DataError, a table that lacks a column of ``COLUMNS``."""
+    """Raise a DataError for a missing column of ``COLUMNS`` or a row without a name of ``_NAMES``.
+
+    A row without a patient cannot be resampled with the other rows of its patient, and grouping
+    drops a row without another name.
+    """
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise DataError(
             f"the results table lacks the columns {', '.join(missing)}; "
             "pass the long table of an evaluation (results.parquet)"
         )
+    for column in _NAMES:
+        rows = np.flatnonzero((table[column].isna() | (table[column] == "")).to_numpy(dtype=bool))
+        if len(rows):
+            raise DataError(
+                f"results table, row {rows[0]} (counted from 0), column '{column}': expected a "
+                f"name, got {table[column].iloc[rows[0]]!r} ({len(rows)} of {len(table)} rows). "
+                "Complete the table, or run the evaluation again"
+            )
 
 
 def _run(

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analogmed.atomic import ensure_writable
-from analogmed.exit_status import told
+from analogmed.errors import DataError
+from analogmed.exit_status import log_traceback, told
 from analogmed.folders import require_folder
-from analogmed.report.page import write_report
+from analogmed.report.page import InconsistentRunError, write_report
 
 EPILOG = """examples:
   python -m analogmed.report runs/eval
@@ -37,7 +38,13 @@ def _main(arguments: list[str]) -> None:
     for folder in options.runs:
         require_folder(folder)
     ensure_writable(options.out or options.runs[0])
-    for path in write_report(options.runs, options.out):
+    try:
+        written = write_report(options.runs, options.out)
+    except InconsistentRunError as error:
+        raise DataError(
+            f"{error}. If the error persists, report it with its traceback{log_traceback(error)}"
+        ) from error
+    for path in written:
         print(f"{path}  {path.stat().st_size / 1e6:.2f} MB")
 
 

@@ -1,8 +1,6 @@
 """Example cases of a run folder: slices of image, reference and predictions, as ``.npz`` files."""
 
 import json
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +8,11 @@ import numpy as np
 import pandas as pd
 
 from analogmed.errors import DataError
-from analogmed.report.uncertainty_maps import read_examples
+from analogmed.report.uncertainty_maps import DAMAGED_ARCHIVE, read_archive, read_examples
 
 _FORMAT, _MOST_PICTURES = 1, 4
-_MOST_BYTES = 256 * 2**20
-_DAMAGED = (
-    OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, MemoryError,
-    NotImplementedError, RecursionError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
-"""Errors of numpy, zipfile and json for damaged archives."""
+_WRONG_CONTENT = (LookupError, ValueError, TypeError, RecursionError)
+"""Errors for arrays and descriptions that do not fit each other."""
 
 
 @dataclass(frozen=True)
@@ -95,22 +89,17 @@ def read_example(path: Path) -> ExampleCase:
         DataError: the file is damaged, holds pickled objects, or arrays that do not fit.
     """
     try:
-        _check_size(path)
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            example = _of_arrays(dict(arrays))
-    except _DAMAGED as error:
-        raise DataError(
-            f"{path} is no example case: {error}; remove it, or run the evaluation again"
-        ) from error
-    return example
+        arrays = read_archive(path)
+    except DAMAGED_ARCHIVE as error:
+        raise _no_case(path, error) from error
+    try:
+        return _of_arrays(arrays)
+    except _WRONG_CONTENT as error:
+        raise _no_case(path, error) from error
 
 
-def _check_size(path: Path) -> None:
-    """Refuse, with a ValueError, an archive whose arrays take too much memory."""
-    with zipfile.ZipFile(path) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-    if size > _MOST_BYTES:
-        raise ValueError(f"{size:,} bytes of arrays, expected at most {_MOST_BYTES:,}")
+def _no_case(path: Path, error: BaseException) -> DataError:
+    return DataError(f"{path} is no example case: {error}; remove it, or run the evaluation again")
 
 
 def _of_arrays(arrays: dict[str, np.ndarray]) -> ExampleCase:
@@ -142,12 +131,12 @@ def _of_uncertainty(folder: Path) -> tuple[ExampleCase, ...]:
         cases = [
             _of_rank(str(rank), rows, arrays) for rank, rows in index.groupby("rank", sort=False)
         ]
-    except (KeyError, ValueError) as error:
+        order = ("worst", "median", "best")
+        return tuple(sorted(cases, key=lambda case: order.index(case.place)))
+    except _WRONG_CONTENT as error:
         raise DataError(
             f"{folder}/examples.npz and examples.csv do not fit each other: {error}; run again"
         ) from error
-    order = ("worst", "median", "best")
-    return tuple(sorted(cases, key=lambda case: order.index(case.place)))
 
 
 def _of_rank(rank: str, rows: pd.DataFrame, arrays: dict[str, np.ndarray]) -> ExampleCase:

@@ -43,6 +43,10 @@ _LABELS_FIRST = (T0_S, DAY_S, MONTH_S, YEAR_S)
 """Times that keep their label where others have to leave theirs out."""
 
 
+_MOST_TICKS = 24
+"""Of more times, only those with a label have a tick."""
+
+
 @dataclass(frozen=True)
 class _Look:
     color: tuple[float, float, float]
@@ -146,8 +150,12 @@ class _TimeAxis:
     def decorate(self, axes: Axes) -> None:
         places = self(pd.Series(self.times_s))
         labelled = self._labelled(places)
-        labels = [time_label(time_s) if time_s in labelled else "" for time_s in self.times_s]
-        axes.set_xticks(places, labels, fontsize="small")
+        ticks = [
+            (place, time_label(time_s) if time_s in labelled else "")
+            for place, time_s in zip(places, self.times_s, strict=True)
+            if time_s in labelled or len(places) <= _MOST_TICKS
+        ]
+        axes.set_xticks(*zip(*ticks, strict=True), fontsize="small")
         if self.narrow:
             for label in axes.get_xticklabels():
                 label.set(rotation=60, ha="right", rotation_mode="anchor")
@@ -166,7 +174,7 @@ class _TimeAxis:
 
     def _labelled(self, places: np.ndarray) -> set[float]:
         """Times whose labels do not run into each other on a narrow axis."""
-        if not self.narrow:
+        if not self.narrow and len(places) <= _MOST_TICKS:
             return set(self.times_s)
         at = dict(zip(self.times_s, places, strict=True))
         kept: dict[float, float] = {}

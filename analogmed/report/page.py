@@ -18,12 +18,14 @@ from analogmed.report.case_view import without_pictures
 from analogmed.report.findings import findings
 from analogmed.report.names import capitalised, place_name, task_name
 from analogmed.report.page_parts import Part, parts_of
-from analogmed.report.page_tables import PageTable, latex_text, markdown_text
+from analogmed.report.page_tables import EN_DASH, PageTable, latex_text, markdown_text
 from analogmed.report.runs import Run, read_run
+from analogmed.report.style import TRAINING_NAMES
 
 _LONGEST_CAUSE = 200
+_ERRORS_OF_TABLES = (LookupError, ValueError, TypeError)
+"""Errors of pandas, numpy and matplotlib on rows that do not fit each other."""
 NAMES = ("report.html", "report.md", "report.tex")
-_FOLDED = re.compile(r"(.*?) \((.+(?:\u2013| to ).+)\)$|(.*?), (hardware-aware|digitally trained)$")
 
 
 @dataclass(frozen=True)
@@ -57,37 +59,42 @@ def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -
 
     Raises:
         ConfigError: no folder is given.
-        DataError: a folder is no run folder, or holds a damaged file.
+        DataError: a folder is no run folder, or contains a damaged file.
+        InconsistentRunError: the files of a folder do not fit each other.
     """
     if not folders:
         raise ConfigError("no run folder is given; give one or more, for instance runs/eval")
     chapters = []
     for number, folder in enumerate(folders, 1):
         with _naming_damage(folder):
-            chapters.append(_chapter(number, read_run(folder)))
-    with _naming_damage(", ".join(map(str, folders))):
-        texts = (to_html(chapters), to_markdown(chapters), to_latex(chapters))
+            chapters.append(_chapter(number, folder))
+    texts = (to_html(chapters), to_markdown(chapters), to_latex(chapters))
     place = Path(folders[0] if out is None else out)
     return [
         write_text_atomically(place / name, text) for name, text in zip(NAMES, texts, strict=True)
     ]
 
 
+class InconsistentRunError(DataError):
+    """The files of a run folder are valid one by one, but do not fit each other."""
+
+
 @contextmanager
 def _naming_damage(folder: Path | str) -> Iterator[None]:
-    """Raise a DataError for content of a run folder that no check of its tables foresees.
+    """Raise an InconsistentRunError for an error that damaged tables can cause.
 
-    Tables, settings and examples are checked one by one; that they fit each other is not.
+    The reader checks each table, but not whether the rows and tables of a run fit each other. All
+    other exceptions are faults of the code and pass unchanged.
     """
     try:
         yield
     except AnalogmedError:
         raise
-    except Exception as error:
+    except _ERRORS_OF_TABLES as error:
         cause = " ".join(str(error).split())[:_LONGEST_CAUSE]
-        raise DataError(
+        raise InconsistentRunError(
             f"{folder}: the files of the run do not fit each other ({type(error).__name__}: "
-            f"{cause}). Run the program that has written them again"
+            f"{cause}). Run the program that wrote them again"
         ) from error
 
 
@@ -138,10 +145,14 @@ def to_latex(chapters: Sequence[Chapter]) -> str:
     return "\n".join(lines)
 
 
-def _chapter(number: int, run: Run) -> Chapter:
+def _chapter(number: int, folder: Path | str) -> Chapter:
+    run = read_run(folder)
     key = f"run{number}"
     title = f"{capitalised(run.kind)}: {run.name}"
-    return Chapter(key, title, run, tuple(findings(run)), tuple(parts_of(run, key)))
+    try:
+        return Chapter(key, title, run, tuple(findings(run)), tuple(parts_of(run, key)))
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
 
 
 def _title(chapters: Sequence[Chapter]) -> str:
@@ -174,12 +185,12 @@ def _fenced(text: str) -> str:
 
 
 def _split(cell: str) -> tuple[str, str]:
-    """What stands below the rest of a cell: an interval, or the training of a network."""
-    found = _FOLDED.fullmatch(cell)
-    if not found:
-        return cell, ""
-    text, below = filter(None, found.groups())
-    return text, below
+    """Return a cell without its interval or the training of its network, and that part."""
+    text, bracket, inside = cell.rpartition(" (")
+    if bracket and inside.endswith(")") and (EN_DASH in inside or " to " in inside):
+        return text, inside[:-1]
+    text, comma, last = cell.rpartition(", ")
+    return (text, last) if comma and last in TRAINING_NAMES.values() else (cell, "")
 
 
 def _resource(name: str) -> str:

@@ -49,6 +49,8 @@ from analogmed.report.uncertainty_run_tables import (
 )
 
 NARROW_IN = 3.8
+_MOST_NARROW = 12
+"""Figures of more models are drawn once; each drawing of 50 models takes about 20 s."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +265,8 @@ def _wide_and_narrow(
 ) -> PageFigure:
     table = _with_names(table)
     wide = inline_svg(lambda path: draw(table, path, width_in=WIDTH_IN), prefix=prefix)
+    if table["model"].nunique() > _MOST_NARROW:
+        return PageFigure(alt, wide)
     narrow = inline_svg(lambda path: draw(table, path, width_in=NARROW_IN), prefix=f"{prefix}-n")
     return PageFigure(alt, wide, narrow)
 

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from typing import Any
 
 import yaml
 
@@ -45,12 +46,12 @@ def files_of(run: Run) -> tuple[tuple[str, str], ...]:
     return tuple(files)
 
 
-def _commit(git: dict[str, str]) -> str | None:
+def _commit(git: dict[str, Any]) -> str | None:
     """As short as it may be; the whole one stands in the environment below."""
     if not git.get("commit"):
         return None
     changed = " and changes" if git.get("changed") == "True" else ""
-    return f"{git['commit'][:10]}{changed}"
+    return f"{str(git['commit'])[:10]}{changed}"
 
 
 def _moment(time: str | None) -> str | None:
@@ -69,9 +70,17 @@ def _again(run: Run) -> str:
             f"python -m {run.program} --config {run.settings_file} --out runs/{_quoted(run.name)}"
         )
     if command := run.environment.get("command"):
-        given = shlex.join(map(str, command[1:]))
+        given = shlex.join(_without_program(run.program, list(map(str, command[1:]))))
         lines += ["# as it was called:", f"# python -m {run.program} {given}".rstrip()]
     return "\n".join(lines)
+
+
+def _without_program(program: str, given: list[str]) -> list[str]:
+    """Return arguments without leading words that name the program, as in ``analogmed eval``."""
+    for word in program.removeprefix("analogmed.").split():
+        if given[:1] == [word]:
+            given = given[1:]
+    return given
 
 
 def _quoted(name: str) -> str:

@@ -1,5 +1,6 @@
 """Columns of the tables that a page is made of, by kind of run."""
 
+from analogmed.report.tables import COSTS, NAMED_COSTS
 from analogmed.tables.table import Columns
 
 
@@ -9,66 +10,72 @@ def _with_ends(*names: str) -> tuple[str, ...]:
 
 
 _NETWORK = ("model", "training")
+_RUN = ("task", *_NETWORK, "hardware")
 _PASSES = (*_NETWORK, "source", "region")
+_COUNTED = tuple(name for name in COSTS if name not in NAMED_COSTS)
 COLUMNS: dict[tuple[str, str], Columns] = {
     ("evaluation", "summary"): Columns(
-        texts=("task", *_NETWORK, "hardware", "note"),
+        names=_RUN,
+        texts=("note",),
         numbers=(
             *_with_ends("dice_digital", "dice_own_digital", "dice_t0", "dice_1d", "dice_1mo"),
             *_with_ends("noise_drop", "avm", "normalised_dice_1d", "drop_1d", "drop_1mo"),
             *("n_patients", "n_chips", "missed", "missed_of", "level"),
         ),
-        optional=_with_ends("gain_1d", "dice_1d_std"),
+        optional=(*_with_ends("gain_1d", "dice_1d_std"), *_COUNTED),
+        key=_RUN,
     ),
     ("evaluation", "curves"): Columns(
-        texts=("task", *_NETWORK, "hardware", "metric", "unit"),
+        names=(*_RUN, "metric"),
+        texts=("unit",),
         numbers=("time_s", "estimate", "low", "high", "n_patients", "n_chips", "level"),
+        key=(*_RUN, "metric", "time_s"),
     ),
     ("evaluation", "comparison"): Columns(
-        texts=("task", "hardware", *_NETWORK, "other_model", "other_training"),
+        names=(*_RUN, "other_model", "other_training"),
         numbers=(
-            "time_s",
-            "difference",
-            "low",
-            "high",
-            "p_value",
-            "p_holm",
-            "n_patients",
-            "n_chips",
+            *("time_s", "difference", "low", "high", "p_value", "p_holm"),
+            *("n_patients", "n_chips"),
         ),
+        key=(*_RUN, "other_model", "other_training", "time_s"),
     ),
     ("evaluation", "time_to_failure"): Columns(
-        texts=_NETWORK,
+        names=_RUN,
         numbers=("limit", "holds_until_s", "fails_at_s", "reprogram_every_s"),
         flags=("censored",),
+        key=(*_RUN, "limit"),
     ),
     ("uncertainty", "summary"): Columns(
-        texts=(*_PASSES, "metric"),
+        names=(*_PASSES, "metric"),
         numbers=("time_s", "estimate", "low", "high", "n_patients"),
+        key=(*_PASSES, "metric", "time_s"),
     ),
     ("uncertainty", "comparison"): Columns(
-        texts=("model", "source", "region", "metric"),
+        names=("model", "source", "region", "metric"),
         numbers=("time_s", "digital", "hwa", *_with_ends("difference"), "p_value", "n_patients"),
         optional=("p_holm",),
+        key=("model", "source", "region", "metric", "time_s"),
         can_be_empty=True,
     ),
     ("uncertainty", "density"): Columns(
-        texts=(*_PASSES, "measure"), numbers=("time_s", "bin_low", "bin_high", "count")
+        names=(*_PASSES, "measure"), numbers=("time_s", "bin_low", "bin_high", "count")
     ),
     ("uncertainty", "reliability"): Columns(
-        texts=_PASSES, numbers=("time_s", "voxels", "confidence", "accuracy")
+        names=_PASSES, numbers=("time_s", "voxels", "confidence", "accuracy")
     ),
     ("uncertainty", "risk_coverage"): Columns(
-        texts=_PASSES, numbers=("time_s", "coverage", "risk")
+        names=_PASSES, numbers=("time_s", "coverage", "risk")
     ),
     ("uncertainty", "conformal_summary"): Columns(
-        texts=(*_NETWORK, "calibrated", "class", "kept"),
+        names=(*_NETWORK, "calibrated", "class", "kept"),
         numbers=("time_s", *_with_ends("fnr"), "volume_ratio", "alpha"),
         flags=("trivial",),
+        key=(*_NETWORK, "calibrated", "class", "time_s"),
     ),
     ("mitigation", "summary"): Columns(
-        texts=(*_NETWORK, "option", "metric"),
+        names=(*_NETWORK, "option", "metric"),
         numbers=("time_s", *_with_ends("value", "gain"), "level"),
+        key=(*_NETWORK, "option", "metric", "time_s"),
     ),
     ("placement", "placements"): Columns(
         texts=("layer", "digital_layers"),
@@ -76,10 +83,13 @@ COLUMNS: dict[tuple[str, str], Columns] = {
         flags=("chosen", "kept"),
     ),
     ("sensitivity", "ranking"): Columns(
-        texts=("setting", "subject"), numbers=("time_s", "rank", *_with_ends("effect"), "level")
+        names=("setting",),
+        texts=("subject",),
+        numbers=("time_s", "rank", *_with_ends("effect"), "level"),
+        key=("setting", "subject", "time_s"),
     ),
     ("training", "log"): Columns(
-        numbers=("epoch", "loss", "learning_rate", "dice"), can_be_empty=True
+        numbers=("epoch", "loss", "learning_rate", "dice"), key=("epoch",), can_be_empty=True
     ),
 }
 """A table of a kind that is not listed, such as the ranking of a placement, has the columns of any

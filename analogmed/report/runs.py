@@ -1,6 +1,5 @@
 """What lies in run folders: settings, environment, tables and example cases, of any program."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from analogmed.errors import ConfigError, DataError
 from analogmed.folders import require_folder
 from analogmed.report.example_cases import ExampleCase, read_example_cases
 from analogmed.report.run_columns import columns_of
-from analogmed.strict_yaml import read_yaml
+from analogmed.strict_yaml import parse_json, read_text, read_yaml
 from analogmed.tables.table import read_table
 
 TABLES = (
@@ -49,6 +48,11 @@ MOST_NETWORKS = 100
 MOST_JSON = 4 * 2**20
 MOST_HEAD = 100_000
 _SETTINGS = ("experiment.yaml", "training.yaml")
+_SETTINGS_TYPES: dict[str, type] = {"task": dict, "hardware": dict, "sweep": dict}
+_ENVIRONMENT_TYPES: dict[str, type] = {"versions": dict, "git": dict, "command": list, "time": str}
+"""Entries that a page takes apart; all others are shown as text."""
+_TYPE_NAMES: dict[type, str] = {dict: "a mapping", list: "a list", str: "text"}
+_AGAIN = "Run the program that wrote it again"
 _TEXTS = (
     "task", "model", "training", "hardware", "other_model", "other_training", "case", "patient",
     "note", "subject", "layer", "source", "class",
@@ -139,25 +143,35 @@ def _check_networks(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        return read_yaml(path)
+        settings = read_yaml(path)
     except ConfigError as error:
         raise DataError(f"the settings of a run cannot be read: {error}") from error
+    return _checked(path, settings, _SETTINGS_TYPES)
 
 
 def _read_environment(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        if path.stat().st_size > MOST_JSON:
-            raise ValueError(f"larger than {MOST_JSON:,} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: {error}; run the program again") from error
+    text = read_text(path, MOST_JSON, error=DataError)
+    content = parse_json(text, str(path), error=DataError)
     if not isinstance(content, dict):
-        raise DataError(f"{path} must hold an object, not {type(content).__name__}")
+        raise DataError(f"{path}: expected a JSON object, got {type(content).__name__}. {_AGAIN}")
+    return _checked(path, content, _ENVIRONMENT_TYPES)
+
+
+def _checked(path: Path, content: dict[str, Any], types: dict[str, type]) -> dict[str, Any]:
+    """Return the content of a file, or raise a DataError for an entry of another type."""
+    for name, expected in types.items():
+        value = content.get(name)
+        if value is not None and not isinstance(value, expected):
+            raise DataError(
+                f"{path}, entry '{name}': expected {_TYPE_NAMES[expected]}, got "
+                f"{type(value).__name__}. {_AGAIN}"
+            )
     return content
 
 
 _ADVICE = (
-    "give a folder that python -m analogmed.eval, uncertainty, sensitivity or train has written"
+    "give a folder that python -m analogmed.eval, uncertainty, sensitivity or train has written; "
+    "of a search, give its folder best"
 )

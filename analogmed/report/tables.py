@@ -54,6 +54,8 @@ COSTS = {
     "uncosted_layers": "layers\nnot costed",
 }
 """Cost columns with their heads; any other column of a summary is no cost and is not shown."""
+NAMED_COSTS = ("profile", "profile_level", "profile_tile_size")
+"""Cost columns of text."""
 ESTIMATED = "Estimated time and energy"
 PROFILED = ("profile", "estimated_", "uncosted_")
 """How the names of the columns begin that belong to a profile."""

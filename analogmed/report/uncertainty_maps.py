@@ -1,8 +1,9 @@
 """Uncertainty beside image, reference and prediction: the worst, the median and the best case."""
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,12 @@ from analogmed.report.style import (
 
 _CONTOUR = "#f0e442"
 _CELL_IN = WIDTH_IN / 6
+DAMAGED_ARCHIVE = (
+    OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, MemoryError,
+    NotImplementedError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""Errors of numpy and zipfile for damaged archives."""
+_MOST_BYTES = 256 * 2**20
 
 
 def draw_example_maps(folder: Path | str) -> list[Path]:
@@ -47,6 +54,21 @@ def draw_example_maps(folder: Path | str) -> list[Path]:
     return drawn
 
 
+def read_archive(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an ``.npz`` file without pickled objects.
+
+    Raises:
+        DAMAGED_ARCHIVE: the file is damaged.
+        ValueError: its arrays take too much memory.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _MOST_BYTES:
+        raise ValueError(f"{size:,} bytes of arrays, expected at most {_MOST_BYTES:,}")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
 def read_examples(folder: Path | str) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
     """The arrays of ``examples.npz`` by name, and what they belong to.
 
@@ -54,11 +76,10 @@ def read_examples(folder: Path | str) -> tuple[dict[str, np.ndarray], pd.DataFra
         DataError: a file is missing, damaged, or holds pickled objects.
     """
     try:
-        with (Path(folder) / "examples.npz").open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            arrays = {name: content[name] for name in content.files}
-        return arrays, pd.read_csv(Path(folder) / "examples.csv")
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        return read_archive(Path(folder) / "examples.npz"), pd.read_csv(
+            Path(folder) / "examples.csv"
+        )
+    except DAMAGED_ARCHIVE as error:
         raise DataError(f"{folder}: the examples cannot be read ({error}); run again") from error
 
 

@@ -13,9 +13,10 @@ MOST_BYTES = 64 * 2**20
 MOST_ROWS = 200_000
 MOST_COLUMNS = 1_000
 LONGEST_TEXT = 10_000
+LONGEST_NAME = 200
 LARGEST = 1e15
 """Limit of the absolute value of a number."""
-_AGAIN = "Run the program that has written it again"
+_AGAIN = "Run the program that wrote it again"
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,27 @@ class Columns:
     """Columns that a table must have; further ones are read as pandas infers them.
 
     Attributes:
+        names: columns of short text without empty cells.
         texts: columns of text; an empty cell is an empty text.
         numbers: columns of finite numbers; an empty cell is NaN.
         flags: columns of True and False.
         optional: columns of numbers that can be absent.
+        key: columns that identify a row; no two rows agree in all of them.
         can_be_empty: whether a table without rows is accepted.
     """
 
+    names: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     numbers: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
     can_be_empty: bool = False
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """All columns that cannot be absent."""
+        return (*self.names, *self.texts, *self.numbers, *self.flags)
 
 
 def read_table(path: Path, columns: Columns, *, texts: Iterable[str] = ()) -> pd.DataFrame:
@@ -51,11 +61,12 @@ def read_table(path: Path, columns: Columns, *, texts: Iterable[str] = ()) -> pd
         The table; all its columns are kept.
 
     Raises:
-        DataError: the file is too large, cannot be read, lacks a column or a row, or has a cell
-            that does not fit its column; the message names the file, the line and the column.
+        DataError: the file is too large, cannot be read, lacks a column or a row, has a cell that
+            does not fit its column, or repeats a row; the message names the file, the line and the
+            column.
     """
     _check_size(path)
-    names = (*columns.texts, *texts)
+    names = (*columns.names, *columns.texts, *texts)
     try:
         table = pd.read_csv(
             path,
@@ -72,6 +83,7 @@ def read_table(path: Path, columns: Columns, *, texts: Iterable[str] = ()) -> pd
     table = table.assign(**{name: table[name].fillna("") for name in found})
     for name in table.columns:
         _check_column(path, table[name], name, columns)
+    _check_key(path, table, columns.key)
     return table
 
 
@@ -95,7 +107,7 @@ def _check_shape(path: Path, table: pd.DataFrame, columns: Columns) -> None:
         )
     if not isinstance(table.index, pd.RangeIndex):
         raise DataError(f"{path}: the rows have more cells than the header. {_AGAIN}")
-    wanted = (*columns.texts, *columns.numbers, *columns.flags)
+    wanted = columns.required
     missing = [name for name in wanted if name not in table.columns]
     if missing:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}. {_AGAIN}")
@@ -115,6 +127,9 @@ def _check_column(path: Path, cells: pd.Series, name: str, columns: Columns) -> 
         _refuse(path, cells, name, pd.Series(too_large), f"a number up to {LARGEST:g}")
     else:
         texts = cells.fillna("").astype(str)
+        if name in columns.names:
+            wrong = (texts == "") | (texts.str.len() > LONGEST_NAME)
+            _refuse(path, cells, name, wrong, f"a name of 1 to {LONGEST_NAME} characters")
         _refuse(path, cells, name, texts.str.len() > LONGEST_TEXT, "a shorter text")
         controls = texts.str.contains(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
         _refuse(path, cells, name, controls, "text without control characters")
@@ -125,11 +140,24 @@ def _check_numbers(path: Path, cells: pd.Series, name: str) -> None:
         values = np.full(len(cells), np.nan)
         wrong = np.ones(len(cells), dtype=bool)
     else:
-        numbers = pd.to_numeric(cells, errors="coerce")
+        integers = cells.dtype == object  # of any size; pandas converts their text, but not them
+        numbers = pd.to_numeric(cells.astype(str) if integers else cells, errors="coerce")
         values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
         wrong = np.isnan(values) & cells.notna().to_numpy()
     wrong |= np.abs(values) > LARGEST
     _refuse(path, cells, name, pd.Series(wrong), "a finite number or an empty cell")
+
+
+def _check_key(path: Path, table: pd.DataFrame, key: tuple[str, ...]) -> None:
+    """Raise a DataError for the first row that has the key of an earlier one."""
+    if not key:
+        return
+    repeated = np.flatnonzero(table.duplicated(list(key)).to_numpy())
+    if len(repeated):
+        line = repeated[0] + 2
+        raise DataError(
+            f"{path}, line {line}: repeats the {', '.join(key)} of an earlier line. {_AGAIN}"
+        )
 
 
 def _refuse(path: Path, cells: pd.Series, name: str, wrong: pd.Series, expected: str) -> None:

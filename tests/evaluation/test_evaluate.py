@@ -354,3 +354,10 @@ def test_a_network_on_other_data_or_hardware_than_it_was_trained_for_is_told(
     changes = {"checkpoints": (path,), "hardware": Hardware("hermes"), "out": tmp_path / "run"}
     with pytest.warns(UserWarning, match=r"on lgg, not.*\(96, 96\), not.*another chip \(pcm"):
         evaluate(replace(experiment, **changes))
+
+
+@pytest.mark.usefixtures("results")
+def test_a_page_shows_the_tables_that_an_evaluation_writes(experiment, read_back):
+    run = read_back(experiment.out)
+    assert run.kind == "evaluation"
+    assert set(run.tables) == {"summary", "curves", "comparison", "time_to_failure"}

@@ -226,3 +226,9 @@ def test_an_option_that_a_chip_does_not_have_is_left_out_by_name(config, tmp_pat
 def test_settings_out_of_range_are_refused(config, changes, message):
     with pytest.raises(ConfigError, match=message):
         replace(config, **changes)
+
+
+@pytest.mark.usefixtures("found")
+def test_a_page_shows_the_table_that_a_mitigation_run_writes(config, read_back):
+    run = read_back(config.out)
+    assert (run.kind, set(run.tables)) == ("mitigation", {"summary"})

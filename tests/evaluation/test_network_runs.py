@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analogmed.errors import DataError
 from analogmed.evaluation.comparison import compare_models
 from analogmed.evaluation.metrics import case_metrics
 from analogmed.evaluation.robustness import over_time
@@ -68,3 +69,15 @@ def test_networks_are_compared_on_the_same_cases_wherever_they_find_spurious_str
     row = compare_models(table, metric="hd95", n_boot=50).iloc[0]
     assert row["difference"] == pytest.approx((2 / 6 - 2 * 4 / 8) * DIAGONAL / 8)
     assert row["n_patients"] == 8
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, ""])
+@pytest.mark.parametrize("column", ["patient", "case", "training"])
+def test_a_row_without_a_name_is_refused_with_its_place(column, missing):
+    table = results({"digital": (0,) * 8})
+    table[column] = table[column].astype(object)
+    table.iloc[[5, 7], table.columns.get_loc(column)] = missing
+    message = rf"results table, row 5 .*, column '{column}': expected a name, got .* \(2 of "
+    for compute in (over_time, compare_models):
+        with pytest.raises(DataError, match=message):
+            compute(table, metric="hd95", n_boot=50)

@@ -245,3 +245,9 @@ def test_names_and_a_placement_go_together(tmp_path):
     path = tmp_path / "placement.yaml"
     path.write_text("digital_layers: [b, c]\nprovenance: {}\n")
     assert Experiment(digital_layers=("a", str(path), "c")).digital_layers == ("a", "b", "c")
+
+
+@pytest.mark.usefixtures("placed")
+def test_a_page_shows_the_tables_that_a_placement_writes(config, read_back):
+    run = read_back(config.out)
+    assert (run.kind, set(run.tables)) == ("placement", {"placements", "ranking"})

@@ -245,3 +245,9 @@ def test_the_shipped_unet_is_the_default(tmp_path):
 def test_a_ranking_read_from_a_file_is_the_ranking(found, config):
     written = pd.read_csv(config.out / "ranking.csv").fillna({"subject": ""})
     assert written["effect"].tolist() == found.ranking()["effect"].tolist()
+
+
+@pytest.mark.usefixtures("found")
+def test_a_page_shows_the_table_that_a_sensitivity_run_writes(config, read_back):
+    run = read_back(config.out)
+    assert (run.kind, set(run.tables)) == ("sensitivity", {"ranking"})

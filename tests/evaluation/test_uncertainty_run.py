@@ -275,3 +275,10 @@ def test_a_network_trained_on_test_patients_is_refused(config, tiny_task, tmp_pa
     other = replace(tiny_task, split_seed=3)
     with pytest.raises(LeakageError, match="was trained on"):
         measure_uncertainty(replace(config, task=other, out=tmp_path))
+
+
+def test_a_page_shows_the_tables_that_an_uncertainty_run_writes(found, read_back):
+    run = read_back(found.config.folder)
+    assert run.kind == "uncertainty"
+    shown = {"summary", "comparison", "density", "reliability", "risk_coverage"}
+    assert set(run.tables) == shown | {"conformal_summary"}

@@ -1,8 +1,10 @@
 """Run folders that are damaged or were edited by hand end in an error that names file and place."""
 
+import re
 import resource
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analogmed.errors import AnalogmedError, DataError
-from analogmed.report import example_cases, page, runs
+from analogmed.exit_status import UNFORESEEN
+from analogmed.report import page, runs, uncertainty_maps
 from analogmed.report.__main__ import main
-from analogmed.report.page import write_report
+from analogmed.report.page import InconsistentRunError, write_report
 from analogmed.report.run_columns import COLUMNS
 from analogmed.report.runs import read_run
 from analogmed.tables import table as tables
@@ -52,7 +55,11 @@ def edit(path, change):
         ("summary", "dice_1d_low", "inf", "a finite number or an empty cell, got 'inf'"),
         ("summary", "level", "True", "a finite number or an empty cell, got 'True'"),
         ("summary", "note", "\x07", "text without control characters"),
-        ("summary", "model", "u" * 20_000, "a shorter text"),
+        ("summary", "note", "u" * 20_000, "a shorter text"),
+        ("summary", "model", "u" * 201, "a name of 1 to 200 characters"),
+        ("summary", "model", "", "a name of 1 to 200 characters"),
+        ("summary", "tiles", "many", "a finite number or an empty cell, got 'many'"),
+        ("summary", "dice_1d", "9" * 400, "a finite number or an empty cell, got '99"),
         ("curves", "time_s", "1e300", "a finite number or an empty cell, got '1e"),
         ("time_to_failure", "censored", "perhaps", "True or False, got 'perhaps'"),
     ],
@@ -64,7 +71,7 @@ def test_a_cell_that_does_not_fit_is_named_by_file_line_and_column(
         table.loc[2, column] = cell
         return table
 
-    edit(run / f"{name}.csv", change)
+    edit(run / f"{name}.csv", lambda table: change(table.assign(tiles="9")))
     with pytest.raises(DataError) as error:
         read_run(run)
     assert f"{run / name}.csv, line 4, column '{column}': expected {expected}" in str(error.value)
@@ -74,7 +81,7 @@ def test_each_column_that_a_page_needs_is_missed_by_name(run):
     for name in ("summary", "curves", "comparison", "time_to_failure"):
         columns = COLUMNS["evaluation", name]
         intact = (run / f"{name}.csv").read_text()
-        for column in (*columns.texts, *columns.numbers, *columns.flags):
+        for column in columns.required:
             edit(run / f"{name}.csv", lambda table, column=column: table.drop(columns=column))
             with pytest.raises(DataError, match=rf"{name}.csv: lacks the columns {column}\."):
                 read_table(run / f"{name}.csv", columns)
@@ -86,6 +93,35 @@ def test_a_table_without_rows_is_named(run, name):
     edit(run / f"{name}.csv", lambda table: table.iloc[:0])
     with pytest.raises(DataError, match=rf"{name}.csv: contains no row"):
         read_run(run)
+
+
+@pytest.mark.parametrize("name", ["summary", "curves", "comparison", "time_to_failure"])
+def test_a_repeated_row_is_named(run, name):
+    edit(run / f"{name}.csv", lambda table: pd.concat([table, table.iloc[[1]]]))
+    line = len((run / f"{name}.csv").read_text().splitlines())
+    with pytest.raises(DataError, match=rf"{name}\.csv, line {line}: repeats the task, model"):
+        read_run(run)
+
+
+def test_a_table_that_does_not_fit_a_figure_is_named_with_the_folder(run):
+    edit(run / "curves.csv", lambda table: table[table["hardware"] == "digital"])
+    with pytest.raises(DataError, match=rf"{run}: nothing to draw: the curves have no row"):
+        write_report([run])
+
+
+@pytest.mark.parametrize(
+    ("cell", "parts"),
+    [
+        ("0.9 (0.8\u20130.95)", ("0.9", "0.8\u20130.95")),
+        ("-0.1 (-0.2 to 0.1)", ("-0.1", "-0.2 to 0.1")),
+        ("U-Net, hardware-aware", ("U-Net", "hardware-aware")),
+        (", hardware-aware", ("", "hardware-aware")),
+        ("1 of 2 (all)", ("1 of 2 (all)", "")),
+        (" ( to " * 1_500, (" ( to " * 1_500, "")),
+    ],
+)
+def test_a_cell_is_split_from_its_interval_or_training(cell, parts):
+    assert page._split(cell) == parts
 
 
 def test_a_table_beyond_the_limits_is_refused_before_it_is_read(tmp_path, monkeypatch):
@@ -113,19 +149,68 @@ def test_a_case_called_na_is_no_missing_value(tmp_path):
     np.testing.assert_array_equal(found["value"], [np.nan, 1.0])
 
 
-def test_what_no_check_foresees_names_the_folder(run, monkeypatch):
-    def broken(*_):
-        raise KeyError("surprise")
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("experiment.yaml", "task: 3", "entry 'task': expected a mapping, got int"),
+        ("experiment.yaml", "hardware: pcm", "entry 'hardware': expected a mapping, got str"),
+        ("experiment.yaml", "sweep: [1]", "entry 'sweep': expected a mapping, got list"),
+        ("environment.json", '{"versions": 1}', "entry 'versions': expected a mapping, got int"),
+        ("environment.json", '{"git": []}', "entry 'git': expected a mapping, got list"),
+        ("environment.json", '{"command": 5}', "entry 'command': expected a list, got int"),
+        ("environment.json", '{"time": 3}', "entry 'time': expected text, got int"),
+        ("environment.json", '{"time": "a", "time": "b"}', "time"),
+    ],
+)
+def test_an_entry_of_another_type_is_named_by_file_and_entry(run, file, text, expected):
+    (run / file).write_text(text)
+    with pytest.raises(DataError) as error:
+        read_run(run)
+    assert str(error.value).startswith(f"{run / file}")
+    assert expected in str(error.value)
 
-    monkeypatch.setattr(page, "findings", broken)
+
+def raising(error):
+    def broken(*_):
+        raise error
+
+    return broken
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), IndexError("x"), ValueError("x"), TypeError("x")])
+def test_an_error_that_damaged_tables_can_cause_names_the_folder(run, monkeypatch, error):
+    monkeypatch.setattr(page, "findings", raising(error))
+    name = type(error).__name__
     with pytest.raises(
-        DataError, match=rf"{run}: .*do not fit each other \(KeyError: 'surprise'\)"
-    ):
+        InconsistentRunError, match=rf"{run}: .*do not fit each other \({name}: '?x'?\)"
+    ) as raised:
         write_report([run])
+    assert raised.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError("x"), AssertionError("x"), NameError("x"), RuntimeError("x")]
+)
+def test_a_fault_of_the_code_is_not_taken_for_a_damaged_run(run, monkeypatch, capsys, error):
+    monkeypatch.setattr(page, "findings", raising(error))
+    with pytest.raises(type(error)):
+        write_report([run])
+    assert main([str(run)]) == UNFORESEEN
+    assert f"did not expect this error: {type(error).__name__}: x" in capsys.readouterr().err
+
+
+def test_the_message_names_the_file_of_the_traceback(run, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(page, "findings", raising(KeyError("surprise")))
+    assert main([str(run)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {run}: the files of the run do not fit each other (KeyError:")
+    log = Path(re.search(r"report it with its traceback, which is in (\S+\.log)\.\n", error)[1])
+    assert "in broken\n" in log.read_text()
 
 
 def test_an_example_that_takes_too_much_memory_is_refused(run, monkeypatch):
-    monkeypatch.setattr(example_cases, "_MOST_BYTES", 1_000)
+    monkeypatch.setattr(uncertainty_maps, "_MOST_BYTES", 1_000)
     with pytest.raises(
         DataError, match=r"no example case: .*bytes of arrays, expected at most 1,0"
     ):

@@ -328,10 +328,10 @@ def test_a_damaged_table_is_refused_with_its_path(run, content):
 
 def test_damaged_settings_and_environments_are_refused(run):
     (run / "environment.json").write_text("{")
-    with pytest.raises(DataError, match=r"environment\.json is damaged"):
+    with pytest.raises(DataError, match=r"environment\.json, line 1: not JSON"):
         read_run(run)
     (run / "environment.json").write_text("[]")
-    with pytest.raises(DataError, match="must hold an object"):
+    with pytest.raises(DataError, match=r"environment\.json: expected a JSON object, got list"):
         read_run(run)
     (run / "environment.json").unlink()
     (run / "experiment.yaml").write_text("seed: !!python/object:os.system {}\n")

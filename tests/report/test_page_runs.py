@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -143,3 +145,23 @@ def test_an_outcome_whose_interval_holds_zero_is_left_open(write):
 def test_a_folder_with_only_a_part_of_a_run_is_refused(write):
     with pytest.raises(DataError, match=r"is no run folder: expected one of .*ranking\.csv"):
         read_run(write("part", density=pd.DataFrame({"count": [1]})))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["analogmed/uncertainty.py", "mitigation", "--images", "8"],
+        ["bin/analogmed", "uncertainty", "mitigation", "--images", "8"],
+    ],
+)
+def test_the_command_of_a_run_names_its_program_once(write, command):
+    folder = write("mitigation", summary=mitigation())
+    (folder / "environment.json").write_text(json.dumps({"command": command}))
+    markdown = texts_of(folder)[1]
+    assert "# python -m analogmed.uncertainty mitigation --images 8\n" in markdown
+
+
+@pytest.mark.usefixtures("tiny_digital")
+def test_a_page_shows_the_log_that_a_training_writes(tiny_training, read_back):
+    run = read_back(tiny_training.out)
+    assert (run.kind, set(run.tables)) == ("training", {"log"})
