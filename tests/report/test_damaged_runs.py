@@ -59,7 +59,7 @@ def edit(path, change):
         ("summary", "model", "u" * 201, "a name of 1 to 200 characters"),
         ("summary", "model", "", "a name of 1 to 200 characters"),
         ("summary", "tiles", "many", "a finite number or an empty cell, got 'many'"),
-        ("summary", "dice_1d", "9" * 400, "a finite number or an empty cell, got '99"),
+        ("summary", "n_patients", "9" * 400, "a finite number or an empty cell, got '99"),
         ("curves", "time_s", "1e300", "a finite number or an empty cell, got '1e"),
         ("time_to_failure", "censored", "perhaps", "True or False, got 'perhaps'"),
     ],
