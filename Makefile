@@ -3,17 +3,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: eval test test-all lint clean
+.PHONY: eval test test-all test-exhaustive lint clean
 
 eval: $(READY)  ## evaluate the shipped networks on the embedded brain phantom
 	$(BIN)/python -m analogmed.eval
 	$(BIN)/python -m analogmed.report runs/eval
 
-test: $(READY)  ## run the tests, except those marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+test: $(READY)  ## run the tests that are quick
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not exhaustive"
 
-test-all: $(READY)  ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+test-all: $(READY)  ## run these and the slow ones: killed runs, several processes, notebooks, programs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not exhaustive"
+
+test-exhaustive: $(READY)  ## run hundreds of random networks, damaged files and simulations: hours
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m exhaustive
 
 lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .

@@ -9,6 +9,8 @@ import pytest
 
 from analogmed.models import build_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "performance.md"
 
@@ -66,6 +68,7 @@ def test_training_steps_are_timed_against_the_digital_network(results):
     assert rows["auto"]["wall_s"] > 0
 
 
+@pytest.mark.exhaustive
 def test_the_peak_of_a_training_step_holds_gradients_and_both_moments_of_adamw(results):
     document, _ = measure("memory", results, "--only", "training", "--contenders", "auto")
     rows = by_contender(document, "training")

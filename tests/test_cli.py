@@ -132,7 +132,7 @@ def test_any_experiment_written_as_options_is_read_back_equal(experiment):
     assert parse(*cli.to_options(experiment)) == experiment
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=300, deadline=timedelta(seconds=10))
 @given(experiment=EXPERIMENT)
 def test_any_experiment_is_read_back_equal_from_options_and_from_yaml(experiment, tmp_path_factory):
@@ -142,7 +142,7 @@ def test_any_experiment_is_read_back_equal_from_options_and_from_yaml(experiment
     assert parse("--config", str(path)) == experiment
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=300, deadline=timedelta(seconds=10))
 @given(
     words=st.lists(

@@ -8,6 +8,8 @@ import pytest
 
 from analogmed.data import load_task
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def experiment(program):

@@ -6,6 +6,8 @@ import sys
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CHIPS, READS = 2, 2
 
 

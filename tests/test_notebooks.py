@@ -15,9 +15,12 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LIMIT_S = 600
 
 # The client leaves sockets to the garbage collector, which is to come here and not in later tests.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+    ),
+]
 
 
 def read(name):

@@ -103,7 +103,7 @@ def test_an_error_that_a_plugin_raises_on_purpose_is_its_own(tmp_path, monkeypat
         use("analogmed.tasks", "odd_raises", tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=300, deadline=timedelta(seconds=10))
 @given(
     parameters=st.lists(

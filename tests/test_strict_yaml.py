@@ -183,7 +183,7 @@ def damaged(draw):
     return bytes(content)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=400, deadline=timedelta(seconds=10))
 @given(content=damaged(), suffix=st.sampled_from([".yaml", ".json"]))
 def test_damaged_settings_are_read_or_refused_with_their_path(content, suffix, tmp_path_factory):
@@ -197,7 +197,7 @@ def test_damaged_settings_are_read_or_refused_with_their_path(content, suffix, t
         assert yaml.safe_load(yaml.safe_dump(read)).keys() == read.keys()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=400, deadline=timedelta(seconds=10))
 @given(content=damaged())
 def test_damaged_settings_become_an_experiment_or_a_sentence(content, tmp_path_factory):

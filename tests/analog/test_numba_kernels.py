@@ -142,6 +142,7 @@ def test_an_element_gets_the_same_noise_wherever_a_part_of_the_batch_begins(samp
     assert np.array_equal(fifth[: 20_000 - start], whole[start : start + sample_size])
 
 
+@pytest.mark.slow
 def test_importing_analogmed_does_not_load_numba():
     code = "import sys, analogmed, analogmed.analog; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -156,6 +157,7 @@ def run_python(code, *folders):
     return done.stdout
 
 
+@pytest.mark.exhaustive
 def test_the_kernels_compile_without_a_folder_for_their_machine_code():
     """The package and the home folder are read-only here; root could write to them all the same."""
     run_python(
@@ -166,6 +168,7 @@ def test_the_kernels_compile_without_a_folder_for_their_machine_code():
     )
 
 
+@pytest.mark.exhaustive
 def test_machine_code_is_kept_until_a_file_that_a_kernel_calls_changes(tmp_path):
     package = tmp_path / "analogmed"
     kernels = package / "analog" / "numba_kernels"

@@ -198,7 +198,7 @@ def run(seed: int) -> None:
                 raise AssertionError(f"case {seed}, {check.__name__}: {case}: {error}") from error
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("block", range(7))
 def test_compiled_engines_give_the_outputs_and_gradients_of_the_definition(block):
     for seed in range(block, CASES, 7):

@@ -199,6 +199,7 @@ def reading(arguments, management):
     return Chip(calibrate(analog, [images]), seed=1).at(3600.0), images
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("hardware", NOISY)
 def test_blocks_batches_and_threads_do_not_change_the_noise(hardware, monkeypatch):
     """Converters off: rounding would let the last bit of a sum decide."""

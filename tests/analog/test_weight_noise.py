@@ -61,6 +61,7 @@ def expected_deviation(layer, inputs, kind):
     return base.forward(twin, inputs.square()).sqrt()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("management", ["none", "abs_max"])
 @pytest.mark.parametrize("kind", ["additive", "pcm_read"])
 @pytest.mark.parametrize("layer", LAYERS)
@@ -79,6 +80,7 @@ def test_noise_of_the_weights_adds_up_over_rows_and_tiles(layer, kind, managemen
     assert standard.std(0).sub(1).abs().max() < 5.5 / 800**0.5
 
 
+@pytest.mark.exhaustive
 @torch.no_grad()
 def test_columns_and_vectors_are_disturbed_independently(analog_of):
     analog = analog_of(nn.Conv2d(8, 20, 3).eval(), hardware("pcm_read")).eval()

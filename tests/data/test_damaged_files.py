@@ -105,7 +105,7 @@ def read_or_refuse(read, *arguments, **options):
             return None
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:.*pixdim")
 @MANY
 @given(data=st.data(), is_compressed=st.booleans(), in_header=st.booleans())
@@ -127,7 +127,7 @@ def test_damaged_volumes(data, is_compressed, in_header, tmp_path_factory):
         assert volume.data.size <= 120 * 2  # int16 read as int8 at most
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize("whole", [png_bytes(), tiff_bytes()], ids=["png", "tiff"])
 @MANY
@@ -138,7 +138,7 @@ def test_damaged_images(whole, data, tmp_path_factory):
     read_or_refuse(read_image, path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "whole", [tar_bytes("w"), tar_bytes("w:gz"), zip_bytes()], ids=["tar", "tar.gz", "zip"]
 )
@@ -181,7 +181,7 @@ def odd_description(draw):
     return json.dumps(content).encode()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @MANY
 @given(content=odd_description() | damaged(json.dumps(DESCRIPTION).encode()))
 def test_damaged_descriptions(content, tmp_path_factory):

@@ -53,6 +53,7 @@ def test_the_threshold_is_the_highest_with_the_finite_sample_bound():
     assert (found.n_units, found.trivial) == (30, False)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("n_units", "alpha"), [(9, 0.1), (20, 0.1), (40, 0.2)])
 def test_the_expected_miss_of_a_further_patient_is_at_most_alpha(n_units, alpha):
     """Exchangeable patients: the mean over many draws of calibration and test stays below."""
@@ -67,6 +68,7 @@ def test_the_expected_miss_of_a_further_patient_is_at_most_alpha(n_units, alpha)
     assert np.mean(misses) >= alpha - 2 / (n_units + 1) - 3 * error
 
 
+@pytest.mark.exhaustive
 def test_without_the_finite_sample_term_the_promise_would_break():
     rng = np.random.default_rng(5)
     misses = []

@@ -20,7 +20,7 @@ from analogmed.evaluation.mitigation import (
 from analogmed.evaluation.mitigation_run import measure_mitigation
 from analogmed.evaluation.uncertainty_config import MitigationConfig
 
-pytestmark = pytest.mark.filterwarnings("ignore:the temperature ran")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:the temperature ran")]
 
 
 @pytest.fixture

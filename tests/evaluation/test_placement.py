@@ -20,6 +20,8 @@ from analogmed.hardware import estimate, map_tiles
 from analogmed.sensitivity import main
 from analogmed.training import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 LOUD = Hardware(tile_size=256, out_noise=0.3, prog_noise_scale=3.0)
 SWEEP = SweepConfig(chips=2, times_s=(0.0, DAY_S))
 
@@ -135,6 +137,7 @@ def test_the_placement_is_a_setting_of_an_evaluation(placed, config, tmp_path):
     assert 0 < found.costs.loc[0, "analog_weight_share"] < 1
 
 
+@pytest.mark.exhaustive
 def test_layers_measured_before_or_now_give_the_same_bytes(placed, config, tmp_path):
     place_layers(replace(config, sensitivity=None, out=tmp_path))
     for name in ("placement.yaml", "placements.csv"):
@@ -176,6 +179,7 @@ def test_an_accepted_start_leaves_all_layers_on_tiles(config, tmp_path):
     assert Experiment(digital_layers=(str(tmp_path / "placement.yaml"),)).digital_layers == ()
 
 
+@pytest.mark.exhaustive
 def test_a_loss_that_no_placement_keeps_is_an_error_after_the_tables(config, tmp_path):
     (tmp_path / "placement.yaml").write_text("digital_layers: [of an earlier run]")
     WrittenFiles(tmp_path).record("placement.yaml")

@@ -28,6 +28,8 @@ from analogmed.evaluation.plan import Plan
 from analogmed.evaluation.store import Store
 from analogmed.training import load_checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 TABLES = ("results.parquet", "results.csv", "summary.csv")
 LIMIT_S = 900.0
 

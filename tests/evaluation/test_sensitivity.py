@@ -122,6 +122,7 @@ def test_the_largest_effect_has_the_first_rank(found):
     assert ranking.loc[ranking["subject"] == "", "rank"].isna().all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(found, config, tmp_path):
     sensitivity(replace(config, out=tmp_path))
     for name in ("results.csv", "ranking.csv"):

@@ -84,7 +84,7 @@ class TestTwoWayBootstrap:
         found = two_way_bootstrap(distances, patients=range(n), bounds=(0.0, np.inf))
         assert found.high < 400.0
 
-    @pytest.mark.slow
+    @pytest.mark.exhaustive
     def test_it_holds_the_truth_where_one_patient_in_ten_is_missed(self):
         generator = np.random.default_rng(0)
         hits = 0

@@ -211,6 +211,7 @@ def test_damaged_examples_are_refused(found, config, tmp_path):
         read_examples(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(config, tmp_path):
     short = replace(
         config,

@@ -26,7 +26,7 @@ def pooled(generator, n, *, shift, of_patients, of_bins):
     return table[table["metric"] == "ece_pooled"].iloc[0], counts
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("n", [7, 20])
 @pytest.mark.parametrize(
     ("truth", "shift", "of_patients", "of_bins"),

@@ -144,7 +144,7 @@ def test_a_folder_of_an_older_version_is_taken_over(tmp_path):
 NAMES = ("a.csv", "b.csv", "deep/c.npz", "deep/d.npz")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -182,7 +182,7 @@ def test_no_order_of_steps_loses_a_file_of_the_user(tmp_path_factory, steps):
         assert (folder / name).read_text() == "user"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_of_many_starts_at_once_one_runs(tmp_path):
     started = [
         subprocess.Popen(

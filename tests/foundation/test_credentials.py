@@ -44,7 +44,7 @@ def test_other_text_is_left_as_it_is(text):
     assert not is_masked(text)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @given(st.text("abcXYZ019-._~%+=/!$&*,", min_size=5), st.sampled_from(["s3", "postgresql"]))
 def test_no_password_remains(password, scheme):
     secret = f"S{password}T"

@@ -62,6 +62,7 @@ sys.exit(main(["measure", *small, "--repetitions", "1", "--out", sys.argv[1]]))
 """
 
 
+@pytest.mark.slow
 def test_measuring_does_without_the_simulator(tmp_path):
     command = [sys.executable, "-c", WITHOUT_AIHWKIT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

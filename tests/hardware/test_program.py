@@ -19,6 +19,7 @@ def run(capsys, *arguments):
     return status, captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_the_module_runs_by_its_name():
     command = [sys.executable, "-m", "analogmed.hardware", *SMALL]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

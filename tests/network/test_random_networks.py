@@ -134,7 +134,7 @@ def test_random_networks_on_an_ideal_chip_are_the_digital_ones(seed):
     check(seed)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("start", range(1000, 1300, 50))
 def test_many_random_networks_on_an_ideal_chip_are_the_digital_ones(start):
     for seed in range(start, start + 50):

@@ -295,7 +295,7 @@ def intact(make_run, tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore")
 @settings(
     max_examples=400,

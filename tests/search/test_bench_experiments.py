@@ -16,6 +16,8 @@ from analogmed.search.space import Space
 from analogmed.search.supernet_config import SupernetConfig
 from analogmed.search.supernet_training import train_supernet
 
+pytestmark = pytest.mark.slow
+
 SPACE = Space(depths=(2,), blocks=("A", "C", "F"), widths=(4, 8), growths=(1, 2), kernels=(3,))
 CHIPS = 3
 TASK = {

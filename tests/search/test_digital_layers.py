@@ -22,6 +22,8 @@ from analogmed.search.runner import search
 from analogmed.search.space import Space
 from analogmed.training import TrainConfig, train
 
+pytestmark = pytest.mark.slow
+
 SPACE = Space(depths=(1, 2), blocks=("A", "C"), widths=(2, 4), growths=(1,), kernels=(3,))
 CONVOLUTIONS = Genotype((Level("C", 4, 3), Level("C", 4, 3)))
 

@@ -109,7 +109,7 @@ def test_a_kill_changes_no_network(strategy, tmp_path):
     assert_same(strategy, tmp_path, lambda n: [(at, at % 2 == 0) for at in range(0, n, n // 6)])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_no_kill_changes_any_network(strategy, tmp_path):
     assert_same(strategy, tmp_path, lambda n: itertools.product(range(n), (False, True)))

@@ -24,6 +24,8 @@ from analogmed.search.space import Space
 from analogmed.search.winner import evaluation_of
 from analogmed.training import OptimizerConfig, load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SPACE = Space(depths=(1, 2), blocks=("A", "C"), widths=(2, 4), growths=(1,), kernels=(3,))
 
 

@@ -81,6 +81,7 @@ def found():
     }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["tpe", "nsga2", "evolution", "analognas"])
 def test_a_strategy_finds_more_than_random_search_of_equal_budget(found, name):
     gain = found[name] - found["random"]

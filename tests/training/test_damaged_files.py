@@ -180,7 +180,7 @@ def checkpoint(tmp_path):
     return save_checkpoint(tmp_path / "folder" / "net.safetensors", analog, info)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_no_damaged_checkpoint_ends_in_a_traceback(checkpoint, monkeypatch):
     monkeypatch.chdir(checkpoint.parent)
     content, (description, tensors) = checkpoint.read_bytes(), read_file(checkpoint)
@@ -199,7 +199,7 @@ def test_no_damaged_checkpoint_ends_in_a_traceback(checkpoint, monkeypatch):
     assert refused > MUTATIONS / 2
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_no_damaged_bundle_ends_in_a_traceback(tmp_path, monkeypatch, pretrained):
     monkeypatch.chdir(tmp_path)

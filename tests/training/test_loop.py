@@ -180,11 +180,13 @@ def test_hardware_aware_training_keeps_digital_weights_and_learned_ranges(tiny_d
     assert digital.input_ranges == {}
 
 
+@pytest.mark.slow
 def test_hardware_aware_training_is_reproducible(short_hwa, tmp_path):
     again = replace(short_hwa, out=tmp_path / "again")
     assert train(short_hwa).read_bytes() == train(again).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_network_of_hardware_aware_training_is_that_of_init(short_hwa, tiny_digital, tmp_path):
     assert load_checkpoint(train(short_hwa)).info.options == {"features": 4}
     train(replace(short_hwa, model=ModelConfig("unet"), out=tmp_path / "named"))
@@ -390,6 +392,7 @@ class StopHereError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("training", "settings"),
     [
@@ -444,6 +447,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     ]
 
 
+@pytest.mark.slow
 def test_looking_at_a_network_does_not_change_its_training(short_hwa, tmp_path):
     often = replace(short_hwa, epochs=2, validate_every=1, out=tmp_path / "often")
     seldom = replace(often, validate_every=2, out=tmp_path / "seldom")
@@ -568,6 +572,7 @@ def test_a_class_that_no_training_case_holds_is_told_by_name(tmp_path):
         train(config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -614,6 +619,7 @@ def test_frozen_norms_keep_the_statistics_of_the_digital_network(short_hwa, tiny
     assert all(torch.equal(found[name], start[name]) for name in statistics)
 
 
+@pytest.mark.slow
 def test_computing_activations_again_changes_no_bit(short_hwa, tmp_path):
     frugal = replace(short_hwa, activation_checkpointing=True, out=tmp_path / "frugal")
     assert equal(weights(train(frugal)), weights(train(short_hwa)))

@@ -68,6 +68,7 @@ def test_gradients_and_statistics_are_those_without_checkpointing(name):
     assert not differing(step(model, images), step(checkpointed, images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 @pytest.mark.parametrize("name", ["swin_unetr", "unet"])
 def test_gradients_of_noisy_tiles_are_those_without_checkpointing(name, backend):
@@ -133,6 +134,7 @@ def test_network_without_blocks_is_refused_by_name():
         checkpoint_activations(nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU()))
 
 
+@pytest.mark.exhaustive
 def test_checkpointing_lowers_the_peak_of_memory():
     program = """
         import re, torch
@@ -203,6 +205,7 @@ def test_failure_of_a_gpu_is_explained_with_the_bytes_asked_for():
     assert text in message
 
 
+@pytest.mark.slow
 def test_a_step_that_does_not_fit_the_process_is_explained():
     program = """
         import resource, torch

@@ -4,6 +4,8 @@ import sys
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 _PEAK = """
 import ctypes, gc, sys
 from pathlib import Path

@@ -27,6 +27,8 @@ from analogmed.training.resume import (
 )
 from analogmed.training.run_folder import opened
 
+pytestmark = pytest.mark.slow
+
 SAVE_FOR_EVER = """
 import sys
 import torch
