@@ -32,6 +32,9 @@ from analogmed.suggest import nearest
 
 Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
 
+MANY_TILES = 100_000
+"""Number of tiles from which on ``convert`` warns: each is a product of its own."""
+
 _ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
     nn.Linear: layers.AnalogLinear,
     nn.Conv1d: layers.AnalogConv1d,
@@ -98,7 +101,20 @@ def convert(
             f"{type(model).__name__} has no layer that can be put on a tile (Linear, Conv1d to "
             f"Conv3d, ConvTranspose1d to 3d); nothing of it would be analog{_reasons(analog)}"
         )
+    _warn_of_many_tiles(analog, rpu_config)
     return to_aihwkit(analog) if backend == "aihwkit" else analog
+
+
+def _warn_of_many_tiles(analog: nn.Module, rpu_config: TorchInferenceRPUConfig) -> None:
+    grids = [layer.grid for layer in analog.modules() if isinstance(layer, AnalogLayer)]
+    tiles = sum(len(grid.rows) * len(grid.cols) for grid in grids)
+    if tiles > MANY_TILES:
+        size = rpu_config.mapping.max_input_size, rpu_config.mapping.max_output_size
+        warnings.warn(
+            f"hardware.tile_size: {size[0]} x {size[1]} cuts {type(analog).__name__} into {tiles} "
+            f"tiles; expected at most {MANY_TILES}. An image takes minutes; set larger tiles.",
+            stacklevel=3,
+        )
 
 
 def _replace_layers(

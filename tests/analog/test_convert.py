@@ -27,6 +27,13 @@ def analog_names(model):
     return [name for name, layer in model.named_modules() if isinstance(layer, AnalogLayer)]
 
 
+def test_tiles_that_cut_a_network_into_too_many_are_a_warning():
+    model = nn.Sequential(nn.Linear(400, 300))
+    with pytest.warns(UserWarning, match=r"tile_size: 1 x 1 cuts Sequential into 120000 tiles"):
+        convert(model, create_rpu_config("pcm", tile_size=1))
+    convert(model, create_rpu_config("pcm", tile_size=2))
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_given_model_is_left_as_it_was(training):
     model = network().train(training)
