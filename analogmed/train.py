@@ -9,6 +9,7 @@ from analogmed.cli import lines_of, parse, run, to_options
 from analogmed.config import Experiment
 from analogmed.training import TrainConfig, load_checkpoint, train
 from analogmed.training.log import LOGGER
+from analogmed.training.outcome import outcome_of
 from analogmed.training.setup import digital_stage
 
 EXAMPLES = """examples:
@@ -38,6 +39,8 @@ def main(arguments: list[str]) -> None:
         info = load_checkpoint(path, factories=(config.model.name,)).info
         where = "on chips after a day" if info.training == "hwa" else "digital"
         print(f"{path}: {info.model}, validation Dice {info.score:.3f} ({where})")
+        if config.training == "hwa":
+            print(f"Dice on validation cases: {outcome_of(config.folder)}")
         print(f"log and curves: {config.folder}/; evaluate it with")
         print(_evaluation(config, info.model))
 

@@ -26,13 +26,14 @@ RECIPES = {
     "public settings": [
         *(*MODIFIER, "--noise.ranges=learned", "--optimizer.learning_rate=5e-4"),
         *("--optimizer.ema=0", "--loading.augment=false"),
+        *("--noise.norms=learned", "--keep=best"),
     ],
     "additive noise 0.06": MODIFIER,
     "additive noise 0.03": [*MODIFIER, "--hardware.modifier_std=0.03"],
     "polynomial PCM noise": [*MODIFIER, "--hardware.modifier=poly", "--hardware.modifier_std=1"],
     "drop-connect 0.05": [*MODIFIER, "--hardware.drop_connect=0.05"],
     "a chip for each step": ["--noise.every=1"],
-    "chips of all ages": ["--noise.ages_s=[0, 2592000]"],
+    "chips from an hour on": ["--noise.ages_s=[3600, 2592000]"],
     "ramp over 30 %": ["--noise.ramp=0.3"],
     "learning rate 5e-4": ["--optimizer.learning_rate=5e-4"],
     "no averaged weights": ["--optimizer.ema=0"],
@@ -40,6 +41,7 @@ RECIPES = {
     "no clipping": ["--hardware.clip=none"],
     "learned input ranges": ["--noise.ranges=learned"],
     "learned output scales": ["--hardware.learned_out_scale=column"],
+    "learned norms": ["--noise.norms=learned"],
     "frozen norms": ["--noise.norms=frozen"],
     "distillation 0.5": ["--loss.distillation=0.5"],
 }

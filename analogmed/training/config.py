@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analogmed.ages import HOUR_S, MONTH_S
+from analogmed.ages import MONTH_S, T0_S
 from analogmed.analog import Hardware
 from analogmed.config import (
     CalibrationConfig,
@@ -18,13 +18,13 @@ from analogmed.config import (
 from analogmed.errors import ConfigError
 
 NETWORK = "network.safetensors"
-"""Name of the best network in a run folder."""
+"""Name of the network that a run keeps, in its folder."""
 SETTINGS = "training.yaml"
 """Name of the file of a run folder that holds its settings."""
 
 
 def network_file(path: Path) -> Path:
-    """The file that a path to a checkpoint means: of a run folder, its best network."""
+    """Return the file that a path to a checkpoint means: in a run folder, the network it keeps."""
     return path / NETWORK if path.is_dir() else path
 
 
@@ -147,16 +147,22 @@ class NoiseConfig:
             logarithm is evenly drawn.
         ranges: calibrated sets the converters' input ranges to a quantile of the inputs before each
             epoch; learned trains them by gradient.
-        norms: learned lets batch normalisation follow the statistics under noise; frozen keeps
-            those of the digital network.
+        norms: learned normalises each batch by its own statistics, which hides what a chip does to
+            a channel, and lets the running ones follow; frozen uses the running statistics of the
+            digital start, as batch normalisation does on a chip; late is learned in the first half
+            of the epochs and then frozen, with the statistics averaged so far.
     """
 
     weights: Literal["modifier", "chips"] = "chips"
     every: int = 2
     ramp: float = 0.0
-    ages_s: tuple[float, float] = (HOUR_S, MONTH_S)
+    ages_s: tuple[float, float] = (T0_S, MONTH_S)
     ranges: Literal["calibrated", "learned"] = "calibrated"
-    norms: Literal["learned", "frozen"] = "learned"
+    norms: Literal["late", "learned", "frozen"] = "late"
+
+    def first_frozen_epoch(self, epochs: int) -> int:
+        """Return the number, from 0, of the epoch from which on norms are frozen."""
+        return {"frozen": 0, "late": epochs // 2, "learned": epochs}[self.norms]
 
     def __post_init__(self) -> None:
         if not 0 <= self.ramp <= 1:
@@ -189,7 +195,10 @@ class TrainConfig:
         loading: how patches are drawn.
         noise: what disturbs hardware-aware training.
         calibration: input ranges of the converters, in hardware-aware training.
-        validate_every: epochs between validations; the best state is kept.
+        validate_every: epochs between validations.
+        keep: last keeps the state of the last validation, or of an earlier one where the last
+            scores less than the network that training started from; best keeps the state with the
+            highest score, which a few validation patients choose at random.
         validation_chips: chips that hardware-aware training is validated on, after a day.
         patience: stop after so many validations without a better score; 0 never stops early.
         precision: bfloat16 computes the digital parts of the network by autocast; the products of
@@ -217,6 +226,7 @@ class TrainConfig:
     noise: NoiseConfig = NoiseConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     validate_every: int = 5
+    keep: Literal["last", "best"] = "last"
     validation_chips: int = 3
     patience: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -250,5 +260,5 @@ class TrainConfig:
 
     @property
     def path(self) -> Path:
-        """The best network."""
+        """The network that the run keeps."""
         return self.folder / NETWORK

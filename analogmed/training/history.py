@@ -3,9 +3,12 @@
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+
+Keep = Literal["last", "best"]
+"""Which state of a run is kept; see ``TrainConfig.keep``."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,25 @@ class History:
     def best(self) -> float:
         """Highest score; minus infinity before the first validation."""
         return max(self.scores, default=-math.inf)
+
+    def lowest_kept(self, keep: Keep) -> float:
+        """Return the score that a state must have to replace the kept one.
+
+        Args:
+            keep: rule of the run, see ``TrainConfig.keep``.
+        """
+        if keep == "best":
+            return self.best
+        return History(tuple(r for r in self.records if r.epoch == 0)).best
+
+    def kept_epoch(self, keep: Keep) -> int | None:
+        """Return the epoch whose state is kept; ``None`` before the first validation."""
+        kept, history = None, History()
+        for record in self.records:
+            if record.dice >= history.lowest_kept(keep):
+                kept = record.epoch
+            history = history.extended(record)
+        return kept
 
     def has_stalled(self, patience: int) -> bool:
         """Whether the last ``patience`` validations brought nothing better; never for 0."""

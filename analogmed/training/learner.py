@@ -54,6 +54,11 @@ class Learner:
         """The model has its averaged weights inside, if there is an average."""
         return self._average.lent(self._model) if self._average else nullcontext()
 
+    def take_averaged_statistics(self) -> None:
+        """Give the norms of the model the running statistics of the average, if there is one."""
+        if self._average:
+            self._average.give_statistics(self._model)
+
     def state_dict(self) -> dict[str, Any]:
         """All that the next steps depend on beside the model's own state."""
         return {

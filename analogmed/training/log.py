@@ -14,7 +14,7 @@ from analogmed.atomic import write_atomically
 from analogmed.report import training_curves
 from analogmed.training.checkpoint import load_checkpoint
 from analogmed.training.config import TrainConfig
-from analogmed.training.history import EpochRecord, History
+from analogmed.training.history import EpochRecord, History, Keep
 from analogmed.training.setup import Setup
 
 LOG = "log.csv"
@@ -40,6 +40,7 @@ class TrainingLog:
 
     def __init__(self, run: Setup, history: History, *, batches: int) -> None:
         self._folder, self._enabled = run.config.folder, run.ranks.is_first
+        self._keep = run.config.keep
         self._title = _title(run.config.model.name, run.config.training, run.task.name)
         self._scores = history.scores
         self._losses: list[float] = []
@@ -118,7 +119,7 @@ class TrainingLog:
     def draw(self, history: History) -> None:
         """Draw the curves of the run so far."""
         if self._enabled:
-            _draw(self._folder, history, self._title)
+            _draw(self._folder, history, self._title, self._keep)
 
     def _tell(self, record: EpochRecord) -> None:
         self._told = time.monotonic()
@@ -150,7 +151,7 @@ def complete_log(config: TrainConfig, history: History) -> None:
         _write_table(folder, history)
         _board(folder, history).close()
     info = load_checkpoint(config.path, factories=(config.model.name,)).info
-    _draw(folder, history, _title(info.model, info.training, info.task))
+    _draw(folder, history, _title(info.model, info.training, info.task), config.keep)
 
 
 def _title(model: str, training: str, task: str) -> str:
@@ -169,8 +170,9 @@ def _write_table(folder: Path, history: History) -> None:
     write_atomically(folder / LOG, lambda path: table.to_csv(path, index=False))
 
 
-def _draw(folder: Path, history: History, title: str) -> None:
-    training_curves(history.table(), folder / CURVES, title=title)
+def _draw(folder: Path, history: History, title: str, keep: Keep) -> None:
+    kept = history.kept_epoch(keep)
+    training_curves(history.table(), folder / CURVES, title=title, kept_epoch=kept)
 
 
 def _board(folder: Path, history: History) -> SummaryWriter:

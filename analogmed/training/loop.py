@@ -18,6 +18,7 @@ from analogmed.training.learner import Learner
 from analogmed.training.log import TrainingLog, complete_log
 from analogmed.training.losses import make_loss
 from analogmed.training.optimise import accumulation
+from analogmed.training.outcome import OUTCOME, report_outcome
 from analogmed.training.run_folder import RunFolder, one_run
 from analogmed.training.setup import Setup, digital_stage, set_up, with_heads
 from analogmed.training.validation import Validation
@@ -26,21 +27,23 @@ from analogmed.training.weights import refuse_not_finite
 
 @torch.random.fork_rng(devices=())
 def train(config: TrainConfig) -> Path:
-    """Train a network, digitally or hardware-aware, and keep its best state.
+    """Train a network, digitally or hardware-aware, and keep its final state.
 
     Hardware-aware training starts from a digitally trained network (its own, without ``init``),
     puts it on tiles, calibrates the input ranges, and goes on with quantisation, output noise and
     weight noise in the forward pass. Validation is then done on chips, a day after programming.
-    With ``init``, the start is validated as epoch 0, and kept where no later state is better.
+    At its end the kept network's scores, digitally and on chips of several ages, are logged side by
+    side; see :mod:`analogmed.training.outcome`. With ``init``, the start is validated as epoch 0,
+    and kept where every later state scores less.
 
-    The run folder holds the best network, the last two training states, a log and its curves. A
+    The run folder holds the kept network, the last two training states, a log and its curves. A
     run that was interrupted goes on after its last epoch, and gives what it would have given.
 
     Args:
         config: the run.
 
     Returns:
-        the checkpoint file of the best network.
+        the checkpoint file of the kept network.
 
     Raises:
         ConfigError: settings that do not fit each other or the task, or differ from those of the
@@ -69,7 +72,10 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
     if folder.is_finished:
         if ranks.is_first:
             complete_log(config, folder.history)
+        if config.training == "hwa" and not (config.folder / OUTCOME).is_file():
+            report_outcome(set_up(config, ranks), folder.history)
         return config.path
+    (config.folder / OUTCOME).unlink(missing_ok=True)  # of a run that began anew
     run = set_up(config, ranks)
     model, batches, epochs = run.model, len(run.sampler), config.epochs
     steps = epochs * math.ceil(batches / config.optimizer.accumulate)
@@ -83,7 +89,7 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
         for epoch in range(len(history), epochs):
             run.recalibrate()
             noise.renew()
-            _to_training_mode(model, config)
+            _to_training_mode(model, config, epoch, learner)
             for batch, (images, labels) in enumerate(run.sampler.epoch(epoch)):
                 images, labels = run.to_device(images), run.to_device(labels)
                 share, ends_step = accumulation(batch, batches, config.optimizer.accumulate)
@@ -101,7 +107,8 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
                 log.batch(loss.item(), learner.steps)
             dice = math.nan
             if (epoch + 1) % config.validate_every == 0 or epoch + 1 == epochs:
-                dice = _validate(run, learner, score_of, epoch + 1, history.best)
+                lowest = history.lowest_kept(config.keep)
+                dice = _validate(run, learner, score_of, epoch + 1, lowest)
             record = log.epoch(epoch + 1, learner.steps, learner.learning_rate, dice)
             history = history.extended(record)
             folder.save(model, learner, history)
@@ -110,6 +117,8 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
                 break
         log.draw(history)
     ranks.wait()  # for the first one, which writes
+    if config.training == "hwa":
+        report_outcome(run, history)
     return config.path
 
 
@@ -120,8 +129,10 @@ def _validated_start(
     return log.start(learner.learning_rate, _validate(run, learner, score_of, 0, -math.inf))
 
 
-def _validate(run: Setup, learner: Learner, score_of: Validation, epoch: int, best: float) -> float:
-    """Return the score of the averaged weights, and keep the network if it is the best."""
+def _validate(
+    run: Setup, learner: Learner, score_of: Validation, epoch: int, lowest: float
+) -> float:
+    """Return the score of the averaged weights; keep the network if it reaches the lowest kept."""
     ranks = run.ranks
     with learner.averaged():
         try:
@@ -130,7 +141,7 @@ def _validate(run: Setup, learner: Learner, score_of: Validation, epoch: int, be
             raise _diverged(run, str(error)) from error
         run.recalibrate()
         dice = ranks.first_says(score_of(run.model) if ranks.is_first else math.nan)
-        if dice >= best and ranks.is_first:
+        if dice >= lowest and ranks.is_first:
             save_checkpoint(run.config.path, run.model, run.checkpoint_info(dice))
     return dice
 
@@ -147,9 +158,15 @@ def _noise(model: nn.Module, config: TrainConfig, steps: int, ranks: Ranks) -> T
     )
 
 
-def _to_training_mode(model: nn.Module, config: TrainConfig) -> None:
+def _to_training_mode(model: nn.Module, config: TrainConfig, epoch: int, learner: Learner) -> None:
+    """Let batch norms of an epoch use their batch or, once they are frozen, running statistics."""
     model.train()
-    if config.training == "hwa" and config.noise.norms == "frozen":
+    if config.training != "hwa":
+        return
+    first = config.noise.first_frozen_epoch(config.epochs)
+    if epoch == first > 0:
+        learner.take_averaged_statistics()
+    if epoch >= first:
         for module in model.modules():
             if isinstance(module, _NormBase):
                 module.eval()
@@ -161,7 +178,7 @@ def _diverged(run: Setup, what: str) -> NonFiniteError:
     if run.ranks.is_first:
         save_checkpoint(stopped, run.model, run.checkpoint_info(math.nan), finite=False)
     run.ranks.wait()  # for the first one: torchrun ends all when one fails
-    kept = "holds the best state so far" if run.config.path.exists() else "was not written yet"
+    kept = "holds the state kept so far" if run.config.path.exists() else "was not written yet"
     return NonFiniteError(
         f"{what}; try a smaller optimizer.learning_rate; the present state is in {stopped}; "
         f"{run.config.path} {kept}"

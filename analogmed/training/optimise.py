@@ -144,6 +144,11 @@ class Average:
         finally:
             _copy(own, present)
 
+    def give_statistics(self, model: nn.Module) -> None:
+        """Copy the averaged running statistics of the norms, but no weights, into a model."""
+        statistics = {n: v for n, v in self._weights.items() if n.endswith(_STATISTICS)}
+        _copy(statistics, _averaged(model))
+
     def state_dict(self) -> dict[str, Tensor]:
         """The averaged weights, and the number of updates."""
         averages = {_WEIGHT + name: average for name, average in self._weights.items()}
@@ -168,6 +173,7 @@ class Average:
 
 _OPTIMIZERS = ("adamw", "sgd")
 _WEIGHTS = ("weight", "weight_orig", "parametrizations.weight.original")  # pruned, parametrised
+_STATISTICS = ("running_mean", "running_var")
 _WEIGHT, _UPDATES = "weight:", "updates"
 
 
@@ -180,7 +186,7 @@ def _averaged(model: nn.Module) -> dict[str, Tensor]:
     learning: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if p.requires_grad}
     for name, module in model.named_modules():
         if isinstance(module, _NormBase) and module.running_mean is not None:
-            for buffer in ("running_mean", "running_var"):
+            for buffer in _STATISTICS:
                 learning[f"{name}.{buffer}".removeprefix(".")] = getattr(module, buffer)
     return learning
 

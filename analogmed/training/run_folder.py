@@ -77,7 +77,7 @@ class RunFolder:
             save_state(self._path, state)
 
 
-_WRITTEN = (NETWORK, "stopped.safetensors", "log.csv", "curves.png")
+_WRITTEN = (NETWORK, "stopped.safetensors", "log.csv", "curves.png", "final_scores.csv")
 
 
 class _Run(Protocol):

@@ -148,7 +148,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
         _check_network(model, config, task)
     teacher = copy_of(model).eval() if config.loss.distillation else None
     if config.training == "hwa":
-        model, has_ranges = _on_tiles(model, config, start)
+        model, has_ranges = on_tiles(model, config, start)
         _tell_other_digital_layers(start, model)
     if config.activation_checkpointing:
         checkpoint_activations(model)
@@ -291,7 +291,7 @@ def _check_network(model: nn.Module, config: TrainConfig, task: Task) -> None:
     probe.check(model, training=True, batch_size=min(2, config.batch_size))
 
 
-def _on_tiles(
+def on_tiles(
     model: nn.Module, config: TrainConfig, start: Checkpoint | None
 ) -> tuple[nn.Module, bool]:
     """Put a network on tiles, with the learned scales and input ranges of its start.

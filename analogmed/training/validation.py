@@ -1,7 +1,7 @@
 """How good a network is while it is trained: digitally, or on chips after a day."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -85,12 +85,23 @@ class Validation:
 
     def __call__(self, model: nn.Module) -> float:
         """Score of a network; of an analog one the mean over chips, a day after programming."""
-        with evaluating(model), torch.no_grad():
-            digital = self._run.config.training == "digital"
-            return self._mean_dice([model] if digital else self._chips(model))
+        if self._run.config.training == "digital":
+            return self.digitally(model)
+        return self.over_time(model, [DAY_S])[DAY_S]
 
-    def _chips(self, model: nn.Module) -> list[Network]:
+    def over_time(self, model: nn.Module, times_s: Iterable[float]) -> dict[float, float]:
+        """Return the mean score of an analog network's chips for each time after programming."""
+        with evaluating(model), torch.no_grad():
+            chips = self._chips(model)
+            return {time_s: self._mean_dice([c.at(time_s) for c in chips]) for time_s in times_s}
+
+    def digitally(self, model: nn.Module) -> float:
+        """Return the score of a network that is not on tiles."""
+        with evaluating(model), torch.no_grad():
+            return self._mean_dice([model])
+
+    def _chips(self, model: nn.Module) -> list[Chip]:
         config = self._run.config
         numbers = range(config.validation_chips)
         seeds = [derive_seed(config.seed, "validation", number) for number in numbers]
-        return [Chip(model, seed=seed).at(DAY_S) for seed in seeds]
+        return [Chip(model, seed=seed) for seed in seeds]

@@ -29,6 +29,15 @@ def test_the_best_epoch_is_named(tmp_path):
     assert text != training_curves(LOG.iloc[[0, 2]], tmp_path / "other.svg").read_text()
 
 
+def test_the_kept_epoch_is_marked_where_it_is_not_the_best(tmp_path):
+    plain, kept, same = (
+        training_curves(LOG, tmp_path / f"{epoch}.png", kept_epoch=epoch).read_bytes()
+        for epoch in (None, 3, 2)
+    )
+    assert plain == same
+    assert plain != kept
+
+
 def test_a_run_that_was_not_validated_is_drawn_too(tmp_path):
     assert training_curves(LOG.iloc[:1], tmp_path / "curves.png").stat().st_size > 5000
 

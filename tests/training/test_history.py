@@ -41,6 +41,25 @@ def test_the_start_is_a_score_but_no_epoch():
     assert both.table()["epoch"].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("start", "scores", "last", "best"),
+    [
+        (0.5, (0.6, 0.8, 0.7), 3, 2),
+        (0.65, (0.6, 0.7, 0.6), 2, 2),
+        (0.9, (0.6, math.nan, 0.7), 0, 0),
+        (math.nan, (0.6, math.nan, 0.5), 3, 1),
+        (0.7, (0.7, 0.7), 2, 2),
+        (math.nan, (math.nan,), None, None),
+    ],
+)
+def test_the_last_state_is_kept_that_is_no_worse_than_the_start_or_the_best(
+    start, scores, last, best
+):
+    run = History((EpochRecord(0, 0, math.nan, 0.1, start, 1.0), *history(*scores).records))
+    assert run.kept_epoch("last") == last
+    assert run.kept_epoch("best") == best
+
+
 def test_a_history_survives_its_plain_form():
     before = history(0.1, 0.2)
     assert History.of_plain(before.plain()) == before

@@ -13,8 +13,10 @@ import pandas as pd
 import pytest
 import torch
 from monai.losses import DiceCELoss
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from analogmed.ages import MONTH_S, T0_S
 from analogmed.analog import Hardware
 from analogmed.config import CalibrationConfig, ModelConfig, TaskConfig, to_plain
 from analogmed.errors import CheckpointError, ConfigError, DataError, LeakageError, NonFiniteError
@@ -577,7 +579,7 @@ def test_a_class_that_no_training_case_holds_is_told_by_name(tmp_path):
     "settings",
     [
         {"loss": LossConfig(distillation=1.0, temperature=2.0)},
-        {"noise": NoiseConfig(norms="frozen")},
+        {"noise": NoiseConfig(norms="learned")},
         {"noise": NoiseConfig(ranges="learned")},
         {"noise": NoiseConfig(ramp=0.3)},
         {"noise": NoiseConfig(every=1)},
@@ -611,12 +613,38 @@ def test_every_way_of_hardware_aware_training_gives_its_own_network_for_chips(
     assert all(values.isfinite().all() for values in own.values())
 
 
-def test_frozen_norms_keep_the_statistics_of_the_digital_network(short_hwa, tiny_digital):
-    found = weights(train(replace(short_hwa, noise=NoiseConfig(norms="frozen"))))
-    start = weights(tiny_digital)
-    statistics = [name for name in start if "running" in name]
-    assert statistics
-    assert all(torch.equal(found[name], start[name]) for name in statistics)
+def statistics(state):
+    return {name: value for name, value in state.items() if "running" in name}
+
+
+def test_frozen_norms_keep_the_statistics_of_the_digital_network(short_hwa, tiny_digital, tmp_path):
+    frozen, learned = (
+        statistics(weights(train(replace(short_hwa, noise=NoiseConfig(norms=n), out=tmp_path / n))))
+        for n in ("frozen", "learned")
+    )
+    start = statistics(weights(tiny_digital))
+    assert start
+    assert equal(frozen, start)
+    assert not any(torch.equal(learned[n], start[n]) for n in start if "running_mean" in n)
+
+
+def test_norms_are_frozen_halfway_with_the_statistics_averaged_until_then(short_hwa):
+    config = replace(short_hwa, epochs=2, noise=NoiseConfig(norms="late"))
+    found = statistics(weights(train(config)))
+    first = load_file(config.folder / "state-000001.safetensors")
+    averaged = {name: first[f"learner.average.weight:{name}"] for name in found}
+    assert found
+    assert equal(found, averaged)
+    assert not equal(found, {name: first[f"model.{name}"] for name in found})
+
+
+@pytest.mark.parametrize(("norms", "first"), [("frozen", 0), ("late", 5), ("learned", 11)])
+def test_the_first_epoch_of_frozen_norms(norms, first):
+    assert NoiseConfig(norms=norms).first_frozen_epoch(11) == first
+
+
+def test_hardware_aware_training_includes_chips_at_t0_by_default():
+    assert TrainConfig().noise.ages_s == (T0_S, MONTH_S)
 
 
 @pytest.mark.slow

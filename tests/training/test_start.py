@@ -96,10 +96,11 @@ def test_a_start_that_nothing_beats_is_kept(config, start, monkeypatch, caplog):
     assert "validation Dice 0.200, best 0.900" in lines[1]
 
 
-def test_a_better_epoch_replaces_the_start(config, start, monkeypatch):
+@pytest.mark.parametrize(("keep", "score"), [("last", 0.15), ("best", 0.2)])
+def test_the_last_or_the_best_state_replaces_the_start(config, start, monkeypatch, keep, score):
     scored(monkeypatch, 0.1, 0.2, 0.15)
-    kept = load_checkpoint(train(config))
-    assert kept.info.score == 0.2
+    kept = load_checkpoint(train(replace(config, keep=keep)))
+    assert kept.info.score == score
     begun = load_checkpoint(start[0]).network.state_dict()
     found = kept.network.state_dict()
     assert any(not torch.equal(found[name], value) for name, value in begun.items())

@@ -1,0 +1,124 @@
+"""What hardware-aware training came to: the kept network digitally and on chips, side by side."""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from analogmed.ages import DAY_S, MONTH_S, T0_S
+from analogmed.analog.times import known_times
+from analogmed.atomic import write_atomically
+from analogmed.network_copy import copy_of
+from analogmed.training.checkpoint import load_checkpoint
+from analogmed.training.history import History, Keep
+from analogmed.training.log import LOGGER
+from analogmed.training.setup import Setup, on_tiles
+from analogmed.training.validation import Validation
+
+OUTCOME = "final_scores.csv"
+"""Name of the table of the kept network's scores in a run folder."""
+
+_LARGEST_GAP = 0.05
+_LAST_SHARE = 0.75
+_AGES = {"t0": T0_S, "1 day": DAY_S, "1 month": MONTH_S}
+
+
+def report_outcome(run: Setup, history: History) -> None:
+    """Score the kept network on the validation cases, and log a warning of what failed.
+
+    The network is scored digitally, that is without tiles, and as the mean over the validation's
+    chips at t0, after a day and after a month, as far as the noise model knows these times. A
+    warning follows if two of these scores are more than 0.05 apart: such a network depends on the
+    noise that it was trained with. Another follows if the kept state is from the first three
+    quarters of the training. The scores go into ``final_scores.csv`` with the columns ``run``
+    (``digital`` or ``chip``), ``time_s`` and ``dice``.
+
+    Args:
+        run: a hardware-aware run; ranks other than the first return at once.
+        history: all its epochs.
+    """
+    if not run.ranks.is_first:
+        return
+    scores = _scores(run)
+    rows = [("digital", math.nan, scores["digital"])]
+    rows += [("chip", _AGES[name], score) for name, score in scores.items() if name in _AGES]
+    table = pd.DataFrame(rows, columns=["run", "time_s", "dice"])
+    write_atomically(
+        run.config.folder / OUTCOME, lambda path: table.to_csv(path, index=False, na_rep="")
+    )
+    kept = history.kept_epoch(run.config.keep)
+    for text in (large_gap(scores), early_state(kept, len(history), run.config.keep)):
+        if text:
+            logging.getLogger(LOGGER).warning(text)
+
+
+def outcome_of(folder: Path) -> str:
+    """Return the final scores of a run folder in one line."""
+    table = pd.read_csv(folder / OUTCOME)
+    names = {time_s: name for name, time_s in _AGES.items()}
+    return _listed(
+        {names.get(t, "digital"): d for t, d in zip(table.time_s, table.dice, strict=True)}
+    )
+
+
+def large_gap(scores: Mapping[str, float]) -> str | None:
+    """Return a warning if two scores of one network are too far apart.
+
+    Args:
+        scores: Dice by what computed it: ``digital``, or an age of the chips.
+    """
+    gap = max(scores.values()) - min(scores.values())
+    if gap <= _LARGEST_GAP:
+        return None
+    lowest = min(scores, key=lambda name: scores[name])
+    remedy = "Set noise.norms: late"
+    if lowest != "digital":
+        remedy = "Let noise.ages_s include all ages of interest"
+    return (
+        f"the trained network depends on the noise of its training: Dice on validation cases is "
+        f"{_listed(scores)}; expected scores within {_LARGEST_GAP}, got a difference of {gap:.3f}, "
+        f"lowest {lowest}. {remedy}, train for longer, or use a smaller optimizer.learning_rate."
+    )
+
+
+def early_state(kept: int | None, epochs: int, keep: Keep) -> str | None:
+    """Return a warning if the kept state is from long before the end of the training.
+
+    Args:
+        kept: epoch of the kept state; 0 is the network that the training started from.
+        epochs: of the whole training.
+        keep: rule by which it was chosen.
+    """
+    if kept is None or kept >= _LAST_SHARE * epochs:
+        return None
+    state = f"the state of epoch {kept}" if kept else "the network that training started from"
+    reason = "it has the highest validation score"
+    if keep == "last":
+        reason = "all later states score less than the start"
+    return (
+        f"keep: the run keeps {state} of {epochs} epochs, because {reason}; expected a state near "
+        "the end, where the learning rate is small. Use more validation cases or chips, a smaller "
+        "optimizer.learning_rate, or keep: last."
+    )
+
+
+def _scores(run: Setup) -> dict[str, float]:
+    config = run.config
+    kept = load_checkpoint(config.path, factories=(config.model.name,))
+    digital = copy_of(kept.network).to(run.device)
+    as_kept = replace(
+        config, digital_layers=kept.info.digital_layers
+    )  # aihwkit leaves more digital
+    analog, _ = on_tiles(kept.network.to(run.device), as_kept, kept)
+    score_of = Validation(run)
+    known = known_times(config.hardware, _AGES.values())
+    ages = {name: time_s for name, time_s in _AGES.items() if time_s in known}
+    on_chips = score_of.over_time(analog, known)
+    return {"digital": score_of.digitally(digital)} | {n: on_chips[t] for n, t in ages.items()}
+
+
+def _listed(scores: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
