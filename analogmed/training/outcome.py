@@ -109,9 +109,8 @@ def _scores(run: Setup) -> dict[str, float]:
     config = run.config
     kept = load_checkpoint(config.path, factories=(config.model.name,))
     digital = copy_of(kept.network).to(run.device)
-    as_kept = replace(
-        config, digital_layers=kept.info.digital_layers
-    )  # aihwkit leaves more digital
+    # aihwkit's layers leave more layers digital than the settings name.
+    as_kept = replace(config, digital_layers=kept.info.digital_layers or ())
     analog, _ = on_tiles(kept.network.to(run.device), as_kept, kept)
     score_of = Validation(run)
     known = known_times(config.hardware, _AGES.values())
