@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from analogmed.ages import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S
+from analogmed.ages import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.analog import Hardware
 from analogmed.atomic import write_text_atomically
 from analogmed.config import (
@@ -77,8 +77,7 @@ class CandidateConfig:
         optimizer: steps, schedule and average of both trainings.
         loss: what is minimised.
         loading: how patches are drawn.
-        noise: what disturbs hardware-aware training. After a few digital epochs, the statistics of
-            the norms are too early to be frozen.
+        noise: what disturbs hardware-aware training.
         calibration: input ranges of the converters.
         chips: programming draws of each candidate, the same for all of them.
         reads: of each chip at each time.
@@ -92,7 +91,7 @@ class CandidateConfig:
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=5e-3, ema=0.9)
     loss: LossConfig = LossConfig()
     loading: LoadingConfig = LoadingConfig()
-    noise: NoiseConfig = NoiseConfig(ages_s=(HOUR_S, MONTH_S), norms="learned")
+    noise: NoiseConfig = NoiseConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     chips: int = 3
     reads: int = 1

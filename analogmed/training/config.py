@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analogmed.ages import MONTH_S, T0_S
+from analogmed.ages import HOUR_S, MONTH_S
 from analogmed.analog import Hardware
 from analogmed.config import (
     CalibrationConfig,
@@ -156,9 +156,9 @@ class NoiseConfig:
     weights: Literal["modifier", "chips"] = "chips"
     every: int = 2
     ramp: float = 0.0
-    ages_s: tuple[float, float] = (T0_S, MONTH_S)
+    ages_s: tuple[float, float] = (HOUR_S, MONTH_S)
     ranges: Literal["calibrated", "learned"] = "calibrated"
-    norms: Literal["late", "learned", "frozen"] = "late"
+    norms: Literal["learned", "late", "frozen"] = "learned"
 
     def first_frozen_epoch(self, epochs: int) -> int:
         """Return the number, from 0, of the epoch from which on norms are frozen."""

@@ -16,7 +16,6 @@ from monai.losses import DiceCELoss
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from analogmed.ages import MONTH_S, T0_S
 from analogmed.analog import Hardware
 from analogmed.config import CalibrationConfig, ModelConfig, TaskConfig, to_plain
 from analogmed.errors import CheckpointError, ConfigError, DataError, LeakageError, NonFiniteError
@@ -579,7 +578,7 @@ def test_a_class_that_no_training_case_holds_is_told_by_name(tmp_path):
     "settings",
     [
         {"loss": LossConfig(distillation=1.0, temperature=2.0)},
-        {"noise": NoiseConfig(norms="learned")},
+        {"noise": NoiseConfig(norms="frozen")},
         {"noise": NoiseConfig(ranges="learned")},
         {"noise": NoiseConfig(ramp=0.3)},
         {"noise": NoiseConfig(every=1)},
@@ -641,10 +640,6 @@ def test_norms_are_frozen_halfway_with_the_statistics_averaged_until_then(short_
 @pytest.mark.parametrize(("norms", "first"), [("frozen", 0), ("late", 5), ("learned", 11)])
 def test_the_first_epoch_of_frozen_norms(norms, first):
     assert NoiseConfig(norms=norms).first_frozen_epoch(11) == first
-
-
-def test_hardware_aware_training_includes_chips_at_t0_by_default():
-    assert TrainConfig().noise.ages_s == (T0_S, MONTH_S)
 
 
 @pytest.mark.slow
