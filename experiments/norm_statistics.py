@@ -7,7 +7,7 @@ A batch norm divides each channel by a running standard deviation that was learn
 training patches that pass through a network digitally, and on chips at several ages, this compares
 the standard deviation that arrives with the one that the norm divides by, and the mean likewise.
 The first network is also put on chips with one source of noise at a time. Settings are those of
-`python -m analogmed.eval`; sweep.chips and sweep.times_s count. Writes norm_statistics.md and
+`python -m analogmed.eval`; sweep.chips counts. Writes norm_statistics.md and
 norm_statistics.png into the folder of --out.
 """
 
@@ -25,14 +25,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from analogmed.ages import DAY_S, MONTH_S, T0_S
-from analogmed.analog import Chip, Hardware, calibrate, convert
+from analogmed.analog import Chip
 from analogmed.atomic import write_text_atomically
 from analogmed.cli import parse
 from analogmed.config import Experiment
+from analogmed.data import Task
+from analogmed.evaluation.sweep import make_analog
 from analogmed.network_copy import copy_of
 from analogmed.report.style import TIME_NAMES, publication_style, save_figure
 from analogmed.training import TrainConfig, load_checkpoint
-from analogmed.training.checkpoint import Checkpoint, load_trained_ranges
+from analogmed.training.checkpoint import Checkpoint
 from analogmed.training.distributed import Ranks
 from analogmed.training.setup import make_sampler
 
@@ -53,58 +55,55 @@ def main() -> None:
     """Measure, print and write."""
     experiment = parse(Experiment, sys.argv[1:], prog="experiments/norm_statistics.py")
     out = experiment.out or Path("runs/norm_statistics")
-    images = patches(experiment)
+    task = experiment.task.load()
+    images = patches(experiment, task)
     networks = [load_checkpoint(p, factories=experiment.factories) for p in experiment.checkpoints]
-    states = pd.concat([of_ages(c, images, experiment) for c in networks])
-    sources = of_sources(networks[0], images, experiment)
+    states = pd.concat([of_ages(c, images, experiment, task) for c in networks])
+    sources = of_sources(networks[0], images, experiment, task)
     text = f"{_summary(states, ['network', 'run'])}\n{_summary(sources, ['source'])}"
     write_text_atomically(out / "norm_statistics.md", text)
     draw(states, out / "norm_statistics.png")
     print(f"{text}\ntables and figure: {out}/")
 
 
-def patches(experiment: Experiment) -> list[Tensor]:
+def patches(experiment: Experiment, task: Task) -> list[Tensor]:
     """Batches of training patches, as training draws them."""
     config = TrainConfig(task=experiment.task)
-    sampler = make_sampler(config, experiment.task.load(), Ranks())
+    sampler = make_sampler(config, task, Ranks())
     return [images for images, _ in islice(sampler.epoch(0), BATCHES)]
 
 
-def of_ages(checkpoint: Checkpoint, images: list[Tensor], experiment: Experiment) -> pd.DataFrame:
+def of_ages(
+    checkpoint: Checkpoint, images: list[Tensor], experiment: Experiment, task: Task
+) -> pd.DataFrame:
     """Statistics of a network digitally and on chips at t0, after a day and after a month."""
     digital = copy_of(checkpoint.network)
     tables = [statistics(digital, digital, images).assign(run="digital")]
+    analog = make_analog(checkpoint, experiment, task)
     for time_s in (T0_S, DAY_S, MONTH_S):
-        rows = on_chips(checkpoint, images, experiment, experiment.hardware, time_s)
+        rows = on_chips(analog, images, experiment, time_s)
         tables.append(rows.assign(run=TIME_NAMES[time_s]))
     return pd.concat(tables).assign(network=checkpoint.path.parent.name)
 
 
 def of_sources(
-    checkpoint: Checkpoint, images: list[Tensor], experiment: Experiment
+    checkpoint: Checkpoint, images: list[Tensor], experiment: Experiment, task: Task
 ) -> pd.DataFrame:
     """Statistics after a day, with one source of noise at a time."""
     tables = []
     for name, kept in SOURCES.items():
         off = {} if name == "all" else {k: v for k, v in QUIET.items() if k not in kept}
-        hardware = replace(experiment.hardware, **off)
-        rows = on_chips(checkpoint, images, experiment, hardware, DAY_S)
+        of_source = replace(experiment, hardware=replace(experiment.hardware, **off))
+        analog = make_analog(checkpoint, of_source, task)
+        rows = on_chips(analog, images, experiment, DAY_S)
         tables.append(rows.assign(source=name))
     return pd.concat(tables)
 
 
 def on_chips(
-    checkpoint: Checkpoint,
-    images: list[Tensor],
-    experiment: Experiment,
-    hardware: Hardware,
-    time_s: float,
+    analog: nn.Module, images: list[Tensor], experiment: Experiment, time_s: float
 ) -> pd.DataFrame:
     """Statistics on the chips of an experiment at one time after programming."""
-    rpu_config = hardware.rpu_config()
-    analog = convert(copy_of(checkpoint.network), rpu_config)
-    if not load_trained_ranges(analog, checkpoint, rpu_config):
-        calibrate(analog, images, quantile=experiment.calibration.quantile)
     seeds = range(experiment.seed, experiment.seed + experiment.sweep.chips)
     return pd.concat(
         [statistics(Chip(analog, seed=seed).at(time_s), analog, images) for seed in seeds]

@@ -33,7 +33,7 @@ from analogmed.suggest import nearest
 Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
 
 MANY_TILES = 100_000
-"""Number of tiles from which on ``convert`` warns: each is a product of its own."""
+"""Number of tiles above which ``convert`` warns: each computes a product of its own."""
 
 _ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
     nn.Linear: layers.AnalogLinear,

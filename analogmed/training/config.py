@@ -19,6 +19,8 @@ from analogmed.errors import ConfigError
 
 NETWORK = "network.safetensors"
 """Name of the network that a run keeps, in its folder."""
+Keep = Literal["last", "best"]
+"""Which state of a run is kept; see :class:`TrainConfig`."""
 SETTINGS = "training.yaml"
 """Name of the file of a run folder that holds its settings."""
 
@@ -226,7 +228,7 @@ class TrainConfig:
     noise: NoiseConfig = NoiseConfig()
     calibration: CalibrationConfig = CalibrationConfig()
     validate_every: int = 5
-    keep: Literal["last", "best"] = "last"
+    keep: Keep = "last"
     validation_chips: int = 3
     patience: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
-Keep = Literal["last", "best"]
-"""Which state of a run is kept; see ``TrainConfig.keep``."""
+from analogmed.training.config import Keep
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from analogmed.atomic import write_atomically
 from analogmed.report import training_curves
 from analogmed.training.checkpoint import load_checkpoint
-from analogmed.training.config import TrainConfig
-from analogmed.training.history import EpochRecord, History, Keep
+from analogmed.training.config import Keep, TrainConfig
+from analogmed.training.history import EpochRecord, History
 from analogmed.training.setup import Setup
 
 LOG = "log.csv"

@@ -75,7 +75,7 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
         if config.training == "hwa" and not (config.folder / OUTCOME).is_file():
             report_outcome(set_up(config, ranks), folder.history)
         return config.path
-    (config.folder / OUTCOME).unlink(missing_ok=True)  # of a run that began anew
+    (config.folder / OUTCOME).unlink(missing_ok=True)  # of a run that was restarted
     run = set_up(config, ranks)
     model, batches, epochs = run.model, len(run.sampler), config.epochs
     steps = epochs * math.ceil(batches / config.optimizer.accumulate)

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from analogmed.errors import CheckpointError, ConfigError
 from analogmed.suggest import nearest
 from analogmed.training.config import OptimizerConfig
+from analogmed.training.weights import STATISTICS
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -146,7 +147,7 @@ class Average:
 
     def give_statistics(self, model: nn.Module) -> None:
         """Copy the averaged running statistics of the norms, but no weights, into a model."""
-        statistics = {n: v for n, v in self._weights.items() if n.endswith(_STATISTICS)}
+        statistics = {n: v for n, v in self._weights.items() if n.endswith(STATISTICS)}
         _copy(statistics, _averaged(model))
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -173,7 +174,6 @@ class Average:
 
 _OPTIMIZERS = ("adamw", "sgd")
 _WEIGHTS = ("weight", "weight_orig", "parametrizations.weight.original")  # pruned, parametrised
-_STATISTICS = ("running_mean", "running_var")
 _WEIGHT, _UPDATES = "weight:", "updates"
 
 
@@ -186,7 +186,7 @@ def _averaged(model: nn.Module) -> dict[str, Tensor]:
     learning: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if p.requires_grad}
     for name, module in model.named_modules():
         if isinstance(module, _NormBase) and module.running_mean is not None:
-            for buffer in _STATISTICS:
+            for buffer in STATISTICS:
                 learning[f"{name}.{buffer}".removeprefix(".")] = getattr(module, buffer)
     return learning
 

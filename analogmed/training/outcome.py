@@ -1,4 +1,4 @@
-"""What hardware-aware training came to: the kept network digitally and on chips, side by side."""
+"""Final scores of hardware-aware training: the kept network digitally and on chips."""
 
 import logging
 import math
@@ -13,7 +13,8 @@ from analogmed.analog.times import known_times
 from analogmed.atomic import write_atomically
 from analogmed.network_copy import copy_of
 from analogmed.training.checkpoint import load_checkpoint
-from analogmed.training.history import History, Keep
+from analogmed.training.config import Keep
+from analogmed.training.history import History
 from analogmed.training.log import LOGGER
 from analogmed.training.setup import Setup, on_tiles
 from analogmed.training.validation import Validation
@@ -68,7 +69,7 @@ def large_gap(scores: Mapping[str, float]) -> str | None:
     """Return a warning if two scores of one network are too far apart.
 
     Args:
-        scores: Dice by what computed it: ``digital``, or an age of the chips.
+        scores: Dice for ``digital`` and for each age of the chips.
     """
     gap = max(scores.values()) - min(scores.values())
     if gap <= _LARGEST_GAP:
@@ -95,13 +96,13 @@ def early_state(kept: int | None, epochs: int, keep: Keep) -> str | None:
     if kept is None or kept >= _LAST_SHARE * epochs:
         return None
     state = f"the state of epoch {kept}" if kept else "the network that training started from"
-    reason = "it has the highest validation score"
+    reason, remedy = "it has the highest validation score", ", or set keep: last"
     if keep == "last":
-        reason = "all later states score less than the start"
+        reason, remedy = "all later states score less than the start", ""
     return (
         f"keep: the run keeps {state} of {epochs} epochs, because {reason}; expected a state near "
-        "the end, where the learning rate is small. Use more validation cases or chips, a smaller "
-        "optimizer.learning_rate, or keep: last."
+        "the end, where the learning rate is small. Use more validation cases, more chips or a "
+        f"smaller optimizer.learning_rate{remedy}."
     )
 
 
@@ -113,9 +114,9 @@ def _scores(run: Setup) -> dict[str, float]:
     as_kept = replace(config, digital_layers=kept.info.digital_layers or ())
     analog, _ = on_tiles(kept.network.to(run.device), as_kept, kept)
     score_of = Validation(run)
-    known = known_times(config.hardware, _AGES.values())
-    ages = {name: time_s for name, time_s in _AGES.items() if time_s in known}
-    on_chips = score_of.over_time(analog, known)
+    known = known_times(config.hardware)
+    ages = {name: time_s for name, time_s in _AGES.items() if known is None or time_s in known}
+    on_chips = score_of.over_time(analog, ages.values())
     return {"digital": score_of.digitally(digital)} | {n: on_chips[t] for n, t in ages.items()}
 
 

@@ -9,7 +9,8 @@ from analogmed.analog.traverse import evaluating
 from analogmed.errors import CheckpointError
 from analogmed.training.computed_weights import computed_weights, plain_name, wrappers_of
 
-_STATISTICS = ("running_mean", "running_var")
+STATISTICS = ("running_mean", "running_var")
+"""Last parts of the names of running statistics."""
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -102,7 +103,7 @@ def refuse_not_finite(network: nn.Module, weights: Mapping[str, Tensor], source:
     wrong = {
         name
         for name, weight in weights.items()
-        if (name in parameters or name.endswith(_STATISTICS)) and not torch.isfinite(weight).all()
+        if (name in parameters or name.endswith(STATISTICS)) and not torch.isfinite(weight).all()
     }
     if wrong:
         raise CheckpointError(
