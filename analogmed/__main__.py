@@ -3,8 +3,8 @@
 import importlib
 import sys
 
+from analogmed.foundation.text import nearest
 from analogmed.program_start import install
-from analogmed.suggest import nearest
 
 _VERBS = {
     "eval": "what each network loses on an analog chip",

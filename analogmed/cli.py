@@ -2,29 +2,27 @@
 
 import dataclasses
 import json
-import logging
 import re
 import sys
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
 
-from analogmed.allocator import keep_freed_memory
 from analogmed.analog import PRESETS, Hardware
 from analogmed.analog.versions import check_versions
 from analogmed.config import to_plain
-from analogmed.errors import AnalogmedError, ConfigError
 from analogmed.exit_status import told
 from analogmed.foundation.credentials import masked
+from analogmed.foundation.errors import AnalogmedError, ConfigError
+from analogmed.foundation.process import keep_freed_memory
+from analogmed.foundation.strict_yaml import check_keys, read_yaml
+from analogmed.foundation.text import nearest
 from analogmed.option_words import Words, is_quoted
-from analogmed.strict_yaml import check_keys, read_yaml
-from analogmed.suggest import nearest
 
 T = TypeVar("T")
 
@@ -112,23 +110,6 @@ def _written(plain: Any) -> str:
 def _shortened(options: Sequence[str]) -> list[str]:
     long = {f"--{name}.{setting}": f"--{name}" for name, setting in _SHORT.items()}
     return [long.get(word, word) for word in options]
-
-
-@contextmanager
-def lines_of(logger: str) -> Iterator[None]:
-    """Print what a logger tells at level INFO, where there is no terminal to show a bar."""
-    if sys.stderr.isatty():
-        yield
-        return
-    told, handler = logging.getLogger(logger), logging.StreamHandler()
-    level = told.level
-    told.setLevel(logging.INFO)
-    told.addHandler(handler)
-    try:
-        yield
-    finally:
-        told.removeHandler(handler)
-        told.setLevel(level)
 
 
 def run(main: Callable[[list[str]], None], arguments: Sequence[str] | None = None) -> int:

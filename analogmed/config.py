@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import yaml
 
-from analogmed.ages import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S, YEAR_S
 from analogmed.analog import Hardware
 from analogmed.data import Task, load_task
-from analogmed.errors import ConfigError
 from analogmed.foundation.credentials import masked_values
-from analogmed.strict_yaml import read_yaml
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.strict_yaml import read_yaml
+from analogmed.foundation.time_constants import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S, YEAR_S
 
 DEFAULT_TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, 7 * DAY_S, MONTH_S, YEAR_S)
 """t0, a second, an hour, a day, a week, a month and a year after programming."""

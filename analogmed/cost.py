@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.atomic import ensure_writable, write_atomically
-from analogmed.errors import ConfigError
 from analogmed.exit_status import told
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.files import ensure_writable, write_atomically
 from analogmed.hardware import (
     Cost,
     LookupTable,

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from analogmed.atomic import write_text_atomically
 from analogmed.foundation.credentials import masked_values
+from analogmed.foundation.files import write_text_atomically
 
 _PACKAGES = ("analogmed", "torch", "aihwkit", "monai", "numpy", "pandas", "nibabel", "scipy")
 

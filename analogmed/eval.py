@@ -6,8 +6,8 @@ import time
 import analogmed.program_start  # noqa: F401, before imports that may fail
 from analogmed.cli import parse, run
 from analogmed.config import Experiment
-from analogmed.errors import AnalogmedError
 from analogmed.evaluation import evaluate
+from analogmed.foundation.errors import AnalogmedError
 from analogmed.report import render_summary
 
 EXAMPLES = """examples:

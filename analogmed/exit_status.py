@@ -6,8 +6,8 @@ import tempfile
 import traceback
 from collections.abc import Callable
 
-from analogmed.errors import AnalogmedError, ConfigError
 from analogmed.foundation.credentials import masked
+from analogmed.foundation.errors import AnalogmedError, ConfigError
 
 UNFORESEEN = 70
 """Exit status of an error that the program does not handle (``EX_SOFTWARE``)."""

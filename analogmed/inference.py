@@ -6,7 +6,7 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import Tensor
 
-from analogmed.errors import NonFiniteError
+from analogmed.foundation.errors import NonFiniteError
 
 
 def predict_logits(

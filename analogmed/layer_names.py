@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatch
 
-from analogmed.errors import ConfigError
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 
 
 def is_named(layer: str, patterns: Collection[str]) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.strict_yaml import parse_yaml
 from analogmed.models import build_model
-from analogmed.strict_yaml import parse_yaml
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 
 def copy_of(model: nn.Module, replaced: Mapping[int, Any] | None = None) -> nn.Module:

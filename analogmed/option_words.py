@@ -17,8 +17,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import yaml
 from jsonargparse import Namespace
 
-from analogmed.errors import ConfigError
-from analogmed.strict_yaml import MAX_YAML_BYTES, check_keys, parse_json, parse_yaml
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.strict_yaml import MAX_YAML_BYTES, check_keys, parse_json, parse_yaml
 
 T = TypeVar("T")
 

@@ -5,8 +5,9 @@ import shlex
 import sys
 
 import analogmed.program_start  # noqa: F401, before imports that may fail
-from analogmed.cli import lines_of, parse, run, to_options
+from analogmed.cli import parse, run, to_options
 from analogmed.config import Experiment
+from analogmed.foundation.logs import log_to_stderr
 from analogmed.training import TrainConfig, load_checkpoint, train
 from analogmed.training.log import LOGGER
 from analogmed.training.outcome import outcome_of
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> None:
     """Train, and say what came of it."""
     config = parse(TrainConfig, arguments, prog="analogmed.train", epilog=EXAMPLES)
     try:
-        with lines_of(LOGGER):
+        with log_to_stderr(LOGGER):
             path = train(config)
     except KeyboardInterrupt:
         print(f"the same command goes on after the last epoch in {config.folder}", file=sys.stderr)

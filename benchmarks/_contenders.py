@@ -18,7 +18,7 @@ from torch import nn
 
 import analogmed as am
 from analogmed.analog.layers import AnalogLayer
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 DAY_S = 86_400.0
 REFERENCE = "digital"

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from analogmed.allocator import keep_freed_memory
+from analogmed.foundation.process import keep_freed_memory
 
 _PACKAGES = ("torch", "aihwkit", "aihwkit-lightning", "numba", "triton", "monai", "numpy")
 _SHARE_OF_FREE_MEMORY = 0.8

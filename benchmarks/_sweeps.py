@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from analogmed.allocator import keep_freed_memory
-from analogmed.atomic import write_text_atomically
+from analogmed.foundation.files import write_text_atomically
+from analogmed.foundation.process import keep_freed_memory
 
 SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints" / "phantom_brain"
 

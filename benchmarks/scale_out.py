@@ -25,10 +25,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from _sweeps import SHIPPED, begun, finish, parser
 
-from analogmed.ages import DAY_S
-from analogmed.atomic import write_atomically
 from analogmed.config import EngineConfig, Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation import evaluate
+from analogmed.foundation.files import write_atomically
+from analogmed.foundation.time_constants import DAY_S
 
 
 def main() -> None:

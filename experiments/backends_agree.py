@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from analogmed.allocator import keep_freed_memory
 from analogmed.analog import Hardware, coverage
-from analogmed.atomic import write_text_atomically
 from analogmed.config import Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation.metric_properties import bounds_of, difference_bounds
 from analogmed.evaluation.run_folder import to_table
 from analogmed.evaluation.statistics import difference, two_way_bootstrap
 from analogmed.evaluation.sweep import Cases, Unit, make_analog, run_unit
+from analogmed.foundation.files import write_text_atomically
+from analogmed.foundation.process import keep_freed_memory
 from analogmed.training import Checkpoint, load_checkpoint
 
 BACKENDS = ("aihwkit", "torch", "numba")

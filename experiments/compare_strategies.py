@@ -30,7 +30,7 @@ import pandas as pd
 from _strategy_tables import BASELINE, curves_of, shared_weights_text, strategies_text, summary_of
 from _supernets import EPOCHS, ranked_by_shared_weights, refuse_tested, train_supernet
 
-from analogmed.atomic import write_text_atomically
+from analogmed.foundation.files import write_text_atomically
 from analogmed.models import Genotype
 from analogmed.report.ranking_figures import anytime_curves
 from analogmed.search.bench import Bench, load

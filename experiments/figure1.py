@@ -26,9 +26,9 @@ import pandas as pd
 import yaml
 from _programs import in_parallel, markdown, run_program, with_interval
 
-from analogmed.atomic import write_text_atomically
 from analogmed.data import load_task
 from analogmed.evaluation import summarise
+from analogmed.foundation.files import write_text_atomically
 from analogmed.report import drop_per_model, to_markdown
 
 MODELS = {

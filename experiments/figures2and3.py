@@ -20,7 +20,8 @@ from _programs import in_parallel, markdown, run_program, with_interval
 from figure1 import PHANTOMS, REAL
 
 import analogmed
-from analogmed.atomic import write_text_atomically
+from analogmed.foundation.files import write_text_atomically
+from analogmed.foundation.strict_yaml import read_yaml
 from analogmed.report.style import TRAINING_NAMES, count_range, time_label
 from analogmed.report.uncertainty_figures import (
     reliability_diagram,
@@ -28,7 +29,6 @@ from analogmed.report.uncertainty_figures import (
     uncertainty_density,
 )
 from analogmed.report.uncertainty_maps import read_examples, uncertainty_maps
-from analogmed.strict_yaml import read_yaml
 from analogmed.training import load_checkpoint
 
 DAY_S = 86_400.0

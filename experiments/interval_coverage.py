@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analogmed.atomic import write_text_atomically
 from analogmed.evaluation.intervals import Interval, difference, ratio, two_way_bootstrap
 from analogmed.evaluation.spread import std_between_chips
 from analogmed.evaluation.stopping import enough
+from analogmed.foundation.files import write_text_atomically
 
 CASES, CHIPS = (5, 10, 20, 100), (2, 3, 5, 10, 20)
 STDS = {  # of patients, chips, residual

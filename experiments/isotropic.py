@@ -29,10 +29,10 @@ import pandas as pd
 import yaml
 from _programs import in_parallel, markdown, run_program, with_interval
 
-from analogmed.atomic import write_text_atomically
 from analogmed.evaluation.intervals import ChipMeans, Interval, difference, two_way_bootstrap
 from analogmed.evaluation.metric_properties import difference_bounds
 from analogmed.evaluation.network_runs import NetworkRun, network_runs, side_by_side
+from analogmed.foundation.files import write_text_atomically
 from analogmed.hardware import map_tiles
 from analogmed.models import Genotype, Level, build_model
 

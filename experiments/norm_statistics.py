@@ -24,13 +24,13 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from analogmed.ages import DAY_S, MONTH_S, T0_S
 from analogmed.analog import Chip
-from analogmed.atomic import write_text_atomically
 from analogmed.cli import parse
 from analogmed.config import Experiment
 from analogmed.data import Task
 from analogmed.evaluation.sweep import make_analog
+from analogmed.foundation.files import write_text_atomically
+from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
 from analogmed.network_copy import copy_of
 from analogmed.report.style import TIME_NAMES, publication_style, save_figure
 from analogmed.training import TrainConfig, load_checkpoint

@@ -21,7 +21,7 @@ import pandas as pd
 from _programs import with_interval
 from _supernets import EPOCHS, RULES, train_supernet
 
-from analogmed.atomic import write_text_atomically
+from analogmed.foundation.files import write_text_atomically
 from analogmed.models import Genotype
 from analogmed.report.ranking_figures import rank_scatter, task_heat_map, tau_over_training
 from analogmed.search.bench import Bench, load

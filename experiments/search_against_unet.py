@@ -16,8 +16,8 @@ import pandas as pd
 from _programs import markdown, run_program, with_interval
 
 from analogmed.analog import Hardware
-from analogmed.atomic import write_text_atomically
 from analogmed.evaluation import compare_models
+from analogmed.foundation.files import write_text_atomically
 from analogmed.hardware import map_tiles
 from analogmed.models import build_model
 from analogmed.search.evaluator import CandidateConfig

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from _programs import markdown
 
-from analogmed.atomic import write_atomically, write_text_atomically
+from analogmed.foundation.files import write_atomically, write_text_atomically
 from analogmed.hardware import map_tiles
 from analogmed.models import build_model
 

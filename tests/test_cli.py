@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from analogmed import cli
 from analogmed.analog import Hardware
 from analogmed.config import Experiment, SweepConfig, TaskConfig, to_yaml
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.search.config import SearchConfig
 from analogmed.search.supernet_config import SupernetConfig
 from analogmed.training import TrainConfig

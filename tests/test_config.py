@@ -4,7 +4,6 @@ import math
 import pytest
 import yaml
 
-from analogmed.ages import DAY_S
 from analogmed.analog import PRESETS, Hardware
 from analogmed.config import (
     CalibrationConfig,
@@ -15,7 +14,8 @@ from analogmed.config import (
     to_plain,
     to_yaml,
 )
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.time_constants import DAY_S
 
 
 @pytest.mark.parametrize("time_s", [-1.0, math.nan, math.inf])

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from analogmed.errors import ConfigError, DataError
 from analogmed.exit_status import told
+from analogmed.foundation.errors import ConfigError, DataError
 
 URL = "s3://KEY:SECRET@bucket/x"
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.errors import NonFiniteError
+from analogmed.foundation.errors import NonFiniteError
 from analogmed.inference import predict_logits, to_classes
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.hardware import map_tiles
 from analogmed.hardware.operations import record
 from analogmed.network_copy import copy_of

@@ -14,7 +14,7 @@ import yaml
 import analogmed as am
 from analogmed import eval as evaluation
 from analogmed import train as training
-from analogmed.errors import ConfigError, LeakageError
+from analogmed.foundation.errors import ConfigError, LeakageError
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "your-network.md"
 SHORT = {

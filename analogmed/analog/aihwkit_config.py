@@ -27,7 +27,7 @@ from aihwkit.simulator.parameters.enums import (
 )
 from aihwkit.simulator.parameters.inference import WeightModifierParameter
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 if TYPE_CHECKING:
     from analogmed.analog.rpu import Hardware

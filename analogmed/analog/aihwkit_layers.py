@@ -19,9 +19,9 @@ from analogmed.analog.random import drawing_from
 from analogmed.analog.reram import with_memory
 from analogmed.analog.support import check_support
 from analogmed.analog.traverse import own_attributes, replace_layers
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.seeds import derive_seed
 from analogmed.network_copy import copy_of
-from analogmed.seeds import derive_seed
 
 
 def is_analog(layer: nn.Module) -> bool:

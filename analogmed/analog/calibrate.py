@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from analogmed.analog.aihwkit_layers import from_aihwkit, is_analog, set_ranges_like
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.traverse import evaluating
-from analogmed.errors import ConfigError, CoverageError, NonFiniteError
+from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 
 
 @torch.no_grad()

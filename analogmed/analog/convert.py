@@ -17,7 +17,8 @@ from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.support import check_support
 from analogmed.analog.tile_grid import RowSplit
 from analogmed.analog.traverse import own_attributes, replace_layers
-from analogmed.errors import ConfigError, CoverageError, NonFiniteError
+from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
+from analogmed.foundation.text import nearest
 from analogmed.layer_names import refuse_unknown
 from analogmed.network.products import unregistered_layers
 from analogmed.network.selection import (
@@ -28,7 +29,6 @@ from analogmed.network.selection import (
     multiplies_weight,
 )
 from analogmed.network_copy import copy_of
-from analogmed.suggest import nearest
 
 Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
 

@@ -12,7 +12,7 @@ from analogmed.analog.input_vectors import Patch
 from analogmed.analog.memory_format import format_of, plain_if_one_channel
 from analogmed.analog.precision import in_type_of_weight
 from analogmed.analog.tile import sees_vectors
-from analogmed.errors import ShapeError
+from analogmed.foundation.errors import ShapeError
 
 _CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
 

@@ -13,7 +13,7 @@ from analogmed.analog.aihwkit_layers import is_analog
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.random import drawing_from
 from analogmed.analog.traverse import evaluating
-from analogmed.errors import ShapeError
+from analogmed.foundation.errors import ShapeError
 from analogmed.network.products import FunctionalProducts
 from analogmed.network.selection import ASKED_FOR, digital_reason, multiplies_weight
 

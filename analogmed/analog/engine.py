@@ -17,7 +17,7 @@ from analogmed.analog.irdrop import Wires, is_transient
 from analogmed.analog.tile import Crossbar, disturbs_sums, read_tile, sees_vectors
 from analogmed.analog.training_engine import TrainingEngine
 from analogmed.analog.vector_engine import VectorEngine
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 if TYPE_CHECKING:
     from aihwkit.simulator.parameters.io import IOParameters

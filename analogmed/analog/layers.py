@@ -22,7 +22,7 @@ from analogmed.analog.convolutions import (
     AnalogConvTranspose3d,
 )
 from analogmed.analog.precision import in_type_of_weight
-from analogmed.errors import ShapeError
+from analogmed.foundation.errors import ShapeError
 
 __all__ = [
     "AnalogConv1d",

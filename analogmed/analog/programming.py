@@ -25,7 +25,7 @@ from analogmed.analog.precision import without_autocast
 from analogmed.analog.random import drawing_from
 from analogmed.analog.readout import ReadOut
 from analogmed.analog.reram import RememberingCMO, RememberingWan2022, with_memory
-from analogmed.errors import ConfigError, NonFiniteError
+from analogmed.foundation.errors import ConfigError, NonFiniteError
 
 ELEMENTWISE_MODELS: tuple[type[BaseNoiseModel], ...] = (
     PCMLikeNoiseModel,

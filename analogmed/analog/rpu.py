@@ -13,8 +13,8 @@ from analogmed.analog.aihwkit_config import (
 )
 from analogmed.analog.rpu_checks import check_ranges
 from analogmed.analog.rpu_presets import PRESETS
-from analogmed.errors import ConfigError
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 
 NoiseModelName = Literal["pcm", "hermes", "reram_wan2022", "reram_cmo", "state_independent"]
 ModifierName = Literal[

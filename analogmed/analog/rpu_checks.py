@@ -4,8 +4,8 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
-from analogmed.errors import ConfigError
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 
 if TYPE_CHECKING:
     from analogmed.analog.rpu import Hardware

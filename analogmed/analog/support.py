@@ -20,7 +20,7 @@ from aihwkit.simulator.tiles.torch_tile import TorchSimulatorTile
 from aihwkit.simulator.tiles.torch_tile_irdrop_t import TorchSimulatorTileIRDropT
 
 from analogmed.analog.effects import FIELDS, effects_of
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 
 def check_support(config: TorchInferenceRPUConfig) -> None:

@@ -6,7 +6,7 @@ from aihwkit.inference import ReRamWan2022NoiseModel
 
 from analogmed.analog.aihwkit_config import noise_model_of
 from analogmed.analog.rpu import Hardware
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 
 def known_times(hardware: Hardware) -> tuple[float, ...] | None:

@@ -10,7 +10,6 @@ import torch
 from aihwkit.inference.noise.base import BaseNoiseModel
 from torch import Tensor, nn
 
-from analogmed.ages import MONTH_S, T0_S
 from analogmed.analog.aihwkit_training import modifier_strength, tiles_of
 from analogmed.analog.disturbance import Disturbance
 from analogmed.analog.layers import AnalogLayer
@@ -18,8 +17,9 @@ from analogmed.analog.modifier import disturbed, scaled
 from analogmed.analog.precision import without_autocast
 from analogmed.analog.programming import ProgrammedModel
 from analogmed.analog.random import drawing_from
-from analogmed.errors import ConfigError
-from analogmed.seeds import derive_seed
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.time_constants import MONTH_S, T0_S
 
 WeightNoise = Literal["modifier", "chips"]
 

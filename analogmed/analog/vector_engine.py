@@ -19,7 +19,7 @@ from analogmed.analog.input_vectors import Patch, Scaling, VectorMap
 from analogmed.analog.memory_format import CHANNELS_LAST, format_of
 from analogmed.analog.noise_stream import Draw
 from analogmed.analog.tile import has_weight_noise
-from analogmed.errors import ShapeError
+from analogmed.foundation.errors import ShapeError
 
 if TYPE_CHECKING:
     from analogmed.analog.layers import AnalogLayer

@@ -3,7 +3,7 @@
 import warnings
 from importlib.metadata import PackageNotFoundError, version
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.program_start import HINT, do_not_fit
 
 TESTED = {("2.13", "1.1.0"), ("2.13", "1.2.0")}

@@ -8,7 +8,7 @@ from pathlib import Path
 from analogmed.data.download import download_decathlon
 from analogmed.data.integrity import verify
 from analogmed.data.phantoms import PHANTOM_KINDS, write_phantom
-from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.foundation.errors import AnalogmedError, ConfigError
 
 _EXAMPLES = """\
 examples:

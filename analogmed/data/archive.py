@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Protocol
 
-from analogmed.data.files import read_head, refuse_stand_in
-from analogmed.data.whole_folder import is_filled, written_whole
-from analogmed.errors import DataError, SecurityError
+from analogmed.data.files import refuse_stand_in
+from analogmed.foundation.errors import DataError, SecurityError
+from analogmed.foundation.files import is_filled, read_head, written_whole
 
 DEFAULT_MAX_BYTES = 2**37
 """128 GiB: the largest task of the Decathlon (liver) unpacks to about 30."""

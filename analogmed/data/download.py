@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from analogmed.data.archive import extract
-from analogmed.data.whole_folder import is_filled
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import is_filled
 from analogmed.foundation.temporary import temporary_folder
 
 _TIMEOUT_S = 60.0

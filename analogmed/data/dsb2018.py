@@ -15,8 +15,8 @@ from analogmed.data.images import read_image
 from analogmed.data.normalise import checked_size, z_score
 from analogmed.data.samples import binary_mask, check_same_shape, image_sample, naming_case
 from analogmed.data.splits import SplitSettings, split_cases
-from analogmed.errors import ConfigError, DataError
-from analogmed.folders import require_folder
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import require_folder
 
 CLASSES = ("nucleus",)
 _CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}

@@ -2,42 +2,14 @@
 
 import hashlib
 import re
-import stat
 from pathlib import Path
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.files import read_head
 
-_HEAD_BYTES = 1024
 _END_BYTES = 2**16
 _WEB_PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<?xml")
 _LFS_START = b"version https://git-lfs"
-
-
-def read_head(path: Path) -> bytes:
-    """First kilobyte of a file that must exist and hold something.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Up to 1024 bytes, at least one.
-
-    Raises:
-        DataError: the file is missing, is a folder, a pipe or a device, is empty, or cannot be
-            opened.
-    """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DataError(f"{path}: expected a file, found a folder, pipe or device")
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: missing file; check the download or the list of cases") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path!r}: cannot be read ({error})") from error
-    if not head:
-        raise DataError(f"{path}: empty file (0 bytes); download it again")
-    return head
 
 
 def refuse_stand_in(head: bytes, path: Path) -> None:
@@ -54,17 +26,6 @@ def refuse_stand_in(head: bytes, path: Path) -> None:
         raise DataError(f"{path}: a web page, saved under this name; download the file again")
     if head.startswith(_LFS_START):
         raise DataError(f"{path}: a Git LFS pointer, not the data; fetch it with 'git lfs pull'")
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hex digits.
-
-    Raises:
-        DataError: the file is missing, empty or unreadable.
-    """
-    read_head(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_size(path: Path) -> int:

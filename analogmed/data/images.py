@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile
 
-from analogmed.data.files import read_head, refuse_stand_in
-from analogmed.errors import DataError
+from analogmed.data.files import refuse_stand_in
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.files import read_head
 
 DEFAULT_MAX_PIXELS = 2**26
 """Largest image read by default: 8192 x 8192."""

@@ -24,7 +24,7 @@ from analogmed.data.nifti import Volume, read_nifti
 from analogmed.data.samples import binary_mask, check_same_shape, class_indices
 from analogmed.data.splits import find_duplicates
 from analogmed.data.volumes import check_same_grid
-from analogmed.errors import AnalogmedError
+from analogmed.foundation.errors import AnalogmedError
 
 T = TypeVar("T")
 

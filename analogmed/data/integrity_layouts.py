@@ -13,8 +13,8 @@ from analogmed.data.lgg import StackReader
 from analogmed.data.msd import MsdDescription, case_name, read_description
 from analogmed.data.nifti_folder import BRATS_IMAGES, BRATS_VALUES
 from analogmed.data.volumes import VolumeReader, intensity_of
-from analogmed.errors import DataError
-from analogmed.folders import require_folder
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.files import require_folder
 
 _KNOWN_FOLDERS = ("kaggle_3m", "stage1_train", "Task*")
 _MASK_END = "_mask.tif"

@@ -17,8 +17,8 @@ from analogmed.data.images import read_image
 from analogmed.data.normalise import checked_size, z_score
 from analogmed.data.samples import binary_mask, check_same_shape, image_sample, naming_case
 from analogmed.data.splits import SplitSettings, split_cases
-from analogmed.errors import DataError
-from analogmed.folders import require_folder
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.files import require_folder
 
 CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
 CLASSES = ("tumour",)

@@ -8,16 +8,16 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from analogmed.data.case import Case, Task
-from analogmed.data.files import is_hidden, natural_order, read_head
+from analogmed.data.files import is_hidden, natural_order
 from analogmed.data.msd_tasks import MsdTask, known_msd_task
 from analogmed.data.nifti import DEFAULT_MAX_VOXELS, NanPolicy
 from analogmed.data.orientation import Orientation
 from analogmed.data.splits import SplitSettings, split_cases
 from analogmed.data.volumes import Intensity, VolumeReader, default_window, intensity_of
-from analogmed.errors import ConfigError, DataError, SecurityError
-from analogmed.folders import require_folder
-from analogmed.strict_yaml import MAX_JSON_BYTES, parse_json, read_text
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import ConfigError, DataError, SecurityError
+from analogmed.foundation.files import read_head, require_folder
+from analogmed.foundation.strict_yaml import MAX_JSON_BYTES, parse_json, read_text
+from analogmed.foundation.text import nearest
 
 _REQUIRED_KEYS = ("name", "modality", "labels", "numTraining", "training")
 _ENDINGS = (".nii.gz", ".nii")

@@ -16,8 +16,9 @@ from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
-from analogmed.data.files import read_head, refuse_stand_in
-from analogmed.errors import ConfigError, DataError
+from analogmed.data.files import refuse_stand_in
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import read_head
 
 NanPolicy = Literal["error", "zero"]
 

@@ -17,8 +17,8 @@ from analogmed.data.volumes import (
     default_window,
     intensity_of,
 )
-from analogmed.errors import ConfigError, DataError
-from analogmed.folders import require_folder
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import require_folder
 
 ClassValues = Mapping[str, int | Sequence[int]]
 

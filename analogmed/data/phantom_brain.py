@@ -8,7 +8,7 @@ import tifffile
 from scipy import special
 
 from analogmed.data.phantom_fields import Grid, ellipsoid, paint, rician, rotated
-from analogmed.seeds import derive_seed
+from analogmed.foundation.seeds import derive_seed
 
 FIELD_OF_VIEW_MM = 214.0
 N_SLICES = 8

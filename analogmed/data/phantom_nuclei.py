@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage, special
 
 from analogmed.data.phantom_fields import Grid, rotated
-from analogmed.seeds import derive_seed
+from analogmed.foundation.seeds import derive_seed
 
 BRIGHT_FIELD_SHARE = 0.2
 

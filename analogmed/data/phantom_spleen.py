@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from analogmed.data.phantom_fields import Grid, ellipsoid, paint, rotated
-from analogmed.seeds import derive_seed
+from analogmed.foundation.seeds import derive_seed
 
 FIELD_OF_VIEW_MM = 336.0
 HEIGHT_MM = 120.0

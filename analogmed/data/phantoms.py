@@ -9,10 +9,10 @@ from pathlib import Path
 from analogmed.data.phantom_brain import write_brain
 from analogmed.data.phantom_nuclei import write_nuclei
 from analogmed.data.phantom_spleen import write_spleen
-from analogmed.data.whole_folder import is_filled, written_whole
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import is_filled, written_whole
+from analogmed.foundation.strict_yaml import MAX_JSON_BYTES, parse_json, read_text
 from analogmed.foundation.temporary import temporary_folder
-from analogmed.strict_yaml import MAX_JSON_BYTES, parse_json, read_text
 
 PHANTOM_VERSION = 1
 """Raised whenever the same seed gives other bytes; an older phantom is then written anew."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from analogmed.data.case import Case, Sample
 from analogmed.data.normalise import resize_image, resize_label, resized_spacing
-from analogmed.errors import AnalogmedError, DataError
+from analogmed.foundation.errors import AnalogmedError, DataError
 
 MAX_CLASSES = 255
 """Foreground classes of a task at most; a label holds class indices in one byte."""

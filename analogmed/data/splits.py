@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from analogmed.data.case import Case
-from analogmed.data.files import digest_of_ends, file_digest, file_size
-from analogmed.errors import ConfigError, LeakageError
-from analogmed.seeds import derive_seed
-from analogmed.strict_yaml import read_yaml
-from analogmed.suggest import nearest
+from analogmed.data.files import digest_of_ends, file_size
+from analogmed.foundation.errors import ConfigError, LeakageError
+from analogmed.foundation.files import file_digest
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.strict_yaml import read_yaml
+from analogmed.foundation.text import nearest
 
 Cases = tuple[Case, ...]
 SPLITS = ("train", "validation", "test")

@@ -16,9 +16,9 @@ from analogmed.data.msd import load_msd
 from analogmed.data.msd_tasks import MSD_TASKS, MsdTask, known_msd_task
 from analogmed.data.nifti_folder import load_brats, load_nifti
 from analogmed.data.splits import SPLITS, check_duplicates
-from analogmed.errors import ConfigError, DataError
-from analogmed.folders import require_folder
-from analogmed.plugins import (
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import require_folder
+from analogmed.foundation.registry import (
     call_plugin,
     described,
     find_plugin,
@@ -26,7 +26,7 @@ from analogmed.plugins import (
     load_callable,
     plugin_names,
 )
-from analogmed.suggest import nearest
+from analogmed.foundation.text import nearest
 
 PLUGIN_GROUP = "analogmed.tasks"
 
@@ -112,7 +112,7 @@ def load_task(
         >>> load_task("splen", root="data")
         Traceback (most recent call last):
             ...
-        analogmed.errors.ConfigError: no task 'splen'; did you mean 'spleen'?
+        analogmed.foundation.errors.ConfigError: no task 'splen'; did you mean 'spleen'?
     """
     source = _find(name)
     settings: dict[str, Any] = {"split_seed": split_seed, "shares": tuple(shares)}

@@ -20,7 +20,7 @@ from analogmed.data.normalise import (
 )
 from analogmed.data.orientation import Orientation, to_ras
 from analogmed.data.samples import MAX_CLASSES, check_same_shape, class_indices, naming_case
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 
 Intensity = Literal["ct", "z_score", "z_score_foreground", "z_score_nonzero", "none"]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, stats
 
-from analogmed.errors import ConfigError, ShapeError
 from analogmed.evaluation.masks import class_map
 from analogmed.evaluation.uncertainty import check_probabilities
+from analogmed.foundation.errors import ConfigError, ShapeError
 
 PROB_FLOOR = float(np.finfo(np.float32).eps)
 """Before a logarithm, probabilities are clipped to [1.19e-7, 1 - 1.19e-7]: NLL of 15.9 at most."""

@@ -9,7 +9,6 @@ import pandas as pd
 
 from analogmed.config import Experiment
 from analogmed.data import Task
-from analogmed.errors import AnalogmedError
 from analogmed.evaluation.engines import Engine, finished, make_engine
 from analogmed.evaluation.failures import failure_table
 from analogmed.evaluation.plan import Plan, PlannedUnit
@@ -18,6 +17,7 @@ from analogmed.evaluation.run_folder import COLUMNS
 from analogmed.evaluation.sequential import first_chips, more_chips
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.worker import Outcome
+from analogmed.foundation.errors import AnalogmedError
 from analogmed.training import Checkpoint
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analogmed.ages import DAY_S
-from analogmed.errors import DataError
 from analogmed.evaluation.intervals import difference, two_way_bootstrap
 from analogmed.evaluation.metric_properties import difference_bounds
 from analogmed.evaluation.network_runs import NetworkRun, network_runs, side_by_side
 from analogmed.evaluation.paired_tests import holm, paired_test
-from analogmed.seeds import derive_seed
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.time_constants import DAY_S
 
 NETWORK = ("model", "training")
 COMPARISON_COLUMNS = (

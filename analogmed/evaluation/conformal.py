@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from analogmed.errors import ConfigError, ShapeError
+from analogmed.foundation.errors import ConfigError, ShapeError
 
 THRESHOLDS = np.concatenate([[0.0], special.expit(np.linspace(-16.0, 16.0, 641))])
 """Ascending; the guarantee holds for any fixed set of thresholds that holds 0."""

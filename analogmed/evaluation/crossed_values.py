@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analogmed.errors import DataError, NonFiniteError, ShapeError
+from analogmed.foundation.errors import DataError, NonFiniteError, ShapeError
 
 DETERMINISTIC = object()
 """Set of chips of an array that has no chips."""

@@ -6,11 +6,11 @@ from typing import Protocol
 
 from analogmed.config import Experiment
 from analogmed.data import Task
-from analogmed.errors import ConfigError
 from analogmed.evaluation.local_pool import LocalPool
 from analogmed.evaluation.plan import PlannedUnit
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.worker import Outcome, Worker
+from analogmed.foundation.errors import ConfigError
 
 OnCase = Callable[[PlannedUnit], object]
 

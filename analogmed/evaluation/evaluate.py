@@ -11,14 +11,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from analogmed.ages import DAY_S
 from analogmed.analog import left_digital, to_aihwkit
 from analogmed.analog.times import check_times
-from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import Experiment, to_yaml
 from analogmed.data import Task
 from analogmed.environment import write_environment
-from analogmed.errors import ConfigError, DataError
 from analogmed.evaluation.campaign import Campaign
 from analogmed.evaluation.comparison import compare_models
 from analogmed.evaluation.costs import cost_of
@@ -34,10 +31,13 @@ from analogmed.evaluation.store import Store
 from analogmed.evaluation.sweep import to_tiles
 from analogmed.execution.run_folder import WrittenFiles, in_run_folder
 from analogmed.foundation.credentials import masked
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import ensure_writable, write_text_atomically
+from analogmed.foundation.text import nearest
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.hardware import load_profile
 from analogmed.report import dice_over_time, drop_per_model
 from analogmed.report.figures import DROPS
-from analogmed.suggest import nearest
 from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
 
 N_BOOT = 2000

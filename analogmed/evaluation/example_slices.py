@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analogmed.atomic import write_atomically
 from analogmed.data import Sample, Task
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.uncertainty import UncertaintyMaps
 from analogmed.evaluation.uncertainty_scores import ADDRESS, Address
+from analogmed.foundation.files import write_atomically
 
 
 @dataclass

@@ -25,17 +25,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analogmed.ages import DAY_S
 from analogmed.analog import Chip
-from analogmed.atomic import write_atomically
 from analogmed.config import Experiment
 from analogmed.data import Sample, Task
-from analogmed.errors import DataError
 from analogmed.evaluation.metrics import ABSENT, case_metrics
 from analogmed.evaluation.network_runs import of_structures
 from analogmed.evaluation.sweep import Network, chip_seed, make_analog
 from analogmed.evaluation.worker import one_thread
 from analogmed.execution.run_folder import WrittenFiles
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.files import write_atomically
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.inference import predict_logits, to_classes
 from analogmed.training import Checkpoint
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from analogmed.errors import ConfigError, DataError
 from analogmed.evaluation.metric_properties import LOWER_IS_BETTER
 from analogmed.evaluation.network_runs import RUN
+from analogmed.foundation.errors import ConfigError, DataError
 
 NOT_WITHIN = "not within the sweep"
 FROM_THE_START = "not good enough at the first time"

@@ -12,9 +12,9 @@ from typing import TypeAlias
 import numpy as np
 from scipy import stats
 
-from analogmed.errors import ConfigError
 from analogmed.evaluation.bounded_means import CHUNK_VALUES, limit_distances
 from analogmed.evaluation.crossed_values import CrossedValues, divide
+from analogmed.foundation.errors import ConfigError
 
 TOO_SMALL = "n too small"
 UNDEFINED = "undefined"

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from analogmed.allocator import keep_freed_memory
 from analogmed.config import Experiment
-from analogmed.errors import AnalogmedError
 from analogmed.evaluation.plan import PlannedUnit, threads_of
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.worker import CONCERNS_ALL, Outcome, Worker
+from analogmed.foundation.errors import AnalogmedError
+from analogmed.foundation.process import keep_freed_memory
 
 ATTEMPTS = 2
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from analogmed.errors import ConfigError, NonFiniteError, ShapeError
+from analogmed.foundation.errors import ConfigError, NonFiniteError, ShapeError
 
 
 def class_map(array: np.ndarray | torch.Tensor, name: str, n_classes: int) -> np.ndarray:

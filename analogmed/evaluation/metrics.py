@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from monai.metrics import compute_confusion_matrix_metric, get_mask_edges, get_surface_distance
 
-from analogmed.errors import ConfigError, ShapeError
 from analogmed.evaluation.masks import (
     check_same_shape,
     checked_spacing,
@@ -36,7 +35,8 @@ from analogmed.evaluation.masks import (
     class_map,
     one_hot_pair,
 )
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.foundation.text import nearest
 
 MISSED = "missed structure"
 SPURIOUS = "spurious structure"

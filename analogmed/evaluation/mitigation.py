@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from analogmed.analog.calibrate import InputStatistics
 from analogmed.analog.layers import AnalogLayer
-from analogmed.errors import CoverageError
+from analogmed.foundation.errors import CoverageError
 
 Forward = Callable[[Tensor], Tensor]
 

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from analogmed.analog import Chip, ChipReading
 from analogmed.analog.layers import AnalogLayer
-from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import CalibrationConfig, to_yaml
 from analogmed.data import Sample, Task
 from analogmed.environment import write_environment
@@ -43,6 +42,7 @@ from analogmed.evaluation.temperature import fit_temperature, fitting_voxels, sc
 from analogmed.evaluation.uncertainty_config import MitigationConfig
 from analogmed.evaluation.uncertainty_scores import mean_dice
 from analogmed.execution.run_folder import in_run_folder
+from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.report.mitigation_figures import mitigation_gains
 from analogmed.training import Checkpoint, load_checkpoint
 from analogmed.training.memory import is_out_of_memory

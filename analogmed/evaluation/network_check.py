@@ -5,8 +5,8 @@ from torch import Tensor
 
 from analogmed.config import Experiment
 from analogmed.data import Task
-from analogmed.errors import DataError
 from analogmed.evaluation.sweep import calibration_cases, evenly, windowed
+from analogmed.foundation.errors import DataError
 from analogmed.network.probe import NetworkProbe
 from analogmed.training import Checkpoint
 

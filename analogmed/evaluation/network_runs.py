@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analogmed.errors import DataError
 from analogmed.evaluation.metrics import ABSENT, RESULT_NOTES, SMALLER_BATCH
+from analogmed.foundation.errors import DataError
 
 COLUMNS = (
     "task", "model", "training", "hardware", "chip", "time_s", "read", "case", "patient",

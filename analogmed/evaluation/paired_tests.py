@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analogmed.errors import DataError
 from analogmed.evaluation.bounded_means import CHUNK_VALUES
 from analogmed.evaluation.intervals import TOO_SMALL
+from analogmed.foundation.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from torch.nn.modules.dropout import _DropoutNd
 from analogmed.analog import Chip, ChipReading
 from analogmed.config import Experiment
 from analogmed.data import Sample, Task
-from analogmed.errors import AnalogmedError
 from analogmed.evaluation.sweep import chip_seed, make_analog
 from analogmed.evaluation.uncertainty import UncertaintyMaps, UncertaintyStream, probabilities
 from analogmed.evaluation.uncertainty_config import Source, UncertaintyConfig
+from analogmed.foundation.errors import AnalogmedError
+from analogmed.foundation.seeds import derive_seed
 from analogmed.inference import predict_logits, to_classes
-from analogmed.seeds import derive_seed
 from analogmed.training import Checkpoint
 
 DIGITAL_TIME_S = float("nan")

@@ -13,18 +13,18 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_plain
-from analogmed.errors import ConfigError
 from analogmed.evaluation.placement_search import OBJECTIVES, Costs, Row, Search
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.sensitivity import Bench
 from analogmed.evaluation.sensitivity_config import PlacementConfig
 from analogmed.evaluation.sensitivity_run import look, prepare, write_run
 from analogmed.execution.run_folder import WrittenFiles, in_run_folder
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.files import ensure_writable, write_text_atomically
+from analogmed.foundation.strict_yaml import read_yaml
 from analogmed.hardware import Profile, load_profile
 from analogmed.report import placement_curve
-from analogmed.strict_yaml import read_yaml
 
 PLACEMENT = "placement.yaml"
 

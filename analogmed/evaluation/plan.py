@@ -12,11 +12,11 @@ import torch
 from analogmed.config import EngineConfig, Experiment, to_plain
 from analogmed.data import Case, Task
 from analogmed.data.samples import naming_case
-from analogmed.errors import DataError
 from analogmed.evaluation.sweep import calibration_cases, digital_layers_of
 from analogmed.evaluation.unit_code import code_of, network_code, task_code
 from analogmed.execution.code_key import processor_kind
-from analogmed.execution.cores import available_cores
+from analogmed.foundation.files import file_digest
+from analogmed.foundation.process import available_cores
 from analogmed.training import Checkpoint
 
 FORMAT = 2
@@ -134,19 +134,6 @@ def key_of(description: Mapping[str, Any]) -> str:
 def canonical(description: Mapping[str, Any]) -> str:
     """A description as JSON that equal descriptions share."""
     return json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error}") from error
 
 
 def _title(checkpoint: Checkpoint, chip: int | None) -> str:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analogmed.ages import DAY_S
-from analogmed.errors import ConfigError, DataError, ShapeError
 from analogmed.evaluation.crossed_values import by_patient
 from analogmed.evaluation.network_runs import RUN, network_runs, of_structures
+from analogmed.foundation.errors import ConfigError, DataError, ShapeError
+from analogmed.foundation.time_constants import DAY_S
 
 CASES = (5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200)
 CHIPS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50)

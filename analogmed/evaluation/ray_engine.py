@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from analogmed.config import EngineConfig, Experiment
-from analogmed.errors import ConfigError
 from analogmed.evaluation.plan import PlannedUnit, threads_of
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.worker import CONCERNS_ALL, Outcome, Worker
+from analogmed.foundation.errors import ConfigError
 
 RETRIES = 1
 

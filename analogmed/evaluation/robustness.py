@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analogmed.ages import DAY_S, MONTH_S, SECOND_S, T0_S
-from analogmed.errors import DataError
 from analogmed.evaluation.intervals import (
     Interval,
     Statistic,
@@ -30,7 +28,9 @@ from analogmed.evaluation.network_runs import (
     unit_of_rows,
 )
 from analogmed.evaluation.spread import std_between_chips
-from analogmed.seeds import derive_seed
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
 
 __all__ = ["COLUMNS", "ESTIMATES", "over_time", "summarise"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analogmed.atomic import write_atomically
+from analogmed.foundation.files import write_atomically
 
 COLUMNS = {
     "task": "string",

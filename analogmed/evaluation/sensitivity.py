@@ -15,7 +15,6 @@ from torch import nn
 
 from analogmed.analog import Chip, ChipReading, Hardware, coverage
 from analogmed.data import Case, Sample, Task
-from analogmed.errors import ConfigError
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
 from analogmed.evaluation.sweep import (
     Cases,
@@ -26,7 +25,8 @@ from analogmed.evaluation.sweep import (
     read_cases,
     run_unit,
 )
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 from analogmed.training import Checkpoint
 
 SOURCES = {

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analogmed.ages import DAY_S
 from analogmed.config import Experiment, SweepConfig, refuse_scale_out
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.time_constants import DAY_S
 
 Part = Literal["layers", "sources"]
 SWEEP = SweepConfig(chips=5, times_s=(0.0, DAY_S))

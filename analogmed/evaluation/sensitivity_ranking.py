@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analogmed.errors import DataError
 from analogmed.evaluation.intervals import difference
 from analogmed.evaluation.metric_properties import difference_bounds
 from analogmed.evaluation.network_runs import chip_values
 from analogmed.evaluation.run_folder import COLUMNS
 from analogmed.evaluation.statistics import Interval, two_way_bootstrap
-from analogmed.seeds import derive_seed
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.seeds import derive_seed
 
 TABLE_COLUMNS = {"setting": "string", "subject": "string", **COLUMNS}
 """The long table: one row per setting, subject, chip, time, read, case, class and metric."""

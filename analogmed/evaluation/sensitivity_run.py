@@ -7,7 +7,6 @@ from typing import TypeVar
 import pandas as pd
 from tqdm import tqdm
 
-from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_yaml
 from analogmed.data import Task
 from analogmed.environment import write_environment
@@ -19,6 +18,7 @@ from analogmed.evaluation.sensitivity_config import SensitivityConfig
 from analogmed.evaluation.sensitivity_ranking import rank, to_settings_table
 from analogmed.evaluation.sweep import digital_layers_of
 from analogmed.execution.run_folder import in_run_folder
+from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.report import sensitivity_heat_map, source_bars
 from analogmed.training import Checkpoint, load_checkpoint
 

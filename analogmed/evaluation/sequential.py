@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from analogmed.ages import DAY_S
 from analogmed.config import Experiment
 from analogmed.evaluation.metric_properties import bounds_of
 from analogmed.evaluation.network_runs import network_runs
 from analogmed.evaluation.stopping import Decision, enough
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.training import CheckpointInfo
 
 GROWTH = 4

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analogmed.errors import ConfigError
 from analogmed.evaluation.intervals import UNBOUNDED, Interval, two_way_bootstrap
 from analogmed.evaluation.planning import expected_width, variance_components
+from analogmed.foundation.errors import ConfigError
 
 MIN_CHIPS = 5
 FAR_CHIPS = 1000

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from analogmed.atomic import ensure_writable, write_atomically
-from analogmed.errors import ConfigError
 from analogmed.evaluation.plan import canonical, key_of
 from analogmed.evaluation.run_folder import COLUMNS
 from analogmed.foundation.credentials import is_masked, masked
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.files import ensure_writable, write_atomically
 
 UNITS = "units"
 QUARANTINE = "quarantine"

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from analogmed.analog import Chip, ChipReading, calibrate, convert, to_aihwkit
 from analogmed.config import Experiment
 from analogmed.data import Case, Sample, Task
-from analogmed.errors import AnalogmedError
 from analogmed.evaluation.metrics import case_metrics
+from analogmed.foundation.errors import AnalogmedError
+from analogmed.foundation.seeds import derive_seed
 from analogmed.inference import predict_logits, to_classes
-from analogmed.seeds import derive_seed
 from analogmed.training import (
     Checkpoint,
     load_input_ranges,

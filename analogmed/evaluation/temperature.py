@@ -11,8 +11,8 @@ import warnings
 import numpy as np
 from scipy import optimize, special
 
-from analogmed.errors import DataError
 from analogmed.evaluation.calibration import PROB_FLOOR, Voxels, band, flatten
+from analogmed.foundation.errors import DataError
 
 RANGE = (0.05, 20.0)
 MOST_VOXELS = 2_000_000

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analogmed.errors import NonFiniteError, ShapeError
+from analogmed.foundation.errors import NonFiniteError, ShapeError
 
 _SUM_SLACK = 1e-3
 

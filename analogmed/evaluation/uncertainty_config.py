@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from analogmed.ages import DAY_S
 from analogmed.config import Experiment, SweepConfig, refuse_scale_out
-from analogmed.errors import ConfigError
 from analogmed.evaluation.conformal import check_alpha
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.time_constants import DAY_S
 
 Source = Literal["deterministic", "chips", "mc_dropout", "ensemble"]
 Mitigation = Literal["drift_compensation", "batchnorm", "input_ranges", "temperature"]

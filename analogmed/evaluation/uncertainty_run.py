@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_yaml
 from analogmed.data import Case, Sample, Task
 from analogmed.environment import write_environment
@@ -26,6 +25,7 @@ from analogmed.evaluation.uncertainty_config import Source, UncertaintyConfig
 from analogmed.evaluation.uncertainty_scores import SCALED, Scores, mean_dice, scaled_maps
 from analogmed.evaluation.uncertainty_summary import compare_trainings, summarise_uncertainty
 from analogmed.execution.run_folder import in_run_folder
+from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.report.uncertainty_figures import draw_uncertainty
 from analogmed.training import Checkpoint, load_checkpoint
 

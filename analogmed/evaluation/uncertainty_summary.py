@@ -11,7 +11,7 @@ from analogmed.evaluation.calibration import pooled_calibration_error, rank_corr
 from analogmed.evaluation.metric_properties import bounds_of, difference_bounds
 from analogmed.evaluation.statistics import holm, paired_test, ratio, two_way_bootstrap
 from analogmed.evaluation.uncertainty_scores import ADDRESS, Scores
-from analogmed.seeds import derive_seed
+from analogmed.foundation.seeds import derive_seed
 
 N_BOOT = 2000
 LEVEL = 0.95

@@ -11,9 +11,9 @@ from analogmed.execution.code_key import (
     user_code_digest,
     versions_of,
 )
+from analogmed.foundation.registry import find_plugin
 from analogmed.models.bundle import find_config
 from analogmed.models.registry import PLUGIN_GROUP as MODELS
-from analogmed.plugins import find_plugin
 
 _COMPUTES = "analogmed.evaluation.worker"
 """Module that computes units; its import closure is the code that a result depends on."""

@@ -12,20 +12,21 @@ from torch import nn
 
 from analogmed.config import Experiment
 from analogmed.data import Task
-from analogmed.errors import (
+from analogmed.evaluation.metrics import note_with_batch
+from analogmed.evaluation.plan import PlannedUnit, of_chips, of_every_unit
+from analogmed.evaluation.run_folder import to_table
+from analogmed.evaluation.store import Store
+from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, run_unit
+from analogmed.evaluation.unit_code import network_code
+from analogmed.foundation.credentials import masked
+from analogmed.foundation.errors import (
     AnalogmedError,
     CheckpointError,
     ConfigError,
     CoverageError,
     DataError,
 )
-from analogmed.evaluation.metrics import note_with_batch
-from analogmed.evaluation.plan import PlannedUnit, file_digest, of_chips, of_every_unit
-from analogmed.evaluation.run_folder import to_table
-from analogmed.evaluation.store import Store
-from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, run_unit
-from analogmed.evaluation.unit_code import network_code
-from analogmed.foundation.credentials import masked
+from analogmed.foundation.files import file_digest
 from analogmed.training import Checkpoint, load_checkpoint
 from analogmed.training.memory import is_out_of_memory
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from llvmlite import binding as llvm
 
-from analogmed.errors import ConfigError
 from analogmed.execution.source_closure import OURS, Closure, closure_of, find_top, is_installed
+from analogmed.foundation.errors import ConfigError
 
 _LIMITS = (
     "DNNL_MAX_CPU_ISA",

@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from analogmed.atomic import ensure_writable, remove_leftovers, write_text_atomically
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.files import ensure_writable, remove_leftovers, write_text_atomically
 from analogmed.foundation.locks import FileLock
 
 LOCK = ".analogmed-lock"

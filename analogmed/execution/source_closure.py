@@ -13,7 +13,7 @@ from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 OURS = "analogmed"
 

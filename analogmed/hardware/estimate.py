@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.hardware.pipeline import NUMBER_BYTES, Cost, Stage
 from analogmed.hardware.placement import Placement, parts_of, place
 from analogmed.hardware.profiles import Level, Profile

@@ -17,10 +17,10 @@ import yaml
 from scipy.stats import kendalltau
 from torch import nn
 
-from analogmed.atomic import write_atomically, write_text_atomically
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import write_atomically, write_text_atomically
+from analogmed.foundation.strict_yaml import read_yaml
 from analogmed.hardware.operations import FILL, KEY, Operation, Recorded
-from analogmed.strict_yaml import read_yaml
 
 _WARM_UP = 2
 _SHOWN = 3

@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import nn
 
-from analogmed.errors import ConfigError, CoverageError
 from analogmed.even_split import split_even, split_rows
+from analogmed.foundation.errors import ConfigError, CoverageError
 from analogmed.hardware.tile_map import LayerTiles, RowSplit, TileMap
 from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED, trace
 from analogmed.layer_names import refuse_unknown

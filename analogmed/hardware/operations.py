@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from analogmed.errors import ShapeError
+from analogmed.foundation.errors import ShapeError
 from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED, device_and_dtype
 from analogmed.network_copy import copy_of
 

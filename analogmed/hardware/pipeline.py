@@ -11,7 +11,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.hardware.placement import Placement
 from analogmed.hardware.profiles import Level, Profile
 from analogmed.hardware.tile_map import TileMap

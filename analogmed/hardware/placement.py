@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 from analogmed.hardware.tile_map import TileMap
-from analogmed.suggest import nearest
 
 Packing = Literal["none", "first_fit"]
 

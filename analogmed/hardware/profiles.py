@@ -13,10 +13,16 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from analogmed.errors import ConfigError
-from analogmed.plugins import call_plugin, described, find_plugin, load_plugin, plugin_names
-from analogmed.strict_yaml import check_keys, read_yaml
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.registry import (
+    call_plugin,
+    described,
+    find_plugin,
+    load_plugin,
+    plugin_names,
+)
+from analogmed.foundation.strict_yaml import check_keys, read_yaml
+from analogmed.foundation.text import nearest
 
 PLUGIN_GROUP = "analogmed.hardware"
 Level = Literal["mvm_only", "measured_layer"]

@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 
 def replicate(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from analogmed.errors import ConfigError, ShapeError
+from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.network_copy import copy_of
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from analogmed.errors import ConfigError
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _NORM = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}

@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from analogmed.errors import CheckpointError, ConfigError, SecurityError
+from analogmed.foundation.errors import CheckpointError, ConfigError, SecurityError
+from analogmed.foundation.strict_yaml import read_yaml
 from analogmed.models.outline import outline_of
-from analogmed.strict_yaml import read_yaml
 
 _CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 _WEIGHTS = ("model.safetensors", "model.pt")

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, get_args
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 from analogmed.models.blocks import block
-from analogmed.suggest import nearest
 
 VERSION = 1
 """Of the search space: what a genotype means."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from analogmed.errors import ConfigError, ShapeError
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.foundation.text import nearest
 
 Compat: TypeAlias = Literal["same", "faithful"]
 

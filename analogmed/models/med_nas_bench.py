@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from analogmed.errors import ConfigError, ShapeError
+from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.foundation.text import nearest
 from analogmed.models.med_nas_architecture import Architecture, Compat, Convolution
-from analogmed.suggest import nearest
 
 Pool: TypeAlias = Literal["max", "avg"]
 

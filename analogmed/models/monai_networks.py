@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from monai.networks import nets
 from torch import nn
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models.deep_supervision import DynUNet, UNetPlusPlus
 from analogmed.models.divisor import divisible_by
 

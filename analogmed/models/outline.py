@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 MOST_TENSORS = 10_000
 """Largest number of tensors that the construction of a described network may create."""

@@ -9,9 +9,15 @@ from typing import Any
 
 from torch import nn
 
-from analogmed.errors import ConfigError
-from analogmed.plugins import call_plugin, find_plugin, home_of, load_callable, plugin_names
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.registry import (
+    call_plugin,
+    find_plugin,
+    home_of,
+    load_callable,
+    plugin_names,
+)
+from analogmed.foundation.text import nearest
 
 PLUGIN_GROUP = "analogmed.models"
 _BUILT_IN = {

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from analogmed.errors import ConfigError, ShapeError
+from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.models.blocks import block, make_block, make_partner
 from analogmed.models.genotype import Genotype, Level
 

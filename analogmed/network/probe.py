@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.network.products import unregistered_layers
 from analogmed.network_copy import copy_of
 

@@ -5,10 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analogmed.atomic import ensure_writable
-from analogmed.errors import DataError
 from analogmed.exit_status import log_traceback, told
-from analogmed.folders import require_folder
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.files import ensure_writable, require_folder
 from analogmed.report.page import InconsistentRunError, write_report
 
 EPILOG = """examples:

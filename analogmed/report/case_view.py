@@ -10,7 +10,7 @@ import numpy as np
 from contourpy import contour_generator
 from PIL import Image
 
-from analogmed.ages import DAY_S
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.report.example_cases import ExampleCase, ExampleSlice
 from analogmed.report.names import capitalised, model_name, network_name, training_name
 from analogmed.report.page_tables import fixed

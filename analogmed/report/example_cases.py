@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report.uncertainty_maps import DAMAGED_ARCHIVE, read_archive, read_examples
 
 _FORMAT, _MOST_PICTURES = 1, 4

@@ -12,8 +12,8 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analogmed.ages import DAY_S, MONTH_S, T0_S, YEAR_S
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, YEAR_S
 from analogmed.report.style import (
     METRIC_NAMES,
     TRAINING_NAMES,

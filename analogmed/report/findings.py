@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.ages import DAY_S
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.report.dice_levels import best_digital, has_learned, limit_text
 from analogmed.report.names import model_name, network_name
 from analogmed.report.page_tables import fixed, number, p_equation

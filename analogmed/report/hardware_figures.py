@@ -14,7 +14,7 @@ from matplotlib.colors import ListedColormap, Normalize, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report.style import WIDTH_IN, publication_style, save_figure
 
 MOST_NAMED_LAYERS = 90

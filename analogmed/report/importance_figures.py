@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report.style import WIDTH_IN, count_range, publication_style, save_figure
 
 _NEEDED = ["task", "level", "block", "importance", "networks"]

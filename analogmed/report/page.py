@@ -12,8 +12,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from analogmed.atomic import write_text_atomically
-from analogmed.errors import AnalogmedError, ConfigError, DataError
+from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
+from analogmed.foundation.files import write_text_atomically
 from analogmed.report.case_view import without_pictures
 from analogmed.report.findings import findings
 from analogmed.report.names import capitalised, place_name, task_name

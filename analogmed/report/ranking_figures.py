@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report.style import WIDTH_IN, legend_below, publication_style, save_figure
 
 _CELL_IN, _CHARACTER_IN, _BAR_IN, _MARGIN_IN = 0.95, 0.1, 1.5, 0.3

@@ -6,7 +6,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report.plain_text import printed, records
 
 _WIDTH = 120

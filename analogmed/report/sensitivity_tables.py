@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report.plain_text import printed, records
 from analogmed.report.style import count_range, time_label
 

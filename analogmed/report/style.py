@@ -9,8 +9,8 @@ import seaborn
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from analogmed.atomic import write_atomically
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.files import write_atomically
 
 WIDTH_IN = 8.0
 DPI = 150

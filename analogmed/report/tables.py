@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report.plain_text import printed, records
 from analogmed.report.style import count_range
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report.style import WIDTH_IN, publication_style, save_figure
 
 _COLUMNS = ("epoch", "loss", "learning_rate", "dice")

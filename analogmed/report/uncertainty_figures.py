@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report.style import (
     TRAINING_NAMES,
     WIDTH_IN,

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report.style import (
     TRAINING_NAMES,
     WIDTH_IN,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.ages import DAY_S
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.report.names import model_name, network_label
 from analogmed.report.page_tables import UNKNOWN, PageTable, number, p_text, with_interval
 from analogmed.report.plain_text import records

@@ -6,7 +6,8 @@ import time
 from importlib import import_module
 
 import analogmed.program_start  # noqa: F401, before imports that may fail
-from analogmed.cli import lines_of, parse, run, to_options
+from analogmed.cli import parse, run, to_options
+from analogmed.foundation.logs import log_to_stderr
 from analogmed.report.search_tables import render_front
 from analogmed.search.config import SearchConfig
 from analogmed.search.ledger import Status
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> None:
     config = parse(SearchConfig, arguments, prog="analogmed.search", epilog=EXAMPLES)
     start = time.monotonic()
     try:
-        with lines_of(LOGGER), lines_of(TRAINING):
+        with log_to_stderr(LOGGER), log_to_stderr(TRAINING):
             found = search(config)
     except KeyboardInterrupt as stop:
         print(stop, file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from analogmed.errors import ConfigError, NonFiniteError
+from analogmed.foundation.errors import ConfigError, NonFiniteError
 from analogmed.models import Genotype
 from analogmed.search.evaluator import Evaluator
 from analogmed.search.space import Gene, Genes, Space

@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import stats
 
-from analogmed.ages import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S
-from analogmed.atomic import write_atomically
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import write_atomically
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.text import nearest
+from analogmed.foundation.time_constants import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S
 from analogmed.models import Genotype
 from analogmed.models.genotype import VERSION
 from analogmed.search.objectives import COUNTED, METRICS
 from analogmed.search.space import Space
-from analogmed.seeds import derive_seed
-from analogmed.suggest import nearest
 
 FORMAT = 1
 """Of the table's columns and metadata."""

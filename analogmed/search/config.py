@@ -12,14 +12,14 @@ from analogmed.config import (
     require_at_least_zero,
     resolve_layers,
 )
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 from analogmed.hardware import load_profile
 from analogmed.search.digital_layers import refuse_unknown
 from analogmed.search.evaluator import CandidateConfig, ChipEvaluator
 from analogmed.search.objectives import Constraint, Goal
 from analogmed.search.space import Space
 from analogmed.search.strategy import strategy_names
-from analogmed.suggest import nearest
 
 
 @dataclass(frozen=True)

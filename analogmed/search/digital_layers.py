@@ -6,12 +6,12 @@ from functools import lru_cache
 
 import torch
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 from analogmed.layer_names import means_any
 from analogmed.models import Genotype, Level
 from analogmed.models.subnet import Subnet
 from analogmed.search.space import Space
-from analogmed.suggest import nearest
 
 
 def layers_of(genotype: Genotype, patterns: tuple[str, ...]) -> tuple[str, ...]:

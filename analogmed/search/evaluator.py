@@ -10,9 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from analogmed.ages import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.analog import Hardware
-from analogmed.atomic import write_text_atomically
 from analogmed.config import (
     CalibrationConfig,
     Experiment,
@@ -22,7 +20,6 @@ from analogmed.config import (
     require_at_least_one,
 )
 from analogmed.data import Task
-from analogmed.errors import DataError
 from analogmed.evaluation.network_runs import network_runs
 from analogmed.evaluation.passes import maps_of, passes_of
 from analogmed.evaluation.run_folder import to_table, write_table
@@ -30,11 +27,14 @@ from analogmed.evaluation.spread import std_between_chips
 from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, run_unit
 from analogmed.evaluation.uncertainty_config import UncertaintyConfig
 from analogmed.evaluation.worker import one_thread, threads
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.files import write_text_atomically
+from analogmed.foundation.logs import without_progress
+from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.hardware import estimate, load_profile, map_tiles
 from analogmed.hardware.profiles import Level
 from analogmed.models import Genotype, build_model
 from analogmed.search.digital_layers import layers_of
-from analogmed.search.quiet import without_progress
 from analogmed.training import (
     Checkpoint,
     LoadingConfig,
@@ -45,6 +45,7 @@ from analogmed.training import (
     load_checkpoint,
     train,
 )
+from analogmed.training.log import LOGGER as TRAINING
 from analogmed.training.resume import remove_states
 
 TIMES_S = (T0_S, SECOND_S, DAY_S, MONTH_S)
@@ -166,7 +167,7 @@ class ChipEvaluator:
             DataError: no selection case holds anything to segment.
         """
         write_text_atomically(folder / "genotype.json", genotype.to_json() + "\n")
-        with without_progress(), threads(self._candidate.threads):
+        with without_progress(TRAINING), threads(self._candidate.threads):
             digital = train(self.training(genotype, folder / "digital"))
             trained = train(self.training(genotype, folder / "hwa", init=digital))
         for run in (digital, trained):

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import torch
 
-from analogmed.allocator import keep_freed_memory
 from analogmed.config import EngineConfig
-from analogmed.errors import AnalogmedError, CheckpointError, ConfigError, DataError
+from analogmed.foundation.errors import AnalogmedError, CheckpointError, ConfigError, DataError
+from analogmed.foundation.process import keep_freed_memory
 from analogmed.search.evaluator import Evaluator
 from analogmed.search.ledger import Claim
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from analogmed.errors import ConfigError, NonFiniteError
+from analogmed.foundation.errors import ConfigError, NonFiniteError
 from analogmed.models.blocks import ChannelLinear
 from analogmed.models.subnet import Subnet
 

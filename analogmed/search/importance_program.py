@@ -8,7 +8,7 @@ import pandas as pd
 
 from analogmed.cli import parse
 from analogmed.config import require_at_least_one
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.report.importance_figures import importance_heat_map
 from analogmed.search.operations import importance_table, write_importance
 from analogmed.search.shared_weights import SharedWeights

@@ -8,7 +8,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.hardware import (
     LookupTable,
     Profile,

@@ -16,7 +16,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from analogmed.errors import AnalogmedError
+from analogmed.foundation.errors import AnalogmedError
 from analogmed.models import Genotype
 from analogmed.search.evaluator import Evaluator
 from analogmed.search.heartbeat import Heartbeat, age_of

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from analogmed.errors import ConfigError, DataError, ShapeError
+from analogmed.foundation.errors import ConfigError, DataError, ShapeError
 from analogmed.models import build_model
 from analogmed.models.med_nas_architecture import Architecture, Compat
 

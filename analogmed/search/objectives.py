@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analogmed.errors import ConfigError
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 
 Direction = Literal["maximize", "minimize"]
 

@@ -12,14 +12,14 @@ from weakref import ReferenceType, ref
 import numpy as np
 import pandas as pd
 
-from analogmed.errors import AnalogmedError, ConfigError
 from analogmed.evaluation.run_folder import write_table
+from analogmed.foundation.errors import AnalogmedError, ConfigError
+from analogmed.foundation.seeds import derive_seed
 from analogmed.models import Genotype
 from analogmed.search.importance import PARTS, block_importance, mean_of_level
 from analogmed.search.shared_weights import SharedWeights
 from analogmed.search.space import Gene, Space
 from analogmed.search.task_weights import Options, Weights, alive, weights_of
-from analogmed.seeds import derive_seed
 
 Option: TypeAlias = tuple[str, Gene]
 """A gene, and what it may be."""

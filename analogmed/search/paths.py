@@ -8,12 +8,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
 from analogmed.models.blocks import BLOCKS
 from analogmed.search.space import Gene, Space
-from analogmed.seeds import derive_seed
-from analogmed.suggest import nearest
 
 
 @dataclass(frozen=True)

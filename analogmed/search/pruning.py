@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analogmed.config import require_at_least_one, require_at_least_zero
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models import Genotype
 from analogmed.search.latency import Latencies
 from analogmed.search.paths import Choices

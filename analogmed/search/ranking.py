@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from analogmed.errors import ConfigError, NonFiniteError, ShapeError
+from analogmed.foundation.errors import ConfigError, NonFiniteError, ShapeError
 
 LEVEL = 0.95
 N_BOOT = 1000

@@ -14,11 +14,12 @@ import pandas as pd
 from optuna.samplers import BaseSampler
 from tqdm import tqdm
 
-from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_yaml
 from analogmed.data import Task
 from analogmed.environment import write_environment
-from analogmed.errors import AnalogmedError, ConfigError, DataError
+from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
+from analogmed.foundation.files import ensure_writable, write_text_atomically
+from analogmed.foundation.seeds import derive_seed
 from analogmed.models import Genotype
 from analogmed.report.plain_text import records
 from analogmed.search.config import SearchConfig
@@ -44,7 +45,6 @@ from analogmed.search.study import (
     refuse_other_supernets,
 )
 from analogmed.search.winner import train_winner
-from analogmed.seeds import derive_seed
 
 LOGGER = "analogmed.search"
 """Name of the logger that tells of each network, at level INFO."""

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from analogmed.atomic import write_text_atomically
 from analogmed.config import TaskConfig
 from analogmed.data import Case, Task
 from analogmed.data.splits import split_by_patient
-from analogmed.errors import ConfigError, DataError
-from analogmed.seeds import derive_seed
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import write_text_atomically
+from analogmed.foundation.seeds import derive_seed
 
 SELECTION = "selection.json"
 SHARES = (0.6, 0.1, 0.3)

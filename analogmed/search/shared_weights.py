@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from analogmed.analog.traverse import evaluating
 from analogmed.cli import parse
 from analogmed.data import Task
-from analogmed.errors import CheckpointError, LeakageError
+from analogmed.foundation.errors import CheckpointError, LeakageError
 from analogmed.models import Genotype
 from analogmed.search.paths import Choices
 from analogmed.search.pruning import choices_of

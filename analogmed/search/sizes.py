@@ -5,13 +5,13 @@ from typing import TypeAlias, get_args
 
 from torch import nn
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED
 from analogmed.models import Genotype
 from analogmed.models.subnet import Subnet
 from analogmed.search.extents import Extent, LayerExtent, Section, Unit
 from analogmed.search.unions import Operation
-from analogmed.suggest import nearest
 
 _Sections: TypeAlias = dict[Section, int]
 

@@ -8,11 +8,11 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 from analogmed.models import Genotype, Level
 from analogmed.models.blocks import BLOCKS, block
 from analogmed.models.genotype import KERNELS, MAX_CHANNELS, MAX_DEPTH, Place, Purpose
-from analogmed.suggest import nearest
 
 Gene: TypeAlias = str | int
 Genes: TypeAlias = dict[str, Gene]

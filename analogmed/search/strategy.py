@@ -16,13 +16,19 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.registry import (
+    call_plugin,
+    described,
+    find_plugin,
+    load_callable,
+    plugin_names,
+)
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
-from analogmed.plugins import call_plugin, described, find_plugin, load_callable, plugin_names
 from analogmed.search.objectives import Goal
 from analogmed.search.space import Genes, Space
-from analogmed.seeds import derive_seed
-from analogmed.suggest import nearest
 
 GROUP = "analogmed.search"
 """Entry points of a package that brings strategies of its own."""

@@ -11,14 +11,14 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 
 from analogmed.config import to_plain
-from analogmed.errors import ConfigError, DataError
-from analogmed.evaluation.plan import file_digest
 from analogmed.foundation.credentials import masked
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import file_digest
+from analogmed.foundation.settings.difference import different_settings, listed
 from analogmed.search.config import SearchConfig
 from analogmed.search.database import database
 from analogmed.search.locks import JournalLock
 from analogmed.search.supernet_config import SUPERNET
-from analogmed.settings_difference import different_settings, listed
 
 LOG = "study.log"
 CONFIGURATION = "configuration"

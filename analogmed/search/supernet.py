@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
 from analogmed.models.blocks import BLOCKS, make_block, make_partner
 from analogmed.models.subnet import Subnet
 from analogmed.search.space import Space
-from analogmed.suggest import nearest
 
 Places: TypeAlias = tuple[range, ...]
 """Channels of a layer of the supernetwork that a network uses, in the order of its own channels."""

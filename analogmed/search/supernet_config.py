@@ -10,7 +10,7 @@ from analogmed.config import (
     require_at_least_one,
     require_at_least_zero,
 )
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.hardware.profiles import Level
 from analogmed.search.pruning import PruningConfig
 from analogmed.search.space import Space

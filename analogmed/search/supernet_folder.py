@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from analogmed.atomic import write_atomically
 from analogmed.config import to_plain
 from analogmed.execution.run_folder import WrittenFiles
+from analogmed.foundation.files import write_atomically
 from analogmed.models import Genotype
 from analogmed.search.pruning import Pruning
 from analogmed.search.supernet import Supernet

@@ -4,7 +4,8 @@ import os
 import shlex
 import sys
 
-from analogmed.cli import lines_of, parse, to_options
+from analogmed.cli import parse, to_options
+from analogmed.foundation.logs import log_to_stderr
 from analogmed.search.config import SearchConfig, StrategyConfig
 from analogmed.search.supernet_config import SupernetConfig
 from analogmed.search.supernet_training import train_supernet
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> None:
     prog = "analogmed.search supernet"
     config = parse(SupernetConfig, arguments, prog=prog, epilog=EXAMPLES)
     try:
-        with lines_of(LOGGER):
+        with log_to_stderr(LOGGER):
             path = train_supernet(config)
     except KeyboardInterrupt:
         print(f"the same command goes on after the last epoch in {config.folder}", file=sys.stderr)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from analogmed.data import Task
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.seeds import derive_seed
 from analogmed.hardware import load_profile
 from analogmed.models import Genotype
 from analogmed.search.architecture_weights import ArchitectureWeights
@@ -20,7 +21,6 @@ from analogmed.search.paths import Choices, extreme, paths_of_step
 from analogmed.search.space import Space
 from analogmed.search.supernet import Supernet
 from analogmed.search.supernet_config import LatencyConfig, SupernetConfig
-from analogmed.seeds import derive_seed
 from analogmed.training import TrainConfig
 from analogmed.training.distributed import Ranks
 from analogmed.training.losses import Loss, make_loss

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from analogmed.analog.traverse import evaluating
-from analogmed.errors import NonFiniteError
+from analogmed.foundation.errors import NonFiniteError
 from analogmed.inference import to_classes
 from analogmed.models import Genotype
 from analogmed.search.paths import Choices

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 from weakref import ReferenceType
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
 from analogmed.models.subnet import Subnet
 from analogmed.search.latency import Latencies
@@ -15,7 +16,6 @@ from analogmed.search.space import Gene, Space
 from analogmed.search.strategy import Context
 from analogmed.search.supernet_config import SUPERNET
 from analogmed.search.supernet_setup import latencies_of
-from analogmed.suggest import nearest
 
 Options: TypeAlias = Mapping[str, tuple[Gene, ...]]
 """What each gene may be."""

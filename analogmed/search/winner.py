@@ -5,8 +5,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from analogmed.atomic import write_text_atomically
 from analogmed.config import Experiment
+from analogmed.foundation.files import write_text_atomically
 from analogmed.models import Genotype
 from analogmed.search.config import SearchConfig
 from analogmed.search.digital_layers import layers_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 
 MOST_BYTES = 64 * 2**20
 MOST_ROWS = 200_000

@@ -12,8 +12,8 @@ from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.rpu import TorchInferenceRPUConfig
 from analogmed.analog.tile_grid import RowSplit
-from analogmed.atomic import write_atomically
-from analogmed.errors import AnalogmedError, CheckpointError
+from analogmed.foundation.errors import AnalogmedError, CheckpointError
+from analogmed.foundation.files import write_atomically
 from analogmed.network.probe import check_registered
 from analogmed.training.checkpoint_check import (
     Parts,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from analogmed.analog import convert
 from analogmed.analog.layers import AnalogLayer
-from analogmed.errors import AnalogmedError, CheckpointError, ConfigError
+from analogmed.foundation.errors import AnalogmedError, CheckpointError, ConfigError
 from analogmed.models import build_model
 from analogmed.models.outline import outline_of
 from analogmed.training.checkpoint_info import CheckpointInfo

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from analogmed.errors import CheckpointError
+from analogmed.foundation.errors import CheckpointError
 
 # One key of metadata only: safetensors writes several keys in a random order.
 _HEADER, _DIGEST = "analogmed", "sha256"

@@ -12,7 +12,7 @@ from analogmed.analog.rpu import TorchInferenceRPUConfig
 from analogmed.analog.tile_grid import RowSplit
 from analogmed.config import to_plain
 from analogmed.data import Task
-from analogmed.errors import CheckpointError, ConfigError, LeakageError
+from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.models import required_divisor
 from analogmed.training.config import SETTINGS
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analogmed.ages import HOUR_S, MONTH_S
 from analogmed.analog import Hardware
 from analogmed.config import (
     CalibrationConfig,
@@ -15,7 +14,8 @@ from analogmed.config import (
     require_at_least_zero,
     resolve_layers,
 )
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.time_constants import HOUR_S, MONTH_S
 
 NETWORK = "network.safetensors"
 """Name of the network that a run keeps, in its folder."""

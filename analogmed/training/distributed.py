@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from analogmed.analog import ignore_unused_parameters
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 _PATIENCE = timedelta(hours=6)  # ranks wait for the first one, which validates and writes
 

@@ -10,7 +10,7 @@ from typing import Self
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from analogmed.atomic import write_atomically
+from analogmed.foundation.files import write_atomically
 from analogmed.report import training_curves
 from analogmed.training.checkpoint import load_checkpoint
 from analogmed.training.config import Keep, TrainConfig

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from analogmed.analog import TrainingNoise
-from analogmed.errors import CheckpointError, NonFiniteError
+from analogmed.foundation.errors import CheckpointError, NonFiniteError
 from analogmed.training.checkpoint import save_checkpoint
 from analogmed.training.config import TrainConfig
 from analogmed.training.distributed import Ranks, joined

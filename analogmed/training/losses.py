@@ -8,7 +8,7 @@ from monai.losses import DiceCELoss
 from torch import Tensor, nn
 
 from analogmed.data import Task
-from analogmed.errors import ConfigError, ShapeError
+from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.training.config import LossConfig
 
 Loss = Callable[[Tensor, Tensor | Sequence[Tensor], Tensor], Tensor]

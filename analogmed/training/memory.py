@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.network.selection import multiplies_weight
 
 

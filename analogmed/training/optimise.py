@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from analogmed.errors import CheckpointError, ConfigError
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import CheckpointError, ConfigError
+from analogmed.foundation.text import nearest
 from analogmed.training.config import OptimizerConfig
 from analogmed.training.weights import STATISTICS
 

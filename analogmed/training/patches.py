@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from analogmed.data import Case, Task
-from analogmed.errors import ConfigError, DataError
-from analogmed.seeds import derive_seed
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.seeds import derive_seed
 from analogmed.training.augment import Augmentation
 from analogmed.training.config import LoadingConfig
 from analogmed.training.patch_plan import PatchPlan, count_reads, plan_epoch

@@ -11,10 +11,10 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from analogmed.atomic import write_atomically
-from analogmed.errors import CheckpointError, ConfigError
 from analogmed.execution.run_folder import WrittenFiles
-from analogmed.settings_difference import different_settings, listed
+from analogmed.foundation.errors import CheckpointError, ConfigError
+from analogmed.foundation.files import write_atomically
+from analogmed.foundation.settings.difference import different_settings, listed
 from analogmed.training.config import network_file
 from analogmed.training.nested_tensors import read_nested, write_nested
 

@@ -8,11 +8,10 @@ from typing import Protocol
 from torch import nn
 
 from analogmed.analog.aihwkit_training import load_tensors, tensors_of
-from analogmed.atomic import ensure_writable, write_text_atomically
 from analogmed.config import to_plain, to_yaml
-from analogmed.data.files import file_digest
 from analogmed.environment import write_environment
 from analogmed.execution.run_folder import ENVIRONMENT, WrittenFiles, locked
+from analogmed.foundation.files import ensure_writable, file_digest, write_text_atomically
 from analogmed.training.config import NETWORK, SETTINGS, TrainConfig, network_file
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History

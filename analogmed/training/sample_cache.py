@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analogmed.data import Case, Sample
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 
 
 @dataclass(frozen=True)

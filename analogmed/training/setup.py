@@ -13,11 +13,11 @@ from analogmed.analog import calibrate, convert, left_digital, to_aihwkit
 from analogmed.analog.converters import layout_of
 from analogmed.config import ModelConfig, to_plain
 from analogmed.data import Task
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.seeds import derive_seed
 from analogmed.models import build_model, required_divisor
 from analogmed.network.probe import NetworkProbe
 from analogmed.network_copy import copy_of
-from analogmed.seeds import derive_seed
 from analogmed.training.checkpoint import Checkpoint, load_checkpoint, load_trained_ranges
 from analogmed.training.checkpoint_info import CheckpointInfo, check_window
 from analogmed.training.config import LoadingConfig, TrainConfig

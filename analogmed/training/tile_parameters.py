@@ -16,7 +16,7 @@ from analogmed.analog import convert
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.rpu import TorchInferenceRPUConfig
 from analogmed.analog.tile_grid import RowSplit, TileGrid
-from analogmed.errors import AnalogmedError, CheckpointError
+from analogmed.foundation.errors import AnalogmedError, CheckpointError
 
 INPUT_RANGE, OUT_SCALE = ".input_range", ".out_scale"
 

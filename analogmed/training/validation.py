@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from analogmed.ages import DAY_S
 from analogmed.analog import Chip
 from analogmed.analog.traverse import evaluating
 from analogmed.data import Case, Sample, Task
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.inference import predict_logits, to_classes
-from analogmed.seeds import derive_seed
 from analogmed.training.sample_cache import SampleCache
 from analogmed.training.setup import Setup
 

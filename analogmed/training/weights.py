@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from analogmed.analog.traverse import evaluating
-from analogmed.errors import CheckpointError
+from analogmed.foundation.errors import CheckpointError
 from analogmed.training.computed_weights import computed_weights, plain_name, wrappers_of
 
 STATISTICS = ("running_mean", "running_var")

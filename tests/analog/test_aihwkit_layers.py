@@ -15,7 +15,7 @@ from analogmed.analog import (
     to_aihwkit,
 )
 from analogmed.analog.layers import AnalogLayer
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 

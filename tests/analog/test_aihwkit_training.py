@@ -16,7 +16,7 @@ from analogmed.analog import (
     to_aihwkit,
 )
 from analogmed.analog.aihwkit_training import load_tensors, tensors_of, tiles_of
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 IMAGES = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 QUIET = {"out_noise": 0.0, "dac_steps": 0, "adc_steps": 0}

@@ -7,7 +7,7 @@ from torch import nn
 
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config
 from analogmed.analog.calibrate import InputStatistics
-from analogmed.errors import ConfigError, CoverageError, NonFiniteError, ShapeError
+from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError, ShapeError
 
 
 def analog_of(*layers, **options):

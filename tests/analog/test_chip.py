@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config, to_aihwkit
-from analogmed.errors import CoverageError, NonFiniteError
+from analogmed.foundation.errors import CoverageError, NonFiniteError
 
 DAY_S = 86_400.0
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))

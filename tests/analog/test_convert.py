@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 
 from analogmed.analog import Chip, calibrate, convert, coverage, create_rpu_config
 from analogmed.analog.layers import AnalogLayer
-from analogmed.errors import ConfigError, CoverageError, NonFiniteError
+from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 
 
 def network():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from analogmed.analog import convert, coverage, create_rpu_config
-from analogmed.errors import ShapeError
+from analogmed.foundation.errors import ShapeError
 
 
 def test_shares_follow_from_weights_and_positions():

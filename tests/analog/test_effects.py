@@ -17,7 +17,7 @@ from torch import nn
 from analogmed.analog import convert, create_rpu_config, support
 from analogmed.analog import engine as engines
 from analogmed.analog.effects import EFFECTS, FIELDS, effects_of, not_computed
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 ABS_MAX, CONSTANT, WORST, NONE = (
     NoiseManagementType[name] for name in ("ABS_MAX", "CONSTANT", "ABS_MAX_NP_SUM", "NONE")

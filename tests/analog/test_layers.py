@@ -7,7 +7,7 @@ from torch import nn
 
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config
 from analogmed.analog.quantise import step_size
-from analogmed.errors import ShapeError
+from analogmed.foundation.errors import ShapeError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 

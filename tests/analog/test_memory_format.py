@@ -13,7 +13,7 @@ from analogmed.analog.memory_format import (
     plain_if_one_channel,
     with_strides_of,
 )
-from analogmed.errors import ShapeError
+from analogmed.foundation.errors import ShapeError
 
 PLAIN = torch.contiguous_format
 LAYOUTS = {

@@ -10,7 +10,7 @@ from analogmed.analog import Chip, calibrate, convert, create_rpu_config, direct
 from analogmed.analog import engine as engines
 from analogmed.analog.numba_ops import NumbaOps
 from analogmed.analog.quantise import step_size
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 

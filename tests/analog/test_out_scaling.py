@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from analogmed.analog import Chip, convert, create_rpu_config, from_aihwkit, to_aihwkit
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 LAYERS = {
     "linear": (lambda: nn.Linear(50, 30), (7, 50)),

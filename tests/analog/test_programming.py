@@ -22,7 +22,7 @@ from torch import nn
 from analogmed.analog import Chip, calibrate, create_rpu_config
 from analogmed.analog.programming import ProgrammedModel, ProgrammedTiles
 from analogmed.analog.random import drawing_from
-from analogmed.errors import ConfigError, NonFiniteError
+from analogmed.foundation.errors import ConfigError, NonFiniteError
 
 YEAR_S = 365 * 86_400.0
 

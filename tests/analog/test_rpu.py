@@ -26,7 +26,7 @@ from torch import nn
 from analogmed.analog import PRESETS, Chip, Hardware, convert, create_rpu_config, rpu
 from analogmed.analog.modifier import modify
 from analogmed.analog.support import check_support
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 
 def field(config, path):

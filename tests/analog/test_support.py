@@ -17,7 +17,7 @@ from aihwkit.simulator.parameters.enums import (
 from torch import nn
 
 from analogmed.analog import convert, create_rpu_config
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 REFUSED = {
     "forward.mv_type": AnalogMVType.BIT_WISE,

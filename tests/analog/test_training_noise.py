@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from analogmed.analog import Chip, TrainingNoise, calibrate, convert, create_rpu_config
 from analogmed.analog.training_noise import age_s
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 EXACT = {  # converters, bounds and output noise off
     "dac_steps": 0,

@@ -25,7 +25,7 @@ from analogmed.analog import engine as engines  # noqa: E402
 from analogmed.analog import triton_kernels as kernels  # noqa: E402
 from analogmed.analog.direct_engine import DirectEngine  # noqa: E402
 from analogmed.analog.triton_ops import TritonOps  # noqa: E402
-from analogmed.errors import ConfigError  # noqa: E402
+from analogmed.foundation.errors import ConfigError  # noqa: E402
 
 
 def test_all_tests_of_the_passes_hold_in_tritons_interpreter():

@@ -9,7 +9,7 @@ from analogmed.analog import Chip, calibrate, convert, create_rpu_config, vector
 from analogmed.analog import engine as engines
 from analogmed.analog.input_vectors import Patch
 from analogmed.analog.quantise import step_size
-from analogmed.errors import ShapeError
+from analogmed.foundation.errors import ShapeError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 

@@ -6,7 +6,7 @@ import pytest
 
 from analogmed.analog import versions
 from analogmed.analog.versions import check_versions
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 
 def test_the_installed_pair_is_a_tested_one_and_is_reported():

@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from analogmed.data.archive import extract
-from analogmed.errors import DataError, SecurityError
+from analogmed.foundation.errors import DataError, SecurityError
 
 FILES = {"Task/dataset.json": b"{}", "Task/imagesTr/a.bin": bytes(range(256)) * 40}
 

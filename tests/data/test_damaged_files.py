@@ -24,7 +24,7 @@ from analogmed.data import load_msd, read_image, read_nifti
 from analogmed.data.archive import extract
 from analogmed.data.files import natural_order
 from analogmed.data.nifti_folder import load_nifti
-from analogmed.errors import AnalogmedError, ConfigError, DataError
+from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 
 MANY = settings(max_examples=400, deadline=timedelta(seconds=10))
 SHAPE = (6, 5, 4)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from analogmed.data.dsb2018 import count_overlaps, load_dsb2018
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 
 SHAPE = (20, 30)
 

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from analogmed.data.images import read_image
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 
 
 @pytest.fixture

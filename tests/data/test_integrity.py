@@ -12,7 +12,7 @@ from analogmed.data.dsb2018 import load_dsb2018
 from analogmed.data.integrity import verify
 from analogmed.data.lgg import load_lgg
 from analogmed.data.phantoms import write_phantom
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 
 
 @pytest.fixture(scope="module")

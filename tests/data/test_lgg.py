@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 from analogmed.data.lgg import load_lgg
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 
 PATIENTS = ("TCGA_CS_0001_20000101", "TCGA_DU_0002_19990101", "TCGA_DU_0003_19990101")
 

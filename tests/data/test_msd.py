@@ -8,7 +8,7 @@ import pytest
 
 from analogmed.data.msd import load_msd
 from analogmed.data.msd_tasks import MSD_TASKS
-from analogmed.errors import ConfigError, DataError, SecurityError
+from analogmed.foundation.errors import ConfigError, DataError, SecurityError
 
 SHAPE = (12, 10, 6)
 AFFINE = np.diag([0.8, 0.9, 5.0, 1.0])

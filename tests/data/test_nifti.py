@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analogmed.data.nifti import read_nifti, read_to_end
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 
 SHAPE = (5, 6, 7)
 PIXDIM_OFFSET, DIM_OFFSET, DATATYPE_OFFSET, SROW_OFFSET = 76, 40, 70, 280

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from analogmed.data.nifti_folder import load_brats, load_nifti
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 
 SHAPE = (8, 9, 5)
 NAMES = ("BraTS20_Training_002", "BraTS20_Training_010", "BraTS20_Training_100")

@@ -15,7 +15,7 @@ from analogmed.data.normalise import (
     resized_spacing,
     z_score,
 )
-from analogmed.errors import ConfigError, ShapeError
+from analogmed.foundation.errors import ConfigError, ShapeError
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 from analogmed.data.integrity import verify
 from analogmed.data.msd import load_msd
 from analogmed.data.nifti_folder import load_nifti
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 
 RAS_AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 CODES = ("RAS", "LPS", "SRA", "PIR", "ASL")

@@ -18,8 +18,8 @@ from analogmed.data import load_dsb2018, load_lgg, load_msd
 from analogmed.data.phantom_fields import Grid, ellipsoid, rician
 from analogmed.data.phantom_nuclei import draw_field, hash_name
 from analogmed.data.phantoms import PHANTOM_KINDS, write_phantom
-from analogmed.errors import ConfigError, DataError
-from analogmed.seeds import derive_seed
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.seeds import derive_seed
 
 LOADERS = {"brain": load_lgg, "spleen": load_msd, "nuclei": load_dsb2018}
 

@@ -5,7 +5,7 @@ import pytest
 
 from analogmed.data.case import Case
 from analogmed.data.samples import binary_mask, class_indices, naming_case
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 
 PATH = Path("label.nii.gz")
 

@@ -14,7 +14,7 @@ from analogmed.data.splits import (
     split_by_patient,
     split_from_file,
 )
-from analogmed.errors import ConfigError, DataError, LeakageError
+from analogmed.foundation.errors import ConfigError, DataError, LeakageError
 
 SHARES = (0.6, 0.1, 0.3)
 

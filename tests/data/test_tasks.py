@@ -13,7 +13,7 @@ from analogmed.data.nifti_folder import load_brats
 from analogmed.data.phantoms import write_phantom
 from analogmed.data.splits import check_leakage
 from analogmed.data.tasks import cache_folder, load_task, task_names
-from analogmed.errors import ConfigError, DataError, LeakageError
+from analogmed.foundation.errors import ConfigError, DataError, LeakageError
 
 PLUGIN = """
 from analogmed.data import load_lgg

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analogmed.errors import ConfigError, NonFiniteError, ShapeError
 from analogmed.evaluation.calibration import (
     PROB_FLOOR,
     Voxels,
@@ -17,6 +16,7 @@ from analogmed.evaluation.calibration import (
     reliability_counts,
     risk_coverage,
 )
+from analogmed.foundation.errors import ConfigError, NonFiniteError, ShapeError
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 

@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.errors import DataError
 from analogmed.evaluation.comparison import compare_models
 from analogmed.evaluation.paired_tests import holm
 from analogmed.evaluation.robustness import summarise
+from analogmed.foundation.errors import DataError
 
 DAY_S = 86_400.0
 MEANS = {("unet", "digital"): 0.70, ("unet", "hwa"): 0.80, ("unetpp", "hwa"): 0.80}

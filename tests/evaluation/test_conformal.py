@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from analogmed.errors import ConfigError, ShapeError
 from analogmed.evaluation.conformal import THRESHOLDS, MaskCounts, control_risk, needed
+from analogmed.foundation.errors import ConfigError, ShapeError
 
 
 def patient(rng, *, shift=0.0, voxels=60):

@@ -8,20 +8,20 @@ import pytest
 import yaml
 from torch.nn.utils.parametrizations import weight_norm
 
-from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
 from analogmed.cli import parse
 from analogmed.config import Experiment, SweepConfig, TaskConfig, to_yaml
-from analogmed.errors import (
+from analogmed.evaluation import evaluate
+from analogmed.evaluation.costs import cost_of
+from analogmed.evaluation.evaluate import checkpoint_paths
+from analogmed.evaluation.run_folder import COLUMNS
+from analogmed.foundation.errors import (
     CheckpointError,
     ConfigError,
     CoverageError,
     LeakageError,
 )
-from analogmed.evaluation import evaluate
-from analogmed.evaluation.costs import cost_of
-from analogmed.evaluation.evaluate import checkpoint_paths
-from analogmed.evaluation.run_folder import COLUMNS
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.hardware import estimate, load_profile, map_tiles
 from analogmed.report import render_summary, to_markdown
 from analogmed.training import load_checkpoint, save_checkpoint

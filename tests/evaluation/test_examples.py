@@ -6,9 +6,9 @@ import pytest
 
 from analogmed.config import Experiment, SweepConfig
 from analogmed.data import Case, Sample, Task
-from analogmed.errors import DataError
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.examples import choose_cases, choose_planes, write_examples
+from analogmed.foundation.errors import DataError
 from analogmed.training import load_checkpoint
 
 TIMES_S = (0.0, 86_400.0)

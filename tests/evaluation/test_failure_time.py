@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.errors import ConfigError, DataError
 from analogmed.evaluation.failure_time import time_to_failure
 from analogmed.evaluation.metrics import METRICS
 from analogmed.evaluation.robustness import over_time
+from analogmed.foundation.errors import ConfigError, DataError
 
 TIMES_S = (0.0, 3_600.0, 86_400.0, 2_592_000.0)
 

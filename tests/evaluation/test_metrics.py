@@ -16,7 +16,6 @@ from monai.metrics import (
 from scipy import ndimage
 from scipy.spatial.distance import cdist
 
-from analogmed.errors import ConfigError, NonFiniteError, ShapeError
 from analogmed.evaluation import metrics as module
 from analogmed.evaluation.metrics import (
     METRICS,
@@ -25,6 +24,7 @@ from analogmed.evaluation.metrics import (
     overlap,
     surface_dice,
 )
+from analogmed.foundation.errors import ConfigError, NonFiniteError, ShapeError
 
 MONAI_CALLS_ITS_OWN_DEPRECATED_ARGUMENT = "ignore:.*always_return_as_numpy.*:FutureWarning"
 

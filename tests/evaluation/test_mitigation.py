@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.ages import DAY_S
 from analogmed.analog import Chip, Hardware, calibrate, convert
 from analogmed.config import SweepConfig
-from analogmed.errors import ConfigError, CoverageError
 from analogmed.evaluation import mitigation_run
 from analogmed.evaluation.mitigation import (
     batchnorm_of_chip,
@@ -19,6 +17,8 @@ from analogmed.evaluation.mitigation import (
 )
 from analogmed.evaluation.mitigation_run import measure_mitigation
 from analogmed.evaluation.uncertainty_config import MitigationConfig
+from analogmed.foundation.errors import ConfigError, CoverageError
+from analogmed.foundation.time_constants import DAY_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:the temperature ran")]
 

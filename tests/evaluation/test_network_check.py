@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from analogmed.config import Experiment, Hardware, ModelConfig, SweepConfig
-from analogmed.errors import ConfigError
 from analogmed.evaluation import evaluate
+from analogmed.foundation.errors import ConfigError
 from analogmed.training import CheckpointInfo, load_checkpoint, save_checkpoint, train
 
 NETS = """

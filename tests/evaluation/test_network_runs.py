@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.errors import DataError
 from analogmed.evaluation.comparison import compare_models
 from analogmed.evaluation.metrics import case_metrics
 from analogmed.evaluation.robustness import over_time
+from analogmed.foundation.errors import DataError
 
 DAY_S = 86_400.0
 DIAGONAL = float(np.hypot(16, 16))

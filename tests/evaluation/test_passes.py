@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from analogmed.config import SweepConfig
-from analogmed.errors import NonFiniteError
 from analogmed.evaluation.passes import (
     DropoutNetwork,
     Pass,
@@ -18,6 +17,7 @@ from analogmed.evaluation.passes import (
     predict,
 )
 from analogmed.evaluation.uncertainty_config import UncertaintyConfig
+from analogmed.foundation.errors import NonFiniteError
 from analogmed.training import load_checkpoint
 
 

@@ -6,16 +6,16 @@ import pandas as pd
 import pytest
 import yaml
 
-from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
 from analogmed.cli import run
 from analogmed.config import Experiment, SweepConfig
-from analogmed.errors import ConfigError
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.placement import place_layers, with_processor
 from analogmed.evaluation.sensitivity_config import PlacementConfig, SensitivityConfig
 from analogmed.evaluation.sensitivity_run import sensitivity
 from analogmed.execution.run_folder import WrittenFiles
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.hardware import estimate, map_tiles
 from analogmed.sensitivity import main
 from analogmed.training import load_checkpoint

@@ -4,11 +4,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
 from analogmed.config import CalibrationConfig, EngineConfig, Experiment, SweepConfig
-from analogmed.errors import DataError
-from analogmed.evaluation.plan import Plan, canonical, file_digest, key_of
+from analogmed.evaluation.plan import Plan, canonical, key_of
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.files import file_digest
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.training import load_checkpoint, save_checkpoint
 
 

@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analogmed.errors import ConfigError, DataError, ShapeError
 from analogmed.evaluation.intervals import two_way_bootstrap
 from analogmed.evaluation.planning import (
     VarianceComponents,
@@ -12,6 +11,7 @@ from analogmed.evaluation.planning import (
     plan_size,
     variance_components,
 )
+from analogmed.foundation.errors import ConfigError, DataError, ShapeError
 
 TRUTH = VarianceComponents(
     patient=0.10, chip=0.03, residual=0.04, read=0.0, n_patients=20, n_chips=10

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from analogmed.ages import DAY_S
 from analogmed.config import EngineConfig, Experiment, SweepConfig, to_yaml
 from analogmed.evaluation import evaluate
+from analogmed.foundation.time_constants import DAY_S
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'analogmed[ray]'")
 

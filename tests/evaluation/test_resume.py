@@ -15,10 +15,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analogmed.ages import DAY_S
 from analogmed.cli import run
 from analogmed.config import EngineConfig, Experiment, SweepConfig, to_yaml
-from analogmed.errors import AnalogmedError, ConfigError, DataError
 from analogmed.eval import main
 from analogmed.evaluation import Results, evaluate, summarise
 from analogmed.evaluation.campaign import Campaign
@@ -26,6 +24,8 @@ from analogmed.evaluation.engines import make_engine
 from analogmed.evaluation.local_pool import LocalPool
 from analogmed.evaluation.plan import Plan
 from analogmed.evaluation.store import Store
+from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.training import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.slow

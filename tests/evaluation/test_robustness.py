@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.errors import DataError
 from analogmed.evaluation.metrics import note_with_batch
 from analogmed.evaluation.robustness import COLUMNS, ESTIMATES, over_time, summarise
+from analogmed.foundation.errors import DataError
 
 DAY_S, MONTH_S = 86_400.0, 2_592_000.0
 TIMES_S = (0.0, 1.0, DAY_S, MONTH_S)

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from analogmed.config import Experiment, TaskConfig
-from analogmed.errors import ConfigError
 from analogmed.evaluation.evaluate import evaluate
 from analogmed.evaluation.mitigation_run import measure_mitigation
 from analogmed.evaluation.placement import place_layers
@@ -13,6 +12,7 @@ from analogmed.evaluation.sensitivity_config import PlacementConfig, Sensitivity
 from analogmed.evaluation.sensitivity_run import sensitivity
 from analogmed.evaluation.uncertainty_config import MitigationConfig, UncertaintyConfig
 from analogmed.evaluation.uncertainty_run import measure_uncertainty
+from analogmed.foundation.errors import ConfigError
 
 ROW = {
     "task": "t",

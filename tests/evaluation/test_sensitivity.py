@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.ages import DAY_S
 from analogmed.analog import Chip, Hardware
 from analogmed.config import EngineConfig, SweepConfig
-from analogmed.errors import ConfigError, CoverageError
 from analogmed.evaluation.sensitivity import Bench, Setting, _without, settings_of, sources_of
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
 from analogmed.evaluation.sensitivity_ranking import rank
 from analogmed.evaluation.sensitivity_run import prepare, sensitivity
 from analogmed.evaluation.sweep import Unit, make_analog, run_unit
+from analogmed.foundation.errors import ConfigError, CoverageError
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.training import load_checkpoint
 
 LOUD = Hardware(out_noise=0.2, prog_noise_scale=3.0)

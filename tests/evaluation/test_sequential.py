@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.ages import DAY_S
 from analogmed.config import EngineConfig, Experiment, SweepConfig
-from analogmed.errors import ConfigError
 from analogmed.evaluation import evaluate, summarise
 from analogmed.evaluation.run_folder import to_table
 from analogmed.evaluation.sequential import first_chips, more_chips
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.time_constants import DAY_S
 
 SD_OF_CHIPS, SD_OF_CASES, CASES = 0.05, 0.005, 12
 A, B, C = Path("a"), Path("b"), Path("c")

@@ -11,12 +11,12 @@ import tifffile
 import torch
 
 from analogmed.config import EngineConfig, Experiment, SweepConfig
-from analogmed.errors import ConfigError, DataError
 from analogmed.evaluation import evaluate, plan, ray_engine, unit_code
 from analogmed.evaluation.metrics import BOTH_EMPTY, SPURIOUS
 from analogmed.evaluation.plan import Plan, threads_of
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.worker import Worker
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.training import load_checkpoint, save_checkpoint
 
 WITHOUT_REFERENCE = (SPURIOUS, BOTH_EMPTY)
@@ -102,7 +102,7 @@ def test_the_code_of_a_bundle_and_of_plugins_is_covered(tmp_path, monkeypatch, f
     assert unit_code.network_code(f"bundle:{bundle.parent}") != before
 
     point = importlib.metadata.EntryPoint("mine", "stale_factory:Scaled", "analogmed.models")
-    monkeypatch.setattr("analogmed.plugins.entry_points", lambda group: [point])
+    monkeypatch.setattr("analogmed.foundation.registry.entry_points", lambda group: [point])
     of_plugin = unit_code.network_code("mine"), unit_code.task_code("mine")
     assert of_plugin == (unit_code.network_code("stale_factory:Scaled"),) * 2
     assert unit_code.network_code("unet") == ""

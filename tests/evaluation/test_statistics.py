@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analogmed.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from analogmed.evaluation import intervals, paired_tests, spread
 from analogmed.evaluation.statistics import (
     PairedTest,
@@ -17,6 +16,7 @@ from analogmed.evaluation.statistics import (
     std_between_chips,
     two_way_bootstrap,
 )
+from analogmed.foundation.errors import ConfigError, DataError, NonFiniteError, ShapeError
 
 N_CASES, N_CHIPS = 20, 10
 

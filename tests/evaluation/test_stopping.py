@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from analogmed.errors import ConfigError
 from analogmed.evaluation.intervals import two_way_bootstrap
 from analogmed.evaluation.planning import expected_width, variance_components
 from analogmed.evaluation.stopping import enough
+from analogmed.foundation.errors import ConfigError
 
 
 def values_of(chips, *, chip_std=0.03, patient_std=0.002, cases=20, seed=0):

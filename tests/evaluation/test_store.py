@@ -15,10 +15,10 @@ from fsspec.implementations.dirfs import DirFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analogmed.errors import ConfigError
 from analogmed.evaluation.plan import canonical, key_of
 from analogmed.evaluation.run_folder import to_table
 from analogmed.evaluation.store import Store
+from analogmed.foundation.errors import ConfigError
 
 DESCRIPTION = {"chip": 3, "seed": 0, "times_s": [0.0, 86_400.0]}
 KEY = key_of(DESCRIPTION)

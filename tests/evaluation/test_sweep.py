@@ -5,11 +5,9 @@ import pandas as pd
 import pytest
 import torch
 
-from analogmed.ages import DAY_S
 from analogmed.analog import Hardware, convert
 from analogmed.config import CalibrationConfig, Experiment, SweepConfig
 from analogmed.data import Case, Sample
-from analogmed.errors import ConfigError, NonFiniteError
 from analogmed.evaluation.run_folder import to_table
 from analogmed.evaluation.sweep import (
     Cases,
@@ -18,6 +16,8 @@ from analogmed.evaluation.sweep import (
     make_analog,
     run_unit,
 )
+from analogmed.foundation.errors import ConfigError, NonFiniteError
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.inference import to_classes
 from analogmed.training import load_checkpoint
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy import special
 
-from analogmed.errors import DataError
 from analogmed.evaluation.calibration import Voxels, flatten, negative_log_likelihood
 from analogmed.evaluation.temperature import RANGE, fit_temperature, fitting_voxels, scale
+from analogmed.foundation.errors import DataError
 
 
 def sharpened(temperature, n_classes, n=100_000):

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analogmed.errors import NonFiniteError, ShapeError
 from analogmed.evaluation.uncertainty import UncertaintyStream, entropy, probabilities
+from analogmed.foundation.errors import NonFiniteError, ShapeError
 
 
 def streamed(passes):

@@ -5,14 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.ages import DAY_S
 from analogmed.config import SweepConfig
-from analogmed.errors import ConfigError, DataError, LeakageError
 from analogmed.evaluation.calibration import band
 from analogmed.evaluation.conformal import THRESHOLDS
 from analogmed.evaluation.metric_properties import bounds_of
 from analogmed.evaluation.uncertainty_config import UncertaintyConfig
 from analogmed.evaluation.uncertainty_run import measure_uncertainty
+from analogmed.foundation.errors import ConfigError, DataError, LeakageError
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.report.uncertainty_maps import read_examples
 
 pytestmark = [

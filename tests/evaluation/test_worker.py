@@ -6,10 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
 from analogmed.config import Experiment, SweepConfig
-from analogmed.errors import CheckpointError, ConfigError
 from analogmed.evaluation.failures import failure_table
 from analogmed.evaluation.metrics import RESULT_NOTES
 from analogmed.evaluation.network_runs import notes_of
@@ -17,6 +15,8 @@ from analogmed.evaluation.plan import Plan
 from analogmed.evaluation.run_folder import COLUMNS
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.worker import Worker, one_thread
+from analogmed.foundation.errors import CheckpointError, ConfigError
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.training import load_checkpoint, save_checkpoint
 
 NETWORKS = '''

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analogmed.atomic import write_text_atomically
-from analogmed.errors import ConfigError
 from analogmed.execution.run_folder import LOCK, WRITTEN, WrittenFiles, in_run_folder, locked
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.files import write_text_atomically
 
 HOLD = """
 import os, signal, sys

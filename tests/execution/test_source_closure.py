@@ -7,12 +7,12 @@ import pytest
 
 import analogmed
 from analogmed.config import Experiment, SweepConfig
-from analogmed.errors import ConfigError
 from analogmed.evaluation.plan import Plan
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.worker import Worker
 from analogmed.execution.code_key import package_closure
 from analogmed.execution.source_closure import closure_of
+from analogmed.foundation.errors import ConfigError
 from analogmed.training import load_checkpoint
 
 ROOT = Path(analogmed.__file__).parent

@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 from torch import nn
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.hardware import Figures, Profile, estimate, load_profile, map_tiles, place
 
 HERMES = load_profile("hermes-1-phase")

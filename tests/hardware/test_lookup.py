@@ -8,7 +8,7 @@ import yaml
 from scipy.stats import kendalltau
 from torch import nn
 
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.hardware import (
     LookupTable,
     agreement,

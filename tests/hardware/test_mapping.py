@@ -10,7 +10,7 @@ from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from analogmed.analog import convert, coverage, create_rpu_config
-from analogmed.errors import ConfigError, CoverageError, ShapeError
+from analogmed.foundation.errors import ConfigError, CoverageError, ShapeError
 from analogmed.hardware import map_tiles
 from analogmed.models import build_model
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.errors import ShapeError
+from analogmed.foundation.errors import ShapeError
 from analogmed.hardware import record
 from analogmed.models import build_model
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.hardware import map_tiles, place
 from analogmed.models import build_model
 

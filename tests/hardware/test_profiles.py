@@ -3,8 +3,8 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from analogmed import plugins
-from analogmed.errors import ConfigError
+from analogmed.foundation import registry as plugins
+from analogmed.foundation.errors import ConfigError
 from analogmed.hardware import PROFILES, Figures, Profile, load_profile, profile_names
 
 MINE = """

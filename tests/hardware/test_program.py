@@ -7,7 +7,7 @@ import yaml
 from PIL import Image
 
 from analogmed.cost import main
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.named_networks import network
 
 SMALL = ["--model", "unet(features=2)", "--input", "1", "32", "32"]

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models.blocks import BLOCKS, ChannelLinear, block, make_block, make_partner
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}

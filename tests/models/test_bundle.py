@@ -8,7 +8,7 @@ import yaml
 from monai.networks import nets
 from safetensors.torch import save_file
 
-from analogmed.errors import CheckpointError, ConfigError, SecurityError
+from analogmed.foundation.errors import CheckpointError, ConfigError, SecurityError
 from analogmed.models import build_model
 
 NETWORK = {

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from analogmed.config import to_plain
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models import Genotype, Level
 from analogmed.models.genotype import VERSION
 

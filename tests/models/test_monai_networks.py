@@ -4,7 +4,7 @@ from monai.networks import nets
 
 from analogmed import coverage, create_rpu_config
 from analogmed.analog import Chip, calibrate, convert
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models import build_model, required_divisor
 from analogmed.models.monai_networks import plan_stages
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models import build_model, describe_model, model_names, model_options
 from analogmed.models import required_divisor as divisor_of
 

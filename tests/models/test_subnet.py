@@ -9,8 +9,8 @@ from torch import nn
 from analogmed import convert, coverage, create_rpu_config, map_tiles
 from analogmed.__main__ import main
 from analogmed.config import Experiment, ModelConfig, SweepConfig
-from analogmed.errors import ConfigError, ShapeError
 from analogmed.evaluation import evaluate
+from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.models import Genotype, Level, build_model, required_divisor
 from analogmed.training import TrainConfig, load_checkpoint, train
 

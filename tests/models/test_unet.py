@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models import build_model
 
 

@@ -8,7 +8,7 @@ import torch
 from monai.networks import nets
 from torch import nn
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.network.probe import NetworkProbe
 
 WINDOW = (16, 16)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analogmed.errors import AnalogmedError, DataError
 from analogmed.exit_status import UNFORESEEN
+from analogmed.foundation.errors import AnalogmedError, DataError
 from analogmed.report import page, runs, uncertainty_maps
 from analogmed.report.__main__ import main
 from analogmed.report.page import InconsistentRunError, write_report

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.report import dice_over_time, drop_per_model
 from analogmed.report.style import time_label
 

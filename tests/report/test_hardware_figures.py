@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.report.hardware_figures import reuse_per_layer, slice_timeline, tile_occupancy
 
 COLUMNS = ["layer", "tile", "row", "col", "rows", "cols", "tile_rows", "tile_cols"]

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report.hardware_tables import render_costs, render_layers, render_tiles
 
 COSTS = pd.DataFrame(

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.report.__main__ import main
 from analogmed.report.case_view import MOST_PIXELS, case_view, contour_path
 from analogmed.report.example_cases import read_example_cases

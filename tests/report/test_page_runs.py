@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report import write_report
 from analogmed.report.runs import read_run
 

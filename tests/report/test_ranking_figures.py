@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.report import ranking_figures
 from analogmed.report.ranking_figures import (
     anytime_curves,

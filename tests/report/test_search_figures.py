@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.report.search_figures import pareto_front, search_history
 from analogmed.report.search_tables import render_front
 

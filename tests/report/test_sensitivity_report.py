@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.report import (
     placement_curve,
     render_placement,

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.report import render_summary, to_markdown
 
 

@@ -4,7 +4,7 @@ import re
 import pandas as pd
 import pytest
 
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.report import training_curves
 
 LOG = pd.DataFrame(

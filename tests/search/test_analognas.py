@@ -4,7 +4,8 @@ import numpy as np
 import optuna
 import pytest
 
-from analogmed.errors import ConfigError, CoverageError
+from analogmed.foundation.errors import ConfigError, CoverageError
+from analogmed.foundation.seeds import derive_seed
 from analogmed.search.objectives import Constraint, Goal
 from analogmed.search.space import Space
 from analogmed.search.strategies.analognas import analognas
@@ -18,7 +19,6 @@ from analogmed.search.strategy import (
     history_of,
     tried,
 )
-from analogmed.seeds import derive_seed
 
 SPACE = Space(depths=(1, 2, 3), blocks=("identity", *"ABC"))
 QUICK = {"population": 40, "iterations": 10}

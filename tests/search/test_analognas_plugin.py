@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from analogmed.errors import ConfigError, NonFiniteError
+from analogmed.foundation.errors import ConfigError, NonFiniteError
 from analogmed.search.analognas_plugin import (
     AnalogNASEvaluator,
     AnalogNASSpace,

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.models import Genotype, Level
 from analogmed.search.bench import COLUMNS, TIMES_S, load, save, space_to_dict
 from analogmed.search.objectives import METRICS

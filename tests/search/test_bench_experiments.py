@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau
 
-from analogmed.errors import LeakageError
+from analogmed.foundation.errors import LeakageError
 from analogmed.search.bench import COLUMNS, TIMES_S, load, save, space_to_dict
 from analogmed.search.shared_weights import SharedWeights
 from analogmed.search.space import Space

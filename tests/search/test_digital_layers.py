@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import yaml
 
-from analogmed.ages import DAY_S
 from analogmed.cli import parse
 from analogmed.config import Experiment, ModelConfig, SweepConfig
-from analogmed.errors import ConfigError
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.placement import place_layers
 from analogmed.evaluation.sensitivity_config import PlacementConfig
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.hardware import map_tiles
 from analogmed.models import Genotype, Level, build_model
 from analogmed.search.__main__ import main

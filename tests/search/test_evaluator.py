@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from analogmed.ages import DAY_S
 from analogmed.analog import Hardware
 from analogmed.config import SweepConfig, TaskConfig
-from analogmed.errors import DataError
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.run_folder import to_table
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.models import Genotype, Level
 from analogmed.search import evaluator as evaluators
 from analogmed.search.evaluator import (

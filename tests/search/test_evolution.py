@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.search.objectives import Constraint, Goal
 from analogmed.search.space import Space
 from analogmed.search.strategies.evolution import evolution

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from analogmed.errors import AnalogmedError, DataError
+from analogmed.foundation.errors import AnalogmedError, DataError
 from analogmed.models import Genotype, Level
 from analogmed.search import executors
 from analogmed.search.executors import Processes

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analogmed.errors import ConfigError, NonFiniteError
+from analogmed.foundation.errors import ConfigError, NonFiniteError
 from analogmed.models import Genotype, Level
 from analogmed.models.subnet import Subnet
 from analogmed.search.importance import (

@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.search import importance_program
 from analogmed.search.__main__ import main
 from analogmed.search.importance_program import report_importance

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.hardware import Figures, Profile, estimate, map_tiles
 from analogmed.models import Genotype, Level
 from analogmed.models.subnet import Subnet

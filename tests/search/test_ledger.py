@@ -6,7 +6,7 @@ import pytest
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from analogmed.errors import CoverageError
+from analogmed.foundation.errors import CoverageError
 from analogmed.models import Genotype, Level
 from analogmed.search import heartbeat
 from analogmed.search import ledger as ledgers

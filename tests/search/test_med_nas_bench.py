@@ -10,7 +10,7 @@ from torch import nn
 
 from analogmed import convert, coverage, create_rpu_config, map_tiles
 from analogmed.config import ModelConfig
-from analogmed.errors import ConfigError, DataError, ShapeError
+from analogmed.foundation.errors import ConfigError, DataError, ShapeError
 from analogmed.models import build_model, model_names, required_divisor
 from analogmed.models.med_nas_architecture import Architecture
 from analogmed.search.med_nas_bench import architecture_table, read_entry, read_folder

@@ -13,7 +13,7 @@ from PIL import Image
 from analogmed.analog import Hardware
 from analogmed.cli import run
 from analogmed.config import TaskConfig
-from analogmed.errors import CheckpointError, ConfigError, ShapeError
+from analogmed.foundation.errors import CheckpointError, ConfigError, ShapeError
 from analogmed.hardware import load_profile
 from analogmed.models import Genotype, Level
 from analogmed.models.subnet import Subnet

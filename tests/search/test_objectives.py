@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.search.objectives import METRICS, Constraint, Goal, best_first
 
 

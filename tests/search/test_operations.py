@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from analogmed.errors import ConfigError, CoverageError
+from analogmed.foundation.errors import ConfigError, CoverageError
 from analogmed.search.importance import block_importance, mean_of_level
 from analogmed.search.latency import Latencies
 from analogmed.search.multi_task import operation_cosines

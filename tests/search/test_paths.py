@@ -4,7 +4,7 @@ from itertools import islice, pairwise
 import pytest
 from scipy.stats import chisquare
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models import Genotype, Level
 from analogmed.search.paths import RULES, Choices, extreme, paths, paths_of_step
 from analogmed.search.space import Space

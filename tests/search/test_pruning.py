@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from analogmed.cli import parse
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models import Genotype, Level
 from analogmed.search.latency import Latencies
 from analogmed.search.paths import Choices

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analogmed.errors import ConfigError, NonFiniteError, ShapeError
+from analogmed.foundation.errors import ConfigError, NonFiniteError, ShapeError
 from analogmed.search.ranking import (
     agreement,
     agreement_matrix,

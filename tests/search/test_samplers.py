@@ -1,7 +1,7 @@
 import optuna
 import pytest
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.search.objectives import Constraint, Goal
 from analogmed.search.space import Space
 from analogmed.search.strategies.samplers import nsga2, nsga3, random, tpe

@@ -13,9 +13,9 @@ import pytest
 
 from analogmed.cli import parse, to_options
 from analogmed.config import EngineConfig, Experiment, TaskConfig
-from analogmed.errors import AnalogmedError, ConfigError
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.sweep import chip_seed
+from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.search.__main__ import EXAMPLES, main
 from analogmed.search.config import SearchConfig, StrategyConfig
 from analogmed.search.evaluator import CandidateConfig

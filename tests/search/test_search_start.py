@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from analogmed.config import TaskConfig
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.search import runner
 from analogmed.search.config import SearchConfig, StrategyConfig
 from analogmed.search.evaluator import ChipEvaluator

@@ -8,7 +8,7 @@ import torch
 
 from analogmed.cli import parse, to_options
 from analogmed.config import TaskConfig
-from analogmed.errors import CheckpointError, ConfigError, LeakageError
+from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.inference import predict_logits, to_classes
 from analogmed.models import Genotype, Level
 from analogmed.search.__main__ import main

@@ -2,7 +2,7 @@ import numpy as np
 import optuna
 import pytest
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.search.objectives import Goal
 from analogmed.search.space import Space
 from analogmed.search.strategy import (

@@ -4,7 +4,7 @@ import sys
 import optuna
 import pytest
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.search.objectives import Goal
 from analogmed.search.space import Space
 from analogmed.search.strategy import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from analogmed.config import EngineConfig, TaskConfig
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.search.config import SearchConfig, StrategyConfig
 from analogmed.search.space import Space
 from analogmed.search.study import open_study, refuse_other_supernets

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models import Genotype, Level
 from analogmed.search.space import Space
 from analogmed.search.supernet import Supernet

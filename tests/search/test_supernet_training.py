@@ -14,7 +14,7 @@ import torch
 
 from analogmed.cli import parse
 from analogmed.config import TaskConfig, to_yaml
-from analogmed.errors import CheckpointError, ConfigError, DataError, NonFiniteError
+from analogmed.foundation.errors import CheckpointError, ConfigError, DataError, NonFiniteError
 from analogmed.models import Genotype
 from analogmed.search.paths import Choices, paths_of_step
 from analogmed.search.pruning import PruningConfig

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from analogmed.analog import Hardware, calibrate, convert, create_rpu_config, left_digital
-from analogmed.errors import CheckpointError, ConfigError
+from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.models import build_model
 from analogmed.training import (
     CheckpointInfo,

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from analogmed.analog import Hardware, calibrate, convert
-from analogmed.errors import CheckpointError, ConfigError
+from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.models import build_model
 from analogmed.models.outline import outline_of
 from analogmed.training import CheckpointInfo, load_checkpoint, save_checkpoint

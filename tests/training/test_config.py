@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from analogmed.config import ModelConfig
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.training import (
     LoadingConfig,
     LossConfig,

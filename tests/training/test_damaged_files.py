@@ -16,7 +16,7 @@ import torch
 from monai.networks import nets
 
 from analogmed.analog import Hardware, calibrate, convert
-from analogmed.errors import AnalogmedError
+from analogmed.foundation.errors import AnalogmedError
 from analogmed.models import build_model
 from analogmed.training import CheckpointInfo, load_checkpoint, save_checkpoint
 from analogmed.training.checkpoint_file import read_file, write_file

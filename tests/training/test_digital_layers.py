@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.ages import DAY_S
 from analogmed.analog import coverage, left_digital
 from analogmed.config import Experiment, SweepConfig
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
 from analogmed.evaluation.sensitivity_run import prepare
 from analogmed.evaluation.sweep import make_analog
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.training import OptimizerConfig, TrainConfig, load_checkpoint, train
 from analogmed.training.distributed import Ranks
 from analogmed.training.setup import set_up

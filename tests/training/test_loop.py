@@ -18,7 +18,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from analogmed.analog import Hardware
 from analogmed.config import CalibrationConfig, ModelConfig, TaskConfig, to_plain
-from analogmed.errors import CheckpointError, ConfigError, DataError, LeakageError, NonFiniteError
+from analogmed.foundation.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    LeakageError,
+    NonFiniteError,
+)
 from analogmed.models import build_model
 from analogmed.training import (
     LossConfig,

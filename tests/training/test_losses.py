@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from monai.losses import DeepSupervisionLoss, DiceCELoss, DiceLoss
 from torch import nn
 
-from analogmed.errors import ConfigError, ShapeError
+from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.models import build_model
 from analogmed.training.config import LossConfig
 from analogmed.training.losses import deep_supervision, distillation, make_loss

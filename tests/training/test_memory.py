@@ -11,7 +11,7 @@ from torch import nn
 
 from analogmed import create_rpu_config
 from analogmed.analog import Chip, calibrate, convert
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models import build_model
 from analogmed.training.memory import (
     _readable,

@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from analogmed import create_rpu_config
 from analogmed.analog import convert
-from analogmed.errors import CheckpointError, ConfigError
+from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.models import build_model
 from analogmed.training.config import OptimizerConfig
 from analogmed.training.optimise import Average, accumulation, make_optimizer, schedule_factor

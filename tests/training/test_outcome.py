@@ -3,7 +3,7 @@ import logging
 import pandas as pd
 import pytest
 
-from analogmed.ages import DAY_S, MONTH_S
+from analogmed.foundation.time_constants import DAY_S, MONTH_S
 from analogmed.training import load_checkpoint
 from analogmed.training.config import TrainConfig
 from analogmed.training.distributed import Ranks

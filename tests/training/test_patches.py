@@ -7,7 +7,7 @@ import torch
 from monai.data import get_track_meta
 
 from analogmed.data import Case, Sample, Task
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.training.config import LoadingConfig
 from analogmed.training.patches import PatchSampler
 

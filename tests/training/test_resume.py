@@ -12,8 +12,8 @@ from torch import nn
 
 from analogmed.analog import Hardware
 from analogmed.config import to_plain
-from analogmed.errors import CheckpointError, ConfigError
 from analogmed.execution.run_folder import LOCK, WRITTEN, locked
+from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.search.supernet_config import SupernetConfig
 from analogmed.training.config import LoadingConfig, TrainConfig
 from analogmed.training.distributed import Ranks
@@ -58,7 +58,7 @@ resume.save_state(sys.argv[1], resume.TrainingState(3, {"weight": torch.ones(100
 FILL_THE_DISK = """
 import resource, signal, sys
 import torch
-from analogmed.errors import CheckpointError
+from analogmed.foundation.errors import CheckpointError
 from analogmed.training.resume import TrainingState, save_state
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))

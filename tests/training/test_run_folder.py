@@ -11,8 +11,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from analogmed.config import to_yaml
-from analogmed.errors import ConfigError
 from analogmed.execution.run_folder import WrittenFiles, locked
+from analogmed.foundation.errors import ConfigError
 from analogmed.training import load_checkpoint, train
 from analogmed.training.log import TrainingLog
 

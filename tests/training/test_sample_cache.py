@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analogmed.data import Case, Sample
-from analogmed.errors import DataError
+from analogmed.foundation.errors import DataError
 from analogmed.training.sample_cache import SampleCache
 
 CASES = tuple(Case(f"case{i}", f"case{i}", (), ()) for i in range(4))

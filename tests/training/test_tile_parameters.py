@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from analogmed.analog import Chip, Hardware, calibrate, convert, from_aihwkit, to_aihwkit
 from analogmed.analog.layers import AnalogLayer
 from analogmed.config import Experiment, SweepConfig
-from analogmed.errors import CheckpointError
 from analogmed.evaluation.evaluate import tell_differences
 from analogmed.evaluation.sweep import Cases, Unit, make_analog, run_unit
+from analogmed.foundation.errors import CheckpointError
 from analogmed.models import build_model
 from analogmed.training import (
     CheckpointInfo,

@@ -12,7 +12,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import kendalltau
 
-from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.foundation.errors import AnalogmedError, ConfigError
+from analogmed.foundation.seeds import derive_seed
 from analogmed.models import Genotype
 from analogmed.search.objectives import Constraint
 from analogmed.search.space import Genes
@@ -26,7 +27,6 @@ from analogmed.search.strategy import (
     refuse_unknown_options,
     tried,
 )
-from analogmed.seeds import derive_seed
 
 RATES: Mapping[str, float] = {"depth": 0.8, "width": 0.8, "other": 0.5}
 """Probability that a gene of a mutant differs from its parent's."""

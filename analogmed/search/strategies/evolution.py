@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
 from analogmed.models import Genotype
 from analogmed.search.objectives import best_first
 from analogmed.search.strategy import Context, Evaluated, Proposing

@@ -11,7 +11,9 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
 from analogmed.search.extents import Unit
 from analogmed.search.multi_task import operation_cosines
@@ -26,8 +28,6 @@ from analogmed.search.space import Gene, Genes
 from analogmed.search.strategy import Context, Evaluated, Proposing, tried
 from analogmed.search.task_weights import Options, Weights, load_weights
 from analogmed.search.unions import Candidates, Union, greedy_union, relaxed_union, union_front
-from analogmed.seeds import derive_seed
-from analogmed.suggest import nearest
 
 _PATIENCE = 500
 _LEAST_WORTH = 1e-12

@@ -18,9 +18,9 @@ from optuna.samplers import (
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.seeds import derive_seed
 from analogmed.search.strategy import METRICS_ATTRIBUTE, Context, refuse_unknown_options
-from analogmed.seeds import derive_seed
 
 Count: TypeAlias = Callable[[FrozenTrial], Sequence[float]]
 """By how much a trial breaks each constraint."""

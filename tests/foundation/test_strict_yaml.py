@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from analogmed.cli import parse
 from analogmed.config import Experiment, to_yaml
-from analogmed.errors import ConfigError
-from analogmed.strict_yaml import check_keys, read_yaml
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.strict_yaml import check_keys, read_yaml
 
 
 @pytest.fixture

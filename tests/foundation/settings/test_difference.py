@@ -1,4 +1,4 @@
-from analogmed.settings_difference import different_settings, listed
+from analogmed.foundation.settings.difference import different_settings, listed
 
 DEFAULTS = {"seed": 0, "model": {"name": "unet", "options": {}}, "layers": [], "out": None}
 

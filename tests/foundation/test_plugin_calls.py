@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analogmed.data import load_task
-from analogmed.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.hardware import load_profile
 from analogmed.models import build_model
 from analogmed.search.strategy import find_strategy

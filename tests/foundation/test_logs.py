@@ -6,7 +6,7 @@ from contextlib import redirect_stderr
 import pytest
 from tqdm import tqdm
 
-from analogmed.search.quiet import without_progress
+from analogmed.foundation.logs import without_progress
 from analogmed.training.log import LOGGER
 
 
@@ -22,7 +22,7 @@ def bar():
 
 def test_no_bar_is_drawn_in_a_terminal():
     with redirect_stderr(Terminal()) as terminal:
-        with without_progress():
+        with without_progress(LOGGER):
             bar()
         assert terminal.getvalue() == ""
         bar()
@@ -30,7 +30,7 @@ def test_no_bar_is_drawn_in_a_terminal():
 
 
 def test_what_is_written_is_told():
-    with redirect_stderr(Terminal()) as terminal, without_progress():
+    with redirect_stderr(Terminal()) as terminal, without_progress(LOGGER):
         print("a warning", file=sys.stderr)
     assert terminal.getvalue() == "a warning\n"
 
@@ -38,7 +38,7 @@ def test_what_is_written_is_told():
 def test_epochs_are_not_told_until_the_end_even_by_an_error(caplog):
     logger = logging.getLogger(LOGGER)
     with caplog.at_level(logging.INFO, LOGGER):
-        with pytest.raises(KeyError), without_progress():
+        with pytest.raises(KeyError), without_progress(LOGGER):
             logger.info("epoch 1")
             logger.warning("the loss is large")
             raise KeyError

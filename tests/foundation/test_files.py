@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from analogmed.atomic import ensure_writable, write_atomically, write_text_atomically
-from analogmed.errors import ConfigError
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.files import ensure_writable, write_atomically, write_text_atomically
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def test_a_process_killed_in_the_middle_leaves_the_old_file(tmp_path):
     path = write_text_atomically(tmp_path / "text", "old")
     code = (
         "import os, signal, sys\n"
-        "from analogmed.atomic import write_atomically\n"
+        "from analogmed.foundation.files import write_atomically\n"
         "def half(temporary):\n"
         "    temporary.write_text('new, but ha')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

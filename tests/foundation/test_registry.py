@@ -1,7 +1,7 @@
 import pytest
 
-from analogmed.errors import ConfigError
-from analogmed.plugins import find_plugin, home_of, plugin_names
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.registry import find_plugin, home_of, plugin_names
 
 GROUP = "analogmed.test_group"
 

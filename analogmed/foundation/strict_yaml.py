@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import yaml
 
-from analogmed.errors import AnalogmedError, ConfigError
-from analogmed.suggest import nearest
+from analogmed.foundation.errors import AnalogmedError, ConfigError
+from analogmed.foundation.text import nearest
 
 MAX_YAML_BYTES = 2**19
 MAX_JSON_BYTES = 2**26

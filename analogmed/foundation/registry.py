@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
-from analogmed.errors import AnalogmedError, ConfigError
+from analogmed.foundation.errors import AnalogmedError, ConfigError
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""Memory set-up of the command-line programs.
+"""Memory and processor cores of this process.
 
 glibc gives large blocks back to the system as soon as they are freed, and each new tensor is then
 paid for in page faults: on two cores a 67 MB ``x * 2`` takes 17 ms, and 1.4 ms when freed memory is
@@ -28,3 +28,10 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, -1))
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may run on, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analogmed.seeds import derive_seed
+from analogmed.foundation.seeds import derive_seed
 
 PARTS = st.lists(st.one_of(st.integers(), st.text(max_size=5), st.floats(allow_nan=False)))
 
@@ -58,7 +58,7 @@ def test_a_seed_is_the_upper_63_bits_of_blake2b_of_the_address():
 
 
 def test_seeds_do_not_depend_on_the_process():
-    code = "from analogmed.seeds import derive_seed; print(derive_seed(1, 'chip', 2))"
+    code = "from analogmed.foundation.seeds import derive_seed; print(derive_seed(1, 'chip', 2))"
     for hash_seed in ("1", "2"):
         found = subprocess.run(
             [sys.executable, "-c", code],

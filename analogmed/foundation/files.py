@@ -1,0 +1,178 @@
+"""Files and folders: writes that are whole or absent, and checks before a file is read."""
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.temporary import temporary_folder
+
+
+def write_atomically(path: Path | str, write: Callable[[Path], object]) -> Path:
+    """Let ``write`` fill a temporary file, then rename it to ``path`` in one step.
+
+    The temporary file lies in a hidden folder next to ``path``, with whatever else the writer
+    creates next to it. A process that is killed leaves at most this folder; see
+    :func:`remove_leftovers`.
+
+    Args:
+        path: finished file; its folder is created if missing.
+        write: called with the temporary path, which has the name of ``path``.
+
+    Returns:
+        ``path``, with the permissions of an ordinary new file. If ``write`` fails, the temporary
+        file is gone and an old file is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary_folder(path.parent) as folder:
+        temporary = folder / path.name
+        temporary.touch(exist_ok=False)
+        permissions = stat.S_IMODE(temporary.stat().st_mode)  # some writers set others
+        write(temporary)
+        temporary.chmod(permissions)
+        _flush_to_disk(temporary)
+        temporary.replace(path)
+    return path
+
+
+def remove_leftovers(folder: Path | str) -> None:
+    """Remove what killed processes left of their writes; no other process may be writing there."""
+    for path in Path(folder).glob(".analogmed-*"):
+        if _TEMPORARY.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def write_text_atomically(path: Path | str, text: str) -> Path:
+    """Write ``text`` as UTF-8 with :func:`write_atomically`."""
+    return write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def ensure_writable(folder: Path | str) -> Path:
+    """Make a folder and see that a file can be written there, before work is put into its content.
+
+    Raises:
+        ConfigError: the folder cannot be made or written, or is a file.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _temporary_folder(folder) as probe:
+            (probe / "writable").write_bytes(b"\0" * 4096)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder}: {error}; give another with --out") from error
+    return folder
+
+
+def require_folder(path: Path | str) -> Path:
+    """A folder that has to be there.
+
+    Raises:
+        DataError: there is nothing of that name, or a file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise DataError(f"{path}: a file, not a folder; check the path")
+    raise DataError(f"{path}: no such folder; check the path")
+
+
+@contextmanager
+def written_whole(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``folder`` when the block ends without an error.
+
+    It lies beside ``folder``, so that taking its place is one rename. A process that is killed
+    leaves at most a hidden ``.<name>-*`` folder, which the next one removes, and never a part of
+    the data under its own name.
+
+    Args:
+        folder: where the finished folder shall stand: missing, or empty. Its parent is made.
+
+    Yields:
+        An empty folder to fill.
+
+    Raises:
+        FileExistsError: ``folder`` holds something; it is left as it is.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(folder.parent, folder.name) as workplace:
+        part = workplace / folder.name
+        part.mkdir()
+        yield part
+        try:
+            part.rename(folder)
+        except OSError as error:
+            if is_filled(folder):
+                raise FileExistsError(f"{folder}: already there") from error
+            raise
+
+
+def is_filled(path: Path) -> bool:
+    """Whether something stands at a path, other than an empty folder."""
+    if path.is_dir():
+        return any(path.iterdir())
+    return path.exists()
+
+
+def read_head(path: Path) -> bytes:
+    """First kilobyte of a file that must exist and hold something.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Up to 1024 bytes, at least one.
+
+    Raises:
+        DataError: the file is missing, is a folder, a pipe or a device, is empty, or cannot be
+            opened.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise DataError(f"{path}: expected a file, found a folder, pipe or device")
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: missing file; check the download or the list of cases") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path!r}: cannot be read ({error})") from error
+    if not head:
+        raise DataError(f"{path}: empty file (0 bytes); download it again")
+    return head
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits.
+
+    Raises:
+        DataError: the file is missing, empty or unreadable.
+    """
+    read_head(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_HEAD_BYTES = 1024
+_TEMPORARY = re.compile(r"\.analogmed-[0-9a-f]{16}")
+
+
+@contextmanager
+def _temporary_folder(parent: Path) -> Iterator[Path]:
+    folder = parent / f".analogmed-{secrets.token_hex(8)}"
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

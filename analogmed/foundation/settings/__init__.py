@@ -1,0 +1,1 @@
+"""Settings classes: differences between those of two runs."""
