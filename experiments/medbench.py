@@ -26,10 +26,10 @@ import numpy as np
 import pandas as pd
 
 from analogmed.config import Experiment, SweepConfig, TaskConfig, to_plain, to_yaml
-from analogmed.environment import describe_environment
 from analogmed.evaluation.run_folder import to_table
 from analogmed.evaluation.sweep import Cases, Unit, make_analog, run_unit
 from analogmed.evaluation.worker import one_thread
+from analogmed.execution.environment import describe_environment
 from analogmed.foundation.files import ensure_writable, write_atomically, write_text_atomically
 from analogmed.models import Genotype
 from analogmed.search.bench import TIMES_S, save, space_to_dict

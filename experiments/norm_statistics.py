@@ -31,7 +31,7 @@ from analogmed.data import Task
 from analogmed.evaluation.sweep import make_analog
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
-from analogmed.network_copy import copy_of
+from analogmed.network.copy import copy_of
 from analogmed.report.style import TIME_NAMES, publication_style, save_figure
 from analogmed.training import TrainConfig, load_checkpoint
 from analogmed.training.checkpoint import Checkpoint

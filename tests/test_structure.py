@@ -1,4 +1,4 @@
-"""Limits of the package's structure: sizes of folders and files, import circles, imports that go up.
+"""Limits of the structure: sizes of folders and files, import circles, imports that go up.
 
 ``OVERSIZED_FOLDERS``, ``CIRCLES``, ``AT_THE_ROOT`` and ``GOING_UP`` list what is still outside the
 limits. Shorten them as modules move; a list that names more than there is fails too.

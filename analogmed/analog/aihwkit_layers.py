@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from analogmed.analog import layers
 from analogmed.analog.layers import AnalogLayer, Reading, TileRow
 from analogmed.analog.noise_stream import NoiseStream
-from analogmed.analog.random import drawing_from
 from analogmed.analog.reram import with_memory
 from analogmed.analog.support import check_support
-from analogmed.analog.traverse import own_attributes, replace_layers
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.seeds import derive_seed
-from analogmed.network_copy import copy_of
+from analogmed.network.copy import copy_of
+from analogmed.network.seeding import drawing_from
+from analogmed.network.walk import own_attributes, replace_layers
 
 
 def is_analog(layer: nn.Module) -> bool:

@@ -15,7 +15,7 @@ from analogmed.analog.input_vectors import Patch
 from analogmed.analog.modifier import modify
 from analogmed.analog.noise_stream import NoiseStream
 from analogmed.analog.precision import full_precision
-from analogmed.analog.tile_grid import RowSplit, TileGrid
+from analogmed.network.tiling import RowSplit, TileGrid
 
 
 @dataclass(frozen=True)

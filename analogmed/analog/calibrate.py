@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_layers import from_aihwkit, is_analog, set_ranges_like
 from analogmed.analog.layers import AnalogLayer
-from analogmed.analog.traverse import evaluating
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
+from analogmed.network.walk import evaluating
 
 
 @torch.no_grad()

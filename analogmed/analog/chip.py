@@ -15,9 +15,9 @@ from analogmed.analog.engine import may_compile
 from analogmed.analog.layers import AnalogLayer, Reading
 from analogmed.analog.memory_format import CHANNELS_LAST
 from analogmed.analog.programming import ProgrammedModel
-from analogmed.analog.traverse import evaluating
 from analogmed.foundation.errors import CoverageError, NonFiniteError
 from analogmed.foundation.seeds import derive_seed
+from analogmed.network.walk import evaluating
 
 _COMPILED = "_orig_mod."  # by which torch.compile prefixes names, on which a chip's noise depends
 

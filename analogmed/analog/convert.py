@@ -15,11 +15,9 @@ from analogmed.analog.aihwkit_layers import is_analog, to_aihwkit
 from analogmed.analog.engine import EngineName, check_engine
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.support import check_support
-from analogmed.analog.tile_grid import RowSplit
-from analogmed.analog.traverse import own_attributes, replace_layers
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.text import nearest
-from analogmed.layer_names import refuse_unknown
+from analogmed.network.copy import copy_of
 from analogmed.network.products import unregistered_layers
 from analogmed.network.selection import (
     ASKED_FOR,
@@ -27,8 +25,10 @@ from analogmed.network.selection import (
     digital_reason,
     mapped_base,
     multiplies_weight,
+    refuse_unknown,
 )
-from analogmed.network_copy import copy_of
+from analogmed.network.tiling import RowSplit
+from analogmed.network.walk import own_attributes, replace_layers
 
 Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
 

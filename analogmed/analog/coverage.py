@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_layers import is_analog
 from analogmed.analog.layers import AnalogLayer
-from analogmed.analog.random import drawing_from
-from analogmed.analog.traverse import evaluating
 from analogmed.foundation.errors import ShapeError
 from analogmed.network.products import FunctionalProducts
+from analogmed.network.seeding import drawing_from
 from analogmed.network.selection import ASKED_FOR, digital_reason, multiplies_weight
+from analogmed.network.walk import evaluating
 
 
 @dataclass(frozen=True)

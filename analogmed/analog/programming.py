@@ -22,10 +22,10 @@ from torch import Tensor
 from analogmed.analog.layers import AnalogLayer, Reading, TileRow
 from analogmed.analog.noise_stream import NoiseStream
 from analogmed.analog.precision import without_autocast
-from analogmed.analog.random import drawing_from
 from analogmed.analog.readout import ReadOut
 from analogmed.analog.reram import RememberingCMO, RememberingWan2022, with_memory
 from analogmed.foundation.errors import ConfigError, NonFiniteError
+from analogmed.network.seeding import drawing_from
 
 ELEMENTWISE_MODELS: tuple[type[BaseNoiseModel], ...] = (
     PCMLikeNoiseModel,

@@ -16,10 +16,10 @@ from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.modifier import disturbed, scaled
 from analogmed.analog.precision import without_autocast
 from analogmed.analog.programming import ProgrammedModel
-from analogmed.analog.random import drawing_from
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import MONTH_S, T0_S
+from analogmed.network.seeding import drawing_from
 
 WeightNoise = Literal["modifier", "chips"]
 

@@ -15,7 +15,6 @@ from analogmed.analog import left_digital, to_aihwkit
 from analogmed.analog.times import check_times
 from analogmed.config import Experiment, to_yaml
 from analogmed.data import Task
-from analogmed.environment import write_environment
 from analogmed.evaluation.campaign import Campaign
 from analogmed.evaluation.comparison import compare_models
 from analogmed.evaluation.costs import cost_of
@@ -29,6 +28,7 @@ from analogmed.evaluation.robustness import over_time, summarise
 from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.store import Store
 from analogmed.evaluation.sweep import to_tiles
+from analogmed.execution.environment import write_environment
 from analogmed.execution.run_folder import WrittenFiles, in_run_folder
 from analogmed.foundation.credentials import masked
 from analogmed.foundation.errors import ConfigError, DataError

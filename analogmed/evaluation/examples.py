@@ -36,7 +36,7 @@ from analogmed.execution.run_folder import WrittenFiles
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.inference import predict_logits, to_classes
+from analogmed.network.inference import predict_logits, to_classes
 from analogmed.training import Checkpoint
 
 FOLDER, FORMAT = "examples", 1

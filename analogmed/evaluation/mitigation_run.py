@@ -17,7 +17,6 @@ from analogmed.analog import Chip, ChipReading
 from analogmed.analog.layers import AnalogLayer
 from analogmed.config import CalibrationConfig, to_yaml
 from analogmed.data import Sample, Task
-from analogmed.environment import write_environment
 from analogmed.evaluation.calibration import (
     Voxels,
     band,
@@ -41,6 +40,7 @@ from analogmed.evaluation.sweep import calibration_batches, chip_seed, make_anal
 from analogmed.evaluation.temperature import fit_temperature, fitting_voxels, scale
 from analogmed.evaluation.uncertainty_config import MitigationConfig
 from analogmed.evaluation.uncertainty_scores import mean_dice
+from analogmed.execution.environment import write_environment
 from analogmed.execution.run_folder import in_run_folder
 from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.report.mitigation_figures import mitigation_gains

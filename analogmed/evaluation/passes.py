@@ -19,7 +19,7 @@ from analogmed.evaluation.uncertainty import UncertaintyMaps, UncertaintyStream,
 from analogmed.evaluation.uncertainty_config import Source, UncertaintyConfig
 from analogmed.foundation.errors import AnalogmedError
 from analogmed.foundation.seeds import derive_seed
-from analogmed.inference import predict_logits, to_classes
+from analogmed.network.inference import predict_logits, to_classes
 from analogmed.training import Checkpoint
 
 DIGITAL_TIME_S = float("nan")

@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from analogmed.config import to_yaml
 from analogmed.data import Task
-from analogmed.environment import write_environment
 from analogmed.evaluation.evaluate import check_settings, checkpoint_paths, tell_differences
 from analogmed.evaluation.network_check import check_network
 from analogmed.evaluation.run_folder import write_table
@@ -17,6 +16,7 @@ from analogmed.evaluation.sensitivity import Bench, settings_of
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
 from analogmed.evaluation.sensitivity_ranking import rank, to_settings_table
 from analogmed.evaluation.sweep import digital_layers_of
+from analogmed.execution.environment import write_environment
 from analogmed.execution.run_folder import in_run_folder
 from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.report import sensitivity_heat_map, source_bars

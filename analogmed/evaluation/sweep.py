@@ -13,7 +13,7 @@ from analogmed.data import Case, Sample, Task
 from analogmed.evaluation.metrics import case_metrics
 from analogmed.foundation.errors import AnalogmedError
 from analogmed.foundation.seeds import derive_seed
-from analogmed.inference import predict_logits, to_classes
+from analogmed.network.inference import predict_logits, to_classes
 from analogmed.training import (
     Checkpoint,
     load_input_ranges,

@@ -10,7 +10,6 @@ from tqdm import tqdm
 
 from analogmed.config import to_yaml
 from analogmed.data import Case, Sample, Task
-from analogmed.environment import write_environment
 from analogmed.evaluation.calibration import Voxels
 from analogmed.evaluation.conformal import needed
 from analogmed.evaluation.conformal_table import MaskLedger, summarise_conformal
@@ -24,6 +23,7 @@ from analogmed.evaluation.uncertainty import UncertaintyMaps
 from analogmed.evaluation.uncertainty_config import Source, UncertaintyConfig
 from analogmed.evaluation.uncertainty_scores import SCALED, Scores, mean_dice, scaled_maps
 from analogmed.evaluation.uncertainty_summary import compare_trainings, summarise_uncertainty
+from analogmed.execution.environment import write_environment
 from analogmed.execution.run_folder import in_run_folder
 from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.report.uncertainty_figures import draw_uncertainty

@@ -7,12 +7,11 @@ from typing import Literal
 
 from torch import nn
 
-from analogmed.even_split import split_even, split_rows
 from analogmed.foundation.errors import ConfigError, CoverageError
 from analogmed.hardware.tile_map import LayerTiles, RowSplit, TileMap
-from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED, trace
-from analogmed.layer_names import refuse_unknown
-from analogmed.network.selection import MAPPED, digital_reason, multiplies_weight
+from analogmed.network.selection import MAPPED, digital_reason, multiplies_weight, refuse_unknown
+from analogmed.network.tiling import split_even, split_rows
+from analogmed.network.trace import CONVOLUTIONS, TRANSPOSED, trace
 
 
 def map_tiles(

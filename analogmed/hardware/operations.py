@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from analogmed.foundation.errors import ShapeError
-from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED, device_and_dtype
-from analogmed.network_copy import copy_of
+from analogmed.network.copy import copy_of
+from analogmed.network.trace import CONVOLUTIONS, TRANSPOSED, device_and_dtype
 
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,  # instance norms too

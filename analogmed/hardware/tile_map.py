@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
-from analogmed.hardware.trace import Call, Skip
+from analogmed.network.trace import Call, Skip
 
 RowSplit = Literal["channels", "even"]
 

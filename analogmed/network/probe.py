@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from analogmed.foundation.errors import AnalogmedError, ConfigError
+from analogmed.network.copy import copy_of
 from analogmed.network.products import unregistered_layers
-from analogmed.network_copy import copy_of
 
 _MEMORY = re.compile(r"out of memory|can't allocate|not enough memory|bad_alloc", re.IGNORECASE)
 _SUM_TOLERANCE = 1e-3

@@ -8,9 +8,9 @@ import torch
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
-from analogmed.layer_names import means_any
 from analogmed.models import Genotype, Level
 from analogmed.models.subnet import Subnet
+from analogmed.network.selection import means_any
 from analogmed.search.space import Space
 
 

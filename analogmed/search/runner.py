@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from analogmed.config import to_yaml
 from analogmed.data import Task
-from analogmed.environment import write_environment
+from analogmed.execution.environment import write_environment
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.foundation.seeds import derive_seed

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from analogmed.analog.traverse import evaluating
 from analogmed.cli import parse
 from analogmed.data import Task
 from analogmed.foundation.errors import CheckpointError, LeakageError
 from analogmed.models import Genotype
+from analogmed.network.walk import evaluating
 from analogmed.search.paths import Choices
 from analogmed.search.pruning import choices_of
 from analogmed.search.space import Space

@@ -7,9 +7,9 @@ from torch import nn
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
-from analogmed.hardware.trace import CONVOLUTIONS, TRANSPOSED
 from analogmed.models import Genotype
 from analogmed.models.subnet import Subnet
+from analogmed.network.trace import CONVOLUTIONS, TRANSPOSED
 from analogmed.search.extents import Extent, LayerExtent, Section, Unit
 from analogmed.search.unions import Operation
 

@@ -9,10 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from analogmed.analog.traverse import evaluating
 from analogmed.foundation.errors import NonFiniteError
-from analogmed.inference import to_classes
 from analogmed.models import Genotype
+from analogmed.network.inference import to_classes
+from analogmed.network.walk import evaluating
 from analogmed.search.paths import Choices
 from analogmed.search.pruning import Pruning
 from analogmed.search.supernet_config import SupernetConfig

@@ -11,10 +11,12 @@ from analogmed.analog.aihwkit_layers import is_analog
 from analogmed.analog.aihwkit_training import tiles_of
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.rpu import TorchInferenceRPUConfig
-from analogmed.analog.tile_grid import RowSplit
 from analogmed.foundation.errors import AnalogmedError, CheckpointError
 from analogmed.foundation.files import write_atomically
+from analogmed.network.computed_weights import plain_name, unwrapped, wrappers_of
 from analogmed.network.probe import check_registered
+from analogmed.network.tiling import RowSplit
+from analogmed.network.weights import load_weights, weights_of
 from analogmed.training.checkpoint_check import (
     Parts,
     build_network,
@@ -24,7 +26,6 @@ from analogmed.training.checkpoint_check import (
 )
 from analogmed.training.checkpoint_file import read_file, write_file
 from analogmed.training.checkpoint_info import CheckpointInfo
-from analogmed.training.computed_weights import plain_name, unwrapped, wrappers_of
 from analogmed.training.config import NETWORK, network_file
 from analogmed.training.tile_parameters import (
     INPUT_RANGE,
@@ -32,7 +33,6 @@ from analogmed.training.tile_parameters import (
     load_input_ranges,
     multiply_out_scales,
 )
-from analogmed.training.weights import load_weights, weights_of
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from analogmed.analog.layers import AnalogLayer
 from analogmed.foundation.errors import AnalogmedError, CheckpointError, ConfigError
 from analogmed.models import build_model
 from analogmed.models.outline import outline_of
+from analogmed.network.weights import check_weights, kind_of, refuse_not_finite
 from analogmed.training.checkpoint_info import CheckpointInfo
 from analogmed.training.tile_parameters import INPUT_RANGE, OUT_SCALE
-from analogmed.training.weights import check_weights, kind_of, refuse_not_finite
 
 _FREE_VALUES = 2**22
 """Values that a network may create beside the weights of its file, for instance tables."""

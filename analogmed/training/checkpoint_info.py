@@ -9,11 +9,11 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from analogmed.analog import Hardware
 from analogmed.analog.rpu import TorchInferenceRPUConfig
-from analogmed.analog.tile_grid import RowSplit
 from analogmed.config import to_plain
 from analogmed.data import Task
 from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.models import required_divisor
+from analogmed.network.tiling import RowSplit
 from analogmed.training.config import SETTINGS
 
 FORMAT = 1

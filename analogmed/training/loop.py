@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from analogmed.analog import TrainingNoise
 from analogmed.foundation.errors import CheckpointError, NonFiniteError
+from analogmed.network.weights import refuse_not_finite
 from analogmed.training.checkpoint import save_checkpoint
 from analogmed.training.config import TrainConfig
 from analogmed.training.distributed import Ranks, joined
@@ -22,7 +23,6 @@ from analogmed.training.outcome import OUTCOME, report_outcome
 from analogmed.training.run_folder import RunFolder, one_run
 from analogmed.training.setup import Setup, digital_stage, set_up, with_heads
 from analogmed.training.validation import Validation
-from analogmed.training.weights import refuse_not_finite
 
 
 @torch.random.fork_rng(devices=())

@@ -11,7 +11,7 @@ import pandas as pd
 from analogmed.analog.times import known_times
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
-from analogmed.network_copy import copy_of
+from analogmed.network.copy import copy_of
 from analogmed.training.checkpoint import load_checkpoint
 from analogmed.training.config import Keep
 from analogmed.training.history import History

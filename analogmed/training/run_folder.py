@@ -9,7 +9,7 @@ from torch import nn
 
 from analogmed.analog.aihwkit_training import load_tensors, tensors_of
 from analogmed.config import to_plain, to_yaml
-from analogmed.environment import write_environment
+from analogmed.execution.environment import write_environment
 from analogmed.execution.run_folder import ENVIRONMENT, WrittenFiles, locked
 from analogmed.foundation.files import ensure_writable, file_digest, write_text_atomically
 from analogmed.training.config import NETWORK, SETTINGS, TrainConfig, network_file

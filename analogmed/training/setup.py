@@ -16,8 +16,8 @@ from analogmed.data import Task
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.models import build_model, required_divisor
+from analogmed.network.copy import copy_of
 from analogmed.network.probe import NetworkProbe
-from analogmed.network_copy import copy_of
 from analogmed.training.checkpoint import Checkpoint, load_checkpoint, load_trained_ranges
 from analogmed.training.checkpoint_info import CheckpointInfo, check_window
 from analogmed.training.config import LoadingConfig, TrainConfig

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from analogmed.analog import convert
 from analogmed.analog.layers import AnalogLayer
 from analogmed.analog.rpu import TorchInferenceRPUConfig
-from analogmed.analog.tile_grid import RowSplit, TileGrid
 from analogmed.foundation.errors import AnalogmedError, CheckpointError
+from analogmed.network.tiling import RowSplit, TileGrid
 
 INPUT_RANGE, OUT_SCALE = ".input_range", ".out_scale"
 

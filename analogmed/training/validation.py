@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from analogmed.analog import Chip
-from analogmed.analog.traverse import evaluating
 from analogmed.data import Case, Sample, Task
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.inference import predict_logits, to_classes
+from analogmed.network.inference import predict_logits, to_classes
+from analogmed.network.walk import evaluating
 from analogmed.training.sample_cache import SampleCache
 from analogmed.training.setup import Setup
 

@@ -37,8 +37,8 @@ from torch import Tensor
 
 from analogmed.analog import create_rpu_config
 from analogmed.analog.programming import ELEMENTWISE_MODELS, ProgrammedTiles
-from analogmed.analog.random import drawing_from
 from analogmed.analog.reram import with_memory
+from analogmed.network.seeding import drawing_from
 
 FALSE_ALARM = 1e-3
 DAY_S = 86_400.0

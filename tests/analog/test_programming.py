@@ -21,8 +21,8 @@ from torch import nn
 
 from analogmed.analog import Chip, calibrate, create_rpu_config
 from analogmed.analog.programming import ProgrammedModel, ProgrammedTiles
-from analogmed.analog.random import drawing_from
 from analogmed.foundation.errors import ConfigError, NonFiniteError
+from analogmed.network.seeding import drawing_from
 
 YEAR_S = 365 * 86_400.0
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from analogmed.analog.quantise import quantise, step_size
 from analogmed.analog.tile import adc, read_tile, weight_noise_std
-from analogmed.analog.tile_grid import TileGrid
+from analogmed.network.tiling import TileGrid
 
 sizes = st.integers(1, 3000)
 

@@ -18,7 +18,7 @@ from analogmed.evaluation.sweep import (
 )
 from analogmed.foundation.errors import ConfigError, NonFiniteError
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.inference import to_classes
+from analogmed.network.inference import to_classes
 from analogmed.training import load_checkpoint
 
 

@@ -9,8 +9,8 @@ import torch
 from analogmed.cli import parse, to_options
 from analogmed.config import TaskConfig
 from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
-from analogmed.inference import predict_logits, to_classes
 from analogmed.models import Genotype, Level
+from analogmed.network.inference import predict_logits, to_classes
 from analogmed.search.__main__ import main
 from analogmed.search.config import SearchConfig
 from analogmed.search.shared_weights import SharedWeights, refuse_leakage

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from analogmed.analog import Hardware, calibrate, convert, create_rpu_config, left_digital
 from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.models import build_model
+from analogmed.network.weights import load_weights
 from analogmed.training import (
     CheckpointInfo,
     load_checkpoint,
@@ -25,7 +26,6 @@ from analogmed.training import (
     save_checkpoint,
 )
 from analogmed.training.checkpoint_file import read_file, write_file
-from analogmed.training.weights import load_weights
 
 INFO = CheckpointInfo(
     model="unet",

@@ -15,9 +15,9 @@ from analogmed.analog import Hardware, calibrate, convert
 from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.models import build_model
 from analogmed.models.outline import outline_of
+from analogmed.network.weights import weights_of
 from analogmed.training import CheckpointInfo, load_checkpoint, save_checkpoint
 from analogmed.training.checkpoint_file import read_file, write_file
-from analogmed.training.weights import weights_of
 
 INFO = CheckpointInfo(
     model="unet",

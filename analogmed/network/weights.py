@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from analogmed.analog.traverse import evaluating
 from analogmed.foundation.errors import CheckpointError
-from analogmed.training.computed_weights import computed_weights, plain_name, wrappers_of
+from analogmed.network.computed_weights import computed_weights, plain_name, wrappers_of
+from analogmed.network.walk import evaluating
 
 STATISTICS = ("running_mean", "running_var")
 """Last parts of the names of running statistics."""

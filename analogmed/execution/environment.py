@@ -49,7 +49,7 @@ def _git_state() -> dict[str, str] | None:
 
     And where git is missing, or refuses: it does so in a folder of another user.
     """
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from analogmed.foundation.errors import NonFiniteError
-from analogmed.inference import predict_logits, to_classes
+from analogmed.network.inference import predict_logits, to_classes
 
 
 class Recorder(nn.Module):

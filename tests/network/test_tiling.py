@@ -3,7 +3,7 @@ from aihwkit.simulator.tiles.array import TileModuleArray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analogmed.even_split import even_bounds, split_even
+from analogmed.network.tiling import even_bounds, split_even
 
 sizes = st.integers(1, 10_000)
 limits = st.integers(0, 600)

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from analogmed.network_copy import copy_of
+from analogmed.network.copy import copy_of
 
 
 def replace_layers(

@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 from analogmed.foundation.errors import ConfigError
 from analogmed.hardware import map_tiles
 from analogmed.hardware.operations import record
-from analogmed.network_copy import copy_of
+from analogmed.network.copy import copy_of
 
 pruned = partial(prune.l1_unstructured, name="weight", amount=0.5)
 

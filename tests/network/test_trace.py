@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.hardware.trace import Call, Skip, trace
+from analogmed.network.trace import Call, Skip, trace
 
 
 class Residual(nn.Module):
