@@ -17,7 +17,7 @@ from monai.losses import DiceCELoss
 from torch import nn
 
 import analogmed as am
-from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ConfigError
 
 DAY_S = 86_400.0

@@ -13,7 +13,7 @@ from aihwkit.simulator.parameters.enums import NoiseManagementType
 from torch import nn
 
 from analogmed.analog import to_aihwkit
-from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.layers.base import AnalogLayer
 
 AIHWKIT_LAYERS = (AnalogConv2d, AnalogLinear)
 

@@ -25,7 +25,7 @@ from torch import nn
 
 import analogmed as am
 from analogmed.analog import to_aihwkit
-from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.layers.base import AnalogLayer
 
 PASS_PIXELS = 100 * 256 * 256
 WORKLOADS = ("unet-256", "unet-512", "unetpp", "swin-2d", "swin-3d")

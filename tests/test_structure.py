@@ -33,11 +33,36 @@ LEVELS = (
 PROGRAMS = {"__init__", "__main__", "config", "eval", "train", "sensitivity", "uncertainty"}
 """Modules beside the packages: the public names, and what `python -m analogmed.NAME` runs."""
 
-OVERSIZED_FOLDERS: dict[str, int] = {}
-OVERSIZED_FILES: set[str] = set()
-CIRCLES: set[frozenset[str]] = set()
-AT_THE_ROOT: set[str] = set()
-GOING_UP: set[tuple[str, str]] = set()
+OVERSIZED_FOLDERS: dict[str, int] = {
+    "data": 27,
+    "evaluation": 52,
+    "report": 33,
+    "search": 43,
+    "training": 25,
+}
+OVERSIZED_FILES: set[str] = {"search/strategies/mias.py"}
+CIRCLES: set[frozenset[str]] = {
+    frozenset({"analogmed.search.executors", "analogmed.search.ray_executor"}),
+}
+AT_THE_ROOT: set[str] = {
+    "cli",
+    "cost",
+    "exit_status",
+    "measure",
+    "named_networks",
+    "option_words",
+    "program_start",
+}
+GOING_UP: set[tuple[str, str]] = {
+    ("analog", "program_start"),
+    ("cli", "config"),
+    ("cli", "exit_status"),
+    ("cli", "option_words"),
+    ("evaluation", "config"),
+    ("search", "cli"),
+    ("search", "config"),
+    ("training", "config"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from analogmed.analog.aihwkit_layers import AihwkitTiles, aihwkit_tiles
-from analogmed.analog.calibrate import check_calibrated
-from analogmed.analog.engine import may_compile
-from analogmed.analog.layers import AnalogLayer, Reading
-from analogmed.analog.memory_format import CHANNELS_LAST
-from analogmed.analog.programming import ProgrammedModel
+from analogmed.analog.aihwkit_backend.layers import AihwkitTiles, aihwkit_tiles
+from analogmed.analog.calibration import check_calibrated
+from analogmed.analog.devices.programming import ProgrammedModel
+from analogmed.analog.engines.layout import CHANNELS_LAST
+from analogmed.analog.engines.select import may_compile
+from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.tile.rows import Reading
 from analogmed.foundation.errors import CoverageError, NonFiniteError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.network.walk import evaluating

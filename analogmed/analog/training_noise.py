@@ -10,12 +10,12 @@ import torch
 from aihwkit.inference.noise.base import BaseNoiseModel
 from torch import Tensor, nn
 
-from analogmed.analog.aihwkit_training import modifier_strength, tiles_of
-from analogmed.analog.disturbance import Disturbance
-from analogmed.analog.layers import AnalogLayer
-from analogmed.analog.modifier import disturbed, scaled
-from analogmed.analog.precision import without_autocast
-from analogmed.analog.programming import ProgrammedModel
+from analogmed.analog.aihwkit_backend.training import modifier_strength, tiles_of
+from analogmed.analog.devices.programming import ProgrammedModel
+from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.tile.modifier import disturbed, scaled
+from analogmed.analog.tile.precision import without_autocast
+from analogmed.analog.tile.weight_perturbation import Disturbance
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import MONTH_S, T0_S

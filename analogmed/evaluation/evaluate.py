@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 
 from analogmed.analog import left_digital, to_aihwkit
-from analogmed.analog.times import check_times
+from analogmed.analog.description.aihwkit_config import rpu_config_of
+from analogmed.analog.description.device_models import check_times
 from analogmed.config import Experiment, to_yaml
 from analogmed.data import Task
 from analogmed.evaluation.campaign import Campaign
@@ -259,7 +260,8 @@ def check_settings(experiment: Experiment) -> None:
     for metric in experiment.metrics:
         if metric not in METRICS:
             raise ConfigError(f"metrics: unknown metric '{metric}'; {nearest(metric, METRICS)}")
-    check_times(experiment.hardware, experiment.sweep.times_s)
+    hardware = experiment.hardware
+    check_times(hardware.noise_model, experiment.sweep.times_s, hardware.preset)
     try:
         torch.empty(0, device=experiment.device)
     except (RuntimeError, AssertionError) as error:
@@ -276,7 +278,7 @@ def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment)
         differences.append(f"on images of {info.window}, not of {task.window} (task.size)")
     if info.hardware and not info.is_for(experiment.hardware, info.row_split):
         differences.append(f"for another chip ({info.hardware['preset']} and its arguments)")
-    hardware = experiment.hardware.rpu_config()
+    hardware = rpu_config_of(experiment.hardware)
     if checkpoint.scaled_layers and not info.has_tiles(hardware, experiment.row_split):
         differences.append(_with_other_scales(info))
     newly_on_tiles, newly_digital = _moved_layers(checkpoint, experiment)

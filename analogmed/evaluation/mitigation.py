@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from analogmed.analog.calibrate import InputStatistics
-from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.calibration import InputStatistics
+from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import CoverageError
 
 Forward = Callable[[Tensor], Tensor]

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from analogmed.analog import Chip, ChipReading
-from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.layers.base import AnalogLayer
 from analogmed.config import CalibrationConfig, to_yaml
 from analogmed.data import Sample, Task
 from analogmed.evaluation.calibration import (

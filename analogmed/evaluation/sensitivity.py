@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from analogmed.analog import Chip, ChipReading, Hardware, coverage
+from analogmed.analog.description.device_models import device_model
 from analogmed.data import Case, Sample, Task
 from analogmed.evaluation.sensitivity_config import SensitivityConfig
 from analogmed.evaluation.sweep import (
@@ -204,8 +205,8 @@ def sources_of(hardware: Hardware) -> list[str]:
     absent: set[str] = set()
     if hardware.perfect:
         absent |= {"DAC", "ADC", "output", "input", "weight"}
-    if hardware.noise_model == "reram_wan2022":
-        absent |= {"read", "drift"}  # this model has one scale for all
+    if device_model(hardware.noise_model).has_one_scale:
+        absent |= {"read", "drift"}
     if hardware.weight_noise == "none":
         absent |= {"weight"}
     found = [

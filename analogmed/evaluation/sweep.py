@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from analogmed.analog import Chip, ChipReading, calibrate, convert, to_aihwkit
+from analogmed.analog.description.aihwkit_config import rpu_config_of
 from analogmed.config import Experiment
 from analogmed.data import Case, Sample, Task
 from analogmed.evaluation.metrics import case_metrics
@@ -80,7 +81,7 @@ def make_analog(
         ranges: input ranges by layer name, in place of both.
     """
     analog = to_tiles(checkpoint, experiment)
-    hardware = experiment.hardware.rpu_config()
+    hardware = rpu_config_of(experiment.hardware)
     if ranges is None:
         fits = load_trained_ranges(analog, checkpoint, hardware, experiment.row_split)
     else:
@@ -96,7 +97,7 @@ def to_tiles(checkpoint: Checkpoint, experiment: Experiment) -> nn.Module:
     """A network on tiles, with its learned output scales; its input ranges are not set yet."""
     analog = convert(
         checkpoint.network.to(experiment.device),
-        experiment.hardware.rpu_config(),
+        rpu_config_of(experiment.hardware),
         digital=digital_layers_of(checkpoint, experiment),
         row_split=experiment.row_split,
         backend="torch" if experiment.backend == "aihwkit" else experiment.backend,

@@ -7,10 +7,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from analogmed.analog import Hardware, from_aihwkit, left_digital
-from analogmed.analog.aihwkit_layers import is_analog
-from analogmed.analog.aihwkit_training import tiles_of
-from analogmed.analog.layers import AnalogLayer
-from analogmed.analog.rpu import TorchInferenceRPUConfig
+from analogmed.analog.aihwkit_backend.layers import is_analog
+from analogmed.analog.aihwkit_backend.training import tiles_of
+from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig, rpu_config_of
+from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import AnalogmedError, CheckpointError
 from analogmed.foundation.files import write_atomically
 from analogmed.network.computed_weights import plain_name, unwrapped, wrappers_of
@@ -187,7 +187,7 @@ def _multiply_out_scales(
     if not scales:
         return {}
     try:
-        config = Hardware(**info.hardware).rpu_config()
+        config = rpu_config_of(Hardware(**info.hardware))
         return multiply_out_scales(network, scales, config, info.row_split)
     except (AnalogmedError, TypeError) as error:
         raise CheckpointError(f"{source}: {error}") from error

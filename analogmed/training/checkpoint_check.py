@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from analogmed.analog import convert
-from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.description.aihwkit_config import rpu_config_of
+from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import AnalogmedError, CheckpointError, ConfigError
 from analogmed.models import build_model
 from analogmed.models.outline import outline_of
@@ -130,7 +131,9 @@ def check_row_tiles(
     if not ranges or hardware is None:
         return
     try:
-        analog = convert(network, hardware.rpu_config(), row_split=info.row_split, backend="torch")
+        analog = convert(
+            network, rpu_config_of(hardware), row_split=info.row_split, backend="torch"
+        )
     except AnalogmedError as error:
         raise CheckpointError(f"{source}: its input ranges have no tiles: {error}") from error
     for name, values in ranges.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from analogmed.analog import Hardware
-from analogmed.analog.rpu import TorchInferenceRPUConfig
+from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig, rpu_config_of
 from analogmed.config import to_plain
 from analogmed.data import Task
 from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
@@ -141,7 +141,7 @@ class CheckpointInfo:
         return (
             own is not None
             and self.row_split == row_split
-            and aspect(own.rpu_config()) == aspect(rpu_config)
+            and aspect(rpu_config_of(own)) == aspect(rpu_config)
         )
 
     def own_hardware(self) -> Hardware | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analogmed.analog.times import known_times
+from analogmed.analog.description.device_models import device_model
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
 from analogmed.network.copy import copy_of
@@ -114,7 +114,7 @@ def _scores(run: Setup) -> dict[str, float]:
     as_kept = replace(config, digital_layers=kept.info.digital_layers or ())
     analog, _ = on_tiles(kept.network.to(run.device), as_kept, kept)
     score_of = Validation(run)
-    known = known_times(config.hardware)
+    known = device_model(config.hardware.noise_model).known_times()
     ages = {name: time_s for name, time_s in _AGES.items() if known is None or time_s in known}
     on_chips = score_of.over_time(analog, ages.values())
     return {"digital": score_of.digitally(digital)} | {n: on_chips[t] for n, t in ages.items()}

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import nn
 
-from analogmed.analog.aihwkit_training import load_tensors, tensors_of
+from analogmed.analog.aihwkit_backend.training import load_tensors, tensors_of
 from analogmed.config import to_plain, to_yaml
 from analogmed.execution.environment import write_environment
 from analogmed.execution.run_folder import ENVIRONMENT, WrittenFiles, locked

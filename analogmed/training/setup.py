@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from analogmed.analog import calibrate, convert, left_digital, to_aihwkit
-from analogmed.analog.converters import layout_of
+from analogmed.analog.description.aihwkit_config import rpu_config_of
+from analogmed.analog.engines.converters import layout_of
 from analogmed.config import ModelConfig, to_plain
 from analogmed.data import Task
 from analogmed.foundation.errors import ConfigError, DataError
@@ -299,7 +300,7 @@ def on_tiles(
     Returns:
         the network, and whether the input ranges of its start fit these tiles.
     """
-    hardware = config.hardware.rpu_config()
+    hardware = rpu_config_of(config.hardware)
     analog = convert(
         model,
         hardware,

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from analogmed.analog import convert
-from analogmed.analog.layers import AnalogLayer
-from analogmed.analog.rpu import TorchInferenceRPUConfig
+from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig
+from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import AnalogmedError, CheckpointError
 from analogmed.network.tiling import RowSplit, TileGrid
 

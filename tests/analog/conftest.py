@@ -13,7 +13,8 @@ from aihwkit.simulator.tiles.array import TileModuleArray
 from aihwkit.simulator.tiles.inference import InferenceTile
 from torch import Tensor, nn
 
-from analogmed.analog import analog_layer, convert
+from analogmed.analog import convert
+from analogmed.analog.layers import base as analog_layer
 
 
 def tiles_of(layer: nn.Module) -> list[TileModuleArray]:

@@ -13,7 +13,7 @@ from scipy import stats
 from torch import nn
 
 from analogmed.analog import Chip, convert, create_rpu_config
-from analogmed.analog.numba_kernels.noise import BLOCK, PHILOX_ROUNDS
+from analogmed.analog.engines.cpu.kernels.noise import BLOCK, PHILOX_ROUNDS
 
 FALSE_ALARM = 1e-6
 COLUMNS = 1024

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from analogmed.analog import Chip, calibrate, convert, coverage, create_rpu_config
-from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.layers.base import AnalogLayer
 from analogmed.network.products import unregistered_layers
 
 

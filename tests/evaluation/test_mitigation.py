@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from analogmed.analog import Chip, Hardware, calibrate, convert
+from analogmed.analog.description.aihwkit_config import rpu_config_of
 from analogmed.config import SweepConfig
 from analogmed.evaluation import mitigation_run
 from analogmed.evaluation.mitigation import (
@@ -89,7 +90,7 @@ def test_batchnorm_undoes_a_shift_of_the_weights(network, images):
 
 
 def test_input_ranges_follow_what_reaches_the_chips_layers(network, images):
-    analog = calibrate(convert(network, Hardware().rpu_config()), [0.5 * images])
+    analog = calibrate(convert(network, rpu_config_of(Hardware())), [0.5 * images])
     chip = Chip(analog, seed=0)
     before = {n: la.input_range.detach().clone() for n, la in ranged_layers(analog).items()}
     with input_ranges_of_chip(analog, chip.at(DAY_S, 1), [images], 1.0):
@@ -101,7 +102,7 @@ def test_input_ranges_follow_what_reaches_the_chips_layers(network, images):
 
 
 def test_what_a_network_does_not_have_cannot_be_corrected(images):
-    plain = convert(nn.Sequential(nn.Conv2d(2, 1, 3)), Hardware("ideal").rpu_config())
+    plain = convert(nn.Sequential(nn.Conv2d(2, 1, 3)), rpu_config_of(Hardware("ideal")))
     assert batchnorms(plain) == []
     with pytest.raises(CoverageError, match="no BatchNorm"), batchnorm_of_chip(plain, plain, []):
         pass

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from analogmed.analog import Hardware, convert
+from analogmed.analog.description.aihwkit_config import rpu_config_of
 from analogmed.config import CalibrationConfig, Experiment, SweepConfig
 from analogmed.data import Case, Sample
 from analogmed.evaluation.run_folder import to_table
@@ -267,4 +268,4 @@ def test_the_digital_network_is_left_as_it_was(digital, experiment):
     rows(Unit(digital, 0), experiment)
     after = digital.network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    convert(digital.network, Hardware().rpu_config())
+    convert(digital.network, rpu_config_of(Hardware()))

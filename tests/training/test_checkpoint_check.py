@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from analogmed.analog import Hardware, calibrate, convert
+from analogmed.analog.description.aihwkit_config import rpu_config_of
 from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.models import build_model
 from analogmed.models.outline import outline_of
@@ -165,7 +166,7 @@ def test_a_parametrisation_of_the_builder_stays(tmp_path, monkeypatch):
 
 def test_a_network_in_training_on_tiles_may_be_wrapped(tmp_path, images):
     hardware = Hardware(tile_size=(32, 32))
-    analog = convert(network(), hardware.rpu_config(), digital=["head"])
+    analog = convert(network(), rpu_config_of(hardware), digital=["head"])
     calibrate(analog, [images])
     info = dataclasses.replace(INFO, training="hwa", hardware=dataclasses.asdict(hardware))
     path = save_checkpoint(tmp_path / "net.safetensors", nn.DataParallel(analog), info)
@@ -289,7 +290,7 @@ def test_weights_of_another_precision_are_read(path, kind):
 @pytest.fixture
 def trained_for_tiles(tmp_path, images):
     hardware = Hardware(tile_size=(8, 8))
-    analog = convert(network(), hardware.rpu_config())
+    analog = convert(network(), rpu_config_of(hardware))
     calibrate(analog, [images])
     info = dataclasses.replace(INFO, training="hwa", hardware=dataclasses.asdict(hardware))
     return save_checkpoint(tmp_path / "net.safetensors", analog, info)

@@ -16,6 +16,7 @@ import torch
 from monai.networks import nets
 
 from analogmed.analog import Hardware, calibrate, convert
+from analogmed.analog.description.aihwkit_config import rpu_config_of
 from analogmed.foundation.errors import AnalogmedError
 from analogmed.models import build_model
 from analogmed.training import CheckpointInfo, load_checkpoint, save_checkpoint
@@ -164,7 +165,7 @@ def checkpoint(tmp_path):
     torch.manual_seed(0)
     model = build_model("unet", in_channels=3, out_channels=1, features=2)
     hardware = Hardware(tile_size=(16, 16), learned_out_scale="tile")
-    analog = convert(model, hardware.rpu_config())
+    analog = convert(model, rpu_config_of(hardware))
     calibrate(analog, [torch.rand(2, 3, 32, 32)])
     info = CheckpointInfo(
         "unet",

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from analogmed.analog import Hardware, calibrate, convert
-from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.description.aihwkit_config import rpu_config_of
+from analogmed.analog.layers.base import AnalogLayer
 from analogmed.models import build_model
 from analogmed.training import (
     CheckpointInfo,
@@ -33,7 +34,7 @@ def start(tiny_task, tmp_path):
     task = tiny_task.load()
     torch.manual_seed(0)
     model = build_model("unet", in_channels=3, out_channels=1, features=2)
-    analog = convert(model, HARDWARE.rpu_config())
+    analog = convert(model, rpu_config_of(HARDWARE))
     calibrate(analog, [torch.rand(2, 3, 32, 32)])
     draws = torch.Generator().manual_seed(1)
     with torch.no_grad():

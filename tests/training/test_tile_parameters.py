@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from analogmed.analog import Chip, Hardware, calibrate, convert, from_aihwkit, to_aihwkit
-from analogmed.analog.layers import AnalogLayer
+from analogmed.analog.description.aihwkit_config import rpu_config_of
+from analogmed.analog.layers.base import AnalogLayer
 from analogmed.config import Experiment, SweepConfig
 from analogmed.evaluation.evaluate import tell_differences
 from analogmed.evaluation.sweep import Cases, Unit, make_analog, run_unit
@@ -55,7 +56,7 @@ def trained(hardware, *, row_split="even", steps=6):
     """A small analog network whose weights, ranges, scales and norms have been trained a little."""
     torch.manual_seed(0)
     model = build_model("unet", in_channels=3, out_channels=1, features=4)
-    model = convert(model, hardware.rpu_config(), row_split=row_split)
+    model = convert(model, rpu_config_of(hardware), row_split=row_split)
     if hardware.input_range:
         calibrate(model, [IMAGES])
     optimizer = torch.optim.SGD(model.parameters(), 0.05)
@@ -80,7 +81,7 @@ def on_chip(model, time_s=86_400.0):
 
 
 def put_on_tiles(found, hardware, row_split="even"):
-    analog = convert(found.network, hardware.rpu_config(), row_split=row_split)
+    analog = convert(found.network, rpu_config_of(hardware), row_split=row_split)
     return analog, load_out_scales(analog, found.scaled_layers)
 
 
@@ -190,7 +191,7 @@ def test_a_layer_that_is_left_digital_keeps_its_scales(tmp_path):
     model = trained(hardware)
     found = load_checkpoint(save_checkpoint(tmp_path / "n.safetensors", model, info_for(hardware)))
     left = sorted(found.scaled_layers)[1]
-    analog = convert(found.network, hardware.rpu_config(), digital=[left])
+    analog = convert(found.network, rpu_config_of(hardware), digital=[left])
     assert load_out_scales(analog, found.scaled_layers) == ()
     torch.testing.assert_close(on_chip(analog), on_chip(model), atol=1e-4, rtol=1e-3)
 
@@ -216,7 +217,7 @@ def test_a_network_that_registers_its_layers_twice_keeps_its_scales(tmp_path):
     shape = {"in_channels": 1, "out_channels": 2, "spatial_dims": 2}
     torch.manual_seed(0)
     plain = build_model("dynunet", **shape).eval()
-    model = convert(plain, hardware.rpu_config())
+    model = convert(plain, rpu_config_of(hardware))
     with torch.no_grad():
         for layer in model.modules():
             if isinstance(layer, AnalogLayer):

@@ -1,0 +1,1 @@
+"""Networks of aihwkit's own layers: conversion, chips and training."""

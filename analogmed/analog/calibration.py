@@ -1,0 +1,242 @@
+"""Input ranges from data: the converter's full scale is a high quantile of what a tile sees."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from aihwkit.nn.modules.base import AnalogLayerBase
+from torch import Tensor, nn
+
+from analogmed.analog.aihwkit_backend.layers import from_aihwkit, is_analog, set_ranges_like
+from analogmed.analog.layers.base import AnalogLayer
+from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
+from analogmed.network.walk import evaluating
+
+
+@torch.no_grad()
+def calibrate(
+    model: nn.Module, batches: Iterable[Tensor], *, quantile: float = 0.9995
+) -> nn.Module:
+    """Set the input range of every row tile to a quantile of the absolute inputs that reach it.
+
+    aihwkit starts from three standard deviations about the mean, which clips half of a bright
+    image. Here all batches run digitally through the network, with no noise and no clipping. The
+    range is the quantile of all values of all batches and calls together, so that it depends
+    neither on the batch size nor on the order; see :class:`InputStatistics` for its resolution.
+
+    Args:
+        model: an analog model, of analogmed's layers or of aihwkit's; its ranges are changed in
+            place.
+        batches: inputs as the network gets them, each (B, C, *spatial); they are left as they are.
+            A few dozen images are enough.
+        quantile: share of inputs that must fit, in (0, 1].
+
+    Returns:
+        ``model``, for chaining.
+
+    Raises:
+        ConfigError: no batch, an empty one, or ``quantile`` outside (0, 1].
+        CoverageError: the model has no analog layer with an input range.
+        NonFiniteError: an activation is NaN or Inf; names the layer.
+    """
+    if not 0 < quantile <= 1:
+        raise ConfigError(f"calibrate: quantile must lie in (0, 1], got {quantile}")
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, AnalogLayer)}
+    if not layers and any(map(is_analog, model.modules())):
+        own = calibrate(from_aihwkit(model), batches, quantile=quantile)
+        return set_ranges_like(model, own)
+    if not layers:
+        raise CoverageError("calibrate: the model has no analog layer; convert it first")
+    ranged = {name: layer for name, layer in layers.items() if layer.input_range is not None}
+    if not ranged:
+        return model  # the hardware scales each vector by itself
+    seen = {name: InputStatistics(name, layer) for name, layer in ranged.items()}
+    _run(model, layers, ranged, batches, seen)
+    for name, statistics in seen.items():
+        input_range = ranged[name].input_range
+        assert input_range is not None
+        if statistics.calls:
+            input_range.copy_(statistics.ranges(quantile))
+        ranged[name].calibrated = True
+    return model
+
+
+def check_calibrated(model: nn.Module) -> None:
+    """Raise an error for an analog model whose input ranges were never set.
+
+    Such a model was not calibrated, and all its ranges have the value that they start from. Ranges
+    that were loaded, learned or set by hand differ from it in at least one layer.
+
+    Raises:
+        ConfigError: states the remedy.
+    """
+    layers = [layer for layer in model.modules() if is_analog(layer)]
+    ranges = [each for layer in layers for each in _ranges_of(layer)]
+    if not ranges or any(getattr(layer, "calibrated", False) for layer in layers):
+        return
+    if all(bool((values == start).all()) for values, start in ranges):
+        raise ConfigError(
+            f"{type(model).__name__}: the input ranges were never set, all have their initial "
+            f"value {ranges[0][1]:g}; expected ranges that fit the data. Call "
+            "analogmed.calibrate(model, batches) first, load learned ranges with "
+            "load_input_ranges, or set layer.input_range"
+        )
+
+
+def _ranges_of(layer: nn.Module) -> list[tuple[Tensor, float]]:
+    """Input ranges of a layer or of its tiles, with the value that they start from."""
+    parts: Iterable[Any] = layer.analog_tiles() if isinstance(layer, AnalogLayerBase) else [layer]
+    return [
+        (part.input_range.detach(), part.rpu_config.pre_post.input_range.init_value)
+        for part in parts
+        if getattr(part, "input_range", None) is not None
+    ]
+
+
+def _run(
+    model: nn.Module,
+    layers: dict[str, AnalogLayer],
+    ranged: dict[str, AnalogLayer],
+    batches: Iterable[Tensor],
+    seen: dict[str, "InputStatistics"],
+) -> None:
+    handles = [seen[name].watch(layer) for name, layer in ranged.items()]
+    perfect = {id(la.rpu_config): la.rpu_config.forward for la in layers.values()}
+    before = {key: io.is_perfect for key, io in perfect.items()}
+    ranges = {name: layer.input_range for name, layer in ranged.items()}
+    empty = True
+    try:
+        for io in perfect.values():
+            io.is_perfect = True
+        for layer in ranged.values():
+            layer.input_range = None
+        with evaluating(model):
+            for batch in batches:
+                if batch.numel() == 0:
+                    raise ConfigError(f"calibrate: a batch is empty: shape {tuple(batch.shape)}")
+                empty = False
+                model(batch.clone())  # a network may change its input in place
+    finally:
+        for key, io in perfect.items():
+            io.is_perfect = before[key]
+        for name, layer in ranged.items():
+            layer.input_range = ranges[name]
+        for handle in handles:
+            handle.remove()
+    if empty:
+        raise ConfigError("calibrate: no batch was given; the input ranges are unchanged")
+
+
+_MANTISSA_BITS = 12
+_SHIFT = 23 - _MANTISSA_BITS  # float32 has 23
+_BINADE = 1 << _MANTISSA_BITS  # bins between two powers of two
+_CHUNK = 1 << 20  # values that are counted at once
+
+
+class InputStatistics:
+    """Distribution of the absolute inputs of each row of a layer's tiles, over all its calls.
+
+    Values are counted in bins of the float32 format with 12 bits of mantissa, so that counts of any
+    batches add up. A quantile is the upper edge of its bin, at most 1/4096 above the exact one, or
+    the largest value if that is less.
+
+    Args:
+        name: full name of the layer, for errors.
+        layer: its grid of tiles defines which inputs a row takes.
+
+    Attributes:
+        calls: number of calls counted.
+    """
+
+    def __init__(self, name: str, layer: AnalogLayer) -> None:
+        self._name, self._layer = name, layer
+        self._rows = [_Histogram() for _ in layer.grid.rows]
+        self.calls = 0
+
+    def watch(self, layer: nn.Module) -> Any:
+        """Count the inputs of each call of a layer; returns the hook's handle."""
+
+        def count(_: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
+            self.add(inputs[0] if inputs else named["input"])
+
+        return layer.register_forward_pre_hook(count, with_kwargs=True)
+
+    @torch.no_grad()
+    def add(self, inputs: Tensor) -> None:
+        """Count the inputs of one call, with or without a batch axis.
+
+        Raises:
+            NonFiniteError: an input is NaN or Inf; names the layer.
+        """
+        if inputs.numel() and not torch.isfinite(torch.stack(inputs.aminmax())).all():
+            raise NonFiniteError(f"calibrate: the input of layer '{self._name}' holds NaN or Inf")
+        inputs = self._layer.batched(inputs)
+        for histogram, (start, stop) in zip(self._rows, self._layer.grid.rows, strict=True):
+            values = self._layer.row_inputs(inputs, start, stop, vectors=False)
+            for part in values.flatten().split(_CHUNK):
+                if part.numel():
+                    histogram.add(part.abs().float())
+        self.calls += 1
+
+    def ranges(self, quantile: float) -> Tensor:
+        """Return the quantile of each row, shape (rows of tiles,).
+
+        Where more than this share is zero, it is the largest value; 1 where all values are zero.
+        """
+        return torch.tensor([histogram.range(quantile) for histogram in self._rows])
+
+
+class _Histogram:
+    """Number of values in each bin, from the lowest one above 0 to the highest one with a value.
+
+    The counts take 32 KiB for each power of two in between, at most 8 MiB.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Tensor | None = None  # of zeros, and of the bins from self._first on
+        self._first = 1
+        self._largest = 0.0
+
+    def add(self, values: Tensor) -> None:
+        """Count values of 0 or more, shape (values,), float32, at least one."""
+        bins = values.view(torch.int32) >> _SHIFT
+        highest = bins.max()
+        lowest = torch.where(bins > 0, bins, highest).min()
+        counts = self._counts_of(int(lowest), int(highest), bins.device)
+        places = bins.sub_(self._first - 1).clamp_(min=0)
+        counts.index_add_(0, places, counts.new_ones(()).expand(len(places)))
+        self._largest = max(self._largest, float(values.max()))
+
+    @torch.inference_mode(False)  # so that later calls in another mode can add to the counts
+    def _counts_of(self, lowest: int, highest: int, device: torch.device) -> Tensor:
+        """Return the counts, extended by whole powers of two so that they cover these bins."""
+        counts = self._counts
+        if counts is None:
+            counts = torch.zeros(1, dtype=torch.int64, device=device)
+        if highest > 0:
+            first = max(1, lowest // _BINADE * _BINADE)
+            stop = (highest // _BINADE + 1) * _BINADE
+            if len(counts) == 1:
+                self._first = first
+            below = max(0, self._first - first)
+            above = max(0, stop - self._first - (len(counts) - 1))
+            if below or above:
+                self._first -= below
+                parts = counts[:1], counts.new_zeros(below), counts[1:], counts.new_zeros(above)
+                counts = torch.cat(parts)
+        self._counts = counts
+        return counts
+
+    def range(self, quantile: float) -> float:
+        """Return the quantile, or the largest value if it is 0, or 1 if that is 0 as well."""
+        if self._counts is None or self._largest == 0:
+            return 1.0
+        total = self._counts.cumsum(0)
+        number = int(total[-1])
+        rank = min(number, max(1, math.ceil(quantile * number)))
+        place = int((total < rank).sum())
+        if place == 0:  # zeros
+            return self._largest
+        edge = torch.tensor((self._first + place) << _SHIFT, dtype=torch.int32).view(torch.float32)
+        return min(float(edge), self._largest)

@@ -1,0 +1,184 @@
+"""From a plain torch network to an analog one: each layer that multiplies, or its reason."""
+
+import copy
+import warnings
+from collections.abc import Iterable
+from itertools import islice
+from typing import Literal, get_args
+
+import torch
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from torch import nn
+
+from analogmed.analog import layers
+from analogmed.analog.aihwkit_backend.layers import is_analog, to_aihwkit
+from analogmed.analog.description.support import check_support
+from analogmed.analog.engines.select import EngineName, check_engine
+from analogmed.analog.layers.base import AnalogLayer
+from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
+from analogmed.foundation.text import nearest
+from analogmed.network.copy import copy_of
+from analogmed.network.products import unregistered_layers
+from analogmed.network.selection import (
+    ASKED_FOR,
+    STAYS_DIGITAL,
+    digital_reason,
+    mapped_base,
+    multiplies_weight,
+    refuse_unknown,
+)
+from analogmed.network.tiling import RowSplit
+from analogmed.network.walk import own_attributes, replace_layers
+
+Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
+
+MANY_TILES = 100_000
+"""Number of tiles above which ``convert`` warns: each computes a product of its own."""
+
+_ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
+    nn.Linear: layers.AnalogLinear,
+    nn.Conv1d: layers.AnalogConv1d,
+    nn.Conv2d: layers.AnalogConv2d,
+    nn.Conv3d: layers.AnalogConv3d,
+    nn.ConvTranspose1d: layers.AnalogConvTranspose1d,
+    nn.ConvTranspose2d: layers.AnalogConvTranspose2d,
+    nn.ConvTranspose3d: layers.AnalogConvTranspose3d,
+}
+
+
+def convert(
+    model: nn.Module,
+    rpu_config: TorchInferenceRPUConfig,
+    *,
+    digital: Iterable[str] = (),
+    row_split: RowSplit = "even",
+    backend: Backend = "auto",
+) -> nn.Module:
+    """Make an analog copy of a network; the one given is left as it was.
+
+    Convolutions and transposed convolutions (1D to 3D, grouped ones too) and Linear layers go on
+    tiles, with their subclasses as long as these override no method that the product consists of.
+    What stays digital is listed, with the reason, by :func:`analogmed.coverage`. Warns of layers
+    that torch has not registered.
+
+    Args:
+        model: a plain torch network.
+        rpu_config: the hardware, from :func:`analogmed.create_rpu_config`; the model keeps a copy.
+        digital: names (or patterns, ``"head*"``) of layers that shall stay digital, or of blocks
+            whose layers all shall; beside layers whose attribute ``stays_digital`` is true.
+        row_split: ``"even"`` cuts a layer's rows as aihwkit does; ``"channels"`` keeps each input
+            channel on one tile where it fits.
+        backend: who computes. ``"torch"`` is the definition, on any device; ``"numba"`` compiled
+            code for CPUs in float32, several times as fast; ``"triton"`` compiled code for GPUs,
+            while no gradient is asked for. What compiled code does not compute, on another device
+            or in another type, torch does, without a word: a model may be calibrated on a CPU
+            and evaluated on a GPU. ``"auto"`` is numba on CPUs and triton on GPUs where they can
+            compute the hardware, else torch; ``"aihwkit"`` is aihwkit's own layers, which leave
+            more layers digital. On a GPU, products of tiles are computed without TF32.
+
+    Returns:
+        the analog network, in the same training or evaluation mode.
+
+    Raises:
+        ConfigError: a field of the configuration is not supported, ``digital`` names nothing, or
+            the model is analog already.
+        CoverageError: nothing in the model can be put on a tile; gives reasons.
+        NonFiniteError: a weight or bias holds NaN or Inf.
+    """
+    for what, choice, choices in (
+        ("backend", backend, Backend),
+        ("row_split", row_split, RowSplit),
+    ):
+        if choice not in get_args(choices):
+            raise ConfigError(f"unknown {what} '{choice}'; {nearest(choice, get_args(choices))}")
+    check_support(rpu_config)
+    _check_model(model, digital := tuple(digital))
+    engine: EngineName = "auto" if backend == "aihwkit" else backend
+    check_engine(engine, rpu_config.forward)
+    analog = _replace_layers(copy_of(model), copy.deepcopy(rpu_config), digital, row_split, engine)
+    if not any(map(is_analog, analog.modules())):
+        raise CoverageError(
+            f"{type(model).__name__} has no layer that can be put on a tile (Linear, Conv1d to "
+            f"Conv3d, ConvTranspose1d to 3d); nothing of it would be analog{_reasons(analog)}"
+        )
+    _warn_of_many_tiles(analog, rpu_config)
+    return to_aihwkit(analog) if backend == "aihwkit" else analog
+
+
+def _warn_of_many_tiles(analog: nn.Module, rpu_config: TorchInferenceRPUConfig) -> None:
+    grids = [layer.grid for layer in analog.modules() if isinstance(layer, AnalogLayer)]
+    tiles = sum(len(grid.rows) * len(grid.cols) for grid in grids)
+    if tiles > MANY_TILES:
+        size = rpu_config.mapping.max_input_size, rpu_config.mapping.max_output_size
+        warnings.warn(
+            f"hardware.tile_size: {size[0]} x {size[1]} cuts {type(analog).__name__} into {tiles} "
+            f"tiles; expected at most {MANY_TILES}. An image takes minutes; set larger tiles.",
+            stacklevel=3,
+        )
+
+
+def _replace_layers(
+    model: nn.Module,
+    rpu_config: TorchInferenceRPUConfig,
+    digital: tuple[str, ...],
+    row_split: RowSplit,
+    engine: EngineName,
+) -> nn.Module:
+    for name, layer in model.named_modules(remove_duplicate=False):
+        if multiplies_weight(layer) and digital_reason(name, layer, digital) == ASKED_FOR:
+            setattr(layer, STAYS_DIGITAL, True)
+        if isinstance(layer, nn.TransformerEncoderLayer):
+            layer.activation_relu_or_gelu = 0  # no fused path, which reads weights past the tiles
+    return replace_layers(
+        model,
+        lambda name, layer: digital_reason(name, layer) is None,
+        lambda name, layer: _analog_twin(name, layer, rpu_config, row_split, engine),
+    )
+
+
+def _analog_twin(
+    name: str,
+    layer: nn.Module,
+    rpu_config: TorchInferenceRPUConfig,
+    row_split: RowSplit,
+    engine: EngineName,
+) -> AnalogLayer:
+    for part in ("weight", "bias"):
+        values = getattr(layer, part)
+        if values is not None and not torch.isfinite(values).all():
+            raise NonFiniteError(
+                f"layer '{name}': its {part} holds NaN or Inf; nothing was converted"
+            )
+    base = mapped_base(layer)
+    assert base is not None
+    analog_class = _ANALOG[base]
+    twin = analog_class.__new__(analog_class)
+    twin.__dict__.update(own_attributes(layer))
+    twin.to_tiles(rpu_config, row_split, engine)
+    return twin
+
+
+def _reasons(model: nn.Module) -> str:
+    """Why the first layers that multiply a weight are digital."""
+    digital = ((n, digital_reason(n, m)) for n, m in model.named_modules() if multiplies_weight(m))
+    return "".join(f"; {name or 'the model'}: {reason}" for name, reason in islice(digital, 3))
+
+
+def _check_model(model: nn.Module, digital: tuple[str, ...]) -> None:
+    names = []
+    for name, layer in model.named_modules(remove_duplicate=False):
+        names.append(name)
+        if is_analog(layer):
+            raise ConfigError(
+                f"layer '{name}' is analog already; convert the digital network, once for each "
+                "hardware"
+            )
+    refuse_unknown("digital layers", digital, names)
+    unregistered = unregistered_layers(model)
+    if unregistered:
+        listed = ", ".join(f"{place} ({kind})" for place, kind in unregistered.items())
+        warnings.warn(
+            f"{type(model).__name__}: torch does not register the layers in plain containers, so "
+            f"these stay digital: {listed}. Put them in an nn.ModuleList or nn.ModuleDict.",
+            stacklevel=3,
+        )

@@ -1,0 +1,142 @@
+"""The hardware description: a named preset, and the arguments that differ from it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from analogmed.analog.description.device_models import NoiseModelName, device_model
+from analogmed.analog.description.presets import PRESETS
+from analogmed.analog.description.ranges import check_ranges
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
+
+ModifierName = Literal[
+    "none",
+    "add_normal",
+    "mult_normal",
+    "discretize",
+    "discretize_add_normal",
+    "dorefa",
+    "poly",
+    "prog_noise",
+    "pcm_noise",
+]
+CompensationName = Literal["global", "global_exact", "per_column", "none"]
+
+_OF_PRESET: Any = None
+_MODIFIERS_OF_DEVICES = ("poly", "prog_noise", "pcm_noise")  # std_dev is a factor on their noise
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The arguments of :func:`create_rpu_config`; what is left out is taken from the preset.
+
+    Attributes:
+        preset: pcm, analognas, analognas-as-coded, hermes, reram, reram_cmo or ideal.
+        perfect: switch converters with their input ranges, bounds, and noise of inputs, products
+            and outputs off. Devices keep their noise.
+        tile_size: rows and columns of one crossbar tile; an int means a square. 1 or more.
+        dac_steps: steps of the input converter; 254 is 8 bits, 0 switches it off.
+        adc_steps: steps of the output converter; 254 is 8 bits, 0 switches it off.
+        inp_bound: largest input to the tile, in units of the input range. Above 0.
+        out_bound: largest output of the tile, in units of (full input x full weight). Above 0.
+        inp_noise: standard deviation of the input noise, in units of the input range. 0 or more.
+        out_noise: standard deviation of the output noise, in units of the output. 0 or more.
+        weight_noise: noise of the weights that is new in each product: the same for all weights
+            (``additive``), or growing with the root of the weight (``pcm_read``).
+        weight_noise_std: its standard deviation, relative to the largest weight, for a weight of
+            that size. 0 or more.
+        noise_management: how an input vector is scaled before the converter: by a static range
+            (``none``) or by its own largest absolute value (``abs_max``).
+        input_range: static input ranges, learned in training; set by ``calibrate``.
+        input_range_decay: decay of a learned range. 0 or more.
+        input_range_keep: a learned range shrinks while more than this share of inputs fits.
+            In (0, 1].
+        modifier: disturbance of the weights in hardware-aware training: Gaussian noise, added or
+            multiplied; rounding to the DAC's number of steps (254 without DAC), also with noise
+            added or by DoReFa; noise whose size is a polynomial of the weight (``poly``), which
+            keeps the sign (``prog_noise``); or PCM devices, programmed and aged (``pcm_noise``).
+        modifier_std: its standard deviation, relative to the largest weight of the tile; with
+            ``poly``, ``prog_noise`` and ``pcm_noise`` a factor on the noise of the devices, by
+            default 1. 0 or more.
+        modifier_coeffs: coefficients of |weight / largest| ** 0, 1, ...: of ``poly`` in units of
+            the largest weight, of ``prog_noise`` in uS. ``None`` is the programming noise of
+            the noise models ``pcm`` and ``hermes`` themselves, of the others the fit to PCM.
+        modifier_clip: largest weight after ``dorefa``, in units of the mapped weight. Above 0.
+        modifier_t_inference_s: age of the devices of ``pcm_noise`` in s. 0 or more.
+        drop_connect: share of the weights that training sets to zero in each step, whatever the
+            modifier. 0 or more, below 1.
+        learned_out_scale: digital factor on the outputs of each tile, or of each of its columns,
+            learned in training.
+        clip: weight clipping after each training step.
+        clip_sigma: clip at so many standard deviations (``layer_gaussian``). Above 0.
+        clip_value: clip at this value, in units of the largest weight (``fixed``). Above 0.
+        remap: how weights are mapped to conductances: one scale a tile, or one a column. The scales
+            always follow the weights; ``none`` maps as ``layerwise``, and makes ``fixed`` clipping
+            refer to the weights before training.
+        noise_model: aihwkit's statistical model of programming, drift and read noise.
+        g_max_us: largest conductance in uS; ``None`` is the noise model's own. Above 0; 40 with
+            ``reram_wan2022``, whose fit is for this value.
+        prog_noise_scale: factor on the programming noise. 0 or more.
+        read_noise_scale: factor on the read noise. 0 or more. ``reram_wan2022`` has one factor for
+            all, ``prog_noise_scale``.
+        drift_scale: factor on the drift exponents. 0 or more.
+        drift_compensation: factor that undoes the mean drift, measured on the tile.
+        acceptance_range_percent: acceptance range of the program-and-verify loop of ``reram_cmo``,
+            in % of the target conductance. 0.2 (default) or 2, the two fits of aihwkit.
+    """
+
+    preset: str = "pcm"
+    perfect: bool = _OF_PRESET
+    tile_size: int | tuple[int, int] = _OF_PRESET
+    dac_steps: int = _OF_PRESET
+    adc_steps: int = _OF_PRESET
+    inp_bound: float = _OF_PRESET
+    out_bound: float = _OF_PRESET
+    inp_noise: float = _OF_PRESET
+    out_noise: float = _OF_PRESET
+    weight_noise: Literal["none", "additive", "pcm_read"] = _OF_PRESET
+    weight_noise_std: float = _OF_PRESET
+    noise_management: Literal["none", "abs_max"] = _OF_PRESET
+    input_range: bool = _OF_PRESET
+    input_range_decay: float = _OF_PRESET
+    input_range_keep: float = _OF_PRESET
+    modifier: ModifierName = _OF_PRESET
+    modifier_std: float = _OF_PRESET
+    modifier_coeffs: tuple[float, ...] | None = _OF_PRESET
+    modifier_clip: float = _OF_PRESET
+    modifier_t_inference_s: float = _OF_PRESET
+    drop_connect: float = _OF_PRESET
+    learned_out_scale: Literal["none", "tile", "column"] = _OF_PRESET
+    clip: Literal["none", "layer_gaussian", "fixed"] = _OF_PRESET
+    clip_sigma: float = _OF_PRESET
+    clip_value: float = _OF_PRESET
+    remap: Literal["none", "layerwise", "channelwise"] = _OF_PRESET
+    noise_model: NoiseModelName = _OF_PRESET
+    g_max_us: float | None = _OF_PRESET
+    prog_noise_scale: float = _OF_PRESET
+    read_noise_scale: float = _OF_PRESET
+    drift_scale: float = _OF_PRESET
+    drift_compensation: CompensationName = _OF_PRESET
+    acceptance_range_percent: float = _OF_PRESET
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ConfigError(
+                f"unknown hardware preset '{self.preset}'; {nearest(self.preset, PRESETS)}"
+            )
+        defaults = PRESETS[self.preset]
+        if (self.modifier or defaults["modifier"]) in _MODIFIERS_OF_DEVICES:
+            defaults = defaults | {"modifier_std": 1.0}  # a factor on the noise of the devices
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        check_ranges(self)
+        preset = PRESETS[self.preset]
+        if any(getattr(self, name) != preset[name] for name in ("noise_model", "g_max_us")):
+            device_model(self.noise_model).make(self)  # refuses a conductance that does not fit
+
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """Rows and columns of a tile."""
+        size = self.tile_size
+        return (size, size) if isinstance(size, int) else (size[0], size[1])

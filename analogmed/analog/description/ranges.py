@@ -1,0 +1,150 @@
+"""The range of each argument of the hardware description."""
+
+import dataclasses
+import math
+from typing import Any, Literal, get_args, get_origin
+
+from analogmed.analog.description.device_models import device_model
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
+
+_POSITIVE = (
+    "inp_bound",
+    "out_bound",
+    "clip_sigma",
+    "clip_value",
+    "input_range_keep",
+    "modifier_clip",
+)
+_NON_NEGATIVE = (
+    "dac_steps",
+    "adc_steps",
+    "inp_noise",
+    "out_noise",
+    "weight_noise_std",
+    "modifier_std",
+    "modifier_t_inference_s",
+    "input_range_decay",
+    "prog_noise_scale",
+    "read_noise_scale",
+    "drift_scale",
+)
+_WHOLE = ("dac_steps", "adc_steps")
+ACCEPTANCE_RANGES_PERCENT = (0.2, 2.0)
+"""Acceptance ranges of programming, in % of the target, that aihwkit's CMO model is fitted for."""
+
+
+def check_ranges(hardware: Any) -> None:
+    """Refuse arguments out of their range.
+
+    Args:
+        hardware: the hardware description.
+
+    Raises:
+        ConfigError: names the first of them, its value, and what was expected.
+    """
+    for name in _POSITIVE:
+        _require(name, getattr(hardware, name), low=0.0, open_low=True)
+    for name in _NON_NEGATIVE:
+        _require(name, getattr(hardware, name), low=0.0)
+    for name in _WHOLE:
+        value = getattr(hardware, name)
+        if int(value) != value:
+            raise ConfigError(f"hardware.{name}: expected a whole number, got {value!r}")
+    _require("input_range_keep", hardware.input_range_keep, low=0.0, high=1.0)
+    _require("drop_connect", hardware.drop_connect, low=0.0, high=1.0, open_high=True)
+    _require_coefficients(hardware.modifier_coeffs)
+    if hardware.g_max_us is not None:
+        _require("g_max_us", hardware.g_max_us, low=0.0, open_low=True)
+    _require_tile(hardware.tile_size)
+    for field in dataclasses.fields(hardware):
+        if get_origin(field.type) is Literal:
+            _require_choice(field.name, getattr(hardware, field.name), get_args(field.type))
+        elif field.type is bool:
+            _require_switch(field.name, getattr(hardware, field.name))
+    _require_one_scale(hardware)
+    _require_acceptance_range(hardware)
+
+
+def _require(
+    name: str,
+    value: float,
+    *,
+    low: float,
+    high: float = math.inf,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    on_edge = (open_low and value == low) or (open_high and value == high)
+    if _is_finite(value) and low <= value <= high and not on_edge:
+        return
+    span = f"{'above' if open_low else 'at least'} {low:g}"
+    if math.isfinite(high):
+        span += f" and {'below' if open_high else 'at most'} {high:g}"
+    raise ConfigError(f"hardware.{name}: expected a finite number {span}, got {value!r}")
+
+
+def _is_finite(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _require_coefficients(values: object) -> None:
+    if values is None:
+        return
+    if not isinstance(values, tuple | list) or not values or not all(map(_is_finite, values)):
+        raise ConfigError(
+            f"hardware.modifier_coeffs: expected one finite number or more, got {values!r}"
+        )
+
+
+def _require_one_scale(hardware: Any) -> None:
+    """aihwkit's ReRAM model draws a device's whole error at once, by one scale."""
+    if not device_model(hardware.noise_model).has_one_scale:
+        return
+    for name in ("read_noise_scale", "drift_scale"):
+        value = getattr(hardware, name)
+        if value not in (1.0, hardware.prog_noise_scale):
+            raise ConfigError(
+                f"hardware.{name}: the noise model '{hardware.noise_model}' has one scale for all "
+                f"its noise, prog_noise_scale ({hardware.prog_noise_scale:g}); {value!r} has no "
+                "effect"
+            )
+
+
+def _require_acceptance_range(hardware: Any) -> None:
+    """aihwkit's CMO model has two fits, and takes the finer one for any other acceptance range."""
+    value = hardware.acceptance_range_percent
+    if value not in ACCEPTANCE_RANGES_PERCENT or isinstance(value, bool):
+        raise ConfigError(
+            f"hardware.acceptance_range_percent: expected 0.2 or 2, the fits of 'reram_cmo', got "
+            f"{value!r}"
+        )
+    if hardware.noise_model != "reram_cmo" and value != ACCEPTANCE_RANGES_PERCENT[0]:
+        raise ConfigError(
+            f"hardware.acceptance_range_percent: the noise model '{hardware.noise_model}' has no "
+            f"acceptance range; expected 0.2, got {value!r}. Leave it out, or choose preset "
+            "'reram_cmo'"
+        )
+
+
+def _require_tile(size: object) -> None:
+    sides = list(size) if isinstance(size, tuple | list) else [size, size]
+    whole = all(isinstance(s, int) and not isinstance(s, bool) and s >= 1 for s in sides)
+    if len(sides) != 2 or not whole:
+        raise ConfigError(
+            "hardware.tile_size: expected a whole number of at least 1, or (rows, columns), got "
+            f"{size!r}"
+        )
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(
+            f"hardware.{name}: unknown value {value!r}; {nearest(str(value), choices)}"
+        )
+
+
+def _require_switch(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(f"hardware.{name}: expected true or false, got {value!r}")

@@ -1,0 +1,1 @@
+"""Programmed devices: programming noise, drift, read noise and drift compensation."""

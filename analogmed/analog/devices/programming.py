@@ -1,0 +1,311 @@
+"""Programming a model onto devices, ageing the devices, and reading them back."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import torch
+from aihwkit.exceptions import ArgumentError
+from aihwkit.inference import (
+    PCMLikeNoiseModel,
+    StateIndependentNoiseModel,
+)
+from aihwkit.inference.noise.base import BaseNoiseModel
+from aihwkit.inference.noise.hermes import HermesNoiseModel
+from aihwkit.inference.noise.pcm import CustomDriftPCMLikeNoiseModel
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from torch import Tensor
+
+from analogmed.analog.devices.drift_compensation import ReadOut
+from analogmed.analog.devices.reram import RememberingCMO, RememberingWan2022, with_memory
+from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.tile.noise_stream import NoiseStream
+from analogmed.analog.tile.precision import without_autocast
+from analogmed.analog.tile.rows import Reading, TileRow
+from analogmed.foundation.errors import ConfigError, NonFiniteError
+from analogmed.network.seeding import drawing_from
+
+ELEMENTWISE_MODELS: tuple[type[BaseNoiseModel], ...] = (
+    PCMLikeNoiseModel,
+    CustomDriftPCMLikeNoiseModel,
+    HermesNoiseModel,
+    StateIndependentNoiseModel,
+    RememberingWan2022,
+    RememberingCMO,
+)
+"""Noise models that treat each device by itself, so that any number of tiles go through at once."""
+
+_WEIGHTS_AT_ONCE = 2**18  # a few such vectors fit in a processor's cache; more take a fifth longer
+
+
+class ProgrammedModel:
+    """The analog layers of a model as one chip holds them.
+
+    Tiles of the same hardware are programmed and read together, across layers, in batches.
+
+    Args:
+        layers: by name; their trained weights are the programming target.
+        seed: seed of programming noise, drift exponents and the compensation's baseline.
+
+    Raises:
+        NonFiniteError: a weight is NaN or Inf; names the layer.
+    """
+
+    @torch.no_grad()
+    def __init__(self, layers: Mapping[str, AnalogLayer], seed: int) -> None:
+        for name, layer in layers.items():
+            if not _is_finite(layer.weight):
+                raise NonFiniteError(f"layer '{name}': its weight holds NaN or Inf; not programmed")
+        self._layers = dict(layers)
+        self._scales: dict[str, list[Tensor]] = {}
+        with _repeatable(seed):
+            self._batches = [
+                ProgrammedTiles.program(weights, config)
+                for weights, config in _batches(self._targets())
+            ]
+
+    def _targets(self) -> Iterator[tuple[Tensor, TorchInferenceRPUConfig]]:
+        """The tiles as the trained weights ask for them; one layer at a time is in memory."""
+        for name, layer in self._layers.items():
+            rows = layer.reference_rows()
+            self._scales[name] = [row.scale for row in rows]
+            for row in rows:
+                for tile in _tiles_of(row, layer):
+                    yield tile, layer.rpu_config
+
+    @torch.no_grad()
+    def read(self, t_inference_s: float, seed: int) -> dict[str, Reading]:
+        """Age the devices and read them once.
+
+        Returns:
+            what each layer computes with.
+
+        Raises:
+            ConfigError: the noise model does not know this time.
+            NonFiniteError: the noise model gives NaN or Inf; names the layer.
+        """
+        readings = {}
+        for name, read in self.read_tiles(t_inference_s, seed).items():
+            rows = tuple(
+                TileRow(weight, scale * factor)
+                for (weight, factor), scale in zip(read, self._scales[name], strict=True)
+            )
+            readings[name] = Reading(rows, NoiseStream(self._layers[name].weight.device))
+        return readings
+
+    @torch.no_grad()
+    def read_tiles(self, t_inference_s: float, seed: int) -> dict[str, list[tuple[Tensor, Tensor]]]:
+        """As ``read``, the bare tiles.
+
+        Returns:
+            of each row of tiles of a layer the weights, (groups, columns, rows), and the
+            compensating factor of each column, (groups, columns).
+        """
+        with _repeatable(seed):
+            tiles = chain.from_iterable(batch.read(t_inference_s) for batch in self._batches)
+            return {name: self._read_layer(name, tiles, t_inference_s) for name in self._layers}
+
+    def _read_layer(
+        self, name: str, tiles: Iterator[tuple[Tensor, Tensor]], t_inference_s: float
+    ) -> list[tuple[Tensor, Tensor]]:
+        layer = self._layers[name]
+        try:
+            rows = [_read_row(layer, scale.shape, tiles) for scale in self._scales[name]]
+        except ArgumentError as error:
+            raise ConfigError(
+                f"the noise model {_model_name(layer)} does not know the time "
+                f"{t_inference_s:g} s: {error}; give these only, for instance "
+                "--sweep.times_s 1 86400 172800"
+            ) from error
+        if not all(_is_finite(weight) for weight, _ in rows):
+            raise NonFiniteError(
+                f"layer '{name}': the noise model {_model_name(layer)} gives NaN or Inf at "
+                f"{t_inference_s:g} s; it does not fit this time, or a tile of equal weights"
+            )
+        return rows
+
+
+def _is_finite(values: Tensor) -> bool:
+    """As ``torch.isfinite(values).all()``, in a tenth of the time: NaN spreads to both extremes."""
+    return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(values))
+
+
+def _tiles_of(row: TileRow, layer: AnalogLayer) -> Iterator[Tensor]:
+    for group in row.weight:
+        for start, stop in layer.grid.cols:
+            yield group[start:stop]
+
+
+def _batches(
+    tiles: Iterable[tuple[Tensor, TorchInferenceRPUConfig]],
+) -> Iterator[tuple[list[Tensor], TorchInferenceRPUConfig]]:
+    """Neighbours with the same configuration, as many as are fastest at once."""
+    batch: list[Tensor] = []
+    size, hardware = 0, None
+    for weight, config in tiles:
+        full = size + weight.numel() > _WEIGHTS_AT_ONCE
+        if hardware is not None and (full or config is not hardware):
+            yield batch, hardware
+            batch, size = [], 0
+        batch.append(weight)
+        size, hardware = size + weight.numel(), config
+    if hardware is not None:
+        yield batch, hardware
+
+
+@contextmanager
+def _repeatable(seed: int) -> Iterator[None]:
+    """Draw from a seed, on one thread: where torch cuts a vector for its threads, it rounds anew.
+
+    aihwkit's Hermes model indexes in a way that torch warns of; the result is as meant.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with drawing_from(seed), without_autocast(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _read_row(
+    layer: AnalogLayer, shape: torch.Size, tiles: Iterator[tuple[Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    count = shape[0] * len(layer.grid.cols)
+    read = [next(tiles) for _ in range(count)]
+    weight = torch.cat([weight for weight, _ in read]).unflatten(0, shape)
+    return weight, torch.cat([factor for _, factor in read]).view(shape)
+
+
+def _model_name(layer: AnalogLayer) -> str:
+    return type(layer.rpu_config.noise_model).__name__
+
+
+@dataclass(frozen=True)
+class ProgrammedTiles:
+    """Crossbar tiles of the same hardware after programming.
+
+    Attributes:
+        config: the hardware.
+        model: its noise model; that of ReRAM remembers its programming error.
+        shapes: (columns, rows) of each tile.
+        devices: every device of a unit cell, across all tiles. Each drifts by itself; aihwkit folds
+            a cell's devices into one weight after programming, and splits it again.
+        cells: how the converter turns the conductances of each tile back into weights.
+        baselines: what drift compensation read of each tile right after programming.
+    """
+
+    config: TorchInferenceRPUConfig
+    model: BaseNoiseModel
+    shapes: list[torch.Size]
+    devices: "list[Devices]"
+    cells: "list[_Cell]"
+    baselines: list[Tensor] | None
+
+    @classmethod
+    def program(cls, weights: list[Tensor], config: TorchInferenceRPUConfig) -> "ProgrammedTiles":
+        """Draw programming noise and drift parameters for tiles of weights (columns, rows)."""
+        model = with_memory(config.noise_model)
+        shapes = [weight.shape for weight in weights]
+        cells, targets = [], []
+        for weight in weights:
+            found, parameters = model.g_converter.convert_to_conductances(weight)
+            bare = isinstance(found, Tensor)
+            cells.append(_Cell(parameters, bare))
+            targets.append([found] if bare else found)
+        devices = [Devices.program(list(tiles), model) for tiles in zip(*targets, strict=True)]
+        compensation = config.drift_compensation
+        if compensation is None:
+            return cls(config, model, shapes, devices, cells, None)
+        programmed = _to_weights(
+            [device.conductances_us for device in devices], cells, shapes, model
+        )
+        baselines = ReadOut(programmed, config, compensation).baselines(weights)
+        return cls(config, model, shapes, devices, cells, baselines)
+
+    def read(self, t_inference_s: float) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of each tile the weights at a time (columns, rows), and each column's factor."""
+        model, compensation = self.model, self.config.drift_compensation
+        aged = [device.aged(t_inference_s, model) for device in self.devices]
+        weights = _to_weights(aged, self.cells, self.shapes, model)
+        if compensation is None or self.baselines is None:
+            factors = [weight.new_ones(len(weight)) for weight in weights]
+        else:
+            factors = ReadOut(weights, self.config, compensation).factors(self.baselines)
+        yield from zip(weights, factors, strict=True)
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The same device of many unit cells; what the noise model treats in one call lies together.
+
+    Attributes:
+        conductances_us: after programming, in uS.
+        drift: drift parameters as the noise model gives them.
+    """
+
+    conductances_us: list[Tensor]
+    drift: list[Any]
+
+    @classmethod
+    def program(cls, targets_us: list[Tensor], model: BaseNoiseModel) -> "Devices":
+        """Draw programming noise and drift parameters.
+
+        Args:
+            targets_us: conductances asked for, one tensor for each tile.
+            model: aihwkit's; one that is not known to be elementwise gets the tiles one by one.
+        """
+        conductances, drift = [], []
+        for target in _at_once(targets_us, model):
+            conductances.append(model.apply_programming_noise_to_conductance(target))
+            drift.append(model.generate_drift_coefficients(target))
+        return cls(conductances, drift)
+
+    def aged(self, t_inference_s: float, model: BaseNoiseModel) -> list[Tensor]:
+        """The conductances at a time, with read noise."""
+        return [
+            model.apply_drift_noise_to_conductance(conductance, drift, t_inference_s)
+            for conductance, drift in zip(self.conductances_us, self.drift, strict=True)
+        ]
+
+
+def _at_once(targets_us: list[Tensor], model: BaseNoiseModel) -> list[Tensor]:
+    if type(model) in ELEMENTWISE_MODELS and len(targets_us) > 1:
+        return [torch.cat([target.flatten() for target in targets_us])]
+    return targets_us
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What a converter needs to get back from conductances to the weights of a tile.
+
+    Attributes:
+        parameters: the converter's own.
+        bare: the converter has one device and takes its conductances without a list.
+    """
+
+    parameters: dict[str, Any]
+    bare: bool
+
+
+def _to_weights(
+    conductances_us: list[list[Tensor]],
+    cells: list[_Cell],
+    shapes: list[torch.Size],
+    model: BaseNoiseModel,
+) -> list[Tensor]:
+    """Weights of each tile (columns, rows), from the conductances of each device of all tiles."""
+    sizes = [shape.numel() for shape in shapes]
+    by_device = [
+        torch.cat([part.flatten() for part in parts]).split(sizes) for parts in conductances_us
+    ]
+    weights = []
+    for cell, shape, *parts in zip(cells, shapes, *by_device, strict=True):
+        devices = [part.view(shape) for part in parts]
+        back = model.g_converter.convert_back_to_weights
+        weights.append(back(devices[0] if cell.bare else devices, cell.parameters))
+    return weights

@@ -1,0 +1,202 @@
+"""How much of a network is analog, and what is not and why."""
+
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from aihwkit.nn.modules.base import AnalogLayerBase
+from torch import Tensor, nn
+
+from analogmed.analog.aihwkit_backend.layers import is_analog
+from analogmed.analog.layers.base import AnalogLayer
+from analogmed.foundation.errors import ShapeError
+from analogmed.network.products import FunctionalProducts
+from analogmed.network.seeding import drawing_from
+from analogmed.network.selection import ASKED_FOR, digital_reason, multiplies_weight
+from analogmed.network.walk import evaluating
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What share of a model's products runs on tiles.
+
+    Attributes:
+        weight_share: share of the weights that multiply, in [0, 1]. Analog layers that the run of
+            one input never called do not count.
+        mac_share: share of the multiply-accumulates of one forward pass; NaN if it could not run.
+        digital_layers: name and reason of each layer that multiplies a weight digitally.
+        analog_layers: names of the layers on tiles.
+        digital_products: name and reason of each parameter that the forward pass multiplies outside
+            of a layer, which is digital.
+        uncalled_layers: names of the analog layers that the forward pass did not call.
+    """
+
+    weight_share: float
+    mac_share: float
+    digital_layers: dict[str, str]
+    analog_layers: tuple[str, ...]
+    digital_products: dict[str, str] = field(default_factory=dict)
+    uncalled_layers: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [
+            f"{len(self.analog_layers)} analog layers: {self.weight_share:.1%} of the weights and "
+            f"{self.mac_share:.1%} of the multiply-accumulates"
+        ]
+        digital = self.digital_layers | self.digital_products
+        lines += [f"  digital: {name}: {reason}" for name, reason in digital.items()]
+        lines += [f"  not called: {name}" for name in self.uncalled_layers]
+        return "\n".join(lines)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each weight and layer that is digital, or on tiles without use."""
+        digital = self.digital_layers | self.digital_products
+        return (
+            *(f"{name} stays digital: {reason}" for name, reason in digital.items()),
+            *(f"{name} is on tiles, but is never called" for name in self.uncalled_layers),
+        )
+
+
+def coverage(model: nn.Module, input_shape: tuple[int, ...] | None = None) -> Coverage:
+    """Report what of a model is analog.
+
+    Args:
+        model: a converted model, or a plain one (nothing is analog then).
+        input_shape: (B, C, *spatial) for counting multiply-accumulates; by default one input of 64
+            pixels a side. The share hardly depends on it.
+
+    Raises:
+        ShapeError: the model does not take an input of ``input_shape``.
+    """
+    analog = [name for name, layer in model.named_modules() if is_analog(layer)]
+    digital = _digital_layers(model)
+    run = _watch(model, [*analog, *digital], input_shape)
+    weights = {name: _weights(model.get_submodule(name)) for name in [*analog, *digital]}
+    own = dict(model.named_parameters())
+    weights |= {name: float(own[name].numel()) for name in run.products if name in own}
+    called = [name for name in analog if name not in run.uncalled]
+    return Coverage(
+        _share({n: w for n, w in weights.items() if n not in run.uncalled}, called),
+        _share(run.macs | run.products, called),
+        digital,
+        tuple(analog),
+        dict.fromkeys(run.products, _FUNCTIONAL),
+        tuple(name for name in analog if name in run.uncalled),
+    )
+
+
+def left_digital(model: nn.Module) -> tuple[str, ...]:
+    """Names of the layers of a converted model that could be on tiles, but were left digital.
+
+    They were asked for, or aihwkit has no such layer. Converting the plain network with them as
+    ``digital`` puts the same layers on tiles again.
+    """
+    could_be = (ASKED_FOR, _NOT_CONVERTED)
+    return tuple(name for name, reason in _digital_layers(model).items() if reason in could_be)
+
+
+_NOT_CONVERTED = "not converted"
+_FUNCTIONAL = (
+    "it is multiplied outside of a layer; use a module such as nn.Conv2d or nn.Linear, registered "
+    "in the network, to map it onto tiles"
+)
+
+
+def _digital_layers(model: nn.Module) -> dict[str, str]:
+    """Name and reason of each layer that multiplies a weight digitally."""
+    digital: dict[str, str] = {}
+    for name, layer in model.named_modules():
+        if multiplies_weight(layer) and not is_analog(layer) and not _inside(name, digital):
+            digital[name] = digital_reason(name, layer) or _NOT_CONVERTED
+    return digital
+
+
+def _inside(name: str, parents: dict[str, str]) -> bool:
+    return any(name.startswith(parent + ".") for parent in parents)
+
+
+def _share(amounts: dict[str, float], analog: list[str]) -> float:
+    total = sum(amounts.values())
+    return sum(amounts[name] for name in analog) / total if total else math.nan
+
+
+def _weights(layer: nn.Module) -> float:
+    if isinstance(layer, AnalogLayerBase):
+        return float(sum(tile.get_weights()[0].numel() for tile in layer.analog_tiles()))
+    if isinstance(layer, AnalogLayer):
+        return float(layer.weight.numel())
+    return float(sum(p.numel() for p in layer.parameters() if p.ndim >= 2))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One forward pass.
+
+    Attributes:
+        macs: multiply-accumulates by layer.
+        products: multiply-accumulates by weight that is multiplied outside of these layers.
+        uncalled: names of the layers that were not called.
+    """
+
+    macs: dict[str, float]
+    products: dict[str, float]
+    uncalled: frozenset[str]
+
+
+def _watch(model: nn.Module, names: list[str], input_shape: tuple[int, ...] | None) -> _Run:
+    macs = dict.fromkeys(names, 0.0)
+    uncalled = set(names)
+
+    def count(name: str, layer: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+        uncalled.discard(name)
+        result = output[0] if isinstance(output, tuple) else output
+        if isinstance(result, Tensor) and inputs:
+            macs[name] += _layer_macs(layer, inputs[0], result)
+
+    layers = {name: model.get_submodule(name) for name in names}
+    inputs = _zeros(model, names, input_shape)
+    products = FunctionalProducts(model, [inputs])
+    try:
+        with ExitStack() as stack:
+            for name, layer in layers.items():
+                hook = layer.register_forward_hook(
+                    lambda layer, args, output, name=name: count(name, layer, args, output)
+                )
+                stack.callback(hook.remove)
+            for context in (torch.no_grad(), evaluating(model), drawing_from(0)):
+                stack.enter_context(context)
+            stack.enter_context(products.ignoring(layers.values()))
+            stack.enter_context(products)
+            model(inputs)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        if input_shape is not None:
+            raise ShapeError(
+                f"coverage: {type(model).__name__} does not take an input of shape "
+                f"{input_shape}: {error}"
+            ) from error
+        return _Run(dict.fromkeys(names, math.nan), {}, frozenset())
+    return _Run(macs, products.macs, frozenset(uncalled))
+
+
+def _zeros(model: nn.Module, names: list[str], shape: tuple[int, ...] | None) -> Tensor:
+    layers = (layer for name, layer in model.named_modules() if name in names)
+    first: Any = next(layers, None)
+    if shape is None and hasattr(first, "in_channels"):
+        shape = (1, first.in_channels, *(64,) * len(first.kernel_size))
+    parameter = next(model.parameters(), torch.empty(()))
+    return parameter.new_zeros(shape or (1, int(getattr(first, "in_features", 1))))
+
+
+def _layer_macs(layer: nn.Module, inputs: Tensor, output: Tensor) -> float:
+    """Weights times the vectors that they multiply, whole batch."""
+    channels: Any
+    if getattr(layer, "transposed", False):
+        channels, per_vector = layer.in_channels, inputs
+    elif hasattr(layer, "kernel_size"):
+        channels, per_vector = layer.out_channels, output
+    else:
+        channels, per_vector = inputs.shape[-1], inputs
+    return _weights(layer) * per_vector.numel() / channels

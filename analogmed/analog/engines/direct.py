@@ -1,0 +1,282 @@
+"""Reading static input ranges without unfolding: DAC, direct convolution, ADC, row by row of tiles.
+
+Weights are kept in ADC steps per DAC step, so that the direct convolution of DAC codes gives ADC
+codes. One pass over the feature map gives the codes that all rows of tiles see, and one pass over
+each row's sums does the rest; large layers are computed in parts.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from analogmed.analog.engines.converters import Converters, Readout, RowCodes, TileOps
+from analogmed.analog.engines.interface import TiledLayer
+from analogmed.analog.engines.layout import CHANNELS_LAST, format_of
+from analogmed.analog.tile.noise_stream import Draw
+
+_LEAST_REACHES = 8  # a part spans so many kernels, since it converts its edges a second time
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of tiles, ready to compute: its channels, its kernel in codes, how it is read out."""
+
+    span: tuple[int, int]
+    limit: float
+    kernel: Tensor
+    readout: Readout
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What an output sees of the input along the first axis of positions.
+
+    Attributes:
+        reach: from the first pixel to the one after the last.
+        stride: from one output to the next.
+        padding: zeros before the first pixel and behind the last one.
+    """
+
+    reach: int
+    stride: int
+    padding: int
+
+    @classmethod
+    def of(cls, layer: TiledLayer, inputs: Tensor) -> "_Window":
+        patch, axis = layer.patch, 5 - inputs.ndim
+        reach = patch.dilation[axis] * (patch.kernel[axis] - 1) + 1
+        return cls(reach, patch.stride[axis], patch.padding[axis])
+
+    def outputs(self, size: int) -> int:
+        """How many outputs an input of a size has."""
+        return (size + 2 * self.padding - self.reach) // self.stride + 1
+
+    def inputs(self, outputs: int) -> int:
+        """How much input so many outputs see."""
+        return (outputs - 1) * self.stride + self.reach
+
+    def cut(self, maps: Tensor, start: int, outputs: int) -> tuple[Tensor, tuple[int, int]]:
+        """What outputs from ``start`` on see of a map, and how much padding before and behind."""
+        begin = start * self.stride - self.padding
+        end = begin + self.inputs(outputs)
+        low = max(begin, 0)
+        high = max(low, min(end, maps.shape[2]))  # nothing of the map, if all is padding
+        return maps[:, :, low:high], (low - begin, end - high)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Whole entries of the batch, or bands of one entry that are computed as a batch of their own.
+
+    Attributes:
+        first: first entry.
+        entries: how many.
+        start: of an entry's output, along the first axis of positions.
+        bands: how many bands follow each other from there; 0 for whole entries.
+        length: of a band.
+    """
+
+    first: int
+    entries: int
+    start: int = 0
+    bands: int = 0
+    length: int = 0
+
+
+class DirectEngine:
+    """See :class:`analogmed.analog.engines.select.Engine`; no gradients.
+
+    Args:
+        ops: the passes before and after a product.
+    """
+
+    def __init__(self, ops: TileOps) -> None:
+        self._ops = ops
+
+    def product(self, layer: TiledLayer, inputs: Tensor, bias: Tensor | None) -> Tensor:
+        """See :class:`analogmed.analog.engines.select.Engine`."""
+        layout = self._ops.layout_of(inputs)
+        inputs = inputs.detach()
+        came_in = format_of(inputs)
+        outputs = self._product(layer, self._ops.in_layout(inputs, layout), bias, layout)
+        return self._ops.in_layout(outputs, came_in)
+
+    def _product(
+        self, layer: TiledLayer, inputs: Tensor, bias: Tensor | None, layout: torch.memory_format
+    ) -> Tensor:
+        rows = self._rows(layer, bias, layout)
+        total: Tensor | None = None
+        together = _shares_pass(layer, inputs, layout)
+        for part in _parts(layer, inputs, self._ops.part_elements, banded=together):
+            part_codes = self._codes(layer, inputs, part, rows, layout, together=together)
+            for row, codes in zip(rows, part_codes, strict=True):
+                sums = layer.kernel_product(codes, row.kernel, padded=part.bands > 0)
+                sums = sums.contiguous(memory_format=layout)
+                if total is None:
+                    total = _like(sums, _output_shape(layer, inputs, sums), layout)
+                if part.bands:
+                    width = sums[0, 0, 0].numel()
+                    first = (part.first * total.shape[2] + part.start) * width
+                    self._ops.add_outputs(_flat(sums), _flat(total), row.readout, first=first)
+                else:
+                    self._ops.add_outputs(sums, total, row.readout, first=part.first)
+        assert total is not None
+        return total
+
+    def _rows(
+        self, layer: TiledLayer, bias: Tensor | None, layout: torch.memory_format
+    ) -> list[_Row]:
+        converters = Converters.of(layer.rpu_config.forward)
+        cache = layer.reading.prepared if layer.reading else {}
+        tiles, spans = layer.tile_rows(), layer.grid.rows
+        if layout not in cache:
+            gain = converters.weight_gain
+            cache[layout] = [
+                layer.row_kernel(row.weight.detach() * gain, *span).contiguous(memory_format=layout)
+                for row, span in zip(tiles, spans, strict=True)
+            ]
+        draw = layer.reading.stream.draw() if layer.reading else Draw.from_torch()
+        ranges = layer.input_range
+        limits = [math.inf] * len(tiles) if ranges is None else ranges.tolist()
+        none = self._ops.by_column(torch.zeros_like(tiles[0].scale))
+        rows = []
+        for index, (row, span, limit) in enumerate(zip(tiles, spans, limits, strict=True)):
+            is_last = index == len(tiles) - 1
+            readout = Readout(
+                converters,
+                self._ops.by_column(row.scale.detach() * converters.worth(limit)),
+                none if bias is None or not is_last else self._ops.by_column(bias),
+                draw,
+                index,
+            )
+            rows.append(_Row(span, limit, cache[layout][index], readout))
+        return rows
+
+    def _codes(
+        self,
+        layer: TiledLayer,
+        inputs: Tensor,
+        part: _Part,
+        rows: list[_Row],
+        layout: torch.memory_format,
+        *,
+        together: bool,
+    ) -> Iterator[Tensor]:
+        """What each row of tiles sees of a part of the feature map."""
+        entries = inputs[part.first : part.first + part.entries]
+        if not together:
+            for row in rows:
+                seen = layer.row_inputs(entries, *row.span, vectors=False)
+                yield self._ops.to_codes(seen, row.limit, row.readout.converters, layout)
+            return
+        channels = [layer.row_channels(*row.span) for row in rows]
+        positions = tuple(inputs.shape[2:])
+        if part.bands:
+            window = _Window.of(layer, inputs)
+            positions = (window.inputs(part.length), *positions[1:])
+        batch = part.bands or part.entries
+        codes = [_like(inputs, (batch, b - a, *positions), layout) for a, b in channels]
+        if part.bands:
+            for band in range(part.bands):
+                start = part.start + band * part.length
+                seen, edges = window.cut(entries, start, part.length)
+                self._convert(
+                    seen, channels, rows, [_inside(c[band : band + 1], edges) for c in codes]
+                )
+        else:
+            self._convert(entries, channels, rows, codes)
+        yield from codes
+
+    def _convert(
+        self,
+        inputs: Tensor,
+        channels: list[tuple[int, int]],
+        rows: list[_Row],
+        codes: list[Tensor],
+    ) -> None:
+        targets = [
+            RowCodes(*span, row.limit, each)
+            for span, row, each in zip(channels, rows, codes, strict=True)
+        ]
+        self._ops.to_row_codes(inputs, targets, rows[0].readout.converters)
+
+
+def _parts(layer: TiledLayer, inputs: Tensor, most: int | None, *, banded: bool) -> Iterator[_Part]:
+    """Cut the batch, or large entries of it.
+
+    A single volume is always cut: oneDNN convolves one that has few channels, as a row of tiles
+    sees them, two to three times slower than the same work in a batch of two.
+    """
+    if most is None:
+        yield _Part(0, len(inputs))
+        return
+    channels, columns = inputs.shape[1], layer.groups * layer.grid.cols[-1][1]
+    entry = inputs[0].numel() // channels * max(channels, columns)
+    together = min(len(inputs), max(1, most // entry))
+    bands = _bands(layer, inputs, most / entry) if banded and together == 1 else []
+    for first in range(0, len(inputs), together):
+        if bands:
+            yield from (_Part(first, 1, *band) for band in bands)
+        else:
+            yield _Part(first, min(together, len(inputs) - first))
+
+
+def _bands(layer: TiledLayer, inputs: Tensor, share: float) -> list[tuple[int, int, int]]:
+    """Start, number and length of bands of an entry; none where it is better left whole.
+
+    Args:
+        layer: for its window.
+        inputs: the feature map.
+        share: of an entry that a part may be.
+    """
+    if inputs.ndim < 4:
+        return []
+    window = _Window.of(layer, inputs)
+    together = 2 if inputs.ndim == 5 else 1
+    size = window.outputs(inputs.shape[2])
+    least = 1 if together > 1 else -(-_LEAST_REACHES * (window.reach - 1) // window.stride)
+    longest = max(1, least, int(share * size) // together)
+    number = -(-size // (longest * together)) * together
+    if not 1 < number <= size:
+        return []
+    length, longer = divmod(size, number)  # so many bands are one longer; only equal ones go along
+    found, start = [], 0
+    for count, own_length in ((longer, length + 1), (number - longer, length)):
+        for done in range(0, count, together):
+            batch = min(together, count - done)
+            found.append((start, batch, own_length))
+            start += batch * own_length
+    return found
+
+
+def _shares_pass(layer: TiledLayer, inputs: Tensor, layout: torch.memory_format) -> bool:
+    """Whether the channels of a row of tiles are neighbours in memory at each position."""
+    return layer.groups == 1 and (inputs.ndim == 2 or layout is CHANNELS_LAST.get(inputs.ndim))
+
+
+def _output_shape(layer: TiledLayer, inputs: Tensor, sums: Tensor) -> tuple[int, ...]:
+    if inputs.ndim < 3:
+        return len(inputs), sums.shape[1]
+    size = _Window.of(layer, inputs).outputs(inputs.shape[2])
+    return len(inputs), sums.shape[1], size, *sums.shape[3:]
+
+
+def _inside(codes: Tensor, edges: tuple[int, int]) -> Tensor:
+    """What the edges leave of a map; they are set to zero."""
+    before, behind = edges
+    stop = codes.shape[2] - behind
+    codes[:, :, :before].zero_()
+    codes[:, :, stop:].zero_()
+    return codes[:, :, before:stop]
+
+
+def _like(values: Tensor, shape: tuple[int, ...], layout: torch.memory_format) -> Tensor:
+    return torch.empty(shape, dtype=values.dtype, device=values.device, memory_format=layout)
+
+
+def _flat(maps: Tensor) -> Tensor:
+    """One row for each position, its channels side by side."""
+    return maps.movedim(1, -1).flatten(0, -2)

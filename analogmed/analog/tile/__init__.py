@@ -1,0 +1,1 @@
+"""Definition of what one tile computes, in torch."""

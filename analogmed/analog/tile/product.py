@@ -1,0 +1,244 @@
+"""What one crossbar tile computes: converters, matrix product and noise.
+
+The functions follow aihwkit's ``AnalogMVM`` (torch tile) step by step, and its compiled tile where
+the torch tile lacks an effect; the column tiles of one row share the converted input, so that its
+noise is common to them. A faster engine has to give the same numbers.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from aihwkit.simulator.parameters.enums import NoiseManagementType, WeightNoiseType
+from aihwkit.simulator.parameters.io import IOParameters
+from torch import Tensor
+
+from analogmed.analog.tile.ir_drop import (
+    MatrixProduct,
+    PerColumn,
+    Pulses,
+    Wires,
+    has_static_ir_drop,
+    is_transient,
+    pulse_trains,
+    static_ir_drop,
+)
+from analogmed.analog.tile.quantise import quantise, step_size
+
+
+@dataclass(frozen=True)
+class Crossbar:
+    """What happens to sums before they reach the ADC depends on this.
+
+    Attributes:
+        weight: mapped weights, shape (groups, columns, rows).
+        product: the linear map for any weights.
+        per_column: how values for each column lie along the sums.
+        wires: the resistance of the wires, where inputs are pulses in time.
+    """
+
+    weight: Tensor
+    product: MatrixProduct
+    per_column: PerColumn
+    wires: Wires | None = None
+
+
+def read_tile(
+    inputs: Tensor,
+    product: Callable[[Tensor], Tensor],
+    io: IOParameters,
+    *,
+    vector_dim: int | None = None,
+    generator: torch.Generator | None = None,
+    crossbar: Crossbar | None = None,
+) -> Tensor:
+    """One analog matrix product: DAC, multiply, noise, ADC.
+
+    Args:
+        inputs: input in units of the input range, any shape.
+        product: the linear map that the crossbar computes, of ``inputs`` as converted; its result
+            is a new tensor.
+        io: converters, bounds and noise.
+        vector_dim: the dimension of ``inputs`` that runs over a tile's rows; noise management needs
+            it, and ``product`` has to keep the other dimensions in place then.
+        generator: source of the noise; ``None`` is torch's global one.
+        crossbar: what IR drop and noise of the weights need; without it, the crossbar is taken to
+            multiply exactly.
+
+    Returns:
+        the output in units of (input range x mapping scale).
+    """
+    if io.is_perfect:
+        return product(inputs)
+    gain = _managed_gain(inputs, io, vector_dim)
+    scaled = inputs if gain is None else inputs * gain
+    outputs: Tensor | None = None
+    for pulses in pulse_trains(dac(scaled, io, generator), io):
+        part = adc(_sums(pulses, product, io, crossbar, generator), io, generator)
+        part = part if pulses.worth == 1 else part * pulses.worth
+        outputs = part if outputs is None else outputs + part
+    assert outputs is not None
+    if io.out_scale != 1:
+        outputs = outputs * io.out_scale
+    if gain is None:
+        return outputs
+    outputs = outputs / gain
+    silent = _silent_vectors(inputs, io, vector_dim)
+    return outputs if silent is None else torch.where(silent, outputs - outputs.detach(), outputs)
+
+
+def dac(inputs: Tensor, io: IOParameters, generator: torch.Generator | None = None) -> Tensor:
+    """Convert inputs in units of the input range to what reaches the crossbar."""
+    step = step_size(io.inp_res, io.inp_bound)
+    converted = quantise(inputs, step, io.inp_sto_round, generator, bound=io.inp_bound)
+    if io.inp_noise > 0:
+        converted = converted + io.inp_noise * _normal_like(converted, generator)
+    return _shrink_negative(converted, io.inp_asymmetry)
+
+
+def _sums(
+    pulses: Pulses,
+    product: Callable[[Tensor], Tensor],
+    io: IOParameters,
+    crossbar: Crossbar | None,
+    generator: torch.Generator | None,
+) -> Tensor:
+    if crossbar is None:
+        return product(pulses.values)
+    if crossbar.wires is not None:
+        return crossbar.wires.sums(pulses, crossbar.product, crossbar.per_column)
+    sums = product(pulses.values)
+    if has_static_ir_drop(io):
+        sums = sums - static_ir_drop(pulses.values, crossbar.weight, crossbar.product, io)
+    if has_weight_noise(io):
+        deviation = weight_noise_std(pulses.values, crossbar.weight, crossbar.product, io)
+        sums = sums + deviation * _normal_like(sums, generator)
+    return sums
+
+
+@torch.no_grad()
+def weight_noise_std(
+    inputs: Tensor, weight: Tensor, product: MatrixProduct, io: IOParameters
+) -> Tensor:
+    """Standard deviation that noise of the weights, new in each product, gives to the sums.
+
+    ``ADDITIVE_CONSTANT``: w_noise * sqrt(sum_j x_j^2), the same for all columns. ``PCM_READ``:
+    w_noise * sqrt(sum_j |w_ij| x_j^2). The weights of one column are disturbed independently for
+    each input vector, and so are the columns. The noise has no gradient.
+
+    Args:
+        inputs: what reaches the crossbar, in units of the input range.
+        weight: mapped weights, shape (groups, columns, rows).
+        product: the linear map.
+        io: kind and size of the noise.
+
+    Returns:
+        in units of the sums; may have one column that stands for all.
+
+    Source: aihwkit ``rpu_forward_backward_pass.cpp``; the torch tile has no such noise.
+    """
+    if io.w_noise_type is WeightNoiseType.PCM_READ:
+        power = weight.abs()
+    else:
+        power = torch.ones_like(weight[:, :1])
+    return product(inputs.square(), power).clamp(min=0).sqrt().mul(io.w_noise)
+
+
+def has_weight_noise(io: IOParameters) -> bool:
+    """Whether the weights are disturbed anew in each product."""
+    return not io.is_perfect and io.w_noise > 0 and io.w_noise_type is not WeightNoiseType.NONE
+
+
+def adc(outputs: Tensor, io: IOParameters, generator: torch.Generator | None = None) -> Tensor:
+    """Convert what the crossbar puts out: saturation, noise, quantisation, bound.
+
+    ``outputs`` is used up.
+    """
+    outputs = _shrink_negative(_saturate(outputs, io), io.out_asymmetry)
+    if io.out_noise > 0:
+        outputs = outputs.add_(_normal_like(outputs, generator), alpha=io.out_noise)
+    step = step_size(io.out_res, io.out_bound)
+    return quantise(outputs, step, io.out_sto_round, generator, bound=io.out_bound)
+
+
+def sees_vectors(io: IOParameters) -> bool:
+    """Whether the DAC treats each input vector by itself, by its own scale or its own draws."""
+    if io.is_perfect:
+        return False
+    managed = io.noise_management is not NoiseManagementType.NONE
+    return managed or io.inp_noise > 0 or (io.inp_sto_round and io.inp_res > 0)
+
+
+def disturbs_sums(io: IOParameters) -> bool:
+    """Whether a column's sum is anything but exact before the ADC adds its noise.
+
+    An engine that leaves out weight noise, IR drop and saturation must not compute these.
+    """
+    if io.is_perfect:
+        return False
+    dropped = has_static_ir_drop(io) or is_transient(io)
+    return dropped or has_weight_noise(io) or io.out_nonlinearity > 0
+
+
+def _managed_gain(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> Tensor | None:
+    """A factor, as in aihwkit: a quotient would round values half-way between codes otherwise."""
+    kind = io.noise_management
+    if kind is NoiseManagementType.NONE:
+        return None
+    if kind is NoiseManagementType.CONSTANT:
+        return 1 / inputs.new_tensor(io.nm_thres if io.nm_thres > 0 else 1.0)
+    if vector_dim is None:
+        raise ValueError("noise management scales each input vector: give its dimension")
+    largest = inputs.amax(vector_dim, keepdim=True)
+    if kind is not NoiseManagementType.MAX:
+        largest = torch.maximum(largest, -inputs.amin(vector_dim, keepdim=True))
+    if io.nm_thres > 0:
+        largest = largest.clamp(max=io.nm_thres)
+    if kind is NoiseManagementType.ABS_MAX_NP_SUM:
+        largest = torch.maximum(largest, _worst_sum(inputs, largest, io, vector_dim))
+    return 1 / torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def _silent_vectors(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> Tensor | None:
+    """Return where an input vector is all zeros and drives no noise: its outputs are exactly 0.
+
+    aihwkit's compiled tile does not use the crossbar for such a vector. Its torch tile does, with
+    the noise of an input of size 1, unless the whole batch is zero. Gradients pass as in any other
+    vector.
+    """
+    if io.noise_management is NoiseManagementType.CONSTANT or io.inp_noise > 0:
+        return None
+    assert vector_dim is not None
+    return (inputs == 0).all(vector_dim, keepdim=True)
+
+
+def _worst_sum(inputs: Tensor, largest: Tensor, io: IOParameters, vector_dim: int) -> Tensor:
+    """Largest sum that weights of a usual size could give, in units of the ADC's bound.
+
+    aihwkit has the usual size, 0.6, in compiled code only.
+    """
+    positive = inputs.clamp(min=0).sum(vector_dim, keepdim=True)
+    negative = inputs.clamp(max=0).sum(vector_dim, keepdim=True)
+    bound = io.out_bound if 0 < io.out_bound < math.inf else 1.0
+    worst = torch.maximum(positive, -negative) * (0.6 / bound)
+    step = step_size(io.inp_res, io.inp_bound)
+    return torch.minimum(worst, largest * (io.max_bm_res / step)) if step > 0 else worst
+
+
+def _saturate(outputs: Tensor, io: IOParameters) -> Tensor:
+    if io.out_nonlinearity <= 0:
+        return outputs
+    bound = io.out_bound if 0 < io.out_bound < math.inf else 1.0
+    slope = (1 + io.out_nonlinearity * max(io.slope_calibration, 0.0)) ** 2
+    return slope * outputs / (1 + (io.out_nonlinearity / bound) * outputs.abs())
+
+
+def _normal_like(values: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(values.shape, generator=generator, device=values.device, dtype=values.dtype)
+
+
+def _shrink_negative(values: Tensor, asymmetry: float) -> Tensor:
+    if asymmetry == 0:
+        return values
+    return torch.where(values < 0, values * (1 - asymmetry), values)
