@@ -9,66 +9,46 @@
 Importing this package imports neither torch nor aihwkit; each name brings what it needs.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from analogmed.foundation.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from analogmed.analog import Chip, calibrate, convert, coverage, create_rpu_config
-    from analogmed.config import Experiment
-    from analogmed.data import load_task
-    from analogmed.evaluation import evaluate
-    from analogmed.hardware import map_tiles
-    from analogmed.models import build_model
-    from analogmed.training import (
-        CheckpointInfo,
-        TrainConfig,
-        load_checkpoint,
-        load_input_ranges,
-        save_checkpoint,
-    )
+    from analogmed.analog.calibration import calibrate as calibrate
+    from analogmed.analog.chip import Chip as Chip
+    from analogmed.analog.conversion import convert as convert
+    from analogmed.analog.description.aihwkit_config import create_rpu_config as create_rpu_config
+    from analogmed.analog.digital_layers import coverage as coverage
+    from analogmed.data.tasks import load_task as load_task
+    from analogmed.evaluation.settings import Experiment as Experiment
+    from analogmed.evaluation.studies.robustness.study import evaluate as evaluate
+    from analogmed.foundation.process import keep_freed_memory as keep_freed_memory
+    from analogmed.hardware.mapping import map_tiles as map_tiles
+    from analogmed.models.registry import build_model as build_model
+    from analogmed.training.checkpoint.checkpoint import load_checkpoint as load_checkpoint
+    from analogmed.training.checkpoint.checkpoint import save_checkpoint as save_checkpoint
+    from analogmed.training.checkpoint.info import CheckpointInfo as CheckpointInfo
+    from analogmed.training.checkpoint.tile_parameters import load_input_ranges as load_input_ranges
+    from analogmed.training.settings import TrainConfig as TrainConfig
 
-_HOMES = {
-    "Chip": "analog",
-    "calibrate": "analog",
-    "convert": "analog",
-    "coverage": "analog",
-    "create_rpu_config": "analog",
-    "Experiment": "config",
-    "CheckpointInfo": "training",
-    "TrainConfig": "training",
-    "load_task": "data",
-    "evaluate": "evaluation",
-    "map_tiles": "hardware",
-    "build_model": "models",
-    "load_checkpoint": "training",
-    "load_input_ranges": "training",
-    "save_checkpoint": "training",
-}
-
-__all__ = [
-    "CheckpointInfo",
-    "Chip",
-    "Experiment",
-    "TrainConfig",
-    "build_model",
-    "calibrate",
-    "convert",
-    "coverage",
-    "create_rpu_config",
-    "evaluate",
-    "load_checkpoint",
-    "load_input_ranges",
-    "load_task",
-    "map_tiles",
-    "save_checkpoint",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'analogmed' has no attribute '{name}'")
-    return getattr(import_module(f"analogmed.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "CheckpointInfo": "training.checkpoint.info",
+        "Chip": "analog.chip",
+        "Experiment": "evaluation.settings",
+        "TrainConfig": "training.settings",
+        "build_model": "models.registry",
+        "calibrate": "analog.calibration",
+        "convert": "analog.conversion",
+        "coverage": "analog.digital_layers",
+        "create_rpu_config": "analog.description.aihwkit_config",
+        "evaluate": "evaluation.studies.robustness.study",
+        "keep_freed_memory": "foundation.process",
+        "load_checkpoint": "training.checkpoint.checkpoint",
+        "load_input_ranges": "training.checkpoint.tile_parameters",
+        "load_task": "data.tasks",
+        "map_tiles": "hardware.mapping",
+        "save_checkpoint": "training.checkpoint.checkpoint",
+    },
+)

@@ -1,69 +1,15 @@
 """`python -m analogmed.sensitivity`: which layers and noise sources a network loses Dice to."""
 
 import sys
-import time
-from pathlib import Path
+from collections.abc import Sequence
 
-import analogmed.program_start  # noqa: F401, before imports that may fail
-from analogmed.cli import parse, run
-from analogmed.evaluation.placement import place_layers
-from analogmed.evaluation.sensitivity_config import PlacementConfig, SensitivityConfig
-from analogmed.evaluation.sensitivity_run import sensitivity
-from analogmed.report import render_placement, render_sensitivity
-
-EXAMPLES = """examples:
-  python -m analogmed.sensitivity
-      the shipped U-Net: each layer alone analog and alone digital, each noise source
-  python -m analogmed.sensitivity --checkpoints unet.safetensors --parts layers \\
-      --layers 'decoder*' head --sweep.times_s 0 2592000 --sweep.chips 10
-      some layers of your network, right after programming and a month later
-  python -m analogmed.sensitivity placement --loss 0.005 --hardware.tile_size 256 \\
-      --digital_gmac_per_s 20 --digital_pj_per_mac 1.2
-      which layers to leave digital for the least latency; needs to know the digital processor
-  python -m analogmed.eval --checkpoints unet.safetensors \\
-      --digital_layers runs/placement/placement.yaml
-      the chosen placement, evaluated as any network
-
-python -m analogmed.sensitivity placement --help tells the options of a placement.
-"""
-PLACEMENT_EXAMPLES = """examples:
-  python -m analogmed.sensitivity placement --loss 0.01 --digital_gmac_per_s 20
-      least latency at 0.01 Dice lost; a processor of 20e9 multiplications per second
-  python -m analogmed.sensitivity placement --sensitivity runs/sensitivity \\
-      --profile my-chip.yaml --objective energy --whole_curve true
-      least energy, on layers measured before, and the whole Pareto curve
-
-Layers go digital one after the other, those first that regain the most Dice for the least cost;
-each step is run on the chips. docs/sensitivity.md tells how, and what the figures mean.
-"""
+from analogmed.cli.main import run_command
 
 
-def main(arguments: list[str]) -> None:
-    """Look at layers and noise sources, or choose a placement, and say where everything is."""
-    start = time.monotonic()
-    placing = arguments[:1] == ["placement"]
-    folder = _place(arguments[1:]) if placing else _look(arguments)
-    print(f"{time.monotonic() - start:.0f} s; tables and figures: {folder}/")
-
-
-def _look(arguments: list[str]) -> Path:
-    config = parse(SensitivityConfig, arguments, prog="analogmed.sensitivity", epilog=EXAMPLES)
-    print(render_sensitivity(sensitivity(config).ranking()))
-    return config.folder
-
-
-def _place(arguments: list[str]) -> Path:
-    config = parse(
-        PlacementConfig,
-        arguments,
-        prog="analogmed.sensitivity placement",
-        epilog=PLACEMENT_EXAMPLES,
-    )
-    placed = place_layers(config)
-    print(render_placement(placed.steps))
-    print(placed.verdict())
-    return config.folder
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    return run_command("sensitivity", arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(main())

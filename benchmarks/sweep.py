@@ -27,9 +27,10 @@ from _sweeps import SHIPPED, begun, finish, parser
 
 from analogmed.analog import Chip, ChipReading
 from analogmed.config import Experiment, SweepConfig, TaskConfig
-from analogmed.evaluation import evaluate, examples, sweep
-from analogmed.evaluation.evaluate import Results
-from analogmed.evaluation.store import Store
+from analogmed.evaluation import evaluate, examples
+from analogmed.evaluation.studies.robustness import sweep
+from analogmed.evaluation.studies.robustness.study import Results
+from analogmed.execution.store import Store
 
 NETWORKS = ("unet-digital", "unet-hwa")
 WORKLOADS: dict[str, dict[str, Any]] = {"shipped": {}, "full": {"phantom_size": 256}}

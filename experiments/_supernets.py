@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 from _programs import run_program
 
-from analogmed.cli import to_options
+from analogmed.cli.options import to_options
 from analogmed.config import TaskConfig
 from analogmed.models import Genotype
-from analogmed.search.bench import Bench
-from analogmed.search.ranking import agreement
-from analogmed.search.shared_weights import SharedWeights, refuse_leakage
-from analogmed.search.supernet_config import MiasLossConfig, SupernetConfig
+from analogmed.search.benchmark.rank_agreement import agreement
+from analogmed.search.benchmark.table import Bench
+from analogmed.search.supernet.settings import MiasLossConfig, SupernetConfig
+from analogmed.search.supernet.weights import SharedWeights, refuse_leakage
 from analogmed.training import LoadingConfig, OptimizerConfig
 
 EPOCHS = 60

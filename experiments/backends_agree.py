@@ -21,12 +21,14 @@ from torch import nn
 
 from analogmed.analog import Hardware, coverage
 from analogmed.config import Experiment, SweepConfig, TaskConfig
-from analogmed.evaluation.metric_properties import bounds_of, difference_bounds
-from analogmed.evaluation.run_folder import to_table
+from analogmed.evaluation.deploy import make_analog
+from analogmed.evaluation.session import Cases, Deployment
 from analogmed.evaluation.statistics import difference, two_way_bootstrap
-from analogmed.evaluation.sweep import Cases, Unit, make_analog, run_unit
+from analogmed.evaluation.studies.robustness.sweep import run_unit
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.process import keep_freed_memory
+from analogmed.metrics.properties import bounds_of, difference_bounds
+from analogmed.tables.results import to_table
 from analogmed.training import Checkpoint, load_checkpoint
 
 BACKENDS = ("aihwkit", "torch", "numba")
@@ -93,7 +95,7 @@ def dice(
     analog = make_analog(checkpoint, experiment, cases.task)
     rows = []
     for chip in range(experiment.sweep.chips):
-        rows += run_unit(Unit(checkpoint, chip), analog, cases, experiment, lambda: None)
+        rows += run_unit(Deployment(checkpoint, chip), analog, cases, experiment, lambda: None)
     table = to_table(rows)
     by_time = {
         time_s: part.pivot_table("value", ["patient", "case", "class"], "chip", dropna=False)

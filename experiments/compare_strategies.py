@@ -32,8 +32,8 @@ from _supernets import EPOCHS, ranked_by_shared_weights, refuse_tested, train_su
 
 from analogmed.foundation.files import write_text_atomically
 from analogmed.models import Genotype
-from analogmed.report.ranking_figures import anytime_curves
-from analogmed.search.bench import Bench, load
+from analogmed.report.figures.ranking import anytime_curves
+from analogmed.search.benchmark.table import Bench, load
 from analogmed.search.objectives import Goal
 from analogmed.search.strategy import (
     METRICS_ATTRIBUTE,

@@ -21,11 +21,11 @@ from interval_coverage import replace_between
 import analogmed
 from analogmed.config import SweepConfig
 from analogmed.data import Case, Sample, Task, load_task
-from analogmed.evaluation.conformal_table import MaskLedger, summarise_conformal
-from analogmed.evaluation.passes import passes_of, predict
-from analogmed.evaluation.uncertainty_config import Source, UncertaintyConfig
+from analogmed.evaluation.studies.uncertainty.conformal_table import MaskLedger, summarise_conformal
+from analogmed.evaluation.studies.uncertainty.passes import passes_of, predict
+from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
 from analogmed.foundation.files import write_text_atomically
-from analogmed.report.style import TRAINING_NAMES, time_label
+from analogmed.report.figures.style import TRAINING_NAMES, time_label
 from analogmed.training import Checkpoint, load_checkpoint
 
 SHIPPED = "phantom_brain"

@@ -22,13 +22,13 @@ from figure1 import PHANTOMS, REAL
 import analogmed
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.strict_yaml import read_yaml
-from analogmed.report.style import TRAINING_NAMES, count_range, time_label
-from analogmed.report.uncertainty_figures import (
+from analogmed.report.figures.maps import read_examples, uncertainty_maps
+from analogmed.report.figures.style import TRAINING_NAMES, count_range, time_label
+from analogmed.report.figures.uncertainty import (
     reliability_diagram,
     risk_coverage_curves,
     uncertainty_density,
 )
-from analogmed.report.uncertainty_maps import read_examples, uncertainty_maps
 from analogmed.training import load_checkpoint
 
 DAY_S = 86_400.0

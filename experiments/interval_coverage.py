@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analogmed.evaluation.intervals import Interval, difference, ratio, two_way_bootstrap
-from analogmed.evaluation.spread import std_between_chips
-from analogmed.evaluation.stopping import enough
+from analogmed.evaluation.statistics.intervals import Interval, difference, ratio, two_way_bootstrap
+from analogmed.evaluation.statistics.spread import std_between_chips
+from analogmed.evaluation.statistics.stopping import enough
 from analogmed.foundation.files import write_text_atomically
 
 CASES, CHIPS = (5, 10, 20, 100), (2, 3, 5, 10, 20)

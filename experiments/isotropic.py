@@ -29,11 +29,16 @@ import pandas as pd
 import yaml
 from _programs import in_parallel, markdown, run_program, with_interval
 
-from analogmed.evaluation.intervals import ChipMeans, Interval, difference, two_way_bootstrap
-from analogmed.evaluation.metric_properties import difference_bounds
-from analogmed.evaluation.network_runs import NetworkRun, network_runs, side_by_side
+from analogmed.evaluation.statistics.intervals import (
+    ChipMeans,
+    Interval,
+    difference,
+    two_way_bootstrap,
+)
+from analogmed.evaluation.summaries.runs import NetworkRun, network_runs, side_by_side
 from analogmed.foundation.files import write_text_atomically
 from analogmed.hardware import map_tiles
+from analogmed.metrics.properties import difference_bounds
 from analogmed.models import Genotype, Level, build_model
 
 DAY_S = 86_400.0

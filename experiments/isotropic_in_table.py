@@ -17,7 +17,7 @@ from _programs import markdown, with_interval
 
 from analogmed.models import Genotype
 from analogmed.report.dice_levels import LEARNED_DICE
-from analogmed.search.bench import Bench, load
+from analogmed.search.benchmark.table import Bench, load
 
 CHANNELS = {"isotropic": (8, 8, 8), "pyramidal": (4, 8, 16)}
 N_BOOT = 10_000

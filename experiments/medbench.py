@@ -7,7 +7,7 @@ A network is trained digitally, from there hardware-aware for the chip, and both
 digitally and on chips from right after programming to a month later, on patients that neither was
 trained on. All networks are trained on the brain phantom; some once more with a second seed, and
 on the nuclei phantom. Each finished network is a file in OUT/networks: a run that was stopped goes
-on with those that were in work. The table is OUT/medbench.parquet, for analogmed.search.bench.
+on with those that were in work. The table is OUT/medbench.parquet.
 """
 
 import argparse
@@ -26,15 +26,17 @@ import numpy as np
 import pandas as pd
 
 from analogmed.config import Experiment, SweepConfig, TaskConfig, to_plain, to_yaml
-from analogmed.evaluation.run_folder import to_table
-from analogmed.evaluation.sweep import Cases, Unit, make_analog, run_unit
-from analogmed.evaluation.worker import one_thread
-from analogmed.execution.environment import describe_environment
+from analogmed.evaluation.deploy import make_analog
+from analogmed.evaluation.session import Cases, Deployment
+from analogmed.evaluation.studies.robustness.sweep import run_unit
+from analogmed.execution.run_folder import describe_environment
+from analogmed.execution.threads import one_thread
 from analogmed.foundation.files import ensure_writable, write_atomically, write_text_atomically
 from analogmed.models import Genotype
-from analogmed.search.bench import TIMES_S, save, space_to_dict
+from analogmed.search.benchmark.table import TIMES_S, save, space_to_dict
 from analogmed.search.evaluator import CandidateConfig, ChipEvaluator
-from analogmed.search.space import Space
+from analogmed.search.space.space import Space
+from analogmed.tables.results import to_table
 from analogmed.training import LoadingConfig, OptimizerConfig, load_checkpoint, train
 
 SPACE = Space(depths=(2, 3), blocks=("A", "C", "F"), widths=(4, 8), growths=(1, 2), kernels=(3,))
@@ -202,10 +204,10 @@ def _evaluated(path: Path, experiment: Experiment, cases: Cases) -> pd.DataFrame
     sweep = SweepConfig(chips=experiment.sweep.chips, times_s=TIMES_S)
     experiment = replace(experiment, sweep=sweep, batch_size=64)
     network = load_checkpoint(path, factories=("subnet",))
-    rows = run_unit(Unit(network, None), None, cases, experiment, _nothing)
+    rows = run_unit(Deployment(network, None), None, cases, experiment, _nothing)
     analog = make_analog(network, experiment, cases.task)
     for chip in range(sweep.chips):
-        rows += run_unit(Unit(network, chip), analog, cases, experiment, _nothing)
+        rows += run_unit(Deployment(network, chip), analog, cases, experiment, _nothing)
     table = to_table(rows)
     of_run = table.groupby(["hardware", "chip", "time_s"], dropna=False, observed=True)["value"]
     return of_run.agg(dice="mean", n_cases="count").reset_index()

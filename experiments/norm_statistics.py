@@ -25,18 +25,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from analogmed.analog import Chip
-from analogmed.cli import parse
+from analogmed.cli.parse import parse
 from analogmed.config import Experiment
 from analogmed.data import Task
-from analogmed.evaluation.sweep import make_analog
+from analogmed.evaluation.deploy import make_analog
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
 from analogmed.network.copy import copy_of
-from analogmed.report.style import TIME_NAMES, publication_style, save_figure
+from analogmed.report.figures.style import TIME_NAMES, publication_style, save_figure
 from analogmed.training import TrainConfig, load_checkpoint
-from analogmed.training.checkpoint import Checkpoint
+from analogmed.training.checkpoint.checkpoint import Checkpoint
 from analogmed.training.distributed import Ranks
-from analogmed.training.setup import make_sampler
+from analogmed.training.preparation import make_sampler
 
 BATCHES = 24
 QUIET = {"prog_noise_scale": 0.0, "read_noise_scale": 0.0, "drift_scale": 0.0, "out_noise": 0.0}

@@ -23,9 +23,9 @@ from _supernets import EPOCHS, RULES, train_supernet
 
 from analogmed.foundation.files import write_text_atomically
 from analogmed.models import Genotype
-from analogmed.report.ranking_figures import rank_scatter, task_heat_map, tau_over_training
-from analogmed.search.bench import Bench, load
-from analogmed.search.ranking import Estimate, agreement, agreement_matrix
+from analogmed.report.figures.ranking import rank_scatter, task_heat_map, tau_over_training
+from analogmed.search.benchmark.rank_agreement import Estimate, agreement, agreement_matrix
+from analogmed.search.benchmark.table import Bench, load
 
 TOP_SHARE = 0.1  # of the networks, in a top list
 SCORES = {

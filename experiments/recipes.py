@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 from _programs import in_parallel, markdown, run_program, with_interval
 
-from analogmed.evaluation.metric_properties import difference_bounds
 from analogmed.evaluation.statistics import difference, two_way_bootstrap
 from analogmed.foundation.files import write_text_atomically
+from analogmed.metrics.properties import difference_bounds
 
 DAY_S, MONTH_S = 86_400.0, 2_592_000.0
 MODIFIER = ["--noise.weights=modifier"]

@@ -8,10 +8,10 @@ from types import ModuleType
 import pytest
 
 from analogmed.config import ModelConfig, TaskConfig
-from analogmed.report.page import write_report
 from analogmed.report.run_columns import columns_of
 from analogmed.report.runs import Run, read_run
-from analogmed.report.tables import COSTS
+from analogmed.report.tables.evaluation import COSTS
+from analogmed.report.writer import write_report
 from analogmed.tables.table import Columns
 from analogmed.training import OptimizerConfig, TrainConfig, loop, train
 from analogmed.training.history import EpochRecord

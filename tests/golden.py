@@ -178,7 +178,7 @@ def _content(path: Path, folder: Path) -> bytes:
 
 
 def _table(path: Path) -> bytes:
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     frame = (
         pd.read_parquet(path)
@@ -190,7 +190,7 @@ def _table(path: Path) -> bytes:
 
 
 def _tensors(path: Path) -> bytes:
-    from safetensors.numpy import load_file  # noqa: PLC0415
+    from safetensors.numpy import load_file
 
     tensors = load_file(path)
     return b"".join(name.encode() + tensors[name].tobytes() for name in sorted(tensors))

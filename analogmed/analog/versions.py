@@ -4,7 +4,8 @@ import warnings
 from importlib.metadata import PackageNotFoundError, version
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.program_start import HINT, do_not_fit
+
+HINT = "install with the versions of constraints.txt (torch 2.13.0, aihwkit 1.1.0 or 1.2.0)"
 
 TESTED = {("2.13", "1.1.0"), ("2.13", "1.2.0")}
 """Pairs of torch (major.minor) and aihwkit that the test suite has passed with."""
@@ -34,3 +35,16 @@ def check_versions() -> dict[str, str]:
     if pair not in TESTED:
         warnings.warn(f"{names} were never tested together; {HINT}", stacklevel=2)
     return found
+
+
+def do_not_fit(error: ImportError) -> str:
+    """Return a sentence about torch and aihwkit where one of them cannot be imported."""
+    names = [f"{package} {_version(package)}" for package in ("torch", "aihwkit")]
+    return f"{' and '.join(names)} do not fit each other ({error}); {HINT}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not installed)"

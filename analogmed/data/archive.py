@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Protocol
 
-from analogmed.data.files import refuse_stand_in
+from analogmed.data.readers.files import refuse_stand_in
 from analogmed.foundation.errors import DataError, SecurityError
 from analogmed.foundation.files import is_filled, read_head, written_whole
 

@@ -17,10 +17,10 @@ from rich.text import Text
 from tqdm import tqdm
 
 from analogmed.data.case import Case
-from analogmed.data.images import read_image
+from analogmed.data.datasets.layout import Finding, Layout, recognise
 from analogmed.data.integrity_grids import grid_differences
-from analogmed.data.integrity_layouts import Finding, Layout, recognise
-from analogmed.data.nifti import Volume, read_nifti
+from analogmed.data.readers.images import read_image
+from analogmed.data.readers.nifti import Volume, read_nifti
 from analogmed.data.samples import binary_mask, check_same_shape, class_indices
 from analogmed.data.splits import find_duplicates
 from analogmed.data.volumes import check_same_grid

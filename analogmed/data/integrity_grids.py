@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from analogmed.data.integrity_layouts import Finding
-from analogmed.data.nifti import Volume
-from analogmed.data.orientation import axis_codes, to_ras
+from analogmed.data.datasets.layout import Finding
+from analogmed.data.readers.nifti import Volume
+from analogmed.data.readers.orientation import axis_codes, to_ras
 
 _MAX_SPACING_RATIO = 2.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from analogmed.data.case import Case
-from analogmed.data.files import digest_of_ends, file_size
+from analogmed.data.readers.files import digest_of_ends, file_size
 from analogmed.foundation.errors import ConfigError, LeakageError
 from analogmed.foundation.files import file_digest
 from analogmed.foundation.seeds import derive_seed

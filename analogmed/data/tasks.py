@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from analogmed.data.case import Case, Task
-from analogmed.data.dsb2018 import load_dsb2018
-from analogmed.data.lgg import load_lgg
-from analogmed.data.msd import load_msd
-from analogmed.data.msd_tasks import MSD_TASKS, MsdTask, known_msd_task
-from analogmed.data.nifti_folder import load_brats, load_nifti
+from analogmed.data.datasets.dsb2018 import load_dsb2018
+from analogmed.data.datasets.lgg import load_lgg
+from analogmed.data.datasets.msd import load_msd
+from analogmed.data.datasets.msd_tasks import MSD_TASKS, MsdTask, known_msd_task
+from analogmed.data.datasets.nifti_folder import load_brats, load_nifti
 from analogmed.data.splits import SPLITS, check_duplicates
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
@@ -96,7 +96,7 @@ def load_task(
         size: spatial size to resample to.
         spatial_dims: 2 or 3, where the data set can be both.
         **options: keyword arguments of the loader, such as ``labels`` of
-            :func:`analogmed.data.msd.load_msd`.
+            :func:`analogmed.data.datasets.msd.load_msd`.
 
     Returns:
         The task, split by patient.
@@ -182,7 +182,7 @@ def _phantom_folder(
     phantom_size: int | None = None,
 ) -> Path:
     # Not needed to read real data.
-    from analogmed.data.phantoms import write_phantom
+    from analogmed.data.phantoms.write import write_phantom
 
     if root is None:
         variant = f"seed{phantom_seed}-n{phantom_patients or 'all'}-{phantom_size or 'full'}"

@@ -7,7 +7,6 @@ from typing import Literal, get_args
 import numpy as np
 
 from analogmed.data.case import Case, Sample
-from analogmed.data.nifti import DEFAULT_MAX_VOXELS, NanPolicy, Volume, read_nifti
 from analogmed.data.normalise import (
     check_ct_window,
     checked_size,
@@ -18,7 +17,8 @@ from analogmed.data.normalise import (
     resized_spacing,
     z_score,
 )
-from analogmed.data.orientation import Orientation, to_ras
+from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy, Volume, read_nifti
+from analogmed.data.readers.orientation import Orientation, to_ras
 from analogmed.data.samples import MAX_CLASSES, check_same_shape, class_indices, naming_case
 from analogmed.foundation.errors import ConfigError, DataError
 
@@ -49,7 +49,7 @@ class VolumeReader:
             with orientation ``"file"``, the axis of the file.
         size: spatial size to resample to, (D, H, W) or (H, W); None keeps the voxels.
         ct_window_hu: window of ``"ct"`` channels.
-        nan_policy, max_voxels: as in :func:`analogmed.data.nifti.read_nifti`.
+        nan_policy, max_voxels: as in :func:`analogmed.data.readers.nifti.read_nifti`.
         orientation: ``"ras"``, or ``"file"`` to keep the axes as they are in each file.
     """
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from functools import partial
 
 from analogmed.analog import coverage
-from analogmed.config import Experiment
 from analogmed.data import Task
-from analogmed.evaluation.sweep import Row, to_tiles
+from analogmed.evaluation.deploy import to_tiles
+from analogmed.evaluation.session import Row
+from analogmed.evaluation.settings import Experiment
 from analogmed.hardware import TileMap, estimate, load_profile, map_tiles
 from analogmed.training import Checkpoint
 

@@ -26,16 +26,18 @@ import pandas as pd
 import torch
 
 from analogmed.analog import Chip
-from analogmed.config import Experiment
 from analogmed.data import Sample, Task
-from analogmed.evaluation.metrics import ABSENT, case_metrics
-from analogmed.evaluation.network_runs import of_structures
-from analogmed.evaluation.sweep import Network, chip_seed, make_analog
-from analogmed.evaluation.worker import one_thread
+from analogmed.evaluation.deploy import make_analog
+from analogmed.evaluation.passes import chip_seed
+from analogmed.evaluation.session import Network
+from analogmed.evaluation.settings import Experiment
+from analogmed.evaluation.summaries.runs import of_structures
 from analogmed.execution.run_folder import WrittenFiles
+from analogmed.execution.threads import one_thread
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S
+from analogmed.metrics.case import ABSENT, case_metrics
 from analogmed.network.inference import predict_logits, to_classes
 from analogmed.training import Checkpoint
 

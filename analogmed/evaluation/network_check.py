@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from analogmed.config import Experiment
 from analogmed.data import Task
-from analogmed.evaluation.sweep import calibration_cases, evenly, windowed
+from analogmed.evaluation.deploy import calibration_cases, evenly, windowed
+from analogmed.evaluation.settings import Experiment
 from analogmed.foundation.errors import DataError
 from analogmed.network.probe import NetworkProbe
 from analogmed.training import Checkpoint

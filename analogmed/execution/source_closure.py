@@ -181,11 +181,14 @@ class _Sources:
             yield below if self.file(below) else origin
 
     def _bindings(self, path: Path, package: str) -> dict[str, tuple[str, str]]:
-        """Return the names that a package takes from elsewhere, each with module and name there."""
+        """Return the names that a package takes from elsewhere, each with module and name there.
+
+        Packages that import their names when they are used list them for type checkers.
+        """
         return {
             alias.asname or alias.name: (_origin(node, package), alias.name)
             for node in self._source(path).imports
-            if isinstance(node, ast.ImportFrom) and node.col_offset == 0
+            if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
 

@@ -14,8 +14,9 @@ def lazy_exports(
 
     Args:
         package: its ``__name__``.
-        homes: module of each public name, relative to the package. No name may be that of a file or
-            folder of the package: importing the file would replace the name.
+        homes: module of each public name, relative to the package or from ``analogmed.`` on. No
+            name may be that of a file or folder of the package: importing the file would replace
+            the name.
         deprecated: public name that replaces each old one.
     """
     old = deprecated or {}
@@ -28,7 +29,9 @@ def lazy_exports(
             return get(old[name])
         if name not in homes:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
-        value = getattr(import_module(f"{package}.{homes[name]}"), name)
+        home = homes[name]
+        module = home if home.startswith("analogmed.") else f"{package}.{home}"
+        value = getattr(import_module(module), name)
         setattr(sys.modules[package], name, value)
         return value
 

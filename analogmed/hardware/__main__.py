@@ -1,8 +1,8 @@
-"""`python -m analogmed.hardware`: what networks cost on a chip; the program is analogmed.cost."""
+"""`python -m analogmed.hardware`: tiles, time and energy of networks on a chip."""
 
 import sys
-from importlib import import_module
+
+from analogmed.cli.main import run_command
 
 if __name__ == "__main__":
-    # by name: this package knows neither networks nor reports
-    sys.exit(import_module("analogmed.cost").main())
+    sys.exit(run_command("hardware"))

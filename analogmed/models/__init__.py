@@ -1,24 +1,31 @@
 """Segmentation networks by name, as plain torch modules that give logits."""
 
-from analogmed.models.divisor import divisible_by
-from analogmed.models.genotype import Genotype, Level
-from analogmed.models.registry import (
-    PLUGIN_GROUP,
-    build_model,
-    describe_model,
-    model_names,
-    model_options,
-    required_divisor,
-)
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Genotype",
-    "Level",
-    "PLUGIN_GROUP",
-    "build_model",
-    "describe_model",
-    "divisible_by",
-    "model_names",
-    "model_options",
-    "required_divisor",
-]
+from analogmed.foundation.exports import lazy_exports
+
+if TYPE_CHECKING:
+    from analogmed.models.divisor import divisible_by as divisible_by
+    from analogmed.models.genotype import Genotype as Genotype
+    from analogmed.models.genotype import Level as Level
+    from analogmed.models.registry import PLUGIN_GROUP as PLUGIN_GROUP
+    from analogmed.models.registry import build_model as build_model
+    from analogmed.models.registry import describe_model as describe_model
+    from analogmed.models.registry import model_names as model_names
+    from analogmed.models.registry import model_options as model_options
+    from analogmed.models.registry import required_divisor as required_divisor
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "Genotype": "genotype",
+        "Level": "genotype",
+        "PLUGIN_GROUP": "registry",
+        "build_model": "registry",
+        "describe_model": "registry",
+        "divisible_by": "divisor",
+        "model_names": "registry",
+        "model_options": "registry",
+        "required_divisor": "registry",
+    },
+)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analogmed.report.page_tables import fixed
+from analogmed.report.tables.page import fixed
 
 LEARNED_DICE = 0.5
 """A network with a lower Dice, run digitally, has not learned its task: of what its mask and the

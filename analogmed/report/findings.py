@@ -7,12 +7,12 @@ import pandas as pd
 
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.report.dice_levels import best_digital, has_learned, limit_text
+from analogmed.report.figures.style import age, count_range, time_label
 from analogmed.report.names import model_name, network_name
-from analogmed.report.page_tables import fixed, number, p_equation
-from analogmed.report.plain_text import records
-from analogmed.report.run_tables import against_digital
 from analogmed.report.runs import Run
-from analogmed.report.style import age, count_range, time_label
+from analogmed.report.tables.page import fixed, number, p_equation
+from analogmed.report.tables.run import against_digital
+from analogmed.report.text import records
 
 Row = dict[str, Any]
 

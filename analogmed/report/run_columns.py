@@ -1,6 +1,6 @@
 """Columns of the tables that a page is made of, by kind of run."""
 
-from analogmed.report.tables import COSTS, NAMED_COSTS
+from analogmed.report.tables.evaluation import COSTS, NAMED_COSTS
 from analogmed.tables.table import Columns
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
 from analogmed.foundation.strict_yaml import parse_json, read_text, read_yaml
-from analogmed.report.example_cases import ExampleCase, read_example_cases
+from analogmed.report.examples import ExampleCase, read_example_cases
 from analogmed.report.run_columns import columns_of
 from analogmed.tables.table import read_table
 

@@ -11,7 +11,7 @@ from analogmed.foundation.text import nearest
 from analogmed.models import Genotype, Level
 from analogmed.models.subnet import Subnet
 from analogmed.network.selection import means_any
-from analogmed.search.space import Space
+from analogmed.search.space.space import Space
 
 
 def layers_of(genotype: Genotype, patterns: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,30 +11,29 @@ import pandas as pd
 from torch import nn
 
 from analogmed.analog import Hardware
-from analogmed.config import (
-    CalibrationConfig,
-    Experiment,
-    ModelConfig,
-    SweepConfig,
-    TaskConfig,
-    require_at_least_one,
-)
+from analogmed.analog.settings import CalibrationConfig
 from analogmed.data import Task
-from analogmed.evaluation.network_runs import network_runs
-from analogmed.evaluation.passes import maps_of, passes_of
-from analogmed.evaluation.run_folder import to_table, write_table
-from analogmed.evaluation.spread import std_between_chips
-from analogmed.evaluation.sweep import Cases, Row, Unit, make_analog, run_unit
-from analogmed.evaluation.uncertainty_config import UncertaintyConfig
-from analogmed.evaluation.worker import one_thread, threads
+from analogmed.data.settings import TaskConfig
+from analogmed.evaluation.deploy import make_analog
+from analogmed.evaluation.session import Cases, Deployment, Row
+from analogmed.evaluation.settings import Experiment, SweepConfig
+from analogmed.evaluation.statistics.spread import std_between_chips
+from analogmed.evaluation.studies.robustness.sweep import run_unit
+from analogmed.evaluation.studies.uncertainty.passes import maps_of, passes_of
+from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
+from analogmed.evaluation.summaries.runs import network_runs
+from analogmed.execution.threads import one_thread, threads
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.logs import without_progress
+from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.hardware import estimate, load_profile, map_tiles
 from analogmed.hardware.profiles import Level
 from analogmed.models import Genotype, build_model
+from analogmed.models.settings import ModelConfig
 from analogmed.search.digital_layers import layers_of
+from analogmed.tables.results import to_table, write_table
 from analogmed.training import (
     Checkpoint,
     LoadingConfig,
@@ -46,7 +45,7 @@ from analogmed.training import (
     train,
 )
 from analogmed.training.log import LOGGER as TRAINING
-from analogmed.training.resume import remove_states
+from analogmed.training.state.state import remove_states
 
 TIMES_S = (T0_S, SECOND_S, DAY_S, MONTH_S)
 """Seconds after programming at which candidates are read."""
@@ -259,10 +258,14 @@ class ChipEvaluator:
     def _table(self, network: Checkpoint, experiment: Experiment) -> pd.DataFrame:
         """The long results table: the digital run, and all chips at all times."""
         with one_thread():
-            rows: list[Row] = run_unit(Unit(network, None), None, self._cases, experiment, _nothing)
+            rows: list[Row] = run_unit(
+                Deployment(network, None), None, self._cases, experiment, _nothing
+            )
             analog = make_analog(network, experiment, self.task)
             for chip in range(experiment.sweep.chips):
-                rows += run_unit(Unit(network, chip), analog, self._cases, experiment, _nothing)
+                rows += run_unit(
+                    Deployment(network, chip), analog, self._cases, experiment, _nothing
+                )
         return to_table(rows)
 
     def _mutual_information(self, network: Checkpoint, experiment: Experiment) -> float:

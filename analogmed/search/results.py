@@ -8,13 +8,13 @@ import pandas as pd
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from analogmed.evaluation.run_folder import write_table
 from analogmed.models import Genotype
-from analogmed.report.search_figures import pareto_front, search_history
-from analogmed.search.ledger import COPY_OF, ERROR, SECONDS, WORKER, Status
+from analogmed.report.figures.search import pareto_front, search_history
 from analogmed.search.objectives import METRICS, Goal
-from analogmed.search.space import Space
+from analogmed.search.space.space import Space
 from analogmed.search.strategy import METRICS_ATTRIBUTE
+from analogmed.search.trials.queue import COPY_OF, ERROR, SECONDS, WORKER, Status
+from analogmed.tables.results import write_table
 
 _LEADING = {
     "number": "int64",

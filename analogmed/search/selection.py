@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from analogmed.config import TaskConfig
 from analogmed.data import Case, Task
+from analogmed.data.settings import TaskConfig
 from analogmed.data.splits import split_by_patient
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import write_text_atomically

@@ -28,7 +28,7 @@ from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
 from analogmed.search.objectives import Goal
-from analogmed.search.space import Genes, Space
+from analogmed.search.space.space import Genes, Space
 
 GROUP = "analogmed.search"
 """Entry points of a package that brings strategies of its own."""

@@ -5,15 +5,15 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from analogmed.config import Experiment
+from analogmed.evaluation.settings import Experiment
 from analogmed.foundation.files import write_text_atomically
 from analogmed.models import Genotype
-from analogmed.search.config import SearchConfig
 from analogmed.search.digital_layers import layers_of
-from analogmed.search.locks import FileLock
 from analogmed.search.results import trial_folder
+from analogmed.search.settings import SearchConfig
+from analogmed.search.trials.journal_lock import FileLock
 from analogmed.training import TrainConfig, train
-from analogmed.training.resume import remove_states
+from analogmed.training.state.state import remove_states
 
 BEST, WINNER = "best", "winner.json"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.training.config import Keep
+from analogmed.training.settings import Keep
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from analogmed.analog import WeightClipper
-from analogmed.training.config import TrainConfig
 from analogmed.training.optimise import Average, make_optimizer, schedule_factor
+from analogmed.training.settings import TrainConfig
 
 
 class Learner:

@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from analogmed.foundation.files import write_atomically
 from analogmed.report import training_curves
-from analogmed.training.checkpoint import load_checkpoint
-from analogmed.training.config import Keep, TrainConfig
+from analogmed.training.checkpoint.checkpoint import load_checkpoint
 from analogmed.training.history import EpochRecord, History
-from analogmed.training.setup import Setup
+from analogmed.training.preparation import Setup
+from analogmed.training.settings import Keep, TrainConfig
 
 LOG = "log.csv"
 CURVES = "curves.png"

@@ -11,8 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from analogmed.analog import TrainingNoise
 from analogmed.foundation.errors import CheckpointError, NonFiniteError
 from analogmed.network.weights import refuse_not_finite
-from analogmed.training.checkpoint import save_checkpoint
-from analogmed.training.config import TrainConfig
+from analogmed.training.checkpoint.checkpoint import save_checkpoint
 from analogmed.training.distributed import Ranks, joined
 from analogmed.training.history import EpochRecord
 from analogmed.training.learner import Learner
@@ -20,8 +19,9 @@ from analogmed.training.log import TrainingLog, complete_log
 from analogmed.training.losses import make_loss
 from analogmed.training.optimise import accumulation
 from analogmed.training.outcome import OUTCOME, report_outcome
-from analogmed.training.run_folder import RunFolder, one_run
-from analogmed.training.setup import Setup, digital_stage, set_up, with_heads
+from analogmed.training.preparation import Setup, digital_stage, set_up, with_heads
+from analogmed.training.settings import TrainConfig
+from analogmed.training.state.folder import RunFolder, one_run
 from analogmed.training.validation import Validation
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from analogmed.data import Task
 from analogmed.foundation.errors import ConfigError, ShapeError
-from analogmed.training.config import LossConfig
+from analogmed.training.settings import LossConfig
 
 Loss = Callable[[Tensor, Tensor | Sequence[Tensor], Tensor], Tensor]
 

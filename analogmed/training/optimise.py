@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.foundation.text import nearest
 from analogmed.network.weights import STATISTICS
-from analogmed.training.config import OptimizerConfig
+from analogmed.training.settings import OptimizerConfig
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:

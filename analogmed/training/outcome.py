@@ -12,11 +12,11 @@ from analogmed.analog.description.device_models import device_model
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
 from analogmed.network.copy import copy_of
-from analogmed.training.checkpoint import load_checkpoint
-from analogmed.training.config import Keep
+from analogmed.training.checkpoint.checkpoint import load_checkpoint
 from analogmed.training.history import History
 from analogmed.training.log import LOGGER
-from analogmed.training.setup import Setup, on_tiles
+from analogmed.training.preparation import Setup, on_tiles
+from analogmed.training.settings import Keep
 from analogmed.training.validation import Validation
 
 OUTCOME = "final_scores.csv"

@@ -12,8 +12,8 @@ from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.network.inference import predict_logits, to_classes
 from analogmed.network.walk import evaluating
-from analogmed.training.sample_cache import SampleCache
-from analogmed.training.setup import Setup
+from analogmed.training.preparation import Setup
+from analogmed.training.sampling.cache import SampleCache
 
 Network = Callable[[Tensor], Tensor]
 

@@ -22,8 +22,8 @@ from PIL import Image
 
 from analogmed.data import load_msd, read_image, read_nifti
 from analogmed.data.archive import extract
-from analogmed.data.files import natural_order
-from analogmed.data.nifti_folder import load_nifti
+from analogmed.data.datasets.nifti_folder import load_nifti
+from analogmed.data.readers.files import natural_order
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 
 MANY = settings(max_examples=400, deadline=timedelta(seconds=10))

@@ -10,7 +10,7 @@ from monai.apps import DecathlonDataset
 
 from analogmed.data import load_msd
 from analogmed.data.download import download_archive, download_decathlon
-from analogmed.data.phantoms import write_phantom
+from analogmed.data.phantoms.write import write_phantom
 from analogmed.foundation.errors import ConfigError, DataError, SecurityError
 
 TASK = "Task09_Spleen"

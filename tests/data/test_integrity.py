@@ -8,10 +8,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from analogmed.data.dsb2018 import load_dsb2018
+from analogmed.data.datasets.dsb2018 import load_dsb2018
+from analogmed.data.datasets.lgg import load_lgg
 from analogmed.data.integrity import verify
-from analogmed.data.lgg import load_lgg
-from analogmed.data.phantoms import write_phantom
+from analogmed.data.phantoms.write import write_phantom
 from analogmed.foundation.errors import DataError
 
 

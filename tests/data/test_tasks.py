@@ -6,11 +6,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from analogmed.data.dsb2018 import load_dsb2018
-from analogmed.data.lgg import load_lgg
-from analogmed.data.msd import load_msd
-from analogmed.data.nifti_folder import load_brats
-from analogmed.data.phantoms import write_phantom
+from analogmed.data.datasets.dsb2018 import load_dsb2018
+from analogmed.data.datasets.lgg import load_lgg
+from analogmed.data.datasets.msd import load_msd
+from analogmed.data.datasets.nifti_folder import load_brats
+from analogmed.data.phantoms.write import write_phantom
 from analogmed.data.splits import check_leakage
 from analogmed.data.tasks import cache_folder, load_task, task_names
 from analogmed.foundation.errors import ConfigError, DataError, LeakageError

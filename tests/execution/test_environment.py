@@ -4,7 +4,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 
-from analogmed.execution.environment import describe_environment
+from analogmed.execution.run_folder import describe_environment
 
 
 def test_the_environment_says_what_a_run_depends_on():

@@ -7,11 +7,12 @@ import pytest
 
 import analogmed
 from analogmed.config import Experiment, SweepConfig
-from analogmed.evaluation.plan import Plan
-from analogmed.evaluation.store import Store
-from analogmed.evaluation.worker import Worker
+from analogmed.evaluation.studies.robustness.units import Plan
+from analogmed.evaluation.studies.robustness.worker import Worker
 from analogmed.execution.code_key import package_closure
+from analogmed.execution.compute import evaluate
 from analogmed.execution.source_closure import closure_of
+from analogmed.execution.store import Store
 from analogmed.foundation.errors import ConfigError
 from analogmed.training import load_checkpoint
 
@@ -98,10 +99,10 @@ def test_every_function_that_computes_a_unit_is_in_a_file_that_the_key_covers(
     units = Plan(experiment, experiment.task.load(), [checkpoint]).units({tiny_hwa: 1})
     files, note = executed
     sys.setprofile(note)
-    outcomes = [Worker(experiment, Store(tmp_path)).compute(u, lambda: None) for u in units]
+    outcomes = [evaluate(Worker(experiment, Store(tmp_path)), u) for u in units]
     sys.setprofile(None)
     assert [outcome.failure or outcome.stop for outcome in outcomes] == [None, None]
     ran = {Path(file) for file in files if file.startswith(f"{ROOT}/")}
-    covered = set(package_closure("analogmed.evaluation.worker").files.values())
+    covered = set(package_closure("analogmed.evaluation.studies.robustness.worker").files.values())
     assert len(ran) > 20
     assert ran <= covered

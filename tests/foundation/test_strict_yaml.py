@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analogmed.cli import parse
+from analogmed.cli.parse import parse
 from analogmed.config import Experiment, to_yaml
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.strict_yaml import check_keys, read_yaml

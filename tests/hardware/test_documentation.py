@@ -52,13 +52,13 @@ import sys
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"aihwkit", "numba", "nibabel", "jsonargparse", "seaborn", "rich"}:
+        if name.split(".")[0] in {"aihwkit", "numba", "nibabel", "seaborn", "rich"}:
             raise ImportError(name)
 
 sys.meta_path.insert(0, Refuse())
-from analogmed.cost import main
+from analogmed.cli.main import run_command
 small = ["--model", "unet(features=2)", "--input", "1", "32", "32", "--held_out"]
-sys.exit(main(["measure", *small, "--repetitions", "1", "--out", sys.argv[1]]))
+sys.exit(run_command("hardware", ["measure", *small, "--repetitions", "1", "--out", sys.argv[1]]))
 """
 
 

@@ -371,3 +371,16 @@ def test_every_weight_has_one_cell_and_no_tile_is_overfull(
     if kind == "conv" and row_split == "channels":
         assert all(size % kernel**2 == 0 for size in layer.row_sizes)
         assert len(layer.row_sizes) == math.ceil(in_channels / (tile_size[0] // kernel**2))
+
+
+def test_the_four_skips_of_the_unet_go_from_encoders_to_decoders(lgg_tiles):
+    ends = [
+        (lgg_tiles.calls[skip.born].layer, lgg_tiles.calls[skip.read].layer, skip.elements)
+        for skip in lgg_tiles.skips
+    ]
+    assert ends == [
+        ("encoder1.conv2", "upconv1", 32 * 256**2),
+        ("encoder2.conv2", "upconv2", 64 * 128**2),
+        ("encoder3.conv2", "upconv3", 128 * 64**2),
+        ("encoder4.conv2", "upconv4", 256 * 32**2),
+    ]

@@ -6,9 +6,9 @@ import pytest
 
 from analogmed.config import Experiment, to_yaml
 from analogmed.evaluation.examples import write_example
-from analogmed.evaluation.robustness import COLUMNS, over_time, summarise
-from analogmed.evaluation.run_folder import write_table
 from analogmed.evaluation.statistics import compare_models, time_to_failure
+from analogmed.evaluation.summaries.summary import COLUMNS, over_time, summarise
+from analogmed.tables.results import write_table
 
 TIMES_S = (0.0, 1.0, 3_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0)
 LOSS_AT_T0 = {"unet": 0.15, "unetpp": 0.22, "swin_unetr": 0.04}

@@ -4,6 +4,7 @@ import re
 import resource
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analogmed.exit_status import UNFORESEEN
+from analogmed.cli.exit_status import UNFORESEEN
+from analogmed.cli.main import run_command
 from analogmed.foundation.errors import AnalogmedError, DataError
-from analogmed.report import page, runs, uncertainty_maps
-from analogmed.report.__main__ import main
-from analogmed.report.page import InconsistentRunError, write_report
+from analogmed.report import runs
+from analogmed.report import writer as page
+from analogmed.report.figures import maps as uncertainty_maps
 from analogmed.report.run_columns import COLUMNS
 from analogmed.report.runs import read_run
+from analogmed.report.writer import InconsistentRunError, write_report
 from analogmed.tables import table as tables
 from analogmed.tables.table import Columns, read_table
+
+main = partial(run_command, "report")
 
 CELLS = [
     "", "x", "nan", "inf", "-1", "0", "1e308", "-1e308", "1e14", "1e-320", "9" * 400, "True",

@@ -4,16 +4,16 @@ import pytest
 from PIL import Image
 
 from analogmed.foundation.errors import ConfigError, DataError
-from analogmed.report.mitigation_figures import mitigation_gains
-from analogmed.report.uncertainty_figures import (
+from analogmed.report.figures.maps import uncertainty_maps
+from analogmed.report.figures.mitigation import mitigation_gains
+from analogmed.report.figures.uncertainty import (
     conformal_over_time,
     draw_uncertainty,
     reliability_diagram,
     risk_coverage_curves,
     uncertainty_density,
 )
-from analogmed.report.uncertainty_maps import uncertainty_maps
-from analogmed.report.uncertainty_tables import (
+from analogmed.report.tables.uncertainty import (
     render_comparison,
     render_conformal,
     render_mitigation,
@@ -133,7 +133,7 @@ def test_a_figure_is_drawn_the_same_each_time_and_refuses_what_it_cannot_draw(
 def test_the_whole_error_rate_is_in_sight(risks, tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr(
-        "analogmed.report.uncertainty_figures.save_figure",
+        "analogmed.report.figures.uncertainty.save_figure",
         lambda figure, path: figures.append(figure),
     )
     risk_coverage_curves(risks, tmp_path / "risk.png")

@@ -1,26 +1,29 @@
 import shlex
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import yaml
 
-from analogmed.cli import parse
+from analogmed.cli.main import run_command
+from analogmed.cli.parse import parse
 from analogmed.config import Experiment, ModelConfig, SweepConfig
 from analogmed.evaluation import evaluate
-from analogmed.evaluation.placement import place_layers
-from analogmed.evaluation.sensitivity_config import PlacementConfig
+from analogmed.evaluation.studies.placement.study import place_layers
+from analogmed.evaluation.studies.sensitivity.settings import PlacementConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.hardware import map_tiles
 from analogmed.models import Genotype, Level, build_model
-from analogmed.search.__main__ import main
-from analogmed.search.config import SearchConfig, StrategyConfig
 from analogmed.search.digital_layers import layers_of, refuse_unknown
 from analogmed.search.evaluator import CandidateConfig
-from analogmed.search.runner import search
-from analogmed.search.space import Space
+from analogmed.search.run import search
+from analogmed.search.settings import SearchConfig, StrategyConfig
+from analogmed.search.space.space import Space
 from analogmed.training import TrainConfig, train
+
+main = partial(run_command, "search")
 
 pytestmark = pytest.mark.slow
 

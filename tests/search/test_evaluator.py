@@ -7,7 +7,6 @@ import torch
 from analogmed.analog import Hardware
 from analogmed.config import SweepConfig, TaskConfig
 from analogmed.evaluation import evaluate
-from analogmed.evaluation.run_folder import to_table
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.models import Genotype, Level
@@ -20,6 +19,7 @@ from analogmed.search.evaluator import (
     dice_metrics,
 )
 from analogmed.search.selection import selection_split, selection_task
+from analogmed.tables.results import to_table
 from analogmed.training import OptimizerConfig, load_checkpoint
 
 SMALL = Genotype((Level("C", 8, 3), Level("C", 8, 3)))

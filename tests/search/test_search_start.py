@@ -11,13 +11,13 @@ import tifffile
 
 from analogmed.config import TaskConfig
 from analogmed.foundation.errors import ConfigError, DataError
-from analogmed.search import runner
-from analogmed.search.config import SearchConfig, StrategyConfig
+from analogmed.search import run as runner
 from analogmed.search.evaluator import ChipEvaluator
-from analogmed.search.ledger import Claim, Ledger, Status
-from analogmed.search.locks import FileLock
-from analogmed.search.runner import begin, search
-from analogmed.search.space import Space
+from analogmed.search.run import begin, search
+from analogmed.search.settings import SearchConfig, StrategyConfig
+from analogmed.search.space.space import Space
+from analogmed.search.trials.journal_lock import FileLock
+from analogmed.search.trials.queue import Claim, Ledger, Status
 
 SPACE = Space(depths=(1, 2), blocks=("A", "C"), widths=(2, 4, 8), growths=(1,), kernels=(3,))
 STARTS = 10
@@ -40,7 +40,7 @@ def without_training(monkeypatch):
     monkeypatch.setattr(ChipEvaluator, "evaluate", Constant.evaluate)
     monkeypatch.setattr(ChipEvaluator, "count", Constant.count)
     monkeypatch.setattr(
-        "analogmed.search.runner.train_winner", lambda config, number, genotype: config.folder
+        "analogmed.search.run.train_winner", lambda config, number, genotype: config.folder
     )
 
 

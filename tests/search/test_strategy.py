@@ -4,7 +4,7 @@ import pytest
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.search.objectives import Goal
-from analogmed.search.space import Space
+from analogmed.search.space.space import Space
 from analogmed.search.strategy import (
     ERROR_ATTRIBUTE,
     METRICS_ATTRIBUTE,

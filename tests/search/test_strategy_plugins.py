@@ -6,7 +6,7 @@ import pytest
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.search.objectives import Goal
-from analogmed.search.space import Space
+from analogmed.search.space.space import Space
 from analogmed.search.strategy import (
     METRICS_ATTRIBUTE,
     Context,

@@ -11,13 +11,13 @@ from torch import nn
 from analogmed.analog import coverage, left_digital
 from analogmed.config import Experiment, SweepConfig
 from analogmed.evaluation import evaluate
-from analogmed.evaluation.sensitivity_config import SensitivityConfig
-from analogmed.evaluation.sensitivity_run import prepare
-from analogmed.evaluation.sweep import make_analog
+from analogmed.evaluation.deploy import make_analog
+from analogmed.evaluation.studies.sensitivity.settings import SensitivityConfig
+from analogmed.evaluation.studies.sensitivity.study import prepare
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.training import OptimizerConfig, TrainConfig, load_checkpoint, train
 from analogmed.training.distributed import Ranks
-from analogmed.training.setup import set_up
+from analogmed.training.preparation import set_up
 
 PATTERNS = ("encoder1", "*conv4", "head")
 LAYERS = ("encoder1.conv1", "encoder1.conv2", "upconv4", "head")

@@ -16,7 +16,7 @@ from analogmed.analog import Hardware
 from analogmed.config import to_yaml
 from analogmed.training import NoiseConfig, OptimizerConfig, TrainConfig, train
 from analogmed.training.distributed import Ranks, _with_shared_norms
-from analogmed.training.resume import load_latest
+from analogmed.training.state.state import load_latest
 
 pytestmark = pytest.mark.slow
 

@@ -37,8 +37,8 @@ from analogmed.training import (
     train,
 )
 from analogmed.training.history import EpochRecord
-from analogmed.training.patches import PatchSampler
-from analogmed.training.resume import load_latest
+from analogmed.training.sampling.patches import PatchSampler
+from analogmed.training.state.state import load_latest
 from analogmed.training.validation import MeanDice
 
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.models import build_model
-from analogmed.training.config import LossConfig
 from analogmed.training.losses import deep_supervision, distillation, make_loss
+from analogmed.training.settings import LossConfig
 
 BINARY, TWO_CLASSES = SimpleNamespace(out_channels=1), SimpleNamespace(out_channels=3)
 

@@ -10,8 +10,8 @@ from analogmed import create_rpu_config
 from analogmed.analog import convert
 from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.models import build_model
-from analogmed.training.config import OptimizerConfig
 from analogmed.training.optimise import Average, accumulation, make_optimizer, schedule_factor
+from analogmed.training.settings import OptimizerConfig
 
 
 def names(model, optimizer, group):

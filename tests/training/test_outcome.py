@@ -5,11 +5,11 @@ import pytest
 
 from analogmed.foundation.time_constants import DAY_S, MONTH_S
 from analogmed.training import load_checkpoint
-from analogmed.training.config import TrainConfig
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import EpochRecord, History
 from analogmed.training.outcome import OUTCOME, early_state, large_gap, outcome_of, report_outcome
-from analogmed.training.setup import set_up
+from analogmed.training.preparation import set_up
+from analogmed.training.settings import TrainConfig
 
 
 @pytest.fixture

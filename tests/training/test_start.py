@@ -22,8 +22,8 @@ from analogmed.training import (
     train,
 )
 from analogmed.training.distributed import Ranks
-from analogmed.training.resume import load_latest
-from analogmed.training.setup import set_up
+from analogmed.training.preparation import set_up
+from analogmed.training.state.state import load_latest
 
 HARDWARE = Hardware(tile_size=(32, 32), learned_out_scale="tile")
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from analogmed.cli import parse
+from analogmed.cli.parse import parse
 from analogmed.training import TrainConfig, train
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.models import Genotype
 from analogmed.search.objectives import Constraint
-from analogmed.search.space import Genes
-from analogmed.search.strategies.gene_table import GeneTable
+from analogmed.search.space.gene_table import GeneTable
+from analogmed.search.space.space import Genes
 from analogmed.search.strategies.surrogate import Surrogate
 from analogmed.search.strategies.surrogate_search import Judges, evolve
 from analogmed.search.strategy import (

@@ -1,35 +1,34 @@
 """MIAS and its kin for several tasks: networks by what their operations are worth."""
 
 import math
-from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from optuna.distributions import BaseDistribution
-from optuna.study import Study
-from optuna.trial import FrozenTrial
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
-from analogmed.search.extents import Unit
-from analogmed.search.multi_task import operation_cosines
-from analogmed.search.operations import (
-    Option,
-    counted,
-    operation_scores,
+from analogmed.search.space.best_first import ranked_networks
+from analogmed.search.space.choices import Option, Options
+from analogmed.search.space.extents import Unit
+from analogmed.search.space.sizes import operation_sizes
+from analogmed.search.space.space import Gene
+from analogmed.search.space.unions import (
+    Candidates,
+    Union,
+    greedy_union,
+    relaxed_union,
+    union_front,
 )
-from analogmed.search.ranked import ranked_networks
-from analogmed.search.sizes import operation_sizes
-from analogmed.search.space import Gene, Genes
-from analogmed.search.strategy import Context, Evaluated, Proposing, tried
-from analogmed.search.task_weights import Options, Weights, load_weights
-from analogmed.search.unions import Candidates, Union, greedy_union, relaxed_union, union_front
+from analogmed.search.strategies.ranking import Ranking, feasible_first
+from analogmed.search.strategy import Context
+from analogmed.search.supernet.operations import operation_scores
+from analogmed.search.supernet.similarity import operation_cosines
+from analogmed.search.supernet.weights import Weights, load_weights
 
-_PATIENCE = 500
 _LEAST_WORTH = 1e-12
 
 
@@ -110,53 +109,6 @@ def mt_mias_c(
     )
 
 
-class Ranking(Proposing):
-    """Proposes networks in an order that is set before the first is evaluated: each once.
-
-    One that was in work when its process ended is proposed again, before those behind it.
-
-    Args:
-        context: of the search.
-    """
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self._ranked: list[Genotype] = []
-        self._tried: frozenset[Genotype] = frozenset()
-
-    @abstractmethod
-    def networks(self) -> Iterator[Genotype]:
-        """All that may be proposed, the best first."""
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> Genes:
-        """Genes of the proposed network, which no done, running or failed trial has."""
-        self._tried = frozenset(tried(study, self.context.space))
-        return super().sample_relative(study, trial, search_space)
-
-    def propose(
-        self, history: Sequence[Evaluated], number: int, generator: np.random.Generator
-    ) -> Genotype:
-        """The first that has not been tried; from the first again, if there are no more."""
-        known = self._tried.union(one.genotype for one in history)
-        for network in self._in_order():
-            if network not in known:
-                return network
-        return self._ranked[number % len(self._ranked)]
-
-    def _in_order(self) -> Iterator[Genotype]:
-        """All networks; those that were asked for before are not ranked again."""
-        yield from self._ranked
-        for network in self._unranked:
-            self._ranked.append(network)
-            yield network
-
-    @cached_property
-    def _unranked(self) -> Iterator[Genotype]:
-        return feasible_first(self.context, self.networks())
-
-
 class Mias(Ranking):
     """As :func:`mias` makes it.
 
@@ -172,7 +124,7 @@ class Mias(Ranking):
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """What each option is worth, as :func:`analogmed.search.operations.operation_scores`."""
+        """What each option is worth, as :func:`operation_scores` gives it."""
         context = self.context
         return operation_scores(self._weights, context.count, n=self._n, seed=context.seed)
 
@@ -315,43 +267,12 @@ class MtMiasC(Ranking):
                 yield network
 
 
-def feasible_first(context: Context, networks: Iterable[Genotype]) -> Iterator[Genotype]:
-    """The same networks, but those that break a constraint on what can be counted come last.
-
-    Where none keeps the constraints among many, those that break them least are next, so that a
-    search that asks for the impossible ends.
-    """
-    networks, misses = iter(networks), 0
-    broken: list[tuple[float, Genotype]] = []
-    for network in networks:
-        violation = _violation(context, network)
-        if violation <= 0:
-            misses = 0
-            yield network
-            continue
-        misses += 1
-        broken.append((violation, network))
-        if misses >= _PATIENCE:
-            break
-    yield from (network for _, network in sorted(broken, key=lambda found: found[0]))
-    yield from networks
-
-
 def worth_of(table: pd.DataFrame) -> dict[Option, float]:
-    """Worth of each option of :func:`analogmed.search.operations.operation_scores`."""
+    """Worth of each option of :func:`analogmed.search.supernet.operations.operation_scores`."""
     return {
         (str(gene), option): float(worth)
         for gene, option, worth in zip(table["gene"], table["option"], table["worth"], strict=True)
     }
-
-
-def _violation(context: Context, network: Genotype) -> float:
-    """Sum over the constraints on counted metrics; unknown before training are the others."""
-    if not context.goal.constraints:
-        return 0.0
-    metrics = counted(context.count, network)
-    known = [one for one in context.goal.constraints if one.metric in metrics or not metrics]
-    return sum(max(0.0, one.violation(metrics)) for one in known)
 
 
 def _one_of(weights: Sequence[Weights], task: str | None) -> Weights:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analogmed.search.strategies.gene_table import GeneTable
+from analogmed.search.space.gene_table import GeneTable
 
 Judge = Callable[[np.ndarray], np.ndarray]
 """From rows of a :class:`GeneTable` to a number for each, shape (n,)."""

@@ -1,6 +1,6 @@
 """Random layers on random hardware: compiled engines against the definition in torch.
 
-``python tests/analog/layers/test_random_layers.py 10000`` runs more cases, and ``... 1 417`` case 417.
+``python tests/analog/layers/test_random_layers.py 10000`` runs more cases, ``... 1 417`` case 417.
 """
 
 import dataclasses

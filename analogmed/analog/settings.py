@@ -1,0 +1,52 @@
+"""Settings of calibration, and of the layers that stay digital."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one
+from analogmed.foundation.strict_yaml import read_yaml
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """How the input ranges of the converters are set.
+
+    Attributes:
+        images: least number of training images used for calibration; every case gives the same
+            number, evenly spaced, so that the number used is rounded up.
+        quantile: share of a layer's absolute inputs that the range shall hold.
+    """
+
+    images: int = 32
+    quantile: float = 0.9995
+
+    def __post_init__(self) -> None:
+        require_at_least_one("calibration.images", self.images)
+        if not 0 < self.quantile <= 1:
+            raise ConfigError(f"calibration.quantile must lie in (0, 1], got {self.quantile}")
+
+
+def resolve_layers(digital_layers: Iterable[str]) -> tuple[str, ...]:
+    """Layers that stay digital, with those that a placement file lists in its place.
+
+    Args:
+        digital_layers: names and patterns of layers, and paths ending in ``.yaml`` or ``.yml``.
+
+    Raises:
+        ConfigError: a file cannot be read, or holds no list of layers.
+    """
+    layers: list[str] = []
+    for name in digital_layers:
+        layers += _of_placement(name) if name.endswith((".yaml", ".yml")) else [name]
+    return tuple(dict.fromkeys(layers))
+
+
+def _of_placement(path: str) -> list[str]:
+    layers = read_yaml(path).get("digital_layers")
+    if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
+        raise ConfigError(
+            f"{path}: expected a list of layer names under digital_layers, found {layers!r}; "
+            "python -m analogmed.sensitivity placement writes such a file"
+        )
+    return layers

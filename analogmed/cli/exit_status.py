@@ -1,0 +1,70 @@
+"""Exit status of a program: errors that a user can act on become one sentence, no traceback."""
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+
+from analogmed.foundation.credentials import masked
+from analogmed.foundation.errors import AnalogmedError, ConfigError
+
+UNFORESEEN = 70
+"""Exit status of an error that the program does not handle (``EX_SOFTWARE``)."""
+
+
+def run_program(program: Callable[[list[str]], int | None], arguments: list[str]) -> int:
+    """Run a program and print its error, if it ends with one, as a sentence.
+
+    Returns:
+        Exit status: that of the program, or 0; 1 for an error of the data or the computation; 2 for
+        a setting; 70 for an error that nothing has foreseen, whose traceback is then in a log file;
+        130 for an interruption.
+    """
+    try:
+        return program(arguments) or 0
+    except ConfigError as error:
+        _say(error)
+        return 2
+    except (AnalogmedError, OSError) as error:
+        _say(error)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        print(explain_unforeseen(error), file=sys.stderr)
+        return UNFORESEEN
+
+
+def explain_unforeseen(error: BaseException) -> str:
+    """Return a sentence about an error that no code handles, and log its traceback."""
+    summary = masked(f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": "))
+    return (
+        f"error: the program did not expect this error: {summary[:_LONGEST]}. Report it with its "
+        f"traceback{log_traceback(error)}"
+    )
+
+
+def log_traceback(error: BaseException) -> str:
+    """Write the traceback of an error, with its causes, into a log file.
+
+    Returns:
+        The end of a sentence about the traceback: ``, which is in PATH.``, or the traceback itself
+        where no file can be written.
+    """
+    trace = masked("".join(traceback.format_exception(error)))
+    try:
+        handle, path = tempfile.mkstemp(prefix="analogmed-", suffix=".log", text=True)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(masked(f"command: {sys.argv}\n\n{trace}"))
+    except OSError:
+        return f":\n{trace}"
+    return f", which is in {path}."
+
+
+def _say(error: BaseException) -> None:
+    print(masked(f"error: {error}"), file=sys.stderr)
+
+
+_LONGEST = 300

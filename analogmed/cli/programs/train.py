@@ -1,0 +1,59 @@
+"""`python -m analogmed.train`: train a network digitally, or hardware-aware for a chip."""
+
+import os
+import shlex
+import sys
+
+from analogmed.cli.options import to_options
+from analogmed.cli.parse import parse
+from analogmed.evaluation.settings import Experiment
+from analogmed.foundation.logs import log_to_stderr
+from analogmed.training import TrainConfig, load_checkpoint, train
+from analogmed.training.log import LOGGER
+from analogmed.training.outcome import outcome_of
+from analogmed.training.preparation import digital_stage
+
+EXAMPLES = """examples:
+  python -m analogmed.train --model unet --model.options.features 8
+      a small U-Net on the embedded brain phantom, into runs/train/phantom_brain-unet-digital/
+  python -m analogmed.train --training hwa --init runs/train/phantom_brain-unet-digital
+      the same network, trained on for a chip
+  python -m analogmed.train --training hwa --task lgg --task.root data/lgg --out runs/lgg
+      both on real data: first digitally, into runs/lgg/digital, then for a chip
+  torchrun --nproc-per-node 2 -m analogmed.train --device cuda --batch_size 16
+      on two GPUs, which share each batch
+
+A run that was interrupted goes on after its last epoch when the same command is given again.
+"""
+
+
+def main(arguments: list[str]) -> None:
+    """Train, and say what came of it."""
+    config = parse(TrainConfig, arguments, prog="analogmed.train", epilog=EXAMPLES)
+    try:
+        with log_to_stderr(LOGGER):
+            path = train(config)
+    except KeyboardInterrupt:
+        print(f"the same command goes on after the last epoch in {config.folder}", file=sys.stderr)
+        raise
+    if int(os.environ.get("RANK", "0")) == 0:
+        info = load_checkpoint(path, factories=(config.model.name,)).info
+        where = "on chips after a day" if info.training == "hwa" else "digital"
+        print(f"{path}: {info.model}, validation Dice {info.score:.3f} ({where})")
+        if config.training == "hwa":
+            print(f"Dice on validation cases: {outcome_of(config.folder)}")
+        print(f"log and curves: {config.folder}/; evaluate it with")
+        print(_evaluation(config, info.model))
+
+
+def _evaluation(config: TrainConfig, model: str) -> str:
+    """The command that evaluates a run with its data, split and chip."""
+    stage = digital_stage(config)
+    experiment = Experiment(
+        task=config.task,
+        checkpoints=(config.folder,) if stage is None else (stage.folder, config.folder),
+        factories=(model,) if ":" in model else (),
+        hardware=config.hardware,
+        digital_layers=config.digital_layers or None,
+    )
+    return shlex.join(["python", "-m", "analogmed.eval", *to_options(experiment)])

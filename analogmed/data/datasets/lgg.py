@@ -1,0 +1,155 @@
+"""TCGA lower-grade glioma brain MRI: the ``kaggle_3m`` folder of slices and tumour masks.
+
+Source: Buda, Saha, Mazurowski 2019, doi:10.1016/j.compbiomed.2019.05.002;
+https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analogmed.data.case import Case, Sample, Task
+from analogmed.data.normalise import checked_size, z_score
+from analogmed.data.readers.files import is_hidden, natural_order
+from analogmed.data.readers.images import read_image
+from analogmed.data.samples import binary_mask, check_same_shape, image_sample, naming_case
+from analogmed.data.splits import SplitSettings, split_cases
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.files import require_folder
+
+CHANNELS = ("pre-contrast", "FLAIR", "post-contrast")
+CLASSES = ("tumour",)
+_FOLDER = "kaggle_3m"
+_WINDOW = (256, 256)
+_MASK_END = "_mask.tif"
+_TCGA_PATIENT = re.compile(r"(TCGA_[^_]+_[^_]+)_\d{8}")
+
+
+def load_lgg(
+    root: Path | str,
+    *,
+    name: str = "lgg",
+    size: Sequence[int] | None = None,
+    window: Sequence[int] | None = None,
+    split_seed: int = 0,
+    shares: Sequence[float] = (0.6, 0.1, 0.3),
+    split_file: Path | str | None = None,
+) -> Task:
+    """Load the LGG set: one case is the stack of slices of one scan of a patient.
+
+    Slices keep the order of their numbers. Each channel is z-scored over the stack. The files
+    carry no voxel size, so spacing is in pixels of the file. A folder ``TCGA_XX_XXXX_<date>``
+    belongs to the patient ``TCGA_XX_XXXX``; any other folder is its own patient.
+
+    Args:
+        root: folder that holds ``kaggle_3m``, or that folder itself.
+        name: name of the task.
+        size: (H, W) to resample to; None keeps the pixels (256 x 256).
+        window: (H, W) that a network is applied at; by default ``size``, or 256 x 256.
+        split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
+
+    Returns:
+        A 2D task with the channels pre-contrast, FLAIR, post-contrast and the class tumour.
+
+    Raises:
+        ConfigError: a setting does not fit.
+        DataError: the folder holds no such scans, or a slice without its mask.
+    """
+    size = checked_size(size, 2)
+    root = require_folder(root)
+    folder = root / _FOLDER if (root / _FOLDER).is_dir() else root
+    cases = _list_cases(folder)
+    train, validation, test = split_cases(
+        cases, SplitSettings(split_seed, tuple(shares), split_file)
+    )
+    return Task(
+        name=name,
+        root=folder,
+        spatial_dims=2,
+        channels=CHANNELS,
+        classes=CLASSES,
+        window=checked_size(window, 2) or size or _WINDOW,
+        spacing_unit="px",
+        train=train,
+        validation=validation,
+        test=test,
+        read=StackReader(size),
+    )
+
+
+@dataclass(frozen=True)
+class StackReader:
+    """Reads the slices of one case and normalises them as one volume.
+
+    Attributes:
+        size: (H, W) to resample to, or None.
+    """
+
+    size: tuple[int, ...] | None = None
+
+    def __call__(self, case: Case) -> Sample:
+        """Image (N, 3, H, W), label (N, H, W), spacing (H, W) in pixels of the file.
+
+        Raises:
+            DataError: a file is missing, damaged, or does not fit the others of the case.
+        """
+        with naming_case(case):
+            stack = np.stack(_read_alike(case.images))  # (N, H, W, C)
+            if stack.ndim != 4 or stack.shape[-1] != len(CHANNELS):
+                raise DataError(f"{case.images[0]}: shape {stack.shape[1:]}, expected (H, W, 3)")
+            masks = _read_alike(case.labels)
+            check_same_shape(stack.shape[1:3], case.images[0], masks[0].shape[:2], case.labels[0])
+            label = np.stack(
+                [binary_mask(mask, path) for mask, path in zip(masks, case.labels, strict=True)]
+            ).astype(np.uint8)
+        image = np.stack([z_score(stack[..., c]) for c in range(len(CHANNELS))], axis=1)
+        return image_sample(image, label, self.size, case)
+
+
+def _list_cases(folder: Path) -> list[Case]:
+    folders = sorted(
+        (f for f in folder.glob("*") if f.is_dir() and not is_hidden(f)), key=lambda f: f.name
+    )
+    cases = [case for case in map(_case_of, folders) if case is not None]
+    if not cases:
+        raise DataError(
+            f"{folder}: no <patient>/<patient>_<n>.tif with <patient>_<n>_mask.tif; give the "
+            f"folder that holds {_FOLDER}"
+        )
+    return cases
+
+
+def _case_of(folder: Path) -> Case | None:
+    files = [path for path in folder.glob("*.tif") if not is_hidden(path)]
+    masks = {path.name.removesuffix(_MASK_END): path for path in files if _is_mask(path)}
+    slices = {path.stem: path for path in files if not _is_mask(path)}
+    if not files:
+        return None
+    alone = sorted(slices.keys() ^ masks.keys(), key=natural_order)
+    if alone:
+        raise DataError(
+            f"case {folder.name}: {', '.join(alone)} in {folder}: a slice without its "
+            f"{_MASK_END} file, or a mask without its slice"
+        )
+    stems = sorted(slices, key=natural_order)
+    patient = _TCGA_PATIENT.fullmatch(folder.name)
+    return Case(
+        case_id=folder.name,
+        patient_id=patient[1] if patient else folder.name,
+        images=tuple(slices[stem] for stem in stems),
+        labels=tuple(masks[stem] for stem in stems),
+    )
+
+
+def _is_mask(path: Path) -> bool:
+    return path.name.endswith(_MASK_END)
+
+
+def _read_alike(paths: Sequence[Path]) -> list[np.ndarray]:
+    arrays = [read_image(path) for path in paths]
+    for array, path in zip(arrays, paths, strict=True):
+        check_same_shape(arrays[0].shape, paths[0], array.shape, path)
+    return arrays

@@ -1,0 +1,237 @@
+"""Folders of NIfTI files, one folder a case: BraTS, and anything laid out like it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from analogmed.data.case import Case, Task
+from analogmed.data.datasets.msd import patient_of
+from analogmed.data.readers.files import is_hidden, natural_order
+from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy
+from analogmed.data.readers.orientation import Orientation
+from analogmed.data.splits import SplitSettings, split_cases
+from analogmed.data.volumes import (
+    SOFT_TISSUE_HU,
+    Intensity,
+    VolumeReader,
+    default_window,
+    intensity_of,
+)
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import require_folder
+
+ClassValues = Mapping[str, int | Sequence[int]]
+
+BRATS_IMAGES = ("*_flair.nii*", "*_t1.nii*", "*_t1ce.nii*", "*_t2.nii*")
+BRATS_CLASSES: ClassValues = {"necrotic core": 1, "edema": 2, "enhancing tumour": 4}
+BRATS_VALUES = (0, 1, 2, 4)
+
+
+def load_brats(
+    root: Path | str,
+    *,
+    name: str = "brats",
+    images: Sequence[str] = BRATS_IMAGES,
+    label: str = "*_seg.nii*",
+    channels: Sequence[str] | None = None,
+    classes: ClassValues = BRATS_CLASSES,
+    label_values: Sequence[int] | None = BRATS_VALUES,
+    spatial_dims: int = 3,
+    slice_axis: int = 2,
+    size: Sequence[int] | None = None,
+    window: Sequence[int] | None = None,
+    intensity: Intensity | None = None,
+    nan_policy: NanPolicy = "error",
+    max_voxels: int = DEFAULT_MAX_VOXELS,
+    orientation: Orientation = "ras",
+    patient_pattern: str | None = None,
+    split_seed: int = 0,
+    shares: Sequence[float] = (0.6, 0.1, 0.3),
+    split_file: Path | str | None = None,
+) -> Task:
+    """Load brain tumour cases in the layout of BraTS 2017 to 2021.
+
+    :func:`load_nifti` with the file names, labels 1, 2 and 4, and modalities of that challenge.
+    Regions are classes that merge labels, for instance ``{"whole tumour": (1, 2, 4)}``. From
+    2023 on, files end in ``-t2f``, ``-t1n``, ``-t1c``, ``-t2w`` and ``-seg``, and label 4 is 3.
+
+    Args, Returns and Raises: as :func:`load_nifti`.
+    """
+    if channels is None and tuple(images) == BRATS_IMAGES:
+        channels = ("FLAIR", "T1", "T1ce", "T2")
+    return load_nifti(
+        root,
+        name=name,
+        images=images,
+        label=label,
+        channels=channels,
+        classes=classes,
+        label_values=label_values,
+        modality="MR",
+        spatial_dims=spatial_dims,
+        slice_axis=slice_axis,
+        size=size,
+        window=window,
+        intensity=intensity,
+        nan_policy=nan_policy,
+        max_voxels=max_voxels,
+        orientation=orientation,
+        patient_pattern=patient_pattern,
+        split_seed=split_seed,
+        shares=shares,
+        split_file=split_file,
+    )
+
+
+def load_nifti(
+    root: Path | str,
+    *,
+    images: Sequence[str],
+    label: str,
+    classes: ClassValues,
+    name: str = "nifti",
+    channels: Sequence[str] | None = None,
+    label_values: Sequence[int] | None = None,
+    modality: str = "MR",
+    spatial_dims: int = 3,
+    slice_axis: int = 2,
+    size: Sequence[int] | None = None,
+    window: Sequence[int] | None = None,
+    intensity: Intensity | None = None,
+    ct_window_hu: Sequence[float] = SOFT_TISSUE_HU,
+    nan_policy: NanPolicy = "error",
+    max_voxels: int = DEFAULT_MAX_VOXELS,
+    orientation: Orientation = "ras",
+    patient_pattern: str | None = None,
+    split_seed: int = 0,
+    shares: Sequence[float] = (0.6, 0.1, 0.3),
+    split_file: Path | str | None = None,
+) -> Task:
+    """Load every folder at or below ``root`` that holds images of a case.
+
+    Args:
+        root: folder of case folders, at any depth; or one case folder.
+        images: a pattern per channel, such as ``"*_flair.nii.gz"``; each matches exactly one
+            file of a case folder. A single file with channels last may hold them all.
+        label: pattern of the label file.
+        classes: name of each class to the label value, or values, that make it up.
+        name: name of the task.
+        channels: names of the channels; by default the patterns without wildcards and endings.
+        label_values: every value that may stand in a label file; None for any. What no class
+            names becomes background.
+        modality: ``"CT"``, or anything else for a z-score.
+        spatial_dims, slice_axis, size, window, intensity, ct_window_hu, nan_policy, max_voxels,
+            orientation, patient_pattern: as in ``load_msd``. Case names
+            are those of the folders; where any two are equal, the paths of all below ``root``.
+        split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
+
+    Returns:
+        A task with spacing in mm.
+
+    Raises:
+        ConfigError: a setting does not fit.
+        DataError: no folder holds a case, or a pattern matches none or several of its files.
+    """
+    root = require_folder(root).absolute()
+    class_values = _class_values(classes, label_values)
+    names = tuple(channels) if channels is not None else tuple(map(_channel_name, images))
+    reader = VolumeReader(
+        channels=names,
+        class_values=tuple(class_values.values()),
+        allowed_values=None if label_values is None else tuple(label_values),
+        intensities=(intensity or intensity_of(modality),) * len(names),
+        spatial_dims=spatial_dims,
+        slice_axis=slice_axis,
+        size=None if size is None else tuple(size),
+        ct_window_hu=(ct_window_hu[0], ct_window_hu[1]),
+        nan_policy=nan_policy,
+        max_voxels=max_voxels,
+        orientation=orientation,
+    )
+    train, validation, test = split_cases(
+        _list_cases(root, tuple(images), label, patient_pattern),
+        SplitSettings(split_seed, tuple(shares), split_file),
+    )
+    return Task(
+        name=name,
+        root=root,
+        spatial_dims=spatial_dims,
+        channels=names,
+        classes=tuple(class_values),
+        window=default_window(window or size, spatial_dims),
+        spacing_unit="mm",
+        train=train,
+        validation=validation,
+        test=test,
+        read=reader,
+    )
+
+
+def _class_values(
+    classes: ClassValues, label_values: Sequence[int] | None
+) -> dict[str, tuple[int, ...]]:
+    if not classes:
+        raise ConfigError("classes is empty; name at least one, such as {'spleen': 1}")
+    table = {
+        name: (values,) if isinstance(values, int) else tuple(values)
+        for name, values in classes.items()
+    }
+    uses = Counter(value for values in table.values() for value in values)
+    shared = sorted(value for value, count in uses.items() if count > 1)
+    if shared:
+        raise ConfigError(f"label values {shared} stand in more than one class of {table}")
+    if 0 in uses or any(not values for values in table.values()):
+        raise ConfigError(f"classes {table}: each needs label values, and 0 is background")
+    if label_values is not None and not uses.keys() <= set(label_values):
+        raise ConfigError(f"classes {table} use values outside label_values {list(label_values)}")
+    return table
+
+
+def _channel_name(pattern: str) -> str:
+    return pattern.split(".nii")[0].strip("*_-") or pattern
+
+
+def _list_cases(
+    root: Path, images: tuple[str, ...], label: str, patient_pattern: str | None
+) -> list[Case]:
+    if not images:
+        raise ConfigError("images is empty; give a pattern per channel")
+    folders = _case_folders(root, images)
+    if not folders:
+        raise DataError(
+            f"{root}: no folder in it holds files like {', '.join(images)}; give the folder of "
+            "the cases, or other patterns"
+        )
+    ids = [folder.name for folder in folders]
+    if len(set(ids)) < len(ids):
+        ids = [folder.relative_to(root).as_posix() for folder in folders]
+    return [
+        Case(
+            case_id=case_id,
+            patient_id=patient_of(case_id, patient_pattern),
+            images=tuple(_single_match(folder, pattern, case_id) for pattern in images),
+            labels=(_single_match(folder, label, case_id),),
+        )
+        for case_id, folder in zip(ids, folders, strict=True)
+    ]
+
+
+def _case_folders(root: Path, images: tuple[str, ...]) -> list[Path]:
+    """Folders in which any image pattern matches, so that a missing channel is noticed."""
+    try:
+        files = {path for pattern in images for path in root.rglob(pattern)}
+    except (ValueError, NotImplementedError) as error:
+        raise ConfigError(f"images {list(images)}: {error}; expected file patterns") from error
+    found = {path.parent for path in files if not is_hidden(path, root)}
+    return sorted(found, key=lambda folder: natural_order(folder.as_posix()))
+
+
+def _single_match(folder: Path, pattern: str, case_id: str) -> Path:
+    matches = sorted(path for path in folder.glob(pattern) if not is_hidden(path))
+    if len(matches) != 1:
+        names = ", ".join(path.name for path in matches) or "none"
+        raise DataError(
+            f"case {case_id}: pattern {pattern!r} matches {len(matches)} files in {folder} "
+            f"({names}); expected exactly 1"
+        )
+    return matches[0]

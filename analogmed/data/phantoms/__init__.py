@@ -1,0 +1,1 @@
+"""Generated data sets, written in the layout of real ones."""

@@ -1,0 +1,158 @@
+"""Generated data sets: default data of the suite, on disk in the layouts of the real ones."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from analogmed.data.phantoms.brain import write_brain
+from analogmed.data.phantoms.nuclei import write_nuclei
+from analogmed.data.phantoms.spleen import write_spleen
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import is_filled, written_whole
+from analogmed.foundation.strict_yaml import MAX_JSON_BYTES, parse_json, read_text
+from analogmed.foundation.temporary import temporary_folder
+
+PHANTOM_VERSION = 1
+"""Raised whenever the same seed gives other bytes; an older phantom is then written anew."""
+
+MARKER = "phantom.json"
+
+_SIZE_RANGE = (32, 512)
+
+
+@dataclass(frozen=True)
+class _Kind:
+    folder: str
+    write: Callable[[Path, int, int, int], None]
+    n_patients: int
+    size: int
+
+
+_KINDS = {
+    "brain": _Kind("kaggle_3m", write_brain, n_patients=24, size=64),
+    "spleen": _Kind("Task09_Spleen", write_spleen, n_patients=12, size=96),
+    "nuclei": _Kind("stage1_train", write_nuclei, n_patients=60, size=128),
+}
+
+PHANTOM_KINDS = tuple(_KINDS)
+"""What :func:`write_phantom` can draw."""
+
+
+def write_phantom(
+    kind: str,
+    root: Path | str,
+    seed: int = 0,
+    *,
+    n_patients: int | None = None,
+    size: int | None = None,
+) -> Path:
+    """Write a generated data set below ``root``, or find it there from before.
+
+    ``brain`` draws FLAIR-like slices with a glioma (``kaggle_3m``, 24 patients of 8 slices,
+    64 x 64), ``spleen`` draws abdominal CT (``Task09_Spleen``, 12 volumes, 96 x 96 x 24) and
+    ``nuclei`` draws microscopy fields (``stage1_train``, 60 fields, 128 x 128). References come
+    from the latent anatomy, with an annotator's variation, and not from the visible image.
+
+    The folder appears whole or not at all, and carries its seed, version and parameters in
+    ``phantom.json``. Equal arguments give equal bytes.
+
+    Args:
+        kind: ``"brain"``, ``"spleen"`` or ``"nuclei"``.
+        root: folder to write below; made if missing.
+        seed: root of every draw.
+        n_patients: patients (fields, for nuclei); at least 1.
+        size: pixels along both in-plane axes, 32 to 512.
+
+    Returns:
+        Folder with the data: ``root/kaggle_3m``, ``root/Task09_Spleen`` or ``root/stage1_train``.
+
+    Raises:
+        ConfigError: an argument is out of its range.
+        DataError: the folder exists and holds something else; it is left as it is.
+    """
+    if kind not in _KINDS:
+        raise ConfigError(f"phantom kind {kind!r}; expected one of {', '.join(_KINDS)}")
+    known = _KINDS[kind]
+    n_patients = known.n_patients if n_patients is None else n_patients
+    size = known.size if size is None else size
+    _check_ranges(seed, n_patients, size)
+    marker = {
+        "kind": kind,
+        "version": PHANTOM_VERSION,
+        "seed": seed,
+        "n_patients": n_patients,
+        "size": size,
+    }
+    folder = Path(root) / known.folder
+    if not _stands_already(folder, marker):
+        _write_whole(folder, marker, lambda part: known.write(part, seed, n_patients, size))
+    return folder
+
+
+def _check_ranges(seed: int, n_patients: int, size: int) -> None:
+    low, high = _SIZE_RANGE
+    if not low <= size <= high:
+        raise ConfigError(f"phantom size {size}; expected {low} to {high} pixels")
+    if not 1 <= n_patients <= 9999:
+        raise ConfigError(f"phantom n_patients {n_patients}; expected 1 to 9999")
+    if seed < 0:
+        raise ConfigError(f"phantom seed {seed}; expected 0 or more")
+
+
+def _stands_already(folder: Path, marker: dict[str, object]) -> bool:
+    """Whether this very phantom is there; an older version of it is cleared away."""
+    if not is_filled(folder):
+        return False
+    found = _read_marker(folder)
+    if found == marker and not _has_unlabelled_fields(folder):
+        return True
+    if {**found, "version": PHANTOM_VERSION} == marker:
+        _discard(folder)
+        return False
+    wanted = ", ".join(f"{key} {value}" for key, value in marker.items())
+    there = ", ".join(f"{key} {value}" for key, value in found.items())
+    raise DataError(
+        f"{folder}: holds another phantom ({there}); expected {wanted}; "
+        "choose another root, or delete the folder"
+    )
+
+
+def _has_unlabelled_fields(folder: Path) -> bool:
+    """Whether fields of nuclei have no mask, as earlier releases wrote some small ones."""
+    return any(not any(masks.iterdir()) for masks in folder.glob("*/masks"))
+
+
+def _read_marker(folder: Path) -> dict[str, object]:
+    path = folder / MARKER
+    if not path.exists():
+        raise DataError(
+            f"{folder}: holds files but no {MARKER}, so it may be real data; "
+            "choose another root for the phantom"
+        )
+    try:
+        text = read_text(path, MAX_JSON_BYTES, error=DataError)
+        content = parse_json(text, str(path), error=DataError)
+    except DataError as error:
+        raise DataError(f"{path}: unreadable ({error}); delete the folder") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{folder / MARKER}: expected an object; delete the folder")
+    return content
+
+
+def _write_whole(folder: Path, marker: dict[str, object], write: Callable[[Path], None]) -> None:
+    try:
+        with written_whole(folder) as part:
+            write(part)
+            (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+    except FileExistsError:
+        # Another process was first: its folder counts if it holds the same phantom.
+        if not _stands_already(folder, marker):
+            raise
+
+
+def _discard(folder: Path) -> None:
+    """Move a folder aside in one step, then delete it."""
+    with temporary_folder(folder.parent, folder.name) as bin_, suppress(FileNotFoundError):
+        folder.rename(bin_ / folder.name)

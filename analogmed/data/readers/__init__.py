@@ -1,0 +1,1 @@
+"""Readers of files: NIfTI volumes, PNG and TIFF images."""

@@ -1,0 +1,48 @@
+"""Axis order and direction of volumes: permuted and flipped, never resampled."""
+
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from nibabel.affines import voxel_sizes
+from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
+
+from analogmed.data.readers.nifti import Volume
+
+Orientation = Literal["ras", "file"]
+
+
+def axis_codes(affine: np.ndarray) -> str:
+    """Return the directions in which the file axes point, for instance ``"LPS"``.
+
+    Args:
+        affine: float64 (4, 4), voxel indices to mm.
+
+    Returns:
+        One letter for each of X, Y and Z, the closest anatomical direction: R or L, A or P,
+        S or I.
+    """
+    return "".join(aff2axcodes(affine))
+
+
+def to_ras(volume: Volume, affine: np.ndarray | None = None) -> Volume:
+    """Permute and flip the axes of a volume so that they point right, anterior and superior.
+
+    The axes of an oblique volume go to the closest direction. No voxel value changes.
+
+    Args:
+        volume: shape (X, Y, Z) or (X, Y, Z, C).
+        affine: affine that determines the axes, so that the files of a case are turned alike; by
+            default that of the volume.
+
+    Returns:
+        The volume with axes closest to RAS: the same object where they were before, else views
+        of its data.
+    """
+    orientation = io_orientation(volume.affine if affine is None else affine)
+    if np.array_equal(orientation, [[0, 1], [1, 1], [2, 1]]):
+        return volume
+    turned = volume.affine @ inv_ornt_aff(orientation, volume.data.shape[:3])
+    x, y, z = (float(size) for size in voxel_sizes(turned))
+    data = apply_orientation(volume.data, orientation)
+    return replace(volume, data=data, spacing_mm=(x, y, z), affine=turned)

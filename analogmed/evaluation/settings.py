@@ -1,0 +1,156 @@
+"""Settings of an evaluation on chips."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from analogmed.analog.description.hardware import Hardware
+from analogmed.analog.settings import CalibrationConfig, resolve_layers
+from analogmed.data.settings import TaskConfig
+from analogmed.execution.settings import EngineConfig
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
+from analogmed.foundation.time_constants import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S, YEAR_S
+
+DEFAULT_TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, 7 * DAY_S, MONTH_S, YEAR_S)
+"""t0, a second, an hour, a day, a week, a month and a year after programming."""
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """How often, and when, chips are read.
+
+    Attributes:
+        chips: programming draws of each network. Fewer than two give no interval.
+        times_s: seconds after programming at which each chip is read.
+        reads: reads at each time.
+        width: chips are added until the 95 % interval of a network's Dice after one day is
+            narrower than this; chips is then the most that a network gets.
+        first_chips: chips of each network before its interval is looked at, with width.
+    """
+
+    chips: int = 5
+    times_s: tuple[float, ...] = DEFAULT_TIMES_S
+    reads: int = 1
+    width: float | None = None
+    first_chips: int = 5
+
+    def __post_init__(self) -> None:
+        require_at_least_one("sweep.chips", self.chips)
+        require_at_least_one("sweep.reads", self.reads)
+        if not self.times_s:
+            raise ConfigError("sweep.times_s is empty; give at least one time, for instance 0")
+        for time_s in self.times_s:
+            if not math.isfinite(time_s) or time_s < 0:
+                raise ConfigError(
+                    f"sweep.times_s: a time is 0 s or more and finite, got {time_s!r}"
+                )
+        object.__setattr__(self, "times_s", tuple(sorted(set(map(float, self.times_s)))))
+        if self.width is not None:
+            self._check_width(self.width)
+
+    def _check_width(self, width: float) -> None:
+        if not 0 < width < 1:
+            raise ConfigError(f"sweep.width is a width of Dice, above 0 and below 1, got {width!r}")
+        if DAY_S not in self.times_s:
+            raise ConfigError(
+                f"sweep.width looks at Dice after one day: add {DAY_S:g} to sweep.times_s"
+            )
+        if not 2 <= self.first_chips <= self.chips:
+            raise ConfigError(
+                f"sweep.first_chips must lie between 2, the fewest with an interval, and "
+                f"sweep.chips = {self.chips}, got {self.first_chips}"
+            )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One evaluation: networks on a task, digitally and on chips.
+
+    Attributes:
+        task: the data.
+        checkpoints: trained networks; by default the shipped ones of the task.
+        factories: package.module:factory names that the checkpoints may call for their network.
+        hardware: the chip.
+        sweep: chips, times and reads.
+        calibration: input ranges of the converters.
+        metrics: what is computed of each prediction: dice, jaccard, hd95, nsd, sensitivity,
+            specificity, precision, recall, f1.
+        tolerance: accepted deviation of the normalised surface distance, in mm or pixels.
+        digital_layers: names or patterns of layers that stay digital, or the placement.yaml that
+            python -m analogmed.sensitivity placement has written; by default those that stayed
+            digital when a network was trained for the chip, and [] for none.
+        profile: kind of tile for time and energy in the table of costs, as for python -m
+            analogmed.hardware; without one, tiles only.
+        level: of these figures, mvm_only or measured_layer.
+        row_split: even cuts a layer's rows as aihwkit does; channels keeps channels whole.
+        backend: auto, numba (compiled, CPU), triton (compiled, GPU) or torch for analogmed's
+            layers, aihwkit for aihwkit's.
+        device: where to compute, for instance cpu or cuda.
+        batch_size: images, or windows of a large image, per forward pass.
+        seed: root of all random draws.
+        engine: execution engine; only its number of threads affects results, in the last digits.
+        store: folder or fsspec URL (s3://bucket/sweep) that finished chips are kept in, so that an
+            interrupted run resumes; by default the run folder.
+        limit: Dice that a chip has to keep, for the time to failure; by default 0.95 times the best
+            digital one.
+        examples: cases, from the worst to the best, of which slices and predictions are kept for
+            the report page, where no chip failed; 0 keeps none.
+        out: run folder; by default runs/NAME.
+        name: name of the run.
+        restart: compute all digital runs and chips again and replace those in the store; by default
+            finished ones are reused.
+    """
+
+    task: TaskConfig = TaskConfig()
+    checkpoints: tuple[Path, ...] = ()
+    factories: tuple[str, ...] = ()
+    hardware: Hardware = Hardware()
+    sweep: SweepConfig = SweepConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    metrics: tuple[str, ...] = ("dice",)
+    tolerance: float = 2.0
+    digital_layers: tuple[str, ...] | None = None
+    profile: str | None = None
+    level: Literal["mvm_only", "measured_layer"] = "mvm_only"
+    row_split: Literal["even", "channels"] = "even"
+    backend: Literal["auto", "torch", "numba", "triton", "aihwkit"] = "auto"
+    device: str = "cpu"
+    batch_size: int = 8
+    seed: int = 0
+    engine: EngineConfig = EngineConfig()
+    store: str | None = None
+    limit: float | None = None
+    examples: int = 3
+    out: Path | None = None
+    name: str = "eval"
+    restart: bool = False
+
+    def __post_init__(self) -> None:
+        require_at_least_one("batch_size", self.batch_size)
+        require_at_least_zero("tolerance", self.tolerance)
+        require_at_least_zero("examples", self.examples)
+        if self.limit is not None and not 0 < self.limit < 1:
+            raise ConfigError(f"limit is a Dice, above 0 and below 1, got {self.limit!r}")
+        if self.digital_layers is not None:
+            object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
+        object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
+        if "dice" not in self.metrics:
+            object.__setattr__(self, "metrics", ("dice", *self.metrics))
+
+    @property
+    def folder(self) -> Path:
+        """Where the run's results go."""
+        return self.out or Path("runs") / self.name
+
+
+def refuse_scale_out(experiment: Experiment) -> None:
+    """Refuse settings of a sweep in programs that compute in one process.
+
+    Raises:
+        ConfigError: engine, store or sweep.width is given.
+    """
+    given = experiment.engine != EngineConfig() or experiment.store is not None
+    if given or experiment.sweep.width is not None:
+        raise ConfigError("engine, store and sweep.width are for eval: here one process computes")

@@ -1,0 +1,1 @@
+"""Studies: what is run on chips, and the tables that it gives."""

@@ -1,0 +1,1 @@
+"""Mitigation: corrections of a chip after programming."""

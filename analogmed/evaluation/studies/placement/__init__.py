@@ -1,0 +1,1 @@
+"""Placement: which layers to leave digital."""

@@ -1,0 +1,163 @@
+"""The greedy search for a placement: sets of digital layers, run on the chips one by one."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+from torch import nn
+from tqdm import tqdm
+
+from analogmed.data import Task
+from analogmed.evaluation.studies.sensitivity.ablations import Bench, Setting
+from analogmed.evaluation.studies.sensitivity.ranking import rank, to_settings_table
+from analogmed.evaluation.studies.sensitivity.settings import PlacementConfig
+from analogmed.hardware import Cost, Profile, estimate, map_tiles
+
+Row = dict[str, Any]
+OBJECTIVES = {"latency": "latency_ms", "energy": "energy_mj"}
+"""Objectives of a placement, and their columns in the table of its steps."""
+
+
+class Costs:
+    """Estimates of the network with some layers digital, on the tiles of the profile."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        profile: Profile,
+        config: PlacementConfig,
+        left_digital: Iterable[str],
+    ) -> None:
+        self.network, self.profile, self.config = network, profile, config
+        self.shape = (1, task.in_channels, *task.window)
+        self.left_digital = tuple(left_digital)
+
+    def of(self, digital: frozenset[str]) -> Cost:
+        """Of the network with these layers digital."""
+        mapped = map_tiles(
+            self.network,
+            self.shape,
+            self.profile.tile_size,
+            row_split=self.config.row_split,
+            digital=[*self.left_digital, *sorted(digital)],
+        )
+        return estimate(mapped, self.profile, self.config.level)
+
+    def objective(self, digital: frozenset[str]) -> float:
+        """Seconds or joules of one slice, whichever shall be least."""
+        cost = self.of(digital)
+        return cost.latency_s if self.config.objective == "latency" else cost.stack_j(1)
+
+
+class Search:
+    """Placements run so far, the whole network analog first.
+
+    Attributes:
+        steps: what was run, in order.
+        digital: the layers that are digital now.
+        drop: what the network loses so, at the worst time.
+    """
+
+    def __init__(
+        self, config: PlacementConfig, bench: Bench, costs: Costs, ranking: pd.DataFrame
+    ) -> None:
+        self.config, self.bench, self.costs = config, bench, costs
+        self.regained = _by_layer_and_time(ranking, "only_digital")
+        self.lost_alone = _by_layer_and_time(ranking, "only_analog")
+        self.digital_rows = bench.digital(lambda: None)
+        self.start = costs.objective(frozenset())
+        self.added: dict[str, float] = {
+            name: costs.objective(frozenset({name})) - self.start
+            for name in bench.layers
+            if len(bench.layers) > 1
+        }
+        self.steps: list[Row] = []
+        self.seen: set[frozenset[str]] = set()
+        self.digital: frozenset[str] = frozenset()
+        self.drop = math.inf
+        self._run(frozenset(), "")
+        self._keep(frozenset())
+
+    def forward(self) -> None:
+        """Layers go digital, those first that regain the most Dice for the least cost."""
+        order = sorted(self.added, key=self._worth, reverse=True)
+        for name in (progress := tqdm(order, desc="placements", disable=None)):
+            enough = self.drop <= self.config.loss and not self.config.whole_curve
+            last_on_tiles = len(self.digital) == len(self.bench.layers) - 1
+            if last_on_tiles or (enough and self.added[name] > 0):
+                continue
+            before = self.drop
+            step = self._run(self.digital | {name}, name)
+            progress.set_postfix(drop=f"{step['drop']:.3f}")
+            saves = self.added[name] <= 0 and step["drop"] <= self.config.loss
+            if step["drop"] < before or saves:
+                self._keep(self.digital | {name})
+
+    def back(self) -> None:
+        """Layers of the cheapest accepted set go back on their tiles while the loss is accepted."""
+        accepted = [step for step in self.steps if step["drop"] <= self.config.loss]
+        if not accepted:
+            return
+        cheapest = min(accepted, key=lambda step: step[OBJECTIVES[self.config.objective]])
+        digital = frozenset(filter(None, cheapest["digital"].split(";")))
+        for name in sorted(digital, key=lambda name: (-self.added[name], name)):
+            fewer = digital - {name}
+            if self.added[name] <= 0 or fewer in self.seen:
+                continue
+            step = self._run(fewer, f"{name} back")
+            if step["drop"] <= self.config.loss:
+                digital = fewer
+                self._keep(fewer)
+
+    def _worth(self, name: str) -> tuple[bool, float]:
+        """Dice regained per added cost: the mean of what it does alone and among all others."""
+        effects = pd.concat([self.regained.loc[name], self.lost_alone.loc[name]], axis=1)
+        gain, added = float(effects.mean(axis=1).max()), self.added[name]
+        return (True, -added) if added <= 0 else (False, gain / added)
+
+    def _run(self, digital: frozenset[str], moved: str) -> Row:
+        setting = Setting("placement", moved, self.config.hardware, digital)
+        rows = self.bench.run([setting], lambda: None)
+        drops = rank(to_settings_table(self.digital_rows + rows), seed=self.config.seed)
+        if not digital:
+            self.all_analog = drops.set_index("time_s")["drop"]
+        worst = drops.sort_values("drop").iloc[-1]
+        cost = self.costs.of(digital)
+        known = cost.profile.digital_pj_per_mac is not None or not cost.mapped.digital_macs
+        step: Row = {
+            "step": len(self.steps),
+            "layer": moved,
+            "digital_layers": len(digital),
+            "digital": ";".join(name for name in self.bench.layers if name in digital),
+            **{name: float(worst[name]) for name in ("drop", "drop_low", "drop_high")},
+            "worst_time_s": float(worst["time_s"]),
+            "predicted_drop": self._predicted(digital),
+            "latency_ms": 1e3 * cost.latency_s,
+            "interval_ms": 1e3 * cost.interval_s,
+            "energy_mj": 1e3 * cost.stack_j(1) if known else math.nan,
+            "tiles": cost.tiles,
+            "uncosted_layers": len(cost.untimed_layers),
+            "kept": False,
+            **{name: worst[name] for name in ("n_patients", "n_chips", "level")},
+        }
+        self.steps.append(step)
+        self.seen.add(digital)
+        return step
+
+    def _keep(self, digital: frozenset[str]) -> None:
+        self.steps[-1]["kept"] = True
+        self.digital, self.drop = digital, self.steps[-1]["drop"]
+
+    def _predicted(self, digital: frozenset[str]) -> float:
+        """What single layers let expect: the loss of all less what each regains, at worst."""
+        left = self.all_analog
+        for name in sorted(digital):
+            left = left - self.regained.loc[name].reindex(left.index)
+        return float(left.max())
+
+
+def _by_layer_and_time(ranking: pd.DataFrame, setting: str) -> pd.DataFrame:
+    rows = ranking[ranking["setting"] == setting]
+    return rows.pivot(index="subject", columns="time_s", values="effect")

@@ -1,0 +1,218 @@
+"""Which layers to leave digital, for the least latency or energy at an accepted loss of Dice.
+
+Greedy: layers go digital in the order of the Dice that they regain per added cost, and every set of
+digital layers is run on the chips, since losses of single layers do not add up. Once the loss is
+accepted, each digital layer is tried back on its tiles, the costliest first.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from analogmed.evaluation.studies.placement.greedy import OBJECTIVES, Costs, Row, Search
+from analogmed.evaluation.studies.sensitivity.ablations import Bench
+from analogmed.evaluation.studies.sensitivity.settings import PlacementConfig
+from analogmed.evaluation.studies.sensitivity.study import look, prepare, write_run
+from analogmed.execution.run_folder import WrittenFiles, in_run_folder
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.files import ensure_writable, write_text_atomically
+from analogmed.foundation.settings.plain import to_plain
+from analogmed.foundation.strict_yaml import read_yaml
+from analogmed.hardware import Profile, load_profile
+from analogmed.report import placement_curve
+from analogmed.tables.results import write_table
+
+PLACEMENT = "placement.yaml"
+
+_SHARED = (
+    "task", "checkpoints", "hardware", "sweep", "calibration", "digital_layers", "row_split",
+    "seed", "every_nth_slice",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What a search for a placement found.
+
+    Attributes:
+        config: its settings.
+        steps: one row per placement that was run, in order: ``layer`` that was moved, ``digital``
+            (all digital layers), their number ``digital_layers``, ``drop`` at the worst time with
+            its interval, ``predicted_drop`` from single layers, estimated ``latency_ms``,
+            ``energy_mj`` and ``tiles``, and whether it was ``kept``, is on the ``pareto`` front of
+            drop and objective, and was ``chosen``.
+        ranking: of the single layers.
+    """
+
+    config: PlacementConfig
+    steps: pd.DataFrame
+    ranking: pd.DataFrame
+
+    @property
+    def chosen(self) -> pd.Series | None:
+        """The cheapest step within the accepted loss; ``None`` if there is none."""
+        rows = self.steps[self.steps["chosen"]]
+        return None if rows.empty else rows.iloc[0]
+
+    def verdict(self) -> str:
+        """What was chosen, in a sentence."""
+        step, loss = self.chosen, self.config.loss
+        if step is None:
+            return (
+                f"no placement that was run loses {loss:g} Dice or less; the least loss is "
+                f"{self.steps['drop'].min():.3f}: accept more, train for the chip, or leave all "
+                "layers digital"
+            )
+        names = str(step["digital"]) or "none"
+        return (
+            f"digital layers: {names}; Dice lost {step['drop']:.3f} ({step['drop_low']:.3f} to "
+            f"{step['drop_high']:.3f}), accepted {loss:g}"
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write settings, tables, figure and, where one was found, the placement.
+
+        Raises:
+            ConfigError: a placement that no run has written is in the way.
+        """
+        written = WrittenFiles(folder)
+        written.claim(PLACEMENT)
+        write_run(self.config, folder)
+        write_table(self.ranking, folder, "ranking", parquet=False)
+        write_table(self.steps, folder, "placements", parquet=False)
+        placement_curve(self.steps, folder / "figures" / "placements.png")
+        path = folder / PLACEMENT
+        if self.chosen is None:
+            written.remove(PLACEMENT)
+        else:
+            write_text_atomically(path, yaml.safe_dump(self._placement(), sort_keys=False))
+
+    def _placement(self) -> dict[str, object]:
+        step, config = self.chosen, self.config
+        assert step is not None
+        names = ("drop", "drop_low", "drop_high", "worst_time_s", "latency_ms", "energy_mj")
+        found = {name: _plain(step[name]) for name in names}
+        start = {name: _plain(self.steps[name].iloc[0]) for name in names}
+        settings = ("loss", "objective", "profile", "level", "seed", "row_split")
+        return {
+            "digital_layers": [
+                *(config.digital_layers or ()),
+                *filter(None, step["digital"].split(";")),
+            ],
+            "provenance": {
+                "made_by": f"analogmed {version('analogmed')}",
+                "network": config.checkpoints[0].name,
+                "task": config.task.name,
+                "hardware": to_plain(config.hardware),
+                **{name: getattr(config, name) for name in settings},
+                "digital_gmac_per_s": config.digital_gmac_per_s,
+                "digital_pj_per_mac": config.digital_pj_per_mac,
+                "patients": int(step["n_patients"]),
+                "chips": int(step["n_chips"]),
+                "all_analog": start,
+                "chosen": found,
+            },
+        }
+
+
+@in_run_folder
+def place_layers(config: PlacementConfig) -> Placed:
+    """Choose the layers that stay digital, and write the run folder.
+
+    Args:
+        config: network, chip, accepted loss and objective.
+
+    Returns:
+        all placements that were run.
+
+    Raises:
+        ConfigError: settings that do not fit each other; a profile that does not know the processor
+            for digital layers; no placement within the accepted loss (the tables are written).
+        CoverageError: nothing in the network can be put on a tile.
+    """
+    folder = ensure_writable(config.folder)
+    WrittenFiles(folder).claim(PLACEMENT)
+    profile = with_processor(config)
+    config, checkpoint, task = prepare(config)
+    bench = Bench(checkpoint, config, task)
+    costs = Costs(checkpoint.network, task, profile, config, bench.left_digital)
+    costs.of(frozenset())
+    ranking = _ranking(config, bench)
+    search = Search(config, bench, costs, ranking)
+    search.forward()
+    search.back()
+    placed = Placed(config, _judged(search.steps, config), ranking)
+    placed.write(folder)
+    if placed.chosen is None:
+        raise ConfigError(f"{placed.verdict()}; what was run: {folder}/placements.csv")
+    return placed
+
+
+def with_processor(config: PlacementConfig) -> Profile:
+    """The profile with the processor for digital layers.
+
+    Raises:
+        ConfigError: neither the profile nor the settings know it, so that digital layers would be
+            free.
+    """
+    assert config.profile is not None
+    profile = load_profile(config.profile)
+    profile.figures(config.level)
+    for name in ("digital_gmac_per_s", "digital_pj_per_mac"):
+        if (value := getattr(config, name)) is not None:
+            profile = replace(profile, **{name: value})
+    needed = {"latency": "digital_gmac_per_s", "energy": "digital_pj_per_mac"}[config.objective]
+    if getattr(profile, needed) is None:
+        raise ConfigError(
+            f"profile '{profile.name}' does not know the processor of digital layers, so that "
+            f"their {config.objective} would be 0: give --{needed}, or a profile that has it"
+        )
+    return profile
+
+
+def _ranking(config: PlacementConfig, bench: Bench) -> pd.DataFrame:
+    """Of the single layers: measured, or from the run folder of an earlier look."""
+    folder = config.sensitivity
+    if folder is None:
+        return look(bench, config).ranking()
+    earlier = read_yaml(folder / "experiment.yaml")
+    own = to_plain(config)
+    different = [name for name in _SHARED if earlier.get(name) != own[name]]
+    if different:
+        raise ConfigError(
+            f"{folder} was run with other settings ({', '.join(different)}): give the same, or "
+            "leave --sensitivity out"
+        )
+    try:
+        ranking = pd.read_csv(folder / "ranking.csv").fillna({"subject": ""})
+    except OSError as error:
+        raise ConfigError(f"cannot read {folder}/ranking.csv: {error}") from error
+    looked_at = ranking.loc[ranking["setting"] == "only_analog", "subject"]
+    missing = [name for name in bench.layers if name not in set(looked_at)]
+    if missing:
+        raise ConfigError(f"{folder} did not look at layer '{missing[0]}'; look at all layers")
+    return ranking
+
+
+def _judged(steps: list[Row], config: PlacementConfig) -> pd.DataFrame:
+    """The steps as a table, with what is on the Pareto front and what was chosen."""
+    table = pd.DataFrame(steps)
+    objective = OBJECTIVES[config.objective]
+    costs, drops = table[objective], table["drop"]
+    table["pareto"] = [
+        not (((costs <= c) & (drops < d)) | ((costs < c) & (drops <= d))).any()
+        for c, d in zip(costs, drops, strict=True)
+    ]
+    accepted = table[table["drop"] <= config.loss].sort_values([objective, "drop"])
+    table["chosen"] = table.index == (accepted.index[0] if len(accepted) else -1)
+    settings = {"objective": config.objective, "loss": config.loss, "profile": config.profile}
+    return table.assign(**settings, level_of_profile=config.level)
+
+
+def _plain(value: object) -> float | None:
+    number = float(str(value))
+    return None if math.isnan(number) else number

@@ -1,0 +1,1 @@
+"""Robustness: scores of networks on chips over time."""

@@ -1,0 +1,55 @@
+"""Rows of the results table for units that failed: no value, and the error as their note."""
+
+import pandas as pd
+
+from analogmed.data import Task
+from analogmed.evaluation.session import Row
+from analogmed.evaluation.settings import Experiment
+from analogmed.execution.compute import Outcome
+from analogmed.metrics.case import unit_of
+from analogmed.tables.results import to_table
+from analogmed.training import CheckpointInfo
+
+
+def failure_table(
+    outcome: Outcome, info: CheckpointInfo, experiment: Experiment, task: Task
+) -> pd.DataFrame:
+    """As many rows as the unit would have had, each with a NaN for value.
+
+    Args:
+        outcome: of the unit; its failure is the note of all rows.
+        info: of its network.
+        experiment: all settings.
+        task: the data.
+    """
+    chip = outcome.unit.chip
+    address: Row = {
+        "task": task.name,
+        "model": info.model,
+        "training": info.training,
+        "hardware": "digital" if chip is None else experiment.hardware.preset,
+        "chip": chip,
+        "value": float("nan"),
+        "note": outcome.failure,
+    }
+    sweep = experiment.sweep
+    readings: list[Row] = [
+        {"time_s": time_s, "read": read} for time_s in sweep.times_s for read in range(sweep.reads)
+    ]
+    return to_table(
+        [
+            {
+                **address,
+                **reading,
+                "case": case.case_id,
+                "patient": case.patient_id,
+                "class": name,
+                "metric": metric,
+                "unit": unit_of(metric, task.spacing_unit),
+            }
+            for reading in (readings if chip is not None else [{}])
+            for case in task.test
+            for name in task.classes
+            for metric in experiment.metrics
+        ]
+    )

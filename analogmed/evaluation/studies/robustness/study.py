@@ -1,0 +1,346 @@
+"""From an experiment to its results: table, summary, figures, run folder."""
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.resources import files
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from analogmed.analog import left_digital, to_aihwkit
+from analogmed.analog.description.aihwkit_config import rpu_config_of
+from analogmed.analog.description.device_models import check_times
+from analogmed.data import Task
+from analogmed.evaluation.costs import cost_of
+from analogmed.evaluation.deploy import to_tiles
+from analogmed.evaluation.examples import FOLDER as EXAMPLES
+from analogmed.evaluation.examples import write_examples
+from analogmed.evaluation.network_check import check_network
+from analogmed.evaluation.settings import Experiment
+from analogmed.evaluation.studies.robustness.campaign import Campaign
+from analogmed.evaluation.summaries.comparison import compare_models
+from analogmed.evaluation.summaries.failure_time import time_to_failure
+from analogmed.evaluation.summaries.runs import notes_of
+from analogmed.evaluation.summaries.summary import over_time, summarise
+from analogmed.execution.run_folder import WrittenFiles, in_run_folder, write_environment
+from analogmed.execution.store import Store
+from analogmed.foundation.credentials import masked
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import ensure_writable, write_text_atomically
+from analogmed.foundation.settings.plain import to_yaml
+from analogmed.foundation.text import nearest
+from analogmed.foundation.time_constants import DAY_S
+from analogmed.hardware import load_profile
+from analogmed.metrics.case import METRICS, RESULT_NOTES
+from analogmed.report import dice_over_time, drop_per_model
+from analogmed.report.figures.over_time import DROPS
+from analogmed.tables.results import write_table
+from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
+
+N_BOOT = 2000
+LEVEL = 0.95
+KEPT_SHARE = 0.95
+
+
+_ALWAYS = (
+    "curves.csv",
+    "environment.json",
+    "experiment.yaml",
+    "results.csv",
+    "results.parquet",
+    "summary.csv",
+)
+_EXAMPLES = f"{EXAMPLES}/*.npz"
+_NOT_ALWAYS = (
+    "comparison.csv",
+    "time_to_failure.csv",
+    "figures/dice_over_time.png",
+    "figures/drop_per_model.png",
+)
+"""Files that a run writes only if it has values for them."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an evaluation found.
+
+    Attributes:
+        experiment: its settings.
+        table: the long results table.
+        costs: tiles, utilisation, reuse, parameters and coverage of each model and training; with
+            a profile, estimates of time and energy too.
+        units: digital runs and chips that the table is made of.
+        reused: how many of them an earlier run had finished.
+        failures: title and cause of each unit that failed.
+        computed: when the first and the last of these were computed; ``None`` if not known.
+    """
+
+    experiment: Experiment
+    table: pd.DataFrame
+    costs: pd.DataFrame
+    units: int = 0
+    reused: int = 0
+    failures: tuple[str, ...] = ()
+    computed: tuple[datetime, datetime] | None = None
+
+    def reuse(self) -> str:
+        """Return a sentence about the results that were reused; empty if all are new."""
+        if not self.reused:
+            return ""
+        store = masked(str(self.experiment.store or self.experiment.folder))
+        times = [time.astimezone().strftime("%Y-%m-%d %H:%M") for time in self.computed or ()]
+        when = f", computed {' to '.join(dict.fromkeys(times))}" if times else ""
+        return (
+            f"{self.reused} of {self.units} digital runs and chips are reused from {store}{when}; "
+            "--restart true computes them again"
+        )
+
+    def summary(self) -> pd.DataFrame:
+        """One row per task, model and training: Dice now, later and lost; and the cost."""
+        robustness = summarise(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
+        return robustness.merge(self.costs, on=["model", "training"], how="left")
+
+    def curves(self) -> pd.DataFrame:
+        """Dice of each network at each time, with intervals."""
+        return over_time(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
+
+    def comparison(self) -> pd.DataFrame:
+        """Each pair of networks on the chip after a day, with Holm's correction.
+
+        Empty where the sweep has no such time, and, with a warning, where failures left the
+        networks other cases.
+        """
+        if DAY_S not in self.experiment.sweep.times_s:
+            return pd.DataFrame()
+        try:
+            return compare_models(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
+        except DataError as error:
+            warnings.warn(f"networks are not compared: {error}", stacklevel=2)
+            return pd.DataFrame()
+
+    def limit(self, curves: pd.DataFrame) -> float:
+        """Return the Dice that a chip has to keep: the experiment's, or a share of a digital one.
+
+        Returns:
+            ``limit`` of the experiment; by default 0.95 of the best digital Dice, or NaN where no
+            digital run has a value.
+        """
+        if self.experiment.limit is not None:
+            return self.experiment.limit
+        digital = curves.loc[curves["hardware"] == "digital", "estimate"]
+        return round(KEPT_SHARE * float(digital.max()), 3)
+
+    def write(self, folder: Path) -> None:
+        """Write settings, environment, tables and figures into a run folder.
+
+        Files of an earlier run that this one does not write are removed.
+
+        Raises:
+            ConfigError: a file that no run has written is in the way.
+        """
+        written = _claimed(folder)
+        written.remove(*_NOT_ALWAYS, _EXAMPLES)
+        written.record(*_NOT_ALWAYS)
+        summary = self.summary()
+        write_text_atomically(folder / "experiment.yaml", to_yaml(self.experiment))
+        write_environment(folder)
+        write_table(self.table, folder, "results")
+        write_table(summary, folder, "summary", parquet=False)
+        curves = self.curves()
+        write_table(curves, folder, "curves", parquet=False)
+        _draw(summary, curves, folder / "figures")
+        if math.isfinite(limit := self.limit(curves)):
+            failures = time_to_failure(curves, limit)
+            write_table(failures, folder, "time_to_failure", parquet=False)
+        comparison = self.comparison()
+        if not comparison.empty:
+            write_table(comparison, folder, "comparison", parquet=False)
+        written.settle()
+
+
+def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
+    """Draw the figures that have a value; chips or digital runs can have failed."""
+    if curves.loc[curves["time_s"].notna(), "estimate"].notna().any():
+        dice_over_time(curves, folder / "dice_over_time.png")
+    if summary[list(DROPS)].notna().any(axis=None):
+        drop_per_model(summary, folder / "drop_per_model.png")
+
+
+def _claimed(folder: Path) -> WrittenFiles:
+    """Reserve the names of all files that a run may write."""
+    written = WrittenFiles(folder)
+    written.claim(*_ALWAYS, *_NOT_ALWAYS, _EXAMPLES)
+    return written
+
+
+@in_run_folder
+def evaluate(experiment: Experiment) -> Results:
+    """Evaluate trained networks, digitally and on chips, and write the run folder.
+
+    Args:
+        experiment: what to evaluate, on which data and hardware.
+
+    Returns:
+        the results, as they are written.
+
+    Units (one network run digitally, or one chip) that a stopped run has finished are taken from
+    the store; units that fail are rows with their error and are listed in ``Results.failures``; the
+    next run computes them again.
+
+    Raises:
+        ConfigError: settings that do not fit each other; a run folder that another run is writing
+            to, or that holds files of other origin; a folder or store that cannot be written.
+        DataError: a case that cannot be read. CheckpointError: a network that cannot.
+        LeakageError: a network has been trained on a test patient.
+        AnalogmedError: every unit failed.
+        KeyboardInterrupt: says how much is kept.
+    """
+    check_settings(experiment)
+    folder = ensure_writable(experiment.folder)
+    _claimed(folder)
+    store = Store(experiment.store or folder)
+    store.ensure_writable()
+    task = experiment.task.load()
+    checkpoints = [
+        load_checkpoint(path, factories=experiment.factories)
+        for path in checkpoint_paths(experiment)
+    ]
+    for checkpoint in checkpoints:
+        checkpoint.info.check_fits(task, checkpoint.path)
+        checkpoint.info.refuse_leakage(task, checkpoint.path)
+        check_network(checkpoint, task, experiment)
+        tell_differences(checkpoint, task, experiment)
+    _refuse_twins(checkpoints)
+    _tell_other_tiles(checkpoints, experiment)
+    experiment = replace(experiment, checkpoints=tuple(c.path for c in checkpoints))
+    costs = [cost_of(checkpoint, experiment, task) for checkpoint in checkpoints]
+    found = Campaign(experiment, task, checkpoints, store).run()
+    results = Results(
+        experiment,
+        found.table,
+        pd.DataFrame(costs),
+        found.units,
+        found.reused,
+        found.failures,
+        found.computed,
+    )
+    results.write(folder)
+    if experiment.examples and notes_of(found.table).isin(RESULT_NOTES).all():
+        n_cases = experiment.examples
+        write_examples(experiment, task, checkpoints, found.table, folder, n_cases=n_cases)
+    return results
+
+
+def checkpoint_paths(experiment: Experiment) -> tuple[Path, ...]:
+    """The experiment's checkpoints, or the shipped ones of its task.
+
+    Raises:
+        ConfigError: none are given and none are shipped.
+    """
+    if experiment.checkpoints:
+        return experiment.checkpoints
+    shipped = Path(str(files("analogmed") / "checkpoints" / experiment.task.name))
+    found = tuple(sorted(shipped.glob("*.safetensors")))
+    if not found:
+        raise ConfigError(
+            f"no network is shipped for task '{experiment.task.name}'; train one with "
+            "python -m analogmed.train and give its file with --checkpoints"
+        )
+    return found
+
+
+def check_settings(experiment: Experiment) -> None:
+    """Refuse settings that would otherwise fail after the first network has run."""
+    if experiment.profile is not None:
+        load_profile(experiment.profile).figures(experiment.level)
+    for metric in experiment.metrics:
+        if metric not in METRICS:
+            raise ConfigError(f"metrics: unknown metric '{metric}'; {nearest(metric, METRICS)}")
+    hardware = experiment.hardware
+    check_times(hardware.noise_model, experiment.sweep.times_s, hardware.preset)
+    try:
+        torch.empty(0, device=experiment.device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device '{experiment.device}' is not there: {error}") from error
+
+
+def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment) -> None:
+    """Warn where a network is used on other data or hardware than it was trained for."""
+    info = checkpoint.info
+    differences = []
+    if info.task != task.name:
+        differences.append(f"on {info.task}, not on {task.name}")
+    if info.window and info.window != task.window:
+        differences.append(f"on images of {info.window}, not of {task.window} (task.size)")
+    if info.hardware and not info.is_for(experiment.hardware, info.row_split):
+        differences.append(f"for another chip ({info.hardware['preset']} and its arguments)")
+    hardware = rpu_config_of(experiment.hardware)
+    if checkpoint.scaled_layers and not info.has_tiles(hardware, experiment.row_split):
+        differences.append(_with_other_scales(info))
+    newly_on_tiles, newly_digital = _moved_layers(checkpoint, experiment)
+    for then, now, names in (
+        ("digital", "on tiles", newly_on_tiles),
+        ("on tiles", "digital", newly_digital),
+    ):
+        if names:
+            listed = ", ".join(sorted(names))
+            differences.append(f"with {listed} {then}, here {now} (digital_layers, backend)")
+    fits = not newly_on_tiles and info.has_input_converters(hardware, experiment.row_split)
+    if checkpoint.input_ranges and hardware.pre_post.input_range.enable and not fits:
+        differences.append("with input ranges that do not fit here, and are set anew")
+    if differences:
+        warnings.warn(f"{checkpoint.path} was trained {'; '.join(differences)}", stacklevel=3)
+
+
+def _with_other_scales(info: CheckpointInfo) -> str:
+    trained = {name: info.hardware[name] for name in ("learned_out_scale", "tile_size")}
+    return (
+        "with learned output scales of other tiles, which are multiplied into its weights here "
+        f"(its own are hardware {trained}, row_split {info.row_split})"
+    )
+
+
+def _moved_layers(checkpoint: Checkpoint, experiment: Experiment) -> tuple[set[str], set[str]]:
+    """Layers that are on tiles here and were digital in training, and the other way round."""
+    if checkpoint.info.digital_layers is None:
+        return set(), set()
+    trained, here = set(checkpoint.info.digital_layers), _left_digital(checkpoint, experiment)
+    return trained - here, here - trained
+
+
+def _tell_other_tiles(checkpoints: list[Checkpoint], experiment: Experiment) -> None:
+    """Warn where trainings of one model have other layers digital, each its own."""
+    if experiment.digital_layers is not None or not any(c.info.digital_layers for c in checkpoints):
+        return
+    left = {checkpoint.path: _left_digital(checkpoint, experiment) for checkpoint in checkpoints}
+    for pair in combinations(checkpoints, 2):
+        most, least = sorted(pair, key=lambda c: len(left[c.path]), reverse=True)
+        if most.info.model == least.info.model and left[most.path] != left[least.path]:
+            names, others = (sorted(left[c.path]) for c in (most, least))
+            warnings.warn(
+                f"{most.path} has {', '.join(names)} digital, {least.path} "
+                f"{', '.join(others) or 'no layer'}, each as in its training; to compare them on "
+                f"the same, give --digital_layers {' '.join(names)}",
+                stacklevel=3,
+            )
+
+
+def _left_digital(checkpoint: Checkpoint, experiment: Experiment) -> set[str]:
+    analog = to_tiles(checkpoint, experiment)
+    return set(left_digital(to_aihwkit(analog) if experiment.backend == "aihwkit" else analog))
+
+
+def _refuse_twins(checkpoints: list[Checkpoint]) -> None:
+    seen: dict[tuple[str, str], Path] = {}
+    for checkpoint in checkpoints:
+        key = (checkpoint.info.model, checkpoint.info.training)
+        if key in seen:
+            raise ConfigError(
+                f"{checkpoint.path} and {seen[key]} are both {key[0]} with {key[1]} training; the "
+                "results table tells networks apart by these two: evaluate them in two runs"
+            )
+        seen[key] = checkpoint.path

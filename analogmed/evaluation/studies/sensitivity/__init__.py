@@ -1,0 +1,1 @@
+"""Sensitivity: which layers and noise sources cost how much."""

@@ -1,0 +1,96 @@
+"""Ranking of layers and noise sources by what they cost, from the long table of all settings."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analogmed.evaluation.statistics.intervals import Interval, difference, two_way_bootstrap
+from analogmed.evaluation.summaries.runs import chip_values
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.seeds import derive_seed
+from analogmed.metrics.properties import difference_bounds
+from analogmed.tables.results import COLUMNS
+
+TABLE_COLUMNS = {"setting": "string", "subject": "string", **COLUMNS}
+"""The long table: one row per setting, subject, chip, time, read, case, class and metric."""
+
+_KEY = ["setting", "subject", "time_s"]
+
+
+def to_settings_table(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """The long table of all settings, its columns in order and typed."""
+    return pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS)
+
+
+def rank(
+    table: pd.DataFrame, *, n_boot: int = 2000, level: float = 0.95, seed: int = 0
+) -> pd.DataFrame:
+    """What each layer and each noise source costs, with two-way bootstrap intervals.
+
+    Args:
+        table: long table, columns ``TABLE_COLUMNS``.
+        n_boot: bootstrap samples per interval.
+        level: confidence level in (0, 1).
+        seed: root seed of the bootstrap; all rows share their draws.
+
+    Returns:
+        One row per setting, subject and time. ``drop`` is the digital Dice minus that of the
+        setting. ``effect`` is what the subject does: of ``only_analog`` and ``noise_alone``, the
+        drop; of ``only_digital`` and ``noise_all_but``, the Dice regained against the whole network
+        analog. Both have ``_low`` and ``_high``. ``rank`` orders the effects within a setting and
+        time, 1 the largest; settings without a subject have none.
+
+    Raises:
+        DataError: the table lacks a column or the digital run.
+    """
+    missing = [column for column in TABLE_COLUMNS if column not in table.columns]
+    if missing:
+        raise DataError(f"the table of settings lacks the columns {', '.join(missing)}")
+    digital = _values(table[table["setting"] == "digital"])
+    if digital.empty:
+        raise DataError("the table of settings lacks the digital run")
+    patient_of = table.drop_duplicates("case").set_index("case")["patient"]
+    shared: dict[str, Any] = {
+        "patients": [str(patient_of[case]) for case in digital.index],
+        "statistic": difference,
+        "bounds": difference_bounds("dice"),
+        "n_boot": n_boot,
+        "level": level,
+        "seed": derive_seed(seed, "bootstrap", str(table["task"].iloc[0])),
+    }
+    reference = digital.to_numpy(dtype=np.float64)[:, 0]
+    on_chip = table[table["setting"] != "digital"]
+    values = {
+        key: _values(rows).reindex(digital.index).to_numpy(dtype=np.float64)
+        for key, rows in on_chip.groupby(_KEY, sort=False)
+    }
+    found = []
+    for (setting, subject, time_s), chips in values.items():
+        drop = effect = two_way_bootstrap(reference, chips, **shared)
+        if setting in ("only_digital", "noise_all_but"):
+            effect = two_way_bootstrap(chips, values["all_analog", "", time_s], **shared)
+        row = {"setting": setting, "subject": subject, "time_s": time_s}
+        row |= {**_cells("drop", drop), **_cells("effect", effect)}
+        row |= {"n_patients": drop.n_patients, "n_chips": drop.n_chips}
+        found.append(row | {"level": level, "note": drop.note})
+    ranking = pd.DataFrame(found).sort_values(
+        ["time_s", "setting"], kind="stable", ignore_index=True
+    )
+    ranks = ranking.groupby(["setting", "time_s"])["effect"].rank(ascending=False, method="first")
+    ranking.insert(3, "rank", ranks.where(ranking["subject"] != "").astype("Int64"))
+    return ranking
+
+
+def _values(rows: pd.DataFrame) -> pd.DataFrame:
+    """Dice of each case, a column per chip; the digital run is chip -1."""
+    dice = rows[rows["metric"] == "dice"]
+    return chip_values(dice.assign(chip=dice["chip"].astype("Int64").fillna(-1)))
+
+
+def _cells(name: str, interval: Interval) -> dict[str, float]:
+    return {
+        name: interval.estimate,
+        f"{name}_low": interval.low,
+        f"{name}_high": interval.high,
+    }

@@ -1,0 +1,1 @@
+"""Uncertainty of networks on chips: maps, calibration, conformal masks."""

@@ -1,0 +1,184 @@
+"""Conformal masks on chips: does a threshold that was set once keep its promise as chips drift?
+
+Three ways to set it are compared: on the digital network (``digital``), on each chip at the first
+time of the sweep (``first``), and on each chip anew at each time (``each``).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from analogmed.data import Sample, Task
+from analogmed.evaluation.statistics.intervals import two_way_bootstrap
+from analogmed.evaluation.studies.uncertainty.conformal import MaskCounts, RiskControl, control_risk
+from analogmed.evaluation.studies.uncertainty.passes import Pass
+from analogmed.metrics.properties import bounds_of
+
+RUN = ["task", "model", "training", "calibrated", "time_s", "class"]
+VALUES = ("fnr", "marked_share", "volume_ratio")
+_DIGITAL = -1.0
+
+
+class MaskLedger:
+    """Counts of every pass of one network, by time, chip, class and patient.
+
+    A patient's cases are put together; the reads of a chip are averaged, share by share, which
+    keeps the loss bounded and monotone.
+
+    Args:
+        task: names of the classes.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._counts: dict[tuple[float, int, int, int, str], MaskCounts] = {}
+
+    def observe(self, one: Pass, sample: Sample, prob: Tensor) -> None:
+        """Take the probabilities of one case in one pass."""
+        values = prob.cpu().numpy()
+        time_s = _DIGITAL if np.isnan(one.time_s) else one.time_s
+        for index in range(1, len(self.task.classes) + 1):
+            found = values[:, 0 if values.shape[1] == 1 else index]
+            key = (time_s, one.chip, one.read, index, sample.case.patient_id)
+            counts = MaskCounts.of(found, sample.label == index)
+            self._counts[key] = self._counts[key] + counts if key in self._counts else counts
+
+    def evaluate(
+        self, calibration: Sequence[str], test: Sequence[str], alpha: float, *, leave_one_out: bool
+    ) -> list[dict[str, object]]:
+        """Thresholds and what they miss.
+
+        Args:
+            calibration: patients that set the threshold.
+            test: patients that it is tested on.
+            alpha: accepted expected share of missed voxels.
+            leave_one_out: the other test patients set it too.
+
+        Returns:
+            one row per way to set it, time, chip, class and test patient with the structure.
+        """
+        rows: list[dict[str, object]] = []
+        for time_s in sorted({key[0] for key in self._counts}):
+            for calibrated, set_at_s in self._settings(time_s):
+                for chip in sorted({key[1] for key in self._counts if key[0] == time_s}):
+                    rows += self._of_chip(
+                        calibrated, set_at_s, time_s, chip,
+                        calibration, test, alpha, leave_one_out,
+                    )  # fmt: skip
+        return rows
+
+    def _settings(self, time_s: float) -> list[tuple[str, float]]:
+        """Ways to set a threshold for a time, and the times that they are set at."""
+        times = {key[0] for key in self._counts}
+        ways = [("digital", _DIGITAL)] if _DIGITAL in times else []
+        if time_s != _DIGITAL:
+            ways += [("first", min(times - {_DIGITAL})), ("each", time_s)]
+        return ways
+
+    def _of_chip(
+        self,
+        calibrated: str,
+        set_at_s: float,
+        time_s: float,
+        chip: int,
+        calibration: Sequence[str],
+        test: Sequence[str],
+        alpha: float,
+        leave_one_out: bool,
+    ) -> list[dict[str, object]]:
+        rows: list[dict[str, object]] = []
+        set_on = 0 if set_at_s == _DIGITAL else chip
+        for index, name in enumerate(self.task.classes, start=1):
+            for patient in test:
+                counts = self._reads(time_s, chip, index, patient)
+                if not counts or not counts[0].structure:
+                    continue
+                others = [p for p in test if p != patient] if leave_one_out else []
+                units = [self._loss(set_at_s, set_on, index, p) for p in [*calibration, *others]]
+                control = control_risk([unit for unit in units if unit is not None], alpha)
+                rows.append(
+                    {
+                        "calibrated": calibrated,
+                        "time_s": np.nan if time_s == _DIGITAL else time_s,
+                        "chip": pd.NA if time_s == _DIGITAL else chip,
+                        "class": name,
+                        "patient": patient,
+                        **_outcome(control, counts),
+                    }
+                )
+        return rows
+
+    def _reads(self, time_s: float, chip: int, index: int, patient: str) -> list[MaskCounts]:
+        found, read = [], 0
+        while (key := (time_s, chip, read, index, patient)) in self._counts:
+            found.append(self._counts[key])
+            read += 1
+        return found
+
+    def _loss(self, time_s: float, chip: int, index: int, patient: str) -> np.ndarray | None:
+        reads = self._reads(time_s, chip, index, patient)
+        return np.mean([read.missed_share for read in reads], 0) if reads else None
+
+
+def summarise_conformal(table: pd.DataFrame, alpha: float, *, seed: int = 0) -> pd.DataFrame:
+    """Mean share missed, and how much is marked for it, over patients and chips.
+
+    Args:
+        table: rows of :meth:`MaskLedger.evaluate` with task, model and training.
+        alpha: what was promised.
+        seed: of the bootstrap.
+
+    Returns:
+        one row per network, way to set the threshold, time and class: each of ``VALUES`` with its
+        interval, and whether the promise was kept: ``yes`` and ``no`` where alpha lies above or
+        below all of the FNR's interval, else ``open``.
+    """
+    rows = []
+    for key, part in table.groupby(RUN, dropna=False, sort=False):
+        row: dict[str, Any] = dict(zip(RUN, key, strict=True))
+        for value in VALUES:
+            wide = part.assign(chip=part["chip"].fillna(-1)).pivot(
+                index="patient", columns="chip", values=value
+            )
+            array = wide.to_numpy(dtype=np.float64)
+            digital = bool(part["chip"].isna().all())
+            found = two_way_bootstrap(
+                array[:, 0] if digital else array,
+                patients=list(wide.index),
+                bounds=bounds_of(value),
+                seed=seed,
+            )
+            row |= {value: found.estimate, f"{value}_low": found.low, f"{value}_high": found.high}
+        row |= {
+            "alpha": alpha,
+            "kept": _kept(row, alpha),
+            "threshold": float(part["threshold"].mean()),
+            "n_units": int(part["n_units"].min()),
+            "trivial": bool(part["trivial"].any()),
+            "n_patients": found.n_patients,
+            "n_chips": found.n_chips,
+        }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _kept(row: dict[str, Any], alpha: float) -> str:
+    if not np.isfinite(row["fnr_low"]):
+        return "open"
+    return "yes" if row["fnr_high"] <= alpha else "no" if row["fnr_low"] > alpha else "open"
+
+
+def _outcome(control: RiskControl, reads: Sequence[MaskCounts]) -> dict[str, object]:
+    index = control.index
+    marked = float(np.mean([read.marked[index] for read in reads]))
+    return {
+        "threshold": control.threshold,
+        "n_units": control.n_units,
+        "trivial": control.trivial,
+        "fnr": float(np.mean([read.missed_share[index] for read in reads])),
+        "marked_share": marked / reads[0].voxels,
+        "volume_ratio": marked / reads[0].structure,
+    }

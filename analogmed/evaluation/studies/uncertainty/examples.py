@@ -1,0 +1,86 @@
+"""Example slices with their maps: the worst, the median and the best case, chosen beforehand."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analogmed.data import Sample, Task
+from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps
+from analogmed.evaluation.studies.uncertainty.scores import ADDRESS, Address
+from analogmed.foundation.files import write_atomically
+from analogmed.tables.results import write_table
+
+
+@dataclass
+class Examples:
+    """Slices of some cases, each with the maps of all networks, sources and times.
+
+    The slice of a case is the one with the most foreground in the reference; of a volume it is
+    taken across its last axis.
+
+    Attributes:
+        ranks: of each case that is shown, for instance ``"worst"``.
+        arrays: images, references and maps by name, as ``examples.npz`` holds them.
+        rows: what each name belongs to.
+    """
+
+    ranks: dict[str, str]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def chosen(cls, dice: Mapping[str, float]) -> "Examples":
+        """Choose cases by a Dice that is known before any chip is looked at.
+
+        Args:
+            dice: of each case; undefined ones are not shown.
+        """
+        ordered = sorted((v, case) for case, v in dice.items() if np.isfinite(v))
+        if not ordered:
+            return cls({})
+        places = {"worst": 0, "best": len(ordered) - 1, "median": len(ordered) // 2}
+        ranks: dict[str, str] = {}
+        for rank, place in places.items():
+            ranks.setdefault(ordered[place][1], rank)
+        return cls(ranks)
+
+    def add(self, address: Address, sample: Sample, maps: UncertaintyMaps, task: Task) -> None:
+        """Take the maps of a case, if it is shown."""
+        case = sample.case.case_id
+        if case not in self.ranks:
+            return
+        key = self.ranks[case]
+        where = _slice_of(sample, task)
+        if f"{key}_image" not in self.arrays:
+            self.arrays[f"{key}_image"] = np.moveaxis(sample.image, 1, -1)[where].astype(np.float32)
+            self.arrays[f"{key}_reference"] = sample.label[where]
+        name = f"{key}_{sum(row['rank'] == key for row in self.rows)}"
+        mean = maps.mean
+        predicted = mean[:, 0] > 0.5 if mean.shape[1] == 1 else mean.argmax(1)
+        self.arrays[f"{name}_prediction"] = predicted[where].astype(np.uint8)
+        self.arrays[f"{name}_entropy"] = maps.entropy[where].astype(np.float32)
+        self.arrays[f"{name}_variance"] = maps.variance[where].astype(np.float32)
+        self.rows.append(
+            {"rank": key, "case": case, "name": name, **dict(zip(ADDRESS, address, strict=True))}
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write ``examples.npz`` (no pickle) and ``examples.csv``, which says what is in it."""
+        if not self.rows:
+            return
+        write_atomically(
+            folder / "examples.npz",
+            lambda path: np.savez_compressed(path, allow_pickle=False, **self.arrays),
+        )
+        write_table(pd.DataFrame(self.rows), folder, "examples", parquet=False)
+
+
+def _slice_of(sample: Sample, task: Task) -> tuple[int | slice, ...]:
+    foreground = sample.label > 0
+    if task.spatial_dims == 2:
+        return (int(foreground.sum(axis=(1, 2)).argmax()),)
+    return (0, slice(None), slice(None), int(foreground[0].sum(axis=(0, 1)).argmax()))

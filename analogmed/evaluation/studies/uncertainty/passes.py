@@ -1,0 +1,256 @@
+"""Where the passes of a Monte Carlo come from: chips, dropout, an ensemble, or one digital run."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.dropout import _DropoutNd
+
+from analogmed.analog import Chip, ChipReading
+from analogmed.data import Sample, Task
+from analogmed.evaluation.deploy import make_analog
+from analogmed.evaluation.passes import chip_seed
+from analogmed.evaluation.settings import Experiment
+from analogmed.evaluation.studies.uncertainty.maps import (
+    UncertaintyMaps,
+    UncertaintyStream,
+    probabilities,
+)
+from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
+from analogmed.foundation.errors import AnalogmedError
+from analogmed.foundation.seeds import derive_seed
+from analogmed.network.inference import predict_logits, to_classes
+from analogmed.training import Checkpoint
+
+DIGITAL_TIME_S = float("nan")
+_BLOCK_BYTES = 2 * 2**30
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way through a network.
+
+    Attributes:
+        time_s: seconds after programming; NaN where there is no chip.
+        chip: number of the chip; one number where there is none.
+        read: number of the read, draw or member.
+        network: from images to logits.
+    """
+
+    time_s: float
+    chip: int
+    read: int
+    network: Callable[[Tensor], Tensor]
+
+    def start(self, case_id: str) -> None:
+        """Restart its noise at a case, so that results do not depend on the order of cases."""
+        if isinstance(self.network, ChipReading | DropoutNetwork):
+            self.network.restart(case_id)
+
+
+MakePasses = Callable[[], Iterator[Pass]]
+Observe = Callable[[Pass, Sample, Tensor], object]
+
+
+def passes_of(
+    source: Source, members: Sequence[Checkpoint], config: UncertaintyConfig, task: Task
+) -> MakePasses | None:
+    """The passes of a source, to be gone through as often as wanted.
+
+    Args:
+        source: which.
+        members: networks of one model and training; only an ensemble takes all of them.
+        config: chips, times, reads.
+        task: whose training images calibrate a chip.
+
+    Returns:
+        ``None``, with a warning where it is unexpected, if the source does not exist: dropout in a
+        network without a dropout layer, an ensemble of one.
+    """
+    first = members[0]
+    if source == "deterministic":
+        return lambda: iter([_digital(first, config, 0)])
+    if source == "ensemble":
+        if len(members) < 2:
+            return None
+        return lambda: (_digital(m, config, read) for read, m in enumerate(members))
+    if source == "mc_dropout":
+        if not (config.dropout or has_dropout(first.network)):
+            warnings.warn(
+                f"{first.path}: mc_dropout is left out, {first.info.model} has no dropout layer "
+                "above 0; --dropout 0.1 puts some in",
+                stacklevel=2,
+            )
+            return None
+        return lambda: _dropped(first, config)
+    analog = make_analog(first, config, task)
+    return lambda: _on_chips(first, analog, config)
+
+
+def expected_passes(
+    source: Source, members: Sequence[Checkpoint], config: UncertaintyConfig
+) -> int:
+    """How often a source goes through each case."""
+    counts = {"deterministic": 1, "ensemble": len(members), "mc_dropout": config.passes}
+    return counts.get(source, config.passes * len(config.sweep.times_s))
+
+
+def maps_of(
+    make_passes: MakePasses,
+    samples: Sequence[Sample],
+    task: Task,
+    config: UncertaintyConfig,
+    observe: Observe,
+) -> Iterator[tuple[float, Sample, UncertaintyMaps]]:
+    """The maps of each case at each time.
+
+    Cases go through in blocks whose sums take up to 2 GB; each block programs the chips anew,
+    from the same seeds.
+
+    Args:
+        make_passes: from :func:`passes_of`.
+        samples: the cases.
+        task: window and classes.
+        config: batch size and device.
+        observe: called with each pass, case and its probabilities.
+    """
+    n_times = len(config.sweep.times_s)
+    for block in _blocks(samples, task.out_channels * 2 + 6, n_times):
+        streams: dict[tuple[float, int], UncertaintyStream] = {}
+        for one in make_passes():
+            for index, sample in enumerate(block):
+                prob = predict(one, sample, task, config)
+                stream = streams.setdefault((_key(one.time_s), index), UncertaintyStream())
+                stream.add(prob, one.chip)
+                observe(one, sample, prob)
+        for key in sorted(streams, key=lambda key: (key[0], key[1])):
+            time_s = DIGITAL_TIME_S if key[0] < 0 else key[0]
+            yield time_s, block[key[1]], streams.pop(key).maps()
+
+
+@torch.inference_mode()
+def predict(one: Pass, sample: Sample, task: Task, config: Experiment) -> Tensor:
+    """Probabilities of one case in one pass, shape (N, K, *spatial).
+
+    Raises:
+        NonFiniteError: a logit is NaN or Inf; names the case.
+    """
+    one.start(sample.case.case_id)
+    images = torch.from_numpy(sample.image).to(config.device)
+    try:
+        logits = predict_logits(
+            one.network, images, window=task.window, batch_size=config.batch_size
+        )
+        to_classes(logits)
+    except AnalogmedError as error:
+        raise type(error)(f"case {sample.case.case_id}: {error}") from error
+    return probabilities(logits)
+
+
+def has_dropout(network: nn.Module) -> bool:
+    """Whether a network has a dropout layer whose ratio is above 0."""
+    return any(isinstance(m, _DropoutNd) and m.p > 0 for m in network.modules())
+
+
+class DropoutNetwork:
+    """A network whose dropout stays active while everything else, BatchNorm too, evaluates.
+
+    Args:
+        network: in evaluation mode; it is left so.
+        rate: ratio of dropout on the inputs of all convolutions and Linear layers but the first,
+            beside the network's own; 0 for none.
+        seed: seed of the pass.
+
+    Source: Gal and Ghahramani 2016, arXiv:1506.02142; put in afterwards: Mi et al. 2022,
+    arXiv:1910.04858.
+    """
+
+    def __init__(self, network: nn.Module, rate: float, seed: int) -> None:
+        self.network, self.rate, self.seed = network, rate, seed
+        self._seeds = iter(())  # type: Iterator[int]
+        self.restart()
+
+    def restart(self, *address: object) -> None:
+        """Start the draws anew at an address."""
+        self._seeds = _endless(self.seed, *address)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits of a batch under one draw."""
+        devices = [images.device] if images.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), _dropping(self.network, self.rate):
+            torch.manual_seed(next(self._seeds))
+            return self.network(images)
+
+
+@contextmanager
+def _dropping(network: nn.Module, rate: float) -> Iterator[None]:
+    own = [m for m in network.modules() if isinstance(m, _DropoutNd) and not m.training]
+    layers = [m for m in network.modules() if isinstance(m, _ConvNd | nn.Linear)][1:]
+    handles = []
+    try:
+        for module in own:
+            module.train()
+        if rate:
+            handles = [layer.register_forward_pre_hook(_dropout_of(rate)) for layer in layers]
+        yield
+    finally:
+        for module in own:
+            module.eval()
+        for handle in handles:
+            handle.remove()
+
+
+def _dropout_of(rate: float) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    return lambda _, inputs: (F.dropout(inputs[0], rate, training=True), *inputs[1:])
+
+
+def _endless(seed: int, *address: object) -> Iterator[int]:
+    batch = 0
+    while True:
+        yield derive_seed(seed, *address, batch)
+        batch += 1
+
+
+def _digital(checkpoint: Checkpoint, config: UncertaintyConfig, read: int) -> Pass:
+    return Pass(DIGITAL_TIME_S, 0, read, checkpoint.network.to(config.device))
+
+
+def _dropped(checkpoint: Checkpoint, config: UncertaintyConfig) -> Iterator[Pass]:
+    network = checkpoint.network.to(config.device)
+    name = (checkpoint.info.model, checkpoint.info.training)
+    for read in range(config.passes):
+        seed = derive_seed(config.seed, *name, "dropout", read)
+        yield Pass(DIGITAL_TIME_S, 0, read, DropoutNetwork(network, config.dropout, seed))
+
+
+def _on_chips(
+    checkpoint: Checkpoint, analog: nn.Module, config: UncertaintyConfig
+) -> Iterator[Pass]:
+    for number in range(config.sweep.chips):
+        chip = Chip(analog, seed=chip_seed(config.seed, checkpoint.info.model, number))
+        for time_s in config.sweep.times_s:
+            for read in range(config.sweep.reads):
+                yield Pass(time_s, number, read, chip.at(time_s, read))
+
+
+def _key(time_s: float) -> float:
+    return -1.0 if time_s != time_s else time_s
+
+
+def _blocks(samples: Sequence[Sample], maps_per_voxel: int, n_times: int) -> Iterator[list[Sample]]:
+    block: list[Sample] = []
+    used = 0
+    for sample in samples:
+        size = sample.label.size * 4 * maps_per_voxel * n_times
+        if block and used + size > _BLOCK_BYTES:
+            yield block
+            block, used = [], 0
+        block.append(sample)
+        used += size
+    if block:
+        yield block

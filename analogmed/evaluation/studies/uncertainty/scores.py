@@ -1,0 +1,235 @@
+"""From maps to figures: rows of the long table, and the counts that diagrams are drawn from."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from analogmed.data import Sample, Task
+from analogmed.evaluation.studies.uncertainty.calibration import (
+    area_under_risk_coverage,
+    auroc,
+    band,
+    brier_score,
+    calibration_error,
+    flatten,
+    negative_log_likelihood,
+    reliability_counts,
+    risk_coverage,
+)
+from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, entropy
+from analogmed.evaluation.studies.uncertainty.temperature import scale
+from analogmed.metrics.case import ABSENT, case_metrics
+
+ADDRESS = ["task", "model", "training", "source", "time_s"]
+COLUMNS = [*ADDRESS, "region", "case", "patient", "metric", "value"]
+SCALED = "+temperature"
+COVERAGES = np.linspace(0.01, 1.0, 100)
+DENSITY_EDGES = np.concatenate([[0.0], np.logspace(-10, 0, 101), np.logspace(0, 1, 11)[1:]])
+"""Ten bins per decade; an entropy of K classes reaches ln(K) nats, all other measures 1."""
+_BINS_TO_1 = 101
+
+Address = tuple[str, str, str, str, float]
+"""Task, model, training, source and time in seconds (NaN where there is no chip)."""
+
+
+@dataclass
+class Scores:
+    """Figures of many cases, gathered one by one.
+
+    Attributes:
+        n_bins: bins of the calibration errors.
+        margin: of the band about the reference, in voxels.
+        rows: of the long table, columns ``COLUMNS``.
+        reliability: counts of each address, region and patient, shape (bins, 3).
+        risks: risk of each case at ``COVERAGES``, by address and region.
+        densities: voxels in each bin of ``DENSITY_EDGES``, by address, region and measure.
+    """
+
+    n_bins: int
+    margin: int
+    rows: list[dict[str, object]] = field(default_factory=list)
+    reliability: dict[tuple[Address, str, str], np.ndarray] = field(default_factory=dict)
+    risks: dict[tuple[Address, str], list[np.ndarray]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    densities: dict[tuple[Address, str, str], np.ndarray] = field(default_factory=dict)
+
+    def add(self, address: Address, sample: Sample, maps: UncertaintyMaps, task: Task) -> None:
+        """Take the maps of one case."""
+        measures = measures_of(maps)
+        regions = {"image": None, "band": band(sample.label, self.margin)}
+        for region, mask in regions.items():
+            self._of_region(address, sample, maps, measures, region, mask)
+        values = {"dice": mean_dice(maps.mean, sample, task)}
+        marked = (_classes(maps.mean) > 0).sum()
+        values["entropy_per_foreground"] = float(maps.entropy.sum(dtype=float) / max(marked, 1))
+        self._write(address, sample, "image", values)
+
+    def table(self) -> pd.DataFrame:
+        """The long table."""
+        return pd.DataFrame(self.rows, columns=COLUMNS).astype({"time_s": float, "value": float})
+
+    def reliability_table(self) -> pd.DataFrame:
+        """Bins of the reliability diagrams, voxels of all cases together."""
+        pooled: dict[tuple[Address, str], np.ndarray] = {}
+        for (address, region, _), counts in self.reliability.items():
+            pooled[address, region] = pooled.get((address, region), 0.0) + counts
+        edges = np.linspace(0.0, 1.0, self.n_bins + 1)
+        parts = []
+        for (address, region), counts in pooled.items():
+            voxels = np.maximum(counts[:, 0], 1)
+            filled = np.where(counts[:, 0] > 0, 1.0, np.nan)
+            columns = {
+                "bin_low": edges[:-1],
+                "bin_high": edges[1:],
+                "voxels": counts[:, 0].astype(int),
+                "confidence": filled * counts[:, 1] / voxels,
+                "accuracy": filled * counts[:, 2] / voxels,
+            }
+            parts.append(_addressed(address, {"region": region}, columns))
+        return pd.concat(parts, ignore_index=True)
+
+    def risk_table(self) -> pd.DataFrame:
+        """Risk-coverage curves: mean over cases of the voxel error rate at each coverage."""
+        return pd.concat(
+            [
+                _addressed(
+                    address,
+                    {"region": region},
+                    {"coverage": COVERAGES, "risk": np.mean(curves, 0), "cases": len(curves)},
+                )
+                for (address, region), curves in self.risks.items()
+            ],
+            ignore_index=True,
+        )
+
+    def density_table(self) -> pd.DataFrame:
+        """Return histograms of the uncertainty of all voxels, from 0 to 1 or to the highest."""
+        filled = [
+            np.flatnonzero(counts)[-1] + 1 for counts in self.densities.values() if any(counts)
+        ]
+        bins = max([_BINS_TO_1, *map(int, filled)])
+        edges = {"bin_low": DENSITY_EDGES[:bins], "bin_high": DENSITY_EDGES[1 : bins + 1]}
+        return pd.concat(
+            [
+                _addressed(
+                    address,
+                    {"region": region, "measure": measure},
+                    {**edges, "count": counts[:bins]},
+                )
+                for (address, region, measure), counts in self.densities.items()
+            ],
+            ignore_index=True,
+        )
+
+    def _of_region(
+        self,
+        address: Address,
+        sample: Sample,
+        maps: UncertaintyMaps,
+        measures: dict[str, np.ndarray],
+        region: str,
+        mask: np.ndarray | None,
+    ) -> None:
+        voxels = flatten(maps.mean, sample.label, mask)
+        confidence, correct = voxels.confidence, voxels.correct
+        values = {
+            "ece": calibration_error(confidence, correct, n_bins=self.n_bins),
+            "ace": calibration_error(confidence, correct, n_bins=self.n_bins, adaptive=True),
+            "brier": brier_score(voxels),
+            "nll": negative_log_likelihood(voxels),
+        }
+        for name, whole in measures.items():
+            measure = whole.ravel() if mask is None else whole[mask]
+            values[f"mean_{name}"] = _mean(measure)
+            if name in PARTS:
+                continue
+            values[f"auroc_{name}"] = auroc(measure, ~correct)
+            values[f"aurc_{name}"] = area_under_risk_coverage(measure, ~correct)
+            key = (address, region, name)
+            counts = np.histogram(np.clip(measure, 0.0, DENSITY_EDGES[-1]), DENSITY_EDGES)[0]
+            self.densities[key] = self.densities.get(key, 0) + counts
+            if name == "entropy" and len(measure):
+                curve = np.interp(COVERAGES, *risk_coverage(measure, ~correct))
+                self.risks[address, region].append(curve)
+        reliable = (address, region, sample.case.patient_id)
+        counts = reliability_counts(confidence, correct, n_bins=self.n_bins)
+        self.reliability[reliable] = self.reliability.get(reliable, 0.0) + counts
+        self._write(address, sample, region, values)
+
+    def _write(
+        self, address: Address, sample: Sample, region: str, values: dict[str, float]
+    ) -> None:
+        where = dict(zip(ADDRESS, address, strict=True)) | {"region": region}
+        case = {"case": sample.case.case_id, "patient": sample.case.patient_id}
+        self.rows += [
+            {**where, **case, "metric": metric, "value": value} for metric, value in values.items()
+        ]
+
+
+PARTS = ("read_variance", "chip_variance", "expected_entropy")
+"""Parts of an uncertainty, which are given as means only."""
+
+
+def measures_of(maps: UncertaintyMaps) -> dict[str, np.ndarray]:
+    """The defined measures of uncertainty of maps: with one pass, only the entropy is."""
+    measures = {"entropy": maps.entropy}
+    if np.isfinite(maps.variance).all():
+        measures["variance"] = maps.variance
+        measures["mutual_information"] = maps.mutual_information
+        measures["expected_entropy"] = maps.expected_entropy
+    if np.isfinite(maps.chip_variance).all():
+        measures["read_variance"] = maps.read_variance
+        measures["chip_variance"] = maps.chip_variance
+    return measures
+
+
+def scaled_maps(maps: UncertaintyMaps, temperature: float) -> UncertaintyMaps:
+    """Maps at a temperature: the mean and its entropy; what needs all passes is undefined."""
+    mean = scale(maps.mean, temperature)
+    unknown = np.full_like(maps.entropy, np.nan)
+    return replace(
+        maps,
+        mean=mean,
+        entropy=entropy(torch.from_numpy(mean)).numpy(),
+        expected_entropy=unknown,
+        variance=unknown,
+        read_variance=unknown,
+        chip_variance=unknown,
+    )
+
+
+def mean_dice(prob: np.ndarray, sample: Sample, task: Task) -> float:
+    """Dice of the mask of a mean probability, mean over the classes that the reference has."""
+    found = case_metrics(
+        torch.from_numpy(_classes(prob)),
+        sample.label,
+        n_classes=len(task.classes),
+        spacing=sample.spacing,
+        unit=task.spacing_unit,
+        metrics=("dice",),
+        tolerance=1.0,
+    )
+    return _mean(np.array([row.value for row in found if row.note not in ABSENT]))
+
+
+def _classes(prob: np.ndarray) -> np.ndarray:
+    indices = prob[:, 0] > 0.5 if prob.shape[1] == 1 else prob.argmax(1)
+    return indices.astype(np.uint8)
+
+
+def _mean(values: np.ndarray) -> float:
+    defined = values[np.isfinite(values)]
+    return float(defined.mean(dtype=np.float64)) if len(defined) else float("nan")
+
+
+def _addressed(address: Address, where: dict[str, str], columns: dict[str, Any]) -> pd.DataFrame:
+    table = pd.DataFrame(columns)
+    places: dict[str, Any] = dict(zip(ADDRESS, address, strict=True)) | where
+    for place, (name, value) in enumerate(places.items()):
+        table.insert(place, name, value)
+    return table

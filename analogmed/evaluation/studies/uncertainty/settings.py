@@ -1,0 +1,125 @@
+"""Settings of the uncertainty measurement, and of the mitigations."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from analogmed.evaluation.settings import Experiment, SweepConfig, refuse_scale_out
+from analogmed.evaluation.studies.uncertainty.conformal import check_alpha
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.time_constants import DAY_S
+
+Source = Literal["deterministic", "chips", "mc_dropout", "ensemble"]
+Mitigation = Literal["drift_compensation", "batchnorm", "input_ranges", "temperature"]
+TIMES_S = (0.0, DAY_S, 30 * DAY_S)
+
+
+@dataclass(frozen=True)
+class _OnChips(Experiment):
+    """What both measurements share; their settings beside those of an evaluation."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_scale_out(self)
+        if self.metrics != ("dice",):
+            raise ConfigError(f"metrics: only dice is looked at here, got {list(self.metrics)}")
+        if self.profile is not None:
+            raise ConfigError("profile: nothing is costed here; give it to eval")
+
+
+@dataclass(frozen=True)
+class UncertaintyConfig(_OnChips):
+    """How sure networks are, digitally and on chips, and whether they are right to be.
+
+    Attributes:
+        checkpoints: trained networks, by default the shipped ones of the task. Several of one model
+            and training are an ensemble; the first of them is the one that is put on chips.
+        sweep: chips, times and reads; the digital baselines make chips x reads passes too.
+        sources: where the passes come from: deterministic (one digital pass), chips, mc_dropout,
+            ensemble.
+        dropout: ratio of dropout put before every layer but the first, for mc_dropout with
+            networks trained without (Mi et al. 2022, arXiv:1910.04858); 0 takes their own dropout
+            layers only.
+        temperature: fit a temperature on the validation cases for each source and time, and give
+            the scaled figures too.
+        temperature_region: voxels that it is fitted on: the band, or the whole image, where the
+            sure background decides.
+        alpha: accepted share of missed voxels for conformal masks, in (0, 1).
+        conformal_cases: patients that set the threshold: validation, or leave_one_out, all patients
+            of validation and test but the one that is tested.
+        bins: bins of the calibration errors and reliability diagrams.
+        margin: voxels by which the reference is dilated to the band that figures are given for
+            beside the whole image.
+        metrics: dice; there is no other here.
+        out: run folder; by default runs/NAME.
+        name: name of the run.
+    """
+
+    sweep: SweepConfig = SweepConfig(chips=5, times_s=TIMES_S, reads=4)
+    sources: tuple[Source, ...] = ("deterministic", "chips", "mc_dropout", "ensemble")
+    dropout: float = 0.0
+    temperature: bool = True
+    temperature_region: Literal["band", "image"] = "band"
+    alpha: float = 0.1
+    conformal_cases: Literal["validation", "leave_one_out"] = "validation"
+    bins: int = 15
+    margin: int = 5
+    name: str = "uncertainty"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "sources", tuple(dict.fromkeys(self.sources)))
+        if not self.sources:
+            raise ConfigError("sources is empty; give at least one, for instance chips")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"dropout must lie in [0, 1), got {self.dropout!r}")
+        check_alpha(self.alpha)
+        if self.bins < 1:
+            raise ConfigError(f"bins must be 1 or more, got {self.bins}")
+        if self.margin < 0:
+            raise ConfigError(f"margin must be 0 or more voxels, got {self.margin}")
+
+    @property
+    def passes(self) -> int:
+        """Passes of one input at one time."""
+        return self.sweep.chips * self.sweep.reads
+
+
+@dataclass(frozen=True)
+class MitigationConfig(_OnChips):
+    """What each way to correct a chip after programming buys, and what it costs.
+
+    Attributes:
+        options: what is measured, each by itself on the chip with drift compensation, and all
+            together: drift_compensation (against none), batchnorm, input_ranges, temperature.
+        images: unlabelled training images that batchnorm and input_ranges look at on the chip.
+        temperature_region: voxels that a temperature is fitted on: the band, or the whole image.
+        margin: voxels by which the reference is dilated to the band that figures are given for
+            beside the whole image.
+        metrics: dice; there is no other here.
+        out: run folder; by default runs/NAME.
+        name: name of the run.
+    """
+
+    sweep: SweepConfig = SweepConfig(chips=5, times_s=TIMES_S)
+    options: tuple[Mitigation, ...] = (
+        "drift_compensation",
+        "batchnorm",
+        "input_ranges",
+        "temperature",
+    )
+    images: int = 32
+    temperature_region: Literal["band", "image"] = "band"
+    margin: int = 5
+    name: str = "mitigation"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "options", tuple(dict.fromkeys(self.options)))
+        if not self.options:
+            raise ConfigError("options is empty; give at least one, for instance batchnorm")
+        if self.images < 1:
+            raise ConfigError(f"images must be 1 or more, got {self.images}")
+        if self.margin < 0:
+            raise ConfigError(f"margin must be 0 or more voxels, got {self.margin}")
+        if self.backend == "aihwkit":
+            raise ConfigError("backend: mitigations are measured with analogmed's layers only")

@@ -1,0 +1,1 @@
+"""Summaries of a results table: per network, over time, between networks."""

@@ -1,0 +1,93 @@
+"""Time to failure: how long a programmed chip stays within a limit."""
+
+import numpy as np
+import pandas as pd
+
+from analogmed.evaluation.summaries.runs import RUN
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.metrics.properties import LOWER_IS_BETTER
+
+NOT_WITHIN = "not within the sweep"
+FROM_THE_START = "not good enough at the first time"
+NOT_DIGITALLY = "not good enough digitally"
+NO_INTERVAL = "no interval"
+NEEDED = [*RUN, "time_s", "metric", "estimate", "drift_drop", "drift_drop_low", "drift_drop_high"]
+
+
+def time_to_failure(curves: pd.DataFrame, limit: float) -> pd.DataFrame:
+    """Return the last time at which each network meets a limit and the first at which it does not.
+
+    The criterion rests on the drop relative to the digital reference, paired by patient: the chip
+    meets the limit while the reference minus the upper confidence limit of the drop is at least
+    the limit. The spread between patients, which the reference and the chip share, is not part of
+    it. A distance, of which less is better, fails where the reference minus the lower confidence
+    limit of the drop exceeds the limit.
+
+    Nothing is interpolated: the time to failure is between ``holds_until_s`` and ``fails_at_s``.
+
+    Args:
+        curves: what ``over_time`` returns.
+        limit: the least acceptable value, in the unit of the metric.
+
+    Returns:
+        One row per task, model, training and hardware: ``metric``, ``limit``, ``holds_until_s``
+        (last time up to which every measured time meets the limit), ``fails_at_s`` (first time
+        that does not), ``estimate_fails_at_s`` (the same for the estimate itself),
+        ``reprogram_every_s`` (the longest measured time that meets the limit), ``censored``,
+        ``note`` and ``digital`` (the reference on the same patients). Where it never fails,
+        ``censored`` is true, ``fails_at_s`` is NaN and ``reprogram_every_s`` is a lower limit. A
+        time without an interval, or without a digital run to compare with, does not meet it.
+
+    Raises:
+        ConfigError: the limit is not finite.
+        DataError: the curves lack a column, or contain no run on a chip.
+    """
+    if not np.isfinite(limit):
+        raise ConfigError(f"limit must be a finite number, but is {limit}")
+    missing = [column for column in NEEDED if column not in curves.columns]
+    if missing:
+        raise DataError(f"the curves lack {', '.join(missing)}: pass what over_time returns")
+    on_chip = curves[curves["time_s"].notna()]
+    if on_chip.empty:
+        raise DataError("expected at least one on-chip row in the curves, found only digital rows")
+    rows = [
+        dict(zip([*RUN, "metric"], key, strict=True)) | _failure(run.sort_values("time_s"), limit)
+        for key, run in on_chip.groupby([*RUN, "metric"], sort=False)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _failure(run: pd.DataFrame, limit: float) -> dict[str, object]:
+    times_s = run["time_s"].to_numpy(dtype=np.float64)
+    better = -1.0 if run["metric"].iloc[0] in LOWER_IS_BETTER else 1.0
+    digital = run["estimate"] + run["drift_drop"]
+    worst = digital - run["drift_drop_high" if better > 0 else "drift_drop_low"]
+    first = _first_failure(better * worst >= better * limit)
+    of_estimate = _first_failure(better * run["estimate"] >= better * limit)
+    until_s = times_s[-1] if first is None else times_s[first - 1] if first else np.nan
+    return {
+        "limit": limit,
+        "holds_until_s": until_s,
+        "fails_at_s": np.nan if first is None else times_s[first],
+        "estimate_fails_at_s": np.nan if of_estimate is None else times_s[of_estimate],
+        "reprogram_every_s": until_s if until_s > 0.0 else np.nan,
+        "censored": first is None,
+        "note": _note(first, times_s, worst.to_numpy(), better * (digital - limit).to_numpy()),
+        "digital": digital.iloc[0 if first is None else first],
+    }
+
+
+def _note(first: int | None, times_s: np.ndarray, worst: np.ndarray, margin: np.ndarray) -> str:
+    """Explain the result; ``margin`` is how far the digital reference is within the limit."""
+    if first is None:
+        return NOT_WITHIN
+    if np.isnan(worst[first]):
+        return f"{NO_INTERVAL} at {times_s[first]:g} s"
+    if margin[first] < 0:
+        return NOT_DIGITALLY
+    return "" if first else FROM_THE_START
+
+
+def _first_failure(holds: pd.Series) -> int | None:
+    failed = np.flatnonzero(~holds.to_numpy(dtype=bool))
+    return int(failed[0]) if len(failed) else None

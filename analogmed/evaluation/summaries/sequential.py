@@ -1,0 +1,143 @@
+"""How many chips a sweep programs: a fixed number, or as many as an interval needs."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analogmed.evaluation.settings import Experiment
+from analogmed.evaluation.statistics.planning import VarianceComponents, variance_components
+from analogmed.evaluation.statistics.stopping import Decision, enough
+from analogmed.evaluation.summaries.runs import RUN, network_runs, of_structures
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.time_constants import DAY_S
+from analogmed.metrics.properties import bounds_of
+from analogmed.training import CheckpointInfo
+
+GROWTH = 4
+"""Where nothing is known, a round has a quarter more chips."""
+
+Name = tuple[str, str]
+"""Model and training of a network."""
+
+
+def first_chips(experiment: Experiment, networks: Sequence[Path]) -> dict[Path, int]:
+    """Chips of each network in the first round."""
+    sweep = experiment.sweep
+    first = sweep.chips if sweep.width is None else sweep.first_chips
+    return dict.fromkeys(networks, first)
+
+
+def more_chips(
+    experiment: Experiment,
+    networks: Mapping[Path, CheckpointInfo],
+    chips: Mapping[Path, int],
+    table: pd.DataFrame,
+) -> dict[Path, int] | None:
+    """Chips of each network in the next round; it does not depend on who computes.
+
+    A network gets the chips that are expected to be enough, at most twice those it has; all
+    trainings of a model get as many, since they are compared chip by chip.
+
+    Args:
+        experiment: the width asked for, and the most chips.
+        networks: the networks by file.
+        chips: how many each has now.
+        table: what they gave.
+
+    Returns:
+        ``None`` if no network needs more chips, or has more to get; warns of those whose interval
+        is wider than asked.
+    """
+    sweep = experiment.sweep
+    if sweep.width is None:
+        return None
+    decisions = _decide(table, experiment, sweep.width)
+    wanted: dict[str, int] = {}
+    for path, n in chips.items():
+        info = networks[path]
+        more = _next(n, sweep.chips, decisions.get((info.model, info.training)))
+        wanted[info.model] = max(more, wanted.get(info.model, 0))
+    following = {path: wanted[networks[path].model] for path in chips}
+    if following != chips:
+        return following
+    for (model, training), decision in decisions.items():
+        if not decision.reached:
+            low, high = decision.interval.low, decision.interval.high
+            warnings.warn(
+                f"{model} {training}: {decision.reason}; the interval of Dice after one day is "
+                f"{high - low:.3f} wide, not {sweep.width:g}",
+                stacklevel=2,
+            )
+    return None
+
+
+def _decide(table: pd.DataFrame, experiment: Experiment, width: float) -> dict[Name, Decision]:
+    return {
+        (run.key["model"], run.key["training"]): enough(
+            run.at(DAY_S),
+            width,
+            patients=run.patients,
+            min_chips=experiment.sweep.first_chips,
+            max_chips=experiment.sweep.chips,
+            bounds=bounds_of(run.metric),
+            seed=experiment.seed,
+        )
+        for run in network_runs(table, "dice")
+    }
+
+
+def _next(chips: int, most: int, decision: Decision | None) -> int:
+    if decision is None or decision.stop:
+        return chips
+    wanted = decision.expected_chips or chips + -(-chips // GROWTH)
+    return min(most, max(chips + 1, min(wanted, 2 * chips)))
+
+
+def pilot_components(
+    table: pd.DataFrame, *, metric: str = "dice", time_s: float = DAY_S
+) -> pd.DataFrame:
+    """Components of the variance of each network of a pilot evaluation.
+
+    Args:
+        table: long results table, columns ``COLUMNS``.
+        metric: name in the ``metric`` column.
+        time_s: age of the chips in s.
+
+    Returns:
+        One row per task, model, training and hardware with the fields of
+        :class:`VarianceComponents`.
+
+    Raises:
+        DataError: the table lacks a column, the metric or the time, or the pilot is too small.
+    """
+    rows = []
+    for run in network_runs(table, metric):
+        values = run.at(time_s)
+        if np.isnan(values).all():
+            raise DataError(f"the pilot has no {metric} at {time_s:g} s: plan from a time it has")
+        at_time = run.rows[np.isclose(run.rows["time_s"], time_s, rtol=1e-9, atol=1e-9)]
+        read_std, n_reads = _reads(of_structures(at_time), run.cases)
+        found = variance_components(
+            values, patients=run.patients, read_std=read_std, n_reads=n_reads
+        )
+        rows.append(run.key | vars(found))
+    if not rows:
+        raise DataError(f"the results table has no {metric} on a chip")
+    return pd.DataFrame(rows, columns=[*RUN, *VarianceComponents.__dataclass_fields__])
+
+
+def _reads(rows: pd.DataFrame, cases: Sequence[str]) -> tuple[float, int]:
+    """Standard deviation between reads of one patient's mean on one chip, and number of reads."""
+    rows = rows[rows["case"].isin(cases)]
+    of_case = rows.groupby(["patient", "case", "chip", "read"], dropna=False)["value"].mean()
+    of_patient = of_case.groupby(level=["patient", "chip", "read"])
+    cells = of_patient.mean().groupby(level=["patient", "chip"])
+    n_reads = int(cells.size().min())
+    if n_reads < 2:
+        return 0.0, n_reads
+    n_cases = of_patient.size().groupby(level="patient").max()
+    relative = (n_cases / n_cases.mean()).reindex(cells.size().index, level="patient")
+    return float(np.sqrt((relative**2 * cells.var(ddof=1)).mean())), n_reads

@@ -1,0 +1,289 @@
+"""What is left of a network on a chip: the summary and the curve over time of a results table."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analogmed.evaluation.statistics.intervals import (
+    Interval,
+    Statistic,
+    difference,
+    mean_over_chips,
+    ratio,
+    two_way_bootstrap,
+)
+from analogmed.evaluation.statistics.spread import std_between_chips
+from analogmed.evaluation.summaries.runs import (
+    COLUMNS,
+    RUN,
+    NetworkRun,
+    check_columns,
+    digital_values,
+    network_runs,
+    notes_of,
+    side_by_side,
+    unit_of_rows,
+)
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
+from analogmed.metrics.case import ABSENT, MISSED, SPURIOUS
+from analogmed.metrics.properties import Bounds, bounds_of, difference_bounds
+
+__all__ = ["COLUMNS", "ESTIMATES", "over_time", "summarise"]
+
+DIGITAL = "digital"
+
+DICE, DICE_DIFFERENCE = bounds_of("dice"), difference_bounds("dice")
+NOT_NEGATIVE = (0.0, np.inf)
+
+ESTIMATES = (
+    "dice_digital", "dice_own_digital", "dice_t0", "dice_1d", "dice_1d_std", "dice_1mo",
+    "noise_drop", "avm", "normalised_dice_1d", "drop_1d", "drop_1mo", "gain_1d",
+)  # fmt: skip
+
+
+def summarise(
+    table: pd.DataFrame, *, n_boot: int = 2000, level: float = 0.95, seed: int = 0
+) -> pd.DataFrame:
+    """One row per task, model and training on the chip: the content of ``summary.csv``.
+
+    The Dice of a case is the mean over the classes that its reference has, then over the reads of
+    a chip; what was found of other classes after a day is counted in the note. Every estimate
+    stands beside its two-way bootstrap interval (``_low``, ``_high``):
+
+    - ``dice_digital``: the digitally trained network of the same model run digitally, the
+      iso-accuracy reference; where the table has none, the row's own network run digitally.
+    - ``dice_own_digital``: the row's own network run digitally.
+    - ``dice_t0``, ``dice_1d``, ``dice_1mo``: on the chip right after programming, and after
+      86,400 s and 2,592,000 s; NaN where the sweep has no such time.
+    - ``dice_1d_std``: standard deviation over chips of the mean over cases.
+    - ``noise_drop``: ``dice_digital - dice_t0``.
+    - ``avm``: ``dice_1mo`` minus Dice at 1 s, signed.
+    - ``normalised_dice_1d``: ``dice_1d / dice_digital``.
+    - ``drop_1d``, ``drop_1mo``: ``dice_digital`` minus Dice at that time.
+    - ``gain_1d``: ``dice_1d`` minus that of the digitally trained network of the same model on the
+      chip, over the cases of both; NaN for the digitally trained network itself. Patients
+      and chips are paired: all trainings of a model are programmed on the same chips.
+
+    Args:
+        table: long results table, columns ``COLUMNS``.
+        n_boot: bootstrap samples per interval.
+        level: confidence level in (0, 1).
+        seed: root seed of the bootstrap; all rows of a task share one draw of patients.
+
+    Returns:
+        The summary; further columns are ``n_patients``, ``n_chips``, ``missed`` of ``missed_of``
+        structures at one day (over classes, cases, chips and reads), ``level`` and ``note``.
+
+    Raises:
+        DataError: the table lacks a column.
+
+    Source: AnalogNAS, arXiv:2305.10459, for 1-day accuracy and AVM.
+    """
+    runs = list(network_runs(table, "dice"))
+    settings = {"n_boot": n_boot, "level": level}
+    rows = [_summary_row(run, _digital_trained(run, runs), seed, settings) for run in runs]
+    columns = [*RUN]
+    for name in ESTIMATES:
+        columns += [name, f"{name}_low", f"{name}_high"]
+    columns += ["n_patients", "n_chips", "missed", "missed_of", "level", "note"]
+    return pd.DataFrame(rows, columns=columns).astype({"missed": "Int64", "missed_of": "Int64"})
+
+
+def over_time(
+    table: pd.DataFrame,
+    metric: str = "dice",
+    *,
+    n_boot: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """A metric over the age of the chip, with its loss against the digital reference.
+
+    Args:
+        table: long results table, columns ``COLUMNS``.
+        metric: name in the ``metric`` column.
+        n_boot: bootstrap samples per interval.
+        level: confidence level in (0, 1).
+        seed: root seed of the bootstrap.
+
+    Returns:
+        One row per run and time with ``estimate``, ``low``, ``high`` and, against the same
+        reference as in :func:`summarise`, ``drift_drop`` (reference minus chip) with its
+        interval. Digital runs are rows with hardware ``"digital"`` and a NaN time.
+
+    Raises:
+        DataError: the table lacks a column, or has no row of this metric.
+    """
+    check_columns(table)
+    if not (table["metric"] == metric).any():
+        known = ", ".join(sorted(table["metric"].unique()))
+        raise DataError(f"the results table has no metric '{metric}'; it has: {known or 'none'}")
+    settings = {"n_boot": n_boot, "level": level}
+    rows = [*_digital_rows(table, metric, seed, settings)]
+    for run in network_runs(table, metric):
+        rows += [_time_row(run, time_s, seed, settings) for time_s in sorted(run.on_chip)]
+    columns = [*RUN, "time_s", "metric", "unit", "estimate", "low", "high"]
+    columns += ["drift_drop", "drift_drop_low", "drift_drop_high", "n_patients", "n_chips"]
+    return pd.DataFrame(rows, columns=[*columns, "level", "note"])
+
+
+def _digital_trained(run: NetworkRun, runs: Sequence[NetworkRun]) -> NetworkRun | None:
+    """The digitally trained network of the same model on the same kind of chip."""
+    if run.key["training"] == DIGITAL:
+        return None
+    key = {**run.key, "training": DIGITAL}
+    return next((other for other in runs if other.key == key), None)
+
+
+def _summary_row(
+    run: NetworkRun, digital_trained: NetworkRun | None, seed: int, settings: dict[str, Any]
+) -> dict[str, object]:
+    row: dict[str, object] = {**run.key, "level": settings["level"]}
+    notes = [run.note] if run.note else []
+    shared = {"seed": _bootstrap_seed(seed, run.key["task"]), **settings}
+    intervals = {
+        name: two_way_bootstrap(
+            *arrays, patients=run.patients, statistic=statistic, bounds=bounds, **shared
+        )
+        for name, (arrays, statistic, bounds) in _quantities(run).items()
+    }
+    row["n_patients"] = max(interval.n_patients for interval in intervals.values())
+    row["n_chips"] = max(map(_chips_with_values, intervals.values()))
+    day = run.at(DAY_S)
+    intervals["dice_1d_std"] = std_between_chips(
+        day, patients=run.patients, bounds=DICE, level=settings["level"]
+    )
+    intervals["gain_1d"] = _gain(run, digital_trained, shared)
+    for name, interval in intervals.items():
+        row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        if np.isfinite(interval.estimate) and interval.note and interval.note not in notes:
+            notes.append(interval.note)
+    counted = notes_of(run.rows[np.isclose(run.rows["time_s"], DAY_S, rtol=1e-9)])
+    missed, missed_of = _missed(counted)
+    notes += _spurious(counted)
+    row |= {"missed": missed, "missed_of": missed_of, "note": "; ".join(notes)}
+    return row
+
+
+def _chips_with_values(interval: Interval) -> int:
+    """Return the number of chips of an estimate; 0 where no chip has a value."""
+    return interval.n_chips if np.isfinite(interval.estimate) else 0
+
+
+def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str, Any]) -> Interval:
+    """What the training adds on the same chips after a day, over the cases of both networks."""
+    if digital_trained is None:
+        return Interval(np.nan, np.nan, np.nan, 0, 0)
+    both = side_by_side([run, digital_trained], DAY_S)
+    return two_way_bootstrap(
+        *both.arrays,
+        patients=both.patients,
+        statistic=difference,
+        chip_sets=both.chip_sets,
+        bounds=DICE_DIFFERENCE,
+        **shared,
+    )
+
+
+def _bootstrap_seed(seed: int, task: str) -> int:
+    """One draw of patients for a whole task: equal numbers get equal intervals everywhere."""
+    return derive_seed(seed, "bootstrap", task)
+
+
+def _quantities(run: NetworkRun) -> dict[str, tuple[list[np.ndarray], Statistic, Bounds]]:
+    """Arrays, statistic and bounds of each estimate that is a function of means."""
+    reference, t0, day = run.reference, run.at(T0_S), run.at(DAY_S)
+    month, second = run.at(MONTH_S), run.at(SECOND_S)
+    return {
+        "dice_digital": ([reference], mean_over_chips, DICE),
+        "dice_own_digital": ([run.own_digital], mean_over_chips, DICE),
+        "dice_t0": ([t0], mean_over_chips, DICE),
+        "dice_1d": ([day], mean_over_chips, DICE),
+        "dice_1mo": ([month], mean_over_chips, DICE),
+        "noise_drop": ([reference, t0], difference, DICE_DIFFERENCE),
+        "avm": ([month, second], difference, DICE_DIFFERENCE),
+        "normalised_dice_1d": ([day, reference], ratio, NOT_NEGATIVE),
+        "drop_1d": ([reference, day], difference, DICE_DIFFERENCE),
+        "drop_1mo": ([reference, month], difference, DICE_DIFFERENCE),
+    }
+
+
+def _missed(notes: pd.Series) -> tuple[int | None, int | None]:
+    """Missed structures, and structures in the reference; None without notes of this time."""
+    if notes.empty:
+        return None, None
+    missed = int((notes == MISSED).sum())
+    return missed, missed + int((notes == "").sum())
+
+
+def _spurious(notes: pd.Series) -> list[str]:
+    """How many absent structures were found, where the reference lacks any."""
+    found = int((notes == SPURIOUS).sum())
+    absent = int(notes.isin(ABSENT).sum())
+    if not absent:
+        return []
+    return [f"{found} of {absent} looks at what the reference lacks found something; in no mean"]
+
+
+def _digital_rows(
+    table: pd.DataFrame, metric: str, seed: int, settings: dict[str, Any]
+) -> Iterator[dict[str, object]]:
+    rows = table[(table["metric"] == metric) & (table["hardware"] == "digital")]
+    for key, run in rows.groupby(RUN, sort=False):
+        names = dict(zip(RUN, key, strict=True))
+        values = digital_values(run)
+        patient_of = run.drop_duplicates("case").set_index("case")["patient"]
+        interval = two_way_bootstrap(
+            values.to_numpy(dtype=np.float64),
+            patients=[str(patient_of[case]) for case in values.index],
+            bounds=bounds_of(metric),
+            seed=_bootstrap_seed(seed, str(names["task"])),
+            **settings,
+        )
+        place = {"time_s": float("nan"), "metric": metric, "unit": unit_of_rows(run)}
+        nothing = Interval(np.nan, np.nan, np.nan, interval.n_patients, 0)
+        yield (
+            dict(zip(RUN, key, strict=True)) | place | _interval_cells(interval, nothing, settings)
+        )
+
+
+def _time_row(
+    run: NetworkRun, time_s: float, seed: int, settings: dict[str, Any]
+) -> dict[str, object]:
+    shared = {
+        "patients": run.patients,
+        "seed": _bootstrap_seed(seed, run.key["task"]),
+        **settings,
+    }
+    values = run.on_chip[time_s]
+    interval = two_way_bootstrap(values, bounds=bounds_of(run.metric), **shared)
+    drop = two_way_bootstrap(
+        run.reference,
+        values,
+        statistic=difference,
+        bounds=difference_bounds(run.metric),
+        **shared,
+    )
+    place = {"time_s": time_s, "metric": run.metric, "unit": run.unit}
+    return run.key | place | _interval_cells(interval, drop, settings, run.note)
+
+
+def _interval_cells(
+    interval: Interval, drop: Interval, settings: dict[str, Any], note: str = ""
+) -> dict[str, object]:
+    return {
+        "estimate": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "drift_drop": drop.estimate,
+        "drift_drop_low": drop.low,
+        "drift_drop_high": drop.high,
+        "n_patients": interval.n_patients,
+        "n_chips": _chips_with_values(interval),
+        "level": settings["level"],
+        "note": "; ".join(part for part in (note, interval.note) if part),
+    }

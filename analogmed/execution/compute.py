@@ -1,0 +1,83 @@
+"""What computes units, and what becomes of a unit."""
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from analogmed.execution.unit import Unit
+from analogmed.foundation.credentials import masked
+
+Step = Callable[[], object]
+
+
+class Compute(Protocol):
+    """Computes units, one after the other; what it has loaded it keeps from one to the next.
+
+    It is made once in each process.
+    """
+
+    @property
+    def fatal(self) -> tuple[type[Exception], ...]:
+        """Errors that other units would have too."""
+
+    def __call__(self, unit: Any, step: Step) -> Any:
+        """Return the result of a unit.
+
+        Args:
+            unit: what to compute.
+            step: called after each case.
+        """
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a unit.
+
+    Attributes:
+        unit: which.
+        value: its result; ``None`` if it failed.
+        failure: class and message of its error; empty if there is a result.
+        stop: error that concerns all units.
+        seconds: time that it took.
+        warnings: texts of the warnings during its computation.
+    """
+
+    unit: Any
+    value: Any = None
+    failure: str = ""
+    stop: Exception | None = None
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+def evaluate(compute: Compute, unit: Unit, step: Step = lambda: None) -> Outcome:
+    """Compute a unit; its errors and warnings are part of the outcome.
+
+    Args:
+        compute: computes it.
+        unit: what to compute.
+        step: called after each case.
+    """
+    start = time.monotonic()
+    value, failure, stop = None, "", None  # type: Any, str, Exception | None
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            value = compute(unit, step)
+        except compute.fatal as error:
+            stop = error
+        except Exception as error:
+            failure = failure_text(error)
+    texts = tuple(dict.fromkeys(str(warning.message) for warning in caught))
+    return Outcome(unit, value, failure, stop, time.monotonic() - start, texts)
+
+
+def failure_text(error: BaseException) -> str:
+    """Return class and message of an error on one line, without credentials."""
+    text = masked(" ".join(str(error).split()))
+    return f"{type(error).__name__}: {text}"[:_LONGEST]
+
+
+_LONGEST = 500

@@ -1,0 +1,235 @@
+"""Execution in several processes of this machine; one that is killed costs a try of its unit."""
+
+import atexit
+import os
+import signal
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+import torch
+
+from analogmed.execution.compute import Compute, Outcome, evaluate
+from analogmed.foundation.errors import AnalogmedError
+from analogmed.foundation.process import keep_freed_memory
+
+TRIES = 2
+"""Number of processes that may be killed while they compute one unit."""
+
+_SPAWN = get_context("spawn")
+
+
+@dataclass
+class _Process:
+    """One worker process, and the unit that it computes."""
+
+    process: SpawnProcess
+    connection: Connection
+    unit: Any = None
+    ready: bool = False
+
+    @property
+    def handles(self) -> tuple[Any, Any]:
+        return self.connection, self.process.sentinel
+
+
+@dataclass
+class _Task:
+    """A unit that is not done yet, and how many processes ended while they computed it."""
+
+    unit: Any
+    ended: int = 0
+
+
+class ProcessExecutor:
+    """Several processes, which end with this one.
+
+    A unit whose process is killed is computed once more, in a new process; if that is killed too,
+    the unit has failed.
+
+    Args:
+        workers: number of processes.
+        make: makes what computes the units, once in each process.
+        threads: number of torch's threads in each process.
+        device: where units are computed; each process takes the next GPU of ``"cuda"``.
+        on_step: called with the unit after each of its cases.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        make: Callable[[], Compute],
+        *,
+        threads: int = 1,
+        device: str = "cpu",
+        on_step: Callable[[Any], object] = lambda unit: None,
+    ) -> None:
+        self.slots = workers
+        self._job = (make, threads, device)
+        self._on_step = on_step
+        self._processes: list[_Process] = []
+        self._waiting: deque[_Task] = deque()
+        self._tasks: dict[int, _Task] = {}
+        self._started = 0
+        atexit.register(self.close)
+
+    def submit(self, unit: Any) -> None:
+        """Accept a unit."""
+        self._waiting.append(_Task(unit))
+        self._dispatch()
+
+    def next(self) -> Outcome:
+        """Wait for the next unit that is done.
+
+        Raises:
+            AnalogmedError: a process cannot start.
+        """
+        while True:
+            self._dispatch()
+            for process in self._poll():
+                outcome = self._handle(process, _receive(process))
+                if outcome is not None:
+                    return outcome
+
+    def close(self) -> None:
+        """End all processes at once; what they compute is lost."""
+        for process in self._processes:
+            process.process.kill()
+        for process in self._processes:
+            process.process.join()
+            process.connection.close()
+        self._processes = []
+        atexit.unregister(self.close)
+
+    def _dispatch(self) -> None:
+        while self._waiting and (process := self._idle()):
+            task = self._waiting.popleft()
+            process.unit = task
+            with suppress(OSError):  # the process has died: handled when it is polled
+                process.connection.send(task.unit)
+
+    def _idle(self) -> _Process | None:
+        for process in self._processes:
+            if process.unit is None:
+                return process
+        return self._start() if len(self._processes) < self.slots else None
+
+    def _start(self) -> _Process:
+        ours, theirs = _SPAWN.Pipe()
+        process = _SPAWN.Process(target=worker_loop, args=(theirs, *self._job, self._started))
+        process.start()
+        theirs.close()
+        self._started += 1
+        self._processes.append(_Process(process, ours))
+        return self._processes[-1]
+
+    def _poll(self) -> list[_Process]:
+        ready = set(wait([handle for one in self._processes for handle in one.handles]))
+        return [one for one in self._processes if ready & set(one.handles)]
+
+    def _handle(self, process: _Process, message: Any) -> Outcome | None:
+        process.ready |= message == "ready"
+        if message == "step" and process.unit:
+            self._on_step(process.unit.unit)
+        if isinstance(message, Outcome):
+            process.unit = None
+            return message
+        return self._handle_exit(process) if message is None else None
+
+    def _handle_exit(self, process: _Process) -> Outcome | None:
+        process.process.join()
+        process.connection.close()
+        self._processes.remove(process)
+        code = process.process.exitcode or 0
+        task, how = process.unit, _ending(code)
+        if code > 0 and not process.ready:
+            raise AnalogmedError(
+                f"engine.workers: a worker process {how} while it started, see above; a script "
+                "that uses several workers starts them below if __name__ == '__main__'"
+            )
+        if task is None:
+            return None
+        task.ended += 1
+        if task.ended == TRIES:
+            failure = f"WorkerDied: its process {how}, {TRIES} times"
+            return Outcome(task.unit, failure=failure)
+        warnings.warn(f"{task.unit.title}: its process {how}; it is computed again", stacklevel=4)
+        self._waiting.appendleft(task)
+        return None
+
+
+def worker_loop(
+    connection: Connection,
+    make: Callable[[], Compute],
+    threads: int,
+    device: str,
+    number: int,
+) -> None:
+    """Compute the units that a process is sent, until its parent ends.
+
+    Args:
+        connection: units come in; ``"ready"``, ``"step"`` after each case and outcomes go out.
+        make: makes what computes the units.
+        threads: number of torch's threads.
+        device: where units are computed.
+        number: of the process, for its GPU.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()
+    torch.set_num_threads(threads)
+    if device == "cuda":
+        torch.cuda.set_device(number % torch.cuda.device_count())
+    compute = _MadeOnce(make)
+    with suppress(EOFError, OSError):
+        connection.send("ready")
+        while True:
+            unit = connection.recv()
+            connection.send(evaluate(compute, unit, lambda: connection.send("step")))
+
+
+class _MadeOnce:
+    """Makes what computes at the first unit, so that its errors are those of a unit."""
+
+    def __init__(self, make: Callable[[], Compute]) -> None:
+        self._make = make
+        self._made: Compute | None = None
+
+    @property
+    def fatal(self) -> tuple[type[Exception], ...]:
+        return (Exception,) if self._made is None else self._made.fatal
+
+    def __call__(self, unit: Any, step: Callable[[], object]) -> Any:
+        self._made = self._made or self._make()
+        return self._made(unit, step)
+
+
+def _end_with_parent() -> None:
+    parent: Any = parent_process()
+    parent.join()
+    os._exit(1)
+
+
+def _receive(process: _Process) -> Any:
+    """Return the next message; ``None`` once the process has ended and all messages are read."""
+    try:
+        if process.connection.poll():
+            return process.connection.recv()
+    except (EOFError, OSError):
+        return None
+    return "alive" if process.process.is_alive() else None
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        memory = ", perhaps for want of memory" if name == "SIGKILL" else ""
+        return f"was ended by {name}{memory}"
+    return f"ended with status {code}"

@@ -1,0 +1,42 @@
+"""Settings of the execution engine."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Execution engine of a sweep; only its number of threads affects results, in the last digits.
+
+    Attributes:
+        name: local, processes on this machine, or ray, which needs pip install 'analogmed[ray]'.
+        workers: units (chips, or digital runs) computed at once. By default one, in this process,
+            and with ray as many as there is room for.
+        address: of a Ray cluster, for instance auto or ray://head:10001; by default Ray is started
+            on this machine for the run.
+        cpus: processor cores that Ray sets aside for a unit.
+        gpus: GPUs that Ray sets aside for a unit; a share such as 0.25 lets units share one.
+        threads: threads of a unit, 1 or more; by default the cores are shared among workers, and
+            Ray uses cpus. The last digits of a chip's outputs depend on this number, so finished
+            chips are reused only at the number that they were computed with.
+    """
+
+    name: Literal["local", "ray"] = "local"
+    workers: int | None = None
+    address: str | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None:
+            require_at_least_one("engine.workers", self.workers)
+        if self.threads is not None:
+            require_at_least_one("engine.threads", self.threads)
+        require_at_least_zero("engine.cpus", self.cpus, zero=False)
+        require_at_least_zero("engine.gpus", self.gpus)
+        if self.name == "local" and self.address is not None:
+            raise ConfigError("engine.address is a Ray cluster's; add --engine.name ray")

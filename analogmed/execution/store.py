@@ -1,0 +1,221 @@
+"""Finished units of a sweep: one Parquet file each, in a folder or at any fsspec URL."""
+
+import io
+import json
+import re
+import uuid
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from analogmed.execution.unit import canonical, key_of
+from analogmed.foundation.credentials import is_masked, masked
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.files import ensure_writable, write_atomically
+from analogmed.tables.results import COLUMNS
+
+UNITS = "units"
+QUARANTINE = "quarantine"
+
+_NAME = re.compile(r"([0-9a-f]{32})\.parquet")
+_DESCRIPTION = b"analogmed.unit"
+_BATCH = b"analogmed.batch_size"
+_WRITES_WHOLE = {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci"}
+"""Kinds of store where an object appears whole or not at all."""
+
+
+class Store:
+    """A folder of finished units, named by their keys.
+
+    A file appears whole or not at all: on file systems it is written aside and renamed, in object
+    stores put in one piece. What several workers write under one key is the same bytes.
+
+    Args:
+        url: folder, or fsspec URL such as ``s3://bucket/sweep``.
+
+    Raises:
+        ConfigError: the kind of URL is unknown, or its package is not installed.
+    """
+
+    def __init__(self, url: Path | str) -> None:
+        self.url = str(url)
+        if is_masked(self.url):
+            raise ConfigError(
+                f"--store {self.url}: the credentials of this URL are masked, as settings of a run "
+                "folder are; expected a URL with credentials. Give --store again."
+            )
+        try:
+            self._files, root = fsspec.core.url_to_fs(self.url)
+        except (ValueError, ImportError) as error:
+            raise ConfigError(masked(f"store {self.url}: {error}")) from error
+        self._root = root.rstrip("/")
+
+    def __str__(self) -> str:
+        """Return its URL for messages, with masked credentials."""
+        return masked(self.url)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether other processes cannot see it."""
+        return "memory" in self._protocols
+
+    def ensure_writable(self) -> None:
+        """See that a result can be written, before work is put into it.
+
+        Raises:
+            ConfigError: it cannot; says why.
+        """
+        if isinstance(self._files, LocalFileSystem):
+            ensure_writable(f"{self._root}/{UNITS}")
+            return
+        probe = f"{self._root}/{UNITS}/.writable-{uuid.uuid4().hex}"
+        self._put(probe, b"\0" * 4096)
+        self._files.rm_file(probe)
+
+    def keys(self) -> set[str]:
+        """Keys of all finished units."""
+        self._files.invalidate_cache()
+        try:
+            paths = self._files.ls(f"{self._root}/{UNITS}", detail=False)
+        except FileNotFoundError:
+            return set()
+        names = (_NAME.fullmatch(path.rpartition("/")[2]) for path in paths)
+        return {name[1] for name in names if name}
+
+    def write(
+        self, description: Mapping[str, Any], table: pd.DataFrame, *, batch_size: int | None = None
+    ) -> str:
+        """Keep the result of a unit.
+
+        Args:
+            description: of the unit; it goes into the file.
+            table: its rows of the results table.
+            batch_size: that it was computed with, where this is not that of the description.
+
+        Returns:
+            key of the unit.
+
+        Raises:
+            ConfigError: the store cannot be written.
+        """
+        key = key_of(description)
+        self._put(self._path(key), _to_parquet(description, table, batch_size))
+        return key
+
+    def written_at(self, key: str) -> datetime | None:
+        """Return when a unit was written, or ``None`` where there is no record of it."""
+        try:
+            time = self._files.modified(self._path(key))
+        except (NotImplementedError, FileNotFoundError):
+            return None
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+    def remove(self, key: str) -> None:
+        """Remove a finished unit, if it is there.
+
+        Raises:
+            ConfigError: the store cannot be written.
+        """
+        try:
+            self._files.rm_file(self._path(key))
+        except FileNotFoundError:
+            return
+        except Exception as error:  # each kind of store has its own
+            raise ConfigError(self._cannot_write(error)) from error
+
+    def read(self, key: str) -> pd.DataFrame | None:
+        """The rows of a finished unit.
+
+        Returns:
+            ``None`` if there is no such file, or it is damaged: it is then moved to ``quarantine``
+            with a warning, and the unit counts as not finished.
+        """
+        path = self._path(key)
+        try:
+            content = self._files.cat_file(path)
+        except FileNotFoundError:
+            return None
+        try:
+            return _from_parquet(content, key)
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            aside = f"{self._root}/{QUARANTINE}/{key}-{uuid.uuid4().hex[:8]}.parquet"
+            self._make_folder_of(aside)
+            with suppress(FileNotFoundError):  # another run has moved it
+                self._files.mv(path, aside)
+            warnings.warn(
+                f"{path} is damaged ({error}); it is now {aside}, and its unit is computed again",
+                stacklevel=2,
+            )
+            return None
+
+    @property
+    def _protocols(self) -> set[str]:
+        protocol = self._files.protocol
+        return {protocol} if isinstance(protocol, str) else set(protocol)
+
+    def _cannot_write(self, error: Exception) -> str:
+        return masked(f"cannot write to the store {self.url}: {error}")
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{UNITS}/{key}.parquet"
+
+    def _put(self, path: str, content: bytes) -> None:
+        try:
+            if isinstance(self._files, LocalFileSystem):
+                write_atomically(path, lambda temporary: temporary.write_bytes(content))
+                return
+            if self._protocols & _WRITES_WHOLE:
+                self._files.pipe_file(path, content)
+                return
+            self._make_folder_of(path)
+            aside = f"{path}-{uuid.uuid4().hex}"
+            self._files.pipe_file(aside, content)
+            self._files.mv(aside, path)
+        except Exception as error:  # each kind of store has its own
+            raise ConfigError(self._cannot_write(error)) from error
+
+    def _make_folder_of(self, path: str) -> None:
+        if not self._protocols & _WRITES_WHOLE:
+            self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+
+
+def _to_parquet(
+    description: Mapping[str, Any], table: pd.DataFrame, batch_size: int | None
+) -> bytes:
+    rows = pa.Table.from_pandas(table.astype(COLUMNS), preserve_index=False)
+    metadata = {**(rows.schema.metadata or {}), _DESCRIPTION: canonical(description).encode()}
+    if batch_size is not None:
+        metadata[_BATCH] = str(batch_size).encode()
+    buffer = io.BytesIO()
+    pq.write_table(
+        rows.replace_schema_metadata(metadata),
+        buffer,
+        compression="zstd",
+        write_page_checksum=True,
+    )
+    return buffer.getvalue()
+
+
+def _from_parquet(content: bytes, key: str) -> pd.DataFrame:
+    """The table of a file.
+
+    Raises:
+        ValueError, pa.ArrowException: it is not whole, or not that of the key.
+    """
+    file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
+    metadata = file.schema_arrow.metadata or {}
+    if key_of(json.loads(metadata[_DESCRIPTION])) != key:
+        raise ValueError("its description is not that of its name")
+    table = file.read().to_pandas()
+    if list(table) != list(COLUMNS):
+        raise ValueError(f"its columns are {', '.join(map(str, table))}")
+    return table.astype(COLUMNS)

@@ -1,0 +1,109 @@
+"""Settings as plain values, and as YAML."""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from analogmed.foundation.credentials import masked_values
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.strict_yaml import check_keys, read_yaml
+from analogmed.foundation.text import nearest
+
+S = TypeVar("S")
+
+
+def to_yaml(config: Any) -> str:
+    """Return a configuration as YAML, fields in order, credentials in URLs masked."""
+    return yaml.safe_dump(masked_values(to_plain(config)), sort_keys=False)
+
+
+def to_plain(config: Any) -> Any:
+    """A configuration as dictionaries, lists, strings and numbers."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, dict):
+        return {key: to_plain(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [to_plain(value) for value in config]
+    return str(config) if isinstance(config, Path) else config
+
+
+def read_settings(settings_class: type[S], path: Path | str, **changes: Any) -> S:
+    """Read a YAML file as settings.
+
+    Args:
+        settings_class: a dataclass.
+        path: the file.
+        changes: fields whose values are not those of the file.
+
+    Raises:
+        ConfigError: as :func:`from_plain`, and if the file cannot be read.
+    """
+    return from_plain(settings_class, read_yaml(path) | changes, str(path))
+
+
+def from_plain(settings_class: type[S], plain: Mapping[str, Any], where: str) -> S:
+    """Make settings of plain values, the inverse of :func:`to_plain`; what is left out is default.
+
+    Args:
+        settings_class: a dataclass whose fields are numbers, texts, paths, choices, tuples,
+            mappings or settings themselves.
+        plain: values by name.
+        where: start of messages, such as the path of a file.
+
+    Raises:
+        ConfigError: an unknown name, or a value of another type; names it and what was expected.
+    """
+    check_keys(dict(plain), settings_class, where)
+    kinds = get_type_hints(settings_class)
+    return settings_class(
+        **{name: _of_kind(kinds[name], value, f"{where}: {name}") for name, value in plain.items()}
+    )
+
+
+def _of_kind(kind: Any, value: Any, where: str) -> Any:
+    if kind is Any:
+        return value
+    origin, members = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _of_one_kind(members, value, where)
+    if origin is Literal:
+        if value not in members:
+            raise ConfigError(f"{where}: unknown value {value!r}; {nearest(str(value), members)}")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        each = members[:1] * len(value) if members[-1:] == (Ellipsis,) else members
+        if len(each) == len(value):
+            return tuple(_of_kind(k, v, where) for k, v in zip(each, value, strict=True))
+    if origin is dict and isinstance(value, Mapping):
+        keys, values = members
+        return {_of_kind(keys, k, where): _of_kind(values, v, where) for k, v in value.items()}
+    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+        return from_plain(kind, value, where)  # type: ignore[arg-type]
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    mistaken = isinstance(value, bool) and kind is not bool
+    if isinstance(kind, type) and isinstance(value, kind) and not mistaken:
+        return value
+    raise ConfigError(f"{where}: expected {_name(kind)}, got {value!r}")
+
+
+def _of_one_kind(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None and type(None) in kinds:
+        return None
+    for kind in kinds:
+        try:
+            return _of_kind(kind, value, where)
+        except ConfigError:
+            continue
+    raise ConfigError(f"{where}: expected {' or '.join(map(_name, kinds))}, got {value!r}")
+
+
+def _name(kind: Any) -> str:
+    return "null" if kind is type(None) else getattr(kind, "__name__", str(kind))

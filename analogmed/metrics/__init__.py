@@ -1,0 +1,1 @@
+"""Metrics of a case: scores of a prediction against its reference."""

@@ -1,0 +1,54 @@
+"""Properties of the metrics in the tables: possible values and direction.
+
+Every caller of ``two_way_bootstrap`` takes its bounds from here.
+"""
+
+import math
+from typing import TypeAlias
+
+from analogmed.metrics.case import DISTANCES, METRICS
+
+Bounds: TypeAlias = tuple[float, float]
+
+LOWER_IS_BETTER = DISTANCES
+"""Metrics of a mask of which a smaller value is better."""
+
+_SHARE = (0.0, 1.0)
+_NOT_NEGATIVE = (0.0, math.inf)
+_UNKNOWN = (-math.inf, math.inf)
+_RANKED_BY = ("entropy", "variance", "mutual_information")
+_BOUNDS: dict[str, Bounds] = {
+    **dict.fromkeys(METRICS, _SHARE),
+    **dict.fromkeys(DISTANCES, _NOT_NEGATIVE),
+    **dict.fromkeys(("ece", "ece_band", "ece_pooled", "ace", "brier"), _SHARE),
+    **dict.fromkeys(("nll", "nll_band", "entropy_per_foreground"), _NOT_NEGATIVE),
+    **{f"{kind}_{measure}": _SHARE for kind in ("auroc", "aurc") for measure in _RANKED_BY},
+    **{f"mean_{m}": _NOT_NEGATIVE for m in (*_RANKED_BY, "expected_entropy", "read_variance")},
+    "mean_chip_variance": (-1.0, 1.0),  # unbiased, so that a small one can be negative
+    "dice_correlation": (-1.0, 1.0),
+    "dice_correlation_per_foreground": (-1.0, 1.0),
+    "fnr": _SHARE,
+    "marked_share": _SHARE,
+    "volume_ratio": _NOT_NEGATIVE,
+}
+
+
+def bounds_of(metric: str) -> Bounds:
+    """Return the smallest and the largest possible mean of a metric; infinite where unknown.
+
+    Example:
+        >>> bounds_of("dice"), bounds_of("hd95")
+        ((0.0, 1.0), (0.0, inf))
+    """
+    return _BOUNDS.get(metric, _UNKNOWN)
+
+
+def difference_bounds(metric: str) -> Bounds:
+    """Return the smallest and the largest possible difference between two means of a metric.
+
+    Example:
+        >>> difference_bounds("dice")
+        (-1.0, 1.0)
+    """
+    low, high = bounds_of(metric)
+    return low - high, high - low

@@ -1,0 +1,25 @@
+"""Settings of a network."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from analogmed.foundation.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network.
+
+    Attributes:
+        name: unet, unetpp, swin_unetr, attention_unet, dynunet, subnet (of a search's space, by its
+            genotype), med_nas_bench, package.module:factory or bundle:/path/to/monai/bundle.
+        options: further arguments of the network's builder, for instance features.
+    """
+
+    name: str = "unet"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "out_channels", "spatial_dims"):
+            if name in self.options:
+                raise ConfigError(f"model.options.{name} follows from the task; leave it out")

@@ -1,0 +1,141 @@
+"""Figures of a search: its Pareto front, and how the best network was found."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analogmed.foundation.errors import DataError
+from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
+
+LABELS = {
+    "dice_1d": "Dice after 1 day on the chip",
+    "dice_1d_std": "deviation of Dice over chips, 1 day",
+    "dice_t0": "Dice right after programming",
+    "dice_1mo": "Dice after 1 month on the chip",
+    "dice_digital": "Dice of the network run digitally",
+    "avm_drop": "Dice lost from 1 s to 1 month",
+    "uncertainty": "mutual information between chips (nats)",
+    "parameters": "parameters",
+    "tiles": "tiles",
+    "latency_ms": "latency of one slice (ms)",
+    "energy_mj": "energy of one slice (mJ)",
+}
+_HEIGHT_IN = 4.5
+_GREY = "0.6"
+_COUNTS = ("parameters", "tiles")
+
+
+def pareto_front(
+    candidates: pd.DataFrame,
+    path: Path | str,
+    *,
+    x: str,
+    y: str,
+    minimize: Collection[str] = (),
+) -> Path:
+    """Draw two metrics of all candidates against each other, with those on the front joined.
+
+    Args:
+        candidates: evaluated rows of a search's ``candidates.csv``.
+        path: ``.png`` or ``.svg`` file.
+        x: metric across.
+        y: metric upwards.
+        minimize: metrics of which less is better, for the corner that is marked as the better.
+
+    Returns:
+        ``path``; the same table gives the same bytes.
+
+    Raises:
+        DataError: there is no candidate, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    _check(candidates, ("feasible", "on_front", x, y))
+    with publication_style():
+        figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
+        axes = figure.subplots()
+        _draw_candidates(axes, candidates, x, y)
+        _draw_front(axes, candidates, x, y, reached="steps-post" if x in minimize else "steps-pre")
+        if x in _COUNTS:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel(LABELS.get(x, x))
+        axes.set_ylabel(LABELS.get(y, y))
+        sides = ("left" if x in minimize else "right", "bottom" if y in minimize else "top")
+        axes.set_title(
+            f"{len(candidates)} networks; better towards the {sides[1]} {sides[0]}",
+            loc="right",
+            fontsize="medium",
+        )
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        return save_figure(figure, path)
+
+
+def search_history(
+    candidates: pd.DataFrame, path: Path | str, *, y: str, minimize: Collection[str] = ()
+) -> Path:
+    """Draw a metric of each candidate in the order of evaluation, and the best feasible so far.
+
+    Args:
+        candidates: evaluated rows of a search's ``candidates.csv``, in their order.
+        path: ``.png`` or ``.svg`` file.
+        y: metric.
+        minimize: metrics of which less is better.
+
+    Returns:
+        ``path``; the same table gives the same bytes.
+
+    Raises:
+        DataError: there is no candidate, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    _check(candidates, ("feasible", y))
+    feasible = candidates["feasible"].fillna(False).to_numpy(dtype=bool)
+    values = candidates[y].to_numpy(dtype=np.float64)
+    worst, best_of = (np.inf, np.minimum) if y in minimize else (-np.inf, np.maximum)
+    best = best_of.accumulate(np.where(feasible, values, worst))
+    count = np.arange(1, len(values) + 1)
+    color = seaborn.color_palette("colorblind")[0]
+    with publication_style():
+        figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(count[feasible], values[feasible], "o", color=_GREY, label="candidate")
+        if not feasible.all():
+            axes.plot(
+                count[~feasible], values[~feasible], "x", color=_GREY, label="breaks a constraint"
+            )
+        found = np.isfinite(best)
+        axes.step(count[found], best[found], where="post", color=color, label="best so far")
+        axes.set_xlabel("networks evaluated")
+        axes.set_ylabel(LABELS.get(y, y))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        return save_figure(figure, path)
+
+
+def _draw_candidates(axes: Axes, candidates: pd.DataFrame, x: str, y: str) -> None:
+    """Those that are not on the front."""
+    feasible = candidates["feasible"].fillna(False).astype(bool)
+    rest, broken = candidates[feasible & ~candidates["on_front"]], candidates[~feasible]
+    axes.plot(rest[x], rest[y], "o", color=_GREY, markersize=5, label="dominated")
+    if len(broken):
+        axes.plot(broken[x], broken[y], "x", color=_GREY, label="breaks a constraint")
+
+
+def _draw_front(axes: Axes, candidates: pd.DataFrame, x: str, y: str, *, reached: str) -> None:
+    """The front, with the edge of what it reaches."""
+    front = candidates[candidates["on_front"]].sort_values([x, y])
+    color = seaborn.color_palette("colorblind")[0]
+    look = {"color": color, "markersize": 7, "drawstyle": reached}
+    axes.plot(front[x], front[y], "o-", label="Pareto front", **look)
+
+
+def _check(candidates: pd.DataFrame, columns: Collection[str]) -> None:
+    missing = [name for name in columns if name not in candidates.columns]
+    if missing or candidates.empty:
+        what = f"the columns {', '.join(missing)}" if missing else "any candidate"
+        raise DataError(f"nothing to draw: the table lacks {what}; pass a search's candidates.csv")

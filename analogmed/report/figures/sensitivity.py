@@ -1,0 +1,258 @@
+"""Figures of the layer-wise view: layers over time, noise sources, and the curve of placements."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from analogmed.foundation.errors import DataError
+from analogmed.report.figures.style import (
+    WIDTH_IN,
+    count_range,
+    legend_below,
+    publication_style,
+    save_figure,
+    time_label,
+)
+
+OF_LAYERS = {
+    "only_analog": "only this layer analog:\nDice lost",
+    "only_digital": "only this layer digital:\nDice regained",
+}
+OF_SOURCES = {
+    "noise_alone": "alone: Dice lost against digital",
+    "noise_all_but": "all but this: Dice regained",
+}
+_CELL_IN, _BAR_IN, _FRAME_IN = 0.24, 0.5, 1.6
+_COSTS = {"latency": ("latency_ms", "latency of one slice (ms)")}
+_COSTS["energy"] = ("energy_mj", "energy of one slice (mJ)")
+_NEEDED = ["setting", "subject", "time_s", "effect", "effect_low", "effect_high"]
+_COUNTS = ["n_patients", "n_chips", "level"]
+
+
+def sensitivity_heat_map(ranking: pd.DataFrame, path: Path | str) -> Path:
+    """Draw what each layer costs: layers down, and across the two ways of looking and the times.
+
+    Effects whose interval leaves 0 out are printed bold.
+
+    Args:
+        ranking: what ``analogmed.evaluation.studies.sensitivity.ranking.rank`` returns.
+        path: ``.png`` or ``.svg`` file.
+
+    Returns:
+        ``path``; the same ranking gives the same bytes.
+
+    Raises:
+        DataError: there is no layer in the ranking, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    rows = _rows(ranking, OF_LAYERS, "layer")
+    names = list(dict.fromkeys(rows["subject"]))
+    widest = float(rows["effect"].abs().max()) or 1e-3
+    norm = TwoSlopeNorm(0.0, -widest, widest)
+    with publication_style():
+        figure = Figure(figsize=(WIDTH_IN, _FRAME_IN + _CELL_IN * len(names)))
+        figure.set_layout_engine("constrained")
+        kinds = [kind for kind in OF_LAYERS if (rows["setting"] == kind).any()]
+        grid = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+        for axes, kind in zip(grid, kinds, strict=True):
+            image = _draw_cells(axes, rows[rows["setting"] == kind], names, norm)
+            axes.set_title(OF_LAYERS[kind], fontsize="medium")
+        grid[0].set_yticks(range(len(names)), names, fontsize="small")
+        for label in grid[0].get_yticklabels():
+            label.set_parse_math(False)
+        figure.colorbar(image, ax=list(grid), label="Dice", fraction=0.04, pad=0.02)
+        figure.supxlabel(
+            f"{_caption(rows, 'time after programming. Bold: the')} leaves 0 out",
+            fontsize="small",
+            color="0.35",
+        )
+        return save_figure(figure, path)
+
+
+def source_bars(ranking: pd.DataFrame, path: Path | str) -> Path:
+    """Draw what each noise source costs, alone and taken away, with intervals: a panel per time.
+
+    Args:
+        ranking: what ``analogmed.evaluation.studies.sensitivity.ranking.rank`` returns.
+        path: ``.png`` or ``.svg`` file.
+
+    Returns:
+        ``path``; the same ranking gives the same bytes.
+
+    Raises:
+        DataError: there is no noise source in the ranking, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    rows = _rows(ranking, OF_SOURCES, "noise source")
+    sources = list(dict.fromkeys(rows["subject"]))
+    controls = {"all_analog": "all sources", "no_noise": "no source"}
+    names = [*controls.values(), *sources]
+    times_s = sorted(rows["time_s"].unique())
+    palette = seaborn.color_palette("colorblind")
+    with publication_style():
+        figure = Figure(figsize=(WIDTH_IN, _FRAME_IN + _BAR_IN * len(names)))
+        figure.set_layout_engine("constrained")
+        grid = figure.subplots(1, len(times_s), sharey=True, sharex=True, squeeze=False)[0]
+        for axes, time_s in zip(grid, times_s, strict=True):
+            here = ranking[ranking["time_s"] == time_s]
+            for kind, name in controls.items():
+                _draw_bars(axes, here[here["setting"] == kind], [names.index(name)], 0.0, "0.6", "")
+            for offset, (kind, label) in zip((-0.2, 0.2), OF_SOURCES.items(), strict=True):
+                part = here[here["setting"] == kind].set_index("subject").reindex(sources)
+                color = palette[0 if offset < 0 else 2]
+                places = [names.index(source) for source in sources]
+                _draw_bars(axes, part, places, offset, color, label)
+            axes.axvline(0.0, color="0.15", linewidth=0.8)
+            axes.set_title(time_label(time_s))
+            axes.grid(visible=False, axis="y")
+            axes.grid(visible=True, axis="x")
+            axes.set_axisbelow(True)
+            axes.set_xlabel("Dice")
+        grid[0].set_yticks(range(len(names)), names)
+        grid[0].invert_yaxis()
+        entries = grid[0].get_legend_handles_labels()
+        legend_below(figure, *entries, caption=_caption(rows, "Whiskers:"))
+        return save_figure(figure, path)
+
+
+def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
+    """Draw Dice lost against latency or energy, for every placement that was evaluated.
+
+    Args:
+        steps: what ``analogmed.evaluation.studies.placement.study.Placed.steps`` holds.
+        path: ``.png`` or ``.svg`` file.
+
+    Returns:
+        ``path``; the same steps give the same bytes.
+
+    Raises:
+        DataError: there is no step, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    needed = ["objective", "drop", "drop_low", "drop_high", "pareto", "chosen", "loss"]
+    _check_columns(steps, [*needed, "digital_layers", "profile", "level_of_profile", *_COUNTS])
+    if steps.empty:
+        raise DataError("nothing to draw: no placement was evaluated")
+    column, label = _COSTS[str(steps["objective"].iloc[0])]
+    _check_columns(steps, [column])
+    blue, orange = seaborn.color_palette("colorblind")[:2]
+    with publication_style():
+        figure = Figure(figsize=(WIDTH_IN, 4.6), layout="constrained")
+        axes = figure.subplots()
+        bounds = np.array([steps["drop"] - steps["drop_low"], steps["drop_high"] - steps["drop"]])
+        axes.errorbar(
+            steps[column],
+            steps["drop"],
+            yerr=np.clip(bounds, 0.0, None),
+            fmt="o",
+            color="0.55",
+            ecolor="0.75",
+            markersize=4,
+            label="evaluated placement",
+        )
+        front = steps[steps["pareto"]].sort_values(column)
+        axes.plot(
+            front[column], front["drop"], "-o", color=blue, markersize=5, zorder=3, label="Pareto"
+        )
+        chosen = steps[steps["chosen"]]
+        axes.plot(
+            chosen[column],
+            chosen["drop"],
+            "*",
+            color=orange,
+            markersize=13,
+            zorder=4,
+            label="chosen",
+        )
+        for number, (_, step) in enumerate(front.iterrows()):
+            axes.annotate(
+                f"{step['digital_layers']}",
+                (step[column], step["drop"]),
+                xytext=(5, 7 if number % 2 == 0 else -15),  # neighbours do not touch
+                textcoords="offset points",
+                fontsize="small",
+            )
+        axes.axhline(steps["loss"].iloc[0], color=orange, linestyle="--", label="accepted loss")
+        axes.axhline(0.0, color="0.15", linewidth=0.8)
+        axes.set_xlabel(f"{label}, estimated")
+        axes.set_ylabel("Dice lost against digital")
+        place = f"{steps['profile'].iloc[0]}, level {steps['level_of_profile'].iloc[0]}"
+        axes.set_title(f"{place}; numbers: digital layers", parse_math=False, fontsize="medium")
+        entries = axes.get_legend_handles_labels()
+        legend_below(figure, *entries, caption=_caption(steps, "Whiskers:"))
+        return save_figure(figure, path)
+
+
+def _check_columns(table: pd.DataFrame, needed: Sequence[str]) -> None:
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")
+
+
+def _rows(ranking: pd.DataFrame, kinds: dict[str, str], what: str) -> pd.DataFrame:
+    _check_columns(ranking, [*_NEEDED, *_COUNTS])
+    rows = ranking[ranking["setting"].isin(list(kinds))]
+    if rows.empty:
+        raise DataError(f"nothing to draw: the ranking has no {what}")
+    return rows
+
+
+def _draw_cells(
+    axes: Axes, rows: pd.DataFrame, names: Sequence[str], norm: TwoSlopeNorm
+) -> AxesImage:
+    times_s = sorted(rows["time_s"].unique())
+    effect, low, high = (
+        rows.pivot(index="subject", columns="time_s", values=column)
+        .reindex(index=list(names), columns=times_s)
+        .to_numpy(dtype=np.float64)
+        for column in ("effect", "effect_low", "effect_high")
+    )
+    image = axes.imshow(effect, cmap="RdBu_r", norm=norm, aspect="auto")
+    for (y, x), value in np.ndenumerate(effect):
+        if np.isnan(value):
+            continue
+        axes.text(
+            x,
+            y,
+            f"{value:.3f}".replace("-0.000", "0.000"),
+            ha="center",
+            va="center",
+            color="white" if abs(float(norm(value)) - 0.5) > 0.35 else "0.15",
+            weight="bold" if low[y, x] > 0 or high[y, x] < 0 else "normal",
+            fontsize="x-small",
+        )
+    axes.set_xticks(range(len(times_s)), [time_label(time_s) for time_s in times_s])
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    return image
+
+
+def _draw_bars(
+    axes: Axes, rows: pd.DataFrame, places: Sequence[int], offset: float, color: object, label: str
+) -> None:
+    effect = rows["effect"].to_numpy(dtype=np.float64)
+    low = effect - rows["effect_low"].to_numpy(dtype=np.float64)
+    high = rows["effect_high"].to_numpy(dtype=np.float64) - effect
+    axes.barh(
+        np.asarray(places[: len(effect)], dtype=np.float64) + offset,
+        effect,
+        height=0.38,
+        color=color,
+        xerr=np.clip(np.array([low, high]), 0.0, None),
+        error_kw={"elinewidth": 0.9, "ecolor": "0.1"},
+        label=label or None,
+    )
+
+
+def _caption(rows: pd.DataFrame, mark: str) -> str:
+    patients = count_range(rows["n_patients"].tolist(), "patient")
+    chips = count_range(rows["n_chips"].tolist(), "chip")
+    level = 100 * float(rows["level"].iloc[0])
+    return f"{mark} {level:.3g} % bootstrap interval over {patients} and {chips}"

@@ -1,0 +1,73 @@
+"""The curves of a training run."""
+
+from pathlib import Path
+
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from analogmed.foundation.errors import DataError
+from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
+
+_COLUMNS = ("epoch", "loss", "learning_rate", "dice")
+_HEIGHT_IN = 5.4
+
+
+def training_curves(
+    log: pd.DataFrame, path: Path | str, *, title: str = "", kept_epoch: int | None = None
+) -> Path:
+    """Draw loss, validation Dice and learning rate over the epochs; mark the best and kept epoch.
+
+    Args:
+        log: what a run folder's ``log.csv`` holds; ``dice`` is NaN in epochs without validation.
+        path: ``.png`` or ``.svg`` file.
+        title: of the figure.
+        kept_epoch: whose state the run keeps; ``None`` marks the best epoch only.
+
+    Returns:
+        ``path``; the same log gives the same bytes.
+
+    Raises:
+        DataError: there is no epoch, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    missing = [name for name in _COLUMNS if name not in log.columns]
+    if missing or log.empty:
+        what = f"the columns {', '.join(missing)}" if missing else "any epoch"
+        raise DataError(f"nothing to draw: the training log lacks {what}; pass a run's log.csv")
+    with publication_style():
+        figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
+        loss, dice, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
+        color = seaborn.color_palette("colorblind")[0]
+        marker = "o" if log["loss"].count() == 1 else ""  # a line has no length then
+        loss.plot(log["epoch"], log["loss"], color=color, marker=marker)
+        loss.set_ylabel("training loss")
+        _draw_dice(dice, log.dropna(subset="dice"), color, kept_epoch)
+        rate.plot(log["epoch"], log["learning_rate"], color="0.4", marker=marker)
+        rate.set_ylabel("learning\nrate")
+        rate.set_ylim(bottom=0)
+        rate.set_xlabel("epoch")
+        rate.xaxis.set_major_locator(MaxNLocator(integer=True))
+        figure.suptitle(title, parse_math=False)
+        return save_figure(figure, path)
+
+
+def _draw_dice(
+    axes: Axes, validated: pd.DataFrame, color: tuple[float, float, float], kept_epoch: int | None
+) -> None:
+    axes.set_ylabel("validation Dice")
+    if validated.empty:
+        return
+    axes.plot(validated["epoch"], validated["dice"], color=color, marker="o", markersize=4)
+    best = validated.iloc[int(validated["dice"].to_numpy().argmax())]
+    axes.axhline(best["dice"], color="0.6", linewidth=1, linestyle="--")
+    text = f"best {best['dice']:.3f}, after epoch {best['epoch']:.0f}"
+    kept = validated[validated["epoch"] == kept_epoch]
+    if len(kept) and kept_epoch != best["epoch"]:
+        axes.plot(
+            kept["epoch"], kept["dice"], color=color, marker="o", markersize=9, fillstyle="none"
+        )
+        text = f"kept {kept['dice'].iloc[0]:.3f}, after epoch {kept_epoch}; {text}"
+    axes.set_title(text, loc="right", fontsize="medium")

@@ -1,0 +1,294 @@
+"""Figures of the uncertainty measurement: densities, reliability, risk and coverage, conformal."""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import StrMethodFormatter
+
+from analogmed.foundation.errors import DataError
+from analogmed.report.figures.maps import draw_example_maps
+from analogmed.report.figures.style import (
+    TRAINING_NAMES,
+    WIDTH_IN,
+    legend_below,
+    publication_style,
+    save_figure,
+    time_label,
+)
+
+REGIONS = {"image": "whole image", "band": "band about the structure"}
+LINES = ["-", "--", ":", "-."]
+_ROW_IN = 2.5
+Draw = Callable[[Axes, pd.DataFrame, dict[str, Any]], object]
+
+
+def draw_uncertainty(folder: Path | str) -> list[Path]:
+    """Draw all figures that the tables of a run folder allow, into its ``figures``.
+
+    Args:
+        folder: what ``python -m analogmed.uncertainty`` has written.
+
+    Returns:
+        the files written.
+    """
+    folder, figures = Path(folder), Path(folder) / "figures"
+    drawn = []
+    figures_of: dict[str, Callable[[pd.DataFrame, Path], Path]] = {
+        "density": uncertainty_density,
+        "reliability": reliability_diagram,
+        "risk_coverage": risk_coverage_curves,
+        "conformal_summary": conformal_over_time,
+    }
+    for name, draw in figures_of.items():
+        table = folder / f"{name}.csv"
+        if table.exists() and _drawable(content := pd.read_csv(table)):
+            drawn.append(draw(content, figures / f"{name.removesuffix('_summary')}.png"))
+    if (folder / "examples.npz").exists():
+        drawn += draw_example_maps(folder)
+    return drawn
+
+
+def uncertainty_density(
+    density: pd.DataFrame, path: Path | str, *, measure: str = "variance"
+) -> Path:
+    """Draw the density of the uncertainty of all voxels of the test set: a column per model.
+
+    The axis is logarithmic, and the density is per factor of ten, so that the area under a line is
+    the share of voxels that lie in the axis's range; the rest are surer than its start.
+
+    Args:
+        density: ``density.csv`` of a run.
+        path: ``.png`` or ``.svg`` file.
+        measure: variance, entropy or mutual_information; the entropy is drawn where there is no
+            variance.
+
+    Returns:
+        ``path``; the same table gives the same bytes.
+
+    Raises:
+        DataError: there is nothing to draw, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    _check(density, ["model", "training", "source", "time_s", "region", "measure", "count"])
+    drawn = density["source"].isin(["chips", "deterministic"])
+    if not (drawn & (density["measure"] == measure)).any():
+        measure = "entropy"
+    rows = density[density["measure"] == measure]
+    highest = float(rows.loc[rows["count"] > 0, "bin_high"].max())
+    units = {"variance": "variance of the probability", "entropy": "entropy (nats)"}
+
+    def draw(axes: Axes, part: pd.DataFrame, look: dict[str, Any]) -> None:
+        inside = part[part["bin_low"] > 0]
+        edges = np.log10([*inside["bin_low"], inside["bin_high"].iloc[-1]])
+        share = inside["count"].to_numpy() / part["count"].sum() / np.diff(edges)
+        centers = 10 ** ((edges[1:] + edges[:-1]) / 2)
+        axes.plot(centers, share, **look)
+        axes.set_xscale("log")
+        axes.set_xlim(1e-8, max(1.0, highest))
+
+    return _panels(
+        rows, path, draw, units.get(measure, measure.replace("_", " ")), "share per decade"
+    )
+
+
+def reliability_diagram(reliability: pd.DataFrame, path: Path | str, *, least: int = 20) -> Path:
+    """Draw accuracy against confidence of the most probable class; the diagonal is calibrated.
+
+    Args:
+        reliability: ``reliability.csv`` of a run.
+        path: ``.png`` or ``.svg`` file.
+        least: bins with fewer voxels are left out.
+
+    Returns:
+        ``path``; the same table gives the same bytes.
+
+    Raises:
+        DataError: there is nothing to draw, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    _check(reliability, ["model", "training", "source", "time_s", "region", "voxels", "accuracy"])
+    rows = reliability[reliability["voxels"] >= least]
+    first = min(0.5, float(rows["confidence"].min())) if len(rows) else 0.5  # 1/K with K classes
+
+    def draw(axes: Axes, part: pd.DataFrame, look: dict[str, Any]) -> None:
+        axes.plot([first, 1.0], [first, 1.0], color="0.6", linewidth=0.8, zorder=1)
+        axes.plot(part["confidence"], part["accuracy"], marker="o", markersize=2.5, **look)
+        axes.set_xlim(first - 0.02, 1.01)
+
+    return _panels(rows, path, draw, "confidence", "accuracy")
+
+
+def risk_coverage_curves(curves: pd.DataFrame, path: Path | str) -> Path:
+    """Draw the error rate of the voxels that remain when the most uncertain ones are set aside.
+
+    Args:
+        curves: ``risk_coverage.csv`` of a run.
+        path: ``.png`` or ``.svg`` file.
+
+    Returns:
+        ``path``; the same table gives the same bytes.
+
+    Raises:
+        DataError: there is nothing to draw, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    _check(curves, ["model", "training", "source", "time_s", "region", "coverage", "risk"])
+
+    def draw(axes: Axes, part: pd.DataFrame, look: dict[str, Any]) -> None:
+        axes.plot(part["coverage"], part["risk"], **look)
+
+    return _panels(
+        curves, path, draw, "share of voxels kept", "error rate of these", from_zero=True
+    )
+
+
+def conformal_over_time(summary: pd.DataFrame, path: Path | str) -> Path:
+    """Draw the share of the structure that conformal masks miss, over the age of the chip.
+
+    Args:
+        summary: ``conformal_summary.csv`` of a run.
+        path: ``.png`` or ``.svg`` file.
+
+    Returns:
+        ``path``; the same table gives the same bytes.
+
+    Raises:
+        DataError: nothing was measured on a chip, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    needed = ["model", "training", "calibrated", "time_s", "class", "fnr", "fnr_low", "fnr_high"]
+    _check(summary, [*needed, "alpha", "volume_ratio"])
+    rows = summary[summary["time_s"].notna()]
+    if rows.empty:
+        raise DataError("nothing to draw: no conformal mask was measured on a chip")
+    times = sorted(rows["time_s"].unique())
+    panels = list(rows.groupby(["model", "class"], sort=False))
+    trainings = [t for t in TRAINING_NAMES if (rows["training"] == t).any()]
+    ways = ["digital", "first", "each"]
+    with publication_style():
+        figure = Figure(figsize=(WIDTH_IN, 2 * _ROW_IN + 1.1), layout="constrained")
+        grid = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False)
+        for column, (key, part) in zip(grid.T, panels, strict=True):
+            for place, (training, way) in enumerate((t, w) for t in trainings for w in ways):
+                line = part[(part["training"] == training) & (part["calibrated"] == way)]
+                line = line.sort_values("time_s")
+                look = _line(training, ways.index(way))
+                at = np.searchsorted(times, line["time_s"]) + 0.05 * (place - 2.5)
+                spread = np.abs(line[["fnr_low", "fnr_high"]].to_numpy().T - line["fnr"].to_numpy())
+                column[0].errorbar(at, line["fnr"], spread, marker="o", markersize=3, **look)
+                column[1].plot(at, line["volume_ratio"], marker="o", markersize=3, **look)
+            column[0].axhline(rows["alpha"].iloc[0], color="0.15", linewidth=0.8)
+            column[0].set_title(" / ".join(map(str, key)), parse_math=False, fontsize="medium")
+            column[1].set_xticks(range(len(times)), [time_label(t) for t in times])
+            column[1].set_yscale("log")
+            column[1].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            column[1].yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
+        grid[0, 0].set_ylabel("share missed")
+        grid[1, 0].set_ylabel("marked volume\n/ true volume")
+        names = {"digital": "set digitally", "first": f"set at {time_label(times[0])}"}
+        handles = [
+            Line2D([], [], **_line(training, ways.index(way)))
+            for training in trainings
+            for way in ways
+        ]
+        labels = [
+            f"{TRAINING_NAMES[training]}, {names.get(way, 'set at each time')}"
+            for training in trainings
+            for way in ways
+        ]
+        caption = f"Line: promised share, {rows['alpha'].iloc[0]:g}. Whiskers: 95 % intervals"
+        legend_below(figure, handles, labels, caption=caption, columns=2)
+        return save_figure(figure, path)
+
+
+def _panels(
+    rows: pd.DataFrame,
+    path: Path | str,
+    draw: Draw,
+    x_label: str,
+    y_label: str,
+    *,
+    from_zero: bool = False,
+) -> Path:
+    """A column of panels per model, a row per region; a line per training, source and time."""
+    rows = _shown(rows)
+    models = list(dict.fromkeys(rows["model"]))
+    regions = [region for region in REGIONS if (rows["region"] == region).any()]
+    times = sorted(rows["time_s"].dropna().unique())
+    handles: dict[str, Line2D] = {}
+    with publication_style():
+        size = (WIDTH_IN, _ROW_IN * len(regions) + 1.1)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(len(regions), len(models), sharex=True, sharey="row", squeeze=False)
+        for (i, region), (j, model) in product(enumerate(regions), enumerate(models)):
+            part = rows[(rows["region"] == region) & (rows["model"] == model)]
+            for key, line in part.groupby(["training", "source", "time_s"], dropna=False):
+                training, source, time_s = key
+                look, label = _look(str(training), str(source), float(str(time_s)), times)
+                draw(grid[i, j], line, look)
+                handles.setdefault(label, Line2D([], [], **look))
+            if i == 0:
+                grid[i, j].set_title(model, parse_math=False)
+            if j == 0:
+                grid[i, j].set_ylabel(f"{REGIONS[region]}\n{y_label}")
+        for axes in grid[-1]:
+            axes.set_xlabel(x_label)
+        for axes in grid[:, 0] if from_zero else ():
+            axes.set_ylim(bottom=0.0)
+        legend_below(figure, list(handles.values()), list(handles), columns=2)
+        return save_figure(figure, path)
+
+
+def _shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """Chips at the first and last time, and the digital run where there is one."""
+    on_chip = rows[rows["source"] == "chips"]
+    ends = [on_chip["time_s"].min(), on_chip["time_s"].max()]
+    shown = rows[
+        ((rows["source"] == "chips") & rows["time_s"].isin(ends))
+        | (rows["source"] == "deterministic")
+    ]
+    if shown.empty:
+        raise DataError("nothing to draw: neither chips nor a deterministic run were measured")
+    return shown
+
+
+def _look(
+    training: str, source: str, time_s: float, times: Sequence[float]
+) -> tuple[dict[str, Any], str]:
+    name = TRAINING_NAMES.get(training, training)
+    if source == "deterministic":
+        look = {"color": _color(training), "linestyle": ":", "linewidth": 1.0}
+        return look, f"{name}, run digitally"
+    line = "-" if time_s == times[0] else "--"
+    look = {"color": _color(training), "linestyle": line, "linewidth": 1.4}
+    return look, f"{name}, chips at {time_label(time_s)}"
+
+
+def _line(training: str, place: int) -> dict[str, Any]:
+    return {"color": _color(training), "linestyle": LINES[place]}
+
+
+def _drawable(table: pd.DataFrame) -> bool:
+    """Whether a table has the chips or the digital run that figures show."""
+    if "source" in table.columns:
+        return bool(table["source"].isin(["chips", "deterministic"]).any())
+    return bool(table["time_s"].notna().any())
+
+
+def _color(training: str) -> tuple[float, float, float]:
+    palette = seaborn.color_palette("colorblind")
+    return palette[0] if training == "hwa" else palette[1]
+
+
+def _check(table: pd.DataFrame, needed: Sequence[str]) -> None:
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")

@@ -1,0 +1,238 @@
+"""Example cases as a page shows them: pictures once, contours and uncertainty for every stop."""
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any, TypeAlias
+
+import matplotlib
+import numpy as np
+from contourpy import contour_generator
+from PIL import Image
+
+from analogmed.foundation.time_constants import DAY_S
+from analogmed.report.examples import ExampleCase, ExampleSlice
+from analogmed.report.figures.style import time_label
+from analogmed.report.names import capitalised, model_name, network_name, training_name
+from analogmed.report.tables.page import fixed
+
+View: TypeAlias = dict[str, Any]
+
+MOST_PIXELS = 256
+"""Longer sides are made smaller; contours keep the resolution of the masks."""
+COLORS = "magma"
+_LEVELS = 48
+_DIGITAL = "run digitally"
+
+
+def case_view(examples: Sequence[ExampleCase]) -> View:
+    """What the page's script needs to show the cases of a run.
+
+    Args:
+        examples: cases of one run, with the same networks and times.
+
+    Returns:
+        plain lists, numbers and text: ``networks``, ``stops`` (run digitally, then the times),
+        ``models`` and ``trainings`` with ``grid``, the number of each pair's network (all empty
+        where not every pair is there), ``place`` (row and column of the network that is shown
+        first), ``beside`` (networks of its model),
+        ``classes``, ``planes``, ``pictures``, ``start`` (what is shown first), ``highest``
+        (standard deviation that has the lightest color; 0 without uncertainty) and ``cases``. Of a
+        case, each plane has the pictures, their size, the contours of the reference by class, and
+        by network and stop the contours of the prediction by class and a picture of the
+        uncertainty.
+    """
+    first = examples[0]
+    shown = [case for case in examples if case.networks == first.networks]
+    shown = [case for case in shown if case.times_s == first.times_s]
+    stops = [_DIGITAL, *map(time_label, first.times_s)]
+    n_classes = max(len(case.classes) for case in shown)
+    highest = _highest(shown)
+    network = _first_network(shown)
+    return _choices(first.networks, network) | {
+        "networks": [capitalised(network_name(*network)) for network in first.networks],
+        "stops": stops,
+        "classes": list(next(c.classes for c in shown if len(c.classes) == n_classes)),
+        "planes": list(first.slices),
+        "pictures": list(first.pictures),
+        "start": {
+            "network": network,
+            "stop": _first_stop(first),
+            "picture": _first_picture(first),
+        },
+        "highest": highest,
+        "pred_of": first.pred_of,
+        "cases": [_case(case, n_classes, highest) for case in shown],
+    }
+
+
+def without_pictures(view: View) -> View:
+    """A view as the script needs it: the pictures themselves are in the page already."""
+    cases = [
+        case
+        | {
+            "planes": {
+                name: {key: value for key, value in plane.items() if key != "images"}
+                for name, plane in case["planes"].items()
+            }
+        }
+        for case in view["cases"]
+    ]
+    return view | {"cases": cases}
+
+
+def color_scale() -> list[str]:
+    """Colors of the uncertainty from none to the highest, for a legend."""
+    return ["#" + bytes(color).hex() for color in _lookup()[:: _LEVELS // 8]]
+
+
+def contour_path(mask: np.ndarray) -> str:
+    """The outline of a mask as SVG path data, in half pixels from its upper left corner.
+
+    Args:
+        mask: bool, shape (H, W).
+
+    Returns:
+        closed lines; empty for an empty mask.
+
+    Example:
+        >>> contour_path(np.array([[True]]))
+        'M1 0l-1 1l1 1l1 -1z'
+    """
+    if not mask.any():
+        return ""
+    padded = np.pad(mask.astype(np.float64), 1)
+    lines = contour_generator(z=padded).lines(0.5)
+    closed = [_outline(np.round(2 * (np.asarray(line) - 0.5)).astype(int)) for line in lines]
+    return "".join(sorted(closed))
+
+
+def _outline(points: np.ndarray) -> str:
+    """Relative steps, with those of one direction put together."""
+    points = points[:-1]
+    start = int(np.lexsort((points[:, 0], points[:, 1]))[0])
+    steps = np.diff(np.roll(points, -start, axis=0), axis=0)
+    joined: list[np.ndarray] = []
+    for step in steps:
+        if (
+            joined
+            and np.array_equal(np.sign(joined[-1]), np.sign(step))
+            and _parallel(joined[-1], step)
+        ):
+            joined[-1] = joined[-1] + step
+        else:
+            joined.append(step)
+    x, y = points[start]
+    return f"M{x} {y}" + "".join(f"l{dx} {dy}" for dx, dy in joined) + "z"
+
+
+def _parallel(one: np.ndarray, other: np.ndarray) -> bool:
+    return int(one[0] * other[1] - one[1] * other[0]) == 0
+
+
+def _choices(networks: Sequence[tuple[str, str]], start: int) -> View:
+    """Models and trainings to choose from by themselves, where every pair of them is there."""
+    models, trainings = (list(dict.fromkeys(names)) for names in zip(*networks, strict=True))
+    beside = [n for n, (model, _) in enumerate(networks) if model == networks[start][0]]
+    if len(models) * len(trainings) != len(set(networks)) or len(models) == 1:
+        return {"models": [], "trainings": [], "grid": [], "place": [0, 0], "beside": beside}
+    return {
+        "models": [model_name(name) for name in models],
+        "trainings": [capitalised(training_name(name)) for name in trainings],
+        "grid": [[networks.index((m, t)) for t in trainings] for m in models],
+        "place": [models.index(networks[start][0]), trainings.index(networks[start][1])],
+        "beside": beside,
+    }
+
+
+def _first_network(cases: Sequence[ExampleCase]) -> int:
+    """The best one trained for the chip, if there is one."""
+    case = cases[0]
+    stop = _first_stop(case) - 1
+    dice = np.nan_to_num(np.mean([one.dice[:, stop] for one in cases], axis=0))
+    trained = np.array([training != "digital" for _, training in case.networks])
+    return int(np.where(trained, 1.0 + dice, dice).argmax())
+
+
+def _first_picture(case: ExampleCase) -> int:
+    """FLAIR shows most lesions."""
+    names = [name.upper() for name in case.pictures]
+    return names.index("FLAIR") if "FLAIR" in names else 0
+
+
+def _first_stop(case: ExampleCase) -> int:
+    times_s = list(case.times_s)
+    return 1 + (times_s.index(DAY_S) if DAY_S in times_s else len(times_s) - 1)
+
+
+def _highest(cases: Sequence[ExampleCase]) -> float:
+    variances = [p.variance for case in cases for p in case.slices.values()]
+    known = [float(np.sqrt(v.max())) for v in variances if v is not None and v.size]
+    return float(np.ceil(round(20 * max(known), 3)) / 20) if known and max(known) > 0 else 0.0
+
+
+def _case(case: ExampleCase, n_classes: int, highest: float) -> View:
+    dice = np.column_stack([case.dice_digital, case.dice])
+    return {
+        "place": case.place,
+        "case": case.case,
+        "patient": case.patient,
+        "dice": [["" if np.isnan(v) else fixed(v, 2) for v in row] for row in dice],
+        "planes": {name: _plane(part, n_classes, highest) for name, part in case.slices.items()},
+    }
+
+
+def _plane(part: ExampleSlice, n_classes: int, highest: float) -> View:
+    height, width = part.label.shape
+    rows, columns = part.spacing
+    least = min(rows, columns)
+    return {
+        "width": width,
+        "height": height,
+        "stretch": [round(columns / least, 4), round(rows / least, 4)],
+        "images": [_picture(_smaller(Image.fromarray(image))) for image in part.images],
+        "reference": _contours(part.label, n_classes),
+        "prediction": [
+            [_contours(mask, n_classes) for mask in (digital, *masks)]
+            for digital, masks in zip(part.digital, part.pred, strict=True)
+        ],
+        "uncertainty": _uncertainty(part.variance, highest),
+    }
+
+
+def _contours(labels: np.ndarray, n_classes: int) -> list[str]:
+    return [contour_path(labels == index) for index in range(1, n_classes + 1)]
+
+
+def _uncertainty(variance: np.ndarray | None, highest: float) -> list[list[str]]:
+    """Standard deviation in colors by network and stop; none where the network ran digitally."""
+    if variance is None or not highest:
+        return []
+    return [["", *(_shades(np.sqrt(v) / highest) for v in times)] for times in variance]
+
+
+def _shades(share: np.ndarray) -> str:
+    levels = np.round((_LEVELS - 1) * np.clip(share, 0.0, 1.0)).astype(np.uint8)
+    picture = _smaller(Image.fromarray(levels))
+    picture.putpalette(_lookup().tobytes())
+    return _picture(picture)
+
+
+def _lookup() -> np.ndarray:
+    """RGB bytes of the color scale, shape (levels, 3)."""
+    colors = matplotlib.colormaps[COLORS](np.linspace(0.0, 1.0, _LEVELS))[:, :3]
+    return np.round(255 * colors).astype(np.uint8)
+
+
+def _smaller(picture: Image.Image) -> Image.Image:
+    longest = max(picture.size)
+    if longest <= MOST_PIXELS:
+        return picture
+    width, height = (max(1, round(side * MOST_PIXELS / longest)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BOX)
+
+
+def _picture(picture: Image.Image) -> str:
+    data = BytesIO()
+    picture.save(data, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")

@@ -1,0 +1,311 @@
+"""What a page says of one run, part by part: each is there if the run has its tables."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analogmed.report.dice_levels import best_digital, limit_text
+from analogmed.report.figures.mitigation import mitigation_gains
+from analogmed.report.figures.over_time import dice_over_time, drop_per_model
+from analogmed.report.figures.sensitivity import (
+    placement_curve,
+    sensitivity_heat_map,
+    source_bars,
+)
+from analogmed.report.figures.style import WIDTH_IN
+from analogmed.report.figures.training import training_curves
+from analogmed.report.figures.uncertainty import (
+    conformal_over_time,
+    reliability_diagram,
+    risk_coverage_curves,
+    uncertainty_density,
+)
+from analogmed.report.names import hardware_name, model_name, task_name
+from analogmed.report.page.case_view import View, case_view, color_scale
+from analogmed.report.page.svg import inline_svg
+from analogmed.report.provenance import facts_of, files_of
+from analogmed.report.runs import Run
+from analogmed.report.tables.evaluation import run_notes
+from analogmed.report.tables.page import PageTable
+from analogmed.report.tables.run import (
+    comparison_table,
+    cost_tables_of,
+    curves_table,
+    failure_table,
+    losses_table,
+    placement_table,
+    sensitivity_table,
+    summary_table,
+)
+from analogmed.report.tables.uncertainty_run import (
+    conformal_table,
+    mitigation_table,
+    split_table,
+    time_to_look_at,
+    trainings_table,
+    uncertainty_table,
+)
+
+NARROW_IN = 3.8
+_MOST_NARROW = 12
+"""Figures of more models are drawn once; each drawing of 50 models takes about 20 s."""
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure of a page.
+
+    Attributes:
+        alt: what it shows, for who does not see it.
+        svg: as wide as a page.
+        narrow: the same for a phone; empty if the wide one has to do.
+        own_paper: it has filled cells and stands on a light card, also on dark pages.
+    """
+
+    alt: str
+    svg: str
+    narrow: str = ""
+    own_paper: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a page, of one run.
+
+    Attributes:
+        key: of the part in links, unique on the page.
+        title: its heading.
+        text: what it shows, in a sentence or two.
+        figures, tables: in order; tables that stand for a figure are folded below it.
+        folded: tables that are shown when asked for.
+        view: example cases; empty without.
+        facts: names and values.
+        listing: lines to be shown as they are, by title.
+    """
+
+    key: str
+    title: str
+    text: str = ""
+    figures: tuple[PageFigure, ...] = ()
+    tables: tuple[PageTable, ...] = ()
+    folded: tuple[PageTable, ...] = ()
+    view: View | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    listing: tuple[tuple[str, str], ...] = ()
+
+
+def parts_of(run: Run, prefix: str) -> list[Part]:
+    """The parts of a run, in the order in which a reader wants them.
+
+    Args:
+        run: any run.
+        prefix: of all names in links; another one for each run of a page.
+    """
+    makers: dict[str, Callable[[Run, str], Iterator[Part]]] = {
+        "evaluation": _evaluation,
+        "uncertainty": _uncertainty,
+        "mitigation": _mitigation,
+        "placement": _placement,
+        "sensitivity": _sensitivity,
+        "training": _training,
+    }
+    return [*makers[run.kind](run, prefix), *_made(run, prefix)]
+
+
+def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
+    summary, tables = run.tables["summary"], run.tables
+    notes = run_notes(summary)
+    compared = [comparison_table(tables["comparison"])] if "comparison" in tables else []
+    yield Part(
+        f"{prefix}-comparison",
+        "Comparison",
+        tables=(summary_table(summary, tables.get("comparison")),),
+        folded=tuple(compared),
+        listing=(("Notes on the runs", notes),) if notes else (),
+    )
+    if "curves" in tables:
+        curves = tables["curves"]
+        yield Part(
+            f"{prefix}-time",
+            "Dice over time",
+            "The closer a line stays to its dashed one, the less the chip costs. Lines: mean over "
+            "chips and patients. Bands: intervals. Dashed: the same network run digitally.",
+            figures=(_wide_and_narrow(dice_over_time, curves, f"{prefix}-dice", _TIME_ALT),),
+            folded=(curves_table(curves),),
+        )
+    if summary["noise_drop"].notna().any():
+        yield Part(
+            f"{prefix}-drop",
+            "What each model loses",
+            "Dice of the digitally trained network, run digitally, minus Dice on the chip: points "
+            "to the right have lost. Where a line crosses 0, no loss can be told.",
+            figures=(_wide_and_narrow(drop_per_model, summary, f"{prefix}-drops", _DROP_ALT),),
+            folded=(losses_table(summary),),
+        )
+    if "time_to_failure" in tables:
+        limit = float(tables["time_to_failure"]["limit"].iloc[0])
+        yield Part(
+            f"{prefix}-failure",
+            "Time to failure",
+            "A network meets the limit while its digital Dice, minus the upper confidence limit of "
+            "its paired drop on the chip, is at least a Dice of "
+            f"{limit_text(limit, best_digital(summary))}. Between the last time that meets the "
+            "limit and the first that does not, nothing is measured.",
+            tables=(failure_table(tables["time_to_failure"]),),
+        )
+    yield from _cases(run, prefix)
+    if costs := cost_tables_of(summary):
+        yield Part(f"{prefix}-cost", "Cost", tables=costs)
+
+
+def _uncertainty(run: Run, prefix: str) -> Iterator[Part]:
+    tables = run.tables
+    if "comparison" in tables and (time_s := time_to_look_at(tables["comparison"])) is not None:
+        yield Part(
+            f"{prefix}-claim",
+            "Does training for the chip make it more certain?",
+            tables=(trainings_table(tables["comparison"], time_s),),
+            folded=(trainings_table(tables["comparison"]),),
+        )
+    yield from _cases(run, prefix)
+    scaled = uncertainty_table(tables["summary"], scaled=True)
+    yield Part(
+        f"{prefix}-sure",
+        "How sure, and how right",
+        "Low uncertainty is worth something only where the network is right.",
+        tables=(uncertainty_table(tables["summary"]),),
+        folded=(scaled,) if scaled.rows else (),
+    )
+    figures: dict[str, tuple[str, str, Callable[[pd.DataFrame, Path], object]]] = {
+        "density": ("Densities of the uncertainty", _DENSITY_TEXT, uncertainty_density),
+        "reliability": ("Reliability", _RELIABILITY_TEXT, reliability_diagram),
+        "risk_coverage": ("Risk and coverage", _RISK_TEXT, risk_coverage_curves),
+        "conformal_summary": ("Masks with a promise", _CONFORMAL_TEXT, conformal_over_time),
+    }
+    for name, (title, text, draw) in figures.items():
+        if name not in tables or not _drawable(tables[name]):
+            continue
+        figure = _wide(draw, tables[name], f"{prefix}-{name}", f"{title}. {text}")
+        shown = (conformal_table(tables[name]),) if name == "conformal_summary" else ()
+        yield Part(f"{prefix}-{name}", title, text, figures=(figure,), folded=shown)
+    if (split := split_table(tables["summary"])).rows:
+        yield Part(f"{prefix}-split", "Where the variance comes from", tables=(split,))
+
+
+def _mitigation(run: Run, prefix: str) -> Iterator[Part]:
+    summary = run.tables["summary"]
+    figure = _wide(mitigation_gains, summary, f"{prefix}-gains", "Dice and calibration by option")
+    yield Part(
+        f"{prefix}-mitigation",
+        "What each correction buys",
+        figures=(figure,),
+        tables=(mitigation_table(summary),),
+    )
+
+
+def _placement(run: Run, prefix: str) -> Iterator[Part]:
+    steps = run.tables["placements"]
+    figure = _wide(placement_curve, steps, f"{prefix}-curve", "Dice lost against cost", paper=True)
+    table = placement_table(steps)
+    yield Part(f"{prefix}-placement", "Which layers to leave digital", "", (figure,), (table,))
+    yield from _sensitivity(run, prefix)
+
+
+def _sensitivity(run: Run, prefix: str) -> Iterator[Part]:
+    if "ranking" not in run.tables:
+        return
+    ranking = run.tables["ranking"]
+    draws = {
+        ("only_analog", "only_digital"): (sensitivity_heat_map, "Dice that each layer costs"),
+        ("noise_alone", "noise_all_but"): (source_bars, "Dice that each noise source costs"),
+    }
+    figures = [
+        _wide(draw, ranking, f"{prefix}-{draw.__name__}", alt, paper=True)
+        for settings, (draw, alt) in draws.items()
+        if ranking["setting"].isin(settings).any()
+    ]
+    yield Part(
+        f"{prefix}-sensitivity",
+        "What each layer and noise source costs",
+        figures=tuple(figures),
+        folded=(sensitivity_table(ranking),),
+    )
+
+
+def _training(run: Run, prefix: str) -> Iterator[Part]:
+    log = run.tables["log"]
+    if log.empty:
+        yield Part(f"{prefix}-training", "Training", "No epoch is done yet.")
+        return
+    figure = _wide(training_curves, log, f"{prefix}-log", "Loss and validation Dice")
+    yield Part(f"{prefix}-training", "Training", figures=(figure,))
+
+
+def _cases(run: Run, prefix: str) -> Iterator[Part]:
+    if run.examples:
+        view = case_view(run.examples)
+        text = (
+            "Yellow: the reference. Blue, dashed: what the network marks. Move the slider to let "
+            f"the chip age. Shown: {view['pred_of']}."
+        )
+        yield Part(
+            f"{prefix}-cases", "Cases to look at", text, view=view | {"colors": color_scale()}
+        )
+
+
+def _made(run: Run, prefix: str) -> Iterator[Part]:
+    """How the run was made, and how to make it again."""
+    yield Part(f"{prefix}-made", "How it was made", facts=facts_of(run), listing=files_of(run))
+
+
+def _wide_and_narrow(
+    draw: Callable[..., object], table: pd.DataFrame, prefix: str, alt: str
+) -> PageFigure:
+    table = _with_names(table)
+    wide = inline_svg(lambda path: draw(table, path, width_in=WIDTH_IN), prefix=prefix)
+    if table["model"].nunique() > _MOST_NARROW:
+        return PageFigure(alt, wide)
+    narrow = inline_svg(lambda path: draw(table, path, width_in=NARROW_IN), prefix=f"{prefix}-n")
+    return PageFigure(alt, wide, narrow)
+
+
+def _wide(
+    draw: Callable[[pd.DataFrame, Path], object],
+    table: pd.DataFrame,
+    prefix: str,
+    alt: str,
+    *,
+    paper: bool = False,
+) -> PageFigure:
+    table = _with_names(table)
+    svg = inline_svg(lambda path: draw(table, path), prefix=prefix, recolored=not paper)
+    return PageFigure(alt, svg, own_paper=paper)
+
+
+def _with_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Models, tasks and hardware as the text calls them."""
+    names = {"model": model_name, "task": task_name, "hardware": hardware_name}
+    return table.assign(**{n: table[n].map(call) for n, call in names.items() if n in table})
+
+
+def _drawable(table: pd.DataFrame) -> bool:
+    """Whether a table has the chips or the digital run that figures show."""
+    if "source" in table.columns:
+        return bool(table["source"].isin(["chips", "deterministic"]).any())
+    return bool(table["time_s"].notna().any())
+
+
+_TIME_ALT = "Dice of each network over the age of the chip; the table below has the numbers."
+_DROP_ALT = "Dice lost by each network right away, after a day and after a month."
+_DENSITY_TEXT = (
+    "Share of the test set's voxels by their uncertainty, over many passes through the chips."
+)
+_RELIABILITY_TEXT = (
+    "Share of voxels that are right against how sure the network is; on the diagonal both agree."
+)
+_RISK_TEXT = "Error rate of the voxels that remain when the most uncertain ones are set aside."
+_CONFORMAL_TEXT = (
+    "Share of the structure that conformal masks miss, and how much they mark for it, over time."
+)

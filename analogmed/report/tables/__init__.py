@@ -1,0 +1,1 @@
+"""Layouts of tables for the terminal, Markdown and LaTeX."""

@@ -1,0 +1,285 @@
+"""The summary of an evaluation as a table for the terminal, and as Markdown."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import pandas as pd
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from analogmed.foundation.errors import DataError
+from analogmed.report.figures.style import count_range
+from analogmed.report.text import printed, records
+
+Row: TypeAlias = dict[str, Any]
+
+WIDTH = 120
+EN_DASH = "\u2013"
+UNKNOWN = EN_DASH
+RUN = ("task", "model", "training", "hardware")
+ESTIMATES = {
+    "dice_own_digital": "Dice\ndigital",
+    "dice_t0": "on chip\nt0",
+    "dice_1d": "on chip\n1 day",
+    "dice_1mo": "on chip\n1 month",
+    "noise_drop": "noise drop\n",
+    "avm": "AVM\n",
+    "normalised_dice_1d": "1 day /\ndigital",
+}
+GAIN = "gain_1d"
+GAIN_TITLE = "Dice gained over digital training after 1 day on the chip"
+GAIN_HEADS = ("model", "training", "gain", "interval")
+COSTS = {
+    "parameters": "parameters\n",
+    "tiles": "tiles\n",
+    "utilisation_per_tile": "utilisation\nper tile",
+    "utilisation_per_layer": "utilisation\nper layer",
+    "utilisation_per_leaf_module": "utilisation\nper leaf",
+    "reuse_factor_per_tile": "reuse\nper tile",
+    "reuse_factor_per_layer": "reuse\nper layer",
+    "reuse_factor_per_leaf_module": "reuse\nper leaf",
+    "analog_weight_share": "analog\nweights",
+    "analog_mac_share": "analog\nMACs",
+    "profile": "profile\n",
+    "profile_level": "level\n",
+    "profile_tile_size": "tile\nsize",
+    "estimated_tiles": "tiles\n",
+    "estimated_utilisation": "cells\nused",
+    "estimated_latency_ms": "one slice\nms",
+    "estimated_energy_mj": "one slice\nmJ",
+    "estimated_throughput_per_s": "slices\nper s",
+    "uncosted_layers": "layers\nnot costed",
+}
+"""Cost columns with their heads; any other column of a summary is no cost and is not shown."""
+NAMED_COSTS = ("profile", "profile_level", "profile_tile_size")
+"""Cost columns of text."""
+ESTIMATED = "Estimated time and energy"
+PROFILED = ("profile", "estimated_", "uncosted_")
+"""How the names of the columns begin that belong to a profile."""
+COUNTS = ("n_patients", "n_chips", "missed", "missed_of", "level", "note")
+
+
+def render_summary(summary: pd.DataFrame) -> str:
+    """Lay the summary out as one line per model and training, beside its digital baseline.
+
+    Args:
+        summary: what ``analogmed.evaluation.summaries.summary.summarise`` returns; the columns of
+            ``COSTS`` are shown in a second table.
+
+    Returns:
+        Plain text 120 columns wide, without terminal codes, with a caption that says how many
+        patients and chips stand behind the numbers and how the intervals were made.
+
+    Raises:
+        DataError: a column of the summary is missing.
+    """
+    _check_columns(summary)
+    if summary.empty:
+        return "No network was evaluated on a chip.\n"
+    parts: list[RenderableType] = []
+    for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
+        parts.append(_results_table(f"{task} on {hardware}", rows))
+        gains = _gains(rows)
+        if gains:
+            parts.append(Text(f"{GAIN_TITLE}, {task} on {hardware}", style="italic"))
+            parts.append(_gain_table(gains))
+        parts.append(Text(summary_caption(rows), style="dim"))
+        for title, columns in cost_tables(rows):
+            parts.append(_cost_table(f"{title} of {task} on {hardware}", rows, columns))
+        parts.append("")
+    return printed(*parts, width=WIDTH)
+
+
+def to_markdown(summary: pd.DataFrame) -> str:
+    """The same table and caption as Markdown.
+
+    Args:
+        summary: what ``analogmed.evaluation.summaries.summary.summarise`` returns.
+
+    Returns:
+        One pipe table per task and hardware, estimates with their interval in brackets.
+
+    Raises:
+        DataError: a column of the summary is missing.
+    """
+    _check_columns(summary)
+    if summary.empty:
+        return "No network was evaluated on a chip.\n"
+    parts = []
+    for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
+        heads = [" ".join(head.split()) for head in ESTIMATES.values()]
+        lines = [_markdown_cells(row) for row in records(rows)]
+        parts.append(f"### Dice of {_escaped(f'{task} on {hardware}')}")
+        parts.append(_pipe_table(["model", "training", *heads, "missed 1 day"], lines))
+        gains = _gains(rows)
+        if gains:
+            parts.append(f"{GAIN_TITLE}:")
+            parts.append(_pipe_table([head.strip() for head in GAIN_HEADS], gains))
+        parts.append(_escaped(summary_caption(rows)))
+        for title, costs in cost_tables(rows):
+            if title == ESTIMATED:
+                parts.append(f"{title}:")
+            lines = [
+                [str(row["model"]), *(cost_text(column, row[column]) for column in costs)]
+                for row in cost_rows(rows, costs)
+            ]
+            heads = [" ".join(column_head(column).split()) for column in costs]
+            parts.append(_pipe_table(["model", *heads], lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _check_columns(summary: pd.DataFrame) -> None:
+    bounds = [name + end for name in (*ESTIMATES, GAIN) for end in ("", "_low", "_high")]
+    needed = [*RUN, *bounds, "dice_1d_std", *COUNTS]
+    missing = [column for column in needed if column not in summary.columns]
+    if missing:
+        raise DataError(f"the summary lacks the columns {', '.join(missing)}")
+
+
+def _results_table(title: str, rows: pd.DataFrame) -> Table:
+    table = _plain_table(f"Dice of {title}", ["\nmodel", *ESTIMATES.values(), "missed\n1 day"])
+    table.leading = 1
+    for row in records(rows):
+        cells = [f"{row['model']}\n{row['training']}"]
+        cells += [f"{_estimate(row, name)}\n{_interval(row, name)}" for name in ESTIMATES]
+        table.add_row(*map(Text, [*cells, _missed(row)]))
+    return table
+
+
+def _gains(rows: pd.DataFrame) -> list[list[str]]:
+    """One line for each training that has a digitally trained network beside it on the chip."""
+    found = records(rows[rows[GAIN].notna()])
+    return [
+        [str(r["model"]), str(r["training"]), _decimals(r[GAIN]), _interval(r, GAIN)] for r in found
+    ]
+
+
+def _gain_table(lines: Sequence[Sequence[str]]) -> Table:
+    table = _plain_table(None, GAIN_HEADS)
+    for line in lines:
+        table.add_row(*map(Text, line))
+    return table
+
+
+def _plain_table(title: str | None, heads: Sequence[str]) -> Table:
+    table = Table(
+        title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, padding=0
+    )
+    table.add_column(Text(heads[0]), overflow="fold")
+    for head in heads[1:]:
+        table.add_column(Text(head), justify="right", no_wrap=len(heads) < 12)
+    return table
+
+
+def summary_caption(rows: pd.DataFrame) -> str:
+    """What a reader must know of the numbers: counts, intervals, references, and notes."""
+    patients = count_range(rows["n_patients"].tolist(), "patient")
+    chips = count_range(rows["n_chips"].tolist(), "chip")
+    level = 100 * float(rows["level"].iloc[0])
+    lines = [
+        f"{patients}, {chips}. Intervals: {level:.3g} %, from a two-way bootstrap over patients "
+        "and chips (digital: patients).",
+        "digital, hwa: trained digitally, or hardware-aware. Dice digital: the same network run "
+        "digitally.",
+        "Noise drop, and 1 day / digital, compare with the digitally trained network of the model, "
+        "run digitally.",
+        "t0: right after programming; 1 day: 86,400 s; 1 month: 2,592,000 s. "
+        "\u00b1: standard deviation over chips.",
+        "Gain: Dice after 1 day less that of the digitally trained network of the model, on the "
+        "same chips.",
+        "AVM: 1 month minus 1 s. Missed: structures of which nothing was found.",
+    ]
+    notes = run_notes(rows)
+    return "\n".join([*lines, notes] if notes else lines)
+
+
+def run_notes(rows: pd.DataFrame) -> str:
+    """What limits the numbers of a network, a line each; empty where nothing does."""
+    return "\n".join(
+        f"{row['model']}, {row['training']}: {row['note']}."
+        for row in records(rows)
+        if isinstance(row["note"], str) and row["note"]
+    )
+
+
+def cost_tables(summary: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """Titles and columns of the tables of costs: what is counted, and what is estimated."""
+    columns = [column for column in summary.columns if column in COSTS]
+    estimated = [column for column in columns if column.startswith(PROFILED)]
+    counted = [column for column in columns if column not in estimated]
+    return [table for table in (("Cost", counted), (ESTIMATED, estimated)) if table[1]]
+
+
+def _cost_table(title: str, rows: pd.DataFrame, columns: Sequence[str]) -> Table:
+    table = _plain_table(title, ["\nmodel", *map(column_head, columns)])
+    for row in cost_rows(rows, columns):
+        table.add_row(*map(Text, [str(row["model"]), *(cost_text(c, row[c]) for c in columns)]))
+    return table
+
+
+def cost_rows(rows: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
+    """Cost per model; both trainings of a model run on the same tiles."""
+    return records(rows[["model", *columns]].drop_duplicates())
+
+
+def _markdown_cells(row: Row) -> list[str]:
+    estimates = [f"{_estimate(row, n)} ({_interval(row, n)})" for n in ESTIMATES]
+    estimates = [cell.removesuffix(f" ({UNKNOWN})") for cell in estimates]
+    return [str(row["model"]), str(row["training"]), *estimates, _missed(row)]
+
+
+def _pipe_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---"] * len(heads)
+    body = [[_escaped(cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, rule, *body])
+
+
+def _estimate(row: Row, name: str) -> str:
+    text = _decimals(row[name])
+    if name == "dice_1d" and not pd.isna(row["dice_1d_std"]):
+        text += f" \u00b1 {_decimals(row['dice_1d_std'])}"
+    return text
+
+
+def _interval(row: Row, name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if pd.isna(low) or pd.isna(high):
+        return UNKNOWN
+    separator = EN_DASH if low >= 0 else " to "
+    return _decimals(low) + separator + _decimals(high)
+
+
+def _missed(row: Row) -> str:
+    return UNKNOWN if pd.isna(row["missed"]) else f"{row['missed']}/{row['missed_of']}"
+
+
+def _decimals(value: float) -> str:
+    return UNKNOWN if pd.isna(value) else f"{value:.3f}".replace("-0.000", "0.000")
+
+
+def _number(value: Any) -> str:
+    """A cost: text and whole numbers as they are, others with four significant digits."""
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return UNKNOWN
+    return f"{int(value):,}" if float(value).is_integer() else f"{value:,.4g}"
+
+
+def cost_text(column: str, value: Any) -> str:
+    """A cost as text: shares in per cent, names as they are."""
+    share = column.startswith(("utilisation", "analog_", "estimated_utilisation"))
+    return f"{value:.1%}" if share and not pd.isna(value) else _number(value)
+
+
+def column_head(column: str) -> str:
+    """Head of a cost column, in two lines."""
+    return COSTS[column]
+
+
+def _escaped(text: str) -> str:
+    """Markdown in a name shows as it is written."""
+    return re.sub(r"([\\|<>*_`#\[\]])", r"\\\1", text).replace("\n", "  \n")

@@ -1,0 +1,153 @@
+"""What networks take of a chip, as tables for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from analogmed.foundation.errors import DataError
+from analogmed.report.text import printed, records
+
+WIDTH = 120
+UNKNOWN = "\u2013"
+TILES = {
+    "parameters": "parameters\n",
+    "analog_layers": "layers\non tiles",
+    "tiles": "\ntiles",
+    "utilisation_per_tile": "utilisation\nper tile",
+    "utilisation_per_layer": "utilisation\nper layer",
+    "utilisation_per_leaf_module": "utilisation\nper leaf",
+    "reuse_factor_per_tile": "reuse\nper tile",
+    "reuse_factor_per_layer": "reuse\nper layer",
+    "reuse_factor_per_leaf_module": "reuse\nper leaf",
+}
+PLACED = {
+    "tiles_placed": "\ntiles",
+    "utilisation_placed": "cells\nused",
+    "chips": "\nchips",
+    "area_mm2": "area\nmm2",
+    "latency_ms": "one slice\nms",
+    "interval_ms": "interval\nms",
+    "throughput_per_s": "slices\nper s",
+    "stack_ms": "{slices} slices\nms",
+    "stack_pipelined_ms": "pipelined\nms",
+    "energy_mj": "one slice\nmJ",
+    "tops_per_w": "\nTOPS/W",
+    "skip_buffer_kib": "skips\nKiB",
+}
+LAYERS = {
+    "type": "\ntype",
+    "rows": "\nrows",
+    "cols": "\ncols",
+    "groups": "\ngroups",
+    "tiles": "\ntiles",
+    "utilisation": "\nutilisation",
+    "reuse_factor": "reuse\nfactor",
+    "replicas": "\nreplicas",
+    "time_ms": "time\nms",
+    "bound_by": "bound\nby",
+    "energy_mj": "energy\nmJ",
+}
+
+
+def render_tiles(costs: pd.DataFrame) -> str:
+    """Tiles, utilisation and reuse factor: one line per network.
+
+    Args:
+        costs: one row per network with ``model``, ``input`` and what
+            ``analogmed.hardware.TileMap.summary`` returns.
+
+    Returns:
+        plain text, 120 columns wide.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    _check_columns(costs, ["model", "input", "tile_size", *TILES])
+    sizes = " and ".join(dict.fromkeys(costs["tile_size"]))
+    return _render(f"Networks on tiles of {sizes}", costs, TILES)
+
+
+def render_costs(costs: pd.DataFrame) -> str:
+    """Time, energy and area: one line per network, under the profile and level of its figures.
+
+    Args:
+        costs: one row per network with ``model`` and what ``analogmed.hardware.Cost.summary``
+            returns, its tiles as ``tiles_placed``.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    kinds = ["profile", "level", "slices", "packing"]
+    _check_columns(costs, ["model", *kinds, "uncosted_layers", *PLACED])
+    parts = []
+    for (profile, level, slices, packing), rows in costs.groupby(kinds, sort=False):
+        packed = "" if packing == "none" else f", packed ({packing})"
+        heads = {name: head.format(slices=slices) for name, head in PLACED.items()}
+        parts.append(_render(f"Estimates for {profile}, level {level}{packed}", rows, heads))
+        left_out = rows[rows["uncosted_layers"] > 0]
+        parts += [_left_out(row) for row in records(left_out)]
+    return "".join(parts)
+
+
+def _left_out(row: Mapping[str, object]) -> str:
+    """The line about the digital layers that times or energies lack."""
+    number = row["uncosted_layers"]
+    untimed = row.get("untimed_layers", number)
+    unpowered = row.get("unpowered_layers", number)
+    if untimed == unpowered:
+        return f"{row['model']}: {number} layers are digital and in none of these figures\n"
+    lacking = f"{untimed} of them not in the times, {unpowered} not in the energies"
+    return f"{row['model']}: {number} layers are digital, {lacking}\n"
+
+
+def render_layers(layers: pd.DataFrame, title: str) -> str:
+    """One line per layer of a network.
+
+    Args:
+        layers: what ``analogmed.hardware.TileMap.table`` returns, with columns of
+            ``analogmed.hardware.Cost.table`` where there are such.
+        title: above the table; it has to name profile and level where there is a time.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    _check_columns(layers, ["layer", "tiles", "utilisation", "reuse_factor"])
+    heads = {name: head for name, head in LAYERS.items() if name in layers.columns}
+    if "groups" in heads and (layers["groups"] == 1).all():
+        del heads["groups"]
+    if "replicas" in heads and (layers["replicas"] == 1).all():
+        del heads["replicas"]
+    return _render(title, layers, heads, first="layer")
+
+
+def _check_columns(table: pd.DataFrame, needed: list[str]) -> None:
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        raise DataError(f"the table lacks the columns {', '.join(missing)}")
+
+
+def _render(
+    title: str, rows: pd.DataFrame, heads: Mapping[str, str], *, first: str = "model"
+) -> str:
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0))
+    table.add_column(Text(f"\n{first}"), overflow="fold", min_width=10)
+    for head in heads.values():
+        table.add_column(Text(head), justify="right", no_wrap=True)
+    for row in records(rows):
+        table.add_row(Text(str(row[first])), *(Text(_cell(name, row[name])) for name in heads))
+    return printed(table, width=WIDTH)
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return UNKNOWN
+    if name.startswith("utilisation"):
+        return f"{value:.2%}"
+    number = float(value)
+    return f"{number:,.0f}" if number.is_integer() or number >= 1e4 else f"{number:,.4g}"

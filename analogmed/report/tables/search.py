@@ -1,0 +1,48 @@
+"""The Pareto front of a search as a table for the terminal."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from analogmed.foundation.errors import DataError
+from analogmed.report.text import printed, records
+
+_WIDTH = 120
+_SHOWN = ("dice_1d", "dice_1mo", "dice_digital", "parameters", "tiles", "latency_ms")
+_COUNTS = ("parameters", "tiles")
+
+
+def render_front(front: pd.DataFrame, objectives: Sequence[str], most: int = 12) -> str:
+    """Lay the front out as one line per network, the winner first.
+
+    Args:
+        front: what a search's ``front.csv`` holds.
+        objectives: metrics that were optimised; they stand first.
+        most: lines; the rest is counted.
+
+    Returns:
+        Plain text 120 columns wide, without terminal codes.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    columns = list(dict.fromkeys([*objectives, *_SHOWN]))
+    missing = [name for name in ("number", "network", *columns) if name not in front.columns]
+    if missing:
+        raise DataError(f"the front lacks the columns {', '.join(missing)}")
+    table = Table(title="Pareto front", box=box.SIMPLE, title_justify="left")
+    for name in ("trial", "network", *columns):
+        table.add_column(name, justify="left" if name == "network" else "right")
+    for row in records(front.head(most)):
+        cells = [_cell(name, row[name]) for name in columns]
+        table.add_row(str(row["number"]), row["network"], *cells)
+    more = [f"and {len(front) - most} more in front.csv"] if len(front) > most else []
+    return printed(table, *more, width=_WIDTH)
+
+
+def _cell(name: str, value: float) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:,.0f}" if name in _COUNTS else f"{value:.4g}"

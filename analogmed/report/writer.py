@@ -1,0 +1,197 @@
+"""The report: one page that needs no network, and its tables as Markdown and LaTeX."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
+from analogmed.foundation.files import write_text_atomically
+from analogmed.report.figures.style import TRAINING_NAMES
+from analogmed.report.findings import findings
+from analogmed.report.names import capitalised, place_name, task_name
+from analogmed.report.page.case_view import without_pictures
+from analogmed.report.page.sections import Part, parts_of
+from analogmed.report.runs import Run, read_run
+from analogmed.report.tables.page import EN_DASH, PageTable, latex_text, markdown_text
+
+_LONGEST_CAUSE = 200
+_ERRORS_OF_TABLES = (LookupError, ValueError, TypeError)
+"""Errors of pandas, numpy and matplotlib on rows that do not fit each other."""
+NAMES = ("report.html", "report.md", "report.tex")
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A run on the page.
+
+    Attributes:
+        key: of the chapter in links.
+        title: its heading.
+        run: what it is about.
+        findings: sentences; the first one says the most.
+        parts: in order.
+    """
+
+    key: str
+    title: str
+    run: Run
+    findings: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+
+def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -> list[Path]:
+    """Write ``report.html``, ``report.md`` and ``report.tex`` for some runs.
+
+    Args:
+        folders: run folders of evaluations, uncertainty, sensitivity or training runs.
+        out: folder to write into; the first of the run folders by default.
+
+    Returns:
+        the files written; the same runs give the same bytes.
+
+    Raises:
+        ConfigError: no folder is given.
+        DataError: a folder is no run folder, or contains a damaged file.
+        InconsistentRunError: the files of a folder do not fit each other.
+    """
+    if not folders:
+        raise ConfigError("no run folder is given; give one or more, for instance runs/eval")
+    chapters = []
+    for number, folder in enumerate(folders, 1):
+        with _naming_damage(folder):
+            chapters.append(_chapter(number, folder))
+    texts = (to_html(chapters), to_markdown(chapters), to_latex(chapters))
+    place = Path(folders[0] if out is None else out)
+    return [
+        write_text_atomically(place / name, text) for name, text in zip(NAMES, texts, strict=True)
+    ]
+
+
+class InconsistentRunError(DataError):
+    """The files of a run folder are valid one by one, but do not fit each other."""
+
+
+@contextmanager
+def _naming_damage(folder: Path | str) -> Iterator[None]:
+    """Raise an InconsistentRunError for an error that damaged tables can cause.
+
+    The reader checks each table, but not whether the rows and tables of a run fit each other. All
+    other exceptions are faults of the code and pass unchanged.
+    """
+    try:
+        yield
+    except AnalogmedError:
+        raise
+    except _ERRORS_OF_TABLES as error:
+        cause = " ".join(str(error).split())[:_LONGEST_CAUSE]
+        raise InconsistentRunError(
+            f"{folder}: the files of the run do not fit each other ({type(error).__name__}: "
+            f"{cause}). Run the program that wrote them again"
+        ) from error
+
+
+def to_html(chapters: Sequence[Chapter]) -> str:
+    """The whole page: styles, script, figures and example cases are inside."""
+    environment = Environment(
+        loader=PackageLoader("analogmed.report.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"with_interval": _split, "without_pictures": without_pictures}
+    script = _resource("page.js")
+    return environment.get_template("page.html.j2").render(
+        title=_title(chapters),
+        lead=_lead(chapters),
+        chapters=chapters,
+        style=Markup(_resource("page.css")),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
+        svg=Markup,
+    )
+
+
+def to_markdown(chapters: Sequence[Chapter]) -> str:
+    """Findings and tables as Markdown."""
+    lines = [f"# {markdown_text(_title(chapters))}"]
+    for chapter in chapters:
+        lines.append(f"## {markdown_text(chapter.title)}")
+        if chapter.findings:
+            lines.append("\n".join(f"- {markdown_text(text)}" for text in chapter.findings))
+        for part in chapter.parts:
+            tables = [table.markdown.strip() for table in _tables(part)]
+            listings = [f"{markdown_text(t)}:\n\n{_fenced(text)}" for t, text in part.listing]
+            if tables or listings:
+                lines += [f"### {markdown_text(part.title)}", *tables, *listings]
+    return "\n\n".join(lines) + "\n"
+
+
+def to_latex(chapters: Sequence[Chapter]) -> str:
+    r"""Findings and tables for ``\input``; the package ``booktabs`` is needed."""
+    lines = [r"% \usepackage{booktabs}"]
+    for chapter in chapters:
+        lines.append(rf"\section{{{latex_text(chapter.title)}}}")
+        lines += [f"{latex_text(text)}\n" for text in chapter.findings]
+        lines += [table.latex for part in chapter.parts for table in _tables(part)]
+    return "\n".join(lines)
+
+
+def _chapter(number: int, folder: Path | str) -> Chapter:
+    run = read_run(folder)
+    key = f"run{number}"
+    title = f"{capitalised(run.kind)}: {run.name}"
+    try:
+        return Chapter(key, title, run, tuple(findings(run)), tuple(parts_of(run, key)))
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
+
+
+def _title(chapters: Sequence[Chapter]) -> str:
+    """Data and hardware that the page is about."""
+    about: list[str] = []
+    for chapter in chapters:
+        settings = chapter.run.settings
+        task = (settings.get("task") or {}).get("name")
+        hardware = (settings.get("hardware") or {}).get("preset")
+        if task:
+            place = place_name(str(task), str(hardware)) if hardware else task_name(str(task))
+            about.append(place)
+    return ", ".join(dict.fromkeys(about)) or ", ".join(c.run.name for c in chapters)
+
+
+def _lead(chapters: Sequence[Chapter]) -> str:
+    return next((chapter.findings[0] for chapter in chapters if chapter.findings), "")
+
+
+def _tables(part: Part) -> list[PageTable]:
+    facts = [PageTable("Settings and versions", ("what", "value"), part.facts, 2)]
+    return [*part.tables, *part.folded, *(facts if part.facts else ())]
+
+
+def _fenced(text: str) -> str:
+    """A block of code with a fence that is not in it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text.strip()}\n{fence}"
+
+
+def _split(cell: str) -> tuple[str, str]:
+    """Return a cell without its interval or the training of its network, and that part."""
+    text, bracket, inside = cell.rpartition(" (")
+    if bracket and inside.endswith(")") and (EN_DASH in inside or " to " in inside):
+        return text, inside[:-1]
+    text, comma, last = cell.rpartition(", ")
+    return (text, last) if comma and last in TRAINING_NAMES.values() else (cell, "")
+
+
+def _resource(name: str) -> str:
+    return (files("analogmed.report.page") / "templates" / name).read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Tabular benchmarks, and plugins for the tools of their authors."""

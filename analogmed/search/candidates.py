@@ -1,0 +1,69 @@
+"""Candidates as units of an executor: each is trained and evaluated on chips."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from analogmed.data.settings import TaskConfig
+from analogmed.execution.compute import Step
+from analogmed.execution.unit import Unit
+from analogmed.foundation.errors import CheckpointError, ConfigError, DataError
+from analogmed.search.evaluator import ChipEvaluator, Evaluator
+from analogmed.search.settings import SearchConfig
+from analogmed.search.trials.queue import Claim
+
+
+@dataclass(frozen=True)
+class CandidateUnit(Unit):
+    """A candidate to evaluate.
+
+    Attributes:
+        claim: its trial and genotype.
+        folder: for what is kept of it.
+    """
+
+    claim: Claim
+    folder: Path
+
+    @classmethod
+    def of(cls, claim: Claim, folder: Path) -> "CandidateUnit":
+        """Return the unit of a trial."""
+        described = {"trial": claim.number, "genotype": claim.genotype.key}
+        return cls(described, f"trial {claim.number}", 1, claim, folder.absolute())
+
+
+class CandidateCompute:
+    """Evaluates candidates.
+
+    Args:
+        evaluator: trains a network and puts it on chips.
+    """
+
+    fatal = (ConfigError, DataError, CheckpointError, OSError)
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+
+    def __call__(self, unit: CandidateUnit, step: Step) -> dict[str, float]:
+        """Return the metrics of a candidate."""
+        return dict(self._evaluator.evaluate(unit.claim.genotype, unit.folder))
+
+
+@dataclass(frozen=True)
+class MakeCandidates:
+    """Makes what evaluates candidates, in any process.
+
+    Attributes:
+        config: the search.
+        task: its data, with the split that the search selects by.
+    """
+
+    config: SearchConfig
+    task: TaskConfig
+
+    def __call__(self) -> CandidateCompute:
+        """Return it."""
+        return CandidateCompute(self.evaluator())
+
+    def evaluator(self) -> ChipEvaluator:
+        """Return the evaluator alone."""
+        return self.config.evaluator(self.task)

@@ -1,0 +1,335 @@
+"""The search itself: ask for a network, evaluate it, tell what was found, until the budget ends."""
+
+import inspect
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from optuna.samplers import BaseSampler
+from tqdm import tqdm
+
+from analogmed.data import Task
+from analogmed.execution.compute import Outcome
+from analogmed.execution.executors import Executor, make_executor
+from analogmed.execution.run_folder import write_environment
+from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
+from analogmed.foundation.files import ensure_writable, write_text_atomically
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.settings.plain import to_yaml
+from analogmed.models import Genotype
+from analogmed.report.text import records
+from analogmed.search.candidates import CandidateUnit, MakeCandidates
+from analogmed.search.evaluator import Evaluator
+from analogmed.search.results import (
+    candidates_of,
+    front_of,
+    nearest_of,
+    trial_folder,
+    write_results,
+)
+from analogmed.search.selection import patients_of, selection_split, write_selection
+from analogmed.search.settings import SearchConfig
+from analogmed.search.strategy import Context, find_strategy
+from analogmed.search.supernet.operations import FIGURE, report_importance
+from analogmed.search.supernet.weights import refuse_leakage
+from analogmed.search.trials.journal_lock import FileLock
+from analogmed.search.trials.queue import Claim, Ledger, Status
+from analogmed.search.trials.study import (
+    has_begun,
+    open_study,
+    refuse_other_patients,
+    refuse_other_supernets,
+)
+from analogmed.search.winner import train_winner
+
+LOGGER = "analogmed.search"
+"""Name of the logger that tells of each network, at level INFO."""
+_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search gave.
+
+    Attributes:
+        config: its settings.
+        candidates: the table of all networks that were proposed.
+        in_work: networks that other processes are still evaluating; the last one trains the winner.
+        winner: run folder of the network that is best by the first objective; ``None`` while
+            others are at work.
+    """
+
+    config: SearchConfig
+    candidates: pd.DataFrame
+    in_work: int = 0
+    winner: Path | None = None
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The Pareto front, the winner first."""
+        return front_of(self.candidates, self.config.goal)
+
+    @property
+    def best(self) -> tuple[int, Genotype]:
+        """Trial and genotype of the network that is best by the first objective."""
+        row = records(self.front.head(1))[0]
+        return int(row["number"]), Genotype.of(str(row["genotype"]))
+
+
+class NothingFeasibleError(AnalogmedError):
+    """No network keeps the constraints; the message has the nearest."""
+
+
+def search(config: SearchConfig) -> Found:
+    """Search networks, and train the best one.
+
+    The same call goes on with a search that was stopped, and helps one that is running elsewhere on
+    the same run folder or database.
+
+    Args:
+        config: the search.
+
+    Returns:
+        what was found, as it is written into the run folder.
+
+    Raises:
+        ConfigError: settings that do not fit each other, the task, or the study that is there.
+        DataError: a case cannot be read; or the patients differ from those that the study began
+            with.
+        LeakageError: a supernetwork has been trained on patients that the task keeps for testing.
+        NothingFeasibleError: no network keeps the constraints.
+        AnalogmedError: every network failed.
+        KeyboardInterrupt: says how to go on.
+    """
+    folder = ensure_writable(config.folder)
+    ledger, make = begin(config, folder)
+    _logger.info("%d of %d networks are known", ledger.spent(), config.budget)
+    try:
+        with (
+            _goes_on(folder),
+            closing(ledger),
+            closing(make_executor(config.engine, make)) as executor,
+        ):
+            evaluate_all(ledger, executor, folder)
+    finally:
+        in_work = ledger.in_work()  # first, so that the table has all that ends until it is made
+        candidates = candidates_of(ledger.study, config.space, config.goal)
+        write_results(folder, candidates, config.goal)
+        _draw_importance(config)
+    if in_work:
+        return Found(config, candidates, in_work)
+    _refuse_nothing(config, candidates)
+    number, genotype = Found(config, candidates).best
+    _logger.info(
+        "the best by %s is trial %d, %s; it is trained for %d epochs digitally and for the chip",
+        config.objectives[0],
+        number,
+        genotype,
+        config.final_epochs,
+    )
+    with _goes_on(folder):
+        return Found(config, candidates, winner=train_winner(config, number, genotype))
+
+
+def begin(config: SearchConfig, folder: Path) -> tuple[Ledger, MakeCandidates]:
+    """Open the study of a search, check its settings and data, and take part in it.
+
+    Processes that share a folder do this one after the other.
+
+    Args:
+        config: the search.
+        folder: its run folder.
+
+    Returns:
+        the ledger, and what evaluates its networks in each process.
+
+    Raises:
+        AnalogmedError: as :func:`search`, before anything is evaluated.
+    """
+    with FileLock(folder / ".start.lock").held():
+        study = open_study(config)
+        task = config.task.load()
+        parts = selection_split(task, seed=config.seed)
+        refuse_other_patients(study, {**parts, "final_test": patients_of(task.test)})
+        inner = write_selection(config.task, folder, parts, replaces=not has_begun(config))
+        make = MakeCandidates(config, inner)
+        evaluator = make.evaluator()
+        check_fits(config, evaluator.task)
+        if config.supernets:
+            refuse_leakage(config.supernets.values(), task)
+            refuse_other_supernets(study, config.supernets)
+        study.sampler = make_sampler(config, evaluator)
+        write_text_atomically(folder / "search.yaml", to_yaml(config))
+        write_environment(folder)
+        ledger = Ledger(
+            study,
+            config.space,
+            config.goal,
+            evaluator,
+            budget=config.budget,
+            proposals=config.proposals,
+            folder=folder,
+            elsewhere=config.storage is not None,
+        )
+    return ledger, make
+
+
+@contextmanager
+def _goes_on(folder: Path) -> Iterator[None]:
+    """Says to who stops it that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped: what was evaluated is kept in {folder}; the same command goes on"
+        ) from None
+
+
+def make_sampler(config: SearchConfig, evaluator: Evaluator) -> BaseSampler:
+    """The sampler of the search's strategy.
+
+    Raises:
+        ConfigError: the strategy does not take its options.
+    """
+    context = Context(
+        space=config.space,
+        goal=config.goal,
+        budget=config.budget,
+        seed=derive_seed(config.seed, "search"),
+        count=evaluator.count,
+        supernets=config.supernets,
+    )
+    strategy, options = find_strategy(config.strategy.name), config.strategy.options
+    try:
+        return strategy(context, **options)
+    except TypeError as error:
+        known = ", ".join(list(inspect.signature(strategy).parameters)[1:]) or "none"
+        raise ConfigError(
+            f"strategy {config.strategy.name}: {error}; its options: {known}"
+        ) from error
+
+
+def check_fits(config: SearchConfig, task: Task) -> None:
+    """Refuse a space whose networks do not fit the images.
+
+    Raises:
+        ConfigError: names the dimensions, or the depth and the window.
+    """
+    if config.space.spatial_dims != task.spatial_dims:
+        raise ConfigError(
+            f"space.spatial_dims is {config.space.spatial_dims}, but task {task.name} is "
+            f"{task.spatial_dims}D"
+        )
+    divisor = 2 ** (max(config.space.depths) - 1)
+    if any(size % divisor for size in task.window):
+        raise ConfigError(
+            f"space.depths: networks of {max(config.space.depths)} levels take sizes divisible by "
+            f"{divisor}, but the window of task {task.name} is {task.window}; leave out these "
+            "depths, or set task.options.window to such a size"
+        )
+
+
+def evaluate_all(ledger: Ledger, executor: Executor, folder: Path) -> None:
+    """Evaluate networks until the budget is spent.
+
+    Args:
+        ledger: hands out networks.
+        executor: evaluates them.
+        folder: the run folder.
+    """
+    running = 0
+    with _progress(ledger) as tell:
+        while True:
+            claim = ledger.claim() if running < executor.slots else "later"
+            if isinstance(claim, Claim):
+                place = trial_folder(folder, claim.number, claim.genotype)
+                executor.submit(CandidateUnit.of(claim, place))
+                running += 1
+            elif running:
+                tell(_taken_down(ledger, executor.next()))
+                running -= 1
+            elif claim is None:
+                return
+            else:
+                time.sleep(_PATIENCE_S)
+
+
+def _taken_down(ledger: Ledger, outcome: Outcome) -> Outcome:
+    for text in outcome.warnings:
+        warnings.warn(text, stacklevel=3)
+    if outcome.stop is not None:
+        raise outcome.stop
+    if outcome.failure:
+        ledger.fail(outcome.unit.claim, outcome.failure, outcome.seconds)
+    else:
+        ledger.finish(outcome.unit.claim, outcome.value, outcome.seconds)
+    return outcome
+
+
+@contextmanager
+def _progress(ledger: Ledger) -> Iterator[Callable[[Outcome], None]]:
+    """A bar of the budget in a terminal, and a line of each network for who listens."""
+    first = ledger.goal.objectives[0]
+
+    def tell(outcome: Outcome) -> None:
+        done = ledger.spent() - ledger.in_work()
+        bar.update(done - bar.n)
+        value = (outcome.value or {}).get(first)
+        found = outcome.failure or f"{first} {'unknown' if value is None else f'{value:.4g}'}"
+        bar.set_postfix_str(found[:_SHORT])
+        _logger.info(
+            "%d of %d: trial %d, %s, %s, %.0f s",
+            done,
+            ledger.budget,
+            outcome.unit.claim.number,
+            outcome.unit.claim.genotype,
+            found,
+            outcome.seconds,
+        )
+
+    done = ledger.spent() - ledger.in_work()
+    with tqdm(total=ledger.budget, initial=done, unit="network", disable=None) as bar:
+        yield tell
+
+
+_SHORT = 60
+_logger = logging.getLogger(LOGGER)
+
+
+def _draw_importance(config: SearchConfig) -> None:
+    """Table and heat map of the blocks of the supernetworks that the search was given."""
+    if not config.supernets or (config.folder / FIGURE).exists():
+        return
+    try:
+        report_importance(tuple(config.supernets.values()), config.folder)
+    except DataError as error:
+        warnings.warn(f"no heat map of importance: {error}", stacklevel=2)
+
+
+def _refuse_nothing(config: SearchConfig, candidates: pd.DataFrame) -> None:
+    """Refuse to name a winner where there is none.
+
+    Raises:
+        NothingFeasibleError: no network keeps the constraints.
+        AnalogmedError: every network failed.
+    """
+    if candidates["on_front"].any():
+        return
+    tried = candidates[candidates["status"] != Status.LOST.value]
+    failed = tried[tried["status"] == Status.FAILED.value]
+    if len(failed) and len(failed) == len(tried):
+        raise AnalogmedError(
+            f"all {len(failed)} networks failed; the first (trial {failed['number'].iloc[0]}, "
+            f"{failed['network'].iloc[0]}): {failed['error'].iloc[0]}"
+        )
+    nearest = nearest_of(candidates, config.goal)
+    raise NothingFeasibleError(
+        f"none of {candidates['key'].nunique()} networks keeps {' and '.join(config.constraints)}; "
+        f"the nearest:\n{nearest.to_string(index=False)}\nwith a larger --budget or --proposals "
+        "the same command goes on; for looser --constraints or another --space give another --out"
+    )

@@ -1,0 +1,175 @@
+"""Settings of a search."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from analogmed.analog import Hardware
+from analogmed.analog.settings import resolve_layers
+from analogmed.data.settings import TaskConfig
+from analogmed.execution.settings import EngineConfig
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
+from analogmed.foundation.text import nearest
+from analogmed.hardware import load_profile
+from analogmed.search.digital_layers import refuse_unknown
+from analogmed.search.evaluator import CandidateConfig, ChipEvaluator
+from analogmed.search.objectives import Constraint, Goal
+from analogmed.search.space.space import Space
+from analogmed.search.strategy import strategy_names
+
+
+@dataclass(frozen=True)
+class StrategyConfig:
+    """Who proposes the networks.
+
+    Attributes:
+        name: random, evolution, nsga2, nsga3, tpe, analognas, mias, mt_mias, mt_mias_c, or an
+            entry point of the group analogmed.search.
+        options: further arguments of the strategy.
+    """
+
+    name: str = "tpe"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = strategy_names()
+        if self.name not in known:
+            raise ConfigError(f"unknown strategy '{self.name}'; {nearest(self.name, known)}")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """One search.
+
+    Attributes:
+        task: the data; patients of its test part are not looked at.
+        space: which networks there are.
+        strategy: who proposes them.
+        objectives: what is optimised, the first of which chooses the winner: dice_1d, dice_1d_std,
+            dice_t0, dice_1mo, dice_digital, avm_drop, uncertainty, parameters, tiles, latency_ms,
+            energy_mj.
+        constraints: bounds on these, for instance "tiles <= 40".
+        budget: networks that are trained, by all processes together; it may be raised later.
+        proposals: networks that may be proposed for each of the budget; those known already, and
+            those that break a constraint that needs no training, take nothing of the budget.
+        candidate: how candidates are trained, and on how many chips they are evaluated.
+        final_epochs: of each stage of the training that the winner gets at the end, on all patients
+            but those of the test part; 0 keeps the network that was compared.
+        hardware: the chip.
+        digital_layers: names or patterns of layers that stay digital in every network that has
+            them, beside those that its genes place there; or the placement.yaml that python -m
+            analogmed.sensitivity placement has written of a network of the space. A layer that no
+            network of the space has is refused.
+        profile: kind of tile for latency_ms and energy_mj, as for python -m analogmed.hardware.
+        level: of these figures, mvm_only or measured_layer.
+        supernets: run folders of trained supernetworks by task, for strategies that take them.
+        engine: execution engine: local processes, or a Ray cluster; does not affect the metrics of
+            a network.
+        study: name of the study in its storage.
+        storage: URL of a relational database, for instance postgresql://host/name, that machines
+            share; by default the file study.log of the run folder.
+        backend: who computes the tiles: auto, numba or torch.
+        device: where to compute, for instance cpu or cuda.
+        seed: root of all random draws.
+        out: run folder; by default runs/search.
+    """
+
+    task: TaskConfig = TaskConfig()
+    space: Space = Space()
+    strategy: StrategyConfig = StrategyConfig()
+    objectives: tuple[str, ...] = ("dice_1d", "tiles")
+    constraints: tuple[str, ...] = ()
+    budget: int = 16
+    proposals: int = 20
+    candidate: CandidateConfig = CandidateConfig()
+    final_epochs: int = 60
+    hardware: Hardware = Hardware()
+    digital_layers: tuple[str, ...] = ()
+    profile: str = "hermes-4-phase"
+    level: Literal["mvm_only", "measured_layer"] = "mvm_only"
+    supernets: dict[str, Path] = field(default_factory=dict)
+    engine: EngineConfig = EngineConfig()
+    study: str = "search"
+    storage: str | None = None
+    backend: Literal["auto", "torch", "numba"] = "auto"
+    device: str = "cpu"
+    seed: int = 0
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        require_at_least_one("budget", self.budget)
+        require_at_least_one("proposals", self.proposals)
+        require_at_least_zero("final_epochs", self.final_epochs)
+        if self.engine.threads is not None:
+            raise ConfigError(
+                f"--engine.threads: applies to eval only, got {self.engine.threads}. Leave it out."
+            )
+        if self.out is not None:
+            object.__setattr__(self, "out", Path(self.out))
+        given = self.digital_layers
+        object.__setattr__(self, "digital_layers", resolve_layers(given))
+        goal = self.goal
+        if self.candidate.chips < 2 and "dice_1d_std" in goal.metrics:
+            raise ConfigError("dice_1d_std is a deviation over chips: set candidate.chips to 2")
+        passes = self.candidate.chips * self.candidate.reads
+        if passes < 2 and "uncertainty" in goal.metrics:
+            raise ConfigError(
+                "uncertainty: the mutual information between passes is 0 for a single pass; "
+                f"expected 2 passes or more, got {passes} (candidate.chips * candidate.reads). Set "
+                "candidate.chips to 2"
+            )
+        if self.space.purpose != "segmentation":
+            raise ConfigError(
+                f"space.purpose {self.space.purpose}: there is no task to train such networks on"
+            )
+        of_placement = self.digital_layers != tuple(dict.fromkeys(given))
+        refuse_unknown(self.digital_layers, self.space, of_placement=of_placement)
+        self._refuse_free_layers()
+
+    def _refuse_free_layers(self) -> None:
+        profile = load_profile(self.profile)
+        profile.figures(self.level)
+        known = {
+            "latency_ms": ("digital_gmac_per_s", profile.digital_gmac_per_s),
+            "energy_mj": ("digital_pj_per_mac", profile.digital_pj_per_mac),
+        }
+        if not ("digital" in self.space.places or self.digital_layers):
+            return
+        for metric in sorted(known.keys() & set(self.goal.metrics)):
+            field_name, value = known[metric]
+            if value is None:
+                raise ConfigError(
+                    f"{metric}: profile {self.profile} has no {field_name}, so that digital "
+                    "layers would be free; expected a profile that knows what they take. Give "
+                    "another profile, or remove digital from space.places and digital_layers"
+                )
+
+    @property
+    def goal(self) -> Goal:
+        """Objectives and constraints."""
+        return Goal(self.objectives, tuple(map(Constraint.of, self.constraints)))
+
+    def evaluator(self, task: TaskConfig) -> ChipEvaluator:
+        """The evaluator of candidates.
+
+        Args:
+            task: the data; its test part are the patients that candidates are compared on.
+        """
+        return ChipEvaluator(
+            task,
+            hardware=self.hardware,
+            digital_layers=self.digital_layers,
+            candidate=self.candidate,
+            profile=self.profile,
+            level=self.level,
+            uncertainty="uncertainty" in self.goal.metrics,
+            backend=self.backend,
+            device=self.device,
+            seed=self.seed,
+        )
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.out or Path("runs") / "search"

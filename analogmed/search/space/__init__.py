@@ -1,0 +1,1 @@
+"""Search space: genotypes, genes, and sizes of networks."""

@@ -1,0 +1,1 @@
+"""Supernetworks: training with shared weights, and what it says of blocks."""

@@ -1,0 +1,296 @@
+"""The supernetwork: one set of weights in which every network of a space finds its own."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
+from analogmed.models import Genotype
+from analogmed.models.blocks import BLOCKS, make_block, make_partner
+from analogmed.models.subnet import Subnet
+from analogmed.search.space.space import Space
+
+Places: TypeAlias = tuple[range, ...]
+"""Channels of a layer of the supernetwork that a network uses, in the order of its own channels."""
+
+
+_ALL = "all"
+"""Name of a head that all networks share."""
+
+
+class Supernet(nn.Module):
+    """A recursive U-Net whose levels hold the weights of every block of a space.
+
+    A block has its weights once in each level, with as many channels and as wide a kernel as the
+    space allows. A network of the space uses a part of them: of a layer that is narrower the first
+    channels, of a smaller kernel the centre. Where channels come from two sources, each has places
+    of its own: the skip before what comes up in a block that joins them; the way up within, behind
+    the skip, of a level that only passes on.
+
+    A head that reads the first level has its weights once for each block and width of that level:
+    shared by all, it would ask channels of different blocks for the same sign, and networks whose
+    few channels it weighs negatively would predict nothing.
+
+    Several tasks can share it: all share the levels, and each has heads of its own, and in the
+    first level the weights of its own image channels.
+
+    Args:
+        space: the networks.
+        in_channels: channels of the image; of several tasks, by their name.
+        out_channels: logits; of several tasks, by their name.
+
+    Attributes:
+        space: the networks.
+        tasks: names of the tasks that share the weights; of one without a name ``("",)``.
+
+    Source: slices of shared weights: Yu et al. 2020 (BigNAS), arXiv:2003.11142; kernels: Cai et al.
+    2020 (Once-for-all), arXiv:1908.09791.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        in_channels: int | Mapping[str, int],
+        out_channels: int | Mapping[str, int],
+    ) -> None:
+        super().__init__()
+        self.space = space
+        self._in, self._out = _by_task(in_channels), _by_task(out_channels)
+        if not self._in or self._in.keys() != self._out.keys():
+            raise ConfigError(
+                f"in_channels names the tasks {sorted(self._in)} and out_channels "
+                f"{sorted(self._out)}; give both for the same ones"
+            )
+        self.tasks = tuple(self._in)
+        self._room = _Room.of(space, sum(self._in.values()))
+        self.levels = nn.ModuleList(
+            _SuperLevel(space, self._room, number) for number in range(max(space.depths))
+        )
+        self.heads = nn.ModuleList(self._make_head(channels) for channels in self._out.values())
+
+    def forward(
+        self,
+        images: Tensor,
+        genotype: Genotype,
+        task: str | None = None,
+        gates: Sequence[Tensor] = (),
+    ) -> Tensor:
+        """Logits of one network of the space.
+
+        Args:
+            images: shape (B, in_channels, *spatial), each size a multiple of 2 ** (depth - 1).
+            genotype: the network.
+            task: which one the images are of, if there are several.
+            gates: factors on what the levels' blocks give on the way down, from the image inwards;
+                for the gradients of choices.
+
+        Returns:
+            logits, shape (B, out_channels, *spatial), or (B, out_channels) of a classification.
+
+        Raises:
+            ConfigError: the network is not of this space; the task is not one of these.
+        """
+        task = self._task(task)
+        skeleton = _skeleton(self.space, genotype, self._in[task], self._out[task])
+        hooks = [
+            level.down.register_forward_hook(_times(gate))  # type: ignore[union-attr]
+            for level, gate in zip(skeleton.levels, gates, strict=False)
+        ]
+        try:
+            weights = self.weights(genotype, task)
+            logits: Tensor = functional_call(skeleton, weights, (images,))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return logits
+
+    def subnet(self, genotype: Genotype, task: str | None = None) -> Subnet:
+        """A network of the space by itself, with a copy of its part of the shared weights.
+
+        Args:
+            genotype: the network.
+            task: which task it is for, if there are several.
+
+        Raises:
+            ConfigError: as of :meth:`forward`.
+        """
+        task = self._task(task)
+        weights = self.weights(genotype, task)
+        with torch.device("meta"):
+            network = Subnet(
+                self._in[task], self._out[task], genotype.spatial_dims, genotype=genotype
+            )
+        copies = {name: value.detach().clone() for name, value in weights.items()}
+        network.load_state_dict(copies, assign=True)
+        return network.train(self.training)
+
+    def weights(self, genotype: Genotype, task: str | None = None) -> dict[str, Tensor]:
+        """A network's part of the shared weights, by the names that :class:`Subnet` gives them.
+
+        Gradients flow back into the shared weights.
+        """
+        task = self._task(task)
+        skeleton = _skeleton(self.space, genotype, self._in[task], self._out[task])
+        inputs = self._inputs(genotype, task)
+        found: dict[str, Tensor] = {}
+        for name, small in skeleton.named_parameters():
+            owner, _, _ = name.rpartition(".")
+            layer = skeleton.get_submodule(owner)
+            transposed = isinstance(layer, (nn.ConvTranspose2d, nn.ConvTranspose3d))
+            shared = self.get_parameter(self._shared_name(name, genotype, task))
+            places = inputs.pop(_part(name), None) if small.ndim > 1 else None
+            found[name] = _part_of(shared, small.shape, places, in_axis=0 if transposed else 1)
+        return found
+
+    def _task(self, task: str | None) -> str:
+        if task is None and len(self.tasks) == 1:
+            return self.tasks[0]
+        if task not in self._in:
+            raise ConfigError(f"unknown task {task!r}; {nearest(str(task), self.tasks)}")
+        return task
+
+    def _make_head(self, out_channels: int) -> nn.Module:
+        space, room = self.space, self._room
+        if space.purpose == "classification":
+            return nn.ModuleDict({_ALL: nn.Linear(sum(room.down), out_channels)})
+        convolution = {2: nn.Conv2d, 3: nn.Conv3d}[space.spatial_dims]
+        first = product(space.genes["block_0"], space.widths)
+        return nn.ModuleDict(
+            {f"{block}{width}": convolution(width, out_channels, 1) for block, width in first}
+        )
+
+    def _shared_name(self, name: str, genotype: Genotype, task: str) -> str:
+        """Of a parameter of the supernetwork, from the name that it has in a network alone."""
+        part = _part(name)
+        rest = name.removeprefix(f"{part}.")
+        if part == "head":
+            first = genotype.levels[0]
+            reads_first = genotype.purpose == "segmentation"
+            which = f"{first.block}{first.channels}" if reads_first else _ALL
+            return f"heads.{self.tasks.index(task)}.{which}.{rest}"
+        number = int(part.split(".")[1])
+        return f"{part}.{genotype.levels[number].block}.{rest}"
+
+    def _inputs(self, genotype: Genotype, task: str) -> dict[str, Places]:
+        """Places of the input channels of each part of a network."""
+        levels, room = genotype.levels[: genotype.depth], self._room
+        before = list(self._in).index(task)
+        first = sum(list(self._in.values())[:before])
+        given: Places = (range(first, first + self._in[task]),)
+        inputs: dict[str, Places] = {}
+        downs: list[Places] = []
+        for number, level in enumerate(levels):
+            inputs[f"levels.{number}.down"] = given
+            given = (range(level.channels),) if level.channels else given
+            downs.append(given)
+        if genotype.purpose == "classification":
+            start = sum(room.down[: len(levels) - 1])
+            return inputs | {"head": _behind(downs[-1], start)}
+        out = downs[-1]
+        for number in reversed(range(len(levels) - 1)):
+            inputs[f"levels.{number}.up"] = out
+            up = (range(levels[number].channels),) if levels[number].channels else out
+            joined = (*downs[number], *_behind(up, room.down[number]))
+            inputs[f"levels.{number}.join"] = joined
+            out = (range(levels[number].channels),) if levels[number].channels else joined
+        return inputs
+
+
+@dataclass(frozen=True)
+class _Room:
+    """How many channels there is room for, of each level.
+
+    Attributes:
+        own: that a block with weights gives.
+        given: that come from the level before.
+        down: that go on inwards, and as skip to the way up.
+        out: that come up.
+    """
+
+    own: tuple[int, ...]
+    given: tuple[int, ...]
+    down: tuple[int, ...]
+    out: tuple[int, ...]
+
+    @classmethod
+    def of(cls, space: Space, in_channels: int) -> "_Room":
+        depth = max(space.depths)
+        own = [max(space.widths) * max(space.growths) ** level for level in range(depth)]
+        passes = [level > 0 and "identity" in space.blocks for level in range(depth)]
+        given: list[int] = []
+        down: list[int] = []
+        for level in range(depth):
+            given.append(down[-1] if down else in_channels)
+            down.append(max(own[level], given[level]) if passes[level] else own[level])
+        out = [down[-1]]
+        for level in reversed(range(depth - 1)):
+            out.append(down[level] + out[-1] if passes[level] else own[level])
+        return cls(tuple(own), tuple(given), tuple(down), tuple(reversed(out)))
+
+
+class _SuperLevel(nn.Module):
+    """Weights of one level: of each block ``down``, and unless it is innermost ``up``, ``join``."""
+
+    def __init__(self, space: Space, room: _Room, number: int) -> None:
+        super().__init__()
+        shape = {"kernel": max(space.kernels), "spatial_dims": space.spatial_dims}
+        own = room.own[number]
+        blocks = [name for name in space.blocks if BLOCKS[name].kind != "identity"]
+        self.down = nn.ModuleDict(
+            {name: make_block(name, room.given[number], own, **shape) for name in blocks}
+        )
+        if number == max(space.depths) - 1 or space.purpose == "classification":
+            return
+        self.up = nn.ModuleDict(
+            {
+                name: make_partner(name, room.out[number + 1], own, spatial_dims=space.spatial_dims)
+                for name in blocks
+            }
+        )
+        joined = room.down[number] + own
+        self.join = nn.ModuleDict({name: make_block(name, joined, own, **shape) for name in blocks})
+
+
+@lru_cache(maxsize=1024)
+def _skeleton(space: Space, genotype: Genotype, in_channels: int, out_channels: int) -> Subnet:
+    """A network without weights, which shows their shapes and computes with those it is lent."""
+    if genotype not in space:
+        raise ConfigError(f"genotype {genotype} is not of the supernetwork's space: {space}")
+    with torch.device("meta"):
+        return Subnet(in_channels, out_channels, space.spatial_dims, genotype=genotype)
+
+
+def _by_task(channels: int | Mapping[str, int]) -> dict[str, int]:
+    return {"": channels} if isinstance(channels, int) else dict(channels)
+
+
+def _part(name: str) -> str:
+    """``levels.2.down`` of ``levels.2.down.0.weight``; or ``head``."""
+    return "head" if name.startswith("head.") else ".".join(name.split(".")[:3])
+
+
+def _behind(places: Places, start: int) -> Places:
+    return tuple(range(start + place.start, start + place.stop) for place in places)
+
+
+def _part_of(shared: Tensor, shape: torch.Size, inputs: Places | None, *, in_axis: int) -> Tensor:
+    """The first channels, the centre of the kernel, and of the input those places, if given."""
+    for axis, size in enumerate(shape):
+        if axis == in_axis and inputs is not None:
+            pieces = [shared.narrow(axis, place.start, len(place)) for place in inputs]
+            shared = pieces[0] if len(pieces) == 1 else torch.cat(pieces, axis)
+        else:
+            start = (shared.shape[axis] - size) // 2 if axis > 1 else 0
+            shared = shared.narrow(axis, start, size)
+    return shared
+
+
+def _times(gate: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    return lambda _module, _inputs, output: output * gate

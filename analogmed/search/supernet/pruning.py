@@ -1,0 +1,153 @@
+"""Progressive pruning: operations that give the least for their time leave the supernetwork."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
+from analogmed.models import Genotype
+from analogmed.search.supernet.latency import Latencies
+from analogmed.search.supernet.path_sampling import Choices
+
+
+@dataclass(frozen=True)
+class PruningConfig:
+    """When operations leave the supernetwork.
+
+    Attributes:
+        every: epochs between prunings, each of which takes one operation from each level; 0 never
+            prunes.
+        warm_up: epochs before the first of them are counted.
+        keep: operations that each level keeps.
+        decay: of the running average of the Dice of the networks that use an operation.
+    """
+
+    every: int = 0
+    warm_up: int = 0
+    keep: int = 1
+    decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        require_at_least_zero("pruning.every", self.every)
+        require_at_least_zero("pruning.warm_up", self.warm_up)
+        require_at_least_one("pruning.keep", self.keep)
+        if not 0 <= self.decay < 1:
+            raise ConfigError(f"pruning.decay must lie in [0, 1), got {self.decay!r}")
+
+    def one_path_after(self, operations: int) -> int | None:
+        """Return the epoch after which one operation per level is left.
+
+        Args:
+            operations: number of operations of the level that has most.
+
+        Returns:
+            ``None`` where more than one stays, or there is no choice from the start.
+        """
+        if not self.every or self.keep > 1 or operations < 2:
+            return None
+        return self.warm_up + self.every * (operations - 1)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """An operation that has left; a row of ``pruning.csv``.
+
+    Attributes:
+        epoch: after which.
+        level: from the image inwards.
+        block: its name.
+        dice: running average of the networks that used it.
+        latency_s: that it is set against.
+    """
+
+    epoch: int
+    level: int
+    block: str
+    dice: float
+    latency_s: float
+
+
+class Pruning:
+    """Follows how well operations do, and drops the worst.
+
+    Args:
+        choices: what may be chosen at first.
+        config: the settings.
+        latencies: of the operations; needed where the settings prune.
+
+    Attributes:
+        choices: what is left.
+        dropped: what is not, in order.
+    """
+
+    def __init__(
+        self, choices: Choices, config: PruningConfig, latencies: Latencies | None
+    ) -> None:
+        self.choices = choices
+        self.dropped: list[Dropped] = []
+        self._config, self._latencies = config, latencies
+        self._average: dict[tuple[int, str], float] = {}
+
+    def observe(self, genotype: Genotype, dice: float) -> None:
+        """Take in how well a network did on a batch; NaN says nothing."""
+        if not math.isfinite(dice):
+            return
+        for level, gene in enumerate(genotype.levels[: genotype.depth]):
+            before = self._average.get((level, gene.block), dice)
+            share = 1 - self._config.decay
+            self._average[level, gene.block] = before + share * (dice - before)
+
+    def worth(self, level: int, block: str) -> float:
+        """Average Dice per second of an operation; NaN before it was used."""
+        average = self._average.get((level, block), math.nan)
+        return average / self._seconds(level, block)
+
+    def after_epoch(self, epoch: int) -> list[Dropped]:
+        """Drop one operation of each level, if it is time.
+
+        Args:
+            epoch: number of the epoch that is done, from 1.
+
+        Returns:
+            what has left. Operations that were not used yet stay.
+        """
+        since = epoch - self._config.warm_up
+        if not self._config.every or since <= 0 or since % self._config.every:
+            return []
+        left: list[Dropped] = []
+        for level, blocks in enumerate(self.choices.blocks):
+            used = [block for block in blocks if (level, block) in self._average]
+            if len(blocks) <= self._config.keep or not used:
+                continue
+            worst = min(used, key=lambda block: self.worth(level, block))
+            self.choices = self.choices.without(level, worst)
+            dice, time_s = self._average[level, worst], self._seconds(level, worst)
+            left.append(Dropped(epoch, level, worst, dice, time_s))
+        self.dropped += left
+        return left
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that later prunings depend on."""
+        averages = [[level, block, dice] for (level, block), dice in self._average.items()]
+        return {
+            "blocks": [list(blocks) for blocks in self.choices.blocks],
+            "averages": averages,
+            "dropped": [vars(each) for each in self.dropped],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what ``state_dict`` gave."""
+        self.choices = choices_of(self.choices, state["blocks"])
+        self._average = {(level, block): dice for level, block, dice in state["averages"]}
+        self.dropped = [Dropped(**each) for each in state["dropped"]]
+
+    def _seconds(self, level: int, block: str) -> float:
+        assert self._latencies is not None, "pruning needs latencies"
+        return self._latencies.floored(level, block)
+
+
+def choices_of(whole: Choices, blocks: Iterable[Iterable[str]]) -> Choices:
+    """What is left of a space after pruning, from the blocks of each level."""
+    return Choices(whole.space, tuple(tuple(level) for level in blocks))

@@ -1,0 +1,253 @@
+"""What a supernetwork's training needs before its first step: data, weights, latencies."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import zip_longest
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from analogmed.data import Task
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.seeds import derive_seed
+from analogmed.hardware import load_profile
+from analogmed.models import Genotype
+from analogmed.search.space.space import Space
+from analogmed.search.supernet.architecture_weights import ArchitectureWeights
+from analogmed.search.supernet.latency import Latencies, latencies, of_profile, of_table, table_for
+from analogmed.search.supernet.network import Supernet
+from analogmed.search.supernet.path_sampling import Choices, extreme, paths_of_step
+from analogmed.search.supernet.settings import LatencyConfig, SupernetConfig
+from analogmed.training import TrainConfig
+from analogmed.training.distributed import Ranks
+from analogmed.training.losses import Loss, make_loss
+from analogmed.training.preparation import Setup, make_sampler
+from analogmed.training.validation import MeanDice
+
+
+@dataclass(frozen=True)
+class Path:
+    """A network of a step.
+
+    Attributes:
+        genotype: which.
+        gates: of the gumbel rule.
+    """
+
+    genotype: Genotype
+    gates: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Material:
+    """One task of a supernetwork.
+
+    Attributes:
+        run: data and settings.
+        loss: of a batch.
+        validation: mean Dice over its validation patients.
+    """
+
+    run: Setup
+    loss: Loss
+    validation: MeanDice
+
+
+@dataclass(frozen=True)
+class SupernetSetup:
+    """A supernetwork's training before its first step.
+
+    Attributes:
+        config: the settings.
+        ranks: the processes that share it.
+        supernet: the shared weights.
+        model: all that learns.
+        materials: the tasks.
+        latencies: of the operations; ``None`` where neither loss nor pruning looks at them.
+    """
+
+    config: SupernetConfig
+    ranks: Ranks
+    supernet: Supernet
+    model: nn.ModuleDict
+    materials: tuple[Material, ...]
+    latencies: Latencies | None
+
+    @property
+    def batches(self) -> int:
+        """In an epoch, of all tasks."""
+        return sum(len(material.run.sampler) for material in self.materials)
+
+    def epoch(self, number: int) -> Iterator[tuple[Material, Tensor, Tensor]]:
+        """Batches of one epoch, of the tasks in turn, for as long as each has some."""
+        samplers = [material.run.sampler.epoch(number) for material in self.materials]
+        for batches in zip_longest(*samplers):
+            for material, batch in zip(self.materials, batches, strict=True):
+                if batch is not None:
+                    images, labels = map(material.run.to_device, batch)
+                    yield material, images, labels
+
+    def paths(self, choices: Choices, step: int) -> list[Path]:
+        """Networks of a step."""
+        n, seed = self.config.paths, self.config.seed
+        if self.config.rule == "gumbel":
+            architecture = self.model["architecture"]
+            assert isinstance(architecture, ArchitectureWeights)
+            generator = np.random.default_rng(derive_seed(seed, "paths", step))
+            return [Path(*architecture.draw(choices, generator)) for _ in range(n)]
+        drawn = paths_of_step(self.config.rule, choices, n=n, seed=seed, step=step)
+        return [Path(genotype) for genotype in drawn]
+
+    def expected_latency(self, choices: Choices, paths: list[Path]) -> Tensor:
+        """T of the loss, in units of the slowest path; 0 where latencies are not looked at."""
+        if self.latencies is None:
+            return torch.zeros(())
+        if self.config.rule == "gumbel":
+            architecture = self.model["architecture"]
+            assert isinstance(architecture, ArchitectureWeights)
+            return architecture.expected_share(choices, self.latencies)
+        return torch.tensor(self.latencies.share(path.genotype for path in paths))
+
+    @cached_property
+    def probes(self) -> tuple[Genotype, ...]:
+        """Networks whose scores are the validation's: the largest, and random ones."""
+        choices = Choices.of(self.config.space)
+        return (
+            extreme(choices, largest=True),
+            *fixed_networks(self.config, self.config.probes - 1),
+        )
+
+    @cached_property
+    def traced(self) -> tuple[Genotype, ...]:
+        """Networks whose scores are followed."""
+        return fixed_networks(self.config, self.config.trace)
+
+
+def set_up_supernet(config: SupernetConfig, ranks: Ranks) -> SupernetSetup:
+    """Load the data and make the weights.
+
+    Raises:
+        ConfigError: settings that do not fit each other, or a task.
+        DataError: a task has no training or validation case.
+    """
+    ranks.share_of(config.batch_size)
+    tasks = load_tasks(config)
+    torch.manual_seed(derive_seed(config.seed, "initial weights"))
+    supernet = make_supernet(config.space, tasks)
+    parts: dict[str, nn.Module] = {"supernet": supernet}
+    if config.rule == "gumbel":
+        parts["architecture"] = ArchitectureWeights(config.space, config.loss.temperature)
+    device = ranks.device(config.device)
+    model = nn.ModuleDict(parts).to(device)
+    materials = tuple(
+        _material(config.training(given), task, model, device, ranks)
+        for given, task in zip(config.tasks, tasks, strict=True)
+    )
+    found = None
+    if config.loss.latency or config.pruning.every:
+        found = _latencies(config.latency, config.space, tasks[0], ranks)
+    return SupernetSetup(config, ranks, supernet, model, materials, found)
+
+
+def load_tasks(config: SupernetConfig) -> tuple[Task, ...]:
+    """The tasks of a supernetwork.
+
+    Raises:
+        ConfigError: one does not fit the space; two have one name.
+        DataError: one has no training or validation case.
+    """
+    tasks = tuple(given.load() for given in config.tasks)
+    for task in tasks:
+        _check(task, config.space)
+    names = [task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"more_tasks: a task stands there twice: {', '.join(names)}")
+    return tasks
+
+
+def make_supernet(space: Space, tasks: tuple[Task, ...]) -> Supernet:
+    """Shared weights of tasks, untrained."""
+    return Supernet(
+        space,
+        {task.name: task.in_channels for task in tasks},
+        {task.name: task.out_channels for task in tasks},
+    )
+
+
+def fixed_networks(config: SupernetConfig, n: int) -> tuple[Genotype, ...]:
+    """Different random networks of a space, the same for every training with the same seed.
+
+    A space that holds fewer gives all that many draws find.
+    """
+    generator = np.random.default_rng(derive_seed(config.seed, "fixed networks"))
+    found: dict[Genotype, None] = {}
+    for _ in range(_DRAWS * n):
+        if len(found) == n:
+            break
+        found[config.space.random(generator)] = None
+    return tuple(found)
+
+
+_DRAWS = 100
+
+
+def _check(task: Task, space: Space) -> None:
+    if task.spatial_dims != space.spatial_dims:
+        raise ConfigError(
+            f"task {task.name} is {task.spatial_dims}D and the space {space.spatial_dims}D; set "
+            "space.spatial_dims, or task.spatial_dims where the data can be both"
+        )
+    divisor = 2 ** (max(space.depths) - 1)
+    if any(side % divisor for side in task.window) or math.prod(task.window) == divisor ** len(
+        task.window
+    ):
+        raise ConfigError(
+            f"the window {list(task.window)} of task {task.name} cannot be halved "
+            f"{max(space.depths) - 1} times with more than one point left; take smaller "
+            f"space.depths, or a task.size of multiples of {divisor}"
+        )
+    for name, cases in (("training", task.train), ("validation", task.validation)):
+        if not cases:
+            raise DataError(f"task {task.name} has no {name} case; change task.shares")
+
+
+def _material(
+    config: TrainConfig, task: Task, model: nn.Module, device: torch.device, ranks: Ranks
+) -> Material:
+    sampler = make_sampler(config, task, ranks)
+    patients = {case.patient_id for case in (*task.train, *task.validation)}
+    validation = MeanDice(
+        task,
+        task.validation,
+        limit_bytes=config.loading.cache_bytes,
+        batch_size=config.batch_size,
+        device=device,
+    )
+    run = Setup(config, ranks, device, task, tuple(sorted(patients)), model, None, sampler)
+    return Material(run, make_loss(task, config.loss), validation)
+
+
+def latencies_of(config: LatencyConfig, space: Space, task: Task) -> Latencies:
+    """Times of the operations, from the table of this machine, if one is named, or the profile.
+
+    Args:
+        config: where they come from.
+        space: whose operations.
+        task: whose images.
+    """
+    shape = (task.in_channels, *task.window)
+    if config.table is not None:
+        return latencies(space, shape, of_table(table_for(space, shape, config.table)))
+    return latencies(space, shape, of_profile(load_profile(config.profile), config.level))
+
+
+def _latencies(config: LatencyConfig, space: Space, task: Task, ranks: Ranks) -> Latencies:
+    """The same, where the first process measures what the table lacks."""
+    if config.table is not None:
+        if ranks.is_first:
+            table_for(space, (task.in_channels, *task.window), config.table)
+        ranks.wait()
+    return latencies_of(config, space, task)

@@ -1,0 +1,295 @@
+"""A trained supernetwork from its run folder, and how well its networks do with shared weights."""
+
+from collections.abc import Hashable, Iterable
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Protocol
+from weakref import ReferenceType
+
+import torch
+from safetensors import SafetensorError
+
+from analogmed.data import Task
+from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
+from analogmed.foundation.settings.plain import read_settings
+from analogmed.foundation.text import nearest
+from analogmed.models import Genotype
+from analogmed.models.subnet import Subnet
+from analogmed.network.walk import evaluating
+from analogmed.search.space.choices import Options
+from analogmed.search.space.space import Space
+from analogmed.search.strategy import Context
+from analogmed.search.supernet.folder import SETTINGS
+from analogmed.search.supernet.latency import Latencies
+from analogmed.search.supernet.network import Supernet
+from analogmed.search.supernet.path_sampling import Choices
+from analogmed.search.supernet.pruning import choices_of
+from analogmed.search.supernet.settings import SUPERNET, SupernetConfig
+from analogmed.search.supernet.setup import latencies_of, load_tasks, make_supernet
+from analogmed.training.state.nested_tensors import read_nested
+from analogmed.training.validation import MeanDice
+
+
+class SharedWeights:
+    """A trained supernetwork.
+
+    Scores are computed once and kept in memory. No test patient is ever read: weights come from the
+    training patients of a task, scores from its validation patients.
+
+    Args:
+        config: settings of its training.
+        device: where scores are computed.
+
+    Attributes:
+        config: settings of its training.
+        tasks: the data, by name.
+        supernet: the shared weights.
+        choices: what pruning has left of the space.
+    """
+
+    def __init__(self, config: SupernetConfig, *, device: str = "cpu") -> None:
+        self.config = config
+        self._device = torch.device(device)
+        self._scores: dict[tuple[str, Genotype], float] = {}
+        self._validations: dict[str, MeanDice] = {}
+        self.tasks = {task.name: task for task in load_tasks(config)}
+        self.supernet: Supernet = make_supernet(config.space, tuple(self.tasks.values()))
+        try:
+            content = read_nested(config.path)
+            self.supernet.load_state_dict(content["weights"])
+            self.choices = choices_of(Choices.of(config.space), content["blocks"])
+        except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{config.path}: the weights of a supernetwork cannot be read ({error}); train it "
+                "anew by the same command with --restart true"
+            ) from error
+        self.supernet.to(self._device).eval()
+
+    @classmethod
+    def load(cls, folder: Path | str, *, device: str = "cpu") -> "SharedWeights":
+        """The supernetwork of a run folder.
+
+        Raises:
+            CheckpointError: the folder holds none that is trained to its end; or it is damaged.
+        """
+        folder = Path(folder)
+        if not (folder / SUPERNET).exists():
+            begun = (folder / SETTINGS).exists()
+            raise CheckpointError(
+                f"{folder}: no trained supernetwork ({SUPERNET} is missing); "
+                + ("give the command that began it again" if begun else "train one")
+                + ": python -m analogmed.search supernet"
+            )
+        settings = read_settings(SupernetConfig, folder / SETTINGS, out=folder)
+        return cls(settings, device=device)
+
+    @property
+    def space(self) -> Space:
+        """The networks that it holds."""
+        return self.config.space
+
+    @cached_property
+    def task(self) -> Task:
+        """The data; of several tasks the first."""
+        return next(iter(self.tasks.values()))
+
+    def score(self, genotype: Genotype, task: str | None = None) -> float:
+        """Mean Dice of a network on validation patients, with the shared weights.
+
+        Args:
+            genotype: of the space.
+            task: name of one of several tasks; the first by default.
+
+        Raises:
+            ConfigError: the network is not of the space, or the task is unknown.
+        """
+        name = task or self.task.name
+        if (name, genotype) not in self._scores:
+            network = self.supernet.subnet(genotype, name)
+            with evaluating(network), torch.no_grad():
+                self._scores[name, genotype] = self._validation(name)([network])
+        return self._scores[name, genotype]
+
+    def _validation(self, name: str) -> MeanDice:
+        if name not in self._validations:
+            self._validations[name] = MeanDice(
+                self.tasks[name],
+                self.tasks[name].validation,
+                limit_bytes=self.config.loading.cache_bytes,
+                batch_size=self.config.batch_size,
+                device=self._device,
+            )
+        return self._validations[name]
+
+
+def refuse_leakage(folders: Iterable[Path], task: Task) -> None:
+    """Refuse supernetworks that know patients which a task keeps for testing.
+
+    Args:
+        folders: run folders of supernetworks.
+        task: with the split that the winner of a search will be tested with.
+
+    Raises:
+        LeakageError: names the supernetwork and its patients.
+        CheckpointError: a folder holds no trained supernetwork.
+    """
+    tested = {case.patient_id for case in task.test}
+    for folder in folders:
+        own = SharedWeights.load(folder).tasks.get(task.name)
+        seen = tested & {case.patient_id for case in (*own.train, *own.validation)} if own else None
+        if seen:
+            names = sorted(seen)
+            raise LeakageError(
+                f"{folder}: the supernetwork has seen {len(names)} of the patients that task "
+                f"{task.name} keeps for testing ({', '.join(names[:3])}); give both the same "
+                f"task settings, those of {folder / SETTINGS}"
+            )
+
+
+class Weights(Hashable, Protocol):
+    """What has to be known of one task of a trained supernetwork; it does not change."""
+
+    @property
+    def task(self) -> str:
+        """Its name."""
+
+    @property
+    def space(self) -> Space:
+        """The networks."""
+
+    @property
+    def genes(self) -> Options:
+        """What each gene may be: of the space, what pruning has left."""
+
+    @property
+    def latencies(self) -> Latencies:
+        """Times of the operations."""
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the task's images."""
+
+    def subnet(self, genotype: Genotype) -> Subnet:
+        """A network with its part of the shared weights."""
+
+    def score(self, genotype: Genotype) -> float:
+        """How well it does with them; higher is better."""
+
+
+def alive(weights: ReferenceType[Weights]) -> Weights:
+    """Those that a weak reference is to, whose caller has them in use."""
+    found = weights()
+    if found is None:
+        raise ReferenceError("the supernetwork is not in memory any more")
+    return found
+
+
+class TaskWeights:
+    """One task of a trained supernetwork.
+
+    Args:
+        shared: the supernetwork.
+        task: name of the task.
+        within: a space that is searched; by default all that the supernetwork holds.
+
+    Raises:
+        ConfigError: the supernetwork was not trained for the task, or lacks networks of the space.
+    """
+
+    def __init__(self, shared: SharedWeights, task: str, within: Space | None = None) -> None:
+        if task not in shared.tasks:
+            raise ConfigError(
+                f"supernetwork {shared.config.folder}: it was not trained for task '{task}'; "
+                f"{nearest(task, shared.tasks)}"
+            )
+        self._shared, self.task = shared, task
+        self.space = within or shared.space
+        self.genes = _left(shared, self.space)
+
+    @cached_property
+    def latencies(self) -> Latencies:
+        """Times of the operations, from where its training took them."""
+        shared = self._shared
+        return latencies_of(shared.config.latency, shared.space, shared.tasks[self.task])
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the task's images."""
+        return self._shared.tasks[self.task].in_channels
+
+    def subnet(self, genotype: Genotype) -> Subnet:
+        """A network with its part of the shared weights."""
+        return self._shared.supernet.subnet(genotype, self.task)
+
+    def score(self, genotype: Genotype) -> float:
+        """Mean Dice on validation patients, with the shared weights."""
+        return self._shared.score(genotype, self.task)
+
+
+def weights_of(shared: SharedWeights) -> list[TaskWeights]:
+    """Every task of a supernetwork."""
+    return [TaskWeights(shared, task) for task in shared.tasks]
+
+
+def load_weights(context: Context) -> list[TaskWeights]:
+    """The tasks of the supernetworks that a search is given.
+
+    Searches of one process share what they have in common: weights and scores of the same run
+    folder, as long as its weights are not written anew.
+
+    Raises:
+        ConfigError: it is given none; or one is of another space, or task.
+        CheckpointError: a run folder holds no trained supernetwork.
+    """
+    if not context.supernets:
+        raise ConfigError(
+            "this strategy searches with the weights of a trained supernetwork: train one with "
+            "'python -m analogmed.search supernet', and give its run folder by task, for instance "
+            "--supernets '{phantom_brain: runs/supernet/phantom_brain-spos}'"
+        )
+    return [
+        _task_weights(folder.resolve(), _written_ns(folder), task, context.space)
+        for task, folder in context.supernets.items()
+    ]
+
+
+_KEPT = 16
+"""Tasks of supernetworks that stay in memory."""
+
+
+@lru_cache(_KEPT)
+def _task_weights(folder: Path, written_ns: int, task: str, space: Space) -> TaskWeights:
+    return TaskWeights(_shared_weights(folder, written_ns), task, space)
+
+
+@lru_cache(_KEPT)
+def _shared_weights(folder: Path, written_ns: int) -> SharedWeights:
+    return SharedWeights.load(folder)
+
+
+def _written_ns(folder: Path) -> int:
+    """When the weights of a run folder were written; 0 where there are none."""
+    path = folder / SUPERNET
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _left(shared: SharedWeights, space: Space) -> Options:
+    """Of each gene of the space, what pruning has left."""
+    held, left = shared.space.genes, dict(shared.choices.genes)
+    where = f"supernetwork {shared.config.folder}"
+    same = (space.spatial_dims, space.purpose) == (shared.space.spatial_dims, shared.space.purpose)
+    found = {}
+    for gene, options in space.genes.items():
+        missing = [option for option in options if option not in held.get(gene, ())]
+        if missing or not same:
+            raise ConfigError(
+                f"{where} is of another space than the search: it holds {shared.space}, and is to "
+                f"hold {space}; search its space, or train one of this space"
+            )
+        found[gene] = tuple(option for option in options if option in left[gene])
+        if not found[gene]:
+            raise ConfigError(
+                f"{where}: pruning has left no {gene} of {options}, only {left[gene]}; search "
+                "with these, or train one with a larger pruning.keep"
+            )
+    return found

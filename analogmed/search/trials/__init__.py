@@ -1,0 +1,1 @@
+"""Trials of a search: their queue, shared by processes through Optuna's storage."""

@@ -1,0 +1,189 @@
+"""The Optuna study of a search: where it is kept, and that it is this search's."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+
+from analogmed.foundation.credentials import masked
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.files import file_digest
+from analogmed.foundation.settings.difference import different_settings, listed
+from analogmed.foundation.settings.plain import to_plain
+from analogmed.search.settings import SearchConfig
+from analogmed.search.supernet.settings import SUPERNET
+from analogmed.search.trials.database import database
+from analogmed.search.trials.journal_lock import JournalLock
+
+LOG = "study.log"
+CONFIGURATION = "configuration"
+"""Attribute of a study: the settings of its search."""
+
+PATIENTS = "patients"
+"""Attribute of a study: patients by part, ``train``, ``validation`` and ``test`` of the candidates,
+and ``final_test`` of the winner."""
+
+SUPERNETS = "supernets"
+"""Attribute of a study: digests of the weights of its supernetworks by task."""
+
+_SHOWN = 5
+
+MAY_DIFFER = (
+    "out", "engine", "budget", "proposals", "final_epochs", "study", "storage", "device",
+    "task.root",
+)  # fmt: skip
+"""Settings that a search may go on with although they are others: its networks are the same."""
+
+
+def open_study(config: SearchConfig) -> Study:
+    """The study of a search; made, if it is not there yet. Its sampler is still to be set.
+
+    Raises:
+        ConfigError: the storage cannot be reached, or the study is that of another search.
+        DataError: the storage is damaged.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    where = config.storage or str(config.folder / LOG)
+    try:
+        study = _made_or_loaded(config)
+    except (ValueError, json.JSONDecodeError, KeyError) as error:
+        raise DataError(
+            f"{masked(where)} is damaged, or no storage of a study: {error}; give "
+            "another --out or --storage"
+        ) from error
+    except Exception as error:  # drivers of databases have errors of their own
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"storage {masked(where)} cannot be used: {first}") from error
+    _refuse_other_configuration(study, config)
+    return study
+
+
+def _made_or_loaded(config: SearchConfig) -> Study:
+    """The study; one of wrong settings, with which no search ever began, is made anew."""
+    storage = _storage(config)
+
+    def load() -> Study:
+        return optuna.create_study(
+            storage=storage,
+            study_name=config.study,
+            directions=config.goal.directions,
+            load_if_exists=True,
+        )
+
+    study = load()
+    if not has_begun(config) and not study.get_trials(deepcopy=False):
+        optuna.delete_study(study_name=config.study, storage=storage)
+        return load()
+    return study
+
+
+def has_begun(config: SearchConfig) -> bool:
+    """Whether a process may have begun with the search, so that its settings are fixed."""
+    return config.storage is not None or (config.folder / "locks").exists()
+
+
+def refuse_other_patients(study: Study, patients: Mapping[str, list[str]]) -> None:
+    """Store the patients of a new study, and compare those of an old one.
+
+    Args:
+        study: of the search.
+        patients: by part, ``train``, ``validation``, ``test`` and ``final_test``.
+
+    Raises:
+        DataError: names the patients that are new, missing, or in another part.
+    """
+    stored = study.user_attrs.get(PATIENTS)
+    if stored is None:
+        study.set_user_attr(PATIENTS, dict(patients))
+        return
+    before, now = _part_of(stored), _part_of(patients)
+    changes = {
+        "new": now.keys() - before.keys(),
+        "missing": before.keys() - now.keys(),
+        "in another part": {name for name in before.keys() & now if before[name] != now[name]},
+    }
+    found = [f"{what}: {_first(names)}" for what, names in changes.items() if names]
+    if found:
+        raise DataError(
+            f"task: the patients differ from those that study '{study.study_name}' began with "
+            f"({'; '.join(found)}); expected the same patients in the same parts, because its "
+            "networks are compared on them and the winner is tested on patients that no network "
+            "has used. Restore the data, or give another --out or --study for a new search"
+        )
+
+
+def refuse_other_supernets(study: Study, folders: Mapping[str, Path]) -> None:
+    """Store digests of the supernetworks of a new study, and compare those of an old one.
+
+    Args:
+        study: of the search.
+        folders: run folders of trained supernetworks, by task.
+
+    Raises:
+        ConfigError: names a supernetwork whose weights have changed.
+    """
+    digests = {task: file_digest(folder / SUPERNET) for task, folder in folders.items()}
+    stored = study.user_attrs.get(SUPERNETS)
+    if stored is None:
+        study.set_user_attr(SUPERNETS, digests)
+        return
+    for task, folder in folders.items():
+        if stored.get(task) != digests[task]:
+            raise ConfigError(
+                f"supernets: the weights in {folder} differ from those that study "
+                f"'{study.study_name}' began with; expected the same ones, because its networks "
+                "are ranked by them. Restore them, or give another --out or --study"
+            )
+
+
+def _first(names: Iterable[str]) -> str:
+    """The first few names, and how many there are beyond them."""
+    shown = sorted(names)
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more
+
+
+def _part_of(patients: Mapping[str, list[str]]) -> dict[str, str]:
+    return {name: part for part, names in patients.items() for name in names}
+
+
+def _storage(config: SearchConfig) -> BaseStorage:
+    if config.storage is not None:
+        return database(config.storage)
+    path = config.folder / LOG
+    lock: Any = JournalLock(path)  # has what Optuna's own base class, which is private, asks for
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+
+
+def _refuse_other_configuration(study: Study, config: SearchConfig) -> None:
+    """Keep the settings of a new study, and compare those of an old one.
+
+    A setting that there was not yet when the study began counts as its default.
+
+    Raises:
+        ConfigError: lists each setting that differs, as ``name: old -> new``.
+    """
+    own = _as_kept(config)
+    kept = study.user_attrs.get(CONFIGURATION)
+    if kept is None:
+        if study.get_trials(deepcopy=False):
+            raise ConfigError(f"study '{config.study}' was not made by analogmed.search")
+        study.set_user_attr(CONFIGURATION, own)
+        return
+    refused = different_settings(
+        kept, own, defaults=_as_kept(SearchConfig()), may_differ=MAY_DIFFER
+    )
+    if refused:
+        raise ConfigError(
+            f"study '{config.study}' is of another configuration:\n{listed(refused)}\nset these "
+            "back to go on with it, or give another --out or --study for a new search"
+        )
+
+
+def _as_kept(config: SearchConfig) -> Any:
+    return json.loads(json.dumps(to_plain(config)))

@@ -1,0 +1,193 @@
+"""Checkpoints: safetensors of the digital weights, and in the header what they belong to."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from analogmed.analog import Hardware, from_aihwkit, left_digital
+from analogmed.analog.aihwkit_backend.layers import is_analog
+from analogmed.analog.aihwkit_backend.training import tiles_of
+from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig, rpu_config_of
+from analogmed.analog.layers.base import AnalogLayer
+from analogmed.foundation.errors import AnalogmedError, CheckpointError
+from analogmed.foundation.files import write_atomically
+from analogmed.network.computed_weights import plain_name, unwrapped, wrappers_of
+from analogmed.network.probe import check_registered
+from analogmed.network.tiling import RowSplit
+from analogmed.network.weights import load_weights, weights_of
+from analogmed.training.checkpoint.check import (
+    Parts,
+    build_network,
+    check_parts,
+    check_row_tiles,
+    outline_of_network,
+)
+from analogmed.training.checkpoint.file import read_file, write_file
+from analogmed.training.checkpoint.info import CheckpointInfo
+from analogmed.training.checkpoint.tile_parameters import (
+    INPUT_RANGE,
+    ScaledLayer,
+    load_input_ranges,
+    multiply_out_scales,
+)
+from analogmed.training.settings import NETWORK, network_file
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network.
+
+    Attributes:
+        info: what it is.
+        network: the plain digital network with its weights, in evaluation mode; learned output
+            scales are multiplied into them.
+        input_ranges: learned input ranges of its analog layers by layer name, each (row tiles,).
+        path: the file that it was read from.
+        scaled_layers: layers with learned output scales, as they were trained, for
+            :func:`load_out_scales`.
+    """
+
+    info: CheckpointInfo
+    network: nn.Module
+    input_ranges: dict[str, Tensor]
+    path: Path
+    scaled_layers: dict[str, ScaledLayer] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    path: Path | str, model: nn.Module, info: CheckpointInfo, *, finite: bool = True
+) -> Path:
+    """Write a network, digital or analog, in one atomic step.
+
+    Wrappers (``torch.compile``, ``DataParallel``, ``DistributedDataParallel``) are left out, and
+    pruned or parametrised weights are written as they are computed, unless the network that
+    ``info`` describes computes them itself.
+
+    Args:
+        path: file to write, ``.safetensors``.
+        model: the network; of an analog one the digital weights, the input ranges, the learned
+            output scales and the names of the layers left digital are kept.
+        info: what it is; its ``digital_layers`` follow from an analog model.
+        finite: refuse NaN and Inf. ``False`` writes the record of a failed training, which
+            :func:`load_checkpoint` refuses.
+
+    Raises:
+        CheckpointError: the weights are not those of the network that ``info`` describes, contain
+            NaN or Inf, or have learned output scales of other tiles than ``info`` describes. An
+            older file at ``path`` is left as it was.
+        ConfigError: the network has layers that torch has not registered.
+    """
+    model, source = unwrapped(model), f"cannot write {path}"
+    check_registered(model, source)
+    if tiles_of(model):
+        model = from_aihwkit(model)
+    _refuse_other_tiles(path, model, info)
+    if any(map(is_analog, model.modules())):
+        wrappers = wrappers_of(model)
+        digital = (plain_name(name, wrappers) for name in left_digital(model))
+        info = replace(info, digital_layers=tuple(name for name in digital if name is not None))
+    outline = outline_of_network(info, sum(t.numel() for t in model.state_dict().values()), source)
+    tensors = weights_of(model, outline.state_dict().keys())
+    check_parts(Parts.of(tensors, outline), outline, source, finite=finite)
+    return write_atomically(path, lambda file: write_file(file, info.to_json(), tensors))
+
+
+def load_checkpoint(path: Path | str, *, factories: Collection[str] = ()) -> Checkpoint:
+    """Read a checkpoint and rebuild its network.
+
+    The weights are compared with the described network before memory for it is used.
+
+    Args:
+        path: the file, or a run folder, which stands for its ``network.safetensors``.
+        factories: ``package.module:factory`` and ``bundle:/path`` names that the checkpoint may
+            use. The checkpoint alone must never be able to execute code or read other files.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, a pickle, of another format, its network
+            comes from a factory or bundle that is not in ``factories``, or its weights are not
+            those of its network or contain NaN or Inf; the message names them.
+    """
+    path = _file(Path(path))
+    source = f"checkpoint {path}"
+    description, tensors = read_file(path)
+    info = CheckpointInfo.of_json(description, path)
+    _refuse_unknown_factory(path, info.model, factories)
+    outline = outline_of_network(info, sum(t.numel() for t in tensors.values()), source)
+    parts = Parts.of(tensors, outline)
+    check_parts(parts, outline, source)
+    network = build_network(info)
+    load_weights(network, parts.weights, source)
+    scaled = _multiply_out_scales(info, network, parts.scales, source)
+    check_row_tiles(parts.ranges, network, info, source)
+    return Checkpoint(info, network.eval(), parts.ranges, path, scaled)
+
+
+def load_trained_ranges(
+    analog: nn.Module,
+    checkpoint: Checkpoint,
+    rpu_config: TorchInferenceRPUConfig,
+    row_split: RowSplit = "even",
+) -> bool:
+    """Load the learned input ranges of a checkpoint into its network on tiles, if they fit.
+
+    Args:
+        analog: the network that ``convert`` made for this hardware; changed in place. Layers that
+            are digital in it need no ranges.
+        checkpoint: the network's training.
+        rpu_config: the hardware.
+        row_split: how it cuts rows into tiles.
+
+    Returns:
+        whether they fit; if not, nothing was changed and the network needs calibration.
+    """
+    if not checkpoint.info.has_input_converters(rpu_config, row_split):
+        return False
+    known = analog.state_dict().keys()
+    ranges = {n: r for n, r in checkpoint.input_ranges.items() if n + INPUT_RANGE in known}
+    return load_input_ranges(analog, ranges)
+
+
+def _refuse_other_tiles(path: Path | str, model: nn.Module, info: CheckpointInfo) -> None:
+    for name, layer in model.named_modules():
+        if not isinstance(layer, AnalogLayer) or layer.out_scale is None:
+            continue
+        own = layer.rpu_config.mapping
+        if not info.has_tiles(layer.rpu_config, layer.row_split):
+            raise CheckpointError(
+                f"cannot write {path}: layer '{name}' has learned output scales for tiles of "
+                f"{own.max_input_size} x {own.max_output_size}, rows split {layer.row_split}, but "
+                f"info describes {info.hardware or 'no hardware'}, rows split {info.row_split}; "
+                "give info the hardware that the network was converted for"
+            )
+
+
+def _file(path: Path) -> Path:
+    file = network_file(path)
+    if path.is_dir() and not file.is_file():
+        raise CheckpointError(
+            f"checkpoint {path}: this folder has no {NETWORK}; give the folder of a training run "
+            "that has been validated at least once, or a checkpoint file"
+        )
+    return file
+
+
+def _refuse_unknown_factory(path: Path, model: str, factories: Collection[str]) -> None:
+    if ":" in model and model not in factories:
+        raise CheckpointError(
+            f"checkpoint {path} would call '{model}' for its network; if you trust it, allow this "
+            f"with factories={[model]} (--factories {model})"
+        )
+
+
+def _multiply_out_scales(
+    info: CheckpointInfo, network: nn.Module, scales: dict[str, Tensor], source: str
+) -> dict[str, ScaledLayer]:
+    if not scales:
+        return {}
+    try:
+        config = rpu_config_of(Hardware(**info.hardware))
+        return multiply_out_scales(network, scales, config, info.row_split)
+    except (AnalogmedError, TypeError) as error:
+        raise CheckpointError(f"{source}: {error}") from error

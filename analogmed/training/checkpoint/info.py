@@ -1,0 +1,278 @@
+"""What a checkpoint says of its network: what it learned, from whom, and for which hardware."""
+
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from analogmed.analog import Hardware
+from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig, rpu_config_of
+from analogmed.data import Task
+from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
+from analogmed.foundation.settings.plain import to_plain
+from analogmed.models import required_divisor
+from analogmed.network.tiling import RowSplit
+from analogmed.training.settings import SETTINGS
+
+FORMAT = 1
+
+Training = Literal["digital", "hwa"]
+_Aspect: TypeAlias = Callable[[TorchInferenceRPUConfig], tuple[object, ...]]
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        model: name of the network in the registry.
+        options: options of its builder.
+        in_channels, out_channels, spatial_dims: its shape.
+        training: ``"digital"`` or ``"hwa"`` (hardware-aware).
+        task: task that it was trained on.
+        classes: names of the foreground classes, in the order of the outputs.
+        patients: patients that it has seen, in training or validation.
+        window: spatial size of its training patches; empty in older files.
+        hardware: arguments of ``create_rpu_config`` that it was trained for; empty if digital.
+        row_split: how its rows were cut into tiles, if hardware-aware.
+        digital_layers: names of the layers that stayed digital in hardware-aware training, though
+            they could be on tiles; ``None`` where this is not known: digital networks, older files.
+        score: validation Dice, digital or on chips after a day.
+        seed: root seed of the training.
+        channels: names of the image channels, in their order; empty in older files.
+    """
+
+    model: str
+    in_channels: int
+    out_channels: int
+    spatial_dims: int
+    training: Training
+    task: str
+    classes: tuple[str, ...]
+    patients: tuple[str, ...] = ()
+    window: tuple[int, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
+    row_split: RowSplit = "even"
+    digital_layers: tuple[str, ...] | None = None
+    score: float = float("nan")
+    seed: int = 0
+    channels: tuple[str, ...] = ()
+
+    def check_fits(self, task: Task, source: Path) -> None:
+        """Refuse a task that the network was not made for.
+
+        Names of classes and channels of another task may differ, with a warning: the network then
+        reports its classes under the names of that task.
+
+        Raises:
+            ConfigError: names both numbers of channels and of dimensions, a window that the
+                network cannot take, or classes or channels with other names or in another order.
+        """
+        own = (self.in_channels, self.out_channels, self.spatial_dims)
+        needed = (task.in_channels, task.out_channels, task.spatial_dims)
+        if own != needed:
+            raise ConfigError(
+                f"{source} has {own[0]} input and {own[1]} output channels in {own[2]}D; task "
+                f"{task.name} needs {needed[0]} ({', '.join(task.channels)}) and {needed[1]} in "
+                f"{needed[2]}D"
+            )
+        check_window(self.model, self.options, task)
+        for what in ("classes", "channels"):
+            self._check_names(what, task, source)
+
+    def _check_names(self, what: str, task: Task, source: Path) -> None:
+        own, given = getattr(self, what), getattr(task, what)
+        if not own or own == given:
+            return
+        found = (
+            f"{source}: the {what} of the training of task {self.task} are {', '.join(own)}; task "
+            f"{task.name} has {', '.join(given)}"
+        )
+        if self.task == task.name or set(own) & set(given):
+            raise ConfigError(
+                f"{found}; expected the same names in the same order. Set them in task.options as "
+                f"in the training{_where_settings_are(source)}."
+            )
+        warnings.warn(
+            f"{found}; outputs are taken in this order. Check that they mean the same.",
+            stacklevel=4,
+        )
+
+    def is_for(self, hardware: Hardware, row_split: str) -> bool:
+        """Whether the network was trained for this hardware; older files leave out newer fields."""
+        own = self.own_hardware()
+        return own is not None and (
+            (to_plain(own), self.row_split) == (to_plain(hardware), row_split)
+        )
+
+    def refuse_leakage(self, task: Task, source: Path) -> None:
+        """Refuse to test the network on patients that it was trained or selected on.
+
+        Raises:
+            LeakageError: names some of them.
+        """
+        if self.task != task.name:
+            return
+        seen = set(self.patients) & {case.patient_id for case in task.test}
+        if seen:
+            shown = ", ".join(sorted(seen)[:5])
+            raise LeakageError(
+                f"{source} was trained on {len(seen)} of the test patients ({shown}); use the "
+                "split that it was trained with (task.split_seed, task.shares, task.split_file and "
+                f"task.options{_where_settings_are(source)})"
+            )
+
+    def has_tiles(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
+        """Whether learned output scales of its hardware fit the tiles of this one."""
+        return self._agrees(_tiles, rpu_config, row_split)
+
+    def has_input_converters(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
+        """Whether learned input ranges fit: the same rows of tiles behind the same converters.
+
+        Noise of weights and outputs, drift, output converters and arguments of training may differ.
+        """
+        return self._agrees(_input_side, rpu_config, row_split)
+
+    def _agrees(self, aspect: _Aspect, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
+        own = self.own_hardware()
+        return (
+            own is not None
+            and self.row_split == row_split
+            and aspect(rpu_config_of(own)) == aspect(rpu_config)
+        )
+
+    def own_hardware(self) -> Hardware | None:
+        """Return the hardware of the training; ``None`` if unknown or from a newer version."""
+        known = {field.name for field in fields(Hardware)}
+        if not self.hardware or not self.hardware.keys() <= known:
+            return None
+        return Hardware(**self.hardware)
+
+    def to_json(self) -> str:
+        """The header of its file."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def of_json(cls, text: str, source: Path) -> "CheckpointInfo":
+        """From the header of a file.
+
+        Raises:
+            CheckpointError: it is of another format, or makes no sense.
+        """
+        try:
+            content = json.loads(text)
+            if content.pop("format") != FORMAT:
+                raise CheckpointError(f"checkpoint {source} is of another format than {FORMAT}")
+            for name, check in _FIELDS.items():
+                if name in content:
+                    content[name] = check(name, content[name])
+            info = cls(**content)
+            _check_hardware(info)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            message = f"checkpoint {source}: its header cannot be read: {error}"
+            raise CheckpointError(message) from error
+        return info
+
+
+def check_window(model: str, options: dict[str, Any], task: Task) -> None:
+    """Refuse a window that a network cannot halve as often as it has to.
+
+    Raises:
+        ConfigError: names the window and what it must be divisible by.
+    """
+    divisor = required_divisor(model, spatial_dims=task.spatial_dims, **options)
+    if divisor and any(size % by for size, by in zip(task.window, divisor, strict=True)):
+        raise ConfigError(
+            f"{model} takes sizes divisible by {divisor}, but the window of task {task.name} is "
+            f"{task.window}; set task.options.window to such a size"
+        )
+
+
+def _check_hardware(info: CheckpointInfo) -> None:
+    try:
+        info.own_hardware()
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"hardware: {error}") from error
+
+
+def _kind(*kinds: type) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise TypeError(f"{name} must be a {kinds[0].__name__}, not {value!r}")
+        return value
+
+    return check
+
+
+def _choice(choices: tuple[str, ...]) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
+        return value
+
+    return check
+
+
+def _list(of: type, plural: str) -> Callable[[str, Any], tuple[Any, ...]]:
+    def check(name: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list) or not all(type(each) is of for each in value):
+            raise TypeError(f"{name} must be a list of {plural}, not {value!r}")
+        return tuple(value)
+
+    return check
+
+
+def _names_or_none(name: str, value: Any) -> tuple[str, ...] | None:
+    return None if value is None else _list(str, "names")(name, value)
+
+
+_FIELDS: dict[str, Callable[[str, Any], Any]] = {
+    "model": _kind(str),
+    "in_channels": _kind(int),
+    "out_channels": _kind(int),
+    "spatial_dims": _kind(int),
+    "training": _choice(get_args(Training)),
+    "task": _kind(str),
+    "classes": _list(str, "names"),
+    "channels": _list(str, "names"),
+    "patients": _list(str, "names"),
+    "window": _list(int, "numbers"),
+    "options": _kind(dict),
+    "hardware": _kind(dict),
+    "row_split": _choice(get_args(RowSplit)),
+    "digital_layers": _names_or_none,
+    "score": _kind(float, int),
+    "seed": _kind(int),
+}
+"""The fields of a header, with a check of each."""
+
+
+def _where_settings_are(source: Path) -> str:
+    settings = (source if source.is_dir() else source.parent) / SETTINGS
+    return f"; they are in {settings}" if settings.is_file() else ""
+
+
+def _tiles(rpu_config: TorchInferenceRPUConfig) -> tuple[object, ...]:
+    mapping = rpu_config.mapping
+    return (
+        mapping.max_input_size,
+        mapping.max_output_size,
+        mapping.learn_out_scaling,
+        mapping.out_scaling_columnwise,
+    )
+
+
+def _input_side(rpu_config: TorchInferenceRPUConfig) -> tuple[object, ...]:
+    forward = rpu_config.forward
+    return (
+        rpu_config.mapping.max_input_size,
+        rpu_config.pre_post.input_range.enable,
+        forward.is_perfect,
+        forward.inp_res,
+        forward.inp_bound,
+        forward.inp_noise,
+        forward.noise_management,
+    )

@@ -1,0 +1,348 @@
+"""What a training run needs before its first step: data, network, and where it starts from."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+
+import torch
+from torch import nn
+
+from analogmed.analog import calibrate, convert, left_digital, to_aihwkit
+from analogmed.analog.description.aihwkit_config import rpu_config_of
+from analogmed.analog.engines.converters import layout_of
+from analogmed.data import Task
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.settings.plain import to_plain
+from analogmed.models import build_model, required_divisor
+from analogmed.models.settings import ModelConfig
+from analogmed.network.copy import copy_of
+from analogmed.network.probe import NetworkProbe
+from analogmed.training.checkpoint.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_trained_ranges,
+)
+from analogmed.training.checkpoint.info import CheckpointInfo, check_window
+from analogmed.training.checkpoint.tile_parameters import load_out_scales
+from analogmed.training.distributed import Ranks
+from analogmed.training.memory import (
+    checkpoint_activations,
+    explain_out_of_memory,
+    is_out_of_memory,
+)
+from analogmed.training.sampling.patches import PatchSampler
+from analogmed.training.settings import LoadingConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A run before its first step.
+
+    Attributes:
+        config: its settings; the model is that of ``init``, if there is one.
+        ranks: the processes that share it.
+        device: where this one computes.
+        task: the data.
+        patients: who has been seen by the network when it is trained, here and before.
+        model: the network, on tiles if it is hardware-aware.
+        teacher: the digital network that it learns from, too; ``None`` without distillation.
+        sampler: the training patches of this process.
+    """
+
+    config: TrainConfig
+    ranks: Ranks
+    device: torch.device
+    task: Task
+    patients: tuple[str, ...]
+    model: nn.Module
+    teacher: nn.Module | None
+    sampler: PatchSampler
+
+    def recalibrate(self) -> None:
+        """Let the converters' input ranges follow the data, unless they are learned."""
+        if self.config.training == "hwa" and self.config.noise.ranges == "calibrated":
+            self.calibrate()
+
+    def calibrate(self) -> None:
+        """Set the converters' input ranges from training images, the same in all processes."""
+        config = self.config
+        batches = islice(self.sampler.epoch(0), -(-config.calibration.images // config.batch_size))
+        images = (self.ranks.gather(images.to(self.device)) for images, _ in batches)
+        calibrate(self.model, images, quantile=config.calibration.quantile)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the network's digital parts."""
+        lowered = self.config.precision == "bfloat16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=lowered)
+
+    @contextmanager
+    def within_memory(self) -> Iterator[None]:
+        """Where memory runs out inside, an error that says what to make smaller."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            config, task = self.config, self.task
+            raise explain_out_of_memory(
+                error,
+                batch_size=config.batch_size,
+                window=task.window,
+                weights=sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+                checkpointing=config.activation_checkpointing,
+                accumulate=config.optimizer.accumulate,
+                divisor=required_divisor(
+                    config.model.name, spatial_dims=task.spatial_dims, **config.model.options
+                ),
+            ) from error
+
+    def checkpoint_info(self, score: float) -> CheckpointInfo:
+        """What the network is, with its validation score."""
+        config, task = self.config, self.task
+        return CheckpointInfo(
+            model=config.model.name,
+            options=config.model.options,
+            in_channels=task.in_channels,
+            out_channels=task.out_channels,
+            spatial_dims=task.spatial_dims,
+            training=config.training,
+            task=task.name,
+            classes=task.classes,
+            channels=task.channels,
+            patients=self.patients,
+            window=task.window,
+            hardware=asdict(config.hardware) if config.training == "hwa" else {},
+            score=score,
+            seed=config.seed,
+        )
+
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """On this process's device, in the memory format that layers on tiles are fastest in."""
+        tensor = tensor.to(self.device)
+        if self.config.training == "digital":
+            return tensor
+        return tensor.contiguous(memory_format=layout_of(tensor))
+
+
+def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
+    """Load the data, and build or load the network.
+
+    Raises:
+        ConfigError: settings that do not fit each other, the task, or the network of ``init``.
+        LeakageError: ``init`` was trained on patients that this split keeps for testing.
+        DataError: the task has no training or validation case.
+    """
+    start = None
+    if config.init is not None:
+        start = load_checkpoint(config.init, factories=(config.model.name,))
+        config = _with_model_of(start, config)
+    ranks.share_of(config.batch_size)  # refuses an uneven one before the data are read
+    device = _device(config, ranks)
+    task = _load_task(config)
+    patients = _patients_seen(task, start)
+    sampler = make_sampler(config, task, ranks)
+    _tell_missing_classes(sampler, task)
+    if ranks.is_first:
+        _tell_repeated_reads(sampler, task, config.loading)
+    torch.manual_seed(derive_seed(config.seed, "initial weights"))
+    model = _network(config, task, start).to(device)
+    setup = Setup(config, ranks, device, task, patients, model, None, sampler)
+    with setup.within_memory():
+        _check_network(model, config, task)
+    teacher = copy_of(model).eval() if config.loss.distillation else None
+    if config.training == "hwa":
+        model, has_ranges = on_tiles(model, config, start)
+        _tell_other_digital_layers(start, model)
+    if config.activation_checkpointing:
+        checkpoint_activations(model)
+    setup = replace(setup, model=model, teacher=teacher)
+    if config.training == "hwa" and config.noise.ranges == "learned" and not has_ranges:
+        setup.calibrate()  # others are set before each epoch
+    return setup
+
+
+def make_sampler(config: TrainConfig, task: Task, ranks: Ranks) -> PatchSampler:
+    """The batches of a run that one process gets.
+
+    Args:
+        config: the run.
+        task: whose training cases are drawn from.
+        ranks: which process of how many.
+    """
+    return PatchSampler(
+        task,
+        task.train,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        loading=config.loading,
+        rank=ranks.rank,
+        world_size=ranks.size,
+    )
+
+
+def with_heads(config: TrainConfig) -> TrainConfig:
+    """Deep supervision is an option of the network, too."""
+    options = config.model.options
+    if config.init is not None or bool(options.get(_HEADS)) == config.loss.deep_supervision:
+        return config
+    if options.get(_HEADS):
+        raise ConfigError(f"model.options.{_HEADS} needs loss.{_HEADS}: true, to train the heads")
+    return replace(config, model=ModelConfig(config.model.name, {**options, _HEADS: True}))
+
+
+def digital_stage(config: TrainConfig) -> TrainConfig | None:
+    """The digital training that a hardware-aware run without ``init`` begins with, if it is one."""
+    if config.training == "digital" or config.init is not None:
+        return None
+    return replace(
+        config,
+        training="digital",
+        loss=replace(config.loss, distillation=0.0),
+        out=config.folder / "digital",
+    )
+
+
+_HEADS = "deep_supervision"
+
+
+def _with_model_of(start: Checkpoint, config: TrainConfig) -> TrainConfig:
+    found = ModelConfig(start.info.model, start.info.options)
+    if bool(found.options.get(_HEADS)) != config.loss.deep_supervision:
+        raise ConfigError(
+            f"loss.deep_supervision is {config.loss.deep_supervision}, but {config.init} holds a "
+            f"network {'with' if found.options.get(_HEADS) else 'without'} the heads for it; give "
+            "both the same value"
+        )
+    if to_plain(config.model) not in map(to_plain, (ModelConfig(), ModelConfig(found.name), found)):
+        raise ConfigError(
+            f"{config.init} holds {found.name} with options {found.options}, but model says "
+            f"{config.model.name} with options {config.model.options}; leave model out"
+        )
+    return replace(config, model=found)
+
+
+def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
+    try:
+        device = ranks.device(config.device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device '{config.device}' is not there: {error}") from error
+    return device
+
+
+def _load_task(config: TrainConfig) -> Task:
+    task = config.task.load()
+    for name, cases in (("training", task.train), ("validation", task.validation)):
+        if not cases:
+            raise DataError(f"task {task.name} has no {name} case; change task.shares")
+    return task
+
+
+def _patients_seen(task: Task, start: Checkpoint | None) -> tuple[str, ...]:
+    """Patients of this training, and of the one that it starts from.
+
+    Raises:
+        LeakageError: the start has seen patients that this split keeps for testing.
+    """
+    seen = {case.patient_id for case in (*task.train, *task.validation)}
+    if start:
+        start.info.refuse_leakage(task, start.path)
+        seen |= set(start.info.patients) if start.info.task == task.name else set()
+    return tuple(sorted(seen))
+
+
+def _tell_missing_classes(sampler: PatchSampler, task: Task) -> None:
+    missing = sampler.missing_classes()
+    if missing:
+        warnings.warn(
+            f"no training case of {task.name} holds {', '.join(missing)}: the network cannot learn "
+            f"{'it' if len(missing) == 1 else 'them'}; change task.split_seed or task.shares",
+            stacklevel=2,
+        )
+
+
+def _tell_repeated_reads(sampler: PatchSampler, task: Task, loading: LoadingConfig) -> None:
+    reads, cases = sampler.reads_per_epoch(), len(task.train)
+    if reads > 1.5 * cases:
+        room = loading.cache_bytes // max(1, loading.workers)
+        warnings.warn(
+            f"loading: an epoch reads {reads} cases of {task.name} from disk, because the "
+            f"{cases} training cases do not fit in loading.cache_bytes {loading.cache_bytes}; "
+            f"{cases} reads are enough. Set loading.mixed_bytes {room}, which mixes the patches of "
+            "fewer cases, or a larger loading.cache_bytes.",
+            stacklevel=3,
+        )
+
+
+def _network(config: TrainConfig, task: Task, start: Checkpoint | None) -> nn.Module:
+    if start:
+        start.info.check_fits(task, start.path)
+        return start.network
+    check_window(config.model.name, config.model.options, task)
+    return build_model(
+        config.model.name,
+        in_channels=task.in_channels,
+        out_channels=task.out_channels,
+        spatial_dims=task.spatial_dims,
+        **config.model.options,
+    )
+
+
+def _check_network(model: nn.Module, config: TrainConfig, task: Task) -> None:
+    """Raise an error if the network does not return logits of the task's patches."""
+    probe = NetworkProbe(config.model.name, task.in_channels, task.out_channels, task.window)
+    probe.check(model, training=True, batch_size=min(2, config.batch_size))
+
+
+def on_tiles(
+    model: nn.Module, config: TrainConfig, start: Checkpoint | None
+) -> tuple[nn.Module, bool]:
+    """Put a network on tiles, with the learned scales and input ranges of its start.
+
+    Returns:
+        the network, and whether the input ranges of its start fit these tiles.
+    """
+    hardware = rpu_config_of(config.hardware)
+    analog = convert(
+        model,
+        hardware,
+        digital=config.digital_layers,
+        backend="torch" if config.backend == "aihwkit" else config.backend,
+    )
+    has_ranges = False
+    if start is not None:
+        load_out_scales(analog, start.scaled_layers)
+        has_ranges = load_trained_ranges(analog, start, hardware)
+        _tell_other_ranges(start, has_ranges, config)
+    if config.backend == "aihwkit":
+        analog = to_aihwkit(analog)
+    if config.noise.ranges == "calibrated":
+        for name, parameter in analog.named_parameters():
+            if name.endswith("input_range"):  # follows the data; its gradient would take memory
+                parameter.requires_grad_(False)
+    return analog, has_ranges
+
+
+def _tell_other_ranges(start: Checkpoint, has_ranges: bool, config: TrainConfig) -> None:
+    if start.input_ranges and not has_ranges and config.noise.ranges == "learned":
+        warnings.warn(
+            f"noise.ranges: the learned input ranges of {start.path} do not fit the input "
+            "converters or tiles of hardware; they are calibrated from the training images",
+            stacklevel=4,
+        )
+
+
+def _tell_other_digital_layers(start: Checkpoint | None, analog: nn.Module) -> None:
+    """Warn where a network was trained for the chip with other layers digital than it has now."""
+    if start is None or start.info.digital_layers is None:
+        return
+    before, now = start.info.digital_layers, left_digital(analog)
+    if set(before) != set(now):
+        warnings.warn(
+            f"{start.path} was trained with {', '.join(before) or 'no layer'} digital, and goes on "
+            f"with {', '.join(now) or 'no layer'}; digital_layers says which (backend, too)",
+            stacklevel=3,
+        )

@@ -1,0 +1,1 @@
+"""Training patches: which, from where, cached and augmented."""

@@ -1,0 +1,144 @@
+"""What a training run leaves on disk, and how it goes on from there."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Protocol
+
+from torch import nn
+
+from analogmed.analog.aihwkit_backend.training import load_tensors, tensors_of
+from analogmed.execution.run_folder import ENVIRONMENT, WrittenFiles, locked, write_environment
+from analogmed.foundation.files import ensure_writable, file_digest, write_text_atomically
+from analogmed.foundation.settings.plain import to_plain, to_yaml
+from analogmed.training.distributed import Ranks
+from analogmed.training.history import History
+from analogmed.training.learner import Learner
+from analogmed.training.settings import NETWORK, SETTINGS, TrainConfig, network_file
+from analogmed.training.state.state import (
+    STATES,
+    TrainingState,
+    load_latest,
+    refuse_other_configuration,
+    remove_states,
+    save_state,
+)
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        config: settings of the run.
+        ranks: only the first of these processes writes.
+
+    Raises:
+        ConfigError: the folder cannot be written, or holds a run with other settings.
+        CheckpointError: it holds a run, but none of its states can be read.
+    """
+
+    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
+        self._config, self._ranks = config, ranks
+        self._path, self._start = config.folder, _digest_of_start(config)
+        self._state = opened(config, ranks, SETTINGS, self._start, written=_WRITTEN)
+
+    @property
+    def history(self) -> History:
+        """The epochs that are done."""
+        return History.of_plain(self._state.history if self._state else ())
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has ended, by its epochs or early."""
+        history = self.history
+        return len(history) >= self._config.epochs or history.has_stalled(self._config.patience)
+
+    def restore(self, model: nn.Module, learner: Learner) -> History:
+        """Put a network and its learner where the run was interrupted, if it was."""
+        if self._state is not None:
+            load_tensors(model, self._state.model)
+            learner.load_state_dict(self._state.learner)
+        history, self._state = self.history, None
+        return history
+
+    def save(self, model: nn.Module, learner: Learner, history: History) -> None:
+        """Keep all that the run needs to go on after its last epoch."""
+        if self._ranks.is_first:
+            state = TrainingState(
+                epoch=len(history),
+                model=tensors_of(model),
+                learner=learner.state_dict(),
+                history=history.plain(),
+                config=to_plain(self._config),
+                start=self._start,
+            )
+            save_state(self._path, state)
+
+
+_WRITTEN = (NETWORK, "stopped.safetensors", "log.csv", "curves.png", "final_scores.csv")
+
+
+class _Run(Protocol):
+    """Settings of a run that has a folder."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it goes."""
+
+    @property
+    def restart(self) -> bool:
+        """Whether it begins anew."""
+
+
+@contextmanager
+def one_run(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Hold a run folder for the processes of one run.
+
+    Raises:
+        ConfigError: another run is writing to the folder, or it cannot be written.
+    """
+    with locked(folder) if ranks.is_first else nullcontext():
+        yield
+
+
+def opened(
+    config: _Run, ranks: Ranks, settings: str, start: str = "", *, written: Sequence[str] = ()
+) -> TrainingState | None:
+    """Make a run folder with its settings and environment, or find the run that it holds.
+
+    Args:
+        config: settings of the run.
+        ranks: only the first of these processes writes.
+        settings: name of the file of settings.
+        start: digest of the checkpoint that the run starts from.
+        written: other files that the run writes.
+
+    Returns:
+        the last state of the run that goes on; ``None`` for a new one.
+
+    Raises:
+        ConfigError: the folder cannot be written, holds a run with other settings, or holds files
+            of these names that no run has written.
+        CheckpointError: it holds a run, but none of its states can be read.
+    """
+    if ranks.is_first:
+        ensure_writable(config.folder)
+        WrittenFiles(config.folder).claim(settings, ENVIRONMENT, *written, STATES)
+        if config.restart:
+            remove_states(config.folder)
+    ranks.wait()
+    state = load_latest(config.folder)
+    if state is not None:
+        defaults = to_plain(type(config)())
+        refuse_other_configuration(state, to_plain(config), start, defaults=defaults)
+    elif ranks.is_first:
+        write_text_atomically(config.folder / settings, to_yaml(config))
+        write_environment(config.folder)
+    return state
+
+
+def _digest_of_start(config: TrainConfig) -> str:
+    """SHA-256 of the checkpoint that a run starts from; empty if there is none."""
+    if config.init is None or not network_file(config.init).is_file():
+        return ""
+    return file_digest(network_file(config.init))

@@ -1,0 +1,213 @@
+"""The state of a training run on disk, from which it goes on as if it had never stopped."""
+
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import Tensor
+
+from analogmed.execution.run_folder import WrittenFiles
+from analogmed.foundation.errors import CheckpointError, ConfigError
+from analogmed.foundation.files import write_atomically
+from analogmed.foundation.settings.difference import different_settings, listed
+from analogmed.training.settings import network_file
+from analogmed.training.state.nested_tensors import read_nested, write_nested
+
+MAY_DIFFER = ("out", "restart", "device", "loading.workers", "loading.cache_bytes")
+"""Settings that a resumed run may change: where it writes, and what computes or holds its data."""
+
+STATES = "state-*.safetensors"
+"""Pattern of the states of a run folder."""
+
+_FORMAT = 1
+_KEPT = 2
+_NAME = re.compile(r"state-(\d{6,})\.safetensors")
+_UNREADABLE = (SafetensorError, OSError, ValueError, KeyError, TypeError)
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """All that a training run needs to go on.
+
+    All random draws of a run have addresses, so that no generator has a state to keep.
+
+    Attributes:
+        epoch: epochs that are done.
+        model: state dict of the network that is trained: digital or analog, with input ranges,
+            learned output scales and buffers.
+        learner: state dict of optimizer, schedule and averages; nested tensors and numbers.
+        history: what was logged, one entry an epoch.
+        config: the configuration as dictionaries, lists, strings and numbers.
+        start: SHA-256 of the checkpoint that ``init`` is; empty without one, and in older files.
+    """
+
+    epoch: int
+    model: dict[str, Tensor]
+    learner: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    start: str = ""
+
+
+def save_state(folder: Path | str, state: TrainingState) -> Path:
+    """Write a state in one atomic step, then remove all but it and the one before it.
+
+    States of later epochs are removed too: they are of a run that this one has replaced. Only
+    states in the folder's list of written files are removed.
+
+    Args:
+        folder: run folder.
+        state: what to write; nothing in it is changed.
+
+    Returns:
+        the file, ``state-NNNNNN.safetensors`` by epoch; it has reached the disk.
+
+    Raises:
+        CheckpointError: the state cannot be written, for instance because the disk is full; those
+            that stood there before are as they were.
+    """
+    folder = Path(folder)
+    path = folder / f"state-{state.epoch:06d}.safetensors"
+    content = {"format": _FORMAT} | {f.name: getattr(state, f.name) for f in fields(state)}
+    written = WrittenFiles(folder)
+    try:
+        written.record(path.name)
+        write_atomically(path, lambda temporary: write_nested(temporary, content))
+        _flush_names_to_disk(folder)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(_not_written(folder, error)) from error
+    states = _states(folder)
+    newest = states.index(path) + 1
+    written.remove(*(s.name for s in states[: max(0, newest - _KEPT)] + states[newest:]))
+    return path
+
+
+def load_latest(folder: Path | str) -> TrainingState | None:
+    """Read the newest state of a run folder that is whole.
+
+    A damaged one is told in a warning, and the one before it is used.
+
+    Args:
+        folder: run folder.
+
+    Returns:
+        the state, its tensors on the CPU; ``None`` if the folder holds none.
+
+    Raises:
+        CheckpointError: there are states, but all are damaged.
+    """
+    folder = Path(folder)
+    damaged: list[str] = []
+    for path in reversed(_states(folder)):
+        try:
+            state = _read(path)
+        except _UNREADABLE as error:
+            damaged.append(f"{path} ({error})")
+            continue
+        if damaged:
+            warnings.warn(
+                f"training state {', '.join(damaged)} is damaged; going on from {path.name}, "
+                f"after epoch {state.epoch}",
+                stacklevel=2,
+            )
+        return state
+    if damaged:
+        raise CheckpointError(
+            f"no training state can be read: {', '.join(damaged)}; remove these files, or give "
+            "another --out, to train from the start"
+        )
+    return None
+
+
+def remove_states(folder: Path | str) -> None:
+    """Remove all states that runs have written into a folder, for a run that starts over there."""
+    WrittenFiles(folder).remove(STATES)
+
+
+def refuse_other_configuration(
+    state: TrainingState,
+    config: Mapping[str, Any],
+    start: str = "",
+    *,
+    defaults: Mapping[str, Any],
+) -> None:
+    """Refuse to go on with settings that would make another run of it.
+
+    Those in :data:`MAY_DIFFER` may differ: a result does not follow from where a run writes, nor
+    from who reads its patches. On another device it goes on, but with other roundings. The network
+    that a run starts from may lie elsewhere, but must be the same. A setting that there was not yet
+    when the run began counts as its default.
+
+    Args:
+        state: where to go on.
+        config: the settings now, as ``to_plain`` gives them.
+        start: SHA-256 of the checkpoint that ``init`` is now; empty if it is not there.
+        defaults: of all settings, as ``to_plain`` gives them.
+
+    Raises:
+        ConfigError: lists each setting that differs, as ``name: old -> new``.
+    """
+    refused = different_settings(
+        state.config, config, defaults=defaults, may_differ=(*MAY_DIFFER, _START)
+    )
+    if not _is_same_start(state, config, start):
+        refused[_START] = _told(state.config, state.start), _told(config, start)
+    if refused:
+        raise ConfigError(
+            f"cannot resume after epoch {state.epoch} with another configuration:\n"
+            f"{listed(refused)}\n"
+            "set these back to resume, or give another --out, or --restart true, to train anew"
+        )
+
+
+_START = "init"
+
+
+def _is_same_start(state: TrainingState, config: Mapping[str, Any], start: str) -> bool:
+    """By its content, or where that is not known, by its place."""
+    old, new = state.config.get(_START), config.get(_START)
+    if old is None or new is None:
+        return old is new
+    if state.start and start:
+        return state.start == start
+    return network_file(Path(old).resolve()) == network_file(Path(new).resolve())
+
+
+def _told(config: Mapping[str, Any], start: str) -> str:
+    init = config.get(_START)
+    return f"{init or '(none)'}{f' (SHA-256 {start[:12]})' if start else ''}"
+
+
+def _states(folder: Path) -> list[Path]:
+    """The states of a run folder, the oldest first."""
+    found = [path for path in folder.glob(STATES) if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.stem.removeprefix("state-")))
+
+
+def _read(path: Path) -> TrainingState:
+    content = read_nested(path)
+    if content.pop("format") != _FORMAT:
+        raise ValueError(f"it is of another format than {_FORMAT}")
+    return TrainingState(**content)
+
+
+def _flush_names_to_disk(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _not_written(folder: Path, error: Exception) -> str:
+    newest = [path.name for path in _states(folder)[-1:]]
+    kept = f"{newest[0]} is whole" if newest else "none was written before"
+    return (
+        f"cannot write the training state to {folder}: {error}; {kept}. Make room there, or move "
+        "the folder to a larger disk and give it with --out; then give the same command again"
+    )

@@ -1,0 +1,77 @@
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+
+from analogmed.cli.main import run_command
+
+main = partial(run_command, "data")
+
+
+@pytest.fixture
+def brain(tmp_path, capsys):
+    assert main(["phantom", "brain", str(tmp_path), "--patients", "3", "--size", "48"]) == 0
+    folder = tmp_path / "kaggle_3m"
+    assert capsys.readouterr().out == f"{folder}\n"
+    return folder
+
+
+def test_a_sound_data_set_gives_exit_code_0(brain, capsys):
+    assert main(["verify", str(brain)]) == 0
+    assert "problems: 0" in capsys.readouterr().out
+
+
+def test_problems_give_exit_code_1_and_a_table(brain, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    mask = next(brain.glob("*/*_3_mask.tif"))
+    mask.unlink()
+    assert main(["verify", str(brain)]) == 1
+    assert f"no {mask.name} beside it" in capsys.readouterr().out
+
+
+def test_errors_come_without_a_traceback(tmp_path, capsys):
+    assert main(["verify", str(tmp_path / "none")]) == 1
+    assert (
+        capsys.readouterr().err == f"error: {tmp_path / 'none'}: no such folder; check the path\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["verify"], ["phantom", "heart", "x"], ["phantom", "brain", "x", "--seed", "one"]],
+)
+def test_wrong_usage_gives_exit_code_2(arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+
+
+def test_settings_out_of_range_give_exit_code_2(tmp_path, capsys):
+    assert main(["phantom", "brain", str(tmp_path), "--size", "3"]) == 2
+    assert "expected 32 to 512" in capsys.readouterr().err
+    assert main(["download", "Task11", str(tmp_path)]) == 2
+    assert "Task09_Spleen" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["phantom", "brain", str(tmp_path / "file")]) == 1
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["verify"], ["phantom"], ["download"]])
+def test_help_teaches_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert f"python -m analogmed.data {' '.join(command)}".rstrip() in text
+    assert "example" in text
+
+
+def test_it_runs_as_a_module(brain):
+    command = [sys.executable, "-m", "analogmed.data", "verify", str(brain)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "cases: 3" in result.stdout

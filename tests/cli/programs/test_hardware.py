@@ -1,0 +1,200 @@
+import subprocess
+import sys
+from functools import partial
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from analogmed.cli.main import run_command
+from analogmed.cli.programs.named_networks import network
+from analogmed.foundation.errors import ConfigError
+
+main = partial(run_command, "hardware")
+
+SMALL = ["--model", "unet(features=2)", "--input", "1", "32", "32"]
+
+
+def run(capsys, *arguments):
+    status = main(list(map(str, arguments)))
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.mark.slow
+def test_the_module_runs_by_its_name():
+    command = [sys.executable, "-m", "analogmed.hardware", *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Estimates for hermes-1-phase, level mvm_only" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["measure", "--help"]])
+def test_help_teaches_with_examples(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "examples:\n" in text
+    assert "python -m analogmed.hardware measure" in text
+    assert "docs/hardware.md" in text
+
+
+def test_the_test_vector_is_printed_for_the_unet(capsys):
+    arguments = ["--transposed", "digital", "--slices", 155, "--tile_budget", 223]
+    status, out, _ = run(capsys, *arguments)
+    assert status == 0
+    line = next(line for line in out.split("Estimates")[-1].splitlines() if " unet " in line)
+    assert "223" in line
+    assert "180.3" in line
+    assert "12.85" in line
+    assert "unet: 4 layers are digital and in none of these figures" in out
+
+
+def test_every_estimate_stands_under_its_profile_level_and_source(capsys):
+    status, out, _ = run(capsys, *SMALL, "--level", "measured_layer", "--profile", "hermes-4-phase")
+    assert status == 0
+    assert out.count("Estimates for hermes-4-phase, level measured_layer") == 2
+    assert "measured_layer: Le Gallo et al., Nature Electronics 2023" in out
+
+
+def test_a_comparison_has_a_line_per_network_and_no_layers(capsys):
+    models = ["unet(features=2)", "unetpp(features=[2, 2, 4, 4, 4, 2])"]
+    status, out, _ = run(capsys, "--input", 1, 32, 32, "--model", *models)
+    assert status == 0
+    assert "encoder1" not in out
+    assert sum("unet(features=2)" in line for line in out.splitlines()) == 2
+
+
+def test_a_folder_gets_tables_and_figures(capsys, tmp_path):
+    out = tmp_path / "cost"
+    options = ["--out", out, "--packing", "first_fit", "--drawn_slices", 3]
+    assert run(capsys, *SMALL, *options)[0] == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {
+        "figures", "layers.csv", "skip_buffers.csv", "summary.csv", "tiles.csv", "timeline.csv",
+    }  # fmt: skip
+    figures = {path.name for path in (out / "figures").iterdir()}
+    assert figures == {f"unet_features_2-{what}.png" for what in ("tiles", "reuse", "pipeline")}
+    for path in (out / "figures").iterdir():
+        with Image.open(path) as image:
+            assert image.width == 1200
+    summary = pd.read_csv(out / "summary.csv")
+    assert summary.loc[0, ["model", "profile", "level", "packing"]].tolist() == [
+        "unet(features=2)", "hermes-1-phase", "mvm_only", "first_fit",
+    ]  # fmt: skip
+    assert summary["tiles_placed"][0] < summary["tiles"][0]
+    assert pd.read_csv(out / "timeline.csv")["slice"].nunique() == 3
+    assert len(pd.read_csv(out / "tiles.csv")) == summary["tiles"][0]
+
+
+def test_tiles_of_any_size_need_no_profile(capsys, tmp_path):
+    status, out, _ = run(
+        capsys, *SMALL, "--profile", "none", "--tile_size", 64, 32, "--out", tmp_path / "tiles"
+    )
+    assert status == 0
+    assert "Networks on tiles of 64 x 32" in out
+    assert "Estimates" not in out
+    assert not (tmp_path / "tiles" / "timeline.csv").exists()
+
+
+def test_a_profile_of_ones_own_is_used(capsys, tmp_path):
+    figures = {"time_ns": 1, "energy_nj": 1, "source": "my measurement"}
+    profile = {"name": "mine", "title": "mine", "tile_size": [64, 64], "mvm_only": figures}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(profile))
+    status, out, _ = run(capsys, *SMALL, "--profile", tmp_path / "mine.yaml")
+    assert status == 0
+    assert "Estimates for mine, level mvm_only" in out
+    assert "mvm_only: my measurement" in out
+
+
+def test_3d_networks_are_estimated_too(capsys):
+    status, out, _ = run(capsys, "--model", "unet(features=2)", "--input", 1, 16, 16, 16)
+    assert status == 0
+    assert "Conv3d" in out
+
+
+def test_measure_fills_a_table_that_predicts_networks(capsys, tmp_path):
+    folder = tmp_path / "measured"
+    arguments = ["measure", "--model", "unet(features=2)", "--input", 1, 32, 32]
+    held_out = ["--held_out", "unet(features=2)", "unet(features=4)"]
+    options = ["--repetitions", 3, "--out", folder, "--device_name", "test bench"]
+    status, out, _ = run(capsys, *arguments, *held_out, *options)
+    assert status == 0
+    assert "MAPE" in out and "Kendall tau" in out and "2 held-out networks" in out
+    networks = pd.read_csv(folder / "networks.csv")
+    assert networks["network"].tolist() == held_out[1:]
+    error = networks["predicted_ms"] / networks["measured_ms"] - 1
+    assert networks["error"].tolist() == pytest.approx(error.tolist())
+    assert set(networks["device"]) == {"test bench"}
+    provenance = yaml.safe_load((folder / "provenance.yaml").read_text())
+    assert (provenance["device"], provenance["repetitions"]) == ("test bench", 3)
+
+    status, out, _ = run(capsys, *SMALL, "--table", folder)
+    assert status == 0
+    assert "ms digitally on test bench, threads: 1" in out
+    other = ["--model", "unet(features=3)", "--input", 1, 32, 32, "--table", folder]
+    status, _, errors = run(capsys, *other)
+    assert status == 1
+    assert "test bench lacks" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--profile", "hermes-1-fase"], 2, "did you mean 'hermes-1-phase'"),
+        (["--profile", "alpine", "--level", "measured_layer"], 2, "no measured_layer figures"),
+        (["--level", "mvm"], 2, "unknown level 'mvm'"),
+        (["--tile_budget", "-3"], 2, "1 or more, found -3"),
+        (["--tile_budget", "3"], 2, "takes 25 tiles, which 3 cannot hold"),
+        (["--tile_budget", "300", "--packing", "first_fit"], 2, "choose"),
+        (["--tile_budget", "300", "--profile", "none"], 2, "needs the times of a profile"),
+        (["--tile_size", "512"], 2, "for tiles of 256 x 256"),
+        (["--slices", "0"], 2, "slices: expected a whole number"),
+        (["--digital", "haed"], 2, "no layer of the model is called 'haed'"),
+        (["--digital", "*"], 1, "has no layer on tiles"),
+        (["--input", "3"], 2, "--input: expected channels"),
+        (["--input", "3", "33", "32"], 1, "cannot be run on an input of shape (1, 3, 33, 32)"),
+        (["--model", "unett"], 2, "unknown model 'unett'; did you mean 'unet'?"),
+        (["--model", "unet(features"], 2, "for instance unet(features=8), found 'unet(features'"),
+        (["--model", "unet(width=3)"], 2, "has no option 'width'"),
+        (["--table", "nowhere"], 1, "no table of operations"),
+        (["measure", "--threads", "0"], 2, "--threads: expected 1 or more"),
+        (["measure", "--repetitions", "-1"], 2, "--repetitions: expected 1 or more"),
+    ],
+)
+def test_a_mistake_is_told_in_a_sentence(arguments, status, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = [] if arguments[0] == "measure" else SMALL
+    given = arguments[:1] + small + arguments[1:] if not small else small + arguments
+    found, out, errors = run(capsys, *given)
+    assert found == status
+    assert out == ""
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert message in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "options"),
+    [
+        ("unet", "unet", {}),
+        ("unet()", "unet", {}),
+        ("unet(features=8)", "unet", {"features": 8}),
+        (
+            "a.b:c(x=[1, 2], y=null, z=deconv)", "a.b:c",
+            {"x": [1, 2], "y": None, "z": "deconv"},
+        ),
+    ],
+)  # fmt: skip
+def test_networks_are_written_like_calls(text, name, options):
+    found = network(text)
+    assert (found.text, found.name, found.options) == (text, name, options)
+
+
+@pytest.mark.parametrize("text", ["", "a b", "unet(8)", "unet(features=8", "unet(a=[1)"])
+def test_what_is_not_written_like_a_call_is_refused(text):
+    with pytest.raises(ConfigError, match="--model: expected name"):
+        network(text)

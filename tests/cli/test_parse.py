@@ -1,0 +1,359 @@
+import json
+import warnings
+from contextlib import suppress
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analogmed.analog import Hardware
+from analogmed.cli.main import run
+from analogmed.cli.options import to_options
+from analogmed.cli.parse import parse as parse_settings
+from analogmed.config import Experiment, SweepConfig, TaskConfig, to_yaml
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.search.settings import SearchConfig
+from analogmed.search.supernet.settings import SupernetConfig
+from analogmed.training import TrainConfig
+
+
+def parse(*arguments, config_class=Experiment):
+    return parse_settings(config_class, arguments, prog="program")
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text, name="settings.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return str(path)
+
+    return write
+
+
+def test_nothing_given_is_the_default():
+    assert parse() == Experiment()
+    assert parse(config_class=TrainConfig) == TrainConfig()
+
+
+def test_short_and_long_options_say_the_same():
+    assert parse("--task", "lgg", "--hardware=hermes", "--seed", "-1") == parse(
+        "--task.name=lgg", "--hardware.preset", "hermes", "--seed=-1"
+    )
+
+
+def test_words_after_a_list_option_are_its_values():
+    wanted = (Path("a.safetensors"), Path("b c.safetensors"))
+    assert parse("--checkpoints", "a.safetensors", "b c.safetensors").checkpoints == wanted
+    assert parse("--checkpoints", "[a.safetensors, b c.safetensors]").checkpoints == wanted
+    assert parse("--sweep.times_s", "3600", "0").sweep.times_s == (0.0, 3600.0)
+    assert parse("--metrics=nsd").metrics == ("dice", "nsd")
+    assert parse("--task.size", "64", "64").task.size == (64, 64)
+    assert parse("--task.size", "null").task.size is None
+
+
+def test_hardware_takes_from_its_preset_what_is_not_given():
+    hardware = parse("--hardware", "hermes", "--hardware.out_noise", "0.1").hardware
+    assert hardware == Hardware("hermes", out_noise=0.1)
+    assert parse("--hardware.tile_size", "[128, 64]").hardware.tile_shape == (128, 64)
+
+
+EXPERIMENTS = [
+    Experiment(),
+    Experiment(
+        task=TaskConfig("lgg", root=Path("data"), size=(96, 96), options={"rare": [1, "x"]}),
+        checkpoints=(Path("a b.safetensors"), Path("c.safetensors")),
+        hardware=Hardware("analognas", out_noise=1e-5),
+        sweep=SweepConfig(2, (0.0, 1e9), 3),
+        metrics=("dice", "nsd"),
+        digital_layers=("head*",),
+        out=Path("there"),
+        name="it's: a #name",
+    ),
+]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_written_as_yaml_is_read_back_equal(experiment, written):
+    assert parse("--config", written(to_yaml(experiment))) == experiment
+
+
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        *EXPERIMENTS,
+        Experiment(task=TaskConfig(split_seed=-1, shares=(0.25, 0.05, 0.7), spatial_dims=3)),
+        Experiment(hardware=Hardware("hermes", tile_size=(128, 64), modifier_coeffs=(0.1, -1e-7))),
+        Experiment(checkpoints=(Path("-"), Path("null"), Path("1e3")), digital_layers=("[a", "~")),
+        Experiment(task=TaskConfig(root=Path("--data"), options={"a": {"b": [None, True]}})),
+    ],
+)
+def test_an_experiment_written_as_options_is_read_back_equal(experiment):
+    assert parse(*to_options(experiment)) == experiment
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+ODD = ["*conv1", "0", "010", "2024", "#x", "no", "null", "~", "1e3", ".inf", "[a", "[a]", "{b}"]
+ODD += ["'q'", '"q"', '"', "-x", "--out", "&a", "!t", "nan"]
+ODD += ["true", "?", "a=b", "@x", "`", ">"]
+ODD += ["a, b", "a: b", "2024-01-02", " ", "[1, 2]", "-1", "a\nb", "%", "|"]
+ODD += ["analogmed_placeholder_0"]
+TEXT |= st.sampled_from(ODD)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+OPTIONS = st.dictionaries(
+    TEXT.filter(lambda key: key not in {f.name for f in fields(TaskConfig)}), VALUES, max_size=3
+)
+MAYBE_PATH = st.none() | TEXT.map(Path)
+EXPERIMENT = st.builds(
+    Experiment,
+    task=st.builds(TaskConfig, name=TEXT, root=MAYBE_PATH, options=OPTIONS),
+    checkpoints=st.lists(TEXT.map(Path), max_size=3).map(tuple),
+    factories=st.lists(TEXT, max_size=3).map(tuple),
+    digital_layers=st.none() | st.lists(TEXT, max_size=3).map(lambda names: tuple({*names})),
+    metrics=st.lists(TEXT, max_size=2).map(tuple),
+    profile=st.none() | TEXT,
+    store=st.none() | TEXT,
+    device=TEXT,
+    out=MAYBE_PATH,
+    name=TEXT,
+    seed=st.integers(0, 2**40),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(experiment=EXPERIMENT)
+def test_any_experiment_written_as_options_is_read_back_equal(experiment):
+    assert parse(*to_options(experiment)) == experiment
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=300, deadline=timedelta(seconds=10))
+@given(experiment=EXPERIMENT)
+def test_any_experiment_is_read_back_equal_from_options_and_from_yaml(experiment, tmp_path_factory):
+    assert parse(*to_options(experiment)) == experiment
+    path = tmp_path_factory.getbasetemp() / "experiment.yaml"
+    path.write_text(to_yaml(experiment), encoding="utf-8")
+    assert parse("--config", str(path)) == experiment
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=300, deadline=timedelta(seconds=10))
+@given(
+    words=st.lists(
+        st.sampled_from(["--task", "--task.options", "--task.options.a.b", "--sweep", "--hardware"])
+        | st.sampled_from(["--digital_layers", "--sweep.times_s", "--hardware.tile_size", "--out"])
+        | TEXT.filter(lambda word: word not in ("-h", "--help")),
+        max_size=6,
+    )
+)
+def test_any_words_become_an_experiment_or_a_sentence(words):
+    with suppress(ConfigError):
+        assert isinstance(parse(*words), Experiment)
+
+
+def test_words_are_taken_as_they_are():
+    assert parse("--digital_layers", "*conv1", "0", "0.10", "[ab]*").digital_layers == (
+        "*conv1",
+        "0",
+        "0.10",
+        "[ab]*",
+    )
+    assert parse("--checkpoints", "2024").checkpoints == (Path("2024"),)
+    assert parse("--checkpoints", "a, b").checkpoints == (Path("a, b"),)
+    assert parse("--out", "#2").out == Path("#2")
+    assert parse("--init", "#x", config_class=TrainConfig).init == Path("#x")
+    assert parse("--out", "null").out is None
+    assert parse("--name", "null").name == "null"
+
+
+QUOTED = {
+    "nm": "010",
+    "label": "no",
+    "k": "0x10",
+    "patient_pattern": "null",
+    "below": ["1", {"a": "2"}],
+}
+
+
+def test_options_of_tasks_in_a_list_are_read_back_equal():
+    tasks = (TaskConfig(options=QUOTED), TaskConfig(name="lgg", options={"k": "010", "n": 4}))
+    config = SupernetConfig(task=TaskConfig(options={"k": "no"}), more_tasks=tasks)
+    assert parse(*to_options(config), config_class=SupernetConfig) == config
+
+
+def test_quotes_inside_the_options_of_a_task_are_kept(written):
+    assert parse("--task.options", yaml.safe_dump(QUOTED)).task.options == QUOTED
+    assert parse("--task.options", json.dumps(QUOTED)).task.options == QUOTED
+    path = written(yaml.safe_dump({"task": {"name": "lgg", "options": QUOTED}}))
+    assert parse("--config", path).task.options == QUOTED
+    also = parse("--config", path, "--task.options.k", "3", "--task.options.a.b", "'4'").task
+    assert also.options == QUOTED | {"k": 3, "a": {"b": "4"}}
+    assert parse("--task.options.label", "*_seg.nii.gz").task.options == {"label": "*_seg.nii.gz"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--task.options", "{a: 1, a: 2}"],
+        ["--task.options", '{"a": {"b": 1, "b": 2}}'],
+        ["--sweep", "{chips: 3, chips: 4}"],
+        ["--checkpoints", "[{a: 1, a: 2}]"],
+    ],
+)
+def test_a_repeated_key_on_the_command_line_is_refused(words):
+    with pytest.raises(ConfigError, match=rf"{words[0]}.*stands twice"):
+        parse(*words)
+
+
+def test_aliases_that_multiply_are_refused_on_the_command_line():
+    lists = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    text = "{a0: &a0 [1, 1], " + ", ".join(lists) + "}"
+    with pytest.raises(ConfigError, match="values once its aliases"):
+        parse("--task.options", text)
+
+
+@pytest.mark.parametrize("text", ["hardware: {preset: [a]}", "hardware: {preset: null}"])
+def test_a_preset_that_is_no_name_is_refused(text, written):
+    with pytest.raises(ConfigError, match="preset"):
+        parse("--config", written(text))
+
+
+def test_messages_have_the_words_of_the_user():
+    with pytest.raises(ConfigError, match=r"unknown hardware preset '\*her'"):
+        parse("--hardware", "*her")
+
+
+def test_options_are_written_as_a_user_would_and_without_defaults():
+    assert to_options(Experiment()) == []
+    task = TaskConfig("lgg", root=Path("data/lgg"), size=(96, 96), options={"window": [64, 64]})
+    found = to_options(
+        Experiment(
+            task=task,
+            checkpoints=(Path("runs/a"), Path("runs/b")),
+            hardware=Hardware("hermes", out_noise=0.02),
+        )
+    )
+    assert " ".join(found) == (
+        "--task lgg --task.root data/lgg --task.size 96 96 "
+        '--task.options {"window": [64, 64]} --checkpoints runs/a runs/b '
+        "--hardware hermes --hardware.out_noise 0.02"
+    )
+
+
+def test_options_stand_above_the_file(written):
+    path = written("sweep: {chips: 3, reads: 2}\nseed: 4\n")
+    found = parse("--config", path, "--sweep.chips", "7")
+    assert (found.sweep.chips, found.sweep.reads, found.seed) == (7, 2, 4)
+
+
+def test_another_preset_stands_above_a_resolved_file_but_keeps_what_was_chosen(written):
+    path = written(to_yaml(Experiment(hardware=Hardware("pcm", out_noise=0.1))))
+    assert parse("--config", path, "--hardware", "hermes").hardware == Hardware(
+        "hermes", out_noise=0.1
+    )
+
+
+def test_a_file_may_use_the_short_form_and_scientific_notation(written):
+    path = written("task: lgg\noptimizer: {name: sgd, learning_rate: 1e-3}\n")
+    found = parse("--config", path, config_class=TrainConfig)
+    assert (found.task.name, found.optimizer.learning_rate) == ("lgg", 0.001)
+    assert parse("--optimizer", "sgd", config_class=TrainConfig).optimizer.name == "sgd"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bachsize", "3"], "unknown option --bachsize; did you mean '--batch_size'"),
+        (["--sweep.chip", "3"], r"unknown option --sweep.chip; did you mean '--sweep.chips'"),
+        (["--hardware.gmax_us=3"], "did you mean '--hardware.g_max_us'"),
+        (["--hardware", "hermess"], "unknown hardware preset 'hermess'; did you mean 'hermes'"),
+        (["--sweep.chips", "x"], "sweep.chips.*Got value: x"),
+        (["--sweep.times_s", "-1"], r"times_s.*got -1\.0"),
+        (["--backend", "gpu"], "backend: 'gpu' is not known; choose from: aihwkit, auto, numba"),
+        (["--engine.name", "rai"], r"engine\.name: 'rai'.*; did you mean 'ray'\? \(local, ray\)$"),
+        (["stray"], "unexpected argument 'stray'"),
+        ([""], "unexpected argument ''"),
+        (["--seed", "1", "2"], "unexpected argument '2'"),
+        (["--config"], "--config: expected one argument"),
+        (["--task.options.root", "x"], r"write task\.root instead"),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_line(arguments, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse(*arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("taks: {name: lgg}\n", "unknown key 'taks'; did you mean 'task'"),
+        ("sweep: {chip: 3}\n", "sweep: unknown key 'chip'; did you mean 'chips'"),
+        ("seed: 1\nseed: 2\n", "line 2: .*'seed' stands twice"),
+        ("name: !!python/name:os.system\n", "line 1: .*python/name"),
+        ("sweep: 3\n", "sweep must be a mapping"),
+    ],
+)
+def test_a_wrong_file_is_named(text, message, written):
+    with pytest.raises(ConfigError, match=rf"settings\.yaml.*{message}"):
+        parse("--config", written(text))
+
+
+def test_every_file_is_read_strictly_not_only_the_first(written):
+    good, bad = written("seed: 1\n"), written("chips: 1\nchips: 2\n", "second.yaml")
+    with pytest.raises(ConfigError, match=r"second\.yaml, line 2"):
+        parse("--config", good, "--sweep", bad)
+    with pytest.raises(ConfigError, match=r"second\.yaml, line 2"):
+        parse("--config", good, f"--config={bad}")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ConfigError("wrong setting"), 2),
+        (DataError("wrong data"), 1),
+        (OSError(28, "No space left on device"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_become_a_sentence_and_an_exit_status(error, status, capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+
+    def fail(_):
+        raise error
+
+    assert run(fail, []) == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert (str(error) or "stopped") in captured.err
+
+
+def test_a_mapping_of_paths_is_read(tmp_path):
+    options = ["--supernets", "{brain: runs/brain, '010': runs/2}"]
+    expected = {"brain": Path("runs/brain"), "010": Path("runs/2")}
+    assert parse_settings(SearchConfig, options, prog="search").supernets == expected
+
+
+def test_a_fault_of_the_program_keeps_its_traceback_in_a_file(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert run(lambda _: 1 / 0, []) == 70
+    (log,) = tmp_path.glob("*.log")
+    assert str(log) in capsys.readouterr().err
+    assert "run(lambda _: 1 / 0, [])" in log.read_text()
+
+
+@pytest.mark.filterwarnings("always:careful")
+def test_warnings_are_told_without_a_place_in_the_code(capsys, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    assert run(lambda _: warnings.warn("careful", stacklevel=1), []) == 0
+    assert capsys.readouterr().err == "warning: careful\n"
