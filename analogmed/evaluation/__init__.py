@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from analogmed.evaluation.summaries.sequential import pilot_components as pilot_components
     from analogmed.evaluation.summaries.summary import over_time as over_time
     from analogmed.evaluation.summaries.summary import summarise as summarise
-    from analogmed.metrics.case import METRICS as METRICS
     from analogmed.metrics.case import case_metrics as case_metrics
+    from analogmed.metrics.registry import METRICS as METRICS
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "Decision": "statistics.stopping",
         "Interval": "statistics.intervals",
-        "METRICS": "analogmed.metrics.case",
+        "METRICS": "analogmed.metrics.registry",
         "PairedTest": "statistics.paired_tests",
         "Placed": "studies.placement.study",
         "PlacementConfig": "studies.sensitivity.settings",

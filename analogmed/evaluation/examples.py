@@ -37,7 +37,8 @@ from analogmed.execution.threads import one_thread
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.metrics.case import ABSENT, case_metrics
+from analogmed.metrics.case import case_metrics
+from analogmed.metrics.notes import ABSENT
 from analogmed.network.inference import predict_logits, to_classes
 from analogmed.training import Checkpoint
 

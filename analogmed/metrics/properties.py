@@ -1,25 +1,18 @@
-"""Properties of the metrics in the tables: possible values and direction.
+"""Possible values of what the tables have: metrics of a case, and measures of uncertainty.
 
 Every caller of ``two_way_bootstrap`` takes its bounds from here.
 """
 
 import math
-from typing import TypeAlias
 
-from analogmed.metrics.case import DISTANCES, METRICS
-
-Bounds: TypeAlias = tuple[float, float]
-
-LOWER_IS_BETTER = DISTANCES
-"""Metrics of a mask of which a smaller value is better."""
+from analogmed.metrics.metric import Bounds
+from analogmed.metrics.registry import is_metric, metric
 
 _SHARE = (0.0, 1.0)
 _NOT_NEGATIVE = (0.0, math.inf)
 _UNKNOWN = (-math.inf, math.inf)
 _RANKED_BY = ("entropy", "variance", "mutual_information")
 _BOUNDS: dict[str, Bounds] = {
-    **dict.fromkeys(METRICS, _SHARE),
-    **dict.fromkeys(DISTANCES, _NOT_NEGATIVE),
     **dict.fromkeys(("ece", "ece_band", "ece_pooled", "ace", "brier"), _SHARE),
     **dict.fromkeys(("nll", "nll_band", "entropy_per_foreground"), _NOT_NEGATIVE),
     **{f"{kind}_{measure}": _SHARE for kind in ("auroc", "aurc") for measure in _RANKED_BY},
@@ -33,22 +26,22 @@ _BOUNDS: dict[str, Bounds] = {
 }
 
 
-def bounds_of(metric: str) -> Bounds:
+def bounds_of(name: str) -> Bounds:
     """Return the smallest and the largest possible mean of a metric; infinite where unknown.
 
     Example:
         >>> bounds_of("dice"), bounds_of("hd95")
         ((0.0, 1.0), (0.0, inf))
     """
-    return _BOUNDS.get(metric, _UNKNOWN)
+    return metric(name).bounds if is_metric(name) else _BOUNDS.get(name, _UNKNOWN)
 
 
-def difference_bounds(metric: str) -> Bounds:
+def difference_bounds(name: str) -> Bounds:
     """Return the smallest and the largest possible difference between two means of a metric.
 
     Example:
         >>> difference_bounds("dice")
         (-1.0, 1.0)
     """
-    low, high = bounds_of(metric)
+    low, high = bounds_of(name)
     return low - high, high - low

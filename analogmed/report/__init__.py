@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from analogmed.report.figures.hardware import reuse_per_layer as reuse_per_layer
     from analogmed.report.figures.hardware import slice_timeline as slice_timeline
     from analogmed.report.figures.hardware import tile_occupancy as tile_occupancy
-    from analogmed.report.figures.over_time import dice_over_time as dice_over_time
     from analogmed.report.figures.over_time import drop_per_model as drop_per_model
+    from analogmed.report.figures.over_time import metric_over_time as metric_over_time
     from analogmed.report.figures.sensitivity import placement_curve as placement_curve
     from analogmed.report.figures.sensitivity import sensitivity_heat_map as sensitivity_heat_map
     from analogmed.report.figures.sensitivity import source_bars as source_bars
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "dice_over_time": "figures.over_time",
+        "metric_over_time": "figures.over_time",
         "drop_per_model": "figures.over_time",
         "placement_curve": "figures.sensitivity",
         "render_costs": "tables.hardware",
@@ -44,4 +44,5 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "training_curves": "figures.training",
         "write_report": "writer",
     },
+    deprecated={"dice_over_time": "metric_over_time"},
 )

@@ -28,7 +28,7 @@ class CandidateUnit(Unit):
     def of(cls, claim: Claim, folder: Path) -> "CandidateUnit":
         """Return the unit of a trial."""
         described = {"trial": claim.number, "genotype": claim.genotype.key}
-        return cls(described, f"trial {claim.number}", 1, claim, folder.absolute())
+        return cls(described, f"trial {claim.number}", 1, claim, folder)
 
 
 class CandidateCompute:

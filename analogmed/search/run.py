@@ -115,7 +115,7 @@ def search(config: SearchConfig) -> Found:
             closing(ledger),
             closing(make_executor(config.engine, make)) as executor,
         ):
-            evaluate_all(ledger, executor, folder)
+            evaluate_all(ledger, executor, folder, remote=config.engine.name == "ray")
     finally:
         in_work = ledger.in_work()  # first, so that the table has all that ends until it is made
         candidates = candidates_of(ledger.study, config.space, config.goal)
@@ -234,13 +234,14 @@ def check_fits(config: SearchConfig, task: Task) -> None:
         )
 
 
-def evaluate_all(ledger: Ledger, executor: Executor, folder: Path) -> None:
+def evaluate_all(ledger: Ledger, executor: Executor, folder: Path, *, remote: bool = False) -> None:
     """Evaluate networks until the budget is spent.
 
     Args:
         ledger: hands out networks.
         executor: evaluates them.
         folder: the run folder.
+        remote: whether networks are evaluated in processes with another working directory.
     """
     running = 0
     with _progress(ledger) as tell:
@@ -248,7 +249,7 @@ def evaluate_all(ledger: Ledger, executor: Executor, folder: Path) -> None:
             claim = ledger.claim() if running < executor.slots else "later"
             if isinstance(claim, Claim):
                 place = trial_folder(folder, claim.number, claim.genotype)
-                executor.submit(CandidateUnit.of(claim, place))
+                executor.submit(CandidateUnit.of(claim, place.absolute() if remote else place))
                 running += 1
             elif running:
                 tell(_taken_down(ledger, executor.next()))

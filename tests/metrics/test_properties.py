@@ -17,8 +17,9 @@ from analogmed.evaluation.studies.uncertainty.summary import (
     summarise_uncertainty,
 )
 from analogmed.metrics import properties as metric_properties
-from analogmed.metrics.case import METRICS, unit_of
 from analogmed.metrics.properties import bounds_of, difference_bounds
+from analogmed.metrics.registry import METRICS
+from analogmed.metrics.registry import metric as metric_of
 
 ONE_ODD = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.95])
 """Of seven patients: Student's t of them ends at -0.20 and 0.47."""
@@ -125,7 +126,7 @@ def test_every_metric_of_the_tables_has_bounds():
 
 
 def test_a_distance_has_the_unit_of_the_spacing():
-    assert [unit_of(metric, "mm") for metric in ("dice", "hd95", "nsd")] == ["1", "mm", "1"]
+    assert [metric_of(name).unit_for("mm") for name in ("dice", "hd95", "nsd")] == ["1", "mm", "1"]
 
 
 def test_the_examples_in_the_docstrings_hold():

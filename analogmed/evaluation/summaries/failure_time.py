@@ -5,7 +5,7 @@ import pandas as pd
 
 from analogmed.evaluation.summaries.runs import RUN
 from analogmed.foundation.errors import ConfigError, DataError
-from analogmed.metrics.properties import LOWER_IS_BETTER
+from analogmed.metrics.registry import is_metric, metric
 
 NOT_WITHIN = "not within the sweep"
 FROM_THE_START = "not good enough at the first time"
@@ -59,7 +59,8 @@ def time_to_failure(curves: pd.DataFrame, limit: float) -> pd.DataFrame:
 
 def _failure(run: pd.DataFrame, limit: float) -> dict[str, object]:
     times_s = run["time_s"].to_numpy(dtype=np.float64)
-    better = -1.0 if run["metric"].iloc[0] in LOWER_IS_BETTER else 1.0
+    name = str(run["metric"].iloc[0])
+    better = -1.0 if is_metric(name) and metric(name).direction == "lower" else 1.0
     digital = run["estimate"] + run["drift_drop"]
     worst = digital - run["drift_drop_high" if better > 0 else "drift_drop_low"]
     first = _first_failure(better * worst >= better * limit)

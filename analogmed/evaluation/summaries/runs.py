@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from analogmed.foundation.errors import DataError
-from analogmed.metrics.case import ABSENT, RESULT_NOTES, SMALLER_BATCH
+from analogmed.metrics.notes import ABSENT, RESULT_NOTES, SMALLER_BATCH
+from analogmed.metrics.registry import is_metric, metric
 
 COLUMNS = (
     "task", "model", "training", "hardware", "chip", "time_s", "read", "case", "patient",
@@ -119,7 +120,9 @@ def of_structures(rows: pd.DataFrame) -> pd.DataFrame:
     it would compare other cases in each run. Which structures are there is a fact of the case: it
     does not depend on a run, nor on single images of the case.
     """
-    absent = notes_of(rows).isin(ABSENT) & (rows["metric"] != "specificity")
+    names = rows["metric"].unique()
+    counted = [name for name in names if is_metric(name) and metric(name).counts_absent]
+    absent = notes_of(rows).isin(ABSENT) & ~rows["metric"].isin(counted)
     return rows[~absent]
 
 

@@ -29,8 +29,9 @@ from analogmed.evaluation.summaries.runs import (
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
-from analogmed.metrics.case import ABSENT, MISSED, SPURIOUS
-from analogmed.metrics.properties import Bounds, bounds_of, difference_bounds
+from analogmed.metrics.metric import Bounds
+from analogmed.metrics.notes import ABSENT, MISSED, SPURIOUS
+from analogmed.metrics.properties import bounds_of, difference_bounds
 
 __all__ = ["COLUMNS", "ESTIMATES", "over_time", "summarise"]
 

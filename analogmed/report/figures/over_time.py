@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, YEAR_S
+from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import (
-    METRIC_NAMES,
     TRAINING_NAMES,
     WIDTH_IN,
     count_range,
@@ -54,7 +54,7 @@ class _Look:
     marker: str
 
 
-def dice_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
+def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
     """Draw a metric over the age of the chip: one panel per model, digital baseline dashed.
 
     Bands are the confidence intervals. The axis is logarithmic in time; t0, right after
@@ -302,8 +302,7 @@ def _panel_title(key: Sequence[object], rows: pd.DataFrame) -> str:
 
 
 def _metric_label(rows: pd.DataFrame) -> str:
-    metric, unit = str(rows["metric"].iloc[0]), str(rows["unit"].iloc[0])
-    name = METRIC_NAMES.get(metric, metric.capitalize())
+    name, unit = label_of(str(rows["metric"].iloc[0])), str(rows["unit"].iloc[0])
     return name if unit == "1" else f"{name} ({unit})"
 
 

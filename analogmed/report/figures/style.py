@@ -15,7 +15,6 @@ from analogmed.foundation.files import write_atomically
 WIDTH_IN = 8.0
 DPI = 150
 TRAINING_NAMES = {"digital": "digitally trained", "hwa": "hardware-aware"}
-METRIC_NAMES = {"dice": "Dice", "jaccard": "Jaccard", "hd95": "HD95", "nsd": "NSD", "f1": "F1"}
 TIME_NAMES = {
     0.0: "t0",
     1.0: "1 s",

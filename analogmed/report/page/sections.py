@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from analogmed.metrics.registry import label_of
 from analogmed.report.dice_levels import best_digital, limit_text
 from analogmed.report.figures.mitigation import mitigation_gains
-from analogmed.report.figures.over_time import dice_over_time, drop_per_model
+from analogmed.report.figures.over_time import drop_per_model, metric_over_time
 from analogmed.report.figures.sensitivity import (
     placement_curve,
     sensitivity_heat_map,
@@ -126,15 +127,18 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
         listing=(("Notes on the runs", notes),) if notes else (),
     )
     if "curves" in tables:
-        curves = tables["curves"]
-        yield Part(
-            f"{prefix}-time",
-            "Dice over time",
-            "The closer a line stays to its dashed one, the less the chip costs. Lines: mean over "
-            "chips and patients. Bands: intervals. Dashed: the same network run digitally.",
-            figures=(_wide_and_narrow(dice_over_time, curves, f"{prefix}-dice", _TIME_ALT),),
-            folded=(curves_table(curves),),
-        )
+        first = tables["curves"]["metric"].iloc[0]
+        for name, curves in tables["curves"].groupby("metric", sort=False):
+            of_metric = "" if name == first else f"-{name}"
+            place = f"{prefix}-{name}"
+            yield Part(
+                f"{prefix}-time{of_metric}",
+                f"{label_of(str(name))} over time",
+                "The closer a line stays to its dashed one, the less the chip costs. Lines: mean "
+                "over chips and patients. Bands: intervals. Dashed: the same network digitally.",
+                figures=(_wide_and_narrow(metric_over_time, curves, place, _TIME_ALT),),
+                folded=(curves_table(curves),),
+            )
     if summary["noise_drop"].notna().any():
         yield Part(
             f"{prefix}-drop",

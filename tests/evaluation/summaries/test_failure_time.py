@@ -5,7 +5,7 @@ import pytest
 from analogmed.evaluation.summaries.failure_time import time_to_failure
 from analogmed.evaluation.summaries.summary import over_time
 from analogmed.foundation.errors import ConfigError, DataError
-from analogmed.metrics.case import METRICS
+from analogmed.metrics.registry import METRICS
 
 TIMES_S = (0.0, 3_600.0, 86_400.0, 2_592_000.0)
 

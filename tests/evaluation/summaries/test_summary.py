@@ -4,7 +4,7 @@ import pytest
 
 from analogmed.evaluation.summaries.summary import COLUMNS, ESTIMATES, over_time, summarise
 from analogmed.foundation.errors import DataError
-from analogmed.metrics.case import note_with_batch
+from analogmed.metrics.notes import note_with_batch
 
 DAY_S, MONTH_S = 86_400.0, 2_592_000.0
 TIMES_S = (0.0, 1.0, DAY_S, MONTH_S)

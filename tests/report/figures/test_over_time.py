@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from analogmed.foundation.errors import ConfigError, DataError
-from analogmed.report import dice_over_time, drop_per_model
+from analogmed.report import drop_per_model, metric_over_time
 from analogmed.report.figures.style import time_label
 
 
@@ -15,7 +15,7 @@ from analogmed.report.figures.style import time_label
 def draw(request):
     """Draws one of the two figures from its table."""
     table, function = {
-        "curves": ("curves", dice_over_time),
+        "curves": ("curves", metric_over_time),
         "drops": ("summary", drop_per_model),
     }[request.param]
     frame = request.getfixturevalue(table)
@@ -60,7 +60,7 @@ def test_an_old_figure_outlives_a_failed_drawing(tmp_path, summary):
 
 
 def test_names_with_dollar_signs_are_not_read_as_formulas(tmp_path, curves, summary):
-    for index, (draw, table) in enumerate([(dice_over_time, curves), (drop_per_model, summary)]):
+    for index, (draw, table) in enumerate([(metric_over_time, curves), (drop_per_model, summary)]):
         odd = table.assign(model="$" + table["model"] + "_{", task="$x^")
         draw(odd, tmp_path / f"{index}.png")
 
@@ -68,10 +68,10 @@ def test_names_with_dollar_signs_are_not_read_as_formulas(tmp_path, curves, summ
 class TestCurves:
     def test_both_trainings_and_their_baselines_are_drawn_in_their_colors(self, tmp_path, curves):
         orange, blue = (222, 143, 5), (1, 115, 178)
-        both = colors_in(dice_over_time(curves, tmp_path / "both.png"))
+        both = colors_in(metric_over_time(curves, tmp_path / "both.png"))
         assert {orange, blue} <= both
         hwa_only = curves[curves["training"] == "hwa"]
-        assert orange not in colors_in(dice_over_time(hwa_only, tmp_path / "hwa.png"))
+        assert orange not in colors_in(metric_over_time(hwa_only, tmp_path / "hwa.png"))
 
     def test_curves_without_a_baseline_without_t0_or_with_one_time_are_drawn(
         self, tmp_path, curves
@@ -80,11 +80,11 @@ class TestCurves:
         for index, kept in enumerate(
             [on_chip, on_chip[on_chip["time_s"] > 0], on_chip[on_chip["time_s"] == 0]]
         ):
-            assert dice_over_time(kept, tmp_path / f"{index}.png").stat().st_size > 5_000
+            assert metric_over_time(kept, tmp_path / f"{index}.png").stat().st_size > 5_000
 
     def test_curves_of_digital_runs_only_are_refused(self, tmp_path, curves):
         with pytest.raises(DataError, match="no row measured on a chip"):
-            dice_over_time(curves[curves["hardware"] == "digital"], tmp_path / "x.png")
+            metric_over_time(curves[curves["hardware"] == "digital"], tmp_path / "x.png")
 
 
 class TestDrops:

@@ -50,7 +50,8 @@ from analogmed.evaluation.studies.uncertainty.temperature import (
 from analogmed.execution.run_folder import in_run_folder, write_environment
 from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.foundation.settings.plain import to_yaml
-from analogmed.metrics.properties import Bounds, bounds_of, difference_bounds
+from analogmed.metrics.metric import Bounds
+from analogmed.metrics.properties import bounds_of, difference_bounds
 from analogmed.report.figures.mitigation import mitigation_gains
 from analogmed.tables.results import write_table
 from analogmed.training import Checkpoint, load_checkpoint

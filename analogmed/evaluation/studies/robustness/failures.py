@@ -6,7 +6,7 @@ from analogmed.data import Task
 from analogmed.evaluation.session import Row
 from analogmed.evaluation.settings import Experiment
 from analogmed.execution.compute import Outcome
-from analogmed.metrics.case import unit_of
+from analogmed.metrics.registry import metric as metric_of
 from analogmed.tables.results import to_table
 from analogmed.training import CheckpointInfo
 
@@ -45,7 +45,7 @@ def failure_table(
                 "patient": case.patient_id,
                 "class": name,
                 "metric": metric,
-                "unit": unit_of(metric, task.spacing_unit),
+                "unit": metric_of(metric).unit_for(task.spacing_unit),
             }
             for reading in (readings if chip is not None else [{}])
             for case in task.test

@@ -32,11 +32,11 @@ from analogmed.foundation.credentials import masked
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.foundation.settings.plain import to_yaml
-from analogmed.foundation.text import nearest
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.hardware import load_profile
-from analogmed.metrics.case import METRICS, RESULT_NOTES
-from analogmed.report import dice_over_time, drop_per_model
+from analogmed.metrics.notes import RESULT_NOTES
+from analogmed.metrics.registry import metric as metric_of
+from analogmed.report import drop_per_model, metric_over_time
 from analogmed.report.figures.over_time import DROPS
 from analogmed.tables.results import write_table
 from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
@@ -58,10 +58,13 @@ _EXAMPLES = f"{EXAMPLES}/*.npz"
 _NOT_ALWAYS = (
     "comparison.csv",
     "time_to_failure.csv",
-    "figures/dice_over_time.png",
     "figures/drop_per_model.png",
 )
 """Files that a run writes only if it has values for them."""
+
+
+_PRIMARY = "dice"
+"""Metric of the summary, the limit and the comparison of networks."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +108,11 @@ class Results:
         return robustness.merge(self.costs, on=["model", "training"], how="left")
 
     def curves(self) -> pd.DataFrame:
-        """Dice of each network at each time, with intervals."""
-        return over_time(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
+        """Return all metrics of each network at each time, with intervals; Dice comes first."""
+        seed = self.experiment.seed
+        names = sorted(self.experiment.metrics, key=lambda name: name != _PRIMARY)
+        parts = (over_time(self.table, n, n_boot=N_BOOT, level=LEVEL, seed=seed) for n in names)
+        return pd.concat(parts, ignore_index=True)
 
     def comparison(self) -> pd.DataFrame:
         """Each pair of networks on the chip after a day, with Holm's correction.
@@ -131,7 +137,7 @@ class Results:
         """
         if self.experiment.limit is not None:
             return self.experiment.limit
-        digital = curves.loc[curves["hardware"] == "digital", "estimate"]
+        digital = _primary(curves).loc[curves["hardware"] == "digital", "estimate"]
         return round(KEPT_SHARE * float(digital.max()), 3)
 
     def write(self, folder: Path) -> None:
@@ -142,9 +148,10 @@ class Results:
         Raises:
             ConfigError: a file that no run has written is in the way.
         """
-        written = _claimed(folder)
-        written.remove(*_NOT_ALWAYS, _EXAMPLES)
-        written.record(*_NOT_ALWAYS)
+        written = _claimed(folder, self.experiment)
+        optional = (*_NOT_ALWAYS, *_figures(self.experiment))
+        written.remove(*optional, _EXAMPLES)
+        written.record(*optional)
         summary = self.summary()
         write_text_atomically(folder / "experiment.yaml", to_yaml(self.experiment))
         write_environment(folder)
@@ -154,7 +161,7 @@ class Results:
         write_table(curves, folder, "curves", parquet=False)
         _draw(summary, curves, folder / "figures")
         if math.isfinite(limit := self.limit(curves)):
-            failures = time_to_failure(curves, limit)
+            failures = time_to_failure(_primary(curves), limit)
             write_table(failures, folder, "time_to_failure", parquet=False)
         comparison = self.comparison()
         if not comparison.empty:
@@ -164,17 +171,26 @@ class Results:
 
 def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
     """Draw the figures that have a value; chips or digital runs can have failed."""
-    if curves.loc[curves["time_s"].notna(), "estimate"].notna().any():
-        dice_over_time(curves, folder / "dice_over_time.png")
+    for name, part in curves.groupby("metric", sort=False):
+        if part.loc[part["time_s"].notna(), "estimate"].notna().any():
+            metric_over_time(part, folder / f"{name}_over_time.png")
     if summary[list(DROPS)].notna().any(axis=None):
         drop_per_model(summary, folder / "drop_per_model.png")
 
 
-def _claimed(folder: Path) -> WrittenFiles:
+def _claimed(folder: Path, experiment: Experiment) -> WrittenFiles:
     """Reserve the names of all files that a run may write."""
     written = WrittenFiles(folder)
-    written.claim(*_ALWAYS, *_NOT_ALWAYS, _EXAMPLES)
+    written.claim(*_ALWAYS, *_NOT_ALWAYS, *_figures(experiment), _EXAMPLES)
     return written
+
+
+def _figures(experiment: Experiment) -> list[str]:
+    return [f"figures/{name}_over_time.png" for name in experiment.metrics]
+
+
+def _primary(curves: pd.DataFrame) -> pd.DataFrame:
+    return curves[curves["metric"] == _PRIMARY]
 
 
 @in_run_folder
@@ -201,7 +217,7 @@ def evaluate(experiment: Experiment) -> Results:
     """
     check_settings(experiment)
     folder = ensure_writable(experiment.folder)
-    _claimed(folder)
+    _claimed(folder, experiment)
     store = Store(experiment.store or folder)
     store.ensure_writable()
     task = experiment.task.load()
@@ -258,8 +274,7 @@ def check_settings(experiment: Experiment) -> None:
     if experiment.profile is not None:
         load_profile(experiment.profile).figures(experiment.level)
     for metric in experiment.metrics:
-        if metric not in METRICS:
-            raise ConfigError(f"metrics: unknown metric '{metric}'; {nearest(metric, METRICS)}")
+        metric_of(metric)
     hardware = experiment.hardware
     check_times(hardware.noise_model, experiment.sweep.times_s, hardware.preset)
     try:

@@ -1,6 +1,7 @@
 """Code that the result of a unit depends on: analogmed's own, and that of users and plugins."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from analogmed.execution.code_key import (
     versions_of,
 )
 from analogmed.foundation.registry import find_plugin
+from analogmed.metrics.registry import PLUGIN_GROUP as METRICS
 from analogmed.models.bundle import find_config
 from analogmed.models.registry import PLUGIN_GROUP as MODELS
 
@@ -49,6 +51,16 @@ def task_code(name: str) -> str:
         ConfigError: as for :func:`network_code`.
     """
     return _plugin_code(TASKS, name, "task")
+
+
+def metric_code(names: Iterable[str]) -> dict[str, str]:
+    """Return a digest of the code of each metric that an installed package has.
+
+    Raises:
+        ConfigError: as for :func:`network_code`.
+    """
+    digests = {name: _plugin_code(METRICS, name, "metric") for name in names}
+    return {name: digest for name, digest in digests.items() if digest}
 
 
 def _plugin_code(group: str, name: str, kind: str) -> str:

@@ -13,7 +13,12 @@ from analogmed.data import Case, Task
 from analogmed.data.samples import naming_case
 from analogmed.evaluation.deploy import calibration_cases, digital_layers_of
 from analogmed.evaluation.settings import Experiment
-from analogmed.evaluation.studies.robustness.unit_code import code_of, network_code, task_code
+from analogmed.evaluation.studies.robustness.unit_code import (
+    code_of,
+    metric_code,
+    network_code,
+    task_code,
+)
 from analogmed.execution.code_key import processor_kind
 from analogmed.execution.settings import EngineConfig
 from analogmed.execution.unit import Unit
@@ -141,6 +146,7 @@ def of_every_unit(experiment: Experiment, task: Task) -> dict[str, Any]:
         "cases": len(task.test),
         "cases_digest": _digest(task.test),
         "metrics": list(experiment.metrics),
+        "metric_code": metric_code(experiment.metrics),
         "tolerance": experiment.tolerance,
         "batch_size": experiment.batch_size,
         "device": experiment.device.partition(":")[0],

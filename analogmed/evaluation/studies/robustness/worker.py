@@ -26,7 +26,7 @@ from analogmed.foundation.errors import (
     DataError,
 )
 from analogmed.foundation.files import file_digest
-from analogmed.metrics.case import note_with_batch
+from analogmed.metrics.notes import note_with_batch
 from analogmed.tables.results import to_table
 from analogmed.training import Checkpoint, load_checkpoint
 from analogmed.training.memory import is_out_of_memory
@@ -173,4 +173,4 @@ def _differing(found: Mapping[str, Any], unit: PlannedUnit, names: Sequence[str]
 
 
 _DATA = ("cases_digest", "calibration_digest", "window")
-_MACHINE = ("code", "task_code", "versions", "processor", "gpu")
+_MACHINE = ("code", "task_code", "metric_code", "versions", "processor", "gpu")

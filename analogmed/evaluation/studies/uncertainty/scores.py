@@ -22,7 +22,8 @@ from analogmed.evaluation.studies.uncertainty.calibration import (
 )
 from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, entropy
 from analogmed.evaluation.studies.uncertainty.temperature import scale
-from analogmed.metrics.case import ABSENT, case_metrics
+from analogmed.metrics.case import case_metrics
+from analogmed.metrics.notes import ABSENT
 
 ADDRESS = ["task", "model", "training", "source", "time_s"]
 COLUMNS = [*ADDRESS, "region", "case", "patient", "metric", "value"]

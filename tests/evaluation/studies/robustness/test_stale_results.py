@@ -20,7 +20,7 @@ from analogmed.execution.compute import evaluate as evaluate_unit
 from analogmed.execution.ray_cluster import compute_unit
 from analogmed.execution.store import Store
 from analogmed.foundation.errors import ConfigError, DataError
-from analogmed.metrics.case import BOTH_EMPTY, SPURIOUS
+from analogmed.metrics.notes import BOTH_EMPTY, SPURIOUS
 from analogmed.training import load_checkpoint, save_checkpoint
 
 WITHOUT_REFERENCE = (SPURIOUS, BOTH_EMPTY)

@@ -18,7 +18,7 @@ from analogmed.execution.store import Store
 from analogmed.execution.threads import one_thread
 from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.metrics.case import RESULT_NOTES
+from analogmed.metrics.notes import RESULT_NOTES
 from analogmed.tables.results import COLUMNS
 from analogmed.training import load_checkpoint, save_checkpoint
 
@@ -121,7 +121,7 @@ def test_out_of_memory_halves_the_batch_once_and_says_so(hungry, chip, tmp_path)
     outcome = evaluate(Worker(experiment, store), unit)
     assert outcome.failure == ""
     (warning,) = outcome.warnings
-    assert re.match(r"Hungry digital, .*out of memory; trying batch_size 2", warning)
+    assert re.search(r"Hungry digital, .*out of memory; trying batch_size 2", warning)
     assert store.read(unit.key)["value"].notna().all()
     noted = store.read(unit.key)["note"]
     assert noted.str.endswith("out of memory, batch_size 2").all()

@@ -1,0 +1,119 @@
+"""One structure of one case: the masks of a class, and what is computed of them once."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from analogmed.metrics.notes import BOTH_EMPTY, MISSED, SPURIOUS, SPURIOUS_IN_SOME
+
+
+class Counts(NamedTuple):
+    """Numbers of voxels, exact where float32 would round them."""
+
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
+
+
+class Structure:
+    """A class in the prediction and in the reference.
+
+    Args:
+        pred: mask of the prediction, bool.
+        ref: mask of the reference, bool, same shape.
+        spacing: size of a voxel along the last ``len(spacing)`` axes; with one value less than the
+            masks have axes, the first axis is that of separate images.
+        tolerance: accepted deviation of surfaces, in the unit of ``spacing``.
+    """
+
+    def __init__(
+        self, pred: np.ndarray, ref: np.ndarray, spacing: tuple[float, ...], tolerance: float
+    ) -> None:
+        self.pred, self.ref = pred, ref
+        self.spacing, self.tolerance = spacing, tolerance
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Numbers of voxels of the whole case."""
+        pred, ref = self.pred, self.ref
+        true_positive = int(np.count_nonzero(pred & ref))
+        false_positive = int(np.count_nonzero(pred)) - true_positive
+        false_negative = int(np.count_nonzero(ref)) - true_positive
+        true_negative = ref.size - true_positive - false_positive - false_negative
+        return Counts(true_positive, false_positive, true_negative, false_negative)
+
+    @cached_property
+    def note(self) -> str:
+        """Which of the masks is empty; no text if neither is."""
+        counts = self.counts
+        in_pred = counts.true_positive + counts.false_positive > 0
+        in_ref = counts.true_positive + counts.false_negative > 0
+        if in_pred and in_ref:
+            return ""
+        if in_ref:
+            return MISSED
+        return SPURIOUS if in_pred else BOTH_EMPTY
+
+    @cached_property
+    def images(self) -> list["Structure"]:
+        """The separate images of the case where a mask is not empty; of a volume, itself."""
+        pairs = zip(self.pred, self.ref, strict=True)
+        if len(self.spacing) == self.ref.ndim:
+            pairs = zip([self.pred], [self.ref], strict=True)
+        images = [Structure(pred, ref, self.spacing, self.tolerance) for pred, ref in pairs]
+        return [image for image in images if image.note != BOTH_EMPTY]
+
+    @cached_property
+    def note_of_images(self) -> str:
+        """The note of the case from those of its images; only a whole case is spurious."""
+        notes = [image.note for image in self.images]
+        if not self.ref.any():
+            return SPURIOUS if notes else BOTH_EMPTY
+        if MISSED in notes:
+            return MISSED
+        return SPURIOUS_IN_SOME if SPURIOUS in notes else ""
+
+    @property
+    def diagonal(self) -> float:
+        """Diagonal of the image in the unit of the spacing."""
+        return float(np.linalg.norm(np.multiply(self.ref.shape, self.spacing)))
+
+    @cached_property
+    def surface_distances(self) -> tuple[np.ndarray, np.ndarray]:
+        """Distances from the surface of the prediction to that of the reference, and back.
+
+        Computed by MONAI within the smallest box around both masks.
+        """
+        from monai.metrics import get_mask_edges, get_surface_distance
+
+        box = _bounding_box(self.pred | self.ref)
+        pred_edge, ref_edge = get_mask_edges(self.pred[box], self.ref[box], crop=False)
+        to_ref = get_surface_distance(pred_edge, ref_edge, spacing=self.spacing)
+        to_pred = get_surface_distance(ref_edge, pred_edge, spacing=self.spacing)
+        return np.asarray(to_ref), np.asarray(to_pred)
+
+
+def structures(
+    pred: np.ndarray,
+    ref: np.ndarray,
+    spacing: tuple[float, ...],
+    tolerances: Sequence[float],
+) -> list[Structure]:
+    """Return the structure of each foreground class of class maps."""
+    return [
+        Structure(pred == index, ref == index, spacing, tolerance)
+        for index, tolerance in enumerate(tolerances, start=1)
+    ]
+
+
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """Smallest box around a mask; outside of it is background, so no surface changes."""
+    axes = range(mask.ndim)
+    spans = [
+        np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis)))
+        for axis in axes
+    ]
+    return tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
