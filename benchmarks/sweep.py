@@ -27,8 +27,7 @@ from _sweeps import SHIPPED, begun, finish, parser
 
 from analogmed.analog import Chip, ChipReading
 from analogmed.config import Experiment, SweepConfig, TaskConfig
-from analogmed.evaluation import evaluate, examples
-from analogmed.evaluation.studies.robustness import sweep
+from analogmed.evaluation import deploy, evaluate, examples, session
 from analogmed.evaluation.studies.robustness.study import Results
 from analogmed.execution.store import Store
 
@@ -109,7 +108,7 @@ class Clock:
 @contextmanager
 def counted(clock: Clock) -> Iterator[None]:
     """Count everything that a sweep calls."""
-    predict = sweep.predict_logits
+    predict = session.predict_logits
 
     def predict_counted(network: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         timed = clock.timed("forward", network)
@@ -121,11 +120,11 @@ def counted(clock: Clock) -> Iterator[None]:
         (ChipReading, "restart"): "programming",
         (Store, "write"): "store",
         (Results, "write"): "tables and figures",
-        (sweep, "calibrate"): "forward",
-        (sweep, "case_metrics"): "metrics",
+        (deploy, "calibrate"): "forward",
+        (session, "case_metrics"): "metrics",
     }
     with ExitStack() as stack:
-        for module in (sweep, examples):
+        for module in (session, examples):
             stack.enter_context(patch.object(module, "predict_logits", predict_counted))
         for (owner, name), part in methods.items():
             timed = clock.timed(part, getattr(owner, name))

@@ -13,18 +13,17 @@ from analogmed.data.case import Case, Task
 from analogmed.data.datasets.dsb2018 import load_dsb2018
 from analogmed.data.datasets.lgg import load_lgg
 from analogmed.data.datasets.msd import load_msd
-from analogmed.data.datasets.msd_tasks import MSD_TASKS, MsdTask, known_msd_task
+from analogmed.data.datasets.msd_tasks import MSD_TASKS, MsdTask
 from analogmed.data.datasets.nifti_folder import load_brats, load_nifti
 from analogmed.data.splits import SPLITS, check_duplicates
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
 from analogmed.foundation.registry import (
+    Registry,
     call_plugin,
     described,
-    find_plugin,
     home_of,
     load_callable,
-    plugin_names,
 )
 from analogmed.foundation.text import nearest
 
@@ -112,7 +111,7 @@ def load_task(
         >>> load_task("splen", root="data")
         Traceback (most recent call last):
             ...
-        analogmed.foundation.errors.ConfigError: no task 'splen'; did you mean 'spleen'?
+        analogmed.foundation.errors.ConfigError: unknown task 'splen'; did you mean 'spleen'?
     """
     source = _find(name)
     settings: dict[str, Any] = {"split_seed": split_seed, "shares": tuple(shares)}
@@ -134,9 +133,8 @@ def task_names() -> tuple[str, ...]:
 
     A decathlon task is listed under its short name.
     """
-    return tuple(
-        sorted({*_SOURCES, *(task.short_name for task in MSD_TASKS), *plugin_names(PLUGIN_GROUP)})
-    )
+    folders = {task.folder for task in MSD_TASKS}
+    return tuple(name for name in _TASKS.names() if name not in folders)
 
 
 def cache_folder() -> Path:
@@ -248,34 +246,32 @@ _SOURCES = {
 
 
 def _find(name: str) -> _Source:
-    source = _built_in(name)
-    plugin = find_plugin(PLUGIN_GROUP, name, kind="task", is_built_in=source is not None)
-    if plugin is not None:
-        return _Source(_load_plugin(plugin), _as_given, plugin=plugin)
-    if source is not None:
-        return source
-    known = {*task_names(), *(task.folder for task in MSD_TASKS)}
-    raise ConfigError(f"no task {name!r}; {nearest(name, known)}")
+    return _TASKS.get(name)
 
 
-def _built_in(name: str) -> _Source | None:
-    if name in _SOURCES:
-        return _SOURCES[name]
-    task = known_msd_task(name)
-    if task is None:
-        return None
+def _decathlon(task: MsdTask) -> _Source:
     return _Source(load_msd, partial(_decathlon_folder, task), task.short_name)
 
 
 _EXPECTED = "a callable (root, **options) that returns an analogmed.data.Task"
 
 
-def _load_plugin(point: EntryPoint) -> Callable[..., Task]:
+def _load_plugin(point: EntryPoint) -> _Source:
     load = load_callable(point, kind="task", expected=_EXPECTED)
     first = next(iter(_parameters(load)), None)
     if first is None or first.kind is first.KEYWORD_ONLY:
         raise ConfigError(f"{described('task', point)} takes no root; expected {_EXPECTED}")
-    return load
+    return _Source(load, _as_given, plugin=point)
+
+
+_TASKS: Registry[_Source] = Registry(
+    "task",
+    _SOURCES
+    | {name: _decathlon(task) for task in MSD_TASKS for name in (task.short_name, task.folder)},
+    group=PLUGIN_GROUP,
+    expected=_EXPECTED,
+    load=_load_plugin,
+)
 
 
 def _dealt(

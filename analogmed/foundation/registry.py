@@ -1,13 +1,88 @@
-"""What installed packages bring by entry points; a name has one meaning."""
+"""Things that settings name: built-in ones, and those of installed packages."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from analogmed.foundation.errors import AnalogmedError, ConfigError
+from analogmed.foundation.text import nearest
 
 T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """What one kind of name stands for; a name has one meaning.
+
+    Args:
+        kind: what the names stand for, for messages.
+        built_in: by name, itself or ``module:attribute``, which is imported when it is needed.
+        group: entry points of installed packages with more names.
+        expected: what an entry point has to be, for messages.
+        load: from an entry point to what the name stands for; by default a callable.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        built_in: Mapping[str, str | T],
+        *,
+        group: str,
+        expected: str,
+        load: Callable[[EntryPoint], T] | None = None,
+    ) -> None:
+        self.kind, self.built_in, self.group, self.expected = kind, built_in, group, expected
+        self._load = load or self._load_callable
+
+    def names(self) -> tuple[str, ...]:
+        """Return all names, sorted; nothing is imported."""
+        return tuple(sorted({*self.built_in, *plugin_names(self.group)}))
+
+    def plugin(self, name: str) -> EntryPoint | None:
+        """Return the entry point of a name; ``None`` if no installed package has it.
+
+        Raises:
+            ConfigError: the name is defined more than once.
+        """
+        return find_plugin(self.group, name, kind=self.kind, is_built_in=self.is_built_in(name))
+
+    def is_built_in(self, name: str) -> bool:
+        """Return whether analogmed defines the name itself."""
+        return name in self.built_in
+
+    def get(self, name: str) -> T:
+        """Return what a name stands for.
+
+        Raises:
+            ConfigError: the name is unknown, or defined more than once; or its plugin is not what
+                was expected.
+        """
+        plugin = self.plugin(name)
+        if plugin is not None:
+            return self._load(plugin)
+        if not self.is_built_in(name):
+            raise self.unknown(name)
+        found = self.built_in[name]
+        if not isinstance(found, str):
+            return found
+        module, _, attribute = found.partition(":")
+        value: T = getattr(import_module(module), attribute)
+        return value
+
+    def unknown(self, name: str, more: Iterable[str] = ()) -> ConfigError:
+        """Return the error for an unknown name, with the nearest known one.
+
+        Args:
+            name: what was asked for.
+            more: other names that would have been accepted.
+        """
+        known = {*self.names(), *more}
+        return ConfigError(f"unknown {self.kind} '{name}'; {nearest(name, known)}")
+
+    def _load_callable(self, plugin: EntryPoint) -> T:
+        loaded: Any = load_callable(plugin, kind=self.kind, expected=self.expected)
+        return loaded
 
 
 def find_plugin(group: str, name: str, *, kind: str, is_built_in: bool) -> EntryPoint | None:

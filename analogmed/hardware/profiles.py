@@ -15,11 +15,10 @@ from typing import Any, Literal, get_args
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.registry import (
+    Registry,
     call_plugin,
     described,
-    find_plugin,
     load_plugin,
-    plugin_names,
 )
 from analogmed.foundation.strict_yaml import check_keys, read_yaml
 from analogmed.foundation.text import nearest
@@ -126,7 +125,7 @@ class Profile:
 
 def profile_names() -> tuple[str, ...]:
     """Names of the built-in profiles and of installed plugins, sorted."""
-    return tuple(sorted({*PROFILES, *plugin_names(PLUGIN_GROUP)}))
+    return _PROFILES.names()
 
 
 def load_profile(name: str) -> Profile:
@@ -142,14 +141,9 @@ def load_profile(name: str) -> Profile:
     """
     if Path(name).suffix in (".yaml", ".yml"):
         return _read(name)
-    plugin = find_plugin(PLUGIN_GROUP, name, kind="profile", is_built_in=name in PROFILES)
-    if plugin is not None:
-        return _load_plugin(plugin)
-    if name in PROFILES:
-        return PROFILES[name]
-    raise ConfigError(
-        f"unknown profile '{name}'; {nearest(name, profile_names())} Or give a YAML file."
-    )
+    if name not in profile_names():
+        raise ConfigError(f"{_PROFILES.unknown(name)} Or give a YAML file.")
+    return _PROFILES.get(name)
 
 
 def _read(path: str) -> Profile:
@@ -264,3 +258,7 @@ PROFILES: dict[str, Profile] = {
 }
 """The built-in profiles by name. ``hermes-1-phase`` and ``hermes-4-phase`` have the area of one
 chip: 63.1 TOPS at 1.55 TOPS/mm2, over 64 cores."""
+
+_PROFILES: Registry[Profile] = Registry(
+    "profile", PROFILES, group=PLUGIN_GROUP, expected=_EXPECTED, load=_load_plugin
+)

@@ -1,11 +1,10 @@
 """Metrics by name: the built-in ones, and those of installed packages."""
 
 from functools import cache
-from importlib import import_module
+from importlib.metadata import EntryPoint
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.registry import described, find_plugin, load_plugin, plugin_names
-from analogmed.foundation.text import nearest
+from analogmed.foundation.registry import Registry, described, load_plugin
 from analogmed.metrics.metric import Metric
 
 PLUGIN_GROUP = "analogmed.metrics"
@@ -28,7 +27,7 @@ METRICS = tuple(_BUILT_IN)
 
 def metric_names() -> tuple[str, ...]:
     """Return the names of all metrics, those of installed packages last."""
-    return (*METRICS, *sorted(plugin_names(PLUGIN_GROUP) - set(METRICS)))
+    return (*METRICS, *(name for name in _REGISTRY.names() if name not in METRICS))
 
 
 @cache
@@ -38,18 +37,24 @@ def metric(name: str) -> Metric:
     Raises:
         ConfigError: unknown name; or several packages define it, or one that is no metric.
     """
-    plugin = find_plugin(PLUGIN_GROUP, name, kind="metric", is_built_in=name in _BUILT_IN)
-    if plugin is not None:
-        expected = f"analogmed.metrics.metric.Metric with the name '{name}'"
-        loaded = load_plugin(plugin, kind="metric", expected=expected)
-        if not isinstance(loaded, Metric) or loaded.name != name:
-            raise ConfigError(f"{described('metric', plugin)} is {loaded!r}; expected {expected}")
-        return loaded
-    if name not in _BUILT_IN:
-        raise ConfigError(f"unknown metric '{name}': {nearest(name, metric_names())}")
-    module, _, attribute = _BUILT_IN[name].partition(":")
-    found: Metric = getattr(import_module(module), attribute)
-    return found
+    return _REGISTRY.get(name)
+
+
+def _load(point: EntryPoint) -> Metric:
+    expected = f"analogmed.metrics.metric.Metric with the name '{point.name}'"
+    loaded = load_plugin(point, kind="metric", expected=expected)
+    if not isinstance(loaded, Metric) or loaded.name != point.name:
+        raise ConfigError(f"{described('metric', point)} is {loaded!r}; expected {expected}")
+    return loaded
+
+
+_REGISTRY: Registry[Metric] = Registry(
+    "metric",
+    _BUILT_IN,
+    group=PLUGIN_GROUP,
+    expected="an analogmed.metrics.metric.Metric of the same name",
+    load=_load,
+)
 
 
 def is_metric(name: str) -> bool:

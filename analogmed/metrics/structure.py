@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,12 +27,16 @@ class Structure:
         spacing: size of a voxel along the last ``len(spacing)`` axes; with one value less than the
             masks have axes, the first axis is that of separate images.
         tolerance: accepted deviation of surfaces, in the unit of ``spacing``.
+
+    Attributes:
+        shared: what several metrics compute once, by name.
     """
 
     def __init__(
         self, pred: np.ndarray, ref: np.ndarray, spacing: tuple[float, ...], tolerance: float
     ) -> None:
         self.pred, self.ref = pred, ref
+        self.shared: dict[str, Any] = {}
         self.spacing, self.tolerance = spacing, tolerance
 
     @cached_property
@@ -81,20 +85,6 @@ class Structure:
         """Diagonal of the image in the unit of the spacing."""
         return float(np.linalg.norm(np.multiply(self.ref.shape, self.spacing)))
 
-    @cached_property
-    def surface_distances(self) -> tuple[np.ndarray, np.ndarray]:
-        """Distances from the surface of the prediction to that of the reference, and back.
-
-        Computed by MONAI within the smallest box around both masks.
-        """
-        from monai.metrics import get_mask_edges, get_surface_distance
-
-        box = _bounding_box(self.pred | self.ref)
-        pred_edge, ref_edge = get_mask_edges(self.pred[box], self.ref[box], crop=False)
-        to_ref = get_surface_distance(pred_edge, ref_edge, spacing=self.spacing)
-        to_pred = get_surface_distance(ref_edge, pred_edge, spacing=self.spacing)
-        return np.asarray(to_ref), np.asarray(to_pred)
-
 
 def structures(
     pred: np.ndarray,
@@ -107,13 +97,3 @@ def structures(
         Structure(pred == index, ref == index, spacing, tolerance)
         for index, tolerance in enumerate(tolerances, start=1)
     ]
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """Smallest box around a mask; outside of it is background, so no surface changes."""
-    axes = range(mask.ndim)
-    spans = [
-        np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis)))
-        for axis in axes
-    ]
-    return tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)

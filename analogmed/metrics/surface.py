@@ -8,12 +8,40 @@ from analogmed.metrics.metric import DIAGONAL, SPACING, EmptyValues, Metric
 from analogmed.metrics.structure import Structure
 
 
+def _distances(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distances from the surface of the prediction to that of the reference, and back.
+
+    They are computed within the smallest box around both masks.
+    """
+    if "surface_distances" not in structure.shared:
+        from monai.metrics import get_mask_edges, get_surface_distance
+
+        box = _bounding_box(structure.pred | structure.ref)
+        pred, ref = get_mask_edges(structure.pred[box], structure.ref[box], crop=False)
+        structure.shared["surface_distances"] = tuple(
+            np.asarray(get_surface_distance(one, other, spacing=structure.spacing))
+            for one, other in ((pred, ref), (ref, pred))
+        )
+    first, second = structure.shared["surface_distances"]
+    return first, second
+
+
+def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
+    """Smallest box around a mask; outside of it is background, so no surface changes."""
+    axes = range(mask.ndim)
+    spans = [
+        np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis)))
+        for axis in axes
+    ]
+    return tuple(slice(int(span[0]), int(span[-1]) + 1) for span in spans)
+
+
 def _hd95(structure: Structure) -> float:
-    return float(max(np.percentile(each, 95) for each in structure.surface_distances))
+    return float(max(np.percentile(each, 95) for each in _distances(structure)))
 
 
 def _nsd(structure: Structure) -> float:
-    return float(np.mean(np.concatenate(structure.surface_distances) <= structure.tolerance))
+    return float(np.mean(np.concatenate(_distances(structure)) <= structure.tolerance))
 
 
 HD95 = Metric(

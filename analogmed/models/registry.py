@@ -4,18 +4,15 @@ import inspect
 import math
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import EntryPoint
 from typing import Any
 
 from torch import nn
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.registry import (
+    Registry,
     call_plugin,
-    find_plugin,
     home_of,
-    load_callable,
-    plugin_names,
 )
 from analogmed.foundation.text import nearest
 
@@ -73,7 +70,7 @@ def build_model(
 
 def model_names() -> tuple[str, ...]:
     """Names of the built-in networks and of installed plugins, sorted."""
-    return tuple(sorted({*_BUILT_IN, *plugin_names(PLUGIN_GROUP)}))
+    return _MODELS.names()
 
 
 def describe_model(name: str) -> str:
@@ -126,6 +123,9 @@ def _check_whole(name: str, value: object, most: float = math.inf) -> None:
 
 
 _EXPECTED = "a factory (in_channels, out_channels, spatial_dims) that returns a torch module"
+_MODELS: Registry[Callable[..., Any]] = Registry(
+    "model", _BUILT_IN, group=PLUGIN_GROUP, expected=_EXPECTED
+)
 
 
 def _factory(name: str) -> Callable[..., Any]:
@@ -133,24 +133,12 @@ def _factory(name: str) -> Callable[..., Any]:
         return _bundle_factory(name.removeprefix(_BUNDLE))
     if ":" in name:
         return _import_factory(name)
-    plugin = find_plugin(PLUGIN_GROUP, name, kind="model", is_built_in=name in _BUILT_IN)
-    if plugin is not None:
-        return _load_plugin(plugin)
-    if name in _BUILT_IN:
-        return _import_factory(_BUILT_IN[name])
-    raise ConfigError(f"unknown model '{name}'; {nearest(name, model_names())}")
-
-
-def _load_plugin(plugin: EntryPoint) -> Callable[..., Any]:
-    return load_callable(plugin, kind="model", expected=_EXPECTED)
+    return _MODELS.get(name)
 
 
 def _described(name: str) -> str:
     """Name of a network, with its package where it is of a plugin."""
-    is_built_in = name in _BUILT_IN or ":" in name
-    point = (
-        None if is_built_in else find_plugin(PLUGIN_GROUP, name, kind="model", is_built_in=False)
-    )
+    point = None if ":" in name else _MODELS.plugin(name)
     return f"'{name}' ({home_of(point)})" if point else f"'{name}'"
 
 

@@ -5,7 +5,6 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,11 +17,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.registry import (
+    Registry,
     call_plugin,
     described,
-    find_plugin,
     load_callable,
-    plugin_names,
 )
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.text import nearest
@@ -178,7 +176,7 @@ _BUILT_IN = {
 
 def strategy_names() -> tuple[str, ...]:
     """Names of the built-in strategies and of installed ones, sorted."""
-    return tuple(sorted({*_BUILT_IN, *plugin_names(GROUP)}))
+    return _STRATEGIES.names()
 
 
 def find_strategy(name: str) -> Strategy:
@@ -187,13 +185,7 @@ def find_strategy(name: str) -> Strategy:
     Raises:
         ConfigError: there is none, or several, of this name; or it cannot be loaded.
     """
-    plugin = find_plugin(GROUP, name, kind="strategy", is_built_in=name in _BUILT_IN)
-    if plugin is not None:
-        return _refusing_unknown_options(name, _called_as_plugin(plugin))
-    if name not in _BUILT_IN:
-        raise ConfigError(f"unknown strategy '{name}'; {nearest(name, strategy_names())}")
-    module, _, attribute = _BUILT_IN[name].partition(":")
-    return _refusing_unknown_options(name, getattr(import_module(module), attribute))
+    return _refusing_unknown_options(name, _STRATEGIES.get(name))
 
 
 _EXPECTED = "a callable (context, **options) that returns an optuna sampler"
@@ -217,6 +209,11 @@ def _called_as_plugin(plugin: EntryPoint) -> Strategy:
         )
 
     return called
+
+
+_STRATEGIES: Registry[Strategy] = Registry(
+    "strategy", _BUILT_IN, group=GROUP, expected=_EXPECTED, load=_called_as_plugin
+)
 
 
 def refuse_unknown_options(strategy: str, given: Iterable[str], known: Iterable[str]) -> None:

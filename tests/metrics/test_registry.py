@@ -64,7 +64,7 @@ def test_every_metric_keeps_what_it_declares(name):
 
 
 def test_an_unknown_metric_is_refused_with_the_nearest_name():
-    with pytest.raises(ConfigError, match="unknown metric 'dise': did you mean 'dice'"):
+    with pytest.raises(ConfigError, match="unknown metric 'dise'; did you mean 'dice'"):
         metric("dise")
 
 

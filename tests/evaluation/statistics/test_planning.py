@@ -7,10 +7,10 @@ from analogmed.evaluation.statistics.intervals import two_way_bootstrap
 from analogmed.evaluation.statistics.planning import (
     VarianceComponents,
     expected_width,
-    pilot_components,
     plan_size,
     variance_components,
 )
+from analogmed.evaluation.summaries.sequential import pilot_components
 from analogmed.foundation.errors import ConfigError, DataError, ShapeError
 
 TRUTH = VarianceComponents(

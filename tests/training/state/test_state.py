@@ -45,7 +45,8 @@ while True:
 DIE_IN_A_SAVE = """
 import os, signal, sys
 import torch
-from analogmed.training import nested_tensors, resume
+from analogmed.training.state import nested_tensors
+from analogmed.training.state import state as resume
 def write(path, nested):
     nested_tensors.write_nested(path, nested)
     with open(path, "rb+") as file:
