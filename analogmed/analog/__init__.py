@@ -1,4 +1,4 @@
-"""The analog core: hardware description, layers on tiles, conversion, calibration, chips."""
+"""Analog core: hardware description, layers on tiles, conversion, calibration and chips."""
 
 from typing import TYPE_CHECKING
 

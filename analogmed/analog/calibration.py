@@ -1,4 +1,4 @@
-"""Input ranges from data: the converter's full scale is a high quantile of what a tile sees."""
+"""Calibration of input ranges: a high quantile of the inputs of each row of tiles."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -21,16 +21,15 @@ def calibrate(
     """Set the input range of every row tile to a quantile of the absolute inputs that reach it.
 
     aihwkit starts from three standard deviations about the mean, which clips half of a bright
-    image. Here all batches run digitally through the network, with no noise and no clipping. The
-    range is the quantile of all values of all batches and calls together, so that it depends
-    neither on the batch size nor on the order; see :class:`InputStatistics` for its resolution.
+    image. Here all batches pass digitally through the network, without noise or clipping. The range
+    is the quantile of all values of all batches and calls together, so that it depends neither on
+    the batch size nor on the order. See :class:`InputStatistics` for its resolution.
 
     Args:
-        model: an analog model, of analogmed's layers or of aihwkit's; its ranges are changed in
-            place.
-        batches: inputs as the network gets them, each (B, C, *spatial); they are left as they are.
-            A few dozen images are enough.
-        quantile: share of inputs that must fit, in (0, 1].
+        model: analog model, with analogmed's or aihwkit's layers; its ranges are changed in place.
+        batches: inputs of the network, each (B, C, *spatial), which are left unchanged. A few dozen
+            images are enough.
+        quantile: quantile of the absolute inputs that sets the input range, in (0, 1].
 
     Returns:
         ``model``, for chaining.
@@ -50,7 +49,7 @@ def calibrate(
         raise CoverageError("calibrate: the model has no analog layer; convert it first")
     ranged = {name: layer for name, layer in layers.items() if layer.input_range is not None}
     if not ranged:
-        return model  # the hardware scales each vector by itself
+        return model  # the hardware scales each vector separately
     seen = {name: InputStatistics(name, layer) for name, layer in ranged.items()}
     _run(model, layers, ranged, batches, seen)
     for name, statistics in seen.items():
@@ -65,8 +64,8 @@ def calibrate(
 def check_calibrated(model: nn.Module) -> None:
     """Raise an error for an analog model whose input ranges were never set.
 
-    Such a model was not calibrated, and all its ranges have the value that they start from. Ranges
-    that were loaded, learned or set by hand differ from it in at least one layer.
+    In such a model, all ranges still have their initial value. Ranges that were loaded, learned or
+    set by hand differ from it in at least one layer.
 
     Raises:
         ConfigError: states the remedy.
@@ -85,7 +84,7 @@ def check_calibrated(model: nn.Module) -> None:
 
 
 def _ranges_of(layer: nn.Module) -> list[tuple[Tensor, float]]:
-    """Input ranges of a layer or of its tiles, with the value that they start from."""
+    """Return the input ranges of a layer or of its tiles, with their initial values."""
     parts: Iterable[Any] = layer.analog_tiles() if isinstance(layer, AnalogLayerBase) else [layer]
     return [
         (part.input_range.detach(), part.rpu_config.pre_post.input_range.init_value)
@@ -137,9 +136,9 @@ _CHUNK = 1 << 20  # values that are counted at once
 class InputStatistics:
     """Distribution of the absolute inputs of each row of a layer's tiles, over all its calls.
 
-    Values are counted in bins of the float32 format with 12 bits of mantissa, so that counts of any
-    batches add up. A quantile is the upper edge of its bin, at most 1/4096 above the exact one, or
-    the largest value if that is less.
+    Values are counted in bins of the float32 format with 12 bits of mantissa, so that the counts of
+    different batches add up. A quantile is the upper edge of its bin, at most 1/4096 above the
+    exact one, or the largest value if that is less.
 
     Args:
         name: full name of the layer, for errors.
@@ -155,7 +154,7 @@ class InputStatistics:
         self.calls = 0
 
     def watch(self, layer: nn.Module) -> Any:
-        """Count the inputs of each call of a layer; returns the hook's handle."""
+        """Count the inputs of each call of a layer, and return the hook's handle."""
 
         def count(_: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
             self.add(inputs[0] if inputs else named["input"])
@@ -182,19 +181,20 @@ class InputStatistics:
     def ranges(self, quantile: float) -> Tensor:
         """Return the quantile of each row, shape (rows of tiles,).
 
-        Where more than this share is zero, it is the largest value; 1 where all values are zero.
+        Where more than this share of the inputs is zero, it is the largest value; 1 where all are
+        zero.
         """
         return torch.tensor([histogram.range(quantile) for histogram in self._rows])
 
 
 class _Histogram:
-    """Number of values in each bin, from the lowest one above 0 to the highest one with a value.
+    """Number of values in each bin, from the lowest bin above 0 to the highest that is not empty.
 
-    The counts take 32 KiB for each power of two in between, at most 8 MiB.
+    The counts use 32 KiB for each power of two in between, at most 8 MiB.
     """
 
     def __init__(self) -> None:
-        self._counts: Tensor | None = None  # of zeros, and of the bins from self._first on
+        self._counts: Tensor | None = None  # zeros, then the bins from self._first on
         self._first = 1
         self._largest = 0.0
 

@@ -1,4 +1,4 @@
-"""A chip: one programming draw of a model, aged to any time and read any number of times."""
+"""Simulated chips: one programmed instance of a model, read at any time and any number of times."""
 
 import math
 from collections.abc import Iterator
@@ -20,20 +20,20 @@ from analogmed.foundation.errors import CoverageError, NonFiniteError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.network.walk import evaluating
 
-_COMPILED = "_orig_mod."  # by which torch.compile prefixes names, on which a chip's noise depends
+_COMPILED = "_orig_mod."  # prefix that torch.compile adds to names, which seed the noise
 
 
 class Chip:
-    """One programming draw of an analog model.
+    """One programmed instance of an analog model.
 
-    Programming noise and drift exponents are drawn once, here. Each ``at`` starts from the
-    programmed state, so that times may come in any order; read noise is drawn anew per read.
-    The same seed gives the same chip, whatever was computed before.
+    Programming noise and drift exponents are sampled once, on construction. Each call of ``at``
+    starts from the programmed state, so that times may be in any order. Read noise is sampled for
+    each read. The same seed gives the same chip, independent of earlier computations.
 
     Args:
-        model: an analog model, calibrated. It is put in evaluation mode for each call, and its
-            weights are left as they are.
-        seed: seed of this chip.
+        model: calibrated analog model. Each call runs in evaluation mode and leaves the weights
+            unchanged.
+        seed: random seed of this chip.
 
     Raises:
         CoverageError: the model has no analog layer.
@@ -63,20 +63,20 @@ class Chip:
         check_calibrated(model)
 
     def at(self, t_inference_s: float, read: int = 0) -> "ChipReading":
-        """The chip some time after programming.
+        """Return the chip at a time after programming.
 
         Args:
-            t_inference_s: seconds since programming ended; 0 is right after. (aihwkit's PCM model
-                counts drift from 20 s after that, so that 1 s shows almost none.)
-            read: number of the read; each draws its own read noise.
+            t_inference_s: seconds since the end of programming; 0 is right after it. (aihwkit's PCM
+                model counts drift from 20 s after programming, so that 1 s shows almost none.)
+            read: number of the read, 0 or more; each read has its own read noise.
 
         Returns:
-            a callable from images (B, C, *spatial) to logits.
+            Callable that maps images (B, C, *spatial) to logits.
 
         Raises:
             ValueError: the time is negative or not finite, or the read number is negative.
-            ConfigError: the noise model does not know this time.
-            NonFiniteError: the noise model gives NaN or Inf; names the layer.
+            ConfigError: the noise model does not support this time.
+            NonFiniteError: the noise model returns NaN or Inf; names the layer.
         """
         if not math.isfinite(t_inference_s) or t_inference_s < 0:
             raise ValueError(
@@ -91,20 +91,20 @@ class Chip:
         return ChipReading(self.model, self._layers, readings, seed).restart()
 
 
-_NO_VIEW = "view size is not compatible"  # of torch's message
+_NO_VIEW = "view size is not compatible"  # part of torch's message
 _VIEWING: WeakSet[nn.Module] = WeakSet()
-"""Networks that call ``view`` on feature maps, which torch refuses in channels_last."""
+"""Networks that call ``view`` on feature maps, which torch does not support in channels_last."""
 
 
 @dataclass(frozen=True)
 class ChipReading:
-    """A chip at one time and read; call it with images.
+    """Snapshot of a chip at one time and read, callable with images.
 
-    The weights are fixed; output noise is drawn anew in each call, from a stream that starts at
-    ``restart``. With the compiled engine, the noise of an image depends on how many images came
-    before it since then, not on the batch that it is in, in layers whose first axis is the batch
-    (not in a Transformer with ``batch_first=False``). Two readings of one chip do not disturb
-    each other.
+    The weights are fixed. Output noise is sampled in each call, from a stream that starts at
+    ``restart``. With the compiled engine, the noise of an image depends on the number of images
+    since ``restart``, not on the batch. This holds in layers whose first axis is the batch (not in
+    a Transformer with ``batch_first=False``). Two snapshots of one chip are independent of each
+    other.
     """
 
     model: nn.Module
@@ -113,10 +113,10 @@ class ChipReading:
     seed: int
 
     def restart(self, *address: object) -> "ChipReading":
-        """Start the noise stream anew at an address, so that results do not depend on order.
+        """Restart the noise stream at an address, so that results do not depend on the order.
 
         Args:
-            *address: for instance the case's name.
+            *address: parts of the address, for example the name of the case.
         """
         for name, reading in self.readings.items():
             reading.stream.restart(derive_seed(self.seed, "output", name, *address))
@@ -124,14 +124,14 @@ class ChipReading:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits of a batch of images, which are left as they are.
+        """Return the logits of a batch of images, which are left unchanged.
 
         Args:
             images: shape (B, C, *spatial).
 
         Raises:
             ValueError: the batch is empty.
-            NonFiniteError: the images hold NaN or Inf.
+            NonFiniteError: the images contain NaN or Inf.
         """
         check_images(images)
         for reading in self.readings.values():
@@ -170,7 +170,7 @@ class ChipReading:
 
 
 def check_images(images: Tensor) -> None:
-    """Refuse an empty batch, and images with NaN or Inf."""
+    """Raise an error for an empty batch, or for images with NaN or Inf."""
     if images.numel() == 0:
         raise ValueError(f"the batch of images is empty: shape {tuple(images.shape)}")
     if not torch.isfinite(images).all():

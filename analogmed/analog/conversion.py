@@ -1,4 +1,4 @@
-"""From a plain torch network to an analog one: each layer that multiplies, or its reason."""
+"""Conversion of a torch network to an analog one."""
 
 import copy
 import warnings
@@ -33,7 +33,7 @@ from analogmed.network.walk import own_attributes, replace_layers
 Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
 
 MANY_TILES = 100_000
-"""Number of tiles above which ``convert`` warns: each computes a product of its own."""
+"""Number of tiles above which ``convert`` warns, since each tile computes a separate MVM."""
 
 _ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
     nn.Linear: layers.AnalogLinear,
@@ -54,36 +54,39 @@ def convert(
     row_split: RowSplit = "even",
     backend: Backend = "auto",
 ) -> nn.Module:
-    """Make an analog copy of a network; the one given is left as it was.
+    """Return an analog copy of a network; the original is left unchanged.
 
-    Convolutions and transposed convolutions (1D to 3D, grouped ones too) and Linear layers go on
-    tiles, with their subclasses as long as these override no method that the product consists of.
-    What stays digital is listed, with the reason, by :func:`analogmed.coverage`. Warns of layers
+    Convolutions and transposed convolutions (1D to 3D, also grouped) and Linear layers are mapped
+    onto tiles. So are their subclasses that override no method involved in the product.
+    :func:`analogmed.coverage` lists the layers that stay digital, with the reason. Warns of layers
     that torch has not registered.
 
     Args:
-        model: a plain torch network.
-        rpu_config: the hardware, from :func:`analogmed.create_rpu_config`; the model keeps a copy.
-        digital: names (or patterns, ``"head*"``) of layers that shall stay digital, or of blocks
-            whose layers all shall; beside layers whose attribute ``stays_digital`` is true.
+        model: plain torch network.
+        rpu_config: hardware configuration from :func:`analogmed.create_rpu_config`; the model keeps
+            a copy.
+        digital: names (or patterns, ``"head*"``) of layers that stay digital, or of blocks whose
+            layers all stay digital. Layers whose attribute ``stays_digital`` is true stay digital
+            in any case.
         row_split: ``"even"`` cuts a layer's rows as aihwkit does; ``"channels"`` keeps each input
             channel on one tile where it fits.
-        backend: who computes. ``"torch"`` is the definition, on any device; ``"numba"`` compiled
-            code for CPUs in float32, several times as fast; ``"triton"`` compiled code for GPUs,
-            while no gradient is asked for. What compiled code does not compute, on another device
-            or in another type, torch does, without a word: a model may be calibrated on a CPU
-            and evaluated on a GPU. ``"auto"`` is numba on CPUs and triton on GPUs where they can
-            compute the hardware, else torch; ``"aihwkit"`` is aihwkit's own layers, which leave
-            more layers digital. On a GPU, products of tiles are computed without TF32.
+        backend: implementation of the tile computations. ``"torch"`` is the reference, on any
+            device. ``"numba"`` is compiled code for CPUs in float32, several times as fast.
+            ``"triton"`` is compiled code for GPUs, without gradients. Whatever the compiled code
+            does not support, such as another device or data type, falls back to torch without a
+            warning: a model may be calibrated on a CPU and evaluated on a GPU. ``"auto"`` is numba
+            on CPUs and triton on GPUs where they support the hardware, otherwise torch.
+            ``"aihwkit"`` uses aihwkit's own layers, which leave more layers digital. On a GPU, the
+            MVMs of tiles are computed without TF32.
 
     Returns:
-        the analog network, in the same training or evaluation mode.
+        Analog network, in the same training or evaluation mode.
 
     Raises:
-        ConfigError: a field of the configuration is not supported, ``digital`` names nothing, or
-            the model is analog already.
-        CoverageError: nothing in the model can be put on a tile; gives reasons.
-        NonFiniteError: a weight or bias holds NaN or Inf.
+        ConfigError: a field of the configuration is not supported, ``digital`` matches nothing, or
+            the model is already analog.
+        CoverageError: no layer of the model can be mapped onto tiles; gives reasons.
+        NonFiniteError: a weight or bias contains NaN or Inf.
     """
     for what, choice, choices in (
         ("backend", backend, Backend),
@@ -128,7 +131,7 @@ def _replace_layers(
         if multiplies_weight(layer) and digital_reason(name, layer, digital) == ASKED_FOR:
             setattr(layer, STAYS_DIGITAL, True)
         if isinstance(layer, nn.TransformerEncoderLayer):
-            layer.activation_relu_or_gelu = 0  # no fused path, which reads weights past the tiles
+            layer.activation_relu_or_gelu = 0  # disable the fused path, which bypasses the tiles
     return replace_layers(
         model,
         lambda name, layer: digital_reason(name, layer) is None,
@@ -159,7 +162,7 @@ def _analog_twin(
 
 
 def _reasons(model: nn.Module) -> str:
-    """Why the first layers that multiply a weight are digital."""
+    """Return the reasons why the first layers that multiply a weight are digital."""
     digital = ((n, digital_reason(n, m)) for n, m in model.named_modules() if multiplies_weight(m))
     return "".join(f"; {name or 'the model'}: {reason}" for name, reason in islice(digital, 3))
 

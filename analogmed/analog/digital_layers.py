@@ -1,4 +1,4 @@
-"""How much of a network is analog, and what is not and why."""
+"""Analog coverage of a network, and the reasons for its digital layers."""
 
 import math
 from contextlib import ExitStack
@@ -20,16 +20,16 @@ from analogmed.network.walk import evaluating
 
 @dataclass(frozen=True)
 class Coverage:
-    """What share of a model's products runs on tiles.
+    """Share of a model's weights and multiply-accumulates that runs on tiles.
 
     Attributes:
-        weight_share: share of the weights that multiply, in [0, 1]. Analog layers that the run of
-            one input never called do not count.
-        mac_share: share of the multiply-accumulates of one forward pass; NaN if it could not run.
+        weight_share: share of the multiplying weights, in [0, 1]. Analog layers that the forward
+            pass of one input did not call are not counted.
+        mac_share: share of the multiply-accumulates of one forward pass; NaN if the pass failed.
         digital_layers: name and reason of each layer that multiplies a weight digitally.
         analog_layers: names of the layers on tiles.
         digital_products: name and reason of each parameter that the forward pass multiplies outside
-            of a layer, which is digital.
+            a layer, and therefore digitally.
         uncalled_layers: names of the analog layers that the forward pass did not call.
     """
 
@@ -52,7 +52,7 @@ class Coverage:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A sentence for each weight and layer that is digital, or on tiles without use."""
+        """One sentence per weight and layer that is digital, or on tiles but unused."""
         digital = self.digital_layers | self.digital_products
         return (
             *(f"{name} stays digital: {reason}" for name, reason in digital.items()),
@@ -61,15 +61,15 @@ class Coverage:
 
 
 def coverage(model: nn.Module, input_shape: tuple[int, ...] | None = None) -> Coverage:
-    """Report what of a model is analog.
+    """Report which part of a model is analog.
 
     Args:
-        model: a converted model, or a plain one (nothing is analog then).
-        input_shape: (B, C, *spatial) for counting multiply-accumulates; by default one input of 64
-            pixels a side. The share hardly depends on it.
+        model: converted model, or a plain one, which has no analog layers.
+        input_shape: (B, C, *spatial), for counting multiply-accumulates; the default is one input
+            of 64 pixels a side. The share hardly depends on it.
 
     Raises:
-        ShapeError: the model does not take an input of ``input_shape``.
+        ShapeError: the model does not accept an input of ``input_shape``.
     """
     analog = [name for name, layer in model.named_modules() if is_analog(layer)]
     digital = _digital_layers(model)
@@ -89,10 +89,10 @@ def coverage(model: nn.Module, input_shape: tuple[int, ...] | None = None) -> Co
 
 
 def left_digital(model: nn.Module) -> tuple[str, ...]:
-    """Names of the layers of a converted model that could be on tiles, but were left digital.
+    """Return the layers of a converted model that stayed digital although tiles could compute them.
 
-    They were asked for, or aihwkit has no such layer. Converting the plain network with them as
-    ``digital`` puts the same layers on tiles again.
+    They were requested to stay digital, or aihwkit has no such layer. Converting the plain network
+    with these names as ``digital`` maps the same layers onto tiles again.
     """
     could_be = (ASKED_FOR, _NOT_CONVERTED)
     return tuple(name for name, reason in _digital_layers(model).items() if reason in could_be)
@@ -106,7 +106,7 @@ _FUNCTIONAL = (
 
 
 def _digital_layers(model: nn.Module) -> dict[str, str]:
-    """Name and reason of each layer that multiplies a weight digitally."""
+    """Return the name and reason of each layer that multiplies a weight digitally."""
     digital: dict[str, str] = {}
     for name, layer in model.named_modules():
         if multiplies_weight(layer) and not is_analog(layer) and not _inside(name, digital):
@@ -133,11 +133,11 @@ def _weights(layer: nn.Module) -> float:
 
 @dataclass(frozen=True)
 class _Run:
-    """One forward pass.
+    """Counts of one forward pass.
 
     Attributes:
         macs: multiply-accumulates by layer.
-        products: multiply-accumulates by weight that is multiplied outside of these layers.
+        products: multiply-accumulates by weight that is multiplied outside these layers.
         uncalled: names of the layers that were not called.
     """
 
@@ -191,7 +191,7 @@ def _zeros(model: nn.Module, names: list[str], shape: tuple[int, ...] | None) ->
 
 
 def _layer_macs(layer: nn.Module, inputs: Tensor, output: Tensor) -> float:
-    """Weights times the vectors that they multiply, whole batch."""
+    """Return the number of multiply-accumulates of a layer for the whole batch."""
     channels: Any
     if getattr(layer, "transposed", False):
         channels, per_vector = layer.in_channels, inputs

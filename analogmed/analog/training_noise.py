@@ -1,4 +1,4 @@
-"""What disturbs the weights in hardware-aware training, step by step."""
+"""Weight noise of hardware-aware training, step by step."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -25,42 +25,42 @@ WeightNoise = Literal["modifier", "chips"]
 
 
 class TrainingNoise:
-    """The noise of hardware-aware training, whose every draw has an address.
+    """Noise of hardware-aware training, in which every sample has an address.
 
-    Each batch computes with weights of its own, the same in all its forward passes (also where a
-    layer is used twice, or a block is computed again by activation checkpointing), and the gradient
-    passes straight through to the digital weights, which are never overwritten:
+    Each batch computes with its own weights. They are the same in all its forward passes, also
+    where a layer is used twice or activation checkpointing recomputes a block. The gradient passes
+    straight through to the digital weights, which are never overwritten:
 
     - ``"modifier"``: the hardware's weight modifier. The ramp scales ``std_dev``, drop-connect and,
       of ``pcm_noise``, the failures and the age. Rounding (``discretize``, ``dorefa`` and that part
-      of ``discretize_add_normal``) has no size and stays as it is.
-    - ``"chips"``: a chip is programmed from the present weights with the hardware's noise model,
-      aged and read once with read noise, as :class:`analogmed.Chip` does, drift compensation
-      included; the modifier is not applied. With age t and the noise model's reference time t0,
-      log(t + t0) is uniform, so that the drift's strength is, for t in ``ages_s``. A model
-      that knows only some times draws one of these. The ramp goes on a straight line from the
-      digital weights to those of the chip after compensation. All batches of a step have the same
-      chip. To program one takes longer than to draw the modifier; ``every`` so many steps is
-      enough, with the chip's deviations added to the weights of each step.
+      of ``discretize_add_normal``) has no magnitude and is not scaled.
+    - ``"chips"``: a virtual chip is programmed from the current weights with the hardware's noise
+      model, aged, and read once with read noise, as :class:`analogmed.Chip` does, including drift
+      compensation. The modifier is not applied. With age t and the noise model's reference time t0,
+      log(t + t0) is uniform, and so is the drift's strength, for t in ``ages_s``. A model that
+      supports only some times uses one of these. The ramp interpolates linearly between the digital
+      weights and those of the chip after compensation. All batches of a step share the same chip.
+      Programming a chip takes longer than sampling the modifier, so that one chip may serve
+      ``every`` steps; its deviations are added to the weights of each step.
 
-    Inside ``step``, torch's global generators draw from the step's seed too (output noise, dropout)
-    and go on afterwards as if nothing had been drawn. A resumed run therefore needs no more than
-    the number of the step to go on with the same noise; where chips serve several steps, states are
-    saved before a ``renew``.
+    Inside ``step``, torch's global generators also use the step's seed (output noise, dropout), and
+    their state is restored afterwards. A resumed run therefore needs only the number of the step to
+    continue with the same noise. Where chips serve several steps, states are saved before a
+    ``renew``.
 
     Args:
-        model: an analog model. aihwkit's own layers know the modifier only, and draw it anew in
-            each forward.
+        model: analog model. aihwkit's own layers support the modifier only, and sample it in each
+            forward pass.
         weights: kind of the weight noise.
-        ramp_steps: steps over which the weight noise grows from 0 to its full size.
-        ages_s: smallest and largest age of a chip, in s.
-        every: steps that compute with one chip.
-        seed: of the whole training.
-        rank: process of distributed training. All ranks compute with the same weights, as one
-            process would; output noise and dropout are a rank's own.
+        ramp_steps: number of steps over which the weight noise grows from 0 to its full magnitude.
+        ages_s: minimum and maximum age of a virtual chip, in s.
+        every: number of steps that share one virtual chip.
+        seed: random seed of the whole training.
+        rank: process of distributed training. All ranks compute with the same weights, as a single
+            process would; output noise and dropout differ between ranks.
 
     Raises:
-        ConfigError: a setting out of its range, or one that aihwkit's layers do not know.
+        ConfigError: a setting is out of its range, or aihwkit's layers do not support it.
     """
 
     def __init__(
@@ -100,11 +100,11 @@ class TrainingNoise:
 
     @contextmanager
     def step(self, index: int, part: int = 0) -> Iterator[None]:
-        """Compute with the noise of a step inside the ``with`` block, which may hold the backward.
+        """Apply the noise of a step inside the ``with`` block, which may include the backward pass.
 
         Args:
-            index: of the optimizer's step, from 0.
-            part: number of the batch, where several make one step.
+            index: index of the optimizer step, from 0.
+            part: number of the batch, where several batches form one step.
         """
         before = {name: layer.disturbance for name, layer in self._layers.items()}
         try:
@@ -120,11 +120,11 @@ class TrainingNoise:
                 layer.disturbance = before[name]
 
     def strength(self, index: int) -> float:
-        """Size of the weight noise in a step, a share of its full size."""
+        """Return the magnitude of the weight noise in a step, as a share of its full magnitude."""
         return min(1.0, index / self._ramp_steps) if self._ramp_steps else 1.0
 
     def renew(self) -> None:
-        """Let the next step program a chip, however many steps the present one has served."""
+        """Let the next step program a new chip, however many steps the present one has served."""
         self._chip, self._programmed_at = {}, -1
 
     def _seed_of(self, index: int, *address: object) -> int:
@@ -152,15 +152,15 @@ class TrainingNoise:
 
 
 def age_s(model: BaseNoiseModel, ages_s: tuple[float, float], share: float) -> float:
-    """An age of devices whose drift is spread evenly.
+    """Return a device age such that uniform shares give a uniform strength of drift.
 
     Args:
-        model: aihwkit's noise model.
-        ages_s: smallest and largest age in s.
-        share: of all ages, those that are below; in [0, 1).
+        model: noise model of aihwkit.
+        ages_s: minimum and maximum age in s.
+        share: share of all ages that are smaller, in [0, 1).
 
     Raises:
-        ConfigError: the model knows no age between these.
+        ConfigError: the model supports no age in this interval.
     """
     known = getattr(model, "coeff_dic", None)
     if known is not None:
@@ -194,7 +194,7 @@ def _modified(
 
 @dataclass(frozen=True)
 class _Deviation:
-    """By how much the compensated weights of a row of tiles are off, and the compensation."""
+    """Deviation of a row's compensated weights from the digital ones, and the compensation."""
 
     of_weight: Tensor
     gain: Tensor
@@ -219,7 +219,7 @@ def _program(
 
 
 def _towards(chip: list[_Deviation] | None, layer: AnalogLayer, strength: float) -> Disturbance:
-    """Some way from the digital weights to those of a chip; the tile holds them uncompensated."""
+    """Interpolate between digital and chip weights; the result is before drift compensation."""
     rows = layer.reference_rows()
     if chip is None or strength == 0:
         return Disturbance(tuple(row.weight for row in rows))

@@ -1,4 +1,4 @@
-"""Start-up check: torch and aihwkit have to fit each other."""
+"""Start-up check of the installed versions of torch and aihwkit."""
 
 import warnings
 from importlib.metadata import PackageNotFoundError, version
@@ -8,17 +8,17 @@ from analogmed.foundation.errors import ConfigError
 HINT = "install with the versions of constraints.txt (torch 2.13.0, aihwkit 1.1.0 or 1.2.0)"
 
 TESTED = {("2.13", "1.1.0"), ("2.13", "1.2.0")}
-"""Pairs of torch (major.minor) and aihwkit that the test suite has passed with."""
+"""Pairs of torch (major.minor) and aihwkit versions that pass the test suite."""
 
 
 def check_versions() -> dict[str, str]:
-    """Name torch's and aihwkit's versions where they do not fit.
+    """Return the versions of torch and aihwkit, or raise an error if they are incompatible.
 
     Returns:
-        the versions found.
+        Installed versions.
 
     Raises:
-        ConfigError: one of them is missing, or aihwkit does not import next to this torch.
+        ConfigError: one of them is missing, or aihwkit cannot be imported with this torch.
     """
     found = {}
     for package in ("torch", "aihwkit"):
@@ -38,7 +38,7 @@ def check_versions() -> dict[str, str]:
 
 
 def do_not_fit(error: ImportError) -> str:
-    """Return a sentence about torch and aihwkit where one of them cannot be imported."""
+    """Return a sentence about torch and aihwkit if one of them cannot be imported."""
     names = [f"{package} {_version(package)}" for package in ("torch", "aihwkit")]
     return f"{' and '.join(names)} do not fit each other ({error}); {HINT}"
 

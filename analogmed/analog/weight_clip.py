@@ -1,4 +1,4 @@
-"""Between training steps, clipping: of weights, whose outliers cost the others their range."""
+"""Clipping between training steps: weight outliers would reduce the resolution of all others."""
 
 from typing import Any
 
@@ -12,21 +12,21 @@ from analogmed.analog.layers.base import AnalogLayer
 
 
 class WeightClipper:
-    """Clip the weights of an analog model, tile by tile, as the configuration asks.
+    """Clipping of an analog model's weights, tile by tile, as set in the configuration.
 
     ``LAYER_GAUSSIAN`` clips at sigma standard deviations of the tile's weights. ``FIXED_VALUE``
-    clips at a multiple of the tile's mapping scale, which is its largest weight: the one it had
-    when the clipper was made, or, where the configuration remaps, after the previous step.
-    aihwkit's own tiles clip and remap as they do after a step of aihwkit's optimizers. Frozen
-    layers, whose weights do not require a gradient, are left as they are.
+    clips at a multiple of the tile's mapping scale, which is its largest weight: the one at
+    construction of the clipper, or, with remapping, the one after the previous step. aihwkit's own
+    tiles clip and remap as they do after a step of aihwkit's optimizers. Frozen layers, whose
+    weights do not require a gradient, are left unchanged.
 
-    Learned input ranges are kept at a thousandth of what they were, or more. With aihwkit's rule a
-    range's gradient is a multiple of the range, so that it cannot pass zero by gradient descent;
-    but the steps of Adam do not shrink with the gradient, and a negative range, which aihwkit does
-    not refuse, would learn in the wrong direction.
+    Learned input ranges stay at or above a thousandth of their initial value. With aihwkit's rule,
+    a range's gradient is a multiple of the range, so that gradient descent cannot move it past
+    zero. The steps of Adam, however, do not shrink with the gradient, and a negative range, which
+    aihwkit accepts, would learn in the wrong direction.
 
     Args:
-        model: an analog model, about to be trained.
+        model: analog model to be trained.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -38,11 +38,11 @@ class WeightClipper:
         self._floors = {each: 1e-3 * each.detach().abs() for each in learned}
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next steps depend on beside the weights: scales, and the least ranges."""
+        """Return the state of the clipper: mapping scales and lower limits of the input ranges."""
         return {"scales": self._scales, "floors": list(self._floors.values())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` gave."""
+        """Restore the state that ``state_dict`` returned."""
         self._scales = [
             [new.to(old) for new, old in zip(scales, own, strict=True)]
             for scales, own in zip(state["scales"], self._scales, strict=True)
@@ -52,7 +52,7 @@ class WeightClipper:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Clip in place; call after each optimizer step."""
+        """Clip the weights in place; to be called after each optimizer step."""
         for index, layer in enumerate(self._layers):
             config = layer.rpu_config
             if config.clip.type is WeightClipType.NONE or not layer.weight.requires_grad:
@@ -76,17 +76,17 @@ def _is_trained(tile: TorchInferenceTile) -> bool:
 
 
 def _limit(layer: AnalogLayer, block: Tensor, scale: Tensor) -> Tensor:
-    """Largest allowed weight, one for the tile or one for each of its columns (columns, 1)."""
+    """Return the largest allowed weight, one for the tile or one per column (columns, 1)."""
     clip = layer.rpu_config.clip
     fixed = clip.fixed_value * scale if clip.fixed_value > 0 else block.new_tensor(torch.inf)
     if clip.type is WeightClipType.FIXED_VALUE or block.numel() == 1:
         return fixed
-    # aihwkit takes the deviation of the mapped weights, whose columns have scales of their own
+    # aihwkit takes the deviation of the mapped weights, whose columns have separate scales
     return torch.minimum(fixed, clip.sigma * (block / scale).std() * scale)
 
 
 def _scales(layer: AnalogLayer) -> list[Tensor]:
-    """Mapping scale of each tile, shape (1, 1) or (columns, 1); 1 where all weights are zero."""
+    """Return the mapping scale of each tile, (1, 1) or (columns, 1); 1 if all weights are zero."""
     columnwise = layer.rpu_config.mapping.weight_scaling_columnwise
     scales = []
     for block in _blocks(layer, layer.weight_matrix().detach()):
@@ -96,7 +96,7 @@ def _scales(layer: AnalogLayer) -> list[Tensor]:
 
 
 def _blocks(layer: AnalogLayer, matrix: Tensor) -> list[Tensor]:
-    """The weights of each tile, as views of the layer's matrix."""
+    """Return the weights of each tile, as views of the layer's matrix."""
     return [
         group[c0:c1, r0:r1]
         for group in matrix

@@ -8,10 +8,11 @@ class Command:
     """A command of the command line.
 
     Attributes:
-        program: function that runs it with the words after its name, as ``module:function``; it
-            returns an exit status or nothing.
-        summary: one line for the list of commands; empty for a sub-command.
-        simulates: whether it simulates chips, so that torch and aihwkit have to fit each other.
+        program: entry point as ``module:function``; called with the words after the command name,
+            returns an exit status or ``None``.
+        summary: one-line description in the list of commands; empty for a sub-command.
+        simulates: whether the command simulates chips and so requires compatible versions of torch
+            and aihwkit.
     """
 
     program: str
@@ -54,14 +55,14 @@ SUBCOMMANDS = {
     ("hardware", "map"): COMMANDS["hardware"],
     ("hardware", "measure"): Command(f"{_PROGRAMS}.measure:main", simulates=False),
 }
-"""Commands of two words; the first word alone is the first of them."""
+"""Two-word commands; the first word alone selects the first entry with this word."""
 
 
 def find_command(words: list[str]) -> tuple[Command, list[str]]:
-    """Return the command that words begin with, and the words after its name.
+    """Return the command that the words start with, and the remaining words.
 
     Args:
-        words: of the command line; the first is a name of ``COMMANDS``.
+        words: words of the command line; the first is a key of ``COMMANDS``.
     """
     name, second = words[0], words[1] if len(words) > 1 else ""
     if command := SUBCOMMANDS.get((name, second)):

@@ -1,4 +1,4 @@
-"""Exit status of a program: errors that a user can act on become one sentence, no traceback."""
+"""Exit status of a program; expected errors are printed as one sentence without a traceback."""
 
 import os
 import sys
@@ -14,12 +14,12 @@ UNFORESEEN = 70
 
 
 def run_program(program: Callable[[list[str]], int | None], arguments: list[str]) -> int:
-    """Run a program and print its error, if it ends with one, as a sentence.
+    """Run a program and print an error that ends it as one sentence.
 
     Returns:
-        Exit status: that of the program, or 0; 1 for an error of the data or the computation; 2 for
-        a setting; 70 for an error that nothing has foreseen, whose traceback is then in a log file;
-        130 for an interruption.
+        Exit status: 0 or the status returned by the program; 1 for an error in the data or the
+            computation; 2 for an invalid setting; 70 for an unexpected error, whose traceback is
+            written to a log file; 130 for an interruption.
     """
     try:
         return program(arguments) or 0
@@ -38,7 +38,7 @@ def run_program(program: Callable[[list[str]], int | None], arguments: list[str]
 
 
 def explain_unforeseen(error: BaseException) -> str:
-    """Return a sentence about an error that no code handles, and log its traceback."""
+    """Log the traceback of an unexpected error and return a sentence about the error."""
     summary = masked(f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": "))
     return (
         f"error: the program did not expect this error: {summary[:_LONGEST]}. Report it with its "
@@ -47,11 +47,11 @@ def explain_unforeseen(error: BaseException) -> str:
 
 
 def log_traceback(error: BaseException) -> str:
-    """Write the traceback of an error, with its causes, into a log file.
+    """Write the traceback of an error, with its causes, to a log file.
 
     Returns:
-        The end of a sentence about the traceback: ``, which is in PATH.``, or the traceback itself
-        where no file can be written.
+        End of a sentence about the traceback: ``, which is in PATH.``, or the traceback itself if
+            no file can be written.
     """
     trace = masked("".join(traceback.format_exception(error)))
     try:

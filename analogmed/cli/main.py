@@ -1,4 +1,4 @@
-"""The command line: finds a command, runs its program, and returns its exit status."""
+"""The command line: selects a command, runs its program and returns its exit status."""
 
 import sys
 import warnings
@@ -17,13 +17,13 @@ _HELP = ("-h", "--help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments begin with.
+    """Run the command that the arguments start with.
 
     Args:
-        arguments: of the command line; ``sys.argv`` by default.
+        arguments: words of the command line; ``sys.argv`` by default.
 
     Returns:
-        exit status: 0, 1 for an error of the data or the computation, 2 for a setting.
+        exit status: 0, 1 for an error in the data or the computation, 2 for an invalid setting.
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if words[0] in _HELP:
@@ -43,10 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(program: Callable[[list[str]], int | None], arguments: list[str]) -> int:
-    """Run a program in this process: warnings and errors become sentences on stderr.
+    """Run a program in this process and print warnings and errors as sentences on stderr.
 
     Returns:
-        exit status: 0, 1 for an error of the data or the computation, 2 for a setting.
+        exit status: 0, 1 for an error in the data or the computation, 2 for an invalid setting.
     """
     keep_freed_memory()
     warnings.showwarning = _show_warning
@@ -64,11 +64,11 @@ def _with_versions(
 
 
 def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run a command of which the name is given.
+    """Run a command by name.
 
     Args:
-        name: of ``COMMANDS``.
-        arguments: what follows the name; ``sys.argv`` by default.
+        name: key of ``COMMANDS``.
+        arguments: words after the command name; ``sys.argv`` by default.
     """
     return main([name, *(sys.argv[1:] if arguments is None else arguments)])
 

@@ -1,4 +1,4 @@
-"""Settings written as options of the command line."""
+"""Settings as command-line options."""
 
 import dataclasses
 import json
@@ -18,15 +18,15 @@ SHORT = {
     "optimizer": "name",
     "strategy": "name",
 }
-"""``--task lgg`` stands for ``--task.name lgg``."""
+"""Short options: ``--task lgg`` is short for ``--task.name lgg``."""
 
 
 def to_options(config: Any, prefix: str = "") -> list[str]:
-    """Return the arguments that ``parse`` reads as these settings; defaults are left out.
+    """Return the arguments from which ``parse`` rebuilds these settings, without defaults.
 
     Args:
         config: a frozen dataclass of :mod:`analogmed.config`.
-        prefix: of the options, for a section of a configuration: ``task.``.
+        prefix: prefix of the options for a section of a configuration, such as ``task.``.
     """
     options: list[str] = []
     default = Hardware(config.preset) if isinstance(config, Hardware) else type(config)()
@@ -59,7 +59,7 @@ def _needs_brackets(word: str) -> bool:
 
 
 def _written(plain: Any) -> str:
-    """Plain values on one line: JSON, or YAML where a key is no text."""
+    """Return plain values on one line: as JSON, or as YAML if a key is not a string."""
     text = json.dumps(plain)
     if json.loads(text) == plain:
         return text
@@ -72,6 +72,6 @@ def _shortened(options: Sequence[str]) -> list[str]:
 
 
 def is_list(kind: Any) -> bool:
-    """Return whether a type of a setting is a list, or a choice of lists."""
+    """Return whether the type of a setting is a list or a union of lists."""
     members = [kind] if get_origin(kind) is tuple else get_args(kind) or (kind,)
     return all(get_origin(member) is tuple for member in members if member is not type(None))

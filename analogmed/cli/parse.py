@@ -1,4 +1,4 @@
-"""The command line: a configuration class, a YAML file, and `--a.b value` on top of it."""
+"""Command-line parsing: a configuration class, a YAML file and `--a.b value` overrides."""
 
 import dataclasses
 import re
@@ -27,12 +27,12 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
 
     Args:
         config_class: a frozen dataclass of :mod:`analogmed.config`.
-        arguments: without the program's name.
-        prog: the program's name in messages.
-        epilog: examples under ``--help``.
+        arguments: words of the command line without the program name.
+        prog: program name in messages.
+        epilog: examples printed below ``--help``.
 
     Raises:
-        ConfigError: an unknown or malformed option or key; names the nearest known one.
+        ConfigError: an option or key is unknown or malformed; the message names the nearest name.
     """
     words = Words()
     arguments = _expand(arguments, config_class, words)
@@ -60,7 +60,7 @@ def _parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
     parser.add_class_arguments(config_class, None)
     names = {field.name for field in dataclasses.fields(config_class)}
     if "space" in names:
-        parser.set_defaults({"space.blocks": []})  # they follow from its dimensions
+        parser.set_defaults({"space.blocks": []})  # derived from the dimensions of the space
     if "hardware" in names:
         arguments = [field.name for field in dataclasses.fields(Hardware)]
         parser.set_defaults({f"hardware.{name}": None for name in arguments if name != "preset"})
@@ -68,17 +68,17 @@ def _parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
 
 
 class _KeepingLines(DefaultHelpFormatter):
-    """Prints the examples below the options as they are."""
+    """Help formatter that prints the examples below the options verbatim."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text
 
 
 def _expand(arguments: Sequence[str], config_class: type, words: Words) -> list[str]:
-    """Write the arguments out as jsonargparse wants them.
+    """Return the arguments in the form that jsonargparse expects.
 
-    Short options get their full name, files of settings are read strictly, and the values of a list
-    (``--checkpoints a.safetensors b.safetensors``) get their brackets.
+    Short options are expanded to their full names, settings files are read strictly, and the values
+    of a list (``--checkpoints a.safetensors b.safetensors``) are enclosed in brackets.
     """
     kinds = dict(_settings(config_class)) | {"config": config_class}
     expanded: list[str] = []
@@ -105,15 +105,14 @@ def _expand(arguments: Sequence[str], config_class: type, words: Words) -> list[
 
 
 def _mapping_of(setting: str, kinds: dict[str, Any]) -> str | None:
-    """Name of the mapping that a setting is an entry of: ``task.options`` of
-    ``task.options.label``."""
+    """Return the mapping that contains a setting: ``task.options`` for ``task.options.label``."""
     parts = setting.split(".")
     names = (".".join(parts[:n]) for n in range(1, len(parts)))
     return next((name for name in names if get_origin(kinds.get(name)) is dict), None)
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
-    """Each option with the values that follow it; what stands before any option comes alone."""
+    """Yield each option with its values; words before the first option are yielded alone."""
     name: str | None = None
     values: list[str] = []
     for argument in arguments:
@@ -134,7 +133,7 @@ _NUMBER = re.compile(r"-[0-9.].*")
 
 
 def _settings(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted name and type of each setting, sections included."""
+    """Yield the dotted name and the type of each setting, including those of sections."""
     for field in dataclasses.fields(config_class):
         yield prefix + field.name, field.type
         if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
@@ -142,9 +141,9 @@ def _settings(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _settings_of(path: str, config_class: Any, words: Words, section: str) -> str:
-    """A file of settings on one line of YAML, after strict checks.
+    """Return a settings file as one line of YAML, after strict checks.
 
-    What a hardware section merely repeats of its preset is left out, so that the resolved
+    Values of a hardware section that repeat its preset are left out, so that the resolved
     experiment.yaml of a run can be combined with another ``--hardware``.
     """
     content = read_yaml(path)

@@ -1,6 +1,6 @@
-"""Errors before the main function of a program runs.
+"""Handling of errors that occur before the main function of a program runs.
 
-A package that cannot be imported would otherwise end the program in a traceback.
+Without it, a package that cannot be imported ends the program with a traceback.
 """
 
 import sys
@@ -11,7 +11,7 @@ from analogmed.cli.exit_status import UNFORESEEN, explain_unforeseen
 
 
 def install() -> None:
-    """Let errors that reach the interpreter end in a sentence and an exit status."""
+    """Print errors that reach the interpreter as a sentence and set the exit status."""
     sys.excepthook = _end
 
 
@@ -27,7 +27,7 @@ def _end(kind: type[BaseException], error: BaseException, trace: TracebackType |
 
 
 def _is_about(error: ImportError, trace: TracebackType | None) -> bool:
-    """Return whether torch or aihwkit is missing, or an import inside one of them fails."""
+    """Return whether torch or aihwkit is missing or one of their imports fails."""
     names = [error.name or ""]
     while trace is not None:
         names.append(str(trace.tb_frame.f_globals.get("__name__", "")))

@@ -1,9 +1,9 @@
-"""The words of a command line as values, in place of a second reading as YAML.
+"""Conversion of command-line words to values without a second YAML pass.
 
-jsonargparse reads each word, and each text inside a mapping, as YAML. So ``*conv1`` becomes an
-alias, ``#x`` nothing, ``010`` the number 8 and ``no`` false. Here text that YAML would change, and
-mappings of any values, are replaced by placeholders before it parses, and put back in the settings
-that it builds.
+jsonargparse parses each word, and each text inside a mapping, as YAML: ``*conv1`` becomes an alias,
+``#x`` is empty, ``010`` is the number 8 and ``no`` is false. This module replaces text that YAML
+would change, and mappings of arbitrary values, by placeholders before parsing, and restores them in
+the parsed settings.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ _PLAIN = re.compile(r"[A-Za-z_./][A-Za-z0-9_./+-]*")
 
 
 class Words:
-    """Values of one command line that jsonargparse must not read."""
+    """Values of one command line that jsonargparse must not parse as YAML."""
 
     def __init__(self) -> None:
         self._values: dict[str, Any] = {}
@@ -37,12 +37,12 @@ class Words:
         """Return the value of an option for jsonargparse.
 
         Args:
-            name: of the option, for messages.
+            name: name of the option, for messages.
             kind: type of its setting.
-            values: its words, at least one.
+            values: words of the option, at least one.
 
         Raises:
-            ConfigError: a mapping or list is no YAML of plain values.
+            ConfigError: a mapping or list is not YAML of plain values.
         """
         if _is_mapping(kind) or dataclasses.is_dataclass(kind):
             content = read_word(values[0], name)
@@ -71,12 +71,12 @@ class Words:
         return _dumped({self._placed(self._mappings[name]): "0"})
 
     def shielded(self, content: Any, kind: Any, name: str = "") -> Any:
-        """Replace in plain values of a type what jsonargparse would read again.
+        """Return plain values with placeholders for text that jsonargparse would parse again.
 
         Args:
             content: plain values.
-            kind: the type of the setting that they are for.
-            name: dotted name of the setting; mappings at it may get entries later.
+            kind: type of the setting that the values belong to.
+            name: dotted name of the setting; a mapping of this name may receive entries later.
         """
         if isinstance(content, str):
             return self._placed(content) if _is_text(kind) and not _is_plain(content) else content
@@ -85,7 +85,7 @@ class Words:
             return [self.shielded(v, inner, f"{name}.{i}") for i, v in enumerate(content)]
         if isinstance(content, dict) and _is_mapping(kind):
             self._mappings[name] = _copied(content)
-            return {self._placed(_typed(content, kind, name)): "0"}  # a path or a number, too
+            return {self._placed(_typed(content, kind, name)): "0"}  # also a path or a number
         if isinstance(content, dict) and dataclasses.is_dataclass(kind):
             kinds = {field.name: field.type for field in dataclasses.fields(kind)}
             return {
@@ -95,7 +95,7 @@ class Words:
         return content
 
     def with_texts(self, parsed: Any) -> Any:
-        """Put texts in place of their placeholders, before settings are built and checked."""
+        """Replace placeholders by their texts, before settings are built and checked."""
         if isinstance(parsed, str):
             return self._values.get(parsed, parsed)
         if isinstance(parsed, Path):
@@ -108,9 +108,9 @@ class Words:
         return parsed
 
     def with_mappings(self, settings: T) -> T:
-        """Return settings with mappings in place of their placeholders.
+        """Return settings with mappings instead of their placeholders.
 
-        jsonargparse reads the values of a mapping once more when it builds the settings.
+        jsonargparse parses the values of a mapping again when it builds the settings.
         """
         value: Any = settings
         if isinstance(value, tuple) and any(map(dataclasses.is_dataclass, value)):
@@ -126,7 +126,7 @@ class Words:
         return restored
 
     def spelt_out(self, message: str) -> str:
-        """Return a message with the words of the user in place of placeholders."""
+        """Return a message with the words of the user instead of placeholders."""
         return re.sub(_PREFIX + r"\d+", lambda m: str(self._values.get(m[0], m[0])), message)
 
     def _placed(self, value: Any) -> str:
@@ -136,10 +136,10 @@ class Words:
 
 
 def read_word(word: str, where: str) -> Any:
-    """Read a word as JSON or, where it is none, as strict YAML.
+    """Parse a word as JSON or, if that fails, as strict YAML.
 
     Raises:
-        ConfigError: it is neither; names the option.
+        ConfigError: the word is neither; the message names the option.
     """
     if len(word) > MAX_YAML_BYTES:
         raise ConfigError(f"{where}: more than {MAX_YAML_BYTES} characters; use --config FILE")
@@ -151,14 +151,14 @@ def read_word(word: str, where: str) -> Any:
 
 
 def unquoted(word: str, kind: Any = str) -> str:
-    """Return the text of a word in double quotes, and any other word as it is."""
+    """Return the text of a double-quoted word, and any other word unchanged."""
     if _is_text(kind) and is_quoted(word):
         return str(json.loads(word))
     return word
 
 
 def is_quoted(word: str) -> bool:
-    """Whether a word is text in double quotes, as JSON has it."""
+    """Return whether a word is a double-quoted JSON string."""
     if not word.startswith('"'):
         return False
     try:
@@ -177,7 +177,7 @@ def _text_or_value(word: str, where: str) -> Any:
 
 
 def _list_of(word: str, where: str) -> list[Any] | None:
-    """List that a word in brackets stands for; ``None`` for any other, such as ``[ab]*``."""
+    """Return the list that a word in brackets denotes, or ``None`` for other words (``[ab]*``)."""
     if not word.startswith("["):
         return None
     try:
@@ -190,7 +190,7 @@ def _list_of(word: str, where: str) -> list[Any] | None:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether YAML, and jsonargparse, leave a text as it is."""
+    """Return whether YAML and jsonargparse leave a text unchanged."""
     if not _PLAIN.fullmatch(text) or text.startswith(_PREFIX):
         return False
     try:
@@ -206,7 +206,7 @@ def _dumped(content: Any) -> str:
 
 
 def _typed(content: dict[Any, Any], kind: Any, name: str) -> dict[Any, Any]:
-    """Values of a mapping as its type has them: paths, or any."""
+    """Return the values of a mapping, converted to paths if its type requires paths."""
     if get_args(_alternatives(kind)[0])[-1] is not Path:
         return content
     if not all(isinstance(value, str) for value in content.values()):
@@ -219,7 +219,7 @@ def _copied(content: Any) -> Any:
 
 
 def _alternatives(kind: Any) -> list[Any]:
-    """Members of a union but None."""
+    """Return the members of a union except None."""
     if get_origin(kind) in (Union, types.UnionType):
         return [member for member in get_args(kind) if member is not type(None)]
     return [kind]

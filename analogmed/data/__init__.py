@@ -1,6 +1,7 @@
-"""From files on disk to cases that a network can take: loaders, checks, splits, phantoms.
+"""Data sets: loading, validation, splits and phantoms.
 
-One file per source (``lgg``, ``dsb2018``, ``msd``, ``nifti_folder``), all behind ``load_task``.
+Each source has one module (``lgg``, ``dsb2018``, ``msd``, ``nifti_folder``); ``load_task`` is the
+common interface.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""`python -m analogmed.data`: check a data set, write a phantom, fetch a Decathlon task."""
+"""`python -m analogmed.data`: verify a data set, write a phantom, download a Decathlon task."""
 
 import sys
 

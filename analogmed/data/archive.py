@@ -1,4 +1,4 @@
-"""Archives are unpacked whole, inside their folder and within limits, or not at all."""
+"""Safe extraction of archives: complete, inside their folder and within limits, or not at all."""
 
 import shutil
 import stat
@@ -17,7 +17,7 @@ from analogmed.foundation.errors import DataError, SecurityError
 from analogmed.foundation.files import is_filled, read_head, written_whole
 
 DEFAULT_MAX_BYTES = 2**37
-"""128 GiB: the largest task of the Decathlon (liver) unpacks to about 30."""
+"""128 GiB; the largest task of the Decathlon (liver) unpacks to about 30 GiB."""
 
 DEFAULT_MAX_FILES = 500_000
 
@@ -34,16 +34,16 @@ def extract(
     max_bytes: int = DEFAULT_MAX_BYTES,
     max_files: int = DEFAULT_MAX_FILES,
 ) -> Path:
-    """Unpack a tar (also gzip, bzip2 or xz) or a zip into a new folder.
+    """Unpack a tar (optionally gzip, bzip2 or xz) or zip archive into a new folder.
 
-    Every entry is checked before the first is written; the folder appears when all are. Where
-    the archive holds one folder of the destination's own name, that folder becomes the
-    destination, so ``Task09_Spleen.tar`` unpacks to ``root/Task09_Spleen``.
+    All entries are checked before the first one is written, and the folder appears only when it is
+    complete. If the archive contains a single folder with the name of the destination, this folder
+    becomes the destination: ``Task09_Spleen.tar`` unpacks to ``root/Task09_Spleen``.
 
     Args:
-        archive: the file.
-        destination: folder that shall hold the content; missing, or empty.
-        max_bytes: limit on the unpacked size.
+        archive: path of the archive.
+        destination: target folder; missing or empty.
+        max_bytes: limit on the unpacked size in bytes.
         max_files: limit on the number of entries.
 
     Returns:
@@ -51,9 +51,9 @@ def extract(
 
     Raises:
         SecurityError: an entry has an absolute path or ``..``, is a link or a device, or the
-            archive unpacks to more than the limits. Nothing is written.
-        DataError: the archive is missing, damaged, truncated or of another kind, or the
-            destination holds something. Nothing is written.
+            archive exceeds the limits. Nothing is written.
+        DataError: the archive is missing, damaged, truncated or of an unsupported format, or the
+            destination is not empty. Nothing is written.
     """
     archive, destination = Path(archive), Path(destination)
     if is_filled(destination):
@@ -73,7 +73,7 @@ def extract(
 
 @dataclass(frozen=True)
 class _Entry:
-    """One member of an archive; ``kind`` is "file", "folder", or what it is instead."""
+    """A member of an archive; ``kind`` is "file", "folder", or a description of anything else."""
 
     name: str
     kind: str
@@ -87,7 +87,7 @@ class _Opener(Protocol):
 
 @contextmanager
 def _naming_damage(archive: Path) -> Iterator[None]:
-    """Turn what the decoders raise into an error with the archive's path."""
+    """Convert decoder exceptions into errors with the path of the archive."""
     try:
         yield
     except DataError:
@@ -119,11 +119,11 @@ def _open(archive: Path) -> Iterator[Iterator[_Entry]]:
 
 
 class _Oversized(tarfile.TarError):
-    """Part of a tar that no honest one has in that size."""
+    """A part of a tar archive is implausibly large."""
 
 
 class _BoundedTarInfo(tarfile.TarInfo):
-    """Refuses extension headers that tarfile would read into memory whatever their size."""
+    """TarInfo that rejects extension headers, which tarfile would read into memory at any size."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_BoundedTarInfo":
@@ -158,9 +158,9 @@ def _tar_oddity(info: tarfile.TarInfo) -> str:
 
 
 def _check_tar_end(opened: tarfile.TarFile) -> None:
-    """Read on to where the checksum of the compressed stream is compared.
+    """Read to the end of the compressed stream, where its checksum is verified.
 
-    An archive cut between two entries looks complete but for its end marker.
+    An archive truncated between two entries lacks only its end marker.
     """
     stream = opened.fileobj
     assert stream is not None
@@ -190,7 +190,7 @@ def _zip_entries(opened: zipfile.ZipFile) -> Iterator[_Entry]:
 def _checked(
     archive: Path, entries: Iterator[_Entry], max_bytes: int, max_files: int
 ) -> set[PurePosixPath]:
-    """Names of all entries, after every one was found harmless."""
+    """Return the names of all entries after checking that each one is safe."""
     names: set[PurePosixPath] = set()
     total = 0
     for count, entry in enumerate(entries, start=1):

@@ -1,4 +1,4 @@
-"""The unit of a task: a case on disk, and the sample that a loader reads from it."""
+"""Cases on disk, loaded samples, and tasks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ class Case:
     """One labelled image, slice stack or volume on disk.
 
     Attributes:
-        case_id: unique within its task.
-        patient_id: cases of one patient never stand in two splits.
-        images: image files in the order that the loader wants (channels, or slices of a stack).
-        labels: label files in the same sense; empty for an unlabelled case.
+        case_id: identifier, unique within its task.
+        patient_id: identifier of the patient, whose cases are all in the same split.
+        images: image files in the order that the loader expects (channels, or slices of a stack).
+        labels: label files in the corresponding order; empty for an unlabelled case.
     """
 
     case_id: str
@@ -26,14 +26,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Sample:
-    """What a network sees of a case, and what it is compared with.
+    """Input and reference of one case.
 
     Attributes:
-        image: float32, shape (N, C, *spatial): N slices of a 2D task, N = 1 for a 3D one.
+        image: float32, shape (N, C, *spatial): N slices of a 2D task, N = 1 for a 3D task.
         label: uint8 class indices, shape (N, *spatial); 0 is background.
         spacing: voxel size along the axes of the label, in ``Task.spacing_unit``. Two values for
-            separate 2D images; three where the N slices, or the volume, form one 3D grid.
-        case: where it was read from.
+            separate 2D images; three if the N slices, or the volume, form one 3D grid.
+        case: source of the sample.
     """
 
     image: np.ndarray
@@ -44,19 +44,19 @@ class Sample:
 
 @dataclass(frozen=True)
 class Task:
-    """A data set with its labels, its split and its metric settings.
+    """A data set with its labels, split and metric settings.
 
     Attributes:
         name: name in the results table.
-        root: folder that the cases lie in.
-        spatial_dims: 2 or 3, dimensions that a network convolves over.
+        root: folder that contains the cases.
+        spatial_dims: 2 or 3, the dimensions of the convolutions.
         channels: names of the input channels.
         classes: names of the foreground classes; class index 1 is ``classes[0]``.
-        window: spatial size at which a network is applied; larger images are slid over,
-            smaller ones are padded and cropped back.
-        spacing_unit: ``"mm"``, or ``"px"`` where the files carry no voxel size.
-        train, validation, test: the split; no patient stands in two of them.
-        read: reads, checks and normalises one case.
+        window: spatial input size of a network. Larger images use sliding windows; smaller ones are
+            padded and their predictions cropped.
+        spacing_unit: ``"mm"``, or ``"px"`` if the files contain no voxel size.
+        train, validation, test: cases of each split; no patient appears in more than one.
+        read: function that reads, checks and normalises one case.
     """
 
     name: str
@@ -73,10 +73,10 @@ class Task:
 
     @property
     def in_channels(self) -> int:
-        """Channels of the image."""
+        """Number of channels of the image."""
         return len(self.channels)
 
     @property
     def out_channels(self) -> int:
-        """Logits of a network: 1 (sigmoid) for one class, else background and classes (softmax)."""
+        """Number of logits: 1 (sigmoid) for one class, else background and classes (softmax)."""
         return 1 if len(self.classes) == 1 else len(self.classes) + 1

@@ -1,4 +1,4 @@
-"""Data sets from the network: checked against their checksum before anything is unpacked."""
+"""Download of data sets; checksums are verified before anything is unpacked."""
 
 import hashlib
 import http.client
@@ -18,25 +18,25 @@ _CHUNK_BYTES = 2**20
 
 
 def download_decathlon(task_name: str, root: Path | str) -> Path:
-    """Fetch a task of the Medical Segmentation Decathlon, or find it there from before.
+    """Download a task of the Medical Segmentation Decathlon, or return an existing copy.
 
-    Addresses and checksums are those of ``monai.apps.DecathlonDataset``.
+    URLs and checksums are those of ``monai.apps.DecathlonDataset``.
 
     Args:
-        task_name: ``"Task09_Spleen"``, for instance; one of ten.
-        root: folder to keep it in; made if missing.
+        task_name: name of one of the ten tasks, for instance ``"Task09_Spleen"``.
+        root: folder for the data; created if missing.
 
     Returns:
         ``root/task_name``, with its ``dataset.json``.
 
     Raises:
-        ConfigError: there is no such task.
-        DataError: no network, a wrong checksum, or a half-unpacked folder in the way. What was
-            there before is left as it was, and no temporary file remains.
+        ConfigError: the task does not exist.
+        DataError: there is no Internet access, the checksum is wrong, or an incomplete folder
+            exists. Existing files are left unchanged, and no temporary file remains.
 
     Source: Antonelli et al. 2022, doi:10.1038/s41467-022-30695-9; http://medicaldecathlon.com
     """
-    # monai.apps takes seconds to import, which reading local data shall not pay.
+    # monai.apps takes seconds to import, which is not needed to read local data.
     from monai.apps.datasets import DecathlonDataset
 
     if task_name not in DecathlonDataset.resource:
@@ -50,19 +50,19 @@ def download_decathlon(task_name: str, root: Path | str) -> Path:
 
 
 def download_archive(url: str, destination: Path | str, *, md5: str) -> Path:
-    """Download an archive, compare its checksum, and unpack it into a new folder.
+    """Download an archive, verify its checksum, and unpack it into a new folder.
 
     Args:
-        url: http or https address of a tar or zip.
-        destination: folder that shall hold the content; missing, or empty.
+        url: http or https URL of a tar or zip archive.
+        destination: target folder; missing or empty.
         md5: expected checksum, 32 hex digits.
 
     Returns:
         ``destination``.
 
     Raises:
-        ConfigError: the address is not http or https.
-        DataError: the destination holds something, the download fails, the checksum differs, or
+        ConfigError: the URL is not http or https.
+        DataError: the destination is not empty, the download fails, the checksum differs, or
             the archive is damaged or unsafe. No temporary file remains.
     """
     destination = Path(destination)
@@ -86,7 +86,7 @@ def download_archive(url: str, destination: Path | str, *, md5: str) -> Path:
 
 
 def _fetch(url: str, path: Path, destination: Path) -> str:
-    """Download to ``path``; returns the md5 of what came."""
+    """Download to ``path``; return the md5 of the downloaded bytes."""
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, path.open("wb") as file:

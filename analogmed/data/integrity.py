@@ -1,4 +1,4 @@
-"""The integrity check of a data set: every file read to its end, every problem in one report."""
+"""Integrity check of a data set: reads every file completely and reports all problems at once."""
 
 import io
 import shutil
@@ -36,15 +36,15 @@ _MIN_COLUMNS = 60
 
 @dataclass(frozen=True)
 class Report:
-    """What :func:`verify` found.
+    """Result of :func:`verify`.
 
     Attributes:
         path: folder that was checked.
-        layout: name of its layout.
-        problems: what a loader would refuse, or read wrongly.
-        warnings: accepted, but unusual: duplicates, empty labels, constant images, and
+        layout: name of the layout.
+        problems: faults that make a loader raise or return wrong data.
+        warnings: valid but unusual content: duplicates, empty labels, constant images, and
             orientations or voxel sizes that differ between cases.
-        counts: cases, files, and findings by kind.
+        counts: number of cases, files, and findings by kind.
     """
 
     path: Path
@@ -55,11 +55,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether there are no problems; warnings may remain."""
+        """Whether there are no problems; warnings may exist."""
         return not self.problems
 
     def __str__(self) -> str:
-        """A plain text table: folded to the terminal, or a line for each finding in a file."""
+        """Return a plain text table: wrapped to the terminal, or one line per finding in a file."""
         out = io.StringIO()
         columns = shutil.get_terminal_size(_UNFOLDED).columns
         console = Console(file=out, width=max(_MIN_COLUMNS, columns))
@@ -72,21 +72,21 @@ class Report:
 
 
 def verify(path: Path | str) -> Report:
-    """Check every file of a data set, and how the files fit together.
+    """Check every file of a data set, and the consistency between files.
 
-    Knows the LGG, DSB 2018 and Decathlon layouts, BraTS, and folders of NIfTI files. Each file
-    is read to its end with the loaders' own checks (checksums, header, geometry, finite voxels);
-    then pairs are compared (shape, affine, label values), and what passes is read once more by
-    the loader itself. A fault in one case does not hide those in another.
+    Supports the LGG, DSB 2018 and Decathlon layouts, BraTS, and folders of NIfTI files. Each file
+    is read completely with the loaders' own checks (checksums, header, geometry, finite voxels).
+    Then pairs are compared (shape, affine, label values), and valid cases are read again by the
+    loader itself. A fault in one case does not hide faults in others.
 
     Args:
-        path: the data set's folder, or the one above it.
+        path: folder of the data set, or its parent.
 
     Returns:
-        All problems and warnings. A progress bar shows on a terminal.
+        All problems and warnings. A progress bar is shown on a terminal.
 
     Raises:
-        DataError: there is no such folder, or no known layout in it.
+        DataError: the folder does not exist or has no known layout.
     """
     layout = recognise(Path(path))
     found = _Findings(list(layout.problems), list(layout.warnings))
@@ -132,7 +132,7 @@ def _check_case(case: Case, layout: Layout, found: _Findings) -> None:
 
 
 def _check_images(case: Case, found: _Findings) -> None:
-    """Slices or one field: all of one shape, masks of two values."""
+    """Check that slices or a field have one shape and that masks have two values."""
     images = _read_all(case.images, read_image, found)
     labels = _read_all(case.labels, read_image, found)
     everything = images | labels
@@ -151,7 +151,7 @@ def _check_images(case: Case, found: _Findings) -> None:
 
 
 def _check_volumes(case: Case, layout: Layout, found: _Findings) -> None:
-    """Volumes of a case: on one grid, labels of whole and known values."""
+    """Check that the volumes of a case share one grid and that labels have allowed integers."""
     images = _read_all(case.images, read_nifti, found)
     labels = _read_all(case.labels, read_nifti, found)
     volumes = [*images.values(), *labels.values()]
@@ -179,7 +179,7 @@ def _noting(path: Path, found: _Findings) -> Iterator[None]:
 
 
 def _read_all(paths: Iterable[Path], read: Callable[[Path], T], found: _Findings) -> dict[Path, T]:
-    """Every file that can be read; the others are noted."""
+    """Return the content of all readable files; record the others as problems."""
     contents: dict[Path, T] = {}
     for path in paths:
         with _noting(path, found):

@@ -1,4 +1,4 @@
-"""Orientation and voxel size across the cases of a data set."""
+"""Consistency of orientation and voxel size across the cases of a data set."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ _MAX_SPACING_RATIO = 2.0
 
 
 def grid_differences(folder: Path, volumes: Mapping[str, Volume]) -> Iterator[Finding]:
-    """Yield a finding where the orientation, and one where the voxel size differs between cases.
+    """Yield a finding if the orientation, and one if the voxel size differs between cases.
 
     Args:
-        folder: of the data set.
-        volumes: one volume of each case, by case id; their voxels are not used.
+        folder: folder of the data set.
+        volumes: one volume per case, by case id; their voxels are not used.
     """
     yield from _orientations(folder, volumes)
     yield from _spacings(folder, volumes)
@@ -43,7 +43,7 @@ def _counted(cases: Sequence[str]) -> str:
 
 
 def _spacings(folder: Path, volumes: Mapping[str, Volume]) -> Iterator[Finding]:
-    """Compare along the axes of the body, not of the files."""
+    """Compare voxel sizes along the body axes instead of the file axes."""
     spacings = {case_id: to_ras(volume).spacing_mm for case_id, volume in volumes.items()}
     for axis in range(3):
         by_size = sorted(spacings, key=lambda case_id: spacings[case_id][axis])

@@ -1,4 +1,4 @@
-"""Intensities and sizes that a network can take: windows, z-scores, resizing."""
+"""Normalisation of intensities and sizes: CT windows, z-scores, resizing."""
 
 import math
 from collections.abc import Sequence
@@ -14,12 +14,13 @@ _MAX_BOX_SHARE = 0.75
 def ct_window(data: np.ndarray, low_hu: float = -150.0, high_hu: float = 250.0) -> np.ndarray:
     """Clip a CT to a window and scale it to [0, 1].
 
-    There is no further shift, so that air, and a zero-padded border, are 0.
+    Values are not shifted further, so air and zero-padded borders are 0.
 
     Args:
-        data: Hounsfield units, any shape.
-        low_hu: becomes 0, as does everything below.
-        high_hu: becomes 1, as does everything above. The defaults are a soft-tissue window.
+        data: CT values in Hounsfield units, any shape.
+        low_hu: value mapped to 0; lower values also become 0.
+        high_hu: value mapped to 1; higher values also become 1. The defaults are a soft-tissue
+            window.
 
     Returns:
         float32 array of the same shape.
@@ -33,7 +34,7 @@ def ct_window(data: np.ndarray, low_hu: float = -150.0, high_hu: float = 250.0) 
 
 
 def check_ct_window(low_hu: float, high_hu: float) -> None:
-    """Refuse a CT window that is empty or not finite.
+    """Raise ConfigError if a CT window is empty or not finite.
 
     Raises:
         ConfigError: ``low_hu`` is not below ``high_hu``.
@@ -43,15 +44,15 @@ def check_ct_window(low_hu: float, high_hu: float) -> None:
 
 
 def z_score(data: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Shift and scale one channel of one image or volume to mean 0 and standard deviation 1.
+    """Normalise one channel of an image or volume to mean 0 and standard deviation 1.
 
     Args:
         data: intensities, any shape.
-        mask: bool, same shape: voxels that count, for instance ``data != 0`` for a brain without
-            its skull. The others become 0. All count by default.
+        mask: bool, same shape: voxels included in the statistics, for instance ``data != 0``
+            for a skull-stripped brain. The others become 0. All are included by default.
 
     Returns:
-        float32 array; all 0 where the counted voxels are constant, or where none is counted.
+        float32 array; all 0 if the included voxels are constant, or if none is included.
 
     Raises:
         ShapeError: the mask has another shape.
@@ -68,17 +69,17 @@ def z_score(data: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
 
 
 def foreground_mask(channels: Sequence[np.ndarray]) -> np.ndarray | None:
-    """Return the region of a scan that is not cut away or air, where that leaves out much of it.
+    """Return the region of a scan that is neither masked out nor air, if it is small enough.
 
     The region is the union of the voxels that are not 0 in any channel, with its holes filled, so
-    that a dark voxel inside tissue belongs to it. As in nnU-Net, it counts only where its bounding
+    that it includes dark voxels inside tissue. As in nnU-Net, it is used only if its bounding
     box is smaller than three quarters of the volume.
 
     Args:
         channels: intensities of one scan, arrays of one shape.
 
     Returns:
-        bool array of that shape, or ``None`` where all voxels count.
+        bool array of that shape, or ``None`` if all voxels are included.
 
     Source: Isensee et al. 2021, doi:10.1038/s41592-020-01008-z
     """
@@ -86,20 +87,20 @@ def foreground_mask(channels: Sequence[np.ndarray]) -> np.ndarray | None:
     box = ndimage.find_objects(mask.view(np.uint8), max_label=1)[0]
     if box is None or mask[box].size >= _MAX_BOX_SHARE * mask.size:
         return None
-    # What lies outside the box reaches the border of the volume, so the box has all holes.
+    # Everything outside the box reaches the border of the volume, so the box contains all holes.
     mask[box] = ndimage.binary_fill_holes(mask[box])
     return mask
 
 
 def resize_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resize the last axes linearly, blurring first where it shrinks.
+    """Resize the last axes by linear interpolation, with anti-aliasing when shrinking.
 
     Args:
         image: shape (..., *spatial).
         size: new length of each of the last ``len(size)`` axes.
 
     Returns:
-        float32 array (..., *size); the field of view stays.
+        float32 array (..., *size) with the same field of view.
 
     Raises:
         ShapeError: ``size`` has more values than the image has axes, or one below 1.
@@ -108,7 +109,7 @@ def resize_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     image = np.asarray(image, dtype=np.float32)
     if spatial == tuple(size):
         return image
-    # Half a new voxel less half an old one: removes what the coarser grid cannot hold.
+    # Half a new voxel minus half an old one: removes detail that the coarser grid cannot represent.
     sigmas = [max(0.0, (old / new - 1) / 2) for old, new in zip(spatial, size, strict=True)]
     flat = image.reshape(-1, *spatial)
     resized = [_zoom(ndimage.gaussian_filter(one, sigmas, mode="nearest"), size, 1) for one in flat]
@@ -116,14 +117,14 @@ def resize_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def resize_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Resize the last axes of class indices to the nearest voxel.
+    """Resize the last axes of class indices by nearest-neighbour interpolation.
 
     Args:
         label: integers, shape (..., *spatial).
         size: as in :func:`resize_image`.
 
     Returns:
-        Array (..., *size) of the same dtype, with no value that was not there before.
+        Array (..., *size) of the same dtype, without any new values.
 
     Raises:
         ShapeError: as in :func:`resize_image`.
@@ -139,24 +140,24 @@ def resize_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:
 def resized_spacing(
     spacing: Sequence[float], shape: Sequence[int], size: Sequence[int]
 ) -> tuple[float, ...]:
-    """Voxel size after a resize.
+    """Return the voxel size after a resize.
 
     Args:
-        spacing: voxel size before, one value per axis.
-        shape: lengths before.
-        size: lengths after.
+        spacing: voxel size before the resize, one value per axis.
+        shape: size before the resize.
+        size: size after the resize.
 
     Returns:
-        The spacing that keeps each axis' extent.
+        The spacing that preserves the extent of each axis.
     """
     return tuple(float(s * old / new) for s, old, new in zip(spacing, shape, size, strict=True))
 
 
 def checked_size(size: Sequence[int] | None, spatial_dims: int) -> tuple[int, ...] | None:
-    """A spatial size as a tuple; None stays None.
+    """Return a spatial size as a tuple, or ``None`` if it is ``None``.
 
     Raises:
-        ConfigError: it is not ``spatial_dims`` positive integers.
+        ConfigError: the size is not ``spatial_dims`` positive integers.
     """
     if size is None:
         return None

@@ -1,4 +1,4 @@
-"""Checks on the way from files to a sample, the same for every data set."""
+"""Checks and conversions from files to a sample, shared by all data sets."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from analogmed.data.normalise import resize_image, resize_label, resized_spacing
 from analogmed.foundation.errors import AnalogmedError, DataError
 
 MAX_CLASSES = 255
-"""Foreground classes of a task at most; a label holds class indices in one byte."""
+"""Largest number of foreground classes; a label stores class indices in one byte."""
 
 _INTEGER_TOLERANCE = 1e-3
 _MAX_LABEL_RANGE = 65_536
@@ -21,7 +21,7 @@ _BINARY_VALUES = ({0}, {1}, {255}, {0, 1}, {0, 255})
 
 @contextmanager
 def naming_case(case: Case) -> Iterator[None]:
-    """Put the case id before the message of every analogmed error raised inside."""
+    """Prefix the message of every analogmed error raised inside the block with the case id."""
     try:
         yield
     except AnalogmedError as error:
@@ -38,10 +38,10 @@ def class_indices(
 
     Args:
         label: values as stored, any numeric type and shape.
-        classes: values of each foreground class; class ``i`` becomes ``i + 1``.
-        allowed: every value that may stand in the file; None for any. What no class names
-            becomes background, 0.
-        path: the file, named in errors.
+        classes: label values of each foreground class; class ``i`` becomes ``i + 1``.
+        allowed: all values allowed in the file; ``None`` for any. Values that belong to no class
+            become background, 0.
+        path: path of the file, for errors.
 
     Returns:
         uint8 array of the same shape.
@@ -65,17 +65,17 @@ def class_indices(
 
 
 def binary_mask(mask: np.ndarray, path: Path) -> np.ndarray:
-    """Turn a mask file of 0 and 255 (or 0 and 1) into a bool array.
+    """Convert a mask file of 0 and 255 (or 0 and 1) to a bool array.
 
     Args:
         mask: pixels as stored: (H, W), or (H, W, C) with equal colours and an alpha channel.
-        path: the file, named in errors.
+        path: path of the file, for errors.
 
     Returns:
         bool array (H, W).
 
     Raises:
-        DataError: the mask holds other values, or its colours differ.
+        DataError: the mask contains other values, or its colours differ.
     """
     if mask.ndim == 3:
         colours = mask[..., :3]
@@ -91,7 +91,7 @@ def binary_mask(mask: np.ndarray, path: Path) -> np.ndarray:
 def check_same_shape(
     shape: tuple[int, ...], path: Path, other_shape: tuple[int, ...], other_path: Path
 ) -> None:
-    """Refuse two files that belong together and have different spatial shapes.
+    """Raise DataError if two related files have different spatial shapes.
 
     Raises:
         DataError: names both files and both shapes.
@@ -103,13 +103,13 @@ def check_same_shape(
 def image_sample(
     image: np.ndarray, label: np.ndarray, size: tuple[int, ...] | None, case: Case
 ) -> Sample:
-    """Sample of images whose files carry no voxel size, resampled where a size is given.
+    """Return a sample of images without voxel size, resampled if a size is given.
 
     Args:
         image: shape (N, C, H, W).
         label: class indices, shape (N, H, W).
-        size: (H, W) to resample to; None keeps the pixels.
-        case: where they were read from.
+        size: (H, W) to resample to; ``None`` keeps the pixels.
+        case: source of the images.
 
     Returns:
         Sample with its spacing (H, W) in pixels of the file.
@@ -124,7 +124,7 @@ def _as_integers(label: np.ndarray, path: Path) -> np.ndarray:
     if label.dtype.kind in "iub":
         return label.astype(np.int64)
     rounded = np.rint(label)
-    # Inf less Inf is NaN, which is not within the tolerance either.
+    # Inf - Inf is NaN, which is not within the tolerance either.
     with np.errstate(invalid="ignore"):
         off = ~(np.abs(label - rounded) <= _INTEGER_TOLERANCE)
     if off.any():

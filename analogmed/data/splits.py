@@ -1,4 +1,4 @@
-"""Splits by patient, and the checks that no patient and no scan crosses them."""
+"""Splits by patient, and checks for patients or scans in more than one split."""
 
 import itertools
 from collections import defaultdict
@@ -24,12 +24,12 @@ _NEEDED_FIRST = (2, 0, 1)
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """How cases are dealt to train, validation and test.
+    """Assignment of cases to train, validation and test.
 
     Attributes:
-        seed: of the draw of patients.
-        shares: of train, validation and test in the patients; they add up to 1.
-        file: YAML or JSON file with the patient ids of each split; replaces the draw.
+        seed: seed of the random assignment of patients.
+        shares: shares of patients in train, validation and test; they sum to 1.
+        file: YAML or JSON file with the patient ids of each split; replaces the random assignment.
     """
 
     seed: int = 0
@@ -38,11 +38,11 @@ class SplitSettings:
 
 
 def split_cases(cases: Sequence[Case], settings: SplitSettings) -> tuple[Cases, Cases, Cases]:
-    """Deal cases to train, validation and test as the settings say.
+    """Split cases into train, validation and test according to the settings.
 
     Raises:
-        ConfigError: the shares or the split file do not fit.
-        LeakageError: the split file names a patient twice.
+        ConfigError: the shares or the split file are invalid.
+        LeakageError: the split file lists a patient twice.
     """
     if settings.file is not None:
         return split_from_file(cases, settings.file)
@@ -52,19 +52,19 @@ def split_cases(cases: Sequence[Case], settings: SplitSettings) -> tuple[Cases, 
 def split_by_patient(
     cases: Iterable[Case], shares: Sequence[float], seed: int
 ) -> tuple[Cases, Cases, Cases]:
-    """Draw patients, with all their cases, for train, validation and test.
+    """Assign patients, with all their cases, randomly to train, validation and test.
 
-    The draw depends on the patient ids and the seed, not on the order of the cases.
+    The assignment depends on the patient ids and the seed, not on the order of the cases.
 
     Args:
-        cases: every case of the data set.
-        shares: of train, validation and test; they add up to 1.
-        seed: root seed of the draw.
+        cases: all cases of the data set.
+        shares: shares of train, validation and test; they sum to 1.
+        seed: root seed of the assignment.
 
     Returns:
-        Cases of train, validation and test, in their given order. From three patients on, each
-        split with a share above 0 has at least one; of two patients, test and then train have one,
-        a single one is for test. A split with a share of 0 has none.
+        Cases of train, validation and test, in their given order. With three or more patients, each
+        split with a share above 0 has at least one. Of two patients, one is in test and one in
+        train; a single patient is in test. A split with a share of 0 is empty.
 
     Raises:
         ConfigError: the shares are not three numbers in [0, 1] with sum 1.
@@ -81,15 +81,15 @@ def split_by_patient(
 
 
 def split_from_file(cases: Iterable[Case], path: Path | str) -> tuple[Cases, Cases, Cases]:
-    """Deal cases as a file says: ``{train: [patient ids], validation: [...], test: [...]}``.
+    """Split cases by a file: ``{train: [patient ids], validation: [...], test: [...]}``.
 
     Args:
-        cases: every case of the data set; patients that the file leaves out are in no split.
-        path: YAML (``.yaml``, ``.yml``) or JSON. A split may be left out.
+        cases: all cases of the data set; patients missing from the file are in no split.
+        path: YAML (``.yaml``, ``.yml``) or JSON file. A split may be omitted.
 
     Raises:
-        ConfigError: the file is missing, is not such a table, or names an unknown patient.
-        LeakageError: a patient stands in two splits.
+        ConfigError: the file is missing, has another structure, or names an unknown patient.
+        LeakageError: a patient appears in more than one split.
     """
     cases = tuple(cases)
     table = _read_table(Path(path))
@@ -106,10 +106,10 @@ def split_from_file(cases: Iterable[Case], path: Path | str) -> tuple[Cases, Cas
 
 
 def check_leakage(train: Iterable[Case], validation: Iterable[Case], test: Iterable[Case]) -> None:
-    """Refuse splits that share a patient.
+    """Raise LeakageError if splits share a patient.
 
     Raises:
-        LeakageError: names the patients and the splits they stand in.
+        LeakageError: names the patients and their splits.
     """
     splits_of: dict[str, set[str]] = defaultdict(set)
     for name, cases in zip(SPLITS, (train, validation, test), strict=True):
@@ -127,16 +127,16 @@ def check_leakage(train: Iterable[Case], validation: Iterable[Case], test: Itera
 
 
 def find_duplicates(cases: Iterable[Case]) -> tuple[Cases, ...]:
-    """Groups of cases whose image files hold the same bytes.
+    """Return groups of cases whose image files contain the same bytes.
 
-    Cheap where files differ in length or at their ends: only what is alike so far is read on.
+    Files are read completely only if their lengths and their ends agree.
 
     Args:
         cases: any cases.
 
     Returns:
-        Groups of two or more cases each, in the order of their first case. A scan that was
-        compressed again has other bytes and is not found.
+        Groups of two or more cases each, in the order of their first case. Recompressed copies of a
+        scan have other bytes and are not detected.
 
     Raises:
         DataError: an image file is missing, empty or unreadable.
@@ -155,7 +155,7 @@ def find_duplicates(cases: Iterable[Case]) -> tuple[Cases, ...]:
 
 
 def _alike(cases: Cases, key: Callable[[Case], Hashable]) -> list[Cases]:
-    """Groups of two or more cases with an equal key."""
+    """Return groups of two or more cases with an equal key."""
     groups: dict[Hashable, list[Case]] = defaultdict(list)
     for case in cases:
         groups[key(case)].append(case)
@@ -165,15 +165,15 @@ def _alike(cases: Cases, key: Callable[[Case], Hashable]) -> list[Cases]:
 def check_duplicates(
     train: Iterable[Case], validation: Iterable[Case], test: Iterable[Case]
 ) -> tuple[Cases, ...]:
-    """Find the same scan under several names; refuse it across splits.
+    """Return duplicate scans within a split; raise LeakageError for duplicates across splits.
 
-    Cases whose first image file is missing or empty are left out: reading them raises the error.
+    Cases whose first image file is missing or empty are ignored, because reading them raises.
 
     Returns:
-        The groups that lie within one split, as :func:`find_duplicates`.
+        The groups within one split, as in :func:`find_duplicates`.
 
     Raises:
-        LeakageError: one scan stands in two splits; names the cases.
+        LeakageError: one scan appears in more than one split; the message names the cases.
     """
     split_of: dict[Case, str] = {}
     for name, cases in zip(SPLITS, (train, validation, test), strict=True):
@@ -203,7 +203,7 @@ def _check_shares(shares: Sequence[float]) -> None:
 
 
 def _counts(n_patients: int, shares: Sequence[float]) -> list[int]:
-    """Patients of each split: rounded down, the rest to the largest remainders."""
+    """Return the patients per split: rounded down, then the largest remainders are increased."""
     if n_patients < sum(share > 0 for share in shares):
         first = sorted(_NEEDED_FIRST, key=lambda i: shares[i] == 0)[:n_patients]
         return [int(i in first) for i in range(3)]

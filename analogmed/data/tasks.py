@@ -1,4 +1,4 @@
-"""Tasks by name: the built-in data sets, generated phantoms, and users' own."""
+"""Tasks by name: built-in data sets, phantoms and plugins."""
 
 import inspect
 import os
@@ -36,14 +36,14 @@ _KEYWORDS = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEY
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a task's folder is found, and what loads it; both take options by keyword.
+    """Folder and loader of a task; both functions take options by keyword.
 
     Attributes:
-        load: called with the folder.
-        locate: called with the user's root; returns the folder.
-        name: name of the task, where it is not the loader's own.
-        fits_window: whether the window follows from the first case.
-        plugin: entry point of the loader, where a package brings it.
+        load: loader, called with the folder.
+        locate: function from the user's root to the folder.
+        name: name of the task, if it differs from that of the loader.
+        fits_window: whether the window is derived from the first case.
+        plugin: entry point of the loader, if a package provides it.
     """
 
     load: Callable[..., Task]
@@ -80,20 +80,20 @@ def load_task(
 ) -> Task:
     """Load a data set by name.
 
-    Names: ``lgg``, ``dsb2018``, ``brats``, ``nifti``, ``msd`` (any decathlon task folder), the
-    ten decathlon tasks by folder or short name (``Task09_Spleen``, ``spleen``), the generated
+    Names: ``lgg``, ``dsb2018``, ``brats``, ``nifti``, ``msd`` (any Decathlon task folder), the
+    ten Decathlon tasks by folder or short name (``Task09_Spleen``, ``spleen``), the phantoms
     ``phantom_brain``, ``phantom_spleen`` and ``phantom_nuclei``, and entry points of the group
     ``analogmed.tasks``: callables ``(root, **options) -> Task``.
 
     Args:
-        name: which data set.
-        root: its folder. Phantoms are written there, by default to the user's cache folder
-            (``ANALOGMED_CACHE``, else ``XDG_CACHE_HOME/analogmed``).
-        split_seed: seed of the draw of patients.
-        shares: of train, validation and test; they add up to 1.
-        split_file: YAML or JSON file of patient ids, in place of the draw.
+        name: name of the data set.
+        root: folder of the data set. Phantoms are written there; by default to the user's cache
+            folder (``ANALOGMED_CACHE``, else ``XDG_CACHE_HOME/analogmed``).
+        split_seed: seed of the random split of patients.
+        shares: shares of train, validation and test; they sum to 1.
+        split_file: YAML or JSON file of patient ids that replaces the random split.
         size: spatial size to resample to.
-        spatial_dims: 2 or 3, where the data set can be both.
+        spatial_dims: 2 or 3, if the data set supports both.
         **options: keyword arguments of the loader, such as ``labels`` of
             :func:`analogmed.data.datasets.msd.load_msd`.
 
@@ -102,9 +102,9 @@ def load_task(
 
     Raises:
         ConfigError: the name or an option is unknown, the folder is not given or missing, or an
-            installed package brings a task of a built-in name.
-        DataError: the folder holds something else.
-        LeakageError: the split file gives a patient to two splits, or two splits hold the same
+            installed package redefines a built-in task.
+        DataError: the folder contains something else.
+        LeakageError: the split file lists a patient in two splits, or two splits contain the same
             scan, byte for byte.
 
     Example:
@@ -129,16 +129,16 @@ def load_task(
 
 
 def task_names() -> tuple[str, ...]:
-    """Every name that :func:`load_task` knows, plugins included, sorted.
+    """Return all names that :func:`load_task` supports, sorted, including plugins.
 
-    A decathlon task is listed under its short name.
+    A Decathlon task is listed under its short name.
     """
     folders = {task.folder for task in MSD_TASKS}
     return tuple(name for name in _TASKS.names() if name not in folders)
 
 
 def cache_folder() -> Path:
-    """Folder for generated data: ``ANALOGMED_CACHE``, else in the user's cache folder."""
+    """Return the folder for phantoms: ``ANALOGMED_CACHE``, else in the user's cache folder."""
     own = os.environ.get("ANALOGMED_CACHE")
     if own:
         return Path(own).expanduser()
@@ -147,7 +147,7 @@ def cache_folder() -> Path:
 
 
 def _with_fitting_window(task: Task) -> Task:
-    """The task with the window that holds its first case: phantoms come in every size."""
+    """Return the task with a window that fits its first case; phantoms vary in size."""
     case = (*task.train, *task.validation, *task.test)[0]
     shape = task.read(case).label.shape[1:]
     window = tuple(-(-length // _WINDOW_STEP) * _WINDOW_STEP for length in shape)
@@ -155,7 +155,7 @@ def _with_fitting_window(task: Task) -> Task:
 
 
 def _given(name: str, content: str, origin: str, root: Path | None) -> Path:
-    """The folder that the user gave, which must exist."""
+    """Return the folder that the user gave, which must exist."""
     if root is None:
         raise ConfigError(f"task {name!r} needs root, {content}; {origin}")
     try:
@@ -179,7 +179,7 @@ def _phantom_folder(
     phantom_patients: int | None = None,
     phantom_size: int | None = None,
 ) -> Path:
-    # Not needed to read real data.
+    # not needed to read real data
     from analogmed.data.phantoms.write import write_phantom
 
     if root is None:
@@ -277,7 +277,7 @@ _TASKS: Registry[_Source] = Registry(
 def _dealt(
     name: str, source: _Source, settings: dict[str, Any], options: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keyword arguments for the folder and for the loader; refuses what neither takes."""
+    """Return keyword arguments for folder and loader; raise for options that neither accepts."""
     locate_takes, load_takes = _keywords(source.locate), _keywords(source.load)
     if source.name is not None:
         settings = settings | {"name": source.name}
@@ -285,7 +285,7 @@ def _dealt(
     known = locate_takes.keys() | load_takes.keys()
     dispensable = {"split_seed": 0, "shares": _SHARES}
     for key, value in (settings | options).items():
-        # A set that cannot be 3D says so by its spatial_dims, after loading.
+        # A data set that cannot be 3D is detected by its spatial_dims after loading.
         quiet = key == "spatial_dims" or dispensable.get(key, ...) == value
         if not (key in known or takes_all or (key in settings and quiet)):
             raise ConfigError(
@@ -313,7 +313,7 @@ _NIFTI_EXAMPLE = (
 
 
 def _keywords(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Parameters after the first, the root, that can be given by keyword."""
+    """Return the keyword parameters after the first parameter, the root."""
     return {p.name: p for p in _parameters(function)[1:] if p.kind in _KEYWORDS}
 
 

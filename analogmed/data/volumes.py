@@ -1,4 +1,4 @@
-"""From the NIfTI files of a case to a sample, for 3D networks and for slices."""
+"""Conversion of the NIfTI files of a case to a sample, for 3D networks and for slices."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,27 +30,27 @@ _MAX_SHIFT_VOXELS = 0.1
 
 @dataclass(frozen=True)
 class VolumeReader:
-    """Reads, checks and normalises the volumes of one case.
+    """Reader that loads, checks and normalises the volumes of one case.
 
     Axes are permuted and flipped to the closest RAS directions (X to the right, Y anterior, Z
-    superior), without resampling. The slice axis comes first, then the other two in reverse, so
-    that (X, Y, Z) with axial slices gives (Z, Y, X).
+    superior), without resampling. The slice axis comes first, then the other two in reverse order:
+    (X, Y, Z) with axial slices becomes (Z, Y, X).
 
     Attributes:
-        channels: names of the channels that the image files must hold together.
+        channels: names of the channels that the image files must contain together.
         class_values: label values of each foreground class.
-        allowed_values: every value that may stand in a label file; None for any.
-        intensities: per channel: ``"ct"`` (window to [0, 1]), ``"z_score"``,
+        allowed_values: all values allowed in a label file; ``None`` for any.
+        intensities: normalisation per channel: ``"ct"`` (window to [0, 1]), ``"z_score"``,
             ``"z_score_foreground"`` (statistics and result only in the foreground, see
             :func:`analogmed.data.normalise.foreground_mask`), ``"z_score_nonzero"`` (only in
-            voxels that are not 0, also where such voxels lie inside tissue), or ``"none"``.
+            voxels that are not 0; zeros inside tissue are excluded too), or ``"none"``.
         spatial_dims: 3 for one volume, 2 for its slices.
-        slice_axis: axis (0 to 2) that the slices are cut across: 0 sagittal, 1 coronal, 2 axial;
+        slice_axis: axis perpendicular to the slices: 0 sagittal, 1 coronal, 2 axial;
             with orientation ``"file"``, the axis of the file.
-        size: spatial size to resample to, (D, H, W) or (H, W); None keeps the voxels.
+        size: spatial size to resample to, (D, H, W) or (H, W); ``None`` keeps the voxels.
         ct_window_hu: window of ``"ct"`` channels.
         nan_policy, max_voxels: as in :func:`analogmed.data.readers.nifti.read_nifti`.
-        orientation: ``"ras"``, or ``"file"`` to keep the axes as they are in each file.
+        orientation: ``"ras"``, or ``"file"`` to keep the axes of each file.
     """
 
     channels: tuple[str, ...]
@@ -69,18 +69,18 @@ class VolumeReader:
         _check_settings(self)
 
     def __call__(self, case: Case) -> Sample:
-        """Read one case; errors name it.
+        """Read one case; error messages name it.
 
         Raises:
-            ConfigError: the files hold another number of channels than the task.
-            DataError: a file is missing or damaged, or image and label do not fit together.
+            ConfigError: the number of channels in the files differs from that of the task.
+            DataError: a file is missing or damaged, or image and label are inconsistent.
         """
         with naming_case(case):
             image, label, spacing_mm = self._read(case)
             return self._to_sample(image, label, spacing_mm, case)
 
     def _read(self, case: Case) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
-        """Image (C, X, Y, Z), label (X, Y, Z) and spacing (X, Y, Z)."""
+        """Return image (C, X, Y, Z), label (X, Y, Z) and spacing (X, Y, Z)."""
         if len(case.labels) != 1:
             raise DataError(f"{len(case.labels)} label files; expected 1")
         volumes = [self._read_file(path) for path in case.images]
@@ -133,15 +133,15 @@ class VolumeReader:
 
 
 def check_same_grid(first: Volume, second: Volume) -> None:
-    """Refuse two volumes whose voxels do not lie in the same places.
+    """Raise DataError if the voxels of two volumes have different positions.
 
     Args:
-        first: a volume.
-        second: another; channels are not compared.
+        first: first volume.
+        second: second volume; channels are not compared.
 
     Raises:
-        DataError: the shapes differ, or a corner lies more than a tenth of a voxel elsewhere.
-            Both files are named.
+        DataError: the shapes differ, or the positions of a corner differ by more than a tenth of a
+            voxel. The message names both files.
     """
     shape = first.data.shape[:3]
     check_same_shape(shape, first.path, second.data.shape[:3], second.path)
@@ -157,7 +157,7 @@ def check_same_grid(first: Volume, second: Volume) -> None:
 
 
 def intensity_of(modality: str) -> Intensity:
-    """Normalisation that fits a modality's name: CT gets a window, all others a z-score."""
+    """Return the normalisation for a modality: a window for CT, a z-score for all others."""
     return "ct" if modality.strip().upper() == "CT" else "z_score_foreground"
 
 
@@ -167,7 +167,7 @@ def default_window(
     window_3d: tuple[int, int, int] = (96, 96, 96),
     window_2d: tuple[int, int] = (256, 256),
 ) -> tuple[int, ...]:
-    """Window of a volume task: the size where one is asked for, else what suits its dimensions.
+    """Return the window of a volume task: the requested size, or a default per dimension.
 
     Raises:
         ConfigError: the size has another number of dimensions.
@@ -202,7 +202,7 @@ def _check_settings(reader: VolumeReader) -> None:
 
 
 def _channels(volumes: Sequence[Volume]) -> list[np.ndarray]:
-    """Every channel (X, Y, Z) of the files, in their order."""
+    """Return all channels (X, Y, Z) of the files, in order."""
     channels: list[np.ndarray] = []
     for volume in volumes:
         data = volume.data if volume.data.ndim == 4 else volume.data[..., None]

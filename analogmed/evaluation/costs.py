@@ -1,4 +1,4 @@
-"""What a network needs of a chip: tiles, and by a profile time and energy of one slice."""
+"""Hardware cost of a network: tiles and, with a profile, time and energy of one slice."""
 
 import warnings
 from collections.abc import Callable
@@ -14,18 +14,18 @@ from analogmed.training import Checkpoint
 
 
 def cost_of(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> Row:
-    """Tiles, utilisation, reuse and coverage of a network; with a profile, time and energy too.
+    """Compute tiles, utilisation, reuse and coverage; with a profile, also time and energy.
 
-    Warns of layers and weights that stay digital.
+    Warns about layers and weights that stay digital.
 
     Args:
-        checkpoint: the network.
-        experiment: hardware, digital layers and profile.
-        task: whose window the network is given.
+        checkpoint: trained network.
+        experiment: settings with hardware, digital layers and profile.
+        task: task that defines the input window.
 
     Raises:
         ConfigError: the hardware or the layers do not fit the network.
-        CoverageError: nothing in the network can be put on a tile.
+        CoverageError: no layer of the network can be mapped onto a tile.
     """
     analog = to_tiles(checkpoint, experiment)
     shape = (1, task.in_channels, *task.window)
@@ -37,7 +37,7 @@ def cost_of(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> Row:
         checkpoint.network,
         shape,
         row_split=experiment.row_split,
-        digital=covered.digital_layers,  # those that conversion left digital of itself, too
+        digital=covered.digital_layers,  # includes layers that the conversion left digital
     )
     tiles = lay(experiment.hardware.tile_shape).summary()
     return {
@@ -51,7 +51,7 @@ def cost_of(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> Row:
 
 
 def _estimates(lay: Callable[[tuple[int, int]], TileMap], experiment: Experiment) -> Row:
-    """Time and energy of one slice, on tiles of the profile's size, whatever Dice was run on."""
+    """Estimate time and energy of one slice on tiles of the profile's size, not the hardware's."""
     if experiment.profile is None:
         return {}
     profile = load_profile(experiment.profile)

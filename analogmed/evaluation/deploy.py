@@ -1,4 +1,4 @@
-"""Deployment of a trained network: onto tiles, with its learned or calibrated input ranges."""
+"""Deployment of a trained network onto tiles, with learned or calibrated input ranges."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -25,13 +25,13 @@ def make_analog(
     *,
     ranges: Mapping[str, Tensor] | None = None,
 ) -> nn.Module:
-    """Put a network on tiles, with its learned input ranges or, failing these, calibrated ones.
+    """Map a network onto tiles with its learned input ranges or, without these, calibrated ones.
 
     Args:
-        checkpoint: the network.
+        checkpoint: trained network.
         experiment: all settings.
-        task: whose training images it is calibrated on.
-        ranges: input ranges by layer name, in place of both.
+        task: task with the training images for calibration.
+        ranges: input ranges by layer name that replace the learned and the calibrated ones.
     """
     analog = to_tiles(checkpoint, experiment)
     hardware = rpu_config_of(experiment.hardware)
@@ -47,7 +47,7 @@ def make_analog(
 
 
 def to_tiles(checkpoint: Checkpoint, experiment: Experiment) -> nn.Module:
-    """A network on tiles, with its learned output scales; its input ranges are not set yet."""
+    """Map a network onto tiles with its learned output scales; input ranges are not set yet."""
     analog = convert(
         checkpoint.network.to(experiment.device),
         rpu_config_of(experiment.hardware),
@@ -60,10 +60,10 @@ def to_tiles(checkpoint: Checkpoint, experiment: Experiment) -> nn.Module:
 
 
 def digital_layers_of(checkpoint: Checkpoint, experiment: Experiment) -> tuple[str, ...]:
-    """Layers that stay digital on the chip: the experiment's, or those of the network's training.
+    """Return the layers that stay digital, from the experiment or from the network's training.
 
     Returns:
-        names and patterns.
+        Names and patterns.
     """
     if experiment.digital_layers is not None:
         return experiment.digital_layers
@@ -71,17 +71,17 @@ def digital_layers_of(checkpoint: Checkpoint, experiment: Experiment) -> tuple[s
 
 
 def _of_layers(ranges: Mapping[str, Tensor], analog: nn.Module) -> dict[str, Tensor]:
-    """Those of the layers that are on tiles; others were left digital."""
+    """Return the ranges of the layers on tiles, without those of digital layers."""
     known = analog.state_dict().keys()
     return {name: values for name, values in ranges.items() if f"{name}.input_range" in known}
 
 
 def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
-    """Images for calibration, evenly drawn from the training cases, cropped to the window.
+    """Yield calibration images, evenly drawn from the training cases and cropped to the window.
 
-    Of slices, the cases together give all depths alike. A case's images come in batches of at most
-    ``batch_size``.
-    A task with test cases only is calibrated on their images; their labels are not looked at.
+    The slices of all cases together cover all depths evenly. Images of a case are yielded in
+    batches of at most ``batch_size``. A task without training cases is calibrated on the images of
+    its test cases; their labels are not used.
     """
     if not task.train:
         warnings.warn(f"{task.name} has no training case: calibrating on test images", stacklevel=2)
@@ -95,18 +95,18 @@ def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
 
 
 def calibration_cases(experiment: Experiment, task: Task) -> tuple[Case, ...]:
-    """The cases that calibration looks at: training cases, where there are any."""
+    """Return the cases for calibration: the training cases, or test cases if there are none."""
     cases = task.train or task.test
     return cases[:: max(1, len(cases) // experiment.calibration.images)]
 
 
 def evenly(length: int, number: int, offset: float) -> list[int]:
-    """Return so many equidistant indices of a sequence, or all; the offset in (0, 1) moves them."""
+    """Return ``number`` equidistant indices, or all; the offset in (0, 1) shifts them."""
     return sorted({int((step + offset) * length / number) for step in range(number)})
 
 
 def windowed(images: Tensor, window: tuple[int, ...]) -> Tensor:
-    """Crop to the window about the centre, and pad what is smaller with zeros."""
+    """Crop images to the central window, and pad smaller ones with zeros."""
     for axis, size in enumerate(window, start=2):
         length = images.shape[axis]
         if length > size:

@@ -1,18 +1,18 @@
-"""Cases that a reader looks at: slices of image, reference and prediction over the age of a chip.
+"""Example cases: slices of image, reference and prediction over the age of a chip.
 
-A folder ``examples`` in the run folder holds one ``.npz`` file per case, read without pickle:
+The folder ``examples`` in the run folder contains one ``.npz`` file per case, read without pickle:
 
 - ``about``: JSON text; ``format``, ``task``, ``case``, ``patient``, ``place`` (worst, median, best
   or a rank), ``hardware``, ``classes``, ``pictures``, ``planes``, ``networks`` (pairs of model and
   training) and ``times_s``.
 - ``image_PLANE``: uint8, shape (pictures, H, W), a picture for each of the first channels, or
-  (1, H, W, 3) where the channels are colors.
+  (1, H, W, 3) where the channels are colours.
 - ``label_PLANE``: class indices, uint8, shape (H, W).
 - ``spacing_PLANE``: size of a pixel along rows and columns.
 - ``digital_PLANE``: class indices of each network run digitally, uint8, (networks, H, W).
-- ``pred_PLANE``: the same on chip 0, (networks, times, H, W).
+- ``pred_PLANE``: class indices on chip 0, uint8, (networks, times, H, W).
 - ``variance_PLANE``, where uncertainty was measured: float, (networks, times, H, W).
-- ``dice_digital`` (networks,) and ``dice`` (networks, times): of the whole case, class mean.
+- ``dice_digital`` (networks,) and ``dice`` (networks, times): Dice of the whole case, class mean.
 """
 
 import json
@@ -44,7 +44,7 @@ from analogmed.training import Checkpoint
 
 FOLDER, FORMAT = "examples", 1
 PLANES_3D = ("axial", "coronal", "sagittal")
-"""By the axis of a volume (D, H, W) that a slice is taken along, for files of axial slices."""
+"""Plane name by slicing axis of a volume (D, H, W), for files of axial slices."""
 PLANE_2D = "slice"
 COLORS = ("red", "green", "blue")
 MOST_PICTURES = 4
@@ -53,13 +53,13 @@ _WINDOW_PERCENT = (0.5, 99.5)
 
 @dataclass(frozen=True)
 class Plane:
-    """Where a case is cut.
+    """Slice position in a case.
 
     Attributes:
         name: axial, coronal, sagittal, or slice.
-        axis: of the arrays (N, *spatial) that the slice is taken along; 0 for one of N images.
+        axis: slicing axis of the arrays (N, *spatial); 0 for one of N images.
         index: number of the slice.
-        upwards: rows count upwards, as in NIfTI files (front and head have high numbers).
+        upwards: whether rows count upwards, as in NIfTI files (front and head have high numbers).
     """
 
     name: str
@@ -68,24 +68,24 @@ class Plane:
     upwards: bool
 
     def cut(self, array: np.ndarray) -> np.ndarray:
-        """The slice of an array (N, *spatial), as a picture (H, W) with its first row on top."""
+        """Return the slice of an array (N, *spatial), shape (H, W), with its first row on top."""
         picture = np.take(array, self.index, self.axis)
         picture = picture if self.axis == 0 else picture[0]
         return np.ascontiguousarray(picture[::-1] if self.upwards else picture)
 
 
 def choose_cases(table: pd.DataFrame, n_cases: int) -> dict[str, str]:
-    """Cases from the worst to the best, evenly spaced in rank.
+    """Choose cases from the worst to the best, evenly spaced in rank.
 
-    Ranks are those of the mean Dice on chips after a day (or, where the sweep has no such time,
-    at its last), over networks, chips, reads and classes.
+    Cases are ranked by their mean Dice on chips over networks, chips, reads and classes, one day
+    after programming or, if the sweep does not include this time, at its last time.
 
     Args:
-        table: the long results table.
-        n_cases: how many; three are the worst, the median and the best.
+        table: long results table.
+        n_cases: number of cases; three are the worst, the median and the best.
 
     Returns:
-        case by place; fewer where the table has fewer.
+        Case by place; fewer if the table has fewer.
 
     Raises:
         DataError: no case has a Dice on a chip.
@@ -112,20 +112,20 @@ def write_examples(
     *,
     n_cases: int = 3,
 ) -> list[Path]:
-    """Run the first chip of each network on a few cases once more, and keep slices of them.
+    """Rerun the first chip of each network on a few cases, and write slices of them.
 
-    The chip has the seed that it has in the sweep, so that these are the sweep's own predictions.
+    The chip has the same seed as in the sweep, which reproduces the predictions of the sweep.
 
     Args:
         experiment: settings of the sweep.
-        task: its data.
-        checkpoints: its networks.
-        table: its results, from which the cases are chosen.
-        folder: the run folder.
-        n_cases: how many; none are written for 0.
+        task: data of the sweep.
+        checkpoints: networks of the sweep.
+        table: results of the sweep, from which the cases are chosen.
+        folder: run folder.
+        n_cases: number of cases; 0 writes none.
 
     Returns:
-        the files.
+        The written files.
     """
     if n_cases < 1:
         return []
@@ -152,7 +152,7 @@ def write_examples(
 
 
 def choose_planes(sample: Sample, task: Task) -> list[Plane]:
-    """The slice with the largest reference area, along each axis of a volume."""
+    """Return the slice with the largest reference area, along each axis of a volume."""
     volume = task.spatial_dims == 3
     axes = range(1, sample.label.ndim) if volume else (0,)
     planes = []
@@ -166,7 +166,7 @@ def choose_planes(sample: Sample, task: Task) -> list[Plane]:
 
 
 def write_example(path: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
-    """Write one case; see the top of this module for what belongs into it."""
+    """Write one case in the format of this module's docstring."""
     text = np.array(json.dumps(dict(about), sort_keys=True))
 
     def write(temporary: Path) -> None:
@@ -212,7 +212,7 @@ def _run(
     samples: Mapping[str, Sample],
     planes: Mapping[str, Sequence[Plane]],
 ) -> dict[str, dict[str, Any]]:
-    """Slices and Dice of one network: run digitally, and on its first chip at each time."""
+    """Return slices and Dice of one network, run digitally and on its first chip at each time."""
     digital = checkpoint.network.to(experiment.device)
     runs: list[dict[str, dict[str, Any]]] = [_cut_all(digital, samples, planes, experiment, task)]
     chip = Chip(
@@ -298,13 +298,13 @@ def _is_colored(task: Task) -> bool:
 
 
 def _windowed(picture: np.ndarray) -> np.ndarray:
-    """Bytes from black to white between two percentiles; colors share them."""
+    """Scale to bytes, black to white, between two percentiles; colours share them."""
     low, high = np.percentile(picture, _WINDOW_PERCENT)
     scaled = (picture - low) / max(float(high - low), 1e-12)
     return np.round(255 * np.clip(scaled, 0.0, 1.0)).astype(np.uint8)
 
 
 def _spacing(sample: Sample, plane: Plane) -> tuple[float, float]:
-    """Of rows and columns."""
+    """Return the spacing of rows and columns."""
     kept = [size for axis, size in enumerate(sample.spacing, start=1) if axis != plane.axis]
     return kept[-2], kept[-1]

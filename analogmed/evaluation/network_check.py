@@ -17,12 +17,13 @@ def check_network(checkpoint: Checkpoint, task: Task, experiment: Experiment) ->
     """Raise an error if a network does not return logits of the task's images.
 
     Args:
-        checkpoint: the network.
-        task: the task; up to eight images of its first calibration case are used.
-        experiment: the settings; calibration defines the case.
+        checkpoint: trained network.
+        task: task; up to eight images of its first calibration case are used.
+        experiment: settings; calibration defines the case.
 
     Raises:
-        ConfigError: names the checkpoint, what its network returns, and the remedy.
+        ConfigError: the output does not fit the task; the message names the checkpoint, the output
+            and the remedy.
     """
     probe = NetworkProbe(
         f"{checkpoint.path} ({checkpoint.info.model})",
@@ -37,5 +38,5 @@ def _images(task: Task, experiment: Experiment) -> Tensor | None:
     try:
         image = torch.from_numpy(task.read(calibration_cases(experiment, task)[0]).image)
     except DataError:
-        return None  # what is wrong with the data is reported where they are evaluated
+        return None  # errors in the data are reported during the evaluation
     return windowed(image[evenly(len(image), _IMAGES, 0.5)], task.window)

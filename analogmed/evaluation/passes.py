@@ -1,11 +1,11 @@
-"""Chips of a sweep, by their seeds."""
+"""Seeds of the chips of a sweep."""
 
 from analogmed.foundation.seeds import derive_seed
 
 
 def chip_seed(root: int, model: str, number: int) -> int:
-    """Seed of a chip: it has the same devices, however the network was trained that it gets.
+    """Return the seed of a chip, which does not depend on the training of the network.
 
-    Two trainings of a model are therefore compared on the same chips.
+    All trainings of a model are therefore compared on the same chips.
     """
     return derive_seed(root, model, "chip", number)

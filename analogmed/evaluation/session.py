@@ -1,4 +1,4 @@
-"""Rows of the results table: a network, or one read of a chip, on the test cases."""
+"""Rows of the results table for one network, or one read of a chip, on the test cases."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ _CACHE_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Deployment:
-    """A network that is run digitally, or on one chip.
+    """A network that is run digitally or on one chip.
 
     Attributes:
-        checkpoint: the network.
+        checkpoint: trained network.
         chip: number of the chip; ``None`` for the digital run.
     """
 
@@ -34,7 +34,7 @@ class Deployment:
 
 
 class Cases:
-    """The test samples of a task, read once and kept as long as they take up to 2 GB."""
+    """Test samples of a task, read once and cached up to 2 GB."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -65,15 +65,15 @@ def read_cases(
     where: Row,
     on_case: Callable[[], object],
 ) -> list[Row]:
-    """Rows of one network, or of one reading of a chip, on all cases.
+    """Compute the rows of one network, or of one read of a chip, on all cases.
 
     Args:
-        unit: whose rows they are.
-        network: what to run.
-        cases: the test samples.
+        unit: deployment that the rows belong to.
+        network: function from images to logits.
+        cases: test samples.
         experiment: all settings.
-        where: time and read, if it is a chip.
-        on_case: called after each case.
+        where: time and read of a chip; empty for the digital run.
+        on_case: callback after each case.
     """
     address: Row = {
         "task": cases.task.name,

@@ -1,1 +1,1 @@
-"""Execution of long runs: which code a result depends on, run folders and their locks."""
+"""Execution of long runs: executors, the code that a result depends on, locked run folders."""

@@ -1,4 +1,4 @@
-"""What a stored result's key records of code, packages and processor."""
+"""Code, packages and processor in the key of a stored result."""
 
 import hashlib
 import os
@@ -27,13 +27,13 @@ _LIMITS = (
     "NUMBA_DISABLE_JIT",
     "ONEDNN_MAX_CPU_ISA",
 )
-"""Environment variables that choose the instructions of a compiled operation."""
+"""Environment variables that select the instructions of compiled operations."""
 
 _DISTRIBUTIONS = {"PIL": "pillow", "yaml": "PyYAML"}
-"""Distributions of another name than the module that they provide."""
+"""Distributions whose name differs from that of the module that they provide."""
 
 _first_seen: dict[str, tuple[ModuleSpec, str]] = {}
-"""Import of a user's module, and the digest of its source when this process first read it."""
+"""Import of a user's module, and the digest of its source at the first read by this process."""
 
 
 @cache
@@ -44,7 +44,7 @@ def package_closure(module: str) -> Closure:
 
 @cache
 def package_digest(module: str) -> str:
-    """Return the SHA-256 of all of analogmed's code that can run when a module of it runs."""
+    """Return the SHA-256 of all code of analogmed that can run when one of its modules runs."""
     return _digest_of(package_closure(module).files)
 
 
@@ -59,10 +59,10 @@ def versions_of(packages: Iterable[str]) -> dict[str, str]:
 
 
 def user_code_digest(target: str) -> str:
-    """Return the SHA-256 of a user's code, as far as this process would run it.
+    """Return the SHA-256 of a user's code that this process would run.
 
-    The digest covers the module of the target and its import closure. Of an installed package other
-    than the target's own it covers the version only.
+    The digest covers the module of the target and its import closure. For installed packages other
+    than the target's own, it covers the version only.
 
     Args:
         target: ``package.module:attribute``.
@@ -86,7 +86,7 @@ def user_code_digest(target: str) -> str:
 
 
 def processor_kind() -> dict[str, Any]:
-    """Return what decides which instructions compiled operations use, and so how they round."""
+    """Return the properties that select instructions, and thus rounding, of compiled operations."""
     return {
         "name": llvm.get_host_cpu_name(),
         "torch": torch.backends.cpu.get_cpu_capability(),
@@ -102,7 +102,7 @@ def _digest_of(files: Mapping[str, Path]) -> str:
 
 
 def _refuse_edited(name: str, path: Path) -> None:
-    """Refuse a module whose source is no longer the one that this process has imported.
+    """Raise a ConfigError if a module's source has changed since this process imported it.
 
     An import or a reload gives a module a new specification.
     """

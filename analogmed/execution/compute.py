@@ -1,4 +1,4 @@
-"""What computes units, and what becomes of a unit."""
+"""Computation of units and their outcomes."""
 
 import time
 import warnings
@@ -13,35 +13,35 @@ Step = Callable[[], object]
 
 
 class Compute(Protocol):
-    """Computes units, one after the other; what it has loaded it keeps from one to the next.
+    """Callable that computes units one by one, and reuses loaded data between them.
 
-    It is made once in each process.
+    It is created once in each process.
     """
 
     @property
     def fatal(self) -> tuple[type[Exception], ...]:
-        """Errors that other units would have too."""
+        """Classes of errors that would occur for all units."""
 
     def __call__(self, unit: Any, step: Step) -> Any:
         """Return the result of a unit.
 
         Args:
-            unit: what to compute.
-            step: called after each case.
+            unit: unit of work.
+            step: callback after each case.
         """
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a unit.
+    """Outcome of a unit.
 
     Attributes:
-        unit: which.
-        value: its result; ``None`` if it failed.
-        failure: class and message of its error; empty if there is a result.
+        unit: unit of work.
+        value: result of the unit; ``None`` if it failed.
+        failure: class and message of the error; empty if there is a result.
         stop: error that concerns all units.
-        seconds: time that it took.
-        warnings: texts of the warnings during its computation.
+        seconds: computing time in s.
+        warnings: texts of the warnings during the computation.
     """
 
     unit: Any
@@ -53,12 +53,12 @@ class Outcome:
 
 
 def evaluate(compute: Compute, unit: Unit, step: Step = lambda: None) -> Outcome:
-    """Compute a unit; its errors and warnings are part of the outcome.
+    """Compute a unit, and return an outcome that includes its errors and warnings.
 
     Args:
-        compute: computes it.
-        unit: what to compute.
-        step: called after each case.
+        compute: callable that computes the unit.
+        unit: unit of work.
+        step: callback after each case.
     """
     start = time.monotonic()
     value, failure, stop = None, "", None  # type: Any, str, Exception | None

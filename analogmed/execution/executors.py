@@ -1,4 +1,4 @@
-"""The choice of an executor: this process, several on this machine, or Ray."""
+"""Selection of an executor: this process, several processes of this machine, or Ray."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,10 +12,10 @@ from analogmed.execution.unit import Unit
 
 
 class Executor(Protocol):
-    """Computes units.
+    """Executor of units.
 
     Attributes:
-        slots: number of units that it computes at once.
+        slots: number of units that are computed at once.
     """
 
     slots: int
@@ -24,10 +24,10 @@ class Executor(Protocol):
         """Accept a unit."""
 
     def next(self) -> Outcome:
-        """Wait for the next unit that is done."""
+        """Wait for the next finished unit."""
 
     def close(self) -> None:
-        """Stop what is still running."""
+        """Stop running units."""
 
 
 def make_executor(
@@ -38,18 +38,19 @@ def make_executor(
     device: str = "cpu",
     on_step: Callable[[Any], object] = lambda unit: None,
 ) -> Executor:
-    """Return the executor that the settings name.
+    """Return the executor that the settings select.
 
     Args:
-        engine: its settings.
-        make: makes what computes the units, once in each process; where this is not this process,
-            it has to be picklable, and equal by value in two runs that are equal.
+        engine: settings of the executor.
+        make: factory of the compute, called once in each process; for other processes it must be
+            picklable, and equal by value in two equal runs.
         threads: number of torch's threads in other processes.
-        device: where units are computed; each process takes the next GPU of ``"cuda"``.
-        on_step: called with the unit after each of its cases; Ray does not report cases.
+        device: device for the units; each process uses the next GPU of ``"cuda"``.
+        on_step: callback with the unit after each of its cases; Ray does not report cases.
 
     Raises:
-        ConfigError: Ray is not installed, its cluster does not answer, or lacks what a unit needs.
+        ConfigError: Ray is not installed, its cluster does not respond, or the cluster lacks the
+            resources of a unit.
     """
     if engine.name == "ray":
         from analogmed.execution.ray_cluster import RayExecutor
@@ -63,7 +64,7 @@ def make_executor(
 
 
 def outcomes_of(executor: Executor, units: Iterable[Unit]) -> Iterator[Outcome]:
-    """Compute units, as many at once as the executor has slots for; yield them as they are done."""
+    """Compute units in all slots of the executor, and yield their outcomes as they finish."""
     waiting, running = deque(units), 0
     while waiting or running:
         while waiting and running < executor.slots:

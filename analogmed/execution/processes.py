@@ -1,4 +1,4 @@
-"""Execution in several processes of this machine; one that is killed costs a try of its unit."""
+"""Execution in several processes of this machine; the unit of a killed process is retried."""
 
 import atexit
 import os
@@ -21,14 +21,14 @@ from analogmed.foundation.errors import AnalogmedError
 from analogmed.foundation.process import keep_freed_memory
 
 TRIES = 2
-"""Number of processes that may be killed while they compute one unit."""
+"""Maximum number of processes that are killed while they compute one unit."""
 
 _SPAWN = get_context("spawn")
 
 
 @dataclass
 class _Process:
-    """One worker process, and the unit that it computes."""
+    """Worker process and the unit that it computes."""
 
     process: SpawnProcess
     connection: Connection
@@ -42,24 +42,24 @@ class _Process:
 
 @dataclass
 class _Task:
-    """A unit that is not done yet, and how many processes ended while they computed it."""
+    """Unfinished unit and the number of processes that ended while they computed it."""
 
     unit: Any
     ended: int = 0
 
 
 class ProcessExecutor:
-    """Several processes, which end with this one.
+    """Executor with several processes, which end with this one.
 
-    A unit whose process is killed is computed once more, in a new process; if that is killed too,
-    the unit has failed.
+    If the process of a unit is killed, the unit is computed once more in a new process. If that is
+    killed too, the unit has failed.
 
     Args:
         workers: number of processes.
-        make: makes what computes the units, once in each process.
+        make: factory of the compute, called once in each process.
         threads: number of torch's threads in each process.
-        device: where units are computed; each process takes the next GPU of ``"cuda"``.
-        on_step: called with the unit after each of its cases.
+        device: device for the units; each process uses the next GPU of ``"cuda"``.
+        on_step: callback with the unit after each of its cases.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ProcessExecutor:
         self._dispatch()
 
     def next(self) -> Outcome:
-        """Wait for the next unit that is done.
+        """Wait for the next finished unit.
 
         Raises:
             AnalogmedError: a process cannot start.
@@ -99,7 +99,7 @@ class ProcessExecutor:
                     return outcome
 
     def close(self) -> None:
-        """End all processes at once; what they compute is lost."""
+        """End all processes immediately; units in progress are lost."""
         for process in self._processes:
             process.process.kill()
         for process in self._processes:
@@ -112,7 +112,7 @@ class ProcessExecutor:
         while self._waiting and (process := self._idle()):
             task = self._waiting.popleft()
             process.unit = task
-            with suppress(OSError):  # the process has died: handled when it is polled
+            with suppress(OSError):  # the process has ended: handled when it is polled
                 process.connection.send(task.unit)
 
     def _idle(self) -> _Process | None:
@@ -172,16 +172,17 @@ def worker_loop(
     device: str,
     number: int,
 ) -> None:
-    """Compute the units that a process is sent, until its parent ends.
+    """Compute the units received over a connection, until the parent process ends.
 
     Args:
-        connection: units come in; ``"ready"``, ``"step"`` after each case and outcomes go out.
-        make: makes what computes the units.
+        connection: connection that receives units, and sends ``"ready"``, ``"step"`` after each
+            case, and outcomes.
+        make: factory of the compute.
         threads: number of torch's threads.
-        device: where units are computed.
-        number: of the process, for its GPU.
+        device: device for the units.
+        number: number of the process, which selects its GPU.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles interrupts
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(threads)
@@ -196,7 +197,7 @@ def worker_loop(
 
 
 class _MadeOnce:
-    """Makes what computes at the first unit, so that its errors are those of a unit."""
+    """Compute that is created at the first unit, so that errors of its creation are of a unit."""
 
     def __init__(self, make: Callable[[], Compute]) -> None:
         self._make = make
@@ -218,7 +219,7 @@ def _end_with_parent() -> None:
 
 
 def _receive(process: _Process) -> Any:
-    """Return the next message; ``None`` once the process has ended and all messages are read."""
+    """Return the next message; ``None`` if the process has ended and all messages are read."""
     try:
         if process.connection.poll():
             return process.connection.recv()

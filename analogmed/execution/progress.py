@@ -1,4 +1,4 @@
-"""One bar for a whole sweep: cases done by all workers, and the time that remains."""
+"""Progress bar of a whole sweep: finished cases of all workers, and the remaining time."""
 
 from collections.abc import Iterable
 from types import TracebackType
@@ -9,10 +9,12 @@ from analogmed.execution.unit import Unit
 
 
 class Progress:
-    """Counts cases of units. Its total may grow, and what an engine does not tell is made up for.
+    """Counter of the cases of units.
+
+    The total can grow. Cases that an engine does not report are added when their unit finishes.
 
     Args:
-        cases: how many cases a pass goes through.
+        cases: number of cases of one pass.
     """
 
     def __init__(self, cases: int) -> None:
@@ -33,22 +35,22 @@ class Progress:
 
     @property
     def done(self) -> int:
-        """Cases that are done."""
+        """Number of finished cases."""
         return int(self._bar.n) if not self._bar.disable else sum(self._counted.values())
 
     def expect(self, units: Iterable[Unit]) -> None:
-        """Add units to the whole."""
+        """Add units to the total."""
         self._bar.total += sum(unit.passes for unit in units) * self._cases
         self._bar.refresh()
 
     def case(self, unit: Unit) -> None:
-        """One case of a unit is done."""
+        """Count one finished case of a unit."""
         self._counted[unit.key] = self._counted.get(unit.key, 0) + 1
         self._bar.set_description(unit.title, refresh=False)
         self._bar.update()
 
     def finish(self, unit: Unit) -> None:
-        """A unit is done, however many of its cases were told, and told again by a second try."""
+        """Count a unit as finished, whatever number of its cases was reported or repeated."""
         whole = unit.passes * self._cases
         self._bar.update(whole - self._counted.get(unit.key, 0))
         self._counted[unit.key] = whole

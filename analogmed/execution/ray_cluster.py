@@ -14,23 +14,24 @@ from analogmed.foundation.errors import ConfigError
 RETRIES = 1
 
 _computes: dict[str, Compute] = {}
-"""What a process of Ray has made, by the ``repr`` of what made it; Ray gives it one unit after the
-other. A compute checks its data and code against those of each unit, so that none outlives a
-change."""
+"""Computes of a Ray process by the ``repr`` of their factory, reused for its units.
+
+A compute checks its data and code against those of each unit, so that no outdated one is used."""
 
 
 class RayExecutor:
-    """Each unit is a task of Ray, which places it, and computes it once more if its process dies.
+    """Executor with one Ray task per unit; Ray retries a unit once if its process dies.
 
-    The machines need analogmed, and must see all files under the same paths.
+    All machines require analogmed, and access to all files under the same paths.
 
     Args:
-        engine: cores and GPUs of a unit, and how many units at once.
-        make: makes what computes the units, once in each process.
+        engine: settings with cores and GPUs of a unit and the number of simultaneous units.
+        make: factory of the compute, called once in each process.
         threads: number of torch's threads in each process.
 
     Raises:
-        ConfigError: Ray is not installed, its cluster does not answer, or lacks what a unit needs.
+        ConfigError: Ray is not installed, its cluster does not respond, or the cluster lacks the
+            resources of a unit.
     """
 
     def __init__(self, engine: EngineConfig, make: Callable[[], Compute], threads: int) -> None:
@@ -51,7 +52,7 @@ class RayExecutor:
         self._running[self._compute.remote(self._job, unit)] = unit
 
     def next(self) -> Outcome:
-        """Wait for the next unit that is done; single cases are not reported."""
+        """Wait for the next finished unit; single cases are not reported."""
         done, _ = self._ray.wait(list(self._running), num_returns=1)
         unit = self._running.pop(done[0])
         try:
@@ -62,7 +63,7 @@ class RayExecutor:
         return outcome
 
     def close(self) -> None:
-        """Stop what is still running, and a Ray that was started here."""
+        """Stop running units, and Ray if it was started here."""
         for reference in self._running:
             self._ray.cancel(reference, force=True)
         if self._started_here:
@@ -73,8 +74,8 @@ def compute_unit(job: tuple[Callable[[], Compute], int], unit: Any) -> Outcome:
     """Compute one unit in a process of Ray.
 
     Args:
-        job: makes what computes the units; number of torch's threads.
-        unit: what to compute.
+        job: factory of the compute; number of torch's threads.
+        unit: unit of work.
     """
     make, threads = job
     torch.set_num_threads(threads)
@@ -82,10 +83,12 @@ def compute_unit(job: tuple[Callable[[], Compute], int], unit: Any) -> Outcome:
 
 
 class _Cached:
-    """What computes, made at the first unit of a process, so that its errors are those of a unit.
+    """Compute that is created at the first unit of a process.
+
+    Errors of its creation are therefore errors of a unit.
 
     Args:
-        make: makes it.
+        make: factory of the compute.
     """
 
     def __init__(self, make: Callable[[], Compute]) -> None:
@@ -105,11 +108,11 @@ class _Cached:
 
 
 def connect(engine: EngineConfig) -> tuple[Any, bool]:
-    """Return Ray, ready for units, and whether it was started here, to be shut down here.
+    """Return Ray, ready for units, and whether it was started here and must be shut down here.
 
     Raises:
-        ConfigError: Ray is not installed, its cluster does not answer, or has not what a unit
-            needs.
+        ConfigError: Ray is not installed, its cluster does not respond, or the cluster lacks the
+            resources of a unit.
     """
     try:
         import ray
@@ -136,7 +139,7 @@ def _start(ray: Any, engine: EngineConfig) -> None:
         if engine.address is not None:
             _check_reachable(engine.address)
         _init(ray, settings, tries=_LOCAL_STARTS if engine.address is None else 1)
-    except Exception as error:  # Ray raises plain ones too
+    except Exception as error:  # Ray also raises plain exceptions
         where = "on this machine" if engine.address is None else f"at {engine.address}"
         raise ConfigError(
             f"engine.address {engine.address}: Ray does not answer {where}: {error}; start it with "
@@ -145,10 +148,10 @@ def _start(ray: Any, engine: EngineConfig) -> None:
 
 
 def _init(ray: Any, settings: dict[str, Any], tries: int) -> None:
-    """Start, or join, Ray.
+    """Start Ray, or connect to it.
 
-    A Ray that is started gives its own processes 15 s to report. On a busy machine they may need
-    longer the first time; then their files lie in memory.
+    When it starts, Ray waits 15 s for its own processes. On a busy machine they can take longer the
+    first time; at the next try their files are in memory.
     """
     for left in reversed(range(tries)):
         try:
@@ -164,10 +167,10 @@ _LOCAL_STARTS = 2
 
 
 def _check_reachable(address: str) -> None:
-    """Check that a process listens at an address: Ray itself waits for minutes.
+    """Check that a process listens at an address, since Ray itself waits for minutes.
 
     Raises:
-        OSError: none does.
+        OSError: no process listens at the address.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
@@ -178,7 +181,7 @@ _CONNECT_TIMEOUT_S = 10.0
 
 
 def _check_resources(ray: Any, engine: EngineConfig) -> None:
-    """Refuse units that fit on no machine of the cluster: Ray would wait for one for ever."""
+    """Raise a ConfigError for units that fit on no machine; Ray would wait forever."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     wanted = {"CPU": engine.cpus, "GPU": engine.gpus}
     if not any(

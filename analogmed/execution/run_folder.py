@@ -1,4 +1,4 @@
-"""Run folders: one run at a time, a list of the files that runs wrote, and their environment."""
+"""Run folders: exclusive lock, list of written files, and description of the environment."""
 
 import functools
 import json
@@ -26,21 +26,21 @@ WRITTEN = ".analogmed-files"
 ENVIRONMENT = "environment.json"
 
 _held: set[Path] = set()
-"""Folders that a run of this process holds."""
+"""Folders that are locked by a run of this process."""
 
 
 @contextmanager
 def locked(folder: Path | str) -> Iterator[Path]:
-    """Hold a run folder for one run; the folder is created if missing.
+    """Lock a run folder for one run; the folder is created if missing.
 
-    The lock ends with the process, however it ends. A run inside another one of the same process
-    may use the same folder.
+    The lock is released when the process ends for any reason. A run inside another one of the same
+    process can use the same folder.
 
     Args:
-        folder: the run folder.
+        folder: run folder.
 
     Yields:
-        The folder, without temporary files of runs that were killed.
+        The folder, without temporary files of killed runs.
 
     Raises:
         ConfigError: another run is writing to the folder, or it cannot be written.
@@ -85,7 +85,7 @@ def _acquire(lock: FileLock, folder: Path) -> None:
 class _Settings(Protocol):
     @property
     def folder(self) -> Path:
-        """The run folder."""
+        """Run folder."""
 
 
 _R = TypeVar("_R")
@@ -93,7 +93,7 @@ _S = TypeVar("_S", bound=_Settings)
 
 
 def in_run_folder(program: Callable[[_S], _R]) -> Callable[[_S], _R]:
-    """Let a function of a run's settings hold the run folder while it runs; see :func:`locked`."""
+    """Lock the run folder of the settings while a function runs; see :func:`locked`."""
 
     @functools.wraps(program)
     def run(config: _S) -> _R:
@@ -104,27 +104,28 @@ def in_run_folder(program: Callable[[_S], _R]) -> Callable[[_S], _R]:
 
 
 class WrittenFiles:
-    """The files that runs have written into a folder, as a list in the folder.
+    """List, stored in a folder, of the files that runs have written into it.
 
-    A run replaces or removes a file only if it is in the list. A folder of a version without
-    such a list counts as written by runs where ``environment.json`` shows that a run ended there.
+    A run replaces or removes a file only if it is in the list. The files of a folder without a list
+    (from an earlier version) count as written by runs if ``environment.json`` shows that a run
+    ended there.
 
     Args:
-        folder: the run folder.
+        folder: run folder.
     """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
 
     def claim(self, *names: str) -> None:
-        """Reserve names for a run, before it computes anything.
+        """Reserve names for a run before its computation.
 
         Args:
             *names: paths relative to the folder; patterns such as ``examples/*.npz`` are checked,
-                and each file of theirs is recorded when it is written.
+                and each matching file is recorded when it is written.
 
         Raises:
-            ConfigError: a file of such a name is there that no run has written.
+            ConfigError: a file of such a name exists that no run has written.
         """
         listed = self._listed()
         present = [path for name in names for path in self._matching(name)]
@@ -139,13 +140,13 @@ class WrittenFiles:
         self._write((listed or set()) | set(present) | set(exact))
 
     def record(self, *names: str) -> None:
-        """Add names to the list; call it before the files are written."""
+        """Add names to the list, before the files are written."""
         listed = self._listed() or set()
         if not listed.issuperset(names):
             self._write(listed | set(names))
 
     def remove(self, *names: str) -> None:
-        """Remove files that runs have written, from the list too; others stay.
+        """Remove files that runs have written, also from the list; other files are kept.
 
         Args:
             *names: paths relative to the folder, or patterns.
@@ -158,7 +159,7 @@ class WrittenFiles:
             self._write(listed - set(gone))
 
     def settle(self) -> None:
-        """Release the reserved names of files that were not written after all."""
+        """Release the reserved names of files that were not written."""
         listed = self._listed() or set()
         present = {name for name in listed if (self.folder / name).is_file()}
         if present != listed:
@@ -205,7 +206,7 @@ def write_environment(folder: Path) -> None:
 
 
 def describe_environment() -> dict[str, Any]:
-    """What a run depends on beside its configuration: versions, machine, state of the code."""
+    """Return versions, machine and code state, which a run depends on besides its settings."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
@@ -226,9 +227,10 @@ def _version(package: str) -> str | None:
 
 
 def _git_state() -> dict[str, str] | None:
-    """Commit and whether the tree differs from it; ``None`` outside a checkout of analogmed.
+    """Return the commit and whether the working tree differs from it.
 
-    And where git is missing, or refuses: it does so in a folder of another user.
+    ``None`` outside a checkout of analogmed, if git is missing, or if git returns an error, such as
+    in a folder of another user.
     """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():

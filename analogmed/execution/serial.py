@@ -8,11 +8,11 @@ from analogmed.execution.compute import Compute, Outcome, evaluate
 
 
 class SerialExecutor:
-    """Computes one unit after the other, in this process.
+    """Executor that computes units one by one in this process.
 
     Args:
-        compute: computes them.
-        on_step: called with the unit after each of its cases.
+        compute: callable that computes the units.
+        on_step: callback with the unit after each of its cases.
     """
 
     slots = 1
@@ -33,4 +33,4 @@ class SerialExecutor:
         return evaluate(self._compute, unit, lambda: self._on_step(unit))
 
     def close(self) -> None:
-        """Do nothing: nothing is running."""
+        """Do nothing, since no unit is running."""

@@ -1,7 +1,8 @@
-"""Import closure of Python modules, found from their source without running it.
+"""Import closure of Python modules, determined from their source without running it.
 
-The closure holds each file whose code can run when the starting modules run: imports at any depth,
-also inside functions, and modules that a string names, such as ``"package.module:function"``.
+The closure contains each file whose code can run when the starting modules run. It includes imports
+at any depth, also inside functions, and modules that are named by a string, such as
+``"package.module:function"``.
 """
 
 import ast
@@ -35,11 +36,12 @@ def closure_of(modules: Iterable[str], is_followed: Callable[[str], bool]) -> Cl
     """Return the import closure of modules.
 
     A package of analogmed only collects names: ``from package import name`` leads to the module
-    that defines the name. Any other package runs its ``__init__``, which is then followed too.
+    that defines the name. Any other package runs its ``__init__``, which is followed too.
 
     Args:
-        modules: dotted names to start from.
-        is_followed: whether modules of this top-level name are followed; others are listed.
+        modules: dotted names of the starting modules.
+        is_followed: predicate that selects top-level names whose modules are followed; others are
+            listed.
 
     Raises:
         ConfigError: a followed module has no readable source.
@@ -58,7 +60,7 @@ def closure_of(modules: Iterable[str], is_followed: Callable[[str], bool]) -> Cl
             continue
         path = sources.file(name)
         if path is None:
-            continue  # a namespace package, or an attribute of a module that is followed itself
+            continue  # namespace package, or attribute of a module that is followed itself
         files[name] = path
         if path.suffix == ".py":
             waiting += sources.imports(name, path)
@@ -66,7 +68,7 @@ def closure_of(modules: Iterable[str], is_followed: Callable[[str], bool]) -> Cl
 
 
 def is_installed(top: str, site_folders: Sequence[Path]) -> bool:
-    """Return whether a top-level module lies in one of the folders of installed packages."""
+    """Return whether a top-level module is in one of the folders of installed packages."""
     spec = find_top(top)
     if spec is None:
         return False
@@ -77,7 +79,7 @@ def is_installed(top: str, site_folders: Sequence[Path]) -> bool:
 
 @dataclass(frozen=True)
 class _Source:
-    """Import statements of a file, and its strings that look like a dotted name."""
+    """Import statements of a file, and its strings in the form of a dotted name."""
 
     imports: tuple[ast.Import | ast.ImportFrom, ...]
     texts: tuple[str, ...]
@@ -94,7 +96,7 @@ def _read_source(path: Path) -> _Source:
 
 
 def _import_statements(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Yield all import statements below a node; expressions hold none and are skipped."""
+    """Yield all import statements below a node, except in expressions, which contain none."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield child
@@ -106,7 +108,7 @@ _DOTTED = re.compile(r"""["'](\w+(?:\.\w+)+(?::[\w.]+)?)["']""")
 
 
 class _Sources:
-    """Files of modules and what they import; each is found and parsed once."""
+    """Files of modules and their imports; each file is located and parsed once."""
 
     def __init__(self) -> None:
         self._files: dict[str, Path | None] = {}
@@ -114,13 +116,13 @@ class _Sources:
         self._specs: dict[str, ModuleSpec | None] = {}
 
     def file(self, name: str) -> Path | None:
-        """Return the file of a module, or ``None`` if there is no such module; imports nothing."""
+        """Return the file of a module, or ``None`` if there is none, without importing it."""
         if name not in self._files:
             self._files[name] = self._find(name)
         return self._files[name]
 
     def imports(self, name: str, path: Path) -> Iterator[str]:
-        """Yield the modules that a file imports or names, and the packages that these lie in."""
+        """Yield the modules that a file imports or names, and their parent packages."""
         for module in self._named(name, path):
             yield module
             if not _is_ours(module):
@@ -181,9 +183,9 @@ class _Sources:
             yield below if self.file(below) else origin
 
     def _bindings(self, path: Path, package: str) -> dict[str, tuple[str, str]]:
-        """Return the names that a package takes from elsewhere, each with module and name there.
+        """Return the names that a package imports, each with its module and its name there.
 
-        Packages that import their names when they are used list them for type checkers.
+        Packages with lazy imports list their names for type checkers.
         """
         return {
             alias.asname or alias.name: (_origin(node, package), alias.name)

@@ -30,20 +30,20 @@ _NAME = re.compile(r"([0-9a-f]{32})\.parquet")
 _DESCRIPTION = b"analogmed.unit"
 _BATCH = b"analogmed.batch_size"
 _WRITES_WHOLE = {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci"}
-"""Kinds of store where an object appears whole or not at all."""
+"""Protocols of stores with atomic writes of an object."""
 
 
 class Store:
-    """A folder of finished units, named by their keys.
+    """Store of finished units: a folder with one file per unit, named by its key.
 
-    A file appears whole or not at all: on file systems it is written aside and renamed, in object
-    stores put in one piece. What several workers write under one key is the same bytes.
+    Files are written atomically: in file systems a temporary file is renamed, in object stores the
+    object is uploaded in one piece. Several workers write the same bytes under one key.
 
     Args:
         url: folder, or fsspec URL such as ``s3://bucket/sweep``.
 
     Raises:
-        ConfigError: the kind of URL is unknown, or its package is not installed.
+        ConfigError: the protocol of the URL is unknown, or its package is not installed.
     """
 
     def __init__(self, url: Path | str) -> None:
@@ -60,19 +60,19 @@ class Store:
         self._root = root.rstrip("/")
 
     def __str__(self) -> str:
-        """Return its URL for messages, with masked credentials."""
+        """Return the URL for messages, with masked credentials."""
         return masked(self.url)
 
     @property
     def in_memory(self) -> bool:
-        """Whether other processes cannot see it."""
+        """Whether the store is in memory, inaccessible to other processes."""
         return "memory" in self._protocols
 
     def ensure_writable(self) -> None:
-        """See that a result can be written, before work is put into it.
+        """Check that a result can be written, before it is computed.
 
         Raises:
-            ConfigError: it cannot; says why.
+            ConfigError: the store cannot be written; the message reports the reason.
         """
         if isinstance(self._files, LocalFileSystem):
             ensure_writable(f"{self._root}/{UNITS}")
@@ -82,7 +82,7 @@ class Store:
         self._files.rm_file(probe)
 
     def keys(self) -> set[str]:
-        """Keys of all finished units."""
+        """Return the keys of all finished units."""
         self._files.invalidate_cache()
         try:
             paths = self._files.ls(f"{self._root}/{UNITS}", detail=False)
@@ -94,15 +94,15 @@ class Store:
     def write(
         self, description: Mapping[str, Any], table: pd.DataFrame, *, batch_size: int | None = None
     ) -> str:
-        """Keep the result of a unit.
+        """Store the result of a unit.
 
         Args:
-            description: of the unit; it goes into the file.
-            table: its rows of the results table.
-            batch_size: that it was computed with, where this is not that of the description.
+            description: description of the unit, written into the file.
+            table: rows of the results table.
+            batch_size: batch size of the computation, if it differs from that of the description.
 
         Returns:
-            key of the unit.
+            Key of the unit.
 
         Raises:
             ConfigError: the store cannot be written.
@@ -112,7 +112,7 @@ class Store:
         return key
 
     def written_at(self, key: str) -> datetime | None:
-        """Return when a unit was written, or ``None`` where there is no record of it."""
+        """Return the time at which a unit was written, or ``None`` if it is not recorded."""
         try:
             time = self._files.modified(self._path(key))
         except (NotImplementedError, FileNotFoundError):
@@ -120,7 +120,7 @@ class Store:
         return time if time.tzinfo else time.replace(tzinfo=UTC)
 
     def remove(self, key: str) -> None:
-        """Remove a finished unit, if it is there.
+        """Remove a finished unit, if it exists.
 
         Raises:
             ConfigError: the store cannot be written.
@@ -133,11 +133,11 @@ class Store:
             raise ConfigError(self._cannot_write(error)) from error
 
     def read(self, key: str) -> pd.DataFrame | None:
-        """The rows of a finished unit.
+        """Return the rows of a finished unit.
 
         Returns:
-            ``None`` if there is no such file, or it is damaged: it is then moved to ``quarantine``
-            with a warning, and the unit counts as not finished.
+            The rows; ``None`` if there is no such file, or it is damaged. A damaged file is moved
+            to ``quarantine`` with a warning, and the unit counts as not finished.
         """
         path = self._path(key)
         try:
@@ -206,10 +206,10 @@ def _to_parquet(
 
 
 def _from_parquet(content: bytes, key: str) -> pd.DataFrame:
-    """The table of a file.
+    """Return the table of a file.
 
     Raises:
-        ValueError, pa.ArrowException: it is not whole, or not that of the key.
+        ValueError, pa.ArrowException: the file is incomplete, or does not belong to the key.
     """
     file = pq.ParquetFile(io.BytesIO(content), page_checksum_verification=True)
     metadata = file.schema_arrow.metadata or {}

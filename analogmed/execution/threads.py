@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def threads(number: int) -> Iterator[None]:
-    """Compute on this number of torch's threads: some operations round by their number."""
+    """Set the number of torch's threads within a context, since it affects rounding."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -18,5 +18,5 @@ def threads(number: int) -> Iterator[None]:
 
 
 def one_thread() -> AbstractContextManager[None]:
-    """Compute on one of torch's threads, for results that do not depend on their number."""
+    """Use one of torch's threads, for results that do not depend on their number."""
     return threads(1)

@@ -1,4 +1,4 @@
-"""A unit of long work: a piece whose result is stored under a key of all that it depends on."""
+"""Unit of work, whose result is stored under a key of everything that it depends on."""
 
 import hashlib
 import json
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of work.
+    """Unit of work.
 
     Attributes:
-        description: all that its result depends on; neither paths nor its place in the plan.
-        title: what is computed, for people.
-        passes: number of times that it processes all cases.
+        description: everything that the result depends on, without paths and position in the plan.
+        title: readable name of the unit.
+        passes: number of passes over all cases.
     """
 
     description: Mapping[str, Any] = field(repr=False)
@@ -23,15 +23,15 @@ class Unit:
 
     @property
     def key(self) -> str:
-        """Name of its result in the store."""
+        """Name of the result in the store."""
         return key_of(self.description)
 
 
 def key_of(description: Mapping[str, Any]) -> str:
-    """Hash of a unit's description, 32 hexadecimal digits."""
+    """Return the hash of a unit's description, 32 hexadecimal digits."""
     return hashlib.sha256(canonical(description).encode()).hexdigest()[:32]
 
 
 def canonical(description: Mapping[str, Any]) -> str:
-    """A description as JSON that equal descriptions share."""
+    """Return a description as JSON that is the same for equal descriptions."""
     return json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,1 +1,1 @@
-"""Files, locks and text: pieces that know nothing of networks, chips or data."""
+"""Files, locks, settings and text: utilities independent of networks, chips and data."""

@@ -6,7 +6,7 @@ from typing import Any
 MASK = "***"
 
 _CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
-"""URLs in which the part before ``@`` names a container of storage."""
+"""URL schemes in which the part before ``@`` is the name of a storage container."""
 
 _USER = re.compile(
     r"""(?P<scheme>[A-Za-z][\w+.-]*)://
@@ -24,8 +24,9 @@ _QUERY = re.compile(
 def masked(text: str) -> str:
     """Replace the credentials of each URL in a text with ``***``.
 
-    User and password before ``@`` are masked together, as an access key may stand in place of the
-    user; of a URL's query, the values of parameters such as ``password``, ``token`` or ``sig``.
+    User and password before ``@`` are masked together, because an access key may replace the user.
+    In the query of a URL, the values of parameters such as ``password``, ``token`` or ``sig`` are
+    masked.
     """
     return _QUERY.sub(rf"\g<name>{MASK}", _USER.sub(_without_user, text))
 

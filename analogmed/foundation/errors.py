@@ -1,36 +1,36 @@
-"""Errors that a user can act on: each says what, where, what was expected and what to do."""
+"""Errors that a user can act on: each message names the problem, the place and the remedy."""
 
 
 class AnalogmedError(Exception):
-    """Base of every error that analogmed raises on purpose."""
+    """Base class of all errors that analogmed raises deliberately."""
 
 
 class DataError(AnalogmedError):
-    """A file or folder of a data set is missing, damaged or contradicts itself."""
+    """A file or folder of a data set is missing, damaged or inconsistent."""
 
 
 class SecurityError(DataError):
-    """A path or archive tries to reach outside its folder."""
+    """A path or archive entry refers to a location outside its folder."""
 
 
 class LeakageError(DataError):
-    """One patient, or one scan, stands in more than one split."""
+    """A patient or scan appears in more than one split."""
 
 
 class ConfigError(AnalogmedError, ValueError):
-    """A setting is unknown, out of its range, or does not fit the others."""
+    """A setting is unknown, out of range or inconsistent with other settings."""
 
 
 class CheckpointError(AnalogmedError):
-    """A checkpoint is damaged, or does not fit the network it is loaded into."""
+    """A checkpoint is damaged or does not fit the network."""
 
 
 class CoverageError(AnalogmedError):
-    """A model has no analog layer, or a layer cannot be put on a tile."""
+    """A model has no analog layer, or a layer cannot be mapped onto a tile."""
 
 
 class NonFiniteError(AnalogmedError, ValueError):
-    """NaN or Inf where a finite number is needed."""
+    """A value that must be finite is NaN or Inf."""
 
 
 class ShapeError(AnalogmedError, ValueError):

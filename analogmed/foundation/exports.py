@@ -1,4 +1,4 @@
-"""Public names of a package that are imported when they are first used."""
+"""Public names of a package, imported at first use."""
 
 import sys
 import warnings
@@ -13,11 +13,11 @@ def lazy_exports(
     """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package.
 
     Args:
-        package: its ``__name__``.
-        homes: module of each public name, relative to the package or from ``analogmed.`` on. No
-            name may be that of a file or folder of the package: importing the file would replace
-            the name.
-        deprecated: public name that replaces each old one.
+        package: ``__name__`` of the package.
+        homes: module of each public name, relative to the package or absolute from ``analogmed.``.
+            A name must differ from all files and folders of the package, because importing a
+            submodule would overwrite the name.
+        deprecated: replacement of each deprecated name.
     """
     old = deprecated or {}
 

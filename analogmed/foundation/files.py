@@ -1,4 +1,4 @@
-"""Files and folders: writes that are whole or absent, and checks before a file is read."""
+"""Files and folders: atomic writes, and checks before reading."""
 
 import hashlib
 import os
@@ -17,24 +17,24 @@ from analogmed.foundation.temporary import temporary_folder
 def write_atomically(path: Path | str, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a temporary file, then rename it to ``path`` in one step.
 
-    The temporary file lies in a hidden folder next to ``path``, with whatever else the writer
-    creates next to it. A process that is killed leaves at most this folder; see
-    :func:`remove_leftovers`.
+    The temporary file is created in a hidden folder next to ``path``; other files of the writer are
+    created there too. A killed process leaves at most this folder; see :func:`remove_leftovers`.
+
 
     Args:
-        path: finished file; its folder is created if missing.
-        write: called with the temporary path, which has the name of ``path``.
+        path: target file; its folder is created if missing.
+        write: function called with the temporary path, whose file name is that of ``path``.
 
     Returns:
         ``path``, with the permissions of an ordinary new file. If ``write`` fails, the temporary
-        file is gone and an old file is untouched.
+            file is removed and an existing file stays unchanged.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary_folder(path.parent) as folder:
         temporary = folder / path.name
         temporary.touch(exist_ok=False)
-        permissions = stat.S_IMODE(temporary.stat().st_mode)  # some writers set others
+        permissions = stat.S_IMODE(temporary.stat().st_mode)  # some writers set other permissions
         write(temporary)
         temporary.chmod(permissions)
         _flush_to_disk(temporary)
@@ -43,7 +43,7 @@ def write_atomically(path: Path | str, write: Callable[[Path], object]) -> Path:
 
 
 def remove_leftovers(folder: Path | str) -> None:
-    """Remove what killed processes left of their writes; no other process may be writing there."""
+    """Remove leftovers of killed writers; no other process may be writing to the folder."""
     for path in Path(folder).glob(".analogmed-*"):
         if _TEMPORARY.fullmatch(path.name):
             shutil.rmtree(path, ignore_errors=True)
@@ -55,10 +55,10 @@ def write_text_atomically(path: Path | str, text: str) -> Path:
 
 
 def ensure_writable(folder: Path | str) -> Path:
-    """Make a folder and see that a file can be written there, before work is put into its content.
+    """Create a folder and verify that a file can be written to it, before expensive work starts.
 
     Raises:
-        ConfigError: the folder cannot be made or written, or is a file.
+        ConfigError: the folder cannot be created or written to, or is a file.
     """
     folder = Path(folder)
     try:
@@ -71,10 +71,10 @@ def ensure_writable(folder: Path | str) -> Path:
 
 
 def require_folder(path: Path | str) -> Path:
-    """A folder that has to be there.
+    """Return the path of a folder that must exist.
 
     Raises:
-        DataError: there is nothing of that name, or a file.
+        DataError: the path does not exist or is a file.
     """
     path = Path(path)
     if path.is_dir():
@@ -86,20 +86,20 @@ def require_folder(path: Path | str) -> Path:
 
 @contextmanager
 def written_whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``folder`` when the block ends without an error.
+    """Yield a temporary folder that becomes ``folder`` when the block ends without an error.
 
-    It lies beside ``folder``, so that taking its place is one rename. A process that is killed
-    leaves at most a hidden ``.<name>-*`` folder, which the next one removes, and never a part of
-    the data under its own name.
+    The temporary folder is next to ``folder``, so that a single rename replaces it. A killed
+    process leaves at most a hidden ``.<name>-*`` folder, which the next call removes, and never
+    partial data under the final name.
 
     Args:
-        folder: where the finished folder shall stand: missing, or empty. Its parent is made.
+        folder: final path; missing or empty. Its parent is created.
 
     Yields:
         An empty folder to fill.
 
     Raises:
-        FileExistsError: ``folder`` holds something; it is left as it is.
+        FileExistsError: ``folder`` is not empty; it is left unchanged.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(folder.parent, folder.name) as workplace:
@@ -115,14 +115,14 @@ def written_whole(folder: Path) -> Iterator[Path]:
 
 
 def is_filled(path: Path) -> bool:
-    """Whether something stands at a path, other than an empty folder."""
+    """Return whether a path exists and is not an empty folder."""
     if path.is_dir():
         return any(path.iterdir())
     return path.exists()
 
 
 def read_head(path: Path) -> bytes:
-    """First kilobyte of a file that must exist and hold something.
+    """Return the first kilobyte of a file, which must exist and not be empty.
 
     Args:
         path: the file.
@@ -149,7 +149,7 @@ def read_head(path: Path) -> bytes:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hex digits.
+    """Return the SHA-256 digest of a file as 64 hex digits.
 
     Raises:
         DataError: the file is missing, empty or unreadable.

@@ -1,4 +1,4 @@
-"""Locks of files that the kernel releases when their process ends, however it ends."""
+"""File locks that the kernel releases when their process ends, however it ends."""
 
 import fcntl
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 class FileLock:
-    """A lock on a file; processes that share its folder take turns.
+    """Exclusive lock on a file, shared by all processes that can access its folder.
 
     Args:
-        path: lock file; it is created, and stays.
+        path: lock file; created if missing and never deleted.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,10 +22,10 @@ class FileLock:
         """Take the lock.
 
         Args:
-            wait: wait until it is free; otherwise return at once.
+            wait: whether to wait until the lock is free; otherwise return at once.
 
         Returns:
-            Whether this process holds it now.
+            Whether this process holds the lock now.
 
         Raises:
             OSError: the file cannot be opened, or its file system has no locks.

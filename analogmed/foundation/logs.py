@@ -1,4 +1,4 @@
-"""Progress of a run on stderr: shown where there is no terminal, or silenced."""
+"""Progress output of a run on stderr: logged without a terminal, or silenced."""
 
 import io
 import logging
@@ -10,7 +10,7 @@ from typing import TextIO
 
 @contextmanager
 def log_to_stderr(logger: str) -> Iterator[None]:
-    """Print what a logger reports at level INFO, where there is no terminal to show a bar.
+    """Print log messages of level INFO on stderr if no terminal can show a progress bar.
 
     Args:
         logger: name of the logger.
@@ -31,7 +31,7 @@ def log_to_stderr(logger: str) -> Iterator[None]:
 
 @contextmanager
 def without_progress(logger: str) -> Iterator[None]:
-    """Hide progress bars and what a logger reports below level WARNING.
+    """Hide progress bars and log messages below level WARNING.
 
     Args:
         logger: name of the logger.
@@ -47,15 +47,15 @@ def without_progress(logger: str) -> Iterator[None]:
 
 
 class _NoTerminal(io.TextIOBase):
-    """Passes text on, but is no terminal, so that no progress bar is drawn.
+    """Stream that reports not to be a terminal, so that no progress bar is drawn.
 
     Args:
-        stream: where to.
+        stream: stream that receives the text.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Pass it on."""
+        """Write the text to the stream."""
         return self._stream.write(text)

@@ -1,4 +1,4 @@
-"""Things that settings name: built-in ones, and those of installed packages."""
+"""Registry of objects that settings select by name: built-in ones and plugins."""
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,14 +13,15 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """What one kind of name stands for; a name has one meaning.
+    """Objects of one kind by name; each name is unique.
 
     Args:
-        kind: what the names stand for, for messages.
-        built_in: by name, itself or ``module:attribute``, which is imported when it is needed.
-        group: entry points of installed packages with more names.
-        expected: what an entry point has to be, for messages.
-        load: from an entry point to what the name stands for; by default a callable.
+        kind: kind of object, for messages.
+        built_in: built-in objects by name, each as the object or as ``module:attribute``, which is
+            imported at first use.
+        group: entry-point group of plugins that add names.
+        expected: requirements on an entry point, for messages.
+        load: function that converts an entry point to an object; by default, it loads a callable.
     """
 
     def __init__(
@@ -36,11 +37,11 @@ class Registry(Generic[T]):
         self._load = load or self._load_callable
 
     def names(self) -> tuple[str, ...]:
-        """Return all names, sorted; nothing is imported."""
+        """Return all names, sorted, without importing anything."""
         return tuple(sorted({*self.built_in, *plugin_names(self.group)}))
 
     def plugin(self, name: str) -> EntryPoint | None:
-        """Return the entry point of a name; ``None`` if no installed package has it.
+        """Return the entry point of a name; ``None`` if no installed package provides it.
 
         Raises:
             ConfigError: the name is defined more than once.
@@ -48,15 +49,15 @@ class Registry(Generic[T]):
         return find_plugin(self.group, name, kind=self.kind, is_built_in=self.is_built_in(name))
 
     def is_built_in(self, name: str) -> bool:
-        """Return whether analogmed defines the name itself."""
+        """Return whether a name is built into analogmed."""
         return name in self.built_in
 
     def get(self, name: str) -> T:
-        """Return what a name stands for.
+        """Return the object of a name.
 
         Raises:
-            ConfigError: the name is unknown, or defined more than once; or its plugin is not what
-                was expected.
+            ConfigError: the name is unknown or defined more than once, or its plugin does not meet
+                the requirements.
         """
         plugin = self.plugin(name)
         if plugin is not None:
@@ -74,8 +75,8 @@ class Registry(Generic[T]):
         """Return the error for an unknown name, with the nearest known one.
 
         Args:
-            name: what was asked for.
-            more: other names that would have been accepted.
+            name: requested name.
+            more: further valid names.
         """
         known = {*self.names(), *more}
         return ConfigError(f"unknown {self.kind} '{name}'; {nearest(name, known)}")
@@ -86,19 +87,19 @@ class Registry(Generic[T]):
 
 
 def find_plugin(group: str, name: str, *, kind: str, is_built_in: bool) -> EntryPoint | None:
-    """The entry point of a name.
+    """Return the entry point of a name, or ``None`` if no installed package provides it.
 
     Args:
-        group: of entry points, for instance ``analogmed.tasks``.
-        name: what is asked for.
-        kind: what it is, for messages.
-        is_built_in: whether analogmed has one of this name itself.
+        group: entry-point group, for instance ``analogmed.tasks``.
+        name: requested name.
+        kind: kind of object, for messages.
+        is_built_in: whether analogmed itself defines the name.
 
     Returns:
-        ``None`` where no installed package brings the name.
+        The entry point, or ``None`` if no installed package provides the name.
 
     Raises:
-        ConfigError: several packages bring it, or one brings what is built in.
+        ConfigError: several packages provide the name, or a package redefines a built-in name.
     """
     found = [point for point in entry_points(group=group) if point.name == name]
     if len(found) + is_built_in > 1:
@@ -111,25 +112,25 @@ def find_plugin(group: str, name: str, *, kind: str, is_built_in: bool) -> Entry
 
 
 def plugin_names(group: str) -> set[str]:
-    """Names that installed packages bring."""
+    """Return the names that installed packages provide."""
     return {point.name for point in entry_points(group=group)}
 
 
 def home_of(point: EntryPoint) -> str:
-    """What an entry point refers to, and the package that it is of."""
+    """Return the target of an entry point and its package."""
     return f"{point.value} of {point.dist.name if point.dist else 'an unknown package'}"
 
 
 def load_plugin(point: EntryPoint, *, kind: str, expected: str) -> Any:
-    """Import what an entry point refers to.
+    """Import the target of an entry point.
 
     Args:
         point: the entry point.
-        kind: what it is, for messages.
-        expected: what it has to be, for messages.
+        kind: kind of object, for messages.
+        expected: requirements on the object, for messages.
 
     Raises:
-        ConfigError: importing it fails; names the package and what was expected.
+        ConfigError: the import fails; the message names the package and the requirements.
     """
     try:
         return point.load()
@@ -141,9 +142,9 @@ def load_plugin(point: EntryPoint, *, kind: str, expected: str) -> Any:
 
 
 def load_callable(point: EntryPoint, *, kind: str, expected: str) -> Callable[..., Any]:
-    """Import what an entry point refers to, which has to be called by its signature.
+    """Import the target of an entry point, which must be a callable with a signature.
 
-    Args, Raises: as :func:`load_plugin`; and it is not callable, or has no signature.
+    Args, Raises: as :func:`load_plugin`; also raises if it is not callable or has no signature.
     """
     loaded = load_plugin(point, kind=kind, expected=expected)
     if not callable(loaded):
@@ -169,19 +170,19 @@ def call_plugin(
     expected: str,
     returns: type[T],
 ) -> T:
-    """Call code of another package, and check what it returns.
+    """Call code of another package and check the type of its result.
 
     Args:
-        function: the code.
-        arguments, options: given to it by position and by keyword.
-        what: names the plugin and its package in messages.
-        expected: the call that is supported, for messages.
-        returns: type that the result has to have.
+        function: function of the plugin.
+        arguments, options: positional and keyword arguments.
+        what: plugin and package, for messages.
+        expected: supported call signature, for messages.
+        returns: required type of the result.
 
     Raises:
-        AnalogmedError: as the code raises it.
+        AnalogmedError: the code raises it.
         ConfigError: the code raises another error, does not accept the arguments, or returns
-            something else; names the package and what was expected.
+            another type; the message names the package and the expected signature.
     """
     try:
         result = function(*arguments, **(options or {}))
@@ -195,7 +196,7 @@ def call_plugin(
 
 
 def described(kind: str, point: EntryPoint) -> str:
-    """Return a plugin with its package, for messages."""
+    """Return a description of a plugin and its package, for messages."""
     return f"{kind} '{point.name}': plugin {home_of(point)}"
 
 

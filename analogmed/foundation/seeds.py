@@ -1,4 +1,4 @@
-"""The seed tree: every random draw has an address, and its seed depends on nothing else."""
+"""The seed tree: every random draw has an address, which alone determines its seed."""
 
 import hashlib
 
@@ -6,15 +6,15 @@ import numpy as np
 
 
 def derive_seed(root: int, *path: object) -> int:
-    """Seed of the draw at an address below a root seed.
+    """Return the seed of the draw at an address below a root seed.
 
-    The address names what is drawn, for instance ``("chip", 3, "time", 86400.0, "read", 0)``,
-    so that neither the order of the work nor the number of workers changes the result.
+    The address identifies the draw, for instance ``("chip", 3, "time", 86400.0, "read", 0)``.
+    Neither the order of the work nor the number of workers changes the result.
 
     Args:
         root: seed of the whole experiment.
-        *path: parts of the address; each is told apart by its ``repr``. A scalar of numpy is the
-            Python number or text that it equals.
+        *path: parts of the address, identified by their ``repr``. A numpy scalar counts as the
+            equal Python number or text.
 
     Returns:
         int in [0, 2**63), for ``torch.Generator.manual_seed`` (whose CPU generator keeps 32 bits

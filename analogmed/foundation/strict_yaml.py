@@ -1,4 +1,4 @@
-"""YAML and JSON, read strictly and within limits: what either accepts in silence is refused."""
+"""Strict YAML and JSON parsing with limits; input that either would silently accept raises."""
 
 import dataclasses
 import json
@@ -16,16 +16,16 @@ MAX_YAML_BYTES = 2**19
 MAX_JSON_BYTES = 2**26
 MAX_DEPTH = 64
 MAX_VALUES = 2**20
-"""Values of a file once its aliases are written out."""
+"""Largest number of values in a file, with aliases expanded."""
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """Read a YAML file strictly: one mapping of plain values, see :func:`parse_yaml`.
 
-    A file ``*.json`` is read as JSON, whose tabs are no YAML.
+    A file ``*.json`` is read as JSON, because YAML does not allow tabs.
 
     Raises:
-        ConfigError: the file is missing or breaks one of these rules; names file and line.
+        ConfigError: the file is missing or invalid; the message names the file and the line.
     """
     path = Path(path)
     is_json = path.suffix == ".json"
@@ -39,12 +39,12 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
 def read_text(
     path: Path | str, max_bytes: int, *, error: type[AnalogmedError] = ConfigError
 ) -> str:
-    """Read a text file in UTF-8 that is no larger than a limit.
+    """Return the text of a UTF-8 file, up to a size limit.
 
     Args:
         path: a regular file, or a pipe of the shell (``/dev/fd/63``).
-        max_bytes: larger files are refused.
-        error: raised for a file that cannot be read.
+        max_bytes: largest accepted size in bytes.
+        error: exception class for a file that cannot be read.
     """
     path = Path(path)
     try:
@@ -60,12 +60,12 @@ def read_text(
 
 
 def parse_json(text: str, where: str, *, error: type[AnalogmedError] = ConfigError) -> Any:
-    """Parse JSON without repeated keys, of limited depth and size.
+    """Parse JSON with unique keys and limited depth and size.
 
     Args:
-        text: the document.
-        where: the file or option, named in errors.
-        error: raised for what breaks a rule.
+        text: JSON document.
+        where: file or option, named in errors.
+        error: exception class for invalid input.
 
     Returns:
         Plain values: dict, list, str, int, float, bool and None.
@@ -83,9 +83,9 @@ def parse_json(text: str, where: str, *, error: type[AnalogmedError] = ConfigErr
 
 
 def parse_yaml(text: str, where: str, *, error: type[AnalogmedError] = ConfigError) -> Any:
-    """Parse YAML of plain values, without repeated keys, of limited depth and size.
+    """Parse YAML of plain values with unique keys and limited depth and size.
 
-    Dates are text. Anchors and aliases may be used, merge keys (``<<``) may not.
+    Dates are text. Anchors and aliases are allowed, merge keys (``<<``) are not.
 
     Args, Returns: as :func:`parse_json`.
     """
@@ -103,11 +103,11 @@ def parse_yaml(text: str, where: str, *, error: type[AnalogmedError] = ConfigErr
 
 
 def _check_plain(content: Any) -> None:
-    """Refuse what no setting can be.
+    """Check that parsed content consists of valid setting values.
 
     Raises:
-        ValueError: a value of another type, text that no file name can hold, a mapping or list
-            that contains itself, or more values or a greater depth than the limits.
+        ValueError: a value has another type, a text cannot be part of a file name, a mapping or
+            list contains itself, or the content exceeds the limits on values or depth.
     """
     sizes: dict[int, int | None] = {}
 
@@ -153,10 +153,10 @@ def _shown(text: str) -> str:
 
 
 def check_keys(content: dict[str, Any], config_class: type, where: str) -> None:
-    """Refuse keys that a configuration class does not have.
+    """Raise ConfigError for keys that a configuration class does not have.
 
     Raises:
-        ConfigError: names the key, the file and the nearest known name.
+        ConfigError: a key is unknown; the message names it, the file and the nearest valid name.
     """
     fields = {f.name: f for f in dataclasses.fields(config_class)}
     for key, value in content.items():
@@ -185,7 +185,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """SafeLoader that refuses a repeated key, where YAML lets the last one win."""
+    """SafeLoader that raises on a repeated key, of which YAML would keep the last."""
 
     yaml_implicit_resolvers: ClassVar = {
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
@@ -196,7 +196,7 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-            # What PyYAML's constructors raise for text that is no value of its tag.
+            # PyYAML's constructors raise these for text that does not match its tag.
             problem = f"{_shown(str(node.value))} is no value of {node.tag} ({error})"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
@@ -208,7 +208,7 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                continue  # SafeLoader refuses it
+                continue  # SafeLoader raises
             if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key '{key}' stands twice", key_node.start_mark

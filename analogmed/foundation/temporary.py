@@ -1,4 +1,4 @@
-"""Temporary folders that the next process removes if theirs was killed."""
+"""Temporary folders; the next process removes those of killed processes."""
 
 import re
 import secrets
@@ -14,14 +14,14 @@ _LOCK = ".lock"
 
 @contextmanager
 def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
-    """Create a hidden folder ``.<name>-<16 hexadecimal digits>`` and remove it at the end.
+    """Create a hidden folder ``.<name>-<16 hexadecimal digits>`` and remove it on exit.
 
-    Its process holds a lock in it. Folders of this name in ``parent`` whose lock is free are those
-    of killed processes; they are removed first.
+    The process holds a lock on a file in the folder. Folders of this name in ``parent`` whose lock
+    is free belong to killed processes and are removed first.
 
     Args:
         parent: existing folder.
-        name: what the folder is for.
+        name: purpose of the folder, part of its name.
     """
     _remove_abandoned(parent, name)
     folder, lock = _locked_folder(parent, name)
@@ -37,7 +37,7 @@ def _locked_folder(parent: Path, name: str) -> tuple[Path, FileLock]:
         folder = parent / f".{name}-{secrets.token_hex(8)}"
         folder.mkdir()
         lock = FileLock(folder / _LOCK)
-        with suppress(FileNotFoundError):  # another process took it for an abandoned one
+        with suppress(FileNotFoundError):  # another process has removed it as abandoned
             if _acquire(lock) and lock.path.exists():
                 return folder, lock
         lock.release()
@@ -49,7 +49,7 @@ def _remove_abandoned(parent: Path, name: str) -> None:
         if not own_name.fullmatch(folder.name):
             continue
         lock = FileLock(folder / _LOCK)
-        with suppress(OSError):  # another process removes it, or there are no locks here
+        with suppress(OSError):  # removed by another process, or no locks available
             if lock.acquire(wait=False):
                 shutil.rmtree(folder, ignore_errors=True)
                 lock.release()
@@ -60,6 +60,6 @@ def _acquire(lock: FileLock) -> bool:
         return lock.acquire(wait=False)
     except FileNotFoundError:
         raise
-    except OSError:  # a file system without locks: the folder is removed by its own process only
+    except OSError:  # no locks on this file system: only its own process removes the folder
         lock.path.touch()
         return True

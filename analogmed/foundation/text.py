@@ -5,14 +5,14 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """End of an error message: the likeliest meant name, or all known ones.
+    """Return the end of an error message: the most similar name, or all valid names.
 
     Args:
-        name: what the user wrote.
-        known: what would have been accepted.
+        name: name that the user typed.
+        known: valid names.
 
     Returns:
-        ``"did you mean 'x'?"`` where one name is close, else ``"choose from: a, b, c"``.
+        ``"did you mean 'x'?"`` if a name is similar, else ``"choose from: a, b, c"``.
     """
     known = sorted(known)
     close = difflib.get_close_matches(str(name), known, n=1)

@@ -1,4 +1,4 @@
-"""Ages of a chip that the suite looks at, in seconds after programming."""
+"""Standard times since programming, in seconds."""
 
 T0_S = 0.0
 SECOND_S = 1.0

@@ -1,4 +1,4 @@
-"""What a network takes of a chip: its tiles, how full they are, time and energy of its slices."""
+"""Mapping of a network onto tiles, and estimates of utilisation, latency and energy."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""`python -m analogmed.hardware`: tiles, time and energy of networks on a chip."""
+"""`python -m analogmed.hardware`: tiles, latency and energy of networks on a chip."""
 
 import sys
 

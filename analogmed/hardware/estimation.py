@@ -1,4 +1,4 @@
-"""Time and energy of the layers of a network on the tiles of a profile."""
+"""Latency and energy estimates of the layers of a network on the tiles of a profile."""
 
 import math
 from collections import Counter
@@ -21,23 +21,25 @@ def estimate(
     tile_budget: int | None = None,
     placement: Placement | None = None,
 ) -> Cost:
-    """Estimate time and energy of a network on tiles.
+    """Estimate latency and energy of a network on tiles.
 
-    A layer takes ``vectors / replicas * max(t_mvm, bytes / bandwidth, t_digital)``, with the terms
-    that the profile knows, at level ``mvm_only``, and the measured time at ``measured_layer``.
+    The time of a layer is ``vectors / replicas * max(t_mvm, bytes / bandwidth, t_digital)`` at
+    level ``mvm_only``, with the terms that the profile defines, and the measured time at level
+    ``measured_layer``.
 
     Args:
-        mapped: the network on tiles, of the profile's size.
-        profile: the kind of tile.
-        level: ``mvm_only`` or ``measured_layer``.
-        tile_budget: tiles that may be used in all: slow layers are replicated to fill them. Without
-            it each layer is there once.
-        placement: of ``mapped``; one part per tile by default. Packed layers cannot be replicated.
+        mapped: network on tiles of the profile's size.
+        profile: tile type.
+        level: accounting level, ``mvm_only`` or ``measured_layer``.
+        tile_budget: total number of tiles; slow layers are replicated to fill it. Without a budget,
+            each layer exists once.
+        placement: placement of ``mapped``; one part per tile by default. Packed layers cannot be
+            replicated.
 
     Raises:
-        ConfigError: the tiles are not of the profile's size; the level is unknown or not there for
-            this profile; the placement is that of another network; the budget is not a number above
-            0, too small for the network, or given with packing.
+        ConfigError: the tile size differs from that of the profile; the level is unknown or missing
+            in this profile; the placement belongs to another network; the budget is not a positive
+            integer, is too small for the network, or is combined with packing.
     """
     if mapped.tile_size != profile.tile_size:
         raise ConfigError(
@@ -97,7 +99,7 @@ def _check_placement(placement: Placement, mapped: TileMap) -> None:
 
 
 def _product(layer: LayerTiles, profile: Profile, level: Level) -> tuple[float, str]:
-    """Time of one product in ns, and what it is that of."""
+    """Return the time of one MVM in ns, and the component that limits it."""
     if level != "mvm_only":
         return profile.figures(level).time_ns, "measured"
     terms = {
@@ -110,12 +112,12 @@ def _product(layer: LayerTiles, profile: Profile, level: Level) -> tuple[float, 
 
 
 def _bytes(layer: LayerTiles) -> int:
-    """What goes into and out of the layer's fullest tile for one product."""
+    """Return the input and output bytes of the layer's fullest tile for one MVM."""
     return (max(layer.row_sizes) + max(layer.col_sizes)) * NUMBER_BYTES
 
 
 def _all_bytes(layer: LayerTiles) -> int:
-    """What goes into and out of all tiles of the layer for one product."""
+    """Return the input and output bytes of all tiles of the layer for one MVM."""
     rows = sum(layer.row_sizes) * len(layer.col_sizes)
     cols = sum(layer.col_sizes) * len(layer.row_sizes)
     return layer.groups * (rows + cols) * NUMBER_BYTES
@@ -124,7 +126,7 @@ def _all_bytes(layer: LayerTiles) -> int:
 def _call_times(
     mapped: TileMap, profile: Profile, level: Level, placement: Placement
 ) -> list[float]:
-    """Seconds of each call, with one replica."""
+    """Return the time of each call in s, with one replica."""
     turns = _turns(placement)
     layers = {layer.name: layer for layer in mapped.layers}
     times_s = []
@@ -140,7 +142,7 @@ def _call_times(
 
 
 def _digital_macs(mapped: TileMap) -> list[float]:
-    """Multiplications of each call on the digital processor; 0 for a call on tiles."""
+    """Return the MACs of each call on the digital processor; 0 for a call on tiles."""
     uses: Counter[str] = Counter()
     for call in mapped.calls:
         uses[call.layer] += call.vectors
@@ -151,7 +153,7 @@ def _digital_macs(mapped: TileMap) -> list[float]:
 
 
 def _turns(placement: Placement) -> dict[str, int]:
-    """How many blocks of a layer lie on one tile, at most: they take turns."""
+    """Return the largest number of blocks of a layer that share one tile and run in turn."""
     counts: dict[tuple[str, int], int] = {}
     for block in placement.blocks:
         counts[block.layer, block.tile] = counts.get((block.layer, block.tile), 0) + 1
@@ -204,7 +206,7 @@ def _stages(
 
 
 def _product_j(layer: LayerTiles, profile: Profile, level: Level) -> float:
-    """Energy of one product of all tiles of a layer."""
+    """Return the energy of one MVM over all tiles of a layer, in J."""
     energy_nj = layer.tiles * profile.figures(level).energy_nj
     if level == "mvm_only":
         energy_nj += layer.tiles * (profile.digital_nj or 0.0)
@@ -213,7 +215,7 @@ def _product_j(layer: LayerTiles, profile: Profile, level: Level) -> float:
 
 
 def _resources(mapped: TileMap, placement: Placement) -> list[frozenset[int]]:
-    """What each call needs alone while it runs: its tiles, or the digital processor (-1)."""
+    """Return the exclusive resources of each call: its tiles, or the digital processor (-1)."""
     tiles: dict[str, set[int]] = {}
     for block in placement.blocks:
         tiles.setdefault(block.layer, set()).add(block.tile)

@@ -1,4 +1,4 @@
-"""A look-up table of operations on a digital processor, and what it predicts of whole networks."""
+"""Look-up table of operation times on a digital processor, and latency prediction of networks."""
 
 import dataclasses
 import platform
@@ -30,13 +30,13 @@ _TIMES = ("median_ms", "low_ms", "high_ms", "repetitions")
 
 @dataclass(frozen=True)
 class Timing:
-    """How long an operation or a network takes.
+    """Execution time of an operation or a network.
 
     Attributes:
-        median_s: of the repetitions.
-        low_s: first quartile.
-        high_s: third quartile.
-        repetitions: how often it was run, after a warm-up.
+        median_s: median of the repetitions, in s.
+        low_s: first quartile, in s.
+        high_s: third quartile, in s.
+        repetitions: number of timed runs, after a warm-up.
     """
 
     median_s: float
@@ -47,11 +47,11 @@ class Timing:
 
 @dataclass(frozen=True)
 class LookupTable:
-    """Times of operations, measured on one device.
+    """Execution times of operations on one device.
 
     Attributes:
-        timings: by operation.
-        provenance: what was measured where and how: at least ``device``, ``threads`` and
+        timings: execution time by operation.
+        provenance: description of the measurement; contains at least ``device``, ``threads`` and
             ``runtime``.
     """
 
@@ -59,13 +59,13 @@ class LookupTable:
     provenance: Mapping[str, Any]
 
     def predict_s(self, counts: Counter[Operation]) -> float:
-        """Time of a network: the sum over its operations.
+        """Return the predicted time of a network in s: the sum over its operations.
 
         Args:
-            counts: of :func:`analogmed.hardware.record`.
+            counts: operation counts of :func:`analogmed.hardware.record`.
 
         Raises:
-            DataError: an operation is not in the table.
+            DataError: an operation is missing from the table.
         """
         missing = [operation for operation in counts if operation not in self.timings]
         if missing:
@@ -100,11 +100,11 @@ class LookupTable:
 
 
 def read_table(folder: Path | str) -> LookupTable:
-    """Read what :meth:`LookupTable.write` wrote.
+    """Read a table written by :meth:`LookupTable.write`.
 
     Raises:
-        DataError: there is no table, or it is damaged, or holds several devices.
-        ConfigError: its provenance is no plain YAML.
+        DataError: the table is missing or damaged, or contains several devices.
+        ConfigError: its provenance is not plain YAML.
     """
     path = Path(folder) / "operations.csv"
     try:
@@ -141,15 +141,15 @@ def read_table(folder: Path | str) -> LookupTable:
 def measure_operations(
     recorded: Sequence[Recorded], *, repetitions: int, progress: Callable[[int], None] | None = None
 ) -> dict[Operation, Timing]:
-    """Time each operation of some networks on this machine, by itself.
+    """Time each operation of some networks separately on this machine.
 
-    All are run in turn and then again, so that none profits from its own last run still being in
-    the caches, and a slow spell of the machine hits all alike.
+    The operations run in rounds, so that none of them benefits from its own cached data and a slow
+    phase of the machine affects all of them equally.
 
     Args:
-        recorded: of the networks.
-        repetitions: timed runs of each, after a warm-up.
-        progress: called after each round with its number.
+        recorded: recorded operations of the networks.
+        repetitions: number of timed runs of each operation, after a warm-up.
+        progress: callback after each round with its number.
     """
     runs = {operation: run for each in recorded for operation, run in each.runs.items()}
     times: dict[Operation, list[float]] = {operation: [] for operation in runs}
@@ -169,7 +169,7 @@ def measure_operations(
 def measure_networks(
     models: Sequence[nn.Module], input_shape: Sequence[int], *, repetitions: int
 ) -> list[Timing]:
-    """Time whole networks on this machine, in turn."""
+    """Time whole networks on this machine in rounds."""
     times: list[list[float]] = [[] for _ in models]
     networks = [model.eval() for model in models]
     clock = _clock()
@@ -185,12 +185,12 @@ def measure_networks(
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well predictions agree with measurements.
+    """Agreement between predictions and measurements.
 
     Attributes:
-        mape: mean absolute error, as a share of the measurement.
+        mape: mean absolute error relative to the measurement.
         kendall_tau: rank correlation in [-1, 1]; NaN with fewer than two networks.
-        networks: how many.
+        networks: number of networks.
     """
 
     mape: float
@@ -199,10 +199,10 @@ class Agreement:
 
 
 def agreement(predicted_s: Sequence[float], measured_s: Sequence[float]) -> Agreement:
-    """Compare predicted times of networks with measured ones.
+    """Compare predicted times of networks with measured times.
 
     Raises:
-        ConfigError: there is none, or not as many of the one as of the other.
+        ConfigError: the sequences are empty or differ in length.
     """
     if not predicted_s or len(predicted_s) != len(measured_s):
         raise ConfigError(
@@ -216,7 +216,7 @@ def agreement(predicted_s: Sequence[float], measured_s: Sequence[float]) -> Agre
 
 
 def describe_machine() -> dict[str, Any]:
-    """What a measurement depends on: machine, system, versions, threads."""
+    """Return the conditions of a measurement: machine, operating system, versions, threads."""
     return {
         "device": _device_name(),
         "threads": torch.get_num_threads(),
@@ -231,7 +231,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _clock() -> Callable[[], float]:
-    """With one thread the time of the processor, which other programs do not lengthen."""
+    """Return a clock; with one thread, CPU time, which other programs do not lengthen."""
     fine = time.get_clock_info("process_time").resolution <= 1e-6
     return time.process_time if torch.get_num_threads() == 1 and fine else time.perf_counter
 
@@ -247,7 +247,7 @@ def _timing(times_s: Sequence[float]) -> Timing:
 
 
 def _device_name() -> str:
-    """Name of a single-board computer, or of the processor."""
+    """Return the name of the single-board computer or the processor."""
     try:
         return Path("/proc/device-tree/model").read_text().rstrip("\0\n")
     except OSError:

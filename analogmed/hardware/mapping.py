@@ -1,4 +1,4 @@
-"""Lays the layers of a network on crossbar tiles."""
+"""Mapping of the layers of a network onto crossbar tiles."""
 
 import math
 from collections import Counter
@@ -23,35 +23,35 @@ def map_tiles(
     transposed: Literal["analog", "digital"] = "analog",
     digital: Iterable[str] = (),
 ) -> TileMap:
-    """Lay the convolutions, transposed convolutions and Linear layers of a network on tiles.
+    """Map the convolutions, transposed convolutions and Linear layers of a network onto tiles.
 
-    A convolution is a matrix of (input channels x kernel volume) rows and as many columns as output
-    channels, used once per output position. A transposed convolution has a row per input channel
-    and (output channels x kernel volume) columns, and is used once per input position; where
-    kernels overlap, the results are added digitally. A Linear layer is used once per vector. The
-    bias is digital. A layer called several times has its tiles once and adds up its uses. The
-    selection of the layers is that of :func:`analogmed.convert`.
+    A convolution is a matrix of (input channels x kernel volume) rows and one column per output
+    channel, used once per output position. A transposed convolution has one row per input channel
+    and (output channels x kernel volume) columns, and is used once per input position; overlapping
+    results are added digitally. A Linear layer is used once per vector. The bias is digital. A
+    layer that is called several times is stored once, and its uses add up. The layers are selected
+    as in :func:`analogmed.convert`.
 
     Args:
-        model: the network; a copy of it is run once, in evaluation mode.
+        model: network; a copy of it runs once in evaluation mode.
         input_shape: shape of one input with its batch axis, (1, C, *spatial).
         tile_size: rows and columns of a tile; one number for both.
-        row_split: ``"channels"`` keeps the rows of an input channel on one tile, so that there are
-            ``ceil(C_in / floor(tile rows / kernel volume))`` row tiles; ``"even"`` is aihwkit's,
-            ``ceil(rows / tile rows)`` nearly equal parts. A layer whose kernel volume exceeds the
-            tile's rows is split evenly in both cases. Columns are always cut evenly.
-        transposed: ``"digital"`` puts no transposed convolution on tiles, as aihwkit and the seed
-            paper do.
-        digital: names (or patterns, ``"head*"``) of layers that stay digital, or of blocks whose
-            layers all do; beside layers whose attribute ``stays_digital`` is true.
+        row_split: ``"channels"`` keeps the rows of an input channel on one tile, which results in
+            ``ceil(C_in / floor(tile rows / kernel volume))`` row tiles; ``"even"`` is aihwkit's
+            split into ``ceil(rows / tile rows)`` nearly equal parts. A layer whose kernel volume
+            exceeds the tile's rows is split evenly in both cases. Columns are always split evenly.
+        transposed: ``"digital"`` keeps transposed convolutions digital, as in aihwkit and Hamzaoui
+            et al.
+        digital: names or patterns (``"head*"``) of layers or blocks that stay digital, in addition
+            to layers whose attribute ``stays_digital`` is true.
 
     Returns:
-        the map of the layers that the network calls.
+        map of the layers that the network calls.
 
     Raises:
-        ConfigError: an argument is out of its range, or ``digital`` names nothing.
-        CoverageError: no layer is on tiles.
-        ShapeError: the network cannot be run on ``input_shape``.
+        ConfigError: an argument is out of range, or ``digital`` matches no layer.
+        CoverageError: no layer is mapped onto tiles.
+        ShapeError: the network fails on an input of shape ``input_shape``.
     """
     size = _tile_shape(tile_size)
     _check_choice("row_split", row_split, ("channels", "even"))
@@ -113,12 +113,12 @@ def _known_patterns(model: nn.Module, digital: Iterable[str]) -> tuple[str, ...]
 def _choose(
     model: nn.Module, transposed_too: bool, digital: tuple[str, ...]
 ) -> tuple[dict[str, nn.Module], tuple[str, ...]]:
-    """The layers to put on tiles by name, and the names of those left digital."""
+    """Return the layers to map onto tiles by name, and the names of the digital layers."""
     analog: dict[str, nn.Module] = {}
     left_digital = []
     staying = {
         layer
-        for name, layer in model.named_modules(remove_duplicate=False)  # by either of two names
+        for name, layer in model.named_modules(remove_duplicate=False)  # aliases included
         if multiplies_weight(layer)
         and (
             digital_reason(name, layer, digital)
@@ -153,7 +153,7 @@ def _lay(
 
 
 def _matrix(layer: nn.Module) -> tuple[int, int, int, int]:
-    """Rows and columns of one group's matrix, groups, and rows per input channel."""
+    """Return rows and columns of one group's matrix, the groups, and the rows per input channel."""
     if isinstance(layer, CONVOLUTIONS):
         kernel = math.prod(layer.kernel_size)
         channels = layer.in_channels // layer.groups

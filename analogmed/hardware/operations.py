@@ -1,9 +1,9 @@
-"""What a network computes on a digital processor, as a list of operations to look up or to time.
+"""Operations that a network computes on a digital processor, for look-up or timing.
 
 A convolution, transposed convolution or Linear layer forms one operation with the norm and the
-activation that follow it directly. Every other layer is one, and so is each torch function outside
-of layers (concatenations, attention). Views cost nothing and are none. Layers with a forward of
-their own differ by their class and by the shapes of their weights.
+activation that follow it directly. Every other layer is one operation, and so is each torch
+function outside layers (concatenations, attention). Views are free and not recorded. Layers with a
+custom forward are distinguished by their class and the shapes of their weights.
 """
 
 import dataclasses
@@ -22,29 +22,30 @@ from analogmed.network.copy import copy_of
 from analogmed.network.trace import CONVOLUTIONS, TRANSPOSED, device_and_dtype
 
 _NORMS = (
-    nn.modules.batchnorm._BatchNorm,  # instance norms too
+    nn.modules.batchnorm._BatchNorm,  # includes instance norms
     nn.GroupNorm,
     nn.LayerNorm,
 )
 FILL = 0.5
-"""Of inputs: no denormal numbers, which some processors compute slowly."""
+"""Value of all inputs; avoids denormal numbers, which are slow on some processors."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """By what an operation is looked up.
+    """Key of an operation in the look-up table.
 
     Attributes:
         operation: class of the layer, or name of the torch function.
-        kernel: of a convolution or pool, such as ``3x3``; empty otherwise, as the next ones.
-        dilation: of a convolution.
-        in_channels: of a convolution, inputs of a Linear layer.
-        out_channels: likewise.
-        spatial: sizes of the input after batch and channels, such as ``64x64``.
-        norm: class of the norm that belongs to it.
-        activation: class of the activation that belongs to it.
-        dtype: of the input.
-        arguments: all else that its time may depend on.
+        kernel: kernel of a convolution or pool, such as ``3x3``; empty if not applicable, as for
+            all following fields.
+        dilation: dilation of a convolution.
+        in_channels: input channels of a convolution, or inputs of a Linear layer.
+        out_channels: output channels of a convolution, or outputs of a Linear layer.
+        spatial: spatial size of the input, such as ``64x64``.
+        norm: class of the norm that belongs to the operation.
+        activation: class of the activation that belongs to the operation.
+        dtype: data type of the input.
+        arguments: all other arguments that can affect the time.
     """
 
     operation: str
@@ -64,11 +65,11 @@ KEY = tuple(field.name for field in dataclasses.fields(Operation))
 
 @dataclass(frozen=True)
 class Recorded:
-    """The operations of a network.
+    """Recorded operations of a network.
 
     Attributes:
-        counts: how often each is computed for one input.
-        runs: by operation, a function that makes fresh inputs and returns the computation.
+        counts: number of executions of each operation for one input.
+        runs: functions by operation that create new inputs and return the computation.
     """
 
     counts: Counter[Operation]
@@ -76,14 +77,14 @@ class Recorded:
 
 
 def record(model: nn.Module, input_shape: Sequence[int]) -> Recorded:
-    """Run a copy of a network once, in evaluation mode, and list what it computes.
+    """Run a copy of a network once in evaluation mode and list its operations.
 
     Args:
-        model: the network; it is not touched.
-        input_shape: (1, C, *spatial).
+        model: network to record; it is left unchanged.
+        input_shape: shape of the input, (1, C, *spatial).
 
     Raises:
-        ShapeError: the network fails on it.
+        ShapeError: the network fails on an input of this shape.
     """
     model = copy_of(model).eval()
     recorder = _Recorder()
@@ -138,7 +139,7 @@ class _Recorder(TorchDispatchMode):
         self._depth -= 1
         first = inputs[0] if inputs else None
         if self._depth or (output is first and not getattr(module, "inplace", False)):
-            return  # inside of another layer; or nothing was done, as by dropout
+            return  # inside another layer, or without computation (dropout)
         group = self._group
         if group and first is group.output and _belongs(module, group.modules):
             group.modules.append(module)
@@ -177,7 +178,7 @@ class _Recorder(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class _Spec:
-    """A tensor without its values."""
+    """Shape and data type of a tensor."""
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
@@ -226,7 +227,7 @@ def _chain(modules: list[nn.Module]) -> Callable[..., object]:
 
 
 def _belongs(module: nn.Module, group: list[nn.Module]) -> bool:
-    """Whether a layer is the norm, or after that the activation, of a layer with weights."""
+    """Return whether a layer is the norm, or a following activation, of a layer with weights."""
     if not isinstance(group[0], (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)):
         return False
     if isinstance(module, _NORMS):
@@ -235,7 +236,7 @@ def _belongs(module: nn.Module, group: list[nn.Module]) -> bool:
 
 
 def _arguments(module: nn.Module) -> str:
-    """Return what the time of a layer can depend on in addition to its inputs."""
+    """Return everything in addition to the inputs that can affect the time of a layer."""
     kind = type(module)
     if kind.forward.__module__.startswith("torch.nn."):
         return module.extra_repr()
@@ -249,7 +250,7 @@ def _is_activation(module: nn.Module) -> bool:
 
 
 def _computes(func: Any, inputs: Any, outputs: Any) -> bool:
-    """Not a view, and not a question about a tensor."""
+    """Return whether a function computes something, unlike views and queries about a tensor."""
     made = [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
     if not made:
         return False

@@ -1,8 +1,8 @@
-"""What a network costs on tiles, for one slice and for a stack of slices one behind the other.
+"""Cost of a network on tiles, for one slice and for a stack of consecutive slices.
 
-A slice is one input of the network: an image, or in 3D a volume. It goes through the layers one
-after the other; a layer begins when the one before has finished the whole feature map. In a
-pipelined stack, the next slice enters a layer as soon as it is free.
+A slice is one input of the network: an image, or a volume in 3D. Its layers run in sequence; each
+starts when the previous one has finished the whole feature map. In a pipelined stack, the next
+slice enters a layer as soon as the layer is free.
 """
 
 import math
@@ -17,22 +17,22 @@ from analogmed.hardware.profiles import Level, Profile
 from analogmed.hardware.tile_map import TileMap
 
 NUMBER_BYTES = 1
-"""Features are 8-bit on all chips of the profiles."""
+"""Bytes per feature value: features are 8-bit on all chips of the profiles."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One call of a layer, for one slice.
+    """One call of a layer for one slice.
 
     Attributes:
-        layer: its name.
-        start_s: when it begins, after the slice has begun.
-        time_s: how long it takes; 0 for a digital layer whose processor is not known.
-        energy_j: dynamic energy.
-        tiles: of the layer, with its replicas; 0 for a digital one.
-        replicas: how often its weights are there.
-        bound_by: what its time is that of: ``mvm``, ``io``, ``digital`` (the tile's digital unit),
-            ``measured`` (the whole layer), ``processor`` (a digital layer) or ``unknown``.
+        layer: name of the layer.
+        start_s: start of the call in s, relative to the start of the slice.
+        time_s: duration in s; 0 for a digital layer whose processor is unknown.
+        energy_j: dynamic energy in J.
+        tiles: tiles of the layer, including replicas; 0 for a digital layer.
+        replicas: number of replicas of the weights.
+        bound_by: component that limits the time: ``mvm``, ``io``, ``digital`` (the tile's digital
+            unit), ``measured`` (whole layer), ``processor`` (a digital layer) or ``unknown``.
     """
 
     layer: str
@@ -46,17 +46,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network takes on tiles of a profile. An estimate, not a measurement.
+    """Estimated cost of a network on the tiles of a profile; not a measurement.
 
     Attributes:
-        profile: the kind of tile.
-        level: ``mvm_only`` or ``measured_layer``.
-        stages: calls of its layers, in order.
-        tiles: with replicas, after packing.
-        interval_s: initiation interval: time between one slice and the next.
-        macs: multiplications on tiles for one slice.
-        mapped: the network on tiles.
-        placement: the blocks of one replica.
+        profile: tile type.
+        level: accounting level, ``mvm_only`` or ``measured_layer``.
+        stages: layer calls, in order.
+        tiles: number of tiles, including replicas, after packing.
+        interval_s: initiation interval in s: time between consecutive slices.
+        macs: MACs on tiles for one slice.
+        mapped: network on tiles.
+        placement: blocks of one replica.
     """
 
     profile: Profile
@@ -70,24 +70,24 @@ class Cost:
 
     @property
     def latency_s(self) -> float:
-        """Time of one slice: the sum over its layers."""
+        """Latency of one slice in s: the sum over its layers."""
         return sum(stage.time_s for stage in self.stages)
 
     @property
     def throughput_per_s(self) -> float:
-        """Slices per second once the pipeline is full."""
+        """Number of slices per second once the pipeline is full."""
         return 1 / self.interval_s
 
     @property
     def gain(self) -> float:
-        """Throughput with pipelining over that without."""
+        """Ratio of the throughput with pipelining to that without."""
         return self.latency_s / self.interval_s
 
     def stack_s(self, slices: int, *, pipelined: bool = True) -> float:
-        """Time of a stack: ``L + (N - 1) * II`` pipelined, ``N * L`` not.
+        """Return the time of a stack in s: ``L + (N - 1) * II`` pipelined, ``N * L`` otherwise.
 
         Raises:
-            ConfigError: fewer than one slice.
+            ConfigError: there is less than one slice.
         """
         if type(slices) is not int or slices < 1:
             raise ConfigError(f"slices: expected a whole number, 1 or more, found {slices!r}")
@@ -96,24 +96,24 @@ class Cost:
         return slices * self.latency_s
 
     def stack_j(self, slices: int, *, pipelined: bool = True) -> float:
-        """Energy of a stack: that of its products, and static power of the tiles for its time."""
+        """Return the energy of a stack in J: its MVMs, and the static power of the tiles."""
         static_w = 1e-3 * (self.profile.static_mw or 0.0) * self.tiles
         dynamic_j = sum(stage.energy_j for stage in self.stages)
         return slices * dynamic_j + static_w * self.stack_s(slices, pipelined=pipelined)
 
     @cached_property
     def untimed_layers(self) -> tuple[str, ...]:
-        """Digital layers that are in no time."""
+        """Digital layers that are not included in the time."""
         return self._missing(self.profile.digital_gmac_per_s)
 
     @cached_property
     def unpowered_layers(self) -> tuple[str, ...]:
-        """Digital layers that are in no energy."""
+        """Digital layers that are not included in the energy."""
         return self._missing(self.profile.digital_pj_per_mac)
 
     @cached_property
     def uncosted_layers(self) -> tuple[str, ...]:
-        """Digital layers that are in no time, or in no energy."""
+        """Digital layers that are missing from the time or the energy."""
         return max(self.untimed_layers, self.unpowered_layers, key=len)  # one contains the other
 
     def _missing(self, per_mac: float | None) -> tuple[str, ...]:
@@ -122,16 +122,16 @@ class Cost:
 
     @property
     def utilisation(self) -> float:
-        """Share of the cells of all tiles, those of replicas included, that hold a weight."""
+        """Share of the cells of all tiles, including replicas, that store a weight."""
         replicas = {stage.layer: stage.replicas for stage in self.stages}
         cells = sum(replicas[layer.name] * layer.cells for layer in self.mapped.layers)
         return cells / (self.tiles * math.prod(self.mapped.tile_size))
 
     def summary(self, slices: int = 100) -> dict[str, str | int | float | None]:
-        """The whole network in numbers, with the profile and level that they belong to.
+        """Return the metrics of the whole network, with the profile and level that they refer to.
 
         Args:
-            slices: of the stack.
+            slices: number of slices in the stack.
         """
         energy_j, per_chip = self.stack_j(1), self.profile.tiles_per_chip
         area = self.profile.area_mm2
@@ -160,7 +160,7 @@ class Cost:
         }
 
     def table(self) -> pd.DataFrame:
-        """One row per stage, with the profile and level that its figures belong to."""
+        """Return one row per stage, with profile and level."""
         return pd.DataFrame(
             {
                 "layer": stage.layer,
@@ -177,7 +177,7 @@ class Cost:
         )
 
     def timeline(self, slices: int) -> pd.DataFrame:
-        """When each slice of a pipelined stack is in each layer: what the Gantt picture draws.
+        """Return the times of each slice in each layer of a pipelined stack, for the Gantt chart.
 
         Returns:
             columns ``slice`` (from 0), ``layer``, ``start_ms``, ``end_ms``, ``profile``, ``level``.
@@ -198,15 +198,15 @@ class Cost:
         )
 
     def buffers(self) -> pd.DataFrame:
-        """Memory for the skip connections of a pipelined stack.
+        """Return the memory for the skip connections of a pipelined stack.
 
-        A feature map is kept from the end of the layer that made it to the end of the last layer
-        during or after which it is read; slices that enter meanwhile need a copy each.
+        A feature map is stored from the end of the layer that produces it to the end of the last
+        layer during or after which it is read; slices that enter meanwhile each need a copy.
 
         Returns:
             one row per skip: ``made_by``, ``read_by``, ``kept_ms``, ``copies``, ``bytes`` (of all
-            copies, 8 bits a number), ``profile``, ``level``. ``read_by`` is the layer during or
-            after which the map is last read; a concatenation after it copies the map into the
+            copies, 8 bits per value), ``profile``, ``level``. ``read_by`` is the layer during or
+            after which the map is last read; a subsequent concatenation copies the map into the
             input buffer of the next layer.
         """
         ends = [stage.start_s + stage.time_s for stage in self.stages]

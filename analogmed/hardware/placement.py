@@ -1,4 +1,4 @@
-"""Which tile holds which part of which layer: one part per tile, or small parts packed together."""
+"""Placement of layer parts on tiles: one part per tile, or several small parts packed together."""
 
 import math
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ Packing = Literal["none", "first_fit"]
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a layer's matrix in a rectangle of a tile.
+    """A rectangle of a tile that stores a part of a layer's matrix.
 
     Attributes:
         layer: name of the layer.
         tile: number of the tile, from 0.
-        row: first row that it takes.
-        col: first column that it takes.
-        rows: rows that it takes.
-        cols: columns that it takes.
+        row: first row on the tile.
+        col: first column on the tile.
+        rows: number of rows.
+        cols: number of columns.
     """
 
     layer: str
@@ -40,9 +40,9 @@ class Placement:
     """The blocks of all layers on tiles.
 
     Attributes:
-        blocks: in the network's order.
+        blocks: blocks in the network's order.
         tile_size: rows and columns of a tile.
-        packing: how they were placed.
+        packing: packing method.
     """
 
     blocks: tuple[Block, ...]
@@ -51,25 +51,25 @@ class Placement:
 
     @property
     def tiles(self) -> int:
-        """Tiles that are used."""
+        """Number of used tiles."""
         return len({block.tile for block in self.blocks})
 
     @property
     def utilisation(self) -> float:
-        """Share of the cells of the used tiles that hold a weight (the mean ``per_tile``)."""
+        """Share of the cells of the used tiles that store a weight (the mean ``per_tile``)."""
         cells = sum(block.rows * block.cols for block in self.blocks)
         return cells / (self.tiles * math.prod(self.tile_size))
 
     @property
     def shared_tiles(self) -> int:
-        """Tiles that hold parts of two layers or more."""
+        """Number of tiles that store parts of two or more layers."""
         owners: dict[int, set[str]] = {}
         for block in self.blocks:
             owners.setdefault(block.tile, set()).add(block.layer)
         return sum(len(layers) > 1 for layers in owners.values())
 
     def table(self) -> pd.DataFrame:
-        """One row per block.
+        """Return one row per block.
 
         Returns:
             columns ``layer``, ``tile``, ``row``, ``col``, ``rows``, ``cols``, ``tile_rows``,
@@ -81,22 +81,22 @@ class Placement:
 
 
 def place(tiles: TileMap, packing: Packing = "none") -> Placement:
-    """Put every part of every layer on a tile.
+    """Assign every part of every layer to a tile.
 
     Args:
-        tiles: the network on tiles.
-        packing: ``"none"`` gives each part a tile of its own. ``"first_fit"`` fills tiles with
-            several: parts, highest first, stand side by side on shelves, each on the first shelf
-            with room for it, else on a new shelf of the first tile with room, else on a new tile
-            (first-fit decreasing height). What shares a tile is used one after the other: rows of
-            the others get zeros, columns of the others are not read. So packing saves tiles and
-            can cost time. Parts of one matrix, which work at the same time, never share a tile;
-            the matrices of a grouped layer may.
+        tiles: network on tiles.
+        packing: ``"none"`` assigns each part to a separate tile. ``"first_fit"`` packs several
+            parts per tile: parts, highest first, are placed next to each other on shelves, each on
+            the first shelf with enough room, else on a new shelf of the first tile with enough
+            room, else on a new tile (first-fit decreasing height). Parts on one tile run in turn:
+            rows of the other parts receive zeros, and their columns are not read. Packing therefore
+            saves tiles and can increase the time. Parts of one matrix, which run simultaneously,
+            never share a tile; the matrices of a grouped layer may.
 
     Raises:
-        ConfigError: another ``packing``.
+        ConfigError: ``packing`` is unknown.
 
-    Source: Coffman, Garey, Johnson, Tarjan 1980, doi:10.1137/0209062 (the shelves).
+    Source: Coffman, Garey, Johnson, Tarjan 1980, doi:10.1137/0209062 (shelf packing).
     """
     if packing not in get_args(Packing):
         known = get_args(Packing)
@@ -113,13 +113,13 @@ def place(tiles: TileMap, packing: Packing = "none") -> Placement:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a layer's matrix that takes a tile, or a rectangle of one.
+    """A part of a layer's matrix that occupies a tile or a rectangle of a tile.
 
     Attributes:
         layer: name of the layer.
         group: number of the matrix of a grouped layer.
-        rows: rows of the part.
-        cols: columns of the part.
+        rows: number of rows.
+        cols: number of columns.
     """
 
     layer: str
@@ -148,7 +148,7 @@ def _first_fit(parts: list[Part], tile_size: tuple[int, int]) -> list[Block]:
     tile_rows, tile_cols = tile_size
     placed: dict[int, Block] = {}
     shelves: list[_Shelf] = []
-    used_rows: list[int] = []  # of each tile, by its shelves
+    used_rows: list[int] = []  # of each tile, over its shelves
     matrices: list[set[tuple[str, int]]] = []  # on each tile
     by_height = sorted(range(len(parts)), key=lambda i: (-parts[i].rows, -parts[i].cols, i))
     for index in by_height:

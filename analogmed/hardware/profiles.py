@@ -1,8 +1,8 @@
-"""What a tile takes in time, energy and area, each figure with its source.
+"""Time, energy and area of tile types, each value with its source.
 
-A profile has up to two levels. ``mvm_only`` is the matrix-vector product with its converters, no
-more. ``measured_layer`` was measured on a layer of a network, with links and digital units. Figures
-of one level cannot be compared with those of the other.
+A profile has up to two accounting levels. ``mvm_only`` covers the MVM with its converters.
+``measured_layer`` was measured on a layer of a network, including links and digital units. Values
+of different levels are not comparable.
 """
 
 import dataclasses
@@ -29,12 +29,12 @@ Level = Literal["mvm_only", "measured_layer"]
 
 @dataclass(frozen=True)
 class Figures:
-    """Time and energy at one level.
+    """Time and energy at one accounting level.
 
     Attributes:
-        time_ns: of one matrix-vector product; the tiles of a layer work at the same time.
-        energy_nj: of one tile for one product.
-        source: where the two were published, and how they follow from it.
+        time_ns: time of one MVM in ns; the tiles of a layer run in parallel.
+        energy_nj: energy of one MVM on one tile in nJ.
+        source: publication of the two values, and their derivation from it.
     """
 
     time_ns: float
@@ -48,25 +48,25 @@ class Figures:
 
 @dataclass(frozen=True)
 class Profile:
-    """A kind of tile.
+    """A tile type.
 
-    What is not known is ``None``, and then left out of the estimates.
+    Unknown values are ``None`` and are left out of the estimates.
 
     Attributes:
-        name: by which it is chosen.
-        title: what it is, in words.
-        tile_size: rows and columns of the tile that all figures are for.
-        mvm_only: the product and its converters.
-        measured_layer: as measured on a layer, with links and digital units.
-        area_mm2: of one tile.
-        tiles_per_chip: of the chip that was built.
-        io_gb_per_s: gigabytes that can go into and out of a tile in a second, one byte a number.
-        io_pj_per_byte: energy of that, at level ``mvm_only``.
-        digital_ns: time that the tile's digital unit takes for the outputs of one product.
-        digital_nj: energy of that, at level ``mvm_only``.
-        static_mw: power that a tile takes while it waits.
-        digital_gmac_per_s: multiplications in 1e-9 s of the processor for layers left digital.
-        digital_pj_per_mac: energy of one of those.
+        name: name for selection.
+        title: description.
+        tile_size: rows and columns of the tile that all values refer to.
+        mvm_only: MVM and converters.
+        measured_layer: measured on a layer, with links and digital units.
+        area_mm2: area of one tile in mm2.
+        tiles_per_chip: number of tiles of the fabricated chip.
+        io_gb_per_s: input and output bandwidth of a tile in GB/s, one byte per value.
+        io_pj_per_byte: input and output energy in pJ per byte, at level ``mvm_only``.
+        digital_ns: time of the tile's digital unit for the outputs of one MVM, in ns.
+        digital_nj: energy of the digital unit for one MVM in nJ, at level ``mvm_only``.
+        static_mw: static power of an idle tile in mW.
+        digital_gmac_per_s: throughput of the processor for digital layers, in 1e9 MACs per second.
+        digital_pj_per_mac: energy of the processor for digital layers, in pJ per MAC.
     """
 
     name: str
@@ -95,10 +95,10 @@ class Profile:
         _check_above_zero(self, [name for name in numbers if getattr(self, name) is not None])
 
     def figures(self, level: Level) -> Figures:
-        """Time and energy at a level.
+        """Return time and energy at an accounting level.
 
         Raises:
-            ConfigError: the level is unknown, or nobody measured it for this profile.
+            ConfigError: the level is unknown, or not available for this profile.
         """
         if level not in get_args(Level):
             raise ConfigError(f"unknown level '{level}'; {nearest(str(level), get_args(Level))}")
@@ -111,25 +111,25 @@ class Profile:
         return found
 
     def tops(self, level: Level = "mvm_only") -> float:
-        """Tera-operations per second of one full tile; a multiplication and an addition are two."""
+        """Return the tera-operations per second of one full tile; a MAC counts as two."""
         return 2e-3 * math.prod(self.tile_size) / self.figures(level).time_ns
 
     def tops_per_w(self, level: Level = "mvm_only") -> float:
-        """Tera-operations per second and watt of one full tile."""
+        """Return the tera-operations per second and watt of one full tile."""
         return 2e-3 * math.prod(self.tile_size) / self.figures(level).energy_nj
 
     def tops_per_mm2(self, level: Level = "mvm_only") -> float | None:
-        """Tera-operations per second and square millimetre, where the area is known."""
+        """Return the tera-operations per second and square millimetre, if the area is known."""
         return None if self.area_mm2 is None else self.tops(level) / self.area_mm2
 
 
 def profile_names() -> tuple[str, ...]:
-    """Names of the built-in profiles and of installed plugins, sorted."""
+    """Return the names of the built-in profiles and of installed plugins, sorted."""
     return _PROFILES.names()
 
 
 def load_profile(name: str) -> Profile:
-    """A profile by name, or from a file.
+    """Return a profile by name or from a file.
 
     Args:
         name: one of :func:`profile_names`, or the path of a ``.yaml`` or ``.yml`` file with the
@@ -137,7 +137,7 @@ def load_profile(name: str) -> Profile:
             ``analogmed.hardware`` that is a :class:`Profile` or a function that returns one.
 
     Raises:
-        ConfigError: the name is unknown, or the file or the plugin holds no valid profile.
+        ConfigError: the name is unknown, or the file or the plugin contains no valid profile.
     """
     if Path(name).suffix in (".yaml", ".yml"):
         return _read(name)
@@ -256,7 +256,7 @@ PROFILES: dict[str, Profile] = {
         ),
     )
 }
-"""The built-in profiles by name. ``hermes-1-phase`` and ``hermes-4-phase`` have the area of one
+"""Built-in profiles by name. The area of ``hermes-1-phase`` and ``hermes-4-phase`` is that of one
 chip: 63.1 TOPS at 1.55 TOPS/mm2, over 64 cores."""
 
 _PROFILES: Registry[Profile] = Registry(

@@ -1,4 +1,4 @@
-"""Which layers to have several times, so that slices follow each other faster."""
+"""Replication of slow layers, which shortens the initiation interval."""
 
 import math
 from bisect import bisect_left
@@ -13,22 +13,22 @@ def replicate(
     vectors: Mapping[str, int],
     tile_budget: int,
 ) -> dict[str, int]:
-    """Replicas of each layer that make the slowest layer as fast as a tile budget allows.
+    """Return the replicas per layer that minimise the time of the slowest layer within a budget.
 
-    With ``ceil(t / II)`` replicas a layer takes no longer than II. The smallest II whose replicas
-    fit into the budget is found by binary search over all times that a layer can be brought to.
+    With ``ceil(t / II)`` replicas, a layer takes at most II. The smallest feasible II is found by
+    binary search over all times that a layer can reach.
 
     Args:
-        times_s: time of each layer with one replica.
-        tiles: of one replica of each layer.
-        vectors: products of each layer; more replicas than that do nothing.
-        tile_budget: tiles in all.
+        times_s: time of each layer with one replica, in s.
+        tiles: number of tiles of one replica of each layer.
+        vectors: number of MVMs of each layer, which is the largest useful number of replicas.
+        tile_budget: total number of tiles.
 
     Returns:
-        replicas of each layer, 1 or more.
+        number of replicas of each layer, 1 or more.
 
     Raises:
-        ConfigError: the budget is not a whole number above 0, or too small for one replica each.
+        ConfigError: the budget is not a positive integer, or too small for one replica each.
     """
     needed = sum(tiles.values())
     if type(tile_budget) is not int or tile_budget < 1:

@@ -1,4 +1,4 @@
-"""How soon a slice can follow the one before it."""
+"""Initiation interval between consecutive slices."""
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations
@@ -9,18 +9,19 @@ _TOLERANCE = 1e-9
 def smallest_interval(
     stages: Sequence[tuple[float, float]], resources: Sequence[frozenset[int]]
 ) -> float:
-    """The smallest initiation interval at which no two slices need one resource at one time.
+    """Return the smallest initiation interval at which slices never compete for a resource.
 
-    Every slice goes through its stages without waiting. Where no two stages share a resource that
-    is the longest stage; where they do (a layer called twice, tiles shared by packing, one digital
-    processor), it is at least the sum over the stages of a resource, and more if they clash.
+    Every slice passes through its stages without waiting. If no two stages share a resource, the
+    interval is the longest stage. If stages share one (a layer called twice, tiles shared by
+    packing, one digital processor), it is at least the sum over the stages of a resource, more if
+    they conflict.
 
     Args:
-        stages: start and length of each in one slice, one after the other; a length may be 0.
-        resources: what each stage needs alone while it runs.
+        stages: start and duration of consecutive stages of one slice; a duration may be 0.
+        resources: resources that each stage uses exclusively while it runs.
 
     Returns:
-        the interval, in the unit of ``stages``.
+        interval in the unit of ``stages``.
     """
     busy: dict[int, float] = {}
     for (_, length), needed in zip(stages, resources, strict=True):
@@ -37,7 +38,7 @@ def smallest_interval(
 def _sharing(
     stages: Sequence[tuple[float, float]], resources: Sequence[frozenset[int]]
 ) -> Iterator[tuple[float, float]]:
-    """Gap and span of each pair of stages that share a resource: end to start, start to end."""
+    """Yield gap (end to start) and span (start to end) of stage pairs that share a resource."""
     running = [
         (start, length, needed)
         for (start, length), needed in zip(stages, resources, strict=True)
@@ -49,9 +50,9 @@ def _sharing(
 
 
 def _is_free(interval: float, least: float, pairs: Sequence[tuple[float, float]]) -> bool:
-    """Whether slices shifted by multiples of the interval never meet in a pair of stages.
+    """Return whether slices shifted by multiples of the interval never overlap in a pair of stages.
 
-    They do not if some shift ends before the gap does, and the next one begins after the span.
+    This holds if some shift ends before the gap does, and the next one begins after the span.
     """
     slack = _TOLERANCE * least
     return interval >= least - slack and all(

@@ -1,4 +1,4 @@
-"""The layers of a network on crossbar tiles: how many they take, how full, how often used."""
+"""Layers of a network on crossbar tiles: number of tiles, utilisation and reuse."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,19 +16,19 @@ RowSplit = Literal["channels", "even"]
 class LayerTiles:
     """One layer on tiles.
 
-    A grouped layer is one matrix per group, each on its own tiles.
+    A grouped layer has one matrix per group, each on separate tiles.
 
     Attributes:
-        name: of the layer in its network.
+        name: name of the layer in its network.
         type: class name of the layer.
-        rows: inputs of one group's matrix, R.
-        cols: outputs of one group's matrix, C.
+        rows: number of inputs of one group's matrix, R.
+        cols: number of outputs of one group's matrix, C.
         groups: number of matrices.
-        row_sizes: rows of each row tile of one group; they add up to ``rows``.
-        col_sizes: columns of each column tile of one group; they add up to ``cols``.
+        row_sizes: rows of each row tile of one group; they sum to ``rows``.
+        col_sizes: columns of each column tile of one group; they sum to ``cols``.
         tile_size: rows and columns of a tile.
-        reuse_factor: matrix-vector products per tile for one input, V.
-        transposed: whether it is a transposed convolution.
+        reuse_factor: number of MVMs per tile for one input, V.
+        transposed: whether the layer is a transposed convolution.
     """
 
     name: str
@@ -44,22 +44,22 @@ class LayerTiles:
 
     @property
     def tiles(self) -> int:
-        """Tiles that the layer takes."""
+        """Number of tiles of the layer."""
         return self.groups * len(self.row_sizes) * len(self.col_sizes)
 
     @property
     def cells(self) -> int:
-        """Tile cells that hold a weight."""
+        """Number of tile cells that store a weight."""
         return self.groups * self.rows * self.cols
 
     @property
     def utilisation(self) -> float:
-        """Share of the cells of its tiles that hold a weight, in (0, 1]."""
+        """Share of the cells of its tiles that store a weight, in (0, 1]."""
         return self.cells / (self.tiles * math.prod(self.tile_size))
 
     @property
     def macs(self) -> int:
-        """Multiplications for one input; positions of the padding count, as everywhere."""
+        """Number of MACs for one input, including padding positions."""
         return self.reuse_factor * self.cells
 
 
@@ -68,17 +68,18 @@ class TileMap:
     """The layers of a network on tiles.
 
     Attributes:
-        layers: those on tiles, in the network's order.
-        digital_layers: those that were to stay digital, and others that multiply a weight but have
-            no place on tiles (torch's attention, recurrent and bilinear layers).
-        unused_layers: those that the forward pass did not call; they are on no tile.
+        layers: layers on tiles, in the network's order.
+        digital_layers: layers that were requested to stay digital, and others that multiply a
+            weight but cannot be mapped onto tiles (torch's attention, recurrent and bilinear
+            layers).
+        unused_layers: layers that the forward pass did not call; they are not mapped.
         tile_size: rows and columns of a tile.
-        row_split: how rows were cut.
-        parameters: of the whole network.
-        leaf_modules: modules of the network that hold no other module.
-        calls: of the layers on tiles and of those in ``digital_macs``, in the order of execution.
-        skips: feature maps that outlive the call after the one that made them.
-        digital_macs: multiplications for one input of each digital layer that is a convolution, a
+        row_split: row splitting method.
+        parameters: number of parameters of the whole network.
+        leaf_modules: number of modules without child modules.
+        calls: calls of the layers on tiles and in ``digital_macs``, in the order of execution.
+        skips: feature maps that are needed after the call that follows their producer.
+        digital_macs: MACs for one input of each digital layer that is a convolution, a
             transposed convolution or a Linear layer.
     """
 
@@ -94,21 +95,22 @@ class TileMap:
     digital_macs: Mapping[str, int]
 
     def summary(self) -> dict[str, int | float]:
-        """The whole network in numbers.
+        """Return the metrics of the whole network.
 
-        Utilisation and reuse factor come as three means:
+        Utilisation and reuse factor are reported as three means:
 
         - ``per_tile``: each tile counts once; the utilisation is then the share of all cells used.
         - ``per_layer``: each layer on tiles counts once.
-        - ``per_leaf_module``: the seed paper's Table 1. The sum over the layers on tiles **without
-          transposed convolutions**, divided by **all leaf modules** of the network (activations,
-          norms and pools too). It follows the paper when ``row_split`` is ``"channels"``.
+        - ``per_leaf_module``: as in Table 1 of Hamzaoui et al. The sum over the layers on tiles
+          **without transposed convolutions**, divided by **all leaf modules** of the network
+          (activations, norms and pools too). It reproduces the paper if ``row_split`` is
+          ``"channels"``.
 
         The LGG U-Net (3 channels to 1, 32 features) on an input of 1 x 3 x 256 x 256, with tiles
         of 512 x 512 and ``row_split="channels"``, has per leaf module 7.427 % and 6574.73, as
-        printed in the paper. With ``transposed="digital"`` too, so over its 19 convolutions, it
-        has 65 tiles (147 of 256 x 256), 24.6 % per layer and 41.4 % per tile. On a chip that also
-        computes its 4 transposed convolutions it has 70 tiles (159), 27.5 % and 42.3 %.
+        printed in the paper. With ``transposed="digital"``, i.e. over its 19 convolutions, it
+        has 65 tiles (147 of 256 x 256), 24.6 % per layer and 41.4 % per tile. With its 4 transposed
+        convolutions on tiles too, it has 70 tiles (159), 27.5 % and 42.3 %.
 
         Returns:
             ``parameters``, ``leaf_modules``, ``analog_layers``, ``tiles``, ``cells``, ``macs`` (of
@@ -127,7 +129,7 @@ class TileMap:
         }
 
     def table(self) -> pd.DataFrame:
-        """One row per layer on tiles, in the network's order.
+        """Return one row per layer on tiles, in the network's order.
 
         Returns:
             columns ``layer``, ``type``, ``rows`` and ``cols`` (of one group's matrix), ``groups``,

@@ -1,4 +1,4 @@
-"""Metrics of one-hot masks, per image and channel, to compare with other libraries."""
+"""Metrics of one-hot masks, per image and channel, for comparison with other libraries."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from analogmed.metrics.structure import Structure
 
 
 def overlap(pred: torch.Tensor, ref: torch.Tensor, *, metric: str) -> torch.Tensor:
-    """An overlap metric of one-hot masks, per image and channel.
+    """Compute an overlap metric of one-hot masks, per image and channel.
 
     Args:
         pred: one-hot prediction, bool (or 0 and 1), shape (B, C, *spatial); a channel for the
@@ -26,9 +26,9 @@ def overlap(pred: torch.Tensor, ref: torch.Tensor, *, metric: str) -> torch.Tens
 
     Raises:
         ShapeError: the shapes differ.
-        NonFiniteError: an input holds NaN or Inf.
+        NonFiniteError: an input contains NaN or Inf.
         ValueError: an input is not one-hot.
-        ConfigError: an unknown metric.
+        ConfigError: the metric is unknown.
 
     Source: Maier-Hein et al. 2024, Metrics reloaded; computed by monai.metrics.
 
@@ -42,7 +42,7 @@ def overlap(pred: torch.Tensor, ref: torch.Tensor, *, metric: str) -> torch.Tens
 
 
 def hausdorff95(pred: torch.Tensor, ref: torch.Tensor, *, spacing: Sequence[float]) -> torch.Tensor:
-    """95th percentile of the distances between two surfaces, the larger of both directions.
+    """Compute the 95th percentile of surface distances, the larger of both directions.
 
     Args:
         pred: one-hot prediction, bool (or 0 and 1), shape (B, C, *spatial).
@@ -55,7 +55,7 @@ def hausdorff95(pred: torch.Tensor, ref: torch.Tensor, *, spacing: Sequence[floa
 
     Raises:
         ShapeError: the shapes differ, or ``spacing`` does not have one value per spatial axis.
-        NonFiniteError: an input holds NaN or Inf.
+        NonFiniteError: an input contains NaN or Inf.
         ValueError: an input is not one-hot.
 
     Source: Huttenlocher et al. 1993; computed by monai.metrics.
@@ -76,7 +76,7 @@ def surface_dice(
     spacing: Sequence[float],
     tolerance: float | Sequence[float],
 ) -> torch.Tensor:
-    """Share of the two surfaces that lie within a tolerance of each other (NSD).
+    """Compute the share of both surfaces that is within a tolerance of the other one (NSD).
 
     Args:
         pred: one-hot prediction, bool (or 0 and 1), shape (B, C, *spatial).
@@ -89,7 +89,7 @@ def surface_dice(
 
     Raises:
         ShapeError: the shapes differ, or ``spacing`` does not have one value per spatial axis.
-        NonFiniteError: an input holds NaN or Inf.
+        NonFiniteError: an input contains NaN or Inf.
         ValueError: an input is not one-hot.
 
     Source: Nikolov et al. 2018, arXiv:1809.04430, on boundary voxels; computed by monai.metrics.

@@ -40,7 +40,7 @@ class CaseMetric(NamedTuple):
         metric: its name.
         value: its value; NaN where it is undefined.
         unit: ``"1"``, or the unit of the spacing for ``hd95``.
-        note: empty, or which side of the comparison was empty.
+        note: note of empty masks; empty text if neither is empty.
     """
 
     class_index: int
@@ -60,11 +60,11 @@ def case_metrics(
     unit: str,
     metrics: Sequence[str] = METRICS,
 ) -> list[CaseMetric]:
-    """Metrics of every foreground class of one whole case.
+    """Compute the metrics of every foreground class of one whole case.
 
-    Overlap metrics pool all voxels of the case. Surface distances live in the dimension that
-    ``spacing`` covers: with one value per axis of ``label`` its N slices form one volume; with
-    one value less, each of the N images is compared by itself and the mean is taken over the
+    Overlap metrics pool all voxels of the case. Surface distances are computed in the dimensions
+    that ``spacing`` covers. With one value per axis of ``label``, its N slices form one volume.
+    With one value fewer, each of the N images is compared separately, and the mean is over the
     images where the structure is in the reference or in the prediction.
 
     Args:
@@ -77,14 +77,14 @@ def case_metrics(
         metrics: names of metrics.
 
     Returns:
-        One entry per class and metric, classes first, metrics in the order asked for.
+        One entry per class and metric, classes first, metrics in the requested order.
 
     Raises:
         ShapeError: the shapes differ, the case is empty, or ``spacing`` fits no axis count.
-        NonFiniteError: an input holds NaN or Inf.
-        ValueError: an input holds no class indices (logits, probabilities), or one beyond
-            ``n_classes``.
-        ConfigError: an unknown metric; a spacing or tolerance out of its range.
+        NonFiniteError: an input contains NaN or Inf.
+        ValueError: an input does not contain class indices (but logits or probabilities), or
+            contains one beyond ``n_classes``.
+        ConfigError: a metric is unknown, or a spacing or tolerance is out of its range.
 
     Example:
         >>> label = np.zeros((1, 8, 8), dtype=np.uint8)

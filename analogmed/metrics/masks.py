@@ -1,4 +1,4 @@
-"""Checks of what the metrics are given: class maps, one-hot masks, spacing and tolerance."""
+"""Checks of the inputs of the metrics: class maps, one-hot masks, spacing and tolerance."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from analogmed.foundation.errors import ConfigError, NonFiniteError, ShapeError
 
 
 def class_map(array: np.ndarray | torch.Tensor, name: str, n_classes: int) -> np.ndarray:
-    """Class indices 0 to ``n_classes`` as a NumPy array; anything else is refused."""
+    """Return class indices 0 to ``n_classes`` as a NumPy array; raise an error for other values."""
     values = _as_numpy(array)
     if values.size == 0:
         raise ShapeError(f"{name} has no voxels (shape {values.shape})")
@@ -28,13 +28,13 @@ def class_map(array: np.ndarray | torch.Tensor, name: str, n_classes: int) -> np
 
 
 def one_hot_pair(pred: torch.Tensor, ref: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Two one-hot masks (B, C, *spatial) of one shape as bool arrays."""
+    """Return two one-hot masks (B, C, *spatial) of one shape as bool arrays."""
     check_same_shape(tuple(pred.shape), tuple(ref.shape))
     return _one_hot(pred, "pred"), _one_hot(ref, "ref")
 
 
 def check_same_shape(pred: tuple[int, ...], ref: tuple[int, ...]) -> None:
-    """Refuse a prediction that does not lie on the grid of its reference."""
+    """Raise a ShapeError if a prediction is not on the grid of its reference."""
     if pred != ref:
         raise ShapeError(
             f"prediction has shape {pred}, but the reference has {ref}: "
@@ -43,7 +43,7 @@ def check_same_shape(pred: tuple[int, ...], ref: tuple[int, ...]) -> None:
 
 
 def checked_spacing(spacing: Sequence[float], ndim: int) -> tuple[float, ...]:
-    """Spacing of a map with ``ndim`` axes, for all axes or for all but the first."""
+    """Return the spacing of a map with ``ndim`` axes, for all axes or for all but the first."""
     if len(spacing) not in (ndim, ndim - 1):
         raise ShapeError(
             f"spacing has {len(spacing)} values, but the label has {ndim} axes: give {ndim} where "
@@ -55,7 +55,7 @@ def checked_spacing(spacing: Sequence[float], ndim: int) -> tuple[float, ...]:
 
 
 def checked_tolerances(tolerance: float | Sequence[float], n_classes: int) -> list[float]:
-    """One tolerance per class."""
+    """Return one tolerance per class."""
     values = [float(value) for value in np.atleast_1d(tolerance)]
     if len(values) == 1:
         values = values * n_classes

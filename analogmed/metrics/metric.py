@@ -1,4 +1,4 @@
-"""A metric: what it is called, which values it has, and what it is of empty structures."""
+"""Definition of a metric: names, range of values, and values for empty structures."""
 
 import math
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from analogmed.metrics.structure import Structure
 Bounds: TypeAlias = tuple[float, float]
 
 SPACING = "spacing"
-"""Unit of a metric that is measured in the unit of the voxel spacing."""
+"""Unit of a metric in the unit of the voxel spacing."""
 DIAGONAL = math.inf
-"""Value of a distance of an empty structure: the diagonal of the image."""
+"""Distance for an empty structure: the diagonal of the image."""
 
 
 @dataclass(frozen=True)
 class EmptyValues:
-    """Values of a metric where a structure is not in both masks; ``DIAGONAL`` of the image.
+    """Values of a metric for a structure that is not in both masks, possibly ``DIAGONAL``.
 
     Attributes:
-        missed: the reference contains it, the prediction does not.
-        spurious: the prediction contains it, the reference does not.
-        both: neither contains it.
+        missed: value if the reference contains the structure and the prediction does not.
+        spurious: value if the prediction contains the structure and the reference does not.
+        both: value if neither contains the structure.
     """
 
     missed: float = 0.0
@@ -40,15 +40,15 @@ class Metric:
     """A score of the segmentation of one structure.
 
     Attributes:
-        name: in settings and tables.
-        label: in figures and pages.
-        score: from the masks of a structure that both contain to the value.
+        name: name in settings and tables.
+        label: name in figures and pages.
+        score: function from a structure, which is in both masks, to the value.
         unit: ``"1"``, or ``SPACING``.
-        direction: which values are better.
+        direction: direction of better values.
         bounds: smallest and largest possible value.
-        empty: values where a structure is not in both masks.
-        counts_absent: whether it is computed whatever the masks contain, and structures that the
-            reference lacks count too, as for specificity.
+        empty: values for a structure that is not in both masks.
+        counts_absent: whether the metric is always computed, and structures that the reference
+            lacks count too, as for specificity.
         per_image: whether separate images of a case are scored one by one and averaged.
     """
 
@@ -63,7 +63,7 @@ class Metric:
     per_image: bool = False
 
     def value(self, structure: Structure) -> tuple[float, str]:
-        """Return the value of a structure, and the note of what was empty."""
+        """Return the value of a structure, and the note of empty masks."""
         if not self.per_image:
             return self._value(structure), structure.note
         images = structure.images
@@ -73,7 +73,7 @@ class Metric:
         return sum(values) / len(values), structure.note_of_images
 
     def unit_for(self, spacing_unit: str) -> str:
-        """Return the unit of values where the spacing of the voxels has the given unit."""
+        """Return the unit of values for a given unit of the voxel spacing."""
         return spacing_unit if self.unit == SPACING else self.unit
 
     def _value(self, structure: Structure) -> float:

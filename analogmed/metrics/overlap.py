@@ -24,7 +24,7 @@ def _metric(
     return Metric(name, label, score, empty=empty, counts_absent=counts_absent)
 
 
-_OF_REFERENCE = EmptyValues(spurious=math.nan)  # shares of a reference that is empty
+_OF_REFERENCE = EmptyValues(spurious=math.nan)  # undefined shares of an empty reference
 
 DICE = _metric("dice", "Dice", "f1 score")
 JACCARD = _metric("jaccard", "Jaccard", "threat score")

@@ -1,6 +1,6 @@
-"""Possible values of what the tables have: metrics of a case, and measures of uncertainty.
+"""Possible values of the quantities in the tables: metrics and measures of uncertainty.
 
-Every caller of ``two_way_bootstrap`` takes its bounds from here.
+They are the bounds for every call of ``two_way_bootstrap``.
 """
 
 import math

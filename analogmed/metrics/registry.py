@@ -8,7 +8,7 @@ from analogmed.foundation.registry import Registry, described, load_plugin
 from analogmed.metrics.metric import Metric
 
 PLUGIN_GROUP = "analogmed.metrics"
-"""Entry points of a package with metrics: a name, and the :class:`Metric` of this name."""
+"""Group of entry points for metrics of packages: a name, and the :class:`Metric` of this name."""
 
 _BUILT_IN = {
     "dice": "analogmed.metrics.overlap:DICE",
@@ -35,7 +35,7 @@ def metric(name: str) -> Metric:
     """Return the metric of a name.
 
     Raises:
-        ConfigError: unknown name; or several packages define it, or one that is no metric.
+        ConfigError: the name is unknown, several packages define it, or its object is not a metric.
     """
     return _REGISTRY.get(name)
 

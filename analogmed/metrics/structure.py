@@ -1,4 +1,4 @@
-"""One structure of one case: the masks of a class, and what is computed of them once."""
+"""One structure of one case: the masks of a class, and values computed from them once."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -10,7 +10,7 @@ from analogmed.metrics.notes import BOTH_EMPTY, MISSED, SPURIOUS, SPURIOUS_IN_SO
 
 
 class Counts(NamedTuple):
-    """Numbers of voxels, exact where float32 would round them."""
+    """Exact numbers of voxels, which float32 would round."""
 
     true_positive: int
     false_positive: int
@@ -24,12 +24,12 @@ class Structure:
     Args:
         pred: mask of the prediction, bool.
         ref: mask of the reference, bool, same shape.
-        spacing: size of a voxel along the last ``len(spacing)`` axes; with one value less than the
+        spacing: size of a voxel along the last ``len(spacing)`` axes; with one value fewer than the
             masks have axes, the first axis is that of separate images.
         tolerance: accepted deviation of surfaces, in the unit of ``spacing``.
 
     Attributes:
-        shared: what several metrics compute once, by name.
+        shared: cache of values that several metrics use, by name.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Structure:
 
     @cached_property
     def note(self) -> str:
-        """Which of the masks is empty; no text if neither is."""
+        """Note of the empty masks; empty text if neither is empty."""
         counts = self.counts
         in_pred = counts.true_positive + counts.false_positive > 0
         in_ref = counts.true_positive + counts.false_negative > 0
@@ -63,7 +63,7 @@ class Structure:
 
     @cached_property
     def images(self) -> list["Structure"]:
-        """The separate images of the case where a mask is not empty; of a volume, itself."""
+        """Separate images of the case with a non-empty mask; the structure itself for a volume."""
         pairs = zip(self.pred, self.ref, strict=True)
         if len(self.spacing) == self.ref.ndim:
             pairs = zip([self.pred], [self.ref], strict=True)
@@ -72,7 +72,7 @@ class Structure:
 
     @cached_property
     def note_of_images(self) -> str:
-        """The note of the case from those of its images; only a whole case is spurious."""
+        """Note of the case from those of its images; only a whole case is spurious."""
         notes = [image.note for image in self.images]
         if not self.ref.any():
             return SPURIOUS if notes else BOTH_EMPTY

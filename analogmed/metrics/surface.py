@@ -9,7 +9,7 @@ from analogmed.metrics.structure import Structure
 
 
 def _distances(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distances from the surface of the prediction to that of the reference, and back.
+    """Return the surface distances from the prediction to the reference, and vice versa.
 
     They are computed within the smallest box around both masks.
     """
@@ -27,7 +27,7 @@ def _distances(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """Smallest box around a mask; outside of it is background, so no surface changes."""
+    """Return the smallest box around a mask; only background is outside, so surfaces are kept."""
     axes = range(mask.ndim)
     spans = [
         np.flatnonzero(mask.any(axis=tuple(other for other in axes if other != axis)))
@@ -59,6 +59,6 @@ HD95 = Metric(
 Source: Huttenlocher et al. 1993."""
 
 NSD = Metric("nsd", "NSD", _nsd, per_image=True)
-"""Share of the two surfaces that lie within a tolerance of each other.
+"""Share of both surfaces that is within a tolerance of the other one.
 
 Source: Nikolov et al. 2018, arXiv:1809.04430, on boundary voxels."""

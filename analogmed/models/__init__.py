@@ -1,4 +1,4 @@
-"""Segmentation networks by name, as plain torch modules that give logits."""
+"""Segmentation networks by name, as plain torch modules that return logits."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The table of blocks of the search space, and their upsampling partners."""
+"""Blocks of the search space and the corresponding upsampling layers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ _LEAK = 0.01
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution with what follows it.
+    """A convolution with optional normalisation and its activation.
 
     Attributes:
-        norm: whether it is normalised, per image and channel, with learned scales.
-        leaky: whether negative values are kept at a hundredth of their size, or not at all.
+        norm: whether the output is normalised per image and channel, with learned scales.
+        leaky: whether the activation is a leaky ReLU (slope 0.01) instead of a ReLU.
     """
 
     norm: bool
@@ -34,9 +34,10 @@ class Block:
     """A block of the search space.
 
     Attributes:
-        kind: zero ends the network, identity passes on, linear mixes the channels of a position.
+        kind: zero ends the network, identity returns its input, linear mixes the channels of each
+            position.
         spatial_dims: 2 or 3; ``None`` for a block of both.
-        convolutions: one after the other.
+        convolutions: convolutions in order of execution.
     """
 
     kind: Literal["zero", "identity", "linear", "convolution"]
@@ -67,15 +68,14 @@ BLOCKS: Mapping[str, Block] = MappingProxyType(
 
 
 def block(name: str, spatial_dims: int | None = None) -> Block:
-    """A block by name.
+    """Return a block by name.
 
     Args:
-        name: of the block.
-        spatial_dims: dimensions of the network that it is for, where these are known: of those the
-            blocks are that an error offers.
+        name: name of the block.
+        spatial_dims: 2 or 3, if known; an error then lists only blocks with these dimensions.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: the block does not exist.
     """
     if not isinstance(name, str) or name not in BLOCKS:
         offered = [
@@ -90,17 +90,17 @@ def block(name: str, spatial_dims: int | None = None) -> Block:
 def make_block(
     name: str, in_channels: int, out_channels: int, *, kernel: int, spatial_dims: int
 ) -> nn.Module:
-    """The layers of a block, at the resolution that it is given.
+    """Return the layers of a block, which preserve the resolution.
 
     Args:
-        name: of the block; not zero.
-        in_channels: channels of its input.
-        out_channels: channels of its output; an identity keeps those of its input.
-        kernel: width of its convolutions.
+        name: name of the block, except zero.
+        in_channels: number of input channels.
+        out_channels: number of output channels; an identity keeps its input channels.
+        kernel: width of the convolutions.
         spatial_dims: 2 or 3.
 
     Raises:
-        ConfigError: the block is unknown, of other dimensions, or zero.
+        ConfigError: the block is unknown, has other dimensions, or is zero.
     """
     described = _with_layers(name, spatial_dims)
     if described.kind == "identity":
@@ -118,19 +118,19 @@ def make_block(
 
 
 def make_partner(name: str, in_channels: int, out_channels: int, *, spatial_dims: int) -> nn.Module:
-    """The upsampling partner of a block: it doubles each spatial axis.
+    """Return the upsampling partner of a block, which doubles each spatial axis.
 
-    A transposed convolution (kernel 2, stride 2) of the convolutions; of the others, the nearest
-    value, after a linear layer of the linear block.
+    For a convolution block, the partner is a transposed convolution (kernel 2, stride 2). For other
+    blocks, it is nearest-neighbour upsampling, preceded by a linear layer for the linear block.
 
     Args:
-        name: of the block; not zero.
-        in_channels: channels of the level within.
-        out_channels: channels of the block itself; an identity keeps those of its input.
+        name: name of the block, except zero.
+        in_channels: number of channels of the next deeper level.
+        out_channels: number of channels of the block; an identity keeps its input channels.
         spatial_dims: 2 or 3.
 
     Raises:
-        ConfigError: the block is unknown, of other dimensions, or zero.
+        ConfigError: the block is unknown, has other dimensions, or is zero.
     """
     kind = _with_layers(name, spatial_dims).kind
     if kind == "convolution":
@@ -154,8 +154,8 @@ class ChannelLinear(nn.Module):
     """A Linear layer over the channels of each position.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -163,6 +163,6 @@ class ChannelLinear(nn.Module):
         self.linear = nn.Linear(in_channels, out_channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Shape (B, in_channels, *spatial) to (B, out_channels, *spatial)."""
+        """Map shape (B, in_channels, *spatial) to (B, out_channels, *spatial)."""
         mixed: Tensor = self.linear(images.movedim(1, -1))
         return mixed.movedim(-1, 1)

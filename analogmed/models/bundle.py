@@ -1,4 +1,4 @@
-"""The network of a MONAI bundle, read without running any code that the bundle holds."""
+"""The network of a MONAI bundle, loaded without executing code from the bundle."""
 
 import inspect
 import pickle
@@ -42,28 +42,28 @@ def build_bundle_network(
 ) -> nn.Module:
     """Build the ``network_def`` of a bundle's inference configuration.
 
-    MONAI's own parser evaluates each ``$`` expression as Python. Here ``network_def`` may hold
+    MONAI's own parser evaluates each ``$`` expression as Python. Here, ``network_def`` may contain
     plain values, references (``@id``) to plain values, and classes of ``monai.networks.nets`` and
-    ``torch.nn``. Arguments that reach the network or the disk are refused. The rest of the
-    configuration is not used, except that ``postprocessing`` must not make masks that overlap.
+    ``torch.nn``. Arguments that access the Internet or the disk raise. The rest of the
+    configuration is ignored, except that ``postprocessing`` must not produce overlapping masks.
 
-    A bundle with two logits for one class is read as their difference, whose sigmoid is the softmax
-    of the two.
+    A bundle with two logits for one class is reduced to their difference, whose sigmoid is the
+    softmax of the two.
 
     Args:
-        folder: the bundle, with ``configs/inference.json`` (or yaml) and ``models/model.pt``
+        folder: bundle folder, with ``configs/inference.json`` (or yaml) and ``models/model.pt``
             (or safetensors).
-        in_channels: has to agree with the bundle, where the bundle states it.
-        out_channels: likewise.
-        spatial_dims: likewise.
-        pretrained: load the weights.
+        in_channels: number of input channels; must agree with the bundle if the bundle defines it.
+        out_channels: number of logits; must agree likewise.
+        spatial_dims: number of spatial dimensions; must agree likewise.
+        pretrained: whether to load the weights.
 
     Returns:
         the network, in training mode.
 
     Raises:
         ConfigError: the configuration is missing, damaged, or does not fit the arguments.
-        SecurityError: it asks to run code, for a class outside the two namespaces, or for files.
+        SecurityError: it requests code execution, files, or a class outside the two namespaces.
         CheckpointError: the weights are missing, damaged, or do not fit the network.
     """
     config_path = find_config(Path(folder))
@@ -83,7 +83,7 @@ def build_bundle_network(
 
 
 class _Difference(nn.Module):
-    """One logit from the two of a softmax: softmax(a, b) of b is the sigmoid of b - a."""
+    """One logit from the two of a softmax: the softmax of b over (a, b) is the sigmoid of b - a."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class _Difference(nn.Module):
 
 
 def _built(network_def: Any, path: Path, folder: Path, pretrained: bool) -> nn.Module:
-    """Build the network, after its outline has been compared with its weights."""
+    """Build the network after comparing its outline with its weights."""
 
     def build() -> nn.Module:
         network: nn.Module = _instantiate(network_def, "network_def", path)
@@ -139,11 +139,11 @@ def find_config(folder: Path) -> Path:
 
 
 class _References:
-    """Replaces the references of a configuration; whatever MONAI would evaluate is refused.
+    """Resolver of the references of a configuration; anything that MONAI would evaluate raises.
 
     Args:
-        config: the whole configuration.
-        path: of its file, for messages.
+        config: complete configuration.
+        path: path of the configuration file, for messages.
     """
 
     def __init__(self, config: Mapping[str, Any], path: Path) -> None:
@@ -152,7 +152,7 @@ class _References:
         self._values = 0
 
     def resolved(self, key: str) -> Any:
-        """The value of a key of the configuration, in which no reference is left."""
+        """Return the value of a configuration key with all references resolved."""
         try:
             return self._value(self._config[key], key)
         except RecursionError as error:
@@ -212,10 +212,10 @@ class _References:
 
 
 def _check_contract(network_def: Any, expected: Mapping[str, int], path: Path) -> int:
-    """Compare with what the bundle says, or else with the defaults of its network class.
+    """Compare the expected values with the bundle, or with the defaults of its network class.
 
     Returns:
-        logits per position that the network gives.
+        number of logits per position.
     """
     if not isinstance(network_def, dict) or "_target_" not in network_def:
         raise ConfigError(f"{path}: 'network_def' has no '_target_' that names a network")
@@ -239,7 +239,7 @@ def _check_contract(network_def: Any, expected: Mapping[str, int], path: Path) -
 
 
 def _refuse_overlapping_masks(config: Mapping[str, Any], logits: int, path: Path) -> None:
-    """Refuse a bundle whose channels are independent masks: here, classes exclude each other."""
+    """Raise if the channels of a bundle are independent masks, since classes must be exclusive."""
     if logits > 1 and _has_sigmoid(config.get("postprocessing")):
         raise ConfigError(
             f"{path}: 'postprocessing' applies a sigmoid to each of {logits} channels, which are "
@@ -289,7 +289,7 @@ def _instantiate(value: Any, key: str, path: Path) -> Any:
 def _refuse_files(
     network_class: type[nn.Module], arguments: Mapping[str, Any], key: str, path: Path
 ) -> None:
-    """Refuse arguments by which a constructor reaches the network or the disk."""
+    """Raise for arguments by which a constructor accesses the Internet or the disk."""
     parameters = inspect.signature(network_class).parameters
     defaults = {name: p.default for name, p in parameters.items() if _PRETRAINED.search(name)}
     for name, value in {**defaults, **arguments}.items():
@@ -311,7 +311,7 @@ def _is_place(value: str) -> bool:
 
 
 def _find_class(target: Any, key: str, path: Path) -> type[nn.Module]:
-    """A network class of the two namespaces; a bare name is one of MONAI's networks."""
+    """Return a network class of the two namespaces; a name without dots is a MONAI network."""
     name = str(target)
     module_name, _, class_name = name.rpartition(".")
     module_name = module_name or _NAMESPACES[0]

@@ -1,4 +1,4 @@
-"""MONAI's networks with several heads in training, and one tensor of logits in evaluation."""
+"""MONAI networks with deep supervision in training and a single logits tensor in evaluation."""
 
 from typing import Any, cast
 
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 
 class UNetPlusPlus(nets.BasicUNetPlusPlus):
-    """MONAI's BasicUNetPlusPlus: one tensor of logits, and with deep supervision more in training.
+    """MONAI's BasicUNetPlusPlus with one logits tensor; several with deep supervision in training.
 
-    MONAI's three heads of the intermediate outputs are left out: without deep supervision they
-    would never get a gradient (which distributed training refuses), and in evaluation they would
-    take tiles for nothing.
+    MONAI's three heads of the intermediate outputs are removed. Without deep supervision they would
+    receive no gradient (which raises in distributed training), and in evaluation they would occupy
+    tiles without effect.
     """
 
     def __init__(self, *, deep_supervision: bool, **arguments: Any) -> None:
@@ -26,10 +26,10 @@ class UNetPlusPlus(nets.BasicUNetPlusPlus):
             self.deep_supervision_heads = nn.ModuleList(heads)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Logits, shape (B, out_channels, *spatial), of images (B, in_channels, *spatial).
+        """Return logits (B, out_channels, *spatial) of images (B, in_channels, *spatial).
 
-        With deep supervision and in training mode: a tuple of four such logits, of the deepest
-        path of the network first (which alone is evaluated), all at full resolution.
+        With deep supervision in training mode, return a tuple of four such logits at full
+        resolution, starting with the deepest path, which is the only one used in evaluation.
         """
         *features, final = super().forward(x)  # features of the shallowest path first
         if not (self.training and self.deep_supervision):
@@ -39,10 +39,10 @@ class UNetPlusPlus(nets.BasicUNetPlusPlus):
 
 
 class DynUNet(nets.DynUNet):
-    """MONAI's DynUNet with heads of deep supervision that are of training only.
+    """MONAI's DynUNet with deep supervision heads that exist in training only.
 
-    MONAI's own keep a list of the last feature maps, which the network cannot be copied with, are
-    computed in evaluation too, and enlarge their logits to the image's size.
+    MONAI's own heads store a list of the last feature maps, which prevents copying the network, run
+    in evaluation too, and resize their logits to the size of the image.
     """
 
     def __init__(self, *, deep_supervision: bool, **arguments: Any) -> None:
@@ -59,9 +59,9 @@ class DynUNet(nets.DynUNet):
         self.deep_supervision_heads = nn.ModuleList(map(SupervisionHead, convolutions))
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Logits, shape (B, out_channels, *spatial), of images (B, in_channels, *spatial).
+        """Return logits (B, out_channels, *spatial) of images (B, in_channels, *spatial).
 
-        With deep supervision and in training mode: a tuple of the logits, then those of the lower
+        With deep supervision in training mode, return a tuple of the logits and those of the lower
         resolutions, finest first.
         """
         if not (self.training and self.deep_supervision):
@@ -78,13 +78,13 @@ class DynUNet(nets.DynUNet):
 
 
 class SupervisionHead(nn.Module):
-    """Logits of an inner feature map, by a 1-wide convolution, for the loss of training alone.
+    """1-wide convolution from an intermediate feature map to logits, for the training loss only.
 
-    It is no convolution layer, so that nothing puts it on a tile, programs or counts it: the chip
-    holds the network that is evaluated.
+    It is not a convolution layer, so it is never mapped onto a tile, programmed or counted: the
+    chip contains only the network used in evaluation.
 
     Args:
-        convolution: whose weight and bias it takes over.
+        convolution: source of the weight and the bias.
     """
 
     def __init__(self, convolution: nn.Module) -> None:
@@ -92,7 +92,7 @@ class SupervisionHead(nn.Module):
         self.weight, self.bias = convolution.weight, convolution.bias
 
     def forward(self, features: Tensor) -> Tensor:
-        """Shape (B, channels, *spatial) to (B, out_channels, *spatial)."""
+        """Map shape (B, channels, *spatial) to (B, out_channels, *spatial)."""
         weight = cast(Tensor, self.weight)
         return _CONVOLVE[features.ndim - 3](features, weight, cast(Tensor, self.bias))
 

@@ -1,4 +1,4 @@
-"""By what a network wants the size of its input to be divisible."""
+"""Divisors of the input size that networks require."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -7,11 +7,11 @@ Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 
 def divisible_by(divisor: int | Callable[..., Any]) -> Callable[[Factory], Factory]:
-    """Decorator of a model factory that says what sizes its networks accept.
+    """Return a decorator that declares the required divisor of a model factory's input sizes.
 
     Args:
-        divisor: the number; or a function of the factory's keyword arguments that returns it, or
-            one number per axis.
+        divisor: the divisor; or a function of the factory's keyword arguments that returns it, or
+            one divisor per axis.
     """
 
     def mark(factory: Factory) -> Factory:

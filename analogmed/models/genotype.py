@@ -1,4 +1,4 @@
-"""Genotypes: what tells the networks of the search space apart, as JSON and back."""
+"""Genotypes: descriptions of the networks of the search space, with JSON conversion."""
 
 import hashlib
 import json
@@ -12,10 +12,10 @@ from analogmed.foundation.text import nearest
 from analogmed.models.blocks import block
 
 VERSION = 1
-"""Of the search space: what a genotype means."""
+"""Version of the search space, which defines the meaning of a genotype."""
 MAX_DEPTH = 5
 MAX_CHANNELS = 1024
-"""Largest number of channels of a block; it limits the memory that a genotype can ask for."""
+"""Largest number of channels of a block, which limits the memory of a genotype's network."""
 KERNELS = (3, 5, 7)
 
 Place: TypeAlias = Literal["analog", "digital"]
@@ -27,11 +27,11 @@ class Level:
     """One level of the recursive U-Net.
 
     Attributes:
-        block: name in :data:`analogmed.models.blocks.BLOCKS`.
-        channels: that the block gives; 0 where it passes on what it is given.
-        kernel: width of its convolutions in grid points; 1 where it has none.
-        down: where the block on the way down is computed.
-        up: where its upsampling partner, and the block that joins it with the skip, are computed.
+        block: key of :data:`analogmed.models.blocks.BLOCKS`.
+        channels: output channels of the block; 0 if it returns its input.
+        kernel: width of its convolutions in grid points; 1 without convolutions.
+        down: processor of the encoder block, analog or digital.
+        up: processor of the upsampling partner and of the block that joins it with the skip.
     """
 
     block: str = "zero"
@@ -70,19 +70,19 @@ class Level:
 
 @dataclass(frozen=True)
 class Genotype:
-    """A network of the search space, in canonical form: two that build the same network are equal.
+    """A network of the search space in canonical form: equal networks have equal genotypes.
 
     Attributes:
-        levels: from the image inwards, always five; those from the first ``zero`` on are all zero,
-            and the innermost, which has no way up, says nothing of it.
+        levels: five levels, counted from the input. From the first ``zero`` on, all are zero. The
+            ``up`` of the deepest level is ignored, because it has no decoder.
         spatial_dims: 2 or 3.
-        purpose: segmentation, or classification, whose networks have no way up.
-        version: of the search space.
+        purpose: segmentation, or classification, whose networks have no decoder.
+        version: version of the search space.
 
     Raises:
-        ConfigError: an unknown block, one of other dimensions, or no block with weights.
+        ConfigError: a block is unknown or has other dimensions, or no block has weights.
 
-    Source: the search space of MED-NAS-Bench; levels as in its files, blocks as in its table.
+    Source: search space of MED-NAS-Bench; levels as in its files, blocks as in its table.
     """
 
     levels: tuple[Level, ...]
@@ -131,20 +131,20 @@ class Genotype:
         return f"{self.spatial_dims}d:" + "-".join(map(str, self.levels[: self.depth]))
 
     def to_dict(self) -> dict[str, Any]:
-        """As dictionaries, lists, strings and numbers, with the version of the space."""
+        """Return dictionaries, lists, strings and numbers, with the version of the space."""
         described = asdict(self)
         return {**described, "levels": list(described["levels"])}
 
     def to_json(self) -> str:
-        """As canonical JSON: equal genotypes give equal bytes."""
+        """Return canonical JSON: equal genotypes have equal bytes."""
         return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def of(cls, described: "Genotype | Mapping[str, Any] | str") -> "Genotype":
-        """A genotype from what :meth:`to_dict` or :meth:`to_json` gave.
+        """Return a genotype from the result of :meth:`to_dict` or :meth:`to_json`.
 
         Raises:
-            ConfigError: names the key or block that is unknown, or the other version.
+            ConfigError: names the unknown key or block, or the version if it differs.
         """
         if isinstance(described, Genotype):
             return described

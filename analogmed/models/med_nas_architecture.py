@@ -1,4 +1,4 @@
-"""Architectures as the files of MED-NAS-Bench describe them."""
+"""Network architectures as described in the files of MED-NAS-Bench."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,17 +15,17 @@ ACTIVATIONS = ("relu", "relu6", "LeakyRelu")
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution of a network of MED-NAS-Bench; all have a bias.
+    """A convolution of a MED-NAS-Bench network; all have a bias.
 
     Attributes:
-        in_channels: channels that it is given.
-        out_channels: channels that it gives.
-        kernel: its width.
-        dilation: grid points from one tap to the next.
-        activation: of ``ACTIVATIONS``.
+        in_channels: number of input channels.
+        out_channels: number of output channels.
+        kernel: kernel width.
+        dilation: distance between kernel taps in grid points.
+        activation: one of ``ACTIVATIONS``.
         order: 1: convolution, norm, activation; 2: activation, convolution, norm; 3: norm,
             activation, convolution.
-        norm: whether it is normalised, per image and channel, without learned scales.
+        norm: whether the output is normalised per image and channel, without learned scales.
     """
 
     in_channels: int
@@ -38,15 +38,15 @@ class Convolution:
 
     @property
     def parameters(self) -> int:
-        """Weights and biases."""
+        """Number of weights and biases."""
         return self.kernel**2 * self.in_channels * self.out_channels + self.out_channels
 
     def padding(self, compat: Compat) -> int:
-        """Zeros on each side: 1 in the benchmark's own code, else as many as keep the size."""
+        """Return the zero padding per side: 1 in the benchmark's code, else same-size padding."""
         return 1 if compat == "faithful" else self.dilation * (self.kernel // 2)
 
     def shrinks(self, compat: Compat) -> int:
-        """Grid points by which its output is smaller."""
+        """Return the reduction of the output size in grid points."""
         return self.dilation * (self.kernel - 1) - 2 * self.padding(compat)
 
 
@@ -55,11 +55,11 @@ class Architecture:
     """A two-level network of MED-NAS-Bench.
 
     Attributes:
-        down: the two convolutions before the inner block.
-        inner: the two convolutions of the inner block, which a transposed one follows.
-        up: the two convolutions after it.
-        pooled: whether the inner block halves the size first; it doubles it in any case.
-        out_channels: of the head.
+        down: two convolutions before the inner block.
+        inner: two convolutions of the inner block, followed by a transposed convolution.
+        up: two convolutions after the inner block.
+        pooled: whether the inner block first halves the size; it doubles the size in any case.
+        out_channels: number of output channels of the head.
     """
 
     down: tuple[Convolution, Convolution]
@@ -70,10 +70,10 @@ class Architecture:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Architecture":
-        """From the ``arch_config`` of a file.
+        """Return the architecture of the ``arch_config`` of a file.
 
         Raises:
-            ConfigError: names the entry that is missing, unknown, or does not fit the others.
+            ConfigError: names the entry that is missing, unknown or inconsistent.
         """
         inner, outer = _two_blocks(config)
         first = _convolution("outer conv1", _entry("outer block", outer, "conv1"))
@@ -101,35 +101,35 @@ class Architecture:
 
     @property
     def filters(self) -> int:
-        """Channels of the outer level; the inner one has twice as many."""
+        """Number of channels of the outer level; the inner level has twice as many."""
         return self.down[0].out_channels
 
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
-        """All six, in the order in which they are computed."""
+        """All six convolutions in the order of execution."""
         return (*self.down, *self.inner, *self.up)
 
     @property
     def parameters(self) -> int:
-        """Of the layers that run, with the file's channels.
+        """Number of parameters of the executed layers, with the channels of the file.
 
-        The count in the files also holds two convolutions of the inner block that never run.
+        The count in the files also includes two convolutions of the inner block that never run.
         """
         f = self.filters
         transposed, head = 4 * 2 * f * f + f, f * self.out_channels + self.out_channels
         return sum(each.parameters for each in self.convolutions) + transposed + head
 
     def for_image(self, in_channels: int) -> "Architecture":
-        """The same for images of so many channels."""
+        """Return the same architecture for images with another number of channels."""
         first, second = self.down
         return replace(self, down=(replace(first, in_channels=in_channels), second))
 
     def output_size(self, size: int, compat: Compat = "same") -> int:
-        """Size of the logits of an image, along one axis.
+        """Return the size of the logits along one axis for an image of a given size.
 
         Raises:
-            ShapeError: the image is too small, or the inner block's output is smaller than the skip
-                that it shall join.
+            ShapeError: the image is too small, or the output of the inner block is smaller than the
+                skip that it joins.
         """
         down, inner, up = (
             [each.shrinks(compat) for each in part] for part in (self.down, self.inner, self.up)
@@ -263,7 +263,7 @@ def _check(where: str, described: Any, name: str, expected: tuple[int, int, int,
 
 
 def _pools(side: str, block: Mapping[str, Any]) -> bool:
-    """The pooling's channels mean nothing, and its type is ``avg`` in all files."""
+    """Return whether a side pools; its channels are unused and its type is ``avg`` in all files."""
     pool = _entry(f"{side} block", block, "pool")
     if pool == {}:
         return False

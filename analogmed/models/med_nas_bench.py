@@ -1,4 +1,4 @@
-"""Networks of MED-NAS-Bench, rebuilt from the architecture that one of its files describes."""
+"""MED-NAS-Bench networks, rebuilt from the architecture described in a benchmark file."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -24,23 +24,24 @@ _POOL = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
 class MedNasBench(nn.Module):
     """A two-level network of MED-NAS-Bench.
 
-    Two convolutions; an inner block of two more and a transposed one, in some networks at half the
-    size and in most at the same, whose output is cropped to the size of the skip; two convolutions
-    of both joined; and a 1-wide one that makes the logits.
+    The network consists of two convolutions, an inner block, two convolutions of the concatenation
+    and a 1-wide convolution to logits. The inner block has two convolutions and a transposed one.
+    It halves the size first in some networks, but not in most. Its output is cropped to the size
+    of the skip.
 
     Args:
-        in_channels: channels of the image, in place of those of the file.
-        out_channels: logits per position, in place of those of the file.
+        in_channels: number of image channels, which replaces that of the file.
+        out_channels: number of logits per position, which replaces that of the file.
         spatial_dims: 2.
-        config: the ``arch_config`` of a file.
+        config: ``arch_config`` of a file.
         compat: ``"same"`` pads every convolution so that the logits have the size of the image.
-            ``"faithful"`` computes what the benchmark's own code does: it pads by 1, so that
-            wide and dilated convolutions shrink their input; and where an inner block without
-            pooling begins with an activation, this is computed in place and so of the skip too.
-        pool: the files do not tell which pooling a pooled network has; they say ``avg`` of all.
+            ``"faithful"`` reproduces the benchmark's code: it pads by 1, so that wide and dilated
+            convolutions shrink their input. If an inner block without pooling begins with an
+            activation, this is computed in place and also changes the skip.
+        pool: pooling type of pooled networks. The files do not define it; all of them list ``avg``.
 
     Raises:
-        ConfigError: the architecture is not understood, or the task is not 2D.
+        ConfigError: the architecture is invalid, or the task is not 2D.
 
     Source: https://github.com/IHIaadj/med_nas_bench, models/RecursiveUNet.py.
     """
@@ -77,11 +78,11 @@ class MedNasBench(nn.Module):
     def required_divisor(
         *, spatial_dims: int = 2, config: Mapping[str, Any], compat: str = "same", pool: str = "max"
     ) -> int:
-        """A pooled network halves the size once."""
+        """Return the divisor; a pooled network halves the size once."""
         return 2 if Architecture.of(config).pooled else 1
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of a batch.
+        """Return the logits of a batch.
 
         Args:
             images: shape (B, in_channels, height, width).
@@ -90,8 +91,8 @@ class MedNasBench(nn.Module):
             logits, shape (B, out_channels, height, width); smaller with ``compat="faithful"``.
 
         Raises:
-            ShapeError: the images are too small, or the inner block's output is smaller than the
-                skip that it shall join.
+            ShapeError: the images are too small, or the output of the inner block is smaller than
+                the skip that it joins.
         """
         self._check_size(images)
         skip = self.conv2(self.conv1(images))
@@ -126,7 +127,7 @@ def _layers(described: Convolution, compat: Compat) -> nn.Sequential:
 
 
 def _centre(images: Tensor, like: Tensor) -> Tensor:
-    """The middle of a feature map, of the size of another."""
+    """Return the central crop of a feature map, with the size of another map."""
     height, width = like.shape[2:]
     top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
     return images[:, :, top : top + height, left : left + width]

@@ -1,4 +1,4 @@
-"""Builders of MONAI's segmentation networks, each giving one tensor of logits."""
+"""Builders of MONAI segmentation networks that return a single logits tensor."""
 
 import math
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ def unetpp(
     """U-Net++ with nested skip paths (MONAI BasicUNetPlusPlus).
 
     Args:
-        in_channels: channels of the image.
-        out_channels: logits per position.
+        in_channels: number of image channels.
+        out_channels: number of logits per position.
         spatial_dims: 1, 2 or 3.
-        features: channels of the five levels, then those after the last upsampling.
-        norm: MONAI's name of the normalisation, or that and its arguments.
+        features: number of channels of the five levels, then after the last upsampling.
+        norm: MONAI name of the normalisation, optionally with its arguments.
         dropout: dropout ratio in [0, 1].
         upsample: ``"deconv"``, ``"pixelshuffle"`` or ``"nontrainable"``.
-        deep_supervision: in training mode the forward pass gives a tuple: the logits, then those
-            of the three shallower paths, all at full resolution. The heads of these are digital
-            and of training only; in evaluation mode the network is the same without them.
+        deep_supervision: whether the training-mode forward pass returns a tuple: the logits, then
+            those of the three shallower paths, all at full resolution. The additional heads are
+            digital and exist in training only; evaluation is not affected.
 
     Source: Zhou et al. 2018, arXiv:1807.10165.
     """
@@ -77,19 +77,19 @@ def swin_unetr(
     """Swin transformer encoder with a convolutional decoder (MONAI SwinUNETR).
 
     Args:
-        in_channels: channels of the image.
-        out_channels: logits per position.
+        in_channels: number of image channels.
+        out_channels: number of logits per position.
         spatial_dims: 2 or 3.
-        feature_size: channels of the first level, a multiple of 12.
-        depths: transformer blocks per stage.
-        num_heads: attention heads per stage.
-        window_size: positions along the side of an attention window.
-        patch_size: positions along the side of an embedded patch.
+        feature_size: number of channels of the first level, a multiple of 12.
+        depths: number of transformer blocks per stage.
+        num_heads: number of attention heads per stage.
+        window_size: side length of an attention window in positions.
+        patch_size: side length of an embedded patch in positions.
         drop_rate: dropout ratio in [0, 1].
         attn_drop_rate: dropout ratio of the attention in [0, 1].
         dropout_path_rate: share of residual branches dropped, in [0, 1].
-        use_v2: add a residual convolution before each stage (SwinUNETR-V2).
-        use_checkpoint: recompute activations in the backward pass to save memory.
+        use_v2: whether to add a residual convolution before each stage (SwinUNETR-V2).
+        use_checkpoint: whether to recompute activations in the backward pass to save memory.
 
     Source: Hatamizadeh et al. 2022, arXiv:2201.01266 (62,191,941 parameters in 3D at 4 input
     channels, 3 output channels and feature size 48).
@@ -129,14 +129,14 @@ def attention_unet(
     strides: Sequence[int] = _ATTENTION_STRIDES,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """U-Net whose skips are weighted by attention gates (MONAI AttentionUnet).
+    """U-Net with attention gates on the skip connections (MONAI AttentionUnet).
 
     Args:
-        in_channels: channels of the image.
-        out_channels: logits per position.
+        in_channels: number of image channels.
+        out_channels: number of logits per position.
         spatial_dims: 1, 2 or 3.
-        channels: channels per level, from the top; at least two levels.
-        strides: downsampling between the levels, one fewer than channels.
+        channels: number of channels per level, from the input; at least two levels.
+        strides: downsampling factors between the levels, one fewer than channels.
         dropout: dropout ratio in [0, 1].
 
     Source: Oktay et al. 2018, arXiv:1804.03999.
@@ -180,24 +180,24 @@ def dynunet(
     res_block: bool = False,
     deep_supervision: bool = False,
 ) -> nn.Module:
-    """nnU-Net's network, its depth and kernels planned from window and spacing (MONAI DynUNet).
+    """nnU-Net's network; window and spacing determine depth and kernels (MONAI DynUNet).
 
     Args:
-        in_channels: channels of the image.
-        out_channels: logits per position.
+        in_channels: number of image channels.
+        out_channels: number of logits per position.
         spatial_dims: 1, 2 or 3.
-        window: spatial size at which the network is applied; one number for all axes. 256 where it
-            is left out in 1D and 2D, 96 in 3D.
-        spacing: voxel size per axis, in any unit; equal where it is left out.
-        filters: channels per stage, from the top; nnU-Net's (32, doubled, at most 512 or in 3D
-            320) where they are left out.
-        norm: MONAI's name of the normalisation, or that and its arguments.
+        window: spatial size of the network input; one number for all axes. By default 256 in 1D and
+            2D, 96 in 3D.
+        spacing: voxel size per axis, in any unit; isotropic by default.
+        filters: number of channels per stage, from the input; by default those of nnU-Net (32,
+            doubled per stage, at most 512, or 320 in 3D).
+        norm: MONAI name of the normalisation, optionally with its arguments.
         dropout: dropout ratio in [0, 1].
-        res_block: residual blocks.
-        deep_supervision: in training mode the forward pass gives a tuple: the logits, then those
-            of the lower resolutions, finest first, each at its own resolution; as in nnU-Net the
-            coarsest of the decoder has none. These heads are digital and of training only; in
-            evaluation mode the network is the same without them.
+        res_block: whether to use residual blocks.
+        deep_supervision: whether the training-mode forward pass returns a tuple: the logits, then
+            those of the lower resolutions, finest first, each at its own resolution. As in nnU-Net,
+            the coarsest decoder stage has no head. The additional heads are digital and exist in
+            training only; evaluation is not affected.
 
     Source: Isensee et al. 2021, doi:10.1038/s41592-020-01008-z.
     """
@@ -224,21 +224,21 @@ def dynunet(
 def plan_stages(
     spatial_dims: int, window: Sizes | None = None, spacing: Sequence[float] | None = None
 ) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """Kernels and strides of the stages, by nnU-Net's rules.
+    """Return kernels and strides of the stages by nnU-Net's rules.
 
-    An axis is halved while at least 4 positions stay, and waits while its voxels are at least twice
-    as large as the finest of the axes that can be halved; its kernels are 1 wide until then.
+    An axis is halved while at least 4 positions remain. It is skipped while its voxels are at least
+    twice as large as the finest of the axes that can be halved; until then its kernels are 1 wide.
 
     Args:
         spatial_dims: number of axes.
-        window: size per axis, or one for all.
+        window: size per axis, or one size for all.
         spacing: voxel size per axis.
 
     Returns:
         kernel sizes and strides, one tuple per stage; the first stride is 1.
 
     Raises:
-        ConfigError: a value does not fit, or the window is too small to be halved twice.
+        ConfigError: a value is invalid, or the window is too small to be halved twice.
     """
     sizes = _window_sizes(spatial_dims, window)
     voxel = _voxel_sizes(spatial_dims, spacing)
@@ -284,5 +284,5 @@ def _window_sizes(spatial_dims: int, window: Sizes | None) -> list[int]:
 
 
 def _as_tuple(norm: str | Sequence) -> str | tuple:
-    """YAML knows no tuples, and MONAI no lists."""
+    """Return the norm with a tuple instead of a list; YAML lacks tuples, MONAI rejects lists."""
     return norm if isinstance(norm, str) else tuple(norm)

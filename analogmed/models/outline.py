@@ -1,4 +1,4 @@
-"""Networks without memory for their weights: names, shapes and data types before a real build."""
+"""Network outlines: names, shapes and data types of weights, without memory for their values."""
 
 import math
 from collections.abc import Callable
@@ -19,12 +19,12 @@ _CREATES = frozenset({torch.empty, torch.zeros, torch.ones, torch.full, torch.ra
 def outline_of(build: Callable[[], nn.Module], *, most_values: float = math.inf) -> nn.Module:
     """Build a network with names, shapes and data types of its weights, but without their memory.
 
-    Weights are created on torch's ``meta`` device. Where the construction reads the values of a
-    weight, which it does not have there, the network is built with memory, up to a limit. Random
-    generators keep their state.
+    Weights are created on torch's ``meta`` device. If the construction reads the values of a
+    weight, which are not available there, the network is built with memory, up to a limit. The
+    state of random generators is preserved.
 
     Args:
-        build: builds and returns the network.
+        build: function that builds and returns the network.
         most_values: largest number of values in a network that is built with memory.
 
     Raises:
@@ -37,23 +37,23 @@ def outline_of(build: Callable[[], nn.Module], *, most_values: float = math.inf)
                 return build()
         except _TooLargeError:
             raise
-        except Exception:  # whatever a constructor raises that finds no values
+        except Exception:  # any error of a constructor without weight values
             with _Creation(device=None, most_values=most_values):
                 return build()
 
 
 class _TooLargeError(ConfigError):
-    """The network is larger than its limit."""
+    """The network exceeds its size limit."""
 
 
 class _Creation(TorchFunctionMode):
-    """Counts the tensors that are created inside, and chooses where weights are.
+    """Counter of the tensors created inside the block, which also selects the device of weights.
 
-    Ranges and other constants keep their values; a constructor may read them.
+    Ranges and other constants keep their values, because a constructor may read them.
 
     Args:
-        device: device of new tensors; ``None`` leaves the choice to the caller.
-        most_values: limit of the values in all new tensors together.
+        device: device of new tensors; ``None`` leaves it to the caller.
+        most_values: limit on the total number of values in all new tensors.
     """
 
     def __init__(self, device: str | None, most_values: float = math.inf) -> None:

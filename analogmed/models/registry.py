@@ -1,4 +1,4 @@
-"""Networks by name: the built-in ones, plugins, any factory, any MONAI bundle."""
+"""Networks by name: built-in networks, plugins, factories and MONAI bundles."""
 
 import inspect
 import math
@@ -33,23 +33,23 @@ _CONTRACT = ("in_channels", "out_channels", "spatial_dims")
 def build_model(
     name: str, *, in_channels: int, out_channels: int, spatial_dims: int = 2, **options: Any
 ) -> nn.Module:
-    """Build a segmentation network whose forward pass gives logits, by name.
+    """Build a segmentation network by name; its forward pass returns logits.
 
     Args:
         name: one of :func:`model_names`; ``"package.module:factory"``, called with the arguments
             below; or ``"bundle:/path/to/folder"``, the network of a MONAI bundle, whose option
             ``pretrained`` (default true) loads its weights.
-        in_channels: channels of the image.
-        out_channels: logits per position.
-        spatial_dims: 1, 2 or 3; not every network has all three.
-        **options: the network's own; see :func:`describe_model`.
+        in_channels: number of image channels.
+        out_channels: number of logits per position.
+        spatial_dims: 1, 2 or 3; not every network supports all three.
+        **options: options of the network; see :func:`describe_model`.
 
     Returns:
         a plain torch network, in training mode, float32.
 
     Raises:
-        ConfigError: the name, an option or a value is not known or does not fit.
-        SecurityError: the configuration of a bundle asks to run code.
+        ConfigError: the name, an option or a value is unknown or invalid.
+        SecurityError: the configuration of a bundle requests code execution.
         CheckpointError: the weights of a bundle are damaged or do not fit its network.
     """
     _check_whole("in_channels", in_channels)
@@ -69,17 +69,17 @@ def build_model(
 
 
 def model_names() -> tuple[str, ...]:
-    """Names of the built-in networks and of installed plugins, sorted."""
+    """Return the names of the built-in networks and of installed plugins, sorted."""
     return _MODELS.names()
 
 
 def describe_model(name: str) -> str:
-    """What a network is and which options it takes: the documentation of its factory."""
+    """Return the description and options of a network: the documentation of its factory."""
     return inspect.getdoc(_factory(name)) or f"{name}: its factory has no documentation"
 
 
 def model_options(name: str) -> dict[str, Any]:
-    """Options of a network with their defaults (``inspect.Parameter.empty`` where it has none)."""
+    """Return the options of a network with defaults (``inspect.Parameter.empty`` without one)."""
     parameters = inspect.signature(_factory(name)).parameters.values()
     return {
         parameter.name: parameter.default
@@ -92,18 +92,18 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def required_divisor(name: str, *, spatial_dims: int = 2, **options: Any) -> tuple[int, ...] | None:
-    """By what the spatial size of a network's input has to be divisible.
+    """Return the required divisors of the spatial size of a network's input.
 
     Args:
         name: as in :func:`build_model`.
         spatial_dims: 1, 2 or 3.
-        **options: the network's own, as in :func:`build_model`.
+        **options: options of the network, as in :func:`build_model`.
 
     Returns:
-        one number per spatial axis, or ``None`` for a plugin, factory or bundle that does not say.
+        one number per spatial axis, or ``None`` for a plugin, factory or bundle that declares none.
 
     Raises:
-        ConfigError: the name or an option is not known.
+        ConfigError: the name or an option is unknown.
     """
     _check_whole("spatial_dims", spatial_dims, most=3)
     factory = _factory(name)
@@ -137,7 +137,7 @@ def _factory(name: str) -> Callable[..., Any]:
 
 
 def _described(name: str) -> str:
-    """Name of a network, with its package where it is of a plugin."""
+    """Return the name of a network, with the package if it is a plugin."""
     point = None if ":" in name else _MODELS.plugin(name)
     return f"'{name}' ({home_of(point)})" if point else f"'{name}'"
 
@@ -168,7 +168,7 @@ def _bundle_factory(folder: str) -> Callable[..., Any]:
     def bundle_network(
         in_channels: int, out_channels: int, spatial_dims: int, pretrained: bool = True
     ) -> nn.Module:
-        """Network of a MONAI bundle; ``pretrained`` loads its weights."""
+        """Return the network of a MONAI bundle; ``pretrained`` loads its weights."""
         return build_bundle_network(
             folder,
             in_channels=in_channels,

@@ -1,4 +1,4 @@
-"""Networks of the search space: recursive U-Nets from their genotype."""
+"""Networks of the search space: recursive U-Nets built from a genotype."""
 
 import math
 from collections.abc import Mapping
@@ -18,23 +18,23 @@ _HEAD = {2: nn.Conv2d, 3: nn.Conv3d}
 class Subnet(nn.Module):
     """A network of the search space.
 
-    Each level's block is followed by a pooling that halves the size, and by the next level; on the
-    way up the level's upsampling partner doubles it again, and the same kind of block joins the
-    result with the skip. The innermost level has its block only. A 1-wide convolution makes the
-    logits. For classification the way up is left out; a linear layer over the mean of all positions
-    makes the logits.
+    In the encoder, the block of each level is followed by a pooling that halves the size. In the
+    decoder, the upsampling partner of a level doubles the size, and a block of the same kind joins
+    the result with the skip. The deepest level only has its block. A 1-wide convolution computes
+    the logits. Classification networks have no decoder; a linear layer over the mean of all
+    positions computes the logits.
 
-    Layers that the genotype places digitally are marked ``stays_digital``, which conversion and
-    mapping follow.
+    Layers that the genotype defines as digital have the attribute ``stays_digital``, which
+    conversion and mapping respect.
 
     Args:
-        in_channels: channels of the image.
-        out_channels: logits per position, or per image.
-        spatial_dims: 2 or 3, as the genotype has it.
-        genotype: a :class:`Genotype`, or its dictionary or JSON.
+        in_channels: number of image channels.
+        out_channels: number of logits per position, or per image.
+        spatial_dims: 2 or 3, as in the genotype.
+        genotype: a :class:`Genotype`, or its dictionary or JSON form.
 
     Raises:
-        ConfigError: the genotype is not understood, or is of other dimensions.
+        ConfigError: the genotype is invalid or has other dimensions.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Subnet(nn.Module):
     def required_divisor(
         *, spatial_dims: int = 2, genotype: Genotype | Mapping[str, Any] | str
     ) -> int:
-        """Each pooling halves the size."""
+        """Return the divisor; each pooling halves the size."""
         return 2 ** (Genotype.of(genotype).depth - 1)
 
     @property
@@ -73,13 +73,13 @@ class Subnet(nn.Module):
         return self.genotype.purpose == "segmentation"
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of a batch.
+        """Return the logits of a batch.
 
         Args:
             images: shape (B, in_channels, *spatial), each size a multiple of 2 ** (depth - 1).
 
         Returns:
-            logits, shape (B, out_channels, *spatial), or (B, out_channels) of a classification.
+            logits, shape (B, out_channels, *spatial), or (B, out_channels) for classification.
 
         Raises:
             ShapeError: the images are too small for the depth, or their size is no such multiple.
@@ -101,7 +101,7 @@ class Subnet(nn.Module):
 
 
 class _Level(nn.Module):
-    """Modules of one level: ``down``, and unless it is innermost ``up`` and ``join``."""
+    """Modules of one level: ``down``, and ``up`` and ``join`` except at the deepest level."""
 
     down: nn.Module
     up: nn.Module
@@ -130,7 +130,7 @@ class _Level(nn.Module):
 
 
 def _levels(genotype: Genotype, in_channels: int) -> list[_Level]:
-    """Modules of all levels, from the image inwards; made from within, since widths add up."""
+    """Return the modules of all levels from the input, built deepest first, as widths add up."""
     levels = genotype.levels[: genotype.depth]
     given = [in_channels]
     for level in levels:
@@ -143,7 +143,7 @@ def _levels(genotype: Genotype, in_channels: int) -> list[_Level]:
 
 
 def _check_size(genotype: Genotype, size: tuple[int, ...]) -> None:
-    """Each pooling halves the size, and a norm is of more than one position."""
+    """Raise if poolings do not divide the size, or a norm has only one position."""
     divisor = 2 ** (genotype.depth - 1)
     where = f"a network of {genotype.depth} levels ({genotype}) on images of {size}"
     if len(size) != genotype.spatial_dims or any(n < divisor or n % divisor for n in size):

@@ -1,4 +1,4 @@
-"""The U-Net of the LGG brain segmentation benchmark, in 1D, 2D and 3D."""
+"""U-Net of the LGG brain segmentation benchmark, in 1D, 2D and 3D."""
 
 from collections import OrderedDict
 
@@ -15,19 +15,19 @@ _DROPOUT = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
 class UNet(nn.Module):
-    """U-Net with batch norm: four levels down, a bottleneck, four levels up, skips concatenated.
+    """U-Net with batch norm: four encoder levels, a bottleneck, four decoder levels, skips.
 
-    A level is twice (3-wide convolution without bias, batch norm, ReLU). Max pooling halves the
-    size and the next level doubles the features; a transposed convolution (kernel 2, stride 2)
-    takes both back. A 1-wide convolution makes the logits.
+    Each level applies a 3-wide convolution without bias, batch norm and ReLU twice. Max pooling
+    halves the size and the next level doubles the features; a transposed convolution (kernel 2,
+    stride 2) reverses both. Skips are concatenated. A 1-wide convolution computes the logits.
 
     Args:
-        in_channels: channels of the image.
-        out_channels: logits per position.
+        in_channels: number of image channels.
+        out_channels: number of logits per position.
         spatial_dims: 1, 2 or 3.
-        features: channels of the first level; the bottleneck has 16 times as many.
-        dropout: share of the channels zeroed after each level, for Monte Carlo dropout; at 0 the
-            network has no such layers.
+        features: number of channels of the first level; the bottleneck has 16 times as many.
+        dropout: dropout ratio of channels after each level, for Monte Carlo dropout; at 0 the
+            network has no dropout layers.
 
     Source: Buda, Saha, Mazurowski 2019, arXiv:1906.03720 (7,763,041 parameters in 2D at 3 input
     channels, 1 output channel and 32 features).
@@ -71,7 +71,7 @@ class UNet(nn.Module):
         self.head = _CONV[spatial_dims](w1, out_channels, kernel_size=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of a batch.
+        """Return the logits of a batch.
 
         Args:
             images: shape (B, in_channels, *spatial), each spatial size a multiple of 16.

@@ -1,1 +1,1 @@
-"""What holds for any torch network: its layers, its products, and whether it fits a task."""
+"""Tools for any torch network: its layers, weights, products, copies and predictions."""

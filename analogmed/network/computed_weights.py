@@ -1,4 +1,4 @@
-"""Weights under the names of the plain network: without wrappers, pruning or parametrisations."""
+"""Weight names of the plain network, without wrappers, pruning or parametrisations."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ _PARALLEL = (nn.DataParallel, DistributedDataParallel, AveragedModel)
 
 @dataclass(frozen=True)
 class ComputedWeight:
-    """A weight that a layer computes before each pass.
+    """A weight that a layer recomputes before each forward pass.
 
     Attributes:
-        value: its present value, without the masked or with the normalised entries.
-        sources: names in the state dict that it follows from; a name that ends in a dot stands for
-            all names that it starts.
+        value: current value, after masking or normalisation.
+        sources: names in the state dict from which the weight is computed; a name that ends in a
+            dot denotes all names with this prefix.
     """
 
     value: Tensor
     sources: tuple[str, ...]
 
     def follows_from(self, name: str) -> bool:
-        """Whether a name of the state dict is one of the sources."""
+        """Return whether a name of the state dict is one of the sources."""
         return any(
             name.startswith(source) if source.endswith(".") else name == source
             for source in self.sources
@@ -43,7 +43,7 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def wrappers_of(network: nn.Module) -> tuple[tuple[str, str], ...]:
-    """Return the wrappers, the outermost first: their prefix, and that of what they contain."""
+    """Return the wrappers, outermost first: each with its prefix and that of its content."""
     return tuple(
         (_below(path, ""), f"{inner}.")
         for path, module in network.named_modules(remove_duplicate=False)
@@ -52,16 +52,16 @@ def wrappers_of(network: nn.Module) -> tuple[tuple[str, str], ...]:
 
 
 def plain_name(name: str, wrappers: tuple[tuple[str, str], ...]) -> str | None:
-    """Return a name of the state dict without the wrappers.
+    """Return a name of the state dict without the prefixes of the wrappers.
 
     Args:
         name: name of a tensor.
         wrappers: from :func:`wrappers_of`.
 
     Returns:
-        the name; ``None`` for a tensor of a wrapper itself, for instance a counter of averages.
+        the name; ``None`` for a tensor of a wrapper itself, such as a counter of averages.
     """
-    for prefix, inner in reversed(wrappers):  # the innermost first: outer prefixes stay valid
+    for prefix, inner in reversed(wrappers):  # innermost first: outer prefixes stay valid
         if name.startswith(prefix):
             rest = name.removeprefix(prefix)
             if not rest.startswith(inner):
@@ -71,10 +71,10 @@ def plain_name(name: str, wrappers: tuple[tuple[str, str], ...]) -> str | None:
 
 
 def computed_weights(network: nn.Module) -> dict[str, ComputedWeight]:
-    """Return the weights that pruning, norms and parametrisations compute, by name.
+    """Return the weights computed by pruning, norms and parametrisations, by name.
 
     Args:
-        network: in evaluation mode, in which the norms do not update their estimates.
+        network: network in evaluation mode, in which the norms do not update their estimates.
     """
     return {
         _below(path, name): ComputedWeight(

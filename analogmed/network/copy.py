@@ -1,4 +1,4 @@
-"""Copies of networks, also of those whose weights are computed before each pass."""
+"""Copies of networks, including those whose weights are computed before each forward pass."""
 
 import copy
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ from analogmed.foundation.errors import ConfigError
 
 
 def copy_of(model: nn.Module, replaced: Mapping[int, Any] | None = None) -> nn.Module:
-    """A deep copy of a network.
+    """Return a deep copy of a network.
 
-    torch copies no tensor that was computed with gradients. Pruning and the older norms
-    (``torch.nn.utils.prune``, ``weight_norm``, ``spectral_norm``) leave such a one in the place of
-    a weight; the copy has its values there, until its own hook computes them anew.
+    torch cannot copy tensors that were computed with gradients. Pruning and the older norms
+    (``torch.nn.utils.prune``, ``weight_norm``, ``spectral_norm``) leave such a tensor in place of a
+    weight. The copy contains its values until its own hook recomputes them.
 
     Args:
-        model: the network; it is left as it was.
-        replaced: what shall stand in the copy for an object of the network, by the object's ``id``.
+        model: network to copy; it is left unchanged.
+        replaced: replacements of objects of the network, by the ``id`` of the original object.
 
     Raises:
-        ConfigError: the network holds something that cannot be copied; names it.
+        ConfigError: the network contains an object that cannot be copied; the message names it.
     """
     memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in _computed(model)}
     memo |= replaced or {}
@@ -41,7 +41,7 @@ def _computed(model: nn.Module) -> list[Tensor]:
 
 
 def _not_copied(model: nn.Module) -> str:
-    """The first attribute of a module that cannot be copied; empty if it is none by itself."""
+    """Return the first module attribute that cannot be copied, or an empty text without one."""
     for name, module in model.named_modules():
         for key, value in vars(module).items():
             if key == "_modules" or (isinstance(value, Tensor) and not value.is_leaf):

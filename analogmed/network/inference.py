@@ -1,4 +1,4 @@
-"""From images to logits to class indices, whatever the size of the image."""
+"""Inference on images of any size: from images to logits and class indices."""
 
 from collections.abc import Callable
 
@@ -18,22 +18,23 @@ def predict_logits(
 ) -> Tensor:
     """Apply a network to images of any size.
 
-    An image of the window's size goes through as it is. A smaller one is padded with zeros and
-    the result cropped back; a larger one is slid over, with Gaussian blending of the overlaps.
+    Images of the window size are passed to the network directly. Smaller images are padded with
+    zeros and the logits are cropped back. Larger images use sliding-window inference with Gaussian
+    blending of the overlaps.
 
-    The network gets copies of the images, which it may change in place.
+    The network receives copies of the images, so it may change its input in place.
 
     Args:
-        network: maps (B, C, *window) to (B, K, *window).
+        network: callable from (B, C, *window) to (B, K, *window).
         images: shape (N, C, *spatial).
-        window: spatial size that the network is given.
-        batch_size: windows in one pass.
+        window: spatial size of the network input.
+        batch_size: number of windows per forward pass.
 
     Returns:
         logits, shape (N, K, *spatial).
 
     Raises:
-        ValueError: there is no image.
+        ValueError: ``images`` is empty.
     """
     if images.numel() == 0:
         raise ValueError(f"no image to predict: shape {tuple(images.shape)}")
@@ -51,7 +52,7 @@ def predict_logits(
 
 
 def to_classes(logits: Tensor) -> Tensor:
-    """Class indices of logits: a threshold for one logit, the largest for several.
+    """Return class indices: threshold of a single logit, or argmax of several.
 
     Args:
         logits: shape (N, K, *spatial); K = 1 is one class against the background.

@@ -1,4 +1,4 @@
-"""Probe of a network: one pass in evaluation and training mode, before anything long starts."""
+"""Probe of a network: a forward pass in evaluation and training mode before long computations."""
 
 import random
 import re
@@ -21,11 +21,11 @@ _SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class NetworkProbe:
-    """Requirements of a segmentation network, which :meth:`check` tests on a copy of it.
+    """Requirements on a segmentation network; :meth:`check` tests them on a copy of it.
 
     Attributes:
-        name: of the network, for messages: the setting, factory or file that it comes from.
-        in_channels: channels of an image.
+        name: name of the network in messages: the setting, factory or file that it comes from.
+        in_channels: number of channels of an image.
         out_channels: number of logits, K.
         window: spatial size of the images.
     """
@@ -45,17 +45,17 @@ class NetworkProbe:
     ) -> None:
         """Raise an error if the network does not return logits of the images' size.
 
-        Copies of the network run, so that its statistics are unchanged; the random state is
-        restored. Networks that change their input in place are supported and pass.
+        The test uses copies of the network, so that its statistics are unchanged, and restores the
+        random state. Networks that change their input in place pass.
 
         Args:
-            network: the network; its evaluation mode is tested.
-            images: what it is tested on, (B, in_channels, *window), and normal noise by default.
-            training: test the training mode, too, where further outputs may follow the first.
-            batch_size: images of noise in the pass.
+            network: network to test in evaluation mode.
+            images: test images of shape (B, in_channels, *window); normal noise by default.
+            training: whether to test the training mode too, which may return further outputs.
+            batch_size: number of noise images in the forward pass.
 
         Raises:
-            ConfigError: names the network, what it returned, and the remedy.
+            ConfigError: names the network, its output and the remedy.
         """
         check_registered(network, self.name)
         self._check_weights(network)
@@ -103,7 +103,7 @@ class NetworkProbe:
         expected = (len(images), self.out_channels, *self.window)
         first = output
         if training and isinstance(output, Sequence) and output:
-            first = output[0]  # heads of deep supervision follow
+            first = output[0]  # the others are the heads of deep supervision
         if not isinstance(first, Tensor):
             raise ConfigError(
                 f"{self.name}: the network returns {_described(output)} in {mode} mode; expected "
@@ -142,9 +142,9 @@ class NetworkProbe:
             )
 
     def _is_bounded(self, network: nn.Module, images: Tensor) -> bool:
-        """Return whether the output stays in [0, 1] if the last layer's output is negative.
+        """Return whether the output stays in [0, 1] when the output of the last layer is negative.
 
-        Logits of a network that has hardly been trained can lie in [0, 1], too.
+        This excludes logits of a barely trained network, which can also be within [0, 1].
         """
         calls, last = 0, -1
 
@@ -179,7 +179,7 @@ def check_registered(network: nn.Module, name: str) -> None:
 
     Args:
         network: the network.
-        name: where it comes from, for the message.
+        name: origin of the network, for the message.
 
     Raises:
         ConfigError: names the layers and the remedy.

@@ -1,4 +1,4 @@
-"""Products of weights that a network computes outside of its layers."""
+"""Products of weights that a network computes outside its layers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 UNREGISTERED = "a tensor that is no parameter of the network"
-"""Name of a weight that the network uses but has not registered as its parameter."""
+"""Label of a weight that is used by the network but is not one of its parameters."""
 
 _PRODUCTS = frozenset(
     {
@@ -26,19 +26,19 @@ _OF_TORCH = ("aten", "prim", "prims")
 
 
 class FunctionalProducts(TorchDispatchMode):
-    """Recorder of the products of weights with data that no layer computes.
+    """Recorder of weight products that are not computed by a layer.
 
-    A tensor is data if it depends on the input. Every other tensor is a constant, and depends on
-    the parameters that it was computed from. A product of a constant with data, such as
+    A tensor is data if it depends on the input. Every other tensor is a constant that depends on
+    the parameters from which it was computed. A product of a constant with data, such as
     ``F.conv2d(x, self.w)``, is recorded under the names of these parameters. Operators of other
     libraries count as products if they take data and a constant of two or more dimensions.
 
     Args:
-        model: the network that runs while the mode is active.
-        inputs: its inputs, the first data.
+        model: network that runs while the mode is active.
+        inputs: inputs of the network, which are the initial data.
 
     Attributes:
-        macs: multiply-accumulates by name of the weight; 0 where they cannot be counted.
+        macs: multiply-accumulates by name of the weight; 0 if they cannot be counted.
     """
 
     def __init__(self, model: nn.Module, inputs: Iterable[Tensor]) -> None:
@@ -54,7 +54,7 @@ class FunctionalProducts(TorchDispatchMode):
 
     @contextmanager
     def ignoring(self, layers: Iterable[nn.Module]) -> Iterator[None]:
-        """Record nothing inside of these layers, whose products are counted by themselves."""
+        """Record nothing inside these layers, whose MVMs are counted separately."""
 
         def enter(_layer: nn.Module, _inputs: object) -> None:
             self._depth += 1
@@ -106,7 +106,7 @@ class FunctionalProducts(TorchDispatchMode):
         parts = [self._origin.get(key, _unregistered(inputs[key])) for key in inputs]
         origin = frozenset[str]().union(*parts)
         for key in outputs:
-            self._data.discard(key)  # an earlier tensor may have had the same memory
+            self._data.discard(key)  # an earlier tensor may have used the same memory
             self._origin[key] = origin
 
 
@@ -137,13 +137,13 @@ def _storages(tree: Any) -> dict[int, Tensor]:
 
 
 def unregistered_layers(model: nn.Module) -> dict[str, str]:
-    """Return the layers with weights that a network keeps in plain containers only.
+    """Return layers with weights that a network stores only in plain containers.
 
-    Torch does not register the layers in a plain list, tuple, set or dict: their weights are not
+    torch does not register layers in a plain list, tuple, set or dict: their weights are not
     trained, not saved and not moved to a device.
 
     Returns:
-        the class name of each layer, by its place, such as ``"blocks[0]"``.
+        class name of each layer, by its location, such as ``"blocks[0]"``.
     """
     registered = set(model.modules())
     found: dict[str, str] = {}

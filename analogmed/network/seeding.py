@@ -8,13 +8,13 @@ import torch
 
 @contextmanager
 def drawing_from(seed: int) -> Iterator[None]:
-    """Let torch's global generators draw from ``seed`` inside; afterwards they are as they were.
+    """Seed torch's global generators inside the block and restore their state afterwards.
 
-    aihwkit's noise models and tiles know no other source of random numbers.
+    aihwkit's noise models and tiles use no other source of random numbers.
     """
     cuda = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)
     with torch.random.fork_rng(devices=list(cuda)):
-        # torch.manual_seed would also reseed a GPU that is not in use yet, and for good
+        # torch.manual_seed would also permanently reseed a GPU that is not in use yet
         torch.default_generator.manual_seed(seed)
         for device in cuda:
             torch.cuda.default_generators[device].manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Selection of the layers of a network that can be mapped onto tiles, and why others cannot."""
+"""Selection of the layers that can be mapped onto tiles, with reasons for all others."""
 
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatch
@@ -21,10 +21,10 @@ MAPPED: tuple[type[nn.Module], ...] = (
 """Layers of torch whose weight matrix can be mapped onto tiles."""
 
 ASKED_FOR = "asked for"
-"""Reason of a layer that stays digital because the settings or the network request it."""
+"""Reason of a layer that the settings or the network request to be digital."""
 
 STAYS_DIGITAL = "stays_digital"
-"""Attribute with which a network marks one of its layers as digital."""
+"""Name of the attribute by which a network marks one of its layers as digital."""
 
 _OTHER_PRODUCTS = (nn.MultiheadAttention, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
 _OPAQUE = (nn.modules.linear.NonDynamicallyQuantizableLinear,)  # its weight is read from outside
@@ -36,13 +36,13 @@ _NO_PARAMETER = (
 
 
 def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -> str | None:
-    """Return why a layer that multiplies a weight stays digital; ``None`` if it can be analog.
+    """Return why a layer with a weight product stays digital; ``None`` if it can be analog.
 
     ``convert`` and ``map_tiles`` share this rule.
 
     Args:
         name: full name of the layer in the network.
-        layer: the layer.
+        layer: layer to classify.
         digital: names or patterns of layers and blocks that stay digital.
     """
     if getattr(layer, STAYS_DIGITAL, False) or is_named(name, digital):
@@ -64,17 +64,17 @@ def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -
 
 
 def multiplies_weight(layer: nn.Module) -> bool:
-    """Return whether coverage counts a layer."""
+    """Return whether analog coverage counts a layer."""
     return mapped_base(layer) is not None or isinstance(layer, _OTHER_PRODUCTS)
 
 
 def mapped_base(layer: nn.Module) -> type[nn.Module] | None:
-    """Return the class of ``MAPPED`` that a layer is an instance of, if any."""
+    """Return the base class of a layer in ``MAPPED``, if any."""
     return next((base for base in MAPPED if isinstance(layer, base)), None)
 
 
 def _other_computation(layer: nn.Module, base: type[nn.Module]) -> str | None:
-    """Return the reason if a layer does not compute what the class of torch computes."""
+    """Return the reason if a layer computes something else than its torch base class."""
     own = [name for name in _METHODS if name in vars(layer)]
     if own:
         return (
@@ -93,11 +93,11 @@ _COMPUTES_OTHER = "{kind} does not compute what torch's {base} computes"
 
 
 def is_named(layer: str, patterns: Collection[str]) -> bool:
-    """Whether a name or pattern means a layer, or a block that holds it.
+    """Return whether a name or pattern matches a layer or a block that contains it.
 
     Args:
-        layer: its whole name in the network.
-        patterns: names, or patterns of :mod:`fnmatch`.
+        layer: full name of the layer in the network.
+        patterns: names or :mod:`fnmatch` patterns.
 
     Example:
         >>> [is_named("encoder1.conv1", [each]) for each in ("encoder1", "*.conv1", "conv1")]
@@ -109,20 +109,20 @@ def is_named(layer: str, patterns: Collection[str]) -> bool:
 
 
 def means_any(pattern: str, names: Iterable[str]) -> bool:
-    """Whether a name or pattern means one of these layers and blocks."""
+    """Return whether a name or pattern matches one of these layers and blocks."""
     return any(fnmatch(name, pattern) for name in names)
 
 
 def refuse_unknown(setting: str, patterns: Iterable[str], names: Collection[str]) -> None:
-    """Refuse a name or pattern that means no layer of a model.
+    """Raise ConfigError for a name or pattern that matches no layer of a model.
 
     Args:
-        setting: what gave the patterns, for the message.
-        patterns: names, or patterns of :mod:`fnmatch`.
-        names: of all layers and blocks of the model.
+        setting: name of the setting with the patterns, for the message.
+        patterns: names or :mod:`fnmatch` patterns.
+        names: names of all layers and blocks of the model.
 
     Raises:
-        ConfigError: names the pattern, and the nearest layer.
+        ConfigError: names the pattern and the nearest layer.
     """
     for pattern in patterns:
         if not means_any(pattern, names):

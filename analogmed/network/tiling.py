@@ -1,4 +1,4 @@
-"""How the weight matrix of a layer lies on tiles."""
+"""Partition of a layer's weight matrix into tiles."""
 
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -9,11 +9,11 @@ RowSplit = Literal["even", "channels"]
 
 @dataclass(frozen=True)
 class TileGrid:
-    """How the weight matrix of a layer lies on tiles.
+    """Partition of a layer's weight matrix into tiles.
 
     Attributes:
-        rows: [start, stop) of each row tile over the input features.
-        cols: [start, stop) of each column tile over the output features.
+        rows: [start, stop) of each row tile, over the input features.
+        cols: [start, stop) of each column tile, over the output features.
     """
 
     rows: tuple[tuple[int, int], ...]
@@ -33,23 +33,23 @@ class TileGrid:
         """Cut a matrix of ``out_features`` x ``in_features`` into tiles.
 
         Args:
-            in_features: rows of the crossbar, input channels times kernel volume.
-            out_features: columns of the crossbar.
-            max_rows: rows of one tile; 0 for no limit, as in aihwkit.
-            max_cols: columns of one tile; 0 for no limit.
+            in_features: number of crossbar rows: input channels times kernel volume.
+            out_features: number of crossbar columns.
+            max_rows: rows of a tile; 0 for no limit, as in aihwkit.
+            max_cols: columns of a tile; 0 for no limit.
             row_split: ``"even"`` or ``"channels"``; see :func:`split_rows`.
-            channel_rows: rows of one input channel, the kernel volume.
+            channel_rows: rows per input channel, the kernel volume.
         """
         rows = bounds_of(split_rows(in_features, max_rows, row_split, channel_rows))
         return cls(rows=rows, cols=even_bounds(out_features, max_cols))
 
 
 def split_even(size: int, limit: int) -> tuple[int, ...]:
-    """Cut into the fewest parts, which differ by at most one; the larger ones come first.
+    """Split a size into the fewest parts that differ by at most one, larger parts first.
 
     Args:
-        size: what is cut, 1 or more.
-        limit: the largest part; 0 for no limit, as in aihwkit.
+        size: size to split, 1 or more.
+        limit: largest part; 0 for no limit, as in aihwkit.
 
     Example:
         >>> split_even(10, 4), split_even(10, 0)
@@ -61,7 +61,7 @@ def split_even(size: int, limit: int) -> tuple[int, ...]:
 
 
 def even_bounds(size: int, limit: int) -> tuple[tuple[int, int], ...]:
-    """Start and stop of each of these parts.
+    """Return start and stop of each part of :func:`split_even`.
 
     Example:
         >>> even_bounds(10, 4)
@@ -73,14 +73,14 @@ def even_bounds(size: int, limit: int) -> tuple[tuple[int, int], ...]:
 def split_rows(
     rows: int, limit: int, row_split: RowSplit, channel_rows: int = 1
 ) -> tuple[int, ...]:
-    """Cut the rows of a weight matrix into row tiles.
+    """Split the rows of a weight matrix into row tiles.
 
     Args:
-        rows: rows of the matrix, input channels times kernel volume.
-        limit: rows of one tile; 0 for no limit, as in aihwkit.
+        rows: rows of the matrix: input channels times kernel volume.
+        limit: rows of a tile; 0 for no limit, as in aihwkit.
         row_split: ``"even"``, aihwkit's split into equal parts, or ``"channels"``, which keeps the
-            rows of an input channel on one tile where they fit on it, and else splits evenly.
-        channel_rows: rows of one input channel, the kernel volume.
+            rows of an input channel on one tile if they fit and otherwise splits evenly.
+        channel_rows: rows per input channel, the kernel volume.
 
     Example:
         >>> [split_rows(36, limit, "channels", 9) for limit in (20, 8)]
@@ -93,7 +93,7 @@ def split_rows(
 
 
 def bounds_of(sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """Return start and stop of each of these consecutive parts.
+    """Return start and stop of consecutive parts of these sizes.
 
     Example:
         >>> bounds_of((4, 3, 3))

@@ -1,4 +1,4 @@
-"""What a network does with one input: its layers in the order of their calls, and its skips."""
+"""Execution trace of a network for one input: layer calls in order, and skip connections."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class Call:
 
     Attributes:
         layer: name of the layer.
-        vectors: output positions of a convolution, input positions of a transposed one, vectors of
-            a Linear layer.
+        vectors: number of MVMs: output positions of a convolution, input positions of a transposed
+            convolution, vectors of a Linear layer.
     """
 
     layer: str
@@ -32,12 +32,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Skip:
-    """A feature map that outlives the layer after the one that made it.
+    """A feature map that is still needed after the layer that follows its producer.
 
     Attributes:
-        born: index of the call after which it was there; -1 for the input of the network.
+        born: index of the call that produced it; -1 for the input of the network.
         read: index of the last call during or after which it is read, ``born + 2`` or more.
-        elements: numbers that it holds.
+        elements: number of elements.
     """
 
     born: int
@@ -47,26 +47,26 @@ class Skip:
 
 @dataclass(frozen=True)
 class Trace:
-    """Calls of the watched layers in their order, and the skips between them."""
+    """Calls of the traced layers in order, and the skips between them."""
 
     calls: tuple[Call, ...]
     skips: tuple[Skip, ...]
 
 
 def trace(model: nn.Module, names: Iterable[str], input_shape: Sequence[int]) -> Trace:
-    """Run a copy of a network once and watch some of its layers.
+    """Run a copy of a network once and record the calls of some of its layers.
 
-    The copy is run on torch's meta device, where it takes no memory and only shapes are computed; a
-    network that cannot do that is run on zeros, on its own device.
+    The copy runs on torch's meta device, which computes shapes without allocating memory. A network
+    that does not support this runs on zeros on its own device.
 
     Args:
-        model: the network; it is not touched.
-        names: its convolutions, transposed convolutions and Linear layers to watch.
-        input_shape: (1, C, *spatial).
+        model: network to trace; it is left unchanged.
+        names: names of the convolutions, transposed convolutions and Linear layers to record.
+        input_shape: shape of the input, (1, C, *spatial).
 
     Raises:
-        ConfigError: ``input_shape`` is not that of one input.
-        ShapeError: the network fails on it.
+        ConfigError: ``input_shape`` is not the shape of a single input.
+        ShapeError: the network fails on an input of this shape.
     """
     shape = tuple(input_shape)
     if len(shape) < 2 or shape[0] != 1 or min(shape) < 1:
@@ -78,7 +78,7 @@ def trace(model: nn.Module, names: Iterable[str], input_shape: Sequence[int]) ->
     try:
         return _run(_meta_copy(model), names, shape)
     except Exception:
-        pass  # not every network can be run on the meta device; what is wrong shows on zeros
+        pass  # the meta device is not always supported; real errors occur again on zeros
     try:
         return _run(copy_of(model), names, shape)
     except Exception as error:
@@ -98,7 +98,7 @@ def _on_meta(tensor: Tensor) -> Tensor:
 
 
 def _run(model: nn.Module, names: tuple[str, ...], shape: tuple[int, ...]) -> Trace:
-    calls: list[Call | None] = []  # by their beginning, as lifetimes count them
+    calls: list[Call | None] = []  # in order of their start, as in the lifetimes
     entered: list[int] = []
     lifetimes = _Lifetimes()
 
@@ -147,9 +147,9 @@ class _Feature:
 
 
 class _Lifetimes(TorchDispatchMode):
-    """Notes for each memory that depends on the input when it was made and when it was last read.
+    """Recorder of the creation and last read of each storage that depends on the input.
 
-    What does not depend on the input, such as an attention mask, is a constant of the chip.
+    Tensors that do not depend on the input, such as an attention mask, are constants of the chip.
     """
 
     def __init__(self) -> None:
@@ -172,11 +172,11 @@ class _Lifetimes(TorchDispatchMode):
             if read:
                 self.add(tensor)
             else:
-                self._by_storage.pop(key, None)  # an old memory's place, taken by a constant
+                self._by_storage.pop(key, None)  # a constant reuses the memory of an old tensor
         return outputs
 
     def add(self, tensor: Tensor) -> None:
-        """A new memory that depends on the input."""
+        """Register a new storage that depends on the input."""
         storage = tensor.untyped_storage()
         elements = storage.nbytes() // tensor.element_size()
         feature = _Feature(self.call, self.call, elements)
@@ -184,7 +184,7 @@ class _Lifetimes(TorchDispatchMode):
         self._by_storage[storage._cdata] = feature
 
     def skips(self) -> tuple[Skip, ...]:
-        """Features that were read later than by the next call."""
+        """Return features that are read later than by the next call."""
         return tuple(
             Skip(feature.born, feature.read, feature.elements)
             for feature in self._features

@@ -1,4 +1,4 @@
-"""Walking through a network: exchange its layers, and look at it in evaluation mode."""
+"""Replacement of layers of a network, and temporary evaluation mode."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -16,15 +16,15 @@ def replace_layers(
     wanted: Callable[[str, nn.Module], bool],
     twin_of: Callable[[str, nn.Module], nn.Module],
 ) -> nn.Module:
-    """Return a network with some of its layers exchanged, which shares all other tensors.
+    """Return a network with some layers replaced, which shares all other tensors.
 
-    Every reference to a layer is exchanged: names, and entries of plain lists, dicts and
-    attributes of objects. A layer used in several places gets one twin.
+    Every reference to a layer is replaced: names, and entries of plain lists, dicts and
+    attributes of objects. A layer used in several places gets a single replacement.
 
     Args:
-        model: the network; it may itself be the layer to exchange.
-        wanted: whether the layer of this name is to be exchanged.
-        twin_of: from a layer's name and the layer to its twin.
+        model: network; it may itself be the layer to replace.
+        wanted: predicate on name and layer that selects the layers to replace.
+        twin_of: function from a layer's name and the layer to its replacement.
     """
     twins: dict[nn.Module, nn.Module] = {}
     for name, layer in model.named_modules(remove_duplicate=False):
@@ -35,7 +35,7 @@ def replace_layers(
 
 
 def own_attributes(layer: nn.Module) -> dict[str, Any]:
-    """Return the attributes of a layer for its twin, with its own dictionaries of hooks."""
+    """Return the attributes of a layer for its replacement, with separate hook dictionaries."""
     return {
         name: copy.copy(value) if isinstance(value, dict) else value
         for name, value in vars(layer).items()
@@ -44,7 +44,7 @@ def own_attributes(layer: nn.Module) -> dict[str, Any]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every module is in the mode it had."""
+    """Set evaluation mode inside the block and restore the mode of every module afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

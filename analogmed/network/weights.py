@@ -1,4 +1,4 @@
-"""The weights of a network by name, as files keep them."""
+"""Weights of a network by name, as stored in files."""
 
 from collections.abc import Collection, Mapping
 
@@ -10,7 +10,7 @@ from analogmed.network.computed_weights import computed_weights, plain_name, wra
 from analogmed.network.walk import evaluating
 
 STATISTICS = ("running_mean", "running_var")
-"""Last parts of the names of running statistics."""
+"""Last components of the names of running statistics."""
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -18,9 +18,9 @@ def weights_of(network: nn.Module, names: Collection[str] = ()) -> dict[str, Ten
     """Return the state dict on the CPU: one name per tensor, no two tensors in one storage.
 
     Args:
-        network: the network; ``torch.compile`` and parallel wrappers do not appear in the names.
-        names: weights that the file is to have. Where the network computes one of them, for
-            instance after pruning, its present value replaces the tensors that it follows from.
+        network: network; ``torch.compile`` and parallel wrappers do not appear in the names.
+        names: names of weights that the file must contain. If the network computes one of them, for
+            instance after pruning, its current value replaces the tensors that it is computed from.
     """
     with evaluating(network), torch.no_grad():
         state = _plain_state(network, names)
@@ -36,11 +36,11 @@ def weights_of(network: nn.Module, names: Collection[str] = ()) -> dict[str, Ten
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Copy weights into a network that has exactly these.
+    """Copy weights into a network whose names and shapes match exactly.
 
     Raises:
-        CheckpointError: the weights do not fit, see :func:`check_weights`; the network is left as
-            it was.
+        CheckpointError: the weights do not fit, see :func:`check_weights`; the network is left
+            unchanged.
     """
     check_weights(network, weights, source)
     first_names = _first_names(network.state_dict())
@@ -48,16 +48,16 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
 
 
 def check_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Compare weights with those of a network, whose own values are not read.
+    """Compare weights with those of a network, without reading the values of the network.
 
     Args:
-        network: the network, or its outline, which has no memory for its weights.
+        network: network, or its outline without memory for the weights.
         weights: tensors by name.
         source: start of the message, for instance ``"checkpoint net.safetensors"``.
 
     Raises:
-        CheckpointError: names what is missing, unexpected, of another shape or of another kind of
-            number (floating-point, integer, complex).
+        CheckpointError: names tensors that are missing, unexpected, of another shape or of another
+            kind of number (floating-point, integer, complex).
     """
     state = network.state_dict()
     own = {name: state[name] for name in set(_first_names(state).values())}
@@ -87,12 +87,12 @@ def check_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str
 
 
 def refuse_not_finite(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Refuse NaN and Inf in parameters and running statistics, and negative running variances.
+    """Raise if parameters or running statistics contain NaN or Inf, or variances are negative.
 
-    Other buffers may contain Inf, for instance the mask of an attention.
+    Other buffers may contain Inf, for instance an attention mask.
 
     Args:
-        network: tells which of the weights are parameters.
+        network: network that defines which of the weights are parameters.
         weights: its weights by name.
         source: start of the message.
 
@@ -132,7 +132,7 @@ def _plain_state(network: nn.Module, names: Collection[str]) -> dict[str, Tensor
 
 
 def _first_names(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """For each name the first name of the same tensor; some networks register a layer twice."""
+    """Return the first name of each tensor, by name; a layer may be registered twice."""
     first: dict[tuple[object, ...], str] = {}
     return {
         name: first.setdefault(
@@ -147,7 +147,7 @@ def _storage(tensor: Tensor) -> int:
 
 
 def kind_of(tensor: Tensor) -> str:
-    """Return the kind of number: floating-point, integer, complex, or an 8-bit type by its name."""
+    """Return the kind of number: floating-point, integer, complex, or the name of an 8-bit type."""
     if tensor.dtype in _FLOATS:
         return "floating-point"
     if tensor.is_complex():

@@ -1,4 +1,4 @@
-"""Tables and figures drawn from results and from costs, without torch or a chip."""
+"""Tables and figures of results and costs, independent of torch and of simulated chips."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Levels of Dice: from where on a network has learned its task, and what a limit is."""
+"""Dice thresholds: when a network counts as trained, and how a limit is described."""
 
 import numpy as np
 import pandas as pd
@@ -6,18 +6,18 @@ import pandas as pd
 from analogmed.report.tables.page import fixed
 
 LEARNED_DICE = 0.5
-"""A network with a lower Dice, run digitally, has not learned its task: of what its mask and the
-reference mark, less than half is marked by both. No share of that is worth praise.
+"""Smallest digital Dice of a network that counts as trained. Below it, prediction and reference
+overlap in less than half of their mean size, so relative on-chip values are not meaningful.
 """
 
 
 def has_learned(digital: float) -> bool:
-    """Whether a digital Dice is high enough to compare with; also if it is not known (NaN)."""
+    """Return whether a digital Dice is high enough for comparisons; true if it is unknown (NaN)."""
     return not digital < LEARNED_DICE
 
 
 def best_digital(summary: pd.DataFrame) -> float:
-    """Highest Dice of the networks of ``summary.csv``, run digitally; NaN where none was."""
+    """Return the highest digital Dice in ``summary.csv``; NaN without a digital run."""
     columns = [name for name in ("dice_digital", "dice_own_digital") if name in summary]
     values = summary[columns].to_numpy(dtype=np.float64)
     known = values[~np.isnan(values)]
@@ -25,7 +25,7 @@ def best_digital(summary: pd.DataFrame) -> float:
 
 
 def limit_text(limit: float, best: float) -> str:
-    """A limit of Dice, and what it is of the best digital Dice.
+    """Return a Dice limit with its ratio to the best digital Dice.
 
     Example:
         >>> limit_text(0.76, 0.8), limit_text(0.76, float("nan"))

@@ -12,7 +12,7 @@ from analogmed.report.figures.maps import DAMAGED_ARCHIVE, read_archive, read_ex
 
 _FORMAT, _MOST_PICTURES = 1, 4
 _WRONG_CONTENT = (LookupError, ValueError, TypeError, RecursionError)
-"""Errors for arrays and descriptions that do not fit each other."""
+"""Errors for inconsistent arrays and descriptions."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,10 @@ class ExampleSlice:
         images: uint8, shape (pictures, H, W) or (pictures, H, W, 3).
         label: class indices, shape (H, W).
         spacing: size of a pixel along rows and columns.
-        digital: class indices of each network run digitally, shape (networks, H, W).
-        pred: class indices on a chip, shape (networks, times, H, W).
-        variance: of the probability over passes, same shape as ``pred``; ``None`` if not measured.
+        digital: class indices predicted by each network on digital hardware, (networks, H, W).
+        pred: class indices predicted on a chip, shape (networks, times, H, W).
+        variance: variance of the probability over passes, same shape as ``pred``; ``None`` if not
+            measured.
     """
 
     images: np.ndarray
@@ -38,19 +39,19 @@ class ExampleSlice:
 
 @dataclass(frozen=True)
 class ExampleCase:
-    """A case of ``analogmed.evaluation.examples``.
+    """A case stored by ``analogmed.evaluation.examples``.
 
     Attributes:
-        case, patient, task, hardware: where it is from.
+        case, patient, task, hardware: origin of the case.
         place: worst, median, best, or a rank.
         classes: names of the foreground classes.
         pictures: names of the images of a slice.
-        networks: model and training.
-        times_s: ages of the chip in s.
-        pred_of: what was run on the chip, such as "the first chip".
-        slices: by name of the plane.
-        dice_digital: of the whole case, shape (networks,).
-        dice: on the chip, shape (networks, times).
+        networks: model and training of each network.
+        times_s: times since programming in s.
+        pred_of: origin of the on-chip predictions, such as "the first chip".
+        slices: slices by name of the plane.
+        dice_digital: digital Dice of the whole case, shape (networks,).
+        dice: on-chip Dice of the whole case, shape (networks, times).
     """
 
     case: str
@@ -69,13 +70,13 @@ class ExampleCase:
 
 
 def read_example_cases(folder: Path) -> tuple[ExampleCase, ...]:
-    """All example cases of a run folder; none if it has none.
+    """Return all example cases of a run folder; empty if it has none.
 
-    Those of an evaluation lie in ``examples/``, one file each; those of an uncertainty run in
-    ``examples.npz``, with ``examples.csv`` saying what is in it.
+    An evaluation stores them in ``examples/``, one file each; an uncertainty run stores them in
+    ``examples.npz``, with ``examples.csv`` as its index.
 
     Raises:
-        DataError: a file is damaged, holds pickled objects, or arrays that do not fit.
+        DataError: a file is damaged, or contains pickled objects or inconsistent arrays.
     """
     if (folder / "examples.npz").is_file():
         return _of_uncertainty(folder)
@@ -83,10 +84,10 @@ def read_example_cases(folder: Path) -> tuple[ExampleCase, ...]:
 
 
 def read_example(path: Path) -> ExampleCase:
-    """One example case.
+    """Return one example case.
 
     Raises:
-        DataError: the file is damaged, holds pickled objects, or arrays that do not fit.
+        DataError: the file is damaged, or contains pickled objects or inconsistent arrays.
     """
     try:
         arrays = read_archive(path)
@@ -122,7 +123,7 @@ def _of_arrays(arrays: dict[str, np.ndarray]) -> ExampleCase:
 
 
 def _of_uncertainty(folder: Path) -> tuple[ExampleCase, ...]:
-    """Cases of an uncertainty run: masks and variance of the mean over all chips and reads."""
+    """Return cases of an uncertainty run: mean masks and variance over all chips and reads."""
     arrays, _ = read_examples(folder)
     try:
         index = pd.read_csv(
@@ -186,7 +187,7 @@ def _of_rank(rank: str, rows: pd.DataFrame, arrays: dict[str, np.ndarray]) -> Ex
 
 
 def _to_bytes(image: np.ndarray) -> np.ndarray:
-    """From black to white between two percentiles."""
+    """Return the image as bytes, scaled linearly between two percentiles."""
     low, high = np.percentile(image, [0.5, 99.5])
     scaled = np.clip((image - low) / max(float(high - low), 1e-12), 0.0, 1.0)
     return np.round(255 * scaled).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What the tables of a run say, in sentences: no number without its interval."""
+"""Findings of a run as sentences; every value has its confidence interval."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,17 +21,17 @@ _CALIBRATION = {
     "mean_entropy": ("less certain", "more certain", "entropy"),
     "ece": ("worse calibrated", "better calibrated", "calibration error"),
 }
-"""What a higher and a lower value mean, and its name."""
+"""Meaning of higher and lower values, and name of each metric."""
 
 
 def findings(run: Run) -> list[str]:
-    """Sentences on one run; the first one says the most.
+    """Return sentences on one run, the most important one first.
 
     Args:
-        run: of any kind.
+        run: run of any kind.
 
     Returns:
-        plain text; empty where the run holds nothing to be said in a sentence.
+        plain text; empty if the run has no finding.
     """
     says = {
         "evaluation": _of_evaluation,
@@ -57,7 +57,7 @@ def _of_evaluation(run: Run) -> Iterator[str]:
 
 
 def _of_hardware_aware(rows: list[Row], p_values: dict[tuple[Any, ...], float]) -> Iterator[str]:
-    """A sentence on the best, and one on all others of which nothing else can be told."""
+    """Yield a sentence per network, and a joint one for those indistinguishable from digital."""
     alike = [row for row in rows[1:] if _keeps_only(row)]
     alike = alike if len(alike) > 1 else []
     for row in rows:
@@ -71,7 +71,7 @@ def _of_hardware_aware(rows: list[Row], p_values: dict[tuple[Any, ...], float]) 
 
 
 def _keeps_only(row: Row) -> bool:
-    """Whether a network has learned, and is neither better nor worse than the digital one."""
+    """Return whether a network is trained but not distinguishable from the digital training."""
     known = bool(pd.notna(row["normalised_dice_1d"]) and pd.notna(row.get("gain_1d")))
     return known and has_learned(row["dice_digital"]) and _unknown_gain(row)
 
@@ -129,7 +129,7 @@ def _gained(row: Row, p_values: dict[tuple[Any, ...], float]) -> str:
 
 
 def _of_digitally_trained(rows: pd.DataFrame) -> Iterator[str]:
-    """One sentence on all of them."""
+    """Yield one sentence on all digitally trained networks."""
     measured = records(rows[rows["normalised_dice_1d"].notna()])
     known = [row for row in measured if has_learned(row["dice_digital"])]
     yield from (f"{_not_learned(row)}." for row in measured if row not in known)
@@ -140,7 +140,7 @@ def _of_digitally_trained(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _of_failures(failures: pd.DataFrame, best: float) -> Iterator[str]:
-    """One sentence on all networks; none where no network has learned."""
+    """Yield one sentence on all networks; none if no network is trained."""
     told: dict[str, list[str]] = {}
     ranked = failures.sort_values("holds_until_s", ascending=False, kind="stable")
     for row in records(ranked) if has_learned(best) else ():
@@ -157,7 +157,7 @@ def _of_failures(failures: pd.DataFrame, best: float) -> Iterator[str]:
 
 
 def _bracket(row: Row) -> str:
-    """The times between which a network fails; nothing is measured in between."""
+    """Return the measured times between which a network fails."""
     until_s, fails_at_s = row["holds_until_s"], row["fails_at_s"]
     if row["censored"]:
         return f"more than {time_label(until_s)}, the end of the sweep,"
@@ -194,7 +194,7 @@ def _of_uncertainty(run: Run) -> Iterator[str]:
 
 
 def _compared(row: Row, metric: str) -> tuple[str, str]:
-    """The outcome, and the values that it rests on."""
+    """Return the outcome of a comparison and the values that it is based on."""
     higher, lower, name = _CALIBRATION[metric]
     difference = row["difference"]
     low, high = row["difference_low"], row["difference_high"]
@@ -269,13 +269,13 @@ def _size_interval(low: float, high: float, level: float) -> str:
 
 
 def _counts(rows: list[Row]) -> str:
-    """How many patients and chips stand behind networks."""
+    """Return the numbers of patients and chips of networks."""
     patients = count_range([int(row["n_patients"]) for row in rows], "patient")
     return f"{patients} and {count_range([int(row['n_chips']) for row in rows], 'chip')}"
 
 
 def _shares(rows: list[Row]) -> str:
-    """Models with the share of the digital Dice that each keeps after a day."""
+    """Return models with their normalised Dice after one day."""
     return ", ".join(
         f"{model_name(row['model'])} {fixed(row['normalised_dice_1d'], 2)}"
         f"{_short(row, 'normalised_dice_1d')}"

@@ -1,4 +1,4 @@
-"""How networks are called in sentences and headings."""
+"""Display names of networks in sentences and headings."""
 
 _MODELS = {
     "unet": "U-Net",
@@ -19,7 +19,7 @@ _TRAININGS = {"digital": "digitally trained", "hwa": "hardware-aware"}
 
 
 def model_name(model: str) -> str:
-    """A model as papers write it; others by their own name.
+    """Return a model's name as in the literature; unknown models keep their names.
 
     Example:
         >>> model_name("unetpp"), model_name("my.package:net")
@@ -29,7 +29,7 @@ def model_name(model: str) -> str:
 
 
 def task_name(task: str) -> str:
-    """A data set as a heading has it; others by their own name.
+    """Return the display name of a data set; unknown data sets keep their names.
 
     Example:
         >>> task_name("phantom_brain"), task_name("Task09_Spleen")
@@ -39,7 +39,7 @@ def task_name(task: str) -> str:
 
 
 def hardware_name(hardware: str) -> str:
-    """A preset as a heading has it; others by their own name.
+    """Return the display name of a hardware preset; unknown presets keep their names.
 
     Example:
         >>> hardware_name("pcm"), hardware_name("digital")
@@ -49,7 +49,7 @@ def hardware_name(hardware: str) -> str:
 
 
 def place_name(task: str, hardware: str) -> str:
-    """Data and chips that a network ran on.
+    """Return the data set and chips of a run as text.
 
     Example:
         >>> place_name("phantom_brain", "pcm"), place_name("lgg", "my_preset")
@@ -59,12 +59,12 @@ def place_name(task: str, hardware: str) -> str:
 
 
 def training_name(training: str) -> str:
-    """``digitally trained`` or ``hardware-aware``; others by their own name."""
+    """Return ``digitally trained`` or ``hardware-aware``; others keep their names."""
     return _TRAININGS.get(training, training)
 
 
 def network_name(model: str, training: str) -> str:
-    """A network in a sentence.
+    """Return the name of a network in a sentence.
 
     Example:
         >>> network_name("unet", "hwa")
@@ -74,7 +74,7 @@ def network_name(model: str, training: str) -> str:
 
 
 def network_label(model: str, training: str) -> str:
-    """A network in a table.
+    """Return the name of a network in a table.
 
     Example:
         >>> network_label("unet", "hwa")
@@ -84,5 +84,5 @@ def network_label(model: str, training: str) -> str:
 
 
 def capitalised(sentence: str) -> str:
-    """The first letter large, the others as they are."""
+    """Return a sentence with an upper-case first letter, otherwise unchanged."""
     return sentence[:1].upper() + sentence[1:]

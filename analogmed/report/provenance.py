@@ -1,4 +1,4 @@
-"""How a run was made, and how to make it again."""
+"""Provenance of a run, and the commands to reproduce it."""
 
 import json
 import shlex
@@ -11,7 +11,7 @@ from analogmed.report.runs import Run
 
 
 def facts_of(run: Run) -> tuple[tuple[str, str], ...]:
-    """Name and value of what a result depends on, as far as the run folder says."""
+    """Return name and value of all conditions of a result that the run folder contains."""
     settings, environment = run.settings, run.environment
     versions, git = environment.get("versions") or {}, environment.get("git") or {}
     sweep, task = settings.get("sweep") or {}, settings.get("task") or {}
@@ -35,7 +35,7 @@ def facts_of(run: Run) -> tuple[tuple[str, str], ...]:
 
 
 def files_of(run: Run) -> tuple[tuple[str, str], ...]:
-    """Title and text: the commands that run it again, its configuration and its environment."""
+    """Return title and text of the commands to rerun it, its configuration and its environment."""
     files = [("How to run it again", masked(_again(run)))]
     if run.settings:
         settings = yaml.safe_dump(masked_values(run.settings), sort_keys=False)
@@ -47,7 +47,7 @@ def files_of(run: Run) -> tuple[tuple[str, str], ...]:
 
 
 def _commit(git: dict[str, Any]) -> str | None:
-    """As short as it may be; the whole one stands in the environment below."""
+    """Return the abbreviated commit; the full one is listed with the environment."""
     if not git.get("commit"):
         return None
     changed = " and changes" if git.get("changed") == "True" else ""
@@ -55,7 +55,7 @@ def _commit(git: dict[str, Any]) -> str | None:
 
 
 def _moment(time: str | None) -> str | None:
-    """A time to the minute; one in UTC has no offset."""
+    """Return a time to the minute, without offset if it is in UTC."""
     if not time:
         return None
     day, _, clock = time.partition("T")

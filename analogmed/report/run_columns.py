@@ -1,11 +1,11 @@
-"""Columns of the tables that a page is made of, by kind of run."""
+"""Columns of the tables of a page, by kind of run."""
 
 from analogmed.report.tables.evaluation import COSTS, NAMED_COSTS
 from analogmed.tables.table import Columns
 
 
 def _with_ends(*names: str) -> tuple[str, ...]:
-    """Estimates with the ends of their intervals."""
+    """Return the columns of estimates with their interval limits."""
     return tuple(name + end for name in names for end in ("", "_low", "_high"))
 
 
@@ -92,8 +92,8 @@ COLUMNS: dict[tuple[str, str], Columns] = {
         numbers=("epoch", "loss", "learning_rate", "dice"), key=("epoch",), can_be_empty=True
     ),
 }
-"""A table of a kind that is not listed, such as the ranking of a placement, has the columns of any
-kind that has it."""
+"""Columns by kind of run and table. A table that is not listed for a kind, such as the ranking of
+a placement, has the columns of any kind that lists it."""
 
 
 def columns_of(kind: str, name: str) -> Columns:

@@ -1,4 +1,4 @@
-"""What lies in run folders: settings, environment, tables and example cases, of any program."""
+"""Contents of run folders of any program: settings, environment, tables and example cases."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ TABLES = (
     "placements",
     "log",
 )
-"""CSV files that a page is made of; a run folder has some of them."""
+"""CSV files from which a page is built; a run folder contains some of them."""
 KINDS = {
     "evaluation": ("summary", "dice_1d"),
     "uncertainty": ("summary", "region"),
@@ -35,7 +35,7 @@ KINDS = {
     "sensitivity": ("ranking", "effect"),
     "training": ("log", "loss"),
 }
-"""What a run is, by the table that it has written and a column of this."""
+"""Table and column that identify each kind of run."""
 PROGRAMS = {
     "evaluation": "analogmed.eval",
     "uncertainty": "analogmed.uncertainty",
@@ -50,7 +50,7 @@ MOST_HEAD = 100_000
 _SETTINGS = ("experiment.yaml", "training.yaml")
 _SETTINGS_TYPES: dict[str, type] = {"task": dict, "hardware": dict, "sweep": dict}
 _ENVIRONMENT_TYPES: dict[str, type] = {"versions": dict, "git": dict, "command": list, "time": str}
-"""Entries that a page takes apart; all others are shown as text."""
+"""Entries that a page formats separately; all others are shown as text."""
 _TYPE_NAMES: dict[type, str] = {dict: "a mapping", list: "a list", str: "text"}
 _AGAIN = "Run the program that wrote it again"
 _TEXTS = (
@@ -61,16 +61,16 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder, read.
+    """Contents of a run folder.
 
     Attributes:
-        name: of the folder.
+        name: name of the folder.
         kind: one of ``KINDS``.
-        settings: its configuration; empty if there is none.
-        settings_file: name of the file that this stands in.
+        settings: configuration of the run; empty if there is none.
+        settings_file: name of the configuration file.
         environment: versions, machine, command and state of the code.
-        tables: by the names of ``TABLES``.
-        examples: cases to look at.
+        tables: tables by the names of ``TABLES``.
+        examples: example cases.
     """
 
     name: str
@@ -83,15 +83,15 @@ class Run:
 
     @property
     def program(self) -> str:
-        """What has made it, as it is called after ``python -m``."""
+        """Program that created the run, as called after ``python -m``."""
         return PROGRAMS[self.kind]
 
 
 def read_run(folder: Path | str) -> Run:
-    """Read the run folder of an evaluation or of another program.
+    """Return the contents of a run folder of any program.
 
     Raises:
-        DataError: the folder is not there, is no run folder, or holds a damaged file.
+        DataError: the folder does not exist, is not a run folder, or contains a damaged file.
     """
     folder = require_folder(folder)
     files = {name: folder / f"{name}.csv" for name in TABLES}
@@ -114,7 +114,7 @@ def read_run(folder: Path | str) -> Run:
 
 
 def _kind(folder: Path, files: dict[str, Path]) -> str:
-    """Return the kind of a run, from the heads of its tables."""
+    """Return the kind of a run, determined from the columns of its tables."""
     heads: dict[str, list[str]] = {}
     for name, path in files.items():
         try:
@@ -160,7 +160,7 @@ def _read_environment(path: Path) -> dict[str, Any]:
 
 
 def _checked(path: Path, content: dict[str, Any], types: dict[str, type]) -> dict[str, Any]:
-    """Return the content of a file, or raise a DataError for an entry of another type."""
+    """Return the content of a file; raise DataError if an entry has another type."""
     for name, expected in types.items():
         value = content.get(name)
         if value is not None and not isinstance(value, expected):

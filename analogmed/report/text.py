@@ -1,4 +1,4 @@
-"""Tables as plain text, the same in a terminal, a file and a notebook."""
+"""Tables as plain text, identical in a terminal, a file and a notebook."""
 
 from io import StringIO
 from typing import Any
@@ -8,11 +8,11 @@ from rich.console import Console, RenderableType
 
 
 def printed(*parts: RenderableType, width: int) -> str:
-    """What rich prints of these, one below the other, without codes and trailing blanks.
+    """Return rich's output of several items, without terminal codes and trailing blanks.
 
     Args:
-        *parts: tables and texts.
-        width: columns.
+        *parts: tables and texts, in order.
+        width: number of columns.
     """
     text = StringIO()
     console = Console(
@@ -24,5 +24,5 @@ def printed(*parts: RenderableType, width: int) -> str:
 
 
 def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as dictionaries by the names of the columns."""
+    """Return rows as dictionaries by column name."""
     return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]

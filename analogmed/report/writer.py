@@ -1,4 +1,4 @@
-"""The report: one page that needs no network, and its tables as Markdown and LaTeX."""
+"""The report: one offline page, and its tables as Markdown and LaTeX."""
 
 import base64
 import hashlib
@@ -24,7 +24,7 @@ from analogmed.report.tables.page import EN_DASH, PageTable, latex_text, markdow
 
 _LONGEST_CAUSE = 200
 _ERRORS_OF_TABLES = (LookupError, ValueError, TypeError)
-"""Errors of pandas, numpy and matplotlib on rows that do not fit each other."""
+"""Errors that pandas, numpy and matplotlib raise for inconsistent rows."""
 NAMES = ("report.html", "report.md", "report.tex")
 
 
@@ -33,11 +33,11 @@ class Chapter:
     """A run on the page.
 
     Attributes:
-        key: of the chapter in links.
-        title: its heading.
-        run: what it is about.
-        findings: sentences; the first one says the most.
-        parts: in order.
+        key: identifier of the chapter in links.
+        title: heading.
+        run: run that the chapter describes.
+        findings: sentences, the most important one first.
+        parts: parts in order.
     """
 
     key: str
@@ -51,16 +51,16 @@ def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -
     """Write ``report.html``, ``report.md`` and ``report.tex`` for some runs.
 
     Args:
-        folders: run folders of evaluations, uncertainty, sensitivity or training runs.
-        out: folder to write into; the first of the run folders by default.
+        folders: folders of evaluation, uncertainty, sensitivity or training runs.
+        out: output folder; by default the first run folder.
 
     Returns:
-        the files written; the same runs give the same bytes.
+        the files written; identical runs yield identical bytes.
 
     Raises:
         ConfigError: no folder is given.
-        DataError: a folder is no run folder, or contains a damaged file.
-        InconsistentRunError: the files of a folder do not fit each other.
+        DataError: a folder is not a run folder, or contains a damaged file.
+        InconsistentRunError: the files of a folder are inconsistent.
     """
     if not folders:
         raise ConfigError("no run folder is given; give one or more, for instance runs/eval")
@@ -76,15 +76,15 @@ def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -
 
 
 class InconsistentRunError(DataError):
-    """The files of a run folder are valid one by one, but do not fit each other."""
+    """The files of a run folder are valid separately, but inconsistent with each other."""
 
 
 @contextmanager
 def _naming_damage(folder: Path | str) -> Iterator[None]:
     """Raise an InconsistentRunError for an error that damaged tables can cause.
 
-    The reader checks each table, but not whether the rows and tables of a run fit each other. All
-    other exceptions are faults of the code and pass unchanged.
+    The reader checks each table, but not the consistency of the rows and tables of a run. All
+    other exceptions are bugs and pass unchanged.
     """
     try:
         yield
@@ -99,7 +99,7 @@ def _naming_damage(folder: Path | str) -> Iterator[None]:
 
 
 def to_html(chapters: Sequence[Chapter]) -> str:
-    """The whole page: styles, script, figures and example cases are inside."""
+    """Return the whole page, including styles, script, figures and example cases."""
     environment = Environment(
         loader=PackageLoader("analogmed.report.page"),
         autoescape=True,
@@ -121,7 +121,7 @@ def to_html(chapters: Sequence[Chapter]) -> str:
 
 
 def to_markdown(chapters: Sequence[Chapter]) -> str:
-    """Findings and tables as Markdown."""
+    """Return findings and tables as Markdown."""
     lines = [f"# {markdown_text(_title(chapters))}"]
     for chapter in chapters:
         lines.append(f"## {markdown_text(chapter.title)}")
@@ -136,7 +136,7 @@ def to_markdown(chapters: Sequence[Chapter]) -> str:
 
 
 def to_latex(chapters: Sequence[Chapter]) -> str:
-    r"""Findings and tables for ``\input``; the package ``booktabs`` is needed."""
+    r"""Return findings and tables for ``\input``; requires the package ``booktabs``."""
     lines = [r"% \usepackage{booktabs}"]
     for chapter in chapters:
         lines.append(rf"\section{{{latex_text(chapter.title)}}}")
@@ -156,7 +156,7 @@ def _chapter(number: int, folder: Path | str) -> Chapter:
 
 
 def _title(chapters: Sequence[Chapter]) -> str:
-    """Data and hardware that the page is about."""
+    """Return the data sets and the hardware of the page as its title."""
     about: list[str] = []
     for chapter in chapters:
         settings = chapter.run.settings
@@ -178,7 +178,7 @@ def _tables(part: Part) -> list[PageTable]:
 
 
 def _fenced(text: str) -> str:
-    """A block of code with a fence that is not in it."""
+    """Return a code block with a fence that does not occur in it."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text.strip()}\n{fence}"

@@ -1,1 +1,1 @@
-"""Architectures that survive the chip: the space, the supernetwork, strategies, ranking."""
+"""Neural architecture search for analog chips: space, supernetwork, strategies and ranking."""

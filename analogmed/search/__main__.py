@@ -1,4 +1,4 @@
-"""`python -m analogmed.search`: networks that keep their Dice on the chip, and cost little."""
+"""`python -m analogmed.search`: search for networks that retain their Dice on a chip."""
 
 import sys
 

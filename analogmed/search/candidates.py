@@ -1,4 +1,4 @@
-"""Candidates as units of an executor: each is trained and evaluated on chips."""
+"""Candidates as units of work of an executor: each is trained and evaluated on chips."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +14,11 @@ from analogmed.search.trials.queue import Claim
 
 @dataclass(frozen=True)
 class CandidateUnit(Unit):
-    """A candidate to evaluate.
+    """Unit of work that evaluates one candidate.
 
     Attributes:
-        claim: its trial and genotype.
-        folder: for what is kept of it.
+        claim: trial and genotype of the candidate.
+        folder: folder for the candidate's results.
     """
 
     claim: Claim
@@ -32,10 +32,10 @@ class CandidateUnit(Unit):
 
 
 class CandidateCompute:
-    """Evaluates candidates.
+    """Computation that evaluates candidates.
 
     Args:
-        evaluator: trains a network and puts it on chips.
+        evaluator: evaluator that trains a network and evaluates it on chips.
     """
 
     fatal = (ConfigError, DataError, CheckpointError, OSError)
@@ -50,18 +50,18 @@ class CandidateCompute:
 
 @dataclass(frozen=True)
 class MakeCandidates:
-    """Makes what evaluates candidates, in any process.
+    """Factory for the computation that evaluates candidates, in any process.
 
     Attributes:
-        config: the search.
-        task: its data, with the split that the search selects by.
+        config: settings of the search.
+        task: data of the search, with its selection split.
     """
 
     config: SearchConfig
     task: TaskConfig
 
     def __call__(self) -> CandidateCompute:
-        """Return it."""
+        """Return the computation."""
         return CandidateCompute(self.evaluator())
 
     def evaluator(self) -> ChipEvaluator:

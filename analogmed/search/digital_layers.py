@@ -1,4 +1,4 @@
-"""Layers that stay digital in all networks of a search, whatever their genes say."""
+"""Layers that stay digital in all networks of a search, regardless of their genes."""
 
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -15,28 +15,28 @@ from analogmed.search.space.space import Space
 
 
 def layers_of(genotype: Genotype, patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the names and patterns that mean a layer, or a block, of one network.
+    """Return the names and patterns that match a layer or block of one network.
 
-    Networks of different shapes have different layers, and conversion refuses what it does not
-    find.
+    Networks of different shapes have different layers, and conversion raises an error for a
+    pattern without a match.
 
     Args:
-        genotype: of the network.
-        patterns: of the search.
+        genotype: genotype of the network.
+        patterns: names and patterns of the search.
     """
     return tuple(p for p in patterns if means_any(p, _modules(genotype)))
 
 
 def refuse_unknown(patterns: tuple[str, ...], space: Space, *, of_placement: bool = False) -> None:
-    """Refuse what means no layer of any network of a space.
+    """Raise an error if a pattern matches no layer of any network of a space.
 
     Args:
         patterns: names and patterns of layers.
-        space: of the networks.
+        space: search space of the networks.
         of_placement: whether a placement file was given.
 
     Raises:
-        ConfigError: names the pattern, and the nearest layer.
+        ConfigError: names the pattern and the nearest layer.
     """
     if not patterns:
         return
@@ -61,7 +61,7 @@ def _suggestion(pattern: str, known: Collection[str]) -> str:
 
 
 def _largest(space: Space) -> list[Genotype]:
-    """Networks that have every layer of the space between them: each block, on all levels."""
+    """Return networks that together have every layer of the space: each block, on all levels."""
     first, deepest = space.genes["block_0"], max(space.depths)
     return [
         Genotype(
@@ -79,7 +79,7 @@ def _level(block: str) -> Level:
 
 @lru_cache(maxsize=1024)
 def _modules(genotype: Genotype) -> frozenset[str]:
-    """Names of the layers and blocks of a network, whatever its channels."""
+    """Return the names of the layers and blocks of a network; channels do not affect them."""
     with torch.device("meta"):
         network = Subnet(1, 1, genotype.spatial_dims, genotype=genotype)
     return frozenset(name for name, _ in network.named_modules() if name)

@@ -1,4 +1,4 @@
-"""From a genotype to its metrics: trained for a chip, programmed on chips, read over a month."""
+"""Metrics of a genotype: hardware-aware training, programming of chips, and reads over a month."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -48,22 +48,25 @@ from analogmed.training.log import LOGGER as TRAINING
 from analogmed.training.state.state import remove_states
 
 TIMES_S = (T0_S, SECOND_S, DAY_S, MONTH_S)
-"""Seconds after programming at which candidates are read."""
+"""Times after programming at which candidates are evaluated, in s."""
 
 
 class Evaluator(Protocol):
-    """What tells a search how good a network is."""
+    """Interface that computes the metrics of a network for a search."""
 
     def evaluate(self, genotype: Genotype, folder: Path) -> Mapping[str, float]:
-        """Metrics of a network, by their names in :data:`analogmed.search.objectives.METRICS`.
+        """Return the metrics of a network by name.
 
         Args:
-            genotype: the network.
-            folder: for what is to be kept of its training and evaluation.
+            genotype: network to evaluate.
+            folder: folder for the results of its training and evaluation.
+
+        Returns:
+            metrics named as in :data:`analogmed.search.objectives.METRICS`.
         """
 
     def count(self, genotype: Genotype) -> Mapping[str, float]:
-        """Those of them that need no training."""
+        """Return those metrics that need no training."""
 
 
 @dataclass(frozen=True)
@@ -103,23 +106,23 @@ class CandidateConfig:
 
 
 class ChipEvaluator:
-    """Trains a network for a chip, and reads it on chips at once, after a day and after a month.
+    """Hardware-aware training of a network, evaluated on chips at t0, a second, a day and a month.
 
-    Training seed, patches and chips are those of every other candidate, so that candidates are
-    compared under common random numbers.
+    All candidates have the same training seed, patches and chips, so that they are compared under
+    common random numbers.
 
     Args:
-        task: data; its test part are the patients that candidates are compared on, as
-            :func:`analogmed.search.selection.selection_task` makes it.
-        hardware: the chip.
+        task: data; its test part contains the patients that candidates are compared on, as
+            :func:`analogmed.search.selection.selection_task` sets it.
+        hardware: description of the chip.
         digital_layers: names or patterns of layers that stay digital in every network that has
-            them, beside those that its genes place there.
+            them, in addition to those that its genes place there.
         candidate: how networks are trained, and on how many chips they are evaluated.
-        profile: kind of tile for latency and energy.
-        level: of these figures.
-        uncertainty: whether to measure it too.
-        backend: who computes the tiles.
-        device: where to compute.
+        profile: tile type for latency and energy.
+        level: accounting level of latency and energy.
+        uncertainty: whether to measure the predictive uncertainty.
+        backend: implementation of the tile computations.
+        device: device of the computation.
         seed: root of all random draws.
     """
 
@@ -147,23 +150,23 @@ class ChipEvaluator:
 
     @cached_property
     def task(self) -> Task:
-        """The data, loaded."""
+        """Data of the task, loaded at first use."""
         return self._task_config.load()
 
     def evaluate(self, genotype: Genotype, folder: Path) -> dict[str, float]:
-        """Train a network and put it on chips.
+        """Train a network and evaluate it on chips.
 
         Args:
-            genotype: the network.
-            folder: gets ``genotype.json``, the training runs ``digital`` and ``hwa``, and the long
-                table ``results.csv`` and ``.parquet``.
+            genotype: network to evaluate.
+            folder: output folder for ``genotype.json``, the training runs ``digital`` and ``hwa``,
+                and the long table ``results.csv`` and ``.parquet``.
 
         Returns:
-            Metrics by name; without those that do not exist, as a deviation over one chip.
+            metrics by name; undefined ones, such as a deviation over one chip, are left out.
 
         Raises:
             NonFiniteError: the training diverged.
-            DataError: no selection case holds anything to segment.
+            DataError: no selection case contains anything to segment.
         """
         write_text_atomically(folder / "genotype.json", genotype.to_json() + "\n")
         with without_progress(TRAINING), threads(self._candidate.threads):
@@ -174,12 +177,12 @@ class ChipEvaluator:
         return self.assess(genotype, trained, folder)
 
     def assess(self, genotype: Genotype, checkpoint: Path, folder: Path) -> dict[str, float]:
-        """Put a trained network on chips.
+        """Evaluate a trained network on chips.
 
         Args:
-            genotype: of the network.
-            checkpoint: its file.
-            folder: gets the long table.
+            genotype: genotype of the network.
+            checkpoint: checkpoint file of the network.
+            folder: output folder for the long table.
         """
         network = load_checkpoint(checkpoint, factories=("subnet",))
         network.info.refuse_leakage(self.task, checkpoint)
@@ -192,10 +195,10 @@ class ChipEvaluator:
         return metrics
 
     def count(self, genotype: Genotype) -> dict[str, float]:
-        """Parameters and tiles; latency and energy of one slice by the profile.
+        """Return parameters and tiles, and latency and energy of one slice by the profile.
 
         Raises:
-            CoverageError: nothing in the network can be put on a tile.
+            CoverageError: no layer of the network can be mapped onto a tile.
         """
         if genotype not in self._counts:
             model = build_model(
@@ -210,7 +213,7 @@ class ChipEvaluator:
         return dict(self._counts[genotype])
 
     def training(self, genotype: Genotype, folder: Path, init: Path | None = None) -> TrainConfig:
-        """Settings of a training run: digital, or hardware-aware on top of ``init``."""
+        """Return the settings of a training run: digital, or hardware-aware from ``init``."""
         candidate = self._candidate
         epochs = candidate.hwa_epochs if init else candidate.epochs
         return TrainConfig(
@@ -236,7 +239,7 @@ class ChipEvaluator:
         )
 
     def experiment(self, checkpoint: Path, digital_layers: tuple[str, ...] = ()) -> Experiment:
-        """Settings of the evaluation of a network, with its layers that stay digital."""
+        """Return the settings of the evaluation of a network, with its digital layers."""
         candidate = self._candidate
         return Experiment(
             task=self._task_config,
@@ -256,7 +259,7 @@ class ChipEvaluator:
         return Cases(self.task)
 
     def _table(self, network: Checkpoint, experiment: Experiment) -> pd.DataFrame:
-        """The long results table: the digital run, and all chips at all times."""
+        """Return the long results table: the digital run, and all chips at all times."""
         with one_thread():
             rows: list[Row] = run_unit(
                 Deployment(network, None), None, self._cases, experiment, _nothing
@@ -269,7 +272,7 @@ class ChipEvaluator:
         return to_table(rows)
 
     def _mutual_information(self, network: Checkpoint, experiment: Experiment) -> float:
-        """Mean over the voxels of all selection cases, in nats, over chips and reads at a day."""
+        """Return the mean over voxels, cases, chips and reads at one day, in nats."""
         sweep = SweepConfig(experiment.sweep.chips, (DAY_S,), experiment.sweep.reads)
         config = UncertaintyConfig(
             task=experiment.task,
@@ -306,10 +309,10 @@ class ChipEvaluator:
 
 
 def dice_metrics(table: pd.DataFrame) -> dict[str, float]:
-    """Metrics of Dice in the long results table of one network; without undefined ones.
+    """Return the Dice metrics in the long results table of one network, without undefined ones.
 
     Raises:
-        DataError: Dice after a day is undefined: no case holds anything to segment.
+        DataError: Dice after a day is undefined, because no case contains anything to segment.
     """
     run = next(network_runs(table, "dice"))
     at = {time_s: _mean(run.at(time_s)) for time_s in TIMES_S}
@@ -327,10 +330,10 @@ def dice_metrics(table: pd.DataFrame) -> dict[str, float]:
 
 
 def _mean(values: np.ndarray) -> float:
-    """Mean over chips of the mean over cases; NaN where nothing is defined."""
+    """Return the mean over chips of the mean over cases; NaN where nothing is defined."""
     defined = values[~np.isnan(values).all(axis=1)] if values.ndim > 1 else values
     return float(np.nanmean(defined)) if (~np.isnan(defined)).any() else float("nan")
 
 
 def _nothing(*_: object) -> None:
-    """Nobody listens."""
+    """Ignore progress reports."""

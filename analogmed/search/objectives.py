@@ -1,4 +1,4 @@
-"""What a search wants of a network: objectives to optimise, and constraints to keep."""
+"""Goals of a search: objectives to optimise, and constraints to meet."""
 
 import math
 import re
@@ -30,26 +30,26 @@ METRICS: Mapping[str, Direction] = MappingProxyType(
         "energy_mj": "minimize",
     }
 )
-"""What is measured or counted of a candidate, and which way is better.
+"""Metrics that are measured or counted for a candidate, and the direction of improvement.
 
 Dice is the mean over selection patients and chips: one day after programming (``dice_1d``, and its
 standard deviation over chips), right after it, after a month, and of the network run digitally.
-``avm_drop`` is Dice at a second less Dice at a month. ``latency_ms`` and ``energy_mj`` are
-estimates of one slice by a profile of a chip.
+``avm_drop`` is Dice at one second minus Dice at one month. ``latency_ms`` and ``energy_mj`` are
+estimates for one slice by the profile of a chip.
 """
 
 COUNTED = ("parameters", "tiles", "latency_ms", "energy_mj")
-"""Those of them that need no training."""
+"""Metrics that need no training."""
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """A bound on a metric.
+    """Bound on a metric.
 
     Attributes:
-        metric: of :data:`METRICS`.
+        metric: name in :data:`METRICS`.
         sense: ``"<="`` or ``">="``.
-        bound: that may just be reached.
+        bound: limit, which itself is allowed.
     """
 
     metric: str
@@ -58,10 +58,10 @@ class Constraint:
 
     @classmethod
     def of(cls, text: str) -> "Constraint":
-        """A constraint as people write it, for instance ``"tiles <= 40"``.
+        """Parse a constraint, for instance ``"tiles <= 40"``.
 
         Raises:
-            ConfigError: it is not such a text, or names an unknown metric.
+            ConfigError: the text is not a constraint, or names an unknown metric.
         """
         found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*(\S+)\s*", text)
         try:
@@ -77,10 +77,10 @@ class Constraint:
         return cls(found[1], "<=" if found[2] == "<=" else ">=", bound)
 
     def violation(self, metrics: Mapping[str, float]) -> float:
-        """By how much it is broken; 0 or less where it is kept, infinite where nothing is known.
+        """Return the violation: 0 or less where the constraint is met, infinite without the metric.
 
-        As a share of the bound, so that tiles and Dice can be added up; of a bound of 0 in the
-        metric's own unit.
+        The violation is a share of the bound, so that tiles and Dice can be added up; for a bound
+        of 0 it is in the metric's own unit.
 
         Source: Deb 2000, doi:10.1016/S0045-7825(99)00389-8, of adding up constraints.
         """
@@ -88,7 +88,7 @@ class Constraint:
         return math.inf if math.isnan(value) else float(self.beyond(value))
 
     def beyond(self, value: ArrayLike) -> np.ndarray:
-        """The same of values of the metric, of any shape."""
+        """Return the violation for values of the metric, of any shape."""
         over = np.asarray(value, dtype=np.float64) - self.bound
         return (over if self.sense == "<=" else -over) / (abs(self.bound) or 1.0)
 
@@ -98,11 +98,11 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Goal:
-    """Objectives, the first of which counts where one number is needed, and constraints.
+    """Objectives and constraints; the first objective is used where one number is needed.
 
     Attributes:
         objectives: names in :data:`METRICS`.
-        constraints: all of them are to be kept.
+        constraints: constraints, all of which must be met.
     """
 
     objectives: tuple[str, ...] = ("dice_1d",)
@@ -118,31 +118,31 @@ class Goal:
 
     @property
     def directions(self) -> tuple[Direction, ...]:
-        """Which way each objective is better."""
+        """Direction of improvement of each objective."""
         return tuple(METRICS[name] for name in self.objectives)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """All that has to be known of a candidate."""
+        """Names of all metrics that the objectives and constraints need."""
         return tuple(dict.fromkeys((*self.objectives, *(c.metric for c in self.constraints))))
 
     def values(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """Values of the objectives."""
+        """Return the values of the objectives."""
         return tuple(metrics[name] for name in self.objectives)
 
     def violations(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """Violation of each constraint, as a share of its bound; 0 or less where it is kept."""
+        """Return the violation of each constraint, as a share of its bound; at most 0 if met."""
         return tuple(constraint.violation(metrics) for constraint in self.constraints)
 
     def known_violations(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
-        """The same; a constraint on a metric that is not there is not broken yet."""
+        """Return the same, with 0 for a constraint on a metric that is not available yet."""
         return tuple(
             constraint.violation(metrics) if constraint.metric in metrics else 0.0
             for constraint in self.constraints
         )
 
     def loss(self, metrics: Mapping[str, float]) -> float:
-        """The first objective as a number to minimise."""
+        """Return the first objective as a number to minimise."""
         value = metrics[self.objectives[0]]
         return value if self.directions[0] == "minimize" else -value
 
@@ -153,7 +153,7 @@ def _check_metric(where: str, name: str) -> None:
 
 
 def best_first(metrics: Sequence[Mapping[str, float]], goal: Goal) -> list[int]:
-    """Order of candidates: feasible before others, these by violation, all by first objective."""
+    """Return the order of candidates: by total violation, then by the first objective."""
 
     def rank(number: int) -> tuple[float, float]:
         broken = sum(max(violation, 0.0) for violation in goal.violations(metrics[number]))

@@ -1,4 +1,4 @@
-"""Tables of a search: candidates, Pareto front, and the nearest to keeping the constraints."""
+"""Tables of a search: candidates, Pareto front, and the networks nearest to the constraints."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,21 +33,21 @@ _TRAILING = {
     "genotype": "string",
 }
 COLUMNS = {**_LEADING, **dict.fromkeys(METRICS, "float64"), **_TRAILING}
-"""The table of candidates: one row per trial, in their order."""
+"""Columns and types of the table of candidates, which has one row per trial, in their order."""
 
 
 def trial_folder(folder: Path, number: int, genotype: Genotype) -> Path:
-    """Where a candidate of a run folder is kept."""
+    """Return the folder of a candidate in a run folder."""
     return folder / "trials" / f"{number:04d}-{genotype.key}"
 
 
 def candidates_of(study: Study, space: Space, goal: Goal) -> pd.DataFrame:
-    """All networks that were proposed, with their metrics and what has become of them.
+    """Return the table of all proposed networks, with their metrics and status.
 
     Args:
-        study: of the search.
-        space: of the networks.
-        goal: says which are feasible, and which lie on the Pareto front.
+        study: study of the search.
+        space: search space of the networks.
+        goal: goal that determines the feasible networks and the Pareto front.
 
     Returns:
         Columns :data:`COLUMNS`. ``violation`` is the sum by which constraints are broken, each as a
@@ -66,18 +66,18 @@ def candidates_of(study: Study, space: Space, goal: Goal) -> pd.DataFrame:
 
 
 def front_of(candidates: pd.DataFrame, goal: Goal) -> pd.DataFrame:
-    """The rows of the Pareto front, the best by the first objective first."""
+    """Return the rows of the Pareto front, the best by the first objective first."""
     members = candidates[candidates["on_front"]]
     return members.iloc[np.argsort(_losses(members, goal)[:, 0], kind="stable")]
 
 
 def nearest_of(candidates: pd.DataFrame, goal: Goal, most: int = 5) -> pd.DataFrame:
-    """Networks that break the constraints least, the least first; each once.
+    """Return the networks with the smallest violations, the smallest first; each once.
 
     Args:
-        candidates: of :func:`candidates_of`.
-        goal: whose constraints they are.
-        most: rows.
+        candidates: table of :func:`candidates_of`.
+        goal: goal with the constraints.
+        most: largest number of rows.
     """
     known = candidates[candidates["violation"] > 0].drop_duplicates("key")
     metrics = [constraint.metric for constraint in goal.constraints]
@@ -90,8 +90,8 @@ def write_results(folder: Path, candidates: pd.DataFrame, goal: Goal) -> None:
 
     Args:
         folder: run folder.
-        candidates: of :func:`candidates_of`.
-        goal: of the search.
+        candidates: table of :func:`candidates_of`.
+        goal: goal of the search.
     """
     write_table(candidates, folder, "candidates")
     front = front_of(candidates, goal)
@@ -111,7 +111,7 @@ def write_results(folder: Path, candidates: pd.DataFrame, goal: Goal) -> None:
 
 
 def _across(goal: Goal) -> str:
-    """What the figure of the front shows beside the first objective."""
+    """Return the metric that the figure of the front plots against the first objective."""
     others = [name for name in (*goal.objectives[1:], "tiles") if name != goal.objectives[0]]
     return others[0] if others else "dice_1d"
 
@@ -145,14 +145,14 @@ def _row(trial: FrozenTrial, space: Space, goal: Goal) -> dict[str, object]:
 
 
 def _losses(rows: pd.DataFrame, goal: Goal) -> np.ndarray:
-    """The objectives as numbers to minimise, shape (rows, objectives)."""
+    """Return the objectives as numbers to minimise, shape (rows, objectives)."""
     signs = [1.0 if direction == "minimize" else -1.0 for direction in goal.directions]
     values = rows[list(goal.objectives)].to_numpy(dtype=np.float64)
     return np.asarray(values * signs)
 
 
 def _undominated(losses: np.ndarray) -> np.ndarray:
-    """Which rows no other row is as good as in all columns and better than in one."""
+    """Return the rows that no other row equals in all columns and exceeds in one, as a mask."""
     no_worse = np.all(losses[:, None] <= losses[None], axis=-1)
     better = np.any(losses[:, None] < losses[None], axis=-1)
     return np.asarray(~np.any(no_worse & better, axis=0))

@@ -1,4 +1,4 @@
-"""The search itself: ask for a network, evaluate it, tell what was found, until the budget ends."""
+"""Search loop: propose networks, evaluate them and record results until the budget is spent."""
 
 import inspect
 import logging
@@ -48,20 +48,21 @@ from analogmed.search.trials.study import (
 from analogmed.search.winner import train_winner
 
 LOGGER = "analogmed.search"
-"""Name of the logger that tells of each network, at level INFO."""
+"""Name of the logger that reports each network, at level INFO."""
 _PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search gave.
+    """Result of a search.
 
     Attributes:
-        config: its settings.
-        candidates: the table of all networks that were proposed.
-        in_work: networks that other processes are still evaluating; the last one trains the winner.
+        config: settings of the search.
+        candidates: table of all proposed networks.
+        in_work: number of networks that other processes are still evaluating; the process that
+            finishes last trains the winner.
         winner: run folder of the network that is best by the first objective; ``None`` while
-            others are at work.
+            other processes are still evaluating.
     """
 
     config: SearchConfig
@@ -71,7 +72,7 @@ class Found:
 
     @property
     def front(self) -> pd.DataFrame:
-        """The Pareto front, the winner first."""
+        """Pareto front, the winner first."""
         return front_of(self.candidates, self.config.goal)
 
     @property
@@ -82,29 +83,29 @@ class Found:
 
 
 class NothingFeasibleError(AnalogmedError):
-    """No network keeps the constraints; the message has the nearest."""
+    """Error if no network meets the constraints; its message lists the nearest networks."""
 
 
 def search(config: SearchConfig) -> Found:
-    """Search networks, and train the best one.
+    """Search for networks, and train the best one.
 
-    The same call goes on with a search that was stopped, and helps one that is running elsewhere on
-    the same run folder or database.
+    Calling it again with the same settings resumes a stopped search, or shares the work of a search
+    that is running elsewhere on the same run folder or database.
 
     Args:
-        config: the search.
+        config: settings of the search.
 
     Returns:
-        what was found, as it is written into the run folder.
+        the result, as it is written into the run folder.
 
     Raises:
-        ConfigError: settings that do not fit each other, the task, or the study that is there.
-        DataError: a case cannot be read; or the patients differ from those that the study began
+        ConfigError: settings that do not fit each other, the task, or the existing study.
+        DataError: a case cannot be read, or the patients differ from those that the study began
             with.
         LeakageError: a supernetwork has been trained on patients that the task keeps for testing.
-        NothingFeasibleError: no network keeps the constraints.
+        NothingFeasibleError: no network meets the constraints.
         AnalogmedError: every network failed.
-        KeyboardInterrupt: says how to go on.
+        KeyboardInterrupt: the search was interrupted; the message states how to resume it.
     """
     folder = ensure_writable(config.folder)
     ledger, make = begin(config, folder)
@@ -117,7 +118,7 @@ def search(config: SearchConfig) -> Found:
         ):
             evaluate_all(ledger, executor, folder, remote=config.engine.name == "ray")
     finally:
-        in_work = ledger.in_work()  # first, so that the table has all that ends until it is made
+        in_work = ledger.in_work()  # before the table, to miss no result
         candidates = candidates_of(ledger.study, config.space, config.goal)
         write_results(folder, candidates, config.goal)
         _draw_importance(config)
@@ -139,14 +140,14 @@ def search(config: SearchConfig) -> Found:
 def begin(config: SearchConfig, folder: Path) -> tuple[Ledger, MakeCandidates]:
     """Open the study of a search, check its settings and data, and take part in it.
 
-    Processes that share a folder do this one after the other.
+    Processes that share a folder run this function one after the other.
 
     Args:
-        config: the search.
-        folder: its run folder.
+        config: settings of the search.
+        folder: run folder of the search.
 
     Returns:
-        the ledger, and what evaluates its networks in each process.
+        the queue of trials, and a factory for the object that evaluates networks in each process.
 
     Raises:
         AnalogmedError: as :func:`search`, before anything is evaluated.
@@ -181,7 +182,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[Ledger, MakeCandidates]:
 
 @contextmanager
 def _goes_on(folder: Path) -> Iterator[None]:
-    """Says to who stops it that nothing is lost."""
+    """Replace a keyboard interrupt by one whose message states how to resume."""
     try:
         yield
     except KeyboardInterrupt:
@@ -191,10 +192,10 @@ def _goes_on(folder: Path) -> Iterator[None]:
 
 
 def make_sampler(config: SearchConfig, evaluator: Evaluator) -> BaseSampler:
-    """The sampler of the search's strategy.
+    """Return the sampler of the search strategy.
 
     Raises:
-        ConfigError: the strategy does not take its options.
+        ConfigError: the strategy does not accept its options.
     """
     context = Context(
         space=config.space,
@@ -215,7 +216,7 @@ def make_sampler(config: SearchConfig, evaluator: Evaluator) -> BaseSampler:
 
 
 def check_fits(config: SearchConfig, task: Task) -> None:
-    """Refuse a space whose networks do not fit the images.
+    """Raise an error if networks of the space do not fit the images.
 
     Raises:
         ConfigError: names the dimensions, or the depth and the window.
@@ -238,9 +239,9 @@ def evaluate_all(ledger: Ledger, executor: Executor, folder: Path, *, remote: bo
     """Evaluate networks until the budget is spent.
 
     Args:
-        ledger: hands out networks.
-        executor: evaluates them.
-        folder: the run folder.
+        ledger: queue that assigns networks.
+        executor: executor that evaluates the networks.
+        folder: run folder of the search.
         remote: whether networks are evaluated in processes with another working directory.
     """
     running = 0
@@ -274,7 +275,7 @@ def _taken_down(ledger: Ledger, outcome: Outcome) -> Outcome:
 
 @contextmanager
 def _progress(ledger: Ledger) -> Iterator[Callable[[Outcome], None]]:
-    """A bar of the budget in a terminal, and a line of each network for who listens."""
+    """Show a progress bar of the budget in a terminal, and log one line per network."""
     first = ledger.goal.objectives[0]
 
     def tell(outcome: Outcome) -> None:
@@ -303,7 +304,7 @@ _logger = logging.getLogger(LOGGER)
 
 
 def _draw_importance(config: SearchConfig) -> None:
-    """Table and heat map of the blocks of the supernetworks that the search was given."""
+    """Write the table and heat map of block importance for the supernetworks of the search."""
     if not config.supernets or (config.folder / FIGURE).exists():
         return
     try:
@@ -313,10 +314,10 @@ def _draw_importance(config: SearchConfig) -> None:
 
 
 def _refuse_nothing(config: SearchConfig, candidates: pd.DataFrame) -> None:
-    """Refuse to name a winner where there is none.
+    """Raise an error if there is no winner.
 
     Raises:
-        NothingFeasibleError: no network keeps the constraints.
+        NothingFeasibleError: no network meets the constraints.
         AnalogmedError: every network failed.
     """
     if candidates["on_front"].any():

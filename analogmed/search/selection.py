@@ -1,4 +1,4 @@
-"""Split of the patients of a search: its winner's test patients are never read."""
+"""Patient split of a search, which never reads the test patients of its winner."""
 
 import json
 from collections.abc import Mapping
@@ -20,17 +20,17 @@ _FEWEST = 3
 def selection_task(
     task: TaskConfig, folder: Path, *, seed: int = 0, shares: tuple[float, float, float] = SHARES
 ) -> TaskConfig:
-    """The task of a search: its test part are selection patients, the real test patients are gone.
+    """Return the task of a search, whose test part contains selection patients instead.
 
-    The patients of the task's training and validation parts are split once more: candidates are
+    The patients of the task's training and validation parts are split again: candidates are
     trained and validated on two parts, and compared on the third, the selection patients. A network
-    of this split may therefore be tested on the task's own.
+    of this split may therefore be tested on the task's own test patients, which are left out.
 
     Args:
-        task: with the split that the winner will be tested with.
-        folder: where the split is written, as ``selection.json``.
-        seed: of the draw of patients.
-        shares: of these patients for training, validation and selection.
+        task: task with the split that the winner will be tested with.
+        folder: folder that the split is written to, as ``selection.json``.
+        seed: seed of the random assignment of patients.
+        shares: shares of these patients for training, validation and selection.
 
     Returns:
         the same data under the split of that file.
@@ -48,13 +48,13 @@ def write_selection(
     """Write the split of a search, and return the task under this split.
 
     Args:
-        task: with the split that the winner will be tested with.
-        folder: where the split is written, as ``selection.json``.
+        task: task with the split that the winner will be tested with.
+        folder: folder that the split is written to, as ``selection.json``.
         parts: patients of each part, as :func:`selection_split` returns them.
-        replaces: whether another split in that file is replaced.
+        replaces: whether a different split in that file is replaced.
 
     Raises:
-        ConfigError: the file holds another split, and ``replaces`` is false.
+        ConfigError: the file contains a different split, and ``replaces`` is false.
     """
     path = folder / SELECTION
     text = json.dumps(parts, indent=1) + "\n"
@@ -70,12 +70,12 @@ def write_selection(
 def selection_split(
     task: Task, *, seed: int = 0, shares: tuple[float, float, float] = SHARES
 ) -> dict[str, list[str]]:
-    """Patients of training, validation and selection (``test``), drawn from those not tested on.
+    """Return the patients of training, validation and selection (``test``), without test patients.
 
     Args:
-        task: with the split that the winner will be tested with.
-        seed: of the draw.
-        shares: of training, validation and selection.
+        task: task with the split that the winner will be tested with.
+        seed: seed of the random assignment.
+        shares: shares of training, validation and selection.
 
     Raises:
         DataError: there are fewer than three such patients.

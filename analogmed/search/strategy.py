@@ -1,4 +1,4 @@
-"""What a search strategy is: an Optuna sampler made for a space and a goal."""
+"""Search strategies: Optuna samplers for a space and a goal, and their registry."""
 
 import inspect
 from abc import abstractmethod
@@ -29,33 +29,33 @@ from analogmed.search.objectives import Goal
 from analogmed.search.space.space import Genes, Space
 
 GROUP = "analogmed.search"
-"""Entry points of a package that brings strategies of its own."""
+"""Entry-point group for packages that provide search strategies."""
 
 METRICS_ATTRIBUTE = "metrics"
-"""User attribute of a trial: all that was measured of its network, by name."""
+"""User attribute of a trial: all metrics of its network, by name."""
 
 VIOLATIONS_ATTRIBUTE = "violations"
-"""User attribute of a trial: violation of each constraint of the goal, 0 or less where kept.
+"""User attribute of a trial: violation of each constraint of the goal, 0 or less where it is met.
 
-For people who read a study; searches count violations from the metrics.
+It is for people who read a study; searches compute violations from the metrics.
 """
 
 ERROR_ATTRIBUTE = "error"
-"""User attribute of a trial that has failed: why. Without it, its process was ended."""
+"""User attribute of a failed trial: the reason. It is absent if the process was terminated."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a strategy may know.
+    """Inputs of a strategy.
 
     Attributes:
-        space: where it searches.
-        goal: what it searches for.
-        budget: networks that will be evaluated.
-        seed: root of its random draws.
+        space: search space.
+        goal: objectives and constraints.
+        budget: number of networks that will be evaluated.
+        seed: root of the strategy's random draws.
         supernets: run folders of trained supernetworks, by task; empty where none is given.
-        count: metrics that need no training (parameters, tiles, latency_ms, energy_mj) of a
-            genotype.
+        count: function that returns the metrics of a genotype that need no training (parameters,
+            tiles, latency_ms, energy_mj).
     """
 
     space: Space
@@ -67,7 +67,7 @@ class Context:
 
 
 Strategy: TypeAlias = Callable[..., BaseSampler]
-"""Called with a :class:`Context`, and with its own options by name."""
+"""Type of a strategy: a callable that takes a :class:`Context` and its own options by name."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class Evaluated:
     """A network that has been evaluated.
 
     Attributes:
-        number: of its trial.
-        genotype: the network.
-        metrics: what was measured or counted of it.
+        number: number of its trial.
+        genotype: genotype of the network.
+        metrics: measured and counted metrics, by name.
     """
 
     number: int
@@ -86,12 +86,12 @@ class Evaluated:
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """A space as Optuna knows it."""
+    """Return a space as Optuna distributions."""
     return {name: CategoricalDistribution(choices) for name, choices in space.genes.items()}
 
 
 class Proposing(BaseSampler):
-    """An Optuna sampler that proposes whole networks, each from what has been evaluated so far.
+    """Optuna sampler that proposes whole networks, based on the results so far.
 
     Args:
         context: space, goal and seed.
@@ -104,24 +104,24 @@ class Proposing(BaseSampler):
     def propose(
         self, history: Sequence[Evaluated], number: int, generator: np.random.Generator
     ) -> Genotype:
-        """The network to evaluate next.
+        """Return the network to evaluate next.
 
         Args:
             history: evaluated networks, in the order of their trials.
-            number: of the trial that it is for; others may run at the same time.
-            generator: seeded by the search's seed and this number.
+            number: number of the network's trial; other trials may run at the same time.
+            generator: generator seeded by the search's seed and this number.
         """
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """All genes are proposed together."""
+        """Return all genes, which are proposed together."""
         return distributions(self.context.space)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Genes:
-        """Genes of the proposed network."""
+        """Return the genes of the proposed network."""
         seed = derive_seed(self.context.seed, "strategy", trial.number)
         generator = np.random.default_rng(seed)
         genotype = self.propose(history_of(study, self.context.space), trial.number, generator)
@@ -134,12 +134,12 @@ class Proposing(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Of genes that another program has added to the study."""
+        """Return a random value of a gene that another program has added to the study."""
         return RandomSampler().sample_independent(study, trial, param_name, param_distribution)
 
 
 def history_of(study: Study, space: Space) -> list[Evaluated]:
-    """Networks that a study has evaluated, in the order of their trials."""
+    """Return the networks that a study has evaluated, in the order of their trials."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [
         Evaluated(trial.number, space.decode(trial.params), trial.user_attrs[METRICS_ATTRIBUTE])
@@ -148,9 +148,9 @@ def history_of(study: Study, space: Space) -> list[Evaluated]:
 
 
 def tried(study: Study, space: Space) -> list[Genotype]:
-    """Networks that need not be proposed again: evaluated, refused, in work or failed.
+    """Return networks that need not be proposed again: evaluated, rejected, running or failed.
 
-    Not those whose process was ended while it had them in work.
+    Networks whose process was terminated during their evaluation are not included.
     """
     genes = space.genes.keys()
     return [
@@ -175,12 +175,14 @@ _BUILT_IN = {
 
 
 def strategy_names() -> tuple[str, ...]:
-    """Names of the built-in strategies and of installed ones, sorted."""
+    """Return the names of the built-in and installed strategies, sorted."""
     return _STRATEGIES.names()
 
 
 def find_strategy(name: str) -> Strategy:
-    """A strategy by name; it refuses options that it does not have, with the nearest one.
+    """Return a strategy by name, with a check of its options.
+
+    For an unknown option, it raises an error that names the nearest one.
 
     Raises:
         ConfigError: there is none, or several, of this name; or it cannot be loaded.
@@ -217,15 +219,15 @@ _STRATEGIES: Registry[Strategy] = Registry(
 
 
 def refuse_unknown_options(strategy: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse options that a strategy does not have.
+    """Raise an error for an option that a strategy does not have.
 
     Args:
-        strategy: its name.
-        given: names of the options.
-        known: those that it has.
+        strategy: name of the strategy.
+        given: names of the given options.
+        known: names of its available options.
 
     Raises:
-        ConfigError: names the first one, and the nearest.
+        ConfigError: names the first unknown option and the nearest available one.
     """
     known = tuple(known)
     for option in given:
@@ -235,7 +237,10 @@ def refuse_unknown_options(strategy: str, given: Iterable[str], known: Iterable[
 
 
 def _refusing_unknown_options(name: str, strategy: Strategy) -> Strategy:
-    """The strategy; one that takes any option by name has to refuse them itself."""
+    """Return the strategy with a check of its options.
+
+    A strategy that takes any option by name has to check its options itself.
+    """
     parameters = list(inspect.signature(strategy).parameters.values())[1:]  # after the context
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return strategy

@@ -1,4 +1,4 @@
-"""The winner of a search: trained for longer, as a run folder that an evaluation takes."""
+"""Winner of a search, trained for longer and stored as a run folder that an evaluation accepts."""
 
 import json
 import shutil
@@ -19,18 +19,19 @@ BEST, WINNER = "best", "winner.json"
 
 
 def train_winner(config: SearchConfig, number: int, genotype: Genotype) -> Path:
-    """Train the winner for ``final_epochs``, digitally and for the chip, or take it as it is.
+    """Train the winner for ``final_epochs``, digitally and for the chip, or copy its trial.
 
-    It is trained on all patients but those of the task's test part, so that it may be tested on
-    these. A training that was stopped goes on.
+    It is trained on all patients except those of the task's test part, so that it may be tested on
+    these. An interrupted training is resumed. Without ``final_epochs``, the trial's networks are
+    copied.
 
     Args:
-        config: the search.
-        number: of its trial.
-        genotype: of the winner.
+        config: settings of the search.
+        number: number of the winner's trial.
+        genotype: genotype of the winner.
 
     Returns:
-        its run folder, with the digital network it started from in the folder ``digital``.
+        run folder of the winner; its folder ``digital`` has the digital network it started from.
     """
     folder = config.folder / BEST
     with FileLock(config.folder / "locks" / BEST).held():
@@ -49,14 +50,15 @@ def train_winner(config: SearchConfig, number: int, genotype: Genotype) -> Path:
 
 
 def evaluation_of(config: SearchConfig, winner: Path, genotype: Genotype) -> Experiment:
-    """The evaluation of a winner on the test patients, with the search's data, split and hardware.
+    """Return the settings of the evaluation of a winner on the test patients.
 
-    Its seed differs from that of the search, so that no chip that chose the winner tests it.
+    Data, split and hardware are those of the search. The seed differs from that of the search, so
+    that the winner is not tested on chips that selected it.
 
     Args:
-        config: the search.
-        winner: its run folder.
-        genotype: of the winner.
+        config: settings of the search.
+        winner: run folder of the winner.
+        genotype: genotype of the winner.
     """
     return Experiment(
         task=config.task,

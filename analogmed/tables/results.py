@@ -1,4 +1,4 @@
-"""The run folder: configuration, environment and results, each written whole or not at all."""
+"""Results tables in the run folder, each written atomically."""
 
 from pathlib import Path
 
@@ -22,16 +22,16 @@ COLUMNS = {
     "unit": "string",
     "note": "string",
 }
-"""The long results table: one row per network, chip, time, read, case, class and metric."""
+"""Columns of the long table: one row per network, chip, time, read, case, class and metric."""
 
 
 def to_table(rows: list[dict[str, object]]) -> pd.DataFrame:
-    """The long results table, its columns in order and typed."""
+    """Return the long results table with ordered and typed columns."""
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
 
 
 def write_table(table: pd.DataFrame, folder: Path, name: str, *, parquet: bool = True) -> None:
-    """Write a table as CSV and, unless told otherwise, as Parquet."""
+    """Write a table as CSV and, by default, as Parquet."""
     write_atomically(folder / f"{name}.csv", lambda path: table.to_csv(path, index=False))
     if parquet:
         write_atomically(

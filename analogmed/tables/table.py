@@ -21,7 +21,7 @@ _AGAIN = "Run the program that wrote it again"
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns that a table must have; further ones are read as pandas infers them.
+    """Required columns of a table; pandas infers the types of further ones.
 
     Attributes:
         names: columns of short text without empty cells.
@@ -43,7 +43,7 @@ class Columns:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """All columns that cannot be absent."""
+        """All columns that must be present."""
         return (*self.names, *self.texts, *self.numbers, *self.flags)
 
 
@@ -54,8 +54,8 @@ def read_table(path: Path, columns: Columns, *, texts: Iterable[str] = ()) -> pd
 
     Args:
         path: the file.
-        columns: what the table must contain.
-        texts: further columns that are text if they are there.
+        columns: required columns of the table.
+        texts: further columns that are text if present.
 
     Returns:
         The table; all its columns are kept.
@@ -140,7 +140,7 @@ def _check_numbers(path: Path, cells: pd.Series, name: str) -> None:
         values = np.full(len(cells), np.nan)
         wrong = np.ones(len(cells), dtype=bool)
     else:
-        integers = cells.dtype == object  # of any size; pandas converts their text, but not them
+        integers = cells.dtype == object  # any size; pandas converts their text, not the integers
         numbers = pd.to_numeric(cells.astype(str) if integers else cells, errors="coerce")
         values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
         wrong = np.isnan(values) & cells.notna().to_numpy()

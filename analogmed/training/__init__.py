@@ -1,4 +1,4 @@
-"""One training loop for digital and hardware-aware training, and the checkpoints that it writes."""
+"""Training loop for digital and hardware-aware training, and the checkpoints that it writes."""
 
 from typing import TYPE_CHECKING
 

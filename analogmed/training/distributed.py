@@ -1,9 +1,9 @@
-"""One process, or the ranks that torchrun has started, which together compute the same.
+"""Training in one process, or in the ranks started by torchrun, with the same results.
 
-Ranks share each batch. What depends on the whole batch is computed from all of it: batch
-normalisation sums over ranks, and the loss sees the outputs of all. The objective of all ranks
-together is then N times that of one process, and the mean over ranks of their gradients is its
-gradient.
+Ranks share each batch. Everything that depends on the whole batch is computed from all of it:
+batch normalisation sums over ranks, and the loss receives the outputs of all ranks. The objective
+of all ranks together is then N times that of one process, and the mean over ranks of their
+gradients is its gradient.
 """
 
 import os
@@ -28,11 +28,11 @@ _PATIENCE = timedelta(hours=6)  # ranks wait for the first one, which validates 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of a run.
+    """Processes of a run.
 
     Attributes:
-        rank: number of this one.
-        size: how many there are.
+        rank: number of this process, from 0.
+        size: number of processes.
     """
 
     rank: int = 0
@@ -40,14 +40,14 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one validates, writes and shows progress."""
+        """Whether this process validates, writes and shows progress."""
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
-        """The device of this rank: of several GPUs, ``cuda`` is the one of its own number.
+        """Return the device of this rank: of several GPUs, ``cuda`` is the one with its own number.
 
         Raises:
-            ConfigError: all ranks are told to compute on one GPU.
+            ConfigError: all ranks would compute on one GPU.
         """
         if name.startswith("cuda:") and self.size > 1:
             raise ConfigError(f"device {name} would serve {self.size} processes; give cuda")
@@ -56,7 +56,7 @@ class Ranks:
         return torch.device(name)
 
     def share_of(self, batch_size: int) -> int:
-        """Entries of a batch that this rank takes.
+        """Return the number of entries of a batch that this rank processes.
 
         Raises:
             ConfigError: the batch cannot be shared evenly.
@@ -69,14 +69,14 @@ class Ranks:
         return batch_size // self.size
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """The network to call in training; its gradients become means over ranks."""
+        """Return the network to call in training; its gradients become means over ranks."""
         if self.size == 1:
             return model
         ignore_unused_parameters(model)
         return DistributedDataParallel(_with_shared_norms(model), forward_sync_buffers=False)
 
     def gather(self, part: Tensor) -> Tensor:
-        """The whole batch, of which each rank has the entries ``rank::size``; with gradients."""
+        """Return the whole batch with gradients; each rank has the entries ``rank::size``."""
         if self.size == 1:
             return part
         whole = part.new_zeros((len(part) * self.size, *part.shape[1:]))
@@ -84,17 +84,17 @@ class Ranks:
         return _sum_over_ranks(whole)
 
     def gathered(self, *parts: Tensor | Sequence[Tensor]) -> Iterator[Any]:
-        """The same of several, each a tensor or a sequence of them."""
+        """Yield the whole batch of several parts, each a tensor or a sequence of tensors."""
         for part in parts:
             yield self.gather(part) if isinstance(part, Tensor) else [*map(self.gather, part)]
 
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks have reached this point."""
         if self.size > 1:
             dist.barrier()
 
     def first_says(self, value: float) -> float:
-        """What the first rank has found, on all ranks."""
+        """Return the first rank's value on all ranks."""
         if self.size == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64)
@@ -106,9 +106,9 @@ class Ranks:
 
 @contextmanager
 def joined(device: str) -> Iterator[Ranks]:
-    """The ranks that torchrun has started; a single one without it.
+    """Join the ranks that torchrun has started; without it, yield a single one.
 
-    All ranks join equally often; each time they form a group of its own.
+    All ranks join equally often; each time they form a separate group.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -133,10 +133,10 @@ def joined(device: str) -> Iterator[Ranks]:
 
 @cache
 def _meeting_place(address: str | None, port: str | None) -> tuple[dist.Store, int]:
-    """Where ranks find each other, and the number of this one.
+    """Return the store for the rendezvous of the ranks, and the number of this rank.
 
-    It outlives a group, whose addresses stay there: a later group that read them would wait for
-    ranks that are gone.
+    The store outlives a group, whose addresses stay in it: a later group that read them would wait
+    for ranks that no longer exist.
     """
     store, rank, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
     store.set_timeout(_PATIENCE)
@@ -164,7 +164,7 @@ def _sum_over_ranks(values: Tensor) -> Tensor:
 
 
 def _with_shared_norms(model: nn.Module) -> nn.Module:
-    """Batch normalisation over the batch of all ranks, in place; torch has it for GPUs only."""
+    """Normalise over the batch of all ranks, in place; torch supports this for GPUs only."""
     if next(model.parameters()).is_cuda:
         return nn.SyncBatchNorm.convert_sync_batchnorm(model)
     for module in model.modules():
@@ -187,7 +187,7 @@ class _SharedNorm(_BatchNorm):
                 training=self.running_mean is None,
                 eps=self.eps,
             )
-        given, input = input.dtype, input.float()  # sums of many values, whatever autocast says
+        given, input = input.dtype, input.float()  # sums of many values, regardless of autocast
         axes = (0, *range(2, input.ndim))
         count = input.numel() // input.shape[1] * dist.get_world_size()
         mean = _sum_over_ranks(input.sum(axes)) / count

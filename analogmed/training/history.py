@@ -1,4 +1,4 @@
-"""What a run has behind it, epoch by epoch."""
+"""History of a training run, epoch by epoch."""
 
 import math
 from collections.abc import Iterable
@@ -16,11 +16,11 @@ class EpochRecord:
 
     Attributes:
         epoch: number of the epoch, from 1; 0 is the network that the training starts from.
-        step: steps of the optimizer so far.
+        step: number of optimizer steps so far.
         loss: mean over the epoch's batches; NaN for epoch 0.
-        learning_rate: of the step to come.
-        dice: score of the validation after this epoch; NaN without one.
-        seconds: that the epoch took, with its validation.
+        learning_rate: learning rate of the next step.
+        dice: validation score after this epoch; NaN without a validation.
+        seconds: duration of the epoch including its validation, in s.
     """
 
     epoch: int
@@ -33,10 +33,10 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class History:
-    """The epochs of a run so far.
+    """Epochs of a run so far.
 
     Attributes:
-        records: one for each, and for epoch 0 where the start was validated.
+        records: one record per epoch, and one for epoch 0 where the start was validated.
     """
 
     records: tuple[EpochRecord, ...] = ()
@@ -46,7 +46,7 @@ class History:
 
     @property
     def scores(self) -> list[float]:
-        """Of all validations."""
+        """Scores of all validations."""
         return [record.dice for record in self.records if math.isfinite(record.dice)]
 
     @property
@@ -74,25 +74,25 @@ class History:
         return kept
 
     def has_stalled(self, patience: int) -> bool:
-        """Whether the last ``patience`` validations brought nothing better; never for 0."""
+        """Return whether the last ``patience`` validations brought no improvement; never for 0."""
         recent = len(self.scores) - patience
         return (
             patience > 0 and recent > 0 and max(self.scores[:recent]) >= max(self.scores[recent:])
         )
 
     def extended(self, record: EpochRecord) -> "History":
-        """With one more epoch."""
+        """Return the history with one more epoch."""
         return History((*self.records, record))
 
     def table(self) -> pd.DataFrame:
-        """One row an epoch."""
+        """Return a table with one row per epoch."""
         return pd.DataFrame(self.plain())
 
     def plain(self) -> list[dict[str, Any]]:
-        """As dictionaries."""
+        """Return the records as dictionaries."""
         return [asdict(record) for record in self.records]
 
     @classmethod
     def of_plain(cls, records: Iterable[dict[str, Any]]) -> "History":
-        """From what ``plain`` gave."""
+        """Build a history from the result of ``plain``."""
         return cls(tuple(EpochRecord(**record) for record in records))

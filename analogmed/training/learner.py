@@ -1,4 +1,4 @@
-"""From a loss to new weights: optimizer, schedule, clipping and average, as one."""
+"""Optimisation step of a training run: optimizer, schedule, clipping and weight average."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -12,15 +12,15 @@ from analogmed.training.settings import TrainConfig
 
 
 class Learner:
-    """Takes the steps of a training run.
+    """Optimizer, schedule and weight average of a training run.
 
     Args:
-        model: the network; what needs no gradient stays as it is.
-        config: the settings.
-        steps: of the whole run.
+        model: network; parameters that need no gradient stay as they are.
+        config: settings of the run.
+        steps: number of steps of the whole run.
 
     Attributes:
-        steps: taken so far.
+        steps: number of steps taken so far.
     """
 
     def __init__(self, model: nn.Module, config: TrainConfig, steps: int) -> None:
@@ -34,7 +34,7 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """Learning rate of the next step."""
         return float(self._schedule.get_last_lr()[0])
 
     def step(self) -> None:
@@ -51,16 +51,16 @@ class Learner:
         self.steps += 1
 
     def averaged(self) -> AbstractContextManager[None]:
-        """The model has its averaged weights inside, if there is an average."""
+        """Return a context in which the model has its averaged weights, if there is an average."""
         return self._average.lent(self._model) if self._average else nullcontext()
 
     def take_averaged_statistics(self) -> None:
-        """Give the norms of the model the running statistics of the average, if there is one."""
+        """Copy the average's running statistics, if any, into the norms of the model."""
         if self._average:
             self._average.give_statistics(self._model)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next steps depend on beside the model's own state."""
+        """Return everything that the next steps depend on, except the model's own state."""
         return {
             "steps": self.steps,
             "optimizer": self._optimizer.state_dict(),
@@ -69,7 +69,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` gave."""
+        """Restore the result of ``state_dict``."""
         self.steps = int(state["steps"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.last_epoch = self.steps

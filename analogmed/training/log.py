@@ -1,4 +1,4 @@
-"""What a run says of itself while it lasts: progress bar, lines, table and TensorBoard."""
+"""Progress reports of a training run: progress bar, log lines, table and TensorBoard."""
 
 import logging
 import math
@@ -20,7 +20,7 @@ from analogmed.training.settings import Keep, TrainConfig
 LOG = "log.csv"
 CURVES = "curves.png"
 LOGGER = "analogmed.training"
-"""Name of the logger that tells how far a run is, at level INFO."""
+"""Name of the logger that reports the progress of a run, at level INFO."""
 
 _RECENT = 20
 _SILENCE_S = 60.0
@@ -29,13 +29,13 @@ _SILENCE_S = 60.0
 class TrainingLog:
     """Progress bar, lines of :data:`LOGGER`, ``log.csv``, TensorBoard and ``curves.png`` of a run.
 
-    A line is told after each validation, and after an epoch when the last line is a minute old. The
-    bar is for terminals only. Ranks other than the first are silent.
+    A line is logged after each validation, and after an epoch when the last line is a minute old.
+    The bar is shown in terminals only. Ranks other than the first are silent.
 
     Args:
         run: the run.
-        history: epochs that it has behind it; what is on disk of later ones goes.
-        batches: of the whole run.
+        history: completed epochs; entries of later epochs on disk are removed.
+        batches: number of batches of the whole run.
     """
 
     def __init__(self, run: Setup, history: History, *, batches: int) -> None:
@@ -91,13 +91,13 @@ class TrainingLog:
         self._progress.set_postfix(shown, refresh=False)
 
     def epoch(self, epoch: int, step: int, learning_rate: float, dice: float) -> EpochRecord:
-        """What happened since the last call, or since the start.
+        """Return the record of what happened since the last call, or since the start.
 
         Args:
             epoch: number of the epoch, from 1.
-            step: steps of the optimizer so far.
-            learning_rate: of the step to come.
-            dice: validation score; NaN without one.
+            step: number of optimizer steps so far.
+            learning_rate: learning rate of the next step.
+            dice: validation score; NaN without a validation.
         """
         seconds = time.monotonic() - self._start
         loss = sum(self._losses) / len(self._losses)
@@ -110,7 +110,7 @@ class TrainingLog:
         return record
 
     def write(self, history: History) -> None:
-        """Bring the files of the log up to date."""
+        """Update the files of the log."""
         if self._board is None:
             return
         _write_table(self._folder, history)
@@ -134,14 +134,14 @@ class TrainingLog:
 
 
 def complete_log(config: TrainConfig, history: History) -> None:
-    """Bring the log of a finished run up to date, if the run was killed before it had written it.
+    """Complete the log of a finished run, if the run was killed before it had written it.
 
     Args:
-        config: the run.
-        history: all its epochs.
+        config: settings of the run.
+        history: all epochs of the run.
 
     Raises:
-        CheckpointError: the log is not complete, and the run's network cannot be read.
+        CheckpointError: the log is incomplete, and the run's network cannot be read.
     """
     folder = config.folder
     in_log = _holds(folder / LOG, history.table().to_csv(index=False))
@@ -176,7 +176,10 @@ def _draw(folder: Path, history: History, title: str, keep: Keep) -> None:
 
 
 def _board(folder: Path, history: History) -> SummaryWriter:
-    """Open the events of a run; its last epoch is written again, in case a kill has lost it."""
+    """Open the TensorBoard events of a run, and rewrite its last epoch.
+
+    A killed process may have lost that epoch.
+    """
     last = history.records[-1] if history.records else None
     step = last.step if last else 0
     board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)

@@ -1,4 +1,4 @@
-"""The training loop, one for digital and for hardware-aware training."""
+"""The training loop, shared by digital and hardware-aware training."""
 
 import math
 from dataclasses import replace
@@ -30,26 +30,25 @@ def train(config: TrainConfig) -> Path:
     """Train a network, digitally or hardware-aware, and keep its final state.
 
     Hardware-aware training starts from a digitally trained network (its own, without ``init``),
-    puts it on tiles, calibrates the input ranges, and goes on with quantisation, output noise and
-    weight noise in the forward pass. Validation is then done on chips, a day after programming.
-    At its end the kept network's scores, digitally and on chips of several ages, are logged side by
-    side; see :mod:`analogmed.training.outcome`. With ``init``, the start is validated as epoch 0,
-    and kept where every later state scores less.
+    maps it onto tiles, calibrates the input ranges, and continues with quantisation, output noise
+    and weight noise in the forward pass. Validation then uses chips one day after programming.
+    At the end, the kept network's scores, digitally and on chips at several times after
+    programming, are logged side by side; see :mod:`analogmed.training.outcome`. With ``init``, the
+    start is validated as epoch 0, and kept if every later state has a lower score.
 
-    The run folder holds the kept network, the last two training states, a log and its curves. A
-    run that was interrupted goes on after its last epoch, and gives what it would have given.
+    The run folder contains the kept network, the last two training states, a log and its curves. An
+    interrupted run is resumed after its last epoch, with the results of an uninterrupted run.
 
     Args:
-        config: the run.
+        config: settings of the run.
 
     Returns:
         the checkpoint file of the kept network.
 
     Raises:
         ConfigError: settings that do not fit each other or the task, or differ from those of the
-            run that the folder holds; a folder that cannot be written, or that another run is
-            writing to; more memory asked for than
-            there is, with what to make smaller.
+            run in the folder; a folder that cannot be written, or that another run is writing to;
+            a lack of memory, with advice on what to make smaller.
         LeakageError: ``init`` was trained on patients that this split keeps for testing.
         DataError: the task has no training or validation case.
         NonFiniteError: the loss became NaN or Inf; names epoch and batch.
@@ -95,7 +94,7 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
                 share, ends_step = accumulation(batch, batches, config.optimizer.accumulate)
                 with noise.step(learner.steps, batch):
                     with run.autocast():
-                        # (B, K, *window), or several such; a teacher gets the same images
+                        # (B, K, *window), or several of these; a teacher gets the same images
                         outputs = network(images.clone() if run.teacher else images)
                     loss = loss_of(*ranks.gathered(images, outputs, labels))
                     if not torch.isfinite(loss):
@@ -159,7 +158,7 @@ def _noise(model: nn.Module, config: TrainConfig, steps: int, ranks: Ranks) -> T
 
 
 def _to_training_mode(model: nn.Module, config: TrainConfig, epoch: int, learner: Learner) -> None:
-    """Let batch norms of an epoch use their batch or, once they are frozen, running statistics."""
+    """Let batch norms of an epoch use batch statistics or, once frozen, running statistics."""
     model.train()
     if config.training != "hwa":
         return

@@ -1,4 +1,4 @@
-"""What training minimises: Dice and cross-entropy, at all heads, and the distance to a teacher."""
+"""Training objectives: Dice and cross-entropy at all heads, and distillation from a teacher."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,27 +15,27 @@ Loss = Callable[[Tensor, Tensor | Sequence[Tensor], Tensor], Tensor]
 
 
 def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) -> Loss:
-    """The loss of a batch, from its images, the network's outputs and the labels.
+    """Return the loss of a batch, a function of its images, the network's outputs and the labels.
 
-    Dice (over the whole batch) and cross-entropy are MONAI's ``DiceCELoss``: of a sigmoid for one
-    logit, of a softmax over background and classes for several. With deep supervision it is the
+    Dice (over the whole batch) and cross-entropy are MONAI's ``DiceCELoss``: with a sigmoid for one
+    logit, with a softmax over background and classes for several. With deep supervision it is the
     mean over the heads, weighted by 1, 1/2, 1/4, ...: labels are resampled to the resolution of a
-    head by nearest neighbour, as nnU-Net and MONAI's ``DeepSupervisionLoss`` do. Distillation
-    compares the last logits alone. All is computed in float32.
+    head by nearest neighbour, as in nnU-Net and MONAI's ``DeepSupervisionLoss``. Distillation
+    compares only the last logits. All computations are in float32.
 
     Args:
-        task: says how many logits there are.
-        config: weights.
-        teacher: network with the same logits to learn from; it is put in evaluation mode, and
+        task: task that determines the number of logits.
+        config: weights of the terms.
+        teacher: network with the same logits for distillation; it is put in evaluation mode, and
             run for each batch, without gradients.
 
     Returns:
-        a function of images (B, C, *window), outputs (B, K, *window) or a sequence of such whose
+        a function of images (B, C, *window), outputs (B, K, *window) or a sequence of these whose
         first is of full resolution, and class indices (B, 1, *window); its value is a scalar.
 
     Raises:
         ConfigError: distillation without a teacher; from the function: deep supervision of a
-            network that gives a single output. ShapeError, from the function too: logits of
+            network that returns a single output. ShapeError, from the function too: logits of
             another size than the labels.
 
     Source: Isensee et al. 2021, doi:10.1038/s41592-020-01008-z, for the weights of the heads;
@@ -67,10 +67,10 @@ def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) 
 def deep_supervision(
     loss: Callable[[Tensor, Tensor], Tensor], heads: Sequence[Tensor], labels: Tensor
 ) -> Tensor:
-    """Weighted mean of a loss over the heads of a network; the weights are 1, 1/2, 1/4, ...
+    """Return the mean of a loss over the heads of a network, with weights 1, 1/2, 1/4, ...
 
     Args:
-        loss: of logits and labels of the same resolution.
+        loss: function of logits and labels of the same resolution.
         heads: logits, finest first, each (B, K, *spatial).
         labels: class indices, (B, 1, *spatial) of the first head.
     """
@@ -83,16 +83,17 @@ def deep_supervision(
 
 
 def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Divergence of a network's soft masks from those of its teacher.
+    """Return the divergence of a network's soft masks from those of its teacher.
 
-    The mean over all positions of KL(teacher || network) of their class probabilities at a
-    temperature, times the temperature squared, so that gradients keep their size. One logit stands
-    for two classes: the divergence is then the binary cross-entropy less the teacher's entropy.
+    It is the mean over all positions of KL(teacher || network) of their class probabilities at a
+    temperature, times the temperature squared, so that gradients keep their size. One logit
+    represents two classes: the divergence is then the binary cross-entropy minus the teacher's
+    entropy.
 
     Args:
-        logits: of the network, shape (B, K, *spatial).
-        teacher_logits: of the teacher, same shape.
-        temperature: above 1 softens the masks.
+        logits: logits of the network, shape (B, K, *spatial).
+        teacher_logits: logits of the teacher, same shape.
+        temperature: softmax temperature; values above 1 soften the masks.
 
     Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
     """
@@ -135,7 +136,7 @@ def _resampled(labels: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 def _of_all_classes(logits: Tensor) -> Tensor:
-    """A single logit is the log odds of its class against a background of logit 0."""
+    """Return logits of all classes; a single one is the log odds against a background of 0."""
     if logits.shape[1] > 1:
         return logits
     return torch.cat([torch.zeros_like(logits), logits], dim=1)

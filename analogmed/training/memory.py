@@ -1,4 +1,4 @@
-"""Training in little memory: activations computed again, and what to do when memory runs out."""
+"""Memory use of training: activation checkpointing, and advice when memory runs out."""
 
 import math
 import re
@@ -17,13 +17,13 @@ from analogmed.network.selection import multiplies_weight
 
 
 def checkpoint_activations(model: nn.Module) -> int:
-    """Let a network keep the inputs of its blocks only and compute the rest again for gradients.
+    """Let a network store only the inputs of its blocks and recompute the rest for gradients.
 
     Blocks with MONAI's switch ``use_checkpoint`` (those of Swin transformers) are switched. Others
     are the smallest modules with at least two layers that multiply. Gradients are the same to the
-    bit: the second computation has the random numbers of the first, so also the noise of analog
-    layers, and leaves buffers such as BatchNorm statistics alone. Evaluation is not touched, and
-    neither are the names of weights.
+    bit: the recomputation uses the random numbers of the first pass, including the noise of analog
+    layers, and does not change buffers such as BatchNorm statistics. Evaluation and the names of
+    weights are not affected.
 
     Args:
         model: the network, plain or analog; changed in place.
@@ -32,7 +32,7 @@ def checkpoint_activations(model: nn.Module) -> int:
         the number of blocks.
 
     Raises:
-        ConfigError: the network has no such block; names it.
+        ConfigError: the network has no such block; names the network.
     """
     blocks = _blocks(model)
     for block in blocks:
@@ -51,7 +51,7 @@ def checkpoint_activations(model: nn.Module) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: of a GPU, of torch on a CPU, of numpy."""
+    """Return whether an error reports exhausted memory: of a GPU, of torch on a CPU, of numpy."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
@@ -67,20 +67,20 @@ def explain_out_of_memory(
     accumulate: int = 1,
     divisor: Sequence[int] | None = None,
 ) -> AnalogmedError:
-    """Say with numbers which of batch, patch and checkpointing to change.
+    """Return an error that states, with numbers, which of batch, patch and checkpointing to change.
 
     Args:
-        error: one for which :func:`is_out_of_memory` holds.
+        error: error for which :func:`is_out_of_memory` is true.
         batch_size: patches in a batch.
         window: size of a patch.
-        weights: of the network that learn; each takes 16 bytes in training in float32 with AdamW:
+        weights: number of trainable weights; each takes 16 bytes in training in float32 with AdamW:
             itself, its gradient and two moments.
-        checkpointing: whether activations are computed again already.
+        checkpointing: whether activations are recomputed already.
         accumulate: batches in a step.
-        divisor: what the network needs the window's size to be divisible by; 1 by default.
+        divisor: divisor of the window's size that the network requires; 1 by default.
 
     Returns:
-        the error to raise from the one given.
+        the error to raise from the given one.
     """
     asked = _bytes_asked(str(error))
     more = f" ({_readable(asked)} more were asked for)" if asked else ""
@@ -99,12 +99,12 @@ def explain_out_of_memory(
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:
-    """The outermost modules with a switch, and beside them the smallest with two layers."""
+    """Return the outermost modules with a switch, and outside them the smallest with two layers."""
     found: list[nn.Module] = []
     seen: set[nn.Module] = set()  # some networks register a layer twice
 
     def search(module: nn.Module) -> int:
-        """Layers below a module that are in no block yet."""
+        """Return the number of layers below a module that are in no block yet."""
         if module in seen:
             return 0
         seen.add(module)
@@ -142,7 +142,7 @@ def _forward_twice(block: nn.Module, *inputs: Any, **named: Any) -> Any:
 
 @contextmanager
 def _without_a_trace(block: nn.Module) -> Iterator[None]:
-    """Buffers are copies inside, which the block may change."""
+    """Replace buffers by copies inside, so that the block's changes to them are discarded."""
     kept = [(module, dict(module._buffers)) for module in block.modules()]
     for module, buffers in kept:
         module._buffers.update({key: b if b is None else b.clone() for key, b in buffers.items()})

@@ -1,4 +1,4 @@
-"""From gradients to weights: optimizers, schedules of the learning rate, averaged weights."""
+"""Weight updates: optimizers, learning-rate schedules and averaged weights."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -15,19 +15,19 @@ from analogmed.training.settings import OptimizerConfig
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """AdamW, or SGD with Nesterov momentum, of the parameters that learn.
+    """Return AdamW, or SGD with Nesterov momentum, for the trainable parameters.
 
-    Weight decay is for weights that multiply, matrices and kernels. Biases, normalisation, input
-    ranges, output scales and attention's table of positions have none: it would pull them to a
-    value that means nothing. In adamw the decay is decoupled from the gradient (Loshchilov and
-    Hutter 2019, arXiv:1711.05101); in sgd it is added to it.
+    Weight decay applies to weights that multiply, matrices and kernels. Biases, normalisation,
+    input ranges, output scales and attention's table of positions have none, because it would pull
+    them to a value without meaning. In adamw the decay is decoupled from the gradient (Loshchilov
+    and Hutter 2019, arXiv:1711.05101); in sgd it is added to it.
 
     Args:
-        model: parameters that need no gradient are left out.
-        config: the settings.
+        model: network; parameters that need no gradient are left out.
+        config: settings of the optimizer.
 
     Raises:
-        ConfigError: the optimizer is not known, or nothing in the model learns.
+        ConfigError: the optimizer is unknown, or the model has no trainable parameter.
     """
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -50,20 +50,20 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
 
 
 def schedule_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
-    """The learning rate of each step, as a share of the highest.
+    """Return the learning rate of each step, as a share of the peak.
 
     It rises linearly over the first ``warm_up`` share of the steps. Then, with ``progress`` from 0
     to 1 at the end of training, it is (1 + cos(pi progress)) / 2, (1 - progress)^power, or 1.
 
     Args:
-        config: the settings.
-        steps: of the optimizer in the whole training.
+        config: settings of the optimizer.
+        steps: number of optimizer steps in the whole training.
 
     Returns:
-        a function of the number of steps done, for ``torch.optim.lr_scheduler.LambdaLR``.
+        a function of the number of completed steps, for ``torch.optim.lr_scheduler.LambdaLR``.
 
     Raises:
-        ConfigError: the schedule is not known.
+        ConfigError: the schedule is unknown.
     """
     shapes: dict[str, Callable[[float], float]] = {
         "cosine": lambda progress: 0.5 * (1 + math.cos(math.pi * progress)),
@@ -85,17 +85,17 @@ def schedule_factor(config: OptimizerConfig, steps: int) -> Callable[[int], floa
 
 
 def accumulation(batch: int, batches: int, accumulate: int) -> tuple[float, bool]:
-    """What a batch is in the step that several batches make together.
+    """Return the weight of a batch in its optimizer step, and whether it ends the step.
 
-    The last step of an epoch has the batches that are left.
+    The last step of an epoch has the remaining batches.
 
     Args:
         batch: number of the batch in its epoch.
-        batches: in the epoch.
-        accumulate: batches in a step.
+        batches: number of batches in the epoch.
+        accumulate: number of batches per step.
 
     Returns:
-        the factor on the batch's loss, so that the step has their mean; and whether the batch ends
+        the factor on the batch's loss, so that the step uses the mean; and whether the batch ends
         the step.
     """
     first = batch - batch % accumulate
@@ -104,15 +104,16 @@ def accumulation(batch: int, batches: int, accumulate: int) -> tuple[float, bool
 
 
 class Average:
-    """Exponential moving average of the weights that learn, and of the norms' running statistics.
+    """Exponential moving average (EMA) of trainable weights and of the norms' running statistics.
 
     The decay grows with the number of updates n as min(decay, (1 + n) / (10 + n)), so that the
-    average soon forgets the weights that training started from. Statistics belong to weights: the
-    present ones would not fit averaged weights while the learning rate is high. Calibrated input
-    ranges are not averaged.
+    average soon forgets the initial weights. Statistics are averaged too, because they belong to
+    the
+    weights: the current ones would not fit averaged weights while the learning rate is high.
+    Calibrated input ranges are not averaged.
 
     Args:
-        model: whose present weights the average starts from.
+        model: network whose current weights initialise the average.
         decay: share of the average that an update keeps, in [0, 1).
 
     Source: the growing decay is that of TensorFlow's ``ExponentialMovingAverage``.
@@ -127,7 +128,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Take in the model's weights; call after each step of the optimizer."""
+        """Update the average with the model's weights; call this after each optimizer step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         present = _averaged(model)
         for name, average in self._weights.items():
@@ -136,7 +137,7 @@ class Average:
 
     @contextmanager
     def lent(self, model: nn.Module) -> Iterator[None]:
-        """The model has the averaged weights inside; afterwards its own, to the bit."""
+        """Load the averaged weights into the model; on exit, restore its own to the bit."""
         present = _averaged(model)
         own = {name: present[name].detach().clone() for name in self._weights}
         _copy(self._weights, present)
@@ -151,15 +152,15 @@ class Average:
         _copy(statistics, _averaged(model))
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averaged weights, and the number of updates."""
+        """Return the averaged weights and the number of updates."""
         averages = {_WEIGHT + name: average for name, average in self._weights.items()}
         return {_UPDATES: torch.tensor(self.updates), **averages}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from what ``state_dict`` gave.
+        """Restore the result of ``state_dict``.
 
         Raises:
-            CheckpointError: it is of another network; names a weight.
+            CheckpointError: the state belongs to another network; names a weight.
         """
         own = self.state_dict()
         for name in sorted(own.keys() | state.keys()):
@@ -182,7 +183,7 @@ def _decays(name: str, parameter: Tensor) -> bool:
 
 
 def _averaged(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters that learn, and running statistics, by name."""
+    """Return the trainable parameters and running statistics, by name."""
     learning: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if p.requires_grad}
     for name, module in model.named_modules():
         if isinstance(module, _NormBase) and module.running_mean is not None:

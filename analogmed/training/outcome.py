@@ -28,18 +28,18 @@ _AGES = {"t0": T0_S, "1 day": DAY_S, "1 month": MONTH_S}
 
 
 def report_outcome(run: Setup, history: History) -> None:
-    """Score the kept network on the validation cases, and log a warning of what failed.
+    """Score the kept network on the validation cases, and log a warning where a check fails.
 
     The network is scored digitally, that is without tiles, and as the mean over the validation's
-    chips at t0, after a day and after a month, as far as the noise model knows these times. A
-    warning follows if two of these scores are more than 0.05 apart: such a network depends on the
+    chips at t0, after a day and after a month, as far as the noise model supports these times. A
+    warning follows if two of these scores differ by more than 0.05: such a network depends on the
     noise that it was trained with. Another follows if the kept state is from the first three
-    quarters of the training. The scores go into ``final_scores.csv`` with the columns ``run``
-    (``digital`` or ``chip``), ``time_s`` and ``dice``.
+    quarters of the training. The scores are written to ``final_scores.csv`` with the columns
+    ``run`` (``digital`` or ``chip``), ``time_s`` and ``dice``.
 
     Args:
         run: a hardware-aware run; ranks other than the first return at once.
-        history: all its epochs.
+        history: all epochs of the run.
     """
     if not run.ranks.is_first:
         return
@@ -66,10 +66,10 @@ def outcome_of(folder: Path) -> str:
 
 
 def large_gap(scores: Mapping[str, float]) -> str | None:
-    """Return a warning if two scores of one network are too far apart.
+    """Return a warning if two scores of one network differ too much.
 
     Args:
-        scores: Dice for ``digital`` and for each age of the chips.
+        scores: Dice for ``digital`` and for each time after programming of the chips.
     """
     gap = max(scores.values()) - min(scores.values())
     if gap <= _LARGEST_GAP:
@@ -90,8 +90,8 @@ def early_state(kept: int | None, epochs: int, keep: Keep) -> str | None:
 
     Args:
         kept: epoch of the kept state; 0 is the network that the training started from.
-        epochs: of the whole training.
-        keep: rule by which it was chosen.
+        epochs: number of epochs of the whole training.
+        keep: rule that selected the state.
     """
     if kept is None or kept >= _LAST_SHARE * epochs:
         return None

@@ -1,4 +1,4 @@
-"""What a training run needs before its first step: data, network, and where it starts from."""
+"""Setup of a training run before its first step: data, network and starting point."""
 
 import warnings
 from collections.abc import Iterator
@@ -42,14 +42,14 @@ class Setup:
     """A run before its first step.
 
     Attributes:
-        config: its settings; the model is that of ``init``, if there is one.
-        ranks: the processes that share it.
-        device: where this one computes.
-        task: the data.
-        patients: who has been seen by the network when it is trained, here and before.
-        model: the network, on tiles if it is hardware-aware.
-        teacher: the digital network that it learns from, too; ``None`` without distillation.
-        sampler: the training patches of this process.
+        config: settings of the run; the model is that of ``init``, if there is one.
+        ranks: processes that share the run.
+        device: device of this process.
+        task: data of the run.
+        patients: patients that the network has seen after training, in this and earlier runs.
+        model: network to train, on tiles if it is hardware-aware.
+        teacher: digital network for distillation; ``None`` without distillation.
+        sampler: training patches of this process.
     """
 
     config: TrainConfig
@@ -62,7 +62,7 @@ class Setup:
     sampler: PatchSampler
 
     def recalibrate(self) -> None:
-        """Let the converters' input ranges follow the data, unless they are learned."""
+        """Set the converters' input ranges from the data again, unless they are learned."""
         if self.config.training == "hwa" and self.config.noise.ranges == "calibrated":
             self.calibrate()
 
@@ -74,13 +74,13 @@ class Setup:
         calibrate(self.model, images, quantile=config.calibration.quantile)
 
     def autocast(self) -> torch.autocast:
-        """The precision of the network's digital parts."""
+        """Return the autocast context with the precision of the network's digital parts."""
         lowered = self.config.precision == "bfloat16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=lowered)
 
     @contextmanager
     def within_memory(self) -> Iterator[None]:
-        """Where memory runs out inside, an error that says what to make smaller."""
+        """Replace an out-of-memory error inside by one that states what to make smaller."""
         try:
             yield
         except (RuntimeError, MemoryError) as error:
@@ -100,7 +100,7 @@ class Setup:
             ) from error
 
     def checkpoint_info(self, score: float) -> CheckpointInfo:
-        """What the network is, with its validation score."""
+        """Return the description of the network, with its validation score."""
         config, task = self.config, self.task
         return CheckpointInfo(
             model=config.model.name,
@@ -120,7 +120,7 @@ class Setup:
         )
 
     def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """On this process's device, in the memory format that layers on tiles are fastest in."""
+        """Return a tensor on this process's device; on tiles, in the fastest memory format."""
         tensor = tensor.to(self.device)
         if self.config.training == "digital":
             return tensor
@@ -139,7 +139,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     if config.init is not None:
         start = load_checkpoint(config.init, factories=(config.model.name,))
         config = _with_model_of(start, config)
-    ranks.share_of(config.batch_size)  # refuses an uneven one before the data are read
+    ranks.share_of(config.batch_size)  # raises for an uneven batch before the data are read
     device = _device(config, ranks)
     task = _load_task(config)
     patients = _patients_seen(task, start)
@@ -165,12 +165,12 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
 
 
 def make_sampler(config: TrainConfig, task: Task, ranks: Ranks) -> PatchSampler:
-    """The batches of a run that one process gets.
+    """Return the sampler of the batches that one process receives.
 
     Args:
-        config: the run.
-        task: whose training cases are drawn from.
-        ranks: which process of how many.
+        config: settings of the run.
+        task: task with the training cases.
+        ranks: number of this process, and of all processes.
     """
     return PatchSampler(
         task,
@@ -184,7 +184,7 @@ def make_sampler(config: TrainConfig, task: Task, ranks: Ranks) -> PatchSampler:
 
 
 def with_heads(config: TrainConfig) -> TrainConfig:
-    """Deep supervision is an option of the network, too."""
+    """Return the settings with deep supervision also enabled in the network's options."""
     options = config.model.options
     if config.init is not None or bool(options.get(_HEADS)) == config.loss.deep_supervision:
         return config
@@ -194,7 +194,7 @@ def with_heads(config: TrainConfig) -> TrainConfig:
 
 
 def digital_stage(config: TrainConfig) -> TrainConfig | None:
-    """The digital training that a hardware-aware run without ``init`` begins with, if it is one."""
+    """Return the digital training that precedes a hardware-aware run without ``init``, if any."""
     if config.training == "digital" or config.init is not None:
         return None
     return replace(
@@ -242,7 +242,7 @@ def _load_task(config: TrainConfig) -> Task:
 
 
 def _patients_seen(task: Task, start: Checkpoint | None) -> tuple[str, ...]:
-    """Patients of this training, and of the one that it starts from.
+    """Return the patients of this training and of the one that it starts from.
 
     Raises:
         LeakageError: the start has seen patients that this split keeps for testing.
@@ -300,7 +300,7 @@ def _check_network(model: nn.Module, config: TrainConfig, task: Task) -> None:
 def on_tiles(
     model: nn.Module, config: TrainConfig, start: Checkpoint | None
 ) -> tuple[nn.Module, bool]:
-    """Put a network on tiles, with the learned scales and input ranges of its start.
+    """Map a network onto tiles, with the learned scales and input ranges of its start.
 
     Returns:
         the network, and whether the input ranges of its start fit these tiles.
@@ -336,7 +336,7 @@ def _tell_other_ranges(start: Checkpoint, has_ranges: bool, config: TrainConfig)
 
 
 def _tell_other_digital_layers(start: Checkpoint | None, analog: nn.Module) -> None:
-    """Warn where a network was trained for the chip with other layers digital than it has now."""
+    """Warn if a network was trained for the chip with other digital layers than it has now."""
     if start is None or start.info.digital_layers is None:
         return
     before, now = start.info.digital_layers, left_digital(analog)

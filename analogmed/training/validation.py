@@ -1,4 +1,4 @@
-"""How good a network is while it is trained: digitally, or on chips after a day."""
+"""Validation scores during training: digitally, or on chips after one day."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,11 +22,11 @@ class MeanDice:
     """Mean Dice over cases and classes, of one network or of several.
 
     Args:
-        task: window, classes and reader.
-        cases: what is predicted.
-        limit_bytes: samples are kept in memory up to this.
+        task: task with window, classes and reader.
+        cases: cases to predict.
+        limit_bytes: largest size of the samples kept in memory, in bytes.
         batch_size: images, or windows of a large image, in one pass.
-        device: where to compute.
+        device: device of the computation.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class MeanDice:
         )
 
     def __call__(self, networks: Sequence[Network]) -> float:
-        """The mean over networks; 0 where nothing is defined."""
+        """Return the mean over networks; 0 where nothing is defined."""
         scores = [
             score for case in self._cases for score in self._scores(networks, self._samples[case])
         ]
@@ -53,7 +53,7 @@ class MeanDice:
         return sum(defined) / len(defined) if defined else 0.0
 
     def _scores(self, networks: Sequence[Network], sample: Sample) -> Iterator[float]:
-        """Dice of each network and class; NaN where there is nothing, and nothing was found."""
+        """Yield the Dice of each network and class; NaN if label and prediction are empty."""
         images = torch.from_numpy(sample.image).to(self._device)
         for network in networks:
             logits = predict_logits(
@@ -70,7 +70,7 @@ class Validation:
     """Mean Dice over validation cases and classes.
 
     Args:
-        run: a hardware-aware one is validated on its chips.
+        run: training run; a hardware-aware run is validated on its chips.
     """
 
     def __init__(self, run: Setup) -> None:
@@ -84,7 +84,7 @@ class Validation:
         )
 
     def __call__(self, model: nn.Module) -> float:
-        """Score of a network; of an analog one the mean over chips, a day after programming."""
+        """Return the score of a network; for an analog one, the mean over chips after one day."""
         if self._run.config.training == "digital":
             return self.digitally(model)
         return self.over_time(model, [DAY_S])[DAY_S]

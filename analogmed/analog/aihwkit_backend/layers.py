@@ -1,4 +1,4 @@
-"""aihwkit's own layers: the way there, the way back, and a chip made of their tiles."""
+"""Conversion of networks to and from aihwkit's analog layers, and chips of aihwkit tiles."""
 
 import copy
 from collections.abc import Iterator
@@ -26,19 +26,19 @@ from analogmed.network.walk import own_attributes, replace_layers
 
 
 def is_analog(layer: nn.Module) -> bool:
-    """Whether a layer computes on tiles, analogmed's or aihwkit's."""
+    """Return whether a layer computes on tiles, either analogmed's or aihwkit's."""
     return isinstance(layer, AnalogLayer | AnalogLayerBase)
 
 
 def to_aihwkit(model: nn.Module) -> nn.Module:
-    """A copy of an analog model whose layers are aihwkit's, where aihwkit's torch tile has them.
+    """Return a copy of an analog model with aihwkit's layers, where its torch tile supports them.
 
     ``Linear`` and ungrouped, zero-padded ``Conv2d`` with the even row split become aihwkit's
-    layers; everything else becomes digital again, as aihwkit would leave it, with learned output
-    scales multiplied into its weight.
+    layers. All other layers become digital again, as aihwkit would leave them, with learned output
+    scales multiplied into their weights.
 
     Args:
-        model: a model from ``convert``.
+        model: analog model from ``convert``.
 
     Raises:
         ConfigError: the hardware has an effect that aihwkit's torch tile lacks; names the layer.
@@ -51,13 +51,13 @@ def to_aihwkit(model: nn.Module) -> nn.Module:
 
 
 def from_aihwkit(model: nn.Module) -> nn.Module:
-    """A copy of an aihwkit model whose ``AnalogLinear`` and ``AnalogConv2d`` are analogmed's.
+    """Return a copy of an aihwkit model with ``AnalogLinear`` and ``AnalogConv2d`` of analogmed.
 
-    aihwkit's other layers stay as they are.
+    aihwkit's other layers are left unchanged.
 
     Raises:
-        ConfigError: the column tiles of one row have different input ranges, or the layer's
-            configuration asks for something that analogmed's layers do not compute.
+        ConfigError: the column tiles of one row have different input ranges, or analogmed's layers
+            do not support the layer's configuration.
     """
     return replace_layers(
         copy_of(model),
@@ -67,10 +67,10 @@ def from_aihwkit(model: nn.Module) -> nn.Module:
 
 
 def set_ranges_like(model: nn.Module, own: nn.Module) -> nn.Module:
-    """Give aihwkit's layers the input ranges of their twins that ``from_aihwkit`` made.
+    """Set the input ranges of aihwkit's layers to those of their copies from ``from_aihwkit``.
 
     Returns:
-        ``model``, whose ranges are changed in place.
+        The given ``model``, with ranges changed in place.
     """
     for name, layer in model.named_modules():
         twin = own.get_submodule(name) if isinstance(layer, AnalogConv2d | AnalogLinear) else None
@@ -81,7 +81,7 @@ def set_ranges_like(model: nn.Module, own: nn.Module) -> nn.Module:
 
 
 def aihwkit_tiles(model: nn.Module) -> Iterator[tuple[str, list[TorchInferenceTile]]]:
-    """Name and tiles of each aihwkit layer of a model."""
+    """Yield the name and the tiles of each aihwkit layer of a model."""
     for name, layer in model.named_modules():
         if isinstance(layer, AnalogLayerBase):
             tiles = list(layer.analog_tiles())
@@ -90,11 +90,11 @@ def aihwkit_tiles(model: nn.Module) -> Iterator[tuple[str, list[TorchInferenceTi
 
 
 class AihwkitTiles:
-    """The tiles of one aihwkit layer as a chip holds them.
+    """Tiles of one aihwkit layer as programmed onto a chip.
 
     Args:
-        tiles: aihwkit's tiles; their weights are the programming target.
-        seed: seed of the programming noise.
+        tiles: tiles of aihwkit; their weights are the programming target.
+        seed: random seed of the programming noise.
     """
 
     def __init__(self, tiles: list[TorchInferenceTile], seed: int) -> None:
@@ -121,7 +121,7 @@ class AihwkitTiles:
 
     @contextmanager
     def lent(self, reading: Reading) -> Iterator[None]:
-        """Let the tiles compute with a reading, whose generator seeds the output noise."""
+        """Compute with a snapshot inside the block; its generator seeds the output noise."""
         targets = [tile.tile.get_weights() for tile in self._tiles]
         for tile, row in zip(self._tiles, reading.rows, strict=True):
             tile.tile.set_weights(row.weight)
@@ -137,7 +137,7 @@ class AihwkitTiles:
 
 @contextmanager
 def _remembering(tile: TorchInferenceTile) -> Iterator[None]:
-    """Let a tile draw from a noise model whose devices keep their programming error."""
+    """Use a noise model whose devices keep their programming error inside the block."""
     model = tile.rpu_config.noise_model
     tile.rpu_config.noise_model = with_memory(model)
     try:
@@ -148,7 +148,7 @@ def _remembering(tile: TorchInferenceTile) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _TileState:
-    """What aihwkit keeps of a programmed tile."""
+    """State of a programmed tile that aihwkit stores."""
 
     programmed: Tensor
     drift: list[Tensor]
@@ -170,7 +170,7 @@ class _TileState:
 
 
 def _reset(tile: TorchInferenceTile, target: Tensor) -> None:
-    """Forget the chip; otherwise aihwkit would programme stale reference weights next time."""
+    """Remove the chip's state; otherwise aihwkit would next program stale reference weights."""
     tile.tile.set_weights(target)
     tile.alpha = tile.alpha.new_ones(1)
     tile.reference_combined_weights = None
@@ -219,7 +219,7 @@ def _aihwkit_twin(layer: AnalogLayer) -> nn.Module | None:
 
 
 def _set_ranges(layer: AnalogConv2d | AnalogLinear, ranges: Tensor) -> None:
-    """Of each row of tiles; aihwkit does not set them from data then."""
+    """Set the range of each row of tiles, and prevent aihwkit from setting it from data."""
     tiles = list(layer.analog_tiles())
     for index, tile in enumerate(tiles):
         tile.input_range.data[:] = ranges[index * len(ranges) // len(tiles)]
@@ -227,7 +227,7 @@ def _set_ranges(layer: AnalogConv2d | AnalogLinear, ranges: Tensor) -> None:
 
 
 def _tie_ranges(layer: AnalogConv2d | AnalogLinear, columns: int) -> None:
-    """Column tiles of one row share one converter, whose learned range gets all their gradients."""
+    """Share one converter and learned range, with the sum of gradients, per row of column tiles."""
     tiles = list(layer.analog_tiles())
     for index, tile in enumerate(tiles):
         if isinstance(tile.input_range, nn.Parameter):
@@ -235,7 +235,7 @@ def _tie_ranges(layer: AnalogConv2d | AnalogLinear, columns: int) -> None:
 
 
 def _scales_of_tiles(layer: AnalogLayer) -> list[Tensor]:
-    """The learned scales of an ungrouped layer, tile by tile in aihwkit's order, as views."""
+    """Return the learned scales of an ungrouped layer, one view per tile in aihwkit's order."""
     assert layer.out_scale is not None
     cols = layer.grid.cols
     columnwise = layer.rpu_config.mapping.out_scaling_columnwise

@@ -1,4 +1,4 @@
-"""What aihwkit's own layers need beside torch to be trained hardware-aware."""
+"""Support for hardware-aware training of aihwkit's own layers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +15,14 @@ from analogmed.analog.tile.modifier import scaled
 
 
 def ignore_unused_parameters(model: nn.Module) -> set[str]:
-    """Let ``DistributedDataParallel`` leave out parameters that no gradient ever reaches.
+    """Exclude parameters that never receive a gradient from ``DistributedDataParallel``.
 
-    Each tile of aihwkit has two: a scalar that leads aihwkit's optimizers to the tile, and with
-    input ranges a counter of batches. DDP would wait for their gradients. analogmed's layers have
-    none. Call this before the model is wrapped.
+    Each tile of aihwkit has two: a scalar that refers aihwkit's optimizers to the tile, and, with
+    input ranges, a counter of batches. DDP would wait for their gradients. analogmed's layers have
+    no such parameters. Must be called before the model is wrapped.
 
     Returns:
-        names of the parameters.
+        Names of the parameters.
     """
     names = {
         name
@@ -34,24 +34,24 @@ def ignore_unused_parameters(model: nn.Module) -> set[str]:
 
 
 def tiles_of(model: nn.Module) -> list[TorchInferenceTile]:
-    """All of aihwkit's tiles in a model."""
+    """Return all aihwkit tiles of a model."""
     return [tile for _, tiles in aihwkit_tiles(model) for tile in tiles]
 
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
-    """All tensors of a network's state dict, those of aihwkit's tiles among them.
+    """Return all tensors of a network's state dict, including those of aihwkit's tiles.
 
-    To its tensors an aihwkit tile adds a dictionary of objects that only pickle writes: its
-    configuration, and some of the same tensors once more.
+    An aihwkit tile also adds a dictionary of objects that only pickle can write: its configuration,
+    and copies of some of the same tensors.
     """
     return {name: t for name, t in network.state_dict().items() if isinstance(t, Tensor)}
 
 
 def load_tensors(network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put a network that trains where :func:`tensors_of` found it.
+    """Restore a network in training from the tensors of :func:`tensors_of`.
 
-    After a step that maps the weights of an aihwkit tile anew, the tile divides gradients by its
-    scales, which it keeps out of its state dict for that purpose; so it does here.
+    After a step that remaps the weights of an aihwkit tile, the tile divides gradients by its
+    scales, which it keeps out of its state dict for that purpose; this function restores that.
     """
     tiles = tiles_of(network)
     network.load_state_dict(tensors, strict=not tiles)
@@ -62,7 +62,7 @@ def load_tensors(network: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 @contextmanager
 def modifier_strength(tiles: list[TorchInferenceTile], strength: float) -> Iterator[None]:
-    """Let tiles disturb their weights with a share of the modifier's full size inside."""
+    """Scale the weight modifier of tiles to a share of its full magnitude inside the block."""
     configs: list[TorchInferenceRPUConfig] = list(
         {id(tile.rpu_config): tile.rpu_config for tile in tiles}.values()
     )

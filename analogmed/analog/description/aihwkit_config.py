@@ -1,4 +1,4 @@
-"""From the hardware description to aihwkit's own configuration object."""
+"""Conversion of the hardware description to aihwkit's configuration object."""
 
 import dataclasses
 from typing import Any
@@ -60,7 +60,7 @@ _PCM_COEFFS_US = (0.26348, 1.9650, -1.1731)
 
 
 def create_rpu_config(preset: str = "pcm", **arguments: Any) -> TorchInferenceRPUConfig:
-    """Describe the analog hardware as aihwkit does.
+    """Return aihwkit's configuration of the analog hardware.
 
     >>> config = create_rpu_config("pcm", tile_size=256, out_noise=0.02)
     >>> config.mapping.max_input_size, config.forward.out_noise
@@ -69,7 +69,7 @@ def create_rpu_config(preset: str = "pcm", **arguments: Any) -> TorchInferenceRP
     Args:
         preset: ``pcm`` (default), ``analognas``, ``analognas-as-coded``, ``hermes``, ``reram``,
             ``reram_cmo`` or ``ideal``; see ``PRESETS``.
-        **arguments: any field of :class:`Hardware`, which gives units and ranges.
+        **arguments: any field of :class:`Hardware`, which documents units and ranges.
 
     Returns:
         aihwkit's ``TorchInferenceRPUConfig``, for ``convert`` or for aihwkit itself.
@@ -151,7 +151,7 @@ def _describe_modifier(hardware: Hardware, config: TorchInferenceRPUConfig) -> N
     if hardware.modifier == "discretize":
         modifier.res = 1 / steps
     elif hardware.modifier in ("discretize_add_normal", "dorefa"):
-        modifier.res = 2 / steps  # aihwkit: of half the range
+        modifier.res = 2 / steps  # relative to half the range in aihwkit
     modifier.dorefa_clip = hardware.modifier_clip
     modifier.pcm_t_inference = hardware.modifier_t_inference_s
     _describe_device_noise(hardware, config.noise_model, modifier)
@@ -160,7 +160,7 @@ def _describe_modifier(hardware: Hardware, config: TorchInferenceRPUConfig) -> N
 def _describe_device_noise(
     hardware: Hardware, model: BaseNoiseModel, modifier: WeightModifierParameter
 ) -> None:
-    """Noise relative to the largest weight as the hardware's devices have it at any ``g_max``."""
+    """Set noise relative to the largest weight to that of the hardware's devices at any g_max."""
     modifier.g_max = model.g_max
     if hardware.modifier == "pcm_noise":  # its fit is fixed, and relative to this conductance
         modifier.g_max = _PCM_G_MAX_US

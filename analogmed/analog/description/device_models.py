@@ -18,11 +18,12 @@ class DeviceModel:
     """One of aihwkit's noise models.
 
     Attributes:
-        name: as in the settings.
+        name: name in the settings.
         model: class of aihwkit, as ``module:class``.
         preset: hardware preset that uses the model, for messages.
-        arguments: names of the class's arguments, each with the setting that it takes.
-        fixed_g_max_us: the only largest conductance in uS that the model was fitted for.
+        arguments: names of the class's arguments, each with the setting that it takes its value
+            from.
+        fixed_g_max_us: largest conductance in uS, if the model was fitted for a single one.
         has_known_times: whether the model was fitted at some times only.
     """
 
@@ -35,14 +36,14 @@ class DeviceModel:
 
     @property
     def has_one_scale(self) -> bool:
-        """Whether one factor, ``prog_noise_scale``, scales all noise of the model."""
+        """Whether a single factor, ``prog_noise_scale``, scales all noise of the model."""
         return "read_noise_scale" not in {setting for _, setting in self.arguments}
 
     def make(self, settings: Any) -> Any:
         """Return an object of aihwkit's class.
 
         Args:
-            settings: has the fields of ``Hardware`` that describe devices.
+            settings: object with the fields of ``Hardware`` that describe devices.
 
         Raises:
             ConfigError: the largest conductance does not fit the model.
@@ -56,7 +57,7 @@ class DeviceModel:
             ) from error
 
     def known_times(self) -> tuple[float, ...] | None:
-        """Return the only times in s that the model was fitted at; ``None`` if it has no such."""
+        """Return the times in s that the model was fitted at; ``None`` if it covers all times."""
         return tuple(sorted(self._class()().coeff_dic)) if self.has_known_times else None
 
     def _make(self, settings: Any) -> Any:
@@ -76,20 +77,20 @@ class DeviceModel:
 
 
 def device_model(name: NoiseModelName) -> DeviceModel:
-    """Return the model of a name."""
+    """Return the device model with a given name."""
     return _MODELS[name]
 
 
 def check_times(noise_model: NoiseModelName, times_s: Iterable[float], hardware: str) -> None:
-    """Refuse times that a noise model was not fitted at.
+    """Raise an error for times that a noise model was not fitted at.
 
     Args:
         noise_model: name of the model.
-        times_s: seconds after programming.
-        hardware: preset, for the message.
+        times_s: times after programming, in s.
+        hardware: preset, for the error message.
 
     Raises:
-        ConfigError: names the times, those that are known, and how to give them.
+        ConfigError: names the times, the supported times, and how to set them.
     """
     known = device_model(noise_model).known_times()
     if known is None:

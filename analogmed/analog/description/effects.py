@@ -16,8 +16,11 @@ from analogmed.analog.tile.ir_drop import has_static_ir_drop, is_transient
 from analogmed.analog.tile.product import has_weight_noise
 
 Kind = Literal["torch", "reading", "vectors", "training"]
-"""An engine: the definition in torch; without gradients, with static input ranges (``reading``) or
-with laid-out input vectors (``vectors``); and with gradients (``training``)."""
+"""Kind of engine: reference, inference or training.
+
+``torch`` is the reference. ``reading`` (static input ranges) and ``vectors`` (unfolded input
+vectors) are for inference without gradients. ``training`` computes gradients.
+"""
 
 _ALL: tuple[Kind, ...] = ("torch", "reading", "vectors", "training")
 _BY_VECTORS: tuple[Kind, ...] = ("torch", "vectors")
@@ -30,10 +33,11 @@ class Effect:
     """One effect of ``IOParameters``.
 
     Attributes:
-        name: for messages.
-        fields: the field that messages name, then the other ones that the effect depends on.
-        is_on: whether a configuration has the effect, given that its tiles are not perfect.
-        engines: engines that compute the effect; none for an effect that is refused.
+        name: name for error messages.
+        fields: field that error messages name, followed by the other fields that the effect depends
+            on.
+        is_on: whether a configuration has the effect, provided that its tiles are not perfect.
+        engines: engines that compute the effect; empty for an effect that is not supported.
     """
 
     name: str
@@ -161,7 +165,7 @@ EFFECTS = (
 
 
 def effects_of(io: IOParameters) -> list[Effect]:
-    """Return the effects that a configuration switches on; perfect tiles have no other."""
+    """Return the active effects of a configuration; perfect tiles have no other supported one."""
     perfect, *others = EFFECTS
     if io.is_perfect:
         return [perfect, *(each for each in others if not each.engines and each.is_on(io))]
@@ -178,5 +182,5 @@ def computes(kind: Kind, io: IOParameters) -> bool:
 
 
 def not_computed(kind: Kind, io: IOParameters) -> list[str]:
-    """Return what an engine does not compute of a configuration, for messages."""
+    """Return the effects of a configuration that an engine does not compute, for error messages."""
     return [each.name for each in effects_of(io) if kind not in each.engines]

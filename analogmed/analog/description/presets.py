@@ -1,4 +1,4 @@
-"""The arguments of each named hardware preset, and where they come from."""
+"""Arguments of each named hardware preset, with their sources."""
 
 from typing import Any
 
@@ -76,11 +76,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """All arguments of each preset.
 
-``pcm`` is the evaluation set-up of analog-NAS-bench; ``analognas`` is AnalogNAS's
+``pcm`` is the evaluation set-up of analog-NAS-bench. ``analognas`` is AnalogNAS's
 ``create_rpu_config(g_max=25, tile_size=256, dac_res=256, adc_res=256, noise_std=5.0)`` with its
-noise_std read as per cent of the largest weight. AnalogNAS never sets the modifier's type, so that
-noise_std does nothing there: ``analognas-as-coded``. ``hermes`` is the 64-core PCM chip (Le Gallo
-et al. 2023); ``reram`` is the chip of Wan et al. 2022, known at 1 s, 1 day and 2 days only;
-``reram_cmo`` the CMO/HfOx devices of aihwkit, at any time, programmed to 0.2 % of the target;
-``ideal`` computes as digital does.
+noise_std interpreted as per cent of the largest weight. AnalogNAS never sets the modifier's type,
+so that noise_std has no effect in its code: ``analognas-as-coded``. ``hermes`` is the 64-core PCM
+chip (Le Gallo et al. 2023). ``reram`` is the chip of Wan et al. 2022, defined at 1 s, 1 day and 2
+days only. ``reram_cmo`` describes the CMO/HfOx devices of aihwkit, at any time, programmed to 0.2 %
+of the target. ``ideal`` computes as a digital network does.
 """

@@ -1,4 +1,4 @@
-"""The range of each argument of the hardware description."""
+"""Valid range of each argument of the hardware description."""
 
 import dataclasses
 import math
@@ -31,17 +31,17 @@ _NON_NEGATIVE = (
 )
 _WHOLE = ("dac_steps", "adc_steps")
 ACCEPTANCE_RANGES_PERCENT = (0.2, 2.0)
-"""Acceptance ranges of programming, in % of the target, that aihwkit's CMO model is fitted for."""
+"""Acceptance ranges of programming, in % of the target, for which aihwkit's CMO model is fitted."""
 
 
 def check_ranges(hardware: Any) -> None:
-    """Refuse arguments out of their range.
+    """Raise an error for arguments that are out of range.
 
     Args:
         hardware: the hardware description.
 
     Raises:
-        ConfigError: names the first of them, its value, and what was expected.
+        ConfigError: names the first invalid argument, its value, and the expected range.
     """
     for name in _POSITIVE:
         _require(name, getattr(hardware, name), low=0.0, open_low=True)
@@ -99,7 +99,7 @@ def _require_coefficients(values: object) -> None:
 
 
 def _require_one_scale(hardware: Any) -> None:
-    """aihwkit's ReRAM model draws a device's whole error at once, by one scale."""
+    """Check that a model with a single noise scale, as aihwkit's ReRAM model, gets no other."""
     if not device_model(hardware.noise_model).has_one_scale:
         return
     for name in ("read_noise_scale", "drift_scale"):
@@ -113,7 +113,7 @@ def _require_one_scale(hardware: Any) -> None:
 
 
 def _require_acceptance_range(hardware: Any) -> None:
-    """aihwkit's CMO model has two fits, and takes the finer one for any other acceptance range."""
+    """Check the acceptance range; aihwkit's CMO model uses its finer fit for any other value."""
     value = hardware.acceptance_range_percent
     if value not in ACCEPTANCE_RANGES_PERCENT or isinstance(value, bool):
         raise ConfigError(

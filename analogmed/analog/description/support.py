@@ -1,4 +1,4 @@
-"""What the analog layers compute of an aihwkit configuration; anything else is refused by name."""
+"""Supported fields of an aihwkit configuration; all other fields raise an error by name."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ from analogmed.foundation.errors import ConfigError
 
 
 def check_support(config: TorchInferenceRPUConfig) -> None:
-    """Refuse a configuration that the analog layers would not follow to the letter.
+    """Raise an error for a configuration that the analog layers do not implement exactly.
 
     Raises:
         ConfigError: names every field that is not supported, with its value.
@@ -98,7 +98,7 @@ def _unknown(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
 
 
 def _refused_of_pulses(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
-    """Of inputs that are pulses in time; what aihwkit stops at with an assertion, too."""
+    """Return unsupported fields for pulsed inputs, including those that fail in aihwkit."""
     io, rows = config.forward, config.mapping.max_input_size
     assert isinstance(io, IOParametersIRDropT)
     found: list[tuple[str, object]] = []
@@ -134,7 +134,7 @@ def _refused_of_modifier(modifier: WeightModifierParameter) -> list[tuple[str, o
 
 
 _STEP_IS_RES = (WeightModifierType.DOREFA, WeightModifierType.DISCRETIZE_ADD_NORMAL)
-_KNOWN = {  # fields that the analog layers follow, or that are refused above
+_KNOWN = {  # fields that the analog layers support, or that are checked above
     "mapping": {
         "digital_bias",
         "weight_scaling_omega",
@@ -184,7 +184,7 @@ _KNOWN = {  # fields that the analog layers follow, or that are refused above
     },
     "forward": FIELDS,
 }
-_REMAP_OF = {  # by mapping.weight_scaling_columnwise: the mapping follows the weights all the time
+_REMAP_OF = {  # by mapping.weight_scaling_columnwise; the mapping always follows the weights
     False: WeightRemapType.LAYERWISE_SYMMETRIC,
     True: WeightRemapType.CHANNELWISE_SYMMETRIC,
 }

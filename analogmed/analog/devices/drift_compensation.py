@@ -1,4 +1,4 @@
-"""Drift compensation: what aihwkit's classes read out of tiles, and the factors they give."""
+"""Drift compensation: reference read-outs of tiles and the resulting correction factors."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +14,12 @@ from analogmed.analog.tile.product import Crossbar, disturbs_sums, read_tile
 
 @dataclass(frozen=True)
 class ReadOut:
-    """The read-out of several tiles of the same hardware.
+    """Reference read-out of several tiles of the same hardware.
 
     Attributes:
-        weights: of each tile, shape (columns, rows), in units of the mapping scale.
-        config: converters, output noise and compensation.
-        compensation: aihwkit's class.
+        weights: weights of each tile, shape (columns, rows), in units of the mapping scale.
+        config: configuration of converters, output noise and compensation.
+        compensation: compensation object of aihwkit.
     """
 
     weights: list[Tensor]
@@ -27,10 +27,10 @@ class ReadOut:
     compensation: BaseDriftCompensation
 
     def baselines(self, references: list[Tensor]) -> list[Tensor]:
-        """What the compensation keeps of each tile right after programming.
+        """Return the baseline of each tile that the compensation stores right after programming.
 
         Args:
-            references: weights that were asked for, for a compensation with an exact reference.
+            references: target weights, for a compensation with an exact reference.
         """
         return [
             self.compensation.init_baseline(_TileProbe(self, index, reference))
@@ -38,7 +38,7 @@ class ReadOut:
         ]
 
     def factors(self, baselines: list[Tensor]) -> list[Tensor]:
-        """The compensating factor of each column, for each tile."""
+        """Return the compensation factor of each column, for each tile."""
         return [
             self.compensation.apply(outputs, baseline).reshape(-1).expand(len(weight))
             for weight, outputs, baseline in zip(self.weights, self.outputs, baselines, strict=True)
@@ -46,19 +46,19 @@ class ReadOut:
 
     @cached_property
     def outputs(self) -> list[Tensor]:
-        """What each tile puts out for the read-out vectors, shape (vectors, columns)."""
+        """Outputs of each tile for the read-out vectors, shape (vectors, columns)."""
         if self._reads_weight_by_weight:
             return self._each_weight_apart()
         return [self._read(weight) for weight in self.weights]
 
     def exact_outputs(self, reference: Tensor) -> Tensor:
-        """What a perfect tile would put out."""
+        """Return the outputs of a perfect tile."""
         if self._one_hot:
             return reference.T
         return self.vectors(reference) @ reference.T
 
     def vectors(self, weight: Tensor) -> Tensor:
-        """The read-out vectors of a tile, shape (vectors, rows)."""
+        """Return the read-out vectors of a tile, shape (vectors, rows)."""
         return self.compensation.get_readout_tensor(weight.shape[1]).to(weight)
 
     @property
@@ -100,7 +100,7 @@ class ReadOut:
         return is_transient(self.config.forward) and self.config.forward.ir_drop > 0
 
     def _each_weight_apart(self) -> list[Tensor]:
-        """All weights of all tiles as the columns of one tile with one row."""
+        """Return all weights of all tiles as the columns of one tile with one row."""
         flat = torch.cat([weight.flatten() for weight in self.weights])
         outputs = read_tile(
             flat.new_ones(1, 1), lambda one: one * flat, self.config.forward, vector_dim=1
@@ -111,7 +111,7 @@ class ReadOut:
 
 @dataclass(frozen=True)
 class _TileProbe:
-    """What aihwkit's drift compensation asks of a tile: its output for the read-out vectors."""
+    """Tile interface that aihwkit's drift compensation requires: outputs for read-out vectors."""
 
     read_out: ReadOut
     index: int

@@ -1,4 +1,4 @@
-"""Programming a model onto devices, ageing the devices, and reading them back."""
+"""Programming of a model onto devices, ageing of the devices, and reads."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -36,19 +36,19 @@ ELEMENTWISE_MODELS: tuple[type[BaseNoiseModel], ...] = (
     RememberingWan2022,
     RememberingCMO,
 )
-"""Noise models that treat each device by itself, so that any number of tiles go through at once."""
+"""Noise models that treat each device independently, so that tiles are processed in batches."""
 
 _WEIGHTS_AT_ONCE = 2**18  # a few such vectors fit in a processor's cache; more take a fifth longer
 
 
 class ProgrammedModel:
-    """The analog layers of a model as one chip holds them.
+    """Analog layers of a model as programmed onto one chip.
 
     Tiles of the same hardware are programmed and read together, across layers, in batches.
 
     Args:
-        layers: by name; their trained weights are the programming target.
-        seed: seed of programming noise, drift exponents and the compensation's baseline.
+        layers: analog layers by name; their trained weights are the programming target.
+        seed: random seed of programming noise, drift exponents and the compensation's baseline.
 
     Raises:
         NonFiniteError: a weight is NaN or Inf; names the layer.
@@ -68,7 +68,7 @@ class ProgrammedModel:
             ]
 
     def _targets(self) -> Iterator[tuple[Tensor, TorchInferenceRPUConfig]]:
-        """The tiles as the trained weights ask for them; one layer at a time is in memory."""
+        """Yield the target weights of the tiles; one layer at a time is in memory."""
         for name, layer in self._layers.items():
             rows = layer.reference_rows()
             self._scales[name] = [row.scale for row in rows]
@@ -81,11 +81,11 @@ class ProgrammedModel:
         """Age the devices and read them once.
 
         Returns:
-            what each layer computes with.
+            Snapshot of each layer, by name.
 
         Raises:
-            ConfigError: the noise model does not know this time.
-            NonFiniteError: the noise model gives NaN or Inf; names the layer.
+            ConfigError: the noise model does not support this time.
+            NonFiniteError: the noise model returns NaN or Inf; names the layer.
         """
         readings = {}
         for name, read in self.read_tiles(t_inference_s, seed).items():
@@ -98,11 +98,11 @@ class ProgrammedModel:
 
     @torch.no_grad()
     def read_tiles(self, t_inference_s: float, seed: int) -> dict[str, list[tuple[Tensor, Tensor]]]:
-        """As ``read``, the bare tiles.
+        """Age the devices and read them once, as ``read`` does, but return plain tensors.
 
         Returns:
-            of each row of tiles of a layer the weights, (groups, columns, rows), and the
-            compensating factor of each column, (groups, columns).
+            For each row of tiles of a layer, the weights, (groups, columns, rows), and the
+            compensation factor of each column, (groups, columns).
         """
         with _repeatable(seed):
             tiles = chain.from_iterable(batch.read(t_inference_s) for batch in self._batches)
@@ -129,7 +129,7 @@ class ProgrammedModel:
 
 
 def _is_finite(values: Tensor) -> bool:
-    """As ``torch.isfinite(values).all()``, in a tenth of the time: NaN spreads to both extremes."""
+    """Return ``torch.isfinite(values).all()`` in a tenth of the time: NaN reaches both extremes."""
     return all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(values))
 
 
@@ -142,7 +142,7 @@ def _tiles_of(row: TileRow, layer: AnalogLayer) -> Iterator[Tensor]:
 def _batches(
     tiles: Iterable[tuple[Tensor, TorchInferenceRPUConfig]],
 ) -> Iterator[tuple[list[Tensor], TorchInferenceRPUConfig]]:
-    """Neighbours with the same configuration, as many as are fastest at once."""
+    """Yield adjacent tiles of the same configuration, in batches of the fastest size."""
     batch: list[Tensor] = []
     size, hardware = 0, None
     for weight, config in tiles:
@@ -158,9 +158,9 @@ def _batches(
 
 @contextmanager
 def _repeatable(seed: int) -> Iterator[None]:
-    """Draw from a seed, on one thread: where torch cuts a vector for its threads, it rounds anew.
+    """Sample from a seed on one thread, since torch's rounding depends on the number of threads.
 
-    aihwkit's Hermes model indexes in a way that torch warns of; the result is as meant.
+    aihwkit's Hermes model uses an indexing that torch warns of; its result is correct.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -190,13 +190,14 @@ class ProgrammedTiles:
     """Crossbar tiles of the same hardware after programming.
 
     Attributes:
-        config: the hardware.
-        model: its noise model; that of ReRAM remembers its programming error.
-        shapes: (columns, rows) of each tile.
-        devices: every device of a unit cell, across all tiles. Each drifts by itself; aihwkit folds
-            a cell's devices into one weight after programming, and splits it again.
-        cells: how the converter turns the conductances of each tile back into weights.
-        baselines: what drift compensation read of each tile right after programming.
+        config: hardware configuration.
+        model: noise model of the hardware; a ReRAM model keeps its programming error.
+        shapes: shape (columns, rows) of each tile.
+        devices: devices of a unit cell, one object per device, across all tiles. Each drifts
+            independently; aihwkit merges a cell's devices into one weight after programming, and
+            splits it again.
+        cells: parameters for converting the conductances of each tile back to weights.
+        baselines: drift-compensation baseline of each tile, read right after programming.
     """
 
     config: TorchInferenceRPUConfig
@@ -208,7 +209,7 @@ class ProgrammedTiles:
 
     @classmethod
     def program(cls, weights: list[Tensor], config: TorchInferenceRPUConfig) -> "ProgrammedTiles":
-        """Draw programming noise and drift parameters for tiles of weights (columns, rows)."""
+        """Sample programming noise and drift parameters for tiles of weights (columns, rows)."""
         model = with_memory(config.noise_model)
         shapes = [weight.shape for weight in weights]
         cells, targets = [], []
@@ -228,7 +229,7 @@ class ProgrammedTiles:
         return cls(config, model, shapes, devices, cells, baselines)
 
     def read(self, t_inference_s: float) -> Iterator[tuple[Tensor, Tensor]]:
-        """Of each tile the weights at a time (columns, rows), and each column's factor."""
+        """Yield each tile's weights (columns, rows) at a time, and its factors per column."""
         model, compensation = self.model, self.config.drift_compensation
         aged = [device.aged(t_inference_s, model) for device in self.devices]
         weights = _to_weights(aged, self.cells, self.shapes, model)
@@ -241,11 +242,11 @@ class ProgrammedTiles:
 
 @dataclass(frozen=True)
 class Devices:
-    """The same device of many unit cells; what the noise model treats in one call lies together.
+    """The same device of many unit cells; one call of the noise model processes adjacent devices.
 
     Attributes:
-        conductances_us: after programming, in uS.
-        drift: drift parameters as the noise model gives them.
+        conductances_us: conductances after programming, in uS.
+        drift: drift parameters that the noise model returned.
     """
 
     conductances_us: list[Tensor]
@@ -253,11 +254,12 @@ class Devices:
 
     @classmethod
     def program(cls, targets_us: list[Tensor], model: BaseNoiseModel) -> "Devices":
-        """Draw programming noise and drift parameters.
+        """Sample programming noise and drift parameters.
 
         Args:
-            targets_us: conductances asked for, one tensor for each tile.
-            model: aihwkit's; one that is not known to be elementwise gets the tiles one by one.
+            targets_us: target conductances in uS, one tensor per tile.
+            model: noise model of aihwkit; a model that is not listed as elementwise gets one tile
+                per call.
         """
         conductances, drift = [], []
         for target in _at_once(targets_us, model):
@@ -266,7 +268,7 @@ class Devices:
         return cls(conductances, drift)
 
     def aged(self, t_inference_s: float, model: BaseNoiseModel) -> list[Tensor]:
-        """The conductances at a time, with read noise."""
+        """Return the conductances at a time, with read noise."""
         return [
             model.apply_drift_noise_to_conductance(conductance, drift, t_inference_s)
             for conductance, drift in zip(self.conductances_us, self.drift, strict=True)
@@ -281,11 +283,11 @@ def _at_once(targets_us: list[Tensor], model: BaseNoiseModel) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class _Cell:
-    """What a converter needs to get back from conductances to the weights of a tile.
+    """Parameters for converting conductances back to the weights of a tile.
 
     Attributes:
-        parameters: the converter's own.
-        bare: the converter has one device and takes its conductances without a list.
+        parameters: parameters of the converter.
+        bare: whether the converter has one device and expects its conductances without a list.
     """
 
     parameters: dict[str, Any]
@@ -298,7 +300,7 @@ def _to_weights(
     shapes: list[torch.Size],
     model: BaseNoiseModel,
 ) -> list[Tensor]:
-    """Weights of each tile (columns, rows), from the conductances of each device of all tiles."""
+    """Return the weights of each tile (columns, rows) from the conductances of all its devices."""
     sizes = [shape.numel() for shape in shapes]
     by_device = [
         torch.cat([part.flatten() for part in parts]).split(sizes) for parts in conductances_us

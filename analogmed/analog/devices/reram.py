@@ -1,9 +1,9 @@
 """ReRAM devices that keep their programming error from read to read.
 
-aihwkit's ReRAM models draw the whole error of a device each time its conductance is computed, as if
-every read programmed the chip again. Here the error of a device is a standard normal number that is
-drawn at programming and stays with the chip; time scales it. At one time the conductances have the
-distribution of aihwkit's models.
+aihwkit's ReRAM models sample the whole error of a device each time its conductance is computed, as
+if every read reprogrammed the chip. Here the error of a device is a standard normal number that is
+sampled at programming and fixed for the chip; time scales it. At any given time, the conductances
+have the distribution of aihwkit's models.
 """
 
 import copy
@@ -20,8 +20,8 @@ def with_memory(model: BaseNoiseModel) -> BaseNoiseModel:
     """Return a noise model whose devices keep their programming error.
 
     Args:
-        model: a model of aihwkit. Its two ReRAM models are exchanged for a copy with memory; all
-            others, subclasses included, are returned as they are.
+        model: noise model of aihwkit. Its two ReRAM models are replaced by a copy with memory; all
+            others, subclasses included, are returned unchanged.
     """
     kind = _WITH_MEMORY.get(type(model))
     if kind is None:
@@ -36,7 +36,7 @@ class RememberingWan2022(ReRamWan2022NoiseModel):
 
     @torch.no_grad()
     def apply_programming_noise_to_conductance(self, g_target: Tensor) -> Tensor:
-        """Return the conductances in uS at the first time of the fit, and draw ``z``.
+        """Return the conductances in uS at the first time of the fit, and sample ``z``.
 
         ``generate_drift_coefficients`` returns the ``z`` of each call in turn.
         """
@@ -74,7 +74,7 @@ class RememberingWan2022(ReRamWan2022NoiseModel):
 class RememberingCMO(ReRamCMONoiseModel):
     """CMO/HfOx devices whose relaxation is one standard normal number per device.
 
-    Programming noise is aihwkit's. Read noise is drawn in each read.
+    Programming noise is aihwkit's. Read noise is sampled in each read.
     """
 
     @torch.no_grad()

@@ -1,9 +1,9 @@
-"""From the gradient of a product to those of inputs, weights, scales and input ranges.
+"""Backward pass of a product: gradients of inputs, weights, scales and input ranges.
 
-Rows of tiles are taken together: the channels that they see are laid side by side in codes, so
-that one backward convolution gives the gradients of the inputs and of all their weights. That is
-exact as long as no output exceeded the bound of the ADC; a row of tiles whose outputs did goes by
-itself, with a gradient that is 0 there.
+Rows of tiles are processed together: the channels that they use are concatenated in codes, so that
+one backward convolution yields the gradients of the inputs and of all their weights. This is exact
+as long as no output exceeded the bound of the ADC. A row of tiles with clipped outputs is processed
+separately, with a gradient of 0 at these outputs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,17 +20,18 @@ from analogmed.analog.tile.noise_stream import Draw
 
 @dataclass(frozen=True)
 class Setting:
-    """What a product depends on besides tensors.
+    """Context of a product, apart from tensors.
 
     Attributes:
-        ops: the passes before and after a product.
-        layer: whose product it is.
-        converters: of its tiles.
-        layout: memory format that is computed in.
+        ops: passes before and after a product.
+        layer: layer that computes the product.
+        converters: converters of its tiles.
+        layout: memory format of the computation.
         came_in: memory format of the inputs.
         draw: address of the output noise.
-        differentiates: whether there will be a backward pass.
-        learns_range: whether inputs that are clipped, or none, move the input ranges.
+        differentiates: whether a backward pass will follow.
+        learns_range: whether the input ranges are learned: clipped inputs widen them, a lack of
+            these lets them decay.
     """
 
     ops: TrainingOps
@@ -43,19 +44,19 @@ class Setting:
     learns_range: bool
 
     def channels(self, number: int) -> tuple[int, int]:
-        """First channel, within each group, that a row of tiles sees, and that after the last."""
+        """Return the first channel, within each group, that a row of tiles uses, and the end."""
         return self.layer.row_channels(*self.layer.grid.rows[number])
 
     def alone(self, number: int, limit: float) -> Slices:
-        """What a row of tiles sees."""
+        """Return the slice that a row of tiles uses."""
         span = self.channels(number)
         return Slices([Slice(*span, limit, span)], self.layer.groups, self.converters)
 
     def parts(self, inputs: Tensor) -> Iterator[slice]:
-        """Cut a large batch.
+        """Split a large batch into parts.
 
-        Volumes stay at least two together: torch convolves a single one that has few channels, as
-        a row of tiles sees them, by its slowest means.
+        A part contains at least two volumes, since torch uses its slowest method to convolve a
+        single volume that has few channels, as in a row of tiles.
         """
         layer, most = self.layer, self.ops.part_elements
         channels, columns = inputs.shape[1], layer.groups * layer.grid.cols[-1][1]
@@ -70,13 +71,13 @@ class Setting:
             first = last
 
     def as_it_came(self, values: Tensor) -> Tensor:
-        """The values in the memory format of the inputs."""
+        """Return the values in the memory format of the inputs."""
         return self.ops.in_layout(values, self.came_in)
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows of tiles that go together: numbers, slices of the inputs, kernels side by side."""
+    """Rows of tiles that are processed together: numbers, input slices, concatenated kernels."""
 
     numbers: tuple[int, ...]
     slices: Slices
@@ -84,16 +85,16 @@ class _Batch:
 
 
 class Backward:
-    """The backward pass of one product.
+    """Backward pass of one product.
 
     Args:
-        setting: of the product.
+        setting: context of the product.
         limits: input ranges; inf for none.
-        kernels: of each row of tiles, in codes.
-        scales: of each row of tiles.
-        by_inputs: whether their gradient is wanted.
-        by_ranges: whether their gradient is wanted.
-        by_weights: whether their gradients are wanted.
+        kernels: kernels of each row of tiles, in codes.
+        scales: scales of each row of tiles.
+        by_inputs: whether to compute the gradient of the inputs.
+        by_ranges: whether to compute the gradient of the input ranges.
+        by_weights: whether to compute the gradients of the weights.
     """
 
     def __init__(
@@ -114,19 +115,19 @@ class Backward:
         self._batches: list[_Batch] = []
         self._total: Tensor | None = None
         self._by_kernel: dict[tuple[int, ...], Tensor] = {}
-        self._range_sums: dict[tuple[int, ...], Tensor] = {}  # under the numbers of the rows
-        self._code_sums: Tensor | None = None  # of gradient times code, (rows, columns)
+        self._range_sums: dict[tuple[int, ...], Tensor] = {}  # keyed by the numbers of the rows
+        self._code_sums: Tensor | None = None  # sums of gradient times code, (rows, columns)
 
     def run(
         self, gradient: Tensor, inputs: Tensor, fits: dict[int, Tensor], codes: Sequence[Tensor]
     ) -> None:
-        """Go through all rows of tiles, part by part of the batch.
+        """Process all rows of tiles, one part of the batch after the other.
 
         Args:
-            gradient: by the outputs.
-            inputs: of the product.
-            fits: packed masks of rows whose outputs were clipped: 0 where they were.
-            codes: of the outputs of each row, if their sums are wanted.
+            gradient: gradient by the outputs.
+            inputs: inputs of the product.
+            fits: packed masks of rows with clipped outputs: 0 where an output was clipped.
+            codes: output codes of each row, if their sums are required.
         """
         setting = self._setting
         inputs = setting.ops.in_layout(inputs.detach(), setting.layout)
@@ -143,13 +144,13 @@ class Backward:
                 self._code_sums = sums if self._code_sums is None else self._code_sums + sums
 
     def by_inputs(self) -> Tensor | None:
-        """Gradient by the inputs, in their memory format, if it is wanted."""
+        """Return the gradient by the inputs, in their memory format, if requested."""
         if self._total is None or not self._wanted[0]:
             return None
         return self._setting.as_it_came(self._total)
 
     def by_weight(self) -> list[Tensor | None]:
-        """Gradients by the mapped weights of each row of tiles, if they are wanted."""
+        """Return the gradients by the mapped weights of each row of tiles, if requested."""
         layer, converters = self._setting.layer, self._setting.converters
         volume = layer.channel_rows
         weights: list[Tensor | None] = [None] * len(self._kernels)
@@ -166,7 +167,7 @@ class Backward:
         return weights
 
     def by_scale(self) -> list[Tensor]:
-        """Gradients by the scales of each row of tiles."""
+        """Return the gradients by the scales of each row of tiles."""
         assert self._code_sums is not None
         return [
             (sums * self._setting.converters.worth(limit)).to(scale).reshape(scale.shape)
@@ -174,9 +175,9 @@ class Backward:
         ]
 
     def by_range(self, ranges: Tensor) -> Tensor:
-        """Gradient by the input ranges, which divide inputs and multiply outputs.
+        """Return the gradient by the input ranges, which divide inputs and multiply outputs.
 
-        In training, what ``pass_range_gradient`` defines is added.
+        In training, the gradient that ``pass_range_gradient`` defines is added.
         """
         assert self._code_sums is not None
         sums = ranges.new_empty((len(ranges), 3), dtype=torch.float64)
@@ -208,7 +209,7 @@ class Backward:
             yield _Batch(numbers, Slices(slices, layer.groups, converters), kernel)
 
     def _slice(self, number: int, covered: set[int]) -> Slice:
-        """What a row sees. It shares its first and last channel, if any, with its neighbours."""
+        """Return the slice of a row, which may share its outer channels with its neighbours."""
         first, last = self._setting.channels(number)
         fresh = [channel for channel in range(first, last) if channel not in covered]
         covered.update(fresh)
@@ -216,7 +217,7 @@ class Backward:
         return Slice(first, last, self._limits[number], span)
 
     def _input_factor(self, number: int) -> Tensor:
-        """From kernel times gradient to the gradient of an input."""
+        """Return the factor from kernel times gradient to the gradient of an input."""
         setting, limit, kernel = self._setting, self._limits[number], self._kernels[number]
         gain = setting.converters.input_gain(limit) * setting.converters.worth(limit)
         return (self._scales[number] * gain).reshape(-1, *(1,) * (kernel.ndim - 1))
@@ -224,7 +225,7 @@ class Backward:
     def _pass(
         self, gradient: Tensor, fits: dict[int, Tensor], inputs: Tensor, entries: slice
     ) -> None:
-        """Through products and converters, for a part of the batch."""
+        """Propagate gradients through products and converters, for a part of the batch."""
         setting, part = self._setting, inputs[entries]
         all_slices = [batch.slices for batch in self._batches]
         all_codes = setting.ops.to_slice_codes(part, all_slices, setting.layout)
@@ -254,7 +255,7 @@ class Backward:
             _add(self._range_sums, numbers, sums)
 
     def _seen(self) -> Tensor:
-        """How many inputs each row of tiles sees."""
+        """Return the number of inputs of each row of tiles."""
         spans = map(self._setting.channels, range(len(self._kernels)))
         widths = [last - first for first, last in spans]
         return self._inputs_seen * torch.tensor(widths, dtype=torch.float64)

@@ -1,7 +1,7 @@
-"""A tile's converters in their own units, and the passes over memory that compiled code does.
+"""Converters of a tile in units of their steps, and the passes of compiled code over memory.
 
 A code is a number of steps: of the DAC for inputs, of the ADC for outputs. With weights in ADC
-steps per DAC step, the product of codes gives codes, and no pass is spent on rescaling.
+steps per DAC step, the product of codes is in codes, and no pass is required for rescaling.
 """
 
 import math
@@ -22,15 +22,15 @@ from analogmed.analog.tile.quantise import step_size
 
 @dataclass(frozen=True)
 class Converters:
-    """Steps and bounds of a tile: a step of 0 does not round, and codes are plain values then.
+    """Steps and bounds of a tile. A step of 0 disables rounding; codes are then plain values.
 
     Attributes:
-        dac_step: in units of the input range.
-        adc_step: in units of the output.
+        dac_step: DAC step (LSB) in units of the input range.
+        adc_step: ADC step (LSB) in units of the output.
         inp_bound: largest code that reaches the crossbar; inf for none.
         out_bound: largest code of an output; inf for none.
         noise: standard deviation of the output noise, in codes.
-        out_scale: aihwkit's digital factor behind the ADC.
+        out_scale: digital factor of aihwkit after the ADC.
     """
 
     dac_step: float
@@ -42,7 +42,7 @@ class Converters:
 
     @classmethod
     def of(cls, io: IOParameters) -> "Converters":
-        """The converters that aihwkit's parameters describe."""
+        """Return the converters for aihwkit's parameters."""
         dac_step = step_size(io.inp_res, io.inp_bound)
         adc_step = step_size(io.out_res, io.out_bound)
         return cls(
@@ -56,24 +56,24 @@ class Converters:
 
     @property
     def weight_gain(self) -> float:
-        """From a mapped weight to ADC steps per DAC step."""
+        """Factor from a mapped weight to ADC steps per DAC step."""
         return (self.dac_step or 1.0) / (self.adc_step or 1.0)
 
     @property
     def output_worth(self) -> float:
-        """What one code of an output is worth, in units of (input range x mapping scale)."""
+        """ADC step (LSB) in units of (input range x mapping scale)."""
         return (self.adc_step or 1.0) * self.out_scale
 
     def worth(self, limit: float) -> float:
-        """What one code of an output is worth, in units of the mapping scale."""
+        """Return the ADC step (LSB) in units of the mapping scale."""
         return self.output_worth * (1.0 if math.isinf(limit) else limit)
 
     def input_gain(self, limit: float) -> float:
-        """From an input to its code; ``limit`` is the input range, inf for none."""
+        """Return the factor from an input to its code; ``limit`` is the input range or inf."""
         return 1.0 / ((1.0 if math.isinf(limit) else limit) * (self.dac_step or 1.0))
 
     def largest_code(self, limit: float) -> float:
-        """Size of the largest input's code, as the definition rounds it."""
+        """Return the magnitude of the largest input's code, rounded as in the reference engine."""
         if math.isinf(limit):
             return self.inp_bound
         code = np.float32(1) / np.float32(self.dac_step or 1.0)
@@ -82,18 +82,18 @@ class Converters:
 
 @dataclass(frozen=True)
 class Readout:
-    """How the sums of one row of tiles become outputs.
+    """Output stage of one row of tiles, from sums to outputs.
 
     Attributes:
-        converters: the tile's.
-        scale: what a code of a column is worth, as ``TileOps.by_column`` gives it.
-        bias: added once, in the same form.
+        converters: converters of the tile.
+        scale: value of one code per column, in the form of ``TileOps.by_column``.
+        bias: bias that is added once, in the same form.
         draw: address of the noise.
-        row: number of the row of tiles. The first one overwrites the total, others add to it.
-        spread: standard deviation of the noise at each position, in codes, in place of the
-            converters'; shape (B, shares, *positions) in the layout of the sums, where
-            columns / shares neighbouring columns have it in common.
-        factor: of the result at each position; its shape is of the same kind.
+        row: number of the row of tiles. The first row overwrites the total, the others add to it.
+        spread: standard deviation of the noise at each position, in codes, instead of the
+            converters' value; shape (B, shares, *positions) in the layout of the sums. Each value
+            applies to columns / shares adjacent columns.
+        factor: factor on the result at each position, with a shape of the same kind.
     """
 
     converters: Converters
@@ -107,11 +107,11 @@ class Readout:
 
 @dataclass(frozen=True)
 class Record:
-    """What a readout notes for the backward pass.
+    """Clipping record of an output stage, for the backward pass.
 
     Attributes:
-        fits: set to 1 where the ADC's bound did not clip, uint8, like the sums.
-        codes: set to the clamped codes, like the sums, float32, or int8 where they are below 128.
+        fits: flags in the shape of the sums, uint8, set to 1 where the ADC's bound did not clip.
+        codes: clamped codes in the shape of the sums, float32, or int8 if they are below 128.
     """
 
     fits: Tensor
@@ -120,13 +120,13 @@ class Record:
 
 @dataclass(frozen=True)
 class RowCodes:
-    """What one row of tiles sees of a feature map.
+    """Part of a feature map that one row of tiles uses, and its codes.
 
     Attributes:
         start: first channel.
         stop: channel after the last.
-        limit: the input range; inf for none.
-        codes: to be written, the positions one after the other, the channels last in memory.
+        limit: input range; inf for none.
+        codes: codes to be written, one position after the other, channels last in memory.
     """
 
     start: int
@@ -136,49 +136,50 @@ class RowCodes:
 
 
 class TileOps(Protocol):
-    """The passes over memory around a product; compiled for one kind of device, in float32.
+    """Passes over memory around a product; compiled for one kind of device, in float32.
 
     Attributes:
-        part_elements: how much of a layer's input or output is computed at once; ``None`` for all
-            of it. Small parts need less memory, and keep more threads waiting for each other.
+        part_elements: number of elements of a layer's input or output that are computed at once;
+            ``None`` for all. Small parts need less memory, but increase the time that threads wait
+            for each other.
     """
 
     part_elements: int | None
 
     def layout_of(self, values: Tensor) -> torch.memory_format:
-        """The memory format that the direct engine shall compute a feature map in."""
+        """Return the memory format in which the direct engine computes a feature map."""
 
     def in_layout(self, values: Tensor, layout: torch.memory_format) -> Tensor:
         """Return the values in another memory format, with its strides.
 
-        The result is the same tensor where it has the format already, and shares its memory where
-        it is contiguous in both.
+        The result is the same tensor if it already has the format, and shares its memory if it is
+        contiguous in both formats.
         """
 
     def by_column(self, values: Tensor) -> Tensor:
-        """Values of the columns, any shape, in the form that ``add_outputs`` takes."""
+        """Return values of the columns, any shape, in the form that ``add_outputs`` accepts."""
 
     def to_codes(
         self, inputs: Tensor, limit: float, converters: Converters, layout: torch.memory_format
     ) -> Tensor:
-        """DAC: a new tensor of codes in the layout.
+        """Convert inputs by the DAC, and return a new tensor of codes in the layout.
 
         Args:
             inputs: any shape and strides.
-            limit: the input range; inf for none.
-            converters: the tile's.
+            limit: input range; inf for none.
+            converters: converters of the tile.
             layout: memory format of the codes.
         """
 
     def to_row_codes(
         self, inputs: Tensor, rows: Sequence[RowCodes], converters: Converters
     ) -> None:
-        """DAC for several rows of tiles, which reads the feature map once.
+        """Convert inputs by the DAC for several rows of tiles, in one pass over the feature map.
 
         Args:
-            inputs: shape (B, channels, *positions), the channels last in memory.
-            rows: channels, range and codes of each.
-            converters: the tile's.
+            inputs: shape (B, channels, *positions), channels last in memory.
+            rows: channels, range and codes of each row.
+            converters: converters of the tile.
         """
 
     def add_outputs(
@@ -190,22 +191,23 @@ class TileOps(Protocol):
         first: int = 0,
         record: Record | None = None,
     ) -> int:
-        """ADC: bring the sums of a part of the batch to outputs and add them to the total.
+        """Convert the sums of a part of the batch by the ADC, and add the outputs to the total.
 
         Args:
             sums: in codes, shape (part, columns, *positions), contiguous in the total's layout.
-            total: of the whole batch, contiguous in its layout.
+            total: outputs of the whole batch, contiguous in its layout.
             readout: noise, converter and scale.
             first: number of the part's first entry in the batch.
-            record: what to note; not together with the readout's spread and factor.
+            record: clipping record to be written; not together with the readout's spread and
+                factor.
 
         Returns:
-            how many outputs the bound clipped, where ``record`` asks for it; else 0.
+            Number of outputs that the bound clipped, if ``record`` is given; otherwise 0.
         """
 
 
 class VectorOps(TileOps, Protocol):
-    """The passes of hardware that scales each input vector by itself."""
+    """Passes for hardware that scales each input vector separately."""
 
     def lay_out(
         self,
@@ -218,21 +220,22 @@ class VectorOps(TileOps, Protocol):
         sizes: Tensor,
         powers: Tensor,
     ) -> None:
-        """DAC that divides each input vector by its own size.
+        """Convert inputs by the DAC, with each input vector divided by its size.
 
         Args:
             pixels: shape (B, depth, height, width, channels), contiguous.
-            vectors: where they lie in it.
-            scaling: their sizes.
-            converters: the tile's.
-            first: position to begin with, of all positions of all entries.
-            codes: of the vectors, shape (positions, groups, 16 or more than a vector has), to be
-                written, in the order of the runs; the last 16 or more may get any value.
-            sizes: of the vectors, shape (positions, groups), to be written.
-            powers: sums of their squared codes, likewise.
+            vectors: location of the vectors in it.
+            scaling: sizes of the vectors.
+            converters: converters of the tile.
+            first: first position, counted over all positions of all entries.
+            codes: codes of the vectors to be written, shape (positions, groups, at least 16 more
+                than the length of a vector), in the order of the runs; the last 16 or more may get
+                any value.
+            sizes: sizes of the vectors to be written, shape (positions, groups).
+            powers: sums of the squared codes of the vectors to be written, same shape.
         """
 
 
 def layout_of(values: Tensor) -> torch.memory_format:
-    """The memory format that compiled layers compute in."""
+    """Return the memory format of compiled layers."""
     return CHANNELS_LAST.get(values.ndim, torch.contiguous_format)

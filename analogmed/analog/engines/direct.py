@@ -1,8 +1,8 @@
-"""Reading static input ranges without unfolding: DAC, direct convolution, ADC, row by row of tiles.
+"""Inference with static input ranges, without unfolding: DAC, direct convolution and ADC.
 
-Weights are kept in ADC steps per DAC step, so that the direct convolution of DAC codes gives ADC
-codes. One pass over the feature map gives the codes that all rows of tiles see, and one pass over
-each row's sums does the rest; large layers are computed in parts.
+Weights are kept in ADC steps per DAC step, so that the direct convolution of DAC codes yields ADC
+codes. One pass over the feature map computes the codes for all rows of tiles, and one pass over the
+sums of each row computes its outputs. Large layers are computed in parts.
 """
 
 import math
@@ -17,12 +17,12 @@ from analogmed.analog.engines.interface import TiledLayer
 from analogmed.analog.engines.layout import CHANNELS_LAST, format_of
 from analogmed.analog.tile.noise_stream import Draw
 
-_LEAST_REACHES = 8  # a part spans so many kernels, since it converts its edges a second time
+_LEAST_REACHES = 8  # kernels per part, at least, since the edges of a part are converted twice
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of tiles, ready to compute: its channels, its kernel in codes, how it is read out."""
+    """Row of tiles prepared for computation: channels, kernel in codes, and output stage."""
 
     span: tuple[int, int]
     limit: float
@@ -32,12 +32,12 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Window:
-    """What an output sees of the input along the first axis of positions.
+    """Extent of the input that an output depends on, along the first axis of positions.
 
     Attributes:
-        reach: from the first pixel to the one after the last.
-        stride: from one output to the next.
-        padding: zeros before the first pixel and behind the last one.
+        reach: extent in pixels, from the first one to the end.
+        stride: distance from one output to the next.
+        padding: number of zeros before the first pixel and after the last one.
     """
 
     reach: int
@@ -51,32 +51,32 @@ class _Window:
         return cls(reach, patch.stride[axis], patch.padding[axis])
 
     def outputs(self, size: int) -> int:
-        """How many outputs an input of a size has."""
+        """Return the number of outputs for an input of a given size."""
         return (size + 2 * self.padding - self.reach) // self.stride + 1
 
     def inputs(self, outputs: int) -> int:
-        """How much input so many outputs see."""
+        """Return the input size that a number of outputs depends on."""
         return (outputs - 1) * self.stride + self.reach
 
     def cut(self, maps: Tensor, start: int, outputs: int) -> tuple[Tensor, tuple[int, int]]:
-        """What outputs from ``start`` on see of a map, and how much padding before and behind."""
+        """Return the part of a map for outputs from ``start`` on, and its padding on both sides."""
         begin = start * self.stride - self.padding
         end = begin + self.inputs(outputs)
         low = max(begin, 0)
-        high = max(low, min(end, maps.shape[2]))  # nothing of the map, if all is padding
+        high = max(low, min(end, maps.shape[2]))  # empty if all is padding
         return maps[:, :, low:high], (low - begin, end - high)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Whole entries of the batch, or bands of one entry that are computed as a batch of their own.
+    """Whole entries of the batch, or bands of one entry that are computed as a separate batch.
 
     Attributes:
         first: first entry.
-        entries: how many.
-        start: of an entry's output, along the first axis of positions.
-        bands: how many bands follow each other from there; 0 for whole entries.
-        length: of a band.
+        entries: number of entries.
+        start: start within an entry's output, along the first axis of positions.
+        bands: number of consecutive bands from there; 0 for whole entries.
+        length: length of a band.
     """
 
     first: int
@@ -87,7 +87,9 @@ class _Part:
 
 
 class DirectEngine:
-    """See :class:`analogmed.analog.engines.select.Engine`; no gradients.
+    """Engine with direct convolution, without gradients.
+
+    See :class:`analogmed.analog.engines.select.Engine`.
 
     Args:
         ops: the passes before and after a product.
@@ -165,7 +167,7 @@ class DirectEngine:
         *,
         together: bool,
     ) -> Iterator[Tensor]:
-        """What each row of tiles sees of a part of the feature map."""
+        """Yield the codes of a part of the feature map for each row of tiles."""
         entries = inputs[part.first : part.first + part.entries]
         if not together:
             for row in rows:
@@ -205,10 +207,10 @@ class DirectEngine:
 
 
 def _parts(layer: TiledLayer, inputs: Tensor, most: int | None, *, banded: bool) -> Iterator[_Part]:
-    """Cut the batch, or large entries of it.
+    """Split the batch, or large entries of it, into parts.
 
-    A single volume is always cut: oneDNN convolves one that has few channels, as a row of tiles
-    sees them, two to three times slower than the same work in a batch of two.
+    A single volume is always split: oneDNN convolves a volume with few channels, as in a row of
+    tiles, two to three times more slowly than the same work in a batch of two.
     """
     if most is None:
         yield _Part(0, len(inputs))
@@ -225,12 +227,12 @@ def _parts(layer: TiledLayer, inputs: Tensor, most: int | None, *, banded: bool)
 
 
 def _bands(layer: TiledLayer, inputs: Tensor, share: float) -> list[tuple[int, int, int]]:
-    """Start, number and length of bands of an entry; none where it is better left whole.
+    """Return start, number and length of bands of an entry; none if splitting is slower.
 
     Args:
-        layer: for its window.
-        inputs: the feature map.
-        share: of an entry that a part may be.
+        layer: layer, for its window.
+        inputs: feature map.
+        share: largest share of an entry in a part.
     """
     if inputs.ndim < 4:
         return []
@@ -242,7 +244,7 @@ def _bands(layer: TiledLayer, inputs: Tensor, share: float) -> list[tuple[int, i
     number = -(-size // (longest * together)) * together
     if not 1 < number <= size:
         return []
-    length, longer = divmod(size, number)  # so many bands are one longer; only equal ones go along
+    length, longer = divmod(size, number)  # this many are longer by one; batches have equal bands
     found, start = [], 0
     for count, own_length in ((longer, length + 1), (number - longer, length)):
         for done in range(0, count, together):
@@ -253,7 +255,7 @@ def _bands(layer: TiledLayer, inputs: Tensor, share: float) -> list[tuple[int, i
 
 
 def _shares_pass(layer: TiledLayer, inputs: Tensor, layout: torch.memory_format) -> bool:
-    """Whether the channels of a row of tiles are neighbours in memory at each position."""
+    """Return whether the channels of a row of tiles are adjacent in memory at each position."""
     return layer.groups == 1 and (inputs.ndim == 2 or layout is CHANNELS_LAST.get(inputs.ndim))
 
 
@@ -265,7 +267,7 @@ def _output_shape(layer: TiledLayer, inputs: Tensor, sums: Tensor) -> tuple[int,
 
 
 def _inside(codes: Tensor, edges: tuple[int, int]) -> Tensor:
-    """What the edges leave of a map; they are set to zero."""
+    """Return a map without its edges, which are set to zero."""
     before, behind = edges
     stop = codes.shape[2] - behind
     codes[:, :, :before].zero_()
@@ -278,5 +280,5 @@ def _like(values: Tensor, shape: tuple[int, ...], layout: torch.memory_format) -
 
 
 def _flat(maps: Tensor) -> Tensor:
-    """One row for each position, its channels side by side."""
+    """Return one row per position, with adjacent channels."""
     return maps.movedim(1, -1).flatten(0, -2)

@@ -1,4 +1,4 @@
-"""Reading by laid-out input vectors: each has its own scale, or its own size of the noise.
+"""Inference with unfolded input vectors, each with its own scale or noise magnitude.
 
 Blocks of output positions are small enough for their vectors to stay in the cache, from the DAC
 through the matrix product to the ADC.
@@ -27,9 +27,10 @@ _SPARE = 16  # codes that may be written after the last one of a vector
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of tiles, ready to compute: its vectors, and weights in codes, in their order.
+    """Row of tiles prepared for computation: input vectors, and weights in codes in the same order.
 
-    Weights are of shape (groups, rows, columns); ``sizes`` are theirs, where noise goes with them.
+    Weights have the shape (groups, rows, columns). ``sizes`` are the magnitudes of the weights,
+    where the noise depends on them.
     """
 
     vectors: VectorMap
@@ -40,7 +41,9 @@ class _Row:
 
 
 class VectorEngine:
-    """See :class:`analogmed.analog.engines.select.Engine`; no gradients.
+    """Engine with unfolded input vectors, without gradients.
+
+    See :class:`analogmed.analog.engines.select.Engine`.
 
     Args:
         ops: the passes before and after a product.
@@ -63,7 +66,7 @@ class VectorEngine:
         return maps.view(*maps.shape[:2], *maps.shape[maps.ndim - inputs.ndim + 2 :])
 
     def _pixels(self, inputs: Tensor, patch: Patch) -> Tensor:
-        """The padded map, channels last in memory too: (B, depth, height, width, channels)."""
+        """Return the padded map, channels last in memory: (B, depth, height, width, channels)."""
         missing = (1,) * max(0, 4 - inputs.ndim)
         maps = inputs.reshape(*inputs.shape[:2], *missing, *inputs.shape[2:])
         pixels = self._ops.in_layout(maps, CHANNELS_LAST[maps.ndim]).movedim(1, -1)
@@ -111,7 +114,7 @@ class VectorEngine:
         return weights
 
     def _read(self, rows: list[_Row], pixels: Tensor, io: IOParameters) -> Tensor:
-        """The sums of all tiles, (positions of all entries, groups * columns)."""
+        """Return the sums of all tiles, (positions of all entries, groups * columns)."""
         groups, _, columns = rows[0].weight.shape
         count = len(pixels) * math.prod(rows[0].vectors.positions)
         total = pixels.new_empty(count, groups * columns)
@@ -143,7 +146,7 @@ def _draw(layer: TiledLayer, entries: int) -> Draw:
 
 
 def _multiply(codes: Tensor, weight: Tensor, sums: Tensor) -> None:
-    """The product (positions, groups * columns) of codes (positions, groups, rows and spare)."""
+    """Compute sums (positions, groups * columns) of codes (positions, groups, rows and spare)."""
     groups, rows, columns = weight.shape
     vectors = codes[:, :, :rows]
     if groups == 1:
@@ -154,9 +157,9 @@ def _multiply(codes: Tensor, weight: Tensor, sums: Tensor) -> None:
 
 
 def _spread(codes: Tensor, powers: Tensor, row: _Row, io: IOParameters) -> Tensor | None:
-    """Standard deviation of the noise of outputs and weights together, in codes.
+    """Return the standard deviation of output and weight noise together, in codes.
 
-    For each position and group, or for each output. Uses up ``codes`` and ``powers``.
+    It has one value per position and group, or one per output. Overwrites ``codes`` and ``powers``.
     """
     if not has_weight_noise(io):
         return None

@@ -1,4 +1,4 @@
-"""What a layer asks of an engine, and what an engine asks of a layer."""
+"""Interface between the analog layers and the execution engines."""
 
 from typing import Literal, Protocol
 
@@ -13,10 +13,10 @@ EngineName = Literal["auto", "torch", "numba", "triton"]
 
 
 class TiledLayer(Protocol):
-    """A layer whose product runs on tiles: its input, its kernel and its linear map.
+    """Interface of a layer whose product runs on tiles: its input, its kernel and its linear map.
 
-    What happens on the tiles is the engine's. :class:`analogmed.analog.layers.AnalogLayer` has the
-    meaning of each member.
+    The engine computes the operations of the tiles. :class:`analogmed.analog.layers.AnalogLayer`
+    documents each member.
     """
 
     weight: Tensor
@@ -31,7 +31,7 @@ class TiledLayer(Protocol):
 
     @property
     def patch(self) -> Patch:
-        """Pixels of the input that one input vector is taken from."""
+        """Input pixels that form one input vector."""
 
     @property
     def channel_rows(self) -> int:
@@ -41,13 +41,13 @@ class TiledLayer(Protocol):
         """Return the tiles to compute with."""
 
     def row_channels(self, start: int, stop: int) -> tuple[int, int]:
-        """Return the first channel of a group that rows see, and the one after the last."""
+        """Return the first channel of a group that rows use, and the one after the last."""
 
     def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
-        """Return what rows of the crossbar see of the input."""
+        """Return the part of the input that rows of the crossbar use."""
 
     def row_kernel(self, weight: Tensor, start: int, stop: int) -> Tensor:
-        """Return the weight of rows as ``kernel_product`` takes it."""
+        """Return the weight of rows in the shape that ``kernel_product`` accepts."""
 
     def kernel_product(self, inputs: Tensor, kernel: Tensor, *, padded: bool = False) -> Tensor:
         """Return the product of one row of tiles with a feature map."""
@@ -71,16 +71,17 @@ class TiledLayer(Protocol):
 
 
 class Engine(Protocol):
-    """Computes the products of a layer's tiles."""
+    """Execution engine for the products of a layer's tiles."""
 
     def product(self, layer: TiledLayer, inputs: Tensor, bias: Tensor | None) -> Tensor:
         """Return the matrix product of all tiles; partial sums and the bias are added digitally.
 
         Args:
-            layer: tiles, input ranges and the chip that is read, if one is.
+            layer: layer with tiles, input ranges and, during inference on a chip, the chip's
+                snapshot.
             inputs: shape (B, channels, *positions).
             bias: shape (groups * columns,), or ``None``.
 
         Returns:
-            shape (B, groups * columns, *output positions).
+            Outputs, shape (B, groups * columns, *output positions).
         """

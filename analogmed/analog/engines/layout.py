@@ -1,18 +1,18 @@
-"""Memory layout of feature maps: formats of torch, and equal runs of memory for kernels."""
+"""Memory layout of feature maps: torch's memory formats, and strided runs for kernels."""
 
 import torch
 from torch import Tensor
 
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-"""The channels-last format of each number of dimensions that has one."""
+"""Channels-last format by number of dimensions, where one exists."""
 
 
 def format_of(values: Tensor) -> torch.memory_format:
     """Return the memory format of a tensor.
 
-    A map with one channel or one position is contiguous in both formats. Its strides show which
-    of them applies: ``to(memory_format=...)`` sets them, ``contiguous(memory_format=...)`` does
-    not.
+    A map with one channel or one position is contiguous in both formats. Its strides determine
+    which of them applies: ``to(memory_format=...)`` sets them, ``contiguous(memory_format=...)``
+    does not.
 
     Args:
         values: shape (B, channels, *positions); a tensor of another rank counts as contiguous.
@@ -29,7 +29,7 @@ def format_of(values: Tensor) -> torch.memory_format:
 def with_strides_of(values: Tensor, layout: torch.memory_format) -> Tensor:
     """Return a tensor that is contiguous in a format, with the strides of that format.
 
-    The result shares the memory, and is not a view: autograd refuses in-place operations on a view
+    The result shares the memory, but is not a view: autograd rejects in-place operations on a view
     that a custom function returns.
     """
     if values.ndim not in CHANNELS_LAST or format_of(values) is layout:
@@ -42,9 +42,9 @@ def with_strides_of(values: Tensor, layout: torch.memory_format) -> Tensor:
 def plain_if_one_channel(values: Tensor) -> Tensor:
     """Return a map of one channel with contiguous strides, and any other map unchanged.
 
-    With the strides of channels_last, torch 2.13 computes some convolutions of one channel wrongly
-    on CPUs, or writes outside of their memory: those with a stride along the last axis and one
-    output position there. The result shares the memory and is differentiable.
+    With the strides of channels_last, torch 2.13 computes some convolutions of one channel
+    incorrectly on CPUs, or writes outside their memory: those with a stride along the last axis and
+    one output position there. The result shares the memory and is differentiable.
     """
     if values.shape[1] > 1 or not values.is_contiguous():
         return values
@@ -54,12 +54,13 @@ def plain_if_one_channel(values: Tensor) -> Tensor:
 def as_runs(
     values: Tensor, layout: torch.memory_format = torch.contiguous_format
 ) -> tuple[int, int] | None:
-    """Return length and stride of equal runs that hold the values in the order of a layout.
+    """Return length and stride of equal runs that contain the values in the order of a layout.
 
     Kernels read such runs without a copy of the values.
 
     Returns:
-        a stride of 0 if all values lie side by side; ``None`` if there are no such runs.
+        Length and stride; the stride is 0 if all values are adjacent. ``None`` if there are no such
+        runs.
     """
     axes = list(range(values.ndim))
     if layout is not torch.contiguous_format:

@@ -1,4 +1,4 @@
-"""The engine that defines the products of tiles: plain torch, on any device, with gradients."""
+"""Reference engine for the products of tiles: plain torch, on any device, with gradients."""
 
 from typing import cast
 
@@ -12,7 +12,7 @@ from analogmed.analog.tile.rows import TileRow
 
 
 class TorchEngine:
-    """The definition, on any device, with gradients."""
+    """Reference engine, on any device, with gradients."""
 
     def product(self, layer: TiledLayer, inputs: Tensor, bias: Tensor | None) -> Tensor:
         """See :class:`analogmed.analog.engines.interface.Engine`."""

@@ -1,4 +1,4 @@
-"""Choice of the engine of a product: compiled code where the layer asks for it, else torch."""
+"""Engine selection: compiled code where the layer requests and supports it, otherwise torch."""
 
 from functools import cache
 
@@ -18,7 +18,7 @@ _COMPILED_FOR = {"cpu": "numba", "cuda": "triton"}  # by type of device
 
 
 def engine_for(layer: TiledLayer, inputs: Tensor) -> Engine:
-    """The engine of one product; compiled code where the layer asks for it and it can."""
+    """Return the engine of one product: compiled code where requested and supported, else torch."""
     asked_for = layer.engine in ("auto", _COMPILED_FOR.get(inputs.device.type))
     if not asked_for or not may_compile(layer) or not _is_plain(layer, inputs):
         return _TORCH
@@ -32,15 +32,15 @@ def engine_for(layer: TiledLayer, inputs: Tensor) -> Engine:
 
 
 def may_compile(layer: TiledLayer) -> bool:
-    """Whether the layer asks for compiled code, and its hardware has it."""
+    """Return whether the layer requests compiled code and its hardware is supported."""
     return layer.engine != "torch" and compiles(layer.rpu_config.forward)
 
 
 def check_engine(name: EngineName, io: IOParameters) -> None:
-    """Refuse an engine that could never compute this hardware, or that is not installed.
+    """Raise an error for an engine that does not support this hardware or is not installed.
 
     Raises:
-        ConfigError: says which field, or what to install.
+        ConfigError: names the unsupported field, or the package to install.
     """
     if name == "triton":
         _check_triton(io)
@@ -74,8 +74,8 @@ def _check_triton(io: IOParameters) -> None:
 
 
 def compiles(io: IOParameters) -> bool:
-    """Whether compiled code computes these converters."""
-    return computes("vectors", io)  # which computes all that the other compiled engines do
+    """Return whether compiled code supports these converters."""
+    return computes("vectors", io)  # a superset of the other compiled engines
 
 
 def _is_plain(layer: TiledLayer, inputs: Tensor) -> bool:
@@ -86,7 +86,7 @@ def _is_plain(layer: TiledLayer, inputs: Tensor) -> bool:
 
 @cache
 def _compiled_engine(device: str) -> Engine | None:
-    """``None`` where there is no compiled code for a device, or its compiler is not installed."""
+    """Return the compiled engine; ``None`` if the device has none or no compiler is installed."""
     if device == "cuda":
         try:
             from analogmed.analog.engines.gpu.ops import TritonOps
@@ -104,7 +104,7 @@ def _compiled_engine(device: str) -> Engine | None:
 
 @cache
 def _vector_engine(device: str) -> Engine | None:
-    """For CPUs so far; ``None`` where the compiler is not installed."""
+    """Return the vector engine, for CPUs only; ``None`` if no compiler is installed."""
     if device != "cpu":
         return None
     try:
@@ -116,7 +116,7 @@ def _vector_engine(device: str) -> Engine | None:
 
 @cache
 def _training_engine(device: str) -> Engine | None:
-    """For CPUs so far; ``None`` where the compiler is not installed."""
+    """Return the training engine, for CPUs only; ``None`` if no compiler is installed."""
     if device != "cpu":
         return None
     try:

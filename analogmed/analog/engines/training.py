@@ -1,11 +1,12 @@
-"""Products with gradients, with static input ranges and without unfolding.
+"""Products with gradients, for static input ranges, without unfolding.
 
-The forward pass is that of a reading, which notes what the ADCs clip. Of the feature maps only the
-layer's input is kept, as a digital layer keeps it; :mod:`analogmed.analog.engines.backward` makes
-codes of it again.
+The forward pass is that of inference, plus a record of the outputs that the ADCs clip. Of the
+feature maps, only the layer's input is stored, as in a digital layer;
+:mod:`analogmed.analog.engines.backward` recomputes its codes.
 
-Computation is in the channels_last format. A network is fastest if all of it is: hand it
-``images.to(memory_format=torch.channels_last)``. Outputs have the format of the inputs.
+The computation uses the channels_last format. A network is fastest if it uses this format
+throughout: pass ``images.to(memory_format=torch.channels_last)``. Outputs have the format of the
+inputs.
 """
 
 import math
@@ -26,7 +27,9 @@ from analogmed.analog.tile.precision import without_autocast
 
 
 class TrainingEngine:
-    """See :class:`analogmed.analog.engines.select.Engine`; with the gradients of ``TorchEngine``.
+    """Engine with the gradients of ``TorchEngine``.
+
+    See :class:`analogmed.analog.engines.select.Engine`.
 
     Args:
         ops: the passes before and after a product.
@@ -63,7 +66,7 @@ class TrainingEngine:
 
 
 class _Product(torch.autograd.Function):
-    """Of inputs, bias, input ranges, and the mapped weights and the scales of all rows of tiles."""
+    """Product of inputs, bias, input ranges, and mapped weights and scales of all rows of tiles."""
 
     @staticmethod
     def forward(
@@ -114,7 +117,7 @@ class _Product(torch.autograd.Function):
 
 
 def _kernels(setting: Setting, weights: Sequence[Tensor]) -> list[Tensor]:
-    """The weights in ADC steps per DAC step, as the linear map takes them."""
+    """Return the weights in ADC steps per DAC step, in the shape of the linear map."""
     layer, gain = setting.layer, setting.converters.weight_gain
     return [
         layer.row_kernel(weight * gain, *span).contiguous(memory_format=setting.layout)
@@ -123,10 +126,10 @@ def _kernels(setting: Setting, weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 class _Reader:
-    """The forward pass.
+    """Forward pass.
 
     Attributes:
-        codes: of the outputs of each row of tiles, if they are kept.
+        codes: output codes of each row of tiles, if they are kept.
     """
 
     def __init__(
@@ -159,7 +162,7 @@ class _Reader:
         self.codes: list[Tensor] = []
 
     def read(self, inputs: Tensor) -> Tensor:
-        """Add up what all rows of tiles give."""
+        """Return the sum of the outputs of all rows of tiles."""
         setting, layer = self._setting, self._setting.layer
         inputs = setting.ops.in_layout(inputs.detach(), setting.layout)
         total: Tensor | None = None
@@ -175,13 +178,13 @@ class _Reader:
         return total
 
     def fits_of_clipped(self) -> dict[int, Tensor]:
-        """Of each row of tiles whose outputs the ADC's bound clipped: a packed mask, 0 there."""
+        """Return the packed mask of each row of tiles with clipped outputs; 0 where clipped."""
         if not self._keeps_fits:
             return {}
         return {number: self._masks[number] for number, n in enumerate(self._clipped) if n}
 
     def _prepare(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
-        """The total; and what is kept, before what is not, which would leave gaps in memory."""
+        """Allocate the total, after the buffers that outlive it, to avoid gaps in memory."""
 
         def empty(dtype: torch.dtype) -> Tensor:
             layout = self._setting.layout
@@ -209,7 +212,7 @@ class _Reader:
 
 
 def _code_type(converters: Converters) -> torch.dtype:
-    """What holds an output's code; where the bound lies between two codes, it is one, too."""
+    """Return the data type of output codes; a bound between two codes is itself a code."""
     bound = float(torch.tensor(converters.out_bound, dtype=torch.float32))
     whole = converters.adc_step > 0 and bound.is_integer()
     return torch.int8 if whole and bound < 128 else torch.float32

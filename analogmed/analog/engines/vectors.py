@@ -1,4 +1,4 @@
-"""The input vectors of a row of tiles: where they lie in a feature map, and what scales them."""
+"""Input vectors of a row of tiles: location in a feature map, and scaling."""
 
 import math
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from aihwkit.simulator.parameters.enums import NoiseManagementType
 from aihwkit.simulator.parameters.io import IOParameters
 
 PIECE = 16
-"""Values that a compiled pass takes at once."""
+"""Number of values that a compiled pass processes at once."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """The pixels that an input vector is taken from; by default, one.
+    """Window of pixels that forms one input vector; a single pixel by default.
 
     Attributes:
-        kernel: size of the window, one number for each axis.
-        stride: from one window to the next.
-        dilation: from one pixel of a window to the next.
-        padding: zeros before the first pixel and behind the last one.
+        kernel: size of the window, one number per axis.
+        stride: distance from one window to the next.
+        dilation: distance from one pixel of a window to the next.
+        padding: number of zeros before the first pixel and after the last one.
     """
 
     kernel: tuple[int, ...] = ()
@@ -35,7 +35,7 @@ class Patch:
             object.__setattr__(self, name, missing + values)
 
     def positions(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        """How many windows a map of three axes has along each of them."""
+        """Return the number of windows along each of the three axes of a map."""
         return tuple(
             (size - dilation * (kernel - 1) - 1) // stride + 1
             for size, kernel, stride, dilation in zip(
@@ -44,15 +44,15 @@ class Patch:
         )
 
     def channels(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """For each pixel of the window, the channels [first, last) of the rows [start, stop).
+        """Return, per pixel of the window, the channels [first, last) of the rows [start, stop).
 
-        Row c * pixels + k of a crossbar has channel c of pixel k.
+        Row c * pixels + k of a crossbar corresponds to channel c of pixel k.
         """
         pixels = math.prod(self.kernel)
         return [(-((k - start) // pixels), -((k - stop) // pixels)) for k in range(pixels)]
 
     def order(self, start: int, stop: int) -> np.ndarray:
-        """The rows [start, stop), counted from ``start``, as vectors are laid out: by pixels."""
+        """Return the rows [start, stop), counted from ``start``, in vector order (by pixels)."""
         pixels = math.prod(self.kernel)
         rows = [
             np.arange(first, last) * pixels + pixel - start
@@ -63,13 +63,13 @@ class Patch:
 
 @dataclass(frozen=True)
 class VectorMap:
-    """Where the vectors of one row of tiles lie in a map with the channels last; in elements.
+    """Location of the vectors of a row of tiles in a channels-last map, in elements.
 
     Attributes:
-        positions: vectors of one group in one entry of the batch, along three axes.
-        groups: of channels; each has a vector at each position.
-        steps: from one vector to the next along the batch, three axes, and the groups.
-        runs: neighbouring values of a vector, shape (runs, 2): offset from where it begins, length.
+        positions: number of vectors of one group in one entry of the batch, along three axes.
+        groups: number of groups of channels; each has a vector at each position.
+        steps: distance from one vector to the next along the batch, three axes, and the groups.
+        runs: adjacent values of a vector, shape (runs, 2): offset from its start, length.
     """
 
     positions: tuple[int, ...]
@@ -81,13 +81,13 @@ class VectorMap:
     def of(
         cls, patch: Patch, rows: tuple[int, int], sizes: tuple[int, ...], groups: int
     ) -> "VectorMap":
-        """The vectors of the rows [start, stop) of a layer's crossbar.
+        """Return the vectors of the rows [start, stop) of a layer's crossbar.
 
         Args:
-            patch: of the layer.
+            patch: window of the layer.
             rows: start and stop.
-            sizes: of the map, (B, depth, height, width, channels).
-            groups: of channels.
+            sizes: shape of the map, (B, depth, height, width, channels).
+            groups: number of groups of channels.
         """
         strides = [math.prod(sizes[axis + 1 :]) for axis in range(5)]
         pixels = np.indices(patch.kernel).reshape(3, -1).T * patch.dilation @ strides[1:4]
@@ -103,11 +103,11 @@ class VectorMap:
 
     @cached_property
     def pieces(self) -> tuple[np.ndarray, np.ndarray]:
-        """The runs in pieces of ``PIECE`` values, and what is left of them.
+        """Runs in pieces of ``PIECE`` values, and their remainders.
 
         Returns:
-            int64 (pieces, 2), offset from where a vector begins and place in it; and (rests, 3),
-            these and the length.
+            int64 (pieces, 2): offset from the start of a vector and position in it; and (rests, 3):
+            these two and the length.
         """
         places = np.cumsum(self.runs[:, 1]) - self.runs[:, 1]
         whole, rest = [], []
@@ -120,7 +120,7 @@ class VectorMap:
 
 
 def _joined(runs: np.ndarray) -> np.ndarray:
-    """Runs that follow each other in memory, as one."""
+    """Merge runs that are adjacent in memory."""
     begins = np.append(True, runs[1:, 0] != runs[:-1].sum(1))
     lengths = np.add.reduceat(runs[:, 1], np.flatnonzero(begins))
     return np.ascontiguousarray(np.stack([runs[begins, 0], lengths], 1))
@@ -128,14 +128,14 @@ def _joined(runs: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Scaling:
-    """How the size of an input vector is found, by which it is divided.
+    """Size of an input vector, by which the vector is divided.
 
     Attributes:
-        kind: of noise management, one that the vector engine computes; vectors have the size
+        kind: kind of noise management, one that the vector engine supports; vectors have the size
             ``unit`` if the kind measures none.
-        limit: values are clamped to it first; inf for no limit.
+        limit: limit to which values are clamped first; inf for no limit.
         threshold: largest size; inf for none.
-        unit: size of vectors that have none of their own. A vector of zeros has size 0, so that its
+        unit: size of vectors without a measured size. A vector of zeros has size 0, so that its
             output is 0, if the kind measures sizes.
     """
 
@@ -146,7 +146,7 @@ class Scaling:
 
     @classmethod
     def of(cls, io: IOParameters, input_range: float | None) -> "Scaling":
-        """The scaling of a tile with these parameters and this input range, if it has one."""
+        """Return the scaling of a tile with these parameters and this input range, if any."""
         unit = 1.0 if input_range is None else abs(input_range)
         limit = math.inf if input_range is None else unit
         capped = io.nm_thres > 0

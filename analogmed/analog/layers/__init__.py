@@ -1,12 +1,12 @@
-"""Analog layers: torch's own layers, whose product runs through crossbar tiles.
+"""Analog layers: torch's layers with matrix products computed on crossbar tiles.
 
-A layer keeps its plain digital weight as its parameter, so that state dicts, optimizers and copies
-work as in torch. What a chip holds (its noisy weights) is lent to the layer while the chip is read.
+A layer keeps its digital weight as its parameter, so that state dicts, optimizers and copies work
+as in torch. The noisy weights of a chip are loaded into the layer during inference on the chip.
 
 Under ``torch.autocast`` these layers compute in the type of their weight, float32: an input in
-bfloat16 is cast up, and the output is float32. Bfloat16 has no more bits than the converters, and
-would round weights more coarsely than their noise. What is digital between them profits: matrix
-products of attention, digital layers, and activations that those give.
+bfloat16 is cast to float32, and the output is float32. Bfloat16 has no more bits than the
+converters, and would round weights more coarsely than their noise. Autocast still applies to the
+digital parts in between: matrix products of attention, digital layers, and their activations.
 """
 
 from analogmed.analog.layers.base import AnalogLayer

@@ -1,4 +1,4 @@
-"""What all analog layers have in common: tiles, what a chip holds of them, and their product."""
+"""Common base of all analog layers: tiles, their weights on a chip, and their products."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,18 +18,20 @@ from analogmed.network.tiling import RowSplit, TileGrid
 
 
 class AnalogLayer(nn.Module):
-    """Shared part of the analog layers; the concrete ones add their linear map.
+    """Base class of the analog layers; subclasses add their linear map.
 
     Attributes:
-        rpu_config: the hardware.
-        engine: who computes the products.
-        grid: the tiles.
-        reading: the chip that is read, if one is; for a time, as is the next.
-        disturbance: weights of the present step of training, if they were drawn beforehand.
-        input_range: largest input of each row tile, shape (row tiles,), or ``None``.
-        calibrated: whether the input range was set from data.
+        rpu_config: hardware configuration.
+        engine: execution engine of the products.
+        grid: cut of the weight matrix into tiles.
+        reading: snapshot of the chip in use, which is set only during inference on a chip;
+            otherwise ``None``.
+        disturbance: weight perturbation of the present training step, if it was sampled beforehand.
+        input_range: input range of each row of tiles, shape (row tiles,), or ``None``.
+        calibrated: whether the input ranges were set from data.
         out_scale: learned factor on the outputs of each tile, shape (row tiles, groups, column
-            tiles), or of each of its columns, (row tiles, groups, columns); ``None`` without.
+            tiles), or of each of its columns, shape (row tiles, groups, columns); ``None`` without
+            learned scales.
     """
 
     weight: Tensor
@@ -45,7 +47,7 @@ class AnalogLayer(nn.Module):
         row_split: RowSplit,
         engine: EngineName = "auto",
     ) -> None:
-        """Lay the layer's matrix on tiles."""
+        """Map the layer's weight matrix onto tiles."""
         matrix = self.weight_matrix()
         mapping = rpu_config.mapping
         self.rpu_config = rpu_config
@@ -86,31 +88,31 @@ class AnalogLayer(nn.Module):
             self.register_buffer("input_range", initial)
 
     def weight_matrix(self) -> Tensor:
-        """The weight as crossbars hold it, shape (groups, columns, rows)."""
+        """Return the weight as crossbars store it, shape (groups, columns, rows)."""
         raise NotImplementedError
 
     def set_weight_matrix(self, matrix: Tensor) -> None:
-        """Put back what ``weight_matrix`` gave, whatever memory format the weight has."""
+        """Set the weight from a matrix of ``weight_matrix``, in any memory format of the weight."""
         self.weight.copy_(matrix.reshape(self.weight.shape))
 
     def batched(self, inputs: Tensor) -> Tensor:
-        """The layer's input with a batch dimension first and the channels second.
+        """Return the layer's input with the batch as first and the channels as second dimension.
 
         Raises:
-            ShapeError: the input has other channels or dimensions than the layer takes.
+            ShapeError: the number of channels or dimensions of the input does not fit the layer.
         """
         raise NotImplementedError
 
     @property
     def channel_rows(self) -> int:
-        """Crossbar rows that one input channel takes."""
+        """Number of crossbar rows per input channel."""
         return 1
 
     def reference_rows(self) -> tuple[TileRow, ...]:
-        """The tiles as the trained weight asks for them, before any programming."""
+        """Return the target weights of the tiles, before any programming."""
         matrix = self.weight_matrix()
         widths = [stop - start for start, stop in self.grid.rows]
-        parts = matrix.split(widths, 2)  # whose gradients go together in one piece
+        parts = matrix.split(widths, 2)  # split joins their gradients in one step
         return tuple(self._map(part, index) for index, part in enumerate(parts))
 
     def _map(self, weight: Tensor, index: int) -> TileRow:
@@ -126,7 +128,7 @@ class AnalogLayer(nn.Module):
         return TileRow(mapped, scale if learned is None else scale * learned)
 
     def learned_scales(self, index: int) -> Tensor | None:
-        """The learned factor on each column of a row of tiles, (groups, columns), if any."""
+        """Return the learned factor per column of a row of tiles, (groups, columns), if any."""
         if self.out_scale is None:
             return None
         scales = self.out_scale[index]
@@ -137,7 +139,7 @@ class AnalogLayer(nn.Module):
 
     @contextmanager
     def lent(self, reading: Reading) -> Iterator[None]:
-        """Compute with a chip's weights inside the ``with`` block."""
+        """Compute with the weights of a chip snapshot inside the ``with`` block."""
         previous, self.reading = self.reading, reading
         try:
             yield
@@ -145,9 +147,10 @@ class AnalogLayer(nn.Module):
             self.reading = previous
 
     def tile_rows(self) -> tuple[TileRow, ...]:
-        """The tiles to compute with: those of the chip that is read, else those asked for.
+        """Return the tiles to compute with: those of the chip snapshot, else the target weights.
 
-        In training, these are disturbed: as the step has it, else by the hardware's modifier.
+        In training, the target weights are perturbed: by the perturbation of the step if any,
+        otherwise by the hardware's weight modifier.
         """
         if self.reading:
             return self.reading.rows
@@ -160,14 +163,14 @@ class AnalogLayer(nn.Module):
         return tuple(TileRow(modify(row.weight, cols, modifier), row.scale) for row in rows)
 
     def analog_product(self, inputs: Tensor, bias: Tensor | None = None) -> Tensor:
-        """The matrix product of all tiles, with a bias of shape (groups * columns,).
+        """Return the matrix product of all tiles, plus a bias of shape (groups * columns,).
 
         Args:
             inputs: shape (B, channels, *positions).
-            bias: added digitally.
+            bias: bias that is added digitally.
 
         Returns:
-            shape (B, groups * columns, *output positions).
+            Outputs, shape (B, groups * columns, *output positions).
         """
         if torch.compiler.is_compiling():
             return _product_outside_graph(self, inputs, bias)
@@ -175,41 +178,42 @@ class AnalogLayer(nn.Module):
 
     @property
     def patch(self) -> Patch:
-        """The pixels of its input that an input vector is taken from."""
+        """Input pixels that form one input vector."""
         return Patch()
 
     vector_dim: int = 1
 
     def merge_groups(self, outputs: Tensor) -> Tensor:
-        """Put the columns of all groups, which ``vector_product`` gives, into one dimension."""
+        """Merge the columns of all groups of a ``vector_product`` into one dimension."""
         return outputs
 
     def row_channels(self, start: int, stop: int) -> tuple[int, int]:
-        """First channel of a group that the rows [start, stop) see, and the one after the last."""
+        """Return the first channel per group that rows [start, stop) use, and the last plus one."""
         return start, stop
 
     def row_inputs(self, inputs: Tensor, start: int, stop: int, *, vectors: bool) -> Tensor:
-        """What the rows [start, stop) of the crossbar see of the layer's input.
+        """Return the part of the layer's input that rows [start, stop) of the crossbar use.
 
         Args:
             inputs: shape (B, channels, *positions).
             start: first row.
-            stop: row after the last.
-            vectors: give each input vector apart; else a convolution gives the feature map.
+            stop: row after the last one.
+            vectors: whether to return separate input vectors; otherwise a convolution returns a
+                feature map.
         """
         raise NotImplementedError
 
     def row_kernel(self, weight: Tensor, start: int, stop: int) -> Tensor:
-        """The weight of the rows [start, stop) in the shape that ``kernel_product`` takes."""
+        """Return the weight of rows [start, stop) in the shape for ``kernel_product``."""
         raise NotImplementedError
 
     def kernel_product(self, inputs: Tensor, kernel: Tensor, *, padded: bool = False) -> Tensor:
-        """The product of one row of tiles with the feature map that ``row_inputs`` gave.
+        """Return the product of one row of tiles with the feature map of ``row_inputs``.
 
         Args:
             inputs: shape (B, channels, *positions).
-            kernel: what ``row_kernel`` gave.
-            padded: the inputs have the padding of the first axis.
+            kernel: result of ``row_kernel``.
+            padded: whether the inputs already have the padding of the first axis.
         """
         raise NotImplementedError
 
@@ -222,21 +226,21 @@ class AnalogLayer(nn.Module):
         by_inputs: bool,
         by_kernel: bool,
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Return the gradients of ``kernel_product`` by its inputs and its kernel, where wanted.
+        """Return the gradients of ``kernel_product`` by its inputs and its kernel, where requested.
 
-        The product is not computed for it. Inputs and kernel may have any number of channels.
+        The product itself is not computed. Inputs and kernel may have any number of channels.
 
         Args:
-            gradient: by the product.
+            gradient: gradient by the product.
             inputs: shape (B, channels, *positions).
             kernel: shape (columns, channels / groups, *kernel).
-            by_inputs: whether that gradient is wanted.
-            by_kernel: whether that gradient is wanted.
+            by_inputs: whether to return the gradient by the inputs.
+            by_kernel: whether to return the gradient by the kernel.
         """
         raise NotImplementedError
 
     def vector_product(self, inputs: Tensor, weight: Tensor) -> Tensor:
-        """The product of one row of tiles with the input vectors that ``row_inputs`` gave.
+        """Return the product of one row of tiles with the input vectors of ``row_inputs``.
 
         Args:
             inputs: shape (B, groups, rows, *positions).
@@ -250,7 +254,7 @@ def _product(layer: AnalogLayer, inputs: Tensor, bias: Tensor | None) -> Tensor:
         return engine_for(layer, inputs).product(layer, inputs, bias)
 
 
-@torch._disable_dynamo  # imports Dynamo, which takes seconds, only where it runs already
+@torch._disable_dynamo  # imports Dynamo, which takes seconds, only if Dynamo is in use
 def _product_outside_graph(layer: AnalogLayer, inputs: Tensor, bias: Tensor | None) -> Tensor:
     """Compute the product between the graphs of ``torch.compile``, which cannot trace it."""
     return _product(layer, inputs, bias)

@@ -18,9 +18,9 @@ _CONVOLVE = (F.conv1d, F.conv2d, F.conv3d)
 
 
 class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
-    """Convolution by direct convolution of each row tile's channels.
+    """Convolution, as a direct convolution of the channels of each row of tiles.
 
-    Where each input vector (each patch) is scaled or disturbed by itself, the patches are laid out.
+    Where each input vector (patch) is scaled or perturbed separately, the patches are unfolded.
     """
 
     def weight_matrix(self) -> Tensor:
@@ -104,7 +104,7 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
         )
 
     def _patches(self, inputs: Tensor) -> Tensor:
-        """Every patch that the kernel sees: (B, C, *in) -> (B, C * kernel volume, *positions)."""
+        """Return all patches of the kernel: (B, C, *in) -> (B, C * kernel volume, *positions)."""
         inputs = inputs.contiguous()
         spatial = len(self.kernel_size)
         positions, strides, taps = [], [], []
@@ -133,7 +133,7 @@ class AnalogConv3d(_AnalogConv, nn.Conv3d):
 
 
 class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
-    """Transposed convolution: one product per input position, then a digital overlap-add.
+    """Transposed convolution: one MVM per input position, then a digital overlap-add.
 
     A crossbar row is an input channel; a column is an output channel at one kernel tap.
     """
@@ -223,7 +223,7 @@ class _AnalogConvTranspose(AnalogLayer, nn.modules.conv._ConvTransposeNd):
         )
 
     def _shuffle(self, taps: Tensor) -> Tensor:
-        """Lay the taps side by side; channels_last stays channels_last."""
+        """Interleave the taps; channels_last stays channels_last."""
         spatial = len(self.kernel_size)
         batch, _, *positions = taps.shape
         size = [p * k for p, k in zip(positions, self.kernel_size, strict=True)]
@@ -266,8 +266,8 @@ def _convolution_gradients(
 
     Args:
         tensors: gradient by the outputs, inputs, kernel.
-        convolution: stride, padding and dilation (each one number, or one for each axis), groups.
-        wanted: whether the gradient by the inputs, and that by the kernel, is wanted.
+        convolution: stride, padding and dilation (each one number, or one per axis), and groups.
+        wanted: whether to return the gradient by the inputs, and the one by the kernel.
     """
     gradient, inputs, kernel = tensors
     axes = inputs.ndim - 2

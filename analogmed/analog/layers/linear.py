@@ -57,6 +57,6 @@ class AnalogLinear(AnalogLayer, nn.Linear):
 
     @in_type_of_weight
     def forward(self, input: Tensor) -> Tensor:
-        """Shape (..., in_features) to (..., out_features)."""
+        """Map inputs of shape (..., in_features) to outputs of shape (..., out_features)."""
         flat = self.analog_product(self.batched(input), self.bias)
         return flat.reshape(*input.shape[:-1], self.out_features)

@@ -1,4 +1,4 @@
-"""IR drop: the voltage that is lost along the wires of a crossbar."""
+"""IR drop: the voltage loss along the wires of a crossbar."""
 
 import math
 from collections.abc import Callable
@@ -11,35 +11,35 @@ from aihwkit.simulator.parameters.io import IOParameters, IOParametersIRDropT
 from torch import Tensor
 
 MatrixProduct = Callable[[Tensor, Tensor], Tensor]
-"""The linear map of a row of tiles: (inputs, weight (groups, columns or 1, rows)) -> sums."""
+"""Linear map of a row of tiles: (inputs, weight (groups, columns or 1, rows)) -> sums."""
 
 PerColumn = Callable[[Tensor], Tensor]
-"""From one value for each column (groups, columns) to something that broadcasts with sums."""
+"""Map from one value per column (groups, columns) to a tensor that broadcasts with the sums."""
 
 
 def has_static_ir_drop(io: IOParameters) -> bool:
-    """Whether the steady voltages of the wires count, as in aihwkit's compiled tile."""
+    """Return whether the static IR drop of aihwkit's compiled tile applies."""
     return io.ir_drop > 0 and not io.is_perfect and not isinstance(io, IOParametersIRDropT)
 
 
 def is_transient(io: IOParameters) -> bool:
-    """Whether inputs are pulses in time, as in aihwkit's ``TorchInferenceRPUConfigIRDropT``."""
+    """Return whether inputs are pulses in time: aihwkit's ``TorchInferenceRPUConfigIRDropT``."""
     return isinstance(io, IOParametersIRDropT) and not io.is_perfect
 
 
 def static_ir_drop(
     inputs: Tensor, weight: Tensor, product: MatrixProduct, io: IOParameters
 ) -> Tensor:
-    """What the wires' resistance takes from each sum.
+    """Return the reduction of each sum by the resistance of the wires.
 
-    A column with n rows loses ir_drop * c * sum_j w_j x_j (1 - (1 - j/n)^2), where
-    c = a (0.05 a^2 - 0.2 a + 0.5) and a = n * sum_j |w_j x_j| / ir_drop_g_ratio.
+    A column with n rows loses ir_drop * c * sum_j w_j x_j (1 - (1 - j/n)^2), where c = a (0.05 a^2
+    - 0.2 a + 0.5) and a = n * sum_j |w_j x_j| / ir_drop_g_ratio.
 
     Args:
-        inputs: what reaches the crossbar, in units of the input range.
+        inputs: values that reach the crossbar, in units of the input range.
         weight: mapped weights, shape (groups, columns, rows).
-        product: the linear map.
-        io: size of the drop, and conductance of the wires.
+        product: linear map.
+        io: magnitude of the drop, and conductance of the wires.
 
     Source: aihwkit ``rpu_forward_backward_pass.cpp``; the torch tile has no such effect.
     """
@@ -52,13 +52,13 @@ def static_ir_drop(
 
 @dataclass(frozen=True)
 class Pulses:
-    """One phase of a product in time.
+    """One phase of an MVM in time.
 
     Attributes:
-        values: length of the pulse on each row and its sign, in units of the full input.
-        worth: what the phase's output counts in the sum of all phases.
-        duration: of the phase, in units of the full input.
-        steps: time steps of the phase.
+        values: signed length of the pulse on each row, in units of the full input.
+        worth: weight of the phase's output in the sum over all phases.
+        duration: duration of the phase, in units of the full input.
+        steps: number of time steps of the phase.
     """
 
     values: Tensor
@@ -67,7 +67,7 @@ class Pulses:
     steps: int
 
     def steps_on(self, *, plain_sum: bool) -> Tensor:
-        """How many time steps each pulse lasts, with its sign, as the integration counts them.
+        """Return the signed number of time steps of each pulse, as the integration counts them.
 
         The trapezoidal rule repeats the first step, as aihwkit does.
         """
@@ -80,14 +80,14 @@ class Pulses:
 
 
 def pulse_trains(inputs: Tensor, io: IOParameters) -> list[Pulses]:
-    """The phases that the DAC cuts an input into.
+    """Return the phases into which the DAC splits an input.
 
-    ``ONE_PASS`` is one pulse; ``SPLIT_MODE`` sends the lower bits and then the upper ones,
-    ``BIT_WISE`` each bit by itself.
+    ``ONE_PASS`` is one pulse. ``SPLIT_MODE`` sends the lower bits and then the upper ones.
+    ``BIT_WISE`` sends each bit separately.
 
     Args:
-        inputs: as the DAC converted them.
-        io: the converters.
+        inputs: inputs after the DAC.
+        io: parameters of the converters.
     """
     if not isinstance(io, IOParametersIRDropT):
         return [Pulses(inputs, 1.0, 1.0, 0)]
@@ -123,17 +123,17 @@ def _resolution(io: IOParameters) -> float:
 
 @dataclass(frozen=True)
 class Wires:
-    """A row of tiles with the resistance of its wires, for inputs that are pulses in time.
+    """Wire model of a row of tiles, for inputs that are pulses in time.
 
     The voltages of aihwkit's ``AnalogMVMIRDropT`` are linear in the state of the rows, whose
-    conductances do not change in time. So a column's charge is a sum over rows of the time that
-    each pulse lasts: a matrix product, and no simulation in time is needed.
+    conductances are constant in time. Therefore a column's charge is a sum over rows of the
+    duration of each pulse. It is computed as a matrix product, without a simulation in time.
 
     Attributes:
-        pairs: for each pair of devices of a unit cell: charge for a row that is on for one time
-            step (groups, columns, rows), charge of a step without input (groups, columns), and
-            what a unit of charge is worth as a sum (groups, columns).
-        io: the converters.
+        pairs: per pair of devices of a unit cell: charge of a row that is on for one time step
+            (groups, columns, rows), charge of a step without input (groups, columns), and the
+            factor from charge to sum (groups, columns).
+        io: parameters of the converters.
     """
 
     pairs: tuple[tuple[Tensor, Tensor, Tensor], ...]
@@ -147,12 +147,12 @@ class Wires:
         cols: tuple[tuple[int, int], ...],
         config: TorchInferenceRPUConfig,
     ) -> "Wires":
-        """The wires of a row of tiles.
+        """Return the wire model of a row of tiles.
 
         Args:
             weight: mapped weights, shape (groups, columns, rows).
             cols: [start, stop) of each column tile.
-            config: a ``TorchInferenceRPUConfigIRDropT``.
+            config: configuration, a ``TorchInferenceRPUConfigIRDropT``.
         """
         io = config.forward
         assert isinstance(io, IOParametersIRDropT)
@@ -171,7 +171,7 @@ class Wires:
 
     @torch.no_grad()
     def sums(self, pulses: Pulses, product: MatrixProduct, per_column: PerColumn) -> Tensor:
-        """What reaches the ADC of one phase, as a sum of products; without gradient, as aihwkit."""
+        """Return the ADC input of one phase as a sum of products; no gradient, as in aihwkit."""
         inputs = pulses.steps_on(plain_sum=self.io.ir_drop_integration_sum)
         total: Tensor | None = None
         for charge, idle, worth in self.pairs:
@@ -185,13 +185,13 @@ class Wires:
         return total
 
 
-_READ_VOLTAGES = (0.2, 0.4)  # aihwkit: of a row that is on, relative to idle; of an idle row
+_READ_VOLTAGES = (0.2, 0.4)  # as in aihwkit: active row relative to idle; idle row
 
 
 def _tile_charges(
     weight: Tensor, config: TorchInferenceRPUConfig, io: IOParametersIRDropT
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """One tile (columns, rows), in the middle of the physical rows; ADCs on alternating sides."""
+    """Return the charges of a tile (columns, rows), centred in the rows; ADC sides alternate."""
     columns, rows = weight.shape
     physical = config.mapping.max_input_size or rows
     before = (physical - rows) // 2
@@ -211,15 +211,15 @@ def _tile_charges(
 
 
 def _charges(positive: Tensor, negative: Tensor, io: IOParametersIRDropT) -> tuple[Tensor, Tensor]:
-    """Thevenin equivalent of columns whose last row is the nearest to the ADC.
+    """Return the Thevenin equivalent of columns whose last row is the nearest to the ADC.
 
     Args:
         positive: conductance of each positive device in uS, shape (rows, columns).
-        negative: of each negative device.
-        io: resistance and segments of the wires, and the ADC's voltage.
+        negative: conductance of each negative device in uS, same shape.
+        io: resistance and segments of the wires, and voltage of the ADC.
 
     Returns:
-        current in uA for each row that is on, (rows, columns), and of idle rows, (columns,).
+        Current in uA of each row that is on, (rows, columns), and of idle rows, (columns,).
     """
     on, idle_volts = _READ_VOLTAGES
     segments, rows = io.ir_drop_segments, len(positive)
@@ -227,7 +227,7 @@ def _charges(positive: Tensor, negative: Tensor, io: IOParametersIRDropT) -> tup
     signed = (positive - negative).double()
     inside = (positive + negative).double().unflatten(0, (segments, -1)).sum(1)
     total = inside + 1e-12  # aihwkit's guard against division by zero
-    share = torch.zeros_like(total)  # of each segment's voltage in the column's
+    share = torch.zeros_like(total)  # share of each segment in the column's voltage
     resistance, share[0] = 1 / total[0], 1.0
     for segment in range(1, segments):
         above, beside = resistance + wire, 1 / total[segment]

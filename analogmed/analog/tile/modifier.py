@@ -16,26 +16,26 @@ from analogmed.analog.tile.weight_perturbation import pass_straight
 def modify(
     weight: Tensor, cols: tuple[tuple[int, int], ...], modifier: WeightModifierParameter
 ) -> Tensor:
-    """Disturb the weights of one row of tiles for one training step; gradients pass straight.
+    """Perturb the weights of a row of tiles for one training step; gradients are unchanged.
 
     The kinds that aihwkit's torch tile has are computed as there, the others as in the compiled
-    tile. Where its documentation says something else, the compiled tile is followed:
+    tile. Where the documentation of the compiled tile differs from its code, the code is followed:
 
     - ``DOREFA`` and ``DISCRETIZE_ADD_NORMAL`` round to multiples of ``res`` times the largest
-      weight, half the documented number of steps; the torch tile's ``DISCRETIZE`` keeps to the
-      documentation and rounds to multiples of twice that. ``DOREFA`` rounds
-      dorefa_clip * tanh(w) / tanh(largest), and leaves it at that size.
-    - ``POLY`` and ``PROG_NOISE`` take the polynomial of |w|; ``PROG_NOISE`` divides it by
-      ``g_max``, so that its coefficients are in uS, and reflects at zero.
-    - ``PCM_NOISE`` is on the compiled GPU tile only. ``std_dev`` scales its programming and read
-      noise, which are the fit for 25 uS whatever ``g_max`` is; of the drift, only the spread.
-    - ``pdrop`` sets weights to zero after any other disturbance, without making up for them; a
-      dropped weight has the gradient that it would have otherwise.
+      weight, half the documented number of steps; the torch tile's ``DISCRETIZE`` follows the
+      documentation and rounds to multiples of twice that. ``DOREFA`` rounds dorefa_clip * tanh(w) /
+      tanh(largest), and does not rescale the result.
+    - ``POLY`` and ``PROG_NOISE`` use the polynomial of |w|. ``PROG_NOISE`` divides it by ``g_max``,
+      so that its coefficients are in uS, and reflects at zero.
+    - ``PCM_NOISE`` is only in the compiled GPU tile. ``std_dev`` scales its programming and read
+      noise, which are the fit for 25 uS for any ``g_max``; of the drift, only the spread.
+    - ``pdrop`` sets weights to zero after any other perturbation, without rescaling the others; the
+      gradient of a dropped weight is unchanged.
 
     Args:
         weight: mapped weights, shape (groups, columns, rows).
         cols: [start, stop) of each column tile.
-        modifier: kind and size of the noise, as in aihwkit.
+        modifier: kind and magnitude of the noise, as in aihwkit.
 
     Source: aihwkit ``torch_tile.py``, ``weight_modifier.cpp`` and ``weight_modifier_cuda.cu``.
     """
@@ -47,7 +47,7 @@ def modify(
 def disturbed(
     weight: Tensor, cols: tuple[tuple[int, int], ...], modifier: WeightModifierParameter
 ) -> Tensor:
-    """As :func:`modify`, of values without a gradient."""
+    """Return weights perturbed as in :func:`modify`, without a gradient."""
     disturb = _DISTURBANCES.get(modifier.type)
     values = weight
     if disturb is not None:
@@ -58,7 +58,7 @@ def disturbed(
 
 
 def scaled(modifier: WeightModifierParameter, strength: float) -> WeightModifierParameter:
-    """The modifier with a share of its full size; what has no size stays as it is."""
+    """Return the modifier at a share of its magnitude; parts without a magnitude are unchanged."""
     return replace(modifier, **{name: strength * getattr(modifier, name) for name in _SIZES})
 
 
@@ -149,7 +149,7 @@ def _pcm_noise(weight: Tensor, largest: Tensor, modifier: WeightModifierParamete
 
 
 def _with_failures(target: Tensor, modifier: WeightModifierParameter) -> Tensor:
-    """Some devices stuck at reset, some cells off by the largest conductance, some anywhere."""
+    """Set some devices stuck at reset, some cells off by ``g_max``, and some at random values."""
     g_max = modifier.g_max
 
     def hit(probability: float) -> Tensor:
@@ -168,7 +168,7 @@ def _with_failures(target: Tensor, modifier: WeightModifierParameter) -> Tensor:
 
 
 def _pcm_aged(programmed: Tensor, modifier: WeightModifierParameter) -> Tensor:
-    """Spread of the drift without its mean, which is compensated, and 1/f noise."""
+    """Apply the spread of the drift without its mean, which is compensated, and 1/f noise."""
     relative = programmed.abs() / modifier.g_max
     time_s = modifier.pcm_t_inference + modifier.pcm_t0
     drifted = programmed

@@ -1,4 +1,4 @@
-"""Where a layer's noise comes from while a chip is read."""
+"""Noise streams: the source of a layer's output noise during reads of a chip."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Draw:
-    """The address of the noise of one matrix product; its parts, row of tiles and position aside.
+    """Address of the noise of one matrix product, apart from row of tiles and position.
 
     Attributes:
-        key: 64 bits.
+        key: random key of 64 bits.
         first_sample: number of the batch's first sample.
-        samples: samples in the batch.
-        use: how often the layer was used before in the same forward.
+        samples: number of samples in the batch.
+        use: number of earlier uses of the layer in the same forward pass.
     """
 
     key: int
@@ -24,17 +24,17 @@ class Draw:
 
     @classmethod
     def from_torch(cls) -> "Draw":
-        """An address that torch's global generator draws."""
+        """Return an address from torch's global generator."""
         return cls(int(torch.randint(2**62, (1,))))
 
 
 @dataclass(frozen=True)
 class StreamPosition:
-    """A position in a noise stream.
+    """Position in a noise stream.
 
     Attributes:
         generator: state of torch's generator.
-        counts: first sample, samples and uses of the current batch.
+        counts: first sample, number of samples and number of uses of the current batch.
     """
 
     generator: Tensor
@@ -42,10 +42,10 @@ class StreamPosition:
 
 
 class NoiseStream:
-    """The noise of one layer in one read of a chip.
+    """Noise of one layer in one read of a chip.
 
     Attributes:
-        generator: for the engine that draws from torch.
+        generator: random generator, for the engine that samples with torch.
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
@@ -53,13 +53,13 @@ class NoiseStream:
         self.restart(0)
 
     def restart(self, seed: int) -> None:
-        """Start anew: the next sample is number 0."""
+        """Restart the stream from a seed; the next sample has number 0."""
         self.generator.manual_seed(seed)
         self._key = seed
         self._first_sample = self._samples = self._uses = 0
 
     def next_batch(self, samples: int) -> None:
-        """Count the samples of the batch that now goes through the network."""
+        """Count the samples of the next batch."""
         self._first_sample += self._samples
         self._samples, self._uses = samples, 0
 
@@ -74,6 +74,6 @@ class NoiseStream:
         self._first_sample, self._samples, self._uses = position.counts
 
     def draw(self) -> Draw:
-        """The address of the layer's next product; the samples of a batch are numbered on."""
+        """Return the address of the layer's next product; samples are numbered across batches."""
         use, self._uses = self._uses, self._uses + 1
         return Draw(self._key, self._first_sample, max(1, self._samples), use)

@@ -1,4 +1,4 @@
-"""Products of float32 numbers in float32, where torch would round weights to 11 or 8 bits."""
+"""Full float32 precision of products, where torch would round weights to 11 or 8 bits."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -19,22 +19,22 @@ _SETTINGS = (
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[None]:
-    """Compute convolutions and matrix products of float32 numbers without TF32 meanwhile.
+    """Compute convolutions and matrix products of float32 inside the block without TF32.
 
-    torch lets cuDNN round both factors of a convolution to TF32 (11 significant bits). Codes of an
-    8-bit DAC fit into these; weights do not, and of the sums, those near the edge between two codes
-    of the ADC fall on the other side. torch keeps the setting for the whole process, its other
-    threads included.
+    torch lets cuDNN round both factors of a convolution to TF32 (11 significant bits). The codes of
+    an 8-bit DAC are exact in TF32, but weights are not, so that sums near the edge between two ADC
+    codes get the wrong code. torch keeps the setting for the whole process, including its other
+    threads.
 
     Args:
-        device: where the product is computed; only GPUs have TF32.
+        device: device of the product; only GPUs have TF32.
     """
     return _without_tf32() if device.type == "cuda" else nullcontext()
 
 
 @contextmanager
 def without_autocast() -> Iterator[None]:
-    """Compute in the types that the operands have, also under ``torch.autocast``."""
+    """Compute in the data types of the operands, also under ``torch.autocast``."""
     with ExitStack() as stack:
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):
@@ -45,7 +45,7 @@ def without_autocast() -> Iterator[None]:
 def in_type_of_weight(
     forward: Callable[Concatenate[_Layer, Tensor, _Rest], Tensor],
 ) -> Callable[Concatenate[_Layer, Tensor, _Rest], Tensor]:
-    """Let a layer's forward take and give the type of its weight, also under ``torch.autocast``."""
+    """Wrap a forward pass to use the data type of the weight, also under ``torch.autocast``."""
 
     @wraps(forward)
     def run(layer: _Layer, input: Tensor, *args: _Rest.args, **named: _Rest.kwargs) -> Tensor:
@@ -74,7 +74,7 @@ def _without_tf32() -> Iterator[None]:
 
 
 def _matmul_precision() -> str | None:
-    """As torch's older interface has it, which refuses to read what the newer one has changed."""
+    """Return the setting of torch's older interface; ``None`` if the newer one has changed it."""
     try:
         return torch.get_float32_matmul_precision()
     except RuntimeError:

@@ -1,8 +1,8 @@
-"""What one crossbar tile computes: converters, matrix product and noise.
+"""Reference model of one crossbar tile: converters, matrix product and noise.
 
-The functions follow aihwkit's ``AnalogMVM`` (torch tile) step by step, and its compiled tile where
-the torch tile lacks an effect; the column tiles of one row share the converted input, so that its
-noise is common to them. A faster engine has to give the same numbers.
+The functions follow aihwkit's ``AnalogMVM`` (torch tile) step by step, and its compiled tile for
+effects that the torch tile lacks. The column tiles of one row share the converted input, so that
+they also share its noise. Any faster engine must give the same values.
 """
 
 import math
@@ -29,13 +29,13 @@ from analogmed.analog.tile.quantise import quantise, step_size
 
 @dataclass(frozen=True)
 class Crossbar:
-    """What happens to sums before they reach the ADC depends on this.
+    """Crossbar properties that IR drop and weight noise require.
 
     Attributes:
         weight: mapped weights, shape (groups, columns, rows).
-        product: the linear map for any weights.
-        per_column: how values for each column lie along the sums.
-        wires: the resistance of the wires, where inputs are pulses in time.
+        product: linear map for any weights.
+        per_column: function that arranges one value per column to broadcast with the sums.
+        wires: resistance of the wires, where inputs are pulses in time; otherwise ``None``.
     """
 
     weight: Tensor
@@ -53,21 +53,21 @@ def read_tile(
     generator: torch.Generator | None = None,
     crossbar: Crossbar | None = None,
 ) -> Tensor:
-    """One analog matrix product: DAC, multiply, noise, ADC.
+    """Return one analog matrix product: DAC, multiplication, noise, ADC.
 
     Args:
-        inputs: input in units of the input range, any shape.
-        product: the linear map that the crossbar computes, of ``inputs`` as converted; its result
-            is a new tensor.
-        io: converters, bounds and noise.
-        vector_dim: the dimension of ``inputs`` that runs over a tile's rows; noise management needs
-            it, and ``product`` has to keep the other dimensions in place then.
-        generator: source of the noise; ``None`` is torch's global one.
-        crossbar: what IR drop and noise of the weights need; without it, the crossbar is taken to
-            multiply exactly.
+        inputs: inputs in units of the input range, any shape.
+        product: linear map that the crossbar applies to the converted inputs; its result is a new
+            tensor.
+        io: parameters of converters, bounds and noise.
+        vector_dim: dimension of ``inputs`` that runs over a tile's rows. Noise management requires
+            it; ``product`` must then keep the other dimensions in place.
+        generator: source of the noise; ``None`` is torch's global generator.
+        crossbar: properties that IR drop and weight noise require; without them, the crossbar
+            multiplies exactly.
 
     Returns:
-        the output in units of (input range x mapping scale).
+        Outputs in units of (input range x mapping scale).
     """
     if io.is_perfect:
         return product(inputs)
@@ -89,7 +89,7 @@ def read_tile(
 
 
 def dac(inputs: Tensor, io: IOParameters, generator: torch.Generator | None = None) -> Tensor:
-    """Convert inputs in units of the input range to what reaches the crossbar."""
+    """Convert inputs in units of the input range to the values that reach the crossbar."""
     step = step_size(io.inp_res, io.inp_bound)
     converted = quantise(inputs, step, io.inp_sto_round, generator, bound=io.inp_bound)
     if io.inp_noise > 0:
@@ -121,20 +121,20 @@ def _sums(
 def weight_noise_std(
     inputs: Tensor, weight: Tensor, product: MatrixProduct, io: IOParameters
 ) -> Tensor:
-    """Standard deviation that noise of the weights, new in each product, gives to the sums.
+    """Return the standard deviation of the sums due to weight noise that is resampled per MVM.
 
     ``ADDITIVE_CONSTANT``: w_noise * sqrt(sum_j x_j^2), the same for all columns. ``PCM_READ``:
-    w_noise * sqrt(sum_j |w_ij| x_j^2). The weights of one column are disturbed independently for
-    each input vector, and so are the columns. The noise has no gradient.
+    w_noise * sqrt(sum_j |w_ij| x_j^2). The noise is independent for each input vector and each
+    column. It has no gradient.
 
     Args:
-        inputs: what reaches the crossbar, in units of the input range.
+        inputs: values that reach the crossbar, in units of the input range.
         weight: mapped weights, shape (groups, columns, rows).
-        product: the linear map.
-        io: kind and size of the noise.
+        product: linear map.
+        io: kind and magnitude of the noise.
 
     Returns:
-        in units of the sums; may have one column that stands for all.
+        Standard deviation in units of the sums; may have a single column that applies to all.
 
     Source: aihwkit ``rpu_forward_backward_pass.cpp``; the torch tile has no such noise.
     """
@@ -146,14 +146,14 @@ def weight_noise_std(
 
 
 def has_weight_noise(io: IOParameters) -> bool:
-    """Whether the weights are disturbed anew in each product."""
+    """Return whether the weights have noise that is resampled in each MVM."""
     return not io.is_perfect and io.w_noise > 0 and io.w_noise_type is not WeightNoiseType.NONE
 
 
 def adc(outputs: Tensor, io: IOParameters, generator: torch.Generator | None = None) -> Tensor:
-    """Convert what the crossbar puts out: saturation, noise, quantisation, bound.
+    """Convert the outputs of the crossbar: saturation, noise, quantisation, bound.
 
-    ``outputs`` is used up.
+    ``outputs`` is overwritten.
     """
     outputs = _shrink_negative(_saturate(outputs, io), io.out_asymmetry)
     if io.out_noise > 0:
@@ -163,7 +163,7 @@ def adc(outputs: Tensor, io: IOParameters, generator: torch.Generator | None = N
 
 
 def sees_vectors(io: IOParameters) -> bool:
-    """Whether the DAC treats each input vector by itself, by its own scale or its own draws."""
+    """Return whether the DAC treats each input vector separately, by scale or by noise samples."""
     if io.is_perfect:
         return False
     managed = io.noise_management is not NoiseManagementType.NONE
@@ -171,9 +171,9 @@ def sees_vectors(io: IOParameters) -> bool:
 
 
 def disturbs_sums(io: IOParameters) -> bool:
-    """Whether a column's sum is anything but exact before the ADC adds its noise.
+    """Return whether the sum of a column is inexact before the ADC adds its noise.
 
-    An engine that leaves out weight noise, IR drop and saturation must not compute these.
+    An engine without weight noise, IR drop and saturation must not compute such tiles.
     """
     if io.is_perfect:
         return False
@@ -182,7 +182,7 @@ def disturbs_sums(io: IOParameters) -> bool:
 
 
 def _managed_gain(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> Tensor | None:
-    """A factor, as in aihwkit: a quotient would round values half-way between codes otherwise."""
+    """Return a factor, as aihwkit does; a division would round values half-way between codes."""
     kind = io.noise_management
     if kind is NoiseManagementType.NONE:
         return None
@@ -201,10 +201,10 @@ def _managed_gain(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> T
 
 
 def _silent_vectors(inputs: Tensor, io: IOParameters, vector_dim: int | None) -> Tensor | None:
-    """Return where an input vector is all zeros and drives no noise: its outputs are exactly 0.
+    """Return the mask of all-zero input vectors without noise, whose outputs are exactly 0.
 
-    aihwkit's compiled tile does not use the crossbar for such a vector. Its torch tile does, with
-    the noise of an input of size 1, unless the whole batch is zero. Gradients pass as in any other
+    aihwkit's compiled tile skips the crossbar for such a vector. Its torch tile uses it, with the
+    noise of an input of size 1, unless the whole batch is zero. Gradients pass as for any other
     vector.
     """
     if io.noise_management is NoiseManagementType.CONSTANT or io.inp_noise > 0:
@@ -214,9 +214,9 @@ def _silent_vectors(inputs: Tensor, io: IOParameters, vector_dim: int | None) ->
 
 
 def _worst_sum(inputs: Tensor, largest: Tensor, io: IOParameters, vector_dim: int) -> Tensor:
-    """Largest sum that weights of a usual size could give, in units of the ADC's bound.
+    """Return the largest sum that weights of typical size could give, in units of the ADC's bound.
 
-    aihwkit has the usual size, 0.6, in compiled code only.
+    The typical size, 0.6, is defined only in aihwkit's compiled code.
     """
     positive = inputs.clamp(min=0).sum(vector_dim, keepdim=True)
     negative = inputs.clamp(max=0).sum(vector_dim, keepdim=True)

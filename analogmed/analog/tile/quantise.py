@@ -1,4 +1,4 @@
-"""What a converter does to values: steps, bounds, and the gradient that passes through."""
+"""Quantisation by converters: steps, bounds, and the straight-through gradient."""
 
 from typing import Any, cast
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def step_size(resolution: float, bound: float) -> float:
-    """Size of a converter's step; ``resolution`` is its share of the range, or the step count."""
+    """Return a converter's step; ``resolution`` is its share of the range or the step count."""
     if resolution <= 0:
         return 0.0
     return (1 / resolution if resolution > 1 else resolution) * 2 * bound
@@ -28,9 +28,9 @@ def quantise(
     Args:
         values: any shape.
         step: size of a step; 0 does not round.
-        stochastic: round up or down at random, right in the mean.
-        generator: source of the random rounding; ``None`` is torch's global one.
-        bound: largest absolute result; 0 or less is no bound.
+        stochastic: whether to round up or down at random, unbiased in the mean.
+        generator: source of the random rounding; ``None`` is torch's global generator.
+        bound: largest absolute result; 0 or less for no bound.
     """
     if step == 0:
         return values.clamp(-bound, bound) if bound > 0 else values
@@ -43,7 +43,7 @@ def quantise(
 
 
 class _Quantise(torch.autograd.Function):
-    """All steps on one new tensor: memory traffic is what a converter costs here."""
+    """Quantisation with all steps on one new tensor, since memory traffic dominates its cost."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""The gradient of a learned input range, as aihwkit defines it."""
+"""Gradient of a learned input range, as aihwkit defines it."""
 
 from typing import Any, cast
 
@@ -8,24 +8,24 @@ from torch import Tensor
 
 
 def pass_range_gradient(clamped: Tensor, limit: Tensor, ranges: InputRangeParameter) -> Tensor:
-    """Hand the clamped input on; in the backward pass, push the range outwards or let it shrink.
+    """Return the clamped input; in the backward pass, widen the range or let it decay.
 
-    A clipped input whose gradient asks for a larger value widens the range; while more than
+    A clipped input whose gradient requests a larger value widens the range. While more than
     ``input_min_percentage`` of the inputs fit, the range decays.
 
-    aihwkit applies the same rule to each tile and each patch, and each tile has its own range. Here
-    the column tiles of a row share the converted input and its range, and a pixel is converted once
-    for all patches that it belongs to, so that the rule applies to the sum of the gradients of all
-    of them. Gradients of opposite sign cancel before they are counted: with one column tile, and in
-    layers whose patches do not overlap, both rules are equal; otherwise aihwkit's widens the range
-    more (2.0 times for a Linear layer on four column tiles, 2.9 times for a 3x3 convolution on one,
-    5.7 times on four, with random gradients). Its rule needs the gradient of every patch and tile,
-    which unfolding would cost, and the range would depend on how a layer is cut into columns.
+    aihwkit applies the same rule to each tile and each patch, and each tile has a separate range.
+    Here the column tiles of a row share the converted input and its range, and a pixel is converted
+    once for all patches that contain it, so that the rule applies to the sum of all their
+    gradients. Gradients of opposite sign cancel before they are counted. With one column tile, and
+    in layers whose patches do not overlap, both rules are equal. Otherwise aihwkit's widens the
+    range more (2.0 times for a Linear layer on four column tiles, 2.9 times for a 3x3 convolution
+    on one, 5.7 times on four, with random gradients). Its rule requires the gradient of every patch
+    and tile, which needs unfolding, and the range would depend on how a layer is cut into columns.
 
     Args:
         clamped: the input after clamping to +-limit, any shape.
-        limit: the range, a scalar.
-        ranges: aihwkit's parameters of range learning.
+        limit: input range, a scalar.
+        ranges: parameters of range learning in aihwkit.
 
     Source: aihwkit ``InputRangeForward`` (torch tile).
     """

@@ -1,4 +1,4 @@
-"""What the tiles of one layer hold: effective weights and scales, for one read of a chip."""
+"""Snapshots of the tiles of one layer: effective weights and scales for one read of a chip."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +11,11 @@ from analogmed.analog.tile.noise_stream import NoiseStream
 
 @dataclass(frozen=True)
 class TileRow:
-    """What the crossbars of one row of tiles hold.
+    """Effective weights and output scales of one row of tiles.
 
     Attributes:
-        weight: in units of the mapping scale, shape (groups, columns, rows).
-        scale: mapping scale of each column, drift compensation and learned scale included, shape
+        weight: weights in units of the mapping scale, shape (groups, columns, rows).
+        scale: mapping scale of each column, including drift compensation and learned scale, shape
             (groups, columns).
     """
 
@@ -25,12 +25,12 @@ class TileRow:
 
 @dataclass(frozen=True)
 class Reading:
-    """The tiles of one layer as one read of a chip finds them, and the noise of the read.
+    """Snapshot of one layer: effective tile weights and noise of one read of a chip.
 
     Attributes:
-        rows: the rows of tiles.
+        rows: weights and scales, one entry per row of tiles.
         stream: source of the output noise.
-        prepared: what an engine keeps of the rows while the reading lasts.
+        prepared: engine-specific cache of preprocessed rows, valid for this snapshot only.
     """
 
     rows: tuple[TileRow, ...]
@@ -39,5 +39,5 @@ class Reading:
 
     @property
     def generator(self) -> torch.Generator:
-        """Source of the noise that torch draws."""
+        """Source of the noise that torch samples."""
         return self.stream.generator

@@ -1,4 +1,4 @@
-"""What disturbs the weights of a layer in one step of hardware-aware training."""
+"""Weight perturbation of a layer in one step of hardware-aware training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,22 +12,23 @@ from analogmed.analog.tile.rows import TileRow
 
 @dataclass(frozen=True)
 class Disturbance:
-    """The weights that a layer computes with in a training step, in place of those asked for.
+    """Perturbed weights of a layer in a training step, used in place of the target weights.
 
-    They are values only. The gradient of what they compute passes straight through to the weights
-    asked for, as if these had been used: the layer's parameters are neither read nor changed here.
+    They are plain values. The gradient passes straight through to the target weights, as if these
+    had been used. The layer's parameters are neither read nor changed here.
 
     Attributes:
-        weights: of each row of tiles, in units of the mapping scale, shape (groups, columns, rows).
-        gains: of each row of tiles a digital factor on the output of each column, such as drift
-            compensation, shape (groups, columns).
+        weights: perturbed weights of each row of tiles, in units of the mapping scale, shape
+            (groups, columns, rows).
+        gains: digital factor on the output of each column, such as drift compensation, for each row
+            of tiles, shape (groups, columns).
     """
 
     weights: tuple[Tensor, ...]
     gains: tuple[Tensor, ...] | None = None
 
     def applied(self, rows: Sequence[TileRow]) -> tuple[TileRow, ...]:
-        """The disturbed rows of tiles, differentiable by those given."""
+        """Return the perturbed rows of tiles, differentiable with respect to the given rows."""
         gains = self.gains or (None,) * len(self.weights)
         return tuple(
             TileRow(
@@ -39,13 +40,13 @@ class Disturbance:
 
 
 def pass_straight(weight: Tensor, disturbed: Tensor, gain: Tensor | None = None) -> Tensor:
-    """The disturbed weights, with the gradient of those asked for.
+    """Return the perturbed weights, with the gradient of the target weights.
 
     Args:
-        weight: asked for, shape (groups, columns, rows).
-        disturbed: computed with, same shape.
-        gain: factor that each column's output will get, (groups, columns). A weight that drifted to
-            half of what was asked for has a gain of two; of the two, the gradient sees neither.
+        weight: target weights, shape (groups, columns, rows).
+        disturbed: perturbed weights, same shape.
+        gain: factor on each column's output, (groups, columns). A weight that drifted to half its
+            target has a gain of two; the gradient contains neither of the two factors.
     """
     return cast(Tensor, _PassStraight.apply(weight, disturbed, gain))
 

@@ -1,4 +1,4 @@
-"""``python -m analogmed.data``: check a data set, write a phantom, fetch a Decathlon task."""
+"""``python -m analogmed.data``: verify a data set, write a phantom, download a Decathlon task."""
 
 import argparse
 from pathlib import Path
@@ -21,7 +21,7 @@ exit codes: 0 all well, 1 problems found, 2 wrong usage
 
 
 def main(arguments: list[str]) -> int:
-    """Run one command; return 1 where ``verify`` finds problems."""
+    """Run one command; return 1 if ``verify`` reports problems."""
     options = _parser().parse_args(arguments)
     return int(options.run(options))
 

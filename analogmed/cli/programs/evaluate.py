@@ -1,4 +1,4 @@
-"""`python -m analogmed.eval`: what each network loses on a chip, now, in a day, in a month."""
+"""`python -m analogmed.eval`: Dice of each network on a chip over time since programming."""
 
 import sys
 import time
@@ -25,7 +25,7 @@ EXAMPLES = """examples:
 
 
 def main(arguments: list[str]) -> None:
-    """Evaluate, print the table and the folder; raise AnalogmedError if a unit failed."""
+    """Evaluate, print the table and the folder; raise AnalogmedError if a unit of work failed."""
     experiment = parse(Experiment, arguments, prog="analogmed.eval", epilog=EXAMPLES)
     start = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""`python -m analogmed.hardware`: tiles, time and energy of networks on a chip."""
+"""`python -m analogmed.hardware`: tiles, latency and energy of networks on a chip."""
 
 import argparse
 import re
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> None:
 
 
 class _Result:
-    """One network, mapped and estimated."""
+    """Tile map and cost estimate of one network."""
 
     def __init__(
         self,

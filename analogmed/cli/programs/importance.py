@@ -1,4 +1,4 @@
-"""`python -m analogmed.search importance`: how important each block of trained supernetworks is."""
+"""`python -m analogmed.search importance`: block importance in trained supernetworks."""
 
 from analogmed.cli.parse import parse
 from analogmed.search.supernet.operations import report_importance
@@ -15,7 +15,7 @@ docs/search-methods.md explains the score.
 
 
 def main(arguments: list[str]) -> None:
-    """Write table and figure, and say where they are."""
+    """Write the table and the figure, and print their paths."""
     config = parse(ImportanceConfig, arguments, prog="analogmed.search importance", epilog=EXAMPLES)
     table = report_importance(config.supernets, config.out, n=config.n, seed=config.seed)
     one = ["supernet", "task"] if table["supernet"].nunique() > 1 else ["task"]

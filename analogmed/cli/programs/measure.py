@@ -1,4 +1,4 @@
-"""`python -m analogmed.hardware measure`: time operations here, predict networks from them."""
+"""`python -m analogmed.hardware measure`: operation timings and network latency prediction."""
 
 import argparse
 import sys
@@ -46,7 +46,7 @@ table is true for the machine that it was measured on only. docs/hardware.md tel
 
 
 def main(arguments: list[str]) -> None:
-    """Measure, write the table, and say how well it predicts held-out networks."""
+    """Measure, write the table, and print the prediction error on held-out networks."""
     options = _parser().parse_args(arguments)
     shape = check_input(options.input)
     for name in ("threads", "repetitions"):

@@ -1,4 +1,4 @@
-"""Networks named on a command line, without aihwkit."""
+"""Networks named on the command line, built without aihwkit."""
 
 import argparse
 import re
@@ -15,12 +15,12 @@ from analogmed.models import build_model
 
 @dataclass(frozen=True)
 class Network:
-    """A network of the command line.
+    """A network named on the command line.
 
     Attributes:
-        text: as it was written, such as ``unet(features=8)``.
-        name: in the registry of models.
-        options: for its builder.
+        text: specification as typed, such as ``unet(features=8)``.
+        name: name in the model registry.
+        options: keyword arguments of the builder.
     """
 
     text: str
@@ -28,7 +28,7 @@ class Network:
     options: dict[str, Any]
 
     def build(self, input_shape: Sequence[int], out_channels: int) -> nn.Module:
-        """The network for inputs (C, *spatial)."""
+        """Return the network for inputs of shape (C, *spatial)."""
         return build_model(
             self.name,
             in_channels=input_shape[0],
@@ -39,10 +39,10 @@ class Network:
 
 
 def network(text: str) -> Network:
-    """Read ``name`` or ``name(option=value, ...)``; values are those of YAML.
+    """Parse ``name`` or ``name(option=value, ...)`` with YAML values.
 
     Raises:
-        ConfigError: it is written in another way.
+        ConfigError: the text has another form.
     """
     found = re.fullmatch(r"\s*([^()\s]+)\s*(?:\((.*)\))?\s*", text)
     options: Any = None
@@ -65,7 +65,7 @@ def _is_name(key: object) -> bool:
 
 
 def add_network_options(parser: argparse.ArgumentParser, *, default_input: list[int]) -> None:
-    """Options that say which networks, for which input."""
+    """Add the options that select the networks and their input."""
     parser.add_argument(
         "--model",
         nargs="+",
@@ -89,10 +89,10 @@ def add_network_options(parser: argparse.ArgumentParser, *, default_input: list[
 
 
 def check_input(sizes: Sequence[int]) -> tuple[int, ...]:
-    """Channels and spatial sizes.
+    """Return channels and spatial sizes as a tuple.
 
     Raises:
-        ConfigError: not 2 to 4 numbers above 0.
+        ConfigError: the input is not 2 to 4 positive integers.
     """
     if not 2 <= len(sizes) <= 4 or min(sizes) < 1:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""`python -m analogmed.report`: what run folders hold, as one page."""
+"""`python -m analogmed.report`: one page with the results of run folders."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`python -m analogmed.search`: networks that keep their Dice on the chip, and cost little."""
+"""`python -m analogmed.search`: search for networks with high on-chip Dice and low cost."""
 
 import shlex
 import sys
@@ -42,7 +42,7 @@ docs/search.md tells of spaces, strategies, and the files that are written.
 
 
 def main(arguments: list[str]) -> None:
-    """Search; print the front and the command that evaluates the winner."""
+    """Run the search; print the Pareto front and the command that evaluates the best network."""
     config = parse(SearchConfig, arguments, prog="analogmed.search", epilog=EXAMPLES)
     start = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""`python -m analogmed.sensitivity`: which layers and noise sources a network loses Dice to."""
+"""`python -m analogmed.sensitivity`: Dice drop caused by single layers and noise sources."""
 
 import time
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
 
 
 def main_placement(arguments: list[str]) -> None:
-    """Choose a placement; print its steps and the folder."""
+    """Choose a digital-layer placement; print its steps and the folder."""
     _timed(_place, arguments)
 
 

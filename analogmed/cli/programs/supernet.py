@@ -1,4 +1,4 @@
-"""`python -m analogmed.search supernet`: train the shared weights of a space."""
+"""`python -m analogmed.search supernet`: training of the shared weights of a search space."""
 
 import os
 import shlex
@@ -35,7 +35,7 @@ docs/search-methods.md explains the sampling rules, the loss and pruning.
 
 
 def main(arguments: list[str]) -> None:
-    """Train, and say what came of it."""
+    """Train the supernetwork and print a summary of the result."""
     prog = "analogmed.search supernet"
     config = parse(SupernetConfig, arguments, prog=prog, epilog=EXAMPLES)
     try:
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> None:
 
 
 def search_with(config: SupernetConfig) -> SearchConfig:
-    """A search of the same space and data by the shared weights."""
+    """Return the settings of a search on the same space and data with the shared weights."""
     return SearchConfig(
         task=config.task,
         space=config.space,

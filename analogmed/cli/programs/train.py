@@ -1,4 +1,4 @@
-"""`python -m analogmed.train`: train a network digitally, or hardware-aware for a chip."""
+"""`python -m analogmed.train`: digital or hardware-aware training of a network."""
 
 import os
 import shlex
@@ -28,7 +28,7 @@ A run that was interrupted goes on after its last epoch when the same command is
 
 
 def main(arguments: list[str]) -> None:
-    """Train, and say what came of it."""
+    """Train the network and print a summary of the result."""
     config = parse(TrainConfig, arguments, prog="analogmed.train", epilog=EXAMPLES)
     try:
         with log_to_stderr(LOGGER):
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _evaluation(config: TrainConfig, model: str) -> str:
-    """The command that evaluates a run with its data, split and chip."""
+    """Return the command that evaluates a run with the same data, split and chip."""
     stage = digital_stage(config)
     experiment = Experiment(
         task=config.task,

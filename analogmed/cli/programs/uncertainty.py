@@ -1,4 +1,4 @@
-"""`python -m analogmed.uncertainty`: how sure networks are on chips, and how right they are."""
+"""`python -m analogmed.uncertainty`: predictive uncertainty and calibration on chips."""
 
 import time
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Data sets, one file each: how their folders are laid out, and the task that they give."""
+"""Data sets, one module each: folder layout and the resulting task."""

@@ -23,7 +23,7 @@ _CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 _FOLDER = "stage1_train"
 _WINDOW = (256, 256)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-"""Weights of red, green and blue in grey, ITU-R BT.601."""
+"""ITU-R BT.601 weights of red, green and blue for conversion to grey."""
 
 
 def load_dsb2018(
@@ -37,26 +37,26 @@ def load_dsb2018(
     shares: Sequence[float] = (0.6, 0.1, 0.3),
     split_file: Path | str | None = None,
 ) -> Task:
-    """Load the nuclei set: one case is one image, and counts as one patient.
+    """Load the nuclei data set; each image is one case and counts as one patient.
 
     Fluorescence (bright nuclei on dark) and stained or brightfield images (dark on bright) are
-    both z-scored per image and channel; alpha channels are dropped. Labels are the files in
-    ``masks/``, merged, or one ``label.png``. The set names no patients.
+    both z-scored per image and channel; alpha channels are dropped. Labels are the merged files in
+    ``masks/``, or one ``label.png``. The data set does not identify patients.
 
     Args:
-        root: folder that holds ``stage1_train``, or that folder itself.
+        root: folder that contains ``stage1_train``, or that folder itself.
         name: name of the task.
         n_channels: 3 (grey images have three equal channels) or 1 (colour becomes grey).
-        size: (H, W) to resample to; None keeps each image's own pixels.
-        window: (H, W) that a network is applied at; by default ``size``, or 256 x 256.
+        size: (H, W) to resample to; ``None`` keeps the original pixels of each image.
+        window: (H, W) of the network input; by default ``size``, or 256 x 256.
         split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
 
     Returns:
-        A 2D task with the class nucleus and spacing in pixels of the file.
+        A 2D task with the class nucleus and spacing in pixels of the original file.
 
     Raises:
-        ConfigError: a setting does not fit.
-        DataError: the folder holds no such images, or one without a label.
+        ConfigError: a setting is invalid.
+        DataError: the folder contains no such images, or an image without a label.
     """
     if n_channels not in _CHANNELS:
         raise ConfigError(f"n_channels must be 1 or 3, not {n_channels!r}")
@@ -83,10 +83,10 @@ def load_dsb2018(
 
 @dataclass(frozen=True)
 class NucleiReader:
-    """Reads one image and the union of its nuclei.
+    """Reader of an image and the union of its nuclei.
 
     Attributes:
-        n_channels: 1 or 3.
+        n_channels: number of channels, 1 or 3.
         size: (H, W) to resample to, or None.
     """
 
@@ -94,7 +94,7 @@ class NucleiReader:
     size: tuple[int, ...] | None = None
 
     def __call__(self, case: Case) -> Sample:
-        """Image (1, C, H, W), label (1, H, W), spacing (H, W) in pixels of the file.
+        """Return image (1, C, H, W), label (1, H, W) and spacing (H, W) in pixels of the file.
 
         Raises:
             DataError: a file is missing or damaged, or a mask does not fit the image.
@@ -108,7 +108,7 @@ class NucleiReader:
 
 
 def count_overlaps(case: Case) -> int:
-    """Pixels of a case that more than one instance mask claims.
+    """Return the number of pixels that belong to more than one instance mask of a case.
 
     Raises:
         DataError: a file is missing or damaged, or a mask does not fit the image.
@@ -148,7 +148,7 @@ def _png_files(folder: Path) -> tuple[Path, ...]:
 
 
 def _to_channels(image: np.ndarray, n_channels: int) -> np.ndarray:
-    """Pixels (H, W[, C]) as float32 (n_channels, H, W), without alpha."""
+    """Return pixels (H, W[, C]) as float32 (n_channels, H, W) without alpha."""
     if image.ndim == 2:
         return np.repeat(image[None].astype(np.float32), n_channels, axis=0)
     colours = image[..., :3].astype(np.float32)
@@ -158,7 +158,7 @@ def _to_channels(image: np.ndarray, n_channels: int) -> np.ndarray:
 
 
 def _nuclei_per_pixel(case: Case, shape: tuple[int, ...]) -> np.ndarray:
-    """How many of the case's masks cover each pixel, int (H, W)."""
+    """Return the number of masks of the case that cover each pixel, int (H, W)."""
     coverage = np.zeros(shape, dtype=np.int32)
     for path in case.labels:
         mask = read_image(path)

@@ -1,4 +1,4 @@
-"""Which data set a folder holds, and its cases, listed past every fault on the way."""
+"""Recognition of the layout of a data set, and a list of its cases and faults."""
 
 import re
 import warnings
@@ -20,17 +20,17 @@ _KNOWN_FOLDERS = ("kaggle_3m", "stage1_train", "Task*")
 _MASK_END = "_mask.tif"
 _LABEL = re.compile(r".*[_-]seg\.nii(\.gz)?")
 _BRATS_IMAGE = re.compile(r".*(_flair|_t1ce|-t2f|-t1n|-t1c|-t2w)\.nii(\.gz)?")
-"""Names of images that no other set of NIfTI files is likely to use."""
+"""File names that are specific to BraTS."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, or worth a look.
+    """A problem or anomaly of a data set.
 
     Attributes:
         path: file or folder.
-        what: what was found, and what was expected.
-        hint: what to do.
+        what: observed and expected state.
+        hint: suggested action.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Finding:
 
     @classmethod
     def of(cls, path: Path, error: Exception | str, hint: str = "") -> "Finding":
-        """Finding of an error; a hint after its last semicolon is told apart."""
+        """Return the finding of an error; text after its last semicolon becomes the hint."""
         text = re.sub(r"^case [^:]+: ", "", str(error)).removeprefix(f"{path}: ")
         what, _, own_hint = text.rpartition("; ")
         return cls(path, what, own_hint) if what else cls(path, text, hint)
@@ -47,16 +47,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Layout:
-    """A data set as it lies on disk.
+    """Layout and contents of a data set on disk.
 
     Attributes:
-        name: of the layout.
-        folder: that holds the cases.
-        cases: every case whose files could be paired.
-        is_volumetric: NIfTI volumes rather than 8-bit images.
-        label_values: values that may stand in a volume's label; None for any.
-        read: the loader's reader; None where the layout leaves channels and labels open.
-        problems, warnings: what the listing found.
+        name: name of the layout.
+        folder: folder that contains the cases.
+        cases: all cases whose files could be paired.
+        is_volumetric: whether the files are NIfTI volumes, not 8-bit images.
+        label_values: allowed values in the label of a volume; ``None`` for any.
+        read: reader of the loader; ``None`` if the layout does not define channels and labels.
+        problems, warnings: findings of the listing.
     """
 
     name: str
@@ -70,16 +70,16 @@ class Layout:
 
 
 def recognise(path: Path) -> Layout:
-    """Find out which layout a folder has, and list its cases.
+    """Determine the layout of a folder and list its cases.
 
     Args:
-        path: the data set's folder, or the one above it.
+        path: folder of the data set, or its parent.
 
     Returns:
-        The layout, with every fault that the listing met.
+        The layout, with all faults found while listing.
 
     Raises:
-        DataError: there is no such folder, or it has no known layout, or it holds several sets.
+        DataError: the folder does not exist, has no known layout, or contains several data sets.
     """
     require_folder(path)
     below = (found for name in _KNOWN_FOLDERS for found in sorted(path.glob(name)))
@@ -161,7 +161,7 @@ def _list_dsb2018(folder: Path) -> Layout:
 
 
 def _list_msd(folder: Path) -> Layout:
-    """Cases of ``dataset.json``; where that is damaged, the pairs that lie on disk."""
+    """List the cases of ``dataset.json``, or the pairs on disk if that file is damaged."""
     images, labels = (
         {case_name(f): f for f in _visible((folder / part).glob("*.nii*"))}
         for part in ("imagesTr", "labelsTr")
@@ -223,7 +223,7 @@ def _unpaired(images: dict[str, Path], labels: dict[str, Path]) -> list[Finding]
 
 
 def _list_nifti(folder: Path) -> Layout:
-    """One case per folder, with ``*_seg`` as its label; with images named as in BraTS, BraTS."""
+    """List one case per folder with label ``*_seg``; BraTS image names make the layout BraTS."""
     files_of: dict[Path, list[Path]] = {}
     for path in _volumes_below(folder):
         files_of.setdefault(path.parent, []).append(path)

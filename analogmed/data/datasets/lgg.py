@@ -38,25 +38,25 @@ def load_lgg(
     shares: Sequence[float] = (0.6, 0.1, 0.3),
     split_file: Path | str | None = None,
 ) -> Task:
-    """Load the LGG set: one case is the stack of slices of one scan of a patient.
+    """Load the LGG data set; each case is the stack of slices of one scan of a patient.
 
-    Slices keep the order of their numbers. Each channel is z-scored over the stack. The files
-    carry no voxel size, so spacing is in pixels of the file. A folder ``TCGA_XX_XXXX_<date>``
-    belongs to the patient ``TCGA_XX_XXXX``; any other folder is its own patient.
+    Slices are ordered by number. Each channel is z-scored over the stack. The files contain no
+    voxel size, so spacing is in pixels of the file. A folder ``TCGA_XX_XXXX_<date>`` belongs to
+    the patient ``TCGA_XX_XXXX``; any other folder is a separate patient.
 
     Args:
-        root: folder that holds ``kaggle_3m``, or that folder itself.
+        root: folder that contains ``kaggle_3m``, or that folder itself.
         name: name of the task.
-        size: (H, W) to resample to; None keeps the pixels (256 x 256).
-        window: (H, W) that a network is applied at; by default ``size``, or 256 x 256.
+        size: (H, W) to resample to; ``None`` keeps the original pixels (256 x 256).
+        window: (H, W) of the network input; by default ``size``, or 256 x 256.
         split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
 
     Returns:
         A 2D task with the channels pre-contrast, FLAIR, post-contrast and the class tumour.
 
     Raises:
-        ConfigError: a setting does not fit.
-        DataError: the folder holds no such scans, or a slice without its mask.
+        ConfigError: a setting is invalid.
+        DataError: the folder contains no such scans, or a slice without its mask.
     """
     size = checked_size(size, 2)
     root = require_folder(root)
@@ -82,7 +82,7 @@ def load_lgg(
 
 @dataclass(frozen=True)
 class StackReader:
-    """Reads the slices of one case and normalises them as one volume.
+    """Reader of the slices of one case, normalised as one volume.
 
     Attributes:
         size: (H, W) to resample to, or None.
@@ -91,10 +91,10 @@ class StackReader:
     size: tuple[int, ...] | None = None
 
     def __call__(self, case: Case) -> Sample:
-        """Image (N, 3, H, W), label (N, H, W), spacing (H, W) in pixels of the file.
+        """Return image (N, 3, H, W), label (N, H, W) and spacing (H, W) in pixels of the file.
 
         Raises:
-            DataError: a file is missing, damaged, or does not fit the others of the case.
+            DataError: a file is missing, damaged or inconsistent with the other files of the case.
         """
         with naming_case(case):
             stack = np.stack(_read_alike(case.images))  # (N, H, W, C)

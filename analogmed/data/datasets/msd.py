@@ -1,4 +1,4 @@
-"""Any task of the Medical Segmentation Decathlon, or in its layout."""
+"""Tasks of the Medical Segmentation Decathlon, and data sets with the same layout."""
 
 import re
 import warnings
@@ -25,13 +25,13 @@ _ENDINGS = (".nii.gz", ".nii")
 
 @dataclass(frozen=True)
 class MsdDescription:
-    """What a task folder says of itself.
+    """Description of a task, from its ``dataset.json``.
 
     Attributes:
-        name: of the data set.
-        modalities: of the channels, in their order.
-        labels: label value to name, background (0) included.
-        training: image and label file of each case, in the order of their names.
+        name: name of the data set.
+        modalities: modality of each channel, in order.
+        labels: names by label value, background (0) included.
+        training: image and label file of each case, in the order of the case names.
     """
 
     name: str
@@ -59,26 +59,26 @@ def load_msd(
     shares: Sequence[float] = (0.6, 0.1, 0.3),
     split_file: Path | str | None = None,
 ) -> Task:
-    """Load the labelled cases of a decathlon task.
+    """Load the labelled cases of a Decathlon task.
 
     Args:
-        root: the task folder, with ``dataset.json``, ``imagesTr`` and ``labelsTr``.
+        root: task folder, with ``dataset.json``, ``imagesTr`` and ``labelsTr``.
         name: name of the task; by default the short name of an official task
             (``"spleen"``), or the folder's name.
         labels: names of the classes to keep, in this order; the others become background.
-            All by default.
+            All classes by default.
         spatial_dims: 3 for volumes; 2 for their slices.
-        slice_axis: axis (0 sagittal, 1 coronal, 2 axial) across which slices lie; it comes first
-            in a sample. With orientation ``"file"``, the axis of the files.
-        size: (D, H, W), or (H, W) for slices, to resample to; None keeps the voxels.
-        window: spatial size a network is applied at; by default ``size``, or what suits the task.
+        slice_axis: axis perpendicular to the slices (0 sagittal, 1 coronal, 2 axial), which comes
+            first in a sample. With orientation ``"file"``, the axis of the files.
+        size: (D, H, W), or (H, W) for slices, to resample to; ``None`` keeps the voxels.
+        window: spatial size of the network input; by default ``size``, or a default for the task.
         intensity: normalisation of every channel; by default ``"ct"`` (a window) for CT and
             ``"z_score_foreground"`` for all else. Networks trained with the former default need
             ``"z_score_nonzero"``.
         ct_window_hu: (low, high) of the CT window; by default soft tissue, or lung for Task06.
         nan_policy, max_voxels: as in :func:`analogmed.data.readers.nifti.read_nifti`.
         orientation: ``"ras"`` permutes and flips the axes of every file to the closest RAS
-            directions; ``"file"`` keeps them, for networks trained on files of another order.
+            directions; ``"file"`` keeps them, for networks trained on another axis order.
         patient_pattern: regular expression whose first group is the patient in a case's name,
             for sets with several scans of one; by default each case is its own patient.
         split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
@@ -87,8 +87,8 @@ def load_msd(
         A task with spacing in mm.
 
     Raises:
-        ConfigError: a setting does not fit, or a class in ``labels`` is unknown.
-        DataError: ``dataset.json`` is damaged or incomplete, or images and labels do not pair.
+        ConfigError: a setting is invalid, or a class in ``labels`` is unknown.
+        DataError: ``dataset.json`` is damaged or incomplete, or images and labels do not match.
         SecurityError: ``dataset.json`` names a file outside the folder.
     """
     root = require_folder(root).absolute()
@@ -129,18 +129,18 @@ def load_msd(
 
 
 def read_description(root: Path) -> MsdDescription:
-    """Read ``dataset.json``, or stand in for it where an official task lost it.
+    """Read ``dataset.json``, or return the description of an official task if it is missing.
 
     Args:
-        root: the task folder.
+        root: task folder.
 
     Returns:
         Channels, labels and training files.
 
     Raises:
-        DataError: the file is not JSON, lacks keys, or contradicts itself; or there is none and
-            the folder is not named like an official task.
-        SecurityError: a file name is absolute or leaves the folder.
+        DataError: the file is not JSON, lacks keys or is inconsistent; or it is missing and
+            the folder does not have the name of an official task.
+        SecurityError: a file name is absolute or refers to a location outside the folder.
     """
     path = root / "dataset.json"
     if path.exists():
@@ -160,7 +160,7 @@ def read_description(root: Path) -> MsdDescription:
 
 
 def case_name(image: Path) -> str:
-    """Name of a case: its image file without ``.nii.gz`` or ``.nii``."""
+    """Return the name of a case: its image file without ``.nii.gz`` or ``.nii``."""
     for ending in _ENDINGS:
         if image.name.endswith(ending):
             return image.name.removesuffix(ending)
@@ -168,10 +168,10 @@ def case_name(image: Path) -> str:
 
 
 def patient_of(case_id: str, pattern: str | None) -> str:
-    """Patient of a case: the first group of the pattern, or the case itself without one.
+    """Return the patient of a case: the first group of the pattern, or the case without a pattern.
 
     Raises:
-        ConfigError: the pattern is no regular expression, has no group, or does not match.
+        ConfigError: the pattern is not a regular expression, has no group, or does not match.
     """
     if pattern is None:
         return case_id
@@ -188,7 +188,7 @@ def patient_of(case_id: str, pattern: str | None) -> str:
 def _chosen_classes(
     description: MsdDescription, labels: Sequence[str] | None, root: Path
 ) -> dict[str, int]:
-    """Class name to label value, in the order of the class indices."""
+    """Return label values by class name, in the order of the class indices."""
     known = {name: value for value, name in description.labels.items() if value != 0}
     if labels is None:
         return known
@@ -296,7 +296,7 @@ def _pair_of(entry: Any, number: int, path: Path) -> tuple[Path, Path]:
 
 
 def _inside(name: str, path: Path) -> Path:
-    """A file named in dataset.json; only names matter, so a linked data folder still works."""
+    """Return a file named in dataset.json; only names are checked, so a linked folder works."""
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     if posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
         raise SecurityError(f"{path}: {name!r} is absolute or leaves the folder of the data set")

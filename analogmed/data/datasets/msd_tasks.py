@@ -1,4 +1,4 @@
-"""The ten tasks of the Medical Segmentation Decathlon, as their ``dataset.json`` files say.
+"""Facts of the ten tasks of the Medical Segmentation Decathlon, from their ``dataset.json``.
 
 Source: Antonelli et al. 2022, doi:10.1038/s41467-022-30695-9; http://medicaldecathlon.com
 """
@@ -15,11 +15,11 @@ class MsdTask:
     Attributes:
         folder: name of its folder.
         short_name: name for users.
-        modalities: of the channels, in their order.
-        classes: label 1, 2, ...
-        window_3d: window of 3D networks, (D, H, W).
-        window_2d: window of networks on axial slices, (H, W).
-        ct_window_hu: intensities that matter, for CT.
+        modalities: modality of each channel, in order.
+        classes: names of labels 1, 2, ...
+        window_3d: input size of 3D networks, (D, H, W).
+        window_2d: input size of networks on axial slices, (H, W).
+        ct_window_hu: relevant range of CT values in HU.
     """
 
     folder: str
@@ -58,7 +58,7 @@ MSD_TASKS = (
 
 
 def known_msd_task(name: str) -> MsdTask | None:
-    """The task of a folder name or a short name; None if there is none."""
+    """Return the task with a folder name or short name; ``None`` if there is none."""
     for task in MSD_TASKS:
         if name in (task.folder, task.short_name):
             return task

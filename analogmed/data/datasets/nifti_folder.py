@@ -1,4 +1,4 @@
-"""Folders of NIfTI files, one folder a case: BraTS, and anything laid out like it."""
+"""Folders of NIfTI files, one folder per case: BraTS and data sets with the same layout."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -51,9 +51,9 @@ def load_brats(
 ) -> Task:
     """Load brain tumour cases in the layout of BraTS 2017 to 2021.
 
-    :func:`load_nifti` with the file names, labels 1, 2 and 4, and modalities of that challenge.
-    Regions are classes that merge labels, for instance ``{"whole tumour": (1, 2, 4)}``. From
-    2023 on, files end in ``-t2f``, ``-t1n``, ``-t1c``, ``-t2w`` and ``-seg``, and label 4 is 3.
+    Calls :func:`load_nifti` with the file names, labels (1, 2 and 4) and modalities of BraTS.
+    Regions are classes that merge labels, for instance ``{"whole tumour": (1, 2, 4)}``. Since
+    2023, files end in ``-t2f``, ``-t1n``, ``-t1c``, ``-t2w`` and ``-seg``, and label 4 is 3.
 
     Args, Returns and Raises: as :func:`load_nifti`.
     """
@@ -107,30 +107,30 @@ def load_nifti(
     shares: Sequence[float] = (0.6, 0.1, 0.3),
     split_file: Path | str | None = None,
 ) -> Task:
-    """Load every folder at or below ``root`` that holds images of a case.
+    """Load every folder at or below ``root`` that contains images of a case.
 
     Args:
-        root: folder of case folders, at any depth; or one case folder.
-        images: a pattern per channel, such as ``"*_flair.nii.gz"``; each matches exactly one
-            file of a case folder. A single file with channels last may hold them all.
+        root: folder with case folders at any depth, or one case folder.
+        images: one pattern per channel, such as ``"*_flair.nii.gz"``; each matches exactly one
+            file of a case folder. A single file may contain all channels, on its last axis.
         label: pattern of the label file.
-        classes: name of each class to the label value, or values, that make it up.
+        classes: label value or values of each class, by class name.
         name: name of the task.
         channels: names of the channels; by default the patterns without wildcards and endings.
-        label_values: every value that may stand in a label file; None for any. What no class
-            names becomes background.
-        modality: ``"CT"``, or anything else for a z-score.
+        label_values: all values allowed in a label file; ``None`` for any. Values that belong to
+            no class become background.
+        modality: ``"CT"`` for a CT window; any other value for a z-score.
         spatial_dims, slice_axis, size, window, intensity, ct_window_hu, nan_policy, max_voxels,
-            orientation, patient_pattern: as in ``load_msd``. Case names
-            are those of the folders; where any two are equal, the paths of all below ``root``.
+            orientation, patient_pattern: as in ``load_msd``. Cases have the names of their folders;
+            if any two are equal, all have their paths below ``root``.
         split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
 
     Returns:
         A task with spacing in mm.
 
     Raises:
-        ConfigError: a setting does not fit.
-        DataError: no folder holds a case, or a pattern matches none or several of its files.
+        ConfigError: a setting is invalid.
+        DataError: no folder contains a case, or a pattern matches none or several of its files.
     """
     root = require_folder(root).absolute()
     class_values = _class_values(classes, label_values)
@@ -217,7 +217,7 @@ def _list_cases(
 
 
 def _case_folders(root: Path, images: tuple[str, ...]) -> list[Path]:
-    """Folders in which any image pattern matches, so that a missing channel is noticed."""
+    """Return folders in which any image pattern matches, so that missing channels are reported."""
     try:
         files = {path for pattern in images for path in root.rglob(pattern)}
     except (ValueError, NotImplementedError) as error:

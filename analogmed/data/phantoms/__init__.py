@@ -1,1 +1,1 @@
-"""Generated data sets, written in the layout of real ones."""
+"""Synthetic data sets with known labels, in the layouts of real data sets."""

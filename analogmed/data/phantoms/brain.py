@@ -1,4 +1,4 @@
-"""FLAIR-like brain slices with a glioma, written in the layout of the LGG data set."""
+"""FLAIR-like brain slices with a glioma, in the layout of the LGG data set."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +21,7 @@ _CSV_HEADER = (
     "laterality,tumor_location,gender,age_at_initial_pathologic,race,ethnicity,death01"
 )
 
-# Grey values (pre-contrast T1, FLAIR, post-contrast T1) of an 8-bit image, as the real slices
-# show them.
+# Grey values (pre-contrast T1, FLAIR, post-contrast T1) of an 8-bit image, as in the real slices.
 _SCALP = (150.0, 165.0, 150.0)
 _SKULL = (10.0, 8.0, 12.0)
 _MARROW = (60.0, 48.0, 62.0)
@@ -36,10 +35,10 @@ def write_brain(folder: Path, seed: int, n_patients: int, size: int) -> None:
     """Write patients of 8 slices as ``<patient>/<patient>_<n>.tif`` and ``_mask.tif``.
 
     Args:
-        folder: an existing empty folder, the ``kaggle_3m`` of the real data.
-        seed: root of every draw.
+        folder: existing empty folder, which corresponds to ``kaggle_3m`` of the real data.
+        seed: root seed of all draws.
         n_patients: number of patients, each with one glioma.
-        size: pixels along both axes of a slice.
+        size: number of pixels along both axes of a slice.
     """
     names = [f"TCGA_PH_{index + 1:04d}_20000101" for index in range(n_patients)]
     for index, name in enumerate(names):
@@ -55,7 +54,7 @@ def write_brain(folder: Path, seed: int, n_patients: int, size: int) -> None:
 
 
 def draw_patient(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image uint8 (8, size, size, 3) and glioma bool (8, size, size) of one patient."""
+    """Return image uint8 (8, size, size, 3) and glioma bool (8, size, size) of one patient."""
     rng = np.random.default_rng(seed)
     pixel_mm = FIELD_OF_VIEW_MM / size
     grid = Grid((N_SLICES, size, size), (SLICE_DISTANCE_MM, pixel_mm, pixel_mm))
@@ -130,7 +129,7 @@ def _draw_head(rng: np.random.Generator, grid: Grid, tumour: _Tumour) -> _Head:
 
 
 def _posed(rng: np.random.Generator, grid: Grid) -> list[np.ndarray]:
-    """Patient coordinates (up, front, right) of the grid's points, for a turned, shifted head."""
+    """Return patient coordinates (up, front, right) of the grid for a rotated, shifted head."""
     up, down_rows, right = grid.coordinates()
     front, right = rotated(-down_rows, right, rng.normal(0, 5))
     up = up + 24 + rng.uniform(-4, 4)
@@ -140,7 +139,7 @@ def _posed(rng: np.random.Generator, grid: Grid) -> list[np.ndarray]:
 def _pushed_aside(
     position: list[np.ndarray], tumour: _Tumour, strength: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the anatomy around a growing tumour came from: mass effect."""
+    """Return the undeformed position of the anatomy around a growing tumour (mass effect)."""
     offset = [x - np.float32(c) for x, c in zip(position, tumour.centre, strict=True)]
     reach = 1.3 * max(tumour.radii)
     push = np.float32(strength) * np.exp(-sum(o**2 for o in offset) / np.float32(2 * reach**2))
@@ -149,14 +148,14 @@ def _pushed_aside(
 
 
 def _distance_to_folds(rng: np.random.Generator, grid: Grid) -> np.ndarray:
-    """Distance in the slice to the zero set of a noise field: where gyri meet."""
+    """Return the in-slice distance to the zero set of a noise field, where gyri meet."""
     field = grid.noise(rng, 27) + 0.25 * grid.noise(rng, 14)
     along_rows, along_columns = np.gradient(field, *grid.spacing_mm[1:], axis=(1, 2))
     return np.abs(field) / np.maximum(np.hypot(along_rows, along_columns), 0.02)
 
 
 def _fissure(rng: np.random.Generator, grid: Grid, position: tuple[np.ndarray, ...]) -> np.ndarray:
-    """The gap between the hemispheres, above and around the corpus callosum."""
+    """Return the gap between the hemispheres, above and around the corpus callosum."""
     up, front, right = position
     gap = np.abs(right + 0.8 * grid.noise(rng, 30)) - rng.uniform(0.4, 1.1)
     return np.maximum(gap, -ellipsoid((up, front), (0, -3), (34, 42)))
@@ -165,7 +164,7 @@ def _fissure(rng: np.random.Generator, grid: Grid, position: tuple[np.ndarray, .
 def _ventricles(
     rng: np.random.Generator, grid: Grid, position: tuple[np.ndarray, ...]
 ) -> np.ndarray:
-    """Two lateral ventricles, butterfly-shaped, and the third between them."""
+    """Return two butterfly-shaped lateral ventricles and the third ventricle between them."""
     up, front, right = position
     width = rng.uniform(0.7, 1.35)
     aside = np.sqrt(right**2 + 4)
@@ -191,7 +190,7 @@ def _deep_grey(position: tuple[np.ndarray, ...]) -> np.ndarray:
 def _infiltration_mm(
     rng: np.random.Generator, grid: Grid, tumour: _Tumour, head: _Head
 ) -> np.ndarray:
-    """Latent extent of the glioma: it spreads along white matter and stops at the fissure."""
+    """Return the latent extent of the glioma, which spreads along white matter to the fissure."""
     core = ellipsoid(head.position, tumour.centre, tumour.radii)
     rough = 0.13 * min(tumour.radii) * grid.noise(rng, 32) + 1.25 * grid.noise(rng, 13)
     grey = special.expit(head.white)
@@ -208,7 +207,7 @@ def _channels(
     head: _Head,
     infiltration: np.ndarray,
 ) -> list[np.ndarray]:
-    """Pre-contrast, FLAIR and post-contrast slices, uint8; a missing one is FLAIR again."""
+    """Return pre-contrast, FLAIR and post-contrast slices, uint8; FLAIR replaces missing ones."""
     lesions = _lesions(rng, grid, tumour, head, infiltration)
     contrast = rng.uniform(0.8, 1.2)
     bias = np.exp(np.clip(0.13 * grid.noise(rng, 220), -0.35, 0.35))
@@ -230,7 +229,7 @@ def _lesions(
     head: _Head,
     infiltration: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What tumour, gliosis and small white-matter lesions add to each channel."""
+    """Return the contribution of tumour, gliosis and white-matter lesions to each channel."""
     texture = (1 + 0.16 * grid.noise(rng, 16)).clip(0.3)
     alpha = special.expit(-infiltration / tumour.softness_mm)
     flair = tumour.contrast * alpha * texture
@@ -248,7 +247,7 @@ def _lesions(
 
 
 def _mimics(rng: np.random.Generator, grid: Grid, head: _Head) -> np.ndarray:
-    """Bright on FLAIR and no tumour: caps of the ventricles, spots, now and then a gliosis."""
+    """Return FLAIR-bright structures without tumour: ventricle caps, spots, sometimes gliosis."""
     bright = rng.uniform(8, 40) * np.exp(-np.maximum(head.ventricles, 0) / 3.0)
     spots = [(rng.uniform(2, 5), rng.uniform(25, 70)) for _ in range(rng.integers(0, 8))]
     if rng.random() < 0.35:
@@ -262,7 +261,7 @@ def _mimics(rng: np.random.Generator, grid: Grid, head: _Head) -> np.ndarray:
 
 
 def _tissue(grid: Grid, head: _Head, channel: int, contrast: float) -> np.ndarray:
-    """Noise-free healthy head in one channel, painted from outside to inside."""
+    """Return the noise-free healthy head in one channel, painted from outside to inside."""
     edge = 0.35 * grid.spacing_mm[1]
     mean = (_GREY[channel] + _WHITE[channel]) / 2
     grey, white = (mean + contrast * (v - mean) for v in (_GREY[channel], _WHITE[channel]))

@@ -1,4 +1,4 @@
-"""Microscopy fields of nuclei, written in the layout of the 2018 Data Science Bowl."""
+"""Microscopy images of nuclei, in the layout of the 2018 Data Science Bowl."""
 
 import hashlib
 import itertools
@@ -21,10 +21,10 @@ def write_nuclei(folder: Path, seed: int, n_patients: int, size: int) -> None:
     """Write fields as ``<id>/images/<id>.png`` with one ``masks/*.png`` for each nucleus.
 
     Args:
-        folder: an existing empty folder, the ``stage1_train`` of the real data.
-        seed: root of every draw.
+        folder: existing empty folder, which corresponds to ``stage1_train`` of the real data.
+        seed: root seed of all draws.
         n_patients: number of fields.
-        size: pixels along both axes.
+        size: number of pixels along both axes.
     """
     for index in range(n_patients):
         image, instances = _draw_labelled_field(seed, index, size)
@@ -39,7 +39,7 @@ def write_nuclei(folder: Path, seed: int, n_patients: int, size: int) -> None:
 
 
 def _draw_labelled_field(seed: int, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a field at the first of its addresses that has a nucleus; small ones may have none."""
+    """Draw a field from the first address that yields a nucleus; small fields may have none."""
     for attempt in itertools.count():
         address = (index, attempt) if attempt else (index,)
         image, instances = draw_field(derive_seed(seed, "nuclei", *address), size)
@@ -49,7 +49,7 @@ def _draw_labelled_field(seed: int, index: int, size: int) -> tuple[np.ndarray, 
 
 
 def draw_field(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image uint8 (size, size, 3) and instance numbers int (size, size), 0 is background."""
+    """Return image uint8 (size, size, 3) and instance numbers int (size, size); 0 is background."""
     rng = np.random.default_rng(seed)
     grid = Grid((size, size), (1.0, 1.0))
     bright_field = rng.random() < BRIGHT_FIELD_SHARE
@@ -61,7 +61,7 @@ def draw_field(seed: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Style:
-    """What the cells of one field have in common."""
+    """Common properties of the cells of one field."""
 
     radius_px: float
     elongation: float
@@ -93,7 +93,7 @@ def _draw_style(rng: np.random.Generator, size: int) -> _Style:
 
 
 def _centres(rng: np.random.Generator, size: int, style: _Style) -> np.ndarray:
-    """Positions that keep most nuclei apart and let some touch and overlap."""
+    """Return positions that separate most nuclei and let some touch and overlap."""
     placed: list[np.ndarray] = []
     for _ in range(40 * style.count):
         if len(placed) == style.count:
@@ -138,7 +138,7 @@ def _draw_nucleus(
 def _fluorescence(
     rng: np.random.Generator, grid: Grid, style: _Style, nuclei: list[_Nucleus]
 ) -> np.ndarray:
-    """Dark field: light of overlapping nuclei adds up, chromatin is grainy, photons are few."""
+    """Return a dark field: overlapping nuclei add light, chromatin is grainy, photons are few."""
     light = np.zeros(grid.shape, dtype=np.float32)
     grain = 1 + rng.uniform(0.08, 0.3) * grid.noise(rng, rng.uniform(5, 9))
     for nucleus in nuclei:
@@ -158,7 +158,7 @@ def _fluorescence(
 
 
 def _debris(rng: np.random.Generator, grid: Grid, count: int) -> np.ndarray:
-    """Small saturated specks, which are no nuclei."""
+    """Return small saturated specks that are not nuclei."""
     specks = np.zeros(grid.shape, dtype=np.float32)
     for _ in range(count):
         row, column = rng.integers(0, grid.shape)
@@ -169,7 +169,7 @@ def _debris(rng: np.random.Generator, grid: Grid, count: int) -> np.ndarray:
 def _bright_field(
     rng: np.random.Generator, grid: Grid, style: _Style, nuclei: list[_Nucleus]
 ) -> np.ndarray:
-    """Stained tissue: nuclei absorb purple (Beer and Lambert), stroma is a paler pink."""
+    """Return stained tissue: nuclei absorb purple (Beer and Lambert), stroma is a paler pink."""
     absorbed = np.zeros(grid.shape, dtype=np.float32)
     chromatin = (1 + 0.3 * grid.noise(rng, 5)).clip(0.3)
     for nucleus in nuclei:
@@ -188,7 +188,7 @@ def _bright_field(
 
 
 def _instances(rng: np.random.Generator, grid: Grid, nuclei: list[_Nucleus]) -> np.ndarray:
-    """Reference: the latent outlines with an annotator's variation; the later lies on top."""
+    """Return the reference: latent outlines with annotator variation; later ones are on top."""
     numbers = np.zeros(grid.shape, dtype=np.int32)
     for number, nucleus in enumerate((n for n in nuclei if n.annotated), start=1):
         hand = rng.normal(0.1, 0.35) + 0.35 * grid.noise(rng, 8)

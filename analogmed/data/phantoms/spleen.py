@@ -1,4 +1,4 @@
-"""CT-like abdomens with a labelled spleen, written in the layout of the Decathlon's task 9."""
+"""CT-like abdomens with a labelled spleen, in the layout of Decathlon task 9."""
 
 import gzip
 import json
@@ -22,10 +22,10 @@ def write_spleen(folder: Path, seed: int, n_patients: int, size: int) -> None:
     """Write volumes as ``imagesTr/spleen_<n>.nii.gz`` with labels and ``dataset.json``.
 
     Args:
-        folder: an existing empty folder, the ``Task09_Spleen`` of the real data.
-        seed: root of every draw.
+        folder: existing empty folder, which corresponds to ``Task09_Spleen`` of the real data.
+        seed: root seed of all draws.
         n_patients: number of volumes.
-        size: voxels along both in-plane axes; a quarter as many slices.
+        size: number of voxels along both in-plane axes; a quarter of it is the number of slices.
     """
     (folder / "imagesTr").mkdir()
     (folder / "labelsTr").mkdir()
@@ -39,7 +39,7 @@ def write_spleen(folder: Path, seed: int, n_patients: int, size: int) -> None:
 
 
 def draw_patient(seed: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hounsfield units int16 and spleen uint8, both (size, size, size / 4), and the affine."""
+    """Return Hounsfield units int16 and spleen uint8, (size, size, size / 4), and the affine."""
     rng = np.random.default_rng(seed)
     slices = max(4, size // 4)
     spacing = (FIELD_OF_VIEW_MM / size, FIELD_OF_VIEW_MM / size, HEIGHT_MM / slices)
@@ -134,7 +134,7 @@ def _spleen(
     position: tuple[np.ndarray, np.ndarray, np.ndarray],
     room: np.ndarray,
 ) -> np.ndarray:
-    """A crescent along the left wall, its hollow towards stomach and kidney."""
+    """Return a crescent along the left wall, concave towards stomach and kidney."""
     right, front, up = position
     along, across = rotated(right + rng.uniform(84, 94), front + rng.uniform(18, 38), 25)
     scale = rng.uniform(0.85, 1.2)
@@ -145,7 +145,7 @@ def _spleen(
 
 
 def _tissue(rng: np.random.Generator, grid: Grid, abdomen: _Abdomen) -> np.ndarray:
-    """Noise-free Hounsfield units, painted from outside to inside."""
+    """Return noise-free Hounsfield units, painted from outside to inside."""
     edge = 0.3 * grid.spacing_mm[0]
     right, front, _ = abdomen.position
     enhancement = rng.uniform(0.75, 1.2)
@@ -182,7 +182,7 @@ def _vertebra(right: np.ndarray, front: np.ndarray) -> np.ndarray:
 def _paint_skeleton(
     rng: np.random.Generator, image: np.ndarray, abdomen: _Abdomen, edge: float
 ) -> None:
-    """Ribs run obliquely through the wall: the level of each falls from back to front."""
+    """Paint ribs that run obliquely through the wall, from high at the back to low in front."""
     right, front, up = abdomen.position
     back_muscle = ellipsoid((np.abs(right), front), (32, -82), (24, 20))
     paint(image, np.maximum(back_muscle, abdomen.wall + 1), _MUSCLE + 5, edge)
@@ -203,7 +203,7 @@ def _paint_bowel(
     enhancement: float,
     edge: float,
 ) -> None:
-    """Loops in the lower front, the pancreas, and a tail of it that may touch the spleen."""
+    """Paint bowel loops in the lower front, and the pancreas, whose tail may touch the spleen."""
     right, front, up = abdomen.position
     loops = np.maximum(0.55 - grid.noise(rng, 46), (up + 20) / 20)
     loops = np.maximum(12 * np.maximum(loops, (4 - front) / 30), abdomen.cavity + 3)
@@ -238,7 +238,7 @@ def _paint_vessels(
 def _paint_stomach(
     rng: np.random.Generator, image: np.ndarray, abdomen: _Abdomen, edge: float
 ) -> None:
-    """Wall, contents (water, food or contrast medium) and the gas above their level."""
+    """Paint wall, contents (water, food or contrast medium) and the gas above their level."""
     front = abdomen.position[1]
     paint(image, abdomen.stomach, rng.uniform(60, 95), edge)
     contents = float(rng.choice([_WATER, 45.0, 105.0, 230.0]))
@@ -248,7 +248,7 @@ def _paint_stomach(
 
 
 def _scanned(rng: np.random.Generator, grid: Grid, image: np.ndarray) -> np.ndarray:
-    """What a scanner makes of it: thick slices, correlated noise, whole Hounsfield units."""
+    """Simulate the scanner: thick slices, correlated noise, integer Hounsfield units."""
     blurred = ndimage.gaussian_filter(image, (0.5, 0.5, 0.35))
     noise = rng.standard_normal(grid.shape, dtype=np.float32)
     noise = ndimage.gaussian_filter(noise, (0.6, 0.6, 0)) / 0.47

@@ -1,4 +1,4 @@
-"""Generated data sets: default data of the suite, on disk in the layouts of the real ones."""
+"""Generation of phantom data sets on disk, in the layouts of real data sets."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from analogmed.foundation.strict_yaml import MAX_JSON_BYTES, parse_json, read_te
 from analogmed.foundation.temporary import temporary_folder
 
 PHANTOM_VERSION = 1
-"""Raised whenever the same seed gives other bytes; an older phantom is then written anew."""
+"""Version, incremented whenever a seed yields other bytes; older phantoms are regenerated."""
 
 MARKER = "phantom.json"
 
@@ -37,7 +37,7 @@ _KINDS = {
 }
 
 PHANTOM_KINDS = tuple(_KINDS)
-"""What :func:`write_phantom` can draw."""
+"""Kinds of phantom that :func:`write_phantom` supports."""
 
 
 def write_phantom(
@@ -48,29 +48,29 @@ def write_phantom(
     n_patients: int | None = None,
     size: int | None = None,
 ) -> Path:
-    """Write a generated data set below ``root``, or find it there from before.
+    """Write a phantom data set below ``root``, or return an existing identical one.
 
     ``brain`` draws FLAIR-like slices with a glioma (``kaggle_3m``, 24 patients of 8 slices,
     64 x 64), ``spleen`` draws abdominal CT (``Task09_Spleen``, 12 volumes, 96 x 96 x 24) and
     ``nuclei`` draws microscopy fields (``stage1_train``, 60 fields, 128 x 128). References come
     from the latent anatomy, with an annotator's variation, and not from the visible image.
 
-    The folder appears whole or not at all, and carries its seed, version and parameters in
-    ``phantom.json``. Equal arguments give equal bytes.
+    The folder appears only when it is complete, and contains its seed, version and parameters in
+    ``phantom.json``. Equal arguments yield identical bytes.
 
     Args:
         kind: ``"brain"``, ``"spleen"`` or ``"nuclei"``.
-        root: folder to write below; made if missing.
-        seed: root of every draw.
-        n_patients: patients (fields, for nuclei); at least 1.
-        size: pixels along both in-plane axes, 32 to 512.
+        root: parent folder; created if missing.
+        seed: root seed of all draws.
+        n_patients: number of patients (of fields for nuclei), at least 1.
+        size: number of pixels along both in-plane axes, 32 to 512.
 
     Returns:
         Folder with the data: ``root/kaggle_3m``, ``root/Task09_Spleen`` or ``root/stage1_train``.
 
     Raises:
-        ConfigError: an argument is out of its range.
-        DataError: the folder exists and holds something else; it is left as it is.
+        ConfigError: an argument is out of range.
+        DataError: the folder exists with other content; it is left unchanged.
     """
     if kind not in _KINDS:
         raise ConfigError(f"phantom kind {kind!r}; expected one of {', '.join(_KINDS)}")
@@ -102,7 +102,7 @@ def _check_ranges(seed: int, n_patients: int, size: int) -> None:
 
 
 def _stands_already(folder: Path, marker: dict[str, object]) -> bool:
-    """Whether this very phantom is there; an older version of it is cleared away."""
+    """Return whether this phantom exists already; an older version of it is removed."""
     if not is_filled(folder):
         return False
     found = _read_marker(folder)
@@ -120,7 +120,7 @@ def _stands_already(folder: Path, marker: dict[str, object]) -> bool:
 
 
 def _has_unlabelled_fields(folder: Path) -> bool:
-    """Whether fields of nuclei have no mask, as earlier releases wrote some small ones."""
+    """Return whether fields of nuclei lack masks, as some small ones of earlier releases do."""
     return any(not any(masks.iterdir()) for masks in folder.glob("*/masks"))
 
 
@@ -147,7 +147,7 @@ def _write_whole(folder: Path, marker: dict[str, object], write: Callable[[Path]
             write(part)
             (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
     except FileExistsError:
-        # Another process was first: its folder counts if it holds the same phantom.
+        # Another process finished first: its folder is used if it contains the same phantom.
         if not _stands_already(folder, marker):
             raise
 

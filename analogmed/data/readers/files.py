@@ -1,4 +1,4 @@
-"""Files before they are parsed: is it there, does it hold anything, is it something else?"""
+"""Checks of files before parsing: existence, emptiness and placeholder content."""
 
 import hashlib
 import re
@@ -13,11 +13,11 @@ _LFS_START = b"version https://git-lfs"
 
 
 def refuse_stand_in(head: bytes, path: Path) -> None:
-    """Refuse what a failed download leaves in place of the data.
+    """Raise DataError for content that a failed download leaves in place of the data.
 
     Args:
         head: first bytes of the file.
-        path: named in the error.
+        path: path of the file, for the error.
 
     Raises:
         DataError: the file is a web page or a Git LFS pointer.
@@ -43,7 +43,7 @@ def file_size(path: Path) -> int:
 
 
 def digest_of_ends(path: Path) -> str:
-    """SHA-256 of the first and last 64 KiB of a file, as 64 hex digits.
+    """Return the SHA-256 digest of the first and last 64 KiB of a file as 64 hex digits.
 
     Raises:
         DataError: the file is missing, empty or unreadable.
@@ -58,17 +58,17 @@ def digest_of_ends(path: Path) -> str:
 
 
 def is_hidden(path: Path, below: Path | None = None) -> bool:
-    """Whether a file is hidden, as the ``._*`` twins are that macOS leaves in archives.
+    """Return whether a file is hidden, such as the ``._*`` files that macOS adds to archives.
 
     Args:
         path: the file.
-        below: a folder above it, whose own folders count too: ``.snapshot/case/image.nii``.
+        below: ancestor folder; hidden folders below it count too: ``.snapshot/case/image.nii``.
     """
     parts = path.relative_to(below).parts if below else (path.name,)
     return any(part.startswith(".") for part in parts)
 
 
 def natural_order(name: str) -> tuple[tuple[bool, int, str], ...]:
-    """Sort key that puts ``scan_2`` before ``scan_10``."""
+    """Return a sort key that orders ``scan_2`` before ``scan_10``."""
     parts = re.split(r"([0-9]+)", name)
     return tuple((bool(n % 2), int(part) if n % 2 else 0, part) for n, part in enumerate(parts))

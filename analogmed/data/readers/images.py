@@ -1,4 +1,4 @@
-"""PNG and TIFF images, read whole and checked."""
+"""Reader of PNG and TIFF images with full validation."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import read_head
 
 DEFAULT_MAX_PIXELS = 2**26
-"""Largest image read by default: 8192 x 8192."""
+"""Default limit on the number of pixels: 8192 x 8192."""
 
 _FORMATS = ("PNG", "TIFF")
 _COLOURS = ("RGB", "RGBA", "LA")
@@ -38,17 +38,17 @@ def read_image(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.
     """Read a PNG or a single-page TIFF.
 
     Args:
-        path: the file.
-        max_pixels: larger images are refused from their header.
+        path: image file.
+        max_pixels: limit on the number of pixels; larger images raise before they are decoded.
 
     Returns:
         uint8 or uint16 array: (H, W) for grey, (H, W, 3) for colour, (H, W, 4) with an alpha
-        channel. Palettes are resolved; a bilevel image holds 0 and 255.
+        channel. Palettes are resolved; a bilevel image contains 0 and 255.
 
     Raises:
-        DataError: the file is missing, empty, damaged (a PNG's checksums are verified), too
-            large, of another format, has several pages, or colours of 16 bits, of which Pillow
-            would read the upper 8.
+        DataError: the file is missing, empty, damaged (checksums of a PNG are verified), too
+            large, of another format, has several pages, or has 16-bit colours, of which Pillow
+            would read only the upper 8 bits.
     """
     path = Path(path)
     refuse_stand_in(read_head(path), path)
@@ -56,7 +56,7 @@ def read_image(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             _check_extent(image, path, max_pixels)
-            # Checks every chunk's CRC, which decoding alone does not; the image is spent by it.
+            # Verifies the CRC of every chunk, unlike decoding; the image cannot be used afterwards.
             image.verify()
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             return _to_array(image, path)

@@ -1,4 +1,4 @@
-"""NIfTI files, read whole and checked: bytes, header, geometry and voxels."""
+"""Reader of NIfTI files with full validation of bytes, header, geometry and voxels."""
 
 import gzip
 import math
@@ -23,7 +23,7 @@ from analogmed.foundation.files import read_head
 NanPolicy = Literal["error", "zero"]
 
 DEFAULT_MAX_VOXELS = 2**28
-"""Largest volume read by default: 512 x 512 x 1024, or 1 GiB as float32."""
+"""Default limit on the number of voxels: 512 x 512 x 1024, or 1 GiB as float32."""
 
 _HEADERS: dict[int, tuple[type[nib.Nifti1Header], bytes]] = {
     348: (nib.Nifti1Header, b"n+1"),
@@ -39,13 +39,13 @@ _MIN_SINE = 1e-3
 
 @dataclass(frozen=True)
 class Volume:
-    """Voxels of a NIfTI file and where they lie.
+    """Voxels of a NIfTI file and their geometry.
 
     Attributes:
-        data: shape (X, Y, Z), or (X, Y, Z, C) with C > 1; as stored for integers, else float32.
+        data: shape (X, Y, Z), or (X, Y, Z, C) with C > 1; integers as stored, otherwise float32.
         spacing_mm: voxel size along X, Y and Z.
-        affine: float64 (4, 4), voxel indices to mm.
-        path: file it was read from.
+        affine: float64 (4, 4), from voxel indices to mm.
+        path: source file.
     """
 
     data: np.ndarray
@@ -60,24 +60,24 @@ def read_nifti(
     max_voxels: int = DEFAULT_MAX_VOXELS,
     nan_policy: NanPolicy = "error",
 ) -> Volume:
-    """Read a ``.nii`` or ``.nii.gz`` file to its last byte and check it.
+    """Read a ``.nii`` or ``.nii.gz`` file completely and validate it.
 
-    The header is checked before anything of its size is allocated; the gzip checksum is always
+    The header is validated before memory is allocated for the voxels. The gzip checksum is always
     verified (nibabel stops before it).
 
     Args:
-        path: the file.
-        max_voxels: larger volumes are refused from their header; counted as float32, so that
-            voxels of 8 bytes count twice.
-        nan_policy: what NaN and Inf voxels do: ``"error"``, or ``"zero"`` to set them to 0.
+        path: NIfTI file.
+        max_voxels: limit on the number of float32 voxels; 8-byte voxels count twice. Larger volumes
+            raise before they are read.
+        nan_policy: treatment of NaN and Inf voxels: ``"error"``, or ``"zero"`` to set them to 0.
 
     Returns:
         The volume. Axes beyond the third that have length 1 are dropped.
 
     Raises:
         ConfigError: ``nan_policy`` is unknown.
-        DataError: the file is missing, damaged, too large, no NIfTI, has an impossible geometry,
-            or holds NaN or Inf.
+        DataError: the file is missing, damaged, too large, not NIfTI, has an impossible geometry,
+            or contains NaN or Inf.
     """
     if nan_policy not in ("error", "zero"):
         raise ConfigError(f"nan_policy must be 'error' or 'zero', not {nan_policy!r}")
@@ -92,16 +92,16 @@ def read_nifti(
 
 
 def read_to_end(path: Path | str) -> int:
-    """Read a file to its end, for a ``.gz`` through its checksum.
+    """Read a file to its end; for a ``.gz`` file, this verifies its checksum.
 
     Args:
-        path: the file, gzip-compressed or not.
+        path: file, optionally gzip-compressed.
 
     Returns:
-        Bytes read, after decompression.
+        Number of bytes after decompression.
 
     Raises:
-        DataError: the file is missing, empty, truncated, or its content does not fit its checksum.
+        DataError: the file is missing, empty or truncated, or its checksum is wrong.
     """
     path = Path(path)
     n_bytes = 0
@@ -113,7 +113,7 @@ def read_to_end(path: Path | str) -> int:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The (decompressed) bytes of a file; every read error becomes a DataError with the path."""
+    """Yield the (decompressed) bytes of a file; read errors become DataError with the path."""
     head = read_head(path)
     _check_compression(head, path)
     try:
@@ -144,7 +144,7 @@ def _check_compression(head: bytes, path: Path) -> None:
 
 
 def _header_size(head: bytes) -> tuple[int, str] | None:
-    """Header length (348 or 540) and byte order, or None for another format."""
+    """Return header length (348 or 540) and byte order, or ``None`` for another format."""
     for order, name in (("<", "little"), (">", "big")):
         size = int.from_bytes(head[:4], name)  # type: ignore[arg-type]
         if size in _HEADERS:
@@ -174,10 +174,10 @@ def _read_header(stream: BinaryIO, path: Path) -> nib.Nifti1Header:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Voxels of a file: their shape, and their type in the file and in memory.
+    """Shape of the voxels, and their types in the file and in memory.
 
     Attributes:
-        slope, intercept: of the scaling; ``None`` where values are taken as stored.
+        slope, intercept: scaling of the values; ``None`` if they are used as stored.
     """
 
     shape: tuple[int, ...]
@@ -187,7 +187,7 @@ class _Layout:
     intercept: float | None
 
     def scaled(self, values: np.ndarray) -> np.ndarray:
-        """Return the values with the scaling of the header."""
+        """Return the values, scaled as the header specifies."""
         if self.slope is None:
             return values
         return apply_read_scaling(values, self.slope, self.intercept)
@@ -210,7 +210,7 @@ def _layout(header: nib.Nifti1Header, path: Path, max_voxels: int) -> _Layout:
 
 
 def _scaling(header: nib.Nifti1Header, path: Path) -> tuple[float | None, float | None]:
-    """Slope and intercept, or ``None`` twice where the values are taken as stored."""
+    """Return slope and intercept, or ``None`` for both if values are used as stored."""
     try:
         slope, intercept = header.get_slope_inter()
     except HeaderDataError as error:
@@ -257,7 +257,7 @@ def _geometry(
             f"{path}: voxel size {pixdim.tolist()} in the header (pixdim), expected three "
             "positive numbers; correct the header from the scan's protocol"
         )
-    if header["pixdim"][0] == 0:  # qfac: the standard takes 0 for 1
+    if header["pixdim"][0] == 0:  # qfac: the standard treats 0 as 1
         header["pixdim"][0] = 1
     try:
         affine = np.array(header.get_best_affine(), dtype=np.float64)
@@ -302,7 +302,7 @@ def _skip_to_voxels(stream: BinaryIO, header: nib.Nifti1Header, path: Path) -> N
 def _read_voxels(
     stream: BinaryIO, layout: _Layout, path: Path, nan_policy: NanPolicy
 ) -> np.ndarray:
-    """Read, scale and check the voxels in pieces, so that memory holds them once.
+    """Read, scale and check the voxels in chunks, so that memory contains them only once.
 
     Returns:
         Array (X, Y, Z) or (X, Y, Z, C) in Fortran order.
@@ -321,7 +321,7 @@ def _read_voxels(
                 f"{path}: {n_bytes} bytes of voxels, expected {expected} for {layout.shape} of "
                 f"{layout.stored}; download it again"
             )
-        # Values beyond float32 become Inf, and are refused as such.
+        # Values beyond float32 become Inf, which raises an error.
         with np.errstate(over="ignore"):
             part[:] = layout.scaled(np.frombuffer(raw, layout.stored))
         n_bad += _zero_without_number(part)
@@ -340,7 +340,7 @@ def _read_voxels(
 
 
 def _zero_without_number(values: np.ndarray) -> int:
-    """Set NaN and Inf to 0; returns how many there were."""
+    """Set NaN and Inf to 0; return their number."""
     if values.dtype.kind != "f":
         return 0
     bad = ~np.isfinite(values)
@@ -349,7 +349,7 @@ def _zero_without_number(values: np.ndarray) -> int:
 
 
 def _read_up_to(stream: BinaryIO, limit: int) -> bytes:
-    """At most ``limit`` bytes, fewer only at the end of the stream."""
+    """Return ``limit`` bytes, or fewer at the end of the stream."""
     pieces: list[bytes] = []
     missing = limit
     while missing > 0 and (piece := stream.read(min(_CHUNK_BYTES, missing))):

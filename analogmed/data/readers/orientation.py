@@ -1,4 +1,4 @@
-"""Axis order and direction of volumes: permuted and flipped, never resampled."""
+"""Axis order and direction of volumes, changed by permutation and flips without resampling."""
 
 from dataclasses import replace
 from typing import Literal
@@ -13,10 +13,10 @@ Orientation = Literal["ras", "file"]
 
 
 def axis_codes(affine: np.ndarray) -> str:
-    """Return the directions in which the file axes point, for instance ``"LPS"``.
+    """Return the anatomical directions of the file axes, for instance ``"LPS"``.
 
     Args:
-        affine: float64 (4, 4), voxel indices to mm.
+        affine: float64 (4, 4), from voxel indices to mm.
 
     Returns:
         One letter for each of X, Y and Z, the closest anatomical direction: R or L, A or P,
@@ -28,16 +28,16 @@ def axis_codes(affine: np.ndarray) -> str:
 def to_ras(volume: Volume, affine: np.ndarray | None = None) -> Volume:
     """Permute and flip the axes of a volume so that they point right, anterior and superior.
 
-    The axes of an oblique volume go to the closest direction. No voxel value changes.
+    The axes of an oblique volume are mapped to the closest direction. No voxel value changes.
 
     Args:
         volume: shape (X, Y, Z) or (X, Y, Z, C).
-        affine: affine that determines the axes, so that the files of a case are turned alike; by
-            default that of the volume.
+        affine: affine that determines the axes, so that all files of a case are treated alike; by
+            default the affine of the volume.
 
     Returns:
-        The volume with axes closest to RAS: the same object where they were before, else views
-        of its data.
+        The volume with axes closest to RAS: the same object if no axis changes, otherwise views
+            of its data.
     """
     orientation = io_orientation(volume.affine if affine is None else affine)
     if np.array_equal(orientation, [[0, 1], [1, 1], [2, 1]]):

@@ -1,4 +1,4 @@
-"""Confidence limits of the mean of values that have a smallest or a largest possible value."""
+"""Confidence limits of the mean of bounded values."""
 
 import numpy as np
 
@@ -15,22 +15,22 @@ def limit_distances(
 ) -> tuple[float, float]:
     """Return the distances from a mean to its lower and its upper confidence limit.
 
-    No shape of the distribution is assumed. One more value is added, at the smallest possible
-    value for the lower limit and at the largest for the upper one, and all are given random weights
-    that are uniform over the simplex; the limit is a quantile of the weighted mean. For values of
-    0 and 1 these are the limits of Clopper and Pearson. Coverage is guaranteed for these, and
-    conjectured and supported by simulation for other values.
+    No shape of the distribution is assumed. One value is added, the smallest possible value for the
+    lower limit and the largest possible value for the upper one. All values get random weights that
+    are uniform over the simplex, and the limit is a quantile of the weighted mean. For values of
+    0 and 1 these are the limits of Clopper and Pearson, with guaranteed coverage. For other values
+    the coverage is conjectured and supported by simulation.
 
     Args:
         deviations: value of each unit minus the mean, shape (units,).
-        room: distances from the mean to the smallest and to the largest possible value; infinity
-            where there is none.
+        room: distances from the mean to the smallest and the largest possible value; infinity
+            without such a bound.
         level: confidence level in (0, 1).
         n_draws: number of random weightings.
         generator: source of the weights.
 
     Returns:
-        Distances below and above the mean; infinity where the values have no bound.
+        Distances below and above the mean; infinity without a bound.
 
     Source: Gaffke 2005, Mathematical Methods of Statistics 14(4); Learned-Miller and Thomas 2019,
     arXiv:1905.06208.

@@ -1,4 +1,4 @@
-"""Values of cases on chips, summed by patient: what resampling of patients and chips works on."""
+"""Values of cases on chips, summed by patient, for the resampling of patients and chips."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ import pandas as pd
 from analogmed.foundation.errors import DataError, NonFiniteError, ShapeError
 
 DETERMINISTIC = object()
-"""Set of chips of an array that has no chips."""
+"""Placeholder for the set of chips of an array without chips."""
 
 
 def by_patient(array: np.ndarray, patients: Sequence[object]) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of the defined values of each patient, shape (patients, chips) each.
+    """Return sum and number of the defined values of each patient, shape (patients, chips) each.
 
     Raises:
         DataError: a case has no patient.
@@ -38,7 +38,7 @@ def by_patient(array: np.ndarray, patients: Sequence[object]) -> tuple[np.ndarra
 
 @dataclass(frozen=True)
 class CrossedValues:
-    """Sums and numbers of values of each array, shape (patients, chips), and its set of chips."""
+    """Sums and counts of the values of each array, shape (patients, chips), and its chip set."""
 
     sums: list[np.ndarray]
     counts: list[np.ndarray]
@@ -52,12 +52,12 @@ class CrossedValues:
         patients: Sequence[object],
         chip_sets: Sequence[Hashable] | None,
     ) -> "CrossedValues":
-        """Sum the arrays by patient; leave out patients and chips without any value.
+        """Sum the arrays by patient; exclude patients and chips without any value.
 
         Raises:
-            ShapeError: the arrays, or the patients, do not share their axes, or not every array has
-                its set of chips.
-            NonFiniteError: an array holds Inf.
+            ShapeError: the arrays, or the patients, do not share their axes, or an array has no set
+                of chips.
+            NonFiniteError: an array contains Inf.
             DataError: a case has no patient.
         """
         sets = list(chip_sets) if chip_sets is not None else [None] * len(arrays)
@@ -89,7 +89,7 @@ class CrossedValues:
 
 
 def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotient; NaN where nothing is left to divide by."""
+    """Return the quotient; NaN where the denominator is 0."""
     result = np.full(np.broadcast(numerator, denominator).shape, np.nan)
     return np.divide(numerator, denominator, out=result, where=denominator > 0)
 

@@ -1,8 +1,8 @@
-"""Confidence intervals where patients and chips both vary.
+"""Confidence intervals over patients and chips.
 
 A result on analog hardware is one draw of patients and one draw of chips. Resampling only one of
-them gives intervals that are too narrow (Owen 2007, The pigeonhole bootstrap, Annals of Applied
-Statistics 1(2)); so do percentiles of a bootstrap over few chips.
+them yields intervals that are too narrow (Owen 2007, The pigeonhole bootstrap, Annals of Applied
+Statistics 1(2)). Percentiles of a bootstrap over few chips are also too narrow.
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -20,11 +20,11 @@ TOO_SMALL = "n too small"
 UNDEFINED = "undefined"
 UNBOUNDED = (-np.inf, np.inf)
 FEW = 8
-"""Below this number the shape of a distribution cannot be told, and Student's t is taken."""
+"""Minimum sample size for bootstrap-t quantiles; smaller samples use Student's t."""
 STEP = 1e-5
-"""Of the numerical derivative of a statistic, relative to the largest value."""
+"""Step of the numerical derivative of a statistic, relative to the largest value."""
 NEGLIGIBLE = 1e-10
-"""Standard error, relative to the largest value, that is a rounding error."""
+"""Standard error, relative to the largest value, below which it is a rounding error."""
 LEAST_ERROR = 0.2
 """Smallest standard error of a bootstrap sample, relative to that of the data."""
 
@@ -36,9 +36,9 @@ class Interval:
     Attributes:
         estimate: the statistic on all patients and chips.
         low, high: ends of the interval; NaN where there are too few patients or chips.
-        n_patients: patients that carry at least one value.
-        n_chips: chips, of the smallest set; 0 where every array is deterministic.
-        note: empty, or why there is no interval.
+        n_patients: number of patients with at least one value.
+        n_chips: number of chips of the smallest set; 0 where every array is deterministic.
+        note: reason for a missing interval; empty otherwise.
     """
 
     estimate: float
@@ -55,14 +55,14 @@ class ChipMeans:
 
     Attributes:
         values: float64, shape (R, chips) or (1, chips); NaN where a chip has no value.
-        weights: how often each chip was drawn, shape (R, chips) or (1, chips).
+        weights: number of draws of each chip, shape (R, chips) or (1, chips).
     """
 
     values: np.ndarray
     weights: np.ndarray
 
     def mean(self) -> np.ndarray:
-        """Mean over chips, shape (R,)."""
+        """Return the mean over chips, shape (R,)."""
         weights = np.where(np.isnan(self.values), 0.0, self.weights)
         return divide((weights * np.nan_to_num(self.values)).sum(axis=1), weights.sum(axis=1))
 
@@ -71,17 +71,17 @@ Statistic: TypeAlias = Callable[..., np.ndarray]
 
 
 def mean_over_chips(means: ChipMeans) -> np.ndarray:
-    """The default statistic of :func:`two_way_bootstrap`."""
+    """Return the mean over chips, the default statistic of :func:`two_way_bootstrap`."""
     return means.mean()
 
 
 def difference(first: ChipMeans, second: ChipMeans) -> np.ndarray:
-    """First minus second."""
+    """Return first minus second."""
     return first.mean() - second.mean()
 
 
 def ratio(first: ChipMeans, second: ChipMeans) -> np.ndarray:
-    """First divided by second; undefined where the second is 0."""
+    """Return first divided by second; undefined where the second is 0."""
     return first.mean() / second.mean()
 
 
@@ -95,38 +95,38 @@ def two_way_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Interval of a function of the means of several arrays on the same patients and chips.
+    """Compute the interval of a function of the means of arrays on the same patients and chips.
 
-    Patients (with all their cases) are drawn with replacement, and so are chips; all arrays see
-    the same draw, so a difference or a ratio of them is paired. Each way has its bootstrap-t
-    interval, or with fewer than eight patients or chips that of Student's t. Where the statistic is
-    bounded, neither end is farther from the estimate than the confidence limit for the mean of
-    bounded values. Below and above the estimate, the distances to the ends of all ways add up as
-    squares. A value that is undefined in one array only is left out of that array alone.
-    docs/statistics.md has the measured coverage.
+    Patients (with all their cases) and chips are drawn with replacement. All arrays use the same
+    draw, so differences and ratios are paired. Each resampling axis (patients, each set of chips)
+    has its bootstrap-t interval, or Student's t interval with fewer than eight units. Where the
+    statistic is bounded, neither end is farther from the estimate than the confidence limit for the
+    mean of bounded values. Below and above the estimate, the distances to the ends of all axes are
+    combined as the root of the sum of their squares. A value that is undefined in one array is
+    excluded from that array only. docs/statistics.md lists the measured interval coverage.
 
     Args:
         *arrays: values per case, shape (cases,) for a deterministic run, or per case and chip,
-            shape (cases, chips); NaN marks an undefined value and is left out of the means.
-        patients: the patient of each case.
-        statistic: called with one :class:`ChipMeans` per array; a smooth function of their
-            ``mean()``, shape (R,).
-        chip_sets: the set of chips of each array. Arrays of one set share its draw, so that their
-            comparison is paired over chips; sets are drawn independently of each other, as chips
-            of two models are. Default: all arrays ran on one set.
-        bounds: smallest and largest possible value of the statistic; the interval ends there.
-        n_boot: number of bootstrap samples of each way.
+            shape (cases, chips); NaN marks an undefined value, which is excluded from the means.
+        patients: patient of each case.
+        statistic: smooth function of the ``mean()`` of one :class:`ChipMeans` per array; returns
+            shape (R,).
+        chip_sets: set of chips of each array. Arrays of one set share its draw, so that their
+            comparison is paired over chips; different sets are drawn independently, such as the
+            chips of two models. Default: one set for all arrays.
+        bounds: smallest and largest possible value of the statistic; they limit the interval.
+        n_boot: number of bootstrap samples of each resampling axis.
         level: confidence level in (0, 1).
         seed: seed of the draws; one seed draws the same patients for any number of chips.
 
     Returns:
-        The statistic and its interval. Fewer than two patients, or a single chip, give no
-        interval and the note ``"n too small"``.
+        The statistic and its interval. With fewer than two patients, or a single chip, there is no
+        interval and the note is ``"n too small"``.
 
     Raises:
-        ShapeError: the arrays, or the patients, do not share their axes, or not every array has
-            its set of chips.
-        NonFiniteError: an array holds Inf.
+        ShapeError: the arrays, or the patients, do not share their axes, or an array has no set of
+            chips.
+        NonFiniteError: an array contains Inf.
         DataError: a case has no patient.
         ConfigError: ``n_boot`` or ``level`` is out of its range.
 
@@ -163,7 +163,7 @@ def two_way_bootstrap(
 
 
 def check_settings(n_boot: int, level: float) -> None:
-    """Refuse, with a ConfigError, settings out of their range."""
+    """Raise a ConfigError for settings out of their range."""
     if n_boot < 1:
         raise ConfigError(f"n_boot must be at least 1, but is {n_boot}")
     if not 0.0 < level < 1.0:
@@ -175,7 +175,7 @@ def _means(
     patient_weights: np.ndarray | None = None,
     chip_weights: Mapping[Hashable, np.ndarray] | None = None,
 ) -> list[ChipMeans]:
-    """Means of the chips of each array, under weights of shape (R, patients) and (R, chips)."""
+    """Compute the chip means of each array, with weights (R, patients) and (R, chips)."""
     if patient_weights is None:
         patient_weights = np.ones((1, values.n_patients))
     means = []
@@ -199,7 +199,7 @@ def _defined(statistic: Statistic, means: Sequence[ChipMeans]) -> np.ndarray:
 def _with_slopes(
     statistic: Statistic, means: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The statistic, and its derivative by the mean of each array, shape (R,) each."""
+    """Return the statistic and its derivative by the mean of each array, shape (R,) each."""
     at = [ChipMeans(mean[:, None], np.ones((1, 1))) for mean in means]
     slopes = []
     for k, mean in enumerate(means):
@@ -214,7 +214,7 @@ def _with_slopes(
 
 @dataclass(frozen=True)
 class _Way:
-    """One of the crossed samples: units drawn again, everything else as it was."""
+    """Resampling axis: its units are resampled, everything else is fixed."""
 
     values: CrossedValues
     statistic: Statistic
@@ -224,7 +224,7 @@ class _Way:
         raise NotImplementedError
 
     def influence(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The statistic, shape (R,), and its change with each unit, shape (R, units)."""
+        """Return the statistic, shape (R,), and its change with each unit, shape (R, units)."""
         raise NotImplementedError
 
     def reach(
@@ -235,9 +235,9 @@ class _Way:
         level: float,
         draws: np.random.Generator,
     ) -> tuple[float, float]:
-        """Return the distances from the estimate to the lower and to the upper end.
+        """Return the distances from the estimate to the lower and the upper end.
 
-        ``room`` has the distances to the smallest and to the largest possible value.
+        ``room`` contains the distances to the smallest and the largest possible value.
         """
         error = float(self._studentised(np.ones((1, self.n_units)))[1][0])
         if error <= NEGLIGIBLE * self.values.largest:
@@ -252,8 +252,8 @@ class _Way:
     ) -> tuple[float, float]:
         """Return the distances of the bootstrap-t interval, or of Student's t for few units.
 
-        A sample that lacks the one unit that differs from all others has almost no error; without
-        a least one its quotient would be arbitrarily large.
+        The standard error of each sample has a lower limit: where only one unit differs from the
+        others, a sample without it has almost no error and its quotient would be arbitrarily large.
         """
         ratios = [np.empty(0)]
         step = max(1, CHUNK_VALUES // self.n_units)
@@ -270,7 +270,7 @@ class _Way:
         return max(float(ends[0]), 0.0) * error, max(-float(ends[1]), 0.0) * error
 
     def _studentised(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The statistic and its standard error over the units of this way, shape (R,) each."""
+        """Return the statistic and its standard error over the units, shape (R,) each."""
         statistic, influence = self.influence(weights)
         n = self.n_units
         squares = (weights * np.nan_to_num(influence) ** 2).sum(axis=1)
@@ -319,5 +319,5 @@ class _Chips(_Way):
 
 
 def _resample(generator: np.random.Generator, n: int, size: int) -> np.ndarray:
-    """How often each of n items is drawn in each of ``size`` samples, shape (size, n)."""
+    """Return how often each of n items is drawn in ``size`` samples, shape (size, n)."""
     return generator.multinomial(n, np.full(n, 1.0 / n), size=size).astype(np.float64)

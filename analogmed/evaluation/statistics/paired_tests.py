@@ -18,9 +18,9 @@ class PairedTest:
 
     Attributes:
         difference: mean of first minus second over cases.
-        p_value: two-sided; NaN where there are too few pairs.
-        n_patients: patients that entered.
-        note: empty, or what limits the result.
+        p_value: two-sided p-value; NaN with too few pairs.
+        n_patients: number of patients in the test.
+        note: limitation of the result; empty if there is none.
     """
 
     difference: float
@@ -37,18 +37,18 @@ def paired_test(
     n_resamples: int = 9999,
     seed: int = 0,
 ) -> PairedTest:
-    """Sign-flip permutation test of two models on the same cases.
+    """Compare two models on the same cases with a sign-flip permutation test.
 
     Args:
-        first: value of each case under the first model (a dict or a pandas Series).
-        second: value of each case under the second model, same cases.
+        first: value of each case for the first model (a dict or a pandas Series).
+        second: value of each case for the second model, same cases.
         patients: patient of each case; the cases of one patient change sign together, since they
             are not independent. Default: every case is its own patient.
-        n_resamples: permutations; with few patients all of them are enumerated instead.
+        n_resamples: number of permutations; with few patients all of them are enumerated instead.
         seed: seed of the permutations.
 
     Returns:
-        Mean difference and two-sided p-value. No difference anywhere gives p = 1.
+        Mean difference and two-sided p-value. If all differences are 0, p = 1.
 
     Raises:
         DataError: the two models were not evaluated on the same cases.
@@ -81,13 +81,13 @@ def paired_test(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for the number of tests, by Holm's step-down method.
+    """Adjust p-values for the number of tests by Holm's step-down method.
 
     Args:
-        p_values: of all tests of one family; NaN stands for a test that was not possible.
+        p_values: p-values of all tests of one family; NaN marks a test that was not possible.
 
     Returns:
-        Adjusted p-values in the same order; NaN stays, and is not counted.
+        Adjusted p-values in the same order; NaN stays NaN and is not counted.
 
     Source: Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian
     Journal of Statistics 6(2).
@@ -115,7 +115,7 @@ def _differences(first: pd.Series, second: pd.Series) -> pd.Series:
 
 
 def _shares_of_patients(differences: pd.Series, patients: Mapping[str, str] | None) -> np.ndarray:
-    """What each patient adds to the mean over cases: the mean of these is that mean."""
+    """Return the contribution of each patient; their mean equals the mean over cases."""
     if patients is None:
         return differences.to_numpy(dtype=np.float64)
     missing = [case for case in differences.index if case not in patients]

@@ -1,4 +1,4 @@
-"""Number of patients and chips that an interval of a given width needs."""
+"""Number of patients and chips required for an interval of a given width."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ CHIPS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50)
 
 @dataclass(frozen=True)
 class VarianceComponents:
-    """Sources of variation of a value on the chip, as standard deviations in the metric's unit.
+    """Standard deviations of a value on the chip by source of variation, in the metric's unit.
 
-    The value of a patient is the mean over the patient's cases. Where patients have unequal numbers
-    of cases, each counts by its number of cases, as in the mean over all cases.
+    The value of a patient is the mean over the patient's cases. Patients are weighted by their
+    number of cases, as in the mean over all cases.
 
     Attributes:
-        patient: between patients.
-        chip: between chips.
-        residual: of one patient on one chip, beyond both.
-        read: between reads of one patient on one chip; 0 where the pilot has a single read, which
-            leaves it in ``residual``.
+        patient: standard deviation between patients.
+        chip: standard deviation between chips.
+        residual: standard deviation of one patient on one chip beyond these two.
+        read: standard deviation between reads of one patient on one chip; 0 for a pilot with a
+            single read, where it is part of ``residual``.
         n_patients, n_chips: size of the pilot.
     """
 
@@ -45,15 +45,15 @@ def variance_components(
     read_std: float = 0.0,
     n_reads: int = 1,
 ) -> VarianceComponents:
-    """Components of the variance of a crossed pilot: every case ran on every chip.
+    """Estimate the variance components of a crossed pilot, with every case run on every chip.
 
     Args:
         values: value of each case and chip, averaged over reads, shape (cases, chips); for a
-            drop or a gain, the differences. Chips without any value are left out, and then cases
-            with an undefined one.
-        patients: the patient of each case.
+            drop or a gain, the differences. Chips without any value are excluded first, then cases
+            with an undefined value.
+        patients: patient of each case.
         read_std: standard deviation between reads of one patient's mean on one chip.
-        n_reads: reads that each value is the mean of.
+        n_reads: number of reads averaged in each value.
 
     Raises:
         ShapeError: the values are not a table of cases and chips.
@@ -92,11 +92,11 @@ def variance_components(
 def expected_width(
     components: VarianceComponents, cases: int, chips: int, *, reads: int = 1, level: float = 0.95
 ) -> float:
-    """Expected width of the two-way interval of a mean, upper less lower end.
+    """Compute the expected width of the two-way interval of a mean, upper minus lower end.
 
     Args:
-        components: of a pilot.
-        cases: number of patients, with as many cases per patient as in the pilot.
+        components: variance components of a pilot.
+        cases: number of patients, with the same number of cases per patient as the pilot.
         chips: number of chips.
         reads: number of reads of each case on each chip.
         level: confidence level in (0, 1).
@@ -122,10 +122,10 @@ def plan_size(
     """Compute the expected width and cost of each number of patients and chips.
 
     Args:
-        components: of a pilot.
+        components: variance components of a pilot.
         width: required width, upper minus lower end of the interval.
-        cases: numbers of patients to evaluate, at least 2 each, with as many cases per patient as
-            in the pilot.
+        cases: numbers of patients to evaluate, at least 2 each, with the same number of cases per
+            patient as the pilot.
         chips: numbers of chips to evaluate, at least 2 each.
         reads: number of reads of each case on each chip.
         level: confidence level in (0, 1).
@@ -134,10 +134,10 @@ def plan_size(
 
     Returns:
         One row per combination: ``cases``, ``chips``, ``width``, ``cost``, ``enough`` and
-        ``cheapest``, which marks the combinations that are enough at the smallest cost.
+        ``cheapest``, which marks the sufficient combinations of the smallest cost.
 
     Raises:
-        ConfigError: a width that is not positive, or fewer than two cases or chips.
+        ConfigError: the width is not positive, or there are fewer than two cases or chips.
     """
     if not width > 0.0:
         raise ConfigError(f"width must be positive, but is {width}")

@@ -1,4 +1,4 @@
-"""How much chips differ: the standard deviation between chips, with its interval."""
+"""Standard deviation between chips, with its confidence interval."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from analogmed.evaluation.statistics.intervals import TOO_SMALL, UNBOUNDED, Inte
 FEWEST_FOR_KURTOSIS = 4
 FEWEST_FOR_SLOPES = 3
 LEAST_DEGREES = 2.0
-"""Degrees of freedom of the upper end below which it would be arbitrarily large."""
+"""Minimum degrees of freedom of the upper end; with fewer it would be arbitrarily large."""
 
 
 def std_between_chips(
@@ -23,21 +23,21 @@ def std_between_chips(
 ) -> Interval:
     """Compute the standard deviation over chips of the mean over cases, with its interval.
 
-    The standard deviation is that for a test set of this size. The interval is that of a normal
-    variance (chi-square), with fewer degrees of freedom where the chips have heavy tails, and where
-    patients are affected unequally by the difference between chips: both make the variance less
-    certain. The upper end has at least two degrees of freedom (one with two chips) and is at most
+    The standard deviation applies to a test set of this size. The interval is that of a normal
+    variance (chi-square). Heavy tails between chips, and patients that are affected unequally by
+    the difference between chips, increase the uncertainty of the variance and reduce the degrees of
+    freedom. The upper end has at least two degrees of freedom (one with two chips) and is at most
     half the range of the values, the largest possible standard deviation.
 
     Args:
         values: value of each case and chip, shape (cases, chips); NaN marks an undefined value.
-        patients: the patient of each case.
+        patients: patient of each case.
         bounds: smallest and largest possible value.
         level: confidence level in (0, 1).
 
     Returns:
-        The standard deviation (n - 1 in the denominator) and its interval. Fewer than two patients
-        or chips give no interval and the note ``"n too small"``.
+        The standard deviation (n - 1 in the denominator) and its interval. With fewer than two
+        patients or chips, there is no interval and the note is ``"n too small"``.
 
     Raises:
         ConfigError: ``level`` is out of its range.
@@ -79,7 +79,7 @@ def std_between_chips(
 
 
 def _from_tails(deviations: np.ndarray) -> float:
-    """Variance that heavy tails of the chips add to the logarithm of the variance."""
+    """Return the variance of the log variance that is due to heavy tails of the chips."""
     m = len(deviations)
     if m < FEWEST_FOR_KURTOSIS:
         return 0.0
@@ -88,10 +88,10 @@ def _from_tails(deviations: np.ndarray) -> float:
 
 
 def _from_patients(per_patient: np.ndarray, deviations: np.ndarray) -> float:
-    """Variance that it has from patients who feel the difference between chips unequally.
+    """Return the variance of the log variance that is due to unequal effects on patients.
 
     Each patient's values are regressed on the deviations of the chips. The slopes are 1 on average;
-    what they scatter beyond the noise of a regression comes from the choice of patients.
+    their scatter beyond the noise of a regression is due to the choice of patients.
     """
     if len(deviations) < FEWEST_FOR_SLOPES:
         return 0.0

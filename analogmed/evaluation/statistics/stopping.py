@@ -1,4 +1,4 @@
-"""When a sweep has enough chips."""
+"""Stopping rule for the number of chips of a sweep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ MORE = "more chips needed"
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to stop adding chips, and why.
+    """Decision to stop or continue adding chips, with its reason.
 
     Attributes:
         stop: whether the sweep ends here.
-        reached: whether the interval is as narrow as asked.
+        reached: whether the interval is at most as wide as the target.
         reason: ``"narrow enough"``, ``"budget used"``, ``"more chips would not help"`` (the
-            patients alone make the interval wider than asked) or ``"more chips needed"``.
-        interval: of the mean on the chips so far.
-        expected_chips: chips at which the width is expected to be reached; None where it is not
-            within 1000, or too little is known.
+            patients alone make the interval wider than the target) or ``"more chips needed"``.
+        interval: confidence interval of the mean on the chips so far.
+        expected_chips: number of chips at which the target width is expected to be reached; None
+            if above 1000 or if there are too few values for an estimate.
     """
 
     stop: bool
@@ -51,28 +51,28 @@ def enough(
     level: float = 0.95,
     seed: int = 0,
 ) -> Decision:
-    """Decide after each chip whether the interval of the mean is narrower than asked.
+    """Decide after each chip whether the interval of the mean is narrower than the target width.
 
-    Looking again and again stops in lucky moments, when the chips so far happen to agree, so that
-    the interval at the stop holds the truth less often than its level says. A minimum number of
-    chips limits that loss; docs/statistics.md has what was measured. Chips must be added in an
-    order fixed beforehand.
+    Repeated interim analyses tend to stop when the chips happen to agree (optional stopping), so
+    that the interval at the stopping time covers the true value less often than its nominal level.
+    A minimum number of chips limits this effect; docs/statistics.md lists the measured coverage.
+    Chips must be added in an order fixed beforehand.
 
     Args:
         values: value of each case and chip so far, shape (cases, chips); for a drop or a gain, the
             differences.
-        width: width asked for, upper less lower end.
-        patients: the patient of each case. Default: every case is its own patient.
-        min_chips: chips before which no width is enough; at least 2.
-        max_chips: the budget. Default: none.
+        width: target width, upper minus lower end.
+        patients: patient of each case. Default: every case is its own patient.
+        min_chips: number of chips below which no width is sufficient, 2 or more.
+        max_chips: maximum number of chips. Default: no limit.
         bounds: smallest and largest possible mean.
-        n_boot, level, seed: as in ``two_way_bootstrap``.
+        n_boot, level, seed: arguments of ``two_way_bootstrap``.
 
     Returns:
-        The decision; it is true where the sweep can stop.
+        The decision; it is true if the sweep can stop.
 
     Raises:
-        ConfigError: a width that is not positive, or fewer than 2 chips asked for.
+        ConfigError: the width is not positive, or ``min_chips`` is below 2.
     """
     if not width > 0.0:
         raise ConfigError(f"width must be positive, but is {width}")
@@ -104,10 +104,10 @@ def _expected_chips(
     bounds: tuple[float, float],
     level: float,
 ) -> int | None:
-    """Return the next number of chips that is expected to be enough; None where there is none.
+    """Return the next number of chips that is expected to be sufficient; None if there is none.
 
-    The expectation ends at the bounds, as the interval does, and is scaled to the interval of the
-    present chips, which is wider than that of Student's t where the values are skewed.
+    The expected interval is limited by the bounds and scaled to the interval of the present chips,
+    which is wider than that of Student's t for skewed values.
     """
     if not np.isfinite(interval.low):
         return None
@@ -126,7 +126,7 @@ def _expected_chips(
 
 
 def _fitted(values: np.ndarray) -> np.ndarray:
-    """What the means of its case and of its chip say a value is."""
+    """Return the additive fit of each value from the means of its case and of its chip."""
     filled = np.ma.masked_invalid(values)
     fitted = filled.mean(axis=1)[:, None] + filled.mean(axis=0)[None] - filled.mean()
     return np.asarray(np.ma.filled(fitted, np.nan))

@@ -1,1 +1,1 @@
-"""Studies: what is run on chips, and the tables that it gives."""
+"""Studies of networks on chips, with their result tables."""

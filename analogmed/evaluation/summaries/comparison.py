@@ -1,4 +1,4 @@
-"""Every network of a results table against every other one, on the chip."""
+"""Pairwise comparison of the networks of a results table on the chip."""
 
 from itertools import combinations
 from typing import Any
@@ -30,19 +30,20 @@ def compare_models(
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Difference of each pair of networks on the chip, with interval and adjusted p-value.
+    """Compute the difference of each pair of networks on the chip, with interval and p-value.
 
-    The interval counts patients and chips. Patients are paired; chips are where two trainings of a
-    model are compared, which are programmed on the same ones. The p-value is that of a sign-flip
-    test over patients of the means over these chips; it says nothing of other chips, so read it
-    beside the interval. Holm's correction is over all pairs of one task and hardware.
+    The interval covers the variation of patients and chips. Patients are paired. Chips are paired
+    between trainings of one model, which are programmed on the same chips. The p-value is that of a
+    sign-flip test over patients of the means over these chips. It does not generalise to other
+    chips, so interpret it together with the interval. Holm's correction covers all pairs of one
+    task and hardware.
 
     Args:
         table: long results table, columns ``COLUMNS``.
         metric: name in the ``metric`` column.
         time_s: age of the chips in s. Default: one day.
         n_boot: bootstrap samples per interval.
-        level: confidence level in (0, 1) of each interval by itself.
+        level: confidence level in (0, 1) of each single interval.
         seed: root seed of the bootstrap and the permutations.
 
     Returns:
@@ -50,8 +51,8 @@ def compare_models(
         ``other_model``, ``other_training``.
 
     Raises:
-        DataError: the table lacks a column or the metric; a network was not measured at this time;
-            two networks were evaluated on different cases.
+        DataError: the table lacks a column or the metric, a network was not measured at this time,
+            or two networks were evaluated on different cases.
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
     """

@@ -17,26 +17,26 @@ NEEDED = [*RUN, "time_s", "metric", "estimate", "drift_drop", "drift_drop_low", 
 def time_to_failure(curves: pd.DataFrame, limit: float) -> pd.DataFrame:
     """Return the last time at which each network meets a limit and the first at which it does not.
 
-    The criterion rests on the drop relative to the digital reference, paired by patient: the chip
-    meets the limit while the reference minus the upper confidence limit of the drop is at least
-    the limit. The spread between patients, which the reference and the chip share, is not part of
-    it. A distance, of which less is better, fails where the reference minus the lower confidence
-    limit of the drop exceeds the limit.
+    The criterion uses the drop relative to the digital reference, paired by patient. The chip meets
+    the limit while the reference minus the upper confidence limit of the drop is at least the
+    limit. The spread between patients, which the reference and the chip share, is not part of it.
+    For a distance, where lower is better, the chip fails if the reference minus the lower
+    confidence limit of the drop exceeds the limit.
 
-    Nothing is interpolated: the time to failure is between ``holds_until_s`` and ``fails_at_s``.
+    Times are not interpolated: the failure is between ``holds_until_s`` and ``fails_at_s``.
 
     Args:
-        curves: what ``over_time`` returns.
-        limit: the least acceptable value, in the unit of the metric.
+        curves: table returned by ``over_time``.
+        limit: least acceptable value, in the unit of the metric.
 
     Returns:
         One row per task, model, training and hardware: ``metric``, ``limit``, ``holds_until_s``
         (last time up to which every measured time meets the limit), ``fails_at_s`` (first time
         that does not), ``estimate_fails_at_s`` (the same for the estimate itself),
         ``reprogram_every_s`` (the longest measured time that meets the limit), ``censored``,
-        ``note`` and ``digital`` (the reference on the same patients). Where it never fails,
-        ``censored`` is true, ``fails_at_s`` is NaN and ``reprogram_every_s`` is a lower limit. A
-        time without an interval, or without a digital run to compare with, does not meet it.
+        ``note`` and ``digital`` (the reference on the same patients). For a network that never
+        fails, ``censored`` is true, ``fails_at_s`` is NaN and ``reprogram_every_s`` is a lower
+        limit. A time without an interval or a digital reference does not meet the limit.
 
     Raises:
         ConfigError: the limit is not finite.
@@ -79,7 +79,7 @@ def _failure(run: pd.DataFrame, limit: float) -> dict[str, object]:
 
 
 def _note(first: int | None, times_s: np.ndarray, worst: np.ndarray, margin: np.ndarray) -> str:
-    """Explain the result; ``margin`` is how far the digital reference is within the limit."""
+    """Explain the result; ``margin`` is the margin of the digital reference to the limit."""
     if first is None:
         return NOT_WITHIN
     if np.isnan(worst[first]):

@@ -1,4 +1,4 @@
-"""The values of each network of a results table as arrays of cases and chips."""
+"""Values of each network of a results table as arrays of cases and chips."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,20 +20,22 @@ _NAMES = (*RUN, "case", "patient")
 
 @dataclass(frozen=True)
 class NetworkRun:
-    """One network on one kind of chip, beside its digital references, on the same cases.
+    """One network on one kind of chip and its digital references, on the same cases.
 
     Attributes:
         key: task, model, training and hardware.
-        metric, unit: what the values are, and their unit.
-        cases: the cases that are in every run of the network and have a structure in their
-            reference, sorted.
-        patients: the patient of each of them.
+        metric, unit: metric of the values, and its unit.
+        cases: cases that are in every run of the network and have a structure in their reference,
+            sorted.
+        patients: patient of each case.
         chips: numbers of the chips.
-        reference: the digitally trained network run digitally, shape (cases,); NaN without one.
-        own_digital: the network itself run digitally, shape (cases,); NaN without such a run.
-        on_chip: values of each time in s, shape (cases, chips), averaged over classes and reads.
+        reference: values of the digitally trained network run digitally, shape (cases,); NaN
+            without such a run.
+        own_digital: values of the network itself run digitally, shape (cases,); NaN without such a
+            run.
+        on_chip: values at each time in s, shape (cases, chips), averaged over classes and reads.
         rows: rows of the results table on the chip.
-        note: empty, or what limits the comparison.
+        note: limitation of the comparison; empty if there is none.
     """
 
     key: dict[str, str]
@@ -49,7 +51,7 @@ class NetworkRun:
     note: str
 
     def at(self, time_s: float) -> np.ndarray:
-        """Values (cases, chips) at a time; all NaN where the sweep does not have it."""
+        """Return the values (cases, chips) at a time; all NaN if the sweep lacks this time."""
         for known_s, values in self.on_chip.items():
             if np.isclose(known_s, time_s, rtol=1e-9, atol=1e-9):
                 return values
@@ -57,7 +59,7 @@ class NetworkRun:
 
 
 def network_runs(table: pd.DataFrame, metric: str) -> Iterator[NetworkRun]:
-    """Each network of a results table that ran on a chip.
+    """Yield each network of a results table that ran on a chip.
 
     Args:
         table: long results table, columns ``COLUMNS``.
@@ -82,12 +84,12 @@ def network_runs(table: pd.DataFrame, metric: str) -> Iterator[NetworkRun]:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Values of several networks on the same cases, as ``two_way_bootstrap`` takes them.
+    """Values of several networks on the same cases, in the form of ``two_way_bootstrap``.
 
     Attributes:
-        arrays: of each network, shape (cases, chips).
-        patients: the patient of each case.
-        chip_sets: of each network the set of its chips; all trainings of a model share one.
+        arrays: values of each network, shape (cases, chips).
+        patients: patient of each case.
+        chip_sets: set of chips of each network; all trainings of a model share one.
     """
 
     arrays: list[np.ndarray]
@@ -96,11 +98,11 @@ class SideBySide:
 
 
 def side_by_side(runs: Sequence[NetworkRun], time_s: float) -> SideBySide:
-    """Values of several networks at a time, on the cases that all of them have.
+    """Return the values of several networks at a time, on their common cases.
 
     Args:
         runs: networks of one task.
-        time_s: age of the chips in s; where a sweep has no such time, all values are NaN.
+        time_s: age of the chips in s; all values are NaN if the sweep lacks this time.
     """
     cases = sorted(set.intersection(*(set(run.cases) for run in runs)))
     sets = [run.key["model"] for run in runs]
@@ -114,11 +116,11 @@ def side_by_side(runs: Sequence[NetworkRun], time_s: float) -> SideBySide:
 
 
 def of_structures(rows: pd.DataFrame) -> pd.DataFrame:
-    """Those rows whose structure is there in the reference; all rows of a specificity.
+    """Return the rows whose structure is in the reference, and all rows of a specificity.
 
-    What is not there has a Dice in some runs only, 0 where something was found, so that means over
-    it would compare other cases in each run. Which structures are there is a fact of the case: it
-    does not depend on a run, nor on single images of the case.
+    A structure that the reference lacks has a Dice only in some runs (0 where it is predicted), so
+    that means over such structures would compare different cases in each run. The structures of the
+    reference are a property of the whole case, independent of runs and of single images.
     """
     names = rows["metric"].unique()
     counted = [name for name in names if is_metric(name) and metric(name).counts_absent]
@@ -127,12 +129,12 @@ def of_structures(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def digital_values(rows: pd.DataFrame) -> pd.Series:
-    """Class mean of each case, over the structures of its reference."""
+    """Return the class mean of each case, over the structures of its reference."""
     return of_structures(rows).groupby("case")["value"].mean()
 
 
 def chip_values(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean over classes of the reference, then over reads: a row per case, a column per chip."""
+    """Average over classes of the reference, then over reads; rows are cases, columns chips."""
     rows = of_structures(rows)
     class_mean = rows.groupby(["case", "chip", "read"], dropna=False)["value"].mean().reset_index()
     return class_mean.pivot_table("value", "case", "chip", "mean", dropna=False)
@@ -226,7 +228,7 @@ def _run(
 
 
 def _limits(rows: pd.DataFrame) -> list[str]:
-    """Return the notes on evaluations that failed, or ran with a smaller batch."""
+    """Return the notes on evaluations that failed or ran with a smaller batch."""
     chosen = {
         "failed evaluations left out": ~notes_of(rows).isin(RESULT_NOTES),
         "evaluations with a smaller batch_size, after running out of memory": _all_notes(

@@ -1,4 +1,4 @@
-"""How many chips a sweep programs: a fixed number, or as many as an interval needs."""
+"""Number of chips of a sweep: fixed, or as required by the target width of an interval."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ from analogmed.metrics.properties import bounds_of
 from analogmed.training import CheckpointInfo
 
 GROWTH = 4
-"""Where nothing is known, a round has a quarter more chips."""
+"""Inverse growth of a round without an expected number of chips: a quarter more chips."""
 
 Name = tuple[str, str]
 """Model and training of a network."""
 
 
 def first_chips(experiment: Experiment, networks: Sequence[Path]) -> dict[Path, int]:
-    """Chips of each network in the first round."""
+    """Return the number of chips of each network in the first round."""
     sweep = experiment.sweep
     first = sweep.chips if sweep.width is None else sweep.first_chips
     return dict.fromkeys(networks, first)
@@ -36,20 +36,20 @@ def more_chips(
     chips: Mapping[Path, int],
     table: pd.DataFrame,
 ) -> dict[Path, int] | None:
-    """Chips of each network in the next round; it does not depend on who computes.
+    """Return the number of chips of each network in the next round, the same for all engines.
 
-    A network gets the chips that are expected to be enough, at most twice those it has; all
-    trainings of a model get as many, since they are compared chip by chip.
+    A network gets the number of chips that is expected to be sufficient, at most twice its present
+    number. All trainings of a model get the same number, since they are compared chip by chip.
 
     Args:
-        experiment: the width asked for, and the most chips.
-        networks: the networks by file.
-        chips: how many each has now.
-        table: what they gave.
+        experiment: settings with the target width and the maximum number of chips.
+        networks: networks by file.
+        chips: present number of chips by file.
+        table: results so far.
 
     Returns:
-        ``None`` if no network needs more chips, or has more to get; warns of those whose interval
-        is wider than asked.
+        Number of chips by file; ``None`` if no network needs, or may get, more chips. Warns about
+        networks whose interval is wider than the target.
     """
     sweep = experiment.sweep
     if sweep.width is None:
@@ -99,7 +99,7 @@ def _next(chips: int, most: int, decision: Decision | None) -> int:
 def pilot_components(
     table: pd.DataFrame, *, metric: str = "dice", time_s: float = DAY_S
 ) -> pd.DataFrame:
-    """Components of the variance of each network of a pilot evaluation.
+    """Estimate the variance components of each network of a pilot evaluation.
 
     Args:
         table: long results table, columns ``COLUMNS``.
@@ -130,7 +130,7 @@ def pilot_components(
 
 
 def _reads(rows: pd.DataFrame, cases: Sequence[str]) -> tuple[float, int]:
-    """Standard deviation between reads of one patient's mean on one chip, and number of reads."""
+    """Return the standard deviation between reads of a patient's mean, and the number of reads."""
     rows = rows[rows["case"].isin(cases)]
     of_case = rows.groupby(["patient", "case", "chip", "read"], dropna=False)["value"].mean()
     of_patient = of_case.groupby(level=["patient", "chip", "read"])

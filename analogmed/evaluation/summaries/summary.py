@@ -1,4 +1,4 @@
-"""What is left of a network on a chip: the summary and the curve over time of a results table."""
+"""Summary and curves over time of a results table: the accuracy of networks on chips."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -49,24 +49,24 @@ ESTIMATES = (
 def summarise(
     table: pd.DataFrame, *, n_boot: int = 2000, level: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """One row per task, model and training on the chip: the content of ``summary.csv``.
+    """Summarise each task, model and training on the chip: the content of ``summary.csv``.
 
-    The Dice of a case is the mean over the classes that its reference has, then over the reads of
-    a chip; what was found of other classes after a day is counted in the note. Every estimate
-    stands beside its two-way bootstrap interval (``_low``, ``_high``):
+    The Dice of a case is the mean over the classes of its reference, then over the reads of a
+    chip. The note counts predictions of other classes after one day. Every estimate has its two-way
+    bootstrap interval (``_low``, ``_high``):
 
-    - ``dice_digital``: the digitally trained network of the same model run digitally, the
-      iso-accuracy reference; where the table has none, the row's own network run digitally.
-    - ``dice_own_digital``: the row's own network run digitally.
-    - ``dice_t0``, ``dice_1d``, ``dice_1mo``: on the chip right after programming, and after
-      86,400 s and 2,592,000 s; NaN where the sweep has no such time.
+    - ``dice_digital``: Dice of the digitally trained network of the same model run digitally, the
+      iso-accuracy reference; if the table lacks it, that of the row's own network.
+    - ``dice_own_digital``: Dice of the row's own network run digitally.
+    - ``dice_t0``, ``dice_1d``, ``dice_1mo``: Dice on the chip right after programming, and after
+      86,400 s and 2,592,000 s; NaN if the sweep lacks this time.
     - ``dice_1d_std``: standard deviation over chips of the mean over cases.
     - ``noise_drop``: ``dice_digital - dice_t0``.
     - ``avm``: ``dice_1mo`` minus Dice at 1 s, signed.
     - ``normalised_dice_1d``: ``dice_1d / dice_digital``.
     - ``drop_1d``, ``drop_1mo``: ``dice_digital`` minus Dice at that time.
     - ``gain_1d``: ``dice_1d`` minus that of the digitally trained network of the same model on the
-      chip, over the cases of both; NaN for the digitally trained network itself. Patients
+      chip, over their common cases; NaN for the digitally trained network itself. Patients
       and chips are paired: all trainings of a model are programmed on the same chips.
 
     Args:
@@ -76,8 +76,9 @@ def summarise(
         seed: root seed of the bootstrap; all rows of a task share one draw of patients.
 
     Returns:
-        The summary; further columns are ``n_patients``, ``n_chips``, ``missed`` of ``missed_of``
-        structures at one day (over classes, cases, chips and reads), ``level`` and ``note``.
+        The summary, one row per task, model and training; further columns are ``n_patients``,
+        ``n_chips``, ``missed`` of ``missed_of`` structures at one day (over classes, cases, chips
+        and reads), ``level`` and ``note``.
 
     Raises:
         DataError: the table lacks a column.
@@ -102,7 +103,7 @@ def over_time(
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """A metric over the age of the chip, with its loss against the digital reference.
+    """Compute a metric over the age of the chip, with its drop relative to the digital reference.
 
     Args:
         table: long results table, columns ``COLUMNS``.
@@ -133,7 +134,7 @@ def over_time(
 
 
 def _digital_trained(run: NetworkRun, runs: Sequence[NetworkRun]) -> NetworkRun | None:
-    """The digitally trained network of the same model on the same kind of chip."""
+    """Return the digitally trained network of the same model on the same kind of chip."""
     if run.key["training"] == DIGITAL:
         return None
     key = {**run.key, "training": DIGITAL}
@@ -176,7 +177,7 @@ def _chips_with_values(interval: Interval) -> int:
 
 
 def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str, Any]) -> Interval:
-    """What the training adds on the same chips after a day, over the cases of both networks."""
+    """Compute the gain of the training on the same chips after one day, over common cases."""
     if digital_trained is None:
         return Interval(np.nan, np.nan, np.nan, 0, 0)
     both = side_by_side([run, digital_trained], DAY_S)
@@ -191,12 +192,12 @@ def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str,
 
 
 def _bootstrap_seed(seed: int, task: str) -> int:
-    """One draw of patients for a whole task: equal numbers get equal intervals everywhere."""
+    """Return one seed per task, so that equal values have equal intervals in all tables."""
     return derive_seed(seed, "bootstrap", task)
 
 
 def _quantities(run: NetworkRun) -> dict[str, tuple[list[np.ndarray], Statistic, Bounds]]:
-    """Arrays, statistic and bounds of each estimate that is a function of means."""
+    """Return arrays, statistic and bounds of each estimate that is a function of means."""
     reference, t0, day = run.reference, run.at(T0_S), run.at(DAY_S)
     month, second = run.at(MONTH_S), run.at(SECOND_S)
     return {
@@ -214,7 +215,7 @@ def _quantities(run: NetworkRun) -> dict[str, tuple[list[np.ndarray], Statistic,
 
 
 def _missed(notes: pd.Series) -> tuple[int | None, int | None]:
-    """Missed structures, and structures in the reference; None without notes of this time."""
+    """Count missed structures and structures of the reference; None without notes."""
     if notes.empty:
         return None, None
     missed = int((notes == MISSED).sum())
@@ -222,7 +223,7 @@ def _missed(notes: pd.Series) -> tuple[int | None, int | None]:
 
 
 def _spurious(notes: pd.Series) -> list[str]:
-    """How many absent structures were found, where the reference lacks any."""
+    """Describe the number of spurious structures, if the reference lacks any structure."""
     found = int((notes == SPURIOUS).sum())
     absent = int(notes.isin(ABSENT).sum())
     if not absent:

@@ -1,4 +1,4 @@
-"""The settings of a run that goes on, beside those that it began with."""
+"""Differences between the settings of a resumed run and its original settings."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -14,19 +14,19 @@ def different_settings(
     defaults: Mapping[str, Any],
     may_differ: Collection[str] = (),
 ) -> dict[str, tuple[str, str]]:
-    """Settings that are others than they were.
+    """Return the settings whose values have changed.
 
-    A setting that ``old`` lacks, because there was none when the run began, counts as its default.
+    A setting that is missing from ``old``, because it was added later, counts as its default.
 
     Args:
-        old: the settings that a run began with, as :func:`analogmed.config.to_plain` gives them.
-        new: its settings now.
-        defaults: of all settings.
-        may_differ: dotted names of settings, or of sections, that do not count.
+        old: original settings of the run, as returned by :func:`analogmed.config.to_plain`.
+        new: current settings of the run.
+        defaults: default values of all settings.
+        may_differ: dotted names of settings or sections that are ignored.
 
     Returns:
-        by dotted name, in the order of the settings: what it was and what it is, as JSON, in which
-        a tuple is a list; or that it is not there.
+        by dotted name, in the order of the settings: old and new value as JSON, in which a tuple
+            is a list, or a note that the setting is missing.
     """
     now, by_default = _leaves(new), _leaves(defaults)
     then = {name: by_default[name] for name in now if name in by_default} | _leaves(old)
@@ -39,12 +39,12 @@ def different_settings(
 
 
 def listed(differences: Mapping[str, tuple[str, str]]) -> str:
-    """Differences for a message: a line for each, ``name: old -> new``."""
+    """Return the differences for a message, one line each: ``name: old -> new``."""
     return "\n".join(f"  {name}: {old} -> {new}" for name, (old, new) in differences.items())
 
 
 def _leaves(plain: Any, name: str = "") -> dict[str, str]:
-    """Settings by dotted name, as JSON; an empty section is a setting."""
+    """Return the settings as JSON by dotted name; an empty section counts as a setting."""
     if isinstance(plain, Mapping) and (plain or not name):
         below = [_leaves(value, f"{name}.{key}" if name else key) for key, value in plain.items()]
         return {key: value for leaves in below for key, value in leaves.items()}

@@ -22,7 +22,7 @@ def to_yaml(config: Any) -> str:
 
 
 def to_plain(config: Any) -> Any:
-    """A configuration as dictionaries, lists, strings and numbers."""
+    """Return a configuration as dictionaries, lists, strings and numbers."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {f.name: to_plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
     if isinstance(config, dict):
@@ -33,30 +33,30 @@ def to_plain(config: Any) -> Any:
 
 
 def read_settings(settings_class: type[S], path: Path | str, **changes: Any) -> S:
-    """Read a YAML file as settings.
+    """Read settings from a YAML file.
 
     Args:
         settings_class: a dataclass.
-        path: the file.
-        changes: fields whose values are not those of the file.
+        path: YAML file.
+        changes: fields that override the values of the file.
 
     Raises:
-        ConfigError: as :func:`from_plain`, and if the file cannot be read.
+        ConfigError: the file cannot be read, or as in :func:`from_plain`.
     """
     return from_plain(settings_class, read_yaml(path) | changes, str(path))
 
 
 def from_plain(settings_class: type[S], plain: Mapping[str, Any], where: str) -> S:
-    """Make settings of plain values, the inverse of :func:`to_plain`; what is left out is default.
+    """Build settings from plain values, the inverse of :func:`to_plain`; defaults fill the gaps.
 
     Args:
         settings_class: a dataclass whose fields are numbers, texts, paths, choices, tuples,
-            mappings or settings themselves.
+            mappings or nested settings.
         plain: values by name.
-        where: start of messages, such as the path of a file.
+        where: prefix of messages, such as the path of a file.
 
     Raises:
-        ConfigError: an unknown name, or a value of another type; names it and what was expected.
+        ConfigError: a name is unknown or a value has another type; the message names both.
     """
     check_keys(dict(plain), settings_class, where)
     kinds = get_type_hints(settings_class)

@@ -1,4 +1,4 @@
-"""Figures of a network on tiles: how full each tile is, how often it is used, slices in time."""
+"""Figures of a network on tiles: utilisation, reuse, and slices over time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +18,9 @@ from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
 
 MOST_NAMED_LAYERS = 90
-"""With more layers than that, only some have their name beside them."""
+"""Largest number of layers for which all names are shown."""
 MOST_LINES = 40
-"""With more layers than that, tiles have no line for each layer."""
+"""Largest number of layers for which each layer has a separate line of tiles."""
 TILES_PER_LINE = 32
 TITLE_IN, KEY_IN, MARGIN_IN = 0.4, 0.6, 0.1
 CHARACTER_IN = 0.063
@@ -29,18 +29,18 @@ _Place = tuple[float, float]
 
 
 def tile_occupancy(blocks: pd.DataFrame, path: Path | str, *, title: str = "") -> Path:
-    """Draw each tile as a rectangle, filled where it holds weights.
+    """Draw each tile as a rectangle, filled where it stores weights.
 
-    Where no tile is shared, each layer has its own line of tiles; else the tiles come in the order
-    of their numbers, and the color tells the layer.
+    If no tile is shared, each layer has a separate line of tiles. Otherwise, the tiles are ordered
+    by number and the color identifies the layer.
 
     Args:
-        blocks: what ``analogmed.hardware.Placement.table`` returns.
+        blocks: result of ``analogmed.hardware.Placement.table``.
         path: ``.png`` or ``.svg`` file.
-        title: above the tiles; the size of a tile and the share of used cells follow it.
+        title: text above the tiles; the tile size and the share of used cells are appended.
 
     Returns:
-        ``path``; the same blocks give the same bytes.
+        ``path``; identical blocks yield identical bytes.
 
     Raises:
         DataError: there is no block, or a column is missing.
@@ -75,12 +75,12 @@ def tile_occupancy(blocks: pd.DataFrame, path: Path | str, *, title: str = "") -
 
 
 def reuse_per_layer(layers: pd.DataFrame, path: Path | str, *, title: str = "") -> Path:
-    """Draw how many products each layer's tiles compute for one input.
+    """Draw the number of MVMs of each layer's tiles for one input.
 
     Args:
-        layers: what ``analogmed.hardware.TileMap.table`` returns.
+        layers: result of ``analogmed.hardware.TileMap.table``.
         path: ``.png`` or ``.svg`` file.
-        title: above the bars.
+        title: text above the bars.
 
     Raises:
         DataError: there is no layer, or a column is missing.
@@ -103,15 +103,15 @@ def reuse_per_layer(layers: pd.DataFrame, path: Path | str, *, title: str = "") 
 
 
 def slice_timeline(timeline: pd.DataFrame, path: Path | str, *, title: str = "") -> Path:
-    """Draw slices of a pipelined stack on their way through the layers, as a Gantt chart.
+    """Draw the slices of a pipelined stack in each layer as a Gantt chart.
 
     Args:
-        timeline: what ``analogmed.hardware.Cost.timeline`` returns.
+        timeline: result of ``analogmed.hardware.Cost.timeline``.
         path: ``.png`` or ``.svg`` file.
-        title: above the chart; profile and level follow it.
+        title: text above the chart; profile and level are appended.
 
     Raises:
-        DataError: there is nothing in the timeline, or a column is missing.
+        DataError: the timeline is empty, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     _check_columns(timeline, ["slice", "layer", "start_ms", "end_ms", "profile", "level"])
@@ -133,7 +133,7 @@ def slice_timeline(timeline: pd.DataFrame, path: Path | str, *, title: str = "")
                 height=0.8,
                 color=palette[int(number) % len(palette)],
                 edgecolor=palette[int(number) % len(palette)],
-                linewidth=0.7,  # short ones would vanish without
+                linewidth=0.7,  # keeps short bars visible
                 label=f"slice {number + 1}",
             )
         _layer_axis(axes, names)
@@ -156,7 +156,7 @@ def _check_columns(table: pd.DataFrame, needed: Sequence[str]) -> None:
 
 
 def _by_layer(blocks: pd.DataFrame) -> tuple[dict[int, _Place], list[float]]:
-    """Place of each tile (in tiles, from the upper left), and first line of each layer."""
+    """Return the place of each tile (in tiles, from the upper left) and each layer's first line."""
     places: dict[int, _Place] = {}
     lines: list[float] = []
     line = 0
@@ -179,7 +179,7 @@ def _by_number(blocks: pd.DataFrame) -> tuple[dict[int, _Place], list[float]]:
 
 
 def _tile_canvas(height: float, label_in: float, key_in: float) -> tuple[Figure, Axes]:
-    """A figure as high as its tiles need, with one unit of its axes per tile."""
+    """Return a figure whose height fits its tiles, with one axis unit per tile."""
     left = MARGIN_IN + label_in
     width_in = WIDTH_IN - left - MARGIN_IN
     height_in = (height + 0.15) * width_in / (TILES_PER_LINE + 0.1)
@@ -205,7 +205,7 @@ def _tile_canvas(height: float, label_in: float, key_in: float) -> tuple[Figure,
 
 
 def _colors(layers: Sequence[str]) -> list[tuple[float, float, float, float]]:
-    """From the first layer to the last."""
+    """Return one color per layer, in order."""
     shades = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.92, max(len(layers), 2)))
     return [to_rgba(tuple(shade)) for shade in shades[: len(layers)]]
 
@@ -216,7 +216,7 @@ def _draw_tiles(
     places: dict[int, _Place],
     colors: Sequence[tuple[float, float, float, float]],
 ) -> None:
-    """Tiles are unit squares with a gap between them, whatever their rows and columns."""
+    """Draw tiles as unit squares with gaps, regardless of their rows and columns."""
     color_of = dict(zip(dict.fromkeys(blocks["layer"]), colors, strict=True))
     scale = 0.86
     tiles = [Rectangle(place, scale, scale) for place in places.values()]
@@ -237,7 +237,7 @@ def _draw_tiles(
 
 
 def _shares(blocks: pd.DataFrame) -> dict[str, float]:
-    """Share of the cells of its tiles that each layer uses."""
+    """Return the share of the cells of its tiles that each layer uses."""
     size = int(blocks["tile_rows"].iloc[0] * blocks["tile_cols"].iloc[0])
     return {
         str(layer): float((rows["rows"] * rows["cols"]).sum()) / (rows["tile"].nunique() * size)
@@ -264,12 +264,12 @@ def _occupancy_title(blocks: pd.DataFrame, title: str) -> str:
 
 
 def _line_in(layers: int) -> float:
-    """Height of a layer's line."""
+    """Return the height of a layer's line in inches."""
     return 0.17 if layers <= MOST_NAMED_LAYERS else 0.17 * MOST_NAMED_LAYERS / layers
 
 
 def _layer_axis(axes: Axes, names: Sequence[str]) -> None:
-    """Layers from top to bottom."""
+    """Label the vertical axis with the layers from top to bottom."""
     step = -(-len(names) // MOST_NAMED_LAYERS)
     axes.set_yticks(range(0, len(names), step), names[::step], fontsize="x-small")
     for label in axes.get_yticklabels():

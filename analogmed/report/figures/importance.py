@@ -1,4 +1,4 @@
-"""Figure of block importance: the levels of a supernetwork down, its blocks across."""
+"""Heat map of block importance: levels of a supernetwork as rows, blocks as columns."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,22 +16,22 @@ from analogmed.report.figures.style import WIDTH_IN, count_range, publication_st
 _NEEDED = ["task", "level", "block", "importance", "networks"]
 _CELL_IN, _FRAME_IN = 0.42, 1.5
 _TWO_PANELS = 6
-"""More blocks than this leave room for one task beside the other no longer."""
+"""Largest number of blocks for which two tasks fit next to each other."""
 
 
 def importance_heat_map(importance: pd.DataFrame, path: Path | str) -> Path:
-    """Draw how important the blocks of each level are: a panel per task and supernetwork.
+    """Draw the importance of the blocks of each level, one panel per task and supernetwork.
 
-    The most important block of a level is printed bold. Cells are empty where a level does not have
-    the block.
+    The most important block of a level is printed in bold. A cell is empty if the level does not
+    have the block.
 
     Args:
-        importance: what ``importance_table`` of analogmed.search returns, or its CSV file read
-            again; of several tasks one below the other.
+        importance: result of ``importance_table`` of analogmed.search, or its CSV file; the tables
+            of several tasks are concatenated.
         path: ``.png`` or ``.svg`` file.
 
     Returns:
-        ``path``; the same table gives the same bytes.
+        ``path``; identical tables yield identical bytes.
 
     Raises:
         DataError: the table is empty, or a column is missing.
@@ -71,7 +71,7 @@ def importance_heat_map(importance: pd.DataFrame, path: Path | str) -> Path:
 
 
 def _panels(importance: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Title and rows of each panel; supernetworks of one task are named by their folders."""
+    """Return title and rows of each panel; supernetworks of one task are named by their folders."""
     if "supernet" not in importance.columns:
         grouped = importance.groupby("task", sort=False)
         return [(str(task), rows) for task, rows in grouped]

@@ -1,4 +1,4 @@
-"""Uncertainty beside image, reference and prediction: the worst, the median and the best case."""
+"""Uncertainty maps with image, reference and prediction of the worst, median and best case."""
 
 import zipfile
 import zlib
@@ -26,12 +26,12 @@ DAMAGED_ARCHIVE = (
     OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, IndexError, MemoryError,
     NotImplementedError, RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-"""Errors of numpy and zipfile for damaged archives."""
+"""Errors that numpy and zipfile raise for damaged archives."""
 _MOST_BYTES = 256 * 2**20
 
 
 def draw_example_maps(folder: Path | str) -> list[Path]:
-    """Draw the maps of the example slices on the chips: a figure per model and end of the sweep.
+    """Draw the maps of the example slices on chips: one figure per model and first or last time.
 
     Args:
         folder: run folder with ``examples.npz`` and ``examples.csv``.
@@ -70,10 +70,10 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_examples(folder: Path | str) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-    """The arrays of ``examples.npz`` by name, and what they belong to.
+    """Return the arrays of ``examples.npz`` by name, and their index.
 
     Raises:
-        DataError: a file is missing, damaged, or holds pickled objects.
+        DataError: a file is missing, damaged, or contains pickled objects.
     """
     try:
         return read_archive(Path(folder) / "examples.npz"), pd.read_csv(
@@ -84,21 +84,21 @@ def read_examples(folder: Path | str) -> tuple[dict[str, np.ndarray], pd.DataFra
 
 
 def uncertainty_maps(arrays: dict[str, np.ndarray], index: pd.DataFrame, path: Path | str) -> Path:
-    """Draw one model: a row per case; the image, then mask and uncertainty of each training.
+    """Draw one model with one row per case: the image, then mask and uncertainty per training.
 
-    The uncertainty is the standard deviation of the probability over passes, all on one scale; the
+    The uncertainty is the standard deviation of the probability over passes, on a common scale; the
     contour is the reference.
 
     Args:
         arrays: images, references and maps by name.
-        index: the rows of ``examples.csv`` to draw, of one model and time.
+        index: rows of ``examples.csv`` to draw, all of one model and time.
         path: ``.png`` or ``.svg`` file.
 
     Returns:
-        ``path``; the same content gives the same bytes.
+        ``path``; identical content yields identical bytes.
 
     Raises:
-        DataError: there is nothing to draw.
+        DataError: there are no rows to draw.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     if index.empty:
@@ -141,7 +141,7 @@ def uncertainty_maps(arrays: dict[str, np.ndarray], index: pd.DataFrame, path: P
 
 
 def _displayed(image: np.ndarray) -> np.ndarray:
-    """An image (H, W, C) in [0, 1]: three channels as colours, else the first as grey."""
+    """Return an image (H, W, C) in [0, 1]: three channels as colours, else the first as grey."""
     shown = image if image.shape[-1] == 3 else image[..., 0]
     low, high = np.percentile(shown, [1, 99])
     return np.clip((shown - low) / max(high - low, 1e-6), 0.0, 1.0)

@@ -1,4 +1,4 @@
-"""Figure of the mitigations: what each buys over time."""
+"""Figure of the mitigations: effect of each mitigation over time."""
 
 from pathlib import Path
 
@@ -31,17 +31,17 @@ _MARKERS = "XosD^v"
 
 
 def mitigation_gains(summary: pd.DataFrame, path: Path | str) -> Path:
-    """Draw Dice and calibration with each mitigation: a column per network, times across.
+    """Draw Dice and calibration per mitigation: one column per network, time on the x axis.
 
     Args:
         summary: ``summary.csv`` of a mitigation run.
         path: ``.png`` or ``.svg`` file.
 
     Returns:
-        ``path``; the same summary gives the same bytes.
+        ``path``; identical summaries yield identical bytes.
 
     Raises:
-        DataError: there is nothing to draw, or a column is missing.
+        DataError: there are no rows to draw, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     needed = ["model", "training", "time_s", "option", "metric", "value", "value_low", "value_high"]

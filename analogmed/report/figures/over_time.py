@@ -1,4 +1,4 @@
-"""Figures of the robustness results: Dice over time, and the loss of each model."""
+"""Figures of the robustness results: Dice over time, and the Dice drop of each model."""
 
 import textwrap
 from collections.abc import Sequence
@@ -29,22 +29,22 @@ PANEL_IN = WIDTH_IN / 3
 PANEL = ["task", "hardware", "model"]
 LEGEND_HEIGHT_IN = 1.0
 _LINE_CHARACTERS = 52
-"""Of a caption below a narrow figure."""
+"""Line length of a caption below a narrow figure."""
 DROPS = {"noise_drop": "t0", "drop_1d": "1 day", "drop_1mo": "1 month"}
 DROP_LOOKS = {
     "noise_drop": ("#2a9d8f", "o"),
     "drop_1d": ("#7566c9", "s"),
     "drop_1mo": ("#b5487f", "D"),
 }
-"""Colors that stand out from light and from dark paper, and markers for who tells none apart."""
+"""Colors with enough contrast on light and dark backgrounds, and markers for colour blindness."""
 _LABEL_DISTANCE = 0.75
-"""Decades between labels of times that do not run into each other on a narrow axis."""
+"""Smallest distance in decades between time labels on a narrow axis."""
 _LABELS_FIRST = (T0_S, DAY_S, MONTH_S, YEAR_S)
-"""Times that keep their label where others have to leave theirs out."""
+"""Times whose labels have priority."""
 
 
 _MOST_TICKS = 24
-"""Of more times, only those with a label have a tick."""
+"""Largest number of times with a tick each; with more, only labelled times have a tick."""
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,21 @@ class _Look:
 
 
 def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
-    """Draw a metric over the age of the chip: one panel per model, digital baseline dashed.
+    """Draw a metric over time since programming: one panel per model, digital baseline dashed.
 
-    Bands are the confidence intervals. The axis is logarithmic in time; t0, right after
-    programming (0 s), stands before a break.
+    Bands are the confidence intervals. The time axis is logarithmic; t0 (0 s, right after
+    programming) is drawn before an axis break.
 
     Args:
-        curves: what ``analogmed.evaluation.summaries.summary.over_time`` returns.
+        curves: result of ``analogmed.evaluation.summaries.summary.over_time``.
         path: ``.png`` or ``.svg`` file.
-        width_in: of the figure in inches; a narrow one has fewer panels beside each other.
+        width_in: width of the figure in inches; a narrow figure has fewer panels per row.
 
     Returns:
-        ``path``; the same curves give the same bytes.
+        ``path``; identical curves yield identical bytes.
 
     Raises:
-        DataError: there is no chip in the curves, or a column is missing.
+        DataError: there is no on-chip row in the curves, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     needed = [*PANEL, "training", "time_s", "metric", "unit", "estimate", "low", "high"]
@@ -96,15 +96,15 @@ def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float 
 
 
 def drop_per_model(summary: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
-    """Draw how much Dice each model loses on the chip, right away, after a day and a month.
+    """Draw the Dice drop of each model on the chip at t0, after one day and after one month.
 
     Args:
-        summary: what ``analogmed.evaluation.summaries.summary.summarise`` returns.
+        summary: result of ``analogmed.evaluation.summaries.summary.summarise``.
         path: ``.png`` or ``.svg`` file.
-        width_in: of the figure in inches.
+        width_in: width of the figure in inches.
 
     Returns:
-        ``path``; the same summary gives the same bytes.
+        ``path``; identical summaries yield identical bytes.
 
     Raises:
         DataError: there is no drop in the summary, or a column is missing.
@@ -133,7 +133,7 @@ def drop_per_model(summary: pd.DataFrame, path: Path | str, *, width_in: float =
 
 
 class _TimeAxis:
-    """Places times on a logarithmic axis, with 0 s one decade before the first of them."""
+    """Positions of times on a logarithmic axis; 0 s is one decade before the first other time."""
 
     def __init__(self, times_s: Sequence[float], *, narrow: bool) -> None:
         self.narrow = narrow
@@ -173,7 +173,7 @@ class _TimeAxis:
                 )
 
     def _labelled(self, places: np.ndarray) -> set[float]:
-        """Times whose labels do not run into each other on a narrow axis."""
+        """Return the times whose labels do not overlap on a narrow axis."""
         if not self.narrow and len(places) <= _MOST_TICKS:
             return set(self.times_s)
         at = dict(zip(self.times_s, places, strict=True))
@@ -248,7 +248,7 @@ def _draw_drops(
     *,
     narrow: bool,
 ) -> None:
-    """Points with whiskers: one group per model and training, one point per time."""
+    """Draw points with whiskers: one group per model and training, one point per time."""
     by_group = rows.set_index(["model", "training"]).reindex(list(groups))
     apart = 0.66 / len(drops)
     for index, name in enumerate(drops):
@@ -289,14 +289,14 @@ def _decorate_drops(
 
 
 def _group_places(groups: Sequence[tuple[str, str]]) -> np.ndarray:
-    """Positions of the groups, with a gap between models."""
+    """Return the positions of the groups, with a gap between models."""
     models = [model for model, _ in groups]
     gaps = np.cumsum([0.0] + [0.35 * (one != other) for one, other in pairwise(models)])
     return np.arange(len(groups)) + gaps
 
 
 def _panel_title(key: Sequence[object], rows: pd.DataFrame) -> str:
-    """The model, and before it the task and hardware where the figure shows several."""
+    """Return the model, prefixed by task and hardware if the figure shows several."""
     parts = [name for name, column in zip(key, PANEL, strict=True) if rows[column].nunique() > 1]
     return ", ".join(map(str, parts)) or str(key[-1])
 

@@ -1,4 +1,4 @@
-"""Figures of rankings: between tasks, over training, of strategies, digital against analog."""
+"""Figures of rankings: between tasks, during training, of strategies, digital against analog."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,17 +22,17 @@ _LINES = ("-", "--", "-.", ":")
 def task_heat_map(
     agreements: pd.DataFrame, path: Path | str, *, label: str = "Kendall's tau-b", least: float = -1
 ) -> Path:
-    """Draw how alike the rankings of each pair of tasks are, with intervals in the cells.
+    """Draw the agreement between the rankings of each pair of tasks, with CIs in the cells.
 
     Args:
-        agreements: long table, columns ``one``, ``other``, ``value``, ``low``, ``high``, ``n``, as
-            ``analogmed.search.benchmark.rank_agreement.agreement_matrix`` gives it.
+        agreements: long table with columns ``one``, ``other``, ``value``, ``low``, ``high``, ``n``,
+            as returned by ``analogmed.search.benchmark.rank_agreement.agreement_matrix``.
         path: ``.png`` or ``.svg`` file.
-        label: what the values are.
-        least: lower end of the colours; 0 for the overlap of top lists.
+        label: name of the values.
+        least: lower end of the colour scale; 0 for the overlap of top lists.
 
     Returns:
-        ``path``; the same table gives the same bytes.
+        ``path``; identical tables yield identical bytes.
 
     Raises:
         DataError: there is no pair, or a column is missing.
@@ -70,15 +70,15 @@ def task_heat_map(
 def tau_over_training(
     taus: pd.DataFrame, path: Path | str, *, ceiling: Mapping[str, float] | None = None
 ) -> Path:
-    """Draw how well shared weights rank networks while they are trained, a line per sampling rule.
+    """Draw the ranking quality of shared weights during training, one line per sampling rule.
 
     Args:
-        taus: columns ``rule``, ``epoch``, ``value``, ``low``, ``high``, ``n``.
+        taus: table with columns ``rule``, ``epoch``, ``value``, ``low``, ``high``, ``n``.
         path: ``.png`` or ``.svg`` file.
         ceiling: ``value``, ``low`` and ``high`` of the tau between two stand-alone trainings.
 
     Returns:
-        ``path``; the same tables give the same bytes.
+        ``path``; identical tables yield identical bytes.
 
     Raises:
         DataError: there is no line, or a column is missing.
@@ -114,16 +114,17 @@ def anytime_curves(
     objective: str = "Dice after one day",
     best: float | None = None,
 ) -> Path:
-    """Draw the best network that each strategy has found after so many queries.
+    """Draw the best network found by each strategy over the number of queries.
 
     Args:
-        curves: columns ``strategy``, ``queries``, ``mean``, ``low``, ``high``, ``seeds``.
+        curves: table with columns ``strategy``, ``queries``, ``mean``, ``low``, ``high``,
+            ``seeds``.
         path: ``.png`` or ``.svg`` file.
-        objective: what is best.
-        best: of all networks of the table.
+        objective: name of the objective.
+        best: best value over all networks of the benchmark table.
 
     Returns:
-        ``path``; the same table gives the same bytes.
+        ``path``; identical tables yield identical bytes.
 
     Raises:
         DataError: there is no curve, or a column is missing.
@@ -154,18 +155,18 @@ def rank_scatter(
     axes_names: tuple[str, str] = ("digital rank", "rank after one day on chips"),
     k: int | None = None,
 ) -> Path:
-    """Draw the rank of each network by two scores, rank 1 the best.
+    """Draw the rank of each network by two scores; rank 1 is the best.
 
     Args:
         scores: two columns, one row per network; higher is better.
         path: ``.png`` or ``.svg`` file.
-        agreement: ``value``, ``low`` and ``high`` of Kendall's tau-b of the two.
-        axes_names: of the two.
-        k: length of top lists, whose corners are marked, and what both hold counted; networks as
-            good as the last one of a list are in it too.
+        agreement: ``value``, ``low`` and ``high`` of Kendall's tau-b between the scores.
+        axes_names: axis labels of the two scores.
+        k: length of the top lists, which are marked in the corners and whose overlap is counted;
+            networks tied with the last one of a list are included.
 
     Returns:
-        ``path``; the same table gives the same bytes.
+        ``path``; identical tables yield identical bytes.
 
     Raises:
         DataError: there are not two columns, or fewer than two networks.
@@ -226,7 +227,7 @@ def _write_cell(
 def _bands(
     axes: Axes, table: pd.DataFrame, columns: tuple[str, str, str], *, marks: bool = True
 ) -> None:
-    """A line with its band for each value of the first column."""
+    """Draw a line with its band for each value of the first column."""
     name_column, x, y = columns
     names = list(dict.fromkeys(table[name_column]))
     palette = seaborn.color_palette("colorblind", len(names))
@@ -245,7 +246,7 @@ def _bands(
 
 
 def _limits(curves: pd.DataFrame, best: float | None) -> tuple[float, float]:
-    """Ends of the vertical axis: the first queries, mostly of bad networks, are cut off."""
+    """Return the limits of the vertical axis, which exclude the poor networks of early queries."""
     later = curves[curves["queries"] >= max(2, 0.1 * curves["queries"].max())]
     low, high = float(later["low"].min()), float(later["high"].max())
     high = high if best is None else max(high, best)

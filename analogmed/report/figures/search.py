@@ -1,4 +1,4 @@
-"""Figures of a search: its Pareto front, and how the best network was found."""
+"""Figures of a search: its Pareto front and its history."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -39,17 +39,17 @@ def pareto_front(
     y: str,
     minimize: Collection[str] = (),
 ) -> Path:
-    """Draw two metrics of all candidates against each other, with those on the front joined.
+    """Draw two metrics of all candidates against each other, with a line along the Pareto front.
 
     Args:
         candidates: evaluated rows of a search's ``candidates.csv``.
         path: ``.png`` or ``.svg`` file.
-        x: metric across.
-        y: metric upwards.
-        minimize: metrics of which less is better, for the corner that is marked as the better.
+        x: metric on the horizontal axis.
+        y: metric on the vertical axis.
+        minimize: metrics to minimise, which determine the corner marked as better.
 
     Returns:
-        ``path``; the same table gives the same bytes.
+        ``path``; identical tables yield identical bytes.
 
     Raises:
         DataError: there is no candidate, or a column is missing.
@@ -78,16 +78,16 @@ def pareto_front(
 def search_history(
     candidates: pd.DataFrame, path: Path | str, *, y: str, minimize: Collection[str] = ()
 ) -> Path:
-    """Draw a metric of each candidate in the order of evaluation, and the best feasible so far.
+    """Draw a metric of each candidate in order of evaluation, and the best feasible value so far.
 
     Args:
-        candidates: evaluated rows of a search's ``candidates.csv``, in their order.
+        candidates: evaluated rows of a search's ``candidates.csv``, in order.
         path: ``.png`` or ``.svg`` file.
-        y: metric.
-        minimize: metrics of which less is better.
+        y: metric to draw.
+        minimize: metrics to minimise.
 
     Returns:
-        ``path``; the same table gives the same bytes.
+        ``path``; identical tables yield identical bytes.
 
     Raises:
         DataError: there is no candidate, or a column is missing.
@@ -118,7 +118,7 @@ def search_history(
 
 
 def _draw_candidates(axes: Axes, candidates: pd.DataFrame, x: str, y: str) -> None:
-    """Those that are not on the front."""
+    """Draw the candidates that are not on the Pareto front."""
     feasible = candidates["feasible"].fillna(False).astype(bool)
     rest, broken = candidates[feasible & ~candidates["on_front"]], candidates[~feasible]
     axes.plot(rest[x], rest[y], "o", color=_GREY, markersize=5, label="dominated")
@@ -127,7 +127,7 @@ def _draw_candidates(axes: Axes, candidates: pd.DataFrame, x: str, y: str) -> No
 
 
 def _draw_front(axes: Axes, candidates: pd.DataFrame, x: str, y: str, *, reached: str) -> None:
-    """The front, with the edge of what it reaches."""
+    """Draw the Pareto front, with the edge of the region that it dominates."""
     front = candidates[candidates["on_front"]].sort_values([x, y])
     color = seaborn.color_palette("colorblind")[0]
     look = {"color": color, "markersize": 7, "drawstyle": reached}

@@ -1,4 +1,4 @@
-"""Figures of the layer-wise view: layers over time, noise sources, and the curve of placements."""
+"""Figures of the layer-wise sensitivity: layers over time, noise sources, and placements."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,16 +37,16 @@ _COUNTS = ["n_patients", "n_chips", "level"]
 
 
 def sensitivity_heat_map(ranking: pd.DataFrame, path: Path | str) -> Path:
-    """Draw what each layer costs: layers down, and across the two ways of looking and the times.
+    """Draw the Dice drop of each layer: layers as rows, the two settings and the times as columns.
 
-    Effects whose interval leaves 0 out are printed bold.
+    Effects whose confidence interval excludes 0 are printed in bold.
 
     Args:
-        ranking: what ``analogmed.evaluation.studies.sensitivity.ranking.rank`` returns.
+        ranking: result of ``analogmed.evaluation.studies.sensitivity.ranking.rank``.
         path: ``.png`` or ``.svg`` file.
 
     Returns:
-        ``path``; the same ranking gives the same bytes.
+        ``path``; identical rankings yield identical bytes.
 
     Raises:
         DataError: there is no layer in the ranking, or a column is missing.
@@ -77,14 +77,14 @@ def sensitivity_heat_map(ranking: pd.DataFrame, path: Path | str) -> Path:
 
 
 def source_bars(ranking: pd.DataFrame, path: Path | str) -> Path:
-    """Draw what each noise source costs, alone and taken away, with intervals: a panel per time.
+    """Draw the effect of each noise source, alone and removed, with CIs: one panel per time.
 
     Args:
-        ranking: what ``analogmed.evaluation.studies.sensitivity.ranking.rank`` returns.
+        ranking: result of ``analogmed.evaluation.studies.sensitivity.ranking.rank``.
         path: ``.png`` or ``.svg`` file.
 
     Returns:
-        ``path``; the same ranking gives the same bytes.
+        ``path``; identical rankings yield identical bytes.
 
     Raises:
         DataError: there is no noise source in the ranking, or a column is missing.
@@ -123,14 +123,14 @@ def source_bars(ranking: pd.DataFrame, path: Path | str) -> Path:
 
 
 def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
-    """Draw Dice lost against latency or energy, for every placement that was evaluated.
+    """Draw the Dice drop against latency or energy for every evaluated placement.
 
     Args:
-        steps: what ``analogmed.evaluation.studies.placement.study.Placed.steps`` holds.
+        steps: ``analogmed.evaluation.studies.placement.study.Placed.steps``.
         path: ``.png`` or ``.svg`` file.
 
     Returns:
-        ``path``; the same steps give the same bytes.
+        ``path``; identical steps yield identical bytes.
 
     Raises:
         DataError: there is no step, or a column is missing.
@@ -175,7 +175,7 @@ def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
             axes.annotate(
                 f"{step['digital_layers']}",
                 (step[column], step["drop"]),
-                xytext=(5, 7 if number % 2 == 0 else -15),  # neighbours do not touch
+                xytext=(5, 7 if number % 2 == 0 else -15),  # keeps neighbours apart
                 textcoords="offset points",
                 fontsize="small",
             )

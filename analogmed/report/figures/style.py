@@ -1,4 +1,4 @@
-"""One look for all figures, and files that are the same bytes for the same data."""
+"""Common style of all figures, and deterministic figure files."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ FORMATS = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
 
 @contextmanager
 def publication_style() -> Iterator[None]:
-    """Fonts, lines and grid of the figures, without touching the caller's settings."""
+    """Apply fonts, lines and grid of the figures without changing the caller's settings."""
     settings = {
         **seaborn.plotting_context("paper", font_scale=1.15),
         **seaborn.axes_style("ticks"),
@@ -59,11 +59,11 @@ def legend_below(
     """Write the legend below all panels, with a caption above its entries.
 
     Args:
-        figure: laid out by constraints.
-        handles: what is drawn of each entry.
-        labels: of each entry.
-        caption: what bands or whiskers are; empty for none.
-        columns: of entries.
+        figure: figure with constrained layout.
+        handles: legend handle of each entry.
+        labels: label of each entry.
+        caption: meaning of bands or whiskers; empty for none.
+        columns: number of columns.
     """
     legend = figure.legend(
         handles,
@@ -82,14 +82,14 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     """Write a figure as PNG or SVG, atomically and without a time stamp.
 
     Args:
-        figure: the finished figure.
-        path: file to write; its suffix, ``.png`` or ``.svg``, chooses the format.
+        figure: finished figure.
+        path: file to write; its suffix, ``.png`` or ``.svg``, determines the format.
 
     Returns:
         ``path``.
 
     Raises:
-        ConfigError: another suffix.
+        ConfigError: the suffix is not supported.
     """
     path = Path(path)
     if path.suffix not in FORMATS:
@@ -99,7 +99,7 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
 
 
 def time_label(time_s: float) -> str:
-    """Short name of a time after programming.
+    """Return the short name of a time since programming.
 
     Example:
         >>> time_label(86_400.0), time_label(7_200.0), time_label(0.25)
@@ -114,7 +114,7 @@ def time_label(time_s: float) -> str:
 
 
 def age(time_s: float) -> str:
-    """How old a chip is, in a sentence.
+    """Return the time since programming in words.
 
     Example:
         >>> age(86_400.0), age(0.0)
@@ -124,7 +124,7 @@ def age(time_s: float) -> str:
 
 
 def count_range(values: list[int], noun: str) -> str:
-    """A count that may differ between rows, such as ``"12 patients"`` or ``"10 to 12 chips"``.
+    """Return a count or a range of counts, such as ``"12 patients"`` or ``"10 to 12 chips"``.
 
     Example:
         >>> count_range([5, 5], "chip"), count_range([1], "chip"), count_range([9, 12], "patient")

@@ -1,4 +1,4 @@
-"""The curves of a training run."""
+"""Figure of the training curves."""
 
 from pathlib import Path
 
@@ -21,13 +21,13 @@ def training_curves(
     """Draw loss, validation Dice and learning rate over the epochs; mark the best and kept epoch.
 
     Args:
-        log: what a run folder's ``log.csv`` holds; ``dice`` is NaN in epochs without validation.
+        log: contents of a run folder's ``log.csv``; ``dice`` is NaN in epochs without validation.
         path: ``.png`` or ``.svg`` file.
-        title: of the figure.
-        kept_epoch: whose state the run keeps; ``None`` marks the best epoch only.
+        title: title of the figure.
+        kept_epoch: epoch whose state the run keeps; ``None`` marks the best epoch only.
 
     Returns:
-        ``path``; the same log gives the same bytes.
+        ``path``; identical logs yield identical bytes.
 
     Raises:
         DataError: there is no epoch, or a column is missing.
@@ -41,7 +41,7 @@ def training_curves(
         figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
         loss, dice, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
         color = seaborn.color_palette("colorblind")[0]
-        marker = "o" if log["loss"].count() == 1 else ""  # a line has no length then
+        marker = "o" if log["loss"].count() == 1 else ""  # a line through one point is invisible
         loss.plot(log["epoch"], log["loss"], color=color, marker=marker)
         loss.set_ylabel("training loss")
         _draw_dice(dice, log.dropna(subset="dice"), color, kept_epoch)

@@ -31,10 +31,10 @@ Draw = Callable[[Axes, pd.DataFrame, dict[str, Any]], object]
 
 
 def draw_uncertainty(folder: Path | str) -> list[Path]:
-    """Draw all figures that the tables of a run folder allow, into its ``figures``.
+    """Draw all figures for which a run folder has tables, and save them in its ``figures`` folder.
 
     Args:
-        folder: what ``python -m analogmed.uncertainty`` has written.
+        folder: output folder of ``python -m analogmed.uncertainty``.
 
     Returns:
         the files written.
@@ -59,22 +59,22 @@ def draw_uncertainty(folder: Path | str) -> list[Path]:
 def uncertainty_density(
     density: pd.DataFrame, path: Path | str, *, measure: str = "variance"
 ) -> Path:
-    """Draw the density of the uncertainty of all voxels of the test set: a column per model.
+    """Draw the density of the uncertainty of all test voxels: one column per model.
 
-    The axis is logarithmic, and the density is per factor of ten, so that the area under a line is
-    the share of voxels that lie in the axis's range; the rest are surer than its start.
+    The axis is logarithmic, and the density is per factor of ten. The area under a line is the
+    share of voxels within the axis range; the uncertainty of all others is below its start.
 
     Args:
         density: ``density.csv`` of a run.
         path: ``.png`` or ``.svg`` file.
-        measure: variance, entropy or mutual_information; the entropy is drawn where there is no
+        measure: variance, entropy or mutual_information; the entropy is drawn if there is no
             variance.
 
     Returns:
-        ``path``; the same table gives the same bytes.
+        ``path``; identical tables yield identical bytes.
 
     Raises:
-        DataError: there is nothing to draw, or a column is missing.
+        DataError: there are no rows to draw, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     _check(density, ["model", "training", "source", "time_s", "region", "measure", "count"])
@@ -105,18 +105,18 @@ def reliability_diagram(reliability: pd.DataFrame, path: Path | str, *, least: i
     Args:
         reliability: ``reliability.csv`` of a run.
         path: ``.png`` or ``.svg`` file.
-        least: bins with fewer voxels are left out.
+        least: smallest number of voxels of a bin; smaller bins are omitted.
 
     Returns:
-        ``path``; the same table gives the same bytes.
+        ``path``; identical tables yield identical bytes.
 
     Raises:
-        DataError: there is nothing to draw, or a column is missing.
+        DataError: there are no rows to draw, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     _check(reliability, ["model", "training", "source", "time_s", "region", "voxels", "accuracy"])
     rows = reliability[reliability["voxels"] >= least]
-    first = min(0.5, float(rows["confidence"].min())) if len(rows) else 0.5  # 1/K with K classes
+    first = min(0.5, float(rows["confidence"].min())) if len(rows) else 0.5  # 1/K for K classes
 
     def draw(axes: Axes, part: pd.DataFrame, look: dict[str, Any]) -> None:
         axes.plot([first, 1.0], [first, 1.0], color="0.6", linewidth=0.8, zorder=1)
@@ -127,17 +127,17 @@ def reliability_diagram(reliability: pd.DataFrame, path: Path | str, *, least: i
 
 
 def risk_coverage_curves(curves: pd.DataFrame, path: Path | str) -> Path:
-    """Draw the error rate of the voxels that remain when the most uncertain ones are set aside.
+    """Draw the error rate of the remaining voxels as the most uncertain ones are rejected.
 
     Args:
         curves: ``risk_coverage.csv`` of a run.
         path: ``.png`` or ``.svg`` file.
 
     Returns:
-        ``path``; the same table gives the same bytes.
+        ``path``; identical tables yield identical bytes.
 
     Raises:
-        DataError: there is nothing to draw, or a column is missing.
+        DataError: there are no rows to draw, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     _check(curves, ["model", "training", "source", "time_s", "region", "coverage", "risk"])
@@ -151,17 +151,17 @@ def risk_coverage_curves(curves: pd.DataFrame, path: Path | str) -> Path:
 
 
 def conformal_over_time(summary: pd.DataFrame, path: Path | str) -> Path:
-    """Draw the share of the structure that conformal masks miss, over the age of the chip.
+    """Draw the false-negative rate of conformal masks over the time since programming.
 
     Args:
         summary: ``conformal_summary.csv`` of a run.
         path: ``.png`` or ``.svg`` file.
 
     Returns:
-        ``path``; the same table gives the same bytes.
+        ``path``; identical tables yield identical bytes.
 
     Raises:
-        DataError: nothing was measured on a chip, or a column is missing.
+        DataError: there are no on-chip rows, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     needed = ["model", "training", "calibrated", "time_s", "class", "fnr", "fnr_low", "fnr_high"]
@@ -218,7 +218,7 @@ def _panels(
     *,
     from_zero: bool = False,
 ) -> Path:
-    """A column of panels per model, a row per region; a line per training, source and time."""
+    """Draw a column of panels per model, a row per region, a line per training, source and time."""
     rows = _shown(rows)
     models = list(dict.fromkeys(rows["model"]))
     regions = [region for region in REGIONS if (rows["region"] == region).any()]
@@ -248,7 +248,7 @@ def _panels(
 
 
 def _shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """Chips at the first and last time, and the digital run where there is one."""
+    """Return rows of chips at the first and last time, and of the digital run if there is one."""
     on_chip = rows[rows["source"] == "chips"]
     ends = [on_chip["time_s"].min(), on_chip["time_s"].max()]
     shown = rows[
@@ -277,7 +277,7 @@ def _line(training: str, place: int) -> dict[str, Any]:
 
 
 def _drawable(table: pd.DataFrame) -> bool:
-    """Whether a table has the chips or the digital run that figures show."""
+    """Return whether a table has the on-chip or digital rows that figures show."""
     if "source" in table.columns:
         return bool(table["source"].isin(["chips", "deterministic"]).any())
     return bool(table["time_s"].notna().any())

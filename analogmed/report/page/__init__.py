@@ -1,1 +1,1 @@
-"""The page of a run: its sections, tables and pictures."""
+"""The page of a run: sections, tables and images."""

@@ -1,4 +1,4 @@
-"""Example cases as a page shows them: pictures once, contours and uncertainty for every stop."""
+"""Example cases on a page: images once, contours and uncertainty for every stop."""
 
 import base64
 from collections.abc import Sequence
@@ -19,28 +19,27 @@ from analogmed.report.tables.page import fixed
 View: TypeAlias = dict[str, Any]
 
 MOST_PIXELS = 256
-"""Longer sides are made smaller; contours keep the resolution of the masks."""
+"""Largest side length in pixels; larger images are downscaled, contours keep their resolution."""
 COLORS = "magma"
 _LEVELS = 48
 _DIGITAL = "run digitally"
 
 
 def case_view(examples: Sequence[ExampleCase]) -> View:
-    """What the page's script needs to show the cases of a run.
+    """Return the data with which the page's script displays the cases of a run.
 
     Args:
         examples: cases of one run, with the same networks and times.
 
     Returns:
-        plain lists, numbers and text: ``networks``, ``stops`` (run digitally, then the times),
-        ``models`` and ``trainings`` with ``grid``, the number of each pair's network (all empty
-        where not every pair is there), ``place`` (row and column of the network that is shown
-        first), ``beside`` (networks of its model),
-        ``classes``, ``planes``, ``pictures``, ``start`` (what is shown first), ``highest``
-        (standard deviation that has the lightest color; 0 without uncertainty) and ``cases``. Of a
-        case, each plane has the pictures, their size, the contours of the reference by class, and
-        by network and stop the contours of the prediction by class and a picture of the
-        uncertainty.
+        plain lists, numbers and text: ``networks``, ``stops`` (digital run, then the times),
+        ``models`` and ``trainings`` with ``grid``, the network index of each pair (all empty
+        if a pair is missing), ``place`` (row and column of the initial network), ``beside``
+        (networks of its model), ``classes``, ``planes``, ``pictures``, ``start`` (initial
+        selection), ``highest`` (standard deviation with the lightest color; 0 without
+        uncertainty) and ``cases``. Each plane of a case has the images, their size, the contours
+        of the reference by class, and, by network and stop, the contours of the prediction by
+        class and an image of the uncertainty.
     """
     first = examples[0]
     shown = [case for case in examples if case.networks == first.networks]
@@ -67,7 +66,7 @@ def case_view(examples: Sequence[ExampleCase]) -> View:
 
 
 def without_pictures(view: View) -> View:
-    """A view as the script needs it: the pictures themselves are in the page already."""
+    """Return a view without images, for the script; the images are already in the page."""
     cases = [
         case
         | {
@@ -82,12 +81,12 @@ def without_pictures(view: View) -> View:
 
 
 def color_scale() -> list[str]:
-    """Colors of the uncertainty from none to the highest, for a legend."""
+    """Return the colors of the uncertainty from lowest to highest, for a legend."""
     return ["#" + bytes(color).hex() for color in _lookup()[:: _LEVELS // 8]]
 
 
 def contour_path(mask: np.ndarray) -> str:
-    """The outline of a mask as SVG path data, in half pixels from its upper left corner.
+    """Return the outline of a mask as SVG path data, in half pixels from its upper left corner.
 
     Args:
         mask: bool, shape (H, W).
@@ -108,7 +107,7 @@ def contour_path(mask: np.ndarray) -> str:
 
 
 def _outline(points: np.ndarray) -> str:
-    """Relative steps, with those of one direction put together."""
+    """Return relative steps, with consecutive steps of one direction merged."""
     points = points[:-1]
     start = int(np.lexsort((points[:, 0], points[:, 1]))[0])
     steps = np.diff(np.roll(points, -start, axis=0), axis=0)
@@ -131,7 +130,7 @@ def _parallel(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _choices(networks: Sequence[tuple[str, str]], start: int) -> View:
-    """Models and trainings to choose from by themselves, where every pair of them is there."""
+    """Return separate choices of model and training if every pair of them exists."""
     models, trainings = (list(dict.fromkeys(names)) for names in zip(*networks, strict=True))
     beside = [n for n, (model, _) in enumerate(networks) if model == networks[start][0]]
     if len(models) * len(trainings) != len(set(networks)) or len(models) == 1:
@@ -146,7 +145,7 @@ def _choices(networks: Sequence[tuple[str, str]], start: int) -> View:
 
 
 def _first_network(cases: Sequence[ExampleCase]) -> int:
-    """The best one trained for the chip, if there is one."""
+    """Return the index of the best hardware-aware network, if there is one."""
     case = cases[0]
     stop = _first_stop(case) - 1
     dice = np.nan_to_num(np.mean([one.dice[:, stop] for one in cases], axis=0))
@@ -155,7 +154,7 @@ def _first_network(cases: Sequence[ExampleCase]) -> int:
 
 
 def _first_picture(case: ExampleCase) -> int:
-    """FLAIR shows most lesions."""
+    """Return the index of the initial image; FLAIR shows most lesions."""
     names = [name.upper() for name in case.pictures]
     return names.index("FLAIR") if "FLAIR" in names else 0
 
@@ -205,7 +204,7 @@ def _contours(labels: np.ndarray, n_classes: int) -> list[str]:
 
 
 def _uncertainty(variance: np.ndarray | None, highest: float) -> list[list[str]]:
-    """Standard deviation in colors by network and stop; none where the network ran digitally."""
+    """Return the standard deviation as colors by network and stop; empty for digital runs."""
     if variance is None or not highest:
         return []
     return [["", *(_shades(np.sqrt(v) / highest) for v in times)] for times in variance]
@@ -219,7 +218,7 @@ def _shades(share: np.ndarray) -> str:
 
 
 def _lookup() -> np.ndarray:
-    """RGB bytes of the color scale, shape (levels, 3)."""
+    """Return the RGB bytes of the color scale, shape (levels, 3)."""
     colors = matplotlib.colormaps[COLORS](np.linspace(0.0, 1.0, _LEVELS))[:, :3]
     return np.round(255 * colors).astype(np.uint8)
 

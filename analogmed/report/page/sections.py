@@ -1,4 +1,4 @@
-"""What a page says of one run, part by part: each is there if the run has its tables."""
+"""Sections of a page about one run; each exists if the run has the tables that it needs."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -51,18 +51,18 @@ from analogmed.report.tables.uncertainty_run import (
 
 NARROW_IN = 3.8
 _MOST_NARROW = 12
-"""Figures of more models are drawn once; each drawing of 50 models takes about 20 s."""
+"""Largest number of models with narrow figures; each drawing of 50 models takes about 20 s."""
 
 
 @dataclass(frozen=True)
 class PageFigure:
-    """A figure of a page.
+    """A figure on a page.
 
     Attributes:
-        alt: what it shows, for who does not see it.
-        svg: as wide as a page.
-        narrow: the same for a phone; empty if the wide one has to do.
-        own_paper: it has filled cells and stands on a light card, also on dark pages.
+        alt: text alternative for screen readers.
+        svg: SVG of page width.
+        narrow: the same for a phone; empty if the wide figure is used there too.
+        own_paper: whether the figure has filled cells and needs a light card, even on dark pages.
     """
 
     alt: str
@@ -73,17 +73,18 @@ class PageFigure:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a page, of one run.
+    """A part of a page about one run.
 
     Attributes:
-        key: of the part in links, unique on the page.
-        title: its heading.
-        text: what it shows, in a sentence or two.
-        figures, tables: in order; tables that stand for a figure are folded below it.
-        folded: tables that are shown when asked for.
-        view: example cases; empty without.
+        key: identifier of the part in links, unique on the page.
+        title: heading.
+        text: description in one or two sentences.
+        figures, tables: figures and tables in order; tables that duplicate a figure are folded
+            below it.
+        folded: tables that are collapsed by default.
+        view: example cases; empty if there are none.
         facts: names and values.
-        listing: lines to be shown as they are, by title.
+        listing: preformatted lines, by title.
     """
 
     key: str
@@ -98,11 +99,11 @@ class Part:
 
 
 def parts_of(run: Run, prefix: str) -> list[Part]:
-    """The parts of a run, in the order in which a reader wants them.
+    """Return the parts of a run in reading order.
 
     Args:
-        run: any run.
-        prefix: of all names in links; another one for each run of a page.
+        run: run of any kind.
+        prefix: prefix of all names in links, unique for each run of a page.
     """
     makers: dict[str, Callable[[Run, str], Iterator[Part]]] = {
         "evaluation": _evaluation,
@@ -260,7 +261,7 @@ def _cases(run: Run, prefix: str) -> Iterator[Part]:
 
 
 def _made(run: Run, prefix: str) -> Iterator[Part]:
-    """How the run was made, and how to make it again."""
+    """Yield the provenance of the run and the commands to reproduce it."""
     yield Part(f"{prefix}-made", "How it was made", facts=facts_of(run), listing=files_of(run))
 
 
@@ -289,13 +290,13 @@ def _wide(
 
 
 def _with_names(table: pd.DataFrame) -> pd.DataFrame:
-    """Models, tasks and hardware as the text calls them."""
+    """Return the table with the display names of models, tasks and hardware."""
     names = {"model": model_name, "task": task_name, "hardware": hardware_name}
     return table.assign(**{n: table[n].map(call) for n, call in names.items() if n in table})
 
 
 def _drawable(table: pd.DataFrame) -> bool:
-    """Whether a table has the chips or the digital run that figures show."""
+    """Return whether a table has the on-chip or digital rows that figures show."""
     if "source" in table.columns:
         return bool(table["source"].isin(["chips", "deterministic"]).any())
     return bool(table["time_s"].notna().any())

@@ -1,4 +1,4 @@
-"""Figures as SVG inside a page: no link, no duplicate name, and the page's colors of ink."""
+"""Inline SVG figures: without links or duplicate names, in the page's ink colors."""
 
 import re
 import tempfile
@@ -15,17 +15,17 @@ _DARK = 0x73
 
 
 def inline_svg(draw: Callable[[Path], object], *, prefix: str, recolored: bool = True) -> str:
-    """Let a figure function draw, and take its SVG into a page.
+    """Run a figure function and convert its SVG for embedding in a page.
 
     Args:
-        draw: called with the path of an ``.svg`` file to write.
-        prefix: put before every name in the figure; another one for each figure of a page.
-        recolored: greys become the page's ``--ink``, ``--muted`` and ``--line``, and white becomes
-            transparent, so that the figure is readable on light and on dark paper. Figures that
-            write into filled cells are left as they are, for a light card.
+        draw: figure function, called with the path of an ``.svg`` file to write.
+        prefix: prefix of every name in the figure, unique on the page.
+        recolored: whether greys become the page's ``--ink``, ``--muted`` and ``--line``, and white
+            becomes transparent, so that the figure is readable on light and dark backgrounds.
+            Figures with text in filled cells keep their colors, for a light card.
 
     Returns:
-        an ``<svg>`` element that is as wide as what it stands in.
+        an ``<svg>`` element as wide as its parent element.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "figure.svg"

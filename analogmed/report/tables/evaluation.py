@@ -1,4 +1,4 @@
-"""The summary of an evaluation as a table for the terminal, and as Markdown."""
+"""The summary of an evaluation as a table for the terminal and as Markdown."""
 
 import re
 from collections.abc import Sequence
@@ -53,25 +53,25 @@ COSTS = {
     "estimated_throughput_per_s": "slices\nper s",
     "uncosted_layers": "layers\nnot costed",
 }
-"""Cost columns with their heads; any other column of a summary is no cost and is not shown."""
+"""Cost columns with their heads; other columns of a summary are not costs and are not shown."""
 NAMED_COSTS = ("profile", "profile_level", "profile_tile_size")
-"""Cost columns of text."""
+"""Cost columns that contain text."""
 ESTIMATED = "Estimated time and energy"
 PROFILED = ("profile", "estimated_", "uncosted_")
-"""How the names of the columns begin that belong to a profile."""
+"""Prefixes of the columns that depend on a profile."""
 COUNTS = ("n_patients", "n_chips", "missed", "missed_of", "level", "note")
 
 
 def render_summary(summary: pd.DataFrame) -> str:
-    """Lay the summary out as one line per model and training, beside its digital baseline.
+    """Return the summary with one line per model and training, next to its digital baseline.
 
     Args:
-        summary: what ``analogmed.evaluation.summaries.summary.summarise`` returns; the columns of
+        summary: result of ``analogmed.evaluation.summaries.summary.summarise``; the columns of
             ``COSTS`` are shown in a second table.
 
     Returns:
-        Plain text 120 columns wide, without terminal codes, with a caption that says how many
-        patients and chips stand behind the numbers and how the intervals were made.
+        Plain text 120 columns wide, without terminal codes. The caption states the numbers of
+        patients and chips, and the method of the intervals.
 
     Raises:
         DataError: a column of the summary is missing.
@@ -94,13 +94,13 @@ def render_summary(summary: pd.DataFrame) -> str:
 
 
 def to_markdown(summary: pd.DataFrame) -> str:
-    """The same table and caption as Markdown.
+    """Return the same table and caption as Markdown.
 
     Args:
-        summary: what ``analogmed.evaluation.summaries.summary.summarise`` returns.
+        summary: result of ``analogmed.evaluation.summaries.summary.summarise``.
 
     Returns:
-        One pipe table per task and hardware, estimates with their interval in brackets.
+        One pipe table per task and hardware; estimates with their interval in brackets.
 
     Raises:
         DataError: a column of the summary is missing.
@@ -150,7 +150,7 @@ def _results_table(title: str, rows: pd.DataFrame) -> Table:
 
 
 def _gains(rows: pd.DataFrame) -> list[list[str]]:
-    """One line for each training that has a digitally trained network beside it on the chip."""
+    """Return one line per training whose model also has a digitally trained network on chips."""
     found = records(rows[rows[GAIN].notna()])
     return [
         [str(r["model"]), str(r["training"]), _decimals(r[GAIN]), _interval(r, GAIN)] for r in found
@@ -175,7 +175,7 @@ def _plain_table(title: str | None, heads: Sequence[str]) -> Table:
 
 
 def summary_caption(rows: pd.DataFrame) -> str:
-    """What a reader must know of the numbers: counts, intervals, references, and notes."""
+    """Return the caption: sample sizes, intervals, references and notes."""
     patients = count_range(rows["n_patients"].tolist(), "patient")
     chips = count_range(rows["n_chips"].tolist(), "chip")
     level = 100 * float(rows["level"].iloc[0])
@@ -197,7 +197,7 @@ def summary_caption(rows: pd.DataFrame) -> str:
 
 
 def run_notes(rows: pd.DataFrame) -> str:
-    """What limits the numbers of a network, a line each; empty where nothing does."""
+    """Return the limitations of each network's results, one per line; empty without any."""
     return "\n".join(
         f"{row['model']}, {row['training']}: {row['note']}."
         for row in records(rows)
@@ -206,7 +206,7 @@ def run_notes(rows: pd.DataFrame) -> str:
 
 
 def cost_tables(summary: pd.DataFrame) -> list[tuple[str, list[str]]]:
-    """Titles and columns of the tables of costs: what is counted, and what is estimated."""
+    """Return titles and columns of the cost tables: counted and estimated costs."""
     columns = [column for column in summary.columns if column in COSTS]
     estimated = [column for column in columns if column.startswith(PROFILED)]
     counted = [column for column in columns if column not in estimated]
@@ -221,7 +221,7 @@ def _cost_table(title: str, rows: pd.DataFrame, columns: Sequence[str]) -> Table
 
 
 def cost_rows(rows: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
-    """Cost per model; both trainings of a model run on the same tiles."""
+    """Return the cost per model; all trainings of a model use the same tiles."""
     return records(rows[["model", *columns]].drop_duplicates())
 
 
@@ -261,7 +261,7 @@ def _decimals(value: float) -> str:
 
 
 def _number(value: Any) -> str:
-    """A cost: text and whole numbers as they are, others with four significant digits."""
+    """Return a cost as text: text and integers as they are, others with four significant digits."""
     if isinstance(value, str):
         return value
     if pd.isna(value):
@@ -270,16 +270,16 @@ def _number(value: Any) -> str:
 
 
 def cost_text(column: str, value: Any) -> str:
-    """A cost as text: shares in per cent, names as they are."""
+    """Return a cost as text: shares in per cent, names as they are."""
     share = column.startswith(("utilisation", "analog_", "estimated_utilisation"))
     return f"{value:.1%}" if share and not pd.isna(value) else _number(value)
 
 
 def column_head(column: str) -> str:
-    """Head of a cost column, in two lines."""
+    """Return the head of a cost column, in two lines."""
     return COSTS[column]
 
 
 def _escaped(text: str) -> str:
-    """Markdown in a name shows as it is written."""
+    """Return a name with Markdown escaped."""
     return re.sub(r"([\\|<>*_`#\[\]])", r"\\\1", text).replace("\n", "  \n")

@@ -1,4 +1,4 @@
-"""What networks take of a chip, as tables for the terminal."""
+"""Hardware cost of networks as tables for the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -54,11 +54,11 @@ LAYERS = {
 
 
 def render_tiles(costs: pd.DataFrame) -> str:
-    """Tiles, utilisation and reuse factor: one line per network.
+    """Return tiles, utilisation and reuse factor, one line per network.
 
     Args:
-        costs: one row per network with ``model``, ``input`` and what
-            ``analogmed.hardware.TileMap.summary`` returns.
+        costs: one row per network with ``model``, ``input`` and the result of
+            ``analogmed.hardware.TileMap.summary``.
 
     Returns:
         plain text, 120 columns wide.
@@ -72,11 +72,11 @@ def render_tiles(costs: pd.DataFrame) -> str:
 
 
 def render_costs(costs: pd.DataFrame) -> str:
-    """Time, energy and area: one line per network, under the profile and level of its figures.
+    """Return time, energy and area, one line per network, with profile and level.
 
     Args:
-        costs: one row per network with ``model`` and what ``analogmed.hardware.Cost.summary``
-            returns, its tiles as ``tiles_placed``.
+        costs: one row per network with ``model`` and the result of
+            ``analogmed.hardware.Cost.summary``, with its tiles as ``tiles_placed``.
 
     Raises:
         DataError: a column is missing.
@@ -94,7 +94,7 @@ def render_costs(costs: pd.DataFrame) -> str:
 
 
 def _left_out(row: Mapping[str, object]) -> str:
-    """The line about the digital layers that times or energies lack."""
+    """Return the line about digital layers that are missing from times or energies."""
     number = row["uncosted_layers"]
     untimed = row.get("untimed_layers", number)
     unpowered = row.get("unpowered_layers", number)
@@ -105,12 +105,12 @@ def _left_out(row: Mapping[str, object]) -> str:
 
 
 def render_layers(layers: pd.DataFrame, title: str) -> str:
-    """One line per layer of a network.
+    """Return one line per layer of a network.
 
     Args:
-        layers: what ``analogmed.hardware.TileMap.table`` returns, with columns of
-            ``analogmed.hardware.Cost.table`` where there are such.
-        title: above the table; it has to name profile and level where there is a time.
+        layers: result of ``analogmed.hardware.TileMap.table``, optionally with columns of
+            ``analogmed.hardware.Cost.table``.
+        title: text above the table; it must name profile and level if there is a time.
 
     Raises:
         DataError: a column is missing.

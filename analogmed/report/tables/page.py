@@ -1,4 +1,4 @@
-"""A table once, as HTML (by the page's template), Markdown and LaTeX (booktabs)."""
+"""A table that renders as HTML (by the page's template), Markdown and LaTeX (booktabs)."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _LATEX = {
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
     UNKNOWN: "--", "\u00b1": r"$\pm$", "\u2212": "$-$", "\u2264": r"$\leq$", "\u2265": r"$\geq$",
 }  # fmt: skip
-"""How a character is written in LaTeX text."""
+"""Characters with their LaTeX representation."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,12 @@ class PageTable:
     """A table of text.
 
     Attributes:
-        title: what it shows.
-        heads: one per column.
-        rows: cells; numbers are written out already.
-        text_columns: how many columns at the left hold words; the others hold numbers.
-        caption: what a reader must know of the numbers.
+        title: title of the table.
+        heads: one head per column.
+        rows: cells; numbers are already formatted.
+        text_columns: number of columns with text, counted from the left; the others contain
+            numbers.
+        caption: information that is necessary to interpret the numbers.
     """
 
     title: str
@@ -37,7 +38,7 @@ class PageTable:
 
     @property
     def markdown(self) -> str:
-        """As a pipe table."""
+        """The table as a Markdown pipe table."""
         rule = ["---"] * self.text_columns + ["---:"] * (len(self.heads) - self.text_columns)
         lines = [[_markdown(cell) for cell in row] for row in (self.heads, *self.rows)]
         lines.insert(1, rule)
@@ -47,7 +48,7 @@ class PageTable:
 
     @property
     def latex(self) -> str:
-        r"""As a ``table`` with the rules of the package ``booktabs``."""
+        r"""The table as a LaTeX ``table`` with rules of the package ``booktabs``."""
         columns = "l" * self.text_columns + "r" * (len(self.heads) - self.text_columns)
         head, *body = (
             " & ".join(map(latex_text, row)) + r" \\" for row in (self.heads, *self.rows)
@@ -70,17 +71,17 @@ class PageTable:
 
 
 def latex_text(text: str) -> str:
-    """Text with LaTeX's own characters written out."""
+    """Return text with LaTeX's special characters escaped."""
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
 def markdown_text(text: str) -> str:
-    """Text of several lines in which Markdown and HTML show as they are written."""
+    """Return text of several lines with Markdown and HTML escaped."""
     return "\n".join(_markdown(line) for line in text.splitlines())
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with fixed decimals; small ones as powers of ten; a dash where there is none.
+    """Return a number with fixed decimals; small ones as powers of ten, NaN as a dash.
 
     Example:
         >>> number(0.98765), number(-0.0001), number(2.5e-5), number(float("nan"))
@@ -93,7 +94,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """An estimate with its interval in brackets, where there is one.
+    """Return an estimate with its interval in brackets, if there is one.
 
     Example:
         >>> with_interval(0.9, -0.05, 0.95, 2), with_interval(0.9, float("nan"), float("nan"), 2)
@@ -107,7 +108,7 @@ def with_interval(value: float, low: float, high: float, digits: int = 3) -> str
 
 
 def fixed(value: float, digits: int = 3) -> str:
-    """A number with fixed decimals; no minus before nothing."""
+    """Return a number with fixed decimals, without a minus sign before zero."""
     if pd.isna(value):
         return UNKNOWN
     text = f"{value:.{digits}f}"
@@ -115,7 +116,7 @@ def fixed(value: float, digits: int = 3) -> str:
 
 
 def p_text(value: float) -> str:
-    """A p-value.
+    """Return a p-value as text.
 
     Example:
         >>> p_text(0.0313), p_text(0.0001), p_text(float("nan"))
@@ -138,7 +139,7 @@ def p_equation(value: float) -> str:
 
 
 def cells(rows: Sequence[Sequence[object]]) -> tuple[tuple[str, ...], ...]:
-    """Rows of anything as rows of text."""
+    """Return rows of any values as rows of text."""
     return tuple(tuple(str(cell) for cell in row) for row in rows)
 
 

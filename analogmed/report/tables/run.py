@@ -1,4 +1,4 @@
-"""The tables of evaluations, placements and sensitivities as tables of a page."""
+"""Results of evaluations, placements and sensitivities as tables of a page."""
 
 from typing import Any
 
@@ -35,12 +35,12 @@ COST_CAPTION = (
 
 
 def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None) -> PageTable:
-    """Dice of each network, digitally and on the chip.
+    """Return the Dice of each network, digitally and on the chip.
 
     Args:
         summary: ``summary.csv`` of an evaluation.
-        comparison: ``comparison.csv``, whose adjusted p-value of a training against the digital one
-            stands beside its gain.
+        comparison: ``comparison.csv``; its adjusted p-value of a training against the digital
+            training is shown next to the gain.
     """
     shown = _measured(summary, ESTIMATES)
     p_values = {} if comparison is None else against_digital(comparison)
@@ -68,7 +68,7 @@ def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None) -> Pag
 
 
 def losses_table(summary: pd.DataFrame) -> PageTable:
-    """What each network loses, and how far chips differ."""
+    """Return the Dice drop of each network, and the variation between chips."""
     shown = _measured(summary, MORE_ESTIMATES)
     rows = tuple(
         (_network(row, summary), *(_estimate(row, name) for name in shown))
@@ -78,7 +78,7 @@ def losses_table(summary: pd.DataFrame) -> PageTable:
 
 
 def comparison_table(comparison: pd.DataFrame) -> PageTable:
-    """Every network against every other one."""
+    """Return all pairwise comparisons of networks."""
     rows = [
         (
             network_label(row["model"], row["training"]),
@@ -101,7 +101,7 @@ def comparison_table(comparison: pd.DataFrame) -> PageTable:
 
 
 def curves_table(curves: pd.DataFrame) -> PageTable:
-    """Dice of each network at each time."""
+    """Return the Dice of each network at each time."""
     times_s = sorted(curves["time_s"].dropna().unique())
     keys = ["task", "model", "training"]
     rows = []
@@ -117,7 +117,7 @@ def curves_table(curves: pd.DataFrame) -> PageTable:
 
 
 def failure_table(failures: pd.DataFrame) -> PageTable:
-    """Return the time to failure of each network, with the limit where there are several."""
+    """Return the time to failure of each network, with the limit if there are several."""
     rows = []
     several = failures["limit"].nunique() > 1
     for row in records(failures):
@@ -144,7 +144,7 @@ def failure_table(failures: pd.DataFrame) -> PageTable:
 
 
 def cost_tables_of(summary: pd.DataFrame) -> tuple[PageTable, ...]:
-    """Tiles, time and energy, where they were counted."""
+    """Return tiles, time and energy, if the summary contains them."""
     found = []
     for title, columns in cost_tables(summary):
         heads = ("model", *(" ".join(column_head(column).split()) for column in columns))
@@ -158,7 +158,7 @@ def cost_tables_of(summary: pd.DataFrame) -> tuple[PageTable, ...]:
 
 
 def placement_table(steps: pd.DataFrame) -> PageTable:
-    """Every placement that was run."""
+    """Return every evaluated placement."""
     rows = tuple(
         (
             str(row["layer"]) or "(all analog)",
@@ -176,7 +176,7 @@ def placement_table(steps: pd.DataFrame) -> PageTable:
 
 
 def sensitivity_table(ranking: pd.DataFrame) -> PageTable:
-    """Layers and noise sources by what they cost, at the last time."""
+    """Return layers and noise sources by their Dice drop at the last time."""
     names = {
         "only_analog": "only this layer analog",
         "only_digital": "only this layer digital",
@@ -200,7 +200,7 @@ def sensitivity_table(ranking: pd.DataFrame) -> PageTable:
 def against_digital(comparison: pd.DataFrame) -> dict[tuple[Any, ...], float]:
     """Return the adjusted p-value of each training against the digital one of the same model.
 
-    Keys are task, hardware, model and training; empty where the table has no adjusted p-values.
+    Keys are task, hardware, model and training; empty if the table has no adjusted p-values.
     """
     if "p_holm" not in comparison:
         return {}
@@ -227,7 +227,7 @@ def _place(row: Row) -> str:
 
 
 def _network(row: Row, summary: pd.DataFrame) -> str:
-    """A network, and where it was run if this differs."""
+    """Return the name of a network, with task and hardware if they differ between rows."""
     where = f"{_place(row)}: " if _several(summary) else ""
     return where + network_label(row["model"], row["training"])
 

@@ -15,12 +15,12 @@ _COUNTS = ("parameters", "tiles")
 
 
 def render_front(front: pd.DataFrame, objectives: Sequence[str], most: int = 12) -> str:
-    """Lay the front out as one line per network, the winner first.
+    """Return the front as text, one line per network, the best one first.
 
     Args:
-        front: what a search's ``front.csv`` holds.
-        objectives: metrics that were optimised; they stand first.
-        most: lines; the rest is counted.
+        front: contents of a search's ``front.csv``.
+        objectives: optimised metrics, which are the first columns.
+        most: largest number of lines; the number of omitted networks is stated.
 
     Returns:
         Plain text 120 columns wide, without terminal codes.

@@ -1,4 +1,4 @@
-"""Layers and noise sources by what they cost, and placements, as text for the terminal."""
+"""Effects of layers, noise sources and placements as text for the terminal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,11 +24,11 @@ CONTROLS = {"all_analog": "whole network analog", "no_noise": "no noise source"}
 
 
 def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
-    """The heads of the rankings, at the latest time that was looked at.
+    """Return the first lines of the rankings at the latest evaluated time.
 
     Args:
-        ranking: what ``analogmed.evaluation.studies.sensitivity.ranking.rank`` returns.
-        most: lines of each ranking.
+        ranking: result of ``analogmed.evaluation.studies.sensitivity.ranking.rank``.
+        most: largest number of lines per ranking.
 
     Returns:
         plain text, at most 120 columns wide.
@@ -67,10 +67,10 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
 
 
 def render_placement(steps: pd.DataFrame) -> str:
-    """One line per placement that was evaluated.
+    """Return one line per evaluated placement.
 
     Args:
-        steps: what ``analogmed.evaluation.studies.placement.study.Placed.steps`` holds.
+        steps: ``analogmed.evaluation.studies.placement.study.Placed.steps``.
 
     Raises:
         DataError: a column is missing.

@@ -35,7 +35,7 @@ _COSTS = {
 
 
 def render_uncertainty(summary: pd.DataFrame) -> str:
-    """How sure each network is, and how right, by source and time.
+    """Return uncertainty and calibration of each network, by source and time.
 
     Args:
         summary: ``summary.csv`` of an uncertainty run.
@@ -68,7 +68,7 @@ def render_uncertainty(summary: pd.DataFrame) -> str:
 
 
 def render_comparison(comparison: pd.DataFrame) -> str:
-    """Hardware-aware minus digital training; empty where there are not both.
+    """Return hardware-aware minus digital training; empty if one of them is missing.
 
     Args:
         comparison: ``comparison.csv`` of an uncertainty run.
@@ -103,7 +103,7 @@ def render_comparison(comparison: pd.DataFrame) -> str:
 
 
 def render_conformal(summary: pd.DataFrame) -> str:
-    """What conformal masks miss, and how much they mark for it.
+    """Return false-negative rate and predicted volume of conformal masks.
 
     Args:
         summary: ``conformal_summary.csv`` of an uncertainty run.
@@ -136,7 +136,7 @@ def render_conformal(summary: pd.DataFrame) -> str:
 
 
 def render_mitigation(summary: pd.DataFrame) -> str:
-    """What each mitigation buys at each time, and what it costs.
+    """Return the effect and cost of each mitigation at each time.
 
     Args:
         summary: ``summary.csv`` of a mitigation run.
@@ -182,7 +182,7 @@ def _with_interval(row: dict[str, Any] | None, metric: str) -> str:
 
 
 def _passes(source: str) -> str:
-    """Short name of a source of passes; T where a temperature was applied."""
+    """Return the short name of a source of passes, with T if temperature scaling was applied."""
     name, scaled, _ = source.partition(_SCALED)
     short = {"deterministic": "one", "mc_dropout": "dropout"}.get(name, name)
     return f"{short} + T" if scaled else short

@@ -1,4 +1,4 @@
-"""The tables of uncertainty runs, and of corrections of chips, as tables of a page."""
+"""Results of uncertainty and mitigation runs as tables of a page."""
 
 from typing import Any
 
@@ -30,11 +30,11 @@ _PARTS = {
 
 
 def uncertainty_table(summary: pd.DataFrame, *, scaled: bool = False) -> PageTable:
-    """How sure each network is, and how right.
+    """Return uncertainty and calibration of each network.
 
     Args:
         summary: ``summary.csv`` of an uncertainty run.
-        scaled: after temperature scaling, in place of without.
+        scaled: whether to show results after temperature scaling instead of before.
     """
     wanted = summary["source"].str.contains("+", regex=False) == scaled
     shown = {
@@ -60,11 +60,11 @@ def uncertainty_table(summary: pd.DataFrame, *, scaled: bool = False) -> PageTab
 
 
 def trainings_table(comparison: pd.DataFrame, time_s: float | None = None) -> PageTable:
-    """Hardware-aware against digital training, on chips.
+    """Return hardware-aware compared with digital training, on chips.
 
     Args:
         comparison: ``comparison.csv`` of an uncertainty run.
-        time_s: age of the chips; all by default.
+        time_s: time since programming; all times by default.
     """
     chosen = _on_chips(comparison)
     chosen = chosen if time_s is None else chosen[chosen["time_s"] == time_s]
@@ -99,7 +99,7 @@ def trainings_table(comparison: pd.DataFrame, time_s: float | None = None) -> Pa
 
 
 def time_to_look_at(comparison: pd.DataFrame) -> float | None:
-    """A day after programming, or else the last time; ``None`` without a chip."""
+    """Return one day, or else the last time since programming; ``None`` without a chip."""
     times_s = _on_chips(comparison)["time_s"].dropna()
     if times_s.empty:
         return None
@@ -107,7 +107,7 @@ def time_to_look_at(comparison: pd.DataFrame) -> float | None:
 
 
 def split_table(summary: pd.DataFrame) -> PageTable:
-    """Variance of the probability by its origin; without rows where it was not split."""
+    """Return the variance of the probability by origin; without rows if it was not split."""
     chips = summary[(summary["source"] == "chips") & (summary["region"] == "band")]
     rows = []
     for key, part in chips.groupby(["model", "training", "time_s"], sort=False):
@@ -127,7 +127,7 @@ def split_table(summary: pd.DataFrame) -> PageTable:
 
 
 def conformal_table(summary: pd.DataFrame) -> PageTable:
-    """What conformal masks miss."""
+    """Return the false-negative rates of conformal masks."""
     ways = {"digital": "digitally", "first": "at the first time", "each": "at this time"}
     rows = tuple(
         (
@@ -147,7 +147,7 @@ def conformal_table(summary: pd.DataFrame) -> PageTable:
 
 
 def mitigation_table(summary: pd.DataFrame) -> PageTable:
-    """What each correction buys at each time, and what it costs."""
+    """Return the effect and cost of each mitigation at each time."""
     costs = {"images": "images", "labelled_images": "labelled images", "passes": "passes"}
     costs = {name: head for name, head in costs.items() if name in summary}
     shown = {"dice": "Dice", "ece_band": "ECE, band", "nll_band": "NLL, band"}
@@ -174,7 +174,7 @@ def mitigation_table(summary: pd.DataFrame) -> PageTable:
 
 
 def _on_chips(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Rows on chips, in the band about the structure; Dice of the whole image."""
+    """Return rows on chips in the boundary band; Dice of the whole image."""
     place = (comparison["region"] == "band") | (comparison["metric"] == "dice")
     return comparison[(comparison["source"] == "chips") & place]
 

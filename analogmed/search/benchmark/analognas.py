@@ -1,4 +1,4 @@
-"""Our networks for IBM's analog-nas: an evaluator and a space as its optimizer calls them."""
+"""Adapter for IBM's analog-nas: an evaluator and a space with the interface of its optimizer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,11 @@ _PERCENT = 100.0
 
 
 class Architecture(dict[str, int]):
-    """A network as analog-nas describes one: a number for each gene, in the order of the space.
+    """A network as analog-nas describes it: a number for each gene, in the order of the space.
 
     Depth, width, growth and kernels are themselves; blocks and places are counted from 0 in the
-    order in which the space names them. The optimizer sorts pairs of score and architecture, so
-    that those of equal score are compared by their numbers.
+    order of the space. The optimizer sorts pairs of score and architecture, so that those of equal
+    score are compared by their numbers.
     """
 
     def __lt__(self, other: Mapping[str, int]) -> bool:
@@ -28,11 +28,11 @@ class Architecture(dict[str, int]):
 
 
 Boxed: TypeAlias = Sequence[Mapping[str, int]]
-"""A list with one architecture, as the optimizer passes them on."""
+"""A list with one architecture, as the optimizer passes it."""
 
 
 def to_architecture(genotype: Genotype, space: Space) -> Architecture:
-    """A network's architecture; genes that do not matter have their first value.
+    """Return a network's architecture; irrelevant genes have their first value.
 
     Raises:
         ConfigError: the network is not of the space.
@@ -47,7 +47,7 @@ def to_architecture(genotype: Genotype, space: Space) -> Architecture:
 
 
 def to_genotype(architecture: Mapping[str, int], space: Space) -> Genotype:
-    """The network of an architecture.
+    """Return the network of an architecture.
 
     Raises:
         ConfigError: a gene is missing, unknown, or has a value that the space does not have.
@@ -64,11 +64,11 @@ def to_genotype(architecture: Mapping[str, int], space: Space) -> Genotype:
 
 
 class AnalogNASSpace:
-    """A space as analog-nas' optimizer takes it (``run(cs)``).
+    """A space with the interface of analog-nas' optimizer (``run(cs)``).
 
     Args:
-        space: of the networks.
-        seed: of the draws.
+        space: search space of the networks.
+        seed: seed of the draws.
     """
 
     def __init__(self, space: Space, seed: int = 0) -> None:
@@ -76,28 +76,28 @@ class AnalogNASSpace:
         self._generator = np.random.default_rng(seed)
 
     def sample_arch_uniformly(self, n: int) -> list[Architecture]:
-        """Random architectures; every gene is drawn evenly and alone."""
+        """Return random architectures; every gene is uniform and independent."""
         return [to_architecture(self.space.random(self._generator), self.space) for _ in range(n)]
 
     def compute_cs_size(self) -> int:
-        """Number of gene combinations."""
+        """Return the number of gene combinations."""
         return self.space.size
 
 
 class AnalogNASEvaluator:
-    """An evaluator as analog-nas' optimizer takes it (``EAOptimizer(surrogate, ...)``).
+    """An evaluator with the interface of analog-nas' optimizer (``EAOptimizer(surrogate, ...)``).
 
-    It wraps any evaluator of ours: :class:`analogmed.search.evaluator.ChipEvaluator`, which trains
-    networks and puts them on chips, or a benchmark table.
+    It wraps any evaluator of this package: :class:`analogmed.search.evaluator.ChipEvaluator`, which
+    trains networks and evaluates them on chips, or a benchmark table.
 
-    Scores and variations are in per cent, as are the optimizer's: 1-day Dice, and Dice lost within
-    a month, which is positive where Dice falls and is compared with ``T_AVM``. A network whose
+    Scores and variations are in per cent, as are the optimizer's: 1-day Dice, and the Dice drop
+    over a month, which is positive where Dice falls and is compared with ``T_AVM``. A network whose
     training diverges has the lowest score and an infinite variation.
 
     Args:
-        evaluator: measures networks.
-        space: of the architectures.
-        folder: gets a folder for each network, by its key.
+        evaluator: evaluator of networks.
+        space: search space of the architectures.
+        folder: output folder, with a subfolder for each network, by its key.
 
     Source: Benmeziane et al. 2023, arXiv:2305.10459; github.com/IBM/analog-nas.
     """
@@ -109,7 +109,7 @@ class AnalogNASEvaluator:
         self._known: dict[Genotype, tuple[float, float]] = {}
 
     def best(self, t_avm: float = math.inf) -> tuple[Architecture, float, float]:
-        """Return the best of all architectures that were measured.
+        """Return the best of all measured architectures.
 
         The optimizer's own result may differ: without batches it returns the last mutant of the
         best iteration together with the score of another one, and it does not apply ``T_AVM`` to
@@ -122,7 +122,7 @@ class AnalogNASEvaluator:
             architecture, score and variation, both in per cent.
 
         Raises:
-            ConfigError: no measured architecture keeps ``t_avm``.
+            ConfigError: no measured architecture meets ``t_avm``.
         """
         kept = [(genotype, found) for genotype, found in self._known.items() if found[1] <= t_avm]
         kept = [(genotype, found) for genotype, found in kept if math.isfinite(found[0])]
@@ -135,16 +135,16 @@ class AnalogNASEvaluator:
         return to_architecture(genotype, self.space), score, variation
 
     def query(self, architecture: Boxed) -> tuple[float, float]:
-        """Score and variation of one architecture, measured once.
+        """Return score and variation of one architecture, measured once.
 
         Args:
-            architecture: list with one.
+            architecture: list with one architecture.
 
         Returns:
-            1-day Dice, and Dice lost within a month; both in per cent.
+            1-day Dice, and the Dice drop over a month; both in per cent.
 
         Raises:
-            ConfigError: it is not of the space; or the evaluator does not measure these.
+            ConfigError: it is not of the space, or the evaluator does not measure these metrics.
         """
         if len(architecture) != 1:
             raise ConfigError(f"query: expected a list of one architecture, found {architecture!r}")
@@ -159,12 +159,12 @@ class AnalogNASEvaluator:
         should_bypass_eval: bool = False,
         bypass_threshold: float = 0.0,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and variations of a population.
+        """Return scores and variations of a population.
 
         Args:
             population: lists with one architecture each.
-            should_bypass_eval: of no effect: score and variation come of one measurement.
-            bypass_threshold: of no effect.
+            should_bypass_eval: no effect, because score and variation come from one measurement.
+            bypass_threshold: no effect.
 
         Returns:
             scores and variations in per cent, each float64 of shape (n,).

@@ -1,4 +1,4 @@
-"""Files of MED-NAS-Bench: their architectures, never their metrics, which are random numbers."""
+"""Files of MED-NAS-Bench: their architectures, but not their metrics, which are random."""
 
 import json
 from collections.abc import Mapping
@@ -24,9 +24,10 @@ class Entry:
     Attributes:
         id: number in the file.
         config: the ``arch_config`` of the file.
-        architecture: the same, understood.
-        params_reported: of the file, which counts two convolutions that never run.
-        path: the file.
+        architecture: the parsed ``arch_config``.
+        params_reported: number of parameters in the file, including two convolutions that never
+            run.
+        path: path of the file.
     """
 
     id: int
@@ -37,22 +38,23 @@ class Entry:
 
     @property
     def params_live(self) -> int:
-        """Weights and biases of the layers that run."""
+        """Number of weights and biases of the layers that run."""
         return self.architecture.parameters
 
     def options(self, compat: Compat = "same") -> dict[str, Any]:
-        """Options of the model ``med_nas_bench`` for training, evaluation and costs."""
+        """Return options of the model ``med_nas_bench`` for training, evaluation and costs."""
         return {"config": dict(self.config), "compat": compat}
 
     def build(
         self, in_channels: int | None = None, out_channels: int | None = None, **options: Any
     ) -> nn.Module:
-        """The network, untrained.
+        """Return the untrained network.
 
         Args:
-            in_channels: of the image; by default the file's.
-            out_channels: logits per position; by default the file's.
-            **options: of :class:`analogmed.models.med_nas_bench.MedNasBench`, such as ``compat``.
+            in_channels: number of image channels; by default the file's.
+            out_channels: number of logits per position; by default the file's.
+            **options: options of :class:`analogmed.models.med_nas_bench.MedNasBench`, such as
+            ``compat``.
         """
         own = self.architecture
         return build_model(
@@ -67,10 +69,10 @@ class Entry:
 def read_entry(path: Path | str) -> Entry:
     """Read a file of MED-NAS-Bench.
 
-    The metrics in it are not read: the code that wrote them drew them at random.
+    The metrics in it are not read, because the code that wrote them drew them at random.
 
     Raises:
-        DataError: the file is missing or damaged, or its architecture is not understood.
+        DataError: the file is missing or damaged, or its architecture is not supported.
     """
     path = Path(path)
     content = _read_json(path)
@@ -102,14 +104,14 @@ def read_folder(folder: Path | str) -> list[Entry]:
 
 
 def architecture_table(entries: list[Entry]) -> pd.DataFrame:
-    """What the architectures are: one row each.
+    """Return a table of the architectures, one row each.
 
     Returns:
         ``id``; ``filters``; ``kernel``, ``dilation``, ``activation`` and ``order`` of the six
-        convolutions in the order in which they are computed, a dash between them, as one where all
-        are the same; ``norm`` of the outer and the inner block; ``pooled``; ``params_reported`` of
-        the file, ``params_live`` of the layers that run; ``faithful_size``: of the logits of 64 x
-        64 pixels with ``compat="faithful"``, missing where that does not run.
+        convolutions in the order in which they are computed, separated by dashes, or one value if
+        all are the same; ``norm`` of the outer and the inner block; ``pooled``; ``params_reported``
+        of the file, ``params_live`` of the layers that run; ``faithful_size``: size of the logits
+        of 64 x 64 pixels with ``compat="faithful"``, missing where that does not run.
     """
     return pd.DataFrame([_row(entry) for entry in entries])
 

@@ -1,4 +1,4 @@
-"""How alike two rankings of the same networks are: Kendall's tau, top lists, their intervals."""
+"""Agreement of two rankings of the same networks: Kendall's tau, top lists, and intervals."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ Agreement = Callable[[np.ndarray, np.ndarray], float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """An agreement of two rankings, with its interval over networks.
+    """Agreement of two rankings, with its confidence interval over networks.
 
     Attributes:
-        value: NaN where it is undefined: all scores of one ranking are equal.
-        low, high: ends of the bootstrap interval.
-        n: networks that have both scores.
-        level: of the interval.
+        value: agreement; NaN where it is undefined, because all scores of one ranking are equal.
+        low, high: limits of the bootstrap interval.
+        n: number of networks with both scores.
+        level: confidence level of the interval.
     """
 
     value: float
@@ -39,7 +39,7 @@ class Estimate:
 
 
 def kendall_tau(one: ArrayLike, other: ArrayLike) -> float:
-    """Kendall's tau-b of two scores of the same networks; pairs that tie count for neither side.
+    """Return Kendall's tau-b of two scores; tied pairs are neither concordant nor discordant.
 
     Args:
         one, other: scores, shape (networks,).
@@ -57,10 +57,10 @@ def kendall_tau(one: ArrayLike, other: ArrayLike) -> float:
 
 
 def top_tau(one: ArrayLike, other: ArrayLike, *, k: int) -> float:
-    """Kendall's tau-b among the networks that either score has in its best k.
+    """Return Kendall's tau-b among the networks in the best k of either score.
 
-    The union keeps those that one of the two thinks highly of and the other does not, which a
-    search would stumble over; the tau among the best k of one score alone would not see them.
+    The union includes networks that only one of the two scores ranks highly, which would mislead a
+    search; the tau among the best k of one score alone would ignore them.
 
     Args:
         one, other: scores, higher is better, shape (networks,).
@@ -75,7 +75,9 @@ def top_tau(one: ArrayLike, other: ArrayLike, *, k: int) -> float:
 
 
 def top_overlap(one: ArrayLike, other: ArrayLike, *, k: int) -> float:
-    """Jaccard index of the best k by each score: shared networks over all in either list.
+    """Return the Jaccard index of the best k by each score.
+
+    It is the number of shared networks over the number of networks in either list.
 
     Args:
         one, other: scores, higher is better, shape (networks,).
@@ -102,22 +104,22 @@ def agreement(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Estimate:
-    """Agreement of two scores with a bootstrap interval over networks.
+    """Return the agreement of two scores with a bootstrap interval over networks.
 
-    Networks are drawn with replacement, both scores of each together. Copies of one network tie in
-    both scores, and tau-b leaves such pairs out. The interval is that of the percentiles.
+    Networks are resampled with replacement, with both scores of each. Copies of one network tie in
+    both scores, and tau-b leaves such pairs out. The interval is the percentile interval.
 
     Args:
         one, other: scores of the same networks, shape (networks,); networks of which either is NaN
             are left out.
-        k: of the top lists. Without it, tau is of all networks.
-        overlap: the Jaccard index of the top lists in place of tau.
-        n_boot: draws.
-        level: of the interval.
-        seed: of the draws.
+        k: length of the top lists. Without it, tau is computed over all networks.
+        overlap: whether to return the Jaccard index of the top lists instead of tau.
+        n_boot: number of bootstrap samples.
+        level: confidence level of the interval.
+        seed: seed of the bootstrap samples.
 
     Raises:
-        ConfigError: k is out of its range, or overlap is asked for without it.
+        ConfigError: k is out of its range, or overlap is requested without it.
         ShapeError: fewer than three networks have both scores.
 
     Source: Efron, Tibshirani 1993, An introduction to the bootstrap.
@@ -142,16 +144,16 @@ def agreement(
 def agreement_matrix(
     scores: pd.DataFrame, *, k: int | None = None, overlap: bool = False, **settings: float
 ) -> pd.DataFrame:
-    """Agreement of every pair of tasks, or of whatever else the columns are.
+    """Return the agreement of every pair of tasks, or of other columns.
 
     Args:
         scores: one column per task, one row per network; NaN where a network was not scored.
-        k, overlap: as :func:`agreement`.
+        k, overlap: options of :func:`agreement`.
         **settings: n_boot, level and seed of :func:`agreement`.
 
     Returns:
         Long table, columns ``one``, ``other``, ``value``, ``low``, ``high``, ``n``: all ordered
-        pairs, a task with itself too. A pair with fewer than three networks has NaN.
+        pairs, including a task with itself. A pair with fewer than three networks has NaN.
     """
     found: dict[frozenset[str], Estimate] = {}
     names = list(map(str, scores.columns))
@@ -213,7 +215,7 @@ def _top_overlap(first: np.ndarray, second: np.ndarray, k: int) -> float:
 
 
 def _top(scores: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the best k, and of those that tie with the last: of equals none is preferred."""
+    """Return the positions of the best k, and of those that tie with the last."""
     return np.flatnonzero(scores >= np.partition(scores, -k)[-k])
 
 

@@ -1,4 +1,4 @@
-"""The benchmark table: a space's networks, each trained alone and put on chips, to be looked up."""
+"""Benchmark table of a space's networks, each trained stand-alone and evaluated on chips."""
 
 import json
 import math
@@ -27,10 +27,10 @@ from analogmed.search.objectives import COUNTED, METRICS
 from analogmed.search.space.space import Space
 
 FORMAT = 1
-"""Of the table's columns and metadata."""
+"""Version of the table's columns and metadata."""
 
 TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, MONTH_S)
-"""Seconds after programming at which every network of a table is read."""
+"""Times after programming at which every network of a table is evaluated, in s."""
 
 KEY = ("task", "seed", "training", "key")
 COLUMNS: Mapping[str, str] = {
@@ -48,10 +48,11 @@ COLUMNS: Mapping[str, str] = {
     "training_cpu_s": "float64",
     "provenance": "string",
 }
-"""A row is the digital run of a network, or one chip of it at one time: Dice, the mean over cases.
+"""Columns and types of a table.
 
-``chip`` and ``time_s`` are missing of digital runs. ``seed`` is the root of training and chips.
-``training_cpu_s`` is processor time, of hwa that of the digital training before it as well.
+A row is the digital run of a network, or one chip of it at one time, with the mean Dice over cases.
+``chip`` and ``time_s`` are missing for digital runs. ``seed`` is the root of training and chips.
+``training_cpu_s`` is processor time, for hwa including the digital training before it.
 """
 
 _METADATA = b"analogmed.medbench"
@@ -59,12 +60,12 @@ _METADATA = b"analogmed.medbench"
 
 @dataclass(frozen=True)
 class Bench:
-    """A benchmark table, which is an evaluator too: networks are looked up in place of trained.
+    """A benchmark table, and an evaluator that looks networks up instead of training them.
 
     Attributes:
         rows: the table, columns :data:`COLUMNS`.
-        about: how it was made: space, tasks, training, hardware.
-        path: the file that it was read from.
+        about: description of how it was made: space, tasks, training, hardware.
+        path: file that it was read from.
     """
 
     rows: pd.DataFrame
@@ -73,27 +74,27 @@ class Bench:
 
     @cached_property
     def space(self) -> Space:
-        """The space that the networks are of."""
+        """Search space of the networks."""
         return from_plain(Space, self.about["space"], f"{self.path}: space")
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
-        """Tasks that networks were trained on, that with most networks first."""
+        """Tasks that networks were trained on; the one with most networks first."""
         return tuple(map(str, _most_first(self.rows.groupby("task")["key"].nunique())))
 
     def seeds(self, task: str | None = None) -> tuple[int, ...]:
-        """Seeds that networks were trained with on a task, that with most networks first."""
+        """Return the seeds of a task's networks; the one with most networks first."""
         return self._seeds[self._task(task)]
 
     def networks(
         self, task: str | None = None, *, training: str = "hwa", seed: int | None = None
     ) -> pd.DataFrame:
-        """What the table says of each network.
+        """Return a summary of each network.
 
         Args:
-            task: by default that with most networks.
-            training: hwa, or digital for the network before it was trained for the chip.
-            seed: of training and chips; by default that with most networks.
+            task: name of a task; by default the one with most networks.
+            training: hwa, or digital for the network before hardware-aware training.
+            seed: seed of training and chips; by default the one with most networks.
 
         Returns:
             One row per network, index ``key``: ``genotype`` (JSON), the metrics of
@@ -116,17 +117,18 @@ class Bench:
         training: str = "hwa",
         noise: int | None = None,
     ) -> dict[str, float]:
-        """Metrics of a network.
+        """Return the metrics of a network.
 
         Args:
-            genotype: the network.
-            folder: not used: nothing is trained.
-            task: by default that with most networks.
-            seed: of training and chips; by default that with most networks.
+            genotype: genotype of the network.
+            folder: not used, because nothing is trained.
+            task: name of a task; by default the one with most networks.
+            seed: seed of training and chips; by default the one with most networks.
             training: hwa or digital.
-            noise: of this query, as real ones have it: one of the seeds that the network was
-                trained with, and one of its chips, are drawn by this number and the network's key.
-                Equal numbers give equal metrics. Such a query has no ``dice_1d_std``.
+            noise: number that makes the query random, as a real evaluation is: one of the seeds
+                that the network was trained with, and one of its chips, are drawn by this number
+                and the network's key. Equal numbers give equal metrics. Such a query has no
+                ``dice_1d_std``.
 
         Raises:
             ConfigError: the network is not in the table; names the nearest one.
@@ -146,7 +148,7 @@ class Bench:
         return metrics | self._of_one_chip(task, training, seeds[which], genotype, generator)
 
     def count(self, genotype: Genotype | str) -> dict[str, float]:
-        """Parameters, tiles, latency and energy of a network."""
+        """Return the parameters, tiles, latency and energy of a network."""
         metrics = self.evaluate(genotype)
         return {name: metrics[name] for name in COUNTED}
 
@@ -189,7 +191,7 @@ class Bench:
         return self._looked_up(task, training, seed)[0]
 
     def _looked_up(self, task: str, training: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """A summary of each network, and Dice of its chips: one row per network and chip."""
+        """Return a summary of each network, and Dice with one row per network and chip."""
         key = (task, training, seed)
         if key not in self._cache:
             known = tuple(map(str, self.rows["training"].unique()))
@@ -230,11 +232,11 @@ def load(path: Path | str | None = None) -> Bench:
     """Read a benchmark table.
 
     Args:
-        path: the Parquet file; by default the one that is shipped.
+        path: Parquet file; by default the one in the package.
 
     Raises:
-        ConfigError: there is no such file.
-        DataError: it is damaged, no benchmark table, or of another version.
+        ConfigError: the file does not exist.
+        DataError: the file is damaged, no benchmark table, or of another version.
     """
     path = Path(
         str(files("analogmed.search.benchmark") / "data" / "medbench.parquet")
@@ -263,9 +265,10 @@ def save(rows: pd.DataFrame, about: Mapping[str, Any], path: Path | str) -> Path
     """Write a benchmark table, in one step and with the same bytes for the same rows.
 
     Args:
-        rows: columns :data:`COLUMNS`.
-        about: how it was made; JSON values, with ``space`` as :func:`space_to_dict` gives it.
-        path: the Parquet file.
+        rows: table with the columns :data:`COLUMNS`.
+        about: description of how it was made; JSON values, with ``space`` as
+            :func:`space_to_dict` returns it.
+        path: Parquet file.
     """
     rows = rows[list(COLUMNS)].astype(dict(COLUMNS))
     rows = rows.sort_values([*KEY, "chip", "time_s"], kind="stable", ignore_index=True)
@@ -280,7 +283,7 @@ def save(rows: pd.DataFrame, about: Mapping[str, Any], path: Path | str) -> Path
 
 
 def space_to_dict(space: Space) -> dict[str, Any]:
-    """A space as dictionaries, lists, strings and numbers."""
+    """Return a space as dictionaries, lists, strings and numbers."""
     return to_plain(space)
 
 
@@ -326,7 +329,11 @@ def _metrics(summaries: pd.DataFrame, key: str) -> dict[str, float]:
 
 
 def _far(one: Genotype, other: Genotype) -> tuple[int, int, int]:
-    """Levels of another block, by how much channels differ, and levels that differ in anything."""
+    """Return the distance of two genotypes, to be compared in order.
+
+    It consists of the number of levels with different blocks, the sum of channel differences, and
+    the number of levels that differ in any property.
+    """
     pairs = list(zip(one.levels, other.levels, strict=True))
     channels = sum(abs(a.channels - b.channels) for a, b in pairs)
     return sum(a.block != b.block for a, b in pairs), channels, sum(a != b for a, b in pairs)

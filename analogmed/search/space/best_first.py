@@ -1,4 +1,4 @@
-"""The networks of a space from the best to the worst, where every option of a gene has a score."""
+"""Enumeration of the networks of a space from the best to the worst, by scores of options."""
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,22 +8,22 @@ from analogmed.models.blocks import BLOCKS
 from analogmed.search.space.choices import Option, Options
 from analogmed.search.space.space import Gene, Genes, Space
 
-_Part = tuple[float, Genes]  # what some genes add to the sum, and their options
+_Part = tuple[float, Genes]  # contribution of some genes to the sum, and their options
 
 
 def ranked_networks(
     space: Space, options: Options, scores: Mapping[Option, float]
 ) -> Iterator[Genotype]:
-    """Networks by the sum over their genes of how much worse each is than the gene's best option.
+    """Yield networks by the sum over their genes of the score deficit to the gene's best option.
 
-    Only genes that matter count: not those of levels that a network does not have, nor the kernel
-    of a block without one. Networks come one by one, so that the first of a large space cost
-    little.
+    Only relevant genes count: not those of levels that a network does not have, nor the kernel of a
+    block without one. Networks are generated one by one, so that the first of a large space need
+    little time.
 
     Args:
-        space: of the networks.
-        options: of each gene.
-        scores: of options; genes without any are indifferent.
+        space: search space of the networks.
+        options: options of each gene.
+        scores: scores of options; genes without any do not affect the order.
 
     Yields:
         every network once; of equal ones first that of the earlier options.
@@ -40,7 +40,7 @@ def ranked_networks(
 
 
 def _losses(options: Options, scores: Mapping[Option, float]) -> dict[Option, float]:
-    """By how much each option is worse than the best of its gene."""
+    """Return how much each option is worse than the best of its gene."""
     losses: dict[Option, float] = {}
     for gene, values in options.items():
         known = [scores[gene, value] for value in values if (gene, value) in scores]
@@ -52,7 +52,7 @@ def _losses(options: Options, scores: Mapping[Option, float]) -> dict[Option, fl
 def _of_depth(
     space: Space, options: Options, losses: Mapping[Option, float], depth: Gene
 ) -> Iterator[_Part]:
-    """Networks of one depth, the best first."""
+    """Yield the networks of one depth, the best first."""
     own: Genes = {"depth": depth}
     axes: list[list[_Part]] = [[(losses["depth", depth], own)]]
     names = ["width", "growth"] if int(depth) > 1 else ["width"]
@@ -70,7 +70,7 @@ def _of_depth(
 def _of_level(
     options: Options, losses: Mapping[Option, float], level: int, *, goes_up: bool
 ) -> list[_Part]:
-    """What one level can be."""
+    """Return all options of one level."""
     found: list[_Part] = []
     for block in options[f"block_{level}"]:
         kind = BLOCKS[str(block)].kind
@@ -89,7 +89,7 @@ def _of_level(
 
 
 def _best_sums(axes: Sequence[Sequence[_Part]]) -> Iterator[tuple[float, list[_Part]]]:
-    """Every way of taking one part of each axis, by its sum; axes are sorted."""
+    """Yield every combination of one part per axis, by its sum; axes are sorted."""
 
     def taken(places: tuple[int, ...]) -> list[_Part]:
         return [axis[place] for axis, place in zip(axes, places, strict=True)]
@@ -103,7 +103,7 @@ def _best_sums(axes: Sequence[Sequence[_Part]]) -> Iterator[tuple[float, list[_P
         found, places = heapq.heappop(waiting)
         yield found, taken(places)
         last = max((axis for axis, place in enumerate(places) if place), default=0)
-        for axis in range(last, len(axes)):  # so that each is reached in one way only
+        for axis in range(last, len(axes)):  # so that each is reached only once
             if places[axis] + 1 < len(axes[axis]):
                 further = (*places[:axis], places[axis] + 1, *places[axis + 1 :])
                 heapq.heappush(waiting, (total(further), further))

@@ -1,4 +1,4 @@
-"""Genes that can still be chosen, and their options."""
+"""Remaining genes and their options."""
 
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -6,7 +6,7 @@ from typing import TypeAlias
 from analogmed.search.space.space import Gene
 
 Options: TypeAlias = Mapping[str, tuple[Gene, ...]]
-"""What each gene may be."""
+"""Options of each gene."""
 
 Option: TypeAlias = tuple[str, Gene]
-"""A gene, and what it may be."""
+"""A gene and one of its options."""

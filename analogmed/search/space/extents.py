@@ -1,4 +1,4 @@
-"""How large a block has to be that serves several networks: each of its layers at its largest."""
+"""Size of a block that contains those of several networks, with each layer at its largest."""
 
 import math
 from collections.abc import Mapping
@@ -58,12 +58,12 @@ class LayerExtent:
 
 @dataclass(frozen=True)
 class Extent:
-    """The layers of a block, and its size as a number (``float(extent)``).
+    """Layers of a block, and its size as a number (``float(extent)``).
 
     Attributes:
-        layers: by name.
-        unit: of the size.
-        tile_size: rows and columns of a tile.
+        layers: extents of the layers by name.
+        unit: unit of the size.
+        tile_size: number of rows and columns of a tile.
     """
 
     layers: Mapping[str, LayerExtent]

@@ -1,4 +1,4 @@
-"""Many networks of a space at once: their genes as rows of an array, and as features."""
+"""Array representation of many networks of a space: genes as rows, and features."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,12 +10,12 @@ from analogmed.search.space.space import Gene, Space
 
 
 class GeneTable:
-    """Genes as arrays of shape (networks, genes): the place of each value among its choices.
+    """Genes as arrays of shape (networks, genes): the index of each value among its choices.
 
-    Rows are canonical where equal networks have equal rows: genes that do not matter are 0.
+    In canonical rows, equal networks have equal rows: irrelevant genes are 0.
 
     Args:
-        space: of the networks.
+        space: search space of the networks.
 
     Attributes:
         sizes: number of choices of each gene, int64, shape (genes,).
@@ -31,28 +31,28 @@ class GeneTable:
         self._levels = range(max(space.depths))
 
     def rows(self, genotypes: Iterable[Genotype]) -> np.ndarray:
-        """Canonical rows of networks of the space, int64.
+        """Return canonical rows of networks of the space, int64.
 
         Raises:
-            ConfigError: one is not of the space.
+            ConfigError: a network is not of the space.
         """
         encoded = [self._row(one) for one in genotypes]
         return np.array(encoded, dtype=np.int64).reshape(-1, len(self.sizes))
 
     def genotype(self, row: Sequence[int] | np.ndarray) -> Genotype:
-        """The network of a row."""
+        """Return the network of a row."""
         genes = zip(self._choices.items(), row, strict=True)
         return self.space.decode({name: choices[int(place)] for (name, choices), place in genes})
 
     def rates(self, rates: Mapping[str, float]) -> np.ndarray:
-        """Rates as :meth:`Space.mutate` takes them, one for each gene, shape (genes,)."""
+        """Return mutation rates as for :meth:`Space.mutate`, one for each gene, shape (genes,)."""
         other = rates.get("other", 0.0)
         return np.array([rates.get(name.split("_")[0], other) for name in self._choices])
 
     def latin_hypercube(self, n: int, generator: np.random.Generator) -> np.ndarray:
-        """Rows, not canonical, among which each value of a gene stands as often as every other.
+        """Return non-canonical rows in which all values of a gene are equally frequent.
 
-        Or once more, where the number of rows does not divide.
+        Frequencies differ by one where the number of rows is not divisible.
         """
         places = generator.random((n, len(self.sizes))).argsort(axis=0)
         return (places + generator.integers(self.sizes)) % self.sizes
@@ -60,14 +60,15 @@ class GeneTable:
     def mutate(
         self, rows: np.ndarray, rates: np.ndarray, generator: np.random.Generator
     ) -> np.ndarray:
-        """Canonical rows of mutants: each gene has another value with a probability.
+        """Return canonical rows of mutants: each gene changes with a given probability.
 
-        Genes that do not matter in the parent are drawn evenly first, as :meth:`Space.mutate` does.
+        Genes that are irrelevant in the parent are drawn uniformly first, as in
+        :meth:`Space.mutate`.
 
         Args:
-            rows: of the parents.
+            rows: rows of the parents.
             rates: probability of each gene, shape (genes,).
-            generator: of the draws.
+            generator: generator of the draws.
         """
         drawn = generator.integers(self.sizes, size=rows.shape)
         rows = np.where(self.relevant(rows), rows, drawn)
@@ -76,11 +77,11 @@ class GeneTable:
         return self.canonical(np.where(changes, (rows + steps) % self.sizes, rows))
 
     def canonical(self, rows: np.ndarray) -> np.ndarray:
-        """Rows whose genes that do not matter are 0."""
+        """Return rows whose irrelevant genes are 0."""
         return np.where(self.relevant(rows), rows, 0)
 
     def relevant(self, rows: np.ndarray) -> np.ndarray:
-        """Which genes matter, as :meth:`Space.relevant`; bool, shape (networks, genes)."""
+        """Return which genes matter, as :meth:`Space.relevant`; bool, shape (networks, genes)."""
         matter = np.ones(rows.shape, dtype=bool)
         depth = self._of("depth", rows)
         widens = np.zeros(len(rows), dtype=bool)
@@ -101,13 +102,13 @@ class GeneTable:
         return matter
 
     def features(self, rows: np.ndarray) -> np.ndarray:
-        """What a surrogate is told of networks, float32, shape (networks, features).
+        """Return the features of networks for a surrogate, float32, shape (networks, features).
 
-        Depth, width and growth; and of each level its block (one-hot), channels, kernel and
-        digital places, all 0 where they do not matter.
+        They are depth, width and growth; and for each level its block (one-hot), channels, kernel
+        and digital places, all 0 where they do not matter.
 
         Args:
-            rows: canonical.
+            rows: canonical rows.
         """
         depth, width, growth = (self._of(name, rows) for name in ("depth", "width", "growth"))
         columns = [np.stack([depth, width, growth], axis=1)]
@@ -128,14 +129,14 @@ class GeneTable:
         return self._rows[genotype]
 
     def _of(self, name: str, rows: np.ndarray) -> np.ndarray:
-        """Values of a gene, or what they mean, in each row."""
+        """Return the values of a gene, or of a property derived from it, in each row."""
         column, values = self._lookup[name]
         found: np.ndarray = values[rows[:, column]]
         return found
 
 
 def _lookups(choices: Mapping[str, Sequence[Gene]]) -> dict[str, tuple[int, np.ndarray]]:
-    """Column of each gene, and its values as numbers; blocks as one-hot vectors."""
+    """Return the column of each gene, and its values as numbers; blocks as one-hot vectors."""
     blocks = tuple(
         dict.fromkeys(
             value

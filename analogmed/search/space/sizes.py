@@ -1,4 +1,4 @@
-"""How large the operations of a network are: in parameters, or in tiles."""
+"""Sizes of the operations of a network: in parameters, or in tiles."""
 
 from collections.abc import Sequence
 from typing import TypeAlias, get_args
@@ -19,14 +19,14 @@ _Sections: TypeAlias = dict[Section, int]
 def operation_sizes(
     network: Subnet, unit: Unit, *, tile_size: int = 256, image_channels: Sequence[int] = ()
 ) -> dict[Operation, Extent]:
-    """Return the block of each level, with its upsampling partner and the block that joins.
+    """Return the size of the block of each level, with its upsampling partner and joining block.
 
     Args:
-        network: of any genotype.
+        network: network of any genotype.
         unit: ``"parameters"`` or ``"tiles"``.
-        tile_size: rows and columns of a tile.
+        tile_size: number of rows and columns of a tile.
         image_channels: image channels of each task that shares the blocks; the first level has
-            inputs of its own for each. By default those of the network.
+            separate inputs for each. By default those of the network.
 
     Raises:
         ConfigError: another unit.
@@ -75,7 +75,7 @@ def _inputs(genotype: Genotype, images: _Sections) -> dict[tuple[int, str], _Sec
     """Return the input channels of the first layer of each part, by level and part.
 
     Channels that a level passes on keep their section; in a block that joins skip and upsampled
-    channels, the latter have a section of their own, as in the supernetwork.
+    channels, the latter have a separate section, as in the supernetwork.
     """
     levels = genotype.levels[: genotype.depth]
     inputs: dict[tuple[int, str], _Sections] = {}

@@ -1,4 +1,4 @@
-"""The smallest union of networks for several tasks: one set of blocks that holds them all."""
+"""Smallest union of networks for several tasks: one set of blocks that contains them all."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.search.space.extents import Extent
 
 Operation = tuple[int, str]
-"""A block in its place: the level, counted from the image inwards, and the name of the block."""
+"""Block at a position: level, counted from the image, and name of the block."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Candidates:
     """Networks that may be chosen for each of several tasks.
 
     Attributes:
-        names: of the networks, for instance their genotypes.
-        scores: of each task, by its name: how good each network is at it, higher is better; NaN
-            where a network is no candidate of that task.
-        sizes: of each network: its operations, and how large each is (tiles, or parameters), as a
-            number or as an :class:`analogmed.search.space.extents.Extent`.
+        names: names of the networks, for instance their genotypes.
+        scores: score of each network by task, higher is better; NaN where a network is no candidate
+            of that task.
+        sizes: operations of each network and their sizes (tiles, or parameters), as numbers or as
+            :class:`analogmed.search.space.extents.Extent`.
 
     Raises:
         ConfigError: the attributes do not fit each other; a task has no candidate; a size is
@@ -51,13 +51,13 @@ class Candidates:
             raise ConfigError("candidates: sizes are to be finite and 0 or more")
 
     def best(self, task: str) -> float:
-        """The highest score at a task."""
+        """Return the highest score for a task."""
         return float(np.nanmax(self.scores[task]))
 
     def union_size(self, chosen: Iterable[int]) -> float:
-        """Return the size of one block per operation that serves all these networks.
+        """Return the size of one block per operation that contains those of all these networks.
 
-        Of numbers that is the largest; of extents, that of the block whose layers each have the
+        For numbers it is the largest; for extents, that of the block whose layers each have the
         largest number of channels and the largest kernel.
         """
         needed: dict[Operation, float | Extent] = {}
@@ -69,13 +69,13 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Union:
-    """A network for each task, and what holds them all.
+    """A network for each task, and the operations that contain them all.
 
     Attributes:
         chosen: number of the network of each task, in :attr:`Candidates.names`.
-        operations: that these networks use.
-        size: of the union.
-        losses: of each task: best score of all candidates less that of its network.
+        operations: operations that these networks use.
+        size: size of the union.
+        losses: best score of all candidates minus the score of the chosen network, by task.
     """
 
     chosen: Mapping[str, int]
@@ -90,30 +90,30 @@ class Union:
 
     @property
     def blocks_per_level(self) -> int:
-        """The most operations that a level has."""
+        """Largest number of operations of a level."""
         return _most_blocks(self.operations)
 
 
 def greedy_union(
     candidates: Candidates, *, delta: float, blocks_per_level: int | None = None
 ) -> Union | None:
-    """A small union of one network per task, none of which loses more than ``delta``.
+    """Return a small union of one network per task, with a score drop of at most ``delta`` each.
 
-    From all operations, one is dropped at a time: that without which the tasks' best remaining
-    networks lose least in sum, and among equal ones the largest. Levels with too many operations
-    come first; it ends where every further drop would cost a task more than ``delta``. From there,
-    and from every single network of a task, the tasks change in turn to the network within
-    ``delta`` that adds least to the others'; the smallest union that is reached counts. For two
-    tasks none is smaller.
+    Operations are dropped from the full set one at a time: the one with the smallest sum of drops
+    of the tasks' best remaining networks, and among equal ones the largest. Levels with too many
+    operations come first; the procedure ends where every further drop would cost a task more than
+    ``delta``. From there, and from every single network of a task, each task in turn changes to the
+    network within ``delta`` that adds least to the others'; the smallest union reached is returned.
+    For two tasks none is smaller.
 
     Args:
         candidates: networks, scores and sizes.
-        delta: by how much each task's score may fall below its best, 0 or more.
-        blocks_per_level: the most operations that a level may keep; any number by default.
+        delta: largest drop of each task's score below its best, 0 or more.
+        blocks_per_level: largest number of operations per level; unlimited by default.
 
     Returns:
-        ``None`` where none of so few operations was found; of three tasks or more there may be one
-        all the same.
+        the union; ``None`` if none with so few operations was found. For three tasks or more there
+        may be one all the same.
 
     Raises:
         ConfigError: ``delta`` or ``blocks_per_level`` is out of its range.
@@ -127,16 +127,16 @@ def greedy_union(
 
 
 def relaxed_union(candidates: Candidates, *, blocks_per_level: int) -> Union | None:
-    """Each task's best network of those that a few operations per level leave.
+    """Return each task's best network among those with a few remaining operations per level.
 
-    Operations are dropped from the levels that have too many, as :func:`greedy_union` does.
+    Operations are dropped from the levels that have too many, as in :func:`greedy_union`.
 
     Args:
         candidates: networks, scores and sizes.
-        blocks_per_level: the most operations that a level may keep.
+        blocks_per_level: largest number of operations per level.
 
     Returns:
-        ``None`` where dropping leaves a task without a network.
+        the union; ``None`` if dropping leaves a task without a network.
 
     Raises:
         ConfigError: ``blocks_per_level`` is out of its range.
@@ -151,15 +151,16 @@ def relaxed_union(candidates: Candidates, *, blocks_per_level: int) -> Union | N
 def exact_union(
     candidates: Candidates, *, delta: float, blocks_per_level: int | None = None
 ) -> Union | None:
-    """The smallest union of one network per task, by looking at all: for few candidates.
+    """Return the smallest union of one network per task by exhaustive search, for few candidates.
 
     Args:
         candidates: networks, scores and sizes.
-        delta: by how much each task's score may fall below its best, 0 or more.
-        blocks_per_level: the most operations that a level may keep; any number by default.
+        delta: largest drop of each task's score below its best, 0 or more.
+        blocks_per_level: largest number of operations per level; unlimited by default.
 
     Returns:
-        ``None`` where no choice is within both bounds. Of equal sizes, the least joint loss.
+        the union, of equal sizes the one with the least joint loss; ``None`` if no choice is within
+        both bounds.
 
     Raises:
         ConfigError: ``delta`` or ``blocks_per_level`` is out of its range.
@@ -174,10 +175,10 @@ def exact_union(
 
 
 def union_front(candidates: Candidates) -> list[Union]:
-    """Unions from one operation per level to all, those that no other beats, the smallest first.
+    """Return the non-dominated unions from one operation per level to all, the smallest first.
 
     Returns:
-        of :func:`relaxed_union`, those that none beats in both size and joint loss.
+        results of :func:`relaxed_union` that no other one beats in both size and joint loss.
     """
     most = _most_blocks(_operations(candidates, range(len(candidates.names))))
     relaxed = (relaxed_union(candidates, blocks_per_level=number) for number in range(1, most + 1))
@@ -190,7 +191,7 @@ def union_front(candidates: Candidates) -> list[Union]:
 
 
 def union_table(candidates: Candidates, unions: Iterable[Union]) -> pd.DataFrame:
-    """One row per union and task.
+    """Return a table with one row per union and task.
 
     Returns:
         columns ``union`` (from 0), ``blocks_per_level``, ``size``, ``task``, ``network``, ``score``
@@ -227,7 +228,7 @@ def _check(delta: float, blocks_per_level: int | None) -> None:
 
 
 def _within(candidates: Candidates, delta: float) -> "_Left":
-    """Of each task, the networks that lose no more than delta, the best first."""
+    """Return the networks of each task with a drop of at most delta, the best first."""
     allowed = {}
     for task, scores in candidates.scores.items():
         bound = candidates.best(task) - delta - 1e-12
@@ -240,7 +241,7 @@ def _operations(candidates: Candidates, numbers: Iterable[int]) -> frozenset[Ope
     return frozenset(operation for number in numbers for operation in candidates.sizes[number])
 
 
-_Left: TypeAlias = dict[str, list[int]]  # of each task, networks that it may take, the best first
+_Left: TypeAlias = dict[str, list[int]]  # networks available to each task, the best first
 
 
 def _all(left: _Left) -> Iterable[int]:
@@ -248,7 +249,7 @@ def _all(left: _Left) -> Iterable[int]:
 
 
 def _thinned(candidates: Candidates, left: _Left, blocks_per_level: int | None) -> _Left | None:
-    """The networks that are left when no level has too many operations."""
+    """Return the networks that are left when no level has too many operations."""
     kept = _operations(candidates, _all(left))
     while blocks_per_level is not None and _most_blocks(kept) > blocks_per_level:
         levels = [level for level, _ in kept]
@@ -263,7 +264,7 @@ def _thinned(candidates: Candidates, left: _Left, blocks_per_level: int | None) 
 def _without_one(
     candidates: Candidates, left: _Left, among: Iterable[Operation]
 ) -> tuple[_Left, frozenset[Operation]] | None:
-    """Drop the operation that costs least, of those that all tasks can do without."""
+    """Drop the operation with the smallest cost, among those that no task requires."""
     choices = []
     for operation in sorted(among):
         rest = {
@@ -290,7 +291,7 @@ def _most_blocks(kept: Iterable[Operation]) -> int:
 
 
 def _dropping(candidates: Candidates, left: _Left, blocks_per_level: int | None) -> dict[str, int]:
-    """Each task's best network when no further operation can be dropped."""
+    """Return each task's best network when no further operation can be dropped."""
     thinned = _thinned(candidates, left, blocks_per_level)
     while thinned is not None:
         left = thinned
@@ -302,13 +303,13 @@ def _dropping(candidates: Candidates, left: _Left, blocks_per_level: int | None)
 def _in_turn(
     candidates: Candidates, start: Mapping[str, int], allowed: _Left, blocks_per_level: int | None
 ) -> Union:
-    """Each task takes the network that adds least to the others', until none changes its mind.
+    """Let each task choose the network that adds least to the others', until nothing changes.
 
     Args:
         candidates: networks, scores and sizes.
         start: networks of some tasks; the others choose first.
         allowed: networks of each task.
-        blocks_per_level: the most operations that a level should have.
+        blocks_per_level: largest number of operations that a level should have.
     """
 
     def cost(number: int, others: Sequence[int], scores: Sequence[float]) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""AnalogNAS, as its paper states it, one network after the other."""
+"""AnalogNAS as in its paper, adapted to propose one network at a time."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,9 +32,9 @@ RATES: Mapping[str, float] = {"depth": 0.8, "width": 0.8, "other": 0.5}
 """Probability that a gene of a mutant differs from its parent's."""
 
 _LEAST_STD = 1e-3
-"""Of Dice; below it, a smaller guess says nothing."""
+"""Lower limit of the predicted standard deviation of Dice; smaller ones are not reliable."""
 _MOST_COUNTS = 1000
-"""Networks that are counted for one proposal, so that a bound that none keeps costs no hours."""
+"""Largest number of networks counted for one proposal, which limits the time if no network fits."""
 _ATTEMPTS = 64
 
 
@@ -43,15 +43,16 @@ class AnalogNASConfig:
     """Settings of AnalogNAS.
 
     Attributes:
-        initial: networks of the first data set; by default half of the budget.
-        population: networks of the search within the surrogate.
-        iterations: of that search; the paper's single search has 200.
-        check_every: evaluations between two checks of the surrogate; by default a tenth of the
-            budget, at least 4, since the paper's 100 exceeds most budgets.
-        least_tau: Kendall's tau of the surrogate below which it is fitted anew.
-        max_avm_drop: bound on the loss of Dice over a month; that of the goal has precedence.
-            ``None``: without.
-        objective: the first of the goal, or 1-day Dice over its standard deviation between chips.
+        initial: number of networks of the first data set; by default half of the budget.
+        population: number of networks in the search within the surrogate.
+        iterations: number of iterations of that search; the paper's single search has 200.
+        check_every: number of evaluations between two checks of the surrogate; by default a tenth
+            of the budget, at least 4, since the paper's 100 exceeds most budgets.
+        least_tau: Kendall's tau of the surrogate below which it is fitted again.
+        max_avm_drop: bound on the drop of Dice over a month; that of the goal has precedence.
+            ``None``: no bound.
+        objective: ``score``, the first objective of the goal; or ``score_over_std``, 1-day Dice
+            over its standard deviation between chips.
     """
 
     initial: int | None = None
@@ -78,11 +79,11 @@ class AnalogNASConfig:
 
 
 def analognas(context: Context, **options: Any) -> "AnalogNAS":
-    """AnalogNAS: evolution within a surrogate of boosted trees.
+    """Return AnalogNAS: evolution within a surrogate of boosted trees.
 
     Args:
-        context: of the search.
-        **options: of :class:`AnalogNASConfig`.
+        context: context of the search.
+        **options: options of :class:`AnalogNASConfig`.
 
     Raises:
         ConfigError: an option is unknown or out of its range.
@@ -98,25 +99,25 @@ def analognas(context: Context, **options: Any) -> "AnalogNAS":
 class AnalogNAS(Proposing):
     """AnalogNAS for the first objective of the goal.
 
-    The paper's steps, and how they become one proposal after the other:
+    The paper's steps, adapted to one proposal at a time:
 
-    1. A data set of networks by Latin hypercube is trained for real: the first ``initial`` ones.
-       Random networks take the place of those that break a counted bound, fail or are equal; one
-       that was in work when its process ended is proposed again.
+    1. A data set of networks by Latin hypercube is trained: the first ``initial`` ones. Random
+       networks replace those that break a counted bound, fail or are equal; a network that was
+       being evaluated when its process ended is proposed again.
     2. A ranking by pairwise hinge, and regressions of the month's variation, of the standard
-       deviation after a day, and of whatever else the goal bounds, are fitted to it.
-    3. Each further proposal is the best network that has not been tried yet of a search within
-       the surrogate: a population by Latin hypercube, violators of the variation's bound replaced
-       inside their hypercube, and iterations that keep the top half and add its mutants.
-       Parameters and all else that can be counted is counted, not guessed.
-    4. After every ``check_every`` evaluations Kendall's tau is taken between the surrogate and
-       what has been measured since it was fitted; below ``least_tau`` it is fitted to all.
+       deviation after a day, and of other metrics with bounds in the goal, are fitted to it.
+    3. Each further proposal is the best untried network of a search within the surrogate: a
+       population by Latin hypercube, violators of the variation's bound replaced inside their
+       hypercube, and iterations that keep the top half and add its mutants. Parameters and other
+       countable metrics are counted, not predicted.
+    4. After every ``check_every`` evaluations Kendall's tau is computed between the surrogate and
+       the measurements since it was fitted; below ``least_tau`` it is fitted to all.
 
     In the paper step 3 runs once, on a surrogate of 1,200 networks, and its winner is the result.
 
     Args:
-        context: of the search.
-        config: settings.
+        context: context of the search.
+        config: settings of AnalogNAS.
 
     Raises:
         ConfigError: the settings do not fit the goal.
@@ -147,7 +148,7 @@ class AnalogNAS(Proposing):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Genes:
-        """Genes of the proposed network, which no done, running or failed trial has."""
+        """Return the genes of the proposed network, which no done, running or failed trial has."""
         genotypes = tried(study, self.context.space)
         self._taken = frozenset(row.tobytes() for row in self._table.rows(genotypes))
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -157,7 +158,7 @@ class AnalogNAS(Proposing):
     def propose(
         self, history: Sequence[Evaluated], number: int, generator: np.random.Generator
     ) -> Genotype:
-        """One of the first data set, or the winner of a search within the surrogate."""
+        """Return a network of the first data set, or the winner of a surrogate search."""
         evaluated = self._table.rows(one.genotype for one in history)
         taken = self._taken.union(row.tobytes() for row in evaluated)
         if len(history) + self._running < self.initial or len(history) < 2:
@@ -175,7 +176,7 @@ class AnalogNAS(Proposing):
         return self.context.space.random(generator) if row is None else self._table.genotype(row)
 
     def surrogate(self, history: Sequence[Evaluated]) -> Surrogate:
-        """The surrogate at the end of a history: fitted to its start, and where tau says so.
+        """Return the surrogate at the end of a history, with all refits that tau requires.
 
         Args:
             history: evaluated networks, in the order of their trials; two or more.
@@ -198,13 +199,13 @@ class AnalogNAS(Proposing):
         return {constraint.metric for constraint in self.constraints}
 
     def _untried(self, networks: Sequence[Genotype], taken: frozenset[bytes]) -> Genotype | None:
-        """The first that is not taken."""
+        """Return the first network that is not taken."""
         rows = self._table.rows(networks)
         free = (one for one, row in zip(networks, rows, strict=True) if row.tobytes() not in taken)
         return next(free, None)
 
     def _unlike(self, taken: frozenset[bytes], generator: np.random.Generator) -> Genotype:
-        """A random network that is not taken, if one is found."""
+        """Return a random network that is not taken, if one is found."""
         for _ in range(_ATTEMPTS):
             genotype = self.context.space.random(generator)
             if self._untried([genotype], taken):
@@ -224,7 +225,7 @@ class AnalogNAS(Proposing):
 
     @cached_property
     def _guessed(self) -> tuple[str, ...]:
-        """Metrics that cannot be counted."""
+        """Metrics that have to be predicted, because they cannot be counted."""
         counted = next(filter(None, map(self._counts, self._design)), {})
         needed = {"dice_1d_std"} if self.config.objective == "score_over_std" else set()
         return tuple(sorted((self._bounded | needed) - set(counted)))
@@ -246,7 +247,7 @@ class AnalogNAS(Proposing):
         return self._table.features(self._table.rows(one.genotype for one in history))
 
     def _tau(self, surrogate: Surrogate, history: Sequence[Evaluated]) -> float:
-        """Kendall's tau-b of networks that it has not been fitted to; NaN where all are equal."""
+        """Return Kendall's tau-b of networks outside the fit; NaN where all are equal."""
         return float(
             kendalltau(surrogate.rank(self._features(history)), self._scores(history)).statistic
         )
@@ -271,7 +272,7 @@ class AnalogNAS(Proposing):
     def _guessed_violation(
         self, surrogate: Surrogate, constraints: Sequence[Constraint], rows: np.ndarray
     ) -> np.ndarray:
-        """Sum of violations, shape (n,); 0 where all is kept."""
+        """Return the sum of predicted violations, shape (n,); 0 where all constraints are met."""
         features = self._table.features(rows)
         total = np.zeros(len(rows))
         for constraint in constraints:
@@ -280,7 +281,7 @@ class AnalogNAS(Proposing):
         return total
 
     def _counted_violation(self, row: np.ndarray) -> float:
-        """Sum of violations; 0 where all is kept."""
+        """Return the sum of violations; 0 where all constraints are met."""
         counted = [one for one in self.constraints if one.metric not in self._guessed]
         if not counted:
             return 0.0
@@ -294,7 +295,7 @@ class AnalogNAS(Proposing):
         return self._counted[key]
 
     def _counts(self, genotype: Genotype) -> Mapping[str, float]:
-        """What can be counted of a network; nothing of one that does not fit the chip or task."""
+        """Return the counted metrics; empty for a network that does not fit the chip or task."""
         try:
             return self.context.count(genotype)
         except AnalogmedError:

@@ -1,4 +1,4 @@
-"""Regularised evolution: the oldest network dies, whatever it is worth."""
+"""Regularised evolution: remove the oldest individual regardless of its fitness."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,19 +17,20 @@ def evolution(
     tournament: int | None = None,
     rates: Mapping[str, float] | None = None,
 ) -> "Evolution":
-    """Regularised evolution, for the first objective of the goal.
+    """Return regularised evolution for the first objective of the goal.
 
-    The first ``population`` networks are random. From then on the population are the last
-    ``population`` evaluated ones; the best of ``tournament`` of them, drawn without replacement, is
-    the parent of the next. A network that keeps all constraints is better than one that does not;
-    of two that do not, the one that breaks them by less.
+    The first ``population`` networks are random. After that, the population consists of the last
+    ``population`` evaluated networks; the best of ``tournament`` of them, drawn without
+    replacement, is the parent of the next. A network that meets all constraints is better than one
+    that does not; of two that do not, the one with the smaller violation is better.
 
     Args:
-        context: of the search.
-        population: by default a fifth of the budget, 4 to 100.
-        tournament: by default a quarter of the population as in the paper, and at least 3.
+        context: context of the search.
+        population: size of the population; by default a fifth of the budget, 4 to 100.
+        tournament: size of a tournament; by default a quarter of the population as in the paper,
+            and at least 3.
         rates: probability that a gene changes, by its name without the level, and ``other``; by
-            default one gene changes in the mean.
+            default one gene changes on average.
 
     Raises:
         ConfigError: a size or a rate is out of its range.
@@ -45,17 +46,17 @@ def evolution(
     free = sum(len(choices) > 1 for choices in context.space.genes.values())
     given = {"other": 1 / max(free, 1)} if rates is None else dict(rates)
     generator = np.random.default_rng(0)
-    context.space.mutate(context.space.random(generator), generator, given)  # refuses wrong rates
+    context.space.mutate(context.space.random(generator), generator, given)  # checks the rates
     return Evolution(context, size, drawn, given)
 
 
 class Evolution(Proposing):
-    """As :func:`evolution` makes it.
+    """Regularised evolution, as :func:`evolution` returns it.
 
     Args:
-        context: of the search.
-        population: networks that may become parents.
-        tournament: networks among which a parent is chosen.
+        context: context of the search.
+        population: number of networks that may become parents.
+        tournament: number of networks among which a parent is chosen.
         rates: probabilities of :meth:`Space.mutate`.
     """
 
@@ -70,7 +71,7 @@ class Evolution(Proposing):
     def propose(
         self, history: Sequence[Evaluated], number: int, generator: np.random.Generator
     ) -> Genotype:
-        """A mutant of a tournament's winner; random ones until there is a population."""
+        """Return a mutant of a tournament's winner; random networks until there is a population."""
         if len(history) < self.population:
             return self.context.space.random(generator)
         living = history[-self.population :]

@@ -1,4 +1,4 @@
-"""MIAS and its kin for several tasks: networks by what their operations are worth."""
+"""MIAS and its multi-task variants: rank networks by the scores of their operations."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,41 +33,42 @@ _LEAST_WORTH = 1e-12
 
 
 def mias(context: Context, *, n: int = 32, task: str | None = None) -> "Mias":
-    """The networks whose operations are worth most, by a trained supernetwork.
+    """Return MIAS: the networks whose operations have the highest scores in a trained supernetwork.
 
-    Of every level, from the output to the input, the block with the largest ``importance * mean
-    score / latency``, and of the other genes likewise; then the next best networks, by the product
-    over their genes. Networks that break a constraint on what can be counted come last.
+    For every level, from the output to the input, it selects the block with the largest
+    ``importance * mean score / latency``, and the options of the other genes likewise; then the
+    next best networks, by the product over their genes. Networks that break a constraint on a
+    metric that can be counted come last.
 
     Args:
-        context: of the search, with supernetworks.
-        n: networks over which the score of each option is averaged.
-        task: whose supernetwork, if there are several.
+        context: context of the search, with supernetworks.
+        n: number of networks over which the score of each option is averaged.
+        task: task of the supernetwork, if there are several.
 
     Raises:
         ConfigError: no supernetwork is given, several without ``task``, or one of another space.
 
-    Source: the seed poster and talk on MIAS.
+    Source: poster and talk on MIAS.
     """
     return Mias(context, _one_of(load_weights(context), task), n=n)
 
 
 def mt_mias(context: Context, *, n: int = 32, cosine: float = 1.0) -> "MtMias":
-    """One network for several tasks: what its operations are worth to all, and how alike they are.
+    """Return MT-MIAS: one network for several tasks, by its operations' scores and similarity.
 
-    Each option has the sum over tasks of its worth by MIAS, of which the best is 1, and of a block
-    also ``cosine`` times the mean cosine between the tasks' weights. Networks come by the sum over
-    their genes.
+    The score of an option is the sum over tasks of its MIAS score, which is 1 for the best option;
+    for a block it also includes ``cosine`` times the mean cosine between the tasks' weights.
+    Networks are ranked by the sum over their genes.
 
     Args:
-        context: of the search, with supernetworks of two tasks or more.
-        n: networks over which each option is averaged.
+        context: context of the search, with supernetworks of two tasks or more.
+        n: number of networks over which each option is averaged.
         cosine: weight of the cosines, lambda.
 
     Raises:
         ConfigError: fewer than two tasks have a supernetwork, or one is of another space.
 
-    Source: the seed talk on MT-MIAS.
+    Source: talk on MT-MIAS.
     """
     return MtMias(context, _several(load_weights(context), "mt_mias"), n=n, cosine=cosine)
 
@@ -82,25 +83,25 @@ def mt_mias_c(
     n: int = 32,
     cosine: float = 1.0,
 ) -> "MtMiasC":
-    """A network for each of several tasks, whose union is small.
+    """Return MT-MIAS-C: a network for each of several tasks, whose union is small.
 
-    First come the networks of the smallest union that costs no task more than ``delta``; then those
-    of the unions from one operation per level to all; then the other candidates.
+    The networks of the smallest union whose score drop is at most ``delta`` for every task come
+    first; then those of the unions from one operation per level to all; then the other candidates.
 
     Args:
-        context: of the search, with supernetworks of two tasks or more.
-        delta: by how much each task's score may fall below that of its best candidate.
-        blocks_per_level: the most operations that a level may have; any number by default.
-        size: of the union: ``"parameters"`` or ``"tiles"``.
-        candidates: networks that tasks choose from: half of them the best by MT-MIAS, the others a
-            Latin hypercube of the space.
-        n: as of :func:`mt_mias`.
-        cosine: as of :func:`mt_mias`.
+        context: context of the search, with supernetworks of two tasks or more.
+        delta: largest drop of each task's score below that of its best candidate.
+        blocks_per_level: largest number of operations per level; unlimited by default.
+        size: unit of the size of the union: ``"parameters"`` or ``"tiles"``.
+        candidates: number of networks that tasks choose from: half of them the best by MT-MIAS, the
+            others a Latin hypercube of the space.
+        n: number of networks, as for :func:`mt_mias`.
+        cosine: weight of the cosines, as for :func:`mt_mias`.
 
     Raises:
-        ConfigError: as of :func:`mt_mias`; an option is out of its range.
+        ConfigError: as for :func:`mt_mias`; an option is out of its range.
 
-    Source: the seed talk on MT-MIAS-C.
+    Source: talk on MT-MIAS-C.
     """
     weights = _several(load_weights(context), "mt_mias_c")
     ranking = MtMias(context, weights, n=n, cosine=cosine)
@@ -110,12 +111,12 @@ def mt_mias_c(
 
 
 class Mias(Ranking):
-    """As :func:`mias` makes it.
+    """MIAS, as :func:`mias` returns it.
 
     Args:
-        context: of the search.
-        weights: of the supernetwork's task.
-        n: networks over which the score of each option is averaged.
+        context: context of the search.
+        weights: weights of the supernetwork's task.
+        n: number of networks over which the score of each option is averaged.
     """
 
     def __init__(self, context: Context, weights: Weights, *, n: int = 32) -> None:
@@ -124,12 +125,12 @@ class Mias(Ranking):
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """What each option is worth, as :func:`operation_scores` gives it."""
+        """Score of each option, as :func:`operation_scores` returns it."""
         context = self.context
         return operation_scores(self._weights, context.count, n=self._n, seed=context.seed)
 
     def networks(self) -> Iterator[Genotype]:
-        """By the product of what their options are worth."""
+        """Yield networks by the product of the scores of their options."""
         scores = {
             option: math.log(max(worth, _LEAST_WORTH))
             for option, worth in worth_of(self.table).items()
@@ -138,12 +139,12 @@ class Mias(Ranking):
 
 
 class MtMias(Ranking):
-    """As :func:`mt_mias` makes it.
+    """MT-MIAS, as :func:`mt_mias` returns it.
 
     Args:
-        context: of the search.
-        weights: of each task.
-        n: networks over which each option is averaged.
+        context: context of the search.
+        weights: weights of each task.
+        n: number of networks over which each option is averaged.
         cosine: weight of the cosines.
     """
 
@@ -155,12 +156,12 @@ class MtMias(Ranking):
 
     @cached_property
     def genes(self) -> Options:
-        """What every task's supernetwork has left."""
+        """Options that are left in every task's supernetwork."""
         return _in_all(self.weights)
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """What each option is worth to each task."""
+        """Scores of the options for each task."""
         context = self.context
         return {
             each.task: operation_scores(each, context.count, n=self._n, seed=context.seed)
@@ -169,7 +170,7 @@ class MtMias(Ranking):
 
     @cached_property
     def scores(self) -> dict[Option, float]:
-        """Of each option, over all tasks."""
+        """Score of each option, over all tasks."""
         worths = [worth_of(table) for table in self.tables.values()]
         cosines = operation_cosines(self.weights, self.genes, n=self._n, seed=self.context.seed)
         return {
@@ -180,19 +181,19 @@ class MtMias(Ranking):
         }
 
     def networks(self) -> Iterator[Genotype]:
-        """By the sum of their options' scores."""
+        """Yield networks by the sum of their options' scores."""
         return ranked_networks(self.context.space, self.genes, self.scores)
 
 
 class MtMiasC(Ranking):
-    """As :func:`mt_mias_c` makes it.
+    """MT-MIAS-C, as :func:`mt_mias_c` returns it.
 
     Args:
         ranking: MT-MIAS of the same tasks.
-        delta: accepted loss of each task.
-        blocks_per_level: the most operations that a level may have.
-        size: of the union.
-        candidates: networks that tasks choose from.
+        delta: accepted score drop of each task.
+        blocks_per_level: largest number of operations per level.
+        size: unit of the size of the union.
+        candidates: number of networks that tasks choose from.
     """
 
     def __init__(
@@ -212,7 +213,7 @@ class MtMiasC(Ranking):
 
     @cached_property
     def candidates(self) -> Candidates:
-        """Networks, with their scores at each task and the sizes of their operations."""
+        """Networks, with their scores for each task and the sizes of their operations."""
         space, weights = self.context.space, self._ranking.weights
         generator = np.random.default_rng(derive_seed(self.context.seed, "candidates"))
         spread = space.latin_hypercube(self._number, generator)
@@ -230,10 +231,10 @@ class MtMiasC(Ranking):
 
     @cached_property
     def union(self) -> Union:
-        """The smallest within ``delta``.
+        """Smallest union within ``delta``.
 
         Raises:
-            ConfigError: there is none with so few operations per level; tells the nearest.
+            ConfigError: there is none with so few operations per level; names the nearest.
         """
         candidates, most = self.candidates, self._blocks
         union = greedy_union(candidates, delta=self._delta, blocks_per_level=most)
@@ -257,7 +258,7 @@ class MtMiasC(Ranking):
         return union_front(self.candidates)
 
     def networks(self) -> Iterator[Genotype]:
-        """Of the smallest union, then of the front, then the others."""
+        """Yield the networks of the smallest union, then of the front, then the others."""
         names: Sequence[Genotype] = self.candidates.names  # type: ignore[assignment]
         unions = (self.union, *self.front)
         chosen = dict.fromkeys(names[one] for union in unions for one in union.chosen.values())
@@ -268,7 +269,10 @@ class MtMiasC(Ranking):
 
 
 def worth_of(table: pd.DataFrame) -> dict[Option, float]:
-    """Worth of each option of :func:`analogmed.search.supernet.operations.operation_scores`."""
+    """Return the score of each option, column ``worth`` of the table of ``operation_scores``.
+
+    See :func:`analogmed.search.supernet.operations.operation_scores`.
+    """
     return {
         (str(gene), option): float(worth)
         for gene, option, worth in zip(table["gene"], table["option"], table["worth"], strict=True)
@@ -297,7 +301,7 @@ def _several(weights: Sequence[Weights], strategy: str) -> Sequence[Weights]:
 
 
 def _in_all(weights: Sequence[Weights]) -> Options:
-    """Options that every supernetwork has left."""
+    """Return the options that are left in every supernetwork."""
     genes: dict[str, tuple[Gene, ...]] = dict(weights[0].genes)
     for each in weights[1:]:
         for gene, options in genes.items():
@@ -312,7 +316,7 @@ def _in_all(weights: Sequence[Weights]) -> Options:
 
 
 def _first(number: int, networks: Iterable[Genotype], before: Sequence[Genotype]) -> list[Genotype]:
-    """Different networks, up to a number, behind those that are there already."""
+    """Return different networks, up to a number, after those that are given already."""
     found = dict.fromkeys(before)
     for network in networks:
         if len(found) >= number:

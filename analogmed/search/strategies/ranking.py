@@ -1,4 +1,4 @@
-"""Strategies that propose networks in an order that is set before the first is evaluated."""
+"""Strategies that propose networks in an order fixed before the first evaluation."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,12 +18,13 @@ _PATIENCE = 500
 
 
 class Ranking(Proposing):
-    """Proposes networks in an order that is set before the first is evaluated: each once.
+    """Sampler that proposes each network once, in an order fixed before the first evaluation.
 
-    One that was in work when its process ended is proposed again, before those behind it.
+    A network that was being evaluated when its process ended is proposed again, before those after
+    it.
 
     Args:
-        context: of the search.
+        context: context of the search.
     """
 
     def __init__(self, context: Context) -> None:
@@ -33,19 +34,19 @@ class Ranking(Proposing):
 
     @abstractmethod
     def networks(self) -> Iterator[Genotype]:
-        """All that may be proposed, the best first."""
+        """Yield all networks that may be proposed, the best first."""
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> Genes:
-        """Genes of the proposed network, which no done, running or failed trial has."""
+        """Return the genes of the proposed network, which no done, running or failed trial has."""
         self._tried = frozenset(tried(study, self.context.space))
         return super().sample_relative(study, trial, search_space)
 
     def propose(
         self, history: Sequence[Evaluated], number: int, generator: np.random.Generator
     ) -> Genotype:
-        """The first that has not been tried; from the first again, if there are no more."""
+        """Return the first untried network; if there is none, start from the first again."""
         known = self._tried.union(one.genotype for one in history)
         for network in self._in_order():
             if network not in known:
@@ -53,7 +54,7 @@ class Ranking(Proposing):
         return self._ranked[number % len(self._ranked)]
 
     def _in_order(self) -> Iterator[Genotype]:
-        """All networks; those that were asked for before are not ranked again."""
+        """Yield all networks; those that were requested before are not ranked again."""
         yield from self._ranked
         for network in self._unranked:
             self._ranked.append(network)
@@ -65,10 +66,10 @@ class Ranking(Proposing):
 
 
 def feasible_first(context: Context, networks: Iterable[Genotype]) -> Iterator[Genotype]:
-    """The same networks, but those that break a constraint on what can be counted come last.
+    """Yield the same networks, but those that break a constraint on a counted metric last.
 
-    Where none keeps the constraints among many, those that break them least are next, so that a
-    search that asks for the impossible ends.
+    Where none of many networks meets the constraints, those with the smallest violation come next,
+    so that a search with unsatisfiable constraints ends.
     """
     networks, misses = iter(networks), 0
     broken: list[tuple[float, Genotype]] = []
@@ -87,7 +88,7 @@ def feasible_first(context: Context, networks: Iterable[Genotype]) -> Iterator[G
 
 
 def _violation(context: Context, network: Genotype) -> float:
-    """Sum over the constraints on counted metrics; unknown before training are the others."""
+    """Return the violation summed over counted metrics; the others are unknown before training."""
     if not context.goal.constraints:
         return 0.0
     metrics = counted(context.count, network)

@@ -1,4 +1,4 @@
-"""Strategies that are Optuna's own samplers: random search, TPE, NSGA-II and NSGA-III."""
+"""Strategies based on Optuna's samplers: random search, TPE, NSGA-II and NSGA-III."""
 
 import copy
 import math
@@ -23,27 +23,28 @@ from analogmed.foundation.seeds import derive_seed
 from analogmed.search.strategy import METRICS_ATTRIBUTE, Context, refuse_unknown_options
 
 Count: TypeAlias = Callable[[FrozenTrial], Sequence[float]]
-"""By how much a trial breaks each constraint."""
+"""Function that returns the violation of each constraint by a trial."""
 
 _SMALLEST_POPULATION = 6
 _PROBABILITIES = ("mutation_prob", "crossover_prob", "swapping_prob")
 
 
 def random(context: Context) -> BaseSampler:
-    """Random search: every gene of every network drawn evenly and alone."""
+    """Return random search: every gene is drawn uniformly and independently."""
     return Reseeded(context.seed, lambda seed: RandomSampler(seed=seed))
 
 
 def tpe(context: Context, *, startup: int | None = None, candidates: int = 24) -> BaseSampler:
-    """Tree-structured Parzen estimator.
+    """Return a tree-structured Parzen estimator.
 
     With one objective it models all genes together, with several each gene alone, as Optuna's
     sampler chooses.
 
     Args:
-        context: of the search.
-        startup: random networks at the start; by default a quarter of the budget, at most 10.
-        candidates: among which each gene's value is chosen.
+        context: context of the search.
+        startup: number of random networks at the start; by default a quarter of the budget, 2 to
+            10.
+        candidates: number of candidates for each gene's value.
 
     Raises:
         ConfigError: fewer than one of either.
@@ -66,10 +67,10 @@ def tpe(context: Context, *, startup: int | None = None, candidates: int = 24) -
 
 
 def nsga2(context: Context, *, population: int | None = None, **options: Any) -> BaseSampler:
-    """NSGA-II: evolution by ranks of domination and by crowding.
+    """Return NSGA-II: evolution by domination rank and crowding distance.
 
     Args:
-        context: of the search.
+        context: context of the search.
         population: networks of a generation; by default a sixth of the budget, 6 to 50.
         **options: ``mutation_prob``, ``crossover_prob``, ``swapping_prob`` of Optuna's sampler.
 
@@ -82,10 +83,10 @@ def nsga2(context: Context, *, population: int | None = None, **options: Any) ->
 
 
 def nsga3(context: Context, *, population: int | None = None, **options: Any) -> BaseSampler:
-    """NSGA-III: as NSGA-II, kept apart by reference directions; for three objectives and more.
+    """Return NSGA-III: NSGA-II with reference directions, for three objectives and more.
 
     Args:
-        context: of the search.
+        context: context of the search.
         population: networks of a generation; by default a sixth of the budget, 6 to 50.
         **options: those of :func:`nsga2`, and ``dividing_parameter``, the number of parts into
             which each objective is divided by the reference directions.
@@ -99,15 +100,15 @@ def nsga3(context: Context, *, population: int | None = None, **options: Any) ->
 
 
 class Reseeded(BaseSampler):
-    """A sampler whose draws for a trial depend on the seed, the number and the history only.
+    """Sampler whose draws for a trial depend only on the seed, the trial's number and the history.
 
     Optuna's samplers carry one stream of random numbers from trial to trial, so that a resumed
-    search, or one of several processes, would draw others. Here each trial has a sampler of its
-    own; what has to last lies in the study.
+    search, or one of several processes, would have different draws. Here each trial has a separate
+    sampler; persistent state is stored in the study.
 
     Args:
         seed: root of the draws.
-        make: makes the sampler from a seed of 32 bits.
+        make: function that makes the sampler from a 32-bit seed.
         count: violations of a trial, where there are constraints.
     """
 
@@ -118,18 +119,18 @@ class Reseeded(BaseSampler):
         self._make = make
         self._count = count
         self._asked: dict[int, BaseSampler] = {}
-        self._sampler(0)  # refuses its options now rather than at the first trial
+        self._sampler(0)  # raises for wrong options now rather than at the first trial
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """As the sampler has it."""
+        """Delegate to the trial's sampler."""
         return self._of(trial).infer_relative_search_space(self._seen(study), trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As the sampler has it."""
+        """Delegate to the trial's sampler."""
         return self._of(trial).sample_relative(self._seen(study), trial, search_space)
 
     def sample_independent(
@@ -139,19 +140,19 @@ class Reseeded(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """As the sampler has it."""
+        """Delegate to the trial's sampler."""
         return self._of(trial).sample_independent(
             self._seen(study), trial, param_name, param_distribution
         )
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """As the sampler has it."""
+        """Delegate to the trial's sampler."""
         self._of(trial).before_trial(study, trial)
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """As the sampler has it; the trial may have been asked for by another process."""
+        """Delegate to the trial's sampler; another process may have created the trial."""
         self._of(trial).after_trial(study, trial, state, values)
         del self._asked[trial.number]
 
@@ -173,9 +174,9 @@ class Reseeded(BaseSampler):
 
 
 class _Recounted(Study):
-    """A study of which every trial breaks the constraints by what is counted now.
+    """Study whose trials have constraint violations by the current definition.
 
-    Optuna keeps violations with a trial, those of an older version in the units of that one.
+    Optuna stores violations with a trial; those of an older version may be in other units.
     """
 
     def __init__(self, study: Study, count: Count) -> None:
@@ -229,7 +230,7 @@ def _genetic(
 
 
 def _constraints(context: Context) -> Count | None:
-    """Violations by the metrics that are kept of a trial; infinite where there are none."""
+    """Return the violations by the metrics of a trial; infinite without metrics."""
     goal = context.goal
 
     def count(trial: FrozenTrial) -> Sequence[float]:

@@ -1,4 +1,4 @@
-"""Surrogates of AnalogNAS: boosted trees that guess what training a network would tell."""
+"""Surrogates of AnalogNAS: boosted trees that predict the metrics of an untrained network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import xgboost
 
 MARGIN = 0.1
-"""By which the better network of a pair should lead in the ranking."""
+"""Margin by which the better network of a pair should lead in the ranking."""
 
 _TREES = 110
 _BOOSTER: Mapping[str, Any] = {
@@ -21,13 +21,13 @@ _BOOSTER: Mapping[str, Any] = {
 
 
 class Surrogate:
-    """What is guessed of a network from its features: its rank, and metrics.
+    """Predictor of a network's rank and metrics from its features.
 
     Args:
-        features: of evaluated networks, shape (n, features).
-        score: of each, higher is better; the ranking learns its order only.
+        features: features of evaluated networks, shape (n, features).
+        score: score of each network, higher is better; the ranking learns only the order.
         metrics: measured values by name, each of shape (n,), NaN where unknown.
-        seed: of the draws of rows and columns for each tree.
+        seed: seed of the draws of rows and columns for each tree.
 
     Source: Benmeziane et al. 2023, arXiv:2305.10459 (AnalogNAS): pairwise ranking with a hinge of
     margin 0.1 for the score, squared error for the rest.
@@ -58,31 +58,31 @@ class Surrogate:
         self._line = _line(self.rank(features), score)
 
     def rank(self, features: np.ndarray) -> np.ndarray:
-        """A number that is higher of networks guessed to score higher; without a unit."""
+        """Return unitless ranks; higher values predict higher scores."""
         return _predict(self._ranking, features)
 
     def score(self, features: np.ndarray) -> np.ndarray:
-        """The ranking in the score's unit: the line that fits it best to the measured scores."""
+        """Return the ranking in the unit of the score, by a linear fit to the measured scores."""
         slope, intercept = self._line
         return slope * self.rank(features) + intercept
 
     def metric(self, name: str, features: np.ndarray) -> np.ndarray:
-        """Guessed values of a metric, shape (n,)."""
+        """Return predicted values of a metric, shape (n,)."""
         return _predict(self._regressions[name], features)
 
 
 def pairwise_hinge(
     predicted: np.ndarray, score: np.ndarray, margin: float = MARGIN
 ) -> tuple[float, np.ndarray]:
-    """Hinge loss of all pairs, and its gradient.
+    """Return the hinge loss of all pairs, and its gradient.
 
-    The mean of ``max(0, margin - (predicted_i - predicted_j))`` over the pairs of which i has the
-    higher score; times n / 2, so that the gradient of one network does not shrink with n.
+    It is the mean of ``max(0, margin - (predicted_i - predicted_j))`` over the pairs in which i has
+    the higher score, times n / 2, so that the gradient of one network does not shrink with n.
 
     Args:
-        predicted: of the networks, shape (n,).
-        score: measured, shape (n,); pairs of equal scores do not count.
-        margin: by which the better one should lead.
+        predicted: predicted ranks of the networks, shape (n,).
+        score: measured scores, shape (n,); pairs of equal scores do not count.
+        margin: margin by which the better network should lead.
 
     Returns:
         loss, and its derivative by each prediction, shape (n,).
@@ -101,17 +101,17 @@ def pairwise_hinge(
 def _pairwise_objective(
     predicted: np.ndarray, data: xgboost.DMatrix
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient, and in place of the second derivative, which is 0 almost everywhere, ones.
+    """Return the gradient, and ones in place of the second derivative.
 
-    A leaf then takes the mean gradient of its networks as its step, as in gradient boosting of
-    first order.
+    The second derivative is 0 almost everywhere. A leaf then uses the mean gradient of its networks
+    as its step, as in gradient boosting of first order.
     """
     _, gradient = pairwise_hinge(predicted, data.get_label())
     return gradient, np.ones_like(gradient)
 
 
 def _line(rank: np.ndarray, score: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of the least squares, or the mean where all rank the same."""
+    """Return slope and intercept of the least-squares line; slope 0 where all ranks are equal."""
     spread = rank - rank.mean()
     slope = float(spread @ (score - score.mean()) / max(spread @ spread, 1e-12))
     return slope, float(score.mean() - slope * rank.mean())

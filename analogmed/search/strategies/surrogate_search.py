@@ -1,4 +1,4 @@
-"""The evolution of AnalogNAS within its surrogate: no network is trained here."""
+"""Evolution of AnalogNAS within its surrogate, without training networks."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 from analogmed.search.space.gene_table import GeneTable
 
 Judge = Callable[[np.ndarray], np.ndarray]
-"""From rows of a :class:`GeneTable` to a number for each, shape (n,)."""
+"""Function from rows of a :class:`GeneTable` to a number for each, shape (n,)."""
 
 _PARTS = 2
 _ATTEMPTS = 32
@@ -16,16 +16,17 @@ _ATTEMPTS = 32
 
 @dataclass(frozen=True)
 class Judges:
-    """How networks are compared, without training them.
+    """Criteria to compare networks without training them.
 
-    A network that violates nothing is better than one that does. Of the others the higher score is
+    A network without violations is better than one with violations. Otherwise the higher score is
     better, or the smaller sum of violations.
 
     Attributes:
-        score: guessed; higher is better.
-        drop: guessed violation of the bound on the month's variation; 0 or less where kept.
-        violation: guessed, of all bounds on what is measured; 0 where kept.
-        count: of all bounds on what is counted; 0 where kept. Asked as rarely as possible.
+        score: predicted score; higher is better.
+        drop: predicted violation of the bound on the month's variation; 0 or less where met.
+        violation: predicted violation of all bounds on measured metrics; 0 where met.
+        count: violation of all bounds on counted metrics; 0 where met. Called as rarely as
+            possible.
     """
 
     score: Judge
@@ -44,19 +45,19 @@ def evolve(
     taken: Collection[bytes],
     generator: np.random.Generator,
 ) -> np.ndarray | None:
-    """The best network that is found.
+    """Return the best network of an evolution within the surrogate.
 
     Args:
-        table: of the space.
-        judges: of networks.
-        population: size of it.
-        iterations: each keeps the top half, and adds its mutants to it.
-        rates: of mutation of each gene.
-        taken: rows, as bytes, that are not looked for.
-        generator: of the draws.
+        table: gene table of the space.
+        judges: criteria to compare networks.
+        population: size of the population.
+        iterations: number of iterations; each keeps the top half and adds its mutants.
+        rates: mutation rate of each gene.
+        taken: rows, as bytes, that are excluded.
+        generator: generator of the draws.
 
     Returns:
-        its row; ``None`` where all that is found is taken.
+        row of the network; ``None`` where all rows of the population are taken.
 
     Source: Benmeziane et al. 2023, arXiv:2305.10459, algorithm 1.
     """
@@ -73,19 +74,18 @@ def evolve(
 def initial_population(
     table: GeneTable, judges: Judges, n: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """A Latin hypercube, whose violators are replaced inside their own hypercube.
+    """Draw a Latin hypercube, whose violators are replaced inside their own hypercube.
 
     The hypercube of a network is the part of the space where each gene is in the same half of its
-    values, in the order in which the space names them. (The strata of the design itself are no use
-    for it: of a gene with a few values each stratum is a single value.) A violator is drawn anew
-    from its hypercube, up to a number of times; where none is found that keeps the bound, the one
-    nearest to it stays.
+    values, in the order of the space. (The strata of the design itself are not suitable: for a gene
+    with few values each stratum is a single value.) A violator is redrawn from its hypercube, up to
+    a number of times; if no draw meets the bound, the one nearest to it is kept.
 
     Args:
-        table: of the space.
-        judges: of networks, here of their variation over the month.
+        table: gene table of the space.
+        judges: criteria to compare networks, here the variation over the month.
         n: size of the population.
-        generator: of the draws.
+        generator: generator of the draws.
 
     Returns:
         canonical rows, shape (n, genes).
@@ -106,7 +106,7 @@ def initial_population(
 
 
 def best(rows: np.ndarray, judges: Judges, n: int) -> np.ndarray:
-    """The n best of some networks, best first."""
+    """Return the n best of some networks, best first."""
     score, violation = judges.score(rows), judges.violation(rows)
     kept: list[int] = []
     broken: list[int] = []
@@ -122,12 +122,12 @@ def best(rows: np.ndarray, judges: Judges, n: int) -> np.ndarray:
 
 
 def _hypercube(rows: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First value of each gene's half, and the first one beyond it."""
+    """Return the first value of each gene's half, and the first value beyond it."""
     part = rows * _PARTS // sizes
     return -(-part * sizes // _PARTS), -(-(part + 1) * sizes // _PARTS)
 
 
 def _free(rows: np.ndarray, taken: Collection[bytes]) -> np.ndarray:
-    """Each row once, without those that are taken."""
+    """Return each row once, without those that are taken."""
     once = np.unique(rows, axis=0)
     return once[[row.tobytes() not in taken for row in once]]

@@ -1,4 +1,4 @@
-"""Architecture weights: how likely each operation is, learned with the shared weights."""
+"""Architecture weights: the probability of each operation, learned with the shared weights."""
 
 import numpy as np
 import torch
@@ -11,15 +11,17 @@ from analogmed.search.supernet.path_sampling import Choices
 
 
 class ArchitectureWeights(nn.Module):
-    """A weight for each operation of each level; their softmax is how likely it is drawn.
+    """A weight for each operation of each level; their softmax is the sampling probability.
 
-    Networks are drawn by the Gumbel-softmax, its largest entry in the forward pass. A network's
-    loss reaches the weights through gates, factors of 1 whose gradient is that of the softmax's
-    entry; only the drawn operation is computed. The expected latency reaches them directly.
+    Networks are drawn by the Gumbel-softmax, with its largest entry in the forward pass. A
+    network's loss reaches the weights through gates, factors of 1 whose gradient is that of the
+    softmax's entry; only the drawn operation is computed. The expected latency reaches them
+    directly.
 
     Args:
-        space: the networks.
-        temperature: of the softmax of a draw; the lower, the nearer to the draw is its gradient.
+        space: search space of the networks.
+        temperature: temperature of the softmax of a draw; lower values give gradients closer to the
+            draw.
 
     Source: Jang, Gu, Poole 2017, arXiv:1611.01144; one drawn operation with its gate: Dong, Yang
     2019 (GDAS), arXiv:1910.04465; expected latency: Cai, Zhu, Han 2019 (ProxylessNAS),
@@ -36,11 +38,11 @@ class ArchitectureWeights(nn.Module):
     def draw(
         self, choices: Choices, generator: np.random.Generator
     ) -> tuple[Genotype, tuple[Tensor, ...]]:
-        """A network, with the gates of its levels; genes other than blocks are drawn evenly.
+        """Draw a network with the gates of its levels; genes other than blocks are uniform.
 
         Args:
-            choices: what is left to choose.
-            generator: of the draws.
+            choices: options that are left.
+            generator: generator of the draws.
         """
         genes: dict[str, Gene] = {
             name: values[int(generator.integers(len(values)))]
@@ -57,7 +59,7 @@ class ArchitectureWeights(nn.Module):
         return genotype, tuple(gates[: genotype.depth])
 
     def expected_share(self, choices: Choices, latencies: Latencies) -> Tensor:
-        """Expected latency of all levels, in units of the slowest path."""
+        """Return the expected latency of all levels, in units of the slowest path."""
         total = torch.zeros((), device=self.levels[0].device)
         for level, blocks in enumerate(choices.blocks):
             times_s = [latencies.seconds[level, block] for block in blocks]

@@ -1,4 +1,4 @@
-"""What a supernetwork's training leaves on disk, and how it goes on from there."""
+"""Files of a supernetwork's training on disk, and how a run resumes from them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,15 +27,15 @@ PRUNED = "pruning.csv"
 
 
 class SupernetFolder:
-    """The folder of one run.
+    """Folder of one run.
 
     Args:
         config: settings of the run.
-        ranks: only the first of these processes writes.
+        ranks: processes of the run, of which only the first writes.
 
     Raises:
-        ConfigError: the folder cannot be written, or holds a run with other settings.
-        CheckpointError: it holds a run, but none of its states can be read.
+        ConfigError: the folder cannot be written, or contains a run with other settings.
+        CheckpointError: the folder contains a run, but none of its states can be read.
     """
 
     def __init__(self, config: SupernetConfig, ranks: Ranks) -> None:
@@ -48,12 +48,12 @@ class SupernetFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the trained weights are there."""
+        """Whether the trained weights exist."""
         done = len(self._state.history) if self._state else 0
         return done >= self._config.epochs and self._config.path.exists()
 
     def restore(self, model: nn.Module, learner: Learner, pruning: Pruning) -> History:
-        """Put a run where it was interrupted, if it was."""
+        """Restore a run to where it was interrupted, if it was."""
         state, self._state = self._state, None
         if state is None:
             return History()
@@ -64,14 +64,14 @@ class SupernetFolder:
         return History.of_plain(state.history)
 
     def trace(self, epoch: int, networks: Sequence[Genotype], scores: Sequence[float]) -> None:
-        """Keep the scores of networks after an epoch, in ``trace.csv``."""
+        """Store the scores of networks after an epoch, in ``trace.csv``."""
         self._traced += [
             {"epoch": epoch, "genotype": genotype.to_json(), "score": score}
             for genotype, score in zip(networks, scores, strict=True)
         ]
 
     def save(self, model: nn.Module, learner: Learner, pruning: Pruning, history: History) -> None:
-        """Keep all that the run needs to go on after its last epoch."""
+        """Save all that the run needs to resume after its last epoch."""
         if not self._ranks.is_first:
             return
         self._table(TRACE, self._traced, ["epoch", "genotype", "score"])
@@ -91,7 +91,7 @@ class SupernetFolder:
         save_state(self._path, state)
 
     def finish(self, supernet: Supernet, pruning: Pruning) -> None:
-        """Write the trained weights, and what pruning has left."""
+        """Write the trained weights and the blocks that are left after pruning."""
         if self._ranks.is_first:
             blocks = [list(names) for names in pruning.choices.blocks]
             content = {"weights": supernet.state_dict(), "blocks": blocks}

@@ -1,4 +1,4 @@
-"""Importance scores: how much of the output goes through each channel and block of a network."""
+"""Importance scores: contribution of each channel and block of a network to its output."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from analogmed.models.blocks import ChannelLinear
 from analogmed.models.subnet import Subnet
 
 PARTS = ("down", "up", "join")
-"""Of a level: the block on the way down, its upsampling partner, and the block that joins."""
+"""Parts of a level: the encoder block, its upsampling partner, and the block that joins."""
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -25,21 +25,21 @@ _PASSED_ON = tuple(
 
 
 def importance_of_inputs(module: nn.Module, of_outputs: Tensor) -> Tensor:
-    """Importance of the channels that go into a layer, or into layers one behind the other.
+    """Return the importance of the input channels of a layer, or of a sequence of layers.
 
-    ``s_l = abs(W_{l+1}).T @ s_{l+1}``. Of a convolution, W is the sum over its kernel; a transposed
-    convolution has the transpose; a norm counts with its scale; activations, pooling and upsampling
-    pass on what they are given. Offsets do not count.
+    ``s_l = abs(W_{l+1}).T @ s_{l+1}``. For a convolution, W is the sum over its kernel; a
+    transposed convolution has the transpose; a norm contributes its scale; activations, pooling and
+    upsampling leave importance unchanged. Offsets are ignored.
 
     Args:
-        module: a layer of those kinds, or an ``nn.Sequential`` of them.
-        of_outputs: importance of the channels that come out, shape (C_out,).
+        module: a layer of these types, or an ``nn.Sequential`` of them.
+        of_outputs: importance of the output channels, shape (C_out,).
 
     Returns:
         float64 tensor, shape (C_in,).
 
     Raises:
-        ConfigError: no rule is known for a layer.
+        ConfigError: there is no rule for a layer.
         NonFiniteError: a weight is NaN or infinite.
 
     Source: Yu et al. 2018, arXiv:1711.05908 (NISP).
@@ -63,16 +63,17 @@ def importance_of_inputs(module: nn.Module, of_outputs: Tensor) -> Tensor:
 
 
 def block_importance(network: Subnet) -> dict[tuple[int, str], Tensor]:
-    """Importance of each channel that the blocks of a network of the search space give.
+    """Return the importance of each output channel of the blocks of a network.
 
-    That of the logits is 1. What both the skip and the next level read is the sum of the two.
+    The importance of the logits is 1. Channels that both the skip and the next level read have the
+    sum of the two.
 
     Args:
-        network: of any genotype.
+        network: network of the search space, of any genotype.
 
     Returns:
-        float64 tensor (C,) for each level, counted from the image inwards, and part of it, of
-        :data:`PARTS`. The innermost level and those of a classification have ``down`` only.
+        float64 tensor (C,) for each level, counted from the image, and part of it, as in
+        :data:`PARTS`. The deepest level and those of a classification have ``down`` only.
 
     Raises:
         NonFiniteError: a weight is NaN or infinite.
@@ -81,13 +82,13 @@ def block_importance(network: Subnet) -> dict[tuple[int, str], Tensor]:
     logits = int(network.get_parameter("head.weight").shape[0])
     importance = importance_of_inputs(network.head, torch.ones(logits, dtype=torch.float64))
     found: dict[tuple[int, str], Tensor] = {}
-    for number, level in enumerate(levels):  # the way up, from the logits inwards
+    for number, level in enumerate(levels):  # the decoder, from the logits to the deepest level
         if "join" in level:
             found[number, "join"] = importance
             skip, up = _split(importance_of_inputs(level["join"], importance), network, number)
             found[number, "down"], found[number, "up"] = skip, up
             importance = importance_of_inputs(level["up"], up)
-    for number in reversed(range(len(levels))):  # the way down, from within to the image
+    for number in reversed(range(len(levels))):  # the encoder, from the deepest level to the image
         skip = found.get((number, "down"), torch.zeros_like(importance))
         found[number, "down"] = skip + importance
         importance = importance_of_inputs(levels[number]["down"], found[number, "down"])
@@ -95,25 +96,25 @@ def block_importance(network: Subnet) -> dict[tuple[int, str], Tensor]:
 
 
 def mean_of_level(importance: Mapping[tuple[int, str], Tensor], level: int) -> float:
-    """Importance of the block of a level: the mean over all channels that its parts give.
+    """Return the importance of a level's block: the mean over all output channels of its parts.
 
     Args:
-        importance: as :func:`block_importance` gives it.
-        level: counted from the image inwards.
+        importance: importance, as :func:`block_importance` returns it.
+        level: level, counted from the image.
     """
     found = [importance[level, part] for part in PARTS if (level, part) in importance]
     return float(torch.cat(found).mean())
 
 
 def scaled_weights(network: Subnet, level: int) -> list[Tensor]:
-    """Weights of the block of a level, each times the importance of the channel that it feeds.
+    """Return the weights of a level's block, each times the importance of the channel it feeds.
 
     Args:
-        network: of any genotype.
-        level: counted from the image inwards.
+        network: network of any genotype.
+        level: level, counted from the image.
 
     Returns:
-        float64 tensors of the shapes of the weights, layer by layer; none of a block without.
+        float64 tensors of the shapes of the weights, layer by layer; empty for a block without.
     """
     found = block_importance(network)
     modules = dict(network.levels[level].named_children())
@@ -142,13 +143,16 @@ def _scaled(module: nn.Module, of_outputs: Tensor) -> list[Tensor]:
 
 
 def _split(joined: Tensor, network: Subnet, number: int) -> tuple[Tensor, Tensor]:
-    """Of what a level joins, the skip and what came up."""
+    """Return the skip and the upsampled channels of the input of a joining block."""
     channels = int(network.levels[number].down_channels)  # type: ignore[arg-type]
     return joined[:channels], joined[channels:]
 
 
 def _matrices(layer: nn.Module) -> Tensor:
-    """Absolute weights summed over the kernel, (groups, inputs of a group, outputs of a group)."""
+    """Return absolute weights summed over the kernel.
+
+    The shape is (groups, inputs of a group, outputs of a group).
+    """
     summed = _absolute(layer)
     summed = summed.flatten(2).sum(2) if summed.ndim > 2 else summed
     matrices = summed.unflatten(0, (int(getattr(layer, "groups", 1)), -1))

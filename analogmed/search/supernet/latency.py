@@ -1,4 +1,4 @@
-"""How long each operation of each level takes: on tiles of a profile, or measured."""
+"""Latency of each operation of each level: on tiles of a profile, or measured."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ _REPETITIONS = 10
 
 @dataclass(frozen=True)
 class Latencies:
-    """Times of the operations of a space, each at its largest: widest, with the largest kernel.
+    """Latencies of the operations of a space, each at its largest: widest, with the largest kernel.
 
     Attributes:
-        seconds: by level, from the image inwards, and block: the block, its upsampling partner and
-            the block that joins it with the skip, for one image.
+        seconds: latency for one image in s, by level (counted from the image) and block. It
+            includes the block, its upsampling partner and the block that joins it with the skip.
     """
 
     seconds: Mapping[tuple[int, str], float]
@@ -45,7 +45,7 @@ class Latencies:
 
     @property
     def slowest_s(self) -> float:
-        """Of the path that takes the slowest operation of each level."""
+        """Latency of the path with the slowest operation of each level, in s."""
         return sum(max(self._of_level(level)) for level in self.levels)
 
     @property
@@ -54,19 +54,19 @@ class Latencies:
         return range(1 + max(level for level, _ in self.seconds))
 
     def floored(self, level: int, block: str) -> float:
-        """Seconds of an operation, at least a hundredth of the median of its level.
+        """Return the latency of an operation in s, at least a hundredth of the median of its level.
 
-        What takes no time would otherwise be worth infinitely much for its time.
+        Without this limit, an operation without latency would have an infinite score per second.
         """
         times_s = self._of_level(level)
         floor_s = _FLOOR * median(times_s) or _FLOOR * self.slowest_s
         return max(self.seconds[level, block], floor_s)
 
     def share(self, networks: Iterable[Genotype]) -> float:
-        """``sum over levels of max over networks``, in units of the slowest path.
+        """Return ``sum over levels of max over networks``, in units of the slowest path.
 
         Args:
-            networks: the subnetworks of a step.
+            networks: subnetworks of a step.
         """
         slowest: dict[int, float] = {}
         for genotype in networks:
@@ -79,16 +79,16 @@ class Latencies:
 
 
 TimeOf = Callable[[nn.Module, tuple[int, ...]], float]
-"""Seconds of a module on an input of shape (1, C, *spatial)."""
+"""Function that returns the latency in s of a module on an input of shape (1, C, *spatial)."""
 
 
 def latencies(space: Space, shape: tuple[int, ...], time_of: TimeOf) -> Latencies:
-    """Times of all operations of a space.
+    """Return the latencies of all operations of a space.
 
     Args:
-        space: the networks.
-        shape: of an image, (C, *window).
-        time_of: of a part.
+        space: search space of the networks.
+        shape: shape of an image, (C, *window).
+        time_of: function that returns the latency of a module.
     """
     found = {}
     for level in range(max(space.depths)):
@@ -99,11 +99,11 @@ def latencies(space: Space, shape: tuple[int, ...], time_of: TimeOf) -> Latencie
 
 
 def of_profile(profile: Profile, level: Level = "mvm_only") -> TimeOf:
-    """Estimates for tiles of a profile, where what has no weights takes no time.
+    """Return a latency estimator for tiles of a profile; modules without weights take no time.
 
     Args:
-        profile: the kind of tile.
-        level: of its figures.
+        profile: profile of the tile type.
+        level: accounting level of the profile.
     """
 
     def time_of(module: nn.Module, shape: tuple[int, ...]) -> float:
@@ -116,7 +116,7 @@ def of_profile(profile: Profile, level: Level = "mvm_only") -> TimeOf:
 
 
 def of_table(table: LookupTable) -> TimeOf:
-    """Times of a digital processor, looked up in a table.
+    """Return a latency estimator for a digital processor, based on a look-up table.
 
     Raises:
         DataError: from the function: the table lacks an operation.
@@ -125,12 +125,12 @@ def of_table(table: LookupTable) -> TimeOf:
 
 
 def table_for(space: Space, shape: tuple[int, ...], folder: Path) -> LookupTable:
-    """The table of a folder; where there is none, one is measured of this machine and kept there.
+    """Return the table of a folder; if there is none, measure this machine and write it there.
 
     Args:
-        space: whose operations are measured.
-        shape: of an image, (C, *window).
-        folder: of ``operations.csv`` and ``provenance.yaml``.
+        space: search space whose operations are measured.
+        shape: shape of an image, (C, *window).
+        folder: folder of ``operations.csv`` and ``provenance.yaml``.
 
     Raises:
         DataError: the table is damaged.
@@ -152,7 +152,7 @@ def table_for(space: Space, shape: tuple[int, ...], folder: Path) -> LookupTable
 def _made(
     space: Space, level: int, block: str, channels: tuple[int, int, int]
 ) -> list[tuple[nn.Module, int, int]]:
-    """Modules of an operation, each with its input channels and the level of its resolution."""
+    """Return the modules of an operation, each with its input channels and resolution level."""
     given, own, inner = channels
     shape = {"kernel": max(space.kernels), "spatial_dims": space.spatial_dims}
     passes = BLOCKS[block].kind == "identity"
@@ -171,7 +171,7 @@ def _made(
 def _parts(
     space: Space, shape: tuple[int, ...], level: int, block: str
 ) -> Iterator[tuple[nn.Module, tuple[int, ...]]]:
-    """Modules of an operation with the shapes of their inputs, between levels of full width."""
+    """Yield the modules of an operation with their input shapes, between levels of full width."""
     width, growth = max(space.widths), max(space.growths)
     given = width * growth ** (level - 1) if level else shape[0]
     channels = (given, width * growth**level, width * growth ** (level + 1))

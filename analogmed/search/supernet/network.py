@@ -1,4 +1,4 @@
-"""The supernetwork: one set of weights in which every network of a space finds its own."""
+"""The supernetwork: one set of weights that contains those of every network of a space."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,29 +26,29 @@ _ALL = "all"
 
 
 class Supernet(nn.Module):
-    """A recursive U-Net whose levels hold the weights of every block of a space.
+    """A recursive U-Net whose levels contain the weights of every block of a space.
 
-    A block has its weights once in each level, with as many channels and as wide a kernel as the
-    space allows. A network of the space uses a part of them: of a layer that is narrower the first
-    channels, of a smaller kernel the centre. Where channels come from two sources, each has places
-    of its own: the skip before what comes up in a block that joins them; the way up within, behind
-    the skip, of a level that only passes on.
+    A block has its weights once in each level, with the largest number of channels and the largest
+    kernel of the space. A network of the space uses a part of them: the first channels of a layer,
+    and the centre of a kernel. Where channels come from two sources, each has separate positions:
+    in a block that joins them, the skip comes before the upsampled channels; in a level that only
+    passes channels on, the decoder channels from the deeper level come after the skip.
 
-    A head that reads the first level has its weights once for each block and width of that level:
-    shared by all, it would ask channels of different blocks for the same sign, and networks whose
-    few channels it weighs negatively would predict nothing.
+    A head that reads the first level has separate weights for each block and width of that level.
+    If all networks shared one head, it would require the same sign of channels from different
+    blocks, and networks whose few channels have negative weights would predict nothing.
 
-    Several tasks can share it: all share the levels, and each has heads of its own, and in the
-    first level the weights of its own image channels.
+    Several tasks can share the supernetwork: they share the levels, but each has separate heads,
+    and in the first level separate weights for its image channels.
 
     Args:
-        space: the networks.
-        in_channels: channels of the image; of several tasks, by their name.
-        out_channels: logits; of several tasks, by their name.
+        space: search space of the networks.
+        in_channels: channels of the image; for several tasks, by their name.
+        out_channels: number of logits; for several tasks, by their name.
 
     Attributes:
-        space: the networks.
-        tasks: names of the tasks that share the weights; of one without a name ``("",)``.
+        space: search space of the networks.
+        tasks: names of the tasks that share the weights; ``("",)`` for one without a name.
 
     Source: slices of shared weights: Yu et al. 2020 (BigNAS), arXiv:2003.11142; kernels: Cai et al.
     2020 (Once-for-all), arXiv:1908.09791.
@@ -82,17 +82,17 @@ class Supernet(nn.Module):
         task: str | None = None,
         gates: Sequence[Tensor] = (),
     ) -> Tensor:
-        """Logits of one network of the space.
+        """Return the logits of one network of the space.
 
         Args:
             images: shape (B, in_channels, *spatial), each size a multiple of 2 ** (depth - 1).
-            genotype: the network.
-            task: which one the images are of, if there are several.
-            gates: factors on what the levels' blocks give on the way down, from the image inwards;
-                for the gradients of choices.
+            genotype: genotype of the network.
+            task: task of the images, if there are several.
+            gates: factors on the outputs of the levels' encoder blocks, counted from the image; for
+                the gradients of choices.
 
         Returns:
-            logits, shape (B, out_channels, *spatial), or (B, out_channels) of a classification.
+            logits, shape (B, out_channels, *spatial), or (B, out_channels) for classification.
 
         Raises:
             ConfigError: the network is not of this space; the task is not one of these.
@@ -112,14 +112,14 @@ class Supernet(nn.Module):
         return logits
 
     def subnet(self, genotype: Genotype, task: str | None = None) -> Subnet:
-        """A network of the space by itself, with a copy of its part of the shared weights.
+        """Return a stand-alone network of the space, with a copy of its part of the shared weights.
 
         Args:
-            genotype: the network.
-            task: which task it is for, if there are several.
+            genotype: genotype of the network.
+            task: task of the network, if there are several.
 
         Raises:
-            ConfigError: as of :meth:`forward`.
+            ConfigError: as for :meth:`forward`.
         """
         task = self._task(task)
         weights = self.weights(genotype, task)
@@ -132,7 +132,7 @@ class Supernet(nn.Module):
         return network.train(self.training)
 
     def weights(self, genotype: Genotype, task: str | None = None) -> dict[str, Tensor]:
-        """A network's part of the shared weights, by the names that :class:`Subnet` gives them.
+        """Return a network's part of the shared weights, by their names in :class:`Subnet`.
 
         Gradients flow back into the shared weights.
         """
@@ -167,7 +167,7 @@ class Supernet(nn.Module):
         )
 
     def _shared_name(self, name: str, genotype: Genotype, task: str) -> str:
-        """Of a parameter of the supernetwork, from the name that it has in a network alone."""
+        """Return the name of a parameter in the supernetwork, from its name in a network."""
         part = _part(name)
         rest = name.removeprefix(f"{part}.")
         if part == "head":
@@ -179,7 +179,7 @@ class Supernet(nn.Module):
         return f"{part}.{genotype.levels[number].block}.{rest}"
 
     def _inputs(self, genotype: Genotype, task: str) -> dict[str, Places]:
-        """Places of the input channels of each part of a network."""
+        """Return the positions of the input channels of each part of a network."""
         levels, room = genotype.levels[: genotype.depth], self._room
         before = list(self._in).index(task)
         first = sum(list(self._in.values())[:before])
@@ -205,13 +205,13 @@ class Supernet(nn.Module):
 
 @dataclass(frozen=True)
 class _Room:
-    """How many channels there is room for, of each level.
+    """Largest number of channels of each level.
 
     Attributes:
-        own: that a block with weights gives.
-        given: that come from the level before.
-        down: that go on inwards, and as skip to the way up.
-        out: that come up.
+        own: output channels of a block with weights.
+        given: channels from the previous level.
+        down: channels to the deeper level, and as skip to the decoder.
+        out: channels of the decoder output.
     """
 
     own: tuple[int, ...]
@@ -236,7 +236,7 @@ class _Room:
 
 
 class _SuperLevel(nn.Module):
-    """Weights of one level: of each block ``down``, and unless it is innermost ``up``, ``join``."""
+    """Weights of one level: ``down`` of each block, and ``up``, ``join`` except in the deepest."""
 
     def __init__(self, space: Space, room: _Room, number: int) -> None:
         super().__init__()
@@ -260,7 +260,7 @@ class _SuperLevel(nn.Module):
 
 @lru_cache(maxsize=1024)
 def _skeleton(space: Space, genotype: Genotype, in_channels: int, out_channels: int) -> Subnet:
-    """A network without weights, which shows their shapes and computes with those it is lent."""
+    """Return a network without weights, which has their shapes and computes with given weights."""
     if genotype not in space:
         raise ConfigError(f"genotype {genotype} is not of the supernetwork's space: {space}")
     with torch.device("meta"):
@@ -272,7 +272,7 @@ def _by_task(channels: int | Mapping[str, int]) -> dict[str, int]:
 
 
 def _part(name: str) -> str:
-    """``levels.2.down`` of ``levels.2.down.0.weight``; or ``head``."""
+    """Return ``levels.2.down`` for ``levels.2.down.0.weight``, or ``head``."""
     return "head" if name.startswith("head.") else ".".join(name.split(".")[:3])
 
 
@@ -281,7 +281,7 @@ def _behind(places: Places, start: int) -> Places:
 
 
 def _part_of(shared: Tensor, shape: torch.Size, inputs: Places | None, *, in_axis: int) -> Tensor:
-    """The first channels, the centre of the kernel, and of the input those places, if given."""
+    """Return the first channels, the kernel's centre, and the given positions of the input."""
     for axis, size in enumerate(shape):
         if axis == in_axis and inputs is not None:
             pieces = [shared.narrow(axis, place.start, len(place)) for place in inputs]

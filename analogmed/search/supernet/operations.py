@@ -1,4 +1,4 @@
-"""What each option of each gene is worth, by the networks of a supernetwork that have it."""
+"""Score of each option of each gene, from the networks of a supernetwork that have it."""
 
 import itertools
 import logging
@@ -33,16 +33,16 @@ _LEAST = 1e-9
 def networks_with(
     genes: Options, space: Space, *, n: int, seed: int
 ) -> dict[Option, tuple[Genotype, ...]]:
-    """Networks that have an option, for every option that there is a choice of.
+    """Return networks that have an option, for every option of a gene with a choice.
 
-    The networks of two options differ in that gene alone (common random numbers); where a level is
-    looked at that a network does not have, it gets more levels.
+    The networks of two options differ in that gene alone (common random numbers). A network without
+    the level of the gene gets more levels.
 
     Args:
         genes: options of each gene, all of them or those that are left.
-        space: of the networks.
-        n: networks of each option.
-        seed: of their draw.
+        space: search space of the networks.
+        n: number of networks per option.
+        seed: seed of the draw.
 
     Raises:
         ConfigError: fewer than one network.
@@ -75,25 +75,25 @@ def operation_scores(
     n: int = 32,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """``importance * mean score / latency`` of each option of each gene.
+    """Return ``importance * mean score / latency`` of each option of each gene.
 
-    The importance of a block is its level's, in the mean over the networks that have it, as a share
-    of that of all blocks of the level; its latency is what the supernetwork's training went by.
-    Options of the other genes have no importance of their own, and the mean latency of networks
-    that have them. No latency counts as less than a hundredth of the median of its gene.
+    The importance of a block is its level's, averaged over the networks that have it, as a share of
+    that of all blocks of the level; its latency is the one used in the supernetwork's training.
+    Options of the other genes have an importance of 1, and the mean latency of networks that have
+    them. Latencies below a hundredth of the median of their gene are raised to that value.
 
     Args:
         weights: a trained supernetwork.
-        count: ``latency_ms`` of a genotype.
-        n: networks of each option.
-        seed: of their draw.
+        count: function that returns ``latency_ms`` of a genotype.
+        n: number of networks per option.
+        seed: seed of the draw.
 
     Returns:
         one row per option: ``task``, ``gene``, ``option``, ``score`` (mean over the networks),
-        ``importance``, ``latency_ms``, ``networks``, and ``worth``, which of the best option of a
-        gene is 1.
+        ``importance``, ``latency_ms``, ``networks``, and ``worth``, which is 1 for the best option
+        of a gene.
 
-    Source: the search objective of MIAS (seed poster and talk).
+    Source: search objective of MIAS, from its poster and talk.
     """
     sampled = networks_with(weights.genes, weights.space, n=n, seed=seed)
     networks = len(set(itertools.chain(*sampled.values())))
@@ -117,20 +117,20 @@ def operation_scores(
 
 
 def importance_table(shared: SharedWeights, *, n: int = 32, seed: int = 0) -> pd.DataFrame:
-    """How important each block of each level of a supernetwork is.
+    """Return the importance of each block of each level of a supernetwork.
 
     Args:
         shared: a trained supernetwork.
-        n: networks that have the block, over which is averaged.
-        seed: of their draw.
+        n: number of networks with the block, over which the importance is averaged.
+        seed: seed of the draw.
 
     Returns:
         one row per task, level and block, where there is a choice of blocks: ``task``, ``level``
-        (from the image inwards), ``block``, ``importance`` (share of the level), and the means over
-        channels that it is made of: ``mean_importance``, and by part ``down``, ``up``, ``join``
-        (NaN where there is none); ``networks``.
+        (counted from the image), ``block``, ``importance`` (share of the level), and the means over
+        channels that it is computed from: ``mean_importance``, and by part ``down``, ``up``,
+        ``join`` (NaN where there is none); ``networks``.
 
-    Source: Yu et al. 2018, arXiv:1711.05908 (NISP), of channels; blocks as in the seed talk.
+    Source: Yu et al. 2018, arXiv:1711.05908 (NISP), for channels; talk on MIAS, for blocks.
     """
     rows = [
         _block_row(weights, gene, option, networks)
@@ -150,15 +150,15 @@ def write_importance(table: pd.DataFrame, folder: Path) -> Path:
     """Write ``importance.csv``.
 
     Args:
-        table: of :func:`importance_table`; of several tasks one below the other.
-        folder: where to.
+        table: table of :func:`importance_table`; tables of several tasks are concatenated.
+        folder: output folder.
     """
     write_table(table, folder, "importance", parquet=False)
     return folder / "importance.csv"
 
 
 def level_of(gene: str) -> int:
-    """Level that a gene is of; 0 for those of the whole network."""
+    """Return the level of a gene; 0 for genes of the whole network."""
     return int(gene.rpartition("_")[2]) if "_" in gene else 0
 
 
@@ -190,9 +190,9 @@ def _importance(weights: Weights, gene: str, networks: Sequence[Genotype]) -> fl
 
 @lru_cache(50_000)
 def _of_levels(weights: ReferenceType[Weights], network: Genotype) -> tuple[float, ...]:
-    """Importance of the block of each level; searches with the same weights share it.
+    """Return the importance of each level's block; searches with the same weights share it.
 
-    A weak reference, since what is kept here shall not keep a supernetwork in memory.
+    The reference is weak, so that this cache does not keep a supernetwork in memory.
     """
     found = block_importance(alive(weights).subnet(network))
     return tuple(mean_of_level(found, level) for level in range(network.depth))
@@ -215,7 +215,7 @@ def _latency_ms(
 def counted(
     count: Callable[[Genotype], Mapping[str, float]], genotype: Genotype
 ) -> Mapping[str, float]:
-    """What can be counted of a network; nothing of one that does not fit the chip or task."""
+    """Return the counted metrics; empty for a network that does not fit the chip or task."""
     try:
         return count(genotype)
     except AnalogmedError:
@@ -223,13 +223,13 @@ def counted(
 
 
 def _mean(values: Iterable[float | None]) -> float:
-    """Of those that are numbers; NaN where none is."""
+    """Return the mean without missing values; NaN if all are missing."""
     known = [value for value in values if value is not None and not np.isnan(value)]
     return float(np.mean(known)) if known else float("nan")
 
 
 def _worth(table: pd.DataFrame) -> pd.Series:
-    """Of the best option of each gene 1."""
+    """Return the scores relative to the best option of each gene."""
     latency_ms = table["latency_ms"].fillna(math.inf)
     median = table.groupby("gene", sort=False)["latency_ms"].transform("median")
     floor = (_FLOOR * median).where(median > 0, _LEAST)
@@ -241,7 +241,7 @@ def _worth(table: pd.DataFrame) -> pd.Series:
 
 
 def _shares(values: pd.Series, groups: pd.Series) -> pd.Series:
-    """Of the sum of each group; equal ones where nothing is."""
+    """Return the share of each value in the sum of its group; equal shares if the sum is 0."""
     grouped = values.groupby(groups, sort=False)
     total, number = grouped.transform("sum"), grouped.transform("size")
     return (values / total).where(total > 0, 1 / number)
@@ -254,17 +254,17 @@ def report_importance(
 
     Args:
         supernets: run folders of trained supernetworks.
-        folder: where to.
-        n: networks that hold a block, over which is averaged.
-        seed: of their draw.
+        folder: output folder.
+        n: number of networks with a block, over which the importance is averaged.
+        seed: seed of the draw.
 
     Returns:
         the table, as :func:`importance_table` returns it, with the run
         folder of each supernetwork in the column ``supernet``.
 
     Raises:
-        CheckpointError: a run folder holds no trained supernetwork.
-        DataError: pruning has left no level a choice of blocks.
+        CheckpointError: a run folder contains no trained supernetwork.
+        DataError: pruning has left no level with a choice of blocks.
     """
     folders = dict.fromkeys(Path(one) for one in supernets)
     tables = [

@@ -1,4 +1,4 @@
-"""Which networks share a step of the supernetwork's training: the sampling rules."""
+"""Sampling rules: the networks that share a step of the supernetwork's training."""
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
@@ -18,11 +18,11 @@ from analogmed.search.space.space import Gene, Space
 
 @dataclass(frozen=True)
 class Choices:
-    """What is left to choose from in a space: pruning takes operations away.
+    """Options that are left in a space after pruning.
 
     Attributes:
-        space: the whole.
-        blocks: that are left, of each level.
+        space: the whole search space.
+        blocks: remaining blocks of each level.
     """
 
     space: Space
@@ -30,7 +30,7 @@ class Choices:
 
     @classmethod
     def of(cls, space: Space) -> "Choices":
-        """All that a space has."""
+        """Return all options of a space."""
         return cls(space, tuple(_blocks(space.genes, level) for level in range(max(space.depths))))
 
     def __post_init__(self) -> None:
@@ -44,14 +44,14 @@ class Choices:
 
     @property
     def genes(self) -> dict[str, tuple[Gene, ...]]:
-        """What each gene may still be."""
+        """Remaining options of each gene."""
         left: dict[str, tuple[Gene, ...]] = {
             f"block_{level}": kept for level, kept in enumerate(self.blocks)
         }
         return self.space.genes | left
 
     def without(self, level: int, block: str) -> "Choices":
-        """With an operation less.
+        """Return the choices without an operation.
 
         Raises:
             ConfigError: it is the last one of its level.
@@ -67,37 +67,37 @@ class Choices:
 
 
 Rule: TypeAlias = Callable[[Choices, int, np.random.Generator], list[Genotype]]
-"""Called with what may be chosen, a number of networks, and the generator of the draws."""
+"""Function of the remaining choices, a number of networks, and the generator of the draws."""
 
 
 def paths(rule: str, choices: Choices, *, n: int, seed: int) -> Iterator[list[Genotype]]:
-    """Networks of one step after the other, without end.
+    """Yield the networks of each step, without end.
 
     Args:
         rule: name in :data:`RULES`.
-        choices: what may be chosen.
-        n: networks a step, of rules that leave it open.
+        choices: remaining choices.
+        n: number of networks per step, for rules without a fixed number.
         seed: root of the draws.
 
     Raises:
-        ConfigError: there is no such rule.
+        ConfigError: the rule is unknown.
     """
     for step in itertools.count():
         yield paths_of_step(rule, choices, n=n, seed=seed, step=step)
 
 
 def paths_of_step(rule: str, choices: Choices, *, n: int, seed: int, step: int) -> list[Genotype]:
-    """Networks of one step, which depend on no other.
+    """Return the networks of one step, independent of other steps.
 
     Args:
         rule: name in :data:`RULES`.
-        choices: what may be chosen.
-        n: networks a step, of rules that leave it open.
+        choices: remaining choices.
+        n: number of networks per step, for rules without a fixed number.
         seed: root of the draws.
-        step: its number.
+        step: number of the step.
 
     Raises:
-        ConfigError: there is no such rule.
+        ConfigError: the rule is unknown.
     """
     if rule not in RULES:
         raise ConfigError(f"unknown sampling rule '{rule}'; {nearest(rule, RULES)}")
@@ -105,7 +105,7 @@ def paths_of_step(rule: str, choices: Choices, *, n: int, seed: int, step: int) 
 
 
 def spos(choices: Choices, n: int, generator: np.random.Generator) -> list[Genotype]:
-    """Networks whose genes are drawn evenly, alone: single path, one shot, where ``n`` is 1.
+    """Return networks whose genes are uniform and independent; ``n`` = 1 is single path one-shot.
 
     Source: Guo et al. 2020, arXiv:1904.00420.
     """
@@ -117,11 +117,11 @@ def spos(choices: Choices, n: int, generator: np.random.Generator) -> list[Genot
 
 
 def fairnas(choices: Choices, _n: int, generator: np.random.Generator) -> list[Genotype]:
-    """As many networks as the largest level has operations, which use each operation once.
+    """Return one network per operation of the largest level, so that each operation is used once.
 
-    Each level deals out its operations in random order, one to each network; one with fewer deals
-    anew when all are out. So do the other genes, but for the depth: all networks of a step have the
-    same, so that none misses a level that another has.
+    Each level assigns its operations to the networks in random order; a level with fewer operations
+    starts over when all are used. The other genes do the same, except for the depth: all networks
+    of a step have the same depth, so that all have the same levels.
 
     Source: strict fairness, Chu, Zhang, Xu 2021, arXiv:1907.01845.
     """
@@ -137,7 +137,9 @@ def fairnas(choices: Choices, _n: int, generator: np.random.Generator) -> list[G
 
 
 def sandwich(choices: Choices, _n: int, generator: np.random.Generator) -> list[Genotype]:
-    """The largest network, the smallest, and two between; the others learn from the first.
+    """Return the largest network, the smallest, and two random ones.
+
+    The others learn from the first.
 
     Source: Yu et al. 2020 (BigNAS), arXiv:2003.11142.
     """
@@ -145,7 +147,7 @@ def sandwich(choices: Choices, _n: int, generator: np.random.Generator) -> list[
 
 
 def extreme(choices: Choices, *, largest: bool = False) -> Genotype:
-    """The network with the least or the most of everything."""
+    """Return the network with the smallest or the largest value of every gene."""
     pick = max if largest else min
     genes: dict[str, Gene] = {}
     for name, values in choices.genes.items():

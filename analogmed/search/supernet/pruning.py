@@ -1,4 +1,4 @@
-"""Progressive pruning: operations that give the least for their time leave the supernetwork."""
+"""Progressive pruning: removal of the operations with the lowest Dice per latency."""
 
 import math
 from collections.abc import Iterable
@@ -52,14 +52,14 @@ class PruningConfig:
 
 @dataclass(frozen=True)
 class Dropped:
-    """An operation that has left; a row of ``pruning.csv``.
+    """A pruned operation; a row of ``pruning.csv``.
 
     Attributes:
-        epoch: after which.
-        level: from the image inwards.
-        block: its name.
+        epoch: epoch after which it was pruned.
+        level: level, counted from the image.
+        block: name of the block.
         dice: running average of the networks that used it.
-        latency_s: that it is set against.
+        latency_s: latency in its score, in s.
     """
 
     epoch: int
@@ -70,16 +70,16 @@ class Dropped:
 
 
 class Pruning:
-    """Follows how well operations do, and drops the worst.
+    """Running averages of the operations' Dice, and removal of the worst operations.
 
     Args:
-        choices: what may be chosen at first.
-        config: the settings.
-        latencies: of the operations; needed where the settings prune.
+        choices: initial choices.
+        config: settings of the pruning.
+        latencies: latencies of the operations; required if the settings enable pruning.
 
     Attributes:
-        choices: what is left.
-        dropped: what is not, in order.
+        choices: remaining choices.
+        dropped: pruned operations, in order.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Pruning:
         self._average: dict[tuple[int, str], float] = {}
 
     def observe(self, genotype: Genotype, dice: float) -> None:
-        """Take in how well a network did on a batch; NaN says nothing."""
+        """Update the averages with the Dice of a network on a batch; NaN is ignored."""
         if not math.isfinite(dice):
             return
         for level, gene in enumerate(genotype.levels[: genotype.depth]):
@@ -100,18 +100,18 @@ class Pruning:
             self._average[level, gene.block] = before + share * (dice - before)
 
     def worth(self, level: int, block: str) -> float:
-        """Average Dice per second of an operation; NaN before it was used."""
+        """Return the average Dice per second of an operation; NaN before it was used."""
         average = self._average.get((level, block), math.nan)
         return average / self._seconds(level, block)
 
     def after_epoch(self, epoch: int) -> list[Dropped]:
-        """Drop one operation of each level, if it is time.
+        """Prune one operation of each level, if it is time.
 
         Args:
-            epoch: number of the epoch that is done, from 1.
+            epoch: number of the completed epoch, from 1.
 
         Returns:
-            what has left. Operations that were not used yet stay.
+            the pruned operations. Operations that were not used yet stay.
         """
         since = epoch - self._config.warm_up
         if not self._config.every or since <= 0 or since % self._config.every:
@@ -129,7 +129,7 @@ class Pruning:
         return left
 
     def state_dict(self) -> dict[str, Any]:
-        """All that later prunings depend on."""
+        """Return everything that later prunings depend on."""
         averages = [[level, block, dice] for (level, block), dice in self._average.items()]
         return {
             "blocks": [list(blocks) for blocks in self.choices.blocks],
@@ -138,7 +138,7 @@ class Pruning:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` gave."""
+        """Restore the result of ``state_dict``."""
         self.choices = choices_of(self.choices, state["blocks"])
         self._average = {(level, block): dice for level, block, dice in state["averages"]}
         self.dropped = [Dropped(**each) for each in state["dropped"]]
@@ -149,5 +149,5 @@ class Pruning:
 
 
 def choices_of(whole: Choices, blocks: Iterable[Iterable[str]]) -> Choices:
-    """What is left of a space after pruning, from the blocks of each level."""
+    """Return the choices of a space after pruning, from the blocks of each level."""
     return Choices(whole.space, tuple(tuple(level) for level in blocks))

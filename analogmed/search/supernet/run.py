@@ -1,4 +1,4 @@
-"""The training loop of a supernetwork."""
+"""Training loop of a supernetwork."""
 
 import math
 import warnings
@@ -30,13 +30,13 @@ from analogmed.training.state.folder import one_run
 def train_supernet(config: SupernetConfig) -> Path:
     """Train the shared weights of a space.
 
-    In each step, networks that the sampling rule draws learn from one batch with their parts of the
-    weights; their gradients make one update. The run folder holds the trained weights, the last two
-    training states, a log, and what was pruned. A run that was interrupted goes on after its last
-    epoch, and gives what it would have given.
+    In each step, networks drawn by the sampling rule are trained on one batch with their parts of
+    the weights; their gradients are combined in one update. The run folder contains the trained
+    weights, the last two training states, a log, and the pruned operations. An interrupted run is
+    resumed after its last epoch, with the results of an uninterrupted run.
 
     Args:
-        config: the run.
+        config: settings of the run.
 
     Returns:
         the file of the trained weights; :class:`analogmed.search.supernet.weights.SharedWeights`
@@ -44,7 +44,7 @@ def train_supernet(config: SupernetConfig) -> Path:
 
     Raises:
         ConfigError: settings that do not fit each other or a task, or differ from those of the run
-            that the folder holds; a folder that cannot be written.
+            in the folder; a folder that cannot be written.
         DataError: a task has no training or validation case.
         NonFiniteError: the loss became NaN or Inf; names epoch and batch.
     """
@@ -91,7 +91,7 @@ def _train(config: SupernetConfig, ranks: Ranks) -> Path:
 
 
 def _warn_of_one_path(config: SupernetConfig) -> None:
-    """Warn of a pruning that leaves one operation per level long before the training ends."""
+    """Warn if pruning leaves one operation per level before the training ends."""
     choices = Choices.of(config.space)
     epoch = config.pruning.one_path_after(max(map(len, choices.blocks)))
     if epoch is not None and epoch < config.epochs:
@@ -111,9 +111,9 @@ def _backward(
     step: int,
     pruning: Pruning,
 ) -> float:
-    """Add the gradients of a step's networks, show them to the pruning, and give the step's loss.
+    """Add the gradients of a step's networks, pass their Dice to the pruning, and return the loss.
 
-    One network's graph is freed before the next one's is made.
+    One network's graph is freed before the next one's is built.
     """
     paths = run.paths(pruning.choices, step)
     loss = 0.0
@@ -134,9 +134,9 @@ def _losses(
     images: Tensor,
     labels: Tensor,
 ) -> Iterator[tuple[SampledPath, Tensor, float]]:
-    """Each network with its part of the loss of a step, and its Dice on the batch.
+    """Yield each network with its part of the loss of a step, and its Dice on the batch.
 
-    In a sandwich, all but the first learn from the first one's masks in place of the labels.
+    In a sandwich, all but the first learn from the first one's masks instead of the labels.
     """
     config, first = run.config, None
     share = 1 / len(paths) if config.rule in ("spos", "gumbel") else 1.0
@@ -154,7 +154,7 @@ def _losses(
 
 
 def _dice(logits: Tensor, labels: Tensor) -> float:
-    """Mean Dice over the classes of a batch; NaN where there is nothing, or nothing finite."""
+    """Return the mean Dice over the classes of a batch; NaN if undefined, or logits not finite."""
     if not torch.isfinite(logits).all():
         return math.nan
     predicted, held = to_classes(logits.detach()), labels[:, 0]
@@ -167,7 +167,7 @@ def _dice(logits: Tensor, labels: Tensor) -> float:
 
 
 def _average_over_ranks(model: nn.Module, ranks: Ranks) -> None:
-    """Gradients become means over ranks; all ranks have sampled the same networks."""
+    """Replace gradients by means over ranks; all ranks have sampled the same networks."""
     if ranks.size == 1:
         return
     gradients = [each.grad for each in model.parameters() if each.grad is not None]
@@ -181,7 +181,7 @@ def _average_over_ranks(model: nn.Module, ranks: Ranks) -> None:
 
 
 def _scores(run: SupernetSetup, networks: Sequence[Genotype]) -> list[float]:
-    """Dice of each network with the shared weights, the mean over tasks; on the first rank."""
+    """Return the Dice of each network, averaged over tasks; NaN on ranks other than the first."""
     if not run.ranks.is_first:
         return [math.nan] * len(networks)
     scores = []

@@ -1,4 +1,4 @@
-"""What a supernetwork's training needs before its first step: data, weights, latencies."""
+"""Setup of a supernetwork's training before its first step: data, weights, latencies."""
 
 import math
 from collections.abc import Iterator
@@ -33,8 +33,8 @@ class Path:
     """A network of a step.
 
     Attributes:
-        genotype: which.
-        gates: of the gumbel rule.
+        genotype: genotype of the network.
+        gates: gates of the gumbel rule.
     """
 
     genotype: Genotype
@@ -47,7 +47,7 @@ class Material:
 
     Attributes:
         run: data and settings.
-        loss: of a batch.
+        loss: loss function of a batch.
         validation: mean Dice over its validation patients.
     """
 
@@ -61,12 +61,12 @@ class SupernetSetup:
     """A supernetwork's training before its first step.
 
     Attributes:
-        config: the settings.
-        ranks: the processes that share it.
-        supernet: the shared weights.
-        model: all that learns.
-        materials: the tasks.
-        latencies: of the operations; ``None`` where neither loss nor pruning looks at them.
+        config: settings of the training.
+        ranks: processes that share the training.
+        supernet: shared weights.
+        model: all trainable parameters.
+        materials: tasks of the supernetwork.
+        latencies: latencies of the operations; ``None`` if neither loss nor pruning uses them.
     """
 
     config: SupernetConfig
@@ -78,11 +78,11 @@ class SupernetSetup:
 
     @property
     def batches(self) -> int:
-        """In an epoch, of all tasks."""
+        """Number of batches of all tasks in an epoch."""
         return sum(len(material.run.sampler) for material in self.materials)
 
     def epoch(self, number: int) -> Iterator[tuple[Material, Tensor, Tensor]]:
-        """Batches of one epoch, of the tasks in turn, for as long as each has some."""
+        """Yield the batches of one epoch, alternating between the tasks that have batches left."""
         samplers = [material.run.sampler.epoch(number) for material in self.materials]
         for batches in zip_longest(*samplers):
             for material, batch in zip(self.materials, batches, strict=True):
@@ -91,7 +91,7 @@ class SupernetSetup:
                     yield material, images, labels
 
     def paths(self, choices: Choices, step: int) -> list[Path]:
-        """Networks of a step."""
+        """Return the networks of a step."""
         n, seed = self.config.paths, self.config.seed
         if self.config.rule == "gumbel":
             architecture = self.model["architecture"]
@@ -102,7 +102,7 @@ class SupernetSetup:
         return [Path(genotype) for genotype in drawn]
 
     def expected_latency(self, choices: Choices, paths: list[Path]) -> Tensor:
-        """T of the loss, in units of the slowest path; 0 where latencies are not looked at."""
+        """Return T of the loss, in units of the slowest path; 0 if latencies are not used."""
         if self.latencies is None:
             return torch.zeros(())
         if self.config.rule == "gumbel":
@@ -113,7 +113,7 @@ class SupernetSetup:
 
     @cached_property
     def probes(self) -> tuple[Genotype, ...]:
-        """Networks whose scores are the validation's: the largest, and random ones."""
+        """Networks whose scores make up the validation score: the largest, and random ones."""
         choices = Choices.of(self.config.space)
         return (
             extreme(choices, largest=True),
@@ -122,12 +122,12 @@ class SupernetSetup:
 
     @cached_property
     def traced(self) -> tuple[Genotype, ...]:
-        """Networks whose scores are followed."""
+        """Networks whose scores are traced."""
         return fixed_networks(self.config, self.config.trace)
 
 
 def set_up_supernet(config: SupernetConfig, ranks: Ranks) -> SupernetSetup:
-    """Load the data and make the weights.
+    """Load the data and create the weights.
 
     Raises:
         ConfigError: settings that do not fit each other, or a task.
@@ -153,10 +153,10 @@ def set_up_supernet(config: SupernetConfig, ranks: Ranks) -> SupernetSetup:
 
 
 def load_tasks(config: SupernetConfig) -> tuple[Task, ...]:
-    """The tasks of a supernetwork.
+    """Load the tasks of a supernetwork.
 
     Raises:
-        ConfigError: one does not fit the space; two have one name.
+        ConfigError: one does not fit the space; two have the same name.
         DataError: one has no training or validation case.
     """
     tasks = tuple(given.load() for given in config.tasks)
@@ -169,7 +169,7 @@ def load_tasks(config: SupernetConfig) -> tuple[Task, ...]:
 
 
 def make_supernet(space: Space, tasks: tuple[Task, ...]) -> Supernet:
-    """Shared weights of tasks, untrained."""
+    """Return untrained shared weights of tasks."""
     return Supernet(
         space,
         {task.name: task.in_channels for task in tasks},
@@ -178,9 +178,9 @@ def make_supernet(space: Space, tasks: tuple[Task, ...]) -> Supernet:
 
 
 def fixed_networks(config: SupernetConfig, n: int) -> tuple[Genotype, ...]:
-    """Different random networks of a space, the same for every training with the same seed.
+    """Return different random networks of a space, the same for every training with the same seed.
 
-    A space that holds fewer gives all that many draws find.
+    For a space with fewer networks, return those that a limited number of draws finds.
     """
     generator = np.random.default_rng(derive_seed(config.seed, "fixed networks"))
     found: dict[Genotype, None] = {}
@@ -231,12 +231,12 @@ def _material(
 
 
 def latencies_of(config: LatencyConfig, space: Space, task: Task) -> Latencies:
-    """Times of the operations, from the table of this machine, if one is named, or the profile.
+    """Return the latencies of the operations, from a table of this machine, if given, or a profile.
 
     Args:
-        config: where they come from.
-        space: whose operations.
-        task: whose images.
+        config: source of the latencies.
+        space: search space with the operations.
+        task: task with the images.
     """
     shape = (task.in_channels, *task.window)
     if config.table is not None:
@@ -245,7 +245,7 @@ def latencies_of(config: LatencyConfig, space: Space, task: Task) -> Latencies:
 
 
 def _latencies(config: LatencyConfig, space: Space, task: Task, ranks: Ranks) -> Latencies:
-    """The same, where the first process measures what the table lacks."""
+    """Return the same; the first process measures a missing table."""
     if config.table is not None:
         if ranks.is_first:
             table_for(space, (task.in_channels, *task.window), config.table)

@@ -1,4 +1,4 @@
-"""How alike the blocks of several tasks are, by their weights."""
+"""Similarity of the blocks of several tasks, by their weights."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -23,17 +23,17 @@ def operation_cosines(
     n: int = 32,
     seed: int = 0,
 ) -> dict[Option, float]:
-    """How alike the weights of each block are between tasks, by what is important of them.
+    """Return the similarity of each block's weights between tasks, weighted by importance.
 
     Args:
         tasks: supernetworks of one space, or one that several tasks share.
         genes: options of each gene.
-        n: networks that have the block, over which is averaged.
-        seed: of their draw.
+        n: number of networks with the block, over which the cosine is averaged.
+        seed: seed of the draw.
 
     Returns:
-        of each block, the mean over pairs of tasks of the cosine between the weights times the
-        importance of what they feed; 0 of blocks without weights.
+        for each block, the mean over pairs of tasks of the cosine between the weights times the
+        importance of the channels that they feed; 0 for blocks without weights.
     """
     sampled = networks_with(genes, tasks[0].space, n=n, seed=seed)
     kept = tuple(map(ref, tasks))
@@ -46,9 +46,9 @@ def operation_cosines(
 
 @lru_cache(50_000)
 def _of_level(tasks: tuple[ReferenceType[Weights], ...], network: Genotype, level: int) -> float:
-    """The cosine of one block of one network; searches with the same weights share it.
+    """Return the cosine of one block of one network; searches with the same weights share it.
 
-    Weak references, since what is kept here shall not keep supernetworks in memory.
+    The references are weak, so that this cache does not keep supernetworks in memory.
     """
     of_tasks = {
         each.task: scaled_weights(each.subnet(network), level) for each in map(alive, tasks)
@@ -57,10 +57,10 @@ def _of_level(tasks: tuple[ReferenceType[Weights], ...], network: Genotype, leve
 
 
 def mean_cosine(weights: Mapping[str, Sequence[Tensor]]) -> float:
-    """How alike the weights of one operation are between tasks: mean over all pairs of tasks.
+    """Return the mean cosine of one operation's weights over all pairs of tasks.
 
     Args:
-        weights: of each task, the operation's weights, layer by layer. Layers whose shape differs
+        weights: weights of the operation for each task, layer by layer. Layers whose shape differs
             between two tasks are left out of that pair.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A trained supernetwork from its run folder, and how well its networks do with shared weights."""
+"""Trained supernetworks from run folders, and scores of their networks with shared weights."""
 
 from collections.abc import Hashable, Iterable
 from functools import cached_property, lru_cache
@@ -33,18 +33,18 @@ from analogmed.training.validation import MeanDice
 class SharedWeights:
     """A trained supernetwork.
 
-    Scores are computed once and kept in memory. No test patient is ever read: weights come from the
+    Scores are computed once and kept in memory. Test patients are never read: weights come from the
     training patients of a task, scores from its validation patients.
 
     Args:
         config: settings of its training.
-        device: where scores are computed.
+        device: device for the computation of scores.
 
     Attributes:
         config: settings of its training.
-        tasks: the data, by name.
-        supernet: the shared weights.
-        choices: what pruning has left of the space.
+        tasks: tasks with their data, by name.
+        supernet: shared weights.
+        choices: choices of the space that are left after pruning.
     """
 
     def __init__(self, config: SupernetConfig, *, device: str = "cpu") -> None:
@@ -67,10 +67,11 @@ class SharedWeights:
 
     @classmethod
     def load(cls, folder: Path | str, *, device: str = "cpu") -> "SharedWeights":
-        """The supernetwork of a run folder.
+        """Load the supernetwork of a run folder.
 
         Raises:
-            CheckpointError: the folder holds none that is trained to its end; or it is damaged.
+            CheckpointError: the folder contains no completely trained supernetwork, or it is
+                damaged.
         """
         folder = Path(folder)
         if not (folder / SUPERNET).exists():
@@ -85,19 +86,19 @@ class SharedWeights:
 
     @property
     def space(self) -> Space:
-        """The networks that it holds."""
+        """Search space of its networks."""
         return self.config.space
 
     @cached_property
     def task(self) -> Task:
-        """The data; of several tasks the first."""
+        """Data of its task; with several tasks, of the first."""
         return next(iter(self.tasks.values()))
 
     def score(self, genotype: Genotype, task: str | None = None) -> float:
-        """Mean Dice of a network on validation patients, with the shared weights.
+        """Return the mean Dice of a network on validation patients, with the shared weights.
 
         Args:
-            genotype: of the space.
+            genotype: genotype of the space.
             task: name of one of several tasks; the first by default.
 
         Raises:
@@ -123,15 +124,15 @@ class SharedWeights:
 
 
 def refuse_leakage(folders: Iterable[Path], task: Task) -> None:
-    """Refuse supernetworks that know patients which a task keeps for testing.
+    """Raise an error for supernetworks that were trained on test patients of a task.
 
     Args:
         folders: run folders of supernetworks.
-        task: with the split that the winner of a search will be tested with.
+        task: task with the split that the winner of a search will be tested with.
 
     Raises:
         LeakageError: names the supernetwork and its patients.
-        CheckpointError: a folder holds no trained supernetwork.
+        CheckpointError: a folder contains no trained supernetwork.
     """
     tested = {case.patient_id for case in task.test}
     for folder in folders:
@@ -147,37 +148,37 @@ def refuse_leakage(folders: Iterable[Path], task: Task) -> None:
 
 
 class Weights(Hashable, Protocol):
-    """What has to be known of one task of a trained supernetwork; it does not change."""
+    """Interface of one task of a trained supernetwork; immutable."""
 
     @property
     def task(self) -> str:
-        """Its name."""
+        """Name of the task."""
 
     @property
     def space(self) -> Space:
-        """The networks."""
+        """Search space of the networks."""
 
     @property
     def genes(self) -> Options:
-        """What each gene may be: of the space, what pruning has left."""
+        """Options of each gene of the space that are left after pruning."""
 
     @property
     def latencies(self) -> Latencies:
-        """Times of the operations."""
+        """Latencies of the operations."""
 
     @property
     def image_channels(self) -> int:
         """Channels of the task's images."""
 
     def subnet(self, genotype: Genotype) -> Subnet:
-        """A network with its part of the shared weights."""
+        """Return a network with its part of the shared weights."""
 
     def score(self, genotype: Genotype) -> float:
-        """How well it does with them; higher is better."""
+        """Return the score of a network with the shared weights; higher is better."""
 
 
 def alive(weights: ReferenceType[Weights]) -> Weights:
-    """Those that a weak reference is to, whose caller has them in use."""
+    """Return the target of a weak reference that the caller keeps in use."""
     found = weights()
     if found is None:
         raise ReferenceError("the supernetwork is not in memory any more")
@@ -190,7 +191,7 @@ class TaskWeights:
     Args:
         shared: the supernetwork.
         task: name of the task.
-        within: a space that is searched; by default all that the supernetwork holds.
+        within: space that is searched; by default the whole space of the supernetwork.
 
     Raises:
         ConfigError: the supernetwork was not trained for the task, or lacks networks of the space.
@@ -208,7 +209,7 @@ class TaskWeights:
 
     @cached_property
     def latencies(self) -> Latencies:
-        """Times of the operations, from where its training took them."""
+        """Latencies of the operations, from the same source as in its training."""
         shared = self._shared
         return latencies_of(shared.config.latency, shared.space, shared.tasks[self.task])
 
@@ -218,28 +219,28 @@ class TaskWeights:
         return self._shared.tasks[self.task].in_channels
 
     def subnet(self, genotype: Genotype) -> Subnet:
-        """A network with its part of the shared weights."""
+        """Return a network with its part of the shared weights."""
         return self._shared.supernet.subnet(genotype, self.task)
 
     def score(self, genotype: Genotype) -> float:
-        """Mean Dice on validation patients, with the shared weights."""
+        """Return the mean Dice on validation patients, with the shared weights."""
         return self._shared.score(genotype, self.task)
 
 
 def weights_of(shared: SharedWeights) -> list[TaskWeights]:
-    """Every task of a supernetwork."""
+    """Return every task of a supernetwork."""
     return [TaskWeights(shared, task) for task in shared.tasks]
 
 
 def load_weights(context: Context) -> list[TaskWeights]:
-    """The tasks of the supernetworks that a search is given.
+    """Load the tasks of the supernetworks of a search.
 
-    Searches of one process share what they have in common: weights and scores of the same run
-    folder, as long as its weights are not written anew.
+    Searches of one process share weights and scores of the same run folder, as long as its weights
+    are not rewritten.
 
     Raises:
-        ConfigError: it is given none; or one is of another space, or task.
-        CheckpointError: a run folder holds no trained supernetwork.
+        ConfigError: there is no supernetwork, or one is of another space or task.
+        CheckpointError: a run folder contains no trained supernetwork.
     """
     if not context.supernets:
         raise ConfigError(
@@ -254,7 +255,7 @@ def load_weights(context: Context) -> list[TaskWeights]:
 
 
 _KEPT = 16
-"""Tasks of supernetworks that stay in memory."""
+"""Number of supernetwork tasks that stay in memory."""
 
 
 @lru_cache(_KEPT)
@@ -268,13 +269,13 @@ def _shared_weights(folder: Path, written_ns: int) -> SharedWeights:
 
 
 def _written_ns(folder: Path) -> int:
-    """When the weights of a run folder were written; 0 where there are none."""
+    """Return the time at which the weights of a run folder were written; 0 if there are none."""
     path = folder / SUPERNET
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _left(shared: SharedWeights, space: Space) -> Options:
-    """Of each gene of the space, what pruning has left."""
+    """Return the options of each gene of the space that are left after pruning."""
     held, left = shared.space.genes, dict(shared.choices.genes)
     where = f"supernetwork {shared.config.folder}"
     same = (space.spatial_dims, space.purpose) == (shared.space.spatial_dims, shared.space.purpose)

@@ -1,4 +1,4 @@
-"""The database of a study that several processes create and use at the same time."""
+"""Database of a study that several processes create and use at the same time."""
 
 import random
 import time
@@ -12,17 +12,17 @@ _TRIES = 8
 _FIRST_PAUSE_S = 0.1
 _LOCKED_S = 60
 _RACE = ("exist", "locked", "duplicate", "unique")
-"""Words in errors of databases whose tables another process is creating at this moment."""
+"""Words in database errors that occur while another process is creating the tables."""
 
 
 def database(url: str) -> RDBStorage:
     """Connect to a database, and create its tables where they are missing.
 
-    Databases do not create tables atomically; where another process has been faster, this one
-    connects again. A SQLite file is locked by its writers: each waits a minute for the others.
+    Databases do not create tables atomically; if another process was faster, this one connects
+    again. A SQLite file is locked by its writers: each waits up to a minute for the others.
 
     Args:
-        url: of the database, as SQLAlchemy reads it.
+        url: URL of the database, in SQLAlchemy's format.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database cannot be used.

@@ -1,4 +1,4 @@
-"""Signs of life that a process writes into the trials that it evaluates."""
+"""Heartbeats that a process writes into the trials that it evaluates."""
 
 import logging
 import threading
@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 from optuna.trial import FrozenTrial, Trial
 
 BEAT = "alive_at_s"
-"""Attribute of a trial: last sign of life of its process, in s since 1970-01-01 UTC."""
+"""Attribute of a trial: last heartbeat of its process, in s since 1970-01-01 UTC."""
 
 PERIOD_S = 600.0
 """Time between two heartbeats, in s."""
 
 
 class Heartbeat:
-    """A thread that writes the time into trials, for processes that see no lock of this one.
+    """Thread that writes the time into trials, for processes that cannot see this one's lock.
 
-    A storage that does not answer is tried again in the next period.
+    A storage that does not respond is tried again in the next period.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class Heartbeat:
 
 
 def age_of(trial: FrozenTrial) -> timedelta:
-    """Return the time since the last sign of life of a trial's process."""
+    """Return the time since the last heartbeat of a trial's process."""
     if BEAT in trial.user_attrs:
         return timedelta(seconds=time.time() - trial.user_attrs[BEAT])
     return datetime.now() - (trial.datetime_start or datetime.now())

@@ -1,4 +1,4 @@
-"""The lock of Optuna's journal file."""
+"""Lock of Optuna's journal file."""
 
 import os
 from pathlib import Path
@@ -7,13 +7,13 @@ from analogmed.foundation.locks import FileLock
 
 
 class JournalLock(FileLock):
-    """The lock of Optuna's journal file, whose writers may be killed at any moment.
+    """Lock of Optuna's journal file, whose writers may be killed at any moment.
 
-    It ends with its process; and the piece of a line that a killed writer has left at the end of
-    the file is cut off before the next one writes.
+    It is released when its process ends; a partial line that a killed writer has left at the end of
+    the file is removed before the next one writes.
 
     Args:
-        journal: the file.
+        journal: journal file.
     """
 
     def __init__(self, journal: Path) -> None:

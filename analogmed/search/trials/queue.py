@@ -1,4 +1,4 @@
-"""What has become of each network of a study, and which is the next one to evaluate."""
+"""Status of each network of a study, and selection of the next one to evaluate."""
 
 import hashlib
 import os
@@ -33,22 +33,25 @@ from analogmed.search.trials.journal_lock import FileLock
 WORKER, SECONDS, ERROR = "worker", "seconds", ERROR_ATTRIBUTE
 COPY_OF, TWIN_OF = "copy_of", "twin_of"
 ENDED = "processes_ended"
-"""Attributes of a trial: who evaluates its network, how long it took, and why it failed; the trial
-that had evaluated the same network before, or was evaluating it just then; how many processes were
-killed while they evaluated it."""
+"""Attributes of a trial.
+
+They are the process that evaluates its network, the duration, and the reason of a failure; the
+trial that had evaluated the same network before, or was evaluating it at that time; and the number
+of processes that were killed while they evaluated it.
+"""
 
 _FREE = ""
 """Worker of a trial whose process has ended: the next process continues with it."""
 
 
 class Status(Enum):
-    """What has become of a trial."""
+    """Status of a trial."""
 
     EVALUATED = "evaluated"
     KNOWN = "known"
     """The strategy has proposed a network again; its metrics are copied."""
     INFEASIBLE = "infeasible"
-    """It breaks a constraint that needs no training, and was not trained."""
+    """The network breaks a constraint that needs no training, and was not trained."""
     FAILED = "failed"
     RUNNING = "running"
     LOST = "lost"
@@ -57,7 +60,7 @@ class Status(Enum):
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> "Status":
-        """The status of a trial."""
+        """Return the status of a trial."""
         if trial.state is TrialState.COMPLETE:
             return cls.KNOWN if COPY_OF in trial.user_attrs else cls.EVALUATED
         if trial.state is TrialState.PRUNED:
@@ -69,10 +72,10 @@ class Status(Enum):
 
 _ASKING = timedelta(minutes=10)
 _SILENT = timedelta(days=1)
-"""How long a machine elsewhere may take to choose a network, and may send no heartbeat."""
+"""Limits for a machine elsewhere: time to choose a network, and time without a heartbeat."""
 _MOST_DOUBLINGS = 9  # 512 s
 _MOST_ENDED = 3
-"""Processes that may be killed while they evaluate one network; then it has failed."""
+"""Number of killed processes after which the network of a trial has failed."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class Claim:
     """A network that this process is to evaluate.
 
     Attributes:
-        number: of its trial.
-        genotype: the network.
+        number: number of its trial.
+        genotype: genotype of the network.
     """
 
     number: int
@@ -89,10 +92,10 @@ class Claim:
 
 
 class Ledger:
-    """Hands out networks, and takes down what was found, for all processes that share a study.
+    """Queue that assigns networks and records results, for all processes that share a study.
 
-    They take turns by a lock in the run folder, so that no network is evaluated twice and the
-    budget is exact. Processes that share a database but no folder may exceed the budget by one
+    The processes take turns by a lock in the run folder, so that no network is evaluated twice and
+    the budget is exact. Processes that share a database but no folder may exceed the budget by one
     network each, except for the first process.
 
     A network whose process has ended keeps its trial: the next process evaluates it under the same
@@ -102,13 +105,13 @@ class Ledger:
 
     Args:
         study: the study, with its sampler.
-        space: of the networks.
-        goal: of the search.
-        evaluator: counts what needs no training.
-        budget: networks that may be evaluated.
-        proposals: networks that may be proposed for each of them.
-        folder: of the locks.
-        elsewhere: whether processes may take part that do not share the folder.
+        space: search space of the networks.
+        goal: goal of the search.
+        evaluator: evaluator for metrics that need no training.
+        budget: number of networks that may be evaluated.
+        proposals: number of networks that may be proposed for each of them.
+        folder: run folder, which contains the locks.
+        elsewhere: whether processes that do not share the folder may take part.
     """
 
     def __init__(
@@ -154,11 +157,11 @@ class Ledger:
         self._alive.path.unlink(missing_ok=True)
 
     def claim(self) -> Claim | Literal["later"] | None:
-        """The next network to evaluate.
+        """Return the next network to evaluate.
 
         Returns:
-            ``"later"`` where the strategy proposes what another process has in work; ``None`` where
-            the budget is spent, or as many networks as may be have been proposed.
+            ``"later"`` if the strategy proposes a network that another process is evaluating;
+            ``None`` if the budget is spent, or the largest number of networks has been proposed.
         """
         with self._turn.held():
             self._release_ended()
@@ -184,12 +187,12 @@ class Ledger:
         return None
 
     def finish(self, claim: Claim, metrics: Mapping[str, float], seconds: float) -> None:
-        """Take down what was measured of a network.
+        """Record the metrics of a network.
 
         Args:
             claim: the network.
-            metrics: all that the goal asks for, and more.
-            seconds: that it took.
+            metrics: all metrics of the goal, and others.
+            seconds: duration of its evaluation, in s.
         """
         missing = [name for name in self.goal.metrics if name not in metrics]
         if missing:
@@ -203,12 +206,12 @@ class Ledger:
                 self.study.tell(trial, self.goal.values(metrics))
 
     def fail(self, claim: Claim, error: str, seconds: float) -> None:
-        """Take down that a network could not be evaluated.
+        """Record that a network could not be evaluated.
 
         Args:
             claim: the network.
-            error: why.
-            seconds: that it took.
+            error: reason of the failure.
+            seconds: duration until the failure, in s.
         """
         with self._turn.held():
             trial = self._unfinished(claim)
@@ -216,22 +219,22 @@ class Ledger:
                 self._tell_failure(trial, error, seconds)
 
     def spent(self) -> int:
-        """Networks that count: evaluated, failed in it, or in work anywhere."""
+        """Return the number of networks that use the budget: evaluated, failed, or running."""
         return sum(map(_spends, self._trials()))
 
     def in_work(self) -> int:
-        """Networks that processes are evaluating."""
+        """Return the number of networks that are being evaluated."""
         return sum(Status.of(trial) is Status.RUNNING for trial in self._trials())
 
     def _trials(self) -> Sequence[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
     def _next(self) -> Trial | Literal["later"] | None:
-        """A trial that an ended process has left, or a new one.
+        """Return a trial that an ended process has left, or a new one.
 
         Returns:
-            ``"later"`` for a while after proposals of networks that are being evaluated, twice as
-            long after each; ``None`` where no further network may be proposed.
+            ``"later"`` for a while after proposals of networks that are being evaluated, a time
+            that doubles with each; ``None`` if no further network may be proposed.
         """
         for trial in self._trials():
             if not trial.state.is_finished() and trial.user_attrs.get(WORKER) == _FREE:
@@ -245,7 +248,7 @@ class Ledger:
         return new
 
     def _taken_over(self, left: FrozenTrial) -> Trial:
-        """The trial of an ended process, with the genes that it would have drawn."""
+        """Return the trial of an ended process, with the genes that it would have drawn."""
         trial = Trial(self.study, left._trial_id)
         trial.set_user_attr(WORKER, self._worker)
         if self.space.genes.keys() <= left.params.keys():
@@ -259,7 +262,7 @@ class Ledger:
         return trial
 
     def _release_ended(self) -> None:
-        """Release the trials whose process has ended; fail those that have ended too many."""
+        """Release the trials whose process has ended; fail those with too many ended processes."""
         for left in self._trials():
             worker = left.user_attrs.get(WORKER)
             if left.state.is_finished() or worker in (self._worker, _FREE):
@@ -276,9 +279,9 @@ class Ledger:
                 trial.set_user_attr(WORKER, _FREE)
 
     def _has_ended(self, trial: FrozenTrial, worker: str | None) -> bool:
-        """Whether the process of an unfinished trial has ended.
+        """Return whether the process of an unfinished trial has ended.
 
-        A process holds a lock as long as it lives, which only processes with the same folder see.
+        A living process holds a lock, which is visible only to processes with the same folder.
         """
         if worker is None:  # its process has created the trial and not yet written its name
             since = self._unnamed.setdefault(trial.number, time.monotonic())
@@ -295,9 +298,9 @@ class Ledger:
         return True
 
     def _twin(self, number: int, genotype: Genotype) -> FrozenTrial | None:
-        """Another trial of the same network that is finished, or being evaluated.
+        """Return another trial of the same network that is finished, or being evaluated.
 
-        A process that is still choosing has written some genes only: its trial is no twin yet.
+        A process that is still choosing has written only some genes: its trial does not count yet.
         """
         genes = self.space.genes.keys()
         for trial in self._trials():
@@ -321,7 +324,7 @@ class Ledger:
         self.study.tell(trial, values, state=twin.state)
 
     def _is_refused(self, trial: Trial, genotype: Genotype) -> bool:
-        """Whether a network breaks a constraint that needs no training, or cannot be built."""
+        """Return whether a network breaks a counted constraint, or cannot be built."""
         try:
             counted = self._evaluator.count(genotype)
         except AnalogmedError as error:
@@ -336,7 +339,7 @@ class Ledger:
         return True
 
     def _describe(self, trial: Trial, metrics: Mapping[str, float]) -> None:
-        """Metrics and violations; constraints of which nothing is known are not broken yet."""
+        """Store metrics and violations; constraints on unknown metrics are not broken yet."""
         trial.set_user_attr(METRICS_ATTRIBUTE, dict(metrics))
         trial.set_user_attr(VIOLATIONS_ATTRIBUTE, [*self.goal.known_violations(metrics)])
 
@@ -346,14 +349,14 @@ class Ledger:
         self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _unfinished(self, claim: Claim) -> Trial | None:
-        """The trial of a claim; ``None`` if another process has finished it meanwhile."""
+        """Return the trial of a claim; ``None`` if another process has finished it."""
         trial = self._claimed.pop(claim.number)
         self._heartbeat.remove(trial)
         return None if self._trials()[claim.number].state.is_finished() else trial
 
 
 def _spends(trial: FrozenTrial) -> bool:
-    """Whether a trial takes one of the budget; a network that cannot even be counted does not."""
+    """Return whether a trial uses the budget; a network that cannot be counted does not."""
     if COPY_OF in trial.user_attrs:
         return False
     status = Status.of(trial)

@@ -1,4 +1,4 @@
-"""The Optuna study of a search: where it is kept, and that it is this search's."""
+"""Optuna study of a search: its storage, and checks that it belongs to this search."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -37,11 +37,11 @@ MAY_DIFFER = (
     "out", "engine", "budget", "proposals", "final_epochs", "study", "storage", "device",
     "task.root",
 )  # fmt: skip
-"""Settings that a search may go on with although they are others: its networks are the same."""
+"""Settings that may change when a search is resumed, because its networks stay the same."""
 
 
 def open_study(config: SearchConfig) -> Study:
-    """The study of a search; made, if it is not there yet. Its sampler is still to be set.
+    """Open the study of a search, or create it; its sampler remains to be set.
 
     Raises:
         ConfigError: the storage cannot be reached, or the study is that of another search.
@@ -56,7 +56,7 @@ def open_study(config: SearchConfig) -> Study:
             f"{masked(where)} is damaged, or no storage of a study: {error}; give "
             "another --out or --storage"
         ) from error
-    except Exception as error:  # drivers of databases have errors of their own
+    except Exception as error:  # database drivers have their own errors
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"storage {masked(where)} cannot be used: {first}") from error
     _refuse_other_configuration(study, config)
@@ -64,7 +64,7 @@ def open_study(config: SearchConfig) -> Study:
 
 
 def _made_or_loaded(config: SearchConfig) -> Study:
-    """The study; one of wrong settings, with which no search ever began, is made anew."""
+    """Return the study; one with wrong settings, with which no search has begun, is recreated."""
     storage = _storage(config)
 
     def load() -> Study:
@@ -83,16 +83,16 @@ def _made_or_loaded(config: SearchConfig) -> Study:
 
 
 def has_begun(config: SearchConfig) -> bool:
-    """Whether a process may have begun with the search, so that its settings are fixed."""
+    """Return whether a process may have begun the search, so that its settings are fixed."""
     return config.storage is not None or (config.folder / "locks").exists()
 
 
 def refuse_other_patients(study: Study, patients: Mapping[str, list[str]]) -> None:
-    """Store the patients of a new study, and compare those of an old one.
+    """Store the patients of a new study, and compare those of an existing one.
 
     Args:
-        study: of the search.
-        patients: by part, ``train``, ``validation``, ``test`` and ``final_test``.
+        study: study of the search.
+        patients: patients by part, ``train``, ``validation``, ``test`` and ``final_test``.
 
     Raises:
         DataError: names the patients that are new, missing, or in another part.
@@ -118,10 +118,10 @@ def refuse_other_patients(study: Study, patients: Mapping[str, list[str]]) -> No
 
 
 def refuse_other_supernets(study: Study, folders: Mapping[str, Path]) -> None:
-    """Store digests of the supernetworks of a new study, and compare those of an old one.
+    """Store digests of the supernetworks of a new study, and compare those of an existing one.
 
     Args:
-        study: of the search.
+        study: study of the search.
         folders: run folders of trained supernetworks, by task.
 
     Raises:
@@ -142,7 +142,7 @@ def refuse_other_supernets(study: Study, folders: Mapping[str, Path]) -> None:
 
 
 def _first(names: Iterable[str]) -> str:
-    """The first few names, and how many there are beyond them."""
+    """Return the first few names, and the number of further ones."""
     shown = sorted(names)
     more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     return ", ".join(shown[:_SHOWN]) + more
@@ -156,14 +156,14 @@ def _storage(config: SearchConfig) -> BaseStorage:
     if config.storage is not None:
         return database(config.storage)
     path = config.folder / LOG
-    lock: Any = JournalLock(path)  # has what Optuna's own base class, which is private, asks for
+    lock: Any = JournalLock(path)  # has the interface of Optuna's private base class
     return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
 
 
 def _refuse_other_configuration(study: Study, config: SearchConfig) -> None:
-    """Keep the settings of a new study, and compare those of an old one.
+    """Store the settings of a new study, and compare those of an existing one.
 
-    A setting that there was not yet when the study began counts as its default.
+    A setting that did not exist when the study began counts as its default.
 
     Raises:
         ConfigError: lists each setting that differs, as ``name: old -> new``.

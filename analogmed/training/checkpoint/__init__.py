@@ -1,1 +1,1 @@
-"""Checkpoints: weights of a network and what is known of it, in one file."""
+"""Checkpoints: the weights of a network and its description, in one file."""

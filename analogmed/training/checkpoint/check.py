@@ -1,4 +1,4 @@
-"""The check of a checkpoint, the same before it is written and after it is read."""
+"""Check of a checkpoint, the same before it is written and after it is read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from analogmed.training.checkpoint.info import CheckpointInfo
 from analogmed.training.checkpoint.tile_parameters import INPUT_RANGE, OUT_SCALE
 
 _FREE_VALUES = 2**22
-"""Values that a network may create beside the weights of its file, for instance tables."""
+"""Number of values that a network may create in addition to the weights of its file, as tables."""
 
 
 def build_network(info: CheckpointInfo) -> nn.Module:
@@ -52,7 +52,7 @@ def outline_of_network(info: CheckpointInfo, values: int, source: str) -> nn.Mod
 
 @dataclass(frozen=True)
 class Parts:
-    """Tensors of a checkpoint by what they are.
+    """Tensors of a checkpoint by their role.
 
     Attributes:
         weights: weights and buffers of the network.
@@ -66,7 +66,7 @@ class Parts:
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], network: nn.Module) -> "Parts":
-        """Sort the tensors of a file; names of the network's own weights are weights."""
+        """Sort the tensors of a file by role; names of the network's own weights are weights."""
         own = network.state_dict().keys()
         extra = {n for n in tensors if n.endswith((INPUT_RANGE, OUT_SCALE)) and n not in own}
         return cls(
@@ -86,10 +86,10 @@ def check_parts(parts: Parts, network: nn.Module, source: str, *, finite: bool =
     """Compare the tensors of a checkpoint with the network that it describes.
 
     Args:
-        parts: the tensors.
+        parts: tensors of the checkpoint.
         network: the described network or its outline; its values are not read.
         source: start of a message.
-        finite: refuse NaN and Inf.
+        finite: whether NaN and Inf are errors.
 
     Raises:
         CheckpointError: weights that are missing, unexpected, of another shape or kind, or not

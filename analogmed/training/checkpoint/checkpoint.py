@@ -1,4 +1,4 @@
-"""Checkpoints: safetensors of the digital weights, and in the header what they belong to."""
+"""Checkpoints: safetensors of the digital weights, with a description in the header."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -40,11 +40,11 @@ class Checkpoint:
     """A trained network.
 
     Attributes:
-        info: what it is.
+        info: description of the network.
         network: the plain digital network with its weights, in evaluation mode; learned output
             scales are multiplied into them.
         input_ranges: learned input ranges of its analog layers by layer name, each (row tiles,).
-        path: the file that it was read from.
+        path: file that the checkpoint was read from.
         scaled_layers: layers with learned output scales, as they were trained, for
             :func:`load_out_scales`.
     """
@@ -67,16 +67,16 @@ def save_checkpoint(
 
     Args:
         path: file to write, ``.safetensors``.
-        model: the network; of an analog one the digital weights, the input ranges, the learned
-            output scales and the names of the layers left digital are kept.
-        info: what it is; its ``digital_layers`` follow from an analog model.
-        finite: refuse NaN and Inf. ``False`` writes the record of a failed training, which
-            :func:`load_checkpoint` refuses.
+        model: network to write; of an analog one the digital weights, the input ranges, the learned
+            output scales and the names of the digital layers are stored.
+        info: description of the network; its ``digital_layers`` follow from an analog model.
+        finite: whether NaN and Inf are errors. ``False`` writes the record of a failed training,
+            for which :func:`load_checkpoint` raises an error.
 
     Raises:
         CheckpointError: the weights are not those of the network that ``info`` describes, contain
             NaN or Inf, or have learned output scales of other tiles than ``info`` describes. An
-            older file at ``path`` is left as it was.
+            older file at ``path`` is unchanged.
         ConfigError: the network has layers that torch has not registered.
     """
     model, source = unwrapped(model), f"cannot write {path}"
@@ -100,7 +100,7 @@ def load_checkpoint(path: Path | str, *, factories: Collection[str] = ()) -> Che
     The weights are compared with the described network before memory for it is used.
 
     Args:
-        path: the file, or a run folder, which stands for its ``network.safetensors``.
+        path: checkpoint file, or a run folder, for its ``network.safetensors``.
         factories: ``package.module:factory`` and ``bundle:/path`` names that the checkpoint may
             use. The checkpoint alone must never be able to execute code or read other files.
 
@@ -135,12 +135,12 @@ def load_trained_ranges(
     Args:
         analog: the network that ``convert`` made for this hardware; changed in place. Layers that
             are digital in it need no ranges.
-        checkpoint: the network's training.
-        rpu_config: the hardware.
-        row_split: how it cuts rows into tiles.
+        checkpoint: checkpoint of the trained network.
+        rpu_config: hardware of the analog network.
+        row_split: rule that splits rows into tiles.
 
     Returns:
-        whether they fit; if not, nothing was changed and the network needs calibration.
+        whether the ranges fit; if not, nothing was changed and the network needs calibration.
     """
     if not checkpoint.info.has_input_converters(rpu_config, row_split):
         return False

@@ -1,4 +1,4 @@
-"""The file of a checkpoint: a safetensors file whose header has a description and a digest."""
+"""File format of a checkpoint: safetensors with a description and a digest in the header."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def write_file(path: Path, description: str, tensors: Mapping[str, Tensor]) -> N
     Args:
         path: file to write.
         description: JSON text.
-        tensors: on the CPU, contiguous, each with its own storage.
+        tensors: tensors on the CPU, contiguous, each with its own storage.
     """
     content = json.loads(description)
     text = json.dumps(content, sort_keys=True)
@@ -108,7 +108,7 @@ def _digest(description: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _refuse_pickle(path: Path) -> None:
-    """Refuse a pickle under any name.
+    """Raise an error for a pickle under any name.
 
     A safetensors file starts with the length of its header, 8 bytes, which may look like the start
     of a pickle, and then ``{``.

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its network: what it learned, from whom, and for which hardware."""
+"""Description of the network in a checkpoint: task, patients, training and hardware."""
 
 import json
 import warnings
@@ -24,22 +24,22 @@ _Aspect: TypeAlias = Callable[[TorchInferenceRPUConfig], tuple[object, ...]]
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says of itself.
+    """Description of a checkpoint's network.
 
     Attributes:
         model: name of the network in the registry.
         options: options of its builder.
-        in_channels, out_channels, spatial_dims: its shape.
+        in_channels, out_channels, spatial_dims: numbers of channels and dimensions of the network.
         training: ``"digital"`` or ``"hwa"`` (hardware-aware).
-        task: task that it was trained on.
+        task: task that the network was trained on.
         classes: names of the foreground classes, in the order of the outputs.
-        patients: patients that it has seen, in training or validation.
+        patients: patients that the network has seen, in training or validation.
         window: spatial size of its training patches; empty in older files.
         hardware: arguments of ``create_rpu_config`` that it was trained for; empty if digital.
-        row_split: how its rows were cut into tiles, if hardware-aware.
+        row_split: rule that split its rows into tiles, if hardware-aware.
         digital_layers: names of the layers that stayed digital in hardware-aware training, though
-            they could be on tiles; ``None`` where this is not known: digital networks, older files.
-        score: validation Dice, digital or on chips after a day.
+            they could be on tiles; ``None`` if unknown: digital networks, older files.
+        score: validation Dice, digital or on chips after one day.
         seed: root seed of the training.
         channels: names of the image channels, in their order; empty in older files.
     """
@@ -62,14 +62,14 @@ class CheckpointInfo:
     channels: tuple[str, ...] = ()
 
     def check_fits(self, task: Task, source: Path) -> None:
-        """Refuse a task that the network was not made for.
+        """Raise an error for a task that does not fit the network.
 
         Names of classes and channels of another task may differ, with a warning: the network then
         reports its classes under the names of that task.
 
         Raises:
             ConfigError: names both numbers of channels and of dimensions, a window that the
-                network cannot take, or classes or channels with other names or in another order.
+                network cannot process, or classes or channels with other names or in another order.
         """
         own = (self.in_channels, self.out_channels, self.spatial_dims)
         needed = (task.in_channels, task.out_channels, task.spatial_dims)
@@ -102,14 +102,14 @@ class CheckpointInfo:
         )
 
     def is_for(self, hardware: Hardware, row_split: str) -> bool:
-        """Whether the network was trained for this hardware; older files leave out newer fields."""
+        """Return whether the training used this hardware; older files lack newer fields."""
         own = self.own_hardware()
         return own is not None and (
             (to_plain(own), self.row_split) == (to_plain(hardware), row_split)
         )
 
     def refuse_leakage(self, task: Task, source: Path) -> None:
-        """Refuse to test the network on patients that it was trained or selected on.
+        """Raise an error if the network was trained or selected on test patients of the task.
 
         Raises:
             LeakageError: names some of them.
@@ -126,11 +126,11 @@ class CheckpointInfo:
             )
 
     def has_tiles(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
-        """Whether learned output scales of its hardware fit the tiles of this one."""
+        """Return whether learned output scales fit the tiles of the given hardware."""
         return self._agrees(_tiles, rpu_config, row_split)
 
     def has_input_converters(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
-        """Whether learned input ranges fit: the same rows of tiles behind the same converters.
+        """Return whether learned input ranges fit: same rows of tiles, same input converters.
 
         Noise of weights and outputs, drift, output converters and arguments of training may differ.
         """
@@ -152,15 +152,15 @@ class CheckpointInfo:
         return Hardware(**self.hardware)
 
     def to_json(self) -> str:
-        """The header of its file."""
+        """Return the header of the checkpoint file."""
         return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
 
     @classmethod
     def of_json(cls, text: str, source: Path) -> "CheckpointInfo":
-        """From the header of a file.
+        """Parse the header of a file.
 
         Raises:
-            CheckpointError: it is of another format, or makes no sense.
+            CheckpointError: the header has another format, or invalid content.
         """
         try:
             content = json.loads(text)
@@ -178,10 +178,10 @@ class CheckpointInfo:
 
 
 def check_window(model: str, options: dict[str, Any], task: Task) -> None:
-    """Refuse a window that a network cannot halve as often as it has to.
+    """Raise an error for a window that a network cannot halve as often as it has to.
 
     Raises:
-        ConfigError: names the window and what it must be divisible by.
+        ConfigError: names the window and the required divisor.
     """
     divisor = required_divisor(model, spatial_dims=task.spatial_dims, **options)
     if divisor and any(size % by for size, by in zip(task.window, divisor, strict=True)):
@@ -247,7 +247,7 @@ _FIELDS: dict[str, Callable[[str, Any], Any]] = {
     "score": _kind(float, int),
     "seed": _kind(int),
 }
-"""The fields of a header, with a check of each."""
+"""Fields of a header, with a check of each."""
 
 
 def _where_settings_are(source: Path) -> str:

@@ -1,10 +1,10 @@
-"""What a network has learned for its tiles, beside its digital weights.
+"""Parameters that a network has learned for its tiles, in addition to its digital weights.
 
-Input ranges belong to one hardware: on another one they are calibrated anew. Learned output scales
-belong to the network: without them it computes something else. A digital layer, and one on other
-tiles than it was trained on, therefore has them multiplied into its weight, which computes the
-same; on the tiles that it was trained on, it gets back the weight and the scales of its training,
-and its devices hold what they held there.
+Input ranges belong to one hardware; on another one they are calibrated again. Learned output
+scales belong to the network: without them its results differ. They are therefore multiplied into
+the weight of a digital layer, and of a layer on other tiles than it was trained on, which gives
+the same results. On the tiles that it was trained on, a layer gets back the weight and the scales
+of its training, so that its devices store the same values as in training.
 """
 
 from dataclasses import dataclass
@@ -26,9 +26,9 @@ class ScaledLayer:
     """A layer with learned output scales, as it was trained.
 
     Attributes:
-        weight: its weight, which the scales are not multiplied into.
+        weight: weight of the layer, without the scales.
         out_scale: the scales, shape (row tiles, groups, column tiles or columns).
-        grid: the tiles that they belong to.
+        grid: tiles that the scales belong to.
     """
 
     weight: Tensor
@@ -37,15 +37,15 @@ class ScaledLayer:
 
 
 def load_input_ranges(model: nn.Module, ranges: dict[str, Tensor]) -> bool:
-    """Give learned input ranges to an analog model cut into the same tiles.
+    """Load learned input ranges into an analog model that is split into the same tiles.
 
     Args:
-        model: what ``convert`` made; its ranges are changed in place.
-        ranges: by layer name, each (row tiles,): a checkpoint's ``input_ranges``. A network that
-            was trained digitally has none.
+        model: result of ``convert``; its ranges are changed in place.
+        ranges: ranges by layer name, each (row tiles,): a checkpoint's ``input_ranges``. A network
+            that was trained digitally has none.
 
     Returns:
-        whether they fit; if not, nothing was changed and the model needs calibration.
+        whether the ranges fit; if not, nothing was changed and the model needs calibration.
     """
     own = dict(model.named_parameters()) | dict(model.named_buffers())
     targets = {name: own.get(name + INPUT_RANGE) for name in ranges}
@@ -63,15 +63,15 @@ def load_input_ranges(model: nn.Module, ranges: dict[str, Tensor]) -> bool:
 
 @torch.no_grad()
 def load_out_scales(model: nn.Module, scaled: dict[str, ScaledLayer]) -> tuple[str, ...]:
-    """Give learned output scales, and the weights that they scale, to the layers that they fit.
+    """Load learned output scales, and the weights that they scale, into the layers that they fit.
 
     Args:
-        model: what ``convert`` made of a network that :func:`multiply_out_scales` has changed.
-        scaled: what that gave.
+        model: result of ``convert`` for a network that :func:`multiply_out_scales` has changed.
+        scaled: result of that function.
 
     Returns:
-        names of the layers on other tiles, or on tiles without such scales: they keep the scales in
-        their weights. Layers that were left digital are not among them.
+        names of the layers on other tiles, or on tiles without such scales: the scales stay in
+        their weights. Layers that were left digital are not included.
     """
     others = []
     for name, trained in scaled.items():
@@ -97,16 +97,16 @@ def multiply_out_scales(
     """Multiply learned output scales into the weights of a digital network.
 
     Args:
-        network: is changed in place.
-        out_scales: of its layers by name.
+        network: digital network; changed in place.
+        out_scales: output scales of its layers by name.
         rpu_config: hardware that they were learned for.
-        row_split: how that cut the rows.
+        row_split: rule that split the rows into tiles.
 
     Returns:
         the layers as they were.
 
     Raises:
-        CheckpointError: the scales are not those of this hardware; nothing was changed.
+        CheckpointError: the scales do not belong to this hardware; nothing was changed.
     """
     if not out_scales:
         return {}
@@ -137,7 +137,7 @@ def _scaled(name: str, layer: nn.Module, out_scale: Tensor) -> ScaledLayer:
 
 
 def _product(layer: AnalogLayer) -> Tensor:
-    """Weight matrix times the scales of its tiles, shape (groups, columns, rows)."""
+    """Return the weight matrix times the scales of its tiles, shape (groups, columns, rows)."""
     parts = []
     for index, (start, stop) in enumerate(layer.grid.rows):
         scales = layer.learned_scales(index)

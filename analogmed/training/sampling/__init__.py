@@ -1,1 +1,1 @@
-"""Training patches: which, from where, cached and augmented."""
+"""Training patches: sampling plan, caching of cases and augmentation."""

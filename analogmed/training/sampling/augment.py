@@ -1,4 +1,4 @@
-"""Random changes of training patches: MONAI's, drawn from a seed for each patch."""
+"""Random augmentation of training patches with MONAI, drawn from a seed for each patch."""
 
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -26,8 +26,8 @@ class Augmentation:
 
     Contrast is changed about the minimum and range of all channels together.
 
-    Volumes are rotated in the plane of their last two axes, across which voxels are alike; what
-    comes in from outside mirrors the inside. Intensities are meant to have a range of about 1, as
+    Volumes are rotated in the plane of their last two axes, in which voxels are alike; positions
+    outside the patch are filled by reflection. Intensities should have a range of about 1, as
     z-scores and windows have.
 
     Args:
@@ -35,20 +35,20 @@ class Augmentation:
     """
 
     def __init__(self, spatial_dims: int) -> None:
-        # Composed by hand with one state: Compose would take longer to pass things on and to seed
-        # each transform than most of them take.
+        # Composed by hand with one state: the overhead and seeding of Compose would take longer
+        # than most of the transforms.
         self._transforms = _transforms(spatial_dims)
         self._state = np.random.RandomState()
         for transform in self._transforms:
             transform.set_random_state(state=self._state)
 
     def __call__(self, image: Tensor, label: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Change a patch and its label alike.
+        """Transform a patch and its label in the same way.
 
         Args:
-            image: shape (C, *window).
+            image: patch, shape (C, *window).
             label: class indices, shape (1, *window).
-            seed: all that the change depends on, besides the patch.
+            seed: seed that determines the change.
         """
         self._state.seed(seed % 2**32)
         patch: dict[Hashable, Any] = {"image": image, "label": label}
@@ -79,7 +79,7 @@ def _transforms(spatial_dims: int) -> list[RandomizableTransform]:
 
 @contextmanager
 def _plain_tensors() -> Iterator[None]:
-    """Let MONAI carry no history of its operations, which takes three quarters of the time."""
+    """Disable MONAI's metadata tracking, which takes three quarters of the time."""
     before = get_track_meta()
     set_track_meta(False)
     try:

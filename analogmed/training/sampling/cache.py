@@ -1,4 +1,4 @@
-"""Samples of the training cases: kept in memory up to a limit, and read again beyond it."""
+"""Cache of training samples: kept in memory up to a limit, and read again beyond it."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from analogmed.foundation.errors import DataError
 
 @dataclass(frozen=True)
 class ImageTable:
-    """What is known of every slice or volume without its sample.
+    """Description of every slice or volume, without its sample.
 
     Attributes:
         case: index of its case, shape (images,).
@@ -32,20 +32,20 @@ class ImageTable:
 
 
 class SampleCache:
-    """Reads every case once to describe it, and keeps what fits; the least used goes first.
+    """Cache that reads every case once to describe it, and evicts the least recently used first.
 
-    Room is made before a case is read, from the size that it had at the first reading, so that
-    memory holds ``limit_bytes`` of samples and the one being read. One larger than the limit is
-    kept alone, until the next is read.
+    Room is made before a case is read, from the size of its first read, so that memory contains
+    ``limit_bytes`` of samples and the one being read. A sample larger than the limit is kept alone,
+    until the next is read.
 
     MONAI's ``CacheDataset`` keeps a number of samples fixed at the start, whatever their size, and
     reads all others at every access; ``PersistentDataset`` keeps them on disk, as pickles.
 
     Args:
-        read: reads one case.
-        cases: what to read; addressed by their index.
-        n_classes: foreground classes.
-        limit_bytes: of the samples kept.
+        read: function that reads one case.
+        cases: cases to read; addressed by their index.
+        n_classes: number of foreground classes.
+        limit_bytes: largest size of the samples kept, in bytes.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class SampleCache:
             self._describe(index, read(case))
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample of a case.
+        """Return the sample of a case.
 
         Raises:
             DataError: its files are no longer those that were read at first.
@@ -89,7 +89,7 @@ class SampleCache:
 
     @property
     def table(self) -> ImageTable:
-        """Every slice or volume, in the order of the cases."""
+        """Table of every slice or volume, in the order of the cases."""
         lengths = [len(holds) for holds in self._holds]
         return ImageTable(
             np.repeat(np.arange(len(lengths)), lengths),
@@ -99,9 +99,9 @@ class SampleCache:
         )
 
     def divided(self, n_workers: int) -> "SampleCache":
-        """The cache for each of some processes, which together keep to the limit.
+        """Return the cache of one of several processes, which share the limit.
 
-        If all samples are kept, forked processes share their memory, and it stays as it is.
+        If all samples are kept, forked processes share their memory, and the cache is unchanged.
         """
         if len(self._kept) == len(self._cases):
             return self

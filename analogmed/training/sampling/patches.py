@@ -1,4 +1,4 @@
-"""Training patches: balanced, padded, augmented, and each a function of its address alone."""
+"""Training patches: balanced, padded, augmented, and each determined by its address alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,31 +18,31 @@ from analogmed.training.settings import LoadingConfig
 
 
 class PatchSampler:
-    """Draws training batches of a task.
+    """Sampler of the training batches of a task.
 
-    What entry ``e`` of batch ``b`` in an epoch holds follows from the seed and these three numbers:
-    not from what was drawn before, the size of the cache, the processes that read ahead, or the
-    number of ranks.
+    The content of entry ``e`` of batch ``b`` in an epoch follows from the seed and these three
+    numbers. It does not depend on earlier draws, the size of the cache, the loading processes, or
+    the number of ranks.
 
-    All cases are read once at the start, and samples kept in memory up to ``loading.cache_bytes``.
-    Larger data are read again in each epoch: every case once if a group of ``loading.mixed_cases``
-    cases, or of ``loading.mixed_bytes``, fits in the cache, more often if not. Of several
-    ``loading.workers``, each then has its part of the cache and reads every case for itself, so
-    that more than one helps to augment, not to read.
+    All cases are read once at the start, and samples are kept in memory up to
+    ``loading.cache_bytes``. Larger data are read again in each epoch: every case once if a group of
+    ``loading.mixed_cases`` cases, or of ``loading.mixed_bytes``, fits in the cache, more often if
+    not. With several ``loading.workers``, each has its part of the cache and reads every case
+    itself, so that additional workers speed up augmentation, but not reading.
 
     Args:
-        task: gives the reader and the window, which is the patch size.
+        task: task with the reader and the window, which is the patch size.
         cases: training cases.
         batch_size: patches in a batch of all ranks together.
-        seed: seed of everything that is drawn.
-        loading: how patches come from the files.
-        rank: which of the processes that train together this is; it gets the entries
+        seed: seed of all random draws.
+        loading: settings of reading and patch sampling.
+        rank: number of this process among those that train together; it gets the entries
             ``rank::world_size`` of each batch.
         world_size: number of these processes.
 
     Raises:
         DataError: there is no case, or one cannot be read.
-        ConfigError: the batch cannot be dealt evenly to the ranks.
+        ConfigError: the batch cannot be split evenly among the ranks.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class PatchSampler:
         self._augmentation = Augmentation(len(task.window)) if self._loading.augment else None
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches in an epoch."""
         return max(1, len(self._table) * self._loading.patches_per_image // self._batch_size)
 
     def missing_classes(self) -> tuple[str, ...]:
-        """Names of the task's classes that no case holds."""
+        """Return the names of the task's classes that no case contains."""
         held = np.asarray(self._table.holds.any(axis=0))
         return tuple(
             name for name, is_held in zip(self._task.classes, held, strict=True) if not is_held
         )
 
     def reads_per_epoch(self) -> int:
-        """Return how many cases an epoch reads from disk; 0 where all samples stay in memory."""
+        """Return how many cases an epoch reads from disk; 0 if all samples stay in memory."""
         sizes, workers = self._table.sizes, max(1, self._loading.workers)
         if sizes.sum() <= self._loading.cache_bytes:
             return 0
@@ -95,25 +95,25 @@ class PatchSampler:
         return sum(count_reads(part, sizes, limit) for part in parts)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of one epoch.
+        """Yield the batches of one epoch.
 
         Args:
-            number: the epoch.
-            first: batch to start at.
+            number: number of the epoch.
+            first: number of the first batch.
 
         Yields:
             float32 images (B / world_size, C, *window) and int64 class indices
             (B / world_size, 1, *window).
 
         Raises:
-            DataError: a case cannot be read any more, or has changed.
+            DataError: a case can no longer be read, or has changed.
         """
         loader = DataLoader(
             self._batches(number),
             batch_size=None,
             sampler=range(first, len(self)),
             num_workers=self._loading.workers,
-            generator=torch.Generator(),  # the global one is left alone: training draws from it
+            generator=torch.Generator(),  # not the global one, which training draws from
         )
         yield from loader
 
@@ -155,10 +155,10 @@ class _Batches(Dataset[tuple[Tensor, Tensor]]):
     seed_path: tuple[int, str, int]
 
     def __getitem__(self, batch: int) -> tuple[Tensor, Tensor]:
-        """Those entries of a batch that this rank gets."""
+        """Return the entries of a batch that belong to this rank."""
         first = batch * self.batch_size
         case_of = self.table.case[self.plan.image[first : first + self.batch_size]]
-        # Entries of one case follow each other: it is read once, however little memory there is.
+        # Entries of one case follow each other: it is read once, even with little memory.
         patches = {
             entry: self._patch(batch, entry)
             for entry in sorted(self.entries, key=case_of.__getitem__)
@@ -196,7 +196,7 @@ def _check(task: Task, cases: tuple[Case, ...], batch_size: int, world_size: int
 def _corner(
     label: np.ndarray, window: tuple[int, ...], class_index: int, generator: np.random.Generator
 ) -> list[int]:
-    """Lowest corner of a patch: about a voxel of a class, or for class 0 anywhere."""
+    """Return the lowest corner of a patch: around a voxel of a class, or anywhere for class 0."""
     room = np.maximum(0, np.subtract(label.shape, window))
     if not class_index:
         return generator.integers(room + 1).tolist()
@@ -206,7 +206,7 @@ def _corner(
 
 
 def _padded(array: np.ndarray, window: tuple[int, ...]) -> Tensor:
-    """A copy of a patch (C, *spatial), with zeros about it where the image is too small."""
+    """Return a copy of a patch (C, *spatial), padded with zeros if the image is too small."""
     if array.shape[1:] == window:
         return torch.from_numpy(array.copy())
     missing = np.subtract(window, array.shape[1:])

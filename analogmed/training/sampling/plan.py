@@ -1,7 +1,7 @@
-"""The plan of an epoch: from which slice or volume each of its patches comes, and in which order.
+"""Plan of an epoch: the slice or volume of each patch, and the order of the patches.
 
-It is drawn from small tables for the epoch as a whole, which balances it exactly, and groups it so
-that cases which do not stay in memory are read seldom.
+It is drawn from small tables for the epoch as a whole, which balances it exactly, and groups
+patches so that cases that do not stay in memory are rarely read.
 """
 
 import math
@@ -20,8 +20,8 @@ class PatchPlan:
 
     Attributes:
         image: index of the slice or volume, shape (patches,).
-        class_index: class that a voxel at the centre of the patch has; 0 is a patch that lies
-            anywhere. Shape (patches,).
+        class_index: class of the voxel at the centre of the patch; 0 is a patch at any
+            position. Shape (patches,).
     """
 
     image: np.ndarray
@@ -39,21 +39,20 @@ def plan_epoch(
 ) -> PatchPlan:
     """Draw the patches of an epoch.
 
-    Each is centred on foreground with a given probability. The classes that occur take turns
-    there, however rare they are, and so do the slices or volumes that hold a class. For patches
-    that lie anywhere, all slices or volumes take turns. What takes turns is shuffled anew in each
-    turn.
+    Each is centred on foreground with a given probability. These patches cycle through the classes
+    that occur, however rare they are, and through the slices or volumes that contain a class. The
+    other patches cycle through all slices or volumes. The order is shuffled in each cycle.
 
-    The cases are shuffled and dealt in groups; patches of a group are mixed, and groups follow
-    each other. A group that fits in memory is therefore read once, and neighbouring batches hold
+    The cases are shuffled and divided into groups; patches of a group are mixed, and groups follow
+    each other. A group that fits in memory is therefore read once, and neighbouring batches contain
     other cases in every epoch.
 
     Args:
-        table: the slices or volumes.
-        n_patches: patches to draw.
-        foreground: share that is centred on foreground, if there is any.
+        table: table of the slices or volumes.
+        n_patches: number of patches to draw.
+        foreground: share of patches that are centred on foreground, if there is any.
         mixed_cases: largest number of cases in a group.
-        seed: of the draw.
+        seed: seed of the draw.
         mixed_bytes: largest size of a group of several cases, in bytes.
     """
     generator = np.random.default_rng(seed)
@@ -100,7 +99,7 @@ def count_reads(cases: Iterable[int], sizes: np.ndarray, limit_bytes: float) -> 
 def _groups(
     turn: np.ndarray, sizes: np.ndarray, mixed_cases: int, mixed_bytes: float
 ) -> np.ndarray:
-    """Deal cases to groups in their turn; a group ends before it is too large.
+    """Assign cases to groups in the given order; a group ends before it exceeds a limit.
 
     Returns:
         group of each case.
@@ -116,6 +115,6 @@ def _groups(
 
 
 def _in_turns(pool: np.ndarray, n: int, generator: np.random.Generator) -> np.ndarray:
-    """Draw ``n`` members of a pool; none comes again before all others came."""
+    """Draw ``n`` members of a pool; none is repeated before all others were drawn."""
     turns = -(-n // pool.size)
     return np.concatenate([pool[:0], *(generator.permutation(pool) for _ in range(turns))])[:n]

@@ -1,4 +1,4 @@
-"""What a training run leaves on disk, and how it goes on from there."""
+"""Files of a training run on disk, and how a run resumes from them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -26,15 +26,15 @@ from analogmed.training.state.state import (
 
 
 class RunFolder:
-    """The folder of one run.
+    """Folder of one run.
 
     Args:
         config: settings of the run.
-        ranks: only the first of these processes writes.
+        ranks: processes of the run, of which only the first writes.
 
     Raises:
-        ConfigError: the folder cannot be written, or holds a run with other settings.
-        CheckpointError: it holds a run, but none of its states can be read.
+        ConfigError: the folder cannot be written, or contains a run with other settings.
+        CheckpointError: the folder contains a run, but none of its states can be read.
     """
 
     def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
@@ -44,17 +44,17 @@ class RunFolder:
 
     @property
     def history(self) -> History:
-        """The epochs that are done."""
+        """Completed epochs."""
         return History.of_plain(self._state.history if self._state else ())
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has ended, by its epochs or early."""
+        """Whether the run has ended, after all its epochs or early."""
         history = self.history
         return len(history) >= self._config.epochs or history.has_stalled(self._config.patience)
 
     def restore(self, model: nn.Module, learner: Learner) -> History:
-        """Put a network and its learner where the run was interrupted, if it was."""
+        """Restore a network and its learner to where the run was interrupted, if it was."""
         if self._state is not None:
             load_tensors(model, self._state.model)
             learner.load_state_dict(self._state.learner)
@@ -62,7 +62,7 @@ class RunFolder:
         return history
 
     def save(self, model: nn.Module, learner: Learner, history: History) -> None:
-        """Keep all that the run needs to go on after its last epoch."""
+        """Save all that the run needs to resume after its last epoch."""
         if self._ranks.is_first:
             state = TrainingState(
                 epoch=len(history),
@@ -79,20 +79,20 @@ _WRITTEN = (NETWORK, "stopped.safetensors", "log.csv", "curves.png", "final_scor
 
 
 class _Run(Protocol):
-    """Settings of a run that has a folder."""
+    """Settings of a run with a folder."""
 
     @property
     def folder(self) -> Path:
-        """Where it goes."""
+        """Run folder."""
 
     @property
     def restart(self) -> bool:
-        """Whether it begins anew."""
+        """Whether the run starts over."""
 
 
 @contextmanager
 def one_run(folder: Path, ranks: Ranks) -> Iterator[None]:
-    """Hold a run folder for the processes of one run.
+    """Lock a run folder for the processes of one run.
 
     Raises:
         ConfigError: another run is writing to the folder, or it cannot be written.
@@ -104,22 +104,22 @@ def one_run(folder: Path, ranks: Ranks) -> Iterator[None]:
 def opened(
     config: _Run, ranks: Ranks, settings: str, start: str = "", *, written: Sequence[str] = ()
 ) -> TrainingState | None:
-    """Make a run folder with its settings and environment, or find the run that it holds.
+    """Create a run folder with its settings and environment, or load the run that it contains.
 
     Args:
         config: settings of the run.
-        ranks: only the first of these processes writes.
+        ranks: processes of the run, of which only the first writes.
         settings: name of the file of settings.
         start: digest of the checkpoint that the run starts from.
         written: other files that the run writes.
 
     Returns:
-        the last state of the run that goes on; ``None`` for a new one.
+        the last state of the run to resume; ``None`` for a new run.
 
     Raises:
-        ConfigError: the folder cannot be written, holds a run with other settings, or holds files
-            of these names that no run has written.
-        CheckpointError: it holds a run, but none of its states can be read.
+        ConfigError: the folder cannot be written, contains a run with other settings, or contains
+            files of these names that no run has written.
+        CheckpointError: the folder contains a run, but none of its states can be read.
     """
     if ranks.is_first:
         ensure_writable(config.folder)
@@ -138,7 +138,7 @@ def opened(
 
 
 def _digest_of_start(config: TrainConfig) -> str:
-    """SHA-256 of the checkpoint that a run starts from; empty if there is none."""
+    """Return the SHA-256 of the checkpoint that a run starts from; empty if there is none."""
     if config.init is None or not network_file(config.init).is_file():
         return ""
     return file_digest(network_file(config.init))

@@ -1,8 +1,8 @@
 """State dictionaries on disk without pickle: tensors under flat names, the rest as JSON.
 
-Whatever torch calls a state (of a module, an optimizer, a generator) is made of dictionaries, lists
-and tuples that hold tensors, numbers and strings. Each tensor goes into a safetensors file under
-its path, for instance ``optimizer.state.0.exp_avg``; in the JSON stands this name in its place.
+A state in torch (of a module, an optimizer, a generator) consists of dictionaries, lists and
+tuples with tensors, numbers and strings. Each tensor is stored in a safetensors file under its
+path, for instance ``optimizer.state.0.exp_avg``; the JSON contains this name in its place.
 Equal content is written as equal bytes.
 """
 
@@ -26,8 +26,8 @@ def write_nested(path: Path, nested: Any) -> None:
 
     Args:
         path: safetensors file.
-        nested: what to write. Tensors are copied to the CPU; one that stands there more than once
-            is written once.
+        nested: structure to write. Tensors are copied to the CPU; a tensor that occurs more than
+            once is written once.
 
     Raises:
         TypeError: names the place of a value of another type.
@@ -40,10 +40,10 @@ def write_nested(path: Path, nested: Any) -> None:
 
 
 def read_nested(path: Path) -> Any:
-    """What :func:`write_nested` wrote: equal in values and types, its tensors on the CPU.
+    """Return what :func:`write_nested` wrote: equal in values and types, tensors on the CPU.
 
     Raises:
-        ValueError: the file is no such file, or its content is not what was written.
+        ValueError: the file has another format, or its content is not what was written.
         OSError, safetensors.SafetensorError: the file cannot be read.
     """
     with safe_open(path, framework="pt") as file:
@@ -58,7 +58,7 @@ def read_nested(path: Path) -> Any:
 
 
 class _Flat:
-    """Tensors by the path at which they were met first."""
+    """Tensors by the path of their first occurrence."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
@@ -94,7 +94,7 @@ class _Flat:
 
     def _store(self, place: str, tensor: Tensor) -> str:
         name = place or "value"
-        while name in self.tensors:  # a key with a dot may read like a path
+        while name in self.tensors:  # a key with a dot may look like a path
             name += "'"
         self.tensors[name] = tensor.cpu().clone(memory_format=torch.contiguous_format)
         return name

@@ -1,4 +1,4 @@
-"""The state of a training run on disk, from which it goes on as if it had never stopped."""
+"""State of a training run on disk, from which an interrupted run resumes with the same results."""
 
 import os
 import re
@@ -19,7 +19,7 @@ from analogmed.training.settings import network_file
 from analogmed.training.state.nested_tensors import read_nested, write_nested
 
 MAY_DIFFER = ("out", "restart", "device", "loading.workers", "loading.cache_bytes")
-"""Settings that a resumed run may change: where it writes, and what computes or holds its data."""
+"""Settings that a resumed run may change: its folder, device, and the loading of its data."""
 
 STATES = "state-*.safetensors"
 """Pattern of the states of a run folder."""
@@ -32,18 +32,18 @@ _UNREADABLE = (SafetensorError, OSError, ValueError, KeyError, TypeError)
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that a training run needs to go on.
+    """Everything that a training run needs to resume.
 
-    All random draws of a run have addresses, so that no generator has a state to keep.
+    All random draws of a run have addresses, so that no generator state has to be stored.
 
     Attributes:
-        epoch: epochs that are done.
-        model: state dict of the network that is trained: digital or analog, with input ranges,
-            learned output scales and buffers.
+        epoch: number of completed epochs.
+        model: state dict of the trained network: digital or analog, with input ranges, learned
+            output scales and buffers.
         learner: state dict of optimizer, schedule and averages; nested tensors and numbers.
-        history: what was logged, one entry an epoch.
+        history: log entries, one per epoch.
         config: the configuration as dictionaries, lists, strings and numbers.
-        start: SHA-256 of the checkpoint that ``init`` is; empty without one, and in older files.
+        start: SHA-256 of the checkpoint ``init``; empty without one, and in older files.
     """
 
     epoch: int
@@ -55,21 +55,21 @@ class TrainingState:
 
 
 def save_state(folder: Path | str, state: TrainingState) -> Path:
-    """Write a state in one atomic step, then remove all but it and the one before it.
+    """Write a state in one atomic step, then remove all but it and the previous one.
 
     States of later epochs are removed too: they are of a run that this one has replaced. Only
     states in the folder's list of written files are removed.
 
     Args:
         folder: run folder.
-        state: what to write; nothing in it is changed.
+        state: state to write; nothing in it is changed.
 
     Returns:
-        the file, ``state-NNNNNN.safetensors`` by epoch; it has reached the disk.
+        the file, ``state-NNNNNN.safetensors`` by epoch, after it has been flushed to disk.
 
     Raises:
-        CheckpointError: the state cannot be written, for instance because the disk is full; those
-            that stood there before are as they were.
+        CheckpointError: the state cannot be written, for instance because the disk is full; earlier
+            states are unchanged.
     """
     folder = Path(folder)
     path = folder / f"state-{state.epoch:06d}.safetensors"
@@ -88,15 +88,15 @@ def save_state(folder: Path | str, state: TrainingState) -> Path:
 
 
 def load_latest(folder: Path | str) -> TrainingState | None:
-    """Read the newest state of a run folder that is whole.
+    """Read the newest undamaged state of a run folder.
 
-    A damaged one is told in a warning, and the one before it is used.
+    A damaged state is reported in a warning, and the previous one is used.
 
     Args:
         folder: run folder.
 
     Returns:
-        the state, its tensors on the CPU; ``None`` if the folder holds none.
+        the state, its tensors on the CPU; ``None`` if the folder contains none.
 
     Raises:
         CheckpointError: there are states, but all are damaged.
@@ -136,18 +136,18 @@ def refuse_other_configuration(
     *,
     defaults: Mapping[str, Any],
 ) -> None:
-    """Refuse to go on with settings that would make another run of it.
+    """Raise an error if a run is resumed with settings that would change its results.
 
-    Those in :data:`MAY_DIFFER` may differ: a result does not follow from where a run writes, nor
-    from who reads its patches. On another device it goes on, but with other roundings. The network
-    that a run starts from may lie elsewhere, but must be the same. A setting that there was not yet
-    when the run began counts as its default.
+    Settings in :data:`MAY_DIFFER` may differ, because results do not depend on the run folder or on
+    the processes that load patches. On another device the run resumes, with different rounding. The
+    network that a run starts from may be at another path, but must be the same. A setting that did
+    not exist when the run began counts as its default.
 
     Args:
-        state: where to go on.
-        config: the settings now, as ``to_plain`` gives them.
-        start: SHA-256 of the checkpoint that ``init`` is now; empty if it is not there.
-        defaults: of all settings, as ``to_plain`` gives them.
+        state: state to resume from.
+        config: current settings, as ``to_plain`` returns them.
+        start: SHA-256 of the current ``init`` checkpoint; empty if there is none.
+        defaults: defaults of all settings, as ``to_plain`` returns them.
 
     Raises:
         ConfigError: lists each setting that differs, as ``name: old -> new``.
@@ -169,7 +169,7 @@ _START = "init"
 
 
 def _is_same_start(state: TrainingState, config: Mapping[str, Any], start: str) -> bool:
-    """By its content, or where that is not known, by its place."""
+    """Compare ``init`` by content, or by path where the content is unknown."""
     old, new = state.config.get(_START), config.get(_START)
     if old is None or new is None:
         return old is new
@@ -184,7 +184,7 @@ def _told(config: Mapping[str, Any], start: str) -> str:
 
 
 def _states(folder: Path) -> list[Path]:
-    """The states of a run folder, the oldest first."""
+    """Return the states of a run folder, the oldest first."""
     found = [path for path in folder.glob(STATES) if _NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(path.stem.removeprefix("state-")))
 

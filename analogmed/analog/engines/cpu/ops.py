@@ -24,8 +24,8 @@ from analogmed.analog.engines.cpu.threads import ELEMENTS_A_THREAD, share_work
 from analogmed.analog.engines.layout import CHANNELS_LAST, as_runs, with_strides_of
 from analogmed.analog.engines.vectors import Scaling, VectorMap
 
-_LONGEST_RUN = 1 << 12  # of values for one thread
-_COUNTED_BITS = {  # of a value, for the size of its vector
+_LONGEST_RUN = 1 << 12  # values per thread
+_COUNTED_BITS = {  # bits of a value that count for the size of its vector
     NoiseManagementType.NONE: 0,
     NoiseManagementType.CONSTANT: 0,
     NoiseManagementType.ABS_MAX: 0x7FFFFFFF,
@@ -34,16 +34,19 @@ _COUNTED_BITS = {  # of a value, for the size of its vector
 
 
 class NumbaOps:
-    """See :class:`analogmed.analog.engines.converters.TileOps`; for CPU tensors in float32."""
+    """Passes of inference for CPU tensors in float32.
+
+    See :class:`analogmed.analog.engines.converters.TileOps`.
+    """
 
     part_elements: int | None = 1 << 24  # 64 MB
 
     def layout_of(self, values: Tensor) -> torch.memory_format:
-        """Channels last, however the values lie."""
+        """Return channels last for values in any format."""
         return layout_of(values)
 
     def in_layout(self, values: Tensor, layout: torch.memory_format) -> Tensor:
-        """See ``TileOps``; torch's own copy takes several times as long."""
+        """See ``TileOps``; several times as fast as torch's copy."""
         if values.is_contiguous(memory_format=layout):
             return with_strides_of(values, layout)
         last = CHANNELS_LAST.get(values.ndim, torch.contiguous_format)
@@ -61,7 +64,7 @@ class NumbaOps:
         return target
 
     def by_column(self, values: Tensor) -> Tensor:
-        """One after the other, often enough for a block that starts at any of them."""
+        """Repeat the values often enough for a block that starts at any of them."""
         flat = values.detach().flatten()
         return flat.repeat(BLOCK // len(flat) + 2)
 
@@ -162,7 +165,7 @@ def _convert(
 
 
 def _positions_behind(length: int, pitch: int) -> int:
-    """How many positions further on LANES codes stand behind a run of this length."""
+    """Return the positions until LANES more codes are written after a run of this length."""
     return -(-LANES // length) if length == pitch else 1 << 40
 
 

@@ -1,4 +1,4 @@
-"""Running compiled work on the threads that torch computes with."""
+"""Execution of compiled code on torch's threads."""
 
 import ctypes
 import os
@@ -12,17 +12,17 @@ import numpy as np
 import torch
 
 ELEMENTS_A_THREAD = 1 << 14
-"""Less work than this is not worth waking a thread."""
+"""Smallest number of elements for which a thread is woken."""
 _Run = Callable[[Any, Any, int], None]
 
 
 def share_work(worker: Any, work: np.ndarray, elements: int) -> None:
-    """Let torch's threads share the work of a compiled pass, and wait.
+    """Distribute a compiled pass over torch's threads, and wait for its end.
 
     Args:
         worker: see :func:`analogmed.analog.engines.cpu.kernels.worker.worker`.
-        work: what it works on; its ticket is given here.
-        elements: how many it goes through.
+        work: record of the pass; this function sets its ticket.
+        elements: number of elements of the pass.
     """
     ticket = np.zeros(1, np.int64)
     work["ticket"] = ticket.ctypes.data
@@ -30,15 +30,15 @@ def share_work(worker: Any, work: np.ndarray, elements: int) -> None:
 
 
 def run_threaded(function: Any, data: int, *, at_most: int | None = None) -> None:
-    """Call a C function once on each of torch's threads, and wait.
+    """Call a C function once on each of torch's threads, and wait for its end.
 
-    Torch's OpenMP threads spin for milliseconds after each operation. A thread pool beside theirs
-    would compete with them for the cores, so the work goes to theirs.
+    Torch's OpenMP threads spin for milliseconds after each operation. A separate thread pool would
+    compete with them for the cores, so the work runs on torch's threads.
 
     Args:
-        function: a ctypes function of one address; it shares the work out by itself.
-        data: the address.
-        at_most: threads that the work is enough for.
+        function: ctypes function of one address, which distributes the work by itself.
+        data: address that the function is called with.
+        at_most: largest useful number of threads; ``None`` for all.
     """
     threads = torch.get_num_threads()
     if at_most is not None:
@@ -62,7 +62,7 @@ def _crew() -> _Run:
 
 
 def _torchs_openmp() -> Any:
-    """``GOMP_parallel`` of the GNU OpenMP library that torch has loaded, if it has."""
+    """Return ``GOMP_parallel`` of the GNU OpenMP library that torch has loaded, if any."""
     root = Path(torch.__file__).parent
     for path in [*root.glob("lib/libgomp*"), *root.with_name("torch.libs").glob("libgomp*")]:
         try:

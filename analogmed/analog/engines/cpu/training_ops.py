@@ -16,7 +16,7 @@ from analogmed.analog.engines.cpu.ops import NumbaOps
 from analogmed.analog.engines.cpu.threads import share_work
 from analogmed.analog.engines.training_passes import Slices
 
-_TASKS = 64  # into which a pass with sums is cut, whatever the threads, so that the sums are equal
+_TASKS = 64  # parts of a pass with sums, so that these do not depend on the threads
 
 
 class NumbaTrainingOps(NumbaOps):
@@ -76,7 +76,7 @@ class NumbaTrainingOps(NumbaOps):
     def sum_products(self, gradient: Tensor, codes: Sequence[Tensor]) -> Tensor:
         """See ``TrainingOps``."""
         layout = torch.contiguous_format if gradient.is_contiguous() else layout_of(gradient)
-        outer, inner = _loops(gradient, layout)  # the codes have as many columns
+        outer, inner = _loops(gradient, layout)  # the codes have the same number of columns
         columns = gradient.shape[1]
         addresses = np.array([one.data_ptr() for one in codes])
         work = np.zeros((), PRODUCT_WORK)
@@ -93,7 +93,7 @@ class NumbaTrainingOps(NumbaOps):
 def _mask_work(values: Tensor, packed: Tensor) -> np.ndarray:
     work = np.zeros((), MASK_WORK)
     work["bits"], work["entries"], work["size"] = packed.data_ptr(), len(values), values[0].numel()
-    if values[0].numel() % 8 == 0:  # no byte is left unfinished
+    if values[0].numel() % 8 == 0:  # all bytes are full
         work["entries"], work["size"] = 1, values.numel()
     return work
 
@@ -104,7 +104,7 @@ def _slice_work(
     batches: Sequence[Slices],
     layout: torch.memory_format,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The work, and the tables that it points to."""
+    """Return the work record, and the tables that it points to."""
     outer, inner = _loops(inputs, layout)
     runs: list[tuple[int, ...]] = []
     rows: list[tuple[float, ...]] = []
@@ -125,7 +125,7 @@ def _slice_work(
 
 
 def _levels(batch: Slices) -> list[tuple[float, ...]]:
-    """Of each row: input range, factor to a code, the converter's bound, the code of the range."""
+    """Return input range, factor to a code, converter bound and code of the range of each row."""
     converters, limits = batch.converters, [one.limit for one in batch.slices]
     gain, unbounded = converters.input_gain, replace(converters, inp_bound=math.inf)
     return [
@@ -135,7 +135,7 @@ def _levels(batch: Slices) -> list[tuple[float, ...]]:
 
 
 def _runs(batch: Slices, channels: int) -> Iterator[tuple[int, int, int, bool]]:
-    """First channel, number of channels, row, and whether it adds."""
+    """Yield first channel, number of channels, row, and whether the run adds to the total."""
     if len(batch.slices) == 1 and batch.slices[0].fresh == (0, channels):
         yield 0, batch.groups * channels, 0, False
         return

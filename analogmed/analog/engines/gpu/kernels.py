@@ -1,11 +1,11 @@
-"""GPU kernels of the triton engine: DAC and ADC in one pass each, normal noise by counter.
+"""GPU kernels of the Triton engine: DAC and ADC in one pass each, counter-based normal noise.
 
-The noise has the addresses and the random words of ``numba_kernels``, so that an element gets the
-same noise on both, up to the last bits of the floats: Philox 4x32 with seven rounds (Salmon et al.
-2011, doi:10.1145/2063384.2063405), Box-Muller by the same polynomials.
+The noise uses the addresses and the random words of ``numba_kernels``, so that an element gets the
+same noise on both devices, up to the last bits of the floats: Philox 4x32 with seven rounds (Salmon
+et al. 2011, doi:10.1145/2063384.2063405), and Box-Muller with the same polynomials.
 
-Sizes and addresses are 64-bit numbers. What is computed for each element stays in 32 bits, since a
-GPU divides 64-bit numbers slowly.
+Sizes and addresses are 64-bit numbers. Computations per element use 32 bits, since a GPU divides
+64-bit numbers slowly.
 """
 
 import triton
@@ -13,9 +13,9 @@ import triton.language as tl
 
 PHILOX_ROUNDS = tl.constexpr(7)
 BLOCK = tl.constexpr(1024)
-"""Elements that share a run of counters; position p of a sample lies in block p // BLOCK."""
+"""Elements that share a run of counters; position p of a sample is in block p // BLOCK."""
 LANES = tl.constexpr(256)
-"""Counters of a block: one gives four words, which are the noise of four elements, LANES apart."""
+"""Counters per block: each yields four words for the noise of four elements, LANES apart."""
 
 
 @triton.jit
@@ -30,17 +30,17 @@ def convert_inputs(
     WHOLE: tl.constexpr,  # noqa: N803
     ROUNDS: tl.constexpr,  # noqa: N803
 ) -> None:
-    """DAC: multiply by ``gain``, round, and clamp to +-bound, which is the largest input's code.
+    """Convert inputs by the DAC: multiply by ``gain``, round, and clamp to +-bound.
 
     Args:
-        source: runs of ``run`` values every ``stride``, float32; a single run if ``WHOLE``.
-        codes: ``size`` codes side by side, float32, to be written.
-        gain: from an input to its code.
-        bound: largest code.
-        size: how many values.
+        source: runs of ``run`` values, ``stride`` apart, float32; a single run if ``WHOLE``.
+        codes: ``size`` adjacent codes to be written, float32.
+        gain: factor from an input to its code.
+        bound: largest code, that of the largest input.
+        size: number of values.
         run: length of a run.
-        stride: from one run to the next.
-        WHOLE: whether all values lie side by side.
+        stride: distance from one run to the next.
+        WHOLE: whether all values are adjacent.
         ROUNDS: whether codes are whole numbers.
     """
     start = tl.program_id(0).to(tl.int64) * BLOCK
@@ -91,18 +91,18 @@ def convert_outputs(
     ROUNDS: tl.constexpr,  # noqa: N803
     ADDS: tl.constexpr,  # noqa: N803
 ) -> None:
-    """ADC: noise, rounding and clamping to +-bound; scale and bias; put into or add to the total.
+    """Convert sums by the ADC (noise, rounding, clamping), apply scale and bias, write or add.
 
-    A program computes one block of one sample. The arguments mean what ``ADC_WORK`` in
-    ``numba_kernels`` says; but for these:
+    A program computes one block of one sample. The arguments are those of ``ADC_WORK`` in
+    ``numba_kernels``, except for the following:
 
     Args:
-        scale: one value for each column; so does ``bias``.
-        spread: ``None`` for what is not wanted; so may ``factor``, ``fits`` and ``codes`` be.
-        clipped: counter that the outputs are added to which the bound clips (int64).
-        key_low: one half of the key, signed; the other one is ``key_high``.
+        scale: one value per column, as ``bias``.
+        spread: ``None`` if not used, as ``factor``, ``fits`` and ``codes``.
+        clipped: counter that is increased by the number of clipped outputs (int64).
+        key_low: lower half of the key, signed; the other half is ``key_high``.
         first_block: number of the first program's block, counted through all samples.
-        blocks: of a sample.
+        blocks: number of blocks per sample.
         NOISY: whether there is noise.
         ROUNDS: whether codes are whole numbers.
         ADDS: whether to add to the total.
@@ -111,7 +111,7 @@ def convert_outputs(
     sample, block = number // blocks, number % blocks
     position = block * BLOCK
     element = sample * sample_size + position
-    start = element - first  # below 0 where an earlier part of the batch has the block's beginning
+    start = element - first  # below 0 if the block starts in an earlier part of the batch
     lowest = tl.minimum(tl.maximum(-start, 0), BLOCK).to(tl.int32)
     beyond = tl.minimum(tl.minimum(size - start, sample_size - position), BLOCK).to(tl.int32)
     first_run = element // inner
@@ -156,9 +156,9 @@ def convert_outputs(
 
 @triton.jit
 def _runs_begun(start: tl.tensor, run: tl.tensor, lanes: tl.tensor) -> tl.tensor:
-    """How many runs begin in front of each lane, the one of ``start`` aside.
+    """Return the number of runs that start before each lane, excluding the run of ``start``.
 
-    All numbers are cut to BLOCK before the division: what is larger begins nothing here.
+    All numbers are limited to BLOCK before the division: larger ones start no run here.
     """
     until = tl.minimum(run - start % run, BLOCK).to(tl.int32)
     step = tl.minimum(run, BLOCK).to(tl.int32)
@@ -175,9 +175,9 @@ def _by_position(
     inner: tl.tensor,
     shared: tl.tensor,
 ) -> tl.tensor:
-    """Where the value of each element's position stands, which ``shared`` columns have in common.
+    """Return the index of the value of each element's position, shared by ``shared`` columns.
 
-    Elements in front of the part get any number.
+    Elements before the part get an arbitrary index.
     """
     run = first_run - first // inner + begun
     within = start + offset - run * inner
@@ -193,7 +193,7 @@ def _four_normals(
     key_low: tl.tensor,
     key_high: tl.tensor,
 ) -> tl.tensor:
-    """Normals of the four quarters of a block."""
+    """Return normals for the four quarters of a block."""
     zero = tl.zeros([LANES], tl.uint32)
     c1, c2, c3 = (
         zero + sample.to(tl.uint32),
@@ -209,7 +209,7 @@ def _four_normals(
 
 @triton.jit
 def _normal_pair(a: tl.tensor, b: tl.tensor) -> tl.tensor:
-    """Box-Muller of ``numba_kernels``: two normals from two words."""
+    """Return two normals from two words (Box-Muller, as in ``numba_kernels``)."""
     sign = (b << 1) & 0x80000000
     radius = tl.sqrt(_squared_radius(a)).to(tl.uint32, bitcast=True) ^ sign
     radius = radius.to(tl.float32, bitcast=True)
@@ -225,7 +225,7 @@ def _normal_pair(a: tl.tensor, b: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def _squared_radius(a: tl.tensor) -> tl.tensor:
-    """-2 ln((a + 1/2) / 2**32), by the polynomial of ``numba_kernels``."""
+    """Return -2 ln((a + 1/2) / 2**32), by the polynomial of ``numba_kernels``."""
     bits = (a.to(tl.float32) + 0.5).to(tl.uint32, bitcast=True) + 0x004AFB0D
     exponent = (bits >> 23).to(tl.int32, bitcast=True).to(tl.float32) - 159.0
     m = ((bits & 0x007FFFFF) + 0x3F3504F3).to(tl.float32, bitcast=True) - 1.0
@@ -240,7 +240,7 @@ def _squared_radius(a: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def _round(value: tl.tensor) -> tl.tensor:
-    """Round to the nearest whole number, halves to the even one; from 2**23 on all are whole."""
+    """Round to the nearest integer, halves to even; from 2**23 on, all floats are integers."""
     size = tl.abs(value)
     whole = (size + 8388608.0) - 8388608.0
     return tl.where(size < 8388608.0, tl.where(value < 0, -whole, whole), value)

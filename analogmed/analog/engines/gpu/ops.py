@@ -18,12 +18,15 @@ _OPTIONS = {
 
 
 class TritonOps:
-    """See :class:`analogmed.analog.engines.converters.TileOps`; for CUDA tensors in float32."""
+    """Passes of inference for CUDA tensors in float32.
+
+    See :class:`analogmed.analog.engines.converters.TileOps`.
+    """
 
     part_elements: int | None = None
 
     def layout_of(self, values: Tensor) -> torch.memory_format:
-        """Channels last where the values are; cuDNN computes float32 in both, as it comes."""
+        """Return the format of the values, since cuDNN computes float32 in both formats."""
         return format_of(values)
 
     def in_layout(self, values: Tensor, layout: torch.memory_format) -> Tensor:
@@ -31,7 +34,7 @@ class TritonOps:
         return with_strides_of(values.contiguous(memory_format=layout), layout)
 
     def by_column(self, values: Tensor) -> Tensor:
-        """One after the other."""
+        """Return the values as one contiguous vector."""
         return values.detach().flatten().contiguous()
 
     def to_codes(
@@ -64,7 +67,7 @@ class TritonOps:
         first: int = 0,
         record: Record | None = None,
     ) -> int:
-        """See ``TileOps``; waits for the GPU if there is a record."""
+        """See ``TileOps``; synchronises with the GPU if there is a record."""
         if sums.numel() == 0:
             return 0
         entry, draw, converters = sums[0].numel(), readout.draw, readout.converters
@@ -114,7 +117,7 @@ class TritonOps:
 
 
 def _convert(inputs: Tensor, codes: Tensor, limit: float, converters: Converters) -> None:
-    """DAC; the codes lie in memory in the order of the inputs' dimensions."""
+    """Convert inputs by the DAC; the codes are stored in the order of the inputs' dimensions."""
     if inputs.numel() == 0:
         return
     runs = as_runs(inputs)
@@ -135,15 +138,15 @@ def _convert(inputs: Tensor, codes: Tensor, limit: float, converters: Converters
 
 
 def _entries_of_a_sample(batch: int, samples: int) -> int:
-    """A batch that is no multiple of its samples, tokens of windows for instance, is one."""
+    """Return the entries per sample; a batch that is no multiple of its samples counts as one."""
     return batch // samples if batch % samples == 0 else batch
 
 
 def _sharing(sums: Tensor, values: Tensor | None) -> int:
-    """How many neighbouring columns have a value in common."""
+    """Return the number of adjacent columns that share a value."""
     return 1 if values is None else sums.numel() // values.numel()
 
 
 def _signed(word: int) -> int:
-    """The low 32 bits, as a signed number: its type does not depend on its value then."""
+    """Return the low 32 bits as a signed number, so that its type does not depend on its value."""
     return (word + (1 << 31)) % (1 << 32) - (1 << 31)

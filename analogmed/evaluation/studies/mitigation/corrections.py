@@ -1,7 +1,7 @@
-"""Ways to correct a chip after programming, without writing its devices: each a context.
+"""Context managers that correct a chip after programming, without writing its devices.
 
-Inside a context the reading computes with the correction; afterwards the model is as it was, so
-that another chip or time starts from the same state.
+Inside a context the read uses the correction. Afterwards the model is restored, so that another
+chip or time starts from the same state.
 """
 
 from collections import defaultdict
@@ -25,20 +25,20 @@ Forward = Callable[[Tensor], Tensor]
 def batchnorm_of_chip(
     model: nn.Module, forward: Forward, batches: Iterable[Tensor]
 ) -> Iterator[None]:
-    """BatchNorm with means and variances as they are on the chip now.
+    """Replace BatchNorm means and variances by those on the chip within a context.
 
-    Each batch is normalised with its own statistics, so that a layer sees what the layers before it
-    will put out afterwards. The new statistics are those of the values of all batches together:
-    batches count by their size, and the variance includes that between batches.
+    Each batch is normalised with its own statistics, so that the input of a layer has the corrected
+    statistics of the preceding layers. The new statistics are those of the values of all batches
+    together: batches are weighted by size, and the variance includes that between batches.
 
     Args:
-        model: the analog model, whose statistics change while the context lasts.
-        forward: a reading of a chip of it.
+        model: analog model, whose statistics change within the context.
+        forward: read of a chip of the model.
         batches: unlabelled images, each (B, C, *spatial); a single batch of all images is best.
 
     Raises:
-        CoverageError: the network has no BatchNorm with running statistics, saw no batch, or has
-            a layer that sees a single value per channel.
+        CoverageError: the network has no BatchNorm with running statistics, no batch was given, or
+            a layer has a single value per channel.
 
     Source: Joshi et al. 2020, Nature Communications 11, 2473 (AdaBS).
     """
@@ -65,17 +65,17 @@ def batchnorm_of_chip(
 def input_ranges_of_chip(
     model: nn.Module, forward: Forward, batches: Iterable[Tensor], quantile: float
 ) -> Iterator[None]:
-    """Input ranges of the converters that fit what reaches each layer on the chip now.
+    """Set the input ranges of each layer from its inputs on the chip within a context.
 
     Args:
-        model: the analog model, whose ranges change while the context lasts.
-        forward: a reading of a chip of it; read the chip anew inside the context.
+        model: analog model, whose ranges change within the context.
+        forward: read of a chip of the model; read the chip again inside the context.
         batches: unlabelled images, each (B, C, *spatial).
-        quantile: share of absolute inputs that shall fit, in (0, 1].
+        quantile: quantile of a layer's absolute inputs that sets the input range, in (0, 1].
 
     Raises:
         CoverageError: the hardware has no input ranges, or no batch was given.
-        NonFiniteError: an activation is NaN or Inf; names the layer.
+        NonFiniteError: an activation is NaN or Inf; the message names the layer.
     """
     layers = ranged_layers(model)
     if not layers:
@@ -96,13 +96,13 @@ def input_ranges_of_chip(
 
 
 def batchnorms(model: nn.Module) -> list[_BatchNorm]:
-    """The BatchNorm layers that keep running statistics."""
+    """Return the BatchNorm layers that track running statistics."""
     found = (m for m in model.modules() if isinstance(m, _BatchNorm))
     return [layer for layer in found if layer.running_mean is not None]
 
 
 def ranged_layers(model: nn.Module) -> dict[str, AnalogLayer]:
-    """The analog layers that have input ranges, by name."""
+    """Return the analog layers that have input ranges, by name."""
     return {
         name: layer
         for name, layer in model.named_modules()
@@ -152,7 +152,7 @@ def _restate(
 
 @contextmanager
 def _lent(target: Tensor | None, values: Tensor) -> Iterator[None]:
-    """Other values in a parameter or buffer, for a while."""
+    """Swap values into a parameter or buffer within a context."""
     assert target is not None
     before = target.detach().clone()
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What each mitigation buys on the chip at each time, and what it costs: one table."""
+"""Effect and cost of each mitigation on the chip at each time."""
 
 import warnings
 from collections.abc import Iterator
@@ -66,13 +66,13 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Mitigations:
-    """What the mitigations bring.
+    """Results of the mitigation study.
 
     Attributes:
-        config: the settings.
+        config: settings of the study.
         table: one row per network, option, chip, time, read, case and metric.
-        costs: one row per network and option: unlabelled and labelled images that are needed at
-            each time, passes through the chip, and digital numbers that change.
+        costs: one row per network and option: unlabelled and labelled images required at each time,
+            passes through the chip, and digital parameters that change.
     """
 
     config: MitigationConfig
@@ -80,11 +80,11 @@ class Mitigations:
     costs: pd.DataFrame
 
     def summary(self) -> pd.DataFrame:
-        """One row per network, option, time and metric: the mean, and the gain with its interval.
+        """Compute mean and gain, with intervals, per network, option, time and metric.
 
-        The gain is over ``none``, the chip without drift compensation, for drift compensation and
-        for all options together; over drift compensation alone for the others. Chips and patients
-        are resampled; both settings see the same draw.
+        For drift compensation and for all options together, the gain is relative to ``none``, the
+        chip without drift compensation. For the other options, it is relative to drift compensation
+        alone. Chips and patients are resampled; both settings use the same draw.
         """
         keys = [*RUN, "time_s", "metric"]
         rows = []
@@ -113,15 +113,16 @@ def measure_mitigation(config: MitigationConfig) -> Mitigations:
     """Run networks on chips with each mitigation, and with all of them.
 
     Args:
-        config: what to run, on which data and hardware.
+        config: networks, mitigations, data and hardware.
 
     Returns:
-        the results, as they are written into the run folder. An option that a network or a chip
-        does not have, such as BatchNorm in a network without, is left out with a warning.
+        The results, as written into the run folder. An option that is not applicable to a network
+        or a chip, such as BatchNorm statistics of a network without BatchNorm, is skipped with a
+        warning.
 
     Raises:
-        ConfigError: settings that do not fit each other; a run folder that cannot be written.
-        DataError: a case that cannot be read. CheckpointError: a network that cannot.
+        ConfigError: settings conflict, or the run folder cannot be written.
+        DataError: a case cannot be read. CheckpointError: a network cannot be read.
         LeakageError: a network has been trained on a test patient.
     """
     check_settings(config)
@@ -182,7 +183,7 @@ class _Bench:
         self.options = self._possible()
 
     def costs(self) -> list[dict[str, Any]]:
-        """Cost of each option at each time it is applied."""
+        """Return the cost of each option at each time it is applied."""
         images, labelled = len(self.images), sum(len(sample.label) for sample in self.validation)
         model = self.with_compensation
         layers = [m for m in model.modules() if isinstance(m, AnalogLayer)]
@@ -210,7 +211,7 @@ class _Bench:
         ]
 
     def run(self, on_setting: Any) -> list[dict[str, Any]]:
-        """Rows of all chips and times."""
+        """Compute the rows of all chips and times."""
         rows: list[dict[str, Any]] = []
         for number in range(self.config.sweep.chips):
             seed = chip_seed(self.config.seed, self.checkpoint.info.model, number)
@@ -246,11 +247,11 @@ class _Bench:
                     yield from self._rows(prob, sample, read)
 
     def _adjusting(self, chip: Chip, time_s: float, what: str) -> ChipReading:
-        """A read of its own for the adjustment, after those that are measured."""
+        """Return a separate read for the adjustment, numbered after the measured reads."""
         return chip.at(time_s, self.config.sweep.reads).restart(what)
 
     def _enter_batchnorm(self, stack: ExitStack, chip: Chip, time_s: float) -> None:
-        """Take BatchNorm's statistics from all images at once, or as many as fit into memory."""
+        """Estimate BatchNorm statistics from all images at once, or as many as fit into memory."""
         size = len(self.images)
         while True:
             forward = self._adjusting(chip, time_s, "batchnorm")
@@ -315,20 +316,20 @@ class _Bench:
 
 
 def _wide(part: pd.DataFrame) -> pd.DataFrame:
-    """Return the values by (case, patient) and chip, averaged over reads."""
+    """Return the values indexed by (case, patient) and chip, averaged over reads."""
     return part.groupby(["case", "patient", "chip"])["value"].mean().unstack("chip")
 
 
 def _gain(
     values: pd.DataFrame, base: pd.DataFrame | None, bounds: tuple[Bounds, Bounds], seed: int
 ) -> dict[str, Any]:
-    """Return the mean and, over a base, the gain, each with its interval.
+    """Return the mean and the gain over a base, each with its interval.
 
     Args:
-        values: by (case, patient) and chip.
-        base: the same without the mitigation; None where there is none to compare with.
-        bounds: of the mean and of the gain.
-        seed: of the bootstrap.
+        values: values indexed by (case, patient) and chip.
+        base: values without the mitigation, in the same form; None without a base.
+        bounds: bounds of the mean and of the gain.
+        seed: seed of the bootstrap.
     """
     shared: dict[str, Any] = {
         "patients": list(values.index.get_level_values("patient")),

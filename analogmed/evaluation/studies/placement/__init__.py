@@ -1,1 +1,1 @@
-"""Placement: which layers to leave digital."""
+"""Placement: choice of the layers that stay digital."""

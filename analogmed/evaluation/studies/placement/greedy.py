@@ -1,4 +1,4 @@
-"""The greedy search for a placement: sets of digital layers, run on the chips one by one."""
+"""Greedy search for a digital-layer placement, with every candidate set run on the chips."""
 
 import math
 from collections.abc import Iterable
@@ -16,11 +16,11 @@ from analogmed.hardware import Cost, Profile, estimate, map_tiles
 
 Row = dict[str, Any]
 OBJECTIVES = {"latency": "latency_ms", "energy": "energy_mj"}
-"""Objectives of a placement, and their columns in the table of its steps."""
+"""Objectives of a placement, each with its column in the table of steps."""
 
 
 class Costs:
-    """Estimates of the network with some layers digital, on the tiles of the profile."""
+    """Cost estimates of the network with some layers digital, on the tiles of the profile."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Costs:
         self.left_digital = tuple(left_digital)
 
     def of(self, digital: frozenset[str]) -> Cost:
-        """Of the network with these layers digital."""
+        """Estimate the cost of the network with these layers digital."""
         mapped = map_tiles(
             self.network,
             self.shape,
@@ -46,18 +46,18 @@ class Costs:
         return estimate(mapped, self.profile, self.config.level)
 
     def objective(self, digital: frozenset[str]) -> float:
-        """Seconds or joules of one slice, whichever shall be least."""
+        """Return the objective to minimise: seconds or joules of one slice."""
         cost = self.of(digital)
         return cost.latency_s if self.config.objective == "latency" else cost.stack_j(1)
 
 
 class Search:
-    """Placements run so far, the whole network analog first.
+    """Greedy search over placements, starting with the fully analog network.
 
     Attributes:
-        steps: what was run, in order.
-        digital: the layers that are digital now.
-        drop: what the network loses so, at the worst time.
+        steps: evaluated placements, in order.
+        digital: layers of the present placement that are digital.
+        drop: Dice drop of the present placement at the worst time.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Search:
         self._keep(frozenset())
 
     def forward(self) -> None:
-        """Layers go digital, those first that regain the most Dice for the least cost."""
+        """Make layers digital, in the order of the Dice regained per added cost."""
         order = sorted(self.added, key=self._worth, reverse=True)
         for name in (progress := tqdm(order, desc="placements", disable=None)):
             enough = self.drop <= self.config.loss and not self.config.whole_curve
@@ -96,7 +96,7 @@ class Search:
                 self._keep(self.digital | {name})
 
     def back(self) -> None:
-        """Layers of the cheapest accepted set go back on their tiles while the loss is accepted."""
+        """Return layers of the cheapest accepted set to tiles while the drop is accepted."""
         accepted = [step for step in self.steps if step["drop"] <= self.config.loss]
         if not accepted:
             return
@@ -112,7 +112,10 @@ class Search:
                 self._keep(fewer)
 
     def _worth(self, name: str) -> tuple[bool, float]:
-        """Dice regained per added cost: the mean of what it does alone and among all others."""
+        """Return the Dice regained per added cost, the mean of the layer's two effects.
+
+        The effects are that of the only digital layer and that of the only analog layer.
+        """
         effects = pd.concat([self.regained.loc[name], self.lost_alone.loc[name]], axis=1)
         gain, added = float(effects.mean(axis=1).max()), self.added[name]
         return (True, -added) if added <= 0 else (False, gain / added)
@@ -151,7 +154,11 @@ class Search:
         self.digital, self.drop = digital, self.steps[-1]["drop"]
 
     def _predicted(self, digital: frozenset[str]) -> float:
-        """What single layers let expect: the loss of all less what each regains, at worst."""
+        """Predict the drop from single-layer effects, at the worst time.
+
+        The prediction is the drop of the fully analog network minus the Dice regained by each
+        digital layer.
+        """
         left = self.all_analog
         for name in sorted(digital):
             left = left - self.regained.loc[name].reindex(left.index)

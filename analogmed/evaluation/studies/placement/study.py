@@ -1,8 +1,8 @@
-"""Which layers to leave digital, for the least latency or energy at an accepted loss of Dice.
+"""Choice of the digital layers for minimum latency or energy at an accepted Dice drop.
 
-Greedy: layers go digital in the order of the Dice that they regain per added cost, and every set of
-digital layers is run on the chips, since losses of single layers do not add up. Once the loss is
-accepted, each digital layer is tried back on its tiles, the costliest first.
+The search is greedy: layers become digital in the order of the Dice regained per added cost. Every
+set of digital layers is run on the chips, since the drops of single layers are not additive. Once
+the drop is accepted, each digital layer is tried on its tiles again, the most expensive first.
 """
 
 import math
@@ -36,16 +36,16 @@ _SHARED = (
 
 @dataclass(frozen=True)
 class Placed:
-    """What a search for a placement found.
+    """Results of a search for a placement.
 
     Attributes:
-        config: its settings.
+        config: settings of the search.
         steps: one row per placement that was run, in order: ``layer`` that was moved, ``digital``
             (all digital layers), their number ``digital_layers``, ``drop`` at the worst time with
             its interval, ``predicted_drop`` from single layers, estimated ``latency_ms``,
             ``energy_mj`` and ``tiles``, and whether it was ``kept``, is on the ``pareto`` front of
             drop and objective, and was ``chosen``.
-        ranking: of the single layers.
+        ranking: ranking of the single layers.
     """
 
     config: PlacementConfig
@@ -54,12 +54,12 @@ class Placed:
 
     @property
     def chosen(self) -> pd.Series | None:
-        """The cheapest step within the accepted loss; ``None`` if there is none."""
+        """Cheapest step within the accepted drop; ``None`` if there is none."""
         rows = self.steps[self.steps["chosen"]]
         return None if rows.empty else rows.iloc[0]
 
     def verdict(self) -> str:
-        """What was chosen, in a sentence."""
+        """Return a sentence that describes the chosen placement."""
         step, loss = self.chosen, self.config.loss
         if step is None:
             return (
@@ -74,10 +74,10 @@ class Placed:
         )
 
     def write(self, folder: Path) -> None:
-        """Write settings, tables, figure and, where one was found, the placement.
+        """Write settings, tables, figure and, if there is one, the chosen placement.
 
         Raises:
-            ConfigError: a placement that no run has written is in the way.
+            ConfigError: a placement file exists that no run has written.
         """
         written = WrittenFiles(folder)
         written.claim(PLACEMENT)
@@ -124,15 +124,15 @@ def place_layers(config: PlacementConfig) -> Placed:
     """Choose the layers that stay digital, and write the run folder.
 
     Args:
-        config: network, chip, accepted loss and objective.
+        config: network, chip, accepted drop and objective.
 
     Returns:
-        all placements that were run.
+        All placements that were run.
 
     Raises:
-        ConfigError: settings that do not fit each other; a profile that does not know the processor
-            for digital layers; no placement within the accepted loss (the tables are written).
-        CoverageError: nothing in the network can be put on a tile.
+        ConfigError: settings conflict, the profile does not define the processor for digital
+            layers, or no placement is within the accepted drop (the tables are written).
+        CoverageError: no layer of the network can be mapped onto a tile.
     """
     folder = ensure_writable(config.folder)
     WrittenFiles(folder).claim(PLACEMENT)
@@ -153,11 +153,11 @@ def place_layers(config: PlacementConfig) -> Placed:
 
 
 def with_processor(config: PlacementConfig) -> Profile:
-    """The profile with the processor for digital layers.
+    """Return the profile with the processor for digital layers.
 
     Raises:
-        ConfigError: neither the profile nor the settings know it, so that digital layers would be
-            free.
+        ConfigError: neither the profile nor the settings define it, so that digital layers would
+            have no cost.
     """
     assert config.profile is not None
     profile = load_profile(config.profile)
@@ -175,7 +175,7 @@ def with_processor(config: PlacementConfig) -> Profile:
 
 
 def _ranking(config: PlacementConfig, bench: Bench) -> pd.DataFrame:
-    """Of the single layers: measured, or from the run folder of an earlier look."""
+    """Return the ranking of single layers, measured or from the run folder of an earlier study."""
     folder = config.sensitivity
     if folder is None:
         return look(bench, config).ranking()
@@ -199,7 +199,7 @@ def _ranking(config: PlacementConfig, bench: Bench) -> pd.DataFrame:
 
 
 def _judged(steps: list[Row], config: PlacementConfig) -> pd.DataFrame:
-    """The steps as a table, with what is on the Pareto front and what was chosen."""
+    """Return the steps as a table that marks the Pareto front and the chosen placement."""
     table = pd.DataFrame(steps)
     objective = OBJECTIVES[config.objective]
     costs, drops = table[objective], table["drop"]

@@ -1,4 +1,4 @@
-"""A sweep from its plan to its table: what is in the store is taken, the rest is computed."""
+"""Execution of a sweep: stored units are reused, missing units are computed."""
 
 import warnings
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ from analogmed.training import Checkpoint
 
 @dataclass(frozen=True)
 class Found:
-    """What a sweep gave.
+    """Result of a sweep.
 
     Attributes:
-        table: the long results table.
-        units: how many units it is made of.
-        reused: how many of them were in the store before.
-        failures: title and cause of each unit that failed.
-        computed: when the first and the last of the reused ones were computed; ``None`` where none
+        table: long results table.
+        units: number of units in the table.
+        reused: number of units that were already in the store.
+        failures: title and cause of each failed unit.
+        computed: times at which the first and the last reused unit were computed; ``None`` if none
             was reused, or the store does not record it.
     """
 
@@ -45,13 +45,13 @@ class Found:
 
 
 class Campaign:
-    """The sweep of one experiment.
+    """Sweep of one experiment.
 
     Args:
         experiment: all settings.
-        task: the data.
-        checkpoints: the networks.
-        store: of finished units.
+        task: data of the experiment.
+        checkpoints: networks of the experiment.
+        store: store of finished units.
     """
 
     def __init__(
@@ -69,11 +69,12 @@ class Campaign:
         self._failures: dict[str, str] = {}
 
     def run(self) -> Found:
-        """Compute what is not in the store, and put the table together in the plan's order.
+        """Compute the units missing from the store, and assemble the table in the plan's order.
 
         Raises:
-            AnalogmedError: an error that concerns all units; or all units have failed.
-            KeyboardInterrupt: says how many units are kept, and how to go on.
+            AnalogmedError: an error concerns all units, or all units have failed.
+            KeyboardInterrupt: the sweep was interrupted; the message reports the number of stored
+                units and how to resume.
         """
         units: list[PlannedUnit] = []
         try:
@@ -115,8 +116,8 @@ class Campaign:
         """Return the executor of the settings.
 
         Raises:
-            ConfigError: its package is not installed, its cluster does not answer, or other
-                processes do not see the store.
+            ConfigError: the executor's package is not installed, its cluster does not respond, or
+                other processes cannot access the store.
         """
         experiment, store, engine = self._experiment, self._store, self._experiment.engine
         if engine.name == "local" and engine.workers in (None, 1):
@@ -134,7 +135,7 @@ class Campaign:
         )
 
     def _take(self, unit: PlannedUnit, stored: set[str]) -> bool:
-        """Take the result of a unit from the store, if it is there, whole and wanted."""
+        """Take the result of a unit from the store, if it is present, intact and usable."""
         if unit.key not in stored:
             return False
         if self._experiment.restart:
@@ -164,7 +165,7 @@ class Campaign:
         return pd.concat(tables, ignore_index=True).astype(COLUMNS)
 
     def _failed(self, units: Sequence[PlannedUnit]) -> tuple[str, ...]:
-        """Return title and cause of each unit that failed; raise an error if all did."""
+        """Return title and cause of each failed unit; raise an error if all units failed."""
         failed = tuple(self._failures[unit.key] for unit in units if unit.key in self._failures)
         if len(failed) == len(units):
             raise AnalogmedError(f"all {len(units)} units of the sweep failed; first {failed[0]}")

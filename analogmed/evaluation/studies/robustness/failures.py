@@ -1,4 +1,4 @@
-"""Rows of the results table for units that failed: no value, and the error as their note."""
+"""Rows of the results table for failed units: no value, and the error as note."""
 
 import pandas as pd
 
@@ -14,13 +14,13 @@ from analogmed.training import CheckpointInfo
 def failure_table(
     outcome: Outcome, info: CheckpointInfo, experiment: Experiment, task: Task
 ) -> pd.DataFrame:
-    """As many rows as the unit would have had, each with a NaN for value.
+    """Return the rows of a failed unit, with the same number as without failure and NaN values.
 
     Args:
-        outcome: of the unit; its failure is the note of all rows.
-        info: of its network.
+        outcome: outcome of the unit; its failure is the note of all rows.
+        info: metadata of the unit's network.
         experiment: all settings.
-        task: the data.
+        task: data of the experiment.
     """
     chip = outcome.unit.chip
     address: Row = {

@@ -1,4 +1,4 @@
-"""From an experiment to its results: table, summary, figures, run folder."""
+"""Evaluation of an experiment: table, summary, figures and run folder."""
 
 import math
 import warnings
@@ -60,7 +60,7 @@ _NOT_ALWAYS = (
     "time_to_failure.csv",
     "figures/drop_per_model.png",
 )
-"""Files that a run writes only if it has values for them."""
+"""Files that are written only if a run has values for them."""
 
 
 _PRIMARY = "dice"
@@ -69,17 +69,18 @@ _PRIMARY = "dice"
 
 @dataclass(frozen=True)
 class Results:
-    """What an evaluation found.
+    """Results of an evaluation.
 
     Attributes:
-        experiment: its settings.
-        table: the long results table.
+        experiment: settings of the evaluation.
+        table: long results table.
         costs: tiles, utilisation, reuse, parameters and coverage of each model and training; with
-            a profile, estimates of time and energy too.
-        units: digital runs and chips that the table is made of.
-        reused: how many of them an earlier run had finished.
-        failures: title and cause of each unit that failed.
-        computed: when the first and the last of these were computed; ``None`` if not known.
+            a profile, also estimates of time and energy.
+        units: number of units in the table, digital runs and chips.
+        reused: number of units reused from an earlier run.
+        failures: title and cause of each failed unit.
+        computed: times at which the first and the last reused unit were computed; ``None`` if
+            unknown.
     """
 
     experiment: Experiment
@@ -91,7 +92,7 @@ class Results:
     computed: tuple[datetime, datetime] | None = None
 
     def reuse(self) -> str:
-        """Return a sentence about the results that were reused; empty if all are new."""
+        """Return a sentence about the reused results; empty if all are new."""
         if not self.reused:
             return ""
         store = masked(str(self.experiment.store or self.experiment.folder))
@@ -103,7 +104,7 @@ class Results:
         )
 
     def summary(self) -> pd.DataFrame:
-        """One row per task, model and training: Dice now, later and lost; and the cost."""
+        """Return Dice over time, Dice drop and cost of each task, model and training."""
         robustness = summarise(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
         return robustness.merge(self.costs, on=["model", "training"], how="left")
 
@@ -115,10 +116,10 @@ class Results:
         return pd.concat(parts, ignore_index=True)
 
     def comparison(self) -> pd.DataFrame:
-        """Each pair of networks on the chip after a day, with Holm's correction.
+        """Compare each pair of networks on the chip after one day, with Holm's correction.
 
-        Empty where the sweep has no such time, and, with a warning, where failures left the
-        networks other cases.
+        Empty if the sweep lacks this time. Also empty, with a warning, if the networks have
+        different cases because of failures.
         """
         if DAY_S not in self.experiment.sweep.times_s:
             return pd.DataFrame()
@@ -129,10 +130,10 @@ class Results:
             return pd.DataFrame()
 
     def limit(self, curves: pd.DataFrame) -> float:
-        """Return the Dice that a chip has to keep: the experiment's, or a share of a digital one.
+        """Return the minimum Dice of a chip: the experiment's, or a share of a digital one.
 
         Returns:
-            ``limit`` of the experiment; by default 0.95 of the best digital Dice, or NaN where no
+            ``limit`` of the experiment; by default 0.95 of the best digital Dice, or NaN if no
             digital run has a value.
         """
         if self.experiment.limit is not None:
@@ -146,7 +147,7 @@ class Results:
         Files of an earlier run that this one does not write are removed.
 
         Raises:
-            ConfigError: a file that no run has written is in the way.
+            ConfigError: a file of this name exists that no run has written.
         """
         written = _claimed(folder, self.experiment)
         optional = (*_NOT_ALWAYS, *_figures(self.experiment))
@@ -170,7 +171,7 @@ class Results:
 
 
 def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
-    """Draw the figures that have a value; chips or digital runs can have failed."""
+    """Draw the figures that have values; chips or digital runs can have failed."""
     for name, part in curves.groupby("metric", sort=False):
         if part.loc[part["time_s"].notna(), "estimate"].notna().any():
             metric_over_time(part, folder / f"{name}_over_time.png")
@@ -197,23 +198,23 @@ def _primary(curves: pd.DataFrame) -> pd.DataFrame:
 def evaluate(experiment: Experiment) -> Results:
     """Evaluate trained networks, digitally and on chips, and write the run folder.
 
-    Args:
-        experiment: what to evaluate, on which data and hardware.
-
-    Returns:
-        the results, as they are written.
-
     Units (one network run digitally, or one chip) that a stopped run has finished are taken from
-    the store; units that fail are rows with their error and are listed in ``Results.failures``; the
+    the store. Failed units are rows with their error and are listed in ``Results.failures``; the
     next run computes them again.
 
+    Args:
+        experiment: networks, data, hardware and further settings.
+
+    Returns:
+        The results, as written into the run folder.
+
     Raises:
-        ConfigError: settings that do not fit each other; a run folder that another run is writing
-            to, or that holds files of other origin; a folder or store that cannot be written.
-        DataError: a case that cannot be read. CheckpointError: a network that cannot.
+        ConfigError: settings conflict, another run is writing to the run folder, the run folder
+            contains files of other origin, or a folder or store cannot be written.
+        DataError: a case cannot be read. CheckpointError: a network cannot be read.
         LeakageError: a network has been trained on a test patient.
         AnalogmedError: every unit failed.
-        KeyboardInterrupt: says how much is kept.
+        KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
     check_settings(experiment)
     folder = ensure_writable(experiment.folder)
@@ -252,10 +253,10 @@ def evaluate(experiment: Experiment) -> Results:
 
 
 def checkpoint_paths(experiment: Experiment) -> tuple[Path, ...]:
-    """The experiment's checkpoints, or the shipped ones of its task.
+    """Return the experiment's checkpoints, or the shipped ones of its task.
 
     Raises:
-        ConfigError: none are given and none are shipped.
+        ConfigError: no checkpoints are given, and none are shipped for the task.
     """
     if experiment.checkpoints:
         return experiment.checkpoints
@@ -270,7 +271,7 @@ def checkpoint_paths(experiment: Experiment) -> tuple[Path, ...]:
 
 
 def check_settings(experiment: Experiment) -> None:
-    """Refuse settings that would otherwise fail after the first network has run."""
+    """Raise a ConfigError for settings that would fail only after the first network has run."""
     if experiment.profile is not None:
         load_profile(experiment.profile).figures(experiment.level)
     for metric in experiment.metrics:
@@ -284,7 +285,7 @@ def check_settings(experiment: Experiment) -> None:
 
 
 def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment) -> None:
-    """Warn where a network is used on other data or hardware than it was trained for."""
+    """Warn if a network is used on data or hardware other than in its training."""
     info = checkpoint.info
     differences = []
     if info.task != task.name:
@@ -320,7 +321,7 @@ def _with_other_scales(info: CheckpointInfo) -> str:
 
 
 def _moved_layers(checkpoint: Checkpoint, experiment: Experiment) -> tuple[set[str], set[str]]:
-    """Layers that are on tiles here and were digital in training, and the other way round."""
+    """Return the layers on tiles here that were digital in training, and vice versa."""
     if checkpoint.info.digital_layers is None:
         return set(), set()
     trained, here = set(checkpoint.info.digital_layers), _left_digital(checkpoint, experiment)
@@ -328,7 +329,7 @@ def _moved_layers(checkpoint: Checkpoint, experiment: Experiment) -> tuple[set[s
 
 
 def _tell_other_tiles(checkpoints: list[Checkpoint], experiment: Experiment) -> None:
-    """Warn where trainings of one model have other layers digital, each its own."""
+    """Warn if the trainings of one model have different digital layers."""
     if experiment.digital_layers is not None or not any(c.info.digital_layers for c in checkpoints):
         return
     left = {checkpoint.path: _left_digital(checkpoint, experiment) for checkpoint in checkpoints}

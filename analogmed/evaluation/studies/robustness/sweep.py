@@ -1,4 +1,4 @@
-"""One unit of a sweep: a network run digitally, or on one chip at all times and reads."""
+"""Execution of one unit: a network run digitally, or on one chip at all times and reads."""
 
 from collections.abc import Callable
 
@@ -17,14 +17,14 @@ def run_unit(
     experiment: Experiment,
     on_case: Callable[[], object],
 ) -> list[Row]:
-    """Rows of the results table for one unit.
+    """Compute the rows of the results table for one unit.
 
     Args:
-        unit: what to run.
-        analog: the network on tiles; ``None`` for the digital run.
-        cases: the test samples.
+        unit: unit of work.
+        analog: network on tiles; ``None`` for the digital run.
+        cases: test samples.
         experiment: all settings.
-        on_case: called after each case.
+        on_case: callback after each case.
     """
     if analog is None or unit.chip is None:
         digital = unit.checkpoint.network.to(experiment.device)

@@ -1,4 +1,4 @@
-"""Code that the result of a unit depends on: analogmed's own, and that of users and plugins."""
+"""Code that the result of a unit depends on, from analogmed, users and plugins."""
 
 import hashlib
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from analogmed.models.bundle import find_config
 from analogmed.models.registry import PLUGIN_GROUP as MODELS
 
 _COMPUTES = "analogmed.evaluation.studies.robustness.worker"
-"""Module that computes units; its import closure is the code that a result depends on."""
+"""Module that computes units; a result depends on its import closure."""
 
 
 def code_of() -> dict[str, Any]:
@@ -54,7 +54,7 @@ def task_code(name: str) -> str:
 
 
 def metric_code(names: Iterable[str]) -> dict[str, str]:
-    """Return a digest of the code of each metric that an installed package has.
+    """Return a digest of the code of each metric that an installed package provides.
 
     Raises:
         ConfigError: as for :func:`network_code`.

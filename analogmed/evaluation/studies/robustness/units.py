@@ -1,4 +1,4 @@
-"""The plan of a sweep: units of work, each told apart by all that its result depends on."""
+"""Plan of a sweep: units of work, each identified by everything that its result depends on."""
 
 import hashlib
 import json
@@ -30,13 +30,12 @@ from analogmed.training import Checkpoint
 FORMAT = 2
 
 _PATHS = ("root", "split_file", "split_seed", "shares")
-"""Settings of a task that say where it lies and how it is split; its files and cases stand for
-them."""
+"""Settings of a task for its location and split, represented in the key by its files and cases."""
 
 
 @dataclass(frozen=True)
 class PlannedUnit(Unit):
-    """A unit of a sweep: a network's digital run, or one chip at all times and reads.
+    """Unit of a sweep: a network's digital run, or one chip at all times and reads.
 
     Attributes:
         checkpoint: file of the network.
@@ -48,12 +47,12 @@ class PlannedUnit(Unit):
 
 
 class Plan:
-    """Makes the units of one experiment; files are looked at once.
+    """Planner of the units of one experiment; each file is read once.
 
     Args:
         experiment: all settings.
-        task: the data.
-        checkpoints: the networks.
+        task: data of the experiment.
+        checkpoints: networks of the experiment.
 
     Raises:
         ConfigError: the source of a network that a factory builds cannot be read, or has changed
@@ -75,12 +74,12 @@ class Plan:
         }
 
     def digital(self, checkpoint: Checkpoint) -> PlannedUnit:
-        """The digital run of a network."""
+        """Return the unit of the digital run of a network."""
         described = self._digital | self._networks[checkpoint.path] | {"chip": None, "threads": 1}
         return PlannedUnit(described, _title(checkpoint, None), 1, checkpoint.path, None)
 
     def chip(self, checkpoint: Checkpoint, number: int) -> PlannedUnit:
-        """One chip of a network."""
+        """Return the unit of one chip of a network."""
         digital_layers = sorted(digital_layers_of(checkpoint, self.experiment))
         on_one = digital_layers or self.experiment.backend == "aihwkit"
         described = self._analog | {
@@ -94,10 +93,10 @@ class Plan:
         return PlannedUnit(described, _title(checkpoint, number), passes, checkpoint.path, number)
 
     def units(self, chips: Mapping[Path, int]) -> list[PlannedUnit]:
-        """All units in order: of each network the digital run, then its chips.
+        """Return all units in order: the digital run of each network, then its chips.
 
         Args:
-            chips: how many, by file of the network.
+            chips: number of chips by file of the network.
         """
         return [
             unit
@@ -110,7 +109,7 @@ class Plan:
 
 
 def threads_of(engine: EngineConfig) -> int:
-    """Return the number of torch's threads that an engine gives to a unit.
+    """Return the number of torch's threads that an engine uses for a unit.
 
     Digital runs, chips with digital layers and chips of aihwkit use one thread instead.
     """
@@ -130,7 +129,7 @@ def _title(checkpoint: Checkpoint, chip: int | None) -> str:
 
 
 def of_every_unit(experiment: Experiment, task: Task) -> dict[str, Any]:
-    """Return what every unit of a sweep depends on, its network aside.
+    """Return the inputs that every unit of a sweep depends on, except its network.
 
     Raises:
         DataError: a file of a test case cannot be read.
@@ -155,7 +154,7 @@ def of_every_unit(experiment: Experiment, task: Task) -> dict[str, Any]:
 
 
 def of_chips(experiment: Experiment, task: Task) -> dict[str, Any]:
-    """Return what every chip of a sweep depends on in addition.
+    """Return the further inputs that every chip of a sweep depends on.
 
     Raises:
         DataError: a file of a case for calibration cannot be read.
@@ -178,7 +177,7 @@ def _gpu(device: str) -> str | None:
 
 
 def _digest(cases: Iterable[Case]) -> str:
-    """Hash of cases with the content of their files, in order."""
+    """Return a hash of cases with the content of their files, in order."""
     digest = hashlib.sha256()
     for case in cases:
         with naming_case(case):

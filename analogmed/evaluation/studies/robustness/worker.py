@@ -1,4 +1,4 @@
-"""Computation of the units of a sweep; data and networks are loaded once in each process."""
+"""Computation of the units of a sweep, with data and networks loaded once per process."""
 
 import platform
 import warnings
@@ -34,31 +34,31 @@ from analogmed.training.memory import is_out_of_memory
 
 @dataclass(frozen=True)
 class MakeWorker:
-    """Makes a worker in another process.
+    """Factory of a worker in another process.
 
     Attributes:
         experiment: all settings.
-        store: URL of the store where results go.
+        store: URL of the store for results.
     """
 
     experiment: Experiment
     store: str
 
     def __call__(self) -> "Worker":
-        """Return a worker, which loads the data."""
+        """Return a worker with loaded data."""
         return Worker(self.experiment, Store(self.store))
 
 
 class Worker:
-    """Computes units, one after the other, and puts their results into the store.
+    """Worker that computes units one by one and writes their results into the store.
 
-    Data, the last network and its analog twin are kept from one unit to the next.
+    Data, the last network and its analog version are reused for the next unit.
 
     Args:
         experiment: all settings.
-        store: where results go.
-        task: the data that the units were planned with; by default they are loaded, and compared
-            with each unit.
+        store: store for results.
+        task: data that the units were planned with; by default they are loaded and compared with
+            each unit.
     """
 
     fatal = (ConfigError, DataError, CheckpointError, CoverageError)
@@ -75,11 +75,11 @@ class Worker:
     def __call__(self, unit: PlannedUnit, step: Step) -> None:
         """Compute a unit and store its rows.
 
-        Out of memory, it is computed once more with half the batch.
+        If memory runs out, the unit is computed once more with half the batch size.
 
         Args:
-            unit: which.
-            step: called after each case.
+            unit: unit of work.
+            step: callback after each case.
         """
         self._require_inputs(unit)
         rows, batch_size = self._rows(unit, step)
@@ -114,9 +114,9 @@ class Worker:
             )
 
     def _require_inputs(self, unit: PlannedUnit) -> None:
-        """Refuse code, processor or data other than those that the unit was planned with.
+        """Raise an error if code, processor or data differ from those of the unit's plan.
 
-        Data that have changed since they were loaded are loaded once more.
+        Data that have changed since they were loaded are reloaded.
         """
         if self._inputs is None:
             return
@@ -159,7 +159,7 @@ class Worker:
         return self._checkpoint
 
     def _on_tiles(self, checkpoint: Checkpoint, experiment: Experiment) -> nn.Module:
-        """The analog twin; its input ranges depend on the batches that it is calibrated by."""
+        """Return the analog network; its input ranges depend on the calibration batches."""
         if self._analog is None or self._calibrated_by != experiment.batch_size:
             with one_thread():
                 self._analog = make_analog(checkpoint, experiment, self._cases.task)

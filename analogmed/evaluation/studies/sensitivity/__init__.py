@@ -1,1 +1,1 @@
-"""Sensitivity: which layers and noise sources cost how much."""
+"""Sensitivity: Dice drop per layer and noise source."""

@@ -1,7 +1,7 @@
-"""Where a network breaks on a chip: layer by layer, and noise source by noise source.
+"""Ablations of a network on a chip, by layer and by noise source.
 
-All settings of one hardware share their chips: a layer that is looked at has the same devices when
-it is the only analog one as when the whole network is analog, so that differences are paired.
+All settings of one hardware share their chips. A layer has the same devices whether it is the only
+analog one or the whole network is analog, so that differences are paired.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,20 +35,20 @@ SOURCES = {
     "input": "inp_noise",
     "weight": "weight_noise_std",
 }
-"""Noise sources, and the argument of ``create_rpu_config`` that is 0 without them."""
+"""Noise sources, each with the argument of ``create_rpu_config`` that disables it if 0."""
 
 _RANGE = ".input_range"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way of running the network.
+    """One configuration of the network on a chip.
 
     Attributes:
         name: ``all_analog``; ``only_analog`` and ``only_digital`` for one layer; ``noise_alone``
             and ``noise_all_but`` for one noise source; ``no_noise``; ``placement``.
-        subject: the layer or the noise source; empty where there is none.
-        hardware: the chip.
+        subject: layer or noise source; empty if there is none.
+        hardware: hardware of the chip.
         digital: layers computed digitally.
     """
 
@@ -59,15 +59,15 @@ class Setting:
 
 
 class Bench:
-    """One network on its chips, any of whose layers can be computed digitally.
+    """One network on its chips, where any layer can be computed digitally.
 
     Args:
-        checkpoint: the network.
+        checkpoint: trained network.
         config: all settings.
-        task: the data.
+        task: data of the study.
 
     Raises:
-        CoverageError: nothing in the network can be put on a tile.
+        CoverageError: no layer of the network can be mapped onto a tile.
     """
 
     def __init__(self, checkpoint: Checkpoint, config: SensitivityConfig, task: Task) -> None:
@@ -83,19 +83,19 @@ class Bench:
         }
 
     def runs(self, settings: Iterable[Setting]) -> int:
-        """How many cases are looked at, for a progress bar."""
+        """Return the number of case evaluations, for a progress bar."""
         sweep = self.config.sweep
         return (
             len(list(settings)) * sweep.chips * len(sweep.times_s) * sweep.reads * len(self.cases)
         )
 
     def digital(self, on_case: Callable[[], object]) -> list[Row]:
-        """Rows of the network run digitally."""
+        """Compute the rows of the network run digitally."""
         rows = run_unit(Deployment(self.checkpoint, None), None, self.cases, self.config, on_case)
         return [{"setting": "digital", "subject": "", **row} for row in rows]
 
     def run(self, settings: Iterable[Setting], on_case: Callable[[], object]) -> list[Row]:
-        """Rows of each setting, on every chip at every time and read."""
+        """Compute the rows of each setting, on every chip at every time and read."""
         rows: list[Row] = []
         for hardware, group in groupby(settings, lambda setting: setting.hardware):
             same_chip = list(group)
@@ -135,7 +135,10 @@ class Bench:
 
     @contextmanager
     def _digital_in(self, analog: nn.Module, names: frozenset[str]) -> Iterator[None]:
-        """The digital layers in the place of their analog twins, wherever these are registered."""
+        """Replace analog layers by their digital originals within a context.
+
+        A layer is replaced wherever it is registered.
+        """
         digital = self.checkpoint.network
         twins = {id(analog.get_submodule(name)): digital.get_submodule(name) for name in names}
         places = [
@@ -153,14 +156,14 @@ class Bench:
 
 
 def settings_of(config: SensitivityConfig, layers: Iterable[str]) -> list[Setting]:
-    """Every way in which the network is run.
+    """Return all settings of the network.
 
     Args:
-        config: what to look at.
-        layers: the network's layers on tiles.
+        config: layers and noise sources to evaluate.
+        layers: layers of the network on tiles.
 
     Raises:
-        ConfigError: a pattern names no layer on tiles, or the hardware has no noise source.
+        ConfigError: a pattern matches no layer on tiles, or the hardware has no noise source.
     """
     layers = tuple(layers)
     settings = [Setting("all_analog", "", config.hardware)]
@@ -181,7 +184,7 @@ def settings_of(config: SensitivityConfig, layers: Iterable[str]) -> list[Settin
 
 
 def chosen_layers(config: SensitivityConfig, layers: tuple[str, ...]) -> tuple[str, ...]:
-    """The layers on tiles that ``config.layers`` asks for; all of them by default."""
+    """Return the layers on tiles that ``config.layers`` selects; all of them by default."""
     for pattern in config.layers:
         if not any(fnmatch(name, pattern) for name in layers):
             raise ConfigError(
@@ -192,10 +195,10 @@ def chosen_layers(config: SensitivityConfig, layers: tuple[str, ...]) -> tuple[s
 
 
 def sources_of(hardware: Hardware) -> list[str]:
-    """The noise sources that a chip has.
+    """Return the noise sources of a chip.
 
     Raises:
-        ConfigError: it has none.
+        ConfigError: the chip has no noise source.
     """
     absent: set[str] = set()
     if hardware.perfect:
@@ -218,7 +221,7 @@ def sources_of(hardware: Hardware) -> list[str]:
 
 
 class _Thinned(Cases):
-    """The test samples with every n-th slice only."""
+    """Test samples with every n-th slice only."""
 
     def __init__(self, task: Task, step: int) -> None:
         super().__init__(task)
@@ -235,7 +238,7 @@ class _Thinned(Cases):
 
 
 def _without(reading: ChipReading, names: frozenset[str]) -> ChipReading:
-    """The reading without the layers that are digital now."""
+    """Return the reading without the layers that are digital now."""
 
     def kept(of_layers: Mapping[str, object]) -> dict[str, Any]:
         return {name: value for name, value in of_layers.items() if name not in names}

@@ -1,4 +1,4 @@
-"""Ranking of layers and noise sources by what they cost, from the long table of all settings."""
+"""Ranking of layers and noise sources by Dice drop, from the long table of all settings."""
 
 from typing import Any
 
@@ -13,20 +13,20 @@ from analogmed.metrics.properties import difference_bounds
 from analogmed.tables.results import COLUMNS
 
 TABLE_COLUMNS = {"setting": "string", "subject": "string", **COLUMNS}
-"""The long table: one row per setting, subject, chip, time, read, case, class and metric."""
+"""Columns of the table: one row per setting, subject, chip, time, read, case, class and metric."""
 
 _KEY = ["setting", "subject", "time_s"]
 
 
 def to_settings_table(rows: list[dict[str, object]]) -> pd.DataFrame:
-    """The long table of all settings, its columns in order and typed."""
+    """Return the long table of all settings with ordered and typed columns."""
     return pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS)
 
 
 def rank(
     table: pd.DataFrame, *, n_boot: int = 2000, level: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """What each layer and each noise source costs, with two-way bootstrap intervals.
+    """Compute the Dice drop of each layer and noise source, with two-way bootstrap intervals.
 
     Args:
         table: long table, columns ``TABLE_COLUMNS``.
@@ -36,10 +36,10 @@ def rank(
 
     Returns:
         One row per setting, subject and time. ``drop`` is the digital Dice minus that of the
-        setting. ``effect`` is what the subject does: of ``only_analog`` and ``noise_alone``, the
-        drop; of ``only_digital`` and ``noise_all_but``, the Dice regained against the whole network
-        analog. Both have ``_low`` and ``_high``. ``rank`` orders the effects within a setting and
-        time, 1 the largest; settings without a subject have none.
+        setting. ``effect`` is the effect of the subject: for ``only_analog`` and ``noise_alone``,
+        the drop; for ``only_digital`` and ``noise_all_but``, the Dice regained relative to the
+        fully analog network. Both have ``_low`` and ``_high``. ``rank`` orders the effects within a
+        setting and time, 1 is the largest; settings without a subject have no rank.
 
     Raises:
         DataError: the table lacks a column or the digital run.
@@ -83,7 +83,7 @@ def rank(
 
 
 def _values(rows: pd.DataFrame) -> pd.DataFrame:
-    """Dice of each case, a column per chip; the digital run is chip -1."""
+    """Return the Dice of each case, a column per chip; the digital run is chip -1."""
     dice = rows[rows["metric"] == "dice"]
     return chip_values(dice.assign(chip=dice["chip"].astype("Int64").fillna(-1)))
 

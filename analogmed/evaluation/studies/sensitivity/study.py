@@ -1,4 +1,4 @@
-"""From the settings of the layer-wise view to its tables, figures and run folder."""
+"""Sensitivity study: from its settings to its tables, figures and run folder."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,10 +30,10 @@ Config = TypeVar("Config", bound=SensitivityConfig)
 
 @dataclass(frozen=True)
 class Sensitivities:
-    """What a look at layers and noise sources found.
+    """Results of the sensitivity study of layers and noise sources.
 
     Attributes:
-        config: its settings.
+        config: settings of the study.
         table: one row per setting, subject, chip, time, read, case and class.
     """
 
@@ -41,7 +41,7 @@ class Sensitivities:
     table: pd.DataFrame
 
     def ranking(self) -> pd.DataFrame:
-        """Layers and noise sources by what they cost; see ``rank``."""
+        """Rank layers and noise sources by their Dice drop; see ``rank``."""
         return rank(self.table, seed=self.config.seed)
 
     def write(self, folder: Path) -> None:
@@ -61,15 +61,15 @@ def sensitivity(config: SensitivityConfig) -> Sensitivities:
     """Run a network with one layer analog or digital, and with one noise source on or off.
 
     Args:
-        config: what to look at, on which data and hardware.
+        config: layers, noise sources, data and hardware.
 
     Returns:
-        the results, as they are written into the run folder.
+        The results, as written into the run folder.
 
     Raises:
-        ConfigError: settings that do not fit each other; a run folder that cannot be written.
-        CoverageError: nothing in the network can be put on a tile.
-        DataError: a case that cannot be read. CheckpointError: a network that cannot.
+        ConfigError: settings conflict, or the run folder cannot be written.
+        CoverageError: no layer of the network can be mapped onto a tile.
+        DataError: a case cannot be read. CheckpointError: a network cannot be read.
         LeakageError: the network has been trained on a test patient.
     """
     folder = ensure_writable(config.folder)
@@ -89,7 +89,7 @@ def look(bench: Bench, config: SensitivityConfig) -> Sensitivities:
 
 
 def prepare(config: Config) -> tuple[Config, Checkpoint, Task]:
-    """The settings with their network, the network and the data, checked against each other."""
+    """Load network and data, check them, and return them with the completed settings."""
     check_settings(config)
     task = config.task.load()
     path = config.checkpoints[0] if config.checkpoints else _shipped(config)
@@ -110,7 +110,7 @@ def write_run(config: SensitivityConfig, folder: Path) -> None:
 
 
 def _shipped(config: SensitivityConfig) -> Path:
-    """The shipped U-Net of the task, or the first network that is."""
+    """Return the shipped U-Net of the task, or else its first shipped network."""
     found = checkpoint_paths(config)
     digital = [path for path in found if path.stem == "unet-digital"]
     return (digital or list(found))[0]

@@ -1,12 +1,12 @@
-"""Is a probability right: calibration errors, proper scores, and whether uncertainty finds errors.
+"""Calibration errors, proper scores and error detection of predicted probabilities.
 
-All functions take the voxels of one case, or of several put together, as flat arrays; ``flatten``
-makes these from maps. Most voxels of an image are easy background, on which any network is sure and
-right: over the whole image they decide the calibration error alone. Each figure is therefore given
-over the image and over a band, the reference dilated by a margin, as Mehrtash et al. 2020
-(arXiv:1911.13273) take a box with a margin about the structure. The band comes from the reference,
-not from a prediction, so that all networks are compared on the same voxels; structures invented
-outside of it count over the image only.
+All functions process the voxels of one case, or of several cases together, as flat arrays;
+``flatten`` makes these from maps. Most voxels of an image are easy background, where every network
+is confident and correct. They dominate the calibration error over the whole image. Each metric is
+therefore computed over the image and over a boundary band, the reference dilated by a margin;
+Mehrtash et al. 2020 (arXiv:1911.13273) use a box with a margin around the structure. The band
+depends on the reference, not on a prediction, so that all networks are compared on the same voxels.
+Spurious structures outside the band count over the image only.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.metrics.masks import class_map
 
 PROB_FLOOR = float(np.finfo(np.float32).eps)
-"""Before a logarithm, probabilities are clipped to [1.19e-7, 1 - 1.19e-7]: NLL of 15.9 at most."""
+"""Before a logarithm, probabilities are clipped to [1.19e-7, 1 - 1.19e-7]; NLL is at most 15.9."""
 
 
 @dataclass(frozen=True)
 class Voxels:
-    """Voxels of maps, in a row.
+    """Voxels of maps as flat arrays.
 
     Attributes:
         prob: probability of each class, background first, float64, shape (V, K); K is 2 or more.
@@ -46,16 +46,16 @@ class Voxels:
 
 
 def flatten(prob: np.ndarray, label: np.ndarray, mask: np.ndarray | None = None) -> Voxels:
-    """Voxels of a probability map and its label.
+    """Return the voxels of a probability map and its label.
 
     Args:
-        prob: shape (N, K, *spatial); K = 1 is one class against the background.
+        prob: probabilities, shape (N, K, *spatial); K = 1 is one class against the background.
         label: class indices, shape (N, *spatial).
-        mask: voxels to take, same shape as the label; all by default.
+        mask: selected voxels, same shape as the label; all by default.
 
     Raises:
-        NonFiniteError, ValueError: no probabilities, or no class indices.
-        ShapeError: the shapes do not belong together.
+        NonFiniteError, ValueError: the values are not probabilities, or not class indices.
+        ShapeError: the shapes do not match.
     """
     check_probabilities(prob)
     label = class_map(label, "the label", max(prob.shape[1] - 1, 1))
@@ -71,14 +71,14 @@ def flatten(prob: np.ndarray, label: np.ndarray, mask: np.ndarray | None = None)
 
 
 def band(label: np.ndarray, margin: int) -> np.ndarray:
-    """The foreground of a label and all voxels within a margin of it.
+    """Return the foreground of a label and all voxels within a margin of it.
 
     Args:
-        label: class indices, shape (N, *spatial); the N images do not reach into each other.
+        label: class indices, shape (N, *spatial); the N images are processed separately.
         margin: Euclidean distance in voxels, 0 or more.
 
     Returns:
-        bool, same shape; empty where an image has no foreground.
+        Mask, bool, same shape; empty where an image has no foreground.
     """
     if margin < 0:
         raise ConfigError(f"margin must be 0 or more voxels, got {margin}")
@@ -94,17 +94,17 @@ def band(label: np.ndarray, margin: int) -> np.ndarray:
 def calibration_error(
     confidence: np.ndarray, outcome: np.ndarray, *, n_bins: int = 15, adaptive: bool = False
 ) -> float:
-    """Expected calibration error: mean gap between confidence and share of outcomes, over bins.
+    """Compute the expected calibration error: mean gap of confidence and outcome rate over bins.
 
     Args:
         confidence: predicted probability, shape (V,).
-        outcome: whether it came so, shape (V,).
+        outcome: whether the predicted event occurred, shape (V,).
         n_bins: number of bins.
-        adaptive: bins of equally many voxels in place of bins of equal width. Voxels of equal
-            confidence have no order: each has their mean outcome, in whatever bin it is.
+        adaptive: whether bins have equal numbers of voxels instead of equal widths. Voxels of equal
+            confidence have no order: each gets their mean outcome, regardless of its bin.
 
     Returns:
-        error in [0, 1]; NaN without a voxel.
+        Error in [0, 1]; NaN without a voxel.
 
     Source: Guo et al. 2017, arXiv:1706.04599; adaptive: Nguyen and O'Connor 2015,
     arXiv:1508.05154, with the absolute gap.
@@ -131,10 +131,10 @@ def calibration_error(
 def reliability_counts(
     confidence: np.ndarray, outcome: np.ndarray, *, n_bins: int = 15
 ) -> np.ndarray:
-    """What a reliability diagram is drawn from; counts of several cases may be added.
+    """Compute the counts of a reliability diagram; counts of several cases can be added.
 
     Returns:
-        float64, shape (bins, 3): voxels, sum of confidences, number of outcomes in each of
+        Counts, float64, shape (bins, 3): voxels, sum of confidences, number of outcomes in each of
         ``n_bins`` bins of equal width over [0, 1], each open below and closed above.
     """
     inner = np.linspace(0.0, 1.0, n_bins + 1)[1:-1]
@@ -145,37 +145,38 @@ def reliability_counts(
 
 
 def pooled_calibration_error(counts: np.ndarray) -> float:
-    """Expected calibration error of reliability counts, shape (bins, 3)."""
+    """Compute the expected calibration error of reliability counts, shape (bins, 3)."""
     total = counts[:, 0].sum()
     return float(np.abs(counts[:, 1] - counts[:, 2]).sum() / total) if total else float("nan")
 
 
 def brier_score(voxels: Voxels) -> float:
-    """Mean over voxels of half the squared distance between probabilities and label.
+    """Compute the mean over voxels of half the squared distance of probabilities and label.
 
-    Half, so that for two classes it is (p - y)**2 (Brier 1950; scikit-learn's ``scale_by_half``).
+    With the factor 1/2, it is (p - y)**2 for two classes (Brier 1950; scikit-learn's
+    ``scale_by_half``).
     """
     squares = (voxels.prob**2).sum(1) - 2.0 * _of_label(voxels) + 1.0
     return float(0.5 * squares.mean()) if len(squares) else float("nan")
 
 
 def negative_log_likelihood(voxels: Voxels) -> float:
-    """Mean over voxels of -ln of the label's probability, clipped at ``PROB_FLOOR``, in nats."""
+    """Compute the mean of -ln of the label's probability, clipped at ``PROB_FLOOR``, in nats."""
     prob = np.clip(_of_label(voxels), PROB_FLOOR, 1.0 - PROB_FLOOR)
     return float(-np.log(prob).mean()) if len(prob) else float("nan")
 
 
 def risk_coverage(uncertainty: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean error of the k least uncertain of V, for k from 1 to V.
+    """Compute the mean error of the k least uncertain of V items, for k from 1 to V.
 
-    Equal uncertainties have no order: the curve is the mean over all orders of them.
+    Items of equal uncertainty have no order: the curve is the mean over all their orders.
 
     Args:
-        uncertainty: shape (V,).
-        errors: loss of each, shape (V,): 0 or 1 for voxels, for instance 1 - Dice for cases.
+        uncertainty: uncertainty of each item, shape (V,).
+        errors: loss of each item, shape (V,): 0 or 1 for voxels, for instance 1 - Dice for cases.
 
     Returns:
-        coverage k/V and risk, each shape (V,).
+        Coverage k/V and risk, each of shape (V,).
 
     Source: Geifman and El-Yaniv 2017, arXiv:1705.08500.
     """
@@ -188,7 +189,7 @@ def risk_coverage(uncertainty: np.ndarray, errors: np.ndarray) -> tuple[np.ndarr
 
 
 def _averaged_over_ties(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the values, replaced by their mean where what they are ordered by is equal."""
+    """Return the values, averaged over items whose sort keys are equal."""
     starts = np.flatnonzero(np.r_[True, np.diff(ordered) != 0])
     if len(starts) == len(ordered):
         return values
@@ -197,7 +198,7 @@ def _averaged_over_ties(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def area_under_risk_coverage(uncertainty: np.ndarray, errors: np.ndarray) -> float:
-    """AURC: mean of the risk over all coverages k/V; less is better. NaN without a voxel.
+    """Compute the AURC, the mean risk over all coverages k/V; lower is better. NaN if empty.
 
     Source: Geifman, Uziel, El-Yaniv 2019, arXiv:1805.08206.
     """
@@ -207,10 +208,12 @@ def area_under_risk_coverage(uncertainty: np.ndarray, errors: np.ndarray) -> flo
 
 
 def auroc(uncertainty: np.ndarray, errors: np.ndarray) -> float:
-    """Probability that a wrong voxel is more uncertain than a right one; ties count half.
+    """Compute the probability that a wrong voxel is more uncertain than a correct one.
+
+    Ties count half.
 
     Returns:
-        area in [0, 1]; NaN where all voxels, or none, are wrong.
+        Area in [0, 1]; NaN if all voxels, or none, are wrong.
     """
     wrong = np.asarray(errors, bool)
     n_wrong, n_right = int(wrong.sum()), int((~wrong).sum())
@@ -221,7 +224,10 @@ def auroc(uncertainty: np.ndarray, errors: np.ndarray) -> float:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's rank correlation of the defined pairs; NaN for fewer than three, or a constant."""
+    """Compute Spearman's rank correlation of the defined pairs.
+
+    NaN for fewer than three pairs, or constant values.
+    """
     defined = np.isfinite(first) & np.isfinite(second)
     if defined.sum() < 3:
         return float("nan")

@@ -1,9 +1,9 @@
 """Conformal risk control of masks: at most a share alpha of a structure is missed, on average.
 
-A mask is all voxels whose probability reaches a threshold. The threshold is the highest one for
-which calibration units bound the expected share of missed voxels (false-negative rate, FNR) of a
-further, exchangeable unit. A unit is a patient, since slices of one patient are not exchangeable
-with those of others.
+A mask contains all voxels whose probability is at least a threshold. The threshold is the highest
+one for which the calibration units bound the expected share of missed voxels (false-negative rate,
+FNR) of a further, exchangeable unit. A unit is a patient, since slices of one patient are not
+exchangeable with those of others.
 
 Source: Angelopoulos, Bates, Fisch, Lei, Schuster 2022, Conformal risk control, arXiv:2208.02814.
 """
@@ -18,18 +18,18 @@ from scipy import special
 from analogmed.foundation.errors import ConfigError, ShapeError
 
 THRESHOLDS = np.concatenate([[0.0], special.expit(np.linspace(-16.0, 16.0, 641))])
-"""Ascending; the guarantee holds for any fixed set of thresholds that holds 0."""
+"""Ascending thresholds; the guarantee is valid for any fixed set that contains 0."""
 
 
 @dataclass(frozen=True)
 class MaskCounts:
-    """How many voxels reach each of ``THRESHOLDS``; counts of several images may be added.
+    """Numbers of voxels at or above each threshold; counts of several images can be added.
 
     Attributes:
-        found: voxels of the structure, shape (thresholds,).
-        marked: all voxels.
-        structure: voxels of the structure.
-        voxels: all voxels.
+        found: number of structure voxels at or above each of ``THRESHOLDS``, shape (thresholds,).
+        marked: number of all voxels at or above each threshold, same shape.
+        structure: number of voxels of the structure.
+        voxels: number of all voxels.
     """
 
     found: np.ndarray
@@ -43,7 +43,7 @@ class MaskCounts:
 
         Args:
             prob: probability of the structure, any shape.
-            structure: whether a voxel belongs to it, same shape.
+            structure: mask of the structure, same shape.
 
         Raises:
             ShapeError: the shapes differ.
@@ -64,7 +64,7 @@ class MaskCounts:
 
     @property
     def missed_share(self) -> np.ndarray:
-        """False-negative rate at each threshold, ascending with it; NaN without a structure."""
+        """False-negative rate at each threshold, ascending; NaN without a structure."""
         if not self.structure:
             return np.full(len(THRESHOLDS), np.nan)
         return 1.0 - self.found / self.structure
@@ -75,10 +75,10 @@ class RiskControl:
     """A threshold that bounds the risk.
 
     Attributes:
-        index: its place in ``THRESHOLDS``.
-        threshold: voxels whose probability reaches it are marked.
-        n_units: calibration units that carry a loss.
-        trivial: there are too few units for this alpha, so that every voxel is marked.
+        index: index in ``THRESHOLDS``.
+        threshold: lowest probability of marked voxels.
+        n_units: number of calibration units with a loss.
+        trivial: whether there are too few units for this alpha, so that every voxel is marked.
     """
 
     index: int
@@ -88,18 +88,18 @@ class RiskControl:
 
 
 def control_risk(losses: Sequence[np.ndarray] | np.ndarray, alpha: float) -> RiskControl:
-    """The highest threshold with (n mean loss + 1) / (n + 1) <= alpha.
+    """Return the highest threshold with (n mean loss + 1) / (n + 1) <= alpha.
 
-    Then the expected loss of a further, exchangeable unit is at most alpha.
+    It bounds the expected loss of a further, exchangeable unit by alpha.
 
     Args:
-        losses: of each calibration unit at each threshold, in [0, 1] and not falling with the
-            threshold, shape (units, thresholds); units of NaN are left out.
+        losses: loss of each calibration unit at each threshold, in [0, 1] and not decreasing with
+            the threshold, shape (units, thresholds); units of NaN are excluded.
         alpha: accepted expected loss, in (0, 1).
 
     Raises:
-        ConfigError: alpha outside (0, 1). ShapeError: not one loss per threshold.
-        ValueError: a loss outside [0, 1], or one that falls with the threshold.
+        ConfigError: alpha is outside (0, 1). ShapeError: there is not one loss per threshold.
+        ValueError: a loss is outside [0, 1], or decreases with the threshold.
     """
     check_alpha(alpha)
     curves = np.asarray(losses, np.float64).reshape(-1, len(THRESHOLDS))
@@ -113,7 +113,7 @@ def control_risk(losses: Sequence[np.ndarray] | np.ndarray, alpha: float) -> Ris
 
 
 def needed(alpha: float) -> int:
-    """Calibration units below which nothing but marking every voxel keeps the promise.
+    """Return the minimum number of calibration units for a mask that does not mark every voxel.
 
     Example:
         >>> needed(0.1), needed(0.05)
@@ -124,12 +124,12 @@ def needed(alpha: float) -> int:
 
 
 def check_alpha(alpha: float) -> None:
-    """Refuse a share outside (0, 1)."""
+    """Raise a ConfigError for a share outside (0, 1)."""
     if not 0.0 < alpha < 1.0:
         raise ConfigError(f"alpha must lie between 0 and 1, got {alpha!r}")
 
 
 def _reaching(level: np.ndarray) -> np.ndarray:
-    """Voxels at each level or above."""
+    """Count the voxels at each level or above."""
     counts = np.bincount(level, minlength=len(THRESHOLDS))
     return counts[::-1].cumsum()[::-1]

@@ -1,7 +1,7 @@
-"""Conformal masks on chips: does a threshold that was set once keep its promise as chips drift?
+"""Conformal masks on drifting chips: risk of thresholds that are calibrated at different times.
 
-Three ways to set it are compared: on the digital network (``digital``), on each chip at the first
-time of the sweep (``first``), and on each chip anew at each time (``each``).
+Three calibrations are compared: on the digital network (``digital``), on each chip at the first
+time of the sweep (``first``), and on each chip again at each time (``each``).
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ _DIGITAL = -1.0
 class MaskLedger:
     """Counts of every pass of one network, by time, chip, class and patient.
 
-    A patient's cases are put together; the reads of a chip are averaged, share by share, which
+    The cases of a patient are pooled. The missed shares of the reads of a chip are averaged, which
     keeps the loss bounded and monotone.
 
     Args:
-        task: names of the classes.
+        task: task with the names of the classes.
     """
 
     def __init__(self, task: Task) -> None:
@@ -37,7 +37,7 @@ class MaskLedger:
         self._counts: dict[tuple[float, int, int, int, str], MaskCounts] = {}
 
     def observe(self, one: Pass, sample: Sample, prob: Tensor) -> None:
-        """Take the probabilities of one case in one pass."""
+        """Add the probabilities of one case in one pass."""
         values = prob.cpu().numpy()
         time_s = _DIGITAL if np.isnan(one.time_s) else one.time_s
         for index in range(1, len(self.task.classes) + 1):
@@ -49,16 +49,16 @@ class MaskLedger:
     def evaluate(
         self, calibration: Sequence[str], test: Sequence[str], alpha: float, *, leave_one_out: bool
     ) -> list[dict[str, object]]:
-        """Thresholds and what they miss.
+        """Compute thresholds and the shares of voxels that they miss.
 
         Args:
-            calibration: patients that set the threshold.
-            test: patients that it is tested on.
+            calibration: patients for calibrating the threshold.
+            test: patients for testing the threshold.
             alpha: accepted expected share of missed voxels.
-            leave_one_out: the other test patients set it too.
+            leave_one_out: whether the other test patients are used for calibration too.
 
         Returns:
-            one row per way to set it, time, chip, class and test patient with the structure.
+            One row per calibration, time, chip, class and test patient with the structure.
         """
         rows: list[dict[str, object]] = []
         for time_s in sorted({key[0] for key in self._counts}):
@@ -71,7 +71,7 @@ class MaskLedger:
         return rows
 
     def _settings(self, time_s: float) -> list[tuple[str, float]]:
-        """Ways to set a threshold for a time, and the times that they are set at."""
+        """Return the calibrations of a threshold for a time, and the times of calibration."""
         times = {key[0] for key in self._counts}
         ways = [("digital", _DIGITAL)] if _DIGITAL in times else []
         if time_s != _DIGITAL:
@@ -124,17 +124,17 @@ class MaskLedger:
 
 
 def summarise_conformal(table: pd.DataFrame, alpha: float, *, seed: int = 0) -> pd.DataFrame:
-    """Mean share missed, and how much is marked for it, over patients and chips.
+    """Average the missed share and the size of the mask over patients and chips.
 
     Args:
         table: rows of :meth:`MaskLedger.evaluate` with task, model and training.
-        alpha: what was promised.
-        seed: of the bootstrap.
+        alpha: nominal risk bound.
+        seed: seed of the bootstrap.
 
     Returns:
-        one row per network, way to set the threshold, time and class: each of ``VALUES`` with its
-        interval, and whether the promise was kept: ``yes`` and ``no`` where alpha lies above or
-        below all of the FNR's interval, else ``open``.
+        One row per network, calibration, time and class: each of ``VALUES`` with its interval, and
+        whether the risk bound is met: ``yes`` or ``no`` if alpha is above or below the whole
+        confidence interval of the FNR, else ``open``.
     """
     rows = []
     for key, part in table.groupby(RUN, dropna=False, sort=False):

@@ -1,4 +1,4 @@
-"""Example slices with their maps: the worst, the median and the best case, chosen beforehand."""
+"""Example slices with their maps: worst, median and best case, chosen before the chips run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,15 +17,15 @@ from analogmed.tables.results import write_table
 
 @dataclass
 class Examples:
-    """Slices of some cases, each with the maps of all networks, sources and times.
+    """Slices of some cases with the maps of all networks, sources and times.
 
-    The slice of a case is the one with the most foreground in the reference; of a volume it is
-    taken across its last axis.
+    The slice of a case is the one with the most foreground in the reference, along the last axis
+    for a volume.
 
     Attributes:
-        ranks: of each case that is shown, for instance ``"worst"``.
-        arrays: images, references and maps by name, as ``examples.npz`` holds them.
-        rows: what each name belongs to.
+        ranks: rank of each selected case, for instance ``"worst"``.
+        arrays: images, references and maps by name, the content of ``examples.npz``.
+        rows: description of each name, the content of ``examples.csv``.
     """
 
     ranks: dict[str, str]
@@ -34,10 +34,10 @@ class Examples:
 
     @classmethod
     def chosen(cls, dice: Mapping[str, float]) -> "Examples":
-        """Choose cases by a Dice that is known before any chip is looked at.
+        """Choose cases by a Dice that does not depend on any chip.
 
         Args:
-            dice: of each case; undefined ones are not shown.
+            dice: Dice of each case; cases with an undefined one are excluded.
         """
         ordered = sorted((v, case) for case, v in dice.items() if np.isfinite(v))
         if not ordered:
@@ -49,7 +49,7 @@ class Examples:
         return cls(ranks)
 
     def add(self, address: Address, sample: Sample, maps: UncertaintyMaps, task: Task) -> None:
-        """Take the maps of a case, if it is shown."""
+        """Add the maps of a case if it is selected."""
         case = sample.case.case_id
         if case not in self.ranks:
             return
@@ -69,7 +69,7 @@ class Examples:
         )
 
     def write(self, folder: Path) -> None:
-        """Write ``examples.npz`` (no pickle) and ``examples.csv``, which says what is in it."""
+        """Write ``examples.npz`` (no pickle) and ``examples.csv``, which lists its arrays."""
         if not self.rows:
             return
         write_atomically(

@@ -1,11 +1,11 @@
 """Monte Carlo uncertainty of a segmentation: maps from many passes of one input, streamed.
 
-A pass is one read of one chip, one draw of dropout or one member of an ensemble. No pass is kept:
-means, sums of squares (Welford 1962, Technometrics 4(3)) and sums of entropies are.
+A pass is one read of one chip, one draw of dropout or one member of an ensemble. Passes are not
+stored, only means, sums of squares (Welford 1962, Technometrics 4(3)) and sums of entropies.
 
 One logit gives the probability p of the one class (sigmoid); several give one probability per
 class, background first (softmax). Variances are summed over the classes and halved, so that one
-logit and two that say the same give the same variance, p's own.
+logit and two equivalent logits give the same variance, that of p.
 """
 
 from dataclasses import dataclass
@@ -21,19 +21,20 @@ _SUM_SLACK = 1e-3
 
 @dataclass(frozen=True)
 class UncertaintyMaps:
-    """What many passes of one input say, voxel by voxel.
+    """Voxel-wise uncertainty of many passes of one input.
 
     Attributes:
         mean: mean probability, float32, shape (N, K, *spatial).
-        entropy: entropy of the mean in nats, shape (N, *spatial): all uncertainty.
-        expected_entropy: mean of the passes' entropies in nats: what no further pass takes away.
-        variance: of one pass of a randomly drawn chip; NaN for a single pass.
-        read_variance: its part within a chip, between reads (read noise and output noise); NaN
-            with one read per chip.
-        chip_variance: its part between chips (programming noise, and the drift exponents that are
-            drawn with it). Unbiased, so that it may be negative where it is small; NaN with one
-            chip, or one read per chip.
-        n_chips, n_reads: passes are their product.
+        entropy: predictive entropy (entropy of the mean) in nats, shape (N, *spatial).
+        expected_entropy: mean of the passes' entropies in nats; more passes do not reduce it.
+        variance: variance of one pass of a randomly drawn chip; NaN for a single pass.
+        read_variance: part of the variance within a chip, between reads (read noise and output
+            noise); NaN with one read per chip.
+        chip_variance: part of the variance between chips (programming noise, and the drift
+            exponents drawn with it). Unbiased, so small values can be negative; NaN with one chip,
+            or one read per chip.
+        n_chips, n_reads: numbers of chips and of reads per chip; their product is the number of
+            passes.
     """
 
     mean: np.ndarray
@@ -47,7 +48,7 @@ class UncertaintyMaps:
 
     @property
     def mutual_information(self) -> np.ndarray:
-        """Entropy of the mean minus mean entropy, in nats: what the passes disagree about.
+        """Entropy of the mean minus mean entropy, in nats: the disagreement of the passes.
 
         Source: Depeweg et al. 2018, arXiv:1710.07283. Biased downwards with few passes.
         """
@@ -55,11 +56,11 @@ class UncertaintyMaps:
 
 
 class UncertaintyStream:
-    """Takes passes one by one, chip after chip, and gives the maps of all of them.
+    """Accumulator of passes, chip after chip, for the maps of all of them.
 
-    The variance is split as in a one-way analysis of variance with random effects: with C chips of
-    R reads, the mean square within chips estimates the read variance, and the mean square between
-    chips less that within, over R, the chip variance. Both are unbiased.
+    The variance is split as in a one-way analysis of variance with random effects, for C chips of
+    R reads. The mean square within chips estimates the read variance. The mean square between chips
+    minus that within chips, divided by R, estimates the chip variance. Both are unbiased.
 
     Source: Searle, Casella, McCulloch 1992, Variance Components, chapter 3.
     """
@@ -71,15 +72,15 @@ class UncertaintyStream:
         self._chip_squares = self._within = self._between = torch.empty(0)
 
     def add(self, prob: Tensor, chip: object = 0) -> None:
-        """Take one pass.
+        """Add one pass.
 
         Args:
             prob: probabilities, shape (N, K, *spatial).
-            chip: whose pass it is; those of one chip follow each other.
+            chip: chip of the pass; passes of one chip must be consecutive.
 
         Raises:
-            ShapeError: another shape than that of the first pass.
-            ValueError: values outside [0, 1], or the chip has been left before.
+            ShapeError: the shape differs from that of the first pass.
+            ValueError: a value is outside [0, 1], or passes of another chip followed this chip.
             NonFiniteError: a probability is NaN or Inf.
         """
         check_probabilities(prob)
@@ -98,10 +99,10 @@ class UncertaintyStream:
         self._entropy += entropy(prob)
 
     def maps(self) -> UncertaintyMaps:
-        """The maps of all passes so far; the stream takes no more after that.
+        """Return the maps of all passes; no pass can be added afterwards.
 
         Raises:
-            ValueError: there was no pass, or the chips have different numbers of reads.
+            ValueError: there is no pass, or the chips have different numbers of reads.
         """
         if not self._chips:
             raise ValueError("no pass was added")
@@ -156,24 +157,24 @@ class UncertaintyStream:
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Sigmoid of one logit, softmax of several; shape (N, K, *spatial)."""
+    """Return the sigmoid of one logit or the softmax of several; shape (N, K, *spatial)."""
     return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, 1)
 
 
 def entropy(prob: Tensor) -> Tensor:
-    """Entropy in nats of probabilities (N, K, *spatial), shape (N, *spatial); 0 ln 0 is 0."""
+    """Return the entropy in nats, (N, *spatial), of (N, K, *spatial) probabilities; 0 ln 0 is 0."""
     if prob.shape[1] == 1:
         return torch.special.entr(prob[:, 0]) + torch.special.entr(1.0 - prob[:, 0])
     return torch.special.entr(prob).sum(1)
 
 
 def check_probabilities(prob: Tensor | np.ndarray) -> None:
-    """Refuse what is no set of probabilities of shape (N, K, *spatial).
+    """Check that an array contains probabilities of shape (N, K, *spatial).
 
     Raises:
-        ShapeError: fewer than three axes, or no voxel.
-        NonFiniteError: NaN or Inf.
-        ValueError: a value outside [0, 1], or classes that do not add up to 1.
+        ShapeError: the array has fewer than three axes, or no voxel.
+        NonFiniteError: a value is NaN or Inf.
+        ValueError: a value is outside [0, 1], or the classes do not sum to 1.
     """
     values = torch.as_tensor(prob)
     if values.ndim < 3 or values.numel() == 0:

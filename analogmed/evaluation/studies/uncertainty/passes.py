@@ -1,4 +1,4 @@
-"""Where the passes of a Monte Carlo come from: chips, dropout, an ensemble, or one digital run."""
+"""Sources of Monte Carlo passes: chips, dropout, an ensemble, or one digital run."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -33,13 +33,13 @@ _BLOCK_BYTES = 2 * 2**30
 
 @dataclass(frozen=True)
 class Pass:
-    """One way through a network.
+    """One forward pass of a network.
 
     Attributes:
-        time_s: seconds after programming; NaN where there is no chip.
-        chip: number of the chip; one number where there is none.
+        time_s: seconds after programming; NaN without a chip.
+        chip: number of the chip; one constant number without a chip.
         read: number of the read, draw or member.
-        network: from images to logits.
+        network: function from images to logits.
     """
 
     time_s: float
@@ -48,7 +48,7 @@ class Pass:
     network: Callable[[Tensor], Tensor]
 
     def start(self, case_id: str) -> None:
-        """Restart its noise at a case, so that results do not depend on the order of cases."""
+        """Restart the noise for a case, so that results do not depend on the order of cases."""
         if isinstance(self.network, ChipReading | DropoutNetwork):
             self.network.restart(case_id)
 
@@ -60,17 +60,17 @@ Observe = Callable[[Pass, Sample, Tensor], object]
 def passes_of(
     source: Source, members: Sequence[Checkpoint], config: UncertaintyConfig, task: Task
 ) -> MakePasses | None:
-    """The passes of a source, to be gone through as often as wanted.
+    """Return a function that yields the passes of a source, any number of times.
 
     Args:
-        source: which.
-        members: networks of one model and training; only an ensemble takes all of them.
-        config: chips, times, reads.
-        task: whose training images calibrate a chip.
+        source: source of the passes.
+        members: networks of one model and training; only an ensemble uses all of them.
+        config: settings with chips, times and reads.
+        task: task with the training images for calibrating a chip.
 
     Returns:
-        ``None``, with a warning where it is unexpected, if the source does not exist: dropout in a
-        network without a dropout layer, an ensemble of one.
+        The function; ``None`` if the source does not exist, which is dropout in a network without a
+        dropout layer, or an ensemble of one. Warns where this is unexpected.
     """
     first = members[0]
     if source == "deterministic":
@@ -95,7 +95,7 @@ def passes_of(
 def expected_passes(
     source: Source, members: Sequence[Checkpoint], config: UncertaintyConfig
 ) -> int:
-    """How often a source goes through each case."""
+    """Return the number of passes of a source over each case."""
     counts = {"deterministic": 1, "ensemble": len(members), "mc_dropout": config.passes}
     return counts.get(source, config.passes * len(config.sweep.times_s))
 
@@ -107,17 +107,17 @@ def maps_of(
     config: UncertaintyConfig,
     observe: Observe,
 ) -> Iterator[tuple[float, Sample, UncertaintyMaps]]:
-    """The maps of each case at each time.
+    """Yield the maps of each case at each time.
 
-    Cases go through in blocks whose sums take up to 2 GB; each block programs the chips anew,
-    from the same seeds.
+    Cases are processed in blocks whose sums use up to 2 GB. Each block reprograms the chips from
+    the same seeds.
 
     Args:
-        make_passes: from :func:`passes_of`.
-        samples: the cases.
-        task: window and classes.
-        config: batch size and device.
-        observe: called with each pass, case and its probabilities.
+        make_passes: function returned by :func:`passes_of`.
+        samples: cases.
+        task: task with window and classes.
+        config: settings with batch size and device.
+        observe: callback with each pass, case and its probabilities.
     """
     n_times = len(config.sweep.times_s)
     for block in _blocks(samples, task.out_channels * 2 + 6, n_times):
@@ -135,10 +135,10 @@ def maps_of(
 
 @torch.inference_mode()
 def predict(one: Pass, sample: Sample, task: Task, config: Experiment) -> Tensor:
-    """Probabilities of one case in one pass, shape (N, K, *spatial).
+    """Compute the probabilities of one case in one pass, shape (N, K, *spatial).
 
     Raises:
-        NonFiniteError: a logit is NaN or Inf; names the case.
+        NonFiniteError: a logit is NaN or Inf; the message names the case.
     """
     one.start(sample.case.case_id)
     images = torch.from_numpy(sample.image).to(config.device)
@@ -153,20 +153,20 @@ def predict(one: Pass, sample: Sample, task: Task, config: Experiment) -> Tensor
 
 
 def has_dropout(network: nn.Module) -> bool:
-    """Whether a network has a dropout layer whose ratio is above 0."""
+    """Return whether a network has a dropout layer with a rate above 0."""
     return any(isinstance(m, _DropoutNd) and m.p > 0 for m in network.modules())
 
 
 class DropoutNetwork:
-    """A network whose dropout stays active while everything else, BatchNorm too, evaluates.
+    """A network with active dropout; all other layers, also BatchNorm, are in evaluation mode.
 
     Args:
-        network: in evaluation mode; it is left so.
-        rate: ratio of dropout on the inputs of all convolutions and Linear layers but the first,
-            beside the network's own; 0 for none.
+        network: network in evaluation mode, which is kept.
+        rate: rate of additional dropout on the inputs of all convolutions and Linear layers except
+            the first; 0 adds none.
         seed: seed of the pass.
 
-    Source: Gal and Ghahramani 2016, arXiv:1506.02142; put in afterwards: Mi et al. 2022,
+    Source: Gal and Ghahramani 2016, arXiv:1506.02142; dropout added after training: Mi et al. 2022,
     arXiv:1910.04858.
     """
 
@@ -176,11 +176,11 @@ class DropoutNetwork:
         self.restart()
 
     def restart(self, *address: object) -> None:
-        """Start the draws anew at an address."""
+        """Restart the draws from the seed of an address."""
         self._seeds = _endless(self.seed, *address)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits of a batch under one draw."""
+        """Return the logits of a batch for one draw."""
         devices = [images.device] if images.device.type == "cuda" else []
         with torch.random.fork_rng(devices), _dropping(self.network, self.rate):
             torch.manual_seed(next(self._seeds))

@@ -1,4 +1,4 @@
-"""From maps to figures: rows of the long table, and the counts that diagrams are drawn from."""
+"""Metrics of uncertainty maps: rows of the long table, and counts for the diagrams."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
@@ -30,21 +30,21 @@ COLUMNS = [*ADDRESS, "region", "case", "patient", "metric", "value"]
 SCALED = "+temperature"
 COVERAGES = np.linspace(0.01, 1.0, 100)
 DENSITY_EDGES = np.concatenate([[0.0], np.logspace(-10, 0, 101), np.logspace(0, 1, 11)[1:]])
-"""Ten bins per decade; an entropy of K classes reaches ln(K) nats, all other measures 1."""
+"""Bin edges, ten per decade; an entropy of K classes is at most ln(K) nats, other measures 1."""
 _BINS_TO_1 = 101
 
 Address = tuple[str, str, str, str, float]
-"""Task, model, training, source and time in seconds (NaN where there is no chip)."""
+"""Task, model, training, source and time in seconds (NaN without a chip)."""
 
 
 @dataclass
 class Scores:
-    """Figures of many cases, gathered one by one.
+    """Metrics of many cases, added one by one.
 
     Attributes:
-        n_bins: bins of the calibration errors.
-        margin: of the band about the reference, in voxels.
-        rows: of the long table, columns ``COLUMNS``.
+        n_bins: number of bins of the calibration errors.
+        margin: margin of the band around the reference, in voxels.
+        rows: rows of the long table, columns ``COLUMNS``.
         reliability: counts of each address, region and patient, shape (bins, 3).
         risks: risk of each case at ``COVERAGES``, by address and region.
         densities: voxels in each bin of ``DENSITY_EDGES``, by address, region and measure.
@@ -60,7 +60,7 @@ class Scores:
     densities: dict[tuple[Address, str, str], np.ndarray] = field(default_factory=dict)
 
     def add(self, address: Address, sample: Sample, maps: UncertaintyMaps, task: Task) -> None:
-        """Take the maps of one case."""
+        """Add the maps of one case."""
         measures = measures_of(maps)
         regions = {"image": None, "band": band(sample.label, self.margin)}
         for region, mask in regions.items():
@@ -71,11 +71,11 @@ class Scores:
         self._write(address, sample, "image", values)
 
     def table(self) -> pd.DataFrame:
-        """The long table."""
+        """Return the long table."""
         return pd.DataFrame(self.rows, columns=COLUMNS).astype({"time_s": float, "value": float})
 
     def reliability_table(self) -> pd.DataFrame:
-        """Bins of the reliability diagrams, voxels of all cases together."""
+        """Return the bins of the reliability diagrams, pooled over the voxels of all cases."""
         pooled: dict[tuple[Address, str], np.ndarray] = {}
         for (address, region, _), counts in self.reliability.items():
             pooled[address, region] = pooled.get((address, region), 0.0) + counts
@@ -95,7 +95,7 @@ class Scores:
         return pd.concat(parts, ignore_index=True)
 
     def risk_table(self) -> pd.DataFrame:
-        """Risk-coverage curves: mean over cases of the voxel error rate at each coverage."""
+        """Return risk-coverage curves: the voxel error rate at each coverage, mean over cases."""
         return pd.concat(
             [
                 _addressed(
@@ -109,7 +109,7 @@ class Scores:
         )
 
     def density_table(self) -> pd.DataFrame:
-        """Return histograms of the uncertainty of all voxels, from 0 to 1 or to the highest."""
+        """Return histograms of the uncertainty of all voxels, from 0 to 1 or the maximum."""
         filled = [
             np.flatnonzero(counts)[-1] + 1 for counts in self.densities.values() if any(counts)
         ]
@@ -173,11 +173,11 @@ class Scores:
 
 
 PARTS = ("read_variance", "chip_variance", "expected_entropy")
-"""Parts of an uncertainty, which are given as means only."""
+"""Components of an uncertainty, which are reported as means only."""
 
 
 def measures_of(maps: UncertaintyMaps) -> dict[str, np.ndarray]:
-    """The defined measures of uncertainty of maps: with one pass, only the entropy is."""
+    """Return the defined uncertainty measures of maps; with one pass, only the entropy."""
     measures = {"entropy": maps.entropy}
     if np.isfinite(maps.variance).all():
         measures["variance"] = maps.variance
@@ -190,7 +190,7 @@ def measures_of(maps: UncertaintyMaps) -> dict[str, np.ndarray]:
 
 
 def scaled_maps(maps: UncertaintyMaps, temperature: float) -> UncertaintyMaps:
-    """Maps at a temperature: the mean and its entropy; what needs all passes is undefined."""
+    """Return the mean and its entropy at a temperature; measures of single passes are undefined."""
     mean = scale(maps.mean, temperature)
     unknown = np.full_like(maps.entropy, np.nan)
     return replace(
@@ -205,7 +205,7 @@ def scaled_maps(maps: UncertaintyMaps, temperature: float) -> UncertaintyMaps:
 
 
 def mean_dice(prob: np.ndarray, sample: Sample, task: Task) -> float:
-    """Dice of the mask of a mean probability, mean over the classes that the reference has."""
+    """Compute the Dice of the mean probability's mask, mean over the classes of the reference."""
     found = case_metrics(
         torch.from_numpy(_classes(prob)),
         sample.label,

@@ -1,4 +1,4 @@
-"""From the settings of the uncertainty measurement to its tables, figures and run folder."""
+"""Uncertainty measurement: from its settings to its tables, figures and run folder."""
 
 import warnings
 from dataclasses import dataclass, field, replace
@@ -43,14 +43,14 @@ from analogmed.training import Checkpoint, load_checkpoint
 
 @dataclass
 class Uncertainties:
-    """What the measurement found.
+    """Results of the uncertainty measurement.
 
     Attributes:
-        config: its settings.
-        scores: figures of all cases.
-        examples: slices to look at.
-        conformal: what conformal masks miss, one row per network, way to set the threshold, time,
-            chip, class and patient.
+        config: settings of the measurement.
+        scores: metrics of all cases.
+        examples: example slices.
+        conformal: missed shares of conformal masks, one row per network, calibration of the
+            threshold, time, chip, class and patient.
         temperatures: fitted temperature of each network, source and time.
     """
 
@@ -61,15 +61,15 @@ class Uncertainties:
     temperatures: list[dict[str, Any]] = field(default_factory=list)
 
     def summary(self) -> pd.DataFrame:
-        """Means with intervals; see ``summarise_uncertainty``."""
+        """Return means with intervals; see ``summarise_uncertainty``."""
         return summarise_uncertainty(self.scores, seed=self.config.seed)
 
     def comparison(self) -> pd.DataFrame:
-        """Hardware-aware against digital training; see ``compare_trainings``."""
+        """Compare hardware-aware with digital training; see ``compare_trainings``."""
         return compare_trainings(self.scores.table(), seed=self.config.seed)
 
     def conformal_summary(self) -> pd.DataFrame:
-        """What conformal masks miss on average; see ``summarise_conformal``."""
+        """Return the mean missed shares of conformal masks; see ``summarise_conformal``."""
         table = pd.DataFrame(self.conformal)
         return summarise_conformal(table, self.config.alpha, seed=self.config.seed)
 
@@ -97,19 +97,19 @@ class Uncertainties:
 
 @in_run_folder
 def measure_uncertainty(config: UncertaintyConfig) -> Uncertainties:
-    """Run networks many times, digitally and on chips, and see how sure and how right they are.
+    """Measure predictive uncertainty and calibration of networks, digitally and on chips.
 
     Args:
-        config: what to run, on which data and hardware.
+        config: networks, data, hardware and passes.
 
     Returns:
-        the results, as they are written into the run folder.
+        The results, as written into the run folder.
 
     Raises:
-        ConfigError: settings that do not fit each other; a run folder that cannot be written.
-        DataError: a case that cannot be read. CheckpointError: a network that cannot.
+        ConfigError: settings conflict, or the run folder cannot be written.
+        DataError: a case cannot be read. CheckpointError: a network cannot be read.
         LeakageError: a network has been trained on a test patient.
-        NonFiniteError: a network puts out NaN or Inf; names the case.
+        NonFiniteError: a network returns NaN or Inf; the message names the case.
     """
     check_settings(config)
     folder = ensure_writable(config.folder)
@@ -131,7 +131,7 @@ def measure_uncertainty(config: UncertaintyConfig) -> Uncertainties:
 
 
 class _Bench:
-    """The cases, and the networks that run on them one after the other."""
+    """Cases, and the networks that run on them in turn."""
 
     def __init__(self, config: UncertaintyConfig, task: Task) -> None:
         self.config, self.task = config, task
@@ -229,7 +229,7 @@ class _Bench:
 
 
 def _load(config: UncertaintyConfig, task: Task) -> list[list[Checkpoint]]:
-    """Checkpoints, those of one model and training together."""
+    """Load the checkpoints, grouped by model and training."""
     networks: dict[tuple[str, str], list[Checkpoint]] = {}
     for path in checkpoint_paths(config):
         checkpoint = load_checkpoint(path, factories=config.factories)

@@ -1,4 +1,4 @@
-"""The long table of the uncertainty measurement in short: means with intervals, and comparisons."""
+"""Summary tables of the uncertainty measurement: means with intervals, and comparisons."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -28,16 +28,16 @@ CASE_MEASURES = {"mean_entropy": "dice_correlation",
 
 
 def summarise_uncertainty(scores: Scores, *, seed: int = 0) -> pd.DataFrame:
-    """One row per network, source, time, region and metric, with an interval over patients.
+    """Summarise each network, source, time, region and metric, with an interval over patients.
 
-    Metrics of cases are averaged over them. Three belong to the whole test set: ``ece_pooled``, the
-    calibration error of all voxels together; ``dice_correlation`` and
-    ``dice_correlation_per_foreground``, Spearman's rank correlation over cases between Dice and the
-    mean entropy of the image, or its sum over the size of the mask. A useful uncertainty correlates
-    negatively. The mean over the image also grows with the structure, which the second does not.
+    Metrics of cases are averaged over them. Three metrics describe the whole test set.
+    ``ece_pooled`` is the calibration error of all voxels together. ``dice_correlation`` and
+    ``dice_correlation_per_foreground`` are Spearman's rank correlation over cases between Dice and
+    the entropy of the image: its mean, or its sum divided by the size of the mask. A useful
+    uncertainty correlates negatively. The mean also grows with the structure, the second does not.
 
     Args:
-        scores: all cases.
+        scores: scores of all cases.
         seed: root seed of the bootstrap; all rows share the draw of patients.
     """
     seed = derive_seed(seed, "uncertainty")
@@ -57,17 +57,17 @@ def summarise_uncertainty(scores: Scores, *, seed: int = 0) -> pd.DataFrame:
 
 
 def compare_trainings(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """Hardware-aware minus digital training of each model, on the same cases.
+    """Compute hardware-aware minus digital training of each model, on the same cases.
 
     Args:
-        table: the long table.
-        seed: of the bootstrap and the permutations.
+        table: long table.
+        seed: seed of the bootstrap and the permutations.
 
     Returns:
-        one row per task, model, source, time, region and metric of ``COMPARED``: the difference,
+        One row per task, model, source, time, region and metric of ``COMPARED``: the difference,
         its interval over patients, and the p-value of a paired permutation test. ``p_holm`` is
-        corrected for the number of models that are compared so; neither is for the number of
-        sources, times, regions and metrics. Empty without a model in both trainings.
+        corrected for the number of models in the same comparison. Neither p-value is corrected for
+        the number of sources, times, regions and metrics. Empty if no model has both trainings.
     """
     seed = derive_seed(seed, "uncertainty")
     keys = ["task", "model", "source", "time_s", "region", "metric"]
@@ -114,7 +114,7 @@ def compare_trainings(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
 
 def _over_models(rows: pd.DataFrame) -> pd.Series:
-    """p-values with Holm's correction for the models that are compared in the same way."""
+    """Apply Holm's correction to the p-values of the models in the same comparison."""
     same = rows.groupby(["task", "source", "time_s", "region", "metric"], dropna=False, sort=False)
     return same["p_value"].transform(lambda p_values: holm(p_values.to_list()))
 
@@ -168,10 +168,10 @@ def _pooled(scores: Scores, seed: int) -> list[dict[str, Any]]:
 def _calibration(counts: np.ndarray, seed: int) -> dict[str, Any]:
     """Compute the calibration error of all voxels together, with its interval over patients.
 
-    The error is a sum of absolute gaps. Chance adds to it where the gap of a bin is small, so that
-    it is too large on average. The upper end is that of the gaps with their present signs. The
+    The error is a sum of absolute gaps. Sampling noise increases it in bins with a small gap, so
+    that it is biased upwards. The upper end is that of the gaps with their present signs. The
     lower end also allows for the gap of each bin to be due to chance: the error exceeds the true
-    one by no more than the sum over bins of the absolute deviations of the gaps.
+    one by at most the sum over bins of the absolute deviations of the gaps.
 
     Args:
         counts: reliability counts of each patient, shape (patients, bins, 3).
@@ -208,7 +208,7 @@ def _over_patients(
     *,
     n_boot: int = N_BOOT,
 ) -> dict[str, Any]:
-    """A statistic of patients that is no mean of theirs, with its percentile interval."""
+    """Compute a statistic of patients that is not a mean, with its percentile interval."""
     if not n_patients:
         return _row(np.nan, np.nan, np.nan, 0)
     estimate = float(statistic(np.arange(n_patients)[None])[0])

@@ -1,8 +1,8 @@
-"""Temperature scaling: one number that makes a network's probabilities softer or sharper.
+"""Temperature scaling: recalibration of a network's probabilities with one scalar.
 
-Scaled is the logarithm of the mean probability of all passes, not the logits of each: averaging
-first and scaling then is the better calibrated order (Rahaman and Thiery 2021, arXiv:2007.08792),
-and asks for no pass to be kept.
+The logarithm of the mean probability of all passes is scaled, not the logits of each pass. This
+order is better calibrated (Rahaman and Thiery 2021, arXiv:2007.08792), and single passes need not
+be stored.
 """
 
 import math
@@ -16,17 +16,17 @@ from analogmed.foundation.errors import DataError
 
 RANGE = (0.05, 20.0)
 MOST_VOXELS = 2_000_000
-"""More validation voxels than these are thinned out evenly."""
+"""Maximum number of validation voxels; more are thinned out evenly."""
 
 
 def fit_temperature(voxels: list[Voxels]) -> float:
-    """The temperature with the least negative log-likelihood, found by Brent's method.
+    """Fit the temperature with the lowest negative log-likelihood by Brent's method.
 
     Args:
-        voxels: those of each validation case.
+        voxels: voxels of each validation case.
 
     Returns:
-        temperature within ``RANGE``: above 1 softens, below 1 sharpens.
+        Temperature within ``RANGE``: above 1 softens, below 1 sharpens.
 
     Raises:
         DataError: there is no voxel.
@@ -58,29 +58,29 @@ def fit_temperature(voxels: list[Voxels]) -> float:
 
 
 def fitting_voxels(prob: np.ndarray, label: np.ndarray, region: str, margin: int) -> Voxels:
-    """The voxels of a validation case that a temperature is fitted on.
+    """Return the voxels of a validation case for fitting a temperature.
 
-    The two regions ask for different temperatures: over the whole image the sure background
-    decides, and the best one for it may make the band about the structure worse.
+    The two regions require different temperatures. Over the whole image the confident background
+    dominates, and the best temperature for it can worsen the band around the structure.
 
     Args:
-        prob: shape (N, K, *spatial).
+        prob: probabilities, shape (N, K, *spatial).
         label: class indices, shape (N, *spatial).
         region: ``"image"``, or ``"band"`` for the reference dilated by the margin.
-        margin: in voxels.
+        margin: margin of the band in voxels.
     """
     return flatten(prob, label, band(label, margin) if region == "band" else None)
 
 
 def scale(prob: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities at a temperature.
+    """Return the probabilities at a temperature.
 
     Args:
-        prob: shape (N, K, *spatial); K = 1 is one class against the background.
-        temperature: above 0.
+        prob: probabilities, shape (N, K, *spatial); K = 1 is one class against the background.
+        temperature: temperature above 0.
 
     Returns:
-        float32, same shape.
+        Probabilities, float32, same shape.
     """
     if prob.shape[1] == 1:
         clipped = np.clip(prob.astype(np.float64), PROB_FLOOR, 1.0 - PROB_FLOOR)

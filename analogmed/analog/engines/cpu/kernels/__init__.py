@@ -1,5 +1,6 @@
-"""Compiled loops of the numba engine, one file for each kind of pass.
+"""Compiled loops of the numba engine, one file per kind of pass.
 
-A file with a worker loads or compiles its machine code when it is imported, which takes seconds for
-the first time; so this one imports none of them, and what a worker calls stands above it.
+A file with a worker loads or compiles its machine code on import, which takes seconds the first
+time. Therefore this file imports none of them, and the functions that a worker calls are defined
+above it.
 """

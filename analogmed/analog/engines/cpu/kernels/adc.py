@@ -1,4 +1,4 @@
-"""From a tile's sums to outputs: noise, ADC, scale and bias."""
+"""Conversion of a tile's sums to outputs: noise, ADC, scale and bias."""
 
 from typing import Any
 
@@ -42,27 +42,28 @@ ADC_WORK = np.dtype(
     ],
     align=True,
 )
-"""What ``convert_outputs`` works on.
+"""Work record of ``convert_outputs``.
 
 Addresses: ``ticket`` (int64, 0 at the start); ``sums``, ``total``, ``scale`` and ``bias``
-(float32). ``size`` elements, of which the first is element ``first`` of the layer's output; a
-sample of the batch has ``sample_size`` of them, and element e belongs to column
-``e // inner % columns``. ``scale`` and ``bias`` repeat the columns until ``columns + BLOCK`` values
-are there. An element gets noise (a standard deviation of ``noise``), is rounded if asked for,
-clamped to +-bound, scaled, and with the bias put into, or added to, the total.
+(float32). There are ``size`` elements, the first of which is element ``first`` of the layer's
+output. A sample of the batch has ``sample_size`` elements, and element e belongs to column ``e //
+inner % columns``. ``scale`` and ``bias`` repeat the columns up to ``columns + BLOCK`` values. Each
+element gets noise (with standard deviation ``noise``), is rounded if requested, clamped to +-bound
+and scaled. With the bias, it is then written or added to the total.
 
-Addresses that may be 0, for what is not wanted. In, one float32 for each position of these sums and
-``spread_columns`` or ``factor_columns`` neighbouring columns, in the order of the sums: ``spread``,
-the standard deviation of the noise there, in place of ``noise``; ``factor``, which multiplies the
-result there. Out, one for each element: ``codes``, clamped codes (float32, or int8 with ``bytes``);
-``fits``, 1 where the bound did not clip (uint8), which needs ``clipped``, how many it did (int64).
-``codes`` goes with ``fits`` only, and neither with ``spread`` and ``factor``.
+Optional addresses, 0 if not used. Inputs, one float32 for each position of these sums and
+``spread_columns`` or ``factor_columns`` adjacent columns, in the order of the sums: ``spread``, the
+standard deviation of the noise there, instead of ``noise``; ``factor``, a multiplier of the result
+there. Outputs, one for each element: ``codes``, clamped codes (float32, or int8 with ``bytes``);
+``fits``, 1 where the bound did not clip (uint8), which requires ``clipped``, the number of clipped
+elements (int64). ``codes`` requires ``fits``, and neither can be combined with ``spread`` and
+``factor``.
 """
 
 
 @njit(error_model="numpy")
 def _by_column(values: Any, filled: Any, element: Any, n: Any, columns: Any, inner: Any) -> None:
-    """Give each of n elements the value of its column."""
+    """Fill each of n elements with the value of its column."""
     start = 0
     while start < n:
         run, offset = (element + start) // inner, (element + start) % inner
@@ -73,7 +74,7 @@ def _by_column(values: Any, filled: Any, element: Any, n: Any, columns: Any, inn
 
 @njit(error_model="numpy")
 def _by_position(values: Any, filled: Any, element: Any, n: Any, columns: Any, inner: Any) -> None:
-    """Give each of n elements the value of its position, which so many columns share."""
+    """Fill each of n elements with the value of its position, which several columns share."""
     if columns == 1:
         filled[:n] = values[element : element + n]
         return
@@ -94,7 +95,7 @@ def _by_position(values: Any, filled: Any, element: Any, n: Any, columns: Any, i
 def _finish(
     sums: Any, out: Any, z: Any, scale: Any, bias: Any, std: Any, bound: Any, rounds: Any, adds: Any
 ) -> None:
-    """Noise, ADC, scale and bias of one run of sums."""
+    """Apply noise, ADC, scale and bias to one run of sums."""
     for i in range(len(sums)):
         code = sums[i] + std * z[i]
         code = clamp(nearest(code) if rounds else code, bound)
@@ -115,7 +116,7 @@ def _finish_each(
     rounds: Any,
     adds: Any,
 ) -> None:
-    """The same, with a deviation and a factor for each element."""
+    """Apply the steps of ``_finish``, with a deviation and a factor for each element."""
     for i in range(len(sums)):
         code = sums[i] + std[i] * z[i]
         code = clamp(nearest(code) if rounds else code, bound)
@@ -138,7 +139,7 @@ def _finish_recorded(
     rounds: Any,
     adds: Any,
 ) -> Any:
-    """The same as ``_finish``; notes what the bound clips, and the codes where there is room."""
+    """Apply the steps of ``_finish``; record clipped elements, and codes if there is a buffer."""
     clipped: Any = 0
     for i in range(len(sums)):
         code = sums[i] + std * z[i]
@@ -158,7 +159,7 @@ def _finish_recorded(
 
 @worker(ADC_WORK)
 def convert_outputs(work: Any) -> None:
-    """Bring a tile's sums to outputs; every thread that calls this takes a part of the work."""
+    """Convert sums to outputs; each thread that calls this processes a part of the work."""
     w = carray(work, 1)[0]
     sums = carray(pointer(w.sums), (w.size,), np.float32)
     total = carray(pointer(w.total), (w.size,), np.float32)

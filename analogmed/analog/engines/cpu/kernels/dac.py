@@ -1,4 +1,4 @@
-"""From a feature map to the DAC codes that rows of tiles see."""
+"""Conversion of a feature map to DAC codes for rows of tiles."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from analogmed.analog.engines.cpu.kernels.lanes import (
 from analogmed.analog.engines.cpu.kernels.words import emits, to_code
 from analogmed.analog.engines.cpu.kernels.worker import next_task, pointer, worker
 
-_AHEAD = 4096  # bytes to fetch ahead: the hardware does not foresee strided runs
+_AHEAD = 4096  # bytes to prefetch: the hardware does not predict strided runs
 
 DAC_WORK = np.dtype(
     [
@@ -33,22 +33,22 @@ DAC_WORK = np.dtype(
     ],
     align=True,
 )
-"""What ``convert_inputs`` works on.
+"""Work record of ``convert_inputs``.
 
 Addresses: ``ticket`` (int64, 0 at the start), ``source`` (float32, ``extent`` values), ``runs`` and
-``levels``. The values of a position stand ``pitch`` after those of the one before. At each position
-``number`` runs of values are converted, each to codes of its own: ``runs`` (int64, number x 5) says
-where a run begins at the first position, its length, the address of its codes (float32), how far
-apart the codes of neighbouring positions stand, and how many runs further on LANES more codes will
-have been written behind them; ``levels`` (float32, number x 2) what values are multiplied by before
-they are rounded, if asked for, and the code of the largest input, which bounds them. ``share`` runs
-are one thread's at a time.
+``levels``. Consecutive positions are ``pitch`` values apart. At each position ``number`` runs of
+values are converted, each to separate codes. ``runs`` (int64, number x 5) contains the start of a
+run at the first position, its length, the address of its codes (float32), the distance between the
+codes of adjacent positions, and the number of later runs after which LANES more codes have been
+written behind them. ``levels`` (float32, number x 2) contains the factor that values are multiplied
+by before rounding, if requested, and the code of the largest input, which bounds them. A thread
+processes ``share`` runs at a time.
 """
 
 
 @emits
 def _to_codes(typing: Any, source: Any, codes: Any, gain: Any, bound: Any, rounds: Any) -> Any:
-    """``to_code`` for LANES values at an address; LLVM would not vectorise runs this short."""
+    """Apply ``to_code`` to LANES values at an address; LLVM does not vectorise such short runs."""
     lanes = ir.VectorType(ir.FloatType(), LANES)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -72,10 +72,10 @@ def _to_codes(typing: Any, source: Any, codes: Any, gain: Any, bound: Any, round
 
 @worker(DAC_WORK)
 def convert_inputs(work: Any) -> None:
-    """Bring a feature map to DAC codes; every thread that calls this takes a part of the work.
+    """Convert a feature map to DAC codes; each thread that calls this processes a part of the work.
 
-    Codes are written LANES at a time, also past the end of a run where the same thread will
-    write the next positions' codes there.
+    Codes are written LANES at a time, also past the end of a run where the same thread then writes
+    the codes of the next positions.
     """
     w = carray(work, 1)[0]
     source = carray(pointer(w.source), (w.extent,), np.float32)

@@ -1,4 +1,4 @@
-"""Emitting LLVM code for LANES values of float32 at a time."""
+"""Generation of LLVM code for LANES values of float32 at a time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ I32 = ir.IntType(32)
 def along_run(
     builder: Any, sources: list[Any], target: Any, length: Any, compute: Callable[..., Any]
 ) -> None:
-    """Compute values from those at addresses, LANES at a time, and store them."""
+    """Emit code that computes values from those at addresses, LANES at a time, and stores them."""
     lanes, word = ir.VectorType(ir.FloatType(), LANES), ir.IntType(64)
 
     def at(address: Any, index: Any) -> Any:
@@ -31,14 +31,14 @@ def along_run(
 
 
 def to_all_lanes(builder: Any, value: Any) -> Any:
-    """LANES times a value of any type."""
+    """Return LANES copies of a value of any type."""
     empty = ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined)
     first = builder.insert_element(empty, value, I32(0))
     return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(I32, LANES), None))
 
 
 def across_lanes(builder: Any, values: Any, combine: Callable[[Any, Any], Any]) -> Any:
-    """What LANES values give when pairs of them are combined."""
+    """Reduce LANES values by combining pairs of them."""
     for half in (8, 4, 2, 1):
         lanes = [I32((lane + half) % LANES) for lane in range(LANES)]
         mask = ir.Constant(ir.VectorType(I32, LANES), lanes)
@@ -61,7 +61,7 @@ def clamp_lanes(builder: Any, values: Any, upper: Any) -> Any:
 
 
 def load_first(builder: Any, pointer: Any, number: Any) -> Any:
-    """Load the first few of LANES values, and zeros for the others."""
+    """Load the first of LANES values, with zeros for the others."""
     lanes, flags = pointer.type.pointee, ir.VectorType(ir.IntType(1), LANES)
     signature = ir.FunctionType(lanes, [pointer.type, I32, flags, lanes])
     name = f"llvm.masked.load.v{LANES}f32.p0v{LANES}f32"
@@ -72,7 +72,7 @@ def load_first(builder: Any, pointer: Any, number: Any) -> Any:
 
 
 def store_first(builder: Any, values: Any, pointer: Any, number: Any) -> None:
-    """Store the first few of LANES values."""
+    """Store the first of LANES values."""
     flags = ir.VectorType(ir.IntType(1), LANES)
     signature = ir.FunctionType(ir.VoidType(), [values.type, pointer.type, I32, flags])
     name = f"llvm.masked.store.v{LANES}f32.p0v{LANES}f32"

@@ -1,4 +1,4 @@
-"""Training: flags as bits, and what they keep of a gradient."""
+"""Training: flags packed into bits, and masking of gradients."""
 
 from typing import Any
 
@@ -26,11 +26,11 @@ MASK_WORK = np.dtype(
     ],
     align=True,
 )
-"""What ``pack`` and ``mask`` work on.
+"""Work record of ``pack`` and ``mask``.
 
-Addresses: ``ticket`` (int64, 0 at the start); ``bits``, eight flags a byte from its lowest bit on,
-where each of ``entries`` entries of ``size`` flags begins with a byte; for ``pack``, ``flags``
-(uint8, 0 or 1); for ``mask``, ``values`` and ``masked`` (float32).
+Addresses: ``ticket`` (int64, 0 at the start); ``bits``, eight flags per byte from its lowest bit
+on, where each of ``entries`` entries of ``size`` flags starts with a new byte; for ``pack``,
+``flags`` (uint8, 0 or 1); for ``mask``, ``values`` and ``masked`` (float32).
 """
 
 
@@ -52,7 +52,7 @@ def _pack_lanes(typing: Any, flags: Any, bits: Any) -> Any:
 
 @emits
 def _mask_lanes(typing: Any, values: Any, bits: Any, masked: Any) -> Any:
-    """Keep those of LANES values at an address whose bit is set."""
+    """Keep those of LANES values at an address whose bit is set, and zero the others."""
     lanes = ir.VectorType(ir.FloatType(), LANES)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -68,7 +68,7 @@ def _mask_lanes(typing: Any, values: Any, bits: Any, masked: Any) -> Any:
 
 @worker(MASK_WORK)
 def pack(work: Any) -> None:
-    """Pack flags; every thread that calls this takes a part of the work."""
+    """Pack flags; each thread that calls this processes a part of the work."""
     w = carray(work, 1)[0]
     width = (w.size + 7) // 8
     flags = carray(pointer(w.flags), (w.entries * w.size,), np.uint8)
@@ -95,7 +95,7 @@ def pack(work: Any) -> None:
 
 @worker(MASK_WORK)
 def mask(work: Any) -> None:
-    """Keep values whose bit is set; every thread that calls this takes a part of the work."""
+    """Keep values whose bit is set; each thread that calls this processes a part of the work."""
     w = carray(work, 1)[0]
     width = (w.size + 7) // 8
     bits = carray(pointer(w.bits), (w.entries * width,), np.uint8)

@@ -1,8 +1,8 @@
-"""Normal noise by counter.
+"""Counter-based normal noise.
 
 Random words come from Philox 4x32 (Salmon et al. 2011, doi:10.1145/2063384.2063405), a function of
-key and counter: no state, so that neither threads nor batches change what an element gets. Seven
-rounds are the fewest that pass all of BigCrush there.
+key and counter without state, so that an element's noise depends neither on threads nor on batches.
+Seven rounds are the smallest number that passes all of BigCrush there.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ from analogmed.analog.engines.cpu.kernels.words import (
 PHILOX_ROUNDS = 7
 
 BLOCK = 1024
-"""Elements that share a run of counters; position p of a sample lies in block p // BLOCK."""
+"""Elements that share a run of counters; position p of a sample is in block p // BLOCK."""
 
 _COUNTERS = BLOCK // 4
 _U, _W, _F = np.uint32, np.uint64, np.float32
@@ -35,9 +35,9 @@ _U, _W, _F = np.uint32, np.uint64, np.float32
 def philox_words(words: Any, block: Any, sample: Any, use: Any, row: Any, key: Any) -> None:
     """Fill ``words`` (uint32, BLOCK) with Philox 4x32 of a block's counters.
 
-    Counter i of the block is (block * BLOCK / 4 + i, sample, use, row); its four words stand at
-    i, i + BLOCK / 4 and so on. A word stays in a 64-bit lane, whose upper half may hold anything:
-    so a product needs one instruction.
+    Counter i of the block is (block * BLOCK / 4 + i, sample, use, row); its four words are at i, i
+    + BLOCK / 4 and so on. A word is stored in a 64-bit lane with arbitrary upper half, so that a
+    product needs one instruction.
     """
     low = _W(0xFFFFFFFF)
     w0, w1 = words[:_COUNTERS], words[_COUNTERS : 2 * _COUNTERS]
@@ -57,7 +57,7 @@ def philox_words(words: Any, block: Any, sample: Any, use: Any, row: Any, key: A
 
 @njit(fastmath={"contract"}, error_model="numpy")
 def fill_normals(noise: Any, words: Any) -> None:
-    """Bring a block's words to normals."""
+    """Convert a block's words to normals."""
     half = BLOCK // 2
     low, high = words[:half], words[half:BLOCK]
     first, second = noise[:half], noise[half:BLOCK]
@@ -67,10 +67,10 @@ def fill_normals(noise: Any, words: Any) -> None:
 
 @njit(inline="always", fastmath={"contract"})
 def _normal_pair(a: Any, b: Any) -> Any:
-    """Box-Muller: two normals from two words; sine and cosine by the polynomials of Cephes.
+    """Return two normals from two words (Box-Muller; sine and cosine by the polynomials of Cephes).
 
-    30 bits of ``b`` are an angle between -45 and 45 degrees; the others turn it to all directions,
-    one exchanges sine and cosine, one makes both negative.
+    30 bits of ``b`` are an angle between -45 and 45 degrees. The other two extend it to all
+    directions: one exchanges sine and cosine, one negates both.
     """
     sign = and_(shl(b, _U(1)), _U(0x80000000))
     radius = from_bits(xor(bits_of(np.sqrt(_squared_radius(a))), sign))
@@ -86,10 +86,10 @@ def _normal_pair(a: Any, b: Any) -> Any:
 
 @njit(inline="always", fastmath={"contract"})
 def _squared_radius(a: Any) -> Any:
-    """-2 ln((a + 1/2) / 2**32), within 1e-6: the exponent's part, and a polynomial for the rest."""
+    """Return -2 ln((a + 1/2) / 2**32), within 1e-6: the exponent's part plus a polynomial."""
     bits = add(bits_of(from_unsigned(a) + _F(0.5)), _U(0x004AFB0D))
     exponent = from_signed(shr(bits, _U(23))) - _F(127 + 32)
-    # the mantissa between the square roots of 1/2 and 2, less 1
+    # the mantissa between the square roots of 1/2 and 2, minus 1
     m = from_bits(add(and_(bits, _U(0x007FFFFF)), _U(0x3F3504F3))) - _F(1)
     y = _F(0.2148740) * m - _F(0.31806316)  # Chebyshev fit of -2 (ln(1 + m) - m + m**2 / 2) / m**3
     y = y * m + _F(0.33946608)

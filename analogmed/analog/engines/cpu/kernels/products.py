@@ -8,7 +8,7 @@ from numba import carray, njit
 from analogmed.analog.engines.cpu.kernels.worker import next_task, pointer, worker
 
 _F = np.float32
-_POSITIONS = 64  # after which single precision goes to double
+_POSITIONS = 64  # number of positions summed in single precision before adding to double
 
 PRODUCT_WORK = np.dtype(
     [
@@ -25,12 +25,12 @@ PRODUCT_WORK = np.dtype(
     ],
     align=True,
 )
-"""What ``sum_products`` works on.
+"""Work record of ``sum_products``.
 
 Addresses: ``ticket`` (int64, 0 at the start); ``gradient`` (float32, ``outer`` times ``columns``
-times ``inner`` values); ``codes``, the addresses of as many codes of each of ``rows`` rows of tiles
-(int8 with ``bytes``, else float32); ``sums`` (float64), which gets for each task, row and column
-the sum of gradient times code. A task is ``step`` of the outer positions.
+times ``inner`` values); ``codes``, the addresses of the same number of codes for each of ``rows``
+rows of tiles (int8 with ``bytes``, else float32); ``sums`` (float64), to which the sum of gradient
+times code is written for each task, row and column. A task covers ``step`` of the outer positions.
 """
 
 
@@ -49,7 +49,7 @@ def _add_products(gradient: Any, codes: Any, sums: Any, inner: Any) -> None:
 
 @worker(PRODUCT_WORK)
 def sum_products(work: Any) -> None:
-    """Sum gradient times code; every thread that calls this takes a part of the work."""
+    """Sum gradient times code; each thread that calls this processes a part of the work."""
     w = carray(work, 1)[0]
     pitch = w.columns * w.inner
     size = w.outer * pitch

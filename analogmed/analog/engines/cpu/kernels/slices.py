@@ -1,4 +1,4 @@
-"""Training: what rows of tiles see of a feature map, in codes, and the way back of gradients."""
+"""Training: conversion of slices of a feature map to codes, and merging of their gradients."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from analogmed.analog.engines.cpu.kernels.lanes import (
 from analogmed.analog.engines.cpu.kernels.words import emits
 from analogmed.analog.engines.cpu.kernels.worker import TASK, next_task, pointer, worker
 
-_POSITIONS = 64  # after which single precision goes to double
+_POSITIONS = 64  # number of positions summed in single precision before adding to double
 
 SLICE_WORK = np.dtype(
     [
@@ -36,18 +36,19 @@ SLICE_WORK = np.dtype(
     ],
     align=True,
 )
-"""What ``convert_slices`` and ``merge_slices`` work on: slices of the inputs, side by side.
+"""Work record of ``convert_slices`` and ``merge_slices``: concatenated slices of the inputs.
 
 Addresses: ``ticket`` (int64, 0 at the start); ``inputs`` (float32, ``outer`` times ``pitch``
-values); ``runs`` (int64, ``number`` times 6: where it begins in the inputs; address of what a row
-of tiles sees of it, and the bytes from there to the same of the next outer position; length; row;
+values); ``runs`` (int64, ``number`` times 6: start in the inputs; address of the run in the slice
+of its row of tiles, and distance in bytes from there to the next outer position; length; row;
 whether to add to the total); ``rows`` (float32, ``number_rows`` times 4: input range, factor to a
-code, the converter's bound, the code of the range). A task is ``step`` of the outer positions.
+code, bound of the converter, code of the range). A task covers ``step`` of the outer positions.
 
-``convert_slices`` puts codes where rows see them. ``merge_slices`` takes gradients by the clamped
-inputs from there, and brings those by the inputs into ``total``, which is laid out as the inputs.
-Where ``sums`` is an address, it gets for each task and row (float64, 3): how the gradient asks for
-a wider range, how many inputs are not inside of it, and the sum of gradient times clamped input.
+``convert_slices`` writes codes to the slices of the rows. ``merge_slices`` reads the gradients by
+the clamped inputs from there, and writes the gradients by the inputs to ``total``, which has the
+layout of the inputs. If ``sums`` is an address, it gets for each task and row (float64, 3): the
+gradient's request for a wider range, the number of inputs that are not inside the range, and the
+sum of gradient times clamped input.
 """
 
 
@@ -85,7 +86,7 @@ def _merge_run(
     rounds: Any,
     adds: Any,
 ) -> Any:
-    """``merge_slices`` for a run; 3 times LANES partial sums stand at the address ``sums``."""
+    """Emit ``merge_slices`` for a run; 3 times LANES partial sums are at the address ``sums``."""
     lanes = ir.VectorType(ir.FloatType(), LANES)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -124,7 +125,7 @@ def _merge_run(
             slope = where("<=", sizes, largest, slope)
             return builder.fadd(slope, builder.select(added, before, zero))
 
-        before = builder.select(added, to, slopes)  # no need to fetch what does not count
+        before = builder.select(added, to, slopes)  # avoids loading values that are not used
         along_run(builder, [from_, slopes, before], to, number, compute)
         return context.get_dummy_value()
 
@@ -134,7 +135,7 @@ def _merge_run(
 
 @worker(SLICE_WORK)
 def convert_slices(work: Any) -> None:
-    """Bring slices to DAC codes; every thread that calls this takes a part of the work."""
+    """Convert slices to DAC codes; each thread that calls this processes a part of the work."""
     w = carray(work, 1)[0]
     runs = carray(pointer(w.runs), (w.number, 6), np.int64)
     rows = carray(pointer(w.rows), (w.number_rows, 4), np.float32)
@@ -154,7 +155,7 @@ def convert_slices(work: Any) -> None:
 
 @njit
 def _move_sums(partial: Any, sums: Any) -> None:
-    """Add partial sums to those in double precision, and start them anew."""
+    """Add partial sums to those in double precision, and reset them."""
     for row in range(len(sums)):
         for index in range(3):
             for lane in range(LANES):
@@ -164,7 +165,7 @@ def _move_sums(partial: Any, sums: Any) -> None:
 
 @worker(SLICE_WORK)
 def merge_slices(work: Any) -> None:
-    """Merge gradients of slices; every thread that calls this takes a part of the work."""
+    """Merge gradients of slices; each thread that calls this processes a part of the work."""
     w = carray(work, 1)[0]
     runs = carray(pointer(w.runs), (w.number, 6), np.int64)
     rows = carray(pointer(w.rows), (w.number_rows, 4), np.float32)

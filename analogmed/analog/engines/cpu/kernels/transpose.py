@@ -1,4 +1,4 @@
-"""Change of a feature map's memory format."""
+"""Conversion of a feature map between memory formats."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ TRANSPOSE_WORK = np.dtype(
     ],
     align=True,
 )
-"""What ``transpose`` works on: addresses of the ticket and of ``matrices`` matrices (float32)."""
+"""Work record of ``transpose``: addresses of ticket and of ``matrices`` matrices (float32)."""
 
 
 @emits
@@ -56,7 +56,7 @@ def _transpose_square(typing: Any, source: Any, target: Any, pitch: Any, new_pit
 
 @worker(TRANSPOSE_WORK)
 def transpose(work: Any) -> None:
-    """Transpose matrices; every thread that calls this takes a part of the work."""
+    """Transpose matrices; each thread that calls this processes a part of the work."""
     w = carray(work, 1)[0]
     size = w.rows * w.cols
     source = carray(pointer(w.source), (w.matrices * size,), np.float32)

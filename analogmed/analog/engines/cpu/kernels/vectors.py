@@ -1,4 +1,4 @@
-"""From a feature map to input vectors in codes, each divided by its own size."""
+"""Conversion of a feature map to input vectors in codes, each divided by its size."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ from analogmed.analog.engines.cpu.kernels.worker import next_task, pointer, work
 _LARGEST = np.finfo(np.float32).max
 _F = np.float32
 _VECTORS = 64
-_SIZE_BITS = np.uint32(0x7FFFFFFF)  # of a float, without its sign
+_SIZE_BITS = np.uint32(0x7FFFFFFF)  # bits of a float without its sign
 
 PATCH_WORK = np.dtype(
     [
@@ -51,28 +51,29 @@ PATCH_WORK = np.dtype(
     ],
     align=True,
 )
-"""What ``convert_vectors`` works on.
+"""Work record of ``convert_vectors``.
 
 Addresses: ``ticket`` (int64, 0 at the start); ``source``, ``codes``, ``sizes`` and ``powers``
 (float32); ``pieces`` and ``rests`` (int64). An entry of the batch has three axes of ``positions``,
-each of them has a vector of every group. A vector begins in the source at multiples of ``steps``
-(of batch, three positions, group). ``number`` pieces of it, of LANES values each, have their
-distance from there and their place in the vector in the first table, ``others`` shorter ones have
-these and their length in the second. Of all vectors in this order, those from number ``first`` on
-are laid out, in rows of ``pitch`` codes, which have room for LANES more than a vector has.
+each with a vector of every group. A vector starts in the source at multiples of ``steps`` (of
+batch, three positions, group). It consists of ``number`` pieces of LANES values each, with distance
+from the start and position in the vector in the first table, and ``others`` shorter pieces, with
+these two and their length in the second table. Of all vectors in this order, those from number
+``first`` on are unfolded, into rows of ``pitch`` codes, which have space for LANES more codes than
+a vector.
 
-The size of a vector is the largest of its values, of which the bits in ``mask`` count; at most
-``limit`` and ``threshold``; ``unit`` where no value is above 0 or no bit counts. A vector of zeros
-has size 0 if any bit counts. Values are divided by it, multiplied by
-``gain``, rounded if asked for, and clamped to the code of the limit and to +-bound. ``powers`` gets
-the sums of the squared codes.
+The size of a vector is the largest of its values, taking the bits in ``mask`` into account; at most
+``limit`` and ``threshold``; ``unit`` where no value is above 0 or the mask is empty. A vector of
+zeros has size 0 if the mask is not empty. Values are divided by the size, multiplied by ``gain``,
+rounded if requested, and clamped to the code of the limit and to +-bound. The sums of the squared
+codes are written to ``powers``.
 """
 
 
 def _through_pieces(builder: Any, source: Any, tables: list[Any], visit: Any) -> None:
-    """Visit the rests of runs, filled up with zeros, and then their pieces of LANES values.
+    """Emit code that visits the remainders of runs, padded with zeros, then their pieces.
 
-    ``visit`` emits code for values, given their place in the vector.
+    ``visit`` emits code for LANES values, given their position in the vector.
     """
     lanes, word, real = ir.VectorType(ir.FloatType(), LANES), ir.IntType(64), ir.FloatType()
     base = builder.inttoptr(source, real.as_pointer())
@@ -94,9 +95,9 @@ def _through_pieces(builder: Any, source: Any, tables: list[Any], visit: Any) ->
 def _largest_of_pieces(
     typing: Any, source: Any, pieces: Any, number: Any, rests: Any, others: Any, mask: Any
 ) -> Any:
-    """The largest value, at least 0, of the bits in a mask; NaN is the largest.
+    """Return the largest value, at least 0, of the bits in a mask; NaN is the largest.
 
-    Numbers of at least 0 are in the order of their bits, whose comparison takes less time.
+    Numbers of at least 0 have the order of their bits, which are faster to compare.
     """
     words = ir.VectorType(I32, LANES)
 
@@ -133,9 +134,10 @@ def _pieces_to_codes(
     top: Any,
     rounds: Any,
 ) -> Any:
-    """Lay the codes of a vector side by side; the sum of their squares. LANES more get any value.
+    """Write the codes of a vector in sequence, and return the sum of their squares.
 
-    A rest is written before the piece behind it, which overwrites what has come too far.
+    LANES more codes get any value. A remainder is written before the piece after it, which
+    overwrites the excess values.
     """
     lanes = ir.VectorType(ir.FloatType(), LANES)
 
@@ -169,7 +171,7 @@ def _is_zero(source: Any, pieces: Any, number: Any, rests: Any, others: Any) -> 
 
 @worker(PATCH_WORK)
 def convert_vectors(work: Any) -> None:
-    """Lay out input vectors in codes; every thread that calls this takes a part of the work."""
+    """Unfold input vectors to codes; each thread that calls this processes a part of the work."""
     w = carray(work, 1)[0]
     sizes = carray(pointer(w.sizes), (w.vectors,), np.float32)
     powers = carray(pointer(w.powers), (w.vectors,), np.float32)

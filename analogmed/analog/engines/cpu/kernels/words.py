@@ -1,7 +1,7 @@
-"""Operations on single numbers of 32 bits.
+"""Operations on single 32-bit numbers.
 
-Numba would widen integers to 64 bits, and lose LLVM's loop vectoriser; so LLVM's own instructions
-are called.
+Numba would widen integers to 64 bits, which disables LLVM's loop vectoriser. Therefore LLVM's
+instructions are called directly.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-emits: Any = intrinsic  # numba passes the first argument, which no caller gives
+emits: Any = intrinsic  # numba passes the first argument, callers omit it
 
 
 def _word_operation(instruction: str) -> Any:
@@ -65,6 +65,6 @@ def clamp(value: Any, bound: Any) -> Any:
 
 @njit(inline="always")
 def to_code(value: Any, gain: Any, bound: Any, rounds: Any) -> Any:
-    """Bring a value to a code of at most +-bound."""
+    """Convert a value to a code of at most +-bound."""
     code = value * gain
     return clamp(nearest(code) if rounds else code, bound)

@@ -1,4 +1,4 @@
-"""C functions that threads call to share work, and what they share."""
+"""C functions that threads call to share work, and their shared counters."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from numba.core.ccallback import CFunc
 from analogmed.analog.engines.cpu.kernels.words import emits
 
 TASK = 1 << 14
-"""Elements that a thread takes at a time."""
+"""Number of elements that a thread processes at a time."""
 _I64 = ir.IntType(64)
 _OPTIONS = {"fastmath": {"contract"}, "error_model": "numpy"}
 
 
 def worker(work: np.dtype) -> Callable[[Callable[..., Any]], Any]:
-    """A C function of an address, whose machine code is kept where there is a folder for it."""
+    """Return a decorator that compiles a C function of an address, cached where possible."""
     signature = (types.CPointer(from_dtype(work)),), types.void
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -36,7 +36,7 @@ def worker(work: np.dtype) -> Callable[[Callable[..., Any]], Any]:
 
 
 class _Cache(FunctionCache):
-    """Numba's own looks for changes in the file of the function only, not of those it calls."""
+    """Numba cache that depends on all files of this folder, not only on that of the function."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -46,7 +46,7 @@ class _Cache(FunctionCache):
 
 @cache
 def _fingerprint() -> str:
-    """Of all files of this folder."""
+    """Return a fingerprint of all files of this folder."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
 
@@ -75,7 +75,7 @@ def count(typing: Any, address: Any, number: Any) -> Any:
 
 @emits
 def pointer(typing: Any, address: Any) -> Any:
-    """What numba makes an array of."""
+    """Return a pointer that numba can make an array of."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.inttoptr(arguments[0], ir.PointerType(ir.IntType(8)))
