@@ -20,7 +20,7 @@ from _timing import interleaved
 from _workloads import FORWARD, Setup
 
 import analogmed as am
-from analogmed.analog import ChipReading
+from analogmed.analog import ChipSnapshot
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _measure(study: Study, arguments: argparse.Namespace) -> dict[str, Any]:
 
     chips = program()
 
-    def age() -> list[ChipReading]:
+    def age() -> list[ChipSnapshot]:
         return [chip.at(age_s) for chip in chips for age_s in ages_s]
 
     readings = age()

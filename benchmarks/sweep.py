@@ -25,7 +25,7 @@ from unittest.mock import patch
 
 from _sweeps import SHIPPED, begun, finish, parser
 
-from analogmed.analog import Chip, ChipReading
+from analogmed.analog import Chip, ChipSnapshot
 from analogmed.config import Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation import deploy, evaluate, examples, session
 from analogmed.evaluation.studies.robustness.study import Results
@@ -117,7 +117,7 @@ def counted(clock: Clock) -> Iterator[None]:
     methods = {
         (Chip, "__init__"): "programming",
         (Chip, "at"): "programming",
-        (ChipReading, "restart"): "programming",
+        (ChipSnapshot, "restart"): "programming",
         (Store, "write"): "store",
         (Results, "write"): "tables and figures",
         (deploy, "calibrate"): "forward",

@@ -10,8 +10,8 @@ from _programs import run_program
 from analogmed.cli.options import to_options
 from analogmed.config import TaskConfig
 from analogmed.models import Genotype
-from analogmed.search.benchmark.rank_agreement import agreement
-from analogmed.search.benchmark.table import Bench
+from analogmed.search.benchmark.rank_agreement import rank_agreement
+from analogmed.search.benchmark.table import BenchmarkTable
 from analogmed.search.supernet.settings import MiasLossConfig, SupernetConfig
 from analogmed.search.supernet.weights import SharedWeights, refuse_leakage
 from analogmed.training import LoadingConfig, OptimizerConfig
@@ -29,7 +29,7 @@ RULES: dict[str, dict[str, Any]] = {
 """Settings of a supernetwork's training by the name of its rule; ours is the MIAS loss."""
 
 
-def table_task(bench: Bench, task: str) -> TaskConfig:
+def table_task(bench: BenchmarkTable, task: str) -> TaskConfig:
     """The data of a table's task, with the split that its networks were tested with."""
     given = {name: value for name, value in bench.about["tasks"][task].items() if value is not None}
     for name in ("size", "shares"):
@@ -39,7 +39,7 @@ def table_task(bench: Bench, task: str) -> TaskConfig:
 
 
 def train_supernet(
-    bench: Bench, task: str, folder: Path, *, rule: str, epochs: int, **settings: Any
+    bench: BenchmarkTable, task: str, folder: Path, *, rule: str, epochs: int, **settings: Any
 ) -> None:
     """Train a supernetwork of a table's space on the training patients of one of its tasks.
 
@@ -69,7 +69,7 @@ def train_supernet(
     run_program("search", ["supernet", *to_options(config)])
 
 
-def refuse_tested(bench: Bench, folders: Mapping[str, Path]) -> None:
+def refuse_tested(bench: BenchmarkTable, folders: Mapping[str, Path]) -> None:
     """Refuse supernetworks of other tasks than a table's, or that know its test patients.
 
     Args:
@@ -90,7 +90,7 @@ def refuse_tested(bench: Bench, folders: Mapping[str, Path]) -> None:
 
 
 def ranked_by_shared_weights(
-    bench: Bench, folders: Mapping[str, Path], n_boot: int
+    bench: BenchmarkTable, folders: Mapping[str, Path], n_boot: int
 ) -> pd.DataFrame:
     """Kendall's tau-b between scores by shared weights and of the networks by themselves.
 
@@ -111,7 +111,7 @@ def ranked_by_shared_weights(
         ):
             networks = bench.networks(task, training=training)
             scores = [shared.score(Genotype.of(text), task) for text in networks["genotype"]]
-            found = agreement(scores, networks[metric].to_numpy(float), n_boot=n_boot)
+            found = rank_agreement(scores, networks[metric].to_numpy(float), n_boot=n_boot)
             row = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
             rows.append({"task": task, "stand_alone": name, **row})
     return pd.DataFrame(rows)

@@ -33,7 +33,7 @@ from _supernets import EPOCHS, ranked_by_shared_weights, refuse_tested, train_su
 from analogmed.foundation.files import write_text_atomically
 from analogmed.models import Genotype
 from analogmed.report.figures.ranking import anytime_curves
-from analogmed.search.benchmark.table import Bench, load
+from analogmed.search.benchmark.table import BenchmarkTable, load
 from analogmed.search.objectives import Goal
 from analogmed.search.strategy import (
     METRICS_ATTRIBUTE,
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(text)
 
 
-def supernetworks_of(bench: Bench, given: argparse.Namespace) -> dict[str, Path]:
+def supernetworks_of(bench: BenchmarkTable, given: argparse.Namespace) -> dict[str, Path]:
     """Run folders of supernetworks by task: given, and trained for the table's other tasks."""
     folders = {
         task: Path(folder) for task, _, folder in (p.partition("=") for p in given.supernetworks)
@@ -191,22 +191,22 @@ def search(name: str, setting: Setting, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(seconds=time.process_time() - start, asked=asked)
 
 
-def table_values(bench: Bench, setting: Setting) -> pd.Series:
+def table_values(bench: BenchmarkTable, setting: Setting) -> pd.Series:
     """What the table says of every network, by its key."""
     return bench.networks(setting.task)[setting.objective]
 
 
-_LOADED: dict[Path | None, Bench] = {}
+_LOADED: dict[Path | None, BenchmarkTable] = {}
 
 
-def _bench(setting: Setting) -> Bench:
+def _bench(setting: Setting) -> BenchmarkTable:
     """The table, read once in each process."""
     if setting.path not in _LOADED:
         _LOADED[setting.path] = load(setting.path)
     return _LOADED[setting.path]
 
 
-def _check(bench: Bench, setting: Setting) -> None:
+def _check(bench: BenchmarkTable, setting: Setting) -> None:
     there, wanted = len(bench.networks(setting.task)), sum(1 for _ in bench.space.enumerate())
     if there < wanted:
         raise SystemExit(
@@ -217,7 +217,7 @@ def _check(bench: Bench, setting: Setting) -> None:
         raise SystemExit(f"--budget {setting.budget}: the table has {there} networks")
 
 
-def _check_supernetworks(names: list[str], bench: Bench, setting: Setting) -> None:
+def _check_supernetworks(names: list[str], bench: BenchmarkTable, setting: Setting) -> None:
     task, there = setting.task or bench.tasks[0], setting.supernetworks
     for name in names:
         needed = BY_SUPERNETWORKS.get(name, 0)

@@ -21,7 +21,10 @@ from interval_coverage import replace_between
 import analogmed
 from analogmed.config import SweepConfig
 from analogmed.data import Case, Sample, Task, load_task
-from analogmed.evaluation.studies.uncertainty.conformal_table import MaskLedger, summarise_conformal
+from analogmed.evaluation.studies.uncertainty.conformal_table import (
+    ConformalCounts,
+    summarise_conformal,
+)
 from analogmed.evaluation.studies.uncertainty.passes import passes_of, predict
 from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
 from analogmed.foundation.files import write_text_atomically
@@ -66,7 +69,7 @@ def run_one(training: str, task: Task, samples: list[Sample], given: argparse.Na
         sweep=SweepConfig(chips=given.chips, times_s=times_s, reads=1), alpha=given.alpha
     )
     run = {"task": task.name, "model": "unet", "training": training}
-    ledger = MaskLedger(task)
+    ledger = ConformalCounts(task)
     observe(ledger, "deterministic", checkpoint, samples, task, config)
     sizes = pd.DataFrame([run | row for row in by_size(ledger, task, given.alpha, given.draws)])
     write_text_atomically(given.out / f"sizes-{training}.csv", sizes.to_csv(index=False))
@@ -93,7 +96,7 @@ def new_patients(n_calibration: int, n_test: int) -> Task:
 
 
 def observe(
-    ledger: MaskLedger,
+    ledger: ConformalCounts,
     source: Source,
     checkpoint: Checkpoint,
     samples: list[Sample],
@@ -108,7 +111,9 @@ def observe(
             ledger.observe(one, sample, predict(one, sample, task, config))
 
 
-def by_size(ledger: MaskLedger, task: Task, alpha: float, draws: int) -> list[dict[str, float]]:
+def by_size(
+    ledger: ConformalCounts, task: Task, alpha: float, draws: int
+) -> list[dict[str, float]]:
     """Mean share missed and volume marked, for each draw of some of the calibration patients."""
     pool, test = _patients(task.validation), _patients(task.test)
     generator = np.random.default_rng(0)

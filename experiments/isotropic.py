@@ -35,7 +35,7 @@ from analogmed.evaluation.statistics.intervals import (
     difference,
     two_way_bootstrap,
 )
-from analogmed.evaluation.summaries.runs import NetworkRun, network_runs, side_by_side
+from analogmed.evaluation.summaries.runs import NetworkRun, align_runs, network_runs
 from analogmed.foundation.files import write_text_atomically
 from analogmed.hardware import map_tiles
 from analogmed.metrics.properties import difference_bounds
@@ -255,7 +255,7 @@ def _differences(match: str, networks: list[Network], out: Path) -> pd.DataFrame
 
 
 def _day_difference(first: NetworkRun, second: NetworkRun) -> Interval:
-    both = side_by_side([first, second], DAY_S)
+    both = align_runs([first, second], DAY_S)
     return two_way_bootstrap(
         *both.arrays,
         patients=both.patients,
@@ -267,7 +267,7 @@ def _day_difference(first: NetworkRun, second: NetworkRun) -> Interval:
 
 def _kept_difference(first: NetworkRun, second: NetworkRun) -> Interval:
     """Of Dice after a day over that of the digitally trained network of the same shape."""
-    both = side_by_side([first, second], DAY_S)
+    both = align_runs([first, second], DAY_S)
     cases = sorted(set(first.cases) & set(second.cases))
     digital = [
         pd.Series(run.reference, index=run.cases).reindex(cases).to_numpy(float)

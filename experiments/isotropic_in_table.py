@@ -17,7 +17,7 @@ from _programs import markdown, with_interval
 
 from analogmed.models import Genotype
 from analogmed.report.dice_levels import LEARNED_DICE
-from analogmed.search.benchmark.table import Bench, load
+from analogmed.search.benchmark.table import BenchmarkTable, load
 
 CHANNELS = {"isotropic": (8, 8, 8), "pyramidal": (4, 8, 16)}
 N_BOOT = 10_000
@@ -34,7 +34,7 @@ def main() -> None:
     print(markdown(pd.DataFrame(rows)))
 
 
-def compared(bench: Bench, training: str) -> dict[str, object]:
+def compared(bench: BenchmarkTable, training: str) -> dict[str, object]:
     """Isotropic minus pyramidal networks of three levels, of one training."""
     networks = bench.networks("phantom_brain", training=training)
     networks["lost after a day"] = networks["dice_digital"] - networks["dice_1d"]

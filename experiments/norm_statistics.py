@@ -31,7 +31,7 @@ from analogmed.data import Task
 from analogmed.evaluation.deploy import make_analog
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
-from analogmed.network.copy import copy_of
+from analogmed.network.copy import copy_network
 from analogmed.report.figures.style import TIME_NAMES, publication_style, save_figure
 from analogmed.training import TrainConfig, load_checkpoint
 from analogmed.training.checkpoint.checkpoint import Checkpoint
@@ -77,7 +77,7 @@ def of_ages(
     checkpoint: Checkpoint, images: list[Tensor], experiment: Experiment, task: Task
 ) -> pd.DataFrame:
     """Statistics of a network digitally and on chips at t0, after a day and after a month."""
-    digital = copy_of(checkpoint.network)
+    digital = copy_network(checkpoint.network)
     tables = [statistics(digital, digital, images).assign(run="digital")]
     analog = make_analog(checkpoint, experiment, task)
     for time_s in (T0_S, DAY_S, MONTH_S):

@@ -24,8 +24,8 @@ from _supernets import EPOCHS, RULES, train_supernet
 from analogmed.foundation.files import write_text_atomically
 from analogmed.models import Genotype
 from analogmed.report.figures.ranking import rank_scatter, task_heat_map, tau_over_training
-from analogmed.search.benchmark.rank_agreement import Estimate, agreement, agreement_matrix
-from analogmed.search.benchmark.table import Bench, load
+from analogmed.search.benchmark.rank_agreement import Estimate, agreement_matrix, rank_agreement
+from analogmed.search.benchmark.table import BenchmarkTable, load
 
 TOP_SHARE = 0.1  # of the networks, in a top list
 SCORES = {
@@ -68,13 +68,13 @@ def main(arguments: list[str] | None = None) -> None:
     print(text)
 
 
-def scores_of(bench: Bench, task: str, name: str, seed: int | None = None) -> pd.Series:
+def scores_of(bench: BenchmarkTable, task: str, name: str, seed: int | None = None) -> pd.Series:
     """Scores of all networks by their key."""
     training, metric = SCORES[name]
     return bench.networks(task, training=training, seed=seed)[metric]
 
 
-def _of_scores(bench: Bench, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _of_scores(bench: BenchmarkTable, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """One score against another, of the same networks on the same task."""
     for task in bench.tasks:
         for one, other in COMPARED:
@@ -82,7 +82,9 @@ def _of_scores(bench: Bench, given: argparse.Namespace) -> Iterator[dict[str, An
             yield {"task": task, "one": one, "other": other, **_agreements(pair, given)}
 
 
-def _of_seeds(bench: Bench, task: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _of_seeds(
+    bench: BenchmarkTable, task: str, given: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
     """The ceiling: the same score of networks that were trained twice."""
     first, *others = bench.seeds(task)
     for seed in others:
@@ -92,7 +94,7 @@ def _of_seeds(bench: Bench, task: str, given: argparse.Namespace) -> Iterator[di
             yield {"task": task, **named, **_agreements(pd.concat(scores, axis=1), given)}
 
 
-def between_tasks(bench: Bench, given: argparse.Namespace) -> pd.DataFrame:
+def between_tasks(bench: BenchmarkTable, given: argparse.Namespace) -> pd.DataFrame:
     """Agreement of every two tasks on the networks that both have."""
     parts = []
     for name in ("1 day", "digital"):
@@ -106,7 +108,7 @@ def between_tasks(bench: Bench, given: argparse.Namespace) -> pd.DataFrame:
 
 
 def over_training(
-    bench: Bench, task: str, traces: dict[str, str], given: argparse.Namespace
+    bench: BenchmarkTable, task: str, traces: dict[str, str], given: argparse.Namespace
 ) -> pd.DataFrame:
     """Tau between scores by shared weights and stand-alone ones, after each traced epoch."""
     rows = []
@@ -122,7 +124,7 @@ def over_training(
     return pd.DataFrame(rows)
 
 
-def train_supernets(bench: Bench, task: str, given: argparse.Namespace) -> dict[str, str]:
+def train_supernets(bench: BenchmarkTable, task: str, given: argparse.Namespace) -> dict[str, str]:
     """Train a supernetwork by each rule on the table's space and data; returns their folders."""
     every = max(1, given.epochs // given.points)
     folders = {rule: given.out / "supernets" / rule for rule in given.rules}
@@ -135,7 +137,7 @@ def train_supernets(bench: Bench, task: str, given: argparse.Namespace) -> dict[
 
 
 def draw(
-    bench: Bench,
+    bench: BenchmarkTable,
     task: str,
     tables: dict[str, pd.DataFrame],
     out: Path,
@@ -201,7 +203,9 @@ def _agreements(pair: pd.DataFrame, given: argparse.Namespace) -> dict[str, Any]
 def _agreement(
     one: pd.Series, other: pd.Series, given: argparse.Namespace, **settings: Any
 ) -> Estimate:
-    return agreement(one.to_numpy(float), other.to_numpy(float), n_boot=given.n_boot, **settings)
+    return rank_agreement(
+        one.to_numpy(float), other.to_numpy(float), n_boot=given.n_boot, **settings
+    )
 
 
 def _columns(found: Estimate) -> dict[str, float]:

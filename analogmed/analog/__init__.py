@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     )
     from analogmed.analog.calibration import calibrate as calibrate
     from analogmed.analog.chip import Chip as Chip
-    from analogmed.analog.chip import ChipReading as ChipReading
+    from analogmed.analog.chip import ChipSnapshot as ChipSnapshot
     from analogmed.analog.conversion import convert as convert
     from analogmed.analog.description.aihwkit_config import create_rpu_config as create_rpu_config
     from analogmed.analog.description.hardware import Hardware as Hardware
@@ -27,7 +27,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "Chip": "chip",
-        "ChipReading": "chip",
+        "ChipSnapshot": "chip",
         "Coverage": "digital_layers",
         "Hardware": "description.hardware",
         "PRESETS": "description.presets",
@@ -42,4 +42,5 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "left_digital": "digital_layers",
         "to_aihwkit": "aihwkit_backend.layers",
     },
+    deprecated={"ChipReading": "ChipSnapshot"},
 )

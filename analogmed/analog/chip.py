@@ -15,7 +15,7 @@ from analogmed.analog.devices.programming import ProgrammedModel
 from analogmed.analog.engines.layout import CHANNELS_LAST
 from analogmed.analog.engines.select import may_compile
 from analogmed.analog.layers.base import AnalogLayer
-from analogmed.analog.tile.rows import Reading
+from analogmed.analog.tile.rows import LayerSnapshot
 from analogmed.foundation.errors import CoverageError, NonFiniteError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.network.walk import evaluating
@@ -62,7 +62,7 @@ class Chip:
             )
         check_calibrated(model)
 
-    def at(self, t_inference_s: float, read: int = 0) -> "ChipReading":
+    def at(self, t_inference_s: float, read: int = 0) -> "ChipSnapshot":
         """Return the chip at a time after programming.
 
         Args:
@@ -88,7 +88,7 @@ class Chip:
         readings = self._programmed.read(float(t_inference_s), derive_seed(seed, "devices"))
         for name, tiles in self._aihwkit.items():
             readings[name] = tiles.read(float(t_inference_s), derive_seed(seed, name))
-        return ChipReading(self.model, self._layers, readings, seed).restart()
+        return ChipSnapshot(self.model, self._layers, readings, seed).restart()
 
 
 _NO_VIEW = "view size is not compatible"  # part of torch's message
@@ -97,7 +97,7 @@ _VIEWING: WeakSet[nn.Module] = WeakSet()
 
 
 @dataclass(frozen=True)
-class ChipReading:
+class ChipSnapshot:
     """Snapshot of a chip at one time and read, callable with images.
 
     The weights are fixed. Output noise is sampled in each call, from a stream that starts at
@@ -109,10 +109,10 @@ class ChipReading:
 
     model: nn.Module
     layers: dict[str, AnalogLayer | AihwkitTiles]
-    readings: dict[str, Reading]
+    readings: dict[str, LayerSnapshot]
     seed: int
 
-    def restart(self, *address: object) -> "ChipReading":
+    def restart(self, *address: object) -> "ChipSnapshot":
         """Restart the noise stream at an address, so that results do not depend on the order.
 
         Args:

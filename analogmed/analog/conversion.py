@@ -17,7 +17,7 @@ from analogmed.analog.engines.select import EngineName, check_engine
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.text import nearest
-from analogmed.network.copy import copy_of
+from analogmed.network.copy import copy_network
 from analogmed.network.products import unregistered_layers
 from analogmed.network.selection import (
     ASKED_FOR,
@@ -98,7 +98,9 @@ def convert(
     _check_model(model, digital := tuple(digital))
     engine: EngineName = "auto" if backend == "aihwkit" else backend
     check_engine(engine, rpu_config.forward)
-    analog = _replace_layers(copy_of(model), copy.deepcopy(rpu_config), digital, row_split, engine)
+    analog = _replace_layers(
+        copy_network(model), copy.deepcopy(rpu_config), digital, row_split, engine
+    )
     if not any(map(is_analog, analog.modules())):
         raise CoverageError(
             f"{type(model).__name__} has no layer that can be put on a tile (Linear, Conv1d to "

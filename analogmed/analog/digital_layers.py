@@ -13,7 +13,7 @@ from analogmed.analog.aihwkit_backend.layers import is_analog
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ShapeError
 from analogmed.network.products import FunctionalProducts
-from analogmed.network.seeding import drawing_from
+from analogmed.network.seeding import seeded
 from analogmed.network.selection import ASKED_FOR, digital_reason, multiplies_weight
 from analogmed.network.walk import evaluating
 
@@ -166,7 +166,7 @@ def _watch(model: nn.Module, names: list[str], input_shape: tuple[int, ...] | No
                     lambda layer, args, output, name=name: count(name, layer, args, output)
                 )
                 stack.callback(hook.remove)
-            for context in (torch.no_grad(), evaluating(model), drawing_from(0)):
+            for context in (torch.no_grad(), evaluating(model), seeded(0)):
                 stack.enter_context(context)
             stack.enter_context(products.ignoring(layers.values()))
             stack.enter_context(products)

@@ -15,11 +15,11 @@ from analogmed.analog.devices.programming import ProgrammedModel
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.analog.tile.modifier import disturbed, scaled
 from analogmed.analog.tile.precision import without_autocast
-from analogmed.analog.tile.weight_perturbation import Disturbance
+from analogmed.analog.tile.weight_perturbation import WeightPerturbation
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import MONTH_S, T0_S
-from analogmed.network.seeding import drawing_from
+from analogmed.network.seeding import seeded
 
 WeightNoise = Literal["modifier", "chips"]
 
@@ -112,7 +112,7 @@ class TrainingNoise:
                 self._layers[name].disturbance = disturbance
             with (
                 modifier_strength(self._tiles, self.strength(index)),
-                drawing_from(self._seed_of(index, part, "rank", self._rank)),
+                seeded(self._seed_of(index, part, "rank", self._rank)),
             ):
                 yield
         finally:
@@ -131,7 +131,7 @@ class TrainingNoise:
         return derive_seed(self._seed, "step", int(index), *address)
 
     @torch.no_grad()
-    def _draw(self, index: int, part: int) -> dict[str, Disturbance]:
+    def _draw(self, index: int, part: int) -> dict[str, WeightPerturbation]:
         strength = self.strength(index)
         with without_autocast():
             if self._weights == "modifier":
@@ -178,12 +178,12 @@ def age_s(model: BaseNoiseModel, ages_s: tuple[float, float], share: float) -> f
 
 def _modified(
     layers: Mapping[str, AnalogLayer], strength: float, seed: int
-) -> dict[str, Disturbance]:
+) -> dict[str, WeightPerturbation]:
     found = {}
     for name, layer in layers.items():
         modifier = scaled(layer.rpu_config.modifier, strength)
-        with drawing_from(derive_seed(seed, name)):
-            found[name] = Disturbance(
+        with seeded(derive_seed(seed, name)):
+            found[name] = WeightPerturbation(
                 tuple(
                     disturbed(row.weight, layer.grid.cols, modifier)
                     for row in layer.reference_rows()
@@ -218,14 +218,16 @@ def _program(
     }
 
 
-def _towards(chip: list[_Deviation] | None, layer: AnalogLayer, strength: float) -> Disturbance:
+def _towards(
+    chip: list[_Deviation] | None, layer: AnalogLayer, strength: float
+) -> WeightPerturbation:
     """Interpolate between digital and chip weights; the result is before drift compensation."""
     rows = layer.reference_rows()
     if chip is None or strength == 0:
-        return Disturbance(tuple(row.weight for row in rows))
+        return WeightPerturbation(tuple(row.weight for row in rows))
     gains = tuple(1 + strength * (deviation.gain - 1) for deviation in chip)
     weights = (
         (row.weight + strength * deviation.of_weight) / gain[:, :, None]
         for row, deviation, gain in zip(rows, chip, gains, strict=True)
     )
-    return Disturbance(tuple(weights), gains)
+    return WeightPerturbation(tuple(weights), gains)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Protocol
 
-from analogmed.data.readers.files import refuse_stand_in
+from analogmed.data.readers.files import check_not_placeholder
 from analogmed.foundation.errors import DataError, SecurityError
-from analogmed.foundation.files import is_filled, read_head, written_whole
+from analogmed.foundation.files import is_occupied, read_head, write_folder_atomically
 
 DEFAULT_MAX_BYTES = 2**37
 """128 GiB; the largest task of the Decathlon (liver) unpacks to about 30 GiB."""
@@ -56,15 +56,15 @@ def extract(
             destination is not empty. Nothing is written.
     """
     archive, destination = Path(archive), Path(destination)
-    if is_filled(destination):
+    if is_occupied(destination):
         raise DataError(f"{destination}: already there; move it away to unpack {archive} anew")
-    refuse_stand_in(read_head(archive), archive)
+    check_not_placeholder(read_head(archive), archive)
     with _naming_damage(archive):
         with _open(archive) as entries:
             names = _checked(archive, entries, max_bytes, max_files)
         is_wrapped = {name.parts[0] for name in names} == {destination.name}
         inner = (destination.name,) if is_wrapped else ()
-        with written_whole(destination) as part, _open(archive) as entries:
+        with write_folder_atomically(destination) as part, _open(archive) as entries:
             for entry in entries:
                 if name := _safe_name(archive, entry.name).parts:
                     _write_entry(entry, part.joinpath(*name[len(inner) :]), archive)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from analogmed.data.archive import extract
 from analogmed.foundation.errors import ConfigError, DataError
-from analogmed.foundation.files import is_filled
+from analogmed.foundation.files import is_occupied
 from analogmed.foundation.temporary import temporary_folder
 
 _TIMEOUT_S = 60.0
@@ -68,7 +68,7 @@ def download_archive(url: str, destination: Path | str, *, md5: str) -> Path:
     destination = Path(destination)
     if urlsplit(url).scheme not in ("http", "https"):
         raise ConfigError(f"{url}: expected an http or https address")
-    if is_filled(destination):
+    if is_occupied(destination):
         raise DataError(
             f"{destination}: already there but incomplete or of another origin; "
             "move it away to download it anew"

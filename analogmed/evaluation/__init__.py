@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from analogmed.evaluation.statistics.spread import std_between_chips as std_between_chips
     from analogmed.evaluation.statistics.stopping import Decision as Decision
     from analogmed.evaluation.statistics.stopping import enough as enough
-    from analogmed.evaluation.studies.placement.study import Placed as Placed
+    from analogmed.evaluation.studies.placement.study import PlacementResult as PlacementResult
     from analogmed.evaluation.studies.placement.study import place_layers as place_layers
     from analogmed.evaluation.studies.robustness.study import Results as Results
     from analogmed.evaluation.studies.robustness.study import evaluate as evaluate
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from analogmed.evaluation.studies.sensitivity.settings import (
         SensitivityConfig as SensitivityConfig,
     )
-    from analogmed.evaluation.studies.sensitivity.study import Sensitivities as Sensitivities
+    from analogmed.evaluation.studies.sensitivity.study import (
+        SensitivityResult as SensitivityResult,
+    )
     from analogmed.evaluation.studies.sensitivity.study import sensitivity as sensitivity
     from analogmed.evaluation.summaries.comparison import compare_models as compare_models
     from analogmed.evaluation.summaries.failure_time import time_to_failure as time_to_failure
@@ -45,10 +47,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "Interval": "statistics.intervals",
         "METRICS": "analogmed.metrics.registry",
         "PairedTest": "statistics.paired_tests",
-        "Placed": "studies.placement.study",
+        "PlacementResult": "studies.placement.study",
         "PlacementConfig": "studies.sensitivity.settings",
         "Results": "studies.robustness.study",
-        "Sensitivities": "studies.sensitivity.study",
+        "SensitivityResult": "studies.sensitivity.study",
         "SensitivityConfig": "studies.sensitivity.settings",
         "VarianceComponents": "statistics.planning",
         "case_metrics": "analogmed.metrics.case",
@@ -72,4 +74,5 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "two_way_bootstrap": "statistics.intervals",
         "variance_components": "statistics.planning",
     },
+    deprecated={"Placed": "PlacementResult", "Sensitivities": "SensitivityResult"},
 )

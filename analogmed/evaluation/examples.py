@@ -31,7 +31,7 @@ from analogmed.evaluation.deploy import make_analog
 from analogmed.evaluation.passes import chip_seed
 from analogmed.evaluation.session import Network
 from analogmed.evaluation.settings import Experiment
-from analogmed.evaluation.summaries.runs import of_structures
+from analogmed.evaluation.summaries.runs import present_structures
 from analogmed.execution.run_folder import WrittenFiles
 from analogmed.execution.threads import one_thread
 from analogmed.foundation.errors import DataError
@@ -90,7 +90,7 @@ def choose_cases(table: pd.DataFrame, n_cases: int) -> dict[str, str]:
     Raises:
         DataError: no case has a Dice on a chip.
     """
-    on_chip = of_structures(table[(table["metric"] == "dice") & table["time_s"].notna()])
+    on_chip = present_structures(table[(table["metric"] == "dice") & table["time_s"].notna()])
     on_chip = on_chip.dropna(subset="value")
     if on_chip.empty:
         raise DataError("no example can be chosen: the results table has no Dice on a chip")

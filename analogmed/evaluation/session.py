@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analogmed.analog import ChipReading
+from analogmed.analog import ChipSnapshot
 from analogmed.data import Case, Sample, Task
 from analogmed.evaluation.settings import Experiment
 from analogmed.foundation.errors import AnalogmedError
@@ -89,7 +89,7 @@ def read_cases(
             "case": sample.case.case_id,
             "patient": sample.case.patient_id,
         }
-        if isinstance(network, ChipReading):
+        if isinstance(network, ChipSnapshot):
             network.restart(sample.case.case_id)
         rows += [address_of_case | row for row in _case_rows(network, sample, cases, experiment)]
         on_case()

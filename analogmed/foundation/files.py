@@ -85,7 +85,7 @@ def require_folder(path: Path | str) -> Path:
 
 
 @contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
+def write_folder_atomically(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``folder`` when the block ends without an error.
 
     The temporary folder is next to ``folder``, so that a single rename replaces it. A killed
@@ -109,12 +109,12 @@ def written_whole(folder: Path) -> Iterator[Path]:
         try:
             part.rename(folder)
         except OSError as error:
-            if is_filled(folder):
+            if is_occupied(folder):
                 raise FileExistsError(f"{folder}: already there") from error
             raise
 
 
-def is_filled(path: Path) -> bool:
+def is_occupied(path: Path) -> bool:
     """Return whether a path exists and is not an empty folder."""
     if path.is_dir():
         return any(path.iterdir())

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from analogmed.foundation.errors import ShapeError
-from analogmed.network.copy import copy_of
+from analogmed.network.copy import copy_network
 from analogmed.network.trace import CONVOLUTIONS, TRANSPOSED, device_and_dtype
 
 _NORMS = (
@@ -86,7 +86,7 @@ def record(model: nn.Module, input_shape: Sequence[int]) -> Recorded:
     Raises:
         ShapeError: the network fails on an input of this shape.
     """
-    model = copy_of(model).eval()
+    model = copy_network(model).eval()
     recorder = _Recorder()
     handles = [
         handle

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from analogmed.foundation.errors import ConfigError
 
 
-def copy_of(model: nn.Module, replaced: Mapping[int, Any] | None = None) -> nn.Module:
+def copy_network(model: nn.Module, replaced: Mapping[int, Any] | None = None) -> nn.Module:
     """Return a deep copy of a network.
 
     torch cannot copy tensors that were computed with gradients. Pruning and the older norms

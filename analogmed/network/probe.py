@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from analogmed.foundation.errors import AnalogmedError, ConfigError
-from analogmed.network.copy import copy_of
+from analogmed.network.copy import copy_network
 from analogmed.network.products import unregistered_layers
 
 _MEMORY = re.compile(r"out of memory|can't allocate|not enough memory|bad_alloc", re.IGNORECASE)
@@ -79,7 +79,7 @@ class NetworkProbe:
                 )
 
     def _run(self, network: nn.Module, images: Tensor, *, training: bool) -> object:
-        copied = copy_of(network).train(training)
+        copied = copy_network(network).train(training)
         weight = next(copied.parameters(), images)
         mode = "training" if training else "evaluation"
         try:
@@ -153,7 +153,7 @@ class NetworkProbe:
             calls += 1
             return -output if calls == last and isinstance(output, Tensor) else None
 
-        hooked = copy_of(network)
+        hooked = copy_network(network)
         for module in hooked.modules():
             if any(True for _ in module.parameters(recurse=False)) or is_parametrized(module):
                 module.register_forward_hook(negate_last)

@@ -7,7 +7,7 @@ import torch
 
 
 @contextmanager
-def drawing_from(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed torch's global generators inside the block and restore their state afterwards.
 
     aihwkit's noise models and tiles use no other source of random numbers.

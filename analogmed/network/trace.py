@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from analogmed.foundation.errors import ConfigError, ShapeError
-from analogmed.network.copy import copy_of
+from analogmed.network.copy import copy_network
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -80,7 +80,7 @@ def trace(model: nn.Module, names: Iterable[str], input_shape: Sequence[int]) ->
     except Exception:
         pass  # the meta device is not always supported; real errors occur again on zeros
     try:
-        return _run(copy_of(model), names, shape)
+        return _run(copy_network(model), names, shape)
     except Exception as error:
         raise ShapeError(
             f"{type(model).__name__} cannot be run on an input of shape {shape}: {error}"
@@ -90,7 +90,7 @@ def trace(model: nn.Module, names: Iterable[str], input_shape: Sequence[int]) ->
 def _meta_copy(model: nn.Module) -> nn.Module:
     weights = {id(p): nn.Parameter(_on_meta(p), p.requires_grad) for p in model.parameters()}
     buffers = {id(buffer): _on_meta(buffer) for buffer in model.buffers()}
-    return copy_of(model, {**weights, **buffers})
+    return copy_network(model, {**weights, **buffers})
 
 
 def _on_meta(tensor: Tensor) -> Tensor:

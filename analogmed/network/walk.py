@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from analogmed.network.copy import copy_of
+from analogmed.network.copy import copy_network
 
 
 def replace_layers(
@@ -31,7 +31,7 @@ def replace_layers(
         if layer not in twins and wanted(name, layer):
             twins[layer] = twin_of(name, layer)
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    return copy_of(model, shared | {id(layer): twin for layer, twin in twins.items()})
+    return copy_network(model, shared | {id(layer): twin for layer, twin in twins.items()})
 
 
 def own_attributes(layer: nn.Module) -> dict[str, Any]:

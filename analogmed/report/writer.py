@@ -18,7 +18,7 @@ from analogmed.report.figures.style import TRAINING_NAMES
 from analogmed.report.findings import findings
 from analogmed.report.names import capitalised, place_name, task_name
 from analogmed.report.page.case_view import without_pictures
-from analogmed.report.page.sections import Part, parts_of
+from analogmed.report.page.sections import Section, parts_of
 from analogmed.report.runs import Run, read_run
 from analogmed.report.tables.page import EN_DASH, PageTable, latex_text, markdown_text
 
@@ -44,7 +44,7 @@ class Chapter:
     title: str
     run: Run
     findings: tuple[str, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[Section, ...]
 
 
 def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -> list[Path]:
@@ -172,7 +172,7 @@ def _lead(chapters: Sequence[Chapter]) -> str:
     return next((chapter.findings[0] for chapter in chapters if chapter.findings), "")
 
 
-def _tables(part: Part) -> list[PageTable]:
+def _tables(part: Section) -> list[PageTable]:
     facts = [PageTable("Settings and versions", ("what", "value"), part.facts, 2)]
     return [*part.tables, *part.folded, *(facts if part.facts else ())]
 

@@ -9,7 +9,7 @@ from analogmed.execution.unit import Unit
 from analogmed.foundation.errors import CheckpointError, ConfigError, DataError
 from analogmed.search.evaluator import ChipEvaluator, Evaluator
 from analogmed.search.settings import SearchConfig
-from analogmed.search.trials.queue import Claim
+from analogmed.search.trials.queue import ClaimedTrial
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class CandidateUnit(Unit):
         folder: folder for the candidate's results.
     """
 
-    claim: Claim
+    claim: ClaimedTrial
     folder: Path
 
     @classmethod
-    def of(cls, claim: Claim, folder: Path) -> "CandidateUnit":
+    def of(cls, claim: ClaimedTrial, folder: Path) -> "CandidateUnit":
         """Return the unit of a trial."""
         described = {"trial": claim.number, "genotype": claim.genotype.key}
         return cls(described, f"trial {claim.number}", 1, claim, folder)

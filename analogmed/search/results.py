@@ -13,7 +13,7 @@ from analogmed.report.figures.search import pareto_front, search_history
 from analogmed.search.objectives import METRICS, Goal
 from analogmed.search.space.space import Space
 from analogmed.search.strategy import METRICS_ATTRIBUTE
-from analogmed.search.trials.queue import COPY_OF, ERROR, SECONDS, WORKER, Status
+from analogmed.search.trials.queue import COPY_OF, ERROR, SECONDS, WORKER, TrialStatus
 from analogmed.tables.results import write_table
 
 _LEADING = {
@@ -59,7 +59,7 @@ def candidates_of(study: Study, space: Space, goal: Goal) -> pd.DataFrame:
     trials = [t for t in study.get_trials(deepcopy=False) if genes <= t.params.keys()]
     table = pd.DataFrame([_row(t, space, goal) for t in trials], columns=list(COLUMNS))
     table = table.astype(COLUMNS)
-    members = (table["status"] == Status.EVALUATED.value) & table["feasible"].fillna(False)
+    members = (table["status"] == TrialStatus.EVALUATED.value) & table["feasible"].fillna(False)
     losses = _losses(table[members], goal)
     table.loc[members, "on_front"] = _undominated(losses)
     return table
@@ -100,7 +100,7 @@ def write_results(folder: Path, candidates: pd.DataFrame, goal: Goal) -> None:
         for number, key in zip(front["number"], front["key"], strict=True)
     ]
     write_table(front.assign(checkpoint=checkpoints), folder, "front", parquet=False)
-    evaluated = candidates[candidates["status"] == Status.EVALUATED.value]
+    evaluated = candidates[candidates["status"] == TrialStatus.EVALUATED.value]
     if evaluated.empty:
         return
     first, across = goal.objectives[0], _across(goal)
@@ -129,7 +129,7 @@ def _row(trial: FrozenTrial, space: Space, goal: Goal) -> dict[str, object]:
     feasible = False if broken else (True if len(known) == len(goal.constraints) else None)
     return {
         "number": trial.number,
-        "status": Status.of(trial).value,
+        "status": TrialStatus.of(trial).value,
         "network": str(genotype),
         "key": genotype.key,
         **{name: metrics.get(name) for name in METRICS},

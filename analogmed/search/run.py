@@ -38,7 +38,7 @@ from analogmed.search.strategy import Context, find_strategy
 from analogmed.search.supernet.operations import FIGURE, report_importance
 from analogmed.search.supernet.weights import refuse_leakage
 from analogmed.search.trials.journal_lock import FileLock
-from analogmed.search.trials.queue import Claim, Ledger, Status
+from analogmed.search.trials.queue import ClaimedTrial, TrialQueue, TrialStatus
 from analogmed.search.trials.study import (
     has_begun,
     open_study,
@@ -53,7 +53,7 @@ _PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """Result of a search.
 
     Attributes:
@@ -86,7 +86,7 @@ class NothingFeasibleError(AnalogmedError):
     """Error if no network meets the constraints; its message lists the nearest networks."""
 
 
-def search(config: SearchConfig) -> Found:
+def search(config: SearchConfig) -> SearchResult:
     """Search for networks, and train the best one.
 
     Calling it again with the same settings resumes a stopped search, or shares the work of a search
@@ -123,9 +123,9 @@ def search(config: SearchConfig) -> Found:
         write_results(folder, candidates, config.goal)
         _draw_importance(config)
     if in_work:
-        return Found(config, candidates, in_work)
+        return SearchResult(config, candidates, in_work)
     _refuse_nothing(config, candidates)
-    number, genotype = Found(config, candidates).best
+    number, genotype = SearchResult(config, candidates).best
     _logger.info(
         "the best by %s is trial %d, %s; it is trained for %d epochs digitally and for the chip",
         config.objectives[0],
@@ -134,10 +134,10 @@ def search(config: SearchConfig) -> Found:
         config.final_epochs,
     )
     with _goes_on(folder):
-        return Found(config, candidates, winner=train_winner(config, number, genotype))
+        return SearchResult(config, candidates, winner=train_winner(config, number, genotype))
 
 
-def begin(config: SearchConfig, folder: Path) -> tuple[Ledger, MakeCandidates]:
+def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidates]:
     """Open the study of a search, check its settings and data, and take part in it.
 
     Processes that share a folder run this function one after the other.
@@ -167,7 +167,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[Ledger, MakeCandidates]:
         study.sampler = make_sampler(config, evaluator)
         write_text_atomically(folder / "search.yaml", to_yaml(config))
         write_environment(folder)
-        ledger = Ledger(
+        ledger = TrialQueue(
             study,
             config.space,
             config.goal,
@@ -235,7 +235,9 @@ def check_fits(config: SearchConfig, task: Task) -> None:
         )
 
 
-def evaluate_all(ledger: Ledger, executor: Executor, folder: Path, *, remote: bool = False) -> None:
+def evaluate_all(
+    ledger: TrialQueue, executor: Executor, folder: Path, *, remote: bool = False
+) -> None:
     """Evaluate networks until the budget is spent.
 
     Args:
@@ -248,7 +250,7 @@ def evaluate_all(ledger: Ledger, executor: Executor, folder: Path, *, remote: bo
     with _progress(ledger) as tell:
         while True:
             claim = ledger.claim() if running < executor.slots else "later"
-            if isinstance(claim, Claim):
+            if isinstance(claim, ClaimedTrial):
                 place = trial_folder(folder, claim.number, claim.genotype)
                 executor.submit(CandidateUnit.of(claim, place.absolute() if remote else place))
                 running += 1
@@ -261,7 +263,7 @@ def evaluate_all(ledger: Ledger, executor: Executor, folder: Path, *, remote: bo
                 time.sleep(_PATIENCE_S)
 
 
-def _taken_down(ledger: Ledger, outcome: Outcome) -> Outcome:
+def _taken_down(ledger: TrialQueue, outcome: Outcome) -> Outcome:
     for text in outcome.warnings:
         warnings.warn(text, stacklevel=3)
     if outcome.stop is not None:
@@ -274,7 +276,7 @@ def _taken_down(ledger: Ledger, outcome: Outcome) -> Outcome:
 
 
 @contextmanager
-def _progress(ledger: Ledger) -> Iterator[Callable[[Outcome], None]]:
+def _progress(ledger: TrialQueue) -> Iterator[Callable[[Outcome], None]]:
     """Show a progress bar of the budget in a terminal, and log one line per network."""
     first = ledger.goal.objectives[0]
 
@@ -322,8 +324,8 @@ def _refuse_nothing(config: SearchConfig, candidates: pd.DataFrame) -> None:
     """
     if candidates["on_front"].any():
         return
-    tried = candidates[candidates["status"] != Status.LOST.value]
-    failed = tried[tried["status"] == Status.FAILED.value]
+    tried = candidates[candidates["status"] != TrialStatus.LOST.value]
+    failed = tried[tried["status"] == TrialStatus.FAILED.value]
     if len(failed) and len(failed) == len(tried):
         raise AnalogmedError(
             f"all {len(failed)} networks failed; the first (trial {failed['number'].iloc[0]}, "

@@ -7,11 +7,11 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from analogmed.analog import WeightClipper
-from analogmed.training.optimise import Average, make_optimizer, schedule_factor
+from analogmed.training.optimise import WeightEma, make_optimizer, schedule_factor
 from analogmed.training.settings import TrainConfig
 
 
-class Learner:
+class StepOptimizer:
     """Optimizer, schedule and weight average of a training run.
 
     Args:
@@ -28,7 +28,7 @@ class Learner:
         self._gradient_norm = config.optimizer.gradient_norm
         self._optimizer = make_optimizer(model, config.optimizer)
         self._schedule = LambdaLR(self._optimizer, schedule_factor(config.optimizer, steps))
-        self._average = Average(model, config.optimizer.ema) if config.optimizer.ema else None
+        self._average = WeightEma(model, config.optimizer.ema) if config.optimizer.ema else None
         self._clipper = WeightClipper(model)
         self.steps = 0
 

@@ -14,7 +14,7 @@ from analogmed.network.weights import refuse_not_finite
 from analogmed.training.checkpoint.checkpoint import save_checkpoint
 from analogmed.training.distributed import Ranks, joined
 from analogmed.training.history import EpochRecord
-from analogmed.training.learner import Learner
+from analogmed.training.learner import StepOptimizer
 from analogmed.training.log import TrainingLog, complete_log
 from analogmed.training.losses import make_loss
 from analogmed.training.optimise import accumulation
@@ -80,7 +80,7 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
     steps = epochs * math.ceil(batches / config.optimizer.accumulate)
     network = ranks.wrap(model)
     loss_of, score_of = make_loss(run.task, config.loss, run.teacher), Validation(run)
-    learner, noise = Learner(model, config, steps), _noise(model, config, steps, ranks)
+    learner, noise = StepOptimizer(model, config, steps), _noise(model, config, steps, ranks)
     history = folder.restore(model, learner)
     with TrainingLog(run, history, batches=epochs * batches) as log, run.within_memory():
         if config.init is not None and not history.records:
@@ -122,14 +122,14 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
 
 
 def _validated_start(
-    run: Setup, learner: Learner, score_of: Validation, log: TrainingLog
+    run: Setup, learner: StepOptimizer, score_of: Validation, log: TrainingLog
 ) -> EpochRecord:
     """Return epoch 0: the score of the network that the training starts from, which is kept."""
     return log.start(learner.learning_rate, _validate(run, learner, score_of, 0, -math.inf))
 
 
 def _validate(
-    run: Setup, learner: Learner, score_of: Validation, epoch: int, lowest: float
+    run: Setup, learner: StepOptimizer, score_of: Validation, epoch: int, lowest: float
 ) -> float:
     """Return the score of the averaged weights; keep the network if it reaches the lowest kept."""
     ranks = run.ranks
@@ -157,7 +157,9 @@ def _noise(model: nn.Module, config: TrainConfig, steps: int, ranks: Ranks) -> T
     )
 
 
-def _to_training_mode(model: nn.Module, config: TrainConfig, epoch: int, learner: Learner) -> None:
+def _to_training_mode(
+    model: nn.Module, config: TrainConfig, epoch: int, learner: StepOptimizer
+) -> None:
     """Let batch norms of an epoch use batch statistics or, once frozen, running statistics."""
     model.train()
     if config.training != "hwa":

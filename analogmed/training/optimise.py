@@ -103,7 +103,7 @@ def accumulation(batch: int, batches: int, accumulate: int) -> tuple[float, bool
     return 1 / size, batch == first + size - 1
 
 
-class Average:
+class WeightEma:
     """Exponential moving average (EMA) of trainable weights and of the norms' running statistics.
 
     The decay grows with the number of updates n as min(decay, (1 + n) / (10 + n)), so that the

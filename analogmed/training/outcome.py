@@ -11,7 +11,7 @@ import pandas as pd
 from analogmed.analog.description.device_models import device_model
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
-from analogmed.network.copy import copy_of
+from analogmed.network.copy import copy_network
 from analogmed.training.checkpoint.checkpoint import load_checkpoint
 from analogmed.training.history import History
 from analogmed.training.log import LOGGER
@@ -109,7 +109,7 @@ def early_state(kept: int | None, epochs: int, keep: Keep) -> str | None:
 def _scores(run: Setup) -> dict[str, float]:
     config = run.config
     kept = load_checkpoint(config.path, factories=(config.model.name,))
-    digital = copy_of(kept.network).to(run.device)
+    digital = copy_network(kept.network).to(run.device)
     # aihwkit's layers leave more layers digital than the settings name.
     as_kept = replace(config, digital_layers=kept.info.digital_layers or ())
     analog, _ = on_tiles(kept.network.to(run.device), as_kept, kept)

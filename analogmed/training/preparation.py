@@ -18,7 +18,7 @@ from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.models import build_model, required_divisor
 from analogmed.models.settings import ModelConfig
-from analogmed.network.copy import copy_of
+from analogmed.network.copy import copy_network
 from analogmed.network.probe import NetworkProbe
 from analogmed.training.checkpoint.checkpoint import (
     Checkpoint,
@@ -152,7 +152,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     setup = Setup(config, ranks, device, task, patients, model, None, sampler)
     with setup.within_memory():
         _check_network(model, config, task)
-    teacher = copy_of(model).eval() if config.loss.distillation else None
+    teacher = copy_network(model).eval() if config.loss.distillation else None
     if config.training == "hwa":
         model, has_ranges = on_tiles(model, config, start)
         _tell_other_digital_layers(start, model)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analogmed.evaluation.studies.mitigation.study import COSTS, Mitigations, _wide
+from analogmed.evaluation.studies.mitigation.study import COSTS, MitigationResult, _wide
 from analogmed.evaluation.studies.mitigation.study import METRICS as OF_MITIGATION
 from analogmed.evaluation.studies.sensitivity.ranking import rank, to_settings_table
 from analogmed.evaluation.studies.uncertainty.conformal_table import VALUES, summarise_conformal
@@ -73,7 +73,9 @@ def test_mitigation():
         for row in per_patient(values, **NETWORK, time_s=0.0, option=option, metric=metric)
     ]
     costs = [{**NETWORK, "option": o, **dict.fromkeys(COSTS, 0)} for o in ("none", "batchnorm")]
-    found = Mitigations(MitigationConfig(out=Path("x")), pd.DataFrame(rows), pd.DataFrame(costs))
+    found = MitigationResult(
+        MitigationConfig(out=Path("x")), pd.DataFrame(rows), pd.DataFrame(costs)
+    )
     summary = found.summary()
     assert_within(summary, "value", summary["metric"])
     gained = summary[summary["option"] == "drift_compensation"]

@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 from analogmed.foundation.errors import ConfigError
 from analogmed.hardware import map_tiles
 from analogmed.hardware.operations import record
-from analogmed.network.copy import copy_of
+from analogmed.network.copy import copy_network
 
 pruned = partial(prune.l1_unstructured, name="weight", amount=0.5)
 
@@ -20,7 +20,7 @@ def test_a_network_whose_weights_hooks_compute_is_copied(changed):
     model = nn.Sequential(changed(nn.Conv2d(3, 4, 3)), nn.ReLU(), nn.Conv2d(4, 2, 1))
     images = torch.rand(2, 3, 8, 8)
     model(images)  # leaves weights with a history of gradients
-    twin = copy_of(model.eval())
+    twin = copy_network(model.eval())
     assert torch.equal(twin(images), model(images))
     with torch.no_grad():
         for parameter in twin.parameters():
@@ -42,7 +42,7 @@ def test_a_pruned_network_is_laid_on_tiles_and_its_operations_are_recorded():
 def test_what_is_replaced_stands_in_the_copy():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     other = nn.Parameter(torch.zeros(3, 3))
-    twin = copy_of(model, {id(model[1].weight): other})
+    twin = copy_network(model, {id(model[1].weight): other})
     assert twin[1].weight is other
     assert torch.equal(twin[0].weight, model[0].weight)
 
@@ -59,4 +59,4 @@ def test_what_cannot_be_copied_is_named(value, reason):
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     model[1].kept = value
     with pytest.raises(ConfigError, match=rf"kept of layer '1' \(ReLU\): .*{reason}.*; detach it"):
-        copy_of(model)
+        copy_network(model)

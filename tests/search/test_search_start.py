@@ -17,7 +17,7 @@ from analogmed.search.run import begin, search
 from analogmed.search.settings import SearchConfig, StrategyConfig
 from analogmed.search.space.space import Space
 from analogmed.search.trials.journal_lock import FileLock
-from analogmed.search.trials.queue import Claim, Ledger, Status
+from analogmed.search.trials.queue import ClaimedTrial, TrialQueue, TrialStatus
 
 SPACE = Space(depths=(1, 2), blocks=("A", "C"), widths=(2, 4, 8), growths=(1,), kernels=(3,))
 STARTS = 10
@@ -118,7 +118,7 @@ def test_a_second_study_does_not_replace_the_split_of_the_first(on_files, withou
 
 def evaluate_all(ledger):
     while (claim := ledger.claim()) is not None:
-        if isinstance(claim, Claim):
+        if isinstance(claim, ClaimedTrial):
             metrics = {"dice_1d": claim.genotype.levels[0].channels / 10}
             ledger.finish(claim, metrics, 1.0)
 
@@ -149,9 +149,9 @@ def test_no_other_process_may_open_the_study_before_the_first_takes_part(
 
     def checked(*arguments, **options):
         assert not FileLock(on_phantom.out / ".start.lock").acquire(wait=False)
-        return Ledger(*arguments, **options)
+        return TrialQueue(*arguments, **options)
 
-    monkeypatch.setattr(runner, "Ledger", checked)
+    monkeypatch.setattr(runner, "TrialQueue", checked)
     first, _ = begin(on_phantom, on_phantom.folder)
     second, _ = begin(on_phantom, on_phantom.folder)
     with closing(first), closing(second):
@@ -163,7 +163,7 @@ def test_searches_that_start_at_once_in_one_folder_share_the_budget(on_phantom, 
     with ThreadPoolExecutor(STARTS) as pool:
         ledgers = list(pool.map(take_part, [on_phantom] * STARTS))
     trials = ledgers[0].study.trials
-    evaluated = [trial for trial in trials if Status.of(trial) is Status.EVALUATED]
+    evaluated = [trial for trial in trials if TrialStatus.of(trial) is TrialStatus.EVALUATED]
     assert len(evaluated) == on_phantom.budget
     networks = {json.dumps(SPACE.decode(trial.params).to_dict()) for trial in evaluated}
     assert len(networks) == on_phantom.budget
@@ -182,5 +182,5 @@ def test_searches_that_start_at_once_on_one_sqlite_file_share_the_budget(
     with ThreadPoolExecutor(len(configs)) as pool:
         ledgers = list(pool.map(take_part, configs))
     trials = ledgers[0].study.trials
-    evaluated = [trial for trial in trials if Status.of(trial) is Status.EVALUATED]
+    evaluated = [trial for trial in trials if TrialStatus.of(trial) is TrialStatus.EVALUATED]
     assert 8 <= len(evaluated) < 8 + len(configs)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parameters_to_vector
 
 from analogmed.training import OptimizerConfig, TrainConfig
-from analogmed.training.learner import Learner
+from analogmed.training.learner import StepOptimizer
 from analogmed.training.optimise import schedule_factor
 
 PLAIN = {"name": "sgd", "learning_rate": 1.0, "momentum": 0.0, "weight_decay": 0.0, "ema": 0.0}
@@ -20,7 +20,7 @@ def network():
 
 def learner_of(network, steps=10, **settings):
     config = OptimizerConfig(**{**PLAIN, "schedule": "constant", "warm_up": 0.0, **settings})
-    return Learner(network, TrainConfig(optimizer=config), steps)
+    return StepOptimizer(network, TrainConfig(optimizer=config), steps)
 
 
 def gradient_of(network, size):

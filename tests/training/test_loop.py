@@ -256,8 +256,8 @@ def test_weights_that_are_no_numbers_stop_before_they_are_kept(short, monkeypatc
             learner._model.head.bias.fill_(math.nan)
             learner._average = None
 
-    step = loop.Learner.step
-    monkeypatch.setattr(loop.Learner, "step", spoil)
+    step = loop.StepOptimizer.step
+    monkeypatch.setattr(loop.StepOptimizer, "step", spoil)
     monkeypatch.setattr(
         loop, "make_loss", lambda *_: lambda images, outputs, _: 0 * outputs[0].nan_to_num().sum()
     )

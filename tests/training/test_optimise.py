@@ -10,7 +10,7 @@ from analogmed import create_rpu_config
 from analogmed.analog import convert
 from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.models import build_model
-from analogmed.training.optimise import Average, accumulation, make_optimizer, schedule_factor
+from analogmed.training.optimise import WeightEma, accumulation, make_optimizer, schedule_factor
 from analogmed.training.settings import OptimizerConfig
 
 
@@ -162,7 +162,7 @@ def network():
 
 
 def test_average_is_torchs_where_its_decay_is_full_grown(network):
-    average = Average(network, 0.5)
+    average = WeightEma(network, 0.5)
     average.updates = 8  # (1 + 8) / (10 + 8) is the decay
     reference = AveragedModel(network, avg_fn=get_ema_avg_fn(0.5), use_buffers=True)
     reference.update_parameters(network)  # whose first update is a copy
@@ -182,7 +182,7 @@ def test_average_is_torchs_where_its_decay_is_full_grown(network):
 def test_decay_of_the_average_grows_with_the_updates():
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
-    average = Average(model, 0.99)
+    average = WeightEma(model, 0.99)
     nn.init.ones_(model.weight)
     expected = 0.0
     for n in range(4):
@@ -194,7 +194,7 @@ def test_decay_of_the_average_grows_with_the_updates():
 
 
 def test_model_has_its_own_weights_back_even_after_an_error(network):
-    average = Average(network, 0.9)
+    average = WeightEma(network, 0.9)
     drift(network)
     own = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(ZeroDivisionError), average.lent(network):
@@ -205,7 +205,7 @@ def test_model_has_its_own_weights_back_even_after_an_error(network):
 
 def test_what_does_not_learn_keeps_what_it_is_given_while_weights_are_lent(network):
     network.head.bias.requires_grad_(False)
-    average = Average(network, 0.9)
+    average = WeightEma(network, 0.9)
     drift(network)
     with average.lent(network), torch.no_grad():
         network.head.bias.fill_(7.0)  # as calibration does with input ranges
@@ -214,10 +214,10 @@ def test_what_does_not_learn_keeps_what_it_is_given_while_weights_are_lent(netwo
 
 def test_average_goes_on_from_its_state(network):
     torch.manual_seed(1)
-    average = Average(network, 0.9)
+    average = WeightEma(network, 0.9)
     drift(network)
     average.update(network)
-    restored = Average(network, 0.9)
+    restored = WeightEma(network, 0.9)
     restored.load_state_dict({name: value.clone() for name, value in average.state_dict().items()})
     drift(network)
     for each in (average, restored):
@@ -228,15 +228,15 @@ def test_average_goes_on_from_its_state(network):
 
 
 def test_state_of_another_network_is_refused(network):
-    other = Average(nn.Linear(1, 1), 0.9).state_dict()
+    other = WeightEma(nn.Linear(1, 1), 0.9).state_dict()
     with pytest.raises(CheckpointError, match="another network"):
-        Average(network, 0.9).load_state_dict(other)
+        WeightEma(network, 0.9).load_state_dict(other)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
 def test_decay_outside_its_range_is_refused(decay, network):
     with pytest.raises(ConfigError, match="decay"):
-        Average(network, decay)
+        WeightEma(network, decay)
 
 
 def test_a_pruned_weight_decays_like_another():
@@ -250,7 +250,7 @@ def test_a_pruned_weight_decays_like_another():
 def test_running_statistics_of_instance_norm_are_averaged_with_its_weights():
     """The first update has a decay of 1/10: 0.9 of the new values."""
     model = nn.InstanceNorm2d(2, track_running_stats=True, affine=True)
-    average = Average(model, 0.99)
+    average = WeightEma(model, 0.99)
     model.running_mean.fill_(1.0)
     average.update(model)
     with average.lent(model):

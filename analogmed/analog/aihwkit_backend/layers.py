@@ -17,11 +17,11 @@ from analogmed.analog.description.support import check_support
 from analogmed.analog.devices.reram import with_memory
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.analog.tile.noise_stream import NoiseStream
-from analogmed.analog.tile.rows import Reading, TileRow
+from analogmed.analog.tile.rows import LayerSnapshot, TileRow
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.seeds import derive_seed
-from analogmed.network.copy import copy_of
-from analogmed.network.seeding import drawing_from
+from analogmed.network.copy import copy_network
+from analogmed.network.seeding import seeded
 from analogmed.network.walk import own_attributes, replace_layers
 
 
@@ -44,7 +44,7 @@ def to_aihwkit(model: nn.Module) -> nn.Module:
         ConfigError: the hardware has an effect that aihwkit's torch tile lacks; names the layer.
     """
     return replace_layers(
-        copy_of(model),
+        copy_network(model),
         lambda _, layer: isinstance(layer, AnalogLayer),
         _twin_without_analogmed,
     )
@@ -60,7 +60,7 @@ def from_aihwkit(model: nn.Module) -> nn.Module:
             do not support the layer's configuration.
     """
     return replace_layers(
-        copy_of(model),
+        copy_network(model),
         lambda _, layer: type(layer) in (AnalogConv2d, AnalogLinear),
         _own_twin,
     )
@@ -102,25 +102,25 @@ class AihwkitTiles:
         self._programmed = []
         for index, tile in enumerate(tiles):
             target = tile.tile.get_weights()
-            with drawing_from(derive_seed(seed, index)), _remembering(tile):
+            with seeded(derive_seed(seed, index)), _remembering(tile):
                 tile.program_weights(from_reference=False)
             self._programmed.append(_TileState.of(tile))
             _reset(tile, target)
 
-    def read(self, t_inference_s: float, seed: int) -> Reading:
+    def read(self, t_inference_s: float, seed: int) -> LayerSnapshot:
         """Age the tiles and read them once."""
         rows = []
         for index, (tile, state) in enumerate(zip(self._tiles, self._programmed, strict=True)):
             target = tile.tile.get_weights()
             state.restore(tile)
-            with drawing_from(derive_seed(seed, index)), _remembering(tile):
+            with seeded(derive_seed(seed, index)), _remembering(tile):
                 tile.drift_weights(t_inference_s)
             rows.append(TileRow(tile.tile.get_weights(), tile.alpha.clone()))
             _reset(tile, target)
-        return Reading(tuple(rows), NoiseStream())
+        return LayerSnapshot(tuple(rows), NoiseStream())
 
     @contextmanager
-    def lent(self, reading: Reading) -> Iterator[None]:
+    def lent(self, reading: LayerSnapshot) -> Iterator[None]:
         """Compute with a snapshot inside the block; its generator seeds the output noise."""
         targets = [tile.tile.get_weights() for tile in self._tiles]
         for tile, row in zip(self._tiles, reading.rows, strict=True):
@@ -128,7 +128,7 @@ class AihwkitTiles:
             tile.alpha = row.scale
         seed = int(torch.randint(2**62, (1,), generator=reading.generator))
         try:
-            with drawing_from(seed):
+            with seeded(seed):
                 yield
         finally:
             for tile, target in zip(self._tiles, targets, strict=True):

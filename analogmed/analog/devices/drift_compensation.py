@@ -8,12 +8,12 @@ from aihwkit.inference.compensation.base import BaseDriftCompensation
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor
 
-from analogmed.analog.tile.ir_drop import Wires, is_transient
+from analogmed.analog.tile.ir_drop import WireModel, is_transient
 from analogmed.analog.tile.product import Crossbar, disturbs_sums, read_tile
 
 
 @dataclass(frozen=True)
-class ReadOut:
+class DriftReadout:
     """Reference read-out of several tiles of the same hardware.
 
     Attributes:
@@ -87,7 +87,7 @@ class ReadOut:
 
     def _crossbar(self, weight: Tensor) -> Crossbar:
         whole = ((0, len(weight)),)
-        wires = Wires.of(weight[None], whole, self.config) if self._has_pulses else None
+        wires = WireModel.of(weight[None], whole, self.config) if self._has_pulses else None
         return Crossbar(
             weight[None],
             lambda values, matrix: values @ matrix[0].T,
@@ -113,7 +113,7 @@ class ReadOut:
 class _TileProbe:
     """Tile interface that aihwkit's drift compensation requires: outputs for read-out vectors."""
 
-    read_out: ReadOut
+    read_out: DriftReadout
     index: int
     reference: Tensor
 

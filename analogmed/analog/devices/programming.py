@@ -19,14 +19,14 @@ from aihwkit.inference.noise.pcm import CustomDriftPCMLikeNoiseModel
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor
 
-from analogmed.analog.devices.drift_compensation import ReadOut
+from analogmed.analog.devices.drift_compensation import DriftReadout
 from analogmed.analog.devices.reram import RememberingCMO, RememberingWan2022, with_memory
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.analog.tile.noise_stream import NoiseStream
 from analogmed.analog.tile.precision import without_autocast
-from analogmed.analog.tile.rows import Reading, TileRow
+from analogmed.analog.tile.rows import LayerSnapshot, TileRow
 from analogmed.foundation.errors import ConfigError, NonFiniteError
-from analogmed.network.seeding import drawing_from
+from analogmed.network.seeding import seeded
 
 ELEMENTWISE_MODELS: tuple[type[BaseNoiseModel], ...] = (
     PCMLikeNoiseModel,
@@ -77,7 +77,7 @@ class ProgrammedModel:
                     yield tile, layer.rpu_config
 
     @torch.no_grad()
-    def read(self, t_inference_s: float, seed: int) -> dict[str, Reading]:
+    def read(self, t_inference_s: float, seed: int) -> dict[str, LayerSnapshot]:
         """Age the devices and read them once.
 
         Returns:
@@ -93,7 +93,7 @@ class ProgrammedModel:
                 TileRow(weight, scale * factor)
                 for (weight, factor), scale in zip(read, self._scales[name], strict=True)
             )
-            readings[name] = Reading(rows, NoiseStream(self._layers[name].weight.device))
+            readings[name] = LayerSnapshot(rows, NoiseStream(self._layers[name].weight.device))
         return readings
 
     @torch.no_grad()
@@ -165,7 +165,7 @@ def _repeatable(seed: int) -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with drawing_from(seed), without_autocast(), warnings.catch_warnings():
+        with seeded(seed), without_autocast(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Using a non-tuple sequence", UserWarning)
             yield
     finally:
@@ -225,7 +225,7 @@ class ProgrammedTiles:
         programmed = _to_weights(
             [device.conductances_us for device in devices], cells, shapes, model
         )
-        baselines = ReadOut(programmed, config, compensation).baselines(weights)
+        baselines = DriftReadout(programmed, config, compensation).baselines(weights)
         return cls(config, model, shapes, devices, cells, baselines)
 
     def read(self, t_inference_s: float) -> Iterator[tuple[Tensor, Tensor]]:
@@ -236,7 +236,7 @@ class ProgrammedTiles:
         if compensation is None or self.baselines is None:
             factors = [weight.new_ones(len(weight)) for weight in weights]
         else:
-            factors = ReadOut(weights, self.config, compensation).factors(self.baselines)
+            factors = DriftReadout(weights, self.config, compensation).factors(self.baselines)
         yield from zip(weights, factors, strict=True)
 
 

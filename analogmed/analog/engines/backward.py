@@ -14,12 +14,12 @@ from torch import Tensor
 
 from analogmed.analog.engines.converters import Converters
 from analogmed.analog.engines.interface import TiledLayer
-from analogmed.analog.engines.training_passes import Slice, Slices, TrainingOps
-from analogmed.analog.tile.noise_stream import Draw
+from analogmed.analog.engines.training_passes import ChannelSlice, ChannelSlices, TrainingOps
+from analogmed.analog.tile.noise_stream import NoiseAddress
 
 
 @dataclass(frozen=True)
-class Setting:
+class BackwardContext:
     """Context of a product, apart from tensors.
 
     Attributes:
@@ -39,7 +39,7 @@ class Setting:
     converters: Converters
     layout: torch.memory_format
     came_in: torch.memory_format
-    draw: Draw
+    draw: NoiseAddress
     differentiates: bool
     learns_range: bool
 
@@ -47,10 +47,10 @@ class Setting:
         """Return the first channel, within each group, that a row of tiles uses, and the end."""
         return self.layer.row_channels(*self.layer.grid.rows[number])
 
-    def alone(self, number: int, limit: float) -> Slices:
+    def alone(self, number: int, limit: float) -> ChannelSlices:
         """Return the slice that a row of tiles uses."""
         span = self.channels(number)
-        return Slices([Slice(*span, limit, span)], self.layer.groups, self.converters)
+        return ChannelSlices([ChannelSlice(*span, limit, span)], self.layer.groups, self.converters)
 
     def parts(self, inputs: Tensor) -> Iterator[slice]:
         """Split a large batch into parts.
@@ -80,7 +80,7 @@ class _Batch:
     """Rows of tiles that are processed together: numbers, input slices, concatenated kernels."""
 
     numbers: tuple[int, ...]
-    slices: Slices
+    slices: ChannelSlices
     kernel: Tensor
 
 
@@ -99,7 +99,7 @@ class Backward:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: BackwardContext,
         limits: Sequence[float],
         kernels: Sequence[Tensor],
         scales: Sequence[Tensor],
@@ -206,15 +206,15 @@ class Backward:
             kernels = [self._kernels[number] * self._input_factor(number) for number in numbers]
             kernel = torch.cat(kernels, 1) if len(kernels) > 1 else kernels[0]
             layer, converters = self._setting.layer, self._setting.converters
-            yield _Batch(numbers, Slices(slices, layer.groups, converters), kernel)
+            yield _Batch(numbers, ChannelSlices(slices, layer.groups, converters), kernel)
 
-    def _slice(self, number: int, covered: set[int]) -> Slice:
+    def _slice(self, number: int, covered: set[int]) -> ChannelSlice:
         """Return the slice of a row, which may share its outer channels with its neighbours."""
         first, last = self._setting.channels(number)
         fresh = [channel for channel in range(first, last) if channel not in covered]
         covered.update(fresh)
         span = (fresh[0], fresh[-1] + 1) if fresh else (last, last)
-        return Slice(first, last, self._limits[number], span)
+        return ChannelSlice(first, last, self._limits[number], span)
 
     def _input_factor(self, number: int) -> Tensor:
         """Return the factor from kernel times gradient to the gradient of an input."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from analogmed.analog.engines.layout import CHANNELS_LAST
 from analogmed.analog.engines.vectors import Scaling, VectorMap
-from analogmed.analog.tile.noise_stream import Draw
+from analogmed.analog.tile.noise_stream import NoiseAddress
 from analogmed.analog.tile.quantise import step_size
 
 
@@ -81,7 +81,7 @@ class Converters:
 
 
 @dataclass(frozen=True)
-class Readout:
+class OutputStage:
     """Output stage of one row of tiles, from sums to outputs.
 
     Attributes:
@@ -99,14 +99,14 @@ class Readout:
     converters: Converters
     scale: Tensor
     bias: Tensor
-    draw: Draw
+    draw: NoiseAddress
     row: int
     spread: Tensor | None = None
     factor: Tensor | None = None
 
 
 @dataclass(frozen=True)
-class Record:
+class ClippingRecord:
     """Clipping record of an output stage, for the backward pass.
 
     Attributes:
@@ -119,7 +119,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class RowCodes:
+class TileRowInput:
     """Part of a feature map that one row of tiles uses, and its codes.
 
     Attributes:
@@ -172,7 +172,7 @@ class TileOps(Protocol):
         """
 
     def to_row_codes(
-        self, inputs: Tensor, rows: Sequence[RowCodes], converters: Converters
+        self, inputs: Tensor, rows: Sequence[TileRowInput], converters: Converters
     ) -> None:
         """Convert inputs by the DAC for several rows of tiles, in one pass over the feature map.
 
@@ -186,10 +186,10 @@ class TileOps(Protocol):
         self,
         sums: Tensor,
         total: Tensor,
-        readout: Readout,
+        readout: OutputStage,
         *,
         first: int = 0,
-        record: Record | None = None,
+        record: ClippingRecord | None = None,
     ) -> int:
         """Convert the sums of a part of the batch by the ADC, and add the outputs to the total.
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analogmed.analog.engines.converters import Converters, Readout, RowCodes, TileOps
+from analogmed.analog.engines.converters import Converters, OutputStage, TileOps, TileRowInput
 from analogmed.analog.engines.interface import TiledLayer
 from analogmed.analog.engines.layout import CHANNELS_LAST, format_of
-from analogmed.analog.tile.noise_stream import Draw
+from analogmed.analog.tile.noise_stream import NoiseAddress
 
 _LEAST_REACHES = 8  # kernels per part, at least, since the edges of a part are converted twice
 
@@ -27,7 +27,7 @@ class _Row:
     span: tuple[int, int]
     limit: float
     kernel: Tensor
-    readout: Readout
+    readout: OutputStage
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,14 @@ class DirectEngine:
                 layer.row_kernel(row.weight.detach() * gain, *span).contiguous(memory_format=layout)
                 for row, span in zip(tiles, spans, strict=True)
             ]
-        draw = layer.reading.stream.draw() if layer.reading else Draw.from_torch()
+        draw = layer.reading.stream.draw() if layer.reading else NoiseAddress.from_torch()
         ranges = layer.input_range
         limits = [math.inf] * len(tiles) if ranges is None else ranges.tolist()
         none = self._ops.by_column(torch.zeros_like(tiles[0].scale))
         rows = []
         for index, (row, span, limit) in enumerate(zip(tiles, spans, limits, strict=True)):
             is_last = index == len(tiles) - 1
-            readout = Readout(
+            readout = OutputStage(
                 converters,
                 self._ops.by_column(row.scale.detach() * converters.worth(limit)),
                 none if bias is None or not is_last else self._ops.by_column(bias),
@@ -200,7 +200,7 @@ class DirectEngine:
         codes: list[Tensor],
     ) -> None:
         targets = [
-            RowCodes(*span, row.limit, each)
+            TileRowInput(*span, row.limit, each)
             for span, row, each in zip(channels, rows, codes, strict=True)
         ]
         self._ops.to_row_codes(inputs, targets, rows[0].readout.converters)

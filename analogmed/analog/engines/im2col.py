@@ -13,11 +13,11 @@ from aihwkit.simulator.parameters.enums import WeightNoiseType
 from aihwkit.simulator.parameters.io import IOParameters
 from torch import Tensor
 
-from analogmed.analog.engines.converters import Converters, Readout, VectorOps
+from analogmed.analog.engines.converters import Converters, OutputStage, VectorOps
 from analogmed.analog.engines.interface import TiledLayer
 from analogmed.analog.engines.layout import CHANNELS_LAST, format_of
-from analogmed.analog.engines.vectors import Patch, Scaling, VectorMap
-from analogmed.analog.tile.noise_stream import Draw
+from analogmed.analog.engines.vectors import KernelWindow, Scaling, VectorMap
+from analogmed.analog.tile.noise_stream import NoiseAddress
 from analogmed.analog.tile.product import has_weight_noise
 from analogmed.foundation.errors import ShapeError
 
@@ -37,10 +37,10 @@ class _Row:
     scaling: Scaling
     weight: Tensor
     sizes: Tensor | None
-    readout: Readout
+    readout: OutputStage
 
 
-class VectorEngine:
+class Im2colEngine:
     """Engine with unfolded input vectors, without gradients.
 
     See :class:`analogmed.analog.engines.select.Engine`.
@@ -65,7 +65,7 @@ class VectorEngine:
         maps = self._ops.in_layout(maps, came_in)
         return maps.view(*maps.shape[:2], *maps.shape[maps.ndim - inputs.ndim + 2 :])
 
-    def _pixels(self, inputs: Tensor, patch: Patch) -> Tensor:
+    def _pixels(self, inputs: Tensor, patch: KernelWindow) -> Tensor:
         """Return the padded map, channels last in memory: (B, depth, height, width, channels)."""
         missing = (1,) * max(0, 4 - inputs.ndim)
         maps = inputs.reshape(*inputs.shape[:2], *missing, *inputs.shape[2:])
@@ -94,7 +94,7 @@ class VectorEngine:
             last = index == len(tiles) - 1
             own = bias if last and bias is not None else torch.zeros_like(tile.scale)
             scale = self._ops.by_column(tile.scale.detach() * converters.output_worth)
-            readout = Readout(converters, scale, self._ops.by_column(own), draw, index)
+            readout = OutputStage(converters, scale, self._ops.by_column(own), draw, index)
             weight = weights[index]
             sizes = weight.abs() if io.w_noise_type is WeightNoiseType.PCM_READ else None
             rows.append(_Row(vectors, Scaling.of(io, limits[index]), weight, sizes, readout))
@@ -140,8 +140,8 @@ class VectorEngine:
         return total
 
 
-def _draw(layer: TiledLayer, entries: int) -> Draw:
-    draw = layer.reading.stream.draw() if layer.reading else Draw.from_torch()
+def _draw(layer: TiledLayer, entries: int) -> NoiseAddress:
+    draw = layer.reading.stream.draw() if layer.reading else NoiseAddress.from_torch()
     return draw if entries % draw.samples == 0 else replace(draw, samples=1)
 
 

@@ -5,8 +5,8 @@ from typing import Literal, Protocol
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor
 
-from analogmed.analog.engines.vectors import Patch
-from analogmed.analog.tile.rows import Reading, TileRow
+from analogmed.analog.engines.vectors import KernelWindow
+from analogmed.analog.tile.rows import LayerSnapshot, TileRow
 from analogmed.network.tiling import TileGrid
 
 EngineName = Literal["auto", "torch", "numba", "triton"]
@@ -25,12 +25,12 @@ class TiledLayer(Protocol):
     engine: EngineName
     rpu_config: TorchInferenceRPUConfig
     grid: TileGrid
-    reading: Reading | None
+    reading: LayerSnapshot | None
     input_range: Tensor | None
     vector_dim: int
 
     @property
-    def patch(self) -> Patch:
+    def patch(self) -> KernelWindow:
         """Input pixels that form one input vector."""
 
     @property

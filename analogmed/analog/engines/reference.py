@@ -5,7 +5,7 @@ from typing import cast
 from torch import Tensor
 
 from analogmed.analog.engines.interface import TiledLayer
-from analogmed.analog.tile.ir_drop import Wires, is_transient
+from analogmed.analog.tile.ir_drop import WireModel, is_transient
 from analogmed.analog.tile.product import Crossbar, disturbs_sums, read_tile, sees_vectors
 from analogmed.analog.tile.range_gradient import pass_range_gradient
 from analogmed.analog.tile.rows import TileRow
@@ -77,14 +77,14 @@ class TorchEngine:
 
         return Crossbar(weight, product, per_column, self._wires(layer, index, weight))
 
-    def _wires(self, layer: TiledLayer, index: int, weight: Tensor) -> Wires | None:
+    def _wires(self, layer: TiledLayer, index: int, weight: Tensor) -> WireModel | None:
         io = layer.rpu_config.forward
         if layer.training or not is_transient(io) or io.ir_drop == 0:
             return None
         kept = layer.reading.prepared if layer.reading else {}
         if ("wires", index) not in kept:
-            kept["wires", index] = Wires.of(weight, layer.grid.cols, layer.rpu_config)
-        return cast(Wires, kept["wires", index])
+            kept["wires", index] = WireModel.of(weight, layer.grid.cols, layer.rpu_config)
+        return cast(WireModel, kept["wires", index])
 
 
 def _along_channels(values: Tensor, like: Tensor) -> Tensor:

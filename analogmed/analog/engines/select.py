@@ -8,7 +8,7 @@ from torch import Tensor
 
 from analogmed.analog.description.effects import computes, not_computed
 from analogmed.analog.engines.direct import DirectEngine
-from analogmed.analog.engines.im2col import VectorEngine
+from analogmed.analog.engines.im2col import Im2colEngine
 from analogmed.analog.engines.interface import Engine, EngineName, TiledLayer
 from analogmed.analog.engines.reference import TorchEngine
 from analogmed.analog.engines.training import TrainingEngine
@@ -111,7 +111,7 @@ def _vector_engine(device: str) -> Engine | None:
         from analogmed.analog.engines.cpu.ops import NumbaOps
     except ImportError:
         return None
-    return VectorEngine(NumbaOps())
+    return Im2colEngine(NumbaOps())
 
 
 @cache

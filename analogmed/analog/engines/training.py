@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from analogmed.analog.engines.backward import Backward, Setting
-from analogmed.analog.engines.converters import Converters, Readout, Record, layout_of
+from analogmed.analog.engines.backward import Backward, BackwardContext
+from analogmed.analog.engines.converters import ClippingRecord, Converters, OutputStage, layout_of
 from analogmed.analog.engines.interface import TiledLayer
 from analogmed.analog.engines.layout import format_of
 from analogmed.analog.engines.training_passes import TrainingOps, packed_bytes
-from analogmed.analog.tile.noise_stream import Draw
+from analogmed.analog.tile.noise_stream import NoiseAddress
 from analogmed.analog.tile.precision import without_autocast
 
 
@@ -47,13 +47,13 @@ class TrainingEngine:
         outputs = _Product.apply(setting, inputs, bias, layer.input_range, *weights, *scales)
         return cast(Tensor, outputs)
 
-    def _setting(self, layer: TiledLayer, inputs: Tensor) -> Setting:
+    def _setting(self, layer: TiledLayer, inputs: Tensor) -> BackwardContext:
         layout = layout_of(inputs)
         converters = Converters.of(layer.rpu_config.forward)
-        draw = Draw(0)
+        draw = NoiseAddress(0)
         if converters.noise > 0:
-            draw = layer.reading.stream.draw() if layer.reading else Draw.from_torch()
-        return Setting(
+            draw = layer.reading.stream.draw() if layer.reading else NoiseAddress.from_torch()
+        return BackwardContext(
             self._ops,
             layer,
             converters,
@@ -71,7 +71,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        setting: Setting,
+        setting: BackwardContext,
         inputs: Tensor,
         bias: Tensor | None,
         ranges: Tensor | None,
@@ -116,7 +116,7 @@ class _Product(torch.autograd.Function):
         return None, backward.by_inputs(), bias, learned, *backward.by_weight(), *slopes
 
 
-def _kernels(setting: Setting, weights: Sequence[Tensor]) -> list[Tensor]:
+def _kernels(setting: BackwardContext, weights: Sequence[Tensor]) -> list[Tensor]:
     """Return the weights in ADC steps per DAC step, in the shape of the linear map."""
     layer, gain = setting.layer, setting.converters.weight_gain
     return [
@@ -134,7 +134,7 @@ class _Reader:
 
     def __init__(
         self,
-        setting: Setting,
+        setting: BackwardContext,
         limits: Sequence[float],
         kernels: Sequence[Tensor],
         scales: Sequence[Tensor],
@@ -152,7 +152,7 @@ class _Reader:
         if bias is not None:
             offsets[-1] = setting.ops.by_column(bias)
         self._readouts = [
-            Readout(setting.converters, worth, offset, setting.draw, number)
+            OutputStage(setting.converters, worth, offset, setting.draw, number)
             for number, (worth, offset) in enumerate(zip(worths, offsets, strict=True))
         ]
         self._keeps_codes = keeps_codes and setting.differentiates
@@ -203,7 +203,7 @@ class _Reader:
         record = None
         if self._keeps_fits or self._keeps_codes:
             codes = self.codes[number][entries] if self.codes else None
-            record = Record(torch.empty_like(sums, dtype=torch.uint8), codes)
+            record = ClippingRecord(torch.empty_like(sums, dtype=torch.uint8), codes)
         self._clipped[number] += self._setting.ops.add_outputs(
             sums, total, self._readouts[number], first=entries.start, record=record
         )

@@ -11,7 +11,7 @@ from analogmed.analog.engines.converters import Converters, TileOps
 
 
 @dataclass(frozen=True)
-class Slice:
+class ChannelSlice:
     """Channels that one row of tiles uses.
 
     Attributes:
@@ -33,7 +33,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Slices:
+class ChannelSlices:
     """Concatenated slices of several rows of tiles, within each group of channels.
 
     Attributes:
@@ -42,7 +42,7 @@ class Slices:
         converters: converters of the tiles.
     """
 
-    slices: Sequence[Slice]
+    slices: Sequence[ChannelSlice]
     groups: int
     converters: Converters
 
@@ -61,7 +61,7 @@ class TrainingOps(TileOps, Protocol):
     """Passes of training; see :class:`analogmed.analog.engines.converters.TileOps`."""
 
     def to_slice_codes(
-        self, inputs: Tensor, batches: Sequence[Slices], layout: torch.memory_format
+        self, inputs: Tensor, batches: Sequence[ChannelSlices], layout: torch.memory_format
     ) -> list[Tensor]:
         """Convert inputs by the DAC for several rows of tiles, in one pass over the inputs.
 
@@ -78,7 +78,7 @@ class TrainingOps(TileOps, Protocol):
         self,
         gradients: Sequence[Tensor],
         inputs: Tensor,
-        batches: Sequence[Slices],
+        batches: Sequence[ChannelSlices],
         total: Tensor,
         layout: torch.memory_format,
         *,

@@ -13,7 +13,7 @@ PIECE = 16
 
 
 @dataclass(frozen=True)
-class Patch:
+class KernelWindow:
     """Window of pixels that forms one input vector; a single pixel by default.
 
     Attributes:
@@ -79,7 +79,7 @@ class VectorMap:
 
     @classmethod
     def of(
-        cls, patch: Patch, rows: tuple[int, int], sizes: tuple[int, ...], groups: int
+        cls, patch: KernelWindow, rows: tuple[int, int], sizes: tuple[int, ...], groups: int
     ) -> "VectorMap":
         """Return the vectors of the rows [start, stop) of a layer's crossbar.
 

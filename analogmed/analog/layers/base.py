@@ -9,11 +9,11 @@ from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import Tensor, nn
 
 from analogmed.analog.engines.select import EngineName, engine_for
-from analogmed.analog.engines.vectors import Patch
+from analogmed.analog.engines.vectors import KernelWindow
 from analogmed.analog.tile.modifier import modify
 from analogmed.analog.tile.precision import full_precision
-from analogmed.analog.tile.rows import Reading, TileRow
-from analogmed.analog.tile.weight_perturbation import Disturbance
+from analogmed.analog.tile.rows import LayerSnapshot, TileRow
+from analogmed.analog.tile.weight_perturbation import WeightPerturbation
 from analogmed.network.tiling import RowSplit, TileGrid
 
 
@@ -61,8 +61,8 @@ class AnalogLayer(nn.Module):
             row_split=row_split,
             channel_rows=self.channel_rows,
         )
-        self.reading: Reading | None = None
-        self.disturbance: Disturbance | None = None
+        self.reading: LayerSnapshot | None = None
+        self.disturbance: WeightPerturbation | None = None
         self._init_input_range()
         self._init_out_scale()
 
@@ -138,7 +138,7 @@ class AnalogLayer(nn.Module):
         return scales.repeat_interleave(widths.to(scales.device), 1)
 
     @contextmanager
-    def lent(self, reading: Reading) -> Iterator[None]:
+    def lent(self, reading: LayerSnapshot) -> Iterator[None]:
         """Compute with the weights of a chip snapshot inside the ``with`` block."""
         previous, self.reading = self.reading, reading
         try:
@@ -177,9 +177,9 @@ class AnalogLayer(nn.Module):
         return _product(self, inputs, bias)
 
     @property
-    def patch(self) -> Patch:
+    def patch(self) -> KernelWindow:
         """Input pixels that form one input vector."""
-        return Patch()
+        return KernelWindow()
 
     vector_dim: int = 1
 

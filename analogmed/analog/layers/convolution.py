@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from analogmed.analog.engines.layout import format_of, plain_if_one_channel
-from analogmed.analog.engines.vectors import Patch
+from analogmed.analog.engines.vectors import KernelWindow
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.analog.tile.precision import in_type_of_weight
 from analogmed.analog.tile.product import sees_vectors
@@ -46,9 +46,9 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
         return _batched(inputs, self.in_channels, len(self.kernel_size))
 
     @property
-    def patch(self) -> Patch:
+    def patch(self) -> KernelWindow:
         padding: Any = () if self._pads_beforehand() else self.padding
-        return Patch(self.kernel_size, self.stride, self.dilation, padding)
+        return KernelWindow(self.kernel_size, self.stride, self.dilation, padding)
 
     def _pads_beforehand(self) -> bool:
         return (

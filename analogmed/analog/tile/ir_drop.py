@@ -51,7 +51,7 @@ def static_ir_drop(
 
 
 @dataclass(frozen=True)
-class Pulses:
+class PulsePhase:
     """One phase of an MVM in time.
 
     Attributes:
@@ -79,7 +79,7 @@ class Pulses:
         return count * self.values.sign()
 
 
-def pulse_trains(inputs: Tensor, io: IOParameters) -> list[Pulses]:
+def pulse_trains(inputs: Tensor, io: IOParameters) -> list[PulsePhase]:
     """Return the phases into which the DAC splits an input.
 
     ``ONE_PASS`` is one pulse. ``SPLIT_MODE`` sends the lower bits and then the upper ones.
@@ -90,7 +90,7 @@ def pulse_trains(inputs: Tensor, io: IOParameters) -> list[Pulses]:
         io: parameters of the converters.
     """
     if not isinstance(io, IOParametersIRDropT):
-        return [Pulses(inputs, 1.0, 1.0, 0)]
+        return [PulsePhase(inputs, 1.0, 1.0, 0)]
     step = 2 * _resolution(io)
     scale = io.ir_drop_time_step_resolution_scale
     if io.mv_type is AnalogMVType.SPLIT_MODE:
@@ -98,22 +98,22 @@ def pulse_trains(inputs: Tensor, io: IOParameters) -> list[Pulses]:
     if io.mv_type is AnalogMVType.BIT_WISE:
         trains, left = [], inputs / step
         for bit in range(int(math.log2(2 / step + 2)) - 1):
-            trains.append(Pulses(torch.fmod(left, 2) * step, 2.0**bit, step, 2))
+            trains.append(PulsePhase(torch.fmod(left, 2) * step, 2.0**bit, step, 2))
             left = left.sign() * torch.floor(left.abs() / 2)
         return trains
     steps = int((io.inp_bound / _resolution(io) + 2) / 2 * scale)
-    return [Pulses(inputs, 1.0, 1.0, steps)]
+    return [PulsePhase(inputs, 1.0, 1.0, steps)]
 
 
-def _split(inputs: Tensor, io: IOParametersIRDropT, step: float, scale: float) -> list[Pulses]:
+def _split(inputs: Tensor, io: IOParametersIRDropT, step: float, scale: float) -> list[PulsePhase]:
     radix = 2**io.split_mode_bit_shift
     codes = inputs / step
     upper = codes.sign() * torch.floor(codes.abs() / radix)
     bits = math.log2(io.inp_bound / _resolution(io) + 2) - io.split_mode_bit_shift - 1
     high = 2 ** int(bits)
     return [
-        Pulses(torch.fmod(codes, radix) * step, 1.0, step * (radix - 1), int(radix * scale)),
-        Pulses(upper * step, float(radix), step * (high - 1), int(high * scale)),
+        PulsePhase(torch.fmod(codes, radix) * step, 1.0, step * (radix - 1), int(radix * scale)),
+        PulsePhase(upper * step, float(radix), step * (high - 1), int(high * scale)),
     ]
 
 
@@ -122,7 +122,7 @@ def _resolution(io: IOParameters) -> float:
 
 
 @dataclass(frozen=True)
-class Wires:
+class WireModel:
     """Wire model of a row of tiles, for inputs that are pulses in time.
 
     The voltages of aihwkit's ``AnalogMVMIRDropT`` are linear in the state of the rows, whose
@@ -146,7 +146,7 @@ class Wires:
         weight: Tensor,
         cols: tuple[tuple[int, int], ...],
         config: TorchInferenceRPUConfig,
-    ) -> "Wires":
+    ) -> "WireModel":
         """Return the wire model of a row of tiles.
 
         Args:
@@ -170,7 +170,7 @@ class Wires:
         return cls(pairs, io)  # type: ignore[arg-type]
 
     @torch.no_grad()
-    def sums(self, pulses: Pulses, product: MatrixProduct, per_column: PerColumn) -> Tensor:
+    def sums(self, pulses: PulsePhase, product: MatrixProduct, per_column: PerColumn) -> Tensor:
         """Return the ADC input of one phase as a sum of products; no gradient, as in aihwkit."""
         inputs = pulses.steps_on(plain_sum=self.io.ir_drop_integration_sum)
         total: Tensor | None = None

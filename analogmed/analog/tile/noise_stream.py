@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Draw:
+class NoiseAddress:
     """Address of the noise of one matrix product, apart from row of tiles and position.
 
     Attributes:
@@ -23,7 +23,7 @@ class Draw:
     use: int = 0
 
     @classmethod
-    def from_torch(cls) -> "Draw":
+    def from_torch(cls) -> "NoiseAddress":
         """Return an address from torch's global generator."""
         return cls(int(torch.randint(2**62, (1,))))
 
@@ -73,7 +73,7 @@ class NoiseStream:
         self.generator.set_state(position.generator)
         self._first_sample, self._samples, self._uses = position.counts
 
-    def draw(self) -> Draw:
+    def draw(self) -> NoiseAddress:
         """Return the address of the layer's next product; samples are numbered across batches."""
         use, self._uses = self._uses, self._uses + 1
-        return Draw(self._key, self._first_sample, max(1, self._samples), use)
+        return NoiseAddress(self._key, self._first_sample, max(1, self._samples), use)

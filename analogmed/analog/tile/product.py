@@ -17,8 +17,8 @@ from torch import Tensor
 from analogmed.analog.tile.ir_drop import (
     MatrixProduct,
     PerColumn,
-    Pulses,
-    Wires,
+    PulsePhase,
+    WireModel,
     has_static_ir_drop,
     is_transient,
     pulse_trains,
@@ -41,7 +41,7 @@ class Crossbar:
     weight: Tensor
     product: MatrixProduct
     per_column: PerColumn
-    wires: Wires | None = None
+    wires: WireModel | None = None
 
 
 def read_tile(
@@ -98,7 +98,7 @@ def dac(inputs: Tensor, io: IOParameters, generator: torch.Generator | None = No
 
 
 def _sums(
-    pulses: Pulses,
+    pulses: PulsePhase,
     product: Callable[[Tensor], Tensor],
     io: IOParameters,
     crossbar: Crossbar | None,

@@ -24,7 +24,7 @@ class TileRow:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LayerSnapshot:
     """Snapshot of one layer: effective tile weights and noise of one read of a chip.
 
     Attributes:

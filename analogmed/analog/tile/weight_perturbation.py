@@ -11,7 +11,7 @@ from analogmed.analog.tile.rows import TileRow
 
 
 @dataclass(frozen=True)
-class Disturbance:
+class WeightPerturbation:
     """Perturbed weights of a layer in a training step, used in place of the target weights.
 
     They are plain values. The gradient passes straight through to the target weights, as if these

@@ -8,9 +8,9 @@ from analogmed.cli.options import to_options
 from analogmed.cli.parse import parse
 from analogmed.foundation.logs import log_to_stderr
 from analogmed.report.tables.search import render_front
-from analogmed.search.run import LOGGER, Found, search
+from analogmed.search.run import LOGGER, SearchResult, search
 from analogmed.search.settings import SearchConfig
-from analogmed.search.trials.queue import Status
+from analogmed.search.trials.queue import TrialStatus
 from analogmed.search.winner import evaluation_of
 from analogmed.training.log import LOGGER as TRAINING
 
@@ -61,17 +61,23 @@ def main(arguments: list[str]) -> None:
     print(shlex.join(["python", "-m", "analogmed.eval", *to_options(experiment)]))
 
 
-def _counts(found: Found) -> str:
+def _counts(found: SearchResult) -> str:
     counts = found.candidates["status"].value_counts()
-    shown = (Status.EVALUATED, Status.FAILED, Status.INFEASIBLE, Status.KNOWN, Status.LOST)
+    shown = (
+        TrialStatus.EVALUATED,
+        TrialStatus.FAILED,
+        TrialStatus.INFEASIBLE,
+        TrialStatus.KNOWN,
+        TrialStatus.LOST,
+    )
     told = [f"{counts[s.value]} {_WORDS[s]}" for s in shown if s.value in counts]
     return "networks: " + ", ".join(told)
 
 
 _WORDS = {
-    Status.EVALUATED: "evaluated",
-    Status.FAILED: "failed",
-    Status.INFEASIBLE: "beyond a constraint",
-    Status.KNOWN: "proposed again",
-    Status.LOST: "lost with their process",
+    TrialStatus.EVALUATED: "evaluated",
+    TrialStatus.FAILED: "failed",
+    TrialStatus.INFEASIBLE: "beyond a constraint",
+    TrialStatus.KNOWN: "proposed again",
+    TrialStatus.LOST: "lost with their process",
 }

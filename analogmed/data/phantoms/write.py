@@ -10,7 +10,7 @@ from analogmed.data.phantoms.brain import write_brain
 from analogmed.data.phantoms.nuclei import write_nuclei
 from analogmed.data.phantoms.spleen import write_spleen
 from analogmed.foundation.errors import ConfigError, DataError
-from analogmed.foundation.files import is_filled, written_whole
+from analogmed.foundation.files import is_occupied, write_folder_atomically
 from analogmed.foundation.strict_yaml import MAX_JSON_BYTES, parse_json, read_text
 from analogmed.foundation.temporary import temporary_folder
 
@@ -103,7 +103,7 @@ def _check_ranges(seed: int, n_patients: int, size: int) -> None:
 
 def _stands_already(folder: Path, marker: dict[str, object]) -> bool:
     """Return whether this phantom exists already; an older version of it is removed."""
-    if not is_filled(folder):
+    if not is_occupied(folder):
         return False
     found = _read_marker(folder)
     if found == marker and not _has_unlabelled_fields(folder):
@@ -143,7 +143,7 @@ def _read_marker(folder: Path) -> dict[str, object]:
 
 def _write_whole(folder: Path, marker: dict[str, object], write: Callable[[Path], None]) -> None:
     try:
-        with written_whole(folder) as part:
+        with write_folder_atomically(folder) as part:
             write(part)
             (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
     except FileExistsError:

@@ -12,7 +12,7 @@ _WEB_PAGE_STARTS = (b"<!doctype", b"<html", b"<head", b"<?xml")
 _LFS_START = b"version https://git-lfs"
 
 
-def refuse_stand_in(head: bytes, path: Path) -> None:
+def check_not_placeholder(head: bytes, path: Path) -> None:
     """Raise DataError for content that a failed download leaves in place of the data.
 
     Args:

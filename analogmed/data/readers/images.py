@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile
 
-from analogmed.data.readers.files import refuse_stand_in
+from analogmed.data.readers.files import check_not_placeholder
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import read_head
 
@@ -51,7 +51,7 @@ def read_image(path: Path | str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.
             would read only the upper 8 bits.
     """
     path = Path(path)
-    refuse_stand_in(read_head(path), path)
+    check_not_placeholder(read_head(path), path)
     content = path.read_bytes()
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:

@@ -16,7 +16,7 @@ from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 from nibabel.volumeutils import apply_read_scaling
 
-from analogmed.data.readers.files import refuse_stand_in
+from analogmed.data.readers.files import check_not_placeholder
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import read_head
 
@@ -132,7 +132,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _check_compression(head: bytes, path: Path) -> None:
-    refuse_stand_in(head, path)
+    check_not_placeholder(head, path)
     compressed = head.startswith(_GZIP_MAGIC)
     if path.suffix == ".gz" and not compressed:
         if _header_size(head) is not None:

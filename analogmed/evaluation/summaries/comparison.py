@@ -8,7 +8,7 @@ import pandas as pd
 
 from analogmed.evaluation.statistics.intervals import difference, two_way_bootstrap
 from analogmed.evaluation.statistics.paired_tests import holm, paired_test
-from analogmed.evaluation.summaries.runs import NetworkRun, network_runs, side_by_side
+from analogmed.evaluation.summaries.runs import NetworkRun, align_runs, network_runs
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import DAY_S
@@ -85,7 +85,7 @@ def _pair(
         patients=dict(zip(first.cases, first.patients, strict=True)),
         seed=derive_seed(seed, "permutation", first.key["task"]),
     )
-    both = side_by_side([first, second], time_s)
+    both = align_runs([first, second], time_s)
     interval = two_way_bootstrap(
         *both.arrays,
         patients=both.patients,

@@ -83,7 +83,7 @@ def network_runs(table: pd.DataFrame, metric: str) -> Iterator[NetworkRun]:
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class AlignedValues:
     """Values of several networks on the same cases, in the form of ``two_way_bootstrap``.
 
     Attributes:
@@ -97,7 +97,7 @@ class SideBySide:
     chip_sets: list[str]
 
 
-def side_by_side(runs: Sequence[NetworkRun], time_s: float) -> SideBySide:
+def align_runs(runs: Sequence[NetworkRun], time_s: float) -> AlignedValues:
     """Return the values of several networks at a time, on their common cases.
 
     Args:
@@ -112,10 +112,10 @@ def side_by_side(runs: Sequence[NetworkRun], time_s: float) -> SideBySide:
         values = pd.DataFrame(run.at(time_s), index=run.cases, columns=run.chips)
         arrays.append(values.reindex(index=cases, columns=sorted(set().union(*of_set))).to_numpy())
     patient_of = dict(zip(runs[0].cases, runs[0].patients, strict=True))
-    return SideBySide(arrays, [patient_of[case] for case in cases], sets)
+    return AlignedValues(arrays, [patient_of[case] for case in cases], sets)
 
 
-def of_structures(rows: pd.DataFrame) -> pd.DataFrame:
+def present_structures(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows whose structure is in the reference, and all rows of a specificity.
 
     A structure that the reference lacks has a Dice only in some runs (0 where it is predicted), so
@@ -130,12 +130,12 @@ def of_structures(rows: pd.DataFrame) -> pd.DataFrame:
 
 def digital_values(rows: pd.DataFrame) -> pd.Series:
     """Return the class mean of each case, over the structures of its reference."""
-    return of_structures(rows).groupby("case")["value"].mean()
+    return present_structures(rows).groupby("case")["value"].mean()
 
 
 def chip_values(rows: pd.DataFrame) -> pd.DataFrame:
     """Average over classes of the reference, then over reads; rows are cases, columns chips."""
-    rows = of_structures(rows)
+    rows = present_structures(rows)
     class_mean = rows.groupby(["case", "chip", "read"], dropna=False)["value"].mean().reset_index()
     return class_mean.pivot_table("value", "case", "chip", "mean", dropna=False)
 

@@ -10,7 +10,7 @@ import pandas as pd
 from analogmed.evaluation.settings import Experiment
 from analogmed.evaluation.statistics.planning import VarianceComponents, variance_components
 from analogmed.evaluation.statistics.stopping import Decision, enough
-from analogmed.evaluation.summaries.runs import RUN, network_runs, of_structures
+from analogmed.evaluation.summaries.runs import RUN, network_runs, present_structures
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.properties import bounds_of
@@ -119,7 +119,7 @@ def pilot_components(
         if np.isnan(values).all():
             raise DataError(f"the pilot has no {metric} at {time_s:g} s: plan from a time it has")
         at_time = run.rows[np.isclose(run.rows["time_s"], time_s, rtol=1e-9, atol=1e-9)]
-        read_std, n_reads = _reads(of_structures(at_time), run.cases)
+        read_std, n_reads = _reads(present_structures(at_time), run.cases)
         found = variance_components(
             values, patients=run.patients, read_std=read_std, n_reads=n_reads
         )

@@ -19,11 +19,11 @@ from analogmed.evaluation.summaries.runs import (
     COLUMNS,
     RUN,
     NetworkRun,
+    align_runs,
     check_columns,
     digital_values,
     network_runs,
     notes_of,
-    side_by_side,
     unit_of_rows,
 )
 from analogmed.foundation.errors import DataError
@@ -180,7 +180,7 @@ def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str,
     """Compute the gain of the training on the same chips after one day, over common cases."""
     if digital_trained is None:
         return Interval(np.nan, np.nan, np.nan, 0, 0)
-    both = side_by_side([run, digital_trained], DAY_S)
+    both = align_runs([run, digital_trained], DAY_S)
     return two_way_bootstrap(
         *both.arrays,
         patients=both.patients,

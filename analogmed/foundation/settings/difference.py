@@ -7,7 +7,7 @@ from typing import Any
 _ABSENT = "(not there)"
 
 
-def different_settings(
+def compare_settings(
     old: Mapping[str, Any],
     new: Mapping[str, Any],
     *,
@@ -38,7 +38,7 @@ def different_settings(
     }
 
 
-def listed(differences: Mapping[str, tuple[str, str]]) -> str:
+def format_differences(differences: Mapping[str, tuple[str, str]]) -> str:
     """Return the differences for a message, one line each: ``name: old -> new``."""
     return "\n".join(f"  {name}: {old} -> {new}" for name, (old, new) in differences.items())
 

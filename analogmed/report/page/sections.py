@@ -72,7 +72,7 @@ class PageFigure:
 
 
 @dataclass(frozen=True)
-class Part:
+class Section:
     """A part of a page about one run.
 
     Attributes:
@@ -98,14 +98,14 @@ class Part:
     listing: tuple[tuple[str, str], ...] = ()
 
 
-def parts_of(run: Run, prefix: str) -> list[Part]:
+def parts_of(run: Run, prefix: str) -> list[Section]:
     """Return the parts of a run in reading order.
 
     Args:
         run: run of any kind.
         prefix: prefix of all names in links, unique for each run of a page.
     """
-    makers: dict[str, Callable[[Run, str], Iterator[Part]]] = {
+    makers: dict[str, Callable[[Run, str], Iterator[Section]]] = {
         "evaluation": _evaluation,
         "uncertainty": _uncertainty,
         "mitigation": _mitigation,
@@ -116,11 +116,11 @@ def parts_of(run: Run, prefix: str) -> list[Part]:
     return [*makers[run.kind](run, prefix), *_made(run, prefix)]
 
 
-def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
+def _evaluation(run: Run, prefix: str) -> Iterator[Section]:
     summary, tables = run.tables["summary"], run.tables
     notes = run_notes(summary)
     compared = [comparison_table(tables["comparison"])] if "comparison" in tables else []
-    yield Part(
+    yield Section(
         f"{prefix}-comparison",
         "Comparison",
         tables=(summary_table(summary, tables.get("comparison")),),
@@ -132,7 +132,7 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
         for name, curves in tables["curves"].groupby("metric", sort=False):
             of_metric = "" if name == first else f"-{name}"
             place = f"{prefix}-{name}"
-            yield Part(
+            yield Section(
                 f"{prefix}-time{of_metric}",
                 f"{label_of(str(name))} over time",
                 "The closer a line stays to its dashed one, the less the chip costs. Lines: mean "
@@ -141,7 +141,7 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
                 folded=(curves_table(curves),),
             )
     if summary["noise_drop"].notna().any():
-        yield Part(
+        yield Section(
             f"{prefix}-drop",
             "What each model loses",
             "Dice of the digitally trained network, run digitally, minus Dice on the chip: points "
@@ -151,7 +151,7 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
         )
     if "time_to_failure" in tables:
         limit = float(tables["time_to_failure"]["limit"].iloc[0])
-        yield Part(
+        yield Section(
             f"{prefix}-failure",
             "Time to failure",
             "A network meets the limit while its digital Dice, minus the upper confidence limit of "
@@ -162,13 +162,13 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Part]:
         )
     yield from _cases(run, prefix)
     if costs := cost_tables_of(summary):
-        yield Part(f"{prefix}-cost", "Cost", tables=costs)
+        yield Section(f"{prefix}-cost", "Cost", tables=costs)
 
 
-def _uncertainty(run: Run, prefix: str) -> Iterator[Part]:
+def _uncertainty(run: Run, prefix: str) -> Iterator[Section]:
     tables = run.tables
     if "comparison" in tables and (time_s := time_to_look_at(tables["comparison"])) is not None:
-        yield Part(
+        yield Section(
             f"{prefix}-claim",
             "Does training for the chip make it more certain?",
             tables=(trainings_table(tables["comparison"], time_s),),
@@ -176,7 +176,7 @@ def _uncertainty(run: Run, prefix: str) -> Iterator[Part]:
         )
     yield from _cases(run, prefix)
     scaled = uncertainty_table(tables["summary"], scaled=True)
-    yield Part(
+    yield Section(
         f"{prefix}-sure",
         "How sure, and how right",
         "Low uncertainty is worth something only where the network is right.",
@@ -194,15 +194,15 @@ def _uncertainty(run: Run, prefix: str) -> Iterator[Part]:
             continue
         figure = _wide(draw, tables[name], f"{prefix}-{name}", f"{title}. {text}")
         shown = (conformal_table(tables[name]),) if name == "conformal_summary" else ()
-        yield Part(f"{prefix}-{name}", title, text, figures=(figure,), folded=shown)
+        yield Section(f"{prefix}-{name}", title, text, figures=(figure,), folded=shown)
     if (split := split_table(tables["summary"])).rows:
-        yield Part(f"{prefix}-split", "Where the variance comes from", tables=(split,))
+        yield Section(f"{prefix}-split", "Where the variance comes from", tables=(split,))
 
 
-def _mitigation(run: Run, prefix: str) -> Iterator[Part]:
+def _mitigation(run: Run, prefix: str) -> Iterator[Section]:
     summary = run.tables["summary"]
     figure = _wide(mitigation_gains, summary, f"{prefix}-gains", "Dice and calibration by option")
-    yield Part(
+    yield Section(
         f"{prefix}-mitigation",
         "What each correction buys",
         figures=(figure,),
@@ -210,15 +210,15 @@ def _mitigation(run: Run, prefix: str) -> Iterator[Part]:
     )
 
 
-def _placement(run: Run, prefix: str) -> Iterator[Part]:
+def _placement(run: Run, prefix: str) -> Iterator[Section]:
     steps = run.tables["placements"]
     figure = _wide(placement_curve, steps, f"{prefix}-curve", "Dice lost against cost", paper=True)
     table = placement_table(steps)
-    yield Part(f"{prefix}-placement", "Which layers to leave digital", "", (figure,), (table,))
+    yield Section(f"{prefix}-placement", "Which layers to leave digital", "", (figure,), (table,))
     yield from _sensitivity(run, prefix)
 
 
-def _sensitivity(run: Run, prefix: str) -> Iterator[Part]:
+def _sensitivity(run: Run, prefix: str) -> Iterator[Section]:
     if "ranking" not in run.tables:
         return
     ranking = run.tables["ranking"]
@@ -231,7 +231,7 @@ def _sensitivity(run: Run, prefix: str) -> Iterator[Part]:
         for settings, (draw, alt) in draws.items()
         if ranking["setting"].isin(settings).any()
     ]
-    yield Part(
+    yield Section(
         f"{prefix}-sensitivity",
         "What each layer and noise source costs",
         figures=tuple(figures),
@@ -239,30 +239,30 @@ def _sensitivity(run: Run, prefix: str) -> Iterator[Part]:
     )
 
 
-def _training(run: Run, prefix: str) -> Iterator[Part]:
+def _training(run: Run, prefix: str) -> Iterator[Section]:
     log = run.tables["log"]
     if log.empty:
-        yield Part(f"{prefix}-training", "Training", "No epoch is done yet.")
+        yield Section(f"{prefix}-training", "Training", "No epoch is done yet.")
         return
     figure = _wide(training_curves, log, f"{prefix}-log", "Loss and validation Dice")
-    yield Part(f"{prefix}-training", "Training", figures=(figure,))
+    yield Section(f"{prefix}-training", "Training", figures=(figure,))
 
 
-def _cases(run: Run, prefix: str) -> Iterator[Part]:
+def _cases(run: Run, prefix: str) -> Iterator[Section]:
     if run.examples:
         view = case_view(run.examples)
         text = (
             "Yellow: the reference. Blue, dashed: what the network marks. Move the slider to let "
             f"the chip age. Shown: {view['pred_of']}."
         )
-        yield Part(
+        yield Section(
             f"{prefix}-cases", "Cases to look at", text, view=view | {"colors": color_scale()}
         )
 
 
-def _made(run: Run, prefix: str) -> Iterator[Part]:
+def _made(run: Run, prefix: str) -> Iterator[Section]:
     """Yield the provenance of the run and the commands to reproduce it."""
-    yield Part(f"{prefix}-made", "How it was made", facts=facts_of(run), listing=files_of(run))
+    yield Section(f"{prefix}-made", "How it was made", facts=facts_of(run), listing=files_of(run))
 
 
 def _wide_and_narrow(

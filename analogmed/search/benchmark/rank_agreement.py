@@ -94,7 +94,7 @@ def top_overlap(one: ArrayLike, other: ArrayLike, *, k: int) -> float:
     return _top_overlap(first, second, _checked(k, len(first)))
 
 
-def agreement(
+def rank_agreement(
     one: ArrayLike,
     other: ArrayLike,
     *,
@@ -148,8 +148,8 @@ def agreement_matrix(
 
     Args:
         scores: one column per task, one row per network; NaN where a network was not scored.
-        k, overlap: options of :func:`agreement`.
-        **settings: n_boot, level and seed of :func:`agreement`.
+        k, overlap: options of :func:`rank_agreement`.
+        **settings: n_boot, level and seed of :func:`rank_agreement`.
 
     Returns:
         Long table, columns ``one``, ``other``, ``value``, ``low``, ``high``, ``n``: all ordered
@@ -176,7 +176,7 @@ def _of_pair(
     if len(both) < max(_FEWEST, k or 0):
         return Estimate(np.nan, np.nan, np.nan, len(both))
     values = both.to_numpy(dtype=np.float64)
-    return agreement(values[:, 0], values[:, -1], k=k, overlap=overlap, **settings)  # type: ignore[arg-type]
+    return rank_agreement(values[:, 0], values[:, -1], k=k, overlap=overlap, **settings)  # type: ignore[arg-type]
 
 
 def _columns(estimate: Estimate) -> dict[str, float]:

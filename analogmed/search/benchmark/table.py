@@ -59,7 +59,7 @@ _METADATA = b"analogmed.medbench"
 
 
 @dataclass(frozen=True)
-class Bench:
+class BenchmarkTable:
     """A benchmark table, and an evaluator that looks networks up instead of training them.
 
     Attributes:
@@ -228,7 +228,7 @@ _TIMES = {
 }
 
 
-def load(path: Path | str | None = None) -> Bench:
+def load(path: Path | str | None = None) -> BenchmarkTable:
     """Read a benchmark table.
 
     Args:
@@ -258,7 +258,7 @@ def load(path: Path | str | None = None) -> Bench:
     if missing or not table.num_rows:
         what = f"lacks the columns {', '.join(missing)}" if missing else "has no row"
         raise DataError(f"{path}: the table {what}; get it again")
-    return Bench(table.to_pandas().astype(dict(COLUMNS)), about, path)
+    return BenchmarkTable(table.to_pandas().astype(dict(COLUMNS)), about, path)
 
 
 def save(rows: pd.DataFrame, about: Mapping[str, Any], path: Path | str) -> Path:

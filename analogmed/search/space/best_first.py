@@ -11,7 +11,7 @@ from analogmed.search.space.space import Gene, Genes, Space
 _Part = tuple[float, Genes]  # contribution of some genes to the sum, and their options
 
 
-def ranked_networks(
+def best_first_networks(
     space: Space, options: Options, scores: Mapping[Option, float]
 ) -> Iterator[Genotype]:
     """Yield networks by the sum over their genes of the score deficit to the gene's best option.

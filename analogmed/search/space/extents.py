@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Unit: TypeAlias = Literal["parameters", "tiles"]
+SizeUnit: TypeAlias = Literal["parameters", "tiles"]
 
 Section: TypeAlias = tuple[int, ...]
 """Source of a part of a layer's input channels: sections of different sources do not overlap."""
@@ -44,7 +44,7 @@ class LayerExtent:
         per_output = max(self.per_output, other.per_output)
         return LayerExtent(largest, outputs, kernel, self.is_transposed, per_output, is_analog)
 
-    def size(self, unit: Unit, tile_size: int) -> int:
+    def size(self, unit: SizeUnit, tile_size: int) -> int:
         """Return the number of parameters, or of tiles."""
         inputs, volume = sum(self.inputs.values()), math.prod(self.kernel)
         if unit == "parameters":
@@ -67,7 +67,7 @@ class Extent:
     """
 
     layers: Mapping[str, LayerExtent]
-    unit: Unit
+    unit: SizeUnit
     tile_size: int
 
     def joined(self, other: "Extent") -> "Extent":

@@ -10,14 +10,14 @@ from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
 from analogmed.models.subnet import Subnet
 from analogmed.network.trace import CONVOLUTIONS, TRANSPOSED
-from analogmed.search.space.extents import Extent, LayerExtent, Section, Unit
+from analogmed.search.space.extents import Extent, LayerExtent, Section, SizeUnit
 from analogmed.search.space.unions import Operation
 
 _Sections: TypeAlias = dict[Section, int]
 
 
 def operation_sizes(
-    network: Subnet, unit: Unit, *, tile_size: int = 256, image_channels: Sequence[int] = ()
+    network: Subnet, unit: SizeUnit, *, tile_size: int = 256, image_channels: Sequence[int] = ()
 ) -> dict[Operation, Extent]:
     """Return the size of the block of each level, with its upsampling partner and joining block.
 
@@ -31,8 +31,8 @@ def operation_sizes(
     Raises:
         ConfigError: another unit.
     """
-    if unit not in get_args(Unit):
-        raise ConfigError(f"size: {nearest(str(unit), get_args(Unit))}")
+    if unit not in get_args(SizeUnit):
+        raise ConfigError(f"size: {nearest(str(unit), get_args(SizeUnit))}")
     levels = network.genotype.levels[: network.genotype.depth]
     own = next(network.levels.parameters()).shape[1]  # levels without weights pass the image on
     images: _Sections = {

@@ -19,7 +19,7 @@ from analogmed.search.objectives import Constraint
 from analogmed.search.space.gene_table import GeneTable
 from analogmed.search.space.space import Genes
 from analogmed.search.strategies.surrogate import Surrogate
-from analogmed.search.strategies.surrogate_search import Judges, evolve
+from analogmed.search.strategies.surrogate_search import SurrogateCriteria, evolve
 from analogmed.search.strategy import (
     Context,
     Evaluated,
@@ -252,10 +252,10 @@ class AnalogNAS(Proposing):
             kendalltau(surrogate.rank(self._features(history)), self._scores(history)).statistic
         )
 
-    def _judges(self, surrogate: Surrogate) -> Judges:
+    def _judges(self, surrogate: Surrogate) -> SurrogateCriteria:
         drops = [one for one in self.constraints if one.metric == "avm_drop"]
         guessed = [one for one in self.constraints if one.metric in self._guessed]
-        return Judges(
+        return SurrogateCriteria(
             score=partial(self._guessed_score, surrogate),
             drop=partial(self._guessed_violation, surrogate, drops),
             violation=partial(self._guessed_violation, surrogate, guessed),

@@ -11,9 +11,9 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
-from analogmed.search.space.best_first import ranked_networks
+from analogmed.search.space.best_first import best_first_networks
 from analogmed.search.space.choices import Option, Options
-from analogmed.search.space.extents import Unit
+from analogmed.search.space.extents import SizeUnit
 from analogmed.search.space.sizes import operation_sizes
 from analogmed.search.space.space import Gene
 from analogmed.search.space.unions import (
@@ -78,7 +78,7 @@ def mt_mias_c(
     *,
     delta: float = 0.02,
     blocks_per_level: int | None = None,
-    size: Unit = "parameters",
+    size: SizeUnit = "parameters",
     candidates: int = 64,
     n: int = 32,
     cosine: float = 1.0,
@@ -133,9 +133,9 @@ class Mias(Ranking):
         """Yield networks by the product of the scores of their options."""
         scores = {
             option: math.log(max(worth, _LEAST_WORTH))
-            for option, worth in worth_of(self.table).items()
+            for option, worth in option_scores(self.table).items()
         }
-        return ranked_networks(self.context.space, self._weights.genes, scores)
+        return best_first_networks(self.context.space, self._weights.genes, scores)
 
 
 class MtMias(Ranking):
@@ -171,7 +171,7 @@ class MtMias(Ranking):
     @cached_property
     def scores(self) -> dict[Option, float]:
         """Score of each option, over all tasks."""
-        worths = [worth_of(table) for table in self.tables.values()]
+        worths = [option_scores(table) for table in self.tables.values()]
         cosines = operation_cosines(self.weights, self.genes, n=self._n, seed=self.context.seed)
         return {
             (gene, option): sum(worth.get((gene, option), 1.0) for worth in worths)
@@ -182,7 +182,7 @@ class MtMias(Ranking):
 
     def networks(self) -> Iterator[Genotype]:
         """Yield networks by the sum of their options' scores."""
-        return ranked_networks(self.context.space, self.genes, self.scores)
+        return best_first_networks(self.context.space, self.genes, self.scores)
 
 
 class MtMiasC(Ranking):
@@ -202,7 +202,7 @@ class MtMiasC(Ranking):
         *,
         delta: float = 0.02,
         blocks_per_level: int | None = None,
-        size: Unit = "parameters",
+        size: SizeUnit = "parameters",
         candidates: int = 64,
     ) -> None:
         super().__init__(ranking.context)
@@ -268,7 +268,7 @@ class MtMiasC(Ranking):
                 yield network
 
 
-def worth_of(table: pd.DataFrame) -> dict[Option, float]:
+def option_scores(table: pd.DataFrame) -> dict[Option, float]:
     """Return the score of each option, column ``worth`` of the table of ``operation_scores``.
 
     See :func:`analogmed.search.supernet.operations.operation_scores`.

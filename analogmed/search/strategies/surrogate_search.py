@@ -15,7 +15,7 @@ _ATTEMPTS = 32
 
 
 @dataclass(frozen=True)
-class Judges:
+class SurrogateCriteria:
     """Criteria to compare networks without training them.
 
     A network without violations is better than one with violations. Otherwise the higher score is
@@ -37,7 +37,7 @@ class Judges:
 
 def evolve(
     table: GeneTable,
-    judges: Judges,
+    judges: SurrogateCriteria,
     *,
     population: int,
     iterations: int,
@@ -72,7 +72,7 @@ def evolve(
 
 
 def initial_population(
-    table: GeneTable, judges: Judges, n: int, generator: np.random.Generator
+    table: GeneTable, judges: SurrogateCriteria, n: int, generator: np.random.Generator
 ) -> np.ndarray:
     """Draw a Latin hypercube, whose violators are replaced inside their own hypercube.
 
@@ -105,7 +105,7 @@ def initial_population(
     return rows
 
 
-def best(rows: np.ndarray, judges: Judges, n: int) -> np.ndarray:
+def best(rows: np.ndarray, judges: SurrogateCriteria, n: int) -> np.ndarray:
     """Return the n best of some networks, best first."""
     score, violation = judges.score(rows), judges.violation(rows)
     kept: list[int] = []

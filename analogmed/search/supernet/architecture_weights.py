@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from analogmed.models import Genotype
 from analogmed.search.space.space import Gene, Space
 from analogmed.search.supernet.latency import Latencies
-from analogmed.search.supernet.path_sampling import Choices
+from analogmed.search.supernet.path_sampling import ReducedSpace
 
 
 class ArchitectureWeights(nn.Module):
@@ -31,12 +31,12 @@ class ArchitectureWeights(nn.Module):
     def __init__(self, space: Space, temperature: float = 1.0) -> None:
         super().__init__()
         self._temperature = temperature
-        whole = Choices.of(space).blocks
+        whole = ReducedSpace.of(space).blocks
         self._place = [{block: place for place, block in enumerate(blocks)} for blocks in whole]
         self.levels = nn.ParameterList(nn.Parameter(torch.zeros(len(names))) for names in whole)
 
     def draw(
-        self, choices: Choices, generator: np.random.Generator
+        self, choices: ReducedSpace, generator: np.random.Generator
     ) -> tuple[Genotype, tuple[Tensor, ...]]:
         """Draw a network with the gates of its levels; genes other than blocks are uniform.
 
@@ -58,7 +58,7 @@ class ArchitectureWeights(nn.Module):
         genotype = choices.space.decode(genes)
         return genotype, tuple(gates[: genotype.depth])
 
-    def expected_share(self, choices: Choices, latencies: Latencies) -> Tensor:
+    def expected_share(self, choices: ReducedSpace, latencies: Latencies) -> Tensor:
         """Return the expected latency of all levels, in units of the slowest path."""
         total = torch.zeros((), device=self.levels[0].device)
         for level, blocks in enumerate(choices.blocks):

@@ -16,7 +16,7 @@ from analogmed.search.supernet.pruning import Pruning
 from analogmed.search.supernet.settings import SupernetConfig
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
-from analogmed.training.learner import Learner
+from analogmed.training.learner import StepOptimizer
 from analogmed.training.state.folder import opened
 from analogmed.training.state.nested_tensors import write_nested
 from analogmed.training.state.state import TrainingState, save_state
@@ -52,7 +52,7 @@ class SupernetFolder:
         done = len(self._state.history) if self._state else 0
         return done >= self._config.epochs and self._config.path.exists()
 
-    def restore(self, model: nn.Module, learner: Learner, pruning: Pruning) -> History:
+    def restore(self, model: nn.Module, learner: StepOptimizer, pruning: Pruning) -> History:
         """Restore a run to where it was interrupted, if it was."""
         state, self._state = self._state, None
         if state is None:
@@ -70,7 +70,9 @@ class SupernetFolder:
             for genotype, score in zip(networks, scores, strict=True)
         ]
 
-    def save(self, model: nn.Module, learner: Learner, pruning: Pruning, history: History) -> None:
+    def save(
+        self, model: nn.Module, learner: StepOptimizer, pruning: Pruning, history: History
+    ) -> None:
         """Save all that the run needs to resume after its last epoch."""
         if not self._ranks.is_first:
             return

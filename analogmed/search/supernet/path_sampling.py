@@ -17,7 +17,7 @@ from analogmed.search.space.space import Gene, Space
 
 
 @dataclass(frozen=True)
-class Choices:
+class ReducedSpace:
     """Options that are left in a space after pruning.
 
     Attributes:
@@ -29,7 +29,7 @@ class Choices:
     blocks: tuple[tuple[str, ...], ...]
 
     @classmethod
-    def of(cls, space: Space) -> "Choices":
+    def of(cls, space: Space) -> "ReducedSpace":
         """Return all options of a space."""
         return cls(space, tuple(_blocks(space.genes, level) for level in range(max(space.depths))))
 
@@ -50,14 +50,14 @@ class Choices:
         }
         return self.space.genes | left
 
-    def without(self, level: int, block: str) -> "Choices":
+    def without(self, level: int, block: str) -> "ReducedSpace":
         """Return the choices without an operation.
 
         Raises:
             ConfigError: it is the last one of its level.
         """
         kept = tuple(name for name in self.blocks[level] if name != block)
-        return Choices(self.space, (*self.blocks[:level], kept, *self.blocks[level + 1 :]))
+        return ReducedSpace(self.space, (*self.blocks[:level], kept, *self.blocks[level + 1 :]))
 
     def __contains__(self, genotype: Genotype) -> bool:
         levels = genotype.levels[: genotype.depth]
@@ -66,11 +66,11 @@ class Choices:
         )
 
 
-Rule: TypeAlias = Callable[[Choices, int, np.random.Generator], list[Genotype]]
+Rule: TypeAlias = Callable[[ReducedSpace, int, np.random.Generator], list[Genotype]]
 """Function of the remaining choices, a number of networks, and the generator of the draws."""
 
 
-def paths(rule: str, choices: Choices, *, n: int, seed: int) -> Iterator[list[Genotype]]:
+def paths(rule: str, choices: ReducedSpace, *, n: int, seed: int) -> Iterator[list[Genotype]]:
     """Yield the networks of each step, without end.
 
     Args:
@@ -86,7 +86,9 @@ def paths(rule: str, choices: Choices, *, n: int, seed: int) -> Iterator[list[Ge
         yield paths_of_step(rule, choices, n=n, seed=seed, step=step)
 
 
-def paths_of_step(rule: str, choices: Choices, *, n: int, seed: int, step: int) -> list[Genotype]:
+def paths_of_step(
+    rule: str, choices: ReducedSpace, *, n: int, seed: int, step: int
+) -> list[Genotype]:
     """Return the networks of one step, independent of other steps.
 
     Args:
@@ -104,7 +106,7 @@ def paths_of_step(rule: str, choices: Choices, *, n: int, seed: int, step: int) 
     return RULES[rule](choices, n, np.random.default_rng(derive_seed(seed, "paths", step)))
 
 
-def spos(choices: Choices, n: int, generator: np.random.Generator) -> list[Genotype]:
+def spos(choices: ReducedSpace, n: int, generator: np.random.Generator) -> list[Genotype]:
     """Return networks whose genes are uniform and independent; ``n`` = 1 is single path one-shot.
 
     Source: Guo et al. 2020, arXiv:1904.00420.
@@ -116,7 +118,7 @@ def spos(choices: Choices, n: int, generator: np.random.Generator) -> list[Genot
     ]
 
 
-def fairnas(choices: Choices, _n: int, generator: np.random.Generator) -> list[Genotype]:
+def fairnas(choices: ReducedSpace, _n: int, generator: np.random.Generator) -> list[Genotype]:
     """Return one network per operation of the largest level, so that each operation is used once.
 
     Each level assigns its operations to the networks in random order; a level with fewer operations
@@ -136,7 +138,7 @@ def fairnas(choices: Choices, _n: int, generator: np.random.Generator) -> list[G
     ]
 
 
-def sandwich(choices: Choices, _n: int, generator: np.random.Generator) -> list[Genotype]:
+def sandwich(choices: ReducedSpace, _n: int, generator: np.random.Generator) -> list[Genotype]:
     """Return the largest network, the smallest, and two random ones.
 
     The others learn from the first.
@@ -146,7 +148,7 @@ def sandwich(choices: Choices, _n: int, generator: np.random.Generator) -> list[
     return [extreme(choices, largest=True), extreme(choices), *spos(choices, 2, generator)]
 
 
-def extreme(choices: Choices, *, largest: bool = False) -> Genotype:
+def extreme(choices: ReducedSpace, *, largest: bool = False) -> Genotype:
     """Return the network with the smallest or the largest value of every gene."""
     pick = max if largest else min
     genes: dict[str, Gene] = {}

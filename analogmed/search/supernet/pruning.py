@@ -9,7 +9,7 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
 from analogmed.models import Genotype
 from analogmed.search.supernet.latency import Latencies
-from analogmed.search.supernet.path_sampling import Choices
+from analogmed.search.supernet.path_sampling import ReducedSpace
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PruningConfig:
 
 
 @dataclass(frozen=True)
-class Dropped:
+class PrunedOperation:
     """A pruned operation; a row of ``pruning.csv``.
 
     Attributes:
@@ -83,10 +83,10 @@ class Pruning:
     """
 
     def __init__(
-        self, choices: Choices, config: PruningConfig, latencies: Latencies | None
+        self, choices: ReducedSpace, config: PruningConfig, latencies: Latencies | None
     ) -> None:
         self.choices = choices
-        self.dropped: list[Dropped] = []
+        self.dropped: list[PrunedOperation] = []
         self._config, self._latencies = config, latencies
         self._average: dict[tuple[int, str], float] = {}
 
@@ -104,7 +104,7 @@ class Pruning:
         average = self._average.get((level, block), math.nan)
         return average / self._seconds(level, block)
 
-    def after_epoch(self, epoch: int) -> list[Dropped]:
+    def after_epoch(self, epoch: int) -> list[PrunedOperation]:
         """Prune one operation of each level, if it is time.
 
         Args:
@@ -116,7 +116,7 @@ class Pruning:
         since = epoch - self._config.warm_up
         if not self._config.every or since <= 0 or since % self._config.every:
             return []
-        left: list[Dropped] = []
+        left: list[PrunedOperation] = []
         for level, blocks in enumerate(self.choices.blocks):
             used = [block for block in blocks if (level, block) in self._average]
             if len(blocks) <= self._config.keep or not used:
@@ -124,7 +124,7 @@ class Pruning:
             worst = min(used, key=lambda block: self.worth(level, block))
             self.choices = self.choices.without(level, worst)
             dice, time_s = self._average[level, worst], self._seconds(level, worst)
-            left.append(Dropped(epoch, level, worst, dice, time_s))
+            left.append(PrunedOperation(epoch, level, worst, dice, time_s))
         self.dropped += left
         return left
 
@@ -141,13 +141,13 @@ class Pruning:
         """Restore the result of ``state_dict``."""
         self.choices = choices_of(self.choices, state["blocks"])
         self._average = {(level, block): dice for level, block, dice in state["averages"]}
-        self.dropped = [Dropped(**each) for each in state["dropped"]]
+        self.dropped = [PrunedOperation(**each) for each in state["dropped"]]
 
     def _seconds(self, level: int, block: str) -> float:
         assert self._latencies is not None, "pruning needs latencies"
         return self._latencies.floored(level, block)
 
 
-def choices_of(whole: Choices, blocks: Iterable[Iterable[str]]) -> Choices:
+def choices_of(whole: ReducedSpace, blocks: Iterable[Iterable[str]]) -> ReducedSpace:
     """Return the choices of a space after pruning, from the blocks of each level."""
-    return Choices(whole.space, tuple(tuple(level) for level in blocks))
+    return ReducedSpace(whole.space, tuple(tuple(level) for level in blocks))

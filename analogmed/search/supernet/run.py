@@ -14,13 +14,13 @@ from analogmed.models import Genotype
 from analogmed.network.inference import to_classes
 from analogmed.network.walk import evaluating
 from analogmed.search.supernet.folder import SupernetFolder
-from analogmed.search.supernet.path_sampling import Choices
+from analogmed.search.supernet.path_sampling import ReducedSpace
 from analogmed.search.supernet.pruning import Pruning
 from analogmed.search.supernet.settings import SupernetConfig
-from analogmed.search.supernet.setup import Material, SupernetSetup, set_up_supernet
 from analogmed.search.supernet.setup import Path as SampledPath
+from analogmed.search.supernet.setup import SupernetSetup, SupernetTask, set_up_supernet
 from analogmed.training.distributed import Ranks, joined
-from analogmed.training.learner import Learner
+from analogmed.training.learner import StepOptimizer
 from analogmed.training.log import TrainingLog
 from analogmed.training.losses import distillation
 from analogmed.training.state.folder import one_run
@@ -59,8 +59,8 @@ def _train(config: SupernetConfig, ranks: Ranks) -> Path:
     _warn_of_one_path(config)
     run = set_up_supernet(config, ranks)
     model, batches, epochs = run.model, run.batches, config.epochs
-    learner = Learner(model, config.training(config.task), epochs * batches)
-    pruning = Pruning(Choices.of(config.space), config.pruning, run.latencies)
+    learner = StepOptimizer(model, config.training(config.task), epochs * batches)
+    pruning = Pruning(ReducedSpace.of(config.space), config.pruning, run.latencies)
     history = folder.restore(model, learner, pruning)
     with TrainingLog(run.materials[0].run, history, batches=epochs * batches) as log:
         for epoch in range(len(history), epochs):
@@ -92,7 +92,7 @@ def _train(config: SupernetConfig, ranks: Ranks) -> Path:
 
 def _warn_of_one_path(config: SupernetConfig) -> None:
     """Warn if pruning leaves one operation per level before the training ends."""
-    choices = Choices.of(config.space)
+    choices = ReducedSpace.of(config.space)
     epoch = config.pruning.one_path_after(max(map(len, choices.blocks)))
     if epoch is not None and epoch < config.epochs:
         warnings.warn(
@@ -105,7 +105,7 @@ def _warn_of_one_path(config: SupernetConfig) -> None:
 
 def _backward(
     run: SupernetSetup,
-    material: Material,
+    material: SupernetTask,
     images: Tensor,
     labels: Tensor,
     step: int,
@@ -129,7 +129,7 @@ def _backward(
 
 def _losses(
     run: SupernetSetup,
-    material: Material,
+    material: SupernetTask,
     paths: Sequence[SampledPath],
     images: Tensor,
     labels: Tensor,

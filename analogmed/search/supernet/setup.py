@@ -19,7 +19,7 @@ from analogmed.search.space.space import Space
 from analogmed.search.supernet.architecture_weights import ArchitectureWeights
 from analogmed.search.supernet.latency import Latencies, latencies, of_profile, of_table, table_for
 from analogmed.search.supernet.network import Supernet
-from analogmed.search.supernet.path_sampling import Choices, extreme, paths_of_step
+from analogmed.search.supernet.path_sampling import ReducedSpace, extreme, paths_of_step
 from analogmed.search.supernet.settings import LatencyConfig, SupernetConfig
 from analogmed.training import TrainConfig
 from analogmed.training.distributed import Ranks
@@ -42,7 +42,7 @@ class Path:
 
 
 @dataclass(frozen=True)
-class Material:
+class SupernetTask:
     """One task of a supernetwork.
 
     Attributes:
@@ -73,7 +73,7 @@ class SupernetSetup:
     ranks: Ranks
     supernet: Supernet
     model: nn.ModuleDict
-    materials: tuple[Material, ...]
+    materials: tuple[SupernetTask, ...]
     latencies: Latencies | None
 
     @property
@@ -81,7 +81,7 @@ class SupernetSetup:
         """Number of batches of all tasks in an epoch."""
         return sum(len(material.run.sampler) for material in self.materials)
 
-    def epoch(self, number: int) -> Iterator[tuple[Material, Tensor, Tensor]]:
+    def epoch(self, number: int) -> Iterator[tuple[SupernetTask, Tensor, Tensor]]:
         """Yield the batches of one epoch, alternating between the tasks that have batches left."""
         samplers = [material.run.sampler.epoch(number) for material in self.materials]
         for batches in zip_longest(*samplers):
@@ -90,7 +90,7 @@ class SupernetSetup:
                     images, labels = map(material.run.to_device, batch)
                     yield material, images, labels
 
-    def paths(self, choices: Choices, step: int) -> list[Path]:
+    def paths(self, choices: ReducedSpace, step: int) -> list[Path]:
         """Return the networks of a step."""
         n, seed = self.config.paths, self.config.seed
         if self.config.rule == "gumbel":
@@ -101,7 +101,7 @@ class SupernetSetup:
         drawn = paths_of_step(self.config.rule, choices, n=n, seed=seed, step=step)
         return [Path(genotype) for genotype in drawn]
 
-    def expected_latency(self, choices: Choices, paths: list[Path]) -> Tensor:
+    def expected_latency(self, choices: ReducedSpace, paths: list[Path]) -> Tensor:
         """Return T of the loss, in units of the slowest path; 0 if latencies are not used."""
         if self.latencies is None:
             return torch.zeros(())
@@ -114,7 +114,7 @@ class SupernetSetup:
     @cached_property
     def probes(self) -> tuple[Genotype, ...]:
         """Networks whose scores make up the validation score: the largest, and random ones."""
-        choices = Choices.of(self.config.space)
+        choices = ReducedSpace.of(self.config.space)
         return (
             extreme(choices, largest=True),
             *fixed_networks(self.config, self.config.probes - 1),
@@ -216,7 +216,7 @@ def _check(task: Task, space: Space) -> None:
 
 def _material(
     config: TrainConfig, task: Task, model: nn.Module, device: torch.device, ranks: Ranks
-) -> Material:
+) -> SupernetTask:
     sampler = make_sampler(config, task, ranks)
     patients = {case.patient_id for case in (*task.train, *task.validation)}
     validation = MeanDice(
@@ -227,7 +227,7 @@ def _material(
         device=device,
     )
     run = Setup(config, ranks, device, task, tuple(sorted(patients)), model, None, sampler)
-    return Material(run, make_loss(task, config.loss), validation)
+    return SupernetTask(run, make_loss(task, config.loss), validation)
 
 
 def latencies_of(config: LatencyConfig, space: Space, task: Task) -> Latencies:

@@ -22,7 +22,7 @@ from analogmed.search.strategy import Context
 from analogmed.search.supernet.folder import SETTINGS
 from analogmed.search.supernet.latency import Latencies
 from analogmed.search.supernet.network import Supernet
-from analogmed.search.supernet.path_sampling import Choices
+from analogmed.search.supernet.path_sampling import ReducedSpace
 from analogmed.search.supernet.pruning import choices_of
 from analogmed.search.supernet.settings import SUPERNET, SupernetConfig
 from analogmed.search.supernet.setup import latencies_of, load_tasks, make_supernet
@@ -57,7 +57,7 @@ class SharedWeights:
         try:
             content = read_nested(config.path)
             self.supernet.load_state_dict(content["weights"])
-            self.choices = choices_of(Choices.of(config.space), content["blocks"])
+            self.choices = choices_of(ReducedSpace.of(config.space), content["blocks"])
         except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise CheckpointError(
                 f"{config.path}: the weights of a supernetwork cannot be read ({error}); train it "

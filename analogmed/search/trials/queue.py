@@ -44,7 +44,7 @@ _FREE = ""
 """Worker of a trial whose process has ended: the next process continues with it."""
 
 
-class Status(Enum):
+class TrialStatus(Enum):
     """Status of a trial."""
 
     EVALUATED = "evaluated"
@@ -59,7 +59,7 @@ class Status(Enum):
     being evaluated."""
 
     @classmethod
-    def of(cls, trial: FrozenTrial) -> "Status":
+    def of(cls, trial: FrozenTrial) -> "TrialStatus":
         """Return the status of a trial."""
         if trial.state is TrialState.COMPLETE:
             return cls.KNOWN if COPY_OF in trial.user_attrs else cls.EVALUATED
@@ -79,7 +79,7 @@ _MOST_ENDED = 3
 
 
 @dataclass(frozen=True)
-class Claim:
+class ClaimedTrial:
     """A network that this process is to evaluate.
 
     Attributes:
@@ -91,7 +91,7 @@ class Claim:
     genotype: Genotype
 
 
-class Ledger:
+class TrialQueue:
     """Queue that assigns networks and records results, for all processes that share a study.
 
     The processes take turns by a lock in the run folder, so that no network is evaluated twice and
@@ -156,7 +156,7 @@ class Ledger:
         self._alive.release()
         self._alive.path.unlink(missing_ok=True)
 
-    def claim(self) -> Claim | Literal["later"] | None:
+    def claim(self) -> ClaimedTrial | Literal["later"] | None:
         """Return the next network to evaluate.
 
         Returns:
@@ -171,7 +171,7 @@ class Ledger:
                     return trial
                 genotype = self.space.decode(trial.params)
                 twin = self._twin(trial.number, genotype)
-                if twin is not None and Status.of(twin) is Status.RUNNING:
+                if twin is not None and TrialStatus.of(twin) is TrialStatus.RUNNING:
                     trial.set_user_attr(TWIN_OF, twin.number)
                     self.study.tell(trial, state=TrialState.FAIL)
                     self._ask_again_s = time.monotonic() + 2.0**self._twins_in_a_row - 1
@@ -183,10 +183,10 @@ class Ledger:
                 elif not self._is_refused(trial, genotype):
                     self._claimed[trial.number] = trial
                     self._heartbeat.add(trial)
-                    return Claim(trial.number, genotype)
+                    return ClaimedTrial(trial.number, genotype)
         return None
 
-    def finish(self, claim: Claim, metrics: Mapping[str, float], seconds: float) -> None:
+    def finish(self, claim: ClaimedTrial, metrics: Mapping[str, float], seconds: float) -> None:
         """Record the metrics of a network.
 
         Args:
@@ -205,7 +205,7 @@ class Ledger:
                 self._describe(trial, metrics)
                 self.study.tell(trial, self.goal.values(metrics))
 
-    def fail(self, claim: Claim, error: str, seconds: float) -> None:
+    def fail(self, claim: ClaimedTrial, error: str, seconds: float) -> None:
         """Record that a network could not be evaluated.
 
         Args:
@@ -224,7 +224,7 @@ class Ledger:
 
     def in_work(self) -> int:
         """Return the number of networks that are being evaluated."""
-        return sum(Status.of(trial) is Status.RUNNING for trial in self._trials())
+        return sum(TrialStatus.of(trial) is TrialStatus.RUNNING for trial in self._trials())
 
     def _trials(self) -> Sequence[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
@@ -304,7 +304,7 @@ class Ledger:
         """
         genes = self.space.genes.keys()
         for trial in self._trials():
-            if trial.number == number or Status.of(trial) is Status.LOST:
+            if trial.number == number or TrialStatus.of(trial) is TrialStatus.LOST:
                 continue
             if not genes <= trial.params.keys():
                 continue
@@ -348,7 +348,7 @@ class Ledger:
         trial.set_user_attr(ERROR, error)
         self.study.tell(trial.number, state=TrialState.FAIL)
 
-    def _unfinished(self, claim: Claim) -> Trial | None:
+    def _unfinished(self, claim: ClaimedTrial) -> Trial | None:
         """Return the trial of a claim; ``None`` if another process has finished it."""
         trial = self._claimed.pop(claim.number)
         self._heartbeat.remove(trial)
@@ -359,6 +359,6 @@ def _spends(trial: FrozenTrial) -> bool:
     """Return whether a trial uses the budget; a network that cannot be counted does not."""
     if COPY_OF in trial.user_attrs:
         return False
-    status = Status.of(trial)
-    failed = status is Status.FAILED and SECONDS in trial.user_attrs
-    return failed or status in (Status.EVALUATED, Status.RUNNING)
+    status = TrialStatus.of(trial)
+    failed = status is TrialStatus.FAILED and SECONDS in trial.user_attrs
+    return failed or status in (TrialStatus.EVALUATED, TrialStatus.RUNNING)

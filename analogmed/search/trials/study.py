@@ -13,7 +13,7 @@ from optuna.study import Study
 from analogmed.foundation.credentials import masked
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import file_digest
-from analogmed.foundation.settings.difference import different_settings, listed
+from analogmed.foundation.settings.difference import compare_settings, format_differences
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.search.settings import SearchConfig
 from analogmed.search.supernet.settings import SUPERNET
@@ -175,13 +175,12 @@ def _refuse_other_configuration(study: Study, config: SearchConfig) -> None:
             raise ConfigError(f"study '{config.study}' was not made by analogmed.search")
         study.set_user_attr(CONFIGURATION, own)
         return
-    refused = different_settings(
-        kept, own, defaults=_as_kept(SearchConfig()), may_differ=MAY_DIFFER
-    )
+    refused = compare_settings(kept, own, defaults=_as_kept(SearchConfig()), may_differ=MAY_DIFFER)
     if refused:
         raise ConfigError(
-            f"study '{config.study}' is of another configuration:\n{listed(refused)}\nset these "
-            "back to go on with it, or give another --out or --study for a new search"
+            f"study '{config.study}' is of another configuration:\n"
+            f"{format_differences(refused)}\nset these back to go on with it, or give another "
+            "--out or --study for a new search"
         )
 
 

@@ -13,7 +13,7 @@ from analogmed.foundation.files import ensure_writable, file_digest, write_text_
 from analogmed.foundation.settings.plain import to_plain, to_yaml
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
-from analogmed.training.learner import Learner
+from analogmed.training.learner import StepOptimizer
 from analogmed.training.settings import NETWORK, SETTINGS, TrainConfig, network_file
 from analogmed.training.state.state import (
     STATES,
@@ -53,7 +53,7 @@ class RunFolder:
         history = self.history
         return len(history) >= self._config.epochs or history.has_stalled(self._config.patience)
 
-    def restore(self, model: nn.Module, learner: Learner) -> History:
+    def restore(self, model: nn.Module, learner: StepOptimizer) -> History:
         """Restore a network and its learner to where the run was interrupted, if it was."""
         if self._state is not None:
             load_tensors(model, self._state.model)
@@ -61,7 +61,7 @@ class RunFolder:
         history, self._state = self.history, None
         return history
 
-    def save(self, model: nn.Module, learner: Learner, history: History) -> None:
+    def save(self, model: nn.Module, learner: StepOptimizer, history: History) -> None:
         """Save all that the run needs to resume after its last epoch."""
         if self._ranks.is_first:
             state = TrainingState(

@@ -14,7 +14,7 @@ from torch import Tensor
 from analogmed.execution.run_folder import WrittenFiles
 from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.foundation.files import write_atomically
-from analogmed.foundation.settings.difference import different_settings, listed
+from analogmed.foundation.settings.difference import compare_settings, format_differences
 from analogmed.training.settings import network_file
 from analogmed.training.state.nested_tensors import read_nested, write_nested
 
@@ -152,7 +152,7 @@ def refuse_other_configuration(
     Raises:
         ConfigError: lists each setting that differs, as ``name: old -> new``.
     """
-    refused = different_settings(
+    refused = compare_settings(
         state.config, config, defaults=defaults, may_differ=(*MAY_DIFFER, _START)
     )
     if not _is_same_start(state, config, start):
@@ -160,7 +160,7 @@ def refuse_other_configuration(
     if refused:
         raise ConfigError(
             f"cannot resume after epoch {state.epoch} with another configuration:\n"
-            f"{listed(refused)}\n"
+            f"{format_differences(refused)}\n"
             "set these back to resume, or give another --out, or --restart true, to train anew"
         )
 

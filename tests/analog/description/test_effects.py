@@ -114,7 +114,7 @@ def outputs_of(config, kind):
     types = {
         "torch": engines.TorchEngine,
         "reading": engines.DirectEngine,
-        "vectors": engines.VectorEngine,
+        "vectors": engines.Im2colEngine,
         "training": engines.TrainingEngine,
     }
     with torch.set_grad_enabled(kind == "training"):

@@ -38,7 +38,7 @@ from torch import Tensor
 from analogmed.analog import create_rpu_config
 from analogmed.analog.devices.programming import ELEMENTWISE_MODELS, ProgrammedTiles
 from analogmed.analog.devices.reram import with_memory
-from analogmed.network.seeding import drawing_from
+from analogmed.network.seeding import seeded
 
 FALSE_ALARM = 1e-3
 DAY_S = 86_400.0
@@ -297,7 +297,7 @@ def test_a_device_does_not_see_the_others(name, function):
     changed = torch.where(others, torch.full_like(conductances, model.g_max), conductances)
     results = []
     for each in (conductances, changed):
-        with drawing_from(3):
+        with seeded(3):
             results.append(FUNCTIONS[function](model, each))
     kept, again = (result[..., ~others] for result in results)
     torch.testing.assert_close(kept, again, rtol=1e-5, atol=1e-6)

@@ -22,7 +22,7 @@ from torch import nn
 from analogmed.analog import Chip, calibrate, create_rpu_config
 from analogmed.analog.devices.programming import ProgrammedModel, ProgrammedTiles
 from analogmed.foundation.errors import ConfigError, NonFiniteError
-from analogmed.network.seeding import drawing_from
+from analogmed.network.seeding import seeded
 
 YEAR_S = 365 * 86_400.0
 
@@ -32,7 +32,7 @@ def constant_tile(value, **options):
     weight = torch.full((200, 200), value)
     weight[0, 0] = 1.0
     config = create_rpu_config("pcm", drift_compensation="none", **options)
-    with drawing_from(0):
+    with seeded(0):
         return ProgrammedTiles.program([weight], config)
 
 
@@ -77,7 +77,7 @@ def test_drift_follows_the_power_law(value, nu_mean, nu_std, t_inference_s):
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
 def test_read_noise_follows_the_measured_one_over_f_noise(scale):
     tile = constant_tile(0.5, prog_noise_scale=0.0, drift_scale=0.0, read_noise_scale=scale)
-    with drawing_from(1):
+    with seeded(1):
         weight, _ = read_one(tile, 86_400.0)
     t, t_read = 86_420.0, 250e-9
     relative = 0.0088 / 0.5**0.65 * math.sqrt(math.log((t + t_read) / (2 * t_read)))
@@ -145,14 +145,14 @@ def test_a_model_that_is_not_known_to_be_elementwise_gets_the_tiles_one_by_one()
     config = create_rpu_config("pcm", drift_compensation="none")
     model = config.noise_model = WornColumns(g_max=25.0)
     weights = [torch.rand(shape) * 2 - 1 for shape in MIXED_TILES]
-    with drawing_from(5):
+    with seeded(5):
         tiles = ProgrammedTiles.program(weights, config)
-    with drawing_from(6):
+    with seeded(6):
         found = [weight for weight, _ in tiles.read(86_400.0)]
     pairs = [model.g_converter.convert_to_conductances(weight) for weight in weights]
-    with drawing_from(5):
+    with seeded(5):
         devices = [[_programmed(model, pair[i]) for pair, _ in pairs] for i in (0, 1)]
-    with drawing_from(6):
+    with seeded(6):
         aged = [
             [model.apply_drift_noise_to_conductance(g, nu, 86_400.0) for g, nu in each]
             for each in devices
@@ -184,13 +184,13 @@ def test_without_programming_noise_a_tile_equals_aihwkits_draw_by_draw(
     analog = analog_of(nn.Linear(40, 30), config)
     theirs = oracle_tiles[0](analog)[0].array[0][0]
     target = analog.reference_rows()[0].weight[0].detach()
-    with drawing_from(1):
+    with seeded(1):
         ours = ProgrammedTiles.program([target], config)
-    with drawing_from(1):
+    with seeded(1):
         theirs.program_weights()
-    with drawing_from(2):
+    with seeded(2):
         weight, factor = read_one(ours, t_inference_s)
-    with drawing_from(2):
+    with seeded(2):
         theirs.drift_weights(t_inference_s)
     torch.testing.assert_close(weight, theirs.tile.get_weights())
     torch.testing.assert_close(factor, theirs.alpha.reshape(-1).expand(30))
@@ -212,13 +212,13 @@ def test_a_read_out_that_is_not_weight_by_weight_equals_aihwkits(how, oracle_til
         config.drift_compensation = Ramp()
     analog = analog_of(nn.Linear(40, 30), config)
     theirs = oracle_tiles[0](analog)[0].array[0][0]
-    with drawing_from(1):
+    with seeded(1):
         ours = ProgrammedTiles.program([analog.reference_rows()[0].weight[0].detach()], config)
-    with drawing_from(1):
+    with seeded(1):
         theirs.program_weights()
-    with drawing_from(2):
+    with seeded(2):
         _, factor = read_one(ours, 86_400.0)
-    with drawing_from(2):
+    with seeded(2):
         theirs.drift_weights(86_400.0)
     torch.testing.assert_close(factor, theirs.alpha.reshape(-1).expand(30))
 
@@ -235,19 +235,19 @@ def test_a_read_out_through_resistive_wires_equals_aihwkits():
     weight = torch.rand(30, 32) * 2 - 1
     theirs = TorchInferenceTile(30, 32, config)
     theirs.tile.set_weights(weight)
-    with drawing_from(1):
+    with seeded(1):
         ours = ProgrammedTiles.program([weight], config)
-    with drawing_from(1):
+    with seeded(1):
         theirs.program_weights(from_reference=False)
-    with drawing_from(2):
+    with seeded(2):
         _, factor = read_one(ours, 86_400.0)
-    with drawing_from(2):
+    with seeded(2):
         theirs.drift_weights(86_400.0)
     torch.testing.assert_close(factor, theirs.alpha, rtol=1e-4, atol=1e-4)
     config.forward.ir_drop = 0.0
-    with drawing_from(1):
+    with seeded(1):
         without = ProgrammedTiles.program([weight], config)
-    with drawing_from(2):
+    with seeded(2):
         assert not torch.allclose(read_one(without, 86_400.0)[1], factor, rtol=1e-3)
 
 

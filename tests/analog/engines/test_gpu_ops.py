@@ -13,10 +13,15 @@ from torch import nn
 
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config
 from analogmed.analog.engines import select as engines
-from analogmed.analog.engines.converters import Converters, Readout, Record, RowCodes
+from analogmed.analog.engines.converters import (
+    ClippingRecord,
+    Converters,
+    OutputStage,
+    TileRowInput,
+)
 from analogmed.analog.engines.cpu.ops import NumbaOps
 from analogmed.analog.engines.direct import DirectEngine
-from analogmed.analog.tile.noise_stream import Draw
+from analogmed.analog.tile.noise_stream import NoiseAddress
 from analogmed.analog.tile.quantise import step_size
 
 pytest.importorskip("triton")
@@ -30,7 +35,7 @@ DEVICE = "cuda" if GPU else "cpu"
 LAST = torch.channels_last
 PLAIN = torch.contiguous_format
 NO_CONVERTERS = Converters(0, 0, math.inf, math.inf, noise=1.0)
-DRAW = Draw(0xFEDCBA9876543210, first_sample=0xFFFFFFFE, samples=4, use=2)
+DRAW = NoiseAddress(0xFEDCBA9876543210, first_sample=0xFFFFFFFE, samples=4, use=2)
 
 
 def to_device(values):
@@ -45,9 +50,9 @@ def on_both(sums, total, readout, *, first=0, record=False, dtype=torch.float32)
         own |= {name: ops.by_column(move(own[name])) for name in ("scale", "bias")}
         own |= {name: move(own[name]) for name in ("spread", "factor")}
         moved, target = move(sums.clone()), move(total.clone())
-        kept = Record(*(torch.empty_like(moved, dtype=t) for t in (torch.uint8, dtype)))
+        kept = ClippingRecord(*(torch.empty_like(moved, dtype=t) for t in (torch.uint8, dtype)))
         count = ops.add_outputs(
-            moved, target, Readout(**own), first=first, record=kept if record else None
+            moved, target, OutputStage(**own), first=first, record=kept if record else None
         )
         found.append((target.cpu(), count, kept.fits.cpu(), kept.codes.cpu()))
     return found
@@ -56,7 +61,7 @@ def on_both(sums, total, readout, *, first=0, record=False, dtype=torch.float32)
 def readout_of(converters, columns, *, row=0, draw=DRAW, **fields):
     generator = torch.Generator().manual_seed(2)
     scale, bias = torch.rand(2, columns, generator=generator) + 0.5
-    return Readout(converters, scale, bias, draw, row, **fields)
+    return OutputStage(converters, scale, bias, draw, row, **fields)
 
 
 # shape of the sums, memory format, first entry, entries of the whole batch
@@ -85,7 +90,9 @@ def part(name):
 @pytest.mark.parametrize("name", PARTS)
 def test_each_element_gets_the_noise_that_it_gets_on_a_cpu(name):
     sums, total, first = part(name)
-    readout = Readout(NO_CONVERTERS, torch.ones(sums.shape[1]), torch.zeros(sums.shape[1]), DRAW, 3)
+    readout = OutputStage(
+        NO_CONVERTERS, torch.ones(sums.shape[1]), torch.zeros(sums.shape[1]), DRAW, 3
+    )
     (expected, *_), (found, *_) = on_both(torch.zeros_like(sums), total, readout, first=first)
     assert expected[first : first + len(sums)].std() > 0.5
     assert (found - expected).abs().max() < 1e-5
@@ -93,7 +100,7 @@ def test_each_element_gets_the_noise_that_it_gets_on_a_cpu(name):
 
 def test_the_noise_is_normal():
     sums = torch.zeros(16, 1024)
-    readout = Readout(NO_CONVERTERS, torch.ones(1024), torch.zeros(1024), DRAW, 0)
+    readout = OutputStage(NO_CONVERTERS, torch.ones(1024), torch.zeros(1024), DRAW, 0)
     _, (noise, *_) = on_both(sums, sums, readout)
     n = noise.numel()
     assert abs(noise.mean()) < 5 / n**0.5
@@ -110,7 +117,7 @@ def test_every_part_of_the_address_changes_the_noise(word):
         on_both(
             torch.zeros_like(sums),
             total,
-            readout_of(NO_CONVERTERS, 4, row=row, draw=Draw(samples=4, **words)),
+            readout_of(NO_CONVERTERS, 4, row=row, draw=NoiseAddress(samples=4, **words)),
         )[1][0]
         for words, row in ((fields, 1), (other, 2 if word == "row" else 1))
     ]
@@ -145,7 +152,7 @@ def test_noise_and_factor_of_each_position_are_those_of_a_cpu(layout, shares, na
     fields = {"spread": positions(), "factor": positions()}
     taken = {name: fields[name] for name in names}
     converters = Converters(0, 1.0, math.inf, 5.0, noise=0.3)
-    readout = readout_of(converters, 6, row=1, draw=Draw(7, samples=5), **taken)
+    readout = readout_of(converters, 6, row=1, draw=NoiseAddress(7, samples=5), **taken)
     (expected, *_), (found, *_) = on_both(sums, total, readout, first=2)
     assert (found - expected).abs().gt(1e-5).double().mean() < 1e-3
 
@@ -179,7 +186,9 @@ def test_halves_are_rounded_to_even_and_large_numbers_kept():
     converters = Converters(1.0, 1.0, math.inf, math.inf, noise=0.0)
     codes = TritonOps().to_codes(to_device(values[None]), math.inf, converters, PLAIN).cpu()[0]
     assert torch.equal(codes.nan_to_num(7.5), values.round().nan_to_num(7.5))
-    one = Readout(converters, torch.ones(len(values)), torch.zeros(len(values)), Draw(0), 0)
+    one = OutputStage(
+        converters, torch.ones(len(values)), torch.zeros(len(values)), NoiseAddress(0), 0
+    )
     _, (outputs, *_) = on_both(values[None], torch.zeros(1, len(values)), one)
     assert torch.equal(outputs[0].nan_to_num(7.5), values.round().nan_to_num(7.5))
 
@@ -214,7 +223,7 @@ def test_several_rows_of_tiles_see_their_channels():
     pixels = to_device(torch.randn(2, 11, 13, 12).contiguous(memory_format=LAST))
     converters = Converters(1 / 127, 0, 127.0, math.inf, 0.0)
     rows = [
-        RowCodes(start, stop, limit, pixels.new_empty(2, 13, 12, stop - start))
+        TileRowInput(start, stop, limit, pixels.new_empty(2, 13, 12, stop - start))
         for start, stop, limit in ((0, 4, 1.0), (3, 10, 2.0), (10, 11, 0.5))
     ]
     TritonOps().to_row_codes(pixels, rows, converters)

@@ -8,7 +8,7 @@ from torch import nn
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config
 from analogmed.analog.engines import im2col as vector_engine
 from analogmed.analog.engines import select as engines
-from analogmed.analog.engines.vectors import Patch
+from analogmed.analog.engines.vectors import KernelWindow
 from analogmed.analog.tile.quantise import step_size
 from analogmed.foundation.errors import ShapeError
 
@@ -114,7 +114,7 @@ def largest_step(layer, inputs):
 @torch.no_grad()
 def test_without_noise_it_agrees_with_the_definition_up_to_one_step(case, hardware):
     compiled, plain, inputs = pair(case, *HARDWARE[hardware])
-    assert type(engines.engine_for(compiled[0], inputs)) is vector_engine.VectorEngine
+    assert type(engines.engine_for(compiled[0], inputs)) is vector_engine.Im2colEngine
     before = inputs.clone()
     found, expected = compiled(inputs), plain(inputs)
     assert torch.equal(inputs, before)
@@ -313,13 +313,13 @@ def test_two_chips_keep_their_own_weights():
 def test_preset_analognas_is_compiled():
     analog = convert(nn.Sequential(nn.Conv2d(3, 8, 3)).eval(), create_rpu_config("analognas"))
     inputs = torch.randn(1, 3, 8, 8)
-    assert type(engines.engine_for(analog[0], inputs)) is vector_engine.VectorEngine
+    assert type(engines.engine_for(analog[0], inputs)) is vector_engine.Im2colEngine
 
 
 @pytest.mark.parametrize("rows", [(0, 63), (0, 20), (20, 41), (41, 63), (30, 31)])
 def test_the_rows_of_a_tile_are_laid_out_pixel_by_pixel(rows):
     """7 channels of a window of 9 pixels: row 9 c + k."""
-    patch = Patch((3, 3))
+    patch = KernelWindow((3, 3))
     order = patch.order(*rows) + rows[0]
     assert sorted(order) == list(range(*rows))
     assert list(order) == sorted(order, key=lambda row: (row % 9, row // 9))

@@ -11,7 +11,7 @@ from analogmed.analog import calibrate, convert, create_rpu_config
 from analogmed.analog.engines import select as engines
 from analogmed.analog.engines.cpu.training_ops import NumbaTrainingOps
 from analogmed.analog.tile.noise_stream import NoiseStream
-from analogmed.analog.tile.rows import Reading, TileRow
+from analogmed.analog.tile.rows import LayerSnapshot, TileRow
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 
@@ -252,7 +252,7 @@ def lend(layer):
         TileRow(row.weight.detach() * 0.9, row.scale.detach() * 1.1)
         for row in layer.reference_rows()
     )
-    layer.reading = Reading(rows, NoiseStream())
+    layer.reading = LayerSnapshot(rows, NoiseStream())
     return layer
 
 

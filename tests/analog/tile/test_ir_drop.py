@@ -16,7 +16,7 @@ from aihwkit.simulator.tiles.analog_mvm_irdrop_t import AnalogMVMIRDropT
 from torch import nn
 
 from analogmed.analog import Chip, convert, create_rpu_config
-from analogmed.analog.tile.ir_drop import Wires, has_static_ir_drop, static_ir_drop
+from analogmed.analog.tile.ir_drop import WireModel, has_static_ir_drop, static_ir_drop
 from analogmed.analog.tile.product import Crossbar, disturbs_sums, read_tile
 
 
@@ -180,7 +180,7 @@ def test_products_of_pulses_are_aihwkits_without_its_simulation_in_time(case, ro
         phys_input_size=32,
         g_converter=config.noise_model.g_converter,
     )
-    wires = Wires.of(weight[None], ((0, 6),), config) if config.forward.ir_drop else None
+    wires = WireModel.of(weight[None], ((0, 6),), config) if config.forward.ir_drop else None
     found = read_tile(
         inputs,
         lambda x: x @ weight.T,

@@ -1,4 +1,4 @@
-from analogmed.foundation.settings.difference import different_settings, listed
+from analogmed.foundation.settings.difference import compare_settings, format_differences
 
 DEFAULTS = {"seed": 0, "model": {"name": "unet", "options": {}}, "layers": [], "out": None}
 
@@ -6,30 +6,30 @@ DEFAULTS = {"seed": 0, "model": {"name": "unet", "options": {}}, "layers": [], "
 def test_equal_settings_do_not_differ_whether_in_lists_or_tuples():
     old = {"sizes": [4, 8], "model": {"options": {"b": 1, "a": {}}}}
     new = {"model": {"options": {"a": {}, "b": 1}}, "sizes": (4, 8)}
-    assert different_settings(old, new, defaults={}) == {}
+    assert compare_settings(old, new, defaults={}) == {}
 
 
 def test_a_difference_is_told_by_its_dotted_name_as_it_was_and_as_it_is():
-    found = different_settings(DEFAULTS, DEFAULTS | {"seed": 3, "layers": ["head"]}, defaults={})
+    found = compare_settings(DEFAULTS, DEFAULTS | {"seed": 3, "layers": ["head"]}, defaults={})
     assert found == {"seed": ("0", "3"), "layers": ("[]", '["head"]')}
-    assert listed(found) == '  seed: 0 -> 3\n  layers: [] -> ["head"]'
+    assert format_differences(found) == '  seed: 0 -> 3\n  layers: [] -> ["head"]'
 
 
 def test_a_number_is_another_setting_than_its_text_and_than_a_truth():
-    assert different_settings({"a": 1}, {"a": "1"}, defaults={}) == {"a": ("1", '"1"')}
-    assert different_settings({"a": 1}, {"a": True}, defaults={}) == {"a": ("1", "true")}
+    assert compare_settings({"a": 1}, {"a": "1"}, defaults={}) == {"a": ("1", '"1"')}
+    assert compare_settings({"a": 1}, {"a": True}, defaults={}) == {"a": ("1", "true")}
 
 
 def test_a_setting_that_was_not_there_yet_counts_as_its_default():
     old = {"seed": 0, "model": {"options": {}}, "out": None}
-    assert different_settings(old, DEFAULTS, defaults=DEFAULTS) == {}
+    assert compare_settings(old, DEFAULTS, defaults=DEFAULTS) == {}
     new = DEFAULTS | {"layers": ["head"]}
-    assert different_settings(old, new, defaults=DEFAULTS) == {"layers": ("[]", '["head"]')}
+    assert compare_settings(old, new, defaults=DEFAULTS) == {"layers": ("[]", '["head"]')}
 
 
 def test_a_setting_without_a_default_that_is_on_one_side_only_differs():
     old, new = DEFAULTS | {"removed": 1}, DEFAULTS | {"added": {"depth": 2}}
-    assert different_settings(old, new, defaults=DEFAULTS) == {
+    assert compare_settings(old, new, defaults=DEFAULTS) == {
         "removed": ("1", "(not there)"),
         "added.depth": ("(not there)", "2"),
     }
@@ -38,7 +38,7 @@ def test_a_setting_without_a_default_that_is_on_one_side_only_differs():
 def test_settings_and_sections_that_may_differ_do_not_count():
     model = {"name": "unetpp", "options": {"depth": 2}}
     new = DEFAULTS | {"model": model, "out": "elsewhere"}
-    found = different_settings(DEFAULTS, new, defaults=DEFAULTS, may_differ=("out", "model"))
+    found = compare_settings(DEFAULTS, new, defaults=DEFAULTS, may_differ=("out", "model"))
     assert found == {}
-    found = different_settings(DEFAULTS, new, defaults=DEFAULTS, may_differ=("ou", "model.name"))
+    found = compare_settings(DEFAULTS, new, defaults=DEFAULTS, may_differ=("ou", "model.name"))
     assert found.keys() == {"out", "model.options", "model.options.depth"}

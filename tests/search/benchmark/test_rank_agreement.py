@@ -8,9 +8,9 @@ from scipy import stats
 
 from analogmed.foundation.errors import ConfigError, NonFiniteError, ShapeError
 from analogmed.search.benchmark.rank_agreement import (
-    agreement,
     agreement_matrix,
     kendall_tau,
+    rank_agreement,
     top_overlap,
     top_tau,
 )
@@ -95,7 +95,7 @@ def test_the_interval_holds_the_tau_of_the_population():
     for repeat in range(40):
         one = generator.standard_normal(60)
         other = rho * one + math.sqrt(1 - rho**2) * generator.standard_normal(60)
-        found = agreement(one, other, n_boot=100, seed=repeat)
+        found = rank_agreement(one, other, n_boot=100, seed=repeat)
         assert found.low < found.value < found.high
         held += found.low <= truth <= found.high
     assert held >= 34  # 40 of 0.95 is 38; P(below 34) of the binomial is 0.003
@@ -103,19 +103,19 @@ def test_the_interval_holds_the_tau_of_the_population():
 
 def test_the_same_draws_give_the_same_interval():
     one, other = np.random.default_rng(2).random((2, 20))
-    assert agreement(one, other, n_boot=50) == agreement(one, other, n_boot=50)
-    assert agreement(one, other, n_boot=50) != agreement(one, other, n_boot=50, seed=1)
+    assert rank_agreement(one, other, n_boot=50) == rank_agreement(one, other, n_boot=50)
+    assert rank_agreement(one, other, n_boot=50) != rank_agreement(one, other, n_boot=50, seed=1)
 
 
 def test_a_network_without_one_of_the_scores_is_left_out():
     one, other = [1.0, 2.0, 3.0, np.nan, 4.0], [1.0, 2.0, 3.0, 0.0, np.nan]
-    found = agreement(one, other, n_boot=10)
+    found = rank_agreement(one, other, n_boot=10)
     assert (found.value, found.n) == (1.0, 3)
 
 
 def test_identical_scores_have_an_interval_of_one_point():
     scores = np.arange(10.0)
-    found = agreement(scores, scores, k=3, overlap=True, n_boot=20)
+    found = rank_agreement(scores, scores, k=3, overlap=True, n_boot=20)
     assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
 
 
@@ -145,7 +145,7 @@ def test_a_top_list_longer_than_the_ranking_is_refused(k):
 
 def test_an_overlap_without_a_length_is_refused():
     with pytest.raises(ConfigError, match="give their length k"):
-        agreement([1, 2, 3], [1, 2, 3], overlap=True)
+        rank_agreement([1, 2, 3], [1, 2, 3], overlap=True)
 
 
 def test_scores_of_other_networks_are_refused():

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from analogmed.search.space.best_first import ranked_networks
+from analogmed.search.space.best_first import best_first_networks
 from analogmed.search.space.space import Space
 
 SPACES = {
@@ -49,7 +49,7 @@ def test_networks_come_in_the_order_of_all_sums(name):
         genotype = space.decode(genes)
         loss = sum(best[gene] - scores[gene, genes[gene]] for gene in _matters(genotype, space))
         losses[genotype] = min(loss, losses.get(genotype, np.inf))
-    found = list(ranked_networks(space, space.genes, scores))
+    found = list(best_first_networks(space, space.genes, scores))
     assert len(found) == len(set(found)) and set(found) == set(losses)
     np.testing.assert_allclose([losses[one] for one in found], sorted(losses.values()), atol=1e-12)
 
@@ -57,7 +57,9 @@ def test_networks_come_in_the_order_of_all_sums(name):
 def test_options_that_are_left_out_are_in_no_network():
     space = SPACES["2d"]
     options = dict(space.genes) | {"block_0": ("A",), "depth": (2,)}
-    found = list(ranked_networks(space, options, {("block_1", "B"): 1.0, ("block_1", "A"): 0.5}))
+    found = list(
+        best_first_networks(space, options, {("block_1", "B"): 1.0, ("block_1", "A"): 0.5})
+    )
     assert {one.levels[0].block for one in found} == {"A"} and {one.depth for one in found} == {2}
     # A gene's options without a score are indifferent: identity is as good as the best.
     assert {one.levels[1].block for one in found[:3]} <= {"identity", "B"}
@@ -67,5 +69,5 @@ def test_the_first_networks_of_a_large_space_come_at_once():
     space = Space()
     assert space.size > 10**7
     scores = {("depth", depth): float(depth) for depth in space.depths}
-    first = list(itertools.islice(ranked_networks(space, space.genes, scores), 5))
+    first = list(itertools.islice(best_first_networks(space, space.genes, scores), 5))
     assert [one.depth for one in first] == [5] * 5 and len(set(first)) == 5

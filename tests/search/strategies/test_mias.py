@@ -22,7 +22,7 @@ from analogmed.search.evaluator import ChipEvaluator
 from analogmed.search.objectives import Constraint, Goal
 from analogmed.search.space.sizes import operation_sizes
 from analogmed.search.space.space import Space
-from analogmed.search.strategies.mias import worth_of
+from analogmed.search.strategies.mias import option_scores
 from analogmed.search.strategies.ranking import feasible_first
 from analogmed.search.strategy import (
     ERROR_ATTRIBUTE,
@@ -97,7 +97,7 @@ def _proposals(sampler, number):
 
 def test_mias_takes_the_best_option_of_each_gene_first(context):
     sampler = find_strategy("mias")(context, task="phantom_brain", n=3)
-    worth = worth_of(sampler.table)
+    worth = option_scores(sampler.table)
     first = _proposals(sampler, 1)[0]
     genes = SPACE.encode(first)
     for gene in ("depth", "width", "block_0", *(["block_1"] if first.depth == 2 else [])):
@@ -106,7 +106,7 @@ def test_mias_takes_the_best_option_of_each_gene_first(context):
 
 def test_the_next_networks_follow_by_the_product_of_their_worth(context):
     sampler = find_strategy("mias")(context, task="phantom_brain", n=3)
-    worth = worth_of(sampler.table)
+    worth = option_scores(sampler.table)
 
     def product(genotype):
         genes = SPACE.encode(genotype)
@@ -207,7 +207,7 @@ def test_networks_behind_many_that_break_a_constraint_are_still_reached(context)
 def test_mt_mias_adds_worths_and_cosines(context):
     sampler = find_strategy("mt_mias")(context, n=2)
     plain = find_strategy("mt_mias")(context, n=2, cosine=0.0)
-    brain, spleen = (worth_of(table) for table in sampler.tables.values())
+    brain, spleen = (option_scores(table) for table in sampler.tables.values())
     for option, score in plain.scores.items():
         assert score == pytest.approx(brain.get(option, 1.0) + spleen.get(option, 1.0))
     gained = {option: sampler.scores[option] - plain.scores[option] for option in plain.scores}

@@ -4,7 +4,7 @@ import pytest
 from analogmed.search.space.gene_table import GeneTable
 from analogmed.search.space.space import Space
 from analogmed.search.strategies.surrogate_search import (
-    Judges,
+    SurrogateCriteria,
     best,
     evolve,
     initial_population,
@@ -29,7 +29,7 @@ def total(rows):
 
 
 def judges(score=total, drop=nothing, violation=nothing, count=lambda row: 0.0):
-    return Judges(score, drop, violation, count)
+    return SurrogateCriteria(score, drop, violation, count)
 
 
 def drawn(n, rng):

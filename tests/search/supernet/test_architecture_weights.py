@@ -8,10 +8,10 @@ from scipy.stats import chisquare
 from analogmed.search.space.space import Space
 from analogmed.search.supernet.architecture_weights import ArchitectureWeights
 from analogmed.search.supernet.latency import Latencies
-from analogmed.search.supernet.path_sampling import Choices
+from analogmed.search.supernet.path_sampling import ReducedSpace
 
 SPACE = Space(depths=(2,), blocks=("A", "B", "C"), widths=(4,), growths=(1,), kernels=(3,))
-CHOICES = Choices.of(SPACE)
+CHOICES = ReducedSpace.of(SPACE)
 LATENCIES = Latencies(
     {(level, name): float(2**place) for level in (0, 1) for place, name in enumerate("ABC")}
 )

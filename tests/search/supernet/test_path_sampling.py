@@ -7,10 +7,16 @@ from scipy.stats import chisquare
 from analogmed.foundation.errors import ConfigError
 from analogmed.models import Genotype, Level
 from analogmed.search.space.space import Space
-from analogmed.search.supernet.path_sampling import RULES, Choices, extreme, paths, paths_of_step
+from analogmed.search.supernet.path_sampling import (
+    RULES,
+    ReducedSpace,
+    extreme,
+    paths,
+    paths_of_step,
+)
 
 SPACE = Space(depths=(2, 3), widths=(4, 8), kernels=(3, 5))
-CHOICES = Choices.of(SPACE)
+CHOICES = ReducedSpace.of(SPACE)
 
 
 def steps(rule, n=1, choices=CHOICES, seed=0):
@@ -54,7 +60,7 @@ def test_a_level_of_fewer_operations_deals_anew():
 
 def test_fairnas_deals_widths_and_kernels_evenly_too():
     space = Space(depths=(2,), blocks=("B", "C", "D", "E"), widths=(4, 8), kernels=(3, 5))
-    for networks in islice(paths("fairnas", Choices.of(space), n=1, seed=0), 20):
+    for networks in islice(paths("fairnas", ReducedSpace.of(space), n=1, seed=0), 20):
         for level in (0, 1):
             kernels = Counter(genotype.levels[level].kernel for genotype in networks)
             assert kernels == {3: 2, 5: 2}
@@ -87,7 +93,7 @@ def test_what_was_pruned_is_drawn_no_more():
 
 
 def test_the_last_operation_of_a_level_stays():
-    choices = Choices(SPACE, (("B",), SPACE.blocks, SPACE.blocks))
+    choices = ReducedSpace(SPACE, (("B",), SPACE.blocks, SPACE.blocks))
     with pytest.raises(ConfigError, match="level 0: expected one or more of A, B"):
         choices.without(0, "B")
 
@@ -100,7 +106,7 @@ def test_an_unknown_rule_is_refused_with_the_nearest():
 def test_the_draws_of_steps_are_independent():
     """Of two blocks in turn, all pairs of neighbouring steps come up as often."""
     space = Space(depths=(1,), blocks=("B", "C"), widths=(4,), growths=(1,), kernels=(3,))
-    drawn = islice(paths("spos", Choices.of(space), n=1, seed=3), 1001)
+    drawn = islice(paths("spos", ReducedSpace.of(space), n=1, seed=3), 1001)
     names = [one.levels[0].block for (one,) in drawn]
     pairs = Counter(pairwise(names))
     assert chisquare(list(pairs.values())).pvalue > 0.001

@@ -8,8 +8,8 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.models import Genotype, Level
 from analogmed.search.space.space import Space
 from analogmed.search.supernet.latency import Latencies
-from analogmed.search.supernet.path_sampling import Choices
-from analogmed.search.supernet.pruning import Dropped, Pruning, PruningConfig
+from analogmed.search.supernet.path_sampling import ReducedSpace
+from analogmed.search.supernet.pruning import PrunedOperation, Pruning, PruningConfig
 from analogmed.search.supernet.settings import SupernetConfig
 
 SPACE = Space(depths=(1, 2), blocks=("A", "B", "C"), widths=(4,), growths=(1,), kernels=(3,))
@@ -18,7 +18,7 @@ SECONDS = {"A": 1.0, "B": 2.0, "C": 4.0}
 
 def pruning(**settings):
     latencies = Latencies({(level, name): SECONDS[name] for level in (0, 1) for name in SECONDS})
-    return Pruning(Choices.of(SPACE), PruningConfig(**settings), latencies)
+    return Pruning(ReducedSpace.of(SPACE), PruningConfig(**settings), latencies)
 
 
 def network(*names):
@@ -31,9 +31,15 @@ def test_the_operation_with_the_least_dice_for_its_time_leaves_each_level():
     for first, second, dice in [("A", "B", 0.1), ("B", "C", 0.6), ("C", "A", 0.8)]:
         following.observe(network(first, second), dice)
     assert following.worth(0, "B") == pytest.approx(0.3)
-    assert following.after_epoch(1) == [Dropped(1, 0, "A", 0.1, 1.0), Dropped(1, 1, "B", 0.1, 2.0)]
+    assert following.after_epoch(1) == [
+        PrunedOperation(1, 0, "A", 0.1, 1.0),
+        PrunedOperation(1, 1, "B", 0.1, 2.0),
+    ]
     assert following.choices.blocks == (("B", "C"), ("A", "C"))
-    assert following.after_epoch(2) == [Dropped(2, 0, "C", 0.8, 4.0), Dropped(2, 1, "C", 0.6, 4.0)]
+    assert following.after_epoch(2) == [
+        PrunedOperation(2, 0, "C", 0.8, 4.0),
+        PrunedOperation(2, 1, "C", 0.6, 4.0),
+    ]
     assert following.after_epoch(3) == []
     assert following.choices.blocks == (("B",), ("A",))
 
@@ -73,7 +79,7 @@ def test_each_level_keeps_as_many_operations_as_it_shall():
 def test_an_operation_that_was_never_used_stays():
     following = pruning(every=1)
     following.observe(network("A"), 0.9)
-    assert following.after_epoch(1) == [Dropped(1, 0, "A", 0.9, 1.0)]
+    assert following.after_epoch(1) == [PrunedOperation(1, 0, "A", 0.9, 1.0)]
     assert following.choices.blocks == (("B", "C"), ("A", "B", "C"))
 
 

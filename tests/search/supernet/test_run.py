@@ -17,7 +17,7 @@ from analogmed.config import TaskConfig, to_yaml
 from analogmed.foundation.errors import CheckpointError, ConfigError, DataError, NonFiniteError
 from analogmed.models import Genotype
 from analogmed.search.space.space import Space
-from analogmed.search.supernet.path_sampling import Choices, paths_of_step
+from analogmed.search.supernet.path_sampling import ReducedSpace, paths_of_step
 from analogmed.search.supernet.pruning import PruningConfig
 from analogmed.search.supernet.run import train_supernet
 from analogmed.search.supernet.settings import LatencyConfig, MiasLossConfig, SupernetConfig
@@ -96,7 +96,7 @@ def test_a_step_goes_along_the_gradients_of_all_its_networks(config, rule):
         config, rule=rule, **RULES[rule], loss=MiasLossConfig(cross_entropy=0.7, latency=0.3)
     )
     supernet, images, labels, loss_of = start_of(config)
-    networks = paths_of_step(rule, Choices.of(SPACE), n=config.paths, seed=config.seed, step=0)
+    networks = paths_of_step(rule, ReducedSpace.of(SPACE), n=config.paths, seed=config.seed, step=0)
     logits = [supernet(images, genotype) for genotype in networks]
     losses = [loss_of(images, each, labels) for each in logits]
     if rule == "sandwich":

@@ -20,7 +20,7 @@ from analogmed.search.strategy import (
 from analogmed.search.trials import heartbeat
 from analogmed.search.trials import queue as ledgers
 from analogmed.search.trials.journal_lock import FileLock
-from analogmed.search.trials.queue import Claim, Ledger, Status
+from analogmed.search.trials.queue import ClaimedTrial, TrialQueue, TrialStatus
 
 SPACE = Space(depths=(1,), blocks=("A", "B"), widths=(2, 4, 8), growths=(1,), kernels=(3,))
 """Six networks."""
@@ -89,7 +89,7 @@ def open_ledger(tmp_path):
             studies.append(optuna.create_study(directions=goal.directions))
         studies[0].sampler = InTurn(genotypes)
         opened.append(
-            Ledger(
+            TrialQueue(
                 studies[0],
                 SPACE,
                 goal,
@@ -110,14 +110,14 @@ def open_ledger(tmp_path):
 def evaluate_all(ledger):
     """Networks in the order in which they are handed out."""
     order = []
-    while isinstance(claim := ledger.claim(), Claim):
+    while isinstance(claim := ledger.claim(), ClaimedTrial):
         order.append(claim.genotype)
         ledger.finish(claim, dice(claim.genotype), seconds=1.0)
     return order
 
 
 def statuses(ledger):
-    return [Status.of(trial) for trial in ledger.study.trials]
+    return [TrialStatus.of(trial) for trial in ledger.study.trials]
 
 
 def test_as_many_networks_are_handed_out_as_the_budget_has(open_ledger):
@@ -131,8 +131,12 @@ def test_a_network_that_is_known_is_copied_and_costs_nothing(open_ledger):
     ledger = open_ledger((A2, A2, A4, A2, A8))
     assert evaluate_all(ledger) == [A2, A4, A8]
     assert statuses(ledger) == [
-        Status.EVALUATED, Status.KNOWN, Status.EVALUATED, Status.KNOWN, Status.EVALUATED
-    ]  # fmt: skip
+        TrialStatus.EVALUATED,
+        TrialStatus.KNOWN,
+        TrialStatus.EVALUATED,
+        TrialStatus.KNOWN,
+        TrialStatus.EVALUATED,
+    ]
     copy = ledger.study.trials[3]
     assert (copy.state, copy.value, copy.user_attrs["copy_of"]) == (TrialState.COMPLETE, 0.2, 0)
 
@@ -162,7 +166,7 @@ def test_failures_count_and_are_not_tried_again(open_ledger):
     ledger = open_ledger((A2, A2, A4), budget=2)
     ledger.fail(ledger.claim(), "NonFiniteError: the loss is nan", 2.0)
     assert evaluate_all(ledger) == [A4]
-    assert statuses(ledger) == [Status.FAILED, Status.FAILED, Status.EVALUATED]
+    assert statuses(ledger) == [TrialStatus.FAILED, TrialStatus.FAILED, TrialStatus.EVALUATED]
     assert ledger.study.trials[1].user_attrs["error"] == "NonFiniteError: the loss is nan"
 
 
@@ -191,7 +195,7 @@ def test_what_another_process_has_in_work_is_not_evaluated_twice(open_ledger):
     claim = first.claim()
     assert second.claim() == "later"
     assert second.claim().genotype == A4
-    assert Status.of(first.study.trials[1]) is Status.LOST
+    assert TrialStatus.of(first.study.trials[1]) is TrialStatus.LOST
     first.finish(claim, dice(A2), 1.0)
     assert first.study.trials[0].value == 0.2
 
@@ -208,7 +212,7 @@ def test_the_network_of_a_killed_process_is_evaluated_under_the_same_number(open
     second = open_ledger((A2, A4), budget=2)
     again = second.claim()
     assert (again.number, again.genotype) == (claim.number, claim.genotype) == (0, A2)
-    assert statuses(second) == [Status.RUNNING]
+    assert statuses(second) == [TrialStatus.RUNNING]
     second.finish(again, dice(A2), 1.0)
     assert evaluate_all(second) == [A4]
 
@@ -220,7 +224,7 @@ def test_a_network_whose_processes_are_killed_three_times_has_failed_and_counts(
         kill(ledger)
     ledger = open_ledger((A2, A4), budget=2)
     assert evaluate_all(ledger) == [A4]
-    assert statuses(ledger) == [Status.FAILED, Status.EVALUATED]
+    assert statuses(ledger) == [TrialStatus.FAILED, TrialStatus.EVALUATED]
     assert "3 processes were killed" in ledger.study.trials[0].user_attrs["error"]
 
 
@@ -237,7 +241,7 @@ def test_a_process_that_is_killed_while_choosing_changes_no_network(
         context = Context(space, goal, 12, 3, Arithmetic().count, {})
         study.sampler = find_strategy(strategy)(context)
         made = {"budget": budget, "proposals": 20, "folder": tmp_path / str(id(study))}
-        return Ledger(study, space, goal, Arithmetic(), **made)
+        return TrialQueue(study, space, goal, Arithmetic(), **made)
 
     whole, killed = (optuna.create_study(directions=goal.directions) for _ in range(2))
     expected = evaluate_all(begin(whole, 9))
@@ -252,14 +256,14 @@ def test_what_a_living_process_has_in_work_stays_its(open_ledger):
     claim = first.claim()
     assert second.claim() is None
     first.finish(claim, dice(A2), 1.0)
-    assert statuses(first) == [Status.EVALUATED]
+    assert statuses(first) == [TrialStatus.EVALUATED]
 
 
 def test_a_trial_without_a_process_is_taken_over(open_ledger):
     ledger = open_ledger((A2, A4), budget=1)
     ledger.study.ask()
-    assert ledger.claim() == Claim(0, A2)
-    assert statuses(ledger) == [Status.RUNNING]
+    assert ledger.claim() == ClaimedTrial(0, A2)
+    assert statuses(ledger) == [TrialStatus.RUNNING]
 
 
 def test_a_process_with_another_folder_keeps_its_network_while_it_sends_heartbeats(
@@ -274,7 +278,7 @@ def test_a_process_with_another_folder_keeps_its_network_while_it_sends_heartbea
     assert second.claim() is None
     monkeypatch.setattr(time, "time", lambda: now_s + 5 * 86_400)
     assert second.claim() == claim
-    assert statuses(second) == [Status.RUNNING]
+    assert statuses(second) == [TrialStatus.RUNNING]
 
 
 def test_heartbeats_are_sent_while_a_network_is_evaluated(open_ledger, monkeypatch):
@@ -289,7 +293,7 @@ def test_heartbeats_are_sent_while_a_network_is_evaluated(open_ledger, monkeypat
     else:
         pytest.fail("no heartbeat was sent")
     ledger.finish(claim, dice(A2), 1.0)
-    assert statuses(ledger) == [Status.EVALUATED]
+    assert statuses(ledger) == [TrialStatus.EVALUATED]
 
 
 def test_a_result_of_a_process_that_was_taken_for_dead_is_kept(open_ledger, tmp_path, monkeypatch):
@@ -303,7 +307,7 @@ def test_a_result_of_a_process_that_was_taken_for_dead_is_kept(open_ledger, tmp_
     first.finish(claim, dice(A2), 1.0)
     assert first.study.trials[0].value == 0.2
     second.finish(again, dice(A2), 2.0)
-    assert statuses(second) == [Status.EVALUATED]
+    assert statuses(second) == [TrialStatus.EVALUATED]
     assert second.study.trials[0].user_attrs["seconds"] == 1.0
 
 
@@ -312,7 +316,7 @@ def test_a_trial_that_another_machine_is_choosing_is_not_taken_for_dead(open_led
     ledger.study.ask()
     assert ledger.claim() is None
     monkeypatch.setattr(ledgers, "_ASKING", timedelta(0))
-    assert ledger.claim() == Claim(0, A2)
+    assert ledger.claim() == ClaimedTrial(0, A2)
 
 
 def test_a_network_of_which_another_machine_has_chosen_a_part_is_no_obstacle(open_ledger):
@@ -320,7 +324,7 @@ def test_a_network_of_which_another_machine_has_chosen_a_part_is_no_obstacle(ope
     trial = ledger.study.ask()
     first, distribution = next(iter(distributions(SPACE).items()))
     trial.suggest_categorical(first, distribution.choices)
-    assert ledger.claim() == Claim(1, A4)
+    assert ledger.claim() == ClaimedTrial(1, A4)
 
 
 def test_proposals_of_networks_in_evaluation_do_not_use_up_the_proposals(open_ledger, monkeypatch):
@@ -332,9 +336,9 @@ def test_proposals_of_networks_in_evaluation_do_not_use_up_the_proposals(open_le
     for second_s in range(40):
         monkeypatch.setattr(time, "monotonic", lambda now=now_s + second_s: now)
         asked.append(second.claim())
-        if isinstance(asked[-1], Claim):
+        if isinstance(asked[-1], ClaimedTrial):
             break
-    assert asked[-1] == Claim(6, A4)
+    assert asked[-1] == ClaimedTrial(6, A4)
     assert len(asked) == 1 + 1 + 1 + 3 + 7 + 15  # waits of 0, 1, 3, 7 and 15 s
     first.finish(claim, dice(A2), 1.0)
 
@@ -343,7 +347,7 @@ def test_a_process_that_ends_gives_back_what_it_had_in_work(open_ledger):
     ledger = open_ledger((A2, A4))
     claim = ledger.claim()
     ledger.close()
-    assert statuses(ledger) == [Status.LOST]
+    assert statuses(ledger) == [TrialStatus.LOST]
     assert (ledger.spent(), ledger.in_work()) == (0, 0)
     assert open_ledger((A2, A4)).claim() == claim
 
@@ -353,7 +357,7 @@ def test_what_comes_too_late_is_left_out(open_ledger):
     claim = ledger.claim()
     ledger.study.tell(claim.number, state=TrialState.FAIL)
     ledger.finish(claim, dice(A2), 1.0)
-    assert statuses(ledger) == [Status.LOST]
+    assert statuses(ledger) == [TrialStatus.LOST]
 
 
 def test_a_lock_is_held_by_one_at_a_time(tmp_path):

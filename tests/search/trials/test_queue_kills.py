@@ -9,7 +9,7 @@ from analogmed.models import Genotype
 from analogmed.search.objectives import Constraint, Goal
 from analogmed.search.space.space import Space
 from analogmed.search.strategy import Context, find_strategy
-from analogmed.search.trials.queue import Claim, Ledger
+from analogmed.search.trials.queue import ClaimedTrial, TrialQueue
 
 SPACE = Space(depths=(1, 2), blocks=("A", "B"), widths=(2, 4, 8), growths=(1,), kernels=(3,))
 GOAL = Goal(("dice_1d",), (Constraint.of("tiles <= 6"),))
@@ -69,7 +69,7 @@ class Study:
         while True:
             context = Context(SPACE, GOAL, 12, 3, Counts().count, {})
             self.study.sampler = find_strategy(self.strategy)(context)
-            ledger = Ledger(
+            ledger = TrialQueue(
                 self.study,
                 SPACE,
                 GOAL,
@@ -79,7 +79,7 @@ class Study:
                 folder=self.folder,
             )
             try:
-                while isinstance(claim := ledger.claim(), Claim):
+                while isinstance(claim := ledger.claim(), ClaimedTrial):
                     ledger.finish(claim, dice(claim.genotype), 1.0)
             except Killed:
                 ledger._alive.release()  # as the kernel does

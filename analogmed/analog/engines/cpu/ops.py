@@ -8,10 +8,10 @@ from aihwkit.simulator.parameters.enums import NoiseManagementType
 from torch import Tensor
 
 from analogmed.analog.engines.converters import (
+    ClippingRecord,
     Converters,
-    Readout,
-    Record,
-    RowCodes,
+    OutputStage,
+    TileRowInput,
     layout_of,
 )
 from analogmed.analog.engines.cpu.kernels.adc import ADC_WORK, convert_outputs
@@ -78,12 +78,12 @@ class NumbaOps:
             runs = inputs.numel(), 0
         codes = torch.empty_like(inputs, memory_format=layout)
         length, pitch = runs
-        target = RowCodes(0, length, limit, codes)
+        target = TileRowInput(0, length, limit, codes)
         _convert(inputs, inputs.numel() // length, pitch, [target], converters)
         return codes
 
     def to_row_codes(
-        self, inputs: Tensor, rows: Sequence[RowCodes], converters: Converters
+        self, inputs: Tensor, rows: Sequence[TileRowInput], converters: Converters
     ) -> None:
         """See ``TileOps``."""
         channels = inputs.shape[1]
@@ -120,10 +120,10 @@ class NumbaOps:
         self,
         sums: Tensor,
         total: Tensor,
-        readout: Readout,
+        readout: OutputStage,
         *,
         first: int = 0,
-        record: Record | None = None,
+        record: ClippingRecord | None = None,
     ) -> int:
         """See ``TileOps``."""
         clipped = np.zeros(1, np.int64)
@@ -141,7 +141,7 @@ class NumbaOps:
 
 
 def _convert(
-    inputs: Tensor, positions: int, pitch: int, rows: Sequence[RowCodes], converters: Converters
+    inputs: Tensor, positions: int, pitch: int, rows: Sequence[TileRowInput], converters: Converters
 ) -> None:
     elements = positions * sum(row.stop - row.start for row in rows)
     if elements == 0:
@@ -169,7 +169,7 @@ def _positions_behind(length: int, pitch: int) -> int:
     return -(-LANES // length) if length == pitch else 1 << 40
 
 
-def _adc_work(sums: Tensor, total: Tensor, readout: Readout, first: int) -> np.ndarray:
+def _adc_work(sums: Tensor, total: Tensor, readout: OutputStage, first: int) -> np.ndarray:
     entry, draw, converters = sums[0].numel(), readout.draw, readout.converters
     whole = len(total) % draw.samples == 0
     part = total[first : first + len(sums)]

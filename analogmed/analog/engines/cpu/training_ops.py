@@ -14,7 +14,7 @@ from analogmed.analog.engines.cpu.kernels.products import PRODUCT_WORK, sum_prod
 from analogmed.analog.engines.cpu.kernels.slices import SLICE_WORK, convert_slices, merge_slices
 from analogmed.analog.engines.cpu.ops import NumbaOps
 from analogmed.analog.engines.cpu.threads import share_work
-from analogmed.analog.engines.training_passes import Slices
+from analogmed.analog.engines.training_passes import ChannelSlices
 
 _TASKS = 64  # parts of a pass with sums, so that these do not depend on the threads
 
@@ -23,7 +23,7 @@ class NumbaTrainingOps(NumbaOps):
     """``TrainingOps`` of :mod:`analogmed.analog.engines.training_passes`, for float32 on CPUs."""
 
     def to_slice_codes(
-        self, inputs: Tensor, batches: Sequence[Slices], layout: torch.memory_format
+        self, inputs: Tensor, batches: Sequence[ChannelSlices], layout: torch.memory_format
     ) -> list[Tensor]:
         """See ``TrainingOps``."""
         codes = [
@@ -44,7 +44,7 @@ class NumbaTrainingOps(NumbaOps):
         self,
         gradients: Sequence[Tensor],
         inputs: Tensor,
-        batches: Sequence[Slices],
+        batches: Sequence[ChannelSlices],
         total: Tensor,
         layout: torch.memory_format,
         *,
@@ -101,7 +101,7 @@ def _mask_work(values: Tensor, packed: Tensor) -> np.ndarray:
 def _slice_work(
     inputs: Tensor,
     seen: Sequence[Tensor],
-    batches: Sequence[Slices],
+    batches: Sequence[ChannelSlices],
     layout: torch.memory_format,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return the work record, and the tables that it points to."""
@@ -124,7 +124,7 @@ def _slice_work(
     return work, [run_table, row_table]
 
 
-def _levels(batch: Slices) -> list[tuple[float, ...]]:
+def _levels(batch: ChannelSlices) -> list[tuple[float, ...]]:
     """Return input range, factor to a code, converter bound and code of the range of each row."""
     converters, limits = batch.converters, [one.limit for one in batch.slices]
     gain, unbounded = converters.input_gain, replace(converters, inp_bound=math.inf)
@@ -134,7 +134,7 @@ def _levels(batch: Slices) -> list[tuple[float, ...]]:
     ]
 
 
-def _runs(batch: Slices, channels: int) -> Iterator[tuple[int, int, int, bool]]:
+def _runs(batch: ChannelSlices, channels: int) -> Iterator[tuple[int, int, int, bool]]:
     """Yield first channel, number of channels, row, and whether the run adds to the total."""
     if len(batch.slices) == 1 and batch.slices[0].fresh == (0, channels):
         yield 0, batch.groups * channels, 0, False

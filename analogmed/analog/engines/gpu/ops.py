@@ -6,7 +6,12 @@ import torch
 import triton
 from torch import Tensor
 
-from analogmed.analog.engines.converters import Converters, Readout, Record, RowCodes
+from analogmed.analog.engines.converters import (
+    ClippingRecord,
+    Converters,
+    OutputStage,
+    TileRowInput,
+)
 from analogmed.analog.engines.gpu.kernels import BLOCK, convert_inputs, convert_outputs
 from analogmed.analog.engines.layout import as_runs, format_of, with_strides_of
 
@@ -51,7 +56,7 @@ class TritonOps:
         return codes
 
     def to_row_codes(
-        self, inputs: Tensor, rows: Sequence[RowCodes], converters: Converters
+        self, inputs: Tensor, rows: Sequence[TileRowInput], converters: Converters
     ) -> None:
         """See ``TileOps``; one pass for each row."""
         pixels = inputs.movedim(1, -1)
@@ -62,10 +67,10 @@ class TritonOps:
         self,
         sums: Tensor,
         total: Tensor,
-        readout: Readout,
+        readout: OutputStage,
         *,
         first: int = 0,
-        record: Record | None = None,
+        record: ClippingRecord | None = None,
     ) -> int:
         """See ``TileOps``; synchronises with the GPU if there is a record."""
         if sums.numel() == 0:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from analogmed.analog import Chip, ChipReading
+from analogmed.analog import Chip, ChipSnapshot
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.analog.settings import CalibrationConfig
 from analogmed.data import Sample, Task
@@ -65,7 +65,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class Mitigations:
+class MitigationResult:
     """Results of the mitigation study.
 
     Attributes:
@@ -109,7 +109,7 @@ class Mitigations:
 
 
 @in_run_folder
-def measure_mitigation(config: MitigationConfig) -> Mitigations:
+def measure_mitigation(config: MitigationConfig) -> MitigationResult:
     """Run networks on chips with each mitigation, and with all of them.
 
     Args:
@@ -145,7 +145,7 @@ def measure_mitigation(config: MitigationConfig) -> Mitigations:
             bench = _Bench(checkpoint, config, task, test, validation)
             costs += bench.costs()
             rows += bench.run(progress.update)
-    found = Mitigations(config, pd.DataFrame(rows), pd.DataFrame(costs))
+    found = MitigationResult(config, pd.DataFrame(rows), pd.DataFrame(costs))
     found.write(folder)
     return found
 
@@ -246,7 +246,7 @@ class _Bench:
                     prob = prob if temperature is None else scale(prob, temperature)
                     yield from self._rows(prob, sample, read)
 
-    def _adjusting(self, chip: Chip, time_s: float, what: str) -> ChipReading:
+    def _adjusting(self, chip: Chip, time_s: float, what: str) -> ChipSnapshot:
         """Return a separate read for the adjustment, numbered after the measured reads."""
         return chip.at(time_s, self.config.sweep.reads).restart(what)
 

@@ -9,7 +9,7 @@ from torch import nn
 from tqdm import tqdm
 
 from analogmed.data import Task
-from analogmed.evaluation.studies.sensitivity.ablations import Bench, Setting
+from analogmed.evaluation.studies.sensitivity.ablations import AblationSetting, Bench
 from analogmed.evaluation.studies.sensitivity.ranking import rank, to_settings_table
 from analogmed.evaluation.studies.sensitivity.settings import PlacementConfig
 from analogmed.hardware import Cost, Profile, estimate, map_tiles
@@ -121,7 +121,7 @@ class Search:
         return (True, -added) if added <= 0 else (False, gain / added)
 
     def _run(self, digital: frozenset[str], moved: str) -> Row:
-        setting = Setting("placement", moved, self.config.hardware, digital)
+        setting = AblationSetting("placement", moved, self.config.hardware, digital)
         rows = self.bench.run([setting], lambda: None)
         drops = rank(to_settings_table(self.digital_rows + rows), seed=self.config.seed)
         if not digital:

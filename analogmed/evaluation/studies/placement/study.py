@@ -35,7 +35,7 @@ _SHARED = (
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacementResult:
     """Results of a search for a placement.
 
     Attributes:
@@ -120,7 +120,7 @@ class Placed:
 
 
 @in_run_folder
-def place_layers(config: PlacementConfig) -> Placed:
+def place_layers(config: PlacementConfig) -> PlacementResult:
     """Choose the layers that stay digital, and write the run folder.
 
     Args:
@@ -145,7 +145,7 @@ def place_layers(config: PlacementConfig) -> Placed:
     search = Search(config, bench, costs, ranking)
     search.forward()
     search.back()
-    placed = Placed(config, _judged(search.steps, config), ranking)
+    placed = PlacementResult(config, _judged(search.steps, config), ranking)
     placed.write(folder)
     if placed.chosen is None:
         raise ConfigError(f"{placed.verdict()}; what was run: {folder}/placements.csv")

@@ -25,7 +25,7 @@ from analogmed.training import Checkpoint
 
 
 @dataclass(frozen=True)
-class Found:
+class SweepResult:
     """Result of a sweep.
 
     Attributes:
@@ -44,7 +44,7 @@ class Found:
     computed: tuple[datetime, datetime] | None = None
 
 
-class Campaign:
+class SweepRunner:
     """Sweep of one experiment.
 
     Args:
@@ -68,7 +68,7 @@ class Campaign:
         self._reused: dict[str, datetime | None] = {}
         self._failures: dict[str, str] = {}
 
-    def run(self) -> Found:
+    def run(self) -> SweepResult:
         """Compute the units missing from the store, and assemble the table in the plan's order.
 
         Raises:
@@ -96,7 +96,7 @@ class Campaign:
         reused = [self._reused[unit.key] for unit in units if unit.key in self._reused]
         times = [time for time in reused if time is not None]
         computed = (min(times), max(times)) if times else None
-        return Found(self._table(units), len(units), len(reused), failures, computed)
+        return SweepResult(self._table(units), len(units), len(reused), failures, computed)
 
     def _complete(
         self, units: Sequence[PlannedUnit], executor: Executor, progress: Progress

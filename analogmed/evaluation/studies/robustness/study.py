@@ -21,7 +21,7 @@ from analogmed.evaluation.examples import FOLDER as EXAMPLES
 from analogmed.evaluation.examples import write_examples
 from analogmed.evaluation.network_check import check_network
 from analogmed.evaluation.settings import Experiment
-from analogmed.evaluation.studies.robustness.campaign import Campaign
+from analogmed.evaluation.studies.robustness.campaign import SweepRunner
 from analogmed.evaluation.summaries.comparison import compare_models
 from analogmed.evaluation.summaries.failure_time import time_to_failure
 from analogmed.evaluation.summaries.runs import notes_of
@@ -235,7 +235,7 @@ def evaluate(experiment: Experiment) -> Results:
     _tell_other_tiles(checkpoints, experiment)
     experiment = replace(experiment, checkpoints=tuple(c.path for c in checkpoints))
     costs = [cost_of(checkpoint, experiment, task) for checkpoint in checkpoints]
-    found = Campaign(experiment, task, checkpoints, store).run()
+    found = SweepRunner(experiment, task, checkpoints, store).run()
     results = Results(
         experiment,
         found.table,

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from analogmed.analog import Chip, ChipReading, Hardware, coverage
+from analogmed.analog import Chip, ChipSnapshot, Hardware, coverage
 from analogmed.analog.description.device_models import device_model
 from analogmed.data import Case, Sample, Task
 from analogmed.evaluation.deploy import make_analog
@@ -41,7 +41,7 @@ _RANGE = ".input_range"
 
 
 @dataclass(frozen=True)
-class Setting:
+class AblationSetting:
     """One configuration of the network on a chip.
 
     Attributes:
@@ -82,7 +82,7 @@ class Bench:
             if name.endswith(_RANGE)
         }
 
-    def runs(self, settings: Iterable[Setting]) -> int:
+    def runs(self, settings: Iterable[AblationSetting]) -> int:
         """Return the number of case evaluations, for a progress bar."""
         sweep = self.config.sweep
         return (
@@ -94,7 +94,7 @@ class Bench:
         rows = run_unit(Deployment(self.checkpoint, None), None, self.cases, self.config, on_case)
         return [{"setting": "digital", "subject": "", **row} for row in rows]
 
-    def run(self, settings: Iterable[Setting], on_case: Callable[[], object]) -> list[Row]:
+    def run(self, settings: Iterable[AblationSetting], on_case: Callable[[], object]) -> list[Row]:
         """Compute the rows of each setting, on every chip at every time and read."""
         rows: list[Row] = []
         for hardware, group in groupby(settings, lambda setting: setting.hardware):
@@ -114,7 +114,7 @@ class Bench:
         self,
         analog: nn.Module,
         number: int,
-        settings: list[Setting],
+        settings: list[AblationSetting],
         on_case: Callable[[], object],
     ) -> list[Row]:
         info = self.checkpoint.info
@@ -155,7 +155,7 @@ class Bench:
                 analog.set_submodule(place, layer)
 
 
-def settings_of(config: SensitivityConfig, layers: Iterable[str]) -> list[Setting]:
+def list_ablations(config: SensitivityConfig, layers: Iterable[str]) -> list[AblationSetting]:
     """Return all settings of the network.
 
     Args:
@@ -166,20 +166,24 @@ def settings_of(config: SensitivityConfig, layers: Iterable[str]) -> list[Settin
         ConfigError: a pattern matches no layer on tiles, or the hardware has no noise source.
     """
     layers = tuple(layers)
-    settings = [Setting("all_analog", "", config.hardware)]
+    settings = [AblationSetting("all_analog", "", config.hardware)]
     if "layers" in config.parts:
         for name in chosen_layers(config, layers):
             others = frozenset(layers) - {name}
-            settings.append(Setting("only_analog", name, config.hardware, others))
+            settings.append(AblationSetting("only_analog", name, config.hardware, others))
             if others:
-                settings.append(Setting("only_digital", name, config.hardware, frozenset({name})))
+                settings.append(
+                    AblationSetting("only_digital", name, config.hardware, frozenset({name}))
+                )
     if "sources" in config.parts:
         present = sources_of(config.hardware)
-        settings.append(Setting("no_noise", "", _quiet(config.hardware, present)))
+        settings.append(AblationSetting("no_noise", "", _quiet(config.hardware, present)))
         for source in present:
             others_off = _quiet(config.hardware, [name for name in present if name != source])
-            settings.append(Setting("noise_alone", source, others_off))
-            settings.append(Setting("noise_all_but", source, _quiet(config.hardware, [source])))
+            settings.append(AblationSetting("noise_alone", source, others_off))
+            settings.append(
+                AblationSetting("noise_all_but", source, _quiet(config.hardware, [source]))
+            )
     return settings
 
 
@@ -237,7 +241,7 @@ class _Thinned(Cases):
         return thin
 
 
-def _without(reading: ChipReading, names: frozenset[str]) -> ChipReading:
+def _without(reading: ChipSnapshot, names: frozenset[str]) -> ChipSnapshot:
     """Return the reading without the layers that are digital now."""
 
     def kept(of_layers: Mapping[str, object]) -> dict[str, Any]:

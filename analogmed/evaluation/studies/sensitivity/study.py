@@ -15,7 +15,7 @@ from analogmed.evaluation.studies.robustness.study import (
     checkpoint_paths,
     tell_differences,
 )
-from analogmed.evaluation.studies.sensitivity.ablations import Bench, settings_of
+from analogmed.evaluation.studies.sensitivity.ablations import Bench, list_ablations
 from analogmed.evaluation.studies.sensitivity.ranking import rank, to_settings_table
 from analogmed.evaluation.studies.sensitivity.settings import SensitivityConfig
 from analogmed.execution.run_folder import in_run_folder, write_environment
@@ -29,7 +29,7 @@ Config = TypeVar("Config", bound=SensitivityConfig)
 
 
 @dataclass(frozen=True)
-class Sensitivities:
+class SensitivityResult:
     """Results of the sensitivity study of layers and noise sources.
 
     Attributes:
@@ -57,7 +57,7 @@ class Sensitivities:
 
 
 @in_run_folder
-def sensitivity(config: SensitivityConfig) -> Sensitivities:
+def sensitivity(config: SensitivityConfig) -> SensitivityResult:
     """Run a network with one layer analog or digital, and with one noise source on or off.
 
     Args:
@@ -79,13 +79,13 @@ def sensitivity(config: SensitivityConfig) -> Sensitivities:
     return found
 
 
-def look(bench: Bench, config: SensitivityConfig) -> Sensitivities:
+def look(bench: Bench, config: SensitivityConfig) -> SensitivityResult:
     """Run all settings on a bench, with a progress bar."""
-    settings = settings_of(config, bench.layers)
+    settings = list_ablations(config, bench.layers)
     total = bench.runs(settings) + len(bench.cases)
     with tqdm(total=total, unit="case", disable=None, smoothing=0.05) as progress:
         rows = bench.digital(progress.update) + bench.run(settings, progress.update)
-    return Sensitivities(config, to_settings_table(rows))
+    return SensitivityResult(config, to_settings_table(rows))
 
 
 def prepare(config: Config) -> tuple[Config, Checkpoint, Task]:

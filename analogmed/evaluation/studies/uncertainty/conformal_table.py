@@ -22,7 +22,7 @@ VALUES = ("fnr", "marked_share", "volume_ratio")
 _DIGITAL = -1.0
 
 
-class MaskLedger:
+class ConformalCounts:
     """Counts of every pass of one network, by time, chip, class and patient.
 
     The cases of a patient are pooled. The missed shares of the reads of a chip are averaged, which
@@ -127,7 +127,7 @@ def summarise_conformal(table: pd.DataFrame, alpha: float, *, seed: int = 0) -> 
     """Average the missed share and the size of the mask over patients and chips.
 
     Args:
-        table: rows of :meth:`MaskLedger.evaluate` with task, model and training.
+        table: rows of :meth:`ConformalCounts.evaluate` with task, model and training.
         alpha: nominal risk bound.
         seed: seed of the bootstrap.
 

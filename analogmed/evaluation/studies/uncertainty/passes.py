@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
-from analogmed.analog import Chip, ChipReading
+from analogmed.analog import Chip, ChipSnapshot
 from analogmed.data import Sample, Task
 from analogmed.evaluation.deploy import make_analog
 from analogmed.evaluation.passes import chip_seed
@@ -49,7 +49,7 @@ class Pass:
 
     def start(self, case_id: str) -> None:
         """Restart the noise for a case, so that results do not depend on the order of cases."""
-        if isinstance(self.network, ChipReading | DropoutNetwork):
+        if isinstance(self.network, ChipSnapshot | DropoutNetwork):
             self.network.restart(case_id)
 
 

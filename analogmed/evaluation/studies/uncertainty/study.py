@@ -17,7 +17,10 @@ from analogmed.evaluation.studies.robustness.study import (
 )
 from analogmed.evaluation.studies.uncertainty.calibration import Voxels
 from analogmed.evaluation.studies.uncertainty.conformal import needed
-from analogmed.evaluation.studies.uncertainty.conformal_table import MaskLedger, summarise_conformal
+from analogmed.evaluation.studies.uncertainty.conformal_table import (
+    ConformalCounts,
+    summarise_conformal,
+)
 from analogmed.evaluation.studies.uncertainty.examples import Examples
 from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps
 from analogmed.evaluation.studies.uncertainty.passes import (
@@ -42,7 +45,7 @@ from analogmed.training import Checkpoint, load_checkpoint
 
 
 @dataclass
-class Uncertainties:
+class UncertaintyResult:
     """Results of the uncertainty measurement.
 
     Attributes:
@@ -96,7 +99,7 @@ class Uncertainties:
 
 
 @in_run_folder
-def measure_uncertainty(config: UncertaintyConfig) -> Uncertainties:
+def measure_uncertainty(config: UncertaintyConfig) -> UncertaintyResult:
     """Measure predictive uncertainty and calibration of networks, digitally and on chips.
 
     Args:
@@ -143,14 +146,14 @@ class _Bench:
             )
         self._tell_few_units()
 
-    def run(self, networks: list[list[Checkpoint]], on_case: Observe) -> Uncertainties:
+    def run(self, networks: list[list[Checkpoint]], on_case: Observe) -> UncertaintyResult:
         config = self.config
         examples = Examples.chosen(self._digital_dice(networks[0]))
-        found = Uncertainties(config, Scores(config.bins, config.margin), examples)
+        found = UncertaintyResult(config, Scores(config.bins, config.margin), examples)
         for members in networks:
             info = members[0].info
             run = {"task": self.task.name, "model": info.model, "training": info.training}
-            ledger = MaskLedger(self.task)
+            ledger = ConformalCounts(self.task)
             for source in config.sources:
                 self._run_source(source, members, found, ledger, on_case)
             rows = ledger.evaluate(
@@ -166,8 +169,8 @@ class _Bench:
         self,
         source: Source,
         members: list[Checkpoint],
-        found: Uncertainties,
-        ledger: MaskLedger,
+        found: UncertaintyResult,
+        ledger: ConformalCounts,
         on_case: Observe,
     ) -> None:
         make_passes = passes_of(source, members, self.config, self.task)

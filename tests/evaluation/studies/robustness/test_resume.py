@@ -18,7 +18,7 @@ import pytest
 from analogmed.config import EngineConfig, Experiment, SweepConfig, to_yaml
 from analogmed.eval import main
 from analogmed.evaluation import Results, evaluate, summarise
-from analogmed.evaluation.studies.robustness.campaign import Campaign
+from analogmed.evaluation.studies.robustness.campaign import SweepRunner
 from analogmed.evaluation.studies.robustness.units import Plan
 from analogmed.evaluation.studies.robustness.worker import MakeWorker
 from analogmed.execution.executors import make_executor, outcomes_of
@@ -356,6 +356,6 @@ def test_a_result_that_vanishes_from_the_store_is_a_failure(experiment, tmp_path
     lost = Plan(experiment, task, [checkpoint]).digital(checkpoint).key
     store = Forgetful(tmp_path)
     store.ensure_writable()
-    table = Campaign(experiment, task, [checkpoint], store).run().table
+    table = SweepRunner(experiment, task, [checkpoint], store).run().table
     digital = table[table["hardware"] == "digital"]
     assert digital["note"].str.startswith("StoreError: its result is not in the store").all()

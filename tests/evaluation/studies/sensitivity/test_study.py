@@ -13,10 +13,10 @@ from analogmed.evaluation.deploy import make_analog
 from analogmed.evaluation.session import Deployment
 from analogmed.evaluation.studies.robustness.sweep import run_unit
 from analogmed.evaluation.studies.sensitivity.ablations import (
+    AblationSetting,
     Bench,
-    Setting,
     _without,
-    settings_of,
+    list_ablations,
     sources_of,
 )
 from analogmed.evaluation.studies.sensitivity.ranking import rank
@@ -147,7 +147,7 @@ def test_looking_at_fewer_layers_changes_no_row(found, config, tmp_path):
 
 def test_all_layers_analog_is_the_chip_of_an_evaluation(checkpoint, config):
     bench = bench_of(checkpoint, config)
-    found = bench.run([Setting("all_analog", "", config.hardware)], nothing)
+    found = bench.run([AblationSetting("all_analog", "", config.hardware)], nothing)
     analog = make_analog(checkpoint, config, bench.task)
     expected = [
         row["value"]
@@ -184,7 +184,9 @@ def test_a_layer_registered_twice_is_digital_at_both_places(checkpoint, config):
 
 
 def test_a_source_alone_is_the_chip_with_all_others_off(config):
-    by_name = {(s.name, s.subject): s.hardware for s in settings_of(config, ["encoder1.a", "head"])}
+    by_name = {
+        (s.name, s.subject): s.hardware for s in list_ablations(config, ["encoder1.a", "head"])
+    }
     drift = by_name["noise_alone", "drift"]
     assert (drift.drift_scale, drift.prog_noise_scale, drift.read_noise_scale) == (1.0, 0, 0)
     assert (drift.dac_steps, drift.adc_steps, drift.out_noise) == (0, 0, 0)
@@ -205,13 +207,13 @@ def test_a_chip_without_noise_is_refused():
 
 
 def test_the_only_layer_of_a_network_is_not_left_digital(config):
-    settings = settings_of(replace(config, layers=(), parts=("layers",)), ["head"])
+    settings = list_ablations(replace(config, layers=(), parts=("layers",)), ["head"])
     assert [setting.name for setting in settings] == ["all_analog", "only_analog"]
 
 
 def test_an_unknown_layer_is_refused_with_the_nearest(config):
     with pytest.raises(ConfigError, match=r"called 'haed'; did you mean 'head'"):
-        settings_of(replace(config, layers=("haed",)), ["encoder1.conv1", "head"])
+        list_ablations(replace(config, layers=("haed",)), ["encoder1.conv1", "head"])
 
 
 def test_a_network_without_analog_layers_is_refused(config, tmp_path):
