@@ -126,7 +126,7 @@ def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
     """Draw the Dice drop against latency or energy for every evaluated placement.
 
     Args:
-        steps: ``analogmed.evaluation.studies.placement.study.Placed.steps``.
+        steps: ``analogmed.evaluation.studies.placement.study.PlacementResult.steps``.
         path: ``.png`` or ``.svg`` file.
 
     Returns:

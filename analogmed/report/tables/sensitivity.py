@@ -70,7 +70,7 @@ def render_placement(steps: pd.DataFrame) -> str:
     """Return one line per evaluated placement.
 
     Args:
-        steps: ``analogmed.evaluation.studies.placement.study.Placed.steps``.
+        steps: ``analogmed.evaluation.studies.placement.study.PlacementResult.steps``.
 
     Raises:
         DataError: a column is missing.
