@@ -74,6 +74,32 @@ def evaluate(compute: Compute, unit: Unit, step: Step = lambda: None) -> Outcome
     return Outcome(unit, value, failure, stop, time.monotonic() - start, texts)
 
 
+class CreatedOnFirstUse:
+    """Compute that is created at the first unit of a process.
+
+    Errors of its creation are therefore errors of a unit.
+
+    Args:
+        make: factory of the compute.
+        created: computes of this process by the ``repr`` of their factory; at most one is kept.
+    """
+
+    def __init__(self, make: Callable[[], Compute], created: dict[str, Compute]) -> None:
+        self._make, self._name, self._created = make, repr(make), created
+
+    @property
+    def fatal(self) -> tuple[type[Exception], ...]:
+        """Errors of all units: any error of the creation, then those of the compute."""
+        return self._created[self._name].fatal if self._name in self._created else (Exception,)
+
+    def __call__(self, unit: Any, step: Step) -> Any:
+        """Return the result of a unit."""
+        if self._name not in self._created:
+            self._created.clear()
+            self._created[self._name] = self._make()
+        return self._created[self._name](unit, step)
+
+
 def failure_text(error: BaseException) -> str:
     """Return class and message of an error on one line, without credentials."""
     text = masked(" ".join(str(error).split()))

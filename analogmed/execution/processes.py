@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from analogmed.execution.compute import Compute, Outcome, evaluate
+from analogmed.execution.compute import Compute, CreatedOnFirstUse, Outcome, evaluate
 from analogmed.foundation.errors import AnalogmedError
 from analogmed.foundation.process import keep_freed_memory
 
@@ -188,28 +188,12 @@ def worker_loop(
     torch.set_num_threads(threads)
     if device == "cuda":
         torch.cuda.set_device(number % torch.cuda.device_count())
-    compute = _MadeOnce(make)
+    compute = CreatedOnFirstUse(make, {})
     with suppress(EOFError, OSError):
         connection.send("ready")
         while True:
             unit = connection.recv()
             connection.send(evaluate(compute, unit, lambda: connection.send("step")))
-
-
-class _MadeOnce:
-    """Compute that is created at the first unit, so that errors of its creation are of a unit."""
-
-    def __init__(self, make: Callable[[], Compute]) -> None:
-        self._make = make
-        self._made: Compute | None = None
-
-    @property
-    def fatal(self) -> tuple[type[Exception], ...]:
-        return (Exception,) if self._made is None else self._made.fatal
-
-    def __call__(self, unit: Any, step: Callable[[], object]) -> Any:
-        self._made = self._made or self._make()
-        return self._made(unit, step)
 
 
 def _end_with_parent() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from analogmed.execution.compute import Compute, Outcome, evaluate
+from analogmed.execution.compute import Compute, CreatedOnFirstUse, Outcome, evaluate
 from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import ConfigError
 
@@ -79,32 +79,7 @@ def compute_unit(job: tuple[Callable[[], Compute], int], unit: Any) -> Outcome:
     """
     make, threads = job
     torch.set_num_threads(threads)
-    return evaluate(_Cached(make), unit)
-
-
-class _Cached:
-    """Compute that is created at the first unit of a process.
-
-    Errors of its creation are therefore errors of a unit.
-
-    Args:
-        make: factory of the compute.
-    """
-
-    def __init__(self, make: Callable[[], Compute]) -> None:
-        self._make = make
-
-    @property
-    def fatal(self) -> tuple[type[Exception], ...]:
-        made = _computes.get(repr(self._make))
-        return (Exception,) if made is None else made.fatal
-
-    def __call__(self, unit: Any, step: Callable[[], object]) -> Any:
-        name = repr(self._make)
-        if name not in _computes:
-            _computes.clear()
-            _computes[name] = self._make()
-        return _computes[name](unit, step)
+    return evaluate(CreatedOnFirstUse(make, _computes), unit)
 
 
 def connect(engine: EngineConfig) -> tuple[Any, bool]:

@@ -12,7 +12,7 @@ def test_an_aihwkit_that_cannot_be_imported_is_a_sentence_with_the_versions(prog
     package.mkdir()
     (package / "__init__.py").write_text("raise ImportError('libtorch.so: undefined symbol')\n")
     done = subprocess.run(
-        [sys.executable, "-m", *program, "--help"],
+        [sys.executable, "-m", *program, "--out", str(tmp_path / "run")],
         capture_output=True,
         text=True,
         check=False,

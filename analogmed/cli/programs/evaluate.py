@@ -4,10 +4,8 @@ import sys
 import time
 
 from analogmed.cli.parse import parse
-from analogmed.evaluation import evaluate
 from analogmed.evaluation.settings import Experiment
 from analogmed.foundation.errors import AnalogmedError
-from analogmed.report import render_summary
 
 EXAMPLES = """examples:
   python -m analogmed.eval
@@ -27,6 +25,9 @@ EXAMPLES = """examples:
 def main(arguments: list[str]) -> None:
     """Evaluate, print the table and the folder; raise AnalogmedError if a unit of work failed."""
     experiment = parse(Experiment, arguments, prog="analogmed.eval", epilog=EXAMPLES)
+    from analogmed.evaluation import evaluate  # takes seconds, which --help need not wait for
+    from analogmed.report import render_summary
+
     start = time.monotonic()
     try:
         results = evaluate(experiment)

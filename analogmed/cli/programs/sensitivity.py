@@ -5,10 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analogmed.cli.parse import parse
-from analogmed.evaluation.studies.placement.study import place_layers
 from analogmed.evaluation.studies.sensitivity.settings import PlacementConfig, SensitivityConfig
-from analogmed.evaluation.studies.sensitivity.study import sensitivity
-from analogmed.report import render_placement, render_sensitivity
 
 EXAMPLES = """examples:
   python -m analogmed.sensitivity
@@ -55,6 +52,9 @@ def _timed(run: Callable[[list[str]], Path], arguments: list[str]) -> None:
 
 def _look(arguments: list[str]) -> Path:
     config = parse(SensitivityConfig, arguments, prog="analogmed.sensitivity", epilog=EXAMPLES)
+    from analogmed.evaluation import sensitivity  # takes seconds, which --help need not wait for
+    from analogmed.report import render_sensitivity
+
     print(render_sensitivity(sensitivity(config).ranking()))
     return config.folder
 
@@ -66,6 +66,9 @@ def _place(arguments: list[str]) -> Path:
         prog="analogmed.sensitivity placement",
         epilog=PLACEMENT_EXAMPLES,
     )
+    from analogmed.evaluation import place_layers
+    from analogmed.report import render_placement
+
     placed = place_layers(config)
     print(render_placement(placed.steps))
     print(placed.verdict())

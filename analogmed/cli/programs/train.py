@@ -8,10 +8,7 @@ from analogmed.cli.options import to_options
 from analogmed.cli.parse import parse
 from analogmed.evaluation.settings import Experiment
 from analogmed.foundation.logs import log_to_stderr
-from analogmed.training import TrainConfig, load_checkpoint, train
-from analogmed.training.log import LOGGER
-from analogmed.training.outcome import outcome_of
-from analogmed.training.preparation import digital_stage
+from analogmed.training.settings import TrainConfig
 
 EXAMPLES = """examples:
   python -m analogmed.train --model unet --model.options.features 8
@@ -30,6 +27,10 @@ A run that was interrupted goes on after its last epoch when the same command is
 def main(arguments: list[str]) -> None:
     """Train the network and print a summary of the result."""
     config = parse(TrainConfig, arguments, prog="analogmed.train", epilog=EXAMPLES)
+    from analogmed.training import load_checkpoint, train  # takes seconds: not for --help
+    from analogmed.training.log import LOGGER
+    from analogmed.training.outcome import outcome_of
+
     try:
         with log_to_stderr(LOGGER):
             path = train(config)
@@ -48,6 +49,8 @@ def main(arguments: list[str]) -> None:
 
 def _evaluation(config: TrainConfig, model: str) -> str:
     """Return the command that evaluates a run with the same data, split and chip."""
+    from analogmed.training.preparation import digital_stage
+
     stage = digital_stage(config)
     experiment = Experiment(
         task=config.task,

@@ -5,15 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analogmed.cli.parse import parse
-from analogmed.evaluation.studies.mitigation.study import measure_mitigation
 from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig, UncertaintyConfig
-from analogmed.evaluation.studies.uncertainty.study import measure_uncertainty
-from analogmed.report.tables.uncertainty import (
-    render_comparison,
-    render_conformal,
-    render_mitigation,
-    render_uncertainty,
-)
 
 EXAMPLES = """examples:
   python -m analogmed.uncertainty
@@ -56,6 +48,13 @@ def _timed(run: Callable[[list[str]], Path], arguments: list[str]) -> None:
 
 def _measure(arguments: list[str]) -> Path:
     config = parse(UncertaintyConfig, arguments, prog="analogmed.uncertainty", epilog=EXAMPLES)
+    from analogmed.evaluation.studies.uncertainty.study import measure_uncertainty  # takes seconds
+    from analogmed.report.tables.uncertainty import (
+        render_comparison,
+        render_conformal,
+        render_uncertainty,
+    )
+
     found = measure_uncertainty(config)
     print(render_uncertainty(found.summary()))
     print(render_comparison(found.comparison()))
@@ -70,5 +69,8 @@ def _mitigate(arguments: list[str]) -> Path:
         prog="analogmed.uncertainty mitigation",
         epilog=MITIGATION_EXAMPLES,
     )
+    from analogmed.evaluation.studies.mitigation.study import measure_mitigation
+    from analogmed.report.tables.uncertainty import render_mitigation
+
     print(render_mitigation(measure_mitigation(config).summary()))
     return config.folder

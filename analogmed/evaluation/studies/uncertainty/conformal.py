@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.evaluation.studies.uncertainty.settings import check_alpha
+from analogmed.foundation.errors import ShapeError
 
 THRESHOLDS = np.concatenate([[0.0], special.expit(np.linspace(-16.0, 16.0, 641))])
 """Ascending thresholds; the guarantee is valid for any fixed set that contains 0."""
@@ -121,12 +122,6 @@ def needed(alpha: float) -> int:
     """
     check_alpha(alpha)
     return math.ceil((1.0 - alpha) / alpha - 1e-9)
-
-
-def check_alpha(alpha: float) -> None:
-    """Raise a ConfigError for a share outside (0, 1)."""
-    if not 0.0 < alpha < 1.0:
-        raise ConfigError(f"alpha must lie between 0 and 1, got {alpha!r}")
 
 
 def _reaching(level: np.ndarray) -> np.ndarray:

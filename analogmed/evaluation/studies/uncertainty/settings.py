@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from analogmed.evaluation.settings import Experiment, SweepConfig, refuse_scale_out
-from analogmed.evaluation.studies.uncertainty.conformal import check_alpha
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.time_constants import DAY_S
 
@@ -123,3 +122,9 @@ class MitigationConfig(_OnChips):
             raise ConfigError(f"margin must be 0 or more voxels, got {self.margin}")
         if self.backend == "aihwkit":
             raise ConfigError("backend: mitigations are measured with analogmed's layers only")
+
+
+def check_alpha(alpha: float) -> None:
+    """Raise a ConfigError for a share outside (0, 1)."""
+    if not 0.0 < alpha < 1.0:
+        raise ConfigError(f"alpha must lie between 0 and 1, got {alpha!r}")
