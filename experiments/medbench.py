@@ -34,7 +34,8 @@ from analogmed.execution.threads import one_thread
 from analogmed.foundation.files import ensure_writable, write_atomically, write_text_atomically
 from analogmed.models import Genotype
 from analogmed.search.benchmark.table import TIMES_S, save, space_to_dict
-from analogmed.search.evaluator import CandidateConfig, ChipEvaluator
+from analogmed.search.evaluator import ChipEvaluator
+from analogmed.search.settings import CandidateConfig
 from analogmed.search.space.space import Space
 from analogmed.tables.results import to_table
 from analogmed.training import LoadingConfig, OptimizerConfig, load_checkpoint, train

@@ -20,7 +20,7 @@ from analogmed.evaluation import compare_models
 from analogmed.foundation.files import write_text_atomically
 from analogmed.hardware import map_tiles
 from analogmed.models import build_model
-from analogmed.search.evaluator import CandidateConfig
+from analogmed.search.settings import CandidateConfig
 
 TASK = [
     "--task=phantom_brain",

@@ -5,11 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
-from analogmed.models.blocks import block
 
 VERSION = 1
 """Version of the search space, which defines the meaning of a genotype."""
@@ -23,11 +23,82 @@ Purpose: TypeAlias = Literal["segmentation", "classification"]
 
 
 @dataclass(frozen=True)
+class Convolution:
+    """A convolution with optional normalisation and its activation.
+
+    Attributes:
+        norm: whether the output is normalised per image and channel, with learned scales.
+        leaky: whether the activation is a leaky ReLU (slope 0.01) instead of a ReLU.
+    """
+
+    norm: bool
+    leaky: bool
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of the search space.
+
+    Attributes:
+        kind: zero ends the network, identity returns its input, linear mixes the channels of each
+            position.
+        spatial_dims: 2 or 3; ``None`` for a block of both.
+        convolutions: convolutions in order of execution.
+    """
+
+    kind: Literal["zero", "identity", "linear", "convolution"]
+    spatial_dims: int | None = None
+    convolutions: tuple[Convolution, ...] = ()
+
+
+def _convolutions(spatial_dims: int, names: str) -> dict[str, Block]:
+    plain, normed = Convolution(False, False), Convolution(True, False)
+    leaky, both = Convolution(False, True), Convolution(True, True)
+    tails = ((plain,), (normed,), (leaky,), (both,), (plain, normed), (leaky, both))
+    return {
+        name: Block("convolution", spatial_dims, tail)
+        for name, tail in zip(names, tails, strict=True)
+    }
+
+
+BLOCKS: Mapping[str, Block] = MappingProxyType(
+    {
+        "zero": Block("zero"),
+        "identity": Block("identity"),
+        "A": Block("linear"),
+        **_convolutions(2, "BCDEFG"),
+        **_convolutions(3, "HIJKLM"),
+    }
+)
+"""Blocks by their name in the search space of MED-NAS-Bench."""
+
+
+def block(name: str, spatial_dims: int | None = None) -> Block:
+    """Return a block by name.
+
+    Args:
+        name: name of the block.
+        spatial_dims: 2 or 3, if known; an error then lists only blocks with these dimensions.
+
+    Raises:
+        ConfigError: the block does not exist.
+    """
+    if not isinstance(name, str) or name not in BLOCKS:
+        offered = [
+            known
+            for known, described in BLOCKS.items()
+            if spatial_dims is None or described.spatial_dims in (None, spatial_dims)
+        ]
+        raise ConfigError(f"unknown block {name!r}; {nearest(str(name), offered)}")
+    return BLOCKS[name]
+
+
+@dataclass(frozen=True)
 class Level:
     """One level of the recursive U-Net.
 
     Attributes:
-        block: key of :data:`analogmed.models.blocks.BLOCKS`.
+        block: key of :data:`BLOCKS`.
         channels: output channels of the block; 0 if it returns its input.
         kernel: width of its convolutions in grid points; 1 without convolutions.
         down: processor of the encoder block, analog or digital.

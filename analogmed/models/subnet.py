@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from analogmed.foundation.errors import ConfigError, ShapeError
-from analogmed.models.blocks import block, make_block, make_partner
-from analogmed.models.genotype import Genotype, Level
+from analogmed.models.blocks import make_block, make_partner
+from analogmed.models.genotype import Genotype, Level, block
 
 _POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _HEAD = {2: nn.Conv2d, 3: nn.Conv3d}

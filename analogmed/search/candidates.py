@@ -7,7 +7,7 @@ from analogmed.data.settings import TaskConfig
 from analogmed.execution.compute import Step
 from analogmed.execution.unit import Unit
 from analogmed.foundation.errors import CheckpointError, ConfigError, DataError
-from analogmed.search.evaluator import ChipEvaluator, Evaluator
+from analogmed.search.evaluator import ChipEvaluator, Evaluator, make_evaluator
 from analogmed.search.settings import SearchConfig
 from analogmed.search.trials.queue import ClaimedTrial
 
@@ -66,4 +66,4 @@ class MakeCandidates:
 
     def evaluator(self) -> ChipEvaluator:
         """Return the evaluator alone."""
-        return self.config.evaluator(self.task)
+        return make_evaluator(self.config, self.task)

@@ -1,7 +1,6 @@
 """Metrics of a genotype: hardware-aware training, programming of chips, and reads over a month."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +10,6 @@ import pandas as pd
 from torch import nn
 
 from analogmed.analog import Hardware
-from analogmed.analog.settings import CalibrationConfig
 from analogmed.data import Task
 from analogmed.data.settings import TaskConfig
 from analogmed.evaluation.deploy import make_analog
@@ -26,20 +24,16 @@ from analogmed.execution.threads import one_thread, threads
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.logs import without_progress
-from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.hardware import estimate, load_profile, map_tiles
 from analogmed.hardware.profiles import Level
 from analogmed.models import Genotype, build_model
 from analogmed.models.settings import ModelConfig
 from analogmed.search.digital_layers import layers_of
+from analogmed.search.settings import CandidateConfig, SearchConfig
 from analogmed.tables.results import to_table, write_table
 from analogmed.training import (
     Checkpoint,
-    LoadingConfig,
-    LossConfig,
-    NoiseConfig,
-    OptimizerConfig,
     TrainConfig,
     load_checkpoint,
     train,
@@ -69,40 +63,25 @@ class Evaluator(Protocol):
         """Return those metrics that need no training."""
 
 
-@dataclass(frozen=True)
-class CandidateConfig:
-    """How candidates are trained, and how often they are put on chips.
+def make_evaluator(config: SearchConfig, task: TaskConfig) -> "ChipEvaluator":
+    """Return the evaluator of the candidates of a search.
 
-    Attributes:
-        epochs: of digital training.
-        hwa_epochs: of the hardware-aware training that follows.
-        batch_size: patches in a batch.
-        optimizer: steps, schedule and average of both trainings.
-        loss: what is minimised.
-        loading: how patches are drawn.
-        noise: what disturbs hardware-aware training.
-        calibration: input ranges of the converters.
-        chips: programming draws of each candidate, the same for all of them.
-        reads: of each chip at each time.
-        threads: CPU threads that train one candidate, 1 or more. Results depend on their number in
-            the last digits, so it is a setting of the search; engine.workers is not.
+    Args:
+        config: settings of the search.
+        task: data; its test part contains the patients that candidates are compared on.
     """
-
-    epochs: int = 10
-    hwa_epochs: int = 10
-    batch_size: int = 8
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=5e-3, ema=0.9)
-    loss: LossConfig = LossConfig()
-    loading: LoadingConfig = LoadingConfig()
-    noise: NoiseConfig = NoiseConfig()
-    calibration: CalibrationConfig = CalibrationConfig()
-    chips: int = 3
-    reads: int = 1
-    threads: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "hwa_epochs", "batch_size", "chips", "reads", "threads"):
-            require_at_least_one(f"candidate.{name}", getattr(self, name))
+    return ChipEvaluator(
+        task,
+        hardware=config.hardware,
+        digital_layers=config.digital_layers,
+        candidate=config.candidate,
+        profile=config.profile,
+        level=config.level,
+        uncertainty="uncertainty" in config.goal.metrics,
+        backend=config.backend,
+        device=config.device,
+        seed=config.seed,
+    )
 
 
 class ChipEvaluator:
@@ -132,7 +111,7 @@ class ChipEvaluator:
         *,
         hardware: Hardware = Hardware(),  # noqa: B008
         digital_layers: tuple[str, ...] = (),
-        candidate: CandidateConfig = CandidateConfig(),
+        candidate: CandidateConfig = CandidateConfig(),  # noqa: B008
         profile: str = "hermes-4-phase",
         level: Level = "mvm_only",
         uncertainty: bool = False,

@@ -4,19 +4,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from analogmed.analog import Hardware
-from analogmed.analog.settings import resolve_layers
+from analogmed.analog.description.hardware import Hardware
+from analogmed.analog.settings import CalibrationConfig, resolve_layers
 from analogmed.data.settings import TaskConfig
 from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
 from analogmed.foundation.text import nearest
-from analogmed.hardware import load_profile
-from analogmed.search.digital_layers import refuse_unknown
-from analogmed.search.evaluator import CandidateConfig, ChipEvaluator
+from analogmed.hardware.profiles import load_profile
 from analogmed.search.objectives import Constraint, Goal
 from analogmed.search.space.space import Space
-from analogmed.search.strategy import strategy_names
+from analogmed.search.strategy_names import strategy_names
+from analogmed.training.settings import LoadingConfig, LossConfig, NoiseConfig, OptimizerConfig
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,42 @@ class StrategyConfig:
         known = strategy_names()
         if self.name not in known:
             raise ConfigError(f"unknown strategy '{self.name}'; {nearest(self.name, known)}")
+
+
+@dataclass(frozen=True)
+class CandidateConfig:
+    """How candidates are trained, and how often they are put on chips.
+
+    Attributes:
+        epochs: of digital training.
+        hwa_epochs: of the hardware-aware training that follows.
+        batch_size: patches in a batch.
+        optimizer: steps, schedule and average of both trainings.
+        loss: what is minimised.
+        loading: how patches are drawn.
+        noise: what disturbs hardware-aware training.
+        calibration: input ranges of the converters.
+        chips: programming draws of each candidate, the same for all of them.
+        reads: of each chip at each time.
+        threads: CPU threads that train one candidate, 1 or more. Results depend on their number in
+            the last digits, so it is a setting of the search; engine.workers is not.
+    """
+
+    epochs: int = 10
+    hwa_epochs: int = 10
+    batch_size: int = 8
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=5e-3, ema=0.9)
+    loss: LossConfig = LossConfig()
+    loading: LoadingConfig = LoadingConfig()
+    noise: NoiseConfig = NoiseConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    chips: int = 3
+    reads: int = 1
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "hwa_epochs", "batch_size", "chips", "reads", "threads"):
+            require_at_least_one(f"candidate.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -123,8 +158,11 @@ class SearchConfig:
             raise ConfigError(
                 f"space.purpose {self.space.purpose}: there is no task to train such networks on"
             )
-        of_placement = self.digital_layers != tuple(dict.fromkeys(given))
-        refuse_unknown(self.digital_layers, self.space, of_placement=of_placement)
+        if self.digital_layers:
+            from analogmed.search.digital_layers import refuse_unknown  # loads torch
+
+            of_placement = self.digital_layers != tuple(dict.fromkeys(given))
+            refuse_unknown(self.digital_layers, self.space, of_placement=of_placement)
         self._refuse_free_layers()
 
     def _refuse_free_layers(self) -> None:
@@ -149,25 +187,6 @@ class SearchConfig:
     def goal(self) -> Goal:
         """Objectives and constraints."""
         return Goal(self.objectives, tuple(map(Constraint.of, self.constraints)))
-
-    def evaluator(self, task: TaskConfig) -> ChipEvaluator:
-        """The evaluator of candidates.
-
-        Args:
-            task: the data; its test part are the patients that candidates are compared on.
-        """
-        return ChipEvaluator(
-            task,
-            hardware=self.hardware,
-            digital_layers=self.digital_layers,
-            candidate=self.candidate,
-            profile=self.profile,
-            level=self.level,
-            uncertainty="uncertainty" in self.goal.metrics,
-            backend=self.backend,
-            device=self.device,
-            seed=self.seed,
-        )
 
     @property
     def folder(self) -> Path:

@@ -27,9 +27,8 @@ from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
 from analogmed.search.objectives import Goal
 from analogmed.search.space.space import Genes, Space
-
-GROUP = "analogmed.search"
-"""Entry-point group for packages that provide search strategies."""
+from analogmed.search.strategy_names import BUILT_IN, GROUP
+from analogmed.search.strategy_names import strategy_names as strategy_names
 
 METRICS_ATTRIBUTE = "metrics"
 """User attribute of a trial: all metrics of its network, by name."""
@@ -161,24 +160,6 @@ def tried(study: Study, space: Space) -> list[Genotype]:
     ]
 
 
-_BUILT_IN = {
-    "analognas": "analogmed.search.strategies.analognas:analognas",
-    "evolution": "analogmed.search.strategies.evolution:evolution",
-    "mias": "analogmed.search.strategies.mias:mias",
-    "mt_mias": "analogmed.search.strategies.mias:mt_mias",
-    "mt_mias_c": "analogmed.search.strategies.mias:mt_mias_c",
-    "nsga2": "analogmed.search.strategies.samplers:nsga2",
-    "nsga3": "analogmed.search.strategies.samplers:nsga3",
-    "random": "analogmed.search.strategies.samplers:random",
-    "tpe": "analogmed.search.strategies.samplers:tpe",
-}
-
-
-def strategy_names() -> tuple[str, ...]:
-    """Return the names of the built-in and installed strategies, sorted."""
-    return _STRATEGIES.names()
-
-
 def find_strategy(name: str) -> Strategy:
     """Return a strategy by name, with a check of its options.
 
@@ -214,7 +195,7 @@ def _called_as_plugin(plugin: EntryPoint) -> Strategy:
 
 
 _STRATEGIES: Registry[Strategy] = Registry(
-    "strategy", _BUILT_IN, group=GROUP, expected=_EXPECTED, load=_called_as_plugin
+    "strategy", BUILT_IN, group=GROUP, expected=_EXPECTED, load=_called_as_plugin
 )
 
 

@@ -9,6 +9,7 @@ from analogmed.evaluation.settings import Experiment
 from analogmed.foundation.files import write_text_atomically
 from analogmed.models import Genotype
 from analogmed.search.digital_layers import layers_of
+from analogmed.search.evaluator import make_evaluator
 from analogmed.search.results import trial_folder
 from analogmed.search.settings import SearchConfig
 from analogmed.search.trials.journal_lock import FileLock
@@ -83,7 +84,7 @@ def _read(path: Path) -> object:
 def _training(config: SearchConfig, genotype: Genotype, folder: Path) -> TrainConfig:
     epochs = config.final_epochs
     return replace(
-        config.evaluator(config.task).training(genotype, folder),
+        make_evaluator(config, config.task).training(genotype, folder),
         training="hwa",
         epochs=epochs,
         validate_every=max(1, epochs // 8),

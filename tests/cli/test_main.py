@@ -18,6 +18,9 @@ HEAVY = ("torch", "monai", "aihwkit", "numba", "pandas", "matplotlib")
         ["sensitivity", "placement"],
         ["uncertainty"],
         ["uncertainty", "mitigation"],
+        ["search"],
+        ["search", "supernet"],
+        ["search", "importance"],
     ],
     ids=" ".join,
 )

@@ -7,9 +7,8 @@ import pytest
 
 from analogmed.cli.options import to_options
 from analogmed.config import EngineConfig
-from analogmed.search.evaluator import CandidateConfig
 from analogmed.search.run import search
-from analogmed.search.settings import SearchConfig, StrategyConfig
+from analogmed.search.settings import CandidateConfig, SearchConfig, StrategyConfig
 from analogmed.search.space.space import Space
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'analogmed[ray]'")

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.models.blocks import BLOCKS, ChannelLinear, block, make_block, make_partner
+from analogmed.models.blocks import ChannelLinear, make_block, make_partner
+from analogmed.models.genotype import BLOCKS, block
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 UPCONV = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}

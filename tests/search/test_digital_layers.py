@@ -17,9 +17,9 @@ from analogmed.foundation.time_constants import DAY_S
 from analogmed.hardware import map_tiles
 from analogmed.models import Genotype, Level, build_model
 from analogmed.search.digital_layers import layers_of, refuse_unknown
-from analogmed.search.evaluator import CandidateConfig
+from analogmed.search.evaluator import make_evaluator
 from analogmed.search.run import search
-from analogmed.search.settings import SearchConfig, StrategyConfig
+from analogmed.search.settings import CandidateConfig, SearchConfig, StrategyConfig
 from analogmed.search.space.space import Space
 from analogmed.training import TrainConfig, train
 
@@ -164,7 +164,9 @@ def test_candidates_are_trained_and_counted_with_these_layers_digital(found, con
 
 def test_candidates_are_compared_with_these_layers_digital(found, config, tmp_path):
     number, genotype = found.best
-    evaluator = config.evaluator(replace(config.task, split_file=config.out / "selection.json"))
+    evaluator = make_evaluator(
+        config, replace(config.task, split_file=config.out / "selection.json")
+    )
     checkpoint = config.out / "trials" / f"{number:04d}-{genotype.key}" / "hwa"
     layers = layers_of(genotype, config.digital_layers)
     experiment = replace(evaluator.experiment(checkpoint, layers), examples=0, out=tmp_path)

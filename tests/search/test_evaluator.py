@@ -11,14 +11,9 @@ from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.models import Genotype, Level
 from analogmed.search import evaluator as evaluators
-from analogmed.search.evaluator import (
-    MONTH_S,
-    TIMES_S,
-    CandidateConfig,
-    ChipEvaluator,
-    dice_metrics,
-)
+from analogmed.search.evaluator import MONTH_S, TIMES_S, ChipEvaluator, dice_metrics
 from analogmed.search.selection import selection_split, selection_task
+from analogmed.search.settings import CandidateConfig
 from analogmed.tables.results import to_table
 from analogmed.training import OptimizerConfig, load_checkpoint
 

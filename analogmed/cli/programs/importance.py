@@ -1,7 +1,6 @@
 """`python -m analogmed.search importance`: block importance in trained supernetworks."""
 
 from analogmed.cli.parse import parse
-from analogmed.search.supernet.operations import report_importance
 from analogmed.search.supernet.settings import ImportanceConfig
 
 EXAMPLES = """examples:
@@ -17,6 +16,8 @@ docs/search-methods.md explains the score.
 def main(arguments: list[str]) -> None:
     """Write the table and the figure, and print their paths."""
     config = parse(ImportanceConfig, arguments, prog="analogmed.search importance", epilog=EXAMPLES)
+    from analogmed.search.supernet.operations import report_importance  # not for --help
+
     table = report_importance(config.supernets, config.out, n=config.n, seed=config.seed)
     one = ["supernet", "task"] if table["supernet"].nunique() > 1 else ["task"]
     best = table.loc[table.groupby([*one, "level"], sort=False)["importance"].idxmax()]

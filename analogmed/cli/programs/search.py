@@ -3,16 +3,15 @@
 import shlex
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from analogmed.cli.options import to_options
 from analogmed.cli.parse import parse
 from analogmed.foundation.logs import log_to_stderr
-from analogmed.report.tables.search import render_front
-from analogmed.search.run import LOGGER, SearchResult, search
 from analogmed.search.settings import SearchConfig
-from analogmed.search.trials.queue import TrialStatus
-from analogmed.search.winner import evaluation_of
-from analogmed.training.log import LOGGER as TRAINING
+
+if TYPE_CHECKING:
+    from pandas import Series
 
 EXAMPLES = """examples:
   python -m analogmed.search
@@ -44,6 +43,11 @@ docs/search.md tells of spaces, strategies, and the files that are written.
 def main(arguments: list[str]) -> None:
     """Run the search; print the Pareto front and the command that evaluates the best network."""
     config = parse(SearchConfig, arguments, prog="analogmed.search", epilog=EXAMPLES)
+    from analogmed.report.tables.search import render_front  # takes seconds: not for --help
+    from analogmed.search.run import LOGGER, search
+    from analogmed.search.winner import evaluation_of
+    from analogmed.training.log import LOGGER as TRAINING
+
     start = time.monotonic()
     try:
         with log_to_stderr(LOGGER), log_to_stderr(TRAINING):
@@ -52,7 +56,8 @@ def main(arguments: list[str]) -> None:
         print(stop, file=sys.stderr)
         raise
     print(render_front(found.front, list(config.objectives)), end="")
-    print(f"{_counts(found)}, {time.monotonic() - start:.0f} s; tables, figures: {config.folder}/")
+    counts = _counts(found.candidates["status"])
+    print(f"{counts}, {time.monotonic() - start:.0f} s; tables, figures: {config.folder}/")
     if found.winner is None:
         print(f"{found.in_work} networks are in work elsewhere; who is last trains the winner")
         return
@@ -61,23 +66,17 @@ def main(arguments: list[str]) -> None:
     print(shlex.join(["python", "-m", "analogmed.eval", *to_options(experiment)]))
 
 
-def _counts(found: SearchResult) -> str:
-    counts = found.candidates["status"].value_counts()
-    shown = (
-        TrialStatus.EVALUATED,
-        TrialStatus.FAILED,
-        TrialStatus.INFEASIBLE,
-        TrialStatus.KNOWN,
-        TrialStatus.LOST,
-    )
-    told = [f"{counts[s.value]} {_WORDS[s]}" for s in shown if s.value in counts]
-    return "networks: " + ", ".join(told)
+def _counts(status: "Series[str]") -> str:
+    counts = status.value_counts()
+    parts = [f"{counts[name]} {words}" for name, words in _STATUS.items() if name in counts]
+    return "networks: " + ", ".join(parts)
 
 
-_WORDS = {
-    TrialStatus.EVALUATED: "evaluated",
-    TrialStatus.FAILED: "failed",
-    TrialStatus.INFEASIBLE: "beyond a constraint",
-    TrialStatus.KNOWN: "proposed again",
-    TrialStatus.LOST: "lost with their process",
+_STATUS = {
+    "evaluated": "evaluated",
+    "failed": "failed",
+    "infeasible": "beyond a constraint",
+    "known": "proposed again",
+    "lost": "lost with their process",
 }
+"""Values of the column ``status`` of ``candidates.csv``, in words."""

@@ -8,9 +8,7 @@ from analogmed.cli.options import to_options
 from analogmed.cli.parse import parse
 from analogmed.foundation.logs import log_to_stderr
 from analogmed.search.settings import SearchConfig, StrategyConfig
-from analogmed.search.supernet.run import train_supernet
 from analogmed.search.supernet.settings import SupernetConfig
-from analogmed.training.log import LOGGER
 
 EXAMPLES = """examples:
   python -m analogmed.search supernet --space.depths 1 2 3 --epochs 20
@@ -38,6 +36,9 @@ def main(arguments: list[str]) -> None:
     """Train the supernetwork and print a summary of the result."""
     prog = "analogmed.search supernet"
     config = parse(SupernetConfig, arguments, prog=prog, epilog=EXAMPLES)
+    from analogmed.search.supernet.run import train_supernet  # takes seconds: not for --help
+    from analogmed.training.log import LOGGER
+
     try:
         with log_to_stderr(LOGGER):
             path = train_supernet(config)

@@ -4,7 +4,7 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 
 from analogmed.models import Genotype
-from analogmed.models.blocks import BLOCKS
+from analogmed.models.genotype import BLOCKS
 from analogmed.search.space.choices import Option, Options
 from analogmed.search.space.space import Gene, Genes, Space
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from analogmed.models import Genotype
-from analogmed.models.blocks import BLOCKS
+from analogmed.models.genotype import BLOCKS
 from analogmed.search.space.space import Gene, Space
 
 

@@ -11,8 +11,15 @@ import numpy as np
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
 from analogmed.models import Genotype, Level
-from analogmed.models.blocks import BLOCKS, block
-from analogmed.models.genotype import KERNELS, MAX_CHANNELS, MAX_DEPTH, Place, Purpose
+from analogmed.models.genotype import (
+    BLOCKS,
+    KERNELS,
+    MAX_CHANNELS,
+    MAX_DEPTH,
+    Place,
+    Purpose,
+    block,
+)
 
 Gene: TypeAlias = str | int
 Genes: TypeAlias = dict[str, Gene]

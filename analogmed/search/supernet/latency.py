@@ -21,7 +21,8 @@ from analogmed.hardware import (
 )
 from analogmed.hardware.profiles import Level
 from analogmed.models import Genotype
-from analogmed.models.blocks import BLOCKS, make_block, make_partner
+from analogmed.models.blocks import make_block, make_partner
+from analogmed.models.genotype import BLOCKS
 from analogmed.search.space.space import Space
 
 _FLOOR = 0.01

@@ -13,7 +13,8 @@ from torch.func import functional_call
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
-from analogmed.models.blocks import BLOCKS, make_block, make_partner
+from analogmed.models.blocks import make_block, make_partner
+from analogmed.models.genotype import BLOCKS
 from analogmed.models.subnet import Subnet
 from analogmed.search.space.space import Space
 

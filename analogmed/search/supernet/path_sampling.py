@@ -12,7 +12,7 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
-from analogmed.models.blocks import BLOCKS
+from analogmed.models.genotype import BLOCKS
 from analogmed.search.space.space import Gene, Space
 
 

@@ -10,11 +10,48 @@ from analogmed.foundation.settings.checks import require_at_least_one, require_a
 from analogmed.hardware.profiles import Level
 from analogmed.models.settings import ModelConfig
 from analogmed.search.space.space import Space
-from analogmed.search.supernet.pruning import PruningConfig
-from analogmed.training import LoadingConfig, OptimizerConfig, TrainConfig
+from analogmed.training.settings import LoadingConfig, OptimizerConfig, TrainConfig
 
 SUPERNET = "supernet.safetensors"
 """Name of the trained weights in a run folder."""
+
+
+@dataclass(frozen=True)
+class PruningConfig:
+    """When operations leave the supernetwork.
+
+    Attributes:
+        every: epochs between prunings, each of which takes one operation from each level; 0 never
+            prunes.
+        warm_up: epochs before the first of them are counted.
+        keep: operations that each level keeps.
+        decay: of the running average of the Dice of the networks that use an operation.
+    """
+
+    every: int = 0
+    warm_up: int = 0
+    keep: int = 1
+    decay: float = 0.9
+
+    def __post_init__(self) -> None:
+        require_at_least_zero("pruning.every", self.every)
+        require_at_least_zero("pruning.warm_up", self.warm_up)
+        require_at_least_one("pruning.keep", self.keep)
+        if not 0 <= self.decay < 1:
+            raise ConfigError(f"pruning.decay must lie in [0, 1), got {self.decay!r}")
+
+    def one_path_after(self, operations: int) -> int | None:
+        """Return the epoch after which one operation per level is left.
+
+        Args:
+            operations: number of operations of the level that has most.
+
+        Returns:
+            ``None`` where more than one stays, or there is no choice from the start.
+        """
+        if not self.every or self.keep > 1 or operations < 2:
+            return None
+        return self.warm_up + self.every * (operations - 1)
 
 
 @dataclass(frozen=True)

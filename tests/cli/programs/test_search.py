@@ -20,9 +20,8 @@ from analogmed.config import EngineConfig, Experiment, TaskConfig
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.passes import chip_seed
 from analogmed.foundation.errors import AnalogmedError, ConfigError
-from analogmed.search.evaluator import CandidateConfig
 from analogmed.search.run import NothingFeasibleError, search
-from analogmed.search.settings import SearchConfig, StrategyConfig
+from analogmed.search.settings import CandidateConfig, SearchConfig, StrategyConfig
 from analogmed.search.space.space import Space
 from analogmed.search.winner import evaluation_of
 from analogmed.training import OptimizerConfig, load_checkpoint

@@ -33,9 +33,8 @@ from analogmed.search.strategy import (
     find_strategy,
 )
 from analogmed.search.supernet.operations import importance_table, write_importance
-from analogmed.search.supernet.pruning import PruningConfig
 from analogmed.search.supernet.run import train_supernet
-from analogmed.search.supernet.settings import SupernetConfig
+from analogmed.search.supernet.settings import PruningConfig, SupernetConfig
 from analogmed.search.supernet.weights import SharedWeights, load_weights
 
 main = partial(run_command, "search")

@@ -9,8 +9,8 @@ from analogmed.models import Genotype, Level
 from analogmed.search.space.space import Space
 from analogmed.search.supernet.latency import Latencies
 from analogmed.search.supernet.path_sampling import ReducedSpace
-from analogmed.search.supernet.pruning import PrunedOperation, Pruning, PruningConfig
-from analogmed.search.supernet.settings import SupernetConfig
+from analogmed.search.supernet.pruning import PrunedOperation, Pruning
+from analogmed.search.supernet.settings import PruningConfig, SupernetConfig
 
 SPACE = Space(depths=(1, 2), blocks=("A", "B", "C"), widths=(4,), growths=(1,), kernels=(3,))
 SECONDS = {"A": 1.0, "B": 2.0, "C": 4.0}

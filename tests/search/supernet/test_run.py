@@ -18,9 +18,13 @@ from analogmed.foundation.errors import CheckpointError, ConfigError, DataError,
 from analogmed.models import Genotype
 from analogmed.search.space.space import Space
 from analogmed.search.supernet.path_sampling import ReducedSpace, paths_of_step
-from analogmed.search.supernet.pruning import PruningConfig
 from analogmed.search.supernet.run import train_supernet
-from analogmed.search.supernet.settings import LatencyConfig, MiasLossConfig, SupernetConfig
+from analogmed.search.supernet.settings import (
+    LatencyConfig,
+    MiasLossConfig,
+    PruningConfig,
+    SupernetConfig,
+)
 from analogmed.search.supernet.setup import set_up_supernet
 from analogmed.search.supernet.weights import SharedWeights
 from analogmed.training import LoadingConfig, OptimizerConfig
