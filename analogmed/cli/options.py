@@ -5,11 +5,10 @@ import json
 from collections.abc import Sequence
 from typing import Any, get_args, get_origin
 
-import yaml
-
 from analogmed.analog.description.hardware import Hardware
 from analogmed.cli.words import is_quoted
 from analogmed.foundation.settings.plain import to_plain
+from analogmed.foundation.strict_yaml import dump_yaml
 
 SHORT = {
     "task": "name",
@@ -63,7 +62,7 @@ def _written(plain: Any) -> str:
     text = json.dumps(plain)
     if json.loads(text) == plain:
         return text
-    return yaml.safe_dump(plain, default_flow_style=True, width=float("inf")).strip()
+    return dump_yaml(plain, on_one_line=True).strip()
 
 
 def _shortened(options: Sequence[str]) -> list[str]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
-import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
 
 from analogmed.analog.description.hardware import Hardware
@@ -16,7 +15,7 @@ from analogmed.cli.options import SHORT, is_list
 from analogmed.cli.words import Words
 from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.foundation.settings.plain import to_plain
-from analogmed.foundation.strict_yaml import check_keys, read_yaml
+from analogmed.foundation.strict_yaml import check_keys, dump_yaml, read_yaml
 from analogmed.foundation.text import nearest
 
 T = TypeVar("T")
@@ -160,7 +159,7 @@ def _settings_of(path: str, config_class: Any, words: Words, section: str) -> st
             if key not in of_preset or value != of_preset[key]
         }
     content = words.shielded(content, config_class, section)
-    return yaml.safe_dump(content, default_flow_style=True, width=float("inf"))
+    return dump_yaml(content, on_one_line=True)
 
 
 def _explain(message: str, parser: ArgumentParser) -> str:

@@ -18,7 +18,13 @@ import yaml
 from jsonargparse import Namespace
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.strict_yaml import MAX_YAML_BYTES, check_keys, parse_json, parse_yaml
+from analogmed.foundation.strict_yaml import (
+    MAX_YAML_BYTES,
+    check_keys,
+    dump_yaml,
+    parse_json,
+    parse_yaml,
+)
 
 T = TypeVar("T")
 
@@ -201,7 +207,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _dumped(content: Any) -> str:
-    text = yaml.safe_dump(content, default_flow_style=True, width=float("inf"))
+    text = dump_yaml(content, on_one_line=True)
     return text.removesuffix("\n...\n").strip()
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Hashable
 from pathlib import Path
@@ -152,6 +153,18 @@ def _shown(text: str) -> str:
     return ascii(text if len(text) <= 40 else f"{text[:40]}...")
 
 
+def dump_yaml(content: Any, *, on_one_line: bool = False) -> str:
+    """Return plain values as YAML that :func:`parse_yaml` reads as the same values.
+
+    Args:
+        content: mappings, lists, text, numbers, booleans or ``None``, keys in order.
+        on_one_line: whether to write one line with sorted keys, for an option.
+    """
+    if on_one_line:
+        return yaml.dump(content, None, _StrictDumper, default_flow_style=True, width=math.inf)
+    return yaml.dump(content, None, _StrictDumper, sort_keys=False)
+
+
 def check_keys(content: dict[str, Any], config_class: type, where: str) -> None:
     """Raise ConfigError for keys that a configuration class does not have.
 
@@ -217,8 +230,13 @@ class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ign
         return super().construct_mapping(node, deep)
 
 
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),  # 1e-3, text in YAML 1.1
-    list("-+0123456789"),
-)
+class _StrictDumper(yaml.SafeDumper):
+    """SafeDumper that quotes text which the loader would read as a number."""
+
+
+for _end in (_StrictLoader, _StrictDumper):
+    _end.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),  # 1e-3, text in YAML 1.1
+        list("-+0123456789"),
+    )

@@ -13,13 +13,12 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 from scipy.stats import kendalltau
 from torch import nn
 
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import write_atomically, write_text_atomically
-from analogmed.foundation.strict_yaml import read_yaml
+from analogmed.foundation.strict_yaml import dump_yaml, read_yaml
 from analogmed.hardware.operations import FILL, KEY, Operation, Recorded
 
 _WARM_UP = 2
@@ -95,7 +94,7 @@ class LookupTable:
         table = pd.DataFrame(rows, columns=[*_PLACE, *KEY, *_TIMES])
         folder = Path(folder)
         write_atomically(folder / "operations.csv", lambda path: table.to_csv(path, index=False))
-        text = yaml.safe_dump(dict(self.provenance), sort_keys=False)
+        text = dump_yaml(dict(self.provenance))
         write_text_atomically(folder / "provenance.yaml", text)
 
 

@@ -4,9 +4,8 @@ import json
 import shlex
 from typing import Any
 
-import yaml
-
 from analogmed.foundation.credentials import masked, masked_values
+from analogmed.foundation.strict_yaml import dump_yaml
 from analogmed.report.runs import Run
 
 
@@ -38,7 +37,7 @@ def files_of(run: Run) -> tuple[tuple[str, str], ...]:
     """Return title and text of the commands to rerun it, its configuration and its environment."""
     files = [("How to run it again", masked(_again(run)))]
     if run.settings:
-        settings = yaml.safe_dump(masked_values(run.settings), sort_keys=False)
+        settings = dump_yaml(masked_values(run.settings))
         files.append((f"Configuration ({run.settings_file})", settings))
     if run.environment:
         environment = json.dumps(masked_values(run.environment), indent=2)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from analogmed.cli.parse import parse
 from analogmed.config import Experiment, to_yaml
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.strict_yaml import check_keys, read_yaml
+from analogmed.foundation.strict_yaml import check_keys, dump_yaml, parse_yaml, read_yaml
 
 
 @pytest.fixture
@@ -205,3 +205,12 @@ def test_damaged_settings_become_an_experiment_or_a_sentence(content, tmp_path_f
     path.write_bytes(content)
     with suppress(ConfigError):
         assert isinstance(parse(Experiment, ["--config", str(path)], prog="eval"), Experiment)
+
+
+@pytest.mark.parametrize(
+    "text", ["1e3", "0e0", "-1E-5", "1_0e2", "1.e3", "2024-13-45", "null", "0.5"]
+)
+@pytest.mark.parametrize("on_one_line", [False, True])
+def test_text_that_looks_like_a_number_stays_text(text, on_one_line):
+    content = {"name": text, text: [text, 1e3]}
+    assert parse_yaml(dump_yaml(content, on_one_line=on_one_line), "here") == content

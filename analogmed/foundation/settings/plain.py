@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from analogmed.foundation.credentials import masked_values
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.strict_yaml import check_keys, read_yaml
+from analogmed.foundation.strict_yaml import check_keys, dump_yaml, read_yaml
 from analogmed.foundation.text import nearest
 
 S = TypeVar("S")
@@ -18,7 +16,7 @@ S = TypeVar("S")
 
 def to_yaml(config: Any) -> str:
     """Return a configuration as YAML, fields in order, credentials in URLs masked."""
-    return yaml.safe_dump(masked_values(to_plain(config)), sort_keys=False)
+    return dump_yaml(masked_values(to_plain(config)))
 
 
 def to_plain(config: Any) -> Any:

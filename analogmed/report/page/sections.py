@@ -135,8 +135,9 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Section]:
             yield Section(
                 f"{prefix}-time{of_metric}",
                 f"{label_of(str(name))} over time",
-                "The closer a line stays to its dashed one, the less the chip costs. Lines: mean "
-                "over chips and patients. Bands: intervals. Dashed: the same network digitally.",
+                "The closer a solid line is to its dashed baseline, the smaller the drop on the "
+                "chip. Lines: means over chips and patients. Bands: confidence intervals. Dashed: the "
+                "same network run digitally.",
                 figures=(_wide_and_narrow(metric_over_time, curves, place, _TIME_ALT),),
                 folded=(curves_table(curves),),
             )

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from analogmed.evaluation.studies.placement.greedy import OBJECTIVES, Costs, Row, Search
 from analogmed.evaluation.studies.sensitivity.ablations import Bench
@@ -21,7 +20,7 @@ from analogmed.execution.run_folder import WrittenFiles, in_run_folder
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.foundation.settings.plain import to_plain
-from analogmed.foundation.strict_yaml import read_yaml
+from analogmed.foundation.strict_yaml import dump_yaml, read_yaml
 from analogmed.hardware import Profile, load_profile
 from analogmed.report import placement_curve
 from analogmed.tables.results import write_table
@@ -89,7 +88,7 @@ class PlacementResult:
         if self.chosen is None:
             written.remove(PLACEMENT)
         else:
-            write_text_atomically(path, yaml.safe_dump(self._placement(), sort_keys=False))
+            write_text_atomically(path, dump_yaml(self._placement()))
 
     def _placement(self) -> dict[str, object]:
         step, config = self.chosen, self.config
