@@ -136,8 +136,8 @@ def _evaluation(run: Run, prefix: str) -> Iterator[Section]:
                 f"{prefix}-time{of_metric}",
                 f"{label_of(str(name))} over time",
                 "The closer a solid line is to its dashed baseline, the smaller the drop on the "
-                "chip. Lines: means over chips and patients. Bands: confidence intervals. Dashed: the "
-                "same network run digitally.",
+                "chip. Lines: means over chips and patients. Bands: confidence intervals. Dashed: "
+                "the same network run digitally.",
                 figures=(_wide_and_narrow(metric_over_time, curves, place, _TIME_ALT),),
                 folded=(curves_table(curves),),
             )
