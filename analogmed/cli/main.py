@@ -38,12 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command, rest = find_command(words)
     module, _, function = command.program.partition(":")
     program = getattr(import_module(module), function)
-    checked = command.simulates and not set(_HELP).intersection(rest)
-    return run(_with_versions(program) if checked else program, rest)
+    if not command.simulates:
+        return run_program(program, rest)
+    return run(program if set(_HELP).intersection(rest) else _with_versions(program), rest)
 
 
 def run(program: Callable[[list[str]], int | None], arguments: list[str]) -> int:
-    """Run a program in this process and print warnings and errors as sentences on stderr.
+    """Run a program that simulates; print its warnings and errors as sentences on stderr.
 
     Returns:
         exit status: 0, 1 for an error in the data or the computation, 2 for an invalid setting.

@@ -52,12 +52,12 @@ def make_executor(
         ConfigError: Ray is not installed, its cluster does not respond, or the cluster lacks the
             resources of a unit.
     """
+    if engine.is_serial:
+        return SerialExecutor(make(), on_step)
     if engine.name == "ray":
         from analogmed.execution.ray_cluster import RayExecutor
 
         return RayExecutor(engine, make, threads)
-    if engine.workers in (None, 1):
-        return SerialExecutor(make(), on_step)
     return ProcessExecutor(
         engine.workers or 1, make, threads=threads, device=device, on_step=on_step
     )

@@ -76,7 +76,6 @@ class ProcessExecutor:
         self._on_step = on_step
         self._processes: list[_Process] = []
         self._waiting: deque[_Task] = deque()
-        self._tasks: dict[int, _Task] = {}
         self._started = 0
         atexit.register(self.close)
 

@@ -31,6 +31,11 @@ class EngineConfig:
     gpus: float = 0.0
     threads: int | None = None
 
+    @property
+    def is_serial(self) -> bool:
+        """Whether units are computed in this process, one after the other."""
+        return self.name == "local" and self.workers in (None, 1)
+
     def __post_init__(self) -> None:
         if self.workers is not None:
             require_at_least_one("engine.workers", self.workers)

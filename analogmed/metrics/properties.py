@@ -33,7 +33,9 @@ def bounds_of(name: str) -> Bounds:
         >>> bounds_of("dice"), bounds_of("hd95")
         ((0.0, 1.0), (0.0, inf))
     """
-    return metric(name).bounds if is_metric(name) else _BOUNDS.get(name, _UNKNOWN)
+    if name in _BOUNDS:
+        return _BOUNDS[name]
+    return metric(name).bounds if is_metric(name) else _UNKNOWN
 
 
 def difference_bounds(name: str) -> Bounds:

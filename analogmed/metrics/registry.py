@@ -59,7 +59,7 @@ _REGISTRY: Registry[Metric] = Registry(
 
 def is_metric(name: str) -> bool:
     """Return whether a metric has this name."""
-    return name in metric_names()
+    return name in METRICS or name in metric_names()
 
 
 def label_of(name: str) -> str:

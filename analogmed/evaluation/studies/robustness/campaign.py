@@ -120,7 +120,7 @@ class SweepRunner:
                 other processes cannot access the store.
         """
         experiment, store, engine = self._experiment, self._store, self._experiment.engine
-        if engine.name == "local" and engine.workers in (None, 1):
+        if engine.is_serial:
             return SerialExecutor(Worker(experiment, store, self._task), progress.case)
         if store.in_memory:
             raise ConfigError(
