@@ -15,7 +15,7 @@ class CalibrationConfig:
     Attributes:
         images: least number of training images used for calibration; every case gives the same
             number, evenly spaced, so that the number used is rounded up.
-        quantile: share of a layer's absolute inputs that the range shall hold.
+        quantile: share of a layer's absolute inputs that the range covers.
     """
 
     images: int = 32

@@ -30,7 +30,7 @@ COMMANDS = {
     ),
     "uncertainty": Command(
         f"{_PROGRAMS}.uncertainty:main",
-        "how sure networks are on chips, and how right they are; mitigations",
+        "uncertainty and calibration of networks on chips; mitigations",
     ),
     "report": Command(f"{_PROGRAMS}.report:main", "what run folders hold, as one page", False),
     "train": Command(f"{_PROGRAMS}.train:main", "train a network, digitally or hardware-aware"),

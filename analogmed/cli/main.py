@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] in _HELP:
         print("usage: analogmed VERB [options]\n")
         print("\n".join(f"  {name:13}{each.summary}" for name, each in COMMANDS.items()))
-        print("\nanalogmed VERB --help tells the options of each.")
+        print("\nanalogmed VERB --help lists the options of each command.")
         return 0
     if words[0] not in COMMANDS:
         print(f"error: unknown verb '{words[0]}'; {nearest(words[0], COMMANDS)}", file=sys.stderr)

@@ -27,7 +27,7 @@ class SweepConfig:
         reads: reads at each time.
         width: chips are added until the 95 % interval of a network's Dice after one day is
             narrower than this; chips is then the most that a network gets.
-        first_chips: chips of each network before its interval is looked at, with width.
+        first_chips: chips of each network before its interval is first checked, with width.
     """
 
     chips: int = 5
@@ -83,7 +83,7 @@ class Experiment:
             digital when a network was trained for the chip, and [] for none.
         profile: kind of tile for time and energy in the table of costs, as for python -m
             analogmed.hardware; without one, tiles only.
-        level: of these figures, mvm_only or measured_layer.
+        level: what the cost covers, mvm_only or measured_layer.
         row_split: even cuts a layer's rows as aihwkit does; channels keeps channels whole.
         backend: auto, numba (compiled, CPU), triton (compiled, GPU) or torch for analogmed's
             layers, aihwkit for aihwkit's.

@@ -97,7 +97,7 @@ class SearchConfig:
             analogmed.sensitivity placement has written of a network of the space. A layer that no
             network of the space has is refused.
         profile: kind of tile for latency_ms and energy_mj, as for python -m analogmed.hardware.
-        level: of these figures, mvm_only or measured_layer.
+        level: what the cost covers, mvm_only or measured_layer.
         supernets: run folders of trained supernetworks by task, for strategies that take them.
         engine: execution engine: local processes, or a Ray cluster; does not affect the metrics of
             a network.

@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
     counts = _counts(found.candidates["status"])
     print(f"{counts}, {time.monotonic() - start:.0f} s; tables, figures: {config.folder}/")
     if found.winner is None:
-        print(f"{found.in_work} networks are in work elsewhere; who is last trains the winner")
+        print(f"{found.in_work} networks still run elsewhere; the last process trains the winner")
         return
     experiment = evaluation_of(config, found.winner, found.best[1])
     print(f"evaluate {found.winner} on the test patients with")

@@ -20,7 +20,7 @@ EXAMPLES = """examples:
       --digital_layers runs/placement/placement.yaml
       the chosen placement, evaluated as any network
 
-python -m analogmed.sensitivity placement --help tells the options of a placement.
+python -m analogmed.sensitivity placement --help lists the options of a placement.
 """
 PLACEMENT_EXAMPLES = """examples:
   python -m analogmed.sensitivity placement --loss 0.01 --digital_gmac_per_s 20

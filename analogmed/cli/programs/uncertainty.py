@@ -16,9 +16,9 @@ EXAMPLES = """examples:
   python -m analogmed.uncertainty --checkpoints a.safetensors b.safetensors c.safetensors
       networks of one model and training, as of several seeds, are an ensemble
   python -m analogmed.uncertainty mitigation
-      what drift compensation, BatchNorm, input ranges and temperature buy on the chip
+      what drift compensation, BatchNorm, input ranges and temperature gain on the chip
 
-python -m analogmed.uncertainty mitigation --help tells the options of mitigations.
+python -m analogmed.uncertainty mitigation --help lists the options of mitigations.
 """
 MITIGATION_EXAMPLES = """examples:
   python -m analogmed.uncertainty mitigation --checkpoints unet.safetensors
