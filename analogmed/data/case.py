@@ -57,6 +57,7 @@ class Task:
         spacing_unit: ``"mm"``, or ``"px"`` if the files contain no voxel size.
         train, validation, test: cases of each split; no patient appears in more than one.
         read: function that reads, checks and normalises one case.
+        primary_metric: name of the metric by which networks are trained, compared and summarised.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Task:
     validation: tuple[Case, ...]
     test: tuple[Case, ...]
     read: Callable[[Case], Sample]
+    primary_metric: str = "dice"
 
     @property
     def in_channels(self) -> int:
