@@ -3,20 +3,25 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: eval test test-all test-exhaustive lint clean
+.PHONY: eval test test-ci test-all test-exhaustive lint clean
 
 eval: $(READY)  ## evaluate the shipped networks on the embedded brain phantom
 	$(BIN)/python -m analogmed.eval
 	$(BIN)/python -m analogmed.report runs/eval
 
-test: $(READY)  ## run the tests that are quick
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not exhaustive"
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-test-all: $(READY)  ## run these and the slow ones: killed runs, several processes, notebooks, programs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not exhaustive"
+test: $(READY)  ## run the tests that are quick, in five minutes on two cores
+	$(PYTEST) -m "not slow and not long and not exhaustive"
+
+test-ci: $(READY)  ## run these and the slow ones, as CI does
+	$(PYTEST) -m "not long and not exhaustive"
+
+test-all: $(READY)  ## run these and the long ones: killed runs, several processes, notebooks, programs
+	$(PYTEST) -m "not exhaustive"
 
 test-exhaustive: $(READY)  ## run hundreds of random networks, damaged files and simulations: hours
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m exhaustive
+	$(PYTEST) -m exhaustive
 
 lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff check .

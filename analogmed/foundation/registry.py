@@ -1,9 +1,12 @@
 """Registry of objects that settings select by name: built-in ones and plugins."""
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from analogmed.foundation.errors import AnalogmedError, ConfigError
@@ -101,7 +104,7 @@ def find_plugin(group: str, name: str, *, kind: str, is_built_in: bool) -> Entry
     Raises:
         ConfigError: several packages provide the name, or a package redefines a built-in name.
     """
-    found = [point for point in entry_points(group=group) if point.name == name]
+    found = [point for point in installed_plugins(group) if point.name == name]
     if len(found) + is_built_in > 1:
         homes = [*(["analogmed itself"] if is_built_in else []), *map(home_of, found)]
         raise ConfigError(
@@ -113,7 +116,23 @@ def find_plugin(group: str, name: str, *, kind: str, is_built_in: bool) -> Entry
 
 def plugin_names(group: str) -> set[str]:
     """Return the names that installed packages provide."""
-    return {point.name for point in entry_points(group=group)}
+    return {point.name for point in installed_plugins(group)}
+
+
+def installed_plugins(group: str) -> tuple[EntryPoint, ...]:
+    """Return the entry points of a group that installed packages provide.
+
+    The metadata of all packages are read once, and again after the search path, or a folder in it,
+    has changed.
+    """
+    folders = [Path(folder) for folder in sys.path]
+    changes = (path.stat().st_mtime_ns if path.exists() else 0 for path in folders)
+    return _read_plugins(group, tuple(zip(sys.path, changes, strict=True)))
+
+
+@lru_cache(maxsize=64)
+def _read_plugins(group: str, _search_path: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=group))
 
 
 def home_of(point: EntryPoint) -> str:

@@ -36,7 +36,7 @@ def gradients(model, owner, images):
     return [outputs.detach(), *(p.grad.clone() for p in owner.parameters())]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("training", [False, True])
 def test_a_compiled_analog_network_gives_the_bytes_of_the_plain_one(analog, images, training):
     analog.train(training)
@@ -46,6 +46,7 @@ def test_a_compiled_analog_network_gives_the_bytes_of_the_plain_one(analog, imag
         assert all(map(torch.equal, gradients(model, analog, images), expected))
 
 
+@pytest.mark.slow
 def test_a_chip_of_a_compiled_network_is_the_chip_of_the_network(analog, images):
     expected = Chip(analog, seed=3).at(60.0)(images)
     assert torch.equal(Chip(compiled(analog), seed=3).at(60.0)(images), expected)

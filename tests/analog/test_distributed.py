@@ -11,7 +11,7 @@ from torch import nn
 
 from analogmed.analog import convert, create_rpu_config, ignore_unused_parameters
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 _SCRIPT = Path(__file__).with_name("ddp_rank.py")
 

@@ -60,6 +60,7 @@ def z_limit(comparisons: int) -> float:
     return float(stats.norm.isf(FALSE_ALARM / comparisons / 2))
 
 
+@pytest.mark.slow
 def test_moments_shares_and_tails_are_those_of_the_normal_distribution():
     reading, bins, reach = reading_of(), 256, 7
     sums, shares = np.zeros(4), np.zeros(2 * reach * bins)
@@ -87,6 +88,7 @@ def test_the_distribution_is_normal_by_kolmogorov_and_smirnov():
     assert stats.kstest(normals(1 << 22, key=77), stats.norm.cdf).pvalue > FALSE_ALARM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lag", [1 << power for power in range(14)])
 def test_angle_and_radius_of_two_draws_are_independent(lag):
     """Box and Muller's method makes draws in pairs, which lie a power of two apart."""

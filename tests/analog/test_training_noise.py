@@ -133,7 +133,7 @@ def test_half_of_the_ramp_is_half_of_the_way_to_the_chip():
         torch.testing.assert_close(one, (start + end) / 2, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_weights_are_distributed_as_those_of_chips():
     """Of the same age; means and deviations of each weight within their statistical errors."""
     model, draws = analog(), 250
@@ -326,6 +326,7 @@ def test_activation_checkpointing_computes_with_the_same_noise_again(kind):
         assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_network_learns_on_a_new_chip_in_each_step():
     images = torch.randn(8, 3, 12, 12, generator=torch.Generator().manual_seed(1))
     target = torch.cat([images.mean(1, keepdim=True) > 0] * 2, 1).float()

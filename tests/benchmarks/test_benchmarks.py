@@ -9,7 +9,7 @@ import pytest
 
 from analogmed.models import build_model
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "performance.md"

@@ -128,6 +128,7 @@ EXPERIMENT = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(experiment=EXPERIMENT)
 def test_any_experiment_written_as_options_is_read_back_equal(experiment):

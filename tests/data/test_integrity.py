@@ -64,6 +64,7 @@ def test_a_whole_data_set_has_no_problem(folder, whole):
     assert report.counts["cases"] == report.counts["sound cases"] == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "layout", "n_cases", "n_files"),
     [

@@ -119,6 +119,7 @@ def test_evaluation_refuses_probabilities_and_names_the_checkpoint(saved, tiny_t
     assert not (tmp_path / "run" / "results.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*:UserWarning")
 def test_ideal_chips_of_an_in_place_network_are_the_digital_network(saved, tiny_task, tmp_path):
     tables = [
@@ -145,6 +146,7 @@ def test_training_refuses_a_network_before_its_first_step(nets, tiny_training, t
         train(replace(tiny_training, model=model, out=tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_teacher_sees_the_images_that_the_network_was_given(
     saved, tiny_training, tiny_task, tmp_path
 ):

@@ -49,6 +49,7 @@ def test_a_second_run_is_refused_until_the_first_ends_even_by_a_kill(tmp_path, o
         pass
 
 
+@pytest.mark.slow
 def test_a_run_inside_a_run_may_use_its_folder_and_does_not_release_it(tmp_path):
     with locked(tmp_path):
         with locked(tmp_path / "."):

@@ -83,6 +83,7 @@ def executed():
     sys.setprofile(None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [{}, {"backend": "torch"}, {"backend": "aihwkit"}, {"digital_layers": ("head",)}],

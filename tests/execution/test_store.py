@@ -122,6 +122,7 @@ def test_a_result_under_the_name_of_another_unit_is_damaged(tmp_path):
         assert store.read(other) is None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*is damaged")
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(place=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255))

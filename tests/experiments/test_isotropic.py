@@ -64,6 +64,7 @@ def test_the_two_shapes_differ_in_the_growth_of_the_channels_only(experiment):
     assert channels == {"isotropic": [4] * 5, "pyramidal": [4, 8, 16, 32, 64]}
 
 
+@pytest.mark.slow
 def test_tiles_are_matched_near_a_number_that_all_can_take(experiment):
     names = ["isotropic", "pyramidal", "unet"]
     matched = experiment.matched_near(names, "tiles", 28, 512)

@@ -9,13 +9,17 @@ GROUP = "analogmed.test_group"
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """Two packages, both of which bring ``twice``, on the path."""
-    for package, names in {"first": ("once", "twice"), "second": ("twice",)}.items():
-        metadata = tmp_path / f"{package}-1.0.dist-info"
-        metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n")
-        lines = [f"[{GROUP}]", *(f"{name} = {package}_module:{name}" for name in names)]
-        (metadata / "entry_points.txt").write_text("\n".join(lines))
+    install(tmp_path, "first", "once", "twice")
+    install(tmp_path, "second", "twice")
     monkeypatch.syspath_prepend(tmp_path)
+
+
+def install(site, package, *names):
+    metadata = site / f"{package}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Name: {package}\nVersion: 1.0\n")
+    lines = [f"[{GROUP}]", *(f"{name} = {package}_module:{name}" for name in names)]
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
 
 
 def find(name, *, is_built_in=False):
@@ -25,6 +29,12 @@ def find(name, *, is_built_in=False):
 def test_an_entry_point_is_found_by_its_name(installed):
     assert plugin_names(GROUP) == {"once", "twice"}
     assert home_of(find("once")) == "first_module:once of first"
+
+
+def test_a_package_that_is_installed_later_is_found(installed, tmp_path):
+    assert find("late") is None
+    install(tmp_path, "third", "late")
+    assert home_of(find("late")) == "third_module:late of third"
 
 
 def test_without_a_package_that_brings_it_a_name_has_no_entry_point(installed):

@@ -144,7 +144,7 @@ def plugged(monkeypatch):
     def plug(name, attribute):
         point = EntryPoint(name, f"{__name__}:{attribute}", "analogmed.hardware")
         monkeypatch.setitem(__import__("sys").modules, __name__, _this_module())
-        monkeypatch.setattr(plugins, "entry_points", lambda group: (point,))
+        monkeypatch.setattr(plugins, "installed_plugins", lambda group: (point,))
 
     return plug
 

@@ -25,7 +25,7 @@ def network(name, spatial_dims):
     return model.eval(), torch.rand(1, 2, *(side,) * spatial_dims)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "spatial_dims"), CASES)
 @torch.no_grad()
 def test_ideal_hardware_gives_the_digital_logits(name, spatial_dims):
@@ -38,6 +38,7 @@ def test_ideal_hardware_gives_the_digital_logits(name, spatial_dims):
     torch.testing.assert_close(aged, expected, rtol=1e-5, atol=1e-5 * largest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "spatial_dims"), CASES)
 def test_all_weights_that_multiply_are_analog(name, spatial_dims):
     model, images = network(name, spatial_dims)
@@ -54,6 +55,7 @@ def is_a_matrix(name, parameter):
     return parameter.ndim > 1 and not name.endswith("relative_position_bias_table")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 @torch.no_grad()
 def test_two_chips_of_noisy_hardware_disagree_with_each_other_and_with_the_digital_logits(name):

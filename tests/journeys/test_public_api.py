@@ -32,7 +32,7 @@ def test_importing_the_package_imports_neither_torch_nor_aihwkit():
     assert loaded.isdisjoint({"torch", "aihwkit", "monai", "numpy", "pandas"})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_module_of_the_package_imports_where_torchvision_cannot():
     names = [
         module.name
@@ -44,6 +44,7 @@ def test_every_module_of_the_package_imports_where_torchvision_cannot():
     assert set(names) <= loaded_after(blocked + "\n".join(f"import {name}" for name in names))
 
 
+@pytest.mark.slow
 def test_no_source_of_the_package_imports_torchvision():
     sources = [*Path(am.__path__[0]).rglob("*.py")]
     assert len(sources) > 50

@@ -16,6 +16,8 @@ from analogmed.cli.programs import evaluate as evaluation
 from analogmed.cli.programs import train as training
 from analogmed.foundation.errors import ConfigError, LeakageError
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "your-network.md"
 SHORT = {
     "analogmed.train": ["--epochs", "1", "--validate_every", "1", "--validation_chips", "1"],

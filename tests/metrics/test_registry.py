@@ -29,7 +29,9 @@ def installed(monkeypatch):
     def install(value):
         point = EntryPoint("volume_error", value, registry.PLUGIN_GROUP)
         monkeypatch.setattr(
-            plugins, "entry_points", lambda group: [point] if group == registry.PLUGIN_GROUP else []
+            plugins,
+            "installed_plugins",
+            lambda group: [point] if group == registry.PLUGIN_GROUP else [],
         )
         registry.metric.cache_clear()
 

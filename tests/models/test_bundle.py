@@ -361,6 +361,7 @@ def test_arguments_that_reach_files_or_the_internet_are_refused(bundle, network,
         build(bundle, pretrained=False)
 
 
+@pytest.mark.slow
 def test_a_network_that_reads_files_only_when_asked_is_built(bundle):
     own = {"in_channels": 1, "out_channels": 2, "spatial_dims": 2}
     configure(bundle, {"network_def": own | {"_target_": "DenseNet121", "pretrained": False}})

@@ -235,6 +235,7 @@ def test_supervised_network_is_evaluated_as_without_supervision(name):
     assert torch.equal(supervised.train()(image)[0], plain.train()(image))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SUPERVISED)
 def test_a_chip_of_a_supervised_network_is_that_of_the_plain_one(name):
     image, readings = torch.rand(2, 1, 64, 64), []

@@ -22,6 +22,7 @@ def test_the_five_networks_are_listed():
     assert set(SMALL) <= set(model_names())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spatial_dims", [2, 3])
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_logits_have_the_size_of_the_image_and_are_finite(name, spatial_dims):
@@ -111,6 +112,7 @@ def test_every_network_describes_each_of_its_options(name):
         assert f"{option}: " in text
 
 
+@pytest.mark.slow
 def test_listing_the_names_does_not_import_monai():
     code = (
         "import sys; from analogmed.models import model_names; model_names(); "

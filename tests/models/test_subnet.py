@@ -239,6 +239,7 @@ def test_training_changes_the_weights_and_the_checkpoint_gives_the_network_back(
     assert len(log.read_text(encoding="utf-8").splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_the_checkpoint_is_evaluated_on_chips_and_places_are_kept(trained, tiny_task, tmp_path):
     experiment = Experiment(
         task=tiny_task,

@@ -16,7 +16,7 @@ LIMIT_S = 600
 
 # The client leaves sockets to the garbage collector, which is to come here and not in later tests.
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.filterwarnings(
         "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
     ),

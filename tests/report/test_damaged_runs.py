@@ -82,6 +82,7 @@ def test_a_cell_that_does_not_fit_is_named_by_file_line_and_column(
     assert f"{run / name}.csv, line 4, column '{column}': expected {expected}" in str(error.value)
 
 
+@pytest.mark.slow
 def test_each_column_that_a_page_needs_is_missed_by_name(run):
     for name in ("summary", "curves", "comparison", "time_to_failure"):
         columns = COLUMNS["evaluation", name]

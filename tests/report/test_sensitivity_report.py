@@ -70,6 +70,7 @@ def draw(request):
     return lambda path, table=table: function(table, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_the_same_table_gives_the_same_bytes(draw, tmp_path, suffix):
     first, second = draw(tmp_path / f"a{suffix}"), draw(tmp_path / f"b{suffix}")
@@ -148,6 +149,7 @@ def test_a_table_without_its_columns_is_refused(ranking, steps):
         render_placement(steps.drop(columns="tiles"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draws", [sensitivity_heat_map, source_bars])
 def test_a_single_chip_is_drawn_without_intervals(draws, ranking, tmp_path):
     ranking[["drop_low", "drop_high", "effect_low", "effect_high"]] = np.nan

@@ -103,6 +103,7 @@ def drawn(path):
     return pixels.shape, (pixels < 250).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("draw", "name"),
     [

@@ -17,6 +17,8 @@ from analogmed.search.settings import CandidateConfig
 from analogmed.tables.results import to_table
 from analogmed.training import OptimizerConfig, load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SMALL = Genotype((Level("C", 8, 3), Level("C", 8, 3)))
 LINEAR = Genotype((Level("A", 4),))
 
@@ -139,7 +141,7 @@ def test_a_trial_leaves_its_network_and_table_and_no_training_state(evaluated):
     assert not list(folder.glob("*/state-*"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_equal_seeds_give_equal_candidates(evaluated, evaluator, tmp_path):
     assert evaluator.evaluate(SMALL, tmp_path) == evaluated[0]
 

@@ -90,6 +90,7 @@ def test_patients_that_are_gone_are_named(on_files, without_training, tmp_path):
         search(replace(on_files, budget=4))
 
 
+@pytest.mark.slow
 def test_the_same_patients_in_another_folder_continue_a_search(
     on_files, without_training, tmp_path
 ):
@@ -100,6 +101,7 @@ def test_the_same_patients_in_another_folder_continue_a_search(
     assert (table["status"] == "evaluated").sum() == 3
 
 
+@pytest.mark.slow
 def test_another_machine_with_other_patients_cannot_join(on_files, without_training, tmp_path):
     shared = replace(on_files, storage=f"sqlite:///{tmp_path}/studies.db")
     search(shared)
@@ -142,6 +144,7 @@ def on_phantom(tiny_task, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_no_other_process_may_open_the_study_before_the_first_takes_part(
     on_phantom, without_training, monkeypatch
 ):
@@ -159,6 +162,7 @@ def test_no_other_process_may_open_the_study_before_the_first_takes_part(
         assert len(second.study.trials) == len(first.study.trials)
 
 
+@pytest.mark.slow
 def test_searches_that_start_at_once_in_one_folder_share_the_budget(on_phantom, without_training):
     with ThreadPoolExecutor(STARTS) as pool:
         ledgers = list(pool.map(take_part, [on_phantom] * STARTS))
@@ -169,6 +173,7 @@ def test_searches_that_start_at_once_in_one_folder_share_the_budget(on_phantom, 
     assert len(networks) == on_phantom.budget
 
 
+@pytest.mark.slow
 def test_searches_that_start_at_once_on_one_sqlite_file_share_the_budget(
     on_phantom, without_training, tmp_path
 ):

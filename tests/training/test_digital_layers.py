@@ -85,6 +85,7 @@ def test_on_the_chip_a_network_is_what_it_was_in_training(mixed, experiment):
         assert torch.equal(analog.get_submodule(name).input_range, learned)
 
 
+@pytest.mark.slow
 def test_an_evaluation_follows_the_training_unless_it_is_told_otherwise(experiment, tmp_path):
     followed = results(experiment)
     asked = replace(experiment, digital_layers=LAYERS, out=tmp_path / "asked")
@@ -95,11 +96,13 @@ def test_an_evaluation_follows_the_training_unless_it_is_told_otherwise(experime
     assert not told["value"].equals(followed["value"])
 
 
+@pytest.mark.slow
 def test_further_digital_layers_are_told_as_other_than_trained(experiment):
     further = replace(experiment, digital_layers=(*PATTERNS, "encoder2.conv1"))
     results(further, ["was trained with encoder2.conv1 on tiles, here digital"])
 
 
+@pytest.mark.slow
 def test_a_digital_twin_with_other_layers_on_tiles_is_told(experiment, tiny_digital, tmp_path):
     both = replace(experiment, checkpoints=(tiny_digital, *experiment.checkpoints))
     names = sorted(LAYERS)

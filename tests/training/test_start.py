@@ -79,6 +79,7 @@ def scored(monkeypatch, *scores):
     monkeypatch.setattr(loop, "Validation", lambda run: lambda model: next(given))
 
 
+@pytest.mark.slow
 def test_a_start_that_nothing_beats_is_kept(config, start, monkeypatch, caplog):
     scored(monkeypatch, 0.9, 0.2, 0.3)
     with caplog.at_level(logging.INFO, "analogmed.training"):
@@ -97,6 +98,7 @@ def test_a_start_that_nothing_beats_is_kept(config, start, monkeypatch, caplog):
     assert "validation Dice 0.200, best 0.900" in lines[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("keep", "score"), [("last", 0.15), ("best", 0.2)])
 def test_the_last_or_the_best_state_replaces_the_start(config, start, monkeypatch, keep, score):
     scored(monkeypatch, 0.1, 0.2, 0.15)
@@ -107,6 +109,7 @@ def test_the_last_or_the_best_state_replaces_the_start(config, start, monkeypatc
     assert any(not torch.equal(found[name], value) for name, value in begun.items())
 
 
+@pytest.mark.slow
 def test_a_resumed_run_does_not_validate_its_start_again(config, monkeypatch):
     scored(monkeypatch, 0.5, 0.6)
     with pytest.raises(StopIteration):  # in the validation after the second epoch

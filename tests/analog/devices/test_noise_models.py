@@ -172,6 +172,7 @@ def standard_errors(found, expected):
     )
 
 
+@pytest.mark.slow
 @at_each_time(*MODELS)
 def test_errors_of_each_weight_level_are_distributed_as_aihwkits_devices(name, t_inference_s):
     config = hardware(name)
@@ -237,6 +238,7 @@ def test_aihwkits_wan_tile_differs_by_the_largest_programmed_weight(t_inference_
         assert_one_distribution(ours, theirs, len(LEVELS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compensation", ["global", "global_exact", "per_column"])
 @pytest.mark.parametrize("name", ["pcm", "hermes", "state_independent", "reram_cmo"])
 @pytest.mark.parametrize("t_inference_s", [3600.0, 365 * DAY_S])

@@ -146,6 +146,7 @@ def test_large_maps_are_cut_into_parts_without_a_trace(monkeypatch, case, elemen
     assert (compiled(inputs) - whole).abs().max() < 1e-4 * whole.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["linear", "conv2d_wide", "transposed2d_shuffle", "conv3d"])
 @torch.no_grad()
 def test_noise_has_the_mean_and_deviation_of_the_definition(case):

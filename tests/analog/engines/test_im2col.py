@@ -128,6 +128,7 @@ def test_without_noise_it_agrees_with_the_definition_up_to_one_step(case, hardwa
     assert (found - expected).abs().max() <= 1.01 * largest_step(plain[0], inputs) + 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["linear", "conv2d", "conv2d_grouped", "transposed3d_shuffle"])
 @pytest.mark.parametrize("hardware", NOISY)
 @torch.no_grad()
@@ -146,6 +147,7 @@ def test_noise_has_the_mean_and_deviation_of_the_definition(case, hardware):
     assert abs(ratio.var() * draws / 4 - 1) < 6 * (2 / z.numel()) ** 0.5 + 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["additive", "pcm_read"])
 @torch.no_grad()
 def test_weight_noise_has_the_deviation_of_its_closed_form(kind):

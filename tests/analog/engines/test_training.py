@@ -194,6 +194,7 @@ def test_the_memory_format_changes_nothing_but_that_of_outputs_and_gradients(cas
         assert found[name].is_contiguous(memory_format=last)
 
 
+@pytest.mark.slow
 def test_strided_inputs_and_expanded_gradients_are_taken():
     compiled, plain, inputs = pair("conv2d", **FINE)
     wide = inputs.repeat_interleave(2, -1)[..., ::2]
@@ -231,6 +232,7 @@ def test_without_a_gradient_training_gives_the_same_outputs():
         assert torch.equal(compiled(inputs), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"modifier": "none"}, {"out_noise": 0.0}], ids=str)
 @torch.no_grad()
 def test_noise_has_the_mean_and_deviation_of_the_definition(options):
@@ -313,6 +315,7 @@ def loss_curve(backend, *, steps, **options):
     return torch.tensor(losses)
 
 
+@pytest.mark.slow
 def test_a_network_learns_step_by_step_as_with_the_definition():
     """With the same weight noise, and output noise off; rounding flips bring a little chaos."""
     found, expected = (loss_curve(b, steps=40, out_noise=0.0) for b in ("numba", "torch"))
@@ -321,7 +324,7 @@ def test_a_network_learns_step_by_step_as_with_the_definition():
     assert (found - expected).abs().max() < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_with_all_noise_a_network_learns_as_well_as_with_the_definition():
     found, expected = (loss_curve(b, steps=60) for b in ("numba", "torch"))
     assert expected[-10:].mean() < 0.7 * expected[0]

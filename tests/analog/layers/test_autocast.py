@@ -79,7 +79,7 @@ def analog_network(name):
     return calibrate(convert(model, create_rpu_config("pcm")), [images]).train(), images
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["modifier", "chips"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_trains(name, kind):
@@ -96,6 +96,7 @@ def test_a_network_trains(name, kind):
     assert sum(parameter.grad is not None for parameter in model.parameters()) > 20
 
 
+@pytest.mark.slow
 def test_attention_between_analog_layers_is_computed_in_bfloat16():
     model, images = analog_network("swin_unetr")
     seen = []

@@ -202,6 +202,7 @@ def noiseless(model: nn.Module, inputs: Tensor) -> Tensor:
         return model(inputs).double()
 
 
+@pytest.mark.slow
 def test_noise_of_a_layer_has_the_moments_of_the_normal_distribution(noise):
     n = noise.size
     for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
@@ -218,7 +219,7 @@ def test_noise_is_equally_large_at_all_positions_and_columns(noise):
         assert np.abs(z).max() < z_limit(len(z)) + 0.5  # chi-square has a longer tail
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_noise_is_independent_between_positions_columns_samples_uses_layers_and_reads(noise):
     """At every shift along every axis: the largest of all circular autocorrelations."""
     for values in (noise, (np.square(noise) - 1) / math.sqrt(2)):

@@ -22,6 +22,7 @@ def blockwise(weight, modifier):
     return torch.cat(blocks)[None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize(
     "kind",

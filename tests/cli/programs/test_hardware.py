@@ -22,7 +22,7 @@ def run(capsys, *arguments):
     return status, captured.out, captured.err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_module_runs_by_its_name():
     command = [sys.executable, "-m", "analogmed.hardware", *SMALL]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -67,6 +67,7 @@ def test_a_comparison_has_a_line_per_network_and_no_layers(capsys):
     assert sum("unet(features=2)" in line for line in out.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_a_folder_gets_tables_and_figures(capsys, tmp_path):
     out = tmp_path / "cost"
     options = ["--out", out, "--packing", "first_fit", "--drawn_slices", 3]

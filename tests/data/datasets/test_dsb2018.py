@@ -142,6 +142,7 @@ def test_unknown_channel_count_and_other_folders_are_refused(folder, tmp_path_fa
         load_dsb2018(tmp_path_factory.mktemp("other"))
 
 
+@pytest.mark.slow
 def test_real_subset_has_the_120_images_and_nucleus_shares_of_its_manifest(shared_data):
     manifest = json.loads((shared_data / "dsb2018" / "MANIFEST.json").read_text())["images"]
     task = load_dsb2018(shared_data / "dsb2018")
@@ -155,6 +156,7 @@ def test_real_subset_has_the_120_images_and_nucleus_shares_of_its_manifest(share
         assert np.isfinite(sample.image).all()
 
 
+@pytest.mark.slow
 def test_real_subset_has_104_grey_and_16_colour_images(shared_data):
     task = load_dsb2018(shared_data / "dsb2018")
     images = [task.read(case).image[0] for case in task.train + task.validation + task.test]

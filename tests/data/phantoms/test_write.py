@@ -186,6 +186,7 @@ def test_a_killed_generation_leaves_nothing_under_the_name(tmp_path):
     assert len(load_lgg(write_phantom("brain", tmp_path, n_patients=3, size=48)).train) > 0
 
 
+@pytest.mark.slow
 def test_processes_that_race_end_with_one_whole_phantom(tmp_path):
     command = [sys.executable, "-c", GENERATE, str(tmp_path), "3"]
     racers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
@@ -250,7 +251,7 @@ def test_rician_noise_without_signal_has_the_mean_of_rayleigh():
     assert noise.mean() == pytest.approx(3.0 * np.sqrt(np.pi / 2), rel=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_default_phantoms_are_quick_to_write(tmp_path):
     started = os.times().user
     for kind in PHANTOM_KINDS:

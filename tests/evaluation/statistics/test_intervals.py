@@ -42,6 +42,7 @@ def coverage(interval_of, repeats=300, **settings):
 
 
 class TestTwoWayBootstrap:
+    @pytest.mark.slow
     def test_a_nominal_95_percent_interval_needs_both_patients_and_chips(self):
         cases = range(N_CASES)
         two_way = coverage(lambda v: two_way_bootstrap(v, patients=cases, n_boot=200))
@@ -51,6 +52,7 @@ class TestTwoWayBootstrap:
         assert two_way >= 0.92
         assert cases_only <= 0.86
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("skewed", [False, True])
     def test_it_holds_the_truth_with_five_chips(self, skewed):
         found = coverage(

@@ -153,6 +153,7 @@ def test_a_chip_that_failed_and_a_case_with_a_gap_are_left_out():
     assert found == variance_components(values[:5], patients=range(5))
 
 
+@pytest.mark.slow
 def test_a_pilot_that_cannot_tell_is_refused():
     with pytest.raises(DataError, match=r"at least 2 patients and 2 chips.*5 and 1"):
         variance_components(np.ones((5, 1)), patients=range(5))

@@ -111,6 +111,7 @@ def experiment(tiny_task, tiny_digital, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*more chips would not help")
 def test_the_rows_are_those_of_as_many_chips_asked_for_outright(experiment, tmp_path):
     found = evaluate(experiment)
@@ -119,6 +120,7 @@ def test_the_rows_are_those_of_as_many_chips_asked_for_outright(experiment, tmp_
     pd.testing.assert_frame_equal(found.table, evaluate(fixed).table)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*more chips would not help")
 def test_a_stopped_sequential_sweep_goes_on_to_the_same_table(experiment):
     whole = evaluate(experiment).table

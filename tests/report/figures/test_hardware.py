@@ -93,6 +93,7 @@ def test_shared_and_many_tiles_are_drawn_in_order(tmp_path):
     assert 1_000 < height < 1_600  # 32 lines of tiles
 
 
+@pytest.mark.slow
 def test_a_figure_with_hundreds_of_layers_stays_readable_in_size(tmp_path):
     names = [f"layer{n}" for n in range(400)]
     layers = pd.DataFrame({"layer": names, "reuse_factor": range(1, 401)})
@@ -113,6 +114,7 @@ def test_a_short_stage_can_be_seen_in_the_timeline(tmp_path):
     assert orange.sum() > 5
 
 
+@pytest.mark.slow
 def test_drawing_imports_neither_torch_nor_the_hardware(tmp_path):
     code = (
         "import sys; import analogmed.report.figures.hardware, analogmed.report.tables.hardware; "

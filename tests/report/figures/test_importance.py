@@ -28,6 +28,7 @@ def _pixels(path):
         return np.asarray(image.convert("RGB")).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_a_table_and_its_file_give_the_same_bytes(importance, tmp_path, suffix):
     importance.to_csv(tmp_path / "importance.csv", index=False)
@@ -39,6 +40,7 @@ def test_a_table_and_its_file_give_the_same_bytes(importance, tmp_path, suffix):
     assert changed.read_bytes() != first.read_bytes()
 
 
+@pytest.mark.slow
 def test_tasks_with_many_blocks_stand_one_below_the_other(importance, tmp_path):
     many = pd.concat(
         [importance, *(importance.assign(block=importance["block"] + str(n)) for n in (1, 2))]
@@ -48,6 +50,7 @@ def test_tasks_with_many_blocks_stand_one_below_the_other(importance, tmp_path):
     assert many_shape[1] == few_shape[1] and many_shape[0] > few_shape[0]
 
 
+@pytest.mark.slow
 def test_two_supernetworks_of_one_task_have_a_panel_each(importance, tmp_path):
     one = importance[importance["task"] == "phantom_brain"]
     both = pd.concat([one.assign(supernet="runs/spos"), one.assign(supernet="runs/fairnas")])

@@ -33,12 +33,14 @@ def test_a_figure_is_1200_pixels_wide(draw, tmp_path):
         assert image.width == 1200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_the_same_table_gives_the_same_bytes(draw, tmp_path, suffix):
     first, second = draw(tmp_path / f"a{suffix}"), draw(tmp_path / f"b{suffix}")
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_figure_carries_no_date(draw, tmp_path):
     with Image.open(draw(tmp_path / "figure.png")) as image:
         assert set(image.info) <= {"dpi"}
@@ -59,6 +61,7 @@ def test_an_old_figure_outlives_a_failed_drawing(tmp_path, summary):
     assert path.read_bytes() == b"old"
 
 
+@pytest.mark.slow
 def test_names_with_dollar_signs_are_not_read_as_formulas(tmp_path, curves, summary):
     for index, (draw, table) in enumerate([(metric_over_time, curves), (drop_per_model, summary)]):
         odd = table.assign(model="$" + table["model"] + "_{", task="$x^")
@@ -66,6 +69,7 @@ def test_names_with_dollar_signs_are_not_read_as_formulas(tmp_path, curves, summ
 
 
 class TestCurves:
+    @pytest.mark.slow
     def test_both_trainings_and_their_baselines_are_drawn_in_their_colors(self, tmp_path, curves):
         orange, blue = (222, 143, 5), (1, 115, 178)
         both = colors_in(metric_over_time(curves, tmp_path / "both.png"))
@@ -73,6 +77,7 @@ class TestCurves:
         hwa_only = curves[curves["training"] == "hwa"]
         assert orange not in colors_in(metric_over_time(hwa_only, tmp_path / "hwa.png"))
 
+    @pytest.mark.slow
     def test_curves_without_a_baseline_without_t0_or_with_one_time_are_drawn(
         self, tmp_path, curves
     ):

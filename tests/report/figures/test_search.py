@@ -22,6 +22,7 @@ CANDIDATES = pd.DataFrame(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_equal_tables_give_equal_bytes(tmp_path, suffix):
     for draw in (

@@ -95,6 +95,7 @@ def texts_of(*folders):
     return [path.read_text(encoding="utf-8") for path in write_report(folders)]
 
 
+@pytest.mark.slow
 def test_a_placement_tells_the_layers_left_digital_and_each_layers_cost(write):
     folder = write("placed", placements=steps(), ranking=ranking())
     assert read_run(folder).kind == "placement"

@@ -274,6 +274,7 @@ def test_the_network_is_analog_as_a_whole_and_lies_on_tiles():
     assert len(covered.analog_layers) == len(map_tiles(model, shape).layers) == 8
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_and_its_checkpoint_gives_it_back(tiny_task, tmp_path):
     entry = read_entry(write(tmp_path, sample(pooled=True)) / "sample0.json")
     model = ModelConfig("med_nas_bench", entry.options())
@@ -336,6 +337,7 @@ def test_the_table_of_a_network_that_does_not_run_faithfully_leaves_its_size_emp
     assert sizes[1] == 64
 
 
+@pytest.mark.slow
 def test_architectures_drawn_as_the_benchmark_draws_them_are_read_and_built(tmp_path):
     draw = random.Random(0)
     for number in range(20):

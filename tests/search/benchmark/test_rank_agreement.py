@@ -88,6 +88,7 @@ def test_the_order_in_which_networks_are_given_does_not_matter(seed):
         assert top_overlap(one, other, k=k) == top_overlap(one[shuffled], other[shuffled], k=k)
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_tau_of_the_population():
     """Tau of a bivariate normal is 2 / pi * arcsin(rho): Kendall and Stuart 1979."""
     rho, held, generator = 0.7, 0, np.random.default_rng(1)

@@ -88,6 +88,7 @@ def test_random_networks_are_of_the_space_and_the_same_from_the_same_seed(name):
     assert len(set(first)) > 1
 
 
+@pytest.mark.slow
 def test_random_networks_are_built():
     for space, dims in ((SPACES["default"], 2), (SPACES["3d"], 3), (SPACES["places"], 2)):
         random = generator(3)

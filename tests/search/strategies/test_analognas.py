@@ -159,6 +159,7 @@ def test_equal_measurements_say_nothing_and_have_it_fitted_anew(history):
     assert strategy.surrogate([*history, *same]) is not strategy.surrogate(history)
 
 
+@pytest.mark.slow
 def test_the_seed_says_what_is_proposed_also_after_a_resume():
     options = QUICK | {"initial": 6, "check_every": 2}
     once = search(analognas(context_of(seed=1), **options), 11)

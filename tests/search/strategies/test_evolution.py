@@ -53,6 +53,7 @@ def test_the_oldest_dies_however_good_it_is(rng):
     assert distance(mutant, history[4].genotype) == 1
 
 
+@pytest.mark.slow
 def test_a_tournament_is_won_as_often_as_its_draws_say(rng):
     """Of 4, the best takes part in a tournament of 2 in half of them, the second wins 1/3."""
     strategy = evolution(context_of(), population=4, tournament=2, rates={"width": 1.0})

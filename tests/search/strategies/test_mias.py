@@ -370,6 +370,7 @@ def test_the_program_without_a_supernetwork_says_how_to_train_one(tmp_path, caps
     assert "no trained supernetwork" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_tasks_may_share_one_supernetwork(configs, context, tmp_path):
     brain, nuclei = configs.values()
     shared = replace(brain, more_tasks=(nuclei.task,), out=tmp_path / "shared")

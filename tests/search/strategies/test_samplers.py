@@ -88,6 +88,7 @@ def test_processes_that_share_a_study_do_not_propose_the_same(strategy, goal):
         tell(study, trial, goal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [tpe, nsga2])
 def test_a_constraint_is_kept_by_more_of_the_later_proposals(strategy):
     goal = Goal(("dice_1d",), (Constraint.of("parameters <= 9"),))

@@ -30,6 +30,7 @@ def randomise(supernet, seed=0):
     return supernet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_a_network_alone_computes_what_the_supernetwork_does(name):
     space = SPACES[name]

@@ -161,6 +161,7 @@ def test_importance_of_a_chain_is_that_of_what_follows():
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 def test_importances_and_cosines_are_computed_once_for_all_searches(monkeypatch):
     brain, spleen = HandMade(lambda _: 0.5), HandMade(lambda _: 0.5, task="spleen", seed=1)
     first = operation_scores(brain, _latency, n=2), operation_cosines([brain, spleen], SPACE.genes)
@@ -170,6 +171,7 @@ def test_importances_and_cosines_are_computed_once_for_all_searches(monkeypatch)
     assert first[1] == again[1]
 
 
+@pytest.mark.slow
 def test_a_supernetwork_that_nobody_uses_any_more_leaves_the_memory():
     brain, spleen = HandMade(lambda _: 0.5), HandMade(lambda _: 0.5, task="spleen", seed=1)
     operation_scores(brain, _latency, n=2)

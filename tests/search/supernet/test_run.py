@@ -93,6 +93,7 @@ def start_of(config):
 RULES = {"spos": {"paths": 3}, "fairnas": {}, "sandwich": {}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_step_goes_along_the_gradients_of_all_its_networks(config, rule):
     """SPOS takes their mean, FairNAS their sum; in a sandwich three learn from the largest."""
@@ -117,6 +118,7 @@ def test_a_step_goes_along_the_gradients_of_all_its_networks(config, rule):
     assert logged == pytest.approx(total.item() + 0.3 * share, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["fairnas", "gumbel"])
 def test_an_interrupted_run_goes_on_to_the_same_bytes(config, rule, tmp_path):
     config = replace(
@@ -146,7 +148,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(config, rule, tmp_path):
     assert train_supernet(config) == whole  # nothing is left to do
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_ranks_train_what_one_process_trains(config, tmp_path, monkeypatch):
     """One rank is this process, the other one of its own, as torchrun would start them."""
     config = replace(config, rule="fairnas", batch_size=8)
@@ -173,6 +175,7 @@ def test_two_ranks_train_what_one_process_trains(config, tmp_path, monkeypatch):
     assert any(not torch.equal(one[name], start[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_pruned_operations_are_written_down_and_drawn_no_more(config):
     config = replace(
         config,
@@ -212,6 +215,7 @@ def test_tasks_train_the_same_weights_and_a_head_each(config, tmp_path):
         train_supernet(replace(config, more_tasks=(config.task,), out=tmp_path / "twice"))
 
 
+@pytest.mark.slow
 def test_a_run_of_other_settings_is_not_continued(config):
     train_supernet(config)
     with pytest.raises(ConfigError, match=r"rule: \"spos\" -> \"fairnas\""):

@@ -24,6 +24,8 @@ from analogmed.search.supernet.weights import SharedWeights, refuse_leakage
 from analogmed.training import OptimizerConfig
 from analogmed.training.distributed import Ranks
 
+pytestmark = pytest.mark.slow
+
 main = partial(run_command, "search")
 
 SPACE = Space(depths=(1, 2), blocks=("identity", "C", "E"), widths=(4,), kernels=(3,))

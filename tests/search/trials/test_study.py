@@ -60,6 +60,7 @@ for number in range(100):
 """
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_the_same_time_lose_nothing(tmp_path):
     path = tmp_path / "study.log"
     path.touch()
@@ -72,6 +73,7 @@ def test_processes_that_write_at_the_same_time_lose_nothing(tmp_path):
         assert [line["number"] for line in found if line["from"] == name] == list(range(100))
 
 
+@pytest.mark.slow
 def test_a_database_keeps_a_study_for_several_machines(config, tmp_path):
     shared = replace(config, storage=f"sqlite:///{tmp_path}/studies.db", study="mine")
     add(open_study(shared), 0.5)

@@ -128,6 +128,7 @@ WRAPPED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # in torch
 @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
 def test_a_wrapped_network_is_written_as_the_plain_one(tmp_path, wrap):
@@ -192,6 +193,7 @@ def test_saving_and_loading_the_description_draw_no_random_number(tmp_path):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [640, 896, 1152, 1408])
 def test_a_header_length_that_looks_like_a_pickle_is_read(path, length):
     """A safetensors file begins with the length of its header: 640 is 0x0280."""

@@ -132,6 +132,7 @@ def test_input_ranges_of_other_tiles_are_left_alone(tmp_path):
     assert all(torch.equal(before[n], p) for n, p in other.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_network_that_registers_its_layers_twice_comes_back(tmp_path):
     options = {"in_channels": 1, "out_channels": 2, "spatial_dims": 2}
     model = build_model("dynunet", **options).eval()
@@ -285,6 +286,7 @@ def test_a_full_disk_during_a_save_leaves_the_old_checkpoint(saved):
     assert list(saved.parent.iterdir()) == [saved]
 
 
+@pytest.mark.slow
 def test_a_process_killed_during_a_save_leaves_the_old_checkpoint(saved):
     """The process dies when its new file has grown halfway."""
     before = saved.read_bytes()
@@ -337,6 +339,7 @@ def test_a_file_from_before_digital_layers_were_kept_does_not_know_them(tmp_path
     assert load_checkpoint(path).info == INFO
 
 
+@pytest.mark.slow
 def test_the_shipped_networks_are_for_the_default_hardware():
     folder = resources.files("analogmed") / "checkpoints" / "phantom_brain"
     infos = [load_checkpoint(path).info for path in sorted(Path(str(folder)).glob("*.safetensors"))]

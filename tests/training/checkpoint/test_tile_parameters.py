@@ -87,7 +87,7 @@ def put_on_tiles(found, hardware, row_split="even"):
     return analog, load_out_scales(analog, found.scaled_layers)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("row_split", ["even", "channels"])
 @pytest.mark.parametrize("scale", ["none", "tile", "column"])
 def test_a_loaded_network_has_the_outputs_of_the_saved_one_bit_by_bit(tmp_path, scale, row_split):
@@ -107,7 +107,7 @@ def test_a_loaded_network_has_the_outputs_of_the_saved_one_bit_by_bit(tmp_path, 
     assert torch.equal(on_chip(analog), on_chip(model))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("scale", "backend"),
     [("none", "auto"), ("tile", "auto"), ("column", "auto"), ("column", "aihwkit")],
@@ -136,6 +136,7 @@ def test_an_evaluation_gives_the_dice_of_before_saving(tmp_path, tiny_task, scal
     assert len({row["value"] for row in before}) > 1
 
 
+@pytest.mark.slow
 def test_scales_of_other_tiles_are_told_before_an_evaluation(tmp_path, tiny_task):
     hardware = Hardware(learned_out_scale="column", **TILES)
     path = save_checkpoint(tmp_path / "n.safetensors", trained(hardware), info_for(hardware))
@@ -147,6 +148,7 @@ def test_scales_of_other_tiles_are_told_before_an_evaluation(tmp_path, tiny_task
             tell_differences(found, task, Experiment(task=tiny_task, **change))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["tile", "column"])
 def test_the_digital_network_computes_what_ideal_tiles_with_their_scales_compute(tmp_path, scale):
     ideal = Hardware("ideal", learned_out_scale=scale, tile_size=(32, 6))
@@ -156,6 +158,7 @@ def test_the_digital_network_computes_what_ideal_tiles_with_their_scales_compute
         torch.testing.assert_close(found.network(IMAGES), model(IMAGES), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "other",
     [
@@ -175,6 +178,7 @@ def test_on_other_tiles_the_network_stays_the_same_function(tmp_path, other):
     torch.testing.assert_close(on_chip(analog), on_chip(model), atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_scales_of_tiles_can_be_told_from_the_weights_of_tiles_without(tmp_path):
     """A scale of a whole tile is in its mapping scale: devices hold the same."""
     hardware = Hardware(learned_out_scale="tile", **TILES)
@@ -188,6 +192,7 @@ def test_scales_of_tiles_can_be_told_from_the_weights_of_tiles_without(tmp_path)
             torch.testing.assert_close(own.scale, asked.scale)
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_left_digital_keeps_its_scales(tmp_path):
     hardware = Hardware(learned_out_scale="column", tile_size=(32, 6), **QUIET)
     model = trained(hardware)
@@ -198,7 +203,7 @@ def test_a_layer_that_is_left_digital_keeps_its_scales(tmp_path):
     torch.testing.assert_close(on_chip(analog), on_chip(model), atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_of_aihwkits_layers_is_kept_as_analogmeds(tmp_path):
     hardware = Hardware(learned_out_scale="column", **TILES)
     theirs = to_aihwkit(trained(hardware))
@@ -213,7 +218,7 @@ def test_a_network_of_aihwkits_layers_is_kept_as_analogmeds(tmp_path):
             assert torch.equal(own[name], value), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_that_registers_its_layers_twice_keeps_its_scales(tmp_path):
     hardware = Hardware("ideal", learned_out_scale="column", tile_size=64)
     shape = {"in_channels": 1, "out_channels": 2, "spatial_dims": 2}

@@ -66,6 +66,7 @@ def test_fewer_slices_than_a_batch_still_make_one(spots):
     assert next(iter(sampler.epoch(0)))[0].shape[0] == 50
 
 
+@pytest.mark.slow
 def test_about_half_of_the_patches_hold_a_rare_structure(spots):
     """By chance it would be 3 / 12 slices times a patch's share of the positions, below 10 %."""
     sampler = sampler_of(spots)
@@ -171,6 +172,7 @@ def test_data_beyond_the_cache_are_read_once_an_epoch():
     assert 12 - 3 <= len(reads) <= 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "least", "most"),
     [
@@ -265,6 +267,7 @@ def test_the_setting_of_monai_is_left_as_it_was(spots):
         assert get_track_meta()
 
 
+@pytest.mark.slow
 def test_files_read_again_give_the_same_patches(tiny_task):
     task = tiny_task.load()
     cached, read_again = (

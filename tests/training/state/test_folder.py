@@ -49,7 +49,7 @@ def settings_file(config, path):
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_a_kill_between_state_and_log_loses_no_row(config, finished, tmp_path, epoch):
     config = replace(config, out=tmp_path / "run")
@@ -79,6 +79,7 @@ def test_a_finished_run_is_left_as_it_is(config, finished):
     assert changed <= {".analogmed-lock", ".analogmed-files"}
 
 
+@pytest.mark.slow
 def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(config, finished):
     code = "import sys; from analogmed.execution.run_folder import locked\n"
     code += "with locked(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
@@ -97,6 +98,7 @@ def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(config, finishe
     assert list(finished.glob("state-*"))
 
 
+@pytest.mark.slow
 def test_files_of_the_user_stay(config, finished, tmp_path):
     out = tmp_path / "run"
     out.mkdir()

@@ -27,7 +27,7 @@ from analogmed.training.state.state import (
     save_state,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SAVE_FOR_EVER = """
 import sys

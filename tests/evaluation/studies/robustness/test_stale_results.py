@@ -75,6 +75,7 @@ def dice_of(results):
     return results.table.set_index("chip")["value"].groupby(level=0, dropna=False).mean().tolist()
 
 
+@pytest.mark.slow
 def test_an_edited_factory_is_evaluated_again(factory):
     experiment, with_factor = factory
     first = evaluate(experiment)
@@ -86,6 +87,7 @@ def test_an_edited_factory_is_evaluated_again(factory):
     assert dice_of(second) != dice_of(first)
 
 
+@pytest.mark.slow
 def test_a_factory_that_was_edited_since_its_import_is_refused(factory):
     experiment, with_factor = factory
     evaluate(experiment)
@@ -106,7 +108,7 @@ def test_the_code_of_a_bundle_and_of_plugins_is_covered(tmp_path, monkeypatch, f
     assert unit_code.network_code(f"bundle:{bundle.parent}") != before
 
     point = importlib.metadata.EntryPoint("mine", "stale_factory:Scaled", "analogmed.models")
-    monkeypatch.setattr("analogmed.foundation.registry.entry_points", lambda group: [point])
+    monkeypatch.setattr("analogmed.foundation.registry.installed_plugins", lambda group: [point])
     of_plugin = unit_code.network_code("mine"), unit_code.task_code("mine")
     assert of_plugin == (unit_code.network_code("stale_factory:Scaled"),) * 2
     assert unit_code.network_code("unet") == ""
@@ -224,6 +226,7 @@ def test_another_kind_of_processor_is_another_unit(experiment, monkeypatch, name
     assert not set(keys(experiment)) & set(before)
 
 
+@pytest.mark.slow
 def test_restart_computes_and_replaces_what_is_stored(experiment):
     first = evaluate(experiment)
     units = sorted((experiment.out / "units").glob("*.parquet"))
@@ -235,6 +238,7 @@ def test_restart_computes_and_replaces_what_is_stored(experiment):
     assert evaluate(experiment).reused == 2
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_reuses_and_from_when(experiment, tmp_path):
     evaluate(experiment)
     more = evaluate(replace(experiment, sweep=SweepConfig(chips=2, times_s=(0.0,))))
@@ -245,6 +249,7 @@ def test_a_run_says_what_it_reuses_and_from_when(experiment, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_files_of_the_user_in_the_run_folder_stay(experiment):
     """They are refused before anything is computed, and a run removes its own files only."""
     experiment = replace(experiment, examples=1)

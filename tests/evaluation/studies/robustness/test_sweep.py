@@ -98,6 +98,7 @@ def test_rows_of_a_chip_do_not_depend_on_the_other_times_and_reads(digital, expe
     pd.testing.assert_frame_equal(part, few)
 
 
+@pytest.mark.slow
 def test_rows_of_a_case_do_not_depend_on_the_other_cases(digital, experiment):
     task = experiment.task.load()
     analog, unit = make_analog(digital, experiment, task), Deployment(digital, 0)
@@ -112,6 +113,7 @@ def test_rows_of_a_case_do_not_depend_on_the_other_cases(digital, experiment):
         pd.testing.assert_frame_equal(part, table_of((case,)))
 
 
+@pytest.mark.slow
 def test_chips_reads_and_times_differ(digital, experiment):
     first, second = (
         rows(Deployment(digital, 0), experiment),

@@ -71,6 +71,7 @@ def unit_of(experiment, chip):
     return plan.digital(checkpoint) if chip is None else plan.chip(checkpoint, chip)
 
 
+@pytest.mark.slow
 def test_a_finished_unit_is_in_the_store(experiment, tmp_path):
     store, counted = Store(tmp_path), []
     worker = Worker(experiment, store)
@@ -83,6 +84,7 @@ def test_a_finished_unit_is_in_the_store(experiment, tmp_path):
         assert (table["chip"].isna() if chip is None else table["chip"] == chip).all()
 
 
+@pytest.mark.slow
 def test_a_worker_gives_a_unit_the_same_bytes_whatever_it_did_before(
     experiment, tiny_hwa, tmp_path
 ):
@@ -97,6 +99,7 @@ def test_a_worker_gives_a_unit_the_same_bytes_whatever_it_did_before(
     assert (tmp_path / "alone" / name).read_bytes() == (tmp_path / "busy" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_results_do_not_depend_on_the_number_of_threads(experiment, tmp_path):
     units = [unit_of(experiment, chip) for chip in (None, 0)]
     before = torch.get_num_threads()
@@ -114,6 +117,7 @@ def test_results_do_not_depend_on_the_number_of_threads(experiment, tmp_path):
         assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "3" / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chip", [None, 0])
 def test_out_of_memory_halves_the_batch_once_and_says_so(hungry, chip, tmp_path):
     experiment, store = hungry(most=2), Store(tmp_path / "store")
@@ -163,6 +167,7 @@ def test_a_network_that_was_replaced_since_the_plan_is_refused(experiment, tiny_
     assert f"{path}: the file differs from the one" in str(outcome.stop)
 
 
+@pytest.mark.slow
 def test_rows_of_a_failure_are_those_of_the_unit_without_a_value(experiment, tmp_path):
     store, task = Store(tmp_path), experiment.task.load()
     experiment = replace(experiment, metrics=("dice", "nsd"))

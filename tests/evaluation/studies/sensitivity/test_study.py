@@ -26,6 +26,8 @@ from analogmed.foundation.errors import ConfigError, CoverageError
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.training import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 LOUD = Hardware(out_noise=0.2, prog_noise_scale=3.0)
 STILL = Hardware(prog_noise_scale=0, read_noise_scale=0, drift_scale=0, out_noise=0)
 
@@ -130,7 +132,7 @@ def test_the_largest_effect_has_the_first_rank(found):
     assert ranking.loc[ranking["subject"] == "", "rank"].isna().all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bytes(found, config, tmp_path):
     sensitivity(replace(config, out=tmp_path))
     for name in ("results.csv", "ranking.csv"):

@@ -58,6 +58,7 @@ def test_passes_of_chips_are_all_reads_at_all_times(checkpoint, config, task):
     assert found == [(c, t, r) for c in range(2) for t in (0.0, 86_400.0) for r in range(2)]
 
 
+@pytest.mark.slow
 def test_maps_of_streamed_passes_are_those_of_all_passes_kept(checkpoint, config, task, samples):
     make = passes_of("chips", [checkpoint], config, task)
     kept = {}
@@ -77,6 +78,7 @@ def test_maps_of_streamed_passes_are_those_of_all_passes_kept(checkpoint, config
         assert maps.chip_variance == pytest.approx(between, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_case_has_the_same_maps_whatever_cases_come_with_it(checkpoint, config, task, samples):
     make = passes_of("chips", [checkpoint], config, task)
     alone = [maps for _, _, maps in maps_of(make, samples[1:], task, config, nothing)]
@@ -94,6 +96,7 @@ def test_blocks_take_up_to_two_gigabytes():
     assert blocks == [[0, 1], [2, 3], [4]]
 
 
+@pytest.mark.slow
 def test_blocks_of_cases_change_nothing(checkpoint, config, task, samples, monkeypatch):
     make = passes_of("chips", [checkpoint], config, task)
     whole = {

@@ -16,6 +16,7 @@ from analogmed.metrics.properties import bounds_of
 from analogmed.report.figures.maps import read_examples
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*mc_dropout is left out"),
     pytest.mark.filterwarnings("ignore:.*patients set the threshold"),
     pytest.mark.filterwarnings("ignore:the temperature ran"),
@@ -211,7 +212,7 @@ def test_damaged_examples_are_refused(found, config, tmp_path):
         read_examples(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bytes(config, tmp_path):
     short = replace(
         config,
