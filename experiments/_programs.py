@@ -1,4 +1,4 @@
-"""Commands of analogmed, run as a user would run them, several at a time; and their tables."""
+"""Parallel execution of analogmed's command-line programs, and formatting of their tables."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 def run_program(verb: str, arguments: Iterable[object]) -> None:
-    """Print and run ``python -m analogmed.VERB`` on one thread; stop with its error."""
+    """Print and run ``python -m analogmed.VERB`` on one thread; exit with its error message."""
     command = [f"analogmed.{verb}", *map(str, arguments)]
     print("$ python -m", shlex.join(command), flush=True)
     done = subprocess.run(
@@ -31,18 +31,18 @@ def run_program(verb: str, arguments: Iterable[object]) -> None:
 
 
 def in_parallel(run: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
-    """Results of a function of each item, in their order."""
+    """Return the results of a function for each item, in the order of the items."""
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(run, items))
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A table of texts and numbers in Markdown."""
+    """Return a table of texts and numbers in Markdown."""
     lines = [list(map(str, table.columns)), ["---"] * len(table.columns)]
     lines += [[str(value) for value in row] for row in table.itertuples(index=False)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def with_interval(value: float, low: float, high: float, form: str = ".3f") -> str:
-    """An estimate and its interval, as ``0.850 (0.805 to 0.872)``."""
+    """Return an estimate with its interval, such as ``0.850 (0.805 to 0.872)``."""
     return f"{value:{form}} ({low:{form}} to {high:{form}})"

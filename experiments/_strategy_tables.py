@@ -1,4 +1,4 @@
-"""Tables of searches on the benchmark table: curves, what was found at the end, in Markdown."""
+"""Result tables of searches on the benchmark table: curves, final results, Markdown."""
 
 import numpy as np
 import pandas as pd
@@ -7,11 +7,11 @@ from scipy import stats
 
 BASELINE = "random"
 LEVEL = 0.95
-CLOSE = 0.005  # of Dice, to the best of the table
+CLOSE = 0.005  # largest difference in Dice from the best network of the table
 
 
 def curves_of(searches: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds after each query, with its t interval."""
+    """Return the mean over seeds after each query, with its t interval."""
     groups = searches.groupby(["strategy", "queries"], sort=False)["value"]
     rows = [
         {"strategy": name, "queries": queries, **_mean(values.to_numpy()), "seeds": len(values)}
@@ -21,7 +21,7 @@ def curves_of(searches: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary_of(searches: pd.DataFrame, best: float) -> pd.DataFrame:
-    """One row per strategy, after its last query; differences are paired by seed."""
+    """Return one row per strategy after its last query; differences are paired by seed."""
     last = searches[searches["queries"] == searches["queries"].max()]
     values = last.pivot(index="seed", columns="strategy", values="value")
     whole = searches.pivot(index=["seed", "queries"], columns="strategy", values="value")
@@ -41,13 +41,13 @@ def summary_of(searches: pd.DataFrame, best: float) -> pd.DataFrame:
 
 
 def strategies_text(summary: pd.DataFrame, objective: str, query: str, best: float) -> str:
-    """The summary in Markdown.
+    """Return the summary in Markdown.
 
     Args:
-        summary: of :func:`summary_of`.
-        objective: metric that was searched for.
-        query: what one gives.
-        best: of the table.
+        summary: result of :func:`summary_of`.
+        objective: metric that the searches optimised.
+        query: description of the value that a query returns.
+        best: best value in the table.
     """
     head = ("strategy", f"after {summary['budget'].iloc[0]} networks", "less random search",
             "less random search, mean over all queries", "regret",
@@ -74,7 +74,7 @@ def strategies_text(summary: pd.DataFrame, objective: str, query: str, best: flo
 
 
 def shared_weights_text(ranked: pd.DataFrame) -> str:
-    """How the supernetworks rank, in Markdown."""
+    """Return the rank agreement of the supernetworks in Markdown."""
     lines = [
         "| supernetwork of | by itself | tau-b of shared weights | networks |",
         "|" + "---|" * 4,
@@ -90,7 +90,7 @@ def _signed(row: dict[str, float], name: str) -> str:
 
 
 def _mean(values: np.ndarray, name: str = "mean") -> dict[str, float]:
-    """Mean with its t interval over searches."""
+    """Return the mean with its t interval over searches."""
     prefix = "" if name == "mean" else f"{name}_"
     half = 0.0
     if len(values) > 1:

@@ -1,4 +1,4 @@
-"""Supernetworks of a benchmark table's space and data, trained as the table's networks were."""
+"""Supernetworks for the space and data of a benchmark table, trained with the table's settings."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,11 +26,11 @@ RULES: dict[str, dict[str, Any]] = {
         "loss": MiasLossConfig(cross_entropy=0.7, latency=0.3),
     },
 }
-"""Settings of a supernetwork's training by the name of its rule; ours is the MIAS loss."""
+"""Settings of supernetwork training by the name of its rule; ``ours`` uses the MIAS loss."""
 
 
 def table_task(bench: BenchmarkTable, task: str) -> TaskConfig:
-    """The data of a table's task, with the split that its networks were tested with."""
+    """Return the data of a table's task, with the split on which its networks were tested."""
     given = {name: value for name, value in bench.about["tasks"][task].items() if value is not None}
     for name in ("size", "shares"):
         if name in given:
@@ -41,15 +41,15 @@ def table_task(bench: BenchmarkTable, task: str) -> TaskConfig:
 def train_supernet(
     bench: BenchmarkTable, task: str, folder: Path, *, rule: str, epochs: int, **settings: Any
 ) -> None:
-    """Train a supernetwork of a table's space on the training patients of one of its tasks.
+    """Train a supernetwork for a table's space on the training patients of one of its tasks.
 
     Args:
-        bench: the table.
-        task: of the table.
-        folder: where to; a training that is finished there is not repeated.
-        rule: of :data:`RULES`.
-        epochs: of the training.
-        **settings: further ones of :class:`SupernetConfig`.
+        bench: benchmark table.
+        task: name of a task of the table.
+        folder: run folder; a finished training in it is not repeated.
+        rule: key of :data:`RULES`.
+        epochs: number of training epochs.
+        **settings: further fields of :class:`SupernetConfig`.
     """
     candidate = bench.about["candidates"][task]
     loading = {name: candidate["loading"][name] for name in ("augment", "patches_per_image")}
@@ -70,13 +70,14 @@ def train_supernet(
 
 
 def refuse_tested(bench: BenchmarkTable, folders: Mapping[str, Path]) -> None:
-    """Refuse supernetworks of other tasks than a table's, or that know its test patients.
+    """Raise for supernetworks of tasks that are not in a table, or trained on its test patients.
 
     Args:
-        bench: the table.
+        bench: benchmark table.
         folders: run folders by task.
 
     Raises:
+        SystemExit: a task is not in the table; the message names the supernetwork.
         LeakageError: names the supernetwork and the patients.
     """
     for task in folders:
@@ -92,12 +93,12 @@ def refuse_tested(bench: BenchmarkTable, folders: Mapping[str, Path]) -> None:
 def ranked_by_shared_weights(
     bench: BenchmarkTable, folders: Mapping[str, Path], n_boot: int
 ) -> pd.DataFrame:
-    """Kendall's tau-b between scores by shared weights and of the networks by themselves.
+    """Return Kendall's tau-b between shared-weight scores and stand-alone scores of the networks.
 
     Args:
-        bench: the table; all its networks of a task are scored.
+        bench: benchmark table; all its networks of a task are scored.
         folders: run folders of supernetworks by task.
-        n_boot: draws of networks for the interval.
+        n_boot: number of bootstrap samples of networks for the interval.
 
     Returns:
         columns ``task``, ``stand_alone``, ``value``, ``low``, ``high``, ``n``.

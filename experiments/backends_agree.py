@@ -1,12 +1,13 @@
-"""Dice of whole networks on chips, computed by analogmed's engines and by aihwkit's own layers.
+"""Dice of whole networks on chips: comparison of analogmed's engines with aihwkit's own layers.
 
     python experiments/backends_agree.py [--networks unet-hwa swin_unetr-hwa] [--out DIR]
 
-The same shipped networks, the test cases of the brain phantom, the same hardware, the same layers
-on tiles: aihwkit leaves transposed convolutions digital, so that all do here. Each engine draws its
-own noise. The last columns give the difference of the mean Dice from aihwkit's, with its interval
-over patients and chips: where the engines compute the same, 95 in 100 of them hold 0. Printed, and
-written to DIR as backends_agree.md and .json. A few minutes on two cores.
+All backends evaluate the same shipped networks on the test cases of the brain phantom, with the
+same hardware and the same layers on tiles. aihwkit keeps transposed convolutions digital, so they
+are digital in all backends. Each engine samples its own noise. The last columns report the
+difference of the mean Dice from aihwkit's, with its interval over patients and chips. If two
+engines compute the same, 95 in 100 of these intervals include 0. The table is printed, and written
+to DIR as backends_agree.md and backends_agree.json. Takes a few minutes on two cores.
 """
 
 import argparse
@@ -32,12 +33,12 @@ from analogmed.tables.results import to_table
 from analogmed.training import Checkpoint, load_checkpoint
 
 BACKENDS = ("aihwkit", "torch", "numba")
-TIMES_S = (20.0, 86_400.0)  # t0 of the PCM model, and a day
+TIMES_S = (20.0, 86_400.0)  # t0 of the PCM model, and one day
 SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints" / "phantom_brain"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Compare the engines on each network, print the table and write it."""
+    """Compare the engines on each network, then print and write the table."""
     given = _arguments(arguments)
     keep_freed_memory()
     paths = given.checkpoints or [SHIPPED / f"{name}.safetensors" for name in given.networks]
@@ -57,11 +58,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def compare(checkpoint: Checkpoint, experiment: Experiment) -> pd.DataFrame:
-    """One row for each backend and time: mean Dice, and its difference from aihwkit's.
+    """Return one row per backend and time: mean Dice, and its difference from aihwkit's.
 
     Args:
-        checkpoint: the network.
-        experiment: data, hardware, chips and times; its backend and digital layers are set here.
+        checkpoint: network to evaluate.
+        experiment: data, hardware, chips and times; this function sets backend and digital layers.
     """
     transposed = tuple(
         name
@@ -91,7 +92,7 @@ def compare(checkpoint: Checkpoint, experiment: Experiment) -> pd.DataFrame:
 def dice(
     checkpoint: Checkpoint, experiment: Experiment, cases: Cases
 ) -> tuple[dict[float, pd.DataFrame], tuple[str, ...]]:
-    """Dice at each time, cases x chips, and the names of the layers on tiles."""
+    """Return the Dice (cases x chips) by time, and the names of the layers on tiles."""
     analog = make_analog(checkpoint, experiment, cases.task)
     rows = []
     for chip in range(experiment.sweep.chips):
@@ -128,7 +129,7 @@ def _difference(
 
 
 def to_text(table: pd.DataFrame) -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     lines = [
         "| network | time | backend | Dice [95 %] | SD of chips | less aihwkit's [95 %] | s |",
         "|---|---|---|---|---|---|---|",

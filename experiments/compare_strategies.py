@@ -1,18 +1,19 @@
-"""Search strategies on the benchmark table: what each has found after so many networks.
+"""Comparison of search strategies on the benchmark table, by the number of queried networks.
 
     python experiments/compare_strategies.py [--budget 60] [--seeds 50] [--out runs/strategies]
-    python experiments/compare_strategies.py --train                     # with MIAS and its kin
-    python experiments/compare_strategies.py --supernetworks TASK=DIR .. # by such that are there
+    python experiments/compare_strategies.py --train                     # with MIAS and variants
+    python experiments/compare_strategies.py --supernetworks TASK=DIR .. # existing supernetworks
 
-Every strategy queries as many different networks; one that is proposed again costs nothing. A
-query is one chip of the network, as noisy as a real one (--exact: the mean over chips). What counts
-is the mean over all chips of the network that the search holds for the best. Strategies that read
-supernetworks are given those of the table's own space and data, which have seen none of the
-patients that the table's networks are tested on.
+Every strategy queries the same number of distinct networks; a repeated proposal does not count. A
+query returns the Dice on one chip, including its noise (with --exact, the mean over chips). The
+reported value is the mean over all chips of the network that the search ranks best so far.
+Strategies that use supernetworks get those of the table's own space and data. These were not
+trained on any of the patients on which the table's networks are tested.
 
-Written to OUT: curves.csv and curves.png (best 1-day Dice after n queries, mean and 95 % interval
-over searches), strategies.csv and .md (at the end, and less random search of the same seed),
-searches.csv (each of them), and, with supernetworks, shared_weights.csv (how their scores rank).
+Output in OUT: curves.csv and curves.png (best 1-day Dice after n queries, mean and 95 % interval
+over searches), strategies.csv and strategies.md (final results, and the difference from random
+search with the same seed), searches.csv (all searches), and, with supernetworks, shared_weights.csv
+(rank agreement of their scores).
 """
 
 import argparse
@@ -44,22 +45,22 @@ from analogmed.search.strategy import (
 )
 
 STRATEGIES = ("random", "evolution", "nsga2", "nsga3", "tpe", "analognas")
-BY_SUPERNETWORKS = {"mias": 1, "mt_mias": 2, "mt_mias_c": 2}  # and how many tasks they need
-RULE = "ours"  # of these supernetworks
-MOST_REPEATS = 5  # trials per network of the budget, after which a search has run dry
+BY_SUPERNETWORKS = {"mias": 1, "mt_mias": 2, "mt_mias_c": 2}  # number of required tasks
+RULE = "ours"  # training rule of these supernetworks
+MOST_REPEATS = 5  # trials per network of the budget, after which a search counts as exhausted
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all searches have in common.
+    """Settings that all searches share.
 
     Attributes:
-        path: of the table; the shipped one without.
-        task: of the table; that with most networks without.
-        budget: different networks that a search may query.
-        exact: queries give the mean over chips.
-        objective: metric that is searched for.
-        supernetworks: run folders by task.
+        path: path of the table; ``None`` for the shipped one.
+        task: task of the table; ``None`` for the one with the most networks.
+        budget: number of distinct networks that a search may query.
+        exact: whether queries return the mean over chips.
+        objective: metric that the searches optimise.
+        supernetworks: run folders of supernetworks by task.
     """
 
     path: Path | None = None
@@ -71,7 +72,7 @@ class Setting:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run all searches; write and print what they have found."""
+    """Run all searches, then write and print their results."""
     given = _arguments(arguments)
     bench = load(given.table)
     setting = Setting(given.table, given.task, given.budget, given.exact, given.objective)
@@ -102,12 +103,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def supernetworks_of(bench: BenchmarkTable, given: argparse.Namespace) -> dict[str, Path]:
-    """Run folders of supernetworks by task: given, and trained for the table's other tasks."""
+    """Return run folders of supernetworks by task: given ones, and trained ones for other tasks."""
     folders = {
         task: Path(folder) for task, _, folder in (p.partition("=") for p in given.supernetworks)
     }
     refuse_tested(bench, folders)
-    for seed, task in enumerate(bench.tasks):  # one each, so that they have no start in common
+    for seed, task in enumerate(bench.tasks):  # one seed each: independent initial weights
         if given.train and task not in folders:
             folders[task] = given.out / "supernets" / task
             train_supernet(bench, task, folders[task], rule=RULE, epochs=given.epochs, seed=seed)
@@ -115,13 +116,13 @@ def supernetworks_of(bench: BenchmarkTable, given: argparse.Namespace) -> dict[s
 
 
 def possible(setting: Setting) -> tuple[str, ...]:
-    """Strategies for which there are supernetworks enough."""
+    """Return the strategies for which there are enough supernetworks."""
     there = len(setting.supernetworks)
     return (*STRATEGIES, *(name for name, needed in BY_SUPERNETWORKS.items() if needed <= there))
 
 
 def run_strategy(name: str, setting: Setting, seeds: int, workers: int) -> pd.DataFrame:
-    """All searches of a strategy: one row per seed and query."""
+    """Return all searches of a strategy: one row per seed and query."""
     run = partial(search, name, setting)
     if workers == 1:
         found = [run(seed) for seed in range(seeds)]
@@ -135,9 +136,9 @@ def run_strategy(name: str, setting: Setting, seeds: int, workers: int) -> pd.Da
 
 
 def with_others(searches: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Searches, and those of other strategies that were run before, in the usual order.
+    """Return searches combined with earlier ones of other strategies, in the usual order.
 
-    Both must have the same searches of the baseline, which says that all else was the same too.
+    Both must contain the same searches of the baseline, which shows that all settings are equal.
     """
     others, columns = pd.read_csv(path), ["seed", "queries", "value"]
     one, other = (
@@ -156,7 +157,7 @@ def with_others(searches: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def search(name: str, setting: Setting, seed: int) -> pd.DataFrame:
-    """One search: the value of the network that it holds for the best, after each query."""
+    """Return one search: the value of the network that it ranks best, after each query."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     bench, goal = _bench(setting), Goal((setting.objective,))
     supernetworks = dict(setting.supernetworks)
@@ -186,13 +187,13 @@ def search(name: str, setting: Setting, seed: int) -> pd.DataFrame:
         if len(queried) == setting.budget:
             break
     asked = len(held)
-    held += [held[-1]] * (setting.budget - asked)  # it proposes nothing new any more
+    held += [held[-1]] * (setting.budget - asked)  # the search proposes no further new network
     rows = {"strategy": name, "seed": seed, "queries": range(1, setting.budget + 1), "value": held}
     return pd.DataFrame(rows).assign(seconds=time.process_time() - start, asked=asked)
 
 
 def table_values(bench: BenchmarkTable, setting: Setting) -> pd.Series:
-    """What the table says of every network, by its key."""
+    """Return the objective of every network in the table, by network key."""
     return bench.networks(setting.task)[setting.objective]
 
 
@@ -200,7 +201,7 @@ _LOADED: dict[Path | None, BenchmarkTable] = {}
 
 
 def _bench(setting: Setting) -> BenchmarkTable:
-    """The table, read once in each process."""
+    """Return the table, which each process reads once."""
     if setting.path not in _LOADED:
         _LOADED[setting.path] = load(setting.path)
     return _LOADED[setting.path]

@@ -1,12 +1,13 @@
-"""Masks with a promise: how many patients they take, and whether the promise survives drift.
+"""Conformal risk control: required calibration patients, and validity of the guarantee under drift.
 
     python experiments/conformal_masks.py [--document docs/uncertainty.md]
 
-Conformal masks of the shipped U-Nets miss at most a share alpha of a tumour, in expectation, if the
-patients that set the threshold are exchangeable with the one it is used on. Here both are drawn by
-the phantom beyond the patients that the networks were trained, selected and tested on. A first
-table has the digital network with thresholds set on few to many patients; a second one chips over
-time, with thresholds set digitally, on each chip at the first time, and at each time.
+Conformal masks of the shipped U-Nets miss at most a share alpha of a tumour in expectation, if the
+calibration patients and the test patient are exchangeable. Here the phantom generates both, in
+addition to the patients on which the networks were trained, selected and tested. The first table
+contains the digital network, with thresholds from different numbers of calibration patients. The
+second contains chips over time, with thresholds calibrated digitally, on each chip at the first
+time, or on each chip at each time.
 """
 
 import argparse
@@ -37,7 +38,7 @@ WAYS = {"digital": "digitally", "first": "on each chip at t0", "each": "on each 
 
 
 def main() -> None:
-    """Run the networks, print and write the tables of all that have been run."""
+    """Run the networks, then print and write the tables of all finished runs."""
     given = _arguments()
     task = new_patients(given.calibration, given.test)
     samples = [task.read(case) for case in (*task.validation, *task.test)]
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def run_one(training: str, task: Task, samples: list[Sample], given: argparse.Namespace) -> None:
-    """Set thresholds with one network and test them; writes two tables."""
+    """Calibrate thresholds with one network, test them, and write two tables."""
     folder = Path(analogmed.__path__[0]) / "checkpoints" / SHIPPED
     checkpoint = load_checkpoint(folder / f"unet-{training}.safetensors")
     checkpoint.info.refuse_leakage(
@@ -82,10 +83,10 @@ def run_one(training: str, task: Task, samples: list[Sample], given: argparse.Na
 
 
 def new_patients(n_calibration: int, n_test: int) -> Task:
-    """The shipped task with other patients to set thresholds (validation) and to test them.
+    """Return the shipped task with new patients for calibration (validation split) and test.
 
-    A patient of the phantom does not depend on how many there are, so that those beyond the shipped
-    number are new. Chips are calibrated on the training images, as they are shipped.
+    A patient of the phantom does not depend on the number of patients, so that those beyond the
+    shipped number are new. The input ranges of chips are calibrated on the shipped training images.
     """
     shipped = load_task(SHIPPED)
     known = {case.patient_id for case in (*shipped.train, *shipped.validation, *shipped.test)}
@@ -103,7 +104,7 @@ def observe(
     task: Task,
     config: UncertaintyConfig,
 ) -> None:
-    """Count every case in every pass of a source."""
+    """Record every case in every pass of a source."""
     make_passes = passes_of(source, [checkpoint], config, task)
     assert make_passes is not None
     for one in make_passes():
@@ -114,7 +115,7 @@ def observe(
 def by_size(
     ledger: ConformalCounts, task: Task, alpha: float, draws: int
 ) -> list[dict[str, float]]:
-    """Mean share missed and volume marked, for each draw of some of the calibration patients."""
+    """Return mean missed share and volume ratio for random subsets of calibration patients."""
     pool, test = _patients(task.validation), _patients(task.test)
     generator = np.random.default_rng(0)
     rows = []
@@ -128,7 +129,7 @@ def by_size(
 
 
 def size_table(sizes: pd.DataFrame) -> pd.DataFrame:
-    """Digital network: a row for each number of patients, columns for each training."""
+    """Return the digital results: one row per number of patients, columns per training."""
     rows = []
     for size, of_size in sizes.groupby("size"):
         row: dict[str, object] = {"patients": size}
@@ -144,7 +145,7 @@ def size_table(sizes: pd.DataFrame) -> pd.DataFrame:
 
 
 def time_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """A row for each training, way to set the threshold and time."""
+    """Return one row per training, calibration method and time."""
     return pd.DataFrame(
         {
             "training": TRAINING_NAMES[row.training],

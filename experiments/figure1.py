@@ -1,4 +1,4 @@
-"""Dice lost to noise by three networks on three tasks: the paper's figure 1, b to d.
+"""Dice drop of three networks on three tasks: Figure 1 b to d of Hamzaoui et al.
 
     python experiments/figure1.py                                # brain, spleen and nuclei phantoms
     python experiments/figure1.py --real lgg=data/lgg dsb2018=data/dsb2018 \\
@@ -6,14 +6,15 @@
     python experiments/figure1.py --models unet --tasks phantom_spleen --length 3
     python experiments/figure1.py --real lgg=data/lgg --folds 5  # every patient is tested once
 
-Every network is trained digitally; then once more as long, digitally and hardware-aware from the
-same start, so that the two have seen as many patches. Both are evaluated on the same chips. All
-commands are printed and can be run by hand; what is finished is not repeated. The phantoms take
-about an hour on two cores, as do the real subsets.
+Every network is first trained digitally. From this start, one digital and one hardware-aware
+training follow with the same number of epochs, so that both networks see the same number of
+patches. Both are evaluated on the same chips. All commands are printed and can be run by hand;
+finished steps are not repeated. The phantoms take about an hour on two cores, and so do the subsets
+of real data.
 
-With --folds, the patients are dealt to so many groups; for each, networks are trained on the other
-groups, and the tables hold the patients of all groups. A chip number then stands for a chip of each
-of these networks.
+With --folds, the patients are divided into that number of groups. For each group, networks are
+trained on the other groups, and the tables contain the patients of all groups. A chip number then
+denotes one chip of each of these networks.
 """
 
 import argparse
@@ -95,11 +96,11 @@ def main() -> None:
 def splits(
     name: str, task: dict[str, str], folds: int, out: Path
 ) -> Iterator[tuple[dict[str, str], Path]]:
-    """The settings of a task with each split that it is run with, and the folder of its runs.
+    """Yield the settings of a task for each split, and the folder of its runs.
 
-    Without folds there is one, of the task's own shares. With folds, patients in the order of their
-    names go to the groups in turn, and each group is the test split once; a patient of the next
-    group is for validation.
+    Without folds, there is one split, with the task's own shares. With folds, patients are assigned
+    to the groups in turn, in the order of their names. Each group is the test split once, with a
+    patient of the next group for validation.
     """
     if folds == 1:
         yield task, out
@@ -127,15 +128,15 @@ def splits(
 def run_one(
     name: str, task: dict[str, str], model: str, out: Path, arguments: argparse.Namespace
 ) -> Path:
-    """Three trainings, and an evaluation of the last two on chips; returns their folder.
+    """Run three trainings, evaluate the last two on chips, and return their folder.
 
-    The first of them, where both others start from, is evaluated too, for its digital Dice.
+    The first training, from which both others start, is also evaluated, for its digital Dice.
     """
     data = [f"--task={name}", *(f"--task.{key}={value}" for key, value in task.items())]
     epochs = max(1, round(arguments.length * EPOCHS[name]))
     training = [
         *(*data, f"--epochs={epochs}"),
-        f"--validate_every={epochs}",  # keeps the last state: few patients choose badly
+        f"--validate_every={epochs}",  # keeps the last state, since few patients select unreliably
         f"--loading.patches_per_image={PATCHES_PER_IMAGE.get(name, 1)}",
     ]
     start = out / "start"
@@ -156,10 +157,10 @@ def run_one(
 
 
 def summary_of(folders: list[Path]) -> pd.DataFrame:
-    """One row per task, model and training; folds of a task make one row.
+    """Return one row per task, model and training; folds of a task form one row.
 
-    Beside what a summary has, ``kept_of_start`` is the share that a hardware-aware network keeps,
-    after a day, of the digital Dice of the network that it started from.
+    In addition to the columns of a summary, ``kept_of_start`` is the 1-day Dice of a hardware-aware
+    network divided by the digital Dice of the network that it started from.
     """
     on_chips, start = (
         pd.concat([pd.read_parquet(folder / name / "results.parquet") for folder in folders])
@@ -176,7 +177,7 @@ def summary_of(folders: list[Path]) -> pd.DataFrame:
 
 
 def overview_rows(summary: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """A row for each task and model: both trainings on the chip after a day, side by side."""
+    """Yield one row per task and model: both trainings on the chip after one day, side by side."""
     for (task, model), rows in summary.groupby(["task", "model"], sort=False):
         of = {row["training"]: row for row in rows.to_dict("records")}
         digital, hwa = of["digital"], of["hwa"]

@@ -1,14 +1,14 @@
-"""Is a hardware-aware network surer on the chip, and right to be? The paper's figures 2 and 3.
+"""Uncertainty on the chip by training: Figures 2 and 3 of Hamzaoui et al.
 
     python experiments/figures2and3.py                            # shipped networks, brain phantom
     python experiments/figures2and3.py --trained runs/figure1     # figure1.py's, on three phantoms
     python experiments/figures2and3.py --real lgg=data/lgg        # figure1.py's, on real data
     python experiments/figures2and3.py --real lgg=data/lgg --checkpoints a.safetensors b.safetensors
 
-Networks that were trained digitally and hardware-aware are read many times on the same chips.
-Figure 2 shows the uncertainty on example slices of each network, figure 3 its density over the
-whole test set; the tables beside them say whether the probabilities are right. Options that are not
-listed below go to `python -m analogmed.uncertainty`, for instance `--hardware hermes`.
+Compares digitally trained and hardware-aware trained networks, each read many times on the same
+chips. Figure 2 shows the uncertainty on example slices of each network, and figure 3 its density
+over the whole test set. The tables report calibration and error detection. Options that are not
+listed below are passed to `python -m analogmed.uncertainty`, for instance `--hardware hermes`.
 """
 
 import argparse
@@ -35,7 +35,7 @@ DAY_S = 86_400.0
 SHIPPED = "phantom_brain"
 REAL_NETWORKS = Path("runs/figure1-real")
 MODELS = ("unetpp", "swin_unetr")
-"""The paper's figure 2 shows the first, figure 3 both."""
+"""Models of the paper's figures: figure 2 shows the first one, figure 3 both."""
 MEASURES = {
     "mean_variance": "variance x 1000",
     "ece": "ECE",
@@ -75,7 +75,7 @@ def main() -> None:
 def run_one(
     task: str, data: dict[str, str], model: str, arguments: argparse.Namespace, settings: list[str]
 ) -> Path:
-    """Read a model's two trainings many times on the same chips; returns the run folder."""
+    """Read a model's two trainings many times on the same chips, and return the run folder."""
     out: Path = arguments.out / task / model
     if arguments.redraw and (out / "comparison.csv").exists():
         return out
@@ -94,7 +94,7 @@ def run_one(
 
 
 def draw(task: str, folders: list[Path], out: Path) -> list[Path]:
-    """Figure 2 of each model, a day old where that was measured, and figure 3 of all."""
+    """Draw figure 2 per model, after one day if measured, and figure 3 of all models."""
     drawn = []
     for folder in folders:
         arrays, index = read_examples(folder)
@@ -110,7 +110,7 @@ def draw(task: str, folders: list[Path], out: Path) -> list[Path]:
 
 
 def tables(folders: list[Path]) -> str:
-    """What was found, in words, as differences and as values: Markdown."""
+    """Return the results as text, as differences and as values, in Markdown."""
     comparison, summary = (
         pd.concat([_read(folder, name) for folder in folders]) for name in ("comparison", "summary")
     )
@@ -132,7 +132,7 @@ def tables(folders: list[Path]) -> str:
 
 
 def findings(comparison: pd.DataFrame) -> str:
-    """A line for each model and time: which measures differ, as far as their intervals tell."""
+    """Return one line per model and time: measures that are lower, higher, or neither."""
     lines = []
     for (model, time_s), rows in comparison.groupby(["model", "time_s"], sort=False):
         said: dict[str, list[str]] = {"lower": [], "higher": [], "not told apart": []}
@@ -146,7 +146,7 @@ def findings(comparison: pd.DataFrame) -> str:
 
 
 def difference_table(comparison: pd.DataFrame) -> pd.DataFrame:
-    """A row for each model and measure, a column for each time."""
+    """Return one row per model and measure, with one column per time."""
     lines = []
     for (model, metric), rows in comparison.groupby(["model", "metric"], sort=False):
         cells = {
@@ -160,7 +160,7 @@ def difference_table(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def value_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """A row for each model, measure and time, a column for each training."""
+    """Return one row per model, measure and time, with one column per training."""
     lines = []
     keys = ["model", "metric", "time_s"]
     for (model, metric, time_s), rows in summary.groupby(keys, sort=False, dropna=False):
@@ -176,7 +176,7 @@ def value_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _read(folder: Path, name: str) -> pd.DataFrame:
-    """The rows to show of a table of a run, measure after measure."""
+    """Return the rows of a run's table that are shown, sorted by measure."""
     table = pd.read_csv(folder / f"{name}.csv")
     sources = ["chips"] if name == "comparison" else ["deterministic", "chips"]
     shown = table[table["source"].isin(sources) & table["metric"].isin(MEASURES)]
@@ -201,7 +201,7 @@ def _tasks(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
 
 
 def _networks(task: str, model: str, arguments: argparse.Namespace) -> list[Path]:
-    """Checkpoints of a model: those that are given, of figure1.py's runs, or shipped."""
+    """Return the checkpoints of a model: given, from runs of figure1.py, or shipped."""
     if arguments.checkpoints:
         given = arguments.checkpoints
         return [path for path in given if load_checkpoint(path).info.model == model]

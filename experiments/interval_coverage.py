@@ -1,11 +1,11 @@
-"""How often the intervals of analogmed.evaluation hold the truth, on simulated patients and chips.
+"""Coverage of the confidence intervals of analogmed.evaluation on simulated patients and chips.
 
     python experiments/interval_coverage.py [--repeats 300] [--document docs/statistics.md]
 
-A value on a chip is mean + patient + chip + residual. Patients are normal, or skewed to the left as
-Dice is; which of the parts dominates varies. A second simulation has patients whose structure is
-missed: on all chips, or on half of them. Writes three tables between the markers of the document,
-and all settings as CSV files to a folder. Some ten minutes on one core.
+A value on a chip is mean + patient + chip + residual. Patient effects are normal, or skewed to the
+left as Dice is; the dominant component varies. A second simulation contains patients whose
+structure is missed on all chips or on half of them. Writes three tables between the markers of the
+document, and all settings as CSV files to a folder. Takes about ten minutes on one core.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from analogmed.evaluation.statistics.stopping import enough
 from analogmed.foundation.files import write_text_atomically
 
 CASES, CHIPS = (5, 10, 20, 100), (2, 3, 5, 10, 20)
-STDS = {  # of patients, chips, residual
+STDS = {  # standard deviations of patients, chips and residual
     "patients": (0.10, 0.01, 0.02),
     "both": (0.05, 0.05, 0.025),
     "chips": (0.02, 0.05, 0.02),
@@ -37,11 +37,11 @@ HEADS = {
     "std": "std between chips",
 }
 MEAN, OTHER, DIGITAL = 0.80, 0.75, 0.85
-SKEWED_SHAPE = 0.5  # of a gamma distribution: skewness -2.8
+SKEWED_SHAPE = 0.5  # shape of a gamma distribution: skewness -2.8
 MIN_CHIPS, BUDGET = (3, 5, 8), 40
 
 MISSED_CASES, MISSED_CHIPS = (7, 10, 20, 40), (5, 10)
-MISSED = {  # share of the patients, and of the chips on which the structure is missed
+MISSED = {  # shares of the patients, and of the chips on which the structure is missed
     "none": (0.0, 1.0),
     "3 % on all chips": (0.03, 1.0),
     "10 % on all chips": (0.10, 1.0),
@@ -57,7 +57,7 @@ ON_CHIP, DISTANCE, DIAGONAL = 0.84, 3.0, 400.0
 
 
 def main() -> None:
-    """Simulate, print and write."""
+    """Simulate, then print and write the tables."""
     given = _arguments()
     fixed = fixed_size(given.repeats, given.n_boot)
     stopped = stopped_early(given.repeats, given.n_boot)
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def fixed_size(repeats: int, n_boot: int, seed: int = 0) -> pd.DataFrame:
-    """Coverage of each quantity, one row per number of cases and chips, parts and shape."""
+    """Return the coverage of each quantity by number of cases and chips, components and shape."""
     rows = []
     for n, m, (parts, stds), shape in itertools.product(CASES, CHIPS, STDS.items(), SHAPES):
         generator = np.random.default_rng([seed, n, m, len(parts), len(shape)])
@@ -100,7 +100,7 @@ def intervals(
     shape: str,
     n_boot: int,
 ) -> list[tuple[Interval, float]]:
-    """Intervals of one simulated evaluation, in the order of QUANTITIES, each with its truth."""
+    """Return the intervals of one simulated evaluation with true values, in QUANTITIES order."""
     patient_std, chip_std, residual_std = stds
     own, shared, other = patient_std * patients_of(generator, (3, n, 1), shape)
     value = MEAN + own + on_chips(generator, n, m, stds)
@@ -122,7 +122,7 @@ def intervals(
 
 
 def patients_of(generator: np.random.Generator, size: tuple[int, ...], shape: str) -> np.ndarray:
-    """Effects with mean 0 and standard deviation 1."""
+    """Return effects with mean 0 and standard deviation 1."""
     if shape == "normal":
         return generator.normal(size=size)
     drawn = generator.gamma(SKEWED_SHAPE, size=size)
@@ -132,12 +132,12 @@ def patients_of(generator: np.random.Generator, size: tuple[int, ...], shape: st
 def on_chips(
     generator: np.random.Generator, n: int, m: int, stds: tuple[float, float, float]
 ) -> np.ndarray:
-    """Effects of m chips, and residuals of n cases on them."""
+    """Return effects of m chips plus residuals of n cases on them."""
     return stds[1] * generator.normal(size=(1, m)) + stds[2] * generator.normal(size=(n, m))
 
 
 def percentile(generator: np.random.Generator, values: np.ndarray, n_boot: int) -> Interval:
-    """Plain percentiles of a bootstrap of both ways at once, for comparison."""
+    """Return the percentile interval of a bootstrap of both axes at once, for comparison."""
     n, m = values.shape
     rows = generator.multinomial(n, np.full(n, 1 / n), size=n_boot) / n
     columns = generator.multinomial(m, np.full(m, 1 / m), size=n_boot) / m
@@ -146,9 +146,10 @@ def percentile(generator: np.random.Generator, values: np.ndarray, n_boot: int) 
 
 
 def with_missed(repeats: int, n_boot: int, seed: int = 2) -> pd.DataFrame:
-    """Coverage and median width where structures are missed, one row per setting and quantity.
+    """Return coverage and median width where structures are missed, per setting and quantity.
 
-    ``coverage_seen`` and ``width_seen`` are of the evaluations in which at least one is missed.
+    ``coverage_seen`` and ``width_seen`` refer to the evaluations in which at least one structure is
+    missed.
     """
     rows = []
     sizes = itertools.product(MISSED_CASES, MISSED_CHIPS)
@@ -173,9 +174,9 @@ def with_missed(repeats: int, n_boot: int, seed: int = 2) -> pd.DataFrame:
 def missed_intervals(
     generator: np.random.Generator, n: int, m: int, shares: tuple[float, float], n_boot: int
 ) -> tuple[bool, list[tuple[Interval, float]]]:
-    """Whether a structure is missed, and the intervals in the order of OF_MISSED with their truth.
+    """Return whether a structure is missed, and intervals with true values in OF_MISSED order.
 
-    A missed structure has a Dice of 0 and the diagonal of the image for HD95.
+    A missed structure has a Dice of 0; its HD95 is the diagonal of the image.
     """
     of_patients, of_chips = shares
     own, other, far = 0.04 * generator.normal(size=(3, n))
@@ -201,7 +202,7 @@ def missed_intervals(
 
 
 def stopped_early(repeats: int, n_boot: int, seed: int = 1) -> pd.DataFrame:
-    """Coverage of the interval at which the rule stops, by width asked for and least chips."""
+    """Return the coverage at the stopping time, by target width and minimum number of chips."""
     rows = []
     for min_chips, factor in itertools.product(MIN_CHIPS, (1.2, 1.5, 2.0)):
         generator = np.random.default_rng([seed, min_chips, round(10 * factor)])
@@ -225,7 +226,7 @@ def stopped_early(repeats: int, n_boot: int, seed: int = 1) -> pd.DataFrame:
 
 
 def replace_between(text: str, name: str, table: str) -> str:
-    """Put a table between the markers of its name."""
+    """Return the text with a table between the markers of its name."""
     start, stop = f"<!-- {name} -->", f"<!-- end of {name} -->"
     if start not in text or stop not in text:
         raise SystemExit(f"the document has no '{start}' and '{stop}' to put the table between")
@@ -237,7 +238,7 @@ def _holds(interval: Interval, truth: float) -> bool:
 
 
 def _fixed_text(table: pd.DataFrame) -> str:
-    """Range over what dominates: normal patients, then skewed ones."""
+    """Return the coverage range over the dominant components: normal, then skewed patients."""
     lines = ["| cases x chips | " + " | ".join(HEADS[name] for name in QUANTITIES) + " |"]
     lines.append("|---" * (1 + len(QUANTITIES)) + "|")
     for (n, m), rows in table.groupby(["cases", "chips"]):

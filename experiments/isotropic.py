@@ -1,18 +1,18 @@
-"""Isotropic or pyramidal: networks of one size, on the same patients and kind of chip.
+"""Isotropic against pyramidal networks of matched size, on the same patients and type of chip.
 
     python experiments/isotropic.py --plan      # sizes only
     python experiments/isotropic.py             # all networks, both matches: days on two cores
     python experiments/isotropic.py --networks isotropic pyramidal unet --match tiles --tiles 26
 
-U-Net, U-Net++ and Swin-UNETR are made as wide as it takes to have as many parameters, or to take as
-many tiles, as the smallest Swin-UNETR (or as is asked for), within a tenth. Beside them stand two
-networks of the search space that differ in nothing but their shape: five levels of the same block,
-isotropic with as many channels on each level, pyramidal with twice as many from one to the next.
+The widths of U-Net, U-Net++ and Swin-UNETR are chosen to match the parameters, or the tiles, of the
+smallest Swin-UNETR (or a given number) to within 10 %. Two networks of the search space are added,
+which differ only in their shape. Both have five levels of the same block: the isotropic one has the
+same number of channels on each level, the pyramidal one doubles it from level to level.
 
-Every network is trained digitally; then once more as long, digitally and hardware-aware from the
-same start. plan.md has the sizes; table.md has Dice, the share of it that is kept after a day on
-the chip, parameters and tiles; differences.md compares the networks of a match, patient by patient.
-All commands are printed; what is finished is not repeated.
+Every network is first trained digitally. From this start, one digital and one hardware-aware
+training follow with the same number of epochs. plan.md contains the sizes; table.md contains Dice,
+normalised Dice after one day on the chip, parameters and tiles; differences.md compares the
+networks of a match, paired by patient. All commands are printed; finished steps are not repeated.
 """
 
 import argparse
@@ -70,12 +70,12 @@ MATCHES = ("parameters", "tiles")
 
 @dataclass(frozen=True)
 class Network:
-    """A network of some width.
+    """A network of a given width.
 
     Attributes:
-        name: of :data:`NETWORKS`.
-        width: that its options are made from.
-        tile_size: rows and columns of the tiles that it is laid on.
+        name: key of :data:`NETWORKS`.
+        width: width parameter, from which the network's options are derived.
+        tile_size: rows and columns of the tiles that the network is mapped onto.
     """
 
     name: str
@@ -89,27 +89,28 @@ class Network:
 
     @property
     def options(self) -> dict[str, Any]:
-        """For its builder."""
+        """Options of the network."""
         return NETWORKS[self.name][1](self.width)
 
     @property
     def folder(self) -> str:
-        """Where its runs are."""
+        """Name of the folder of its runs."""
         return f"{self.name}-{self.width}"
 
 
 @cache
 def size_of(network: Network) -> dict[str, int]:
-    """Parameters, tiles and multiply-accumulates of one image."""
+    """Return parameters, tiles and multiply-accumulates of one image."""
     model = build_model(network.model, in_channels=IMAGE[1], out_channels=1, **network.options)
     mapped = map_tiles(model, IMAGE, network.tile_size, row_split="even").summary()
     return {name: int(mapped[name]) for name in ("parameters", "tiles", "macs")}
 
 
 def matched(names: Sequence[str], match: str, target: int, tile_size: int) -> list[Network]:
-    """The network of each name whose parameters or tiles are nearest to a number.
+    """Return the network of each name whose parameters or tiles are nearest to a number.
 
-    Stops where one is more than a tenth off.
+    Raises:
+        SystemExit: a network differs from the number by more than 10 %.
     """
     networks = [_nearest(name, match, target, tile_size) for name in names]
     if not _agree(networks, match, target):
@@ -122,7 +123,7 @@ def matched(names: Sequence[str], match: str, target: int, tile_size: int) -> li
 
 
 def matched_near(names: Sequence[str], match: str, target: int, tile_size: int) -> list[Network]:
-    """The same, of the number nearest to the one given that all can have."""
+    """Return matched networks as ``matched`` does, for the nearest number that all can match."""
     if match == "tiles":
         for step in range(math.ceil(TOLERANCE * target)):
             for number in (target - step, target + step):
@@ -170,7 +171,7 @@ def main() -> None:
 
 
 def run_one(network: Network, arguments: argparse.Namespace) -> None:
-    """Three trainings and an evaluation."""
+    """Run three trainings and an evaluation."""
     out = arguments.out / network.folder
     epochs = max(1, round(arguments.length * EPOCHS))
     options = yaml.safe_dump(network.options, default_flow_style=True, width=10_000).strip()
@@ -203,7 +204,7 @@ def _matches(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Network]
 
 
 def _trained_once(network: Network, chosen: list[Network], match: str, target: int) -> Network:
-    """One of the same name that another match has chosen, if it is within a tenth here too."""
+    """Return the same-named network of another match if it fits within 10 %, else the given one."""
     fit = (each for each in chosen if each.name == network.name and _agree([each], match, target))
     return next(fit, network)
 
@@ -218,7 +219,7 @@ def _plan(matches: dict[str, list[Network]]) -> pd.DataFrame:
 
 
 def _table(match: str, networks: list[Network], out: Path) -> pd.DataFrame:
-    """Rows of the evaluations' summaries, of each network and training."""
+    """Return the summary rows of the evaluations, for each network and training."""
     names = ["dice_own_digital", "dice_1d", "normalised_dice_1d"]
     estimates = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
     tables = []
@@ -232,7 +233,7 @@ def _table(match: str, networks: list[Network], out: Path) -> pd.DataFrame:
 
 
 def _differences(match: str, networks: list[Network], out: Path) -> pd.DataFrame:
-    """Each pair of networks of a match with the same training: Dice after a day, and kept share."""
+    """Return differences in 1-day Dice and normalised Dice of pairs with the same training."""
     results = [
         pd.read_parquet(out / network.folder / "eval" / "results.parquet").assign(
             model=network.name
@@ -266,7 +267,7 @@ def _day_difference(first: NetworkRun, second: NetworkRun) -> Interval:
 
 
 def _kept_difference(first: NetworkRun, second: NetworkRun) -> Interval:
-    """Of Dice after a day over that of the digitally trained network of the same shape."""
+    """Return the difference in 1-day Dice relative to the digitally trained network's Dice."""
     both = align_runs([first, second], DAY_S)
     cases = sorted(set(first.cases) & set(second.cases))
     digital = [
@@ -293,7 +294,7 @@ def _columns(name: str, interval: Interval) -> dict[str, float]:
 
 
 def _as_text(rows: pd.DataFrame) -> pd.DataFrame:
-    """Each estimate in one column with its interval."""
+    """Return each estimate with its interval in one column."""
     text = rows.copy()
     for name in [column for column in rows if f"{column}_low" in rows]:
         ends = (name, f"{name}_low", f"{name}_high")

@@ -1,11 +1,11 @@
-"""Isotropic against pyramidal networks in the benchmark table, block pattern by block pattern.
+"""Isotropic against pyramidal networks in the benchmark table, paired by block pattern.
 
     python experiments/isotropic_in_table.py [--table medbench.parquet]
 
-Every pattern of blocks is in the table with equal channels on all levels (8, 8, 8) and with a
-pyramid of about as many weights (4, 8, 16). Differences are means over patterns, with a bootstrap
-interval over patterns; patterns of which one network has not learned the task (Dice below 0.5
-digitally) are left out and counted.
+The table contains every block pattern with equal channels on all levels (8, 8, 8), and as a pyramid
+with about the same number of weights (4, 8, 16). Differences are means over patterns, with a
+bootstrap interval over patterns. Patterns for which one of the networks has not learned the task
+(digital Dice below 0.5) are excluded and counted.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def compared(bench: BenchmarkTable, training: str) -> dict[str, object]:
-    """Isotropic minus pyramidal networks of three levels, of one training."""
+    """Return the difference, isotropic minus pyramidal, for three levels and one training."""
     networks = bench.networks("phantom_brain", training=training)
     networks["lost after a day"] = networks["dice_digital"] - networks["dice_1d"]
     described = [_described(Genotype.of(genotype)) for genotype in networks["genotype"]]
@@ -54,7 +54,7 @@ def compared(bench: BenchmarkTable, training: str) -> dict[str, object]:
 
 
 def _described(genotype: Genotype) -> tuple[str, str | None]:
-    """Blocks, and which of the two shapes the channels have, if any."""
+    """Return the blocks, and the shape that the channels have, ``None`` for any other."""
     levels = genotype.levels[: genotype.depth]
     channels = tuple(level.channels for level in levels)
     shape = next((name for name, of_levels in CHANNELS.items() if of_levels == channels), None)

@@ -1,13 +1,13 @@
-"""The benchmark table: every network of a small space, trained alone and put on chips.
+"""Generation of the benchmark table: stand-alone training of a small space, evaluated on chips.
 
     python experiments/medbench.py --out runs/medbench             # about an hour of one core
-    python experiments/medbench.py --out runs/medbench --collect   # the table of what is finished
+    python experiments/medbench.py --out runs/medbench --collect   # table of the finished networks
 
-A network is trained digitally, from there hardware-aware for the chip, and both are evaluated
-digitally and on chips from right after programming to a month later, on patients that neither was
-trained on. All networks are trained on the brain phantom; some once more with a second seed, and
-on the nuclei phantom. Each finished network is a file in OUT/networks: a run that was stopped goes
-on with those that were in work. The table is OUT/medbench.parquet.
+Each network is trained digitally, then hardware-aware from that start. Both are evaluated digitally
+and on chips, from right after programming to one month later, on patients that were not used in
+training. All networks are trained on the brain phantom; some are trained again with a second seed,
+and on the nuclei phantom. Each finished network is stored as a file in OUT/networks; an interrupted
+run resumes with the unfinished networks. The table is OUT/medbench.parquet.
 """
 
 import argparse
@@ -54,13 +54,13 @@ TASKS = {
     ),
 }
 PATCHES_PER_IMAGE = {"phantom_brain": 1, "phantom_nuclei": 4}
-FIRST = 60  # networks of the first task before any is repeated
+FIRST = 60  # number of networks of the first task before any is repeated
 ORDER_SEED = 0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How networks are trained and evaluated."""
+    """Training and evaluation settings of the networks."""
 
     epochs: int = 25
     hwa_epochs: int = 10
@@ -68,14 +68,14 @@ class Settings:
     patients: int | None = None
 
     def task(self, name: str) -> TaskConfig:
-        """The data of a task."""
+        """Return the data of a task."""
         task = TASKS[name]
         if self.patients is None:
             return task
         return replace(task, options={**task.options, "phantom_patients": self.patients})
 
     def candidate(self, name: str) -> CandidateConfig:
-        """How networks are trained on a task."""
+        """Return the training settings of the networks on a task."""
         return CandidateConfig(
             epochs=self.epochs,
             hwa_epochs=self.hwa_epochs,
@@ -86,7 +86,7 @@ class Settings:
         )
 
     def about(self) -> dict[str, Any]:
-        """All of it, for the table."""
+        """Return all settings, for storage in the table."""
         return {
             "space": space_to_dict(SPACE),
             "times_s": list(TIMES_S),
@@ -99,19 +99,19 @@ class Settings:
 
 @dataclass(frozen=True)
 class Work:
-    """A network to train: on which task, with which seed."""
+    """A network to train, with its task and seed."""
 
     task: str
     seed: int
     genotype: Genotype
 
     def file(self, out: Path) -> Path:
-        """Where its rows go."""
+        """Return the path of the file with its rows."""
         return out / "networks" / f"{self.task}-{self.seed}-{self.genotype.key}.parquet"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train what is missing, and write the table of what is finished."""
+    """Train the missing networks, and write the table of the finished ones."""
     given = _arguments(arguments)
     settings = Settings(given.epochs, given.hwa_epochs, given.chips, given.patients)
     out = ensure_writable(given.out)
@@ -123,11 +123,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def planned(networks: int | None, repeats: int) -> list[Work]:
-    """All work: most of the first task, then networks that are repeated, then the rest.
+    """Return all work: ``FIRST`` networks of the first task, then repeated networks, then the rest.
 
     Args:
-        networks: of the space; all of them by default.
-        repeats: networks that get a second seed, and the second task.
+        networks: number of networks of the space; all of them by default.
+        repeats: number of networks with a second seed and the second task.
     """
     first, second = TASKS
     space = list(SPACE.enumerate())
@@ -143,7 +143,7 @@ def planned(networks: int | None, repeats: int) -> list[Work]:
 
 
 def run_all(plan: list[Work], settings: Settings, out: Path, workers: int) -> None:
-    """Train and evaluate the networks that have no file yet, and say how long it will take."""
+    """Train and evaluate the networks that have no file yet, and print the remaining time."""
     missing = [work for work in plan if not work.file(out).exists()]
     print(f"{len(plan) - len(missing)} of {len(plan)} networks are finished", flush=True)
     start = time.monotonic()
@@ -170,7 +170,7 @@ def _finished(missing: list[Work], settings: Settings, out: Path, workers: int) 
 
 
 def run_one(work: Work, settings: Settings, out: Path) -> Work:
-    """Train a network and write its rows, in one step."""
+    """Train a network and write its rows atomically."""
     with one_thread(), tempfile.TemporaryDirectory(prefix=".training-", dir=out) as folder:
         rows = rows_of(work, settings, Path(folder))
     write_atomically(work.file(out), lambda file: rows.to_parquet(file, index=False))
@@ -178,7 +178,7 @@ def run_one(work: Work, settings: Settings, out: Path) -> Work:
 
 
 def rows_of(work: Work, settings: Settings, folder: Path) -> pd.DataFrame:
-    """Rows of the table for one network: two trainings, digitally and on all chips."""
+    """Return the table rows of one network: two trainings, digitally and on all chips."""
     evaluator = ChipEvaluator(
         settings.task(work.task), candidate=settings.candidate(work.task), seed=work.seed
     )
@@ -201,7 +201,7 @@ def rows_of(work: Work, settings: Settings, folder: Path) -> pd.DataFrame:
 
 
 def _evaluated(path: Path, experiment: Experiment, cases: Cases) -> pd.DataFrame:
-    """Mean Dice over cases: of the digital run, and of each chip at each time."""
+    """Return the mean Dice over cases: of the digital run, and of each chip at each time."""
     sweep = SweepConfig(chips=experiment.sweep.chips, times_s=TIMES_S)
     experiment = replace(experiment, sweep=sweep, batch_size=64)
     network = load_checkpoint(path, factories=("subnet",))
@@ -215,7 +215,7 @@ def _evaluated(path: Path, experiment: Experiment, cases: Cases) -> pd.DataFrame
 
 
 def _nothing() -> None:
-    """Nobody listens."""
+    """Do nothing after a case."""
 
 
 def _provenance() -> str:
@@ -227,7 +227,7 @@ def _provenance() -> str:
 
 
 def keep_settings(settings: Settings, out: Path) -> None:
-    """Write the settings beside the networks, and refuse to mix networks of others with them."""
+    """Write the settings next to the networks; exit if the folder has other settings."""
     path, text = out / "settings.yaml", to_yaml(settings.about())
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise SystemExit(f"{path} has other settings than these; give another --out")
@@ -235,7 +235,7 @@ def keep_settings(settings: Settings, out: Path) -> None:
 
 
 def collect(plan: list[Work], settings: Settings, out: Path) -> str:
-    """Write the table of all finished networks; returns what it holds."""
+    """Write the table of all finished networks, and return a description of its contents."""
     files = [work.file(out) for work in plan if work.file(out).exists()]
     if not files:
         raise SystemExit(f"{out / 'networks'} holds no finished network yet")

@@ -1,13 +1,13 @@
-"""Where the activations of a network on a chip part from those that its batch norms expect.
+"""Deviation of the activations of a network on a chip from the statistics of its batch norms.
 
     python experiments/norm_statistics.py --task lgg --task.root data/lgg --task.size 64 64 \\
         --checkpoints runs/digital runs/learned-norms runs/frozen-norms
 
-A batch norm divides each channel by a running standard deviation that was learned in training. For
-training patches that pass through a network digitally, and on chips at several ages, this compares
-the standard deviation that arrives with the one that the norm divides by, and the mean likewise.
-The first network is also put on chips with one source of noise at a time. Settings are those of
-`python -m analogmed.eval`; sweep.chips counts. Writes norm_statistics.md and
+A batch norm divides each channel by a running standard deviation that was learned in training.
+Training patches pass through a network digitally, and on chips at several ages. For each, the
+standard deviation of the activations is compared with the running one, and so is the mean. The
+first network is also evaluated on chips with one noise source at a time. Settings are those of
+`python -m analogmed.eval`; sweep.chips sets the number of chips. Writes norm_statistics.md and
 norm_statistics.png into the folder of --out.
 """
 
@@ -52,7 +52,7 @@ Network = Callable[[Tensor], Tensor]
 
 
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, then print and write the results."""
     experiment = parse(Experiment, sys.argv[1:], prog="experiments/norm_statistics.py")
     out = experiment.out or Path("runs/norm_statistics")
     task = experiment.task.load()
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def patches(experiment: Experiment, task: Task) -> list[Tensor]:
-    """Batches of training patches, as training draws them."""
+    """Return batches of training patches, as training samples them."""
     config = TrainConfig(task=experiment.task)
     sampler = make_sampler(config, task, Ranks())
     return [images for images, _ in islice(sampler.epoch(0), BATCHES)]
@@ -76,7 +76,7 @@ def patches(experiment: Experiment, task: Task) -> list[Tensor]:
 def of_ages(
     checkpoint: Checkpoint, images: list[Tensor], experiment: Experiment, task: Task
 ) -> pd.DataFrame:
-    """Statistics of a network digitally and on chips at t0, after a day and after a month."""
+    """Return statistics of a network digitally and on chips at t0, after one day and one month."""
     digital = copy_network(checkpoint.network)
     tables = [statistics(digital, digital, images).assign(run="digital")]
     analog = make_analog(checkpoint, experiment, task)
@@ -89,7 +89,7 @@ def of_ages(
 def of_sources(
     checkpoint: Checkpoint, images: list[Tensor], experiment: Experiment, task: Task
 ) -> pd.DataFrame:
-    """Statistics after a day, with one source of noise at a time."""
+    """Return statistics after one day, with one source of noise at a time."""
     tables = []
     for name, kept in SOURCES.items():
         off = {} if name == "all" else {k: v for k, v in QUIET.items() if k not in kept}
@@ -103,7 +103,7 @@ def of_sources(
 def on_chips(
     analog: nn.Module, images: list[Tensor], experiment: Experiment, time_s: float
 ) -> pd.DataFrame:
-    """Statistics on the chips of an experiment at one time after programming."""
+    """Return statistics on the chips of an experiment at one time after programming."""
     seeds = range(experiment.seed, experiment.seed + experiment.sweep.chips)
     return pd.concat(
         [statistics(Chip(analog, seed=seed).at(time_s), analog, images) for seed in seeds]
@@ -112,16 +112,17 @@ def on_chips(
 
 @torch.no_grad()
 def statistics(network: Network, model: nn.Module, images: list[Tensor]) -> pd.DataFrame:
-    """Standard deviation and mean that reach each channel of each batch norm.
+    """Return statistics of the inputs to each channel of each batch norm.
 
     Args:
-        network: what is called with the images.
-        model: whose batch norms it calls.
+        network: callable that is applied to the images.
+        model: model that contains the batch norms.
         images: batches (B, C, *spatial).
 
     Returns:
-        one row per channel: ``norm``; ``deviation``, that arrives over the running one; ``shift``
-        of the mean from the running one, in running standard deviations, without its sign.
+        one row per channel: ``norm``; ``deviation``, the ratio of the measured to the running
+            standard deviation; ``shift``, the absolute difference between measured and running mean
+            in running standard deviations.
     """
     norms = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
     if not norms:
@@ -168,7 +169,7 @@ def _rows(
 
 
 def _summary(rows: pd.DataFrame, by: list[str]) -> str:
-    """Median over all channels, and the median of the norm where it is furthest from 1."""
+    """Return the median over all channels, and the median of the norm that is furthest from 1."""
     table = []
     for key, part in rows.groupby(by, sort=False):
         norms = part.groupby("norm", sort=False)["deviation"].median()
@@ -188,7 +189,7 @@ def _summary(rows: pd.DataFrame, by: list[str]) -> str:
 
 
 def draw(rows: pd.DataFrame, path: Path) -> None:
-    """One panel a network: the median ratio of each norm, in the order of the layers."""
+    """Draw one panel per network: the median ratio of each norm, in the order of the layers."""
     networks = list(dict.fromkeys(rows["network"]))
     with publication_style():
         figure = Figure(figsize=(3.2 * len(networks) + 1, 3.4), layout="constrained")

@@ -1,10 +1,10 @@
-"""Two networks of the literature, as published and as estimated here.
+"""Published and estimated performance of two networks from the literature.
 
     python experiments/published_networks.py
 
-takes seconds. ResNet-32 on an image of 32 x 32 (AnalogNAS, Benmeziane et al. 2023,
+Takes seconds. The networks are ResNet-32 on an image of 32 x 32 (AnalogNAS, Benmeziane et al. 2023,
 arXiv:2305.10459) and ResNet-18 on an image of 256 x 256 (Bruschi et al. 2023, arXiv:2211.12877).
-Both were published as results of a simulated chip. Nothing here is fitted to them.
+Both were published as results of a simulated chip. No parameter of the estimates is fitted to them.
 """
 
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ RESNET18_TOPS_PER_W = 6.5
 
 @dataclass(frozen=True)
 class Anchor:
-    """A published figure between two estimates.
+    """A published value between two estimates.
 
     Attributes:
-        network: and what was published of it.
-        published: the figure.
-        low: the estimate that is below it, ``at_low`` in words.
-        high: the estimate that is above it, ``at_high`` in words.
+        network: network and published quantity.
+        published: published value.
+        low: lower estimate, described by ``at_low``.
+        high: upper estimate, described by ``at_high``.
     """
 
     network: str
@@ -54,12 +54,12 @@ class Block(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of shape (B, outputs, H / stride, W / stride)."""
+        """Return features of shape (B, outputs, H / stride, W / stride)."""
         return self.second(self.first(x).relu()).add(self.shortcut(x)).relu()
 
 
 def resnet32() -> nn.Sequential:
-    """Of He et al. 2016 for CIFAR-10, with projections as shortcuts where the size changes."""
+    """Return the CIFAR-10 ResNet-32 of He et al. 2016, with projection shortcuts between sizes."""
     layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, 1, 1), nn.ReLU()]
     channels = 16
     for outputs in (16, 32, 64):
@@ -70,13 +70,13 @@ def resnet32() -> nn.Sequential:
 
 
 def resnet32_cost(profile: str = PROFILE, level: Level = "mvm_only") -> Cost:
-    """One replica of each layer, as in the publication (its 43 tiles of 512 x 512 hold no more)."""
+    """Return the cost of one replica per layer (the published 43 tiles of 512 x 512 fit no more)."""
     known = load_profile(profile)
     return estimate(map_tiles(resnet32(), RESNET32_INPUT, known.tile_size), known, level)
 
 
 def resnet18_cost(profile: str = PROFILE, level: Level = "mvm_only") -> Cost:
-    """On as many tiles as published, which is more than one replica of each layer."""
+    """Return the cost on the published number of tiles, which includes replicas of layers."""
     known = load_profile(profile)
     network = resnet18(spatial_dims=2, n_input_channels=3, num_classes=1000, conv1_t_stride=2)
     mapped = map_tiles(network, (1, 3, 256, 256), known.tile_size)
@@ -84,17 +84,17 @@ def resnet18_cost(profile: str = PROFILE, level: Level = "mvm_only") -> Cost:
 
 
 def full_tiles_j(cost: Cost) -> float:
-    """Energy of one input if a product took no more than its share of a full tile's."""
+    """Return the energy of one input if an MVM used only its share of a full tile's energy."""
     return 2e-12 * cost.macs / cost.profile.tops_per_w(cost.level)
 
 
 def tops(cost: Cost, seconds: float) -> float:
-    """Tera-operations per second if an input is finished every so many seconds."""
+    """Return the tera-operations per second for one input per given number of seconds."""
     return 2e-12 * cost.macs / seconds
 
 
 def anchors(small: Cost, large: Cost) -> list[Anchor]:
-    """Published figures of ResNet-32 and of ResNet-18, with their costs."""
+    """Return the published values of ResNet-32 and ResNet-18, with the estimates around them."""
     full, whole = "used cells only", "whole tiles"
     return [
         Anchor(
@@ -147,7 +147,7 @@ def table(found: list[Anchor]) -> pd.DataFrame:
 
 
 def whole_tile_tops_per_w() -> float:
-    """What tiles of 512 x 512 would reach if the energy of ResNet-32 were that of whole tiles."""
+    """Return TOPS/W of 512 x 512 tiles if the energy of ResNet-32 were that of whole tiles."""
     layers = map_tiles(resnet32(), RESNET32_INPUT, 512).layers
     products = sum(layer.reuse_factor * layer.tiles for layer in layers)
     return 2e-12 * 512**2 * products / RESNET32_J

@@ -1,14 +1,15 @@
-"""How networks rank: digitally and on chips, with other seeds, on other tasks, by shared weights.
+"""Rank agreement of networks: digital and on chips, across seeds and tasks, by shared weights.
 
     python experiments/ranking.py [--out runs/ranking]              # from the benchmark table alone
     python experiments/ranking.py --train                           # and three supernetworks
-    python experiments/ranking.py --traces SPOS=DIR FairNAS=DIR ... # or such that are there
+    python experiments/ranking.py --traces SPOS=DIR FairNAS=DIR ... # or existing supernetworks
 
-Agreements are Kendall's tau-b of all networks, tau-b among the networks of either top list, and the
-Jaccard index of the top lists, with bootstrap 95 % intervals over networks. Written to OUT:
-ranking.csv and ranking.md (digital against one day on chips, and the ceiling: two seeds),
-digital_and_day.png, tasks.csv, tasks_tau.png and tasks_top.png (between tasks), training.csv and
-training.png (shared weights against stand-alone training, while the weights are trained).
+Agreement is measured by Kendall's tau-b of all networks, tau-b among the networks of either top
+list, and the Jaccard index of the top lists, with bootstrap 95 % intervals over networks. Output in
+OUT: ranking.csv and ranking.md (digital against one day on chips, and the ceiling, i.e. agreement
+between two seeds), digital_and_day.png, tasks.csv, tasks_tau.png and tasks_top.png (between tasks),
+training.csv and training.png (shared weights against stand-alone training, over the training of the
+supernetwork).
 """
 
 import argparse
@@ -27,7 +28,7 @@ from analogmed.report.figures.ranking import rank_scatter, task_heat_map, tau_ov
 from analogmed.search.benchmark.rank_agreement import Estimate, agreement_matrix, rank_agreement
 from analogmed.search.benchmark.table import BenchmarkTable, load
 
-TOP_SHARE = 0.1  # of the networks, in a top list
+TOP_SHARE = 0.1  # share of the networks in a top list
 SCORES = {
     "digital": ("digital", "dice_digital"),
     "1 day": ("hwa", "dice_1d"),
@@ -47,7 +48,7 @@ COMPARED = (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Compute, write and print all agreements that there are data for."""
+    """Compute, write and print all agreements for which there are data."""
     given = _arguments(arguments)
     bench, out = load(given.table), given.out
     task = given.task or bench.tasks[0]
@@ -69,13 +70,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def scores_of(bench: BenchmarkTable, task: str, name: str, seed: int | None = None) -> pd.Series:
-    """Scores of all networks by their key."""
+    """Return the scores of all networks by their key."""
     training, metric = SCORES[name]
     return bench.networks(task, training=training, seed=seed)[metric]
 
 
 def _of_scores(bench: BenchmarkTable, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One score against another, of the same networks on the same task."""
+    """Yield the agreement of pairs of scores, of the same networks on the same task."""
     for task in bench.tasks:
         for one, other in COMPARED:
             pair = pd.concat([scores_of(bench, task, name) for name in (one, other)], axis=1)
@@ -85,7 +86,7 @@ def _of_scores(bench: BenchmarkTable, given: argparse.Namespace) -> Iterator[dic
 def _of_seeds(
     bench: BenchmarkTable, task: str, given: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    """The ceiling: the same score of networks that were trained twice."""
+    """Yield the ceiling: agreement of the same score between two training seeds."""
     first, *others = bench.seeds(task)
     for seed in others:
         for name in ("digital", "1 day"):
@@ -95,7 +96,7 @@ def _of_seeds(
 
 
 def between_tasks(bench: BenchmarkTable, given: argparse.Namespace) -> pd.DataFrame:
-    """Agreement of every two tasks on the networks that both have."""
+    """Return the agreement of every two tasks on the networks that both have."""
     parts = []
     for name in ("1 day", "digital"):
         scores = pd.DataFrame({task: scores_of(bench, task, name) for task in bench.tasks})
@@ -110,11 +111,11 @@ def between_tasks(bench: BenchmarkTable, given: argparse.Namespace) -> pd.DataFr
 def over_training(
     bench: BenchmarkTable, task: str, traces: dict[str, str], given: argparse.Namespace
 ) -> pd.DataFrame:
-    """Tau between scores by shared weights and stand-alone ones, after each traced epoch."""
+    """Return tau between shared-weight and stand-alone scores, after each traced epoch."""
     rows = []
     for rule, folder in traces.items():
         trace = pd.read_csv(Path(folder) / "trace.csv")
-        trace = trace.drop_duplicates(["epoch", "genotype"])  # drawn twice from a small space
+        trace = trace.drop_duplicates(["epoch", "genotype"])  # sampled twice from a small space
         keys = trace["genotype"].map(lambda text: Genotype.of(text).key)
         for name in ("digital", "1 day"):
             stand_alone = keys.map(scores_of(bench, task, name))
@@ -125,7 +126,7 @@ def over_training(
 
 
 def train_supernets(bench: BenchmarkTable, task: str, given: argparse.Namespace) -> dict[str, str]:
-    """Train a supernetwork by each rule on the table's space and data; returns their folders."""
+    """Train a supernetwork per rule on the table's space and data; return their folders."""
     every = max(1, given.epochs // given.points)
     folders = {rule: given.out / "supernets" / rule for rule in given.rules}
     for rule, folder in folders.items():
@@ -143,7 +144,7 @@ def draw(
     out: Path,
     given: argparse.Namespace,
 ) -> None:
-    """All figures."""
+    """Draw all figures."""
     scores = pd.concat([scores_of(bench, task, name) for name in ("digital", "1 day")], axis=1)
     tau = asdict(_agreement(scores.iloc[:, 0], scores.iloc[:, 1], given))
     rank_scatter(
@@ -161,7 +162,7 @@ def draw(
 
 
 def to_text(tables: dict[str, pd.DataFrame]) -> str:
-    """All tables in Markdown."""
+    """Return all tables in Markdown."""
     head = "| task | rank by | and by | tau-b | tau-b of the top lists | top lists' Jaccard | n |"
     lines = [head, "|---|---|---|---|---|---|---|"]
     for row in tables["ranking"].to_dict("records"):
@@ -217,7 +218,7 @@ def _top(n: int) -> int:
 
 
 def _ceiling(ranking: pd.DataFrame) -> dict[str, float] | None:
-    """Tau between two seeds of digital training, where the table has two."""
+    """Return tau between two seeds of digital training; ``None`` if the table has only one."""
     rows = ranking[ranking["one"].str.startswith("digital, seed")]
     return (
         None if rows.empty else {end: float(rows[end].iloc[0]) for end in ("value", "low", "high")}

@@ -1,11 +1,12 @@
-"""Which hardware-aware training helps on the chip: one network, many recipes, the same chips.
+"""Comparison of recipes for hardware-aware training: one network, evaluated on the same chips.
 
     python experiments/recipes.py                        # U-Net on the brain phantom
     python experiments/recipes.py --real lgg=data/lgg    # and on a real data set
 
-A U-Net is trained digitally, and from there with each recipe for as long again. The patients are
-other draws than those of figure1.py, so that the recipe is not chosen on what is reported with it.
-All commands are printed; what is finished is not repeated. Half an hour of one core for each task.
+A U-Net is trained digitally, and from there with each recipe for the same number of epochs. The
+phantom seed and the split differ from those of figure1.py, so that the recipe is not selected on
+the patients that the results are reported on. All commands are printed; finished steps are not
+repeated. Takes half an hour of one core per task.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def train_all(name: str, root: list[str], folder: Path, arguments: argparse.Namespace) -> None:
-    """The digital network, and from it one network for each recipe, evaluated on chips."""
+    """Train the digital network and, from it, one network per recipe; evaluate them on chips."""
     training = [f"--task={name}", *root, f"--task.split_seed={SPLIT_SEED}", *TASKS[name]]
     data = [setting for setting in training if setting.startswith("--task")]
     start = folder / "start"
@@ -120,7 +121,7 @@ CONTROL = "digital, as long"
 
 
 def _dice(folder: Path) -> dict[object, pd.DataFrame]:
-    """Dice of each case: of the digital run in one column, at each time in one for each chip."""
+    """Return the Dice of each case: one column for the digital run, one per chip at each time."""
     table = pd.read_parquet(folder / "eval" / "results.parquet")
     table = table[table["metric"] == "dice"].assign(chip=table["chip"].fillna(-1))
     return {

@@ -1,12 +1,13 @@
-"""Does a network found by search beat a U-Net of the same number of tiles?
+"""Comparison of a network found by search with a U-Net of the same number of tiles.
 
     python experiments/search_against_unet.py --workers 2
 
-A U-Net says how many tiles there are. The search looks for the best Dice after a day on as many or
-fewer. Its winner and the U-Net are then trained alike, digitally and hardware-aware, on the same
-patients with as many epochs, and compared on the test patients, which the search has not seen, on
-as many chips. All commands are printed and can be run by hand; what is finished is not repeated.
-Options that are not listed below go to `python -m analogmed.search`. Half an hour of one core.
+The U-Net defines the tile budget. The search maximises the 1-day Dice within this budget. Its
+winner and the U-Net are then trained with the same settings, digitally and hardware-aware, on the
+same patients with the same number of epochs. They are compared on the test patients, which were not
+used in the search, and on the same number of chips. All commands are printed and can be run by
+hand; finished steps are not repeated. Options that are not listed below are passed to `python -m
+analogmed.search`. Takes half an hour of one core.
 """
 
 import argparse
@@ -33,7 +34,7 @@ KEPT = ["dice_own_digital", "dice_t0", "dice_1d", "dice_1mo"]
 
 
 def main() -> None:
-    """Search, train, evaluate, compare."""
+    """Search, train, evaluate and compare."""
     arguments, settings = _arguments()
     out = arguments.out
     tiles = unet_tiles(arguments.features)
@@ -61,14 +62,14 @@ def main() -> None:
 
 
 def unet_tiles(features: int) -> int:
-    """Tiles of the U-Net on the default chip."""
+    """Return the number of tiles of the U-Net on the default chip."""
     model = build_model("unet", in_channels=CHANNELS, out_channels=CLASSES, features=features)
     mapped = map_tiles(model, (1, CHANNELS, *SHAPE), Hardware().tile_shape)
     return int(mapped.summary()["tiles"])
 
 
 def table_of(evaluated: Path) -> str:
-    """Networks with their Dice and tiles; and the difference between the hardware-aware ones."""
+    """Return Dice and tiles of the networks, and the difference between the hardware-aware ones."""
     summary = pd.read_csv(evaluated / "summary.csv")
     rows = [
         {
@@ -92,7 +93,7 @@ def table_of(evaluated: Path) -> str:
 
 
 def _like_candidates(arguments: argparse.Namespace) -> list[str]:
-    """Training of the U-Net with all that the search's winner is trained with."""
+    """Return training options of the U-Net that match those of the search's winner."""
     candidate = CandidateConfig()
     return [
         *(*TASK, "--training=hwa", "--model=unet"),

@@ -1,8 +1,8 @@
-"""Table 1 of the seed paper: tile utilisation and reuse factor, by three conventions.
+"""Table 1 of Hamzaoui et al.: tile utilisation and reuse factor, by three conventions.
 
     python experiments/table1.py [--out FOLDER]
 
-takes a few seconds; nothing is trained. With --out it writes table1.csv and table1.md there.
+Takes a few seconds; nothing is trained. With --out, writes table1.csv and table1.md there.
 
 Source: Hamzaoui et al., Table 1 (tiles of 512 x 512).
 """
@@ -26,7 +26,7 @@ CONVENTIONS = ("per_tile", "per_layer", "per_leaf_module")
 
 @dataclass(frozen=True)
 class Row:
-    """A network of ours beside a row of the paper."""
+    """A row of the paper and the network that is compared with it."""
 
     paper: str
     paper_utilisation: float

@@ -1,9 +1,10 @@
-"""Train the shipped checkpoints: three small networks on the brain phantom, each in two ways.
+"""Training of the shipped checkpoints: three small networks on the brain phantom, two trainings.
 
     python experiments/train_checkpoints.py
 
-Each is trained digitally, and from there once more as long, digitally and hardware-aware. About
-twenty minutes on two cores; writes analogmed/checkpoints/phantom_brain/.
+Each network is first trained digitally. From this start, one digital and one hardware-aware
+training follow with the same number of epochs. Takes about twenty minutes on two cores; writes
+analogmed/checkpoints/phantom_brain/.
 """
 
 import shutil
@@ -26,7 +27,7 @@ def main() -> None:
 
 
 def train_one(model: str) -> None:
-    """The digital start, and from it both networks that are shipped."""
+    """Train the digital start, and from it the two shipped networks."""
     start = RUNS / model / "start"
     run_program(
         "train", [f"--model={model}", f"--model.options={MODELS[model]}", *EPOCHS, f"--out={start}"]
