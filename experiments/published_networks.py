@@ -70,7 +70,7 @@ def resnet32() -> nn.Sequential:
 
 
 def resnet32_cost(profile: str = PROFILE, level: Level = "mvm_only") -> Cost:
-    """Return the cost of one replica per layer (the published 43 tiles of 512 x 512 fit no more)."""
+    """Return the cost of one replica per layer (43 published tiles of 512 x 512 fit no more)."""
     known = load_profile(profile)
     return estimate(map_tiles(resnet32(), RESNET32_INPUT, known.tile_size), known, level)
 
