@@ -1,4 +1,4 @@
-"""Timing contenders side by side on one workload, and what becomes of those that cannot run."""
+"""Interleaved timing of contenders on one workload, with the reasons of those that cannot run."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -21,14 +21,16 @@ def compare(
     """Time contenders in turn, round by round, against the digital network of the same round.
 
     Args:
-        setup: the workload.
-        build: makes one run of a contender by name; raises ``SkippedError`` with the reason.
-        names: the contenders; the digital network always runs.
-        rounds: of each; slow contenders run at most 3.
-        slow_batch: images of a slow contender, and of a digital run beside it.
+        setup: prepared workload.
+        build: function that returns one run of a contender by name, or raises ``SkippedError`` with
+            the reason.
+        names: names of the contenders; the digital network always runs.
+        rounds: number of rounds per contender; slow contenders run at most 3.
+        slow_batch: batch size of slow contenders and of the digital run that they are compared
+            with.
 
     Returns:
-        ``rows``, one for each contender and batch, and ``skipped``, reasons by name.
+        ``rows``, one per contender and batch size, and ``skipped``, reasons by name.
     """
     wanted = set(names) - {REFERENCE}
     rows: list[dict[str, Any]] = []
@@ -53,7 +55,7 @@ def _time(
     for name in names:
         try:
             run, model = build(name, setup)
-            run()  # compiles, and shows whether it can run at all
+            run()  # compiles, and shows whether the contender can run
         except (SkippedError, NotImplementedError) as error:
             skipped[name] = str(error)
         except Exception as error:
@@ -74,13 +76,13 @@ def _time(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed, in Python, torch or a GPU."""
+    """Return whether an allocation failed, in Python, torch or a GPU."""
     failed = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return failed or (isinstance(error, RuntimeError) and "allocate" in str(error))
 
 
 def _finished(run: Run, setup: Setup) -> Run:
-    """A run that ends when the device is done."""
+    """Return a run that waits until the device has finished."""
     if setup.images.device.type != "cuda":
         return run
 

@@ -1,4 +1,4 @@
-"""Who computes: a contender's name and a workload in, one forward pass or training step out."""
+"""Contenders by name: forward passes and training steps of a workload."""
 
 import copy
 from collections.abc import Callable
@@ -23,16 +23,16 @@ from analogmed.foundation.errors import ConfigError
 DAY_S = 86_400.0
 REFERENCE = "digital"
 SLOW = frozenset({"aihwkit", "aihwkit-compiled", "lightning"})
-"""Run fewer rounds on a smaller batch, beside a digital run of the same batch."""
+"""Contenders with fewer rounds and a smaller batch, compared with a digital run of that batch."""
 
 Run = Callable[[], object]
 
 
 def network(name: str, setup: Setup) -> nn.Module:
-    """A contender's network, with the weights and input ranges of the set-up.
+    """Return a contender's network, with the weights and input ranges of the set-up.
 
     Raises:
-        SkippedError: it cannot run here; says why.
+        SkippedError: the contender cannot run on this machine; the message gives the reason.
     """
     model = _NETWORKS[name](setup)
     share = share_on_tiles(model, setup)
@@ -42,7 +42,7 @@ def network(name: str, setup: Setup) -> nn.Module:
 
 
 def forward_pass(name: str, setup: Setup) -> tuple[Run, nn.Module]:
-    """One evaluation of the images, on a chip one day after programming."""
+    """Return one evaluation of the images on a chip, one day after programming, and its network."""
     model, images = network(name, setup).eval(), _laid_out(name, setup)
     if any(isinstance(layer, AnalogLayer) for layer in model.modules()):
         reading = am.Chip(model, seed=0).at(DAY_S)
@@ -55,7 +55,10 @@ def forward_pass(name: str, setup: Setup) -> tuple[Run, nn.Module]:
 
 
 def training_step(name: str, setup: Setup) -> tuple[Run, nn.Module]:
-    """Forward, Dice and cross-entropy loss, backward, AdamW, with noise on weights and outputs."""
+    """Return a training step with noise on weights and outputs, and its network.
+
+    A step consists of the forward pass, Dice and cross-entropy loss, backward pass and AdamW.
+    """
     model, images = network(name, setup).train(), _laid_out(name, setup)
     target = (images[:, :1] > 0.5).float()
     loss_of = DiceCELoss(sigmoid=True)
@@ -70,7 +73,7 @@ def training_step(name: str, setup: Setup) -> tuple[Run, nn.Module]:
 
 
 def share_on_tiles(model: nn.Module, setup: Setup) -> float:
-    """Share of the weights of convolutions and linear layers that are on tiles."""
+    """Return the share of the weights of convolutions and linear layers that are on tiles."""
     weights = {
         name: layer.weight.numel()
         for name, layer in setup.calibrated.named_modules()
@@ -122,7 +125,7 @@ def _own(backend: str) -> Callable[[Setup], nn.Module]:
 
 
 def _with_ranges_from_data(setup: Setup) -> nn.Module:
-    """As analogmed's training loop has it: the input ranges follow the data by calibration."""
+    """Return a network as analogmed trains it: input ranges are calibrated, not learned."""
     model = _own("auto")(setup)
     for layer in model.modules():
         if isinstance(layer, AnalogLayer) and layer.input_range is not None:

@@ -1,4 +1,4 @@
-"""Command line, memory guard and JSON that all benchmarks share."""
+"""Command line, memory limit and JSON output that all benchmarks share."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ _SHARE_OF_FREE_MEMORY = 0.8
 
 
 def parser(description: str | None, workloads: Iterable[str]) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+    """Return a parser with the options that every benchmark has."""
     workloads = list(workloads)
     options = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -37,7 +37,10 @@ def parser(description: str | None, workloads: Iterable[str]) -> argparse.Argume
 
 
 def prepare(threads: int, device: str = "cpu") -> None:
-    """One allocator and thread count for all contenders; an error instead of a full machine."""
+    """Set allocator, thread count and a memory limit, equal for all contenders.
+
+    The limit raises an error before the memory of the machine is exhausted.
+    """
     keep_freed_memory()
     torch.set_num_threads(threads)
     free = _free_bytes()
@@ -49,11 +52,11 @@ def prepare(threads: int, device: str = "cpu") -> None:
 
 
 class Report:
-    """Collects the workloads' results, and writes them after each.
+    """Results of the workloads, written after each of them.
 
     Args:
-        benchmark: its name.
-        arguments: of the command line.
+        benchmark: name of the benchmark.
+        arguments: parsed command line.
     """
 
     def __init__(self, benchmark: str, arguments: argparse.Namespace) -> None:
@@ -70,7 +73,7 @@ class Report:
         }
 
     def add(self, name: str, result: dict[str, Any]) -> None:
-        """Keep the result of one workload."""
+        """Add the result of one workload."""
         self.document["workloads"][name] = result
         self.document["load_average"]["end"] = os.getloadavg()
         self.document["finished"] = datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The program of a benchmark that times contenders side by side on several workloads."""
+"""Program of a benchmark that times contenders side by side on several workloads."""
 
 from _compare import Build, compare
 from _report import Report, parser, prepare
@@ -15,15 +15,15 @@ def run(
     *,
     slow_batch: int,
 ) -> None:
-    """Measure the workloads asked for, print a table of each, and write them as JSON.
+    """Measure the requested workloads, print a table of each, and write the results as JSON.
 
     Args:
-        benchmark: its name in the JSON file.
+        benchmark: name of the benchmark in the JSON file.
         description: text of ``--help``.
-        workloads: by name.
-        build: makes one run of a contender.
-        contenders: names.
-        slow_batch: default batch of slow contenders.
+        workloads: workloads by name.
+        build: function that returns one run of a contender.
+        contenders: names of the contenders.
+        slow_batch: default batch size of slow contenders.
     """
     options = parser(description, workloads)
     options.add_argument("--contenders", nargs="+", choices=contenders, default=contenders)

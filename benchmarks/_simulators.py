@@ -1,4 +1,4 @@
-"""The other simulators, given the same weights, input ranges, converters and noise."""
+"""Other simulators with the same weights, input ranges, converters and noise."""
 
 import contextlib
 import copy
@@ -19,18 +19,18 @@ AIHWKIT_LAYERS = (AnalogConv2d, AnalogLinear)
 
 
 class SkippedError(Exception):
-    """A contender that cannot run here; the message says why."""
+    """A contender cannot run on this machine; the message gives the reason."""
 
 
 def aihwkit_torch(setup: Setup) -> nn.Module:
-    """aihwkit's torch tile (``TorchInferenceRPUConfig``)."""
+    """Return a network of aihwkit's torch tiles (``TorchInferenceRPUConfig``)."""
     if setup.workload.w_noise:
         raise SkippedError("the torch tile ignores w_noise")
     return to_aihwkit(setup.calibrated)
 
 
 def aihwkit_compiled(setup: Setup) -> nn.Module:
-    """aihwkit's compiled tile (``InferenceRPUConfig``), where its wheel fits the torch."""
+    """Return a network of aihwkit's compiled tiles (``InferenceRPUConfig``), if they run."""
     if setup.images.device.type != "cpu":
         raise SkippedError("the wheel's compiled tile computes on the CPU")
     config = setup.workload.rpu_config()
@@ -53,7 +53,10 @@ def aihwkit_compiled(setup: Setup) -> nn.Module:
 
 
 def lightning(setup: Setup) -> nn.Module:
-    """aihwkit-lightning, if installed; in evaluation it adds no output noise and knows no chip."""
+    """Return a network of aihwkit-lightning, if installed.
+
+    In evaluation it adds no output noise and simulates no chip.
+    """
     if setup.workload.w_noise:
         raise SkippedError("aihwkit-lightning has no w_noise")
     try:

@@ -1,4 +1,4 @@
-"""Command line and JSON that the benchmarks of whole sweeps share."""
+"""Command line and JSON output that the benchmarks of whole sweeps share."""
 
 import argparse
 import json
@@ -16,11 +16,11 @@ SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints" / "phantom_bra
 
 
 def parser(description: str | None, *, chips: int) -> argparse.ArgumentParser:
-    """The options that both have.
+    """Return a parser with the options that both benchmarks have.
 
     Args:
-        description: of the benchmark.
-        chips: by default.
+        description: description of the benchmark.
+        chips: default number of chips.
     """
     options = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -36,7 +36,7 @@ def parser(description: str | None, *, chips: int) -> argparse.ArgumentParser:
 
 
 def begun(benchmark: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """One thread and one allocator for all that follows, and the head of the document."""
+    """Set one thread and one allocator for the process, and return the head of the document."""
     keep_freed_memory()
     torch.set_num_threads(1)
     return {
@@ -51,14 +51,14 @@ def begun(benchmark: str, arguments: argparse.Namespace) -> dict[str, Any]:
 def finish(
     document: dict[str, Any], table: str, path: Path | None, *, times: int, end: str
 ) -> None:
-    """Print the table and what it was measured on, and write the document where asked to.
+    """Print the table with its conditions, and write the document if a path is given.
 
     Args:
-        document: with its rows.
-        table: in Markdown.
-        path: file for the document.
-        times: that each chip is read at.
-        end: of the sentence below the table.
+        document: results, including the rows of the table.
+        table: table in Markdown.
+        path: file for the document; ``None`` writes none.
+        times: number of times at which each chip is read.
+        end: end of the sentence below the table.
     """
     load = document["load_average"]
     load["end"] = os.getloadavg()

@@ -1,4 +1,4 @@
-"""Tables of results, for the terminal and for the documentation."""
+"""Tables of results, for the terminal and the documentation."""
 
 from typing import Any
 
@@ -6,18 +6,18 @@ Rows = list[list[str]]
 
 
 def table_of(benchmark: str, result: dict[str, Any]) -> Rows:
-    """Heading and rows of one workload's result."""
+    """Return heading and rows of one workload's result."""
     heading, cells = _COLUMNS[benchmark]
     return [list(heading), *(cells(row) for row in result["rows"])]
 
 
 def known(benchmark: str) -> bool:
-    """Whether there is a table for this benchmark."""
+    """Return whether there is a table for this benchmark."""
     return benchmark in _COLUMNS
 
 
 def caption(name: str, document: dict[str, Any]) -> str:
-    """What was computed, in a line."""
+    """Return a one-line description of a workload."""
     about = document["workloads"][name]["workload"]
     shape = "x".join(map(str, about["shape"]))
     settings = {**about.get("options", {}), "tile": about["tile_size"], **about["hardware"]}
@@ -30,7 +30,7 @@ def caption(name: str, document: dict[str, Any]) -> str:
 
 
 def as_text(rows: Rows) -> str:
-    """Aligned columns; numbers to the right."""
+    """Return rows as text with aligned columns, all but the first right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
@@ -43,13 +43,13 @@ def as_text(rows: Rows) -> str:
 
 
 def as_markdown(rows: Rows) -> str:
-    """A GitHub table."""
+    """Return rows as a GitHub table."""
     heading, *body = (f"| {' | '.join(row)} |" for row in rows)
     return "\n".join([heading, "|---|" + "---:|" * (len(rows[0]) - 1), *body])
 
 
 def reasons(result: dict[str, Any]) -> list[str]:
-    """A line for each contender that did not run."""
+    """Return one line per contender that did not run."""
     return [f"not run: {name}: {why}" for name, why in result.get("skipped", {}).items()]
 
 

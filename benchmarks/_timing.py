@@ -1,4 +1,4 @@
-"""Interleaved timing: every contender runs once a round, so that a busy machine hits them all."""
+"""Interleaved timing: every contender runs once per round, so that load affects all of them."""
 
 import statistics
 import time
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of each round of one contender.
+    """Times of one contender, in s per round.
 
     Attributes:
         wall_s: elapsed time.
-        cpu_s: processor time of all threads; with one thread it is the elapsed time of an idle
-            machine, also on one that is shared. (Idle OpenMP threads spin, which counts too.)
+        cpu_s: processor time of all threads. With one thread, it is the elapsed time of an idle
+            machine, even if the machine is shared. (Idle OpenMP threads spin, which counts too.)
     """
 
     wall_s: list[float]
     cpu_s: list[float]
 
     def summary(self, reference: "Timing") -> dict[str, float]:
-        """Medians in s; ratios to the reference, round by round: median, and lowest to highest."""
+        """Return medians in s, and median, lowest and highest ratio to the reference per round."""
         wall = _ratios(self.wall_s, reference.wall_s)
         cpu = _ratios(self.cpu_s, reference.cpu_s)
         return {

@@ -1,4 +1,4 @@
-"""What is computed: networks, inputs and hardware, the same for every contender."""
+"""Workloads: networks, inputs and hardware, the same for every contender."""
 
 import copy
 from dataclasses import dataclass, field, replace
@@ -23,12 +23,12 @@ class Workload:
 
     Attributes:
         model: name of the network.
-        shape: of the input, (B, C, *spatial).
+        shape: shape of the input, (B, C, *spatial).
         tile_size: rows and columns of a tile.
-        target: cost to reach, as a multiple of the digital network's.
-        options: of the network.
+        target: target cost, as a multiple of the digital network's; ``None`` for no target.
+        options: options of the network.
         hardware: further arguments of ``create_rpu_config``.
-        w_noise: standard deviation of additive weight noise, drawn anew in every product.
+        w_noise: standard deviation of additive weight noise, resampled in every MVM.
     """
 
     model: str
@@ -40,7 +40,7 @@ class Workload:
     w_noise: float = 0.0
 
     def describe(self) -> dict[str, Any]:
-        """What a table says about it."""
+        """Return the description for tables and JSON."""
         return {
             "model": self.model,
             "options": self.options,
@@ -51,14 +51,17 @@ class Workload:
         }
 
     def small(self) -> "Workload":
-        """At most 2 images of 64 pixels a side, and a narrow network where it has the option."""
+        """Return a small workload: at most 2 images of 64 pixels a side, narrow network."""
         batch, channels, *spatial = self.shape
         shape = min(batch, 2), channels, *(min(side, 64) for side in spatial)
         options = self.options | _NARROW.get(self.model, {})
         return replace(self, shape=shape, options=options)
 
     def rpu_config(self) -> TorchInferenceRPUConfig:
-        """8-bit converters, output noise 0.04, weight noise in training; no weight clipping."""
+        """Return hardware with 8-bit converters, output and weight noise, without weight clipping.
+
+        The output noise is 0.04. The weight noise applies in training.
+        """
         arguments = {"clip": "none", **self.hardware}
         config = am.create_rpu_config("pcm", tile_size=self.tile_size, **arguments)
         if self.w_noise:
@@ -85,13 +88,13 @@ TRAINING = {
 
 @dataclass(frozen=True)
 class Setup:
-    """A workload made ready: every contender starts from these weights, ranges and images.
+    """A prepared workload: weights, input ranges and images from which every contender starts.
 
     Attributes:
-        workload: what was asked for.
-        digital: the plain network.
-        calibrated: the same on tiles, computed by torch, without weight noise.
-        images: shape (B, C, *spatial).
+        workload: description of the workload.
+        digital: plain network.
+        calibrated: the same network on tiles, computed by torch, without weight noise.
+        images: images, shape (B, C, *spatial).
     """
 
     workload: Workload
@@ -101,7 +104,7 @@ class Setup:
 
     @classmethod
     def of(cls, workload: Workload, device: str = "cpu") -> "Setup":
-        """Draw weights and images, and calibrate on one image."""
+        """Sample weights and images, and calibrate on one image."""
         torch.manual_seed(0)
         shape = workload.shape
         options = {"spatial_dims": len(shape) - 2, **workload.options}
@@ -113,11 +116,11 @@ class Setup:
         return cls(workload, model.to(device), analog.to(device), images.to(device))
 
     def with_batch(self, batch: int) -> "Setup":
-        """The same with fewer images."""
+        """Return the same set-up with fewer images."""
         return Setup(self.workload, self.digital, self.calibrated, self.images[:batch])
 
     def convert(self, backend: str) -> nn.Module:
-        """The network on tiles, computed by one of analogmed's backends."""
+        """Return the network on tiles, computed by one of analogmed's backends."""
         model = copy.deepcopy(self.digital).cpu()
         analog = am.convert(model, self.workload.rpu_config(), backend=cast(Any, backend))
         analog.load_state_dict(self.calibrated.state_dict())

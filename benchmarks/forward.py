@@ -1,10 +1,10 @@
-"""What an analog forward pass costs, as a multiple of the digital one on the same machine.
+"""Cost of an analog forward pass, as a multiple of the digital one on the same machine.
 
     python benchmarks/forward.py [--only unet-256 unet-512] [--quick] [--threads 2] [--json FILE]
 
-Every contender runs in this one process with the same allocator, in turn, round by round. Ratios
-are against the digital network in torch's default memory layout (NCHW) of the same round and batch.
-Slow contenders run a smaller batch and at most 3 rounds.
+Every contender runs in this process with the same allocator, in turn, round by round. Ratios refer
+to the digital network in torch's default memory layout (NCHW), in the same round and with the same
+batch size. Slow contenders run a smaller batch and at most 3 rounds.
 """
 
 from _contenders import FORWARD_CONTENDERS, forward_pass
@@ -13,7 +13,7 @@ from _workloads import FORWARD
 
 
 def main() -> None:
-    """Measure the workloads asked for, print a table of each, and write them as JSON."""
+    """Measure the requested workloads, print a table of each, and write the results as JSON."""
     run("forward", __doc__, FORWARD, forward_pass, FORWARD_CONTENDERS, slow_batch=2)
 
 

@@ -2,11 +2,11 @@
 
     python benchmarks/memory.py [--only forward training] [--quick] [--threads 2] [--json FILE]
 
-U-Net with 32 features, tile 256. Each contender runs in a fresh process with the same allocator:
-one small image through a network of its own first, which compiles what is to be compiled; then the
-level of resident memory is read, and the peak over the next steps. "step MB" is their difference:
-activations, gradients, the optimizer's state and work space, not the weights. "process MB" is the
-whole peak. Linux only.
+U-Net with 32 features, tile 256. Each contender runs in a fresh process with the same allocator.
+First, one small image passes through a separate network, which triggers all compilation. Then the
+current resident memory is read, followed by the peak over the next steps. "step MB" is the
+difference of the two: activations, gradients, the optimizer's state and work space, not the
+weights. "process MB" is the total peak. Linux only.
 """
 
 import argparse
@@ -42,7 +42,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Peak:
-    """What one contender needed, in MB of 10^6 bytes."""
+    """Peak memory of one contender, in MB of 10^6 bytes."""
 
     step_mb: float
     process_mb: float
@@ -50,7 +50,7 @@ class Peak:
 
 
 def main() -> None:
-    """Measure, print a table of each kind of step, and write them as JSON."""
+    """Measure, print a table of each kind of step, and write the results as JSON."""
     arguments = _arguments()
     report = Report("memory", arguments)
     for kind in arguments.only:
@@ -86,7 +86,7 @@ def _measure(
 def in_fresh_process(
     kind: str, name: str, workload: Workload, threads: int, steps: int
 ) -> Peak | str:
-    """Peak of one contender, or why it could not run."""
+    """Return the peak of one contender, or the reason why it could not run."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(
@@ -131,7 +131,7 @@ def _peak(kind: str, name: str, workload: Workload, threads: int, steps: int) ->
 
 
 def _level_mb() -> float:
-    """Resident memory in use, without freed blocks; the peak starts anew from here."""
+    """Return the resident memory in use, without freed blocks, and reset the recorded peak."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")

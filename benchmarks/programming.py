@@ -1,13 +1,13 @@
-"""What it costs to programme a chip and to age and read it once, beside what it then computes.
+"""Cost of programming a chip, and of ageing and reading it once, relative to inference on it.
 
     python benchmarks/programming.py [--only unet-256 swin-3d] [--quick] [--threads 1] [--json FILE]
 
-"program" draws a chip, "read" ages it by a day and reads it; both at once are what one more chip
-costs a sweep, and each further time or read costs one more "read". "pass" is the evaluation of 100
-images of 256 x 256 pixels on it (in 3D, of volumes with as many voxels), measured on a part of them
-and scaled up by the number of pixels; the table says how many images were measured. ``aihwkit``
-programmes and drifts aihwkit's own tiles (``to_aihwkit``), which leave transposed and 3D
-convolutions digital: the time for each million weights on tiles compares the two.
+"program" programs a chip, "read" ages it by one day and reads it. Each additional chip adds both to
+the cost of a sweep, and each additional time or read adds one "read". "pass" is the evaluation of
+100 images of 256 x 256 pixels on the chip (in 3D, of volumes with the same number of voxels),
+measured on some of them and scaled by the number of pixels; the table reports the number of
+measured images. ``aihwkit`` programs and drifts aihwkit's own tiles (``to_aihwkit``), which keep
+transposed and 3D convolutions digital; the time per million weights on tiles compares the two.
 """
 
 import argparse
@@ -34,7 +34,7 @@ _MEASURED_IMAGES = {"analogmed": 4, "aihwkit": 1}
 
 
 def main() -> None:
-    """Measure the workloads asked for, print a table of each, and write them as JSON."""
+    """Measure the requested workloads, print a table of each, and write the results as JSON."""
     arguments = _arguments()
     prepare(arguments.threads)
     report = Report("programming", arguments)

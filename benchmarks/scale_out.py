@@ -1,13 +1,13 @@
-"""How a sweep scales over processes: the same units by one and by several local workers.
+"""Scaling of a sweep over processes: the same units with one and with several local workers.
 
     python benchmarks/scale_out.py [--workers 1 2] [--chips 100] [--rounds 3] [--json FILE]
                                    [--figure FILE]
 
-Side by side: each number of workers runs the whole sweep in turn, round by round, into a new
-folder, so that a busy machine hits them all. "whole" counts from the call to the written tables,
-with the start of the processes; "units a second" counts between the first and the last finished
-unit. One worker computes in this process with one thread, as each of several does. The results of
-all are compared byte by byte.
+Each number of workers runs the whole sweep in turn, round by round, into a new folder, so that
+other load on the machine affects all of them. "whole" is the time from the call to the written
+tables, including the start of the processes. "units a second" is measured between the first and the
+last finished unit. One worker computes in this process with one thread, as each of several workers
+does. The results of all runs are compared byte by byte.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from analogmed.foundation.time_constants import DAY_S
 
 
 def main() -> None:
-    """Measure, print the table, and write JSON and figure where asked to."""
+    """Measure, print the table, and write JSON and figure if requested."""
     arguments = _arguments()
     document = begun("scale_out", arguments)
     runs: dict[int, list[dict[str, float]]] = {workers: [] for workers in arguments.workers}
@@ -53,7 +53,7 @@ def main() -> None:
 def measure(
     workers: int, arguments: argparse.Namespace
 ) -> tuple[dict[str, float], dict[str, bytes]]:
-    """Seconds and bytes of one sweep into a new folder."""
+    """Return times and file contents of one sweep into a new folder."""
     with tempfile.TemporaryDirectory() as name:
         experiment = Experiment(
             task=TaskConfig(root=arguments.root, options=json.loads(arguments.task_options)),
@@ -95,7 +95,7 @@ def _row(workers: int, runs: dict[int, list[dict[str, float]]], reference: int) 
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
-    """Rows in Markdown."""
+    """Return the rows in Markdown."""
     lines = [
         "| workers | units | whole s | x faster (spread) | units a s | x (spread) | kB a unit |",
         "|---:|---:|---:|---:|---:|---:|---:|",

@@ -1,11 +1,12 @@
-"""How the cost of a simulated chip grows: one quantity varied at a time, the others held.
+"""Scaling of the cost of a simulated chip: one quantity varies, the others are constant.
 
     python benchmarks/scaling.py [--only side batch] [--quick] [--threads 2] [--json FILE]
 
-U-Net with 32 features. ``side`` is the image's, in pixels; ``batch`` the images at once; ``tile``
-the rows and columns; ``chips`` the programming draws that see the same images, and ``times`` the
-ages of each chip. "program" draws the chips, "age" reads them at each time, "forward" evaluates the
-images on each chip at each time, and "digital" evaluates them as often on the digital network.
+U-Net with 32 features. ``side`` is the side length of the image in pixels, ``batch`` the number of
+images per batch, ``tile`` the rows and columns of a tile, ``chips`` the number of chips that
+evaluate the same images, and ``times`` the number of ages of each chip. "program" programs the
+chips, "age" reads them at each time, "forward" evaluates the images on each chip at each time, and
+"digital" evaluates them the same number of times on the digital network.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from analogmed.analog import ChipSnapshot
 
 @dataclass(frozen=True)
 class Study:
-    """What is computed; the defaults are held while one quantity varies."""
+    """A measured setting; the defaults are constant while one quantity varies."""
 
     side: int = 128
     batch: int = 2
@@ -45,7 +46,7 @@ _QUICK = Study(side=32, batch=1)
 
 
 def main() -> None:
-    """Measure the series asked for, print a table of each, and write them as JSON."""
+    """Measure the requested series, print a table of each, and write the results as JSON."""
     arguments = _arguments()
     prepare(arguments.threads)
     report = Report("scaling", arguments)

@@ -1,13 +1,13 @@
-"""What a sweep does beside forward passes and programming chips: its own overhead.
+"""Overhead of a sweep in addition to forward passes and the programming of chips.
 
     python benchmarks/sweep.py [--only shipped full] [--rounds 3] [--chips 5] [--json FILE]
 
-A whole evaluation, from the settings to the written tables and figures, by this process and one
-thread, into a new folder. Seconds in networks (calibration among them) and in programming, ageing
-and reading out chips are counted as they are called; the rest is overhead: loading, planning,
-metrics, the store, intervals, figures. ``shipped`` is the brain phantom as it is (64 x 64),
-``full`` has slices of 256 x 256, as LGG. Shares are of seconds on the clock; of several rounds the
-median.
+A whole evaluation, from the settings to the written tables and figures, in this process with one
+thread, into a new folder. The time in networks (including calibration) and in programming, ageing
+and reading chips is measured per call. The rest is overhead: loading, planning, metrics, the store,
+intervals and figures. ``shipped`` is the brain phantom in its default size (64 x 64), ``full`` has
+slices of 256 x 256, as LGG. Shares refer to elapsed time; the table reports medians over the
+rounds.
 """
 
 import argparse
@@ -38,7 +38,7 @@ PARTS = (*WORK, "metrics", "store", "tables and figures", "rest")
 
 
 def main() -> None:
-    """Measure, print the table, and write JSON where asked to."""
+    """Measure, print the table, and write JSON if requested."""
     arguments = _arguments()
     document = begun("sweep", arguments) | {"rows": []}
     for name in arguments.only:
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def measure(workload: str, arguments: argparse.Namespace) -> dict[str, float]:
-    """Seconds of each part of one evaluation, of the whole, and the share of overhead."""
+    """Return the time of each part of one evaluation and in total, and the share of overhead."""
     options = WORKLOADS[workload] | json.loads(arguments.task_options)
     with tempfile.TemporaryDirectory() as name:
         experiment = Experiment(
@@ -62,7 +62,7 @@ def measure(workload: str, arguments: argparse.Namespace) -> dict[str, float]:
             sweep=SweepConfig(chips=arguments.chips),
             out=Path(name),
         )
-        experiment.task.load()  # a phantom is drawn once, and that is no part of a sweep
+        experiment.task.load()  # generates the phantom, which is not part of a sweep
         clock = Clock()
         start = time.perf_counter()
         with warnings.catch_warnings(), counted(clock):
@@ -76,14 +76,14 @@ def measure(workload: str, arguments: argparse.Namespace) -> dict[str, float]:
 
 
 class Clock:
-    """Seconds by part; a part inside another one counts for the inner one alone."""
+    """Time by part; a part inside another one counts for the inner one only."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self._open: list[tuple[str, float]] = []
 
     def timed(self, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """A function whose calls are counted."""
+        """Return a function whose calls are timed."""
 
         def call(*arguments: Any, **named: Any) -> Any:
             self._switch()
@@ -99,7 +99,7 @@ class Clock:
         return call
 
     def _switch(self) -> None:
-        """Count what has passed for the innermost part."""
+        """Add the time since the last switch to the innermost part."""
         if self._open:
             part, since = self._open[-1]
             self.seconds[part] += time.perf_counter() - since
@@ -107,7 +107,7 @@ class Clock:
 
 @contextmanager
 def counted(clock: Clock) -> Iterator[None]:
-    """Count everything that a sweep calls."""
+    """Time all parts of a sweep inside the block."""
     predict = session.predict_logits
 
     def predict_counted(network: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -133,7 +133,7 @@ def counted(clock: Clock) -> Iterator[None]:
 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
-    """Rows in Markdown."""
+    """Return the rows in Markdown."""
     lines = [
         f"| workload | whole s | {' | '.join(f'{part} s' for part in PARTS)} | overhead (spread) |",
         f"|---|---:|{'---:|' * len(PARTS)}---:|",

@@ -2,9 +2,9 @@
 
     python benchmarks/tables.py RESULTS_FOLDER [--document docs/performance.md]
 
-Each ``<!-- NAME -->`` and ``<!-- end of NAME -->`` in the document encloses the tables of the
-benchmark of that name; what stands between them is replaced. Results of several machines or Python
-versions are put one after another, in the order of their file names.
+Each pair of markers ``<!-- NAME -->`` and ``<!-- end of NAME -->`` in the document encloses the
+tables of the benchmark with this name, which are replaced. Results of several machines or Python
+versions follow one another, in the order of their file names.
 """
 
 import argparse
@@ -33,11 +33,7 @@ def main() -> None:
 
 
 def put_between_markers(text: str, name: str, content: str) -> str:
-    """The text with new content between the two markers of a name.
-
-    Raises:
-        SystemExit: the text has no such markers.
-    """
+    """Return the text with new content between the two markers of a name."""
     start, stop = f"<!-- {name} -->", f"<!-- end of {name} -->"
     pattern = re.compile(f"{re.escape(start)}.*?{re.escape(stop)}", re.DOTALL)
     if not pattern.search(text):
