@@ -142,7 +142,7 @@ class InputStatistics:
 
     Args:
         name: full name of the layer, for errors.
-        layer: its grid of tiles defines which inputs a row takes.
+        layer: its grid of tiles defines which inputs a row receives.
 
     Attributes:
         calls: number of calls counted.

@@ -85,7 +85,7 @@ def convert(
     Raises:
         ConfigError: a field of the configuration is not supported, ``digital`` matches nothing, or
             the model is already analog.
-        CoverageError: no layer of the model can be mapped onto tiles; gives reasons.
+        CoverageError: no layer of the model can be mapped onto tiles; the message lists reasons.
         NonFiniteError: a weight or bias contains NaN or Inf.
     """
     for what, choice, choices in (

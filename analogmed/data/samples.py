@@ -34,7 +34,7 @@ def class_indices(
     allowed: Collection[int] | None,
     path: Path,
 ) -> np.ndarray:
-    """Turn the values of a label file into class indices.
+    """Convert the values of a label file to class indices.
 
     Args:
         label: values as stored, any numeric type and shape.

@@ -155,7 +155,7 @@ def _with_fitting_window(task: Task) -> Task:
 
 
 def _given(name: str, content: str, origin: str, root: Path | None) -> Path:
-    """Return the folder that the user gave, which must exist."""
+    """Return the folder that the user specified, which must exist."""
     if root is None:
         raise ConfigError(f"task {name!r} needs root, {content}; {origin}")
     try:

@@ -104,7 +104,7 @@ def _digest_of(files: Mapping[str, Path]) -> str:
 def _refuse_edited(name: str, path: Path) -> None:
     """Raise a ConfigError if a module's source has changed since this process imported it.
 
-    An import or a reload gives a module a new specification.
+    An import or a reload creates a new specification of a module.
     """
     digest = _file_digest(path)
     spec = getattr(sys.modules.get(name), "__spec__", None)

@@ -50,7 +50,7 @@ class Progress:
         self._bar.update()
 
     def finish(self, unit: Unit) -> None:
-        """Count a unit as finished, whatever number of its cases was reported or repeated."""
+        """Count a unit as finished, with any number of reported or repeated cases."""
         whole = unit.passes * self._cases
         self._bar.update(whole - self._counted.get(unit.key, 0))
         self._counted[unit.key] = whole

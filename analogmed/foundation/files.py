@@ -20,7 +20,6 @@ def write_atomically(path: Path | str, write: Callable[[Path], object]) -> Path:
     The temporary file is created in a hidden folder next to ``path``; other files of the writer are
     created there too. A killed process leaves at most this folder; see :func:`remove_leftovers`.
 
-
     Args:
         path: target file; its folder is created if missing.
         write: function called with the temporary path, whose file name is that of ``path``.

@@ -1,4 +1,4 @@
-"""File locks that the kernel releases when their process ends, however it ends."""
+"""File locks that the kernel releases when their process ends for any reason."""
 
 import fcntl
 import os

@@ -1,9 +1,9 @@
-"""Segmentation metrics of one case, with a stated value for empty structures.
+"""Segmentation metrics of one case, with a defined value for empty structures.
 
-MONAI computes them; what is added here is the policy where MONAI is silent or wrong for the
-purpose (measured with MONAI 1.6): a missed structure is the worst result instead of a NaN that
-drops out of the mean, and voxel counts are exact where MONAI rounds them to float32, which
-miscounts a small structure in a volume of more than 2**24 voxels.
+MONAI computes the metrics. This module defines the values for which MONAI 1.6 has no suitable rule.
+A missed structure is the worst result instead of a NaN that drops out of the mean. Voxel counts are
+exact, while MONAI rounds them to float32, which miscounts a small structure in a volume of more
+than 2**24 voxels.
 
 | reference | prediction | dice, jaccard, f1, nsd | precision | sensitivity | hd95 | note |
 |---|---|---|---|---|---|---|
@@ -14,10 +14,10 @@ miscounts a small structure in a volume of more than 2**24 voxels.
 
 Specificity is always computed; it is NaN only where the reference fills the whole image.
 
-Of a case of several separate images, the table applies to each image for the surface metrics, and
-the note is that of the case: the note ``missed structure`` means that the prediction misses it in
-at least one image, and ``spurious in some images`` that the prediction contains it in an image
-where the reference does not, although the reference contains it in another one.
+For a case of several separate images, the table applies to each image for the surface metrics, and
+the note refers to the whole case: ``missed structure`` means that the prediction misses the
+structure in at least one image. ``spurious in some images`` means that the prediction contains it
+in an image in which the reference does not, although the reference contains it in another one.
 """
 
 from collections.abc import Sequence
@@ -37,8 +37,8 @@ class CaseMetric(NamedTuple):
 
     Attributes:
         class_index: index in the class map, 1 for the first foreground class.
-        metric: its name.
-        value: its value; NaN where it is undefined.
+        metric: name of the metric.
+        value: value of the metric; NaN where it is undefined.
         unit: ``"1"``, or the unit of the spacing for ``hd95``.
         note: note of empty masks; empty text if neither is empty.
     """

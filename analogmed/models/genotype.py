@@ -40,9 +40,9 @@ class Block:
     """A block of the search space.
 
     Attributes:
-        kind: zero ends the network, identity returns its input, linear mixes the channels of each
-            position.
-        spatial_dims: 2 or 3; ``None`` for a block of both.
+        kind: computation of the block: zero ends the network, identity returns its input, linear
+            mixes the channels of each position.
+        spatial_dims: 2 or 3; ``None`` for a block that supports both.
         convolutions: convolutions in order of execution.
     """
 

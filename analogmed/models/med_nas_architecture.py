@@ -23,8 +23,8 @@ class Convolution:
         kernel: kernel width.
         dilation: distance between kernel taps in grid points.
         activation: one of ``ACTIVATIONS``.
-        order: 1: convolution, norm, activation; 2: activation, convolution, norm; 3: norm,
-            activation, convolution.
+        order: order of execution: 1 is convolution, norm, activation; 2 is activation, convolution,
+            norm; 3 is norm, activation, convolution.
         norm: whether the output is normalised per image and channel, without learned scales.
     """
 

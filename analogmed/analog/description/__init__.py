@@ -1,1 +1,1 @@
-"""Description of a chip: settings, presets, aihwkit's configuration, and what is computed of it."""
+"""Description of a chip: settings, presets, aihwkit's configuration, and derived values."""

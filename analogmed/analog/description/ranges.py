@@ -99,7 +99,7 @@ def _require_coefficients(values: object) -> None:
 
 
 def _require_one_scale(hardware: Any) -> None:
-    """Check that a model with a single noise scale, as aihwkit's ReRAM model, gets no other."""
+    """Check that a model with a single scale (such as aihwkit's ReRAM) has no other scale set."""
     if not device_model(hardware.noise_model).has_one_scale:
         return
     for name in ("read_noise_scale", "drift_scale"):

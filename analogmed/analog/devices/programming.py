@@ -38,7 +38,7 @@ ELEMENTWISE_MODELS: tuple[type[BaseNoiseModel], ...] = (
 )
 """Noise models that treat each device independently, so that tiles are processed in batches."""
 
-_WEIGHTS_AT_ONCE = 2**18  # a few such vectors fit in a processor's cache; more take a fifth longer
+_WEIGHTS_AT_ONCE = 2**18  # a few such vectors fit in a processor's cache; more take 20 % longer
 
 
 class ProgrammedModel:

@@ -20,7 +20,7 @@ from analogmed.analog.tile.noise_stream import NoiseAddress
 
 @dataclass(frozen=True)
 class BackwardContext:
-    """Context of a product, apart from tensors.
+    """Context of a product, except its tensors.
 
     Attributes:
         ops: passes before and after a product.
@@ -30,8 +30,8 @@ class BackwardContext:
         came_in: memory format of the inputs.
         draw: address of the output noise.
         differentiates: whether a backward pass will follow.
-        learns_range: whether the input ranges are learned: clipped inputs widen them, a lack of
-            these lets them decay.
+        learns_range: whether the input ranges are learned: clipped inputs widen them, and they
+            decay without any.
     """
 
     ops: TrainingOps

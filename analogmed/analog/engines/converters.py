@@ -198,8 +198,8 @@ class TileOps(Protocol):
             total: outputs of the whole batch, contiguous in its layout.
             readout: noise, converter and scale.
             first: number of the part's first entry in the batch.
-            record: clipping record to be written; not together with the readout's spread and
-                factor.
+            record: clipping record to be written; cannot be combined with spread and factor of
+                ``readout``.
 
         Returns:
             Number of outputs that the bound clipped, if ``record`` is given; otherwise 0.

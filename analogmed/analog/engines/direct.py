@@ -89,7 +89,7 @@ class _Part:
 class DirectEngine:
     """Engine with direct convolution, without gradients.
 
-    See :class:`analogmed.analog.engines.select.Engine`.
+    See :class:`analogmed.analog.engines.interface.Engine`.
 
     Args:
         ops: the passes before and after a product.
@@ -99,7 +99,7 @@ class DirectEngine:
         self._ops = ops
 
     def product(self, layer: TiledLayer, inputs: Tensor, bias: Tensor | None) -> Tensor:
-        """See :class:`analogmed.analog.engines.select.Engine`."""
+        """See :class:`analogmed.analog.engines.interface.Engine`."""
         layout = self._ops.layout_of(inputs)
         inputs = inputs.detach()
         came_in = format_of(inputs)

@@ -43,7 +43,7 @@ class _Row:
 class Im2colEngine:
     """Engine with unfolded input vectors, without gradients.
 
-    See :class:`analogmed.analog.engines.select.Engine`.
+    See :class:`analogmed.analog.engines.interface.Engine`.
 
     Args:
         ops: the passes before and after a product.
@@ -53,7 +53,7 @@ class Im2colEngine:
         self._ops = ops
 
     def product(self, layer: TiledLayer, inputs: Tensor, bias: Tensor | None) -> Tensor:
-        """See :class:`analogmed.analog.engines.select.Engine`."""
+        """See :class:`analogmed.analog.engines.interface.Engine`."""
         inputs = inputs.detach()
         came_in = format_of(inputs)
         pixels = self._pixels(inputs, layer.patch)

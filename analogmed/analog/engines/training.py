@@ -29,7 +29,7 @@ from analogmed.analog.tile.precision import without_autocast
 class TrainingEngine:
     """Engine with the gradients of ``TorchEngine``.
 
-    See :class:`analogmed.analog.engines.select.Engine`.
+    See :class:`analogmed.analog.engines.interface.Engine`.
 
     Args:
         ops: the passes before and after a product.
@@ -39,7 +39,7 @@ class TrainingEngine:
         self._ops = ops
 
     def product(self, layer: TiledLayer, inputs: Tensor, bias: Tensor | None) -> Tensor:
-        """See :class:`analogmed.analog.engines.select.Engine`."""
+        """See :class:`analogmed.analog.engines.interface.Engine`."""
         rows = layer.tile_rows()
         weights = [row.weight for row in rows]
         scales = [row.scale for row in rows]

@@ -1,1 +1,1 @@
-"""Definition of what one tile computes, in torch."""
+"""Reference model of one tile, in torch."""

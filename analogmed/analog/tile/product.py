@@ -2,7 +2,7 @@
 
 The functions follow aihwkit's ``AnalogMVM`` (torch tile) step by step, and its compiled tile for
 effects that the torch tile lacks. The column tiles of one row share the converted input, so that
-they also share its noise. Any faster engine must give the same values.
+they also share its noise. Any faster engine must return the same values.
 """
 
 import math
@@ -214,7 +214,7 @@ def _silent_vectors(inputs: Tensor, io: IOParameters, vector_dim: int | None) ->
 
 
 def _worst_sum(inputs: Tensor, largest: Tensor, io: IOParameters, vector_dim: int) -> Tensor:
-    """Return the largest sum that weights of typical size could give, in units of the ADC's bound.
+    """Return the largest sum that weights of typical size can reach, in units of the ADC's bound.
 
     The typical size, 0.6, is defined only in aihwkit's compiled code.
     """

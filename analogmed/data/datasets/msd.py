@@ -80,7 +80,7 @@ def load_msd(
         orientation: ``"ras"`` permutes and flips the axes of every file to the closest RAS
             directions; ``"file"`` keeps them, for networks trained on another axis order.
         patient_pattern: regular expression whose first group is the patient in a case's name,
-            for sets with several scans of one; by default each case is its own patient.
+            for sets with several scans of one; by default each case is a separate patient.
         split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
 
     Returns:

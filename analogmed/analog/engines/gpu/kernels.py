@@ -1,6 +1,6 @@
 """GPU kernels of the Triton engine: DAC and ADC in one pass each, counter-based normal noise.
 
-The noise uses the addresses and the random words of ``numba_kernels``, so that an element gets the
+The noise uses the addresses and the random words of the CPU kernels, so that an element gets the
 same noise on both devices, up to the last bits of the floats: Philox 4x32 with seven rounds (Salmon
 et al. 2011, doi:10.1145/2063384.2063405), and Box-Muller with the same polynomials.
 
@@ -94,7 +94,7 @@ def convert_outputs(
     """Convert sums by the ADC (noise, rounding, clamping), apply scale and bias, write or add.
 
     A program computes one block of one sample. The arguments are those of ``ADC_WORK`` in
-    ``numba_kernels``, except for the following:
+    :mod:`analogmed.analog.engines.cpu.kernels.adc`, except for the following:
 
     Args:
         scale: one value per column, as ``bias``.
@@ -209,7 +209,7 @@ def _four_normals(
 
 @triton.jit
 def _normal_pair(a: tl.tensor, b: tl.tensor) -> tl.tensor:
-    """Return two normals from two words (Box-Muller, as in ``numba_kernels``)."""
+    """Return two normals from two words (Box-Muller, as in the CPU kernels)."""
     sign = (b << 1) & 0x80000000
     radius = tl.sqrt(_squared_radius(a)).to(tl.uint32, bitcast=True) ^ sign
     radius = radius.to(tl.float32, bitcast=True)
@@ -225,7 +225,7 @@ def _normal_pair(a: tl.tensor, b: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def _squared_radius(a: tl.tensor) -> tl.tensor:
-    """Return -2 ln((a + 1/2) / 2**32), by the polynomial of ``numba_kernels``."""
+    """Return -2 ln((a + 1/2) / 2**32), by the polynomial of the CPU kernels."""
     bits = (a.to(tl.float32) + 0.5).to(tl.uint32, bitcast=True) + 0x004AFB0D
     exponent = (bits >> 23).to(tl.int32, bitcast=True).to(tl.float32) - 159.0
     m = ((bits & 0x007FFFFF) + 0x3F3504F3).to(tl.float32, bitcast=True) - 1.0
