@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from analogmed.analog.aihwkit_backend.layers import from_aihwkit, is_analog, set_ranges_like
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
+from analogmed.network.batches import images_of
 from analogmed.network.walk import evaluating
 
 
 @torch.no_grad()
 def calibrate(
-    model: nn.Module, batches: Iterable[Tensor], *, quantile: float = 0.9995
+    model: nn.Module, batches: Iterable[Any], *, quantile: float = 0.9995, key: str = "image"
 ) -> nn.Module:
     """Set the input range of every row tile to a quantile of the absolute inputs that reach it.
 
@@ -27,15 +28,17 @@ def calibrate(
 
     Args:
         model: analog model, with analogmed's or aihwkit's layers; its ranges are changed in place.
-        batches: inputs of the network, each (B, C, *spatial), which are left unchanged. A few dozen
+        batches: inputs of the network, each (B, C, *spatial), which are left unchanged; or a loader
+            that yields them alone, as the first entry of a tuple, or in a mapping. A few dozen
             images are enough.
         quantile: quantile of the absolute inputs that sets the input range, in (0, 1].
+        key: key of the images where a batch is a mapping.
 
     Returns:
         ``model``, for chaining.
 
     Raises:
-        ConfigError: no batch, an empty one, or ``quantile`` outside (0, 1].
+        ConfigError: no batch, an empty one, one without images, or ``quantile`` outside (0, 1].
         CoverageError: the model has no analog layer with an input range.
         NonFiniteError: an activation is NaN or Inf; names the layer.
     """
@@ -43,7 +46,7 @@ def calibrate(
         raise ConfigError(f"calibrate: quantile must lie in (0, 1], got {quantile}")
     layers = {n: m for n, m in model.named_modules() if isinstance(m, AnalogLayer)}
     if not layers and any(map(is_analog, model.modules())):
-        own = calibrate(from_aihwkit(model), batches, quantile=quantile)
+        own = calibrate(from_aihwkit(model), batches, quantile=quantile, key=key)
         return set_ranges_like(model, own)
     if not layers:
         raise CoverageError("calibrate: the model has no analog layer; convert it first")
@@ -51,7 +54,7 @@ def calibrate(
     if not ranged:
         return model  # the hardware scales each vector separately
     seen = {name: InputStatistics(name, layer) for name, layer in ranged.items()}
-    _run(model, layers, ranged, batches, seen)
+    _run(model, layers, ranged, (images_of(batch, key=key) for batch in batches), seen)
     for name, statistics in seen.items():
         input_range = ranged[name].input_range
         assert input_range is not None

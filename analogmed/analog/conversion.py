@@ -12,6 +12,8 @@ from torch import nn
 
 from analogmed.analog import layers
 from analogmed.analog.aihwkit_backend.layers import is_analog, to_aihwkit
+from analogmed.analog.description.aihwkit_config import as_rpu_config
+from analogmed.analog.description.hardware import Hardware
 from analogmed.analog.description.support import check_support
 from analogmed.analog.engines.select import EngineName, check_engine
 from analogmed.analog.layers.base import AnalogLayer
@@ -48,7 +50,7 @@ _ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
 
 def convert(
     model: nn.Module,
-    rpu_config: TorchInferenceRPUConfig,
+    rpu_config: TorchInferenceRPUConfig | Hardware | str = "pcm",
     *,
     digital: Iterable[str] = (),
     row_split: RowSplit = "even",
@@ -63,8 +65,8 @@ def convert(
 
     Args:
         model: plain torch network.
-        rpu_config: hardware configuration from :func:`analogmed.create_rpu_config`; the model keeps
-            a copy.
+        rpu_config: name of a preset, a :class:`Hardware`, or a configuration from
+            :func:`analogmed.create_rpu_config`; the model keeps a copy.
         digital: names (or patterns, ``"head*"``) of layers that stay digital, or of blocks whose
             layers all stay digital. Layers whose attribute ``stays_digital`` is true stay digital
             in any case.
@@ -83,8 +85,8 @@ def convert(
         Analog network, in the same training or evaluation mode.
 
     Raises:
-        ConfigError: a field of the configuration is not supported, ``digital`` matches nothing, or
-            the model is already analog.
+        ConfigError: the preset is unknown, a field of the configuration is not supported,
+            ``digital`` matches nothing, or the model is already analog.
         CoverageError: no layer of the model can be mapped onto tiles; the message lists reasons.
         NonFiniteError: a weight or bias contains NaN or Inf.
     """
@@ -94,7 +96,7 @@ def convert(
     ):
         if choice not in get_args(choices):
             raise ConfigError(f"unknown {what} '{choice}'; {nearest(choice, get_args(choices))}")
-    check_support(rpu_config)
+    check_support(rpu_config := as_rpu_config(rpu_config))
     _check_model(model, digital := tuple(digital))
     engine: EngineName = "auto" if backend == "aihwkit" else backend
     check_engine(engine, rpu_config.forward)

@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from analogmed.analog import Chip, calibrate, convert, create_rpu_config
 from analogmed.analog.calibration import InputStatistics
@@ -122,6 +123,21 @@ def test_images_are_left_as_they_are_by_a_network_that_changes_its_input():
     before = images.clone()
     calibrate(model, [images])
     assert torch.equal(images, before)
+
+
+def test_a_loader_of_tuples_or_of_mappings_sets_the_ranges_of_its_images():
+    images, labels = torch.rand(6, 3, 8, 8), torch.zeros(6, 1, 8, 8)
+    model = convert(nn.Conv2d(3, 2, 3), "pcm")
+    ranges = [
+        calibrate(copy.deepcopy(model), loader, **options).input_range
+        for loader, options in (
+            ([images], {}),
+            (DataLoader(TensorDataset(images, labels), batch_size=4), {}),
+            ([{"image": images, "label": labels}], {}),
+            ([{"scan": images}], {"key": "scan"}),
+        )
+    ]
+    assert all(torch.equal(each, ranges[0]) for each in ranges)
 
 
 def test_each_row_tile_gets_the_range_of_its_own_channels():

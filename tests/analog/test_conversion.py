@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from analogmed.analog import Chip, calibrate, convert, coverage, create_rpu_config
+from analogmed.analog import Chip, Hardware, calibrate, convert, coverage, create_rpu_config
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 
@@ -48,6 +48,22 @@ def test_the_given_model_is_left_as_it_was(training):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert str(config) == description
+
+
+def test_hardware_is_a_preset_by_name_a_description_or_a_configuration():
+    net = nn.Linear(4, 3)
+    configs = ["hermes", Hardware("hermes"), create_rpu_config("hermes")]
+    tiles = [convert(net, config).rpu_config for config in configs]
+    assert {tile.mapping.max_input_size for tile in tiles} == {256}
+    assert len({str(tile) for tile in tiles}) == 1
+
+
+@pytest.mark.parametrize(
+    ("hardware", "sentence"), [("hermse", "did you mean 'hermes'"), (256, "name of a preset")]
+)
+def test_other_hardware_is_refused(hardware, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        convert(nn.Linear(4, 3), hardware)
 
 
 def test_the_analog_model_keeps_the_mode():

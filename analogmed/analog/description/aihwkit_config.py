@@ -102,6 +102,17 @@ def rpu_config_of(hardware: Hardware) -> TorchInferenceRPUConfig:
     return config
 
 
+def as_rpu_config(hardware: TorchInferenceRPUConfig | Hardware | str) -> TorchInferenceRPUConfig:
+    """Return aihwkit's configuration of a preset by name, of a ``Hardware``, or as it is.
+
+    Raises:
+        ConfigError: unknown preset.
+    """
+    if isinstance(hardware, str):
+        return create_rpu_config(hardware)
+    return rpu_config_of(hardware) if isinstance(hardware, Hardware) else hardware
+
+
 def make_noise_model(hardware: Hardware) -> BaseNoiseModel:
     """Return aihwkit's noise model of the devices.
 

@@ -31,7 +31,8 @@ def check_support(config: TorchInferenceRPUConfig) -> None:
     """
     if not isinstance(config, TorchInferenceRPUConfig):
         raise ConfigError(
-            "expected the TorchInferenceRPUConfig that create_rpu_config() returns, got "
+            "hardware: expected the name of a preset, a Hardware, or the TorchInferenceRPUConfig "
+            "that create_rpu_config() returns, got "
             f"{type(config).__name__}"
         )
     refused = [f"{field} = {value}" for field, value in _refused(config)]
