@@ -93,7 +93,7 @@ class Setup:
     Attributes:
         workload: description of the workload.
         digital: plain network.
-        calibrated: the same network on tiles, computed by torch, without weight noise.
+        calibrated: network on tiles, computed by torch, without weight noise.
         images: images, shape (B, C, *spatial).
     """
 

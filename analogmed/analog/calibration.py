@@ -145,7 +145,7 @@ class InputStatistics:
 
     Args:
         name: full name of the layer, for errors.
-        layer: its grid of tiles defines which inputs a row receives.
+        layer: analog layer, whose grid of tiles defines which inputs a row receives.
 
     Attributes:
         calls: number of calls counted.

@@ -37,7 +37,7 @@ class Chip:
 
     Raises:
         CoverageError: the model has no analog layer.
-        ConfigError: its input ranges were never set.
+        ConfigError: the input ranges of the model were never set.
         NonFiniteError: a weight is NaN or Inf; names the layer.
     """
 

@@ -103,7 +103,7 @@ def read_table(folder: Path | str) -> LookupTable:
 
     Raises:
         DataError: the table is missing or damaged, or contains several devices.
-        ConfigError: its provenance is not plain YAML.
+        ConfigError: the provenance is not plain YAML.
     """
     path = Path(folder) / "operations.csv"
     try:

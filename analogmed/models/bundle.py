@@ -63,7 +63,8 @@ def build_bundle_network(
 
     Raises:
         ConfigError: the configuration is missing, damaged, or does not fit the arguments.
-        SecurityError: it requests code execution, files, or a class outside the two namespaces.
+        SecurityError: the configuration requests code execution, files, or a class outside the two
+            namespaces.
         CheckpointError: the weights are missing, damaged, or do not fit the network.
     """
     config_path = find_config(Path(folder))

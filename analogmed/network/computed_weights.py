@@ -56,7 +56,7 @@ def plain_name(name: str, wrappers: tuple[tuple[str, str], ...]) -> str | None:
 
     Args:
         name: name of a tensor.
-        wrappers: from :func:`wrappers_of`.
+        wrappers: wrappers as returned by :func:`wrappers_of`.
 
     Returns:
         the name; ``None`` for a tensor of a wrapper itself, such as a counter of averages.

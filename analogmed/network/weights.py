@@ -93,7 +93,7 @@ def refuse_not_finite(network: nn.Module, weights: Mapping[str, Tensor], source:
 
     Args:
         network: network that defines which of the weights are parameters.
-        weights: its weights by name.
+        weights: weights of the network by name.
         source: start of the message.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Two ranks on CPU against one process, with torch's own DistributedDataParallel."""
+"""Two ranks on CPUs against one process, with torch's own DistributedDataParallel."""
 
 import importlib.util
 import subprocess

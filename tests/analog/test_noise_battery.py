@@ -1,7 +1,7 @@
-"""The compiled engine's noise, as it leaves a layer: is it normal, and are draws independent?
+"""Normality and independence of the compiled engine's noise at the output of a layer.
 
-True normal draws miss a bound about once in a million runs; seeds are fixed. How the engine lays
-out its draws in memory does not matter here.
+Truly normal samples exceed a bound about once in a million runs; seeds are fixed. The order in
+which the engine stores its samples in memory does not matter here.
 """
 
 import itertools

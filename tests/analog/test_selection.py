@@ -1,4 +1,4 @@
-"""Networks whose products are not where torch's registration of layers suggests."""
+"""Networks whose products do not follow from torch's registration of layers."""
 
 import types
 

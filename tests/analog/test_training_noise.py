@@ -1,4 +1,4 @@
-"""Weight noise of training, addressed by step; the chip's own classes are the reference."""
+"""Weight noise of training, addressed by step, against the chip's own classes."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Programs refuse a network that does not return logits, and take one that changes its input."""
+"""Programs reject networks that do not return logits, and accept those that change their input."""
 
 from dataclasses import replace
 

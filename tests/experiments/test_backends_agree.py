@@ -1,4 +1,4 @@
-"""The experiment that compares whole networks on all backends, on a small one."""
+"""The experiment that compares whole networks on all backends, with a small network."""
 
 import json
 

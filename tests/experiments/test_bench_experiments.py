@@ -1,4 +1,4 @@
-"""The experiments that read a benchmark table, on one whose answers are known."""
+"""The experiments on the benchmark table, with a table whose results are known."""
 
 import itertools
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The experiment on masks with a promise, on a small phantom and few patients."""
+"""The experiment on conformal risk control, with a small phantom and few patients."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The pieces of the experiment behind the paper's figure 1 that compute by themselves."""
+"""The functions of the experiment for the paper's figure 1 that need no training."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The experiment behind the paper's figures 2 and 3, on a small network."""
+"""The experiment for the paper's figures 2 and 3, with a small network."""
 
 import json
 import sys

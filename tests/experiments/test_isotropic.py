@@ -1,4 +1,4 @@
-"""The experiment on isotropic and pyramidal networks of one size."""
+"""The experiment on isotropic and pyramidal networks of matched size."""
 
 import shutil
 import sys

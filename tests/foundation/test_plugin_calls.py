@@ -1,4 +1,4 @@
-"""Code of other packages that does not do what is expected is named, wherever it is called."""
+"""Errors of other packages' code name the package, wherever the code is called."""
 
 import sys
 from datetime import timedelta

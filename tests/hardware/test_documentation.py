@@ -1,4 +1,4 @@
-"""What docs/hardware.md shows can be run, and gives what it says."""
+"""The examples of docs/hardware.md run and return the documented values."""
 
 import re
 import subprocess

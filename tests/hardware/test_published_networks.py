@@ -1,4 +1,4 @@
-"""Networks of the literature: what was published of them, and what is estimated here."""
+"""Published and estimated values of networks from the literature."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""No interval in any table ends beyond what its metric can be."""
+"""No interval in any table exceeds the range of its metric."""
 
 import doctest
 from pathlib import Path

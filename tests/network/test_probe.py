@@ -1,4 +1,4 @@
-"""Networks that are no segmentation networks are named before anything runs."""
+"""Networks that are not segmentation networks are reported before any computation."""
 
 import random
 

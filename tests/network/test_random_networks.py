@@ -1,4 +1,4 @@
-"""Random networks on an ideal chip compute what they compute digitally, in both modes."""
+"""Random networks on an ideal chip compute the same as digitally, in both modes."""
 
 import types
 

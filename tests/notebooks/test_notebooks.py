@@ -1,4 +1,4 @@
-"""The notebooks, executed from the first cell to the last by this interpreter, on tiny settings."""
+"""Execution of all cells of the notebooks with this interpreter, on small settings."""
 
 import gc
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Run folders that are damaged or were edited by hand end in an error that names file and place."""
+"""Damaged or manually edited run folders cause an error that names the file and the place."""
 
 import re
 import resource

@@ -1,4 +1,4 @@
-"""How a search begins: which patients it fixes, and several processes that begin at once."""
+"""Start of a search: the split that it fixes, and several processes that start at the same time."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

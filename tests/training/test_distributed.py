@@ -1,4 +1,4 @@
-"""Two ranks on CPU against one process; test_programs.py has digital training, too."""
+"""Two ranks on CPUs against one process; test_programs.py also tests digital training."""
 
 import copy
 import importlib.util

@@ -1,4 +1,4 @@
-"""Steps as the loop takes them; how they go on after an interruption is in test_loop.py."""
+"""Single steps of the training loop; test_loop.py tests them after an interruption."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Training that starts from a network: its score, its learned ranges and scales."""
+"""Training from an existing network: its score, its learned ranges and scales."""
 
 import logging
 import math

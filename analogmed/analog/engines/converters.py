@@ -194,7 +194,8 @@ class TileOps(Protocol):
         """Convert the sums of a part of the batch by the ADC, and add the outputs to the total.
 
         Args:
-            sums: in codes, shape (part, columns, *positions), contiguous in the total's layout.
+            sums: sums in codes, shape (part, columns, *positions), contiguous in the layout of the
+                total.
             total: outputs of the whole batch, contiguous in its layout.
             readout: noise, converter and scale.
             first: number of the part's first entry in the batch.

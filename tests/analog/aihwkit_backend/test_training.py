@@ -1,4 +1,4 @@
-"""Training through aihwkit's own layers: ranges, ramp, clipping, and the way back."""
+"""Training with aihwkit's own layers: ranges, ramp, clipping, and conversion back."""
 
 import copy
 

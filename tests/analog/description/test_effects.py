@@ -1,4 +1,4 @@
-"""The table of effects: complete, and true for every engine that it names."""
+"""The table of effects: complete, and correct for every engine that it names."""
 
 import dataclasses
 

@@ -1,18 +1,18 @@
-"""What chips hold is distributed as aihwkit's noise models say, model by model and time by time.
+"""Distributions of chips against aihwkit's noise models, for each model and time.
 
-aihwkit's tile folds the devices of a cell into one weight after programming, maps that to
-conductances anew (so that its largest weight becomes the largest conductance again), and drifts
-these. analogmed keeps each device with its own conductance and exponent, as a chip does. So the
-comparison is twofold:
+aihwkit's tile merges the devices of a cell into one weight after programming, maps that to
+conductances again (so that its largest weight becomes the largest conductance), and drifts these.
+analogmed keeps the conductance and the exponent of each device, as a chip does. The comparison
+therefore has two parts:
 
-* with aihwkit's own functions applied device by device, and read out by aihwkit's own tile: both
-  are one distribution, and every test is a two-sample test whose chance of a false alarm is at most
+* aihwkit's own functions, applied to each device and read by aihwkit's own tile: both have the same
+  distribution. Every test is a two-sample test with a false-alarm probability of at most
   ``FALSE_ALARM`` for each noise model and time;
-* with aihwkit's folding tile: close. The folding moves the mean of a weight by up to 0.004 of the
-  largest, its standard deviation by up to 8 %, and the compensation's factor by up to 0.6 %
+* aihwkit's merging tile: similar values. Merging shifts the mean of a weight by up to 0.004 of the
+  largest, its standard deviation by up to 8 %, and the compensation factor by up to 0.6 %
   (measured over 16 chips of 25,600 weights each).
 
-The draws are fixed by the seed, so that an outcome does not change from run to run.
+The seed fixes all samples, so that the outcome is the same in every run.
 """
 
 import math

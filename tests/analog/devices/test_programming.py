@@ -1,4 +1,4 @@
-"""Programming many tiles in one go: against closed forms, each tile alone, and aihwkit's tile."""
+"""Programming of many tiles at once: against closed forms, single tiles, and aihwkit's tile."""
 
 import math
 

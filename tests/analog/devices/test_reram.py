@@ -1,4 +1,4 @@
-"""ReRAM chips keep the errors of their programming from read to read and from time to time."""
+"""ReRAM chips keep their programming errors across reads and times."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The compiled engine against the definition in torch."""
+"""The compiled direct engine against the reference engine."""
 
 import copy
 

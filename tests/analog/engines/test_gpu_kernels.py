@@ -1,4 +1,4 @@
-"""The GPU's kernels where there is no GPU: interpreted, and compiled to machine code."""
+"""The GPU kernels on machines without a GPU: interpreted, and compiled to machine code."""
 
 import os
 import subprocess

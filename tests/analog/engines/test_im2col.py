@@ -1,4 +1,4 @@
-"""Compiled reading of laid-out input vectors against the definition in torch."""
+"""The compiled engine with unfolded input vectors against the reference engine."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The engine of training against the definition in torch, whose gradients are autograd's."""
+"""The training engine against the reference engine, whose gradients are autograd's."""
 
 import copy
 

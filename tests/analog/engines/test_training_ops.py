@@ -1,4 +1,4 @@
-"""The compiled passes of training by themselves, against numpy."""
+"""The compiled passes of training, each against numpy."""
 
 import numpy as np
 import pytest

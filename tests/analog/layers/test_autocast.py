@@ -1,4 +1,4 @@
-"""Mixed precision: analog layers keep the type of their weight, whatever surrounds them."""
+"""Mixed precision: analog layers compute in the data type of their weight in any context."""
 
 import pytest
 import torch

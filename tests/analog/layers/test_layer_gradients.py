@@ -1,8 +1,8 @@
 """Outputs and gradients in training: against aihwkit's tiles, and a plain definition in float64.
 
-The plain definition lays the input vectors out with ``Tensor.unfold``, tile by tile; its gradient
-is autograd's, straight through roundings and stopped where a converter clips. Only the gradient of
-an input range is a rule of aihwkit's.
+The plain definition unfolds the input vectors with ``Tensor.unfold``, tile by tile. Its gradient is
+autograd's, straight through rounding and 0 where a converter clips. Only the gradient of an input
+range follows a rule of aihwkit.
 """
 
 import copy

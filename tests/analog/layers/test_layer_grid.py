@@ -1,6 +1,7 @@
-"""Every kind of layer on every kind of hardware, against aihwkit's own tiles, noise off.
+"""Every kind of layer on every kind of hardware, against aihwkit's own tiles, without noise.
 
-The cases are a covering sample: every pair of settings that can meet in one layer meets in some.
+The cases are a covering sample: every pair of settings that can occur in one layer occurs in a
+case.
 """
 
 import itertools

@@ -1,6 +1,6 @@
-"""Output noise of whole layers: its distribution in closed form, and independence everywhere.
+"""Output noise of whole layers: its distribution in closed form, and its independence.
 
-Bounds are such that right noise misses one about once in a million runs; seeds are fixed.
+Correct noise exceeds a bound about once in a million runs; seeds are fixed.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""Random layers on random hardware: compiled engines against the definition in torch.
+"""Random layers on random hardware: compiled engines against the reference engine.
 
 ``python tests/analog/layers/test_random_layers.py 10000`` runs more cases, ``... 1 417`` case 417.
 """

@@ -1,4 +1,4 @@
-"""TF32 stays out of the products of tiles."""
+"""Products of tiles are computed without TF32."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Surface metrics from masks to the tables: which cases enter the means."""
+"""Surface metrics from masks to tables: the cases that the means include."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The page in a headless Chromium, spoken to over a pipe in its own protocol."""
+"""The page in a headless Chromium, controlled through a pipe by its own protocol."""
 
 import base64
 import json

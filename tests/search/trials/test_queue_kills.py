@@ -1,4 +1,4 @@
-"""A search that is killed at any write of its storage ends as one that is not."""
+"""A search that is killed at any write to its storage ends as an uninterrupted one does."""
 
 import itertools
 

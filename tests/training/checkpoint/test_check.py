@@ -1,4 +1,4 @@
-"""A checkpoint holds the weights of the network that it describes, at saving and at loading."""
+"""A checkpoint contains the weights of the network that it describes, when saved and loaded."""
 
 import dataclasses
 import json

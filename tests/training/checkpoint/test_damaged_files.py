@@ -1,4 +1,4 @@
-"""Damaged checkpoints and bundles: each is read, or refused in a sentence that names the file."""
+"""Damaged checkpoints and bundles: each is read, or rejected with a message that names the file."""
 
 import copy
 import dataclasses

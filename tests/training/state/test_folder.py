@@ -1,4 +1,4 @@
-"""What a training run does to the files of its folder, and to those of others."""
+"""Effects of a training run on the files of its folder, its own and others."""
 
 import os
 import stat

@@ -20,7 +20,7 @@ def share_work(worker: Any, work: np.ndarray, elements: int) -> None:
     """Distribute a compiled pass over torch's threads, and wait for its end.
 
     Args:
-        worker: see :func:`analogmed.analog.engines.cpu.kernels.worker.worker`.
+        worker: compiled pass, see :func:`analogmed.analog.engines.cpu.kernels.worker.worker`.
         work: record of the pass; this function sets its ticket.
         elements: number of elements of the pass.
     """

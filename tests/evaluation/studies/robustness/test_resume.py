@@ -1,4 +1,4 @@
-"""Sweeps that are stopped, killed or damaged, and the tables that they give in the end."""
+"""Sweeps that are stopped, killed or damaged, and their final tables."""
 
 import os
 import re

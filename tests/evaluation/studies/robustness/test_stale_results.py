@@ -1,4 +1,4 @@
-"""Results are reused only where everything that they depend on is unchanged."""
+"""Results are reused only if everything that they depend on is unchanged."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""What diagrams are drawn from, for tasks of several classes."""
+"""Scores for the diagrams, for tasks with several classes."""
 
 import numpy as np
 import torch
