@@ -23,9 +23,9 @@ def estimate(
 ) -> Cost:
     """Estimate latency and energy of a network on tiles.
 
-    The time of a layer is ``vectors / replicas * max(t_mvm, bytes / bandwidth, t_digital)`` at
-    level ``mvm_only``, with the terms that the profile defines, and the measured time at level
-    ``measured_layer``.
+    At level ``mvm_only``, the time of a layer is
+    ``vectors / replicas * max(t_mvm, bytes / bandwidth, t_digital)``, with the terms that the
+    profile defines. At level ``measured_layer``, it is the measured time.
 
     Args:
         mapped: network on tiles of the profile's size.

@@ -86,12 +86,12 @@ def place(tiles: TileMap, packing: Packing = "none") -> Placement:
     Args:
         tiles: network on tiles.
         packing: ``"none"`` assigns each part to a separate tile. ``"first_fit"`` packs several
-            parts per tile: parts, highest first, are placed next to each other on shelves, each on
-            the first shelf with enough room, else on a new shelf of the first tile with enough
-            room, else on a new tile (first-fit decreasing height). Parts on one tile run in turn:
-            rows of the other parts receive zeros, and their columns are not read. Packing therefore
-            saves tiles and can increase the time. Parts of one matrix, which run simultaneously,
-            never share a tile; the matrices of a grouped layer may.
+            parts per tile. Parts, highest first, are placed next to each other on shelves. Each is
+            placed on the first shelf with enough room, else on a new shelf of the first tile with
+            enough room, else on a new tile (first-fit decreasing height). Parts on one tile run in
+            turn: rows of the other parts receive zeros, and their columns are not read. Packing
+            therefore saves tiles and can increase the time. Parts of one matrix, which run
+            simultaneously, never share a tile; the matrices of a grouped layer may.
 
     Raises:
         ConfigError: ``packing`` is unknown.

@@ -106,11 +106,12 @@ class TileMap:
           (activations, norms and pools too). It reproduces the paper if ``row_split`` is
           ``"channels"``.
 
-        The LGG U-Net (3 channels to 1, 32 features) on an input of 1 x 3 x 256 x 256, with tiles
-        of 512 x 512 and ``row_split="channels"``, has per leaf module 7.427 % and 6574.73, as
-        printed in the paper. With ``transposed="digital"``, i.e. over its 19 convolutions, it
-        has 65 tiles (147 of 256 x 256), 24.6 % per layer and 41.4 % per tile. With its 4 transposed
-        convolutions on tiles too, it has 70 tiles (159), 27.5 % and 42.3 %.
+        For the LGG U-Net (3 channels to 1, 32 features) on an input of 1 x 3 x 256 x 256, with
+        tiles of 512 x 512 and ``row_split="channels"``, the utilisation per leaf module is 7.427 %
+        and the reuse factor 6574.73, as printed in the paper. With ``transposed="digital"``, i.e.
+        over its 19 convolutions, it has 65 tiles (147 of 256 x 256), and a utilisation of 24.6 %
+        per layer and 41.4 % per tile. With its 4 transposed convolutions on tiles too, it has 70
+        tiles (159), and a utilisation of 27.5 % and 42.3 %.
 
         Returns:
             ``parameters``, ``leaf_modules``, ``analog_layers``, ``tiles``, ``cells``, ``macs`` (of

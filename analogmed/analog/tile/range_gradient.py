@@ -14,13 +14,14 @@ def pass_range_gradient(clamped: Tensor, limit: Tensor, ranges: InputRangeParame
     ``input_min_percentage`` of the inputs fit, the range decays.
 
     aihwkit applies the same rule to each tile and each patch, and each tile has a separate range.
-    Here the column tiles of a row share the converted input and its range, and a pixel is converted
+    Here the column tiles of a row share the converted input and its range. A pixel is converted
     once for all patches that contain it, so that the rule applies to the sum of all their
     gradients. Gradients of opposite sign cancel before they are counted. With one column tile, and
-    in layers whose patches do not overlap, both rules are equal. Otherwise aihwkit's widens the
-    range more (2.0 times for a Linear layer on four column tiles, 2.9 times for a 3x3 convolution
-    on one, 5.7 times on four, with random gradients). Its rule requires the gradient of every patch
-    and tile, which needs unfolding, and the range would depend on how a layer is cut into columns.
+    in layers whose patches do not overlap, both rules are equal. Otherwise aihwkit's rule widens
+    the range more (2.0 times for a Linear layer on four column tiles, 2.9 times for a 3x3
+    convolution on one, 5.7 times on four, with random gradients). It requires the gradient of every
+    patch and tile, which needs unfolding, and the range would depend on how a layer is cut into
+    columns.
 
     Args:
         clamped: the input after clamping to +-limit, any shape.
