@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from analogmed.training.checkpoint.info import CheckpointInfo as CheckpointInfo
     from analogmed.training.checkpoint.tile_parameters import load_input_ranges as load_input_ranges
     from analogmed.training.checkpoint.tile_parameters import load_out_scales as load_out_scales
-    from analogmed.training.loop import train as train
+    from analogmed.training.network_run import train as train
     from analogmed.training.settings import LoadingConfig as LoadingConfig
     from analogmed.training.settings import LossConfig as LossConfig
     from analogmed.training.settings import NoiseConfig as NoiseConfig
@@ -34,6 +34,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "load_out_scales": "checkpoint.tile_parameters",
         "load_trained_ranges": "checkpoint.checkpoint",
         "save_checkpoint": "checkpoint.checkpoint",
-        "train": "loop",
+        "train": "network_run",
     },
 )

@@ -88,6 +88,21 @@ class Ranks:
         for part in parts:
             yield self.gather(part) if isinstance(part, Tensor) else [*map(self.gather, part)]
 
+    def average_gradients(self, model: nn.Module) -> None:
+        """Replace gradients by means over ranks, for a model that is not wrapped.
+
+        All ranks must have gradients for the same parameters.
+        """
+        if self.size == 1:
+            return
+        gradients = [each.grad for each in model.parameters() if each.grad is not None]
+        together = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(together)
+        together /= self.size
+        sizes = [gradient.numel() for gradient in gradients]
+        for gradient, mean in zip(gradients, together.split(sizes), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
     def wait(self) -> None:
         """Wait until all ranks have reached this point."""
         if self.size > 1:

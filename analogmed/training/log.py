@@ -13,8 +13,8 @@ from tqdm import tqdm
 from analogmed.foundation.files import write_atomically
 from analogmed.report import training_curves
 from analogmed.training.checkpoint.checkpoint import load_checkpoint
+from analogmed.training.distributed import Ranks
 from analogmed.training.history import EpochRecord, History
-from analogmed.training.preparation import Setup
 from analogmed.training.settings import Keep, TrainConfig
 
 LOG = "log.csv"
@@ -33,22 +33,25 @@ class TrainingLog:
     The bar is shown in terminals only. Ranks other than the first are silent.
 
     Args:
-        run: the run.
+        config: settings of the run.
+        title: name of the run, see :func:`make_title`.
         history: completed epochs; entries of later epochs on disk are removed.
         batches: number of batches of the whole run.
+        ranks: processes of the run.
     """
 
-    def __init__(self, run: Setup, history: History, *, batches: int) -> None:
-        self._folder, self._enabled = run.config.folder, run.ranks.is_first
-        self._keep = run.config.keep
-        self._title = _title(run.config.model.name, run.config.training, run.task.name)
+    def __init__(
+        self, config: TrainConfig, title: str, history: History, *, batches: int, ranks: Ranks
+    ) -> None:
+        self._folder, self._enabled = config.folder, ranks.is_first
+        self._keep, self._title = config.keep, title
         self._scores = history.scores
         self._losses: list[float] = []
         self._start = self._begun = self._told = time.monotonic()
-        self._epochs, self._epochs_before = run.config.epochs, len(history)
+        self._epochs, self._epochs_before = config.epochs, len(history)
         self._progress = tqdm(
             total=batches,
-            initial=len(history) * batches // run.config.epochs,
+            initial=len(history) * batches // config.epochs,
             desc=self._title,
             unit="batch",
             disable=None if self._enabled else True,
@@ -116,9 +119,10 @@ class TrainingLog:
         _write_table(self._folder, history)
         _add(self._board, history.records[-1])
 
-    def draw(self, history: History) -> None:
-        """Draw the curves of the run so far."""
+    def complete(self, history: History) -> None:
+        """Draw the curves of the run, and write its table again: a killed run may lack a row."""
         if self._enabled:
+            _write_table(self._folder, history)
             _draw(self._folder, history, self._title, self._keep)
 
     def _tell(self, record: EpochRecord) -> None:
@@ -151,10 +155,11 @@ def complete_log(config: TrainConfig, history: History) -> None:
         _write_table(folder, history)
         _board(folder, history).close()
     info = load_checkpoint(config.path, factories=(config.model.name,)).info
-    _draw(folder, history, _title(info.model, info.training, info.task), config.keep)
+    _draw(folder, history, make_title(info.model, info.training, info.task), config.keep)
 
 
-def _title(model: str, training: str, task: str) -> str:
+def make_title(model: str, training: str, task: str) -> str:
+    """Return the name of a run in log lines and figures."""
     return f"{model} {training} on {task}"
 
 

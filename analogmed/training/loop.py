@@ -1,186 +1,150 @@
-"""The training loop, shared by digital and hardware-aware training."""
+"""The training loop, shared by networks and supernetworks."""
 
 import math
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
 
-import torch
-from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
-
-from analogmed.analog import TrainingNoise
 from analogmed.foundation.errors import CheckpointError, NonFiniteError
 from analogmed.network.weights import refuse_not_finite
-from analogmed.training.checkpoint.checkpoint import save_checkpoint
-from analogmed.training.distributed import Ranks, joined
-from analogmed.training.history import EpochRecord
+from analogmed.training.distributed import Ranks
+from analogmed.training.history import EpochRecord, History
 from analogmed.training.learner import StepOptimizer
-from analogmed.training.log import TrainingLog, complete_log
-from analogmed.training.losses import make_loss
+from analogmed.training.log import TrainingLog
 from analogmed.training.optimise import accumulation
-from analogmed.training.outcome import OUTCOME, report_outcome
-from analogmed.training.preparation import Setup, digital_stage, set_up, with_heads
 from analogmed.training.settings import TrainConfig
-from analogmed.training.state.folder import RunFolder, one_run
-from analogmed.training.validation import Validation
+from analogmed.training.state.folder import Resumable, RunFolder
+
+Batch = TypeVar("Batch")
 
 
-@torch.random.fork_rng(devices=())
-def train(config: TrainConfig) -> Path:
-    """Train a network, digitally or hardware-aware, and keep its final state.
+class Trainable(Resumable, Protocol[Batch]):
+    """A model in training: the gradients of a batch, the validation and the state to resume from.
 
-    Hardware-aware training starts from a digitally trained network (its own, without ``init``),
-    maps it onto tiles, calibrates the input ranges, and continues with quantisation, output noise
-    and weight noise in the forward pass. Validation then uses chips one day after programming.
-    At the end, the kept network's scores, digitally and on chips at several times after
-    programming, are logged side by side; see :mod:`analogmed.training.outcome`. With ``init``, the
-    start is validated as epoch 0, and kept if every later state has a lower score.
+    Attributes:
+        config: settings of the training.
+        ranks: processes that share the training.
+        title: name of the training in log lines and figures.
+        optimizer: optimizer, schedule and weight average of the model.
+        batches_per_epoch: number of batches of an epoch.
+        starts_trained: whether the model is trained before the first epoch, so that its initial
+            state is validated too, as epoch 0.
+    """
 
-    The run folder contains the kept network, the last two training states, a log and its curves. An
-    interrupted run is resumed after its last epoch, with the results of an uninterrupted run.
+    config: TrainConfig
+    ranks: Ranks
+    title: str
+    optimizer: StepOptimizer
+    batches_per_epoch: int
+    starts_trained: bool = False
+
+    def batches(self, epoch: int) -> Iterable[Batch]:
+        """Prepare the model for an epoch, counted from 0, and yield its batches."""
+
+    def backward(self, number: int, batch: Batch, share: float) -> float:
+        """Add the gradients of a batch to those of the model, the same on all ranks.
+
+        Args:
+            number: number of the batch in its epoch, from 0.
+            batch: batch of :meth:`batches`.
+            share: factor on the gradients.
+
+        Returns:
+            the loss of the batch.
+        """
+
+    def validate(self) -> float:
+        """Return the score of the model; only the first rank needs to compute it."""
+
+    def keep(self, score: float) -> None:
+        """Write the model, as the best or the last state so far. Only the first rank calls this."""
+
+    def end_epoch(self, epoch: int) -> None:
+        """Complete an epoch, counted from 1, before its state is saved."""
+
+    def save_diverged(self) -> str:
+        """Write the model of a training that diverged, and return where states of the run are."""
+
+
+def fit(run: Trainable[Batch], folder: RunFolder) -> History:
+    """Train a model to its last epoch, from the state in the run folder if there is one.
+
+    After each epoch, the state, the log and the progress are written. The average of the weights,
+    if there is one, is what is validated and kept.
 
     Args:
-        config: settings of the run.
+        run: model with its data, optimizer and settings.
+        folder: run folder.
 
     Returns:
-        the checkpoint file of the kept network.
+        all epochs of the run; fewer than ``run.config.epochs`` if ``run.config.patience`` stopped
+        it.
 
     Raises:
-        ConfigError: settings that do not fit each other or the task, or differ from those of the
-            run in the folder; a folder that cannot be written, or that another run is writing to;
-            a lack of memory, with advice on what to make smaller.
-        LeakageError: ``init`` was trained on patients that this split keeps for testing.
-        DataError: the task has no training or validation case.
-        NonFiniteError: the loss became NaN or Inf; names epoch and batch.
+        NonFiniteError: the loss or the weights became NaN or Inf; names epoch and batch.
     """
-    with joined(config.device) as ranks:
-        config = with_heads(config)
-        stage = digital_stage(config)
-        if stage is not None:
-            config = replace(config, init=_train(stage, ranks))
-        return _train(config, ranks)
-
-
-def _train(config: TrainConfig, ranks: Ranks) -> Path:
-    with one_run(config.folder, ranks):
-        return _run(config, ranks)
-
-
-def _run(config: TrainConfig, ranks: Ranks) -> Path:
-    folder = RunFolder(config, ranks)
-    if folder.is_finished:
-        if ranks.is_first:
-            complete_log(config, folder.history)
-        if config.training == "hwa" and not (config.folder / OUTCOME).is_file():
-            report_outcome(set_up(config, ranks), folder.history)
-        return config.path
-    (config.folder / OUTCOME).unlink(missing_ok=True)  # of a run that was restarted
-    run = set_up(config, ranks)
-    model, batches, epochs = run.model, len(run.sampler), config.epochs
-    steps = epochs * math.ceil(batches / config.optimizer.accumulate)
-    network = ranks.wrap(model)
-    loss_of, score_of = make_loss(run.task, config.loss, run.teacher), Validation(run)
-    learner, noise = StepOptimizer(model, config, steps), _noise(model, config, steps, ranks)
-    history = folder.restore(model, learner)
-    with TrainingLog(run, history, batches=epochs * batches) as log, run.within_memory():
-        if config.init is not None and not history.records:
-            history = history.extended(_validated_start(run, learner, score_of, log))
-        for epoch in range(len(history), epochs):
-            run.recalibrate()
-            noise.renew()
-            _to_training_mode(model, config, epoch, learner)
-            for batch, (images, labels) in enumerate(run.sampler.epoch(epoch)):
-                images, labels = run.to_device(images), run.to_device(labels)
-                share, ends_step = accumulation(batch, batches, config.optimizer.accumulate)
-                with noise.step(learner.steps, batch):
-                    with run.autocast():
-                        # (B, K, *window), or several of these; a teacher gets the same images
-                        outputs = network(images.clone() if run.teacher else images)
-                    loss = loss_of(*ranks.gathered(images, outputs, labels))
-                    if not torch.isfinite(loss):
-                        where = f"in epoch {epoch + 1}, batch {batch + 1}"
-                        raise _diverged(run, f"the loss is {loss.item()} {where}")
-                    (share * loss).backward()
-                if ends_step:
-                    learner.step()
-                log.batch(loss.item(), learner.steps)
+    config, optimizer = run.config, run.optimizer
+    history = folder.restore(run)
+    batches = config.epochs * run.batches_per_epoch
+    with TrainingLog(config, run.title, history, batches=batches, ranks=run.ranks) as log:
+        if run.starts_trained and not history.records:
+            history = history.extended(_validated_start(run, log))
+        for epoch in range(len(history), config.epochs):
+            _train_epoch(run, epoch, log)
             dice = math.nan
-            if (epoch + 1) % config.validate_every == 0 or epoch + 1 == epochs:
-                lowest = history.lowest_kept(config.keep)
-                dice = _validate(run, learner, score_of, epoch + 1, lowest)
-            record = log.epoch(epoch + 1, learner.steps, learner.learning_rate, dice)
+            if is_due(epoch + 1, every=config.validate_every, epochs=config.epochs):
+                dice = _validate(run, history, epoch + 1)
+            run.end_epoch(epoch + 1)
+            record = log.epoch(epoch + 1, optimizer.steps, optimizer.learning_rate, dice)
             history = history.extended(record)
-            folder.save(model, learner, history)
+            folder.save(run, history)
             log.write(history)
             if history.has_stalled(config.patience):
                 break
-        log.draw(history)
-    ranks.wait()  # for the first one, which writes
-    if config.training == "hwa":
-        report_outcome(run, history)
-    return config.path
+        log.complete(history)
+    return history
 
 
-def _validated_start(
-    run: Setup, learner: StepOptimizer, score_of: Validation, log: TrainingLog
-) -> EpochRecord:
+def is_due(epoch: int, *, every: int, epochs: int) -> bool:
+    """Return whether something that happens every few epochs, and after the last one, is due.
+
+    Args:
+        epoch: number of the completed epoch, from 1.
+        every: number of epochs between two times.
+        epochs: number of epochs of the whole training.
+    """
+    return epoch % every == 0 or epoch == epochs
+
+
+def _train_epoch(run: Trainable[Batch], epoch: int, log: TrainingLog) -> None:
+    optimizer, accumulate = run.optimizer, run.config.optimizer.accumulate
+    for number, batch in enumerate(run.batches(epoch)):
+        share, ends_step = accumulation(number, run.batches_per_epoch, accumulate)
+        loss = run.backward(number, batch, share)
+        if not math.isfinite(loss):
+            raise _diverged(run, f"the loss is {loss} in epoch {epoch + 1}, batch {number + 1}")
+        if ends_step:
+            optimizer.step()
+        log.batch(loss, optimizer.steps)
+
+
+def _validated_start(run: Trainable[Batch], log: TrainingLog) -> EpochRecord:
     """Return epoch 0: the score of the network that the training starts from, which is kept."""
-    return log.start(learner.learning_rate, _validate(run, learner, score_of, 0, -math.inf))
+    return log.start(run.optimizer.learning_rate, _validate(run, History(), 0))
 
 
-def _validate(
-    run: Setup, learner: StepOptimizer, score_of: Validation, epoch: int, lowest: float
-) -> float:
-    """Return the score of the averaged weights; keep the network if it reaches the lowest kept."""
-    ranks = run.ranks
-    with learner.averaged():
+def _validate(run: Trainable[Batch], history: History, epoch: int) -> float:
+    """Return the score of the averaged weights; keep the model if it reaches the lowest kept."""
+    with run.optimizer.averaged():
         try:
             refuse_not_finite(run.model, run.model.state_dict(), f"after epoch {epoch}")
         except CheckpointError as error:
             raise _diverged(run, str(error)) from error
-        run.recalibrate()
-        dice = ranks.first_says(score_of(run.model) if ranks.is_first else math.nan)
-        if dice >= lowest and ranks.is_first:
-            save_checkpoint(run.config.path, run.model, run.checkpoint_info(dice))
+        dice = run.ranks.first_says(run.validate())
+        if run.ranks.is_first and dice >= history.lowest_kept(run.config.keep):
+            run.keep(dice)
     return dice
 
 
-def _noise(model: nn.Module, config: TrainConfig, steps: int, ranks: Ranks) -> TrainingNoise:
-    return TrainingNoise(
-        model,
-        weights=config.noise.weights,
-        every=config.noise.every,
-        ramp_steps=round(config.noise.ramp * steps),
-        ages_s=config.noise.ages_s,
-        seed=config.seed,
-        rank=ranks.rank,
-    )
-
-
-def _to_training_mode(
-    model: nn.Module, config: TrainConfig, epoch: int, learner: StepOptimizer
-) -> None:
-    """Let batch norms of an epoch use batch statistics or, once frozen, running statistics."""
-    model.train()
-    if config.training != "hwa":
-        return
-    first = config.noise.first_frozen_epoch(config.epochs)
-    if epoch == first > 0:
-        learner.take_averaged_statistics()
-    if epoch >= first:
-        for module in model.modules():
-            if isinstance(module, _NormBase):
-                module.eval()
-
-
-def _diverged(run: Setup, what: str) -> NonFiniteError:
-    folder = run.config.folder
-    stopped = folder / "stopped.safetensors"
-    if run.ranks.is_first:
-        save_checkpoint(stopped, run.model, run.checkpoint_info(math.nan), finite=False)
-    run.ranks.wait()  # for the first one: torchrun ends all when one fails
-    kept = "holds the state kept so far" if run.config.path.exists() else "was not written yet"
-    return NonFiniteError(
-        f"{what}; try a smaller optimizer.learning_rate; the present state is in {stopped}; "
-        f"{run.config.path} {kept}"
-    )
+def _diverged(run: Trainable[Batch], what: str) -> NonFiniteError:
+    where = run.save_diverged()
+    return NonFiniteError(f"{what}; try a smaller optimizer.learning_rate; {where}")

@@ -1,4 +1,4 @@
-"""Single steps of the training loop; test_loop.py tests them after an interruption."""
+"""Single steps of the training loop; test_network_run.py tests them after an interruption."""
 
 import pytest
 import torch

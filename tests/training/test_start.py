@@ -17,7 +17,7 @@ from analogmed.training import (
     NoiseConfig,
     TrainConfig,
     load_checkpoint,
-    loop,
+    network_run,
     save_checkpoint,
     train,
 )
@@ -76,7 +76,7 @@ def config(start, tiny_task, tmp_path):
 def scored(monkeypatch, *scores):
     """Let validations give these scores, one after the other."""
     given = iter(scores)
-    monkeypatch.setattr(loop, "Validation", lambda run: lambda model: next(given))
+    monkeypatch.setattr(network_run, "Validation", lambda run: lambda model: next(given))
 
 
 @pytest.mark.slow

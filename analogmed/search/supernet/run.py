@@ -1,29 +1,38 @@
-"""Training loop of a supernetwork."""
+"""Training of a supernetwork."""
 
 import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
+import pandas as pd
 import torch
-import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from analogmed.foundation.errors import NonFiniteError
+from analogmed.execution.run_folder import WrittenFiles
+from analogmed.foundation.files import write_atomically
 from analogmed.models import Genotype
 from analogmed.network.inference import to_classes
 from analogmed.network.walk import evaluating
-from analogmed.search.supernet.folder import SupernetFolder
 from analogmed.search.supernet.path_sampling import ReducedSpace
 from analogmed.search.supernet.pruning import Pruning
-from analogmed.search.supernet.settings import SupernetConfig
+from analogmed.search.supernet.settings import SETTINGS, SupernetConfig
 from analogmed.search.supernet.setup import Path as SampledPath
 from analogmed.search.supernet.setup import SupernetSetup, SupernetTask, set_up_supernet
 from analogmed.training.distributed import Ranks, joined
 from analogmed.training.learner import StepOptimizer
-from analogmed.training.log import TrainingLog
+from analogmed.training.log import make_title
+from analogmed.training.loop import Trainable, fit, is_due
 from analogmed.training.losses import distillation
-from analogmed.training.state.folder import one_run
+from analogmed.training.state.folder import RunFolder, one_run
+from analogmed.training.state.nested_tensors import write_nested
+
+TRACE = "trace.csv"
+PRUNED = "pruning.csv"
+
+Batch: TypeAlias = tuple[SupernetTask, Tensor, Tensor]
+"""Task, images and labels of a step."""
 
 
 @torch.random.fork_rng(devices=())
@@ -53,39 +62,15 @@ def train_supernet(config: SupernetConfig) -> Path:
 
 
 def _train(config: SupernetConfig, ranks: Ranks) -> Path:
-    folder = SupernetFolder(config, ranks)
-    if folder.is_finished:
+    folder = RunFolder(config, ranks, SETTINGS, written=(config.path.name, TRACE, PRUNED))
+    if ranks.is_first and config.restart:
+        WrittenFiles(config.folder).remove(config.path.name)
+    if len(folder.history) >= config.epochs and config.path.exists():
         return config.path
     _warn_of_one_path(config)
-    run = set_up_supernet(config, ranks)
-    model, batches, epochs = run.model, run.batches, config.epochs
-    learner = StepOptimizer(model, config.training(config.task), epochs * batches)
-    pruning = Pruning(ReducedSpace.of(config.space), config.pruning, run.latencies)
-    history = folder.restore(model, learner, pruning)
-    with TrainingLog(run.materials[0].run, history, batches=epochs * batches) as log:
-        for epoch in range(len(history), epochs):
-            model.train()
-            for batch, (material, images, labels) in enumerate(run.epoch(epoch)):
-                loss = _backward(run, material, images, labels, learner.steps, pruning)
-                if not math.isfinite(loss):
-                    raise _not_finite(config, epoch, batch, loss)
-                _average_over_ranks(model, ranks)
-                learner.step()
-                log.batch(loss, learner.steps)
-            pruning.after_epoch(epoch + 1)
-            dice = math.nan
-            with learner.averaged():
-                if _is_time(epoch, config.validate_every, epochs):
-                    dice = ranks.first_says(_mean(_scores(run, run.probes)))
-                if config.trace and _is_time(epoch, config.trace_every, epochs):
-                    folder.trace(epoch + 1, run.traced, _scores(run, run.traced))
-            record = log.epoch(epoch + 1, learner.steps, learner.learning_rate, dice)
-            history = history.extended(record)
-            folder.save(model, learner, pruning, history)
-            log.write(history)
-        log.draw(history)
-    with learner.averaged():
-        folder.finish(run.supernet, pruning)
+    run = SupernetTraining(set_up_supernet(config, ranks))
+    fit(run, folder)
+    run.write_weights()
     ranks.wait()  # for the first one, which writes
     return config.path
 
@@ -103,47 +88,135 @@ def _warn_of_one_path(config: SupernetConfig) -> None:
         )
 
 
-def _backward(
-    run: SupernetSetup,
-    material: SupernetTask,
-    images: Tensor,
-    labels: Tensor,
-    step: int,
-    pruning: Pruning,
-) -> float:
-    """Add the gradients of a step's networks, pass their Dice to the pruning, and return the loss.
+class SupernetTraining(Trainable[Batch]):
+    """Training of the shared weights of a space.
 
-    One network's graph is freed before the next one's is built.
+    Args:
+        setup: weights, data and settings.
     """
-    paths = run.paths(pruning.choices, step)
-    loss = 0.0
-    for path, path_loss, dice in _losses(run, material, paths, images, labels):
-        path_loss.backward()
-        loss += path_loss.item()
-        pruning.observe(path.genotype, dice)
-    latency = run.config.loss.latency * run.expected_latency(pruning.choices, paths)
-    if latency.requires_grad:
-        latency.backward()
-    return loss + latency.item()
+
+    def __init__(self, setup: SupernetSetup) -> None:
+        first, config = setup.materials[0].run, setup.config
+        self.config, self.ranks, self.model = first.config, setup.ranks, setup.model
+        self.title = make_title(first.config.model.name, first.config.training, first.task.name)
+        self.batches_per_epoch = setup.batches
+        self.optimizer = StepOptimizer(
+            setup.model, self.config, config.epochs * self.batches_per_epoch
+        )
+        self._setup = setup
+        self._pruning = Pruning(ReducedSpace.of(config.space), config.pruning, setup.latencies)
+        self._traced: list[dict[str, Any]] = []
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of all tasks."""
+        self.model.train()
+        yield from self._setup.epoch(epoch)
+
+    def backward(self, number: int, batch: Batch, share: float) -> float:
+        """Add the gradients of a step's networks, pass their Dice to the pruning, return the loss.
+
+        One network's graph is freed before the next one's is built.
+        """
+        setup, choices = self._setup, self._pruning.choices
+        paths = setup.paths(choices, self.optimizer.steps)
+        loss = 0.0
+        for path, path_loss, dice in _losses(setup, batch, paths):
+            (share * path_loss).backward()
+            loss += path_loss.item()
+            self._pruning.observe(path.genotype, dice)
+        latency = setup.config.loss.latency * setup.expected_latency(choices, paths)
+        if latency.requires_grad:
+            (share * latency).backward()
+        self.ranks.average_gradients(self.model)
+        return loss + latency.item()
+
+    def validate(self) -> float:
+        """Return the mean score of some networks of the space."""
+        return _mean(self._scores(self._setup.probes))
+
+    def keep(self, score: float) -> None:
+        """Do nothing: the weights are written after the last epoch."""
+
+    def end_epoch(self, epoch: int) -> None:
+        """Prune the space and trace the scores of networks, if it is time."""
+        self._pruning.after_epoch(epoch)
+        config = self._setup.config
+        if config.trace and is_due(epoch, every=config.trace_every, epochs=config.epochs):
+            with self.optimizer.averaged():
+                scores = self._scores(self._setup.traced)
+            self._traced += [
+                {"epoch": epoch, "genotype": genotype.to_json(), "score": score}
+                for genotype, score in zip(self._setup.traced, scores, strict=True)
+            ]
+        if self.ranks.is_first:
+            self._write_table(TRACE, self._traced, ["epoch", "genotype", "score"])
+            columns = ["epoch", "level", "block", "dice", "latency_s"]
+            self._write_table(PRUNED, list(map(vars, self._pruning.dropped)), columns)
+
+    def save_diverged(self) -> str:
+        """Return where the last state of the run is; no other is written."""
+        return f"{self.config.folder} holds the state after the last whole epoch"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of optimizer and pruning, and the traced scores."""
+        return {
+            "learner": self.optimizer.state_dict(),
+            "pruning": self._pruning.state_dict(),
+            "trace": self._traced,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the result of ``state_dict``."""
+        self.optimizer.load_state_dict(state["learner"])
+        self._pruning.load_state_dict(state["pruning"])
+        self._traced = state["trace"]
+
+    def write_weights(self) -> None:
+        """Write the trained weights, averaged, and the blocks that are left after pruning."""
+        if self.ranks.is_first:
+            with self.optimizer.averaged():
+                blocks = [list(names) for names in self._pruning.choices.blocks]
+                content = {"weights": self._setup.supernet.state_dict(), "blocks": blocks}
+                write_atomically(self._setup.config.path, lambda path: write_nested(path, content))
+
+    def _scores(self, networks: Sequence[Genotype]) -> list[float]:
+        """Return the Dice of each network, averaged over tasks; NaN on all ranks but the first."""
+        if not self.ranks.is_first:
+            return [math.nan] * len(networks)
+        scores = []
+        for genotype in networks:
+            of_tasks = []
+            for material in self._setup.materials:
+                network = self._setup.supernet.subnet(genotype, material.run.task.name)
+                with evaluating(network), torch.no_grad():
+                    of_tasks.append(material.validation([network]))
+            scores.append(_mean(of_tasks))
+        return scores
+
+    def _write_table(self, name: str, rows: list[dict[str, Any]], columns: list[str]) -> None:
+        files = WrittenFiles(self.config.folder)
+        if rows:
+            files.record(name)
+            table = pd.DataFrame(rows, columns=columns)
+            write_atomically(files.folder / name, lambda path: table.to_csv(path, index=False))
+        else:
+            files.remove(name)
 
 
 def _losses(
-    run: SupernetSetup,
-    material: SupernetTask,
-    paths: Sequence[SampledPath],
-    images: Tensor,
-    labels: Tensor,
+    setup: SupernetSetup, batch: Batch, paths: Sequence[SampledPath]
 ) -> Iterator[tuple[SampledPath, Tensor, float]]:
     """Yield each network with its part of the loss of a step, and its Dice on the batch.
 
     In a sandwich, all but the first learn from the first one's masks instead of the labels.
     """
-    config, first = run.config, None
+    material, images, labels = batch
+    config, first = setup.config, None
     share = 1 / len(paths) if config.rule in ("spos", "gumbel") else 1.0
-    labels = run.ranks.gather(labels)
+    labels = setup.ranks.gather(labels)
     for path in paths:
-        logits = run.supernet(images, path.genotype, material.run.task.name, path.gates)
-        logits = run.ranks.gather(logits)
+        logits = setup.supernet(images, path.genotype, material.run.task.name, path.gates)
+        logits = setup.ranks.gather(logits)
         if config.rule == "sandwich" and first is not None:
             loss = distillation(logits, first)
         else:
@@ -166,45 +239,5 @@ def _dice(logits: Tensor, labels: Tensor) -> float:
     return sum(scores) / len(scores) if scores else math.nan
 
 
-def _average_over_ranks(model: nn.Module, ranks: Ranks) -> None:
-    """Replace gradients by means over ranks; all ranks have sampled the same networks."""
-    if ranks.size == 1:
-        return
-    gradients = [each.grad for each in model.parameters() if each.grad is not None]
-    together = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(together)
-    together /= ranks.size
-    for gradient, mean in zip(
-        gradients, together.split([*map(Tensor.numel, gradients)]), strict=True
-    ):
-        gradient.copy_(mean.view_as(gradient))
-
-
-def _scores(run: SupernetSetup, networks: Sequence[Genotype]) -> list[float]:
-    """Return the Dice of each network, averaged over tasks; NaN on ranks other than the first."""
-    if not run.ranks.is_first:
-        return [math.nan] * len(networks)
-    scores = []
-    for genotype in networks:
-        of_tasks = []
-        for material in run.materials:
-            network = run.supernet.subnet(genotype, material.run.task.name)
-            with evaluating(network), torch.no_grad():
-                of_tasks.append(material.validation([network]))
-        scores.append(_mean(of_tasks))
-    return scores
-
-
-def _is_time(epoch: int, every: int, epochs: int) -> bool:
-    return (epoch + 1) % every == 0 or epoch + 1 == epochs
-
-
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def _not_finite(config: SupernetConfig, epoch: int, batch: int, loss: float) -> NonFiniteError:
-    return NonFiniteError(
-        f"the loss is {loss} in epoch {epoch}, batch {batch}; try a smaller "
-        f"optimizer.learning_rate; {config.folder} holds the state after the last whole epoch"
-    )

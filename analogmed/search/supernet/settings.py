@@ -12,6 +12,8 @@ from analogmed.models.settings import ModelConfig
 from analogmed.search.space.space import Space
 from analogmed.training.settings import LoadingConfig, OptimizerConfig, TrainConfig
 
+SETTINGS = "supernet.yaml"
+"""Name of the file of a run folder that holds its settings."""
 SUPERNET = "supernet.safetensors"
 """Name of the trained weights in a run folder."""
 

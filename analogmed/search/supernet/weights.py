@@ -19,12 +19,11 @@ from analogmed.network.walk import evaluating
 from analogmed.search.space.choices import Options
 from analogmed.search.space.space import Space
 from analogmed.search.strategy import Context
-from analogmed.search.supernet.folder import SETTINGS
 from analogmed.search.supernet.latency import Latencies
 from analogmed.search.supernet.network import Supernet
 from analogmed.search.supernet.path_sampling import ReducedSpace
 from analogmed.search.supernet.pruning import choices_of
-from analogmed.search.supernet.settings import SUPERNET, SupernetConfig
+from analogmed.search.supernet.settings import SETTINGS, SUPERNET, SupernetConfig
 from analogmed.search.supernet.setup import latencies_of, load_tasks, make_supernet
 from analogmed.training.state.nested_tensors import read_nested
 from analogmed.training.validation import MeanDice

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -13,8 +13,8 @@ from analogmed.foundation.files import ensure_writable, file_digest, write_text_
 from analogmed.foundation.settings.plain import to_plain, to_yaml
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
-from analogmed.training.learner import StepOptimizer
-from analogmed.training.settings import NETWORK, SETTINGS, TrainConfig, network_file
+from analogmed.training.log import CURVES, LOG
+from analogmed.training.settings import network_file
 from analogmed.training.state.state import (
     STATES,
     TrainingState,
@@ -25,60 +25,23 @@ from analogmed.training.state.state import (
 )
 
 
-class RunFolder:
-    """Folder of one run.
+class Resumable(Protocol):
+    """A model with the further state that its training resumes from.
 
-    Args:
-        config: settings of the run.
-        ranks: processes of the run, of which only the first writes.
-
-    Raises:
-        ConfigError: the folder cannot be written, or contains a run with other settings.
-        CheckpointError: the folder contains a run, but none of its states can be read.
+    Attributes:
+        model: model in training.
     """
 
-    def __init__(self, config: TrainConfig, ranks: Ranks) -> None:
-        self._config, self._ranks = config, ranks
-        self._path, self._start = config.folder, _digest_of_start(config)
-        self._state = opened(config, ranks, SETTINGS, self._start, written=_WRITTEN)
+    model: nn.Module
 
-    @property
-    def history(self) -> History:
-        """Completed epochs."""
-        return History.of_plain(self._state.history if self._state else ())
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next epochs depend on, except the model's own state."""
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run has ended, after all its epochs or early."""
-        history = self.history
-        return len(history) >= self._config.epochs or history.has_stalled(self._config.patience)
-
-    def restore(self, model: nn.Module, learner: StepOptimizer) -> History:
-        """Restore a network and its learner to where the run was interrupted, if it was."""
-        if self._state is not None:
-            load_tensors(model, self._state.model)
-            learner.load_state_dict(self._state.learner)
-        history, self._state = self.history, None
-        return history
-
-    def save(self, model: nn.Module, learner: StepOptimizer, history: History) -> None:
-        """Save all that the run needs to resume after its last epoch."""
-        if self._ranks.is_first:
-            state = TrainingState(
-                epoch=len(history),
-                model=tensors_of(model),
-                learner=learner.state_dict(),
-                history=history.plain(),
-                config=to_plain(self._config),
-                start=self._start,
-            )
-            save_state(self._path, state)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the result of ``state_dict``."""
 
 
-_WRITTEN = (NETWORK, "stopped.safetensors", "log.csv", "curves.png", "final_scores.csv")
-
-
-class _Run(Protocol):
+class _Config(Protocol):
     """Settings of a run with a folder."""
 
     @property
@@ -88,6 +51,61 @@ class _Run(Protocol):
     @property
     def restart(self) -> bool:
         """Whether the run starts over."""
+
+
+class RunFolder:
+    """Folder of one run.
+
+    Args:
+        config: settings of the run.
+        ranks: processes of the run, of which only the first writes.
+        settings: name of the file of settings.
+        start: SHA-256 of the checkpoint that the run starts from; empty if there is none.
+        written: other files that the run writes, in addition to its log.
+
+    Raises:
+        ConfigError: the folder cannot be written, contains a run with other settings, or contains
+            files of these names that no run has written.
+        CheckpointError: the folder contains a run, but none of its states can be read.
+    """
+
+    def __init__(
+        self,
+        config: _Config,
+        ranks: Ranks,
+        settings: str,
+        *,
+        start: str = "",
+        written: Sequence[str] = (),
+    ) -> None:
+        self._config, self._ranks, self._start = config, ranks, start
+        self._state = opened(config, ranks, settings, start, written=(*written, LOG, CURVES))
+
+    @property
+    def history(self) -> History:
+        """Completed epochs of the run when the folder was opened."""
+        return History.of_plain(self._state.history if self._state else ())
+
+    def restore(self, run: Resumable) -> History:
+        """Restore a run to where it was interrupted, if it was, and return its epochs."""
+        if self._state is not None:
+            load_tensors(run.model, self._state.model)
+            run.load_state_dict(self._state.learner)
+        history, self._state = self.history, None
+        return history
+
+    def save(self, run: Resumable, history: History) -> None:
+        """Save all that the run needs to resume after its last epoch."""
+        if self._ranks.is_first:
+            state = TrainingState(
+                epoch=len(history),
+                model=tensors_of(run.model),
+                learner=run.state_dict(),
+                history=history.plain(),
+                config=to_plain(self._config),
+                start=self._start,
+            )
+            save_state(self._config.folder, state)
 
 
 @contextmanager
@@ -102,7 +120,7 @@ def one_run(folder: Path, ranks: Ranks) -> Iterator[None]:
 
 
 def opened(
-    config: _Run, ranks: Ranks, settings: str, start: str = "", *, written: Sequence[str] = ()
+    config: _Config, ranks: Ranks, settings: str, start: str = "", *, written: Sequence[str] = ()
 ) -> TrainingState | None:
     """Create a run folder with its settings and environment, or load the run that it contains.
 
@@ -137,8 +155,8 @@ def opened(
     return state
 
 
-def _digest_of_start(config: TrainConfig) -> str:
+def digest_of_start(init: Path | None) -> str:
     """Return the SHA-256 of the checkpoint that a run starts from; empty if there is none."""
-    if config.init is None or not network_file(config.init).is_file():
+    if init is None or not network_file(init).is_file():
         return ""
-    return file_digest(network_file(config.init))
+    return file_digest(network_file(init))

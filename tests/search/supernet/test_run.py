@@ -224,9 +224,28 @@ def test_a_run_of_other_settings_is_not_continued(config):
     assert train_supernet(other) == config.path
 
 
+def test_a_kill_between_the_last_state_and_the_log_loses_no_row(config):
+    config = replace(config, epochs=2)
+    path = train_supernet(config)
+    log = config.folder / "log.csv"
+    whole = log.read_bytes()
+    log.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
+    path.unlink()  # written after the log
+    train_supernet(config)
+    assert log.read_bytes() == whole
+
+
+def test_a_folder_with_a_log_of_other_origin_is_refused(config):
+    config.folder.mkdir()
+    (config.folder / "log.csv").write_text("of the user")
+    with pytest.raises(ConfigError, match=r"replace or remove log\.csv, which no run"):
+        train_supernet(config)
+    assert (config.folder / "log.csv").read_text() == "of the user"
+
+
 def test_a_loss_that_is_no_number_stops_the_run(config):
     wild = replace(config.optimizer, learning_rate=1e30)
-    with pytest.raises(NonFiniteError, match=r"epoch 1, batch 0; try a smaller optimizer"):
+    with pytest.raises(NonFiniteError, match=r"epoch 2, batch 1; try a smaller optimizer"):
         train_supernet(replace(config, epochs=3, optimizer=wild))
 
 
