@@ -1,7 +1,7 @@
 """Definition of a metric: names, range of values, and values for empty structures."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -76,8 +76,22 @@ class Metric:
         """Return the unit of values for a given unit of the voxel spacing."""
         return spacing_unit if self.unit == SPACING else self.unit
 
+    def for_empty(self, note: str, structure: Structure) -> float:
+        """Return the value for a note of empty masks in the image of a structure."""
+        value = self.empty.of(note)
+        return structure.diagonal if value == DIAGONAL else value
+
+    def best(self, values: Iterable[float]) -> float:
+        """Return the best of some values; without values, the infinite value that all reach."""
+        if self.direction == "higher":
+            return max(values, default=-math.inf)
+        return min(values, default=math.inf)
+
+    def reaches(self, value: float, other: float) -> bool:
+        """Return whether a value is as good as another one, or better; false for NaN."""
+        return value >= other if self.direction == "higher" else value <= other
+
     def _value(self, structure: Structure) -> float:
         if self.counts_absent or not structure.note:
             return self.score(structure)
-        value = self.empty.of(structure.note)
-        return structure.diagonal if value == DIAGONAL else value
+        return self.for_empty(structure.note, structure)

@@ -7,11 +7,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import pandas as pd
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from analogmed.foundation.files import write_atomically
+from analogmed.metrics.metric import Metric
+from analogmed.metrics.registry import metric
 from analogmed.report import training_curves
+from analogmed.tables.training_log import score_column
 from analogmed.training.checkpoint.checkpoint import load_checkpoint
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import EpochRecord, History
@@ -45,6 +49,7 @@ class TrainingLog:
     ) -> None:
         self._folder, self._enabled = config.folder, ranks.is_first
         self._keep, self._title = config.keep, title
+        self._metric = metric(history.metric)
         self._scores = history.scores
         self._losses: list[float] = []
         self._start = self._begun = self._told = time.monotonic()
@@ -74,14 +79,15 @@ class TrainingLog:
         if self._board:
             self._board.close()
 
-    def start(self, learning_rate: float, dice: float) -> EpochRecord:
+    def start(self, learning_rate: float, score: float) -> EpochRecord:
         """Log the score of the network that the training starts from, as epoch 0."""
         seconds = time.monotonic() - self._start
         self._start = time.monotonic()
-        self._scores.append(dice)
+        self._scores.append(score)
         if self._enabled:
-            logging.getLogger(LOGGER).info(f"{self._title}: start, validation Dice {dice:.3f}")
-        return EpochRecord(0, 0, math.nan, learning_rate, dice, seconds)
+            text = f"{self._title}: start, validation {self._metric.label} {score:.3f}"
+            logging.getLogger(LOGGER).info(text)
+        return EpochRecord(0, 0, math.nan, learning_rate, score, seconds)
 
     def batch(self, loss: float, step: int) -> None:
         """Log the loss of a batch, after ``step`` steps of the optimizer."""
@@ -90,25 +96,26 @@ class TrainingLog:
         recent = self._losses[-_RECENT:]
         shown = {"step": str(step), "loss": f"{sum(recent) / len(recent):.3f}"}
         if self._scores:
-            shown |= {"dice": f"{self._scores[-1]:.3f}", "best": f"{max(self._scores):.3f}"}
+            best = self._metric.best(self._scores)
+            shown |= {self._metric.name: f"{self._scores[-1]:.3f}", "best": f"{best:.3f}"}
         self._progress.set_postfix(shown, refresh=False)
 
-    def epoch(self, epoch: int, step: int, learning_rate: float, dice: float) -> EpochRecord:
+    def epoch(self, epoch: int, step: int, learning_rate: float, score: float) -> EpochRecord:
         """Return the record of what happened since the last call, or since the start.
 
         Args:
             epoch: number of the epoch, from 1.
             step: number of optimizer steps so far.
             learning_rate: learning rate of the next step.
-            dice: validation score; NaN without a validation.
+            score: validation score; NaN without a validation.
         """
         seconds = time.monotonic() - self._start
         loss = sum(self._losses) / len(self._losses)
         self._losses, self._start = [], time.monotonic()
-        if math.isfinite(dice):
-            self._scores.append(dice)
-        record = EpochRecord(epoch, step, loss, learning_rate, dice, seconds)
-        if self._enabled and (math.isfinite(dice) or self._start - self._told >= _SILENCE_S):
+        record = EpochRecord(epoch, step, loss, learning_rate, score, seconds)
+        if record.is_validated:
+            self._scores.append(score)
+        if self._enabled and (record.is_validated or self._start - self._told >= _SILENCE_S):
             self._tell(record)
         return record
 
@@ -117,7 +124,7 @@ class TrainingLog:
         if self._board is None:
             return
         _write_table(self._folder, history)
-        _add(self._board, history.records[-1])
+        _add(self._board, history)
 
     def complete(self, history: History) -> None:
         """Draw the curves of the run, and write its table again: a killed run may lack a row."""
@@ -129,11 +136,12 @@ class TrainingLog:
         self._told = time.monotonic()
         per_epoch_s = (self._told - self._begun) / (record.epoch - self._epochs_before)
         left_s = per_epoch_s * (self._epochs - record.epoch)
-        score = f"validation Dice {record.dice:.3f}, " if math.isfinite(record.dice) else ""
-        best = f"best {max(self._scores):.3f}, " if self._scores else ""
+        label, best = self._metric.label, self._metric.best(self._scores)
+        score = f"validation {label} {record.score:.3f}, " if record.is_validated else ""
+        best_so_far = f"best {best:.3f}, " if self._scores else ""
         logging.getLogger(LOGGER).info(
             f"{self._title}: epoch {record.epoch}/{self._epochs}, loss {record.loss:.3f}, "
-            f"{score}{best}{tqdm.format_interval(left_s)} left"
+            f"{score}{best_so_far}{tqdm.format_interval(left_s)} left"
         )
 
 
@@ -156,6 +164,11 @@ def complete_log(config: TrainConfig, history: History) -> None:
         _board(folder, history).close()
     info = load_checkpoint(config.path, factories=(config.model.name,)).info
     _draw(folder, history, make_title(info.model, info.training, info.task), config.keep)
+
+
+def logged_metric(folder: Path) -> Metric:
+    """Return the metric of the validation scores in the log of a run folder."""
+    return metric(score_column(pd.read_csv(folder / LOG, nrows=0).columns))
 
 
 def make_title(model: str, training: str, task: str) -> str:
@@ -189,13 +202,14 @@ def _board(folder: Path, history: History) -> SummaryWriter:
     step = last.step if last else 0
     board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
     if last:
-        _add(board, last)
+        _add(board, history)
     return board
 
 
-def _add(board: SummaryWriter, record: EpochRecord) -> None:
-    for name in ("loss", "learning_rate", "dice", "seconds"):
-        value = getattr(record, name)
-        if math.isfinite(value):
-            board.add_scalar(name, value, record.step)
+def _add(board: SummaryWriter, history: History) -> None:
+    """Add the last epoch of a history."""
+    row = history.plain()[-1]
+    for name in ("loss", "learning_rate", history.metric, "seconds"):
+        if math.isfinite(row[name]):
+            board.add_scalar(name, row[name], row["step"])
     board.flush()

@@ -24,6 +24,7 @@ class Trainable(Resumable, Protocol[Batch]):
         config: settings of the training.
         ranks: processes that share the training.
         title: name of the training in log lines and figures.
+        metric: name of the metric of the validation.
         optimizer: optimizer, schedule and weight average of the model.
         batches_per_epoch: number of batches of an epoch.
         starts_trained: whether the model is trained before the first epoch, so that its initial
@@ -33,6 +34,7 @@ class Trainable(Resumable, Protocol[Batch]):
     config: TrainConfig
     ranks: Ranks
     title: str
+    metric: str
     optimizer: StepOptimizer
     batches_per_epoch: int
     starts_trained: bool = False
@@ -83,18 +85,18 @@ def fit(run: Trainable[Batch], folder: RunFolder) -> History:
         NonFiniteError: the loss or the weights became NaN or Inf; names epoch and batch.
     """
     config, optimizer = run.config, run.optimizer
-    history = folder.restore(run)
+    history = folder.restore(run, run.metric)
     batches = config.epochs * run.batches_per_epoch
     with TrainingLog(config, run.title, history, batches=batches, ranks=run.ranks) as log:
         if run.starts_trained and not history.records:
             history = history.extended(_validated_start(run, log))
         for epoch in range(len(history), config.epochs):
             _train_epoch(run, epoch, log)
-            dice = math.nan
+            score = math.nan
             if is_due(epoch + 1, every=config.validate_every, epochs=config.epochs):
-                dice = _validate(run, history, epoch + 1)
+                score = _validate(run, history, epoch + 1)
             run.end_epoch(epoch + 1)
-            record = log.epoch(epoch + 1, optimizer.steps, optimizer.learning_rate, dice)
+            record = log.epoch(epoch + 1, optimizer.steps, optimizer.learning_rate, score)
             history = history.extended(record)
             folder.save(run, history)
             log.write(history)
@@ -129,20 +131,20 @@ def _train_epoch(run: Trainable[Batch], epoch: int, log: TrainingLog) -> None:
 
 def _validated_start(run: Trainable[Batch], log: TrainingLog) -> EpochRecord:
     """Return epoch 0: the score of the network that the training starts from, which is kept."""
-    return log.start(run.optimizer.learning_rate, _validate(run, History(), 0))
+    return log.start(run.optimizer.learning_rate, _validate(run, History(metric=run.metric), 0))
 
 
 def _validate(run: Trainable[Batch], history: History, epoch: int) -> float:
-    """Return the score of the averaged weights; keep the model if it reaches the lowest kept."""
+    """Return the score of the averaged weights; keep the model where the rule says so."""
     with run.optimizer.averaged():
         try:
             refuse_not_finite(run.model, run.model.state_dict(), f"after epoch {epoch}")
         except CheckpointError as error:
             raise _diverged(run, str(error)) from error
-        dice = run.ranks.first_says(run.validate())
-        if run.ranks.is_first and dice >= history.lowest_kept(run.config.keep):
-            run.keep(dice)
-    return dice
+        score = run.ranks.first_says(run.validate())
+        if run.ranks.is_first and history.keeps(score, run.config.keep):
+            run.keep(score)
+    return score
 
 
 def _diverged(run: Trainable[Batch], what: str) -> NonFiniteError:

@@ -35,7 +35,7 @@ def train(config: TrainConfig) -> Path:
     and weight noise in the forward pass. Validation then uses chips one day after programming.
     At the end, the kept network's scores, digitally and on chips at several times after
     programming, are logged side by side; see :mod:`analogmed.training.outcome`. With ``init``, the
-    start is validated as epoch 0, and kept if every later state has a lower score.
+    start is validated as epoch 0, and kept if every later state has a worse score.
 
     The run folder contains the kept network, the last two training states, a log and its curves. An
     interrupted run is resumed after its last epoch, with the results of an uninterrupted run.
@@ -99,6 +99,7 @@ class NetworkTraining(Trainable[tuple[Tensor, Tensor]]):
         config, model = setup.config, setup.model
         self.config, self.ranks, self.model = config, setup.ranks, model
         self.title = make_title(config.model.name, config.training, setup.task.name)
+        self.metric = setup.task.primary_metric
         self.batches_per_epoch = len(setup.sampler)
         self.starts_trained = config.init is not None
         self._setup = setup

@@ -11,6 +11,8 @@ import pandas as pd
 from analogmed.analog.description.device_models import device_model
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
+from analogmed.metrics.metric import Metric
+from analogmed.metrics.registry import metric as metric_of
 from analogmed.network.copy import copy_network
 from analogmed.training.checkpoint.checkpoint import load_checkpoint
 from analogmed.training.history import History
@@ -22,6 +24,7 @@ from analogmed.training.validation import Validation
 OUTCOME = "final_scores.csv"
 """Name of the table of the kept network's scores in a run folder."""
 
+_COLUMNS = ("run", "time_s")
 _LARGEST_GAP = 0.05
 _LAST_SHARE = 0.75
 _AGES = {"t0": T0_S, "1 day": DAY_S, "1 month": MONTH_S}
@@ -32,10 +35,10 @@ def report_outcome(run: Setup, history: History) -> None:
 
     The network is scored digitally, that is without tiles, and as the mean over the validation's
     chips at t0, after a day and after a month, as far as the noise model supports these times. A
-    warning follows if two of these scores differ by more than 0.05: such a network depends on the
-    noise that it was trained with. Another follows if the kept state is from the first three
-    quarters of the training. The scores are written to ``final_scores.csv`` with the columns
-    ``run`` (``digital`` or ``chip``), ``time_s`` and ``dice``.
+    warning follows if two of these scores differ by more than 0.05 of the range of the metric: such
+    a network depends on the noise that it was trained with. Another follows if the kept state is
+    from the first three quarters of the training. The scores are written to ``final_scores.csv``
+    with the columns ``run`` (``digital`` or ``chip``), ``time_s`` and the name of the metric.
 
     Args:
         run: a hardware-aware run; ranks other than the first return at once.
@@ -46,12 +49,15 @@ def report_outcome(run: Setup, history: History) -> None:
     scores = _scores(run)
     rows = [("digital", math.nan, scores["digital"])]
     rows += [("chip", _AGES[name], score) for name, score in scores.items() if name in _AGES]
-    table = pd.DataFrame(rows, columns=["run", "time_s", "dice"])
+    table = pd.DataFrame(rows, columns=[*_COLUMNS, history.metric])
     write_atomically(
         run.config.folder / OUTCOME, lambda path: table.to_csv(path, index=False, na_rep="")
     )
     kept = history.kept_epoch(run.config.keep)
-    for text in (large_gap(scores), early_state(kept, len(history), run.config.keep)):
+    for text in (
+        large_gap(scores, metric_of(history.metric)),
+        early_state(kept, len(history), run.config.keep),
+    ):
         if text:
             logging.getLogger(LOGGER).warning(text)
 
@@ -60,28 +66,33 @@ def outcome_of(folder: Path) -> str:
     """Return the final scores of a run folder in one line."""
     table = pd.read_csv(folder / OUTCOME)
     names = {time_s: name for name, time_s in _AGES.items()}
-    return _listed(
-        {names.get(t, "digital"): d for t, d in zip(table.time_s, table.dice, strict=True)}
-    )
+    (name,) = table.columns.difference(_COLUMNS)
+    rows = zip(table["time_s"], table[name], strict=True)
+    return _listed({names.get(time_s, "digital"): score for time_s, score in rows})
 
 
-def large_gap(scores: Mapping[str, float]) -> str | None:
+def large_gap(scores: Mapping[str, float], metric: Metric) -> str | None:
     """Return a warning if two scores of one network differ too much.
 
     Args:
-        scores: Dice for ``digital`` and for each time after programming of the chips.
+        scores: scores for ``digital`` and for each time after programming of the chips.
+        metric: metric of the scores.
     """
+    is_higher_better = metric.direction == "higher"
+    low, high = metric.bounds
+    accepted = _LARGEST_GAP * (high - low)
     gap = max(scores.values()) - min(scores.values())
-    if gap <= _LARGEST_GAP:
+    if gap <= accepted:
         return None
-    lowest = min(scores, key=lambda name: scores[name])
+    worst = (min if is_higher_better else max)(scores, key=lambda name: scores[name])
     remedy = "Set noise.norms: late"
-    if lowest != "digital":
+    if worst != "digital":
         remedy = "Let noise.ages_s include all ages of interest"
     return (
-        f"the trained network depends on the noise of its training: Dice on validation cases is "
-        f"{_listed(scores)}; expected scores within {_LARGEST_GAP}, got a difference of {gap:.3f}, "
-        f"lowest {lowest}. {remedy}, train for longer, or use a smaller optimizer.learning_rate."
+        f"the trained network depends on the noise of its training: {metric.label} on validation "
+        f"cases is {_listed(scores)}; expected scores within {accepted:g}, got a difference of "
+        f"{gap:.3f}, {'lowest' if is_higher_better else 'highest'} {worst}. {remedy}, train for "
+        "longer, or use a smaller optimizer.learning_rate."
     )
 
 
@@ -96,9 +107,9 @@ def early_state(kept: int | None, epochs: int, keep: Keep) -> str | None:
     if kept is None or kept >= _LAST_SHARE * epochs:
         return None
     state = f"the state of epoch {kept}" if kept else "the network that training started from"
-    reason, remedy = "it has the highest validation score", ", or set keep: last"
+    reason, remedy = "it has the best validation score", ", or set keep: last"
     if keep == "last":
-        reason, remedy = "all later states score less than the start", ""
+        reason, remedy = "all later states have worse scores than the start", ""
     return (
         f"keep: the run keeps {state} of {epochs} epochs, because {reason}; expected a state near "
         "the end, where the learning rate is small. Use more validation cases, more chips or a "

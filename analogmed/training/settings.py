@@ -195,8 +195,8 @@ class TrainConfig:
         calibration: input ranges of the converters, in hardware-aware training.
         validate_every: epochs between validations.
         keep: last keeps the state of the last validation, or of an earlier one where the last
-            scores less than the network that training started from; best keeps the state with the
-            highest score, which a few validation patients choose at random.
+            scores worse than the network that training started from; best keeps the state with the
+            best score, which a few validation patients choose at random.
         validation_chips: chips that hardware-aware training is validated on, after a day.
         patience: stop after so many validations without a better score; 0 never stops early.
         precision: bfloat16 computes the digital parts of the network by autocast; the products of

@@ -10,6 +10,10 @@ from analogmed.analog import Chip
 from analogmed.data import Case, Sample, Task
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import DAY_S
+from analogmed.metrics.case import case_metrics
+from analogmed.metrics.notes import MISSED
+from analogmed.metrics.registry import metric
+from analogmed.metrics.structure import Structure
 from analogmed.network.inference import predict_logits, to_classes
 from analogmed.network.walk import evaluating
 from analogmed.training.preparation import Setup
@@ -18,11 +22,15 @@ from analogmed.training.sampling.cache import SampleCache
 Network = Callable[[Tensor], Tensor]
 
 
-class MeanDice:
-    """Mean Dice over cases and classes, of one network or of several.
+_TOLERANCE = 2.0
+"""Accepted deviation of surfaces for ``nsd``, in the unit of the spacing, as in an evaluation."""
+
+
+class MeanScore:
+    """Mean of a task's primary metric over cases and classes, of one network or of several.
 
     Args:
-        task: task with window, classes and reader.
+        task: task with window, classes, reader and primary metric.
         cases: cases to predict.
         limit_bytes: largest size of the samples kept in memory, in bytes.
         batch_size: images, or windows of a large image, in one pass.
@@ -38,6 +46,7 @@ class MeanDice:
         batch_size: int,
         device: torch.device,
     ) -> None:
+        self._metric = metric(task.primary_metric)
         self._task, self._cases = task, range(len(cases))
         self._batch_size, self._device = batch_size, device
         self._samples = SampleCache(
@@ -45,29 +54,41 @@ class MeanDice:
         )
 
     def __call__(self, networks: Sequence[Network]) -> float:
-        """Return the mean over networks; 0 where nothing is defined."""
+        """Return the mean over networks; the value of a missed structure where none is defined."""
         scores = [
             score for case in self._cases for score in self._scores(networks, self._samples[case])
         ]
-        defined = [score for score in scores if math.isfinite(score)]
-        return sum(defined) / len(defined) if defined else 0.0
+        defined = [score for score in scores if not math.isnan(score)]
+        return sum(defined) / len(defined) if defined else self._missed()
 
     def _scores(self, networks: Sequence[Network], sample: Sample) -> Iterator[float]:
-        """Yield the Dice of each network and class; NaN if label and prediction are empty."""
-        images = torch.from_numpy(sample.image).to(self._device)
+        """Yield the value of each network and class; NaN where it is undefined."""
+        images, task = torch.from_numpy(sample.image).to(self._device), self._task
         for network in networks:
             logits = predict_logits(
-                network, images, window=self._task.window, batch_size=self._batch_size
+                network, images, window=task.window, batch_size=self._batch_size
             )
-            predicted, label = to_classes(logits).cpu().numpy(), sample.label
-            for index in range(1, len(self._task.classes) + 1):
-                size = int((predicted == index).sum() + (label == index).sum())
-                both = int(((predicted == index) & (label == index)).sum())
-                yield 2 * both / size if size else math.nan
+            rows = case_metrics(
+                to_classes(logits).cpu().numpy(),
+                sample.label,
+                n_classes=len(task.classes),
+                spacing=sample.spacing,
+                tolerance=_TOLERANCE,
+                unit=task.spacing_unit,
+                metrics=[self._metric.name],
+            )
+            yield from (row.value for row in rows)
+
+    def _missed(self) -> float:
+        sample = self._samples[0]
+        is_volume = len(sample.spacing) == sample.label.ndim
+        mask = (sample.label if is_volume else sample.label[0]) > 0
+        structure = Structure(mask, mask, sample.spacing, _TOLERANCE)
+        return self._metric.for_empty(MISSED, structure)
 
 
 class Validation:
-    """Mean Dice over validation cases and classes.
+    """Mean of the task's primary metric over validation cases and classes.
 
     Args:
         run: training run; a hardware-aware run is validated on its chips.
@@ -75,7 +96,7 @@ class Validation:
 
     def __init__(self, run: Setup) -> None:
         self._run = run
-        self._mean_dice = MeanDice(
+        self._mean_score = MeanScore(
             run.task,
             run.task.validation,
             limit_bytes=run.config.loading.cache_bytes,
@@ -93,12 +114,12 @@ class Validation:
         """Return the mean score of an analog network's chips for each time after programming."""
         with evaluating(model), torch.no_grad():
             chips = self._chips(model)
-            return {time_s: self._mean_dice([c.at(time_s) for c in chips]) for time_s in times_s}
+            return {time_s: self._mean_score([c.at(time_s) for c in chips]) for time_s in times_s}
 
     def digitally(self, model: nn.Module) -> float:
         """Return the score of a network that is not on tiles."""
         with evaluating(model), torch.no_grad():
-            return self._mean_dice([model])
+            return self._mean_score([model])
 
     def _chips(self, model: nn.Module) -> list[Chip]:
         config = self._run.config

@@ -5,9 +5,9 @@ import pytest
 from analogmed.training.history import EpochRecord, History
 
 
-def history(*scores):
-    records = (EpochRecord(n, n, 1.0, 0.1, dice, 1.0) for n, dice in enumerate(scores, 1))
-    return History(tuple(records))
+def history(*scores, metric="dice"):
+    records = (EpochRecord(n, n, 1.0, 0.1, score, 1.0) for n, score in enumerate(scores, 1))
+    return History(tuple(records), metric)
 
 
 def test_the_best_score_is_of_a_validation():
@@ -60,7 +60,23 @@ def test_the_last_state_is_kept_that_is_no_worse_than_the_start_or_the_best(
     assert run.kept_epoch("best") == best
 
 
-def test_a_history_survives_its_plain_form():
-    before = history(0.1, 0.2)
+def test_of_a_metric_whose_lower_values_are_better_the_lowest_is_the_best():
+    run = history(9.0, math.nan, 4.0, 6.0, metric="hd95")
+    assert run.best == 4.0
+    assert run.kept_epoch("best") == 3
+    assert run.has_stalled(1)
+    assert not run.has_stalled(2)
+    start = EpochRecord(0, 0, math.nan, 0.1, 5.0, 1.0)
+    after = History((start, *run.records), "hd95")
+    assert after.kept_epoch("last") == 3  # the last one is worse than the start
+    assert History(metric="hd95").keeps(1e9, "best")
+    assert not History(metric="hd95").keeps(math.nan, "best")
+
+
+@pytest.mark.parametrize("metric", ["dice", "hd95"])
+def test_a_history_survives_its_plain_form(metric):
+    before = history(0.1, 0.2, metric=metric)
     assert History.of_plain(before.plain()) == before
-    assert before.table()["dice"].tolist() == [0.1, 0.2]
+    assert before.table()[metric].tolist() == [0.1, 0.2]
+    columns = ["epoch", "step", "loss", "learning_rate", metric, "seconds"]
+    assert list(before.table()) == columns

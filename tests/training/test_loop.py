@@ -1,17 +1,20 @@
 """The loop with a small model; trainings of networks are in test_network_run.py."""
 
+import logging
 import math
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from analogmed.foundation.errors import NonFiniteError
+from analogmed.foundation.errors import ConfigError, NonFiniteError
 from analogmed.training import OptimizerConfig, TrainConfig
 from analogmed.training.distributed import Ranks
 from analogmed.training.learner import StepOptimizer
+from analogmed.training.log import logged_metric
 from analogmed.training.loop import Trainable, fit
 from analogmed.training.state.folder import RunFolder
 from analogmed.training.state.state import load_latest
@@ -22,8 +25,9 @@ BATCHES = 3
 class Line(Trainable[float]):
     """Regression of y = 2 x, with the validation scores of a list."""
 
-    def __init__(self, config, scores=()):
+    def __init__(self, config, scores=(), metric="dice"):
         torch.manual_seed(0)
+        self.metric = metric
         self.config, self.ranks, self.title = config, Ranks(), "line"
         self.model = nn.Linear(1, 1)
         self.batches_per_epoch = BATCHES
@@ -96,6 +100,29 @@ def test_the_states_that_the_rule_names_are_kept(config, keep, kept):
     run = Line(replace(config, keep=keep), [0.5, 0.7, 0.6, 0.8])
     trained(run)
     assert run.kept == kept
+
+
+def test_of_a_metric_whose_lower_values_are_better_lower_scores_are_kept(config, caplog):
+    config = replace(config, keep="best", patience=2, epochs=9)
+    run = Line(config, [9.0, 5.0, 7.0, 4.0, 4.0, 6.0], metric="hd95")
+    with caplog.at_level(logging.INFO, "analogmed.training"):
+        history = trained(run)
+    assert run.kept == [9.0, 5.0, 4.0, 4.0]
+    assert (len(history), history.kept_epoch("best")) == (6, 5)
+    assert pd.read_csv(config.folder / "log.csv")["hd95"].tolist() == [9, 5, 7, 4, 4, 6]
+    assert logged_metric(config.folder).label == "HD95"
+    assert "validation HD95 6.000, best 4.000," in caplog.messages[-1]
+    board = EventAccumulator(str(config.folder / "tensorboard")).Reload()
+    assert [event.value for event in board.Scalars("hd95")] == [9, 5, 7, 4, 4, 6]
+    again = RunFolder(config, run.ranks, "line.yaml").history
+    assert (again.metric, again.best, again.has_stalled(2)) == ("hd95", 4.0, True)
+
+
+def test_a_run_is_not_resumed_with_another_metric(config):
+    trained(Line(replace(config, epochs=1)))
+    run = Line(replace(config, epochs=1), metric="hd95")
+    with pytest.raises(ConfigError, match=r"validated by dice; expected hd95, .* --restart true"):
+        trained(run)
 
 
 def test_a_trained_start_is_validated_as_epoch_0(config):

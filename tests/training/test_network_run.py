@@ -41,7 +41,7 @@ from analogmed.training.history import EpochRecord
 from analogmed.training.preparation import digital_stage, with_heads
 from analogmed.training.sampling.patches import PatchSampler
 from analogmed.training.state.state import load_latest
-from analogmed.training.validation import MeanDice
+from analogmed.training.validation import MeanScore
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +129,7 @@ def write_two_class_task(root, n_cases=5):
 
 
 def validation_dice(path, task):
-    mean_dice = MeanDice(
+    mean_dice = MeanScore(
         task, task.validation, limit_bytes=2**30, batch_size=4, device=torch.device("cpu")
     )
     return mean_dice([load_checkpoint(path).network])

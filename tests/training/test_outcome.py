@@ -1,9 +1,12 @@
 import logging
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from analogmed.foundation.time_constants import DAY_S, MONTH_S
+from analogmed.metrics.overlap import DICE
+from analogmed.metrics.surface import HD95
 from analogmed.training import load_checkpoint
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import EpochRecord, History
@@ -47,11 +50,20 @@ def test_the_scores_are_read_in_one_line_and_an_early_state_is_a_warning(config,
 
 
 def test_scores_that_lie_apart_are_a_warning_with_the_remedy():
-    assert large_gap({"digital": 0.80, "t0": 0.83, "1 day": 0.84, "1 month": 0.84}) is None
-    collapsed = large_gap({"digital": 0.34, "t0": 0.78, "1 day": 0.81, "1 month": 0.82})
+    assert large_gap({"digital": 0.80, "t0": 0.83, "1 day": 0.84, "1 month": 0.84}, DICE) is None
+    collapsed = large_gap({"digital": 0.34, "t0": 0.78, "1 day": 0.81, "1 month": 0.82}, DICE)
     assert "lowest digital. Set noise.norms: late" in collapsed
     assert "difference of 0.480" in collapsed
-    assert "noise.ages_s" in large_gap({"digital": 0.8, "t0": 0.7, "1 day": 0.8, "1 month": 0.8})
+    aged = large_gap({"digital": 0.8, "t0": 0.7, "1 day": 0.8, "1 month": 0.8}, DICE)
+    assert "noise.ages_s" in aged
+
+
+def test_the_gap_is_a_share_of_the_range_and_the_worst_score_is_by_the_direction():
+    scores = {"digital": 5.0, "t0": 30.0}
+    error = replace(DICE, name="error", label="Error", direction="lower", bounds=(0.0, 100.0))
+    assert "Error on validation cases" in large_gap(scores, error)
+    assert "scores within 5, got a difference of 25.000, highest t0" in large_gap(scores, error)
+    assert large_gap(scores, HD95) is None  # no range
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
     """Train the network and print a summary of the result."""
     config = parse(TrainConfig, arguments, prog="analogmed.train", epilog=EXAMPLES)
     from analogmed.training import load_checkpoint, train  # takes seconds: not for --help
-    from analogmed.training.log import LOGGER
+    from analogmed.training.log import LOGGER, logged_metric
     from analogmed.training.outcome import outcome_of
 
     try:
@@ -40,9 +40,10 @@ def main(arguments: list[str]) -> None:
     if int(os.environ.get("RANK", "0")) == 0:
         info = load_checkpoint(path, factories=(config.model.name,)).info
         where = "on chips after a day" if info.training == "hwa" else "digital"
-        print(f"{path}: {info.model}, validation Dice {info.score:.3f} ({where})")
+        label = logged_metric(config.folder).label
+        print(f"{path}: {info.model}, validation {label} {info.score:.3f} ({where})")
         if config.training == "hwa":
-            print(f"Dice on validation cases: {outcome_of(config.folder)}")
+            print(f"{label} on validation cases: {outcome_of(config.folder)}")
         print(f"log and curves: {config.folder}/; evaluate it with")
         print(_evaluation(config, info.model))
 

@@ -9,19 +9,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analogmed.foundation.errors import DataError
+from analogmed.metrics.registry import label_of, metric
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
+from analogmed.tables.training_log import score_column
 
-_COLUMNS = ("epoch", "loss", "learning_rate", "dice")
+_COLUMNS = ("epoch", "loss", "learning_rate")
 _HEIGHT_IN = 5.4
 
 
 def training_curves(
     log: pd.DataFrame, path: Path | str, *, title: str = "", kept_epoch: int | None = None
 ) -> Path:
-    """Draw loss, validation Dice and learning rate over the epochs; mark the best and kept epoch.
+    """Draw loss, validation score and learning rate over the epochs; mark the best and kept epoch.
 
     Args:
-        log: contents of a run folder's ``log.csv``; ``dice`` is NaN in epochs without validation.
+        log: contents of a run folder's ``log.csv``; the score, whose column is named after the
+            metric, is NaN in epochs without validation.
         path: ``.png`` or ``.svg`` file.
         title: title of the figure.
         kept_epoch: epoch whose state the run keeps; ``None`` marks the best epoch only.
@@ -33,18 +36,19 @@ def training_curves(
         DataError: there is no epoch, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    missing = [name for name in _COLUMNS if name not in log.columns]
+    score = score_column(log.columns)
+    missing = [name for name in (*_COLUMNS, score) if name not in log.columns]
     if missing or log.empty:
         what = f"the columns {', '.join(missing)}" if missing else "any epoch"
         raise DataError(f"nothing to draw: the training log lacks {what}; pass a run's log.csv")
     with publication_style():
         figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
-        loss, dice, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
+        loss, scores, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
         color = seaborn.color_palette("colorblind")[0]
         marker = "o" if log["loss"].count() == 1 else ""  # a line through one point is invisible
         loss.plot(log["epoch"], log["loss"], color=color, marker=marker)
         loss.set_ylabel("training loss")
-        _draw_dice(dice, log.dropna(subset="dice"), color, kept_epoch)
+        _draw_scores(scores, log.dropna(subset=score), score, color, kept_epoch)
         rate.plot(log["epoch"], log["learning_rate"], color="0.4", marker=marker)
         rate.set_ylabel("learning\nrate")
         rate.set_ylim(bottom=0)
@@ -54,20 +58,25 @@ def training_curves(
         return save_figure(figure, path)
 
 
-def _draw_dice(
-    axes: Axes, validated: pd.DataFrame, color: tuple[float, float, float], kept_epoch: int | None
+def _draw_scores(
+    axes: Axes,
+    validated: pd.DataFrame,
+    score: str,
+    color: tuple[float, float, float],
+    kept_epoch: int | None,
 ) -> None:
-    axes.set_ylabel("validation Dice")
+    axes.set_ylabel(f"validation {label_of(score)}")
     if validated.empty:
         return
-    axes.plot(validated["epoch"], validated["dice"], color=color, marker="o", markersize=4)
-    best = validated.iloc[int(validated["dice"].to_numpy().argmax())]
-    axes.axhline(best["dice"], color="0.6", linewidth=1, linestyle="--")
-    text = f"best {best['dice']:.3f}, after epoch {best['epoch']:.0f}"
+    axes.plot(validated["epoch"], validated[score], color=color, marker="o", markersize=4)
+    best_score = metric(score).best(validated[score])
+    best = validated[validated[score] == best_score].iloc[0]
+    axes.axhline(best_score, color="0.6", linewidth=1, linestyle="--")
+    text = f"best {best_score:.3f}, after epoch {best['epoch']:.0f}"
     kept = validated[validated["epoch"] == kept_epoch]
     if len(kept) and kept_epoch != best["epoch"]:
         axes.plot(
-            kept["epoch"], kept["dice"], color=color, marker="o", markersize=9, fillstyle="none"
+            kept["epoch"], kept[score], color=color, marker="o", markersize=9, fillstyle="none"
         )
-        text = f"kept {kept['dice'].iloc[0]:.3f}, after epoch {kept_epoch}; {text}"
+        text = f"kept {kept[score].iloc[0]:.3f}, after epoch {kept_epoch}; {text}"
     axes.set_title(text, loc="right", fontsize="medium")

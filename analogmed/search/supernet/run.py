@@ -99,6 +99,7 @@ class SupernetTraining(Trainable[Batch]):
         first, config = setup.materials[0].run, setup.config
         self.config, self.ranks, self.model = first.config, setup.ranks, setup.model
         self.title = make_title(first.config.model.name, first.config.training, first.task.name)
+        self.metric = first.task.primary_metric
         self.batches_per_epoch = setup.batches
         self.optimizer = StepOptimizer(
             setup.model, self.config, config.epochs * self.batches_per_epoch
@@ -180,7 +181,7 @@ class SupernetTraining(Trainable[Batch]):
                 write_atomically(self._setup.config.path, lambda path: write_nested(path, content))
 
     def _scores(self, networks: Sequence[Genotype]) -> list[float]:
-        """Return the Dice of each network, averaged over tasks; NaN on all ranks but the first."""
+        """Return the score of each network, averaged over tasks; NaN on all ranks but the first."""
         if not self.ranks.is_first:
             return [math.nan] * len(networks)
         scores = []

@@ -25,7 +25,7 @@ from analogmed.training import TrainConfig
 from analogmed.training.distributed import Ranks
 from analogmed.training.losses import Loss, make_loss
 from analogmed.training.preparation import Setup, make_sampler
-from analogmed.training.validation import MeanDice
+from analogmed.training.validation import MeanScore
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class SupernetTask:
     Attributes:
         run: data and settings.
         loss: loss function of a batch.
-        validation: mean Dice over its validation patients.
+        validation: mean of its primary metric over its validation patients.
     """
 
     run: Setup
     loss: Loss
-    validation: MeanDice
+    validation: MeanScore
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,8 @@ def load_tasks(config: SupernetConfig) -> tuple[Task, ...]:
     """Load the tasks of a supernetwork.
 
     Raises:
-        ConfigError: one does not fit the space; two have the same name.
+        ConfigError: one does not fit the space; two have the same name, or different primary
+            metrics.
         DataError: one has no training or validation case.
     """
     tasks = tuple(given.load() for given in config.tasks)
@@ -165,6 +166,12 @@ def load_tasks(config: SupernetConfig) -> tuple[Task, ...]:
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise ConfigError(f"more_tasks: a task stands there twice: {', '.join(names)}")
+    metrics = sorted({task.primary_metric for task in tasks})
+    if len(metrics) > 1:
+        raise ConfigError(
+            f"more_tasks: expected tasks with one primary metric, because their scores are "
+            f"averaged, got {', '.join(metrics)}. Train one supernetwork per metric."
+        )
     return tasks
 
 
@@ -219,7 +226,7 @@ def _material(
 ) -> SupernetTask:
     sampler = make_sampler(config, task, ranks)
     patients = {case.patient_id for case in (*task.train, *task.validation)}
-    validation = MeanDice(
+    validation = MeanScore(
         task,
         task.validation,
         limit_bytes=config.loading.cache_bytes,

@@ -26,7 +26,7 @@ from analogmed.search.supernet.pruning import choices_of
 from analogmed.search.supernet.settings import SETTINGS, SUPERNET, SupernetConfig
 from analogmed.search.supernet.setup import latencies_of, load_tasks, make_supernet
 from analogmed.training.state.nested_tensors import read_nested
-from analogmed.training.validation import MeanDice
+from analogmed.training.validation import MeanScore
 
 
 class SharedWeights:
@@ -50,7 +50,7 @@ class SharedWeights:
         self.config = config
         self._device = torch.device(device)
         self._scores: dict[tuple[str, Genotype], float] = {}
-        self._validations: dict[str, MeanDice] = {}
+        self._validations: dict[str, MeanScore] = {}
         self.tasks = {task.name: task for task in load_tasks(config)}
         self.supernet: Supernet = make_supernet(config.space, tuple(self.tasks.values()))
         try:
@@ -94,7 +94,7 @@ class SharedWeights:
         return next(iter(self.tasks.values()))
 
     def score(self, genotype: Genotype, task: str | None = None) -> float:
-        """Return the mean Dice of a network on validation patients, with the shared weights.
+        """Return the mean of the task's primary metric on validation patients, with these weights.
 
         Args:
             genotype: genotype of the space.
@@ -110,9 +110,9 @@ class SharedWeights:
                 self._scores[name, genotype] = self._validation(name)([network])
         return self._scores[name, genotype]
 
-    def _validation(self, name: str) -> MeanDice:
+    def _validation(self, name: str) -> MeanScore:
         if name not in self._validations:
-            self._validations[name] = MeanDice(
+            self._validations[name] = MeanScore(
                 self.tasks[name],
                 self.tasks[name].validation,
                 limit_bytes=self.config.loading.cache_bytes,
@@ -222,7 +222,7 @@ class TaskWeights:
         return self._shared.supernet.subnet(genotype, self.task)
 
     def score(self, genotype: Genotype) -> float:
-        """Return the mean Dice on validation patients, with the shared weights."""
+        """Return the mean of the primary metric on validation patients, with these weights."""
         return self._shared.score(genotype, self.task)
 
 

@@ -39,7 +39,7 @@ class CheckpointInfo:
         row_split: rule that split its rows into tiles, if hardware-aware.
         digital_layers: names of the layers that stayed digital in hardware-aware training, though
             they could be on tiles; ``None`` if unknown: digital networks, older files.
-        score: validation Dice, digital or on chips after one day.
+        score: validation score by the task's primary metric, digital or on chips after one day.
         seed: root seed of the training.
         channels: names of the image channels, in their order; empty in older files.
     """

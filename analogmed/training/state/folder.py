@@ -9,6 +9,7 @@ from torch import nn
 
 from analogmed.analog.aihwkit_backend.training import load_tensors, tensors_of
 from analogmed.execution.run_folder import ENVIRONMENT, WrittenFiles, locked, write_environment
+from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import ensure_writable, file_digest, write_text_atomically
 from analogmed.foundation.settings.plain import to_plain, to_yaml
 from analogmed.training.distributed import Ranks
@@ -79,19 +80,34 @@ class RunFolder:
         written: Sequence[str] = (),
     ) -> None:
         self._config, self._ranks, self._start = config, ranks, start
-        self._state = opened(config, ranks, settings, start, written=(*written, LOG, CURVES))
+        self._state = opened(config, ranks, settings, start, written=written)
 
     @property
     def history(self) -> History:
         """Completed epochs of the run when the folder was opened."""
         return History.of_plain(self._state.history if self._state else ())
 
-    def restore(self, run: Resumable) -> History:
-        """Restore a run to where it was interrupted, if it was, and return its epochs."""
-        if self._state is not None:
-            load_tensors(run.model, self._state.model)
-            run.load_state_dict(self._state.learner)
-        history, self._state = self.history, None
+    def restore(self, run: Resumable, metric: str) -> History:
+        """Restore a run to where it was interrupted, if it was, and return its epochs.
+
+        Args:
+            run: model and state of the run before its first epoch.
+            metric: name of the metric of its validation.
+
+        Raises:
+            ConfigError: the run was validated by another metric.
+        """
+        history, state, self._state = self.history, self._state, None
+        if state is None:
+            return History(metric=metric)
+        if history.metric != metric:
+            raise ConfigError(
+                f"task: the run in {self._config.folder} was validated by {history.metric}; "
+                f"expected {metric}, the primary metric of the task. Give another --out, or "
+                "--restart true, to train from the start."
+            )
+        load_tensors(run.model, state.model)
+        run.load_state_dict(state.learner)
         return history
 
     def save(self, run: Resumable, history: History) -> None:
@@ -129,7 +145,7 @@ def opened(
         ranks: processes of the run, of which only the first writes.
         settings: name of the file of settings.
         start: digest of the checkpoint that the run starts from.
-        written: other files that the run writes.
+        written: other files that the run writes, in addition to its log.
 
     Returns:
         the last state of the run to resume; ``None`` for a new run.
@@ -141,7 +157,10 @@ def opened(
     """
     if ranks.is_first:
         ensure_writable(config.folder)
-        WrittenFiles(config.folder).claim(settings, ENVIRONMENT, *written, STATES)
+        files = WrittenFiles(config.folder)
+        if settings in files:  # supernetworks did not list their log before
+            files.record(LOG, CURVES)
+        files.claim(settings, ENVIRONMENT, LOG, CURVES, *written, STATES)
         if config.restart:
             remove_states(config.folder)
     ranks.wait()

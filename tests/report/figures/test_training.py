@@ -38,6 +38,16 @@ def test_the_kept_epoch_is_marked_where_it_is_not_the_best(tmp_path):
     assert plain != kept
 
 
+def test_of_a_metric_whose_lower_values_are_better_the_lowest_is_the_best(tmp_path):
+    log = LOG.rename(columns={"dice": "hd95"})
+    plain, first, last = (
+        training_curves(log, tmp_path / f"{epoch}.png", kept_epoch=epoch).read_bytes()
+        for epoch in (None, 2, 3)
+    )
+    assert plain == last
+    assert plain != first
+
+
 def test_a_run_that_was_not_validated_is_drawn_too(tmp_path):
     assert training_curves(LOG.iloc[:1], tmp_path / "curves.png").stat().st_size > 5000
 
