@@ -66,7 +66,7 @@ def outcome_of(folder: Path) -> str:
     """Return the final scores of a run folder in one line."""
     table = pd.read_csv(folder / OUTCOME)
     names = {time_s: name for name, time_s in _AGES.items()}
-    (name,) = table.columns.difference(_COLUMNS)
+    (name,) = table.columns.difference(list(_COLUMNS))
     rows = zip(table["time_s"], table[name], strict=True)
     return _listed({names.get(time_s, "digital"): score for time_s, score in rows})
 

@@ -31,6 +31,7 @@ def mean_of(task, cases):
     return MeanScore(task, cases, limit_bytes=2**30, batch_size=4, device=torch.device("cpu"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_distance")
 def test_a_network_is_validated_and_kept_by_the_metric_of_its_task(tiny_training, tmp_path):
     config = replace(tiny_training, epochs=4, validate_every=1, keep="best", out=tmp_path / "run")
@@ -57,6 +58,7 @@ def test_a_network_is_validated_and_kept_by_the_metric_of_its_task(tiny_training
     assert trained.info.score == pytest.approx(np.nanmean(expected), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("by_distance")
 def test_a_supernetwork_is_validated_by_the_metric_of_its_task(tiny_task, tmp_path):
     config = SupernetConfig(
