@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: eval test test-ci test-all test-exhaustive lint clean
+.PHONY: eval test test-ci test-all test-compiled test-exhaustive lint clean
 
 eval: $(READY)  ## evaluate the shipped networks on the embedded brain phantom
 	$(BIN)/python -m analogmed.eval
@@ -19,6 +19,9 @@ test-ci: $(READY)  ## run these and the slow ones, as CI does
 
 test-all: $(READY)  ## run these and the long ones: killed runs, several processes, notebooks, programs
 	$(PYTEST) -m "not exhaustive"
+
+test-compiled: $(READY)  ## compare with aihwkit's compiled tile, which runs with this torch on Python 3.13 only
+	$(PYTEST) -m compiled_tile tests/analog/tile
 
 test-exhaustive: $(READY)  ## run hundreds of random networks, damaged files and simulations: hours
 	$(PYTEST) -m exhaustive

@@ -99,6 +99,13 @@ def _transpose_convolve(layer: nn.Module, array: TileModuleArray, inputs: Tensor
     return canvas[(..., *crop)]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need aihwkit's compiled tile."""
+    for item in items:
+        if "compiled_tile" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.compiled_tile)
+
+
 @pytest.fixture
 def oracle() -> Callable[[nn.Module, Tensor], Tensor]:
     """From an analog layer and an input to what aihwkit's tiles would give."""
