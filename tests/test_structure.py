@@ -10,7 +10,6 @@ import grimp
 import pytest
 
 import analogmed
-from analogmed.cli.commands import COMMANDS, SUBCOMMANDS
 
 ROOT = Path(analogmed.__file__).parent
 MOST_FILES = 14
@@ -113,12 +112,6 @@ def test_public_names_are_there_and_are_no_files_of_their_package(package):
 def test_a_name_that_is_not_public_is_an_attribute_error(package):
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         importlib.import_module(package).nothing  # noqa: B018
-
-
-def test_each_command_names_a_function():
-    for command in (*COMMANDS.values(), *SUBCOMMANDS.values()):
-        module, _, function = command.program.partition(":")
-        assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_dotted_names_of_documents_and_programs_exist():

@@ -1,6 +1,9 @@
-"""The table of commands. Nothing is imported until a command runs."""
+"""The table of commands; importing it imports no command."""
 
 from dataclasses import dataclass
+
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 
 
 @dataclass(frozen=True)
@@ -8,63 +11,133 @@ class Command:
     """A command of the command line.
 
     Attributes:
-        program: entry point as ``module:function``; called with the words after the command name,
-            returns an exit status or ``None``.
-        summary: one-line description in the list of commands; empty for a sub-command.
+        settings: class of the settings, as ``module:class`` relative to ``analogmed``.
+        run: function that runs the command, as ``module:function`` relative to
+            ``analogmed.cli.programs``; called with the settings, returns an exit status or
+            ``None``.
+        summary: description in one line.
         simulates: whether the command simulates chips and so requires compatible versions of torch
             and aihwkit.
     """
 
-    program: str
-    summary: str = ""
+    settings: str
+    run: str
+    summary: str
     simulates: bool = True
 
 
-_PROGRAMS = "analogmed.cli.programs"
-
 COMMANDS = {
-    "eval": Command(f"{_PROGRAMS}.evaluate:main", "what each network loses on an analog chip"),
-    "sensitivity": Command(
-        f"{_PROGRAMS}.sensitivity:main",
-        "which layers and noise sources it loses it to; which to leave digital",
+    "eval": Command(
+        "evaluation.settings:Experiment",
+        "evaluate:run",
+        "Dice of networks on chips over time since programming",
     ),
-    "uncertainty": Command(
-        f"{_PROGRAMS}.uncertainty:main",
-        "uncertainty and calibration of networks on chips; mitigations",
+    "sensitivity layers": Command(
+        "evaluation.studies.sensitivity.settings:SensitivityConfig",
+        "sensitivity:run_layers",
+        "Dice drop of each layer and each noise source",
     ),
-    "report": Command(f"{_PROGRAMS}.report:main", "what run folders hold, as one page", False),
-    "train": Command(f"{_PROGRAMS}.train:main", "train a network, digitally or hardware-aware"),
-    "search": Command(
-        f"{_PROGRAMS}.search:main", "networks that keep their Dice on the chip, and cost little"
+    "sensitivity placement": Command(
+        "evaluation.studies.sensitivity.settings:PlacementConfig",
+        "sensitivity:run_placement",
+        "choice of the layers that stay digital",
     ),
-    "hardware": Command(
-        f"{_PROGRAMS}.hardware:main", "tiles, time and energy of networks on a chip", False
+    "uncertainty measure": Command(
+        "evaluation.studies.uncertainty.settings:UncertaintyConfig",
+        "uncertainty:run_measure",
+        "uncertainty and calibration of networks on chips",
     ),
-    "data": Command(f"{_PROGRAMS}.data:main", "verify, generate or download a data set", False),
+    "uncertainty mitigation": Command(
+        "evaluation.studies.uncertainty.settings:MitigationConfig",
+        "uncertainty:run_mitigation",
+        "effect of corrections after programming",
+    ),
+    "report": Command(
+        "cli.settings:ReportConfig", "report:run", "results of run folders on one page", False
+    ),
+    "train": Command(
+        "training.settings:TrainConfig", "train:run", "digital or hardware-aware training"
+    ),
+    "search run": Command(
+        "search.settings:SearchConfig",
+        "search:run",
+        "search for networks with high on-chip Dice at low cost",
+    ),
+    "search supernet": Command(
+        "search.supernet.settings:SupernetConfig",
+        "supernet:run",
+        "training of shared weights for all networks of a space",
+    ),
+    "search importance": Command(
+        "search.supernet.settings:ImportanceConfig",
+        "importance:run",
+        "importance of the blocks of trained supernetworks",
+    ),
+    "hardware map": Command(
+        "cli.settings:MapConfig", "hardware:run", "tiles, latency and energy of networks", False
+    ),
+    "hardware measure": Command(
+        "cli.settings:MeasureConfig", "measure:run", "timing of operations on this machine", False
+    ),
+    "data verify": Command(
+        "cli.settings:VerifyConfig", "data:run_verify", "check of all files of a data set", False
+    ),
+    "data phantom": Command(
+        "cli.settings:PhantomConfig", "data:run_phantom", "generation of a phantom", False
+    ),
+    "data download": Command(
+        "cli.settings:DownloadConfig", "data:run_download", "download of a Decathlon task", False
+    ),
 }
-"""Commands by name, in the order of the list that ``analogmed --help`` prints."""
+"""Commands by name, in the order in which ``analogmed --help`` lists them."""
 
-SUBCOMMANDS = {
-    ("sensitivity", "layers"): COMMANDS["sensitivity"],
-    ("sensitivity", "placement"): Command(f"{_PROGRAMS}.sensitivity:main_placement"),
-    ("uncertainty", "measure"): COMMANDS["uncertainty"],
-    ("uncertainty", "mitigation"): Command(f"{_PROGRAMS}.uncertainty:main_mitigation"),
-    ("search", "run"): COMMANDS["search"],
-    ("search", "supernet"): Command(f"{_PROGRAMS}.supernet:main"),
-    ("search", "importance"): Command(f"{_PROGRAMS}.importance:main"),
-    ("hardware", "map"): COMMANDS["hardware"],
-    ("hardware", "measure"): Command(f"{_PROGRAMS}.measure:main", simulates=False),
-}
-"""Two-word commands; the first word alone selects the first entry with this word."""
+NO_DEFAULT = ("data",)
+"""First words that require a second one; elsewhere the first sub-command is the default."""
 
 
-def find_command(words: list[str]) -> tuple[Command, list[str]]:
+def find_command(words: list[str]) -> tuple[str, list[str]]:
     """Return the command that the words start with, and the remaining words.
 
     Args:
-        words: words of the command line; the first is a key of ``COMMANDS``.
+        words: words of the command line, at least one.
+
+    Returns:
+        key of ``COMMANDS``, and the words after the command name.
+
+    Raises:
+        ConfigError: the command is unknown, or its sub-command is missing.
     """
-    name, second = words[0], words[1] if len(words) > 1 else ""
-    if command := SUBCOMMANDS.get((name, second)):
-        return command, words[2:]
-    return COMMANDS[name], words[1:]
+    first, *rest = words
+    if first in COMMANDS:
+        return first, rest
+    known = sub_commands(first)
+    if not known:
+        firsts = {name.partition(" ")[0] for name in COMMANDS}
+        raise ConfigError(f"unknown command '{first}'; {nearest(first, firsts)}")
+    if rest and rest[0] in known:
+        return f"{first} {rest[0]}", rest[1:]
+    is_option = not rest or rest[0].startswith("-")
+    if not is_option:
+        raise ConfigError(f"{first}: unknown sub-command '{rest[0]}'; {nearest(rest[0], known)}")
+    if first in NO_DEFAULT:
+        raise ConfigError(f"{first}: expected a sub-command; choose from: {', '.join(known)}")
+    return f"{first} {known[0]}", rest
+
+
+def sub_commands(first: str) -> list[str]:
+    """Return the sub-commands of a first word, the default first."""
+    return [name.split()[1] for name in COMMANDS if name.startswith(f"{first} ")]
+
+
+def list_commands(first: str = "") -> str:
+    """Return the list of all commands, or of those with a first word, for ``--help``."""
+    lines = [f"usage: analogmed {first or 'COMMAND'} {'SUB-COMMAND ' if first else ''}[options]\n"]
+    for name, command in COMMANDS.items():
+        word, _, second = name.partition(" ")
+        if first in ("", word):
+            is_default = second == next(iter(sub_commands(word)), "") and word not in NO_DEFAULT
+            shown = f"{word} [{second}]" if second and is_default else name
+            lines.append(f"  {shown:24}{command.summary}")
+    lines.append("\nRun 'analogmed COMMAND --help' for its options. A word in brackets may be left")
+    lines.append("out. 'python -m analogmed.COMMAND' is the same as 'analogmed COMMAND'.")
+    return "\n".join(lines)

@@ -5,7 +5,9 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from types import TracebackType
 
+from analogmed.analog.versions import do_not_fit
 from analogmed.foundation.credentials import masked
 from analogmed.foundation.errors import AnalogmedError, ConfigError
 
@@ -18,8 +20,8 @@ def run_program(program: Callable[[list[str]], int | None], arguments: list[str]
 
     Returns:
         Exit status: 0 or the status returned by the program; 1 for an error in the data or the
-            computation; 2 for an invalid setting; 70 for an unexpected error, whose traceback is
-            written to a log file; 130 for an interruption.
+            computation; 2 for an invalid setting, or if torch or aihwkit cannot be imported; 70 for
+            an unexpected error, whose traceback is written to a log file; 130 for an interruption.
     """
     try:
         return program(arguments) or 0
@@ -33,6 +35,9 @@ def run_program(program: Callable[[list[str]], int | None], arguments: list[str]
         print("stopped", file=sys.stderr)
         return 130
     except Exception as error:
+        if isinstance(error, ImportError) and _is_about_torch(error, error.__traceback__):
+            print(f"error: {do_not_fit(error)}", file=sys.stderr)
+            return 2
         print(explain_unforeseen(error), file=sys.stderr)
         return UNFORESEEN
 
@@ -61,6 +66,15 @@ def log_traceback(error: BaseException) -> str:
     except OSError:
         return f":\n{trace}"
     return f", which is in {path}."
+
+
+def _is_about_torch(error: ImportError, trace: TracebackType | None) -> bool:
+    """Return whether torch or aihwkit is missing or one of their imports fails."""
+    names = [error.name or ""]
+    while trace is not None:
+        names.append(str(trace.tb_frame.f_globals.get("__name__", "")))
+        trace = trace.tb_next
+    return any(name.partition(".")[0] in ("torch", "aihwkit") for name in names)
 
 
 def _say(error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""The command line: selects a command, runs its program and returns its exit status."""
+"""The command line: selects a command, parses its settings and runs it."""
 
 import sys
 import warnings
@@ -6,12 +6,10 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
-from analogmed.cli.commands import COMMANDS, find_command
+from analogmed.cli.commands import COMMANDS, NO_DEFAULT, find_command, list_commands
 from analogmed.cli.exit_status import run_program
-from analogmed.cli.start import install
 from analogmed.foundation.credentials import masked
 from analogmed.foundation.process import keep_freed_memory
-from analogmed.foundation.text import nearest
 
 _HELP = ("-h", "--help")
 
@@ -23,55 +21,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words of the command line; ``sys.argv`` by default.
 
     Returns:
-        exit status: 0, 1 for an error in the data or the computation, 2 for an invalid setting.
+        Exit status, see :func:`analogmed.cli.exit_status.run_program`.
     """
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    if words[0] in _HELP:
-        print("usage: analogmed VERB [options]\n")
-        print("\n".join(f"  {name:13}{each.summary}" for name, each in COMMANDS.items()))
-        print("\nanalogmed VERB --help lists the options of each command.")
-        return 0
-    if words[0] not in COMMANDS:
-        print(f"error: unknown verb '{words[0]}'; {nearest(words[0], COMMANDS)}", file=sys.stderr)
-        return 2
-    install()
-    command, rest = find_command(words)
-    module, _, function = command.program.partition(":")
-    program = getattr(import_module(module), function)
-    if not command.simulates:
-        return run_program(program, rest)
-    return run(program if set(_HELP).intersection(rest) else _with_versions(program), rest)
+    return run(_run, words)
 
 
-def run(program: Callable[[list[str]], int | None], arguments: list[str]) -> int:
-    """Run a program that simulates; print its warnings and errors as sentences on stderr.
+def run(program: Callable[[list[str]], int | None], words: list[str]) -> int:
+    """Run a program; print its warnings and errors as sentences on stderr.
 
     Returns:
-        exit status: 0, 1 for an error in the data or the computation, 2 for an invalid setting.
+        Exit status, see :func:`analogmed.cli.exit_status.run_program`.
     """
-    keep_freed_memory()
-    warnings.showwarning = _show_warning
-    return run_program(program, arguments)
-
-
-def _with_versions(
-    program: Callable[[list[str]], int | None],
-) -> Callable[[list[str]], int | None]:
-    def checked(arguments: list[str]) -> int | None:
-        import_module("analogmed.analog.versions").check_versions()
-        return program(arguments)
-
-    return checked
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return run_program(program, words)
 
 
 def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
-    """Run a command by name.
+    """Run a command by its first word.
 
     Args:
-        name: key of ``COMMANDS``.
-        arguments: words after the command name; ``sys.argv`` by default.
+        name: first word of a key of ``COMMANDS``.
+        arguments: words after this word; ``sys.argv`` by default.
     """
     return main([name, *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def _run(words: list[str]) -> int | None:
+    if words[0] in _HELP:
+        print(list_commands())
+        return 0
+    if words[0] in NO_DEFAULT and words[1:2] and words[1] in _HELP:
+        print(list_commands(words[0]))
+        return 0
+    name, rest = find_command(words)
+    command = COMMANDS[name]
+    # Imported here so that an error while importing becomes an exit status too.
+    from analogmed.cli.examples import EXAMPLES
+    from analogmed.cli.names import check_names
+    from analogmed.cli.parse import parse
+
+    settings_class = load(f"analogmed.{command.settings}")
+    settings = parse(settings_class, rest, prog=f"analogmed {name}", epilog=EXAMPLES[name])
+    check_names(settings)
+    if command.simulates:
+        keep_freed_memory()
+        import_module("analogmed.analog.versions").check_versions()
+    status: int | None = load(f"analogmed.cli.programs.{command.run}")(settings)
+    return status
+
+
+def load(path: str) -> Any:
+    """Return the object that ``module:name`` denotes."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

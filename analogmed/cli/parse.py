@@ -1,19 +1,23 @@
 """Command-line parsing: a configuration class, a YAML file and `--a.b value` overrides."""
 
 import dataclasses
+import json
+import math
 import re
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
-from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter
+from jsonargparse import ActionConfigFile, ArgumentParser
 
 from analogmed.analog.description.hardware import Hardware
 from analogmed.analog.description.presets import PRESETS
+from analogmed.cli.help import HelpFormatter, describe_options, description_of, usage_of
 from analogmed.cli.options import SHORT, is_list
 from analogmed.cli.words import Words
 from analogmed.foundation.errors import AnalogmedError, ConfigError
+from analogmed.foundation.settings.fields import names_that_may_be_empty, positional_names
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.foundation.strict_yaml import check_keys, dump_yaml, read_yaml
 from analogmed.foundation.text import nearest
@@ -25,13 +29,14 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
     """Build a configuration from the command line.
 
     Args:
-        config_class: a frozen dataclass of :mod:`analogmed.config`.
+        config_class: a frozen dataclass, the settings of a command.
         arguments: words of the command line without the program name.
         prog: program name in messages.
         epilog: examples printed below ``--help``.
 
     Raises:
-        ConfigError: an option or key is unknown or malformed; the message names the nearest name.
+        ConfigError: an option or key is unknown or malformed, or a required word is missing; the
+            message names the nearest name.
     """
     words = Words()
     arguments = _expand(arguments, config_class, words)
@@ -41,7 +46,8 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
         parsed = parser.instantiate(words.with_texts(parser.parse_args(arguments)))
         config = config_class(**{name: parsed[name] for name in names})
     except ArgumentError as error:
-        raise ConfigError(words.spelt_out(_explain(str(error), parser))) from error
+        message = _explain(str(error), parser, config_class)
+        raise ConfigError(words.spelt_out(message)) from error
     except AnalogmedError as error:
         raise type(error)(words.spelt_out(str(error))) from error
     return words.with_mappings(config)
@@ -51,11 +57,14 @@ def _parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=prog,
         exit_on_error=False,
+        usage=usage_of(config_class, prog),
+        description=description_of(config_class),
         epilog=epilog,
         allow_abbrev=False,
-        formatter_class=_KeepingLines,
+        formatter_class=HelpFormatter,
     )
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file of these settings")
+    file_help = "YAML file of settings; options on the command line override it"
+    parser.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=file_help)
     parser.add_class_arguments(config_class, None)
     names = {field.name for field in dataclasses.fields(config_class)}
     if "space" in names:
@@ -63,33 +72,29 @@ def _parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
     if "hardware" in names:
         arguments = [field.name for field in dataclasses.fields(Hardware)]
         parser.set_defaults({f"hardware.{name}": None for name in arguments if name != "preset"})
+    describe_options(parser, config_class)
     return parser
-
-
-class _KeepingLines(DefaultHelpFormatter):
-    """Help formatter that prints the examples below the options verbatim."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return text
 
 
 def _expand(arguments: Sequence[str], config_class: type, words: Words) -> list[str]:
     """Return the arguments in the form that jsonargparse expects.
 
-    Short options are expanded to their full names, settings files are read strictly, and the values
-    of a list (``--checkpoints a.safetensors b.safetensors``) are enclosed in brackets.
+    Words without an option become options, short options are expanded to their full names,
+    settings files are read strictly, and the values of a list (``--checkpoints a.safetensors
+    b.safetensors``) are enclosed in brackets.
     """
     kinds = dict(_settings(config_class)) | {"config": config_class}
+    may_be_empty = names_that_may_be_empty(config_class)
     expanded: list[str] = []
-    for name, values in _options(arguments):
+    for name, values in _options(_with_names(arguments, config_class, kinds)):
         setting = name.removeprefix("--")
-        if setting in SHORT:
+        if setting in SHORT and f"{setting}.{SHORT[setting]}" in kinds:
             setting = f"{setting}.{SHORT[setting]}"
             name = f"--{setting}"
         kind = kinds.get(setting)
         mapping = _mapping_of(setting, kinds)
         if not values:
-            expanded.append(name)
+            expanded.append(f"{name}=[]" if setting in may_be_empty else name)
             continue
         first, *rest = values
         if kind is None and mapping is not None:
@@ -101,6 +106,46 @@ def _expand(arguments: Sequence[str], config_class: type, words: Words) -> list[
             first = words.option(name, kind, values)
         expanded += [f"{name}={first}", *rest]
     return expanded
+
+
+def _with_names(
+    arguments: Sequence[str], config_class: type, kinds: dict[str, Any]
+) -> Sequence[str]:
+    """Return the arguments with option names for the words of positional settings."""
+    names = list(positional_names(config_class))
+    if not names:
+        return arguments
+    options: list[str] = []
+    free: list[str] = []
+    takes = 0.0
+    for number, word in enumerate(arguments):
+        if word == "--":
+            free += arguments[number + 1 :]
+            break
+        if word.startswith("-") and not _NUMBER.fullmatch(word):
+            options.append(word)
+            alone = "=" in word or word in _ALONE
+            takes = 0 if alone else _words_of(kinds.get(word.removeprefix("--")))
+        elif takes >= 1:
+            options.append(word)
+            takes -= 1
+        else:
+            free.append(word)
+    for name in names:
+        if is_list(kinds[name]) and free:  # takes all words that are left
+            options.append(f"--{name}={json.dumps(free)}")
+            free = []
+        elif free:
+            options.append(f"--{name}={free.pop(0)}")
+    return [*free, *options]
+
+
+_ALONE = ("-h", "--help", "--print_config")
+
+
+def _words_of(kind: Any) -> float:
+    """Return how many words an option takes at most; an unknown option counts as taking one."""
+    return math.inf if kind is not None and is_list(kind) else 1
 
 
 def _mapping_of(setting: str, kinds: dict[str, Any]) -> str | None:
@@ -162,8 +207,12 @@ def _settings_of(path: str, config_class: Any, words: Words, section: str) -> st
     return dump_yaml(content, on_one_line=True)
 
 
-def _explain(message: str, parser: ArgumentParser) -> str:
+def _explain(message: str, parser: ArgumentParser, config_class: type) -> str:
     prefix = "unrecognized arguments: "
+    if missing := _REQUIRED.search(message):
+        metavars = positional_names(config_class)
+        found = [metavars.get(name, f"--{name}") for name in missing[1].split(", ")]
+        return f"missing {' and '.join(found)}; expected {parser.usage}"
     if choice := _CHOICE.search(message):
         return _unknown_choice(*choice.groups())
     if not message.lower().startswith(prefix):
@@ -176,6 +225,7 @@ def _explain(message: str, parser: ArgumentParser) -> str:
     return f"unknown option {option}; {nearest(option, known)}"
 
 
+_REQUIRED = re.compile(r"the following arguments are required: (.+)")
 _CHOICE = re.compile(
     r"""Parser key "(.+?)":\s+Expected a typing\.Literal\[(.+?)]\. Got value: (.*)"""
 )

@@ -137,6 +137,11 @@ def task_names() -> tuple[str, ...]:
     return tuple(name for name in _TASKS.names() if name not in folders)
 
 
+def check_task_name(name: str) -> None:
+    """Raise ConfigError if a name is unknown; no plugin is imported."""
+    _TASKS.check(name)
+
+
 def cache_folder() -> Path:
     """Return the folder for phantoms: ``ANALOGMED_CACHE``, else in the user's cache folder."""
     own = os.environ.get("ANALOGMED_CACHE")

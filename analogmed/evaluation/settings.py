@@ -90,7 +90,7 @@ class Experiment:
         device: where to compute, for instance cpu or cuda.
         batch_size: images, or windows of a large image, per forward pass.
         seed: root of all random draws.
-        engine: execution engine; only its number of threads affects results, in the last digits.
+        engine: execution engine; of its settings, only threads affects results.
         store: folder or fsspec URL (s3://bucket/sweep) that finished chips are kept in, so that an
             interrupted run resumes; by default the run folder.
         limit: Dice that a chip has to keep, for the time to failure; by default 0.95 times the best

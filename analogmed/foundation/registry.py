@@ -74,6 +74,11 @@ class Registry(Generic[T]):
         value: T = getattr(import_module(module), attribute)
         return value
 
+    def check(self, name: str) -> None:
+        """Raise ConfigError if a name is unknown, without importing anything."""
+        if name not in self.names():
+            raise self.unknown(name)
+
     def unknown(self, name: str, more: Iterable[str] = ()) -> ConfigError:
         """Return the error for an unknown name, with the nearest known one.
 

@@ -40,6 +40,11 @@ def metric(name: str) -> Metric:
     return _REGISTRY.get(name)
 
 
+def check_metric_name(name: str) -> None:
+    """Raise ConfigError if a name is unknown, without importing the metric."""
+    _REGISTRY.check(name)
+
+
 def _load(point: EntryPoint) -> Metric:
     expected = f"analogmed.metrics.metric.Metric with the name '{point.name}'"
     loaded = load_plugin(point, kind="metric", expected=expected)

@@ -4,9 +4,7 @@ import inspect
 import math
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.registry import (
@@ -15,6 +13,9 @@ from analogmed.foundation.registry import (
     home_of,
 )
 from analogmed.foundation.text import nearest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PLUGIN_GROUP = "analogmed.models"
 _BUILT_IN = {
@@ -32,7 +33,7 @@ _CONTRACT = ("in_channels", "out_channels", "spatial_dims")
 
 def build_model(
     name: str, *, in_channels: int, out_channels: int, spatial_dims: int = 2, **options: Any
-) -> nn.Module:
+) -> "nn.Module":
     """Build a segmentation network by name; its forward pass returns logits.
 
     Args:
@@ -52,6 +53,8 @@ def build_model(
         SecurityError: the configuration of a bundle requests code execution.
         CheckpointError: the weights of a bundle are damaged or do not fit its network.
     """
+    from torch import nn  # takes a second, which names and options do not need
+
     _check_whole("in_channels", in_channels)
     _check_whole("out_channels", out_channels)
     _check_whole("spatial_dims", spatial_dims, most=3)
@@ -71,6 +74,12 @@ def build_model(
 def model_names() -> tuple[str, ...]:
     """Return the names of the built-in networks and of installed plugins, sorted."""
     return _MODELS.names()
+
+
+def check_model_name(name: str) -> None:
+    """Raise ConfigError if a name is unknown; factories and bundles are not imported."""
+    if ":" not in name:
+        _MODELS.check(name)
 
 
 def describe_model(name: str) -> str:
@@ -167,7 +176,7 @@ def _bundle_factory(folder: str) -> Callable[..., Any]:
 
     def bundle_network(
         in_channels: int, out_channels: int, spatial_dims: int, pretrained: bool = True
-    ) -> nn.Module:
+    ) -> "nn.Module":
         """Return the network of a MONAI bundle; ``pretrained`` loads its weights."""
         return build_bundle_network(
             folder,

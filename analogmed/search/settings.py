@@ -99,8 +99,7 @@ class SearchConfig:
         profile: kind of tile for latency_ms and energy_mj, as for python -m analogmed.hardware.
         level: what the cost covers, mvm_only or measured_layer.
         supernets: run folders of trained supernetworks by task, for strategies that take them.
-        engine: execution engine: local processes, or a Ray cluster; does not affect the metrics of
-            a network.
+        engine: execution engine; does not affect the metrics of a network.
         study: name of the study in its storage.
         storage: URL of a relational database, for instance postgresql://host/name, that machines
             share; by default the file study.log of the run folder.

@@ -17,11 +17,17 @@ def raising(error):
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(ConfigError("a"), 2), (DataError("a"), 1), (OSError("a"), 1)]
+    ("error", "status", "message"),
+    [
+        (ConfigError("a"), 2, "error: a\n"),
+        (DataError("a"), 1, "error: a\n"),
+        (OSError(28, "No space left"), 1, "error: [Errno 28] No space left\n"),
+        (KeyboardInterrupt(), 130, "stopped\n"),
+    ],
 )
-def test_errors_of_a_user_are_one_sentence(error, status, capsys):
+def test_errors_of_a_user_are_one_sentence(error, status, message, capsys):
     assert run_program(raising(error), []) == status
-    assert capsys.readouterr().err == "error: a\n"
+    assert capsys.readouterr() == ("", message)
 
 
 def test_credentials_in_an_error_are_masked(capsys):

@@ -1,56 +1,128 @@
-import subprocess
-import sys
+import importlib
+import inspect
+import re
+import shlex
+import warnings
+from pathlib import Path
 
 import pytest
 
-from analogmed.cli.commands import COMMANDS, SUBCOMMANDS, find_command
-from analogmed.cli.main import main
+from analogmed.cli.commands import COMMANDS, find_command
+from analogmed.cli.examples import EXAMPLES
+from analogmed.cli.main import main, run
+from analogmed.cli.parse import parse
+from analogmed.foundation.errors import ConfigError
 
-HEAVY = ("torch", "monai", "aihwkit", "numba", "pandas", "matplotlib")
+ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["eval"],
-        ["train"],
-        ["sensitivity"],
-        ["sensitivity", "placement"],
-        ["uncertainty"],
-        ["uncertainty", "mitigation"],
-        ["search"],
-        ["search", "supernet"],
-        ["search", "importance"],
-    ],
-    ids=" ".join,
-)
-def test_help_loads_nothing_heavy(words):
-    code = (
-        "import sys\nfrom analogmed.cli.main import main\n"
-        f"try:\n    main({[*words, '--help']})\nexcept SystemExit as stop:\n"
-        f"    print(stop.code, [name for name in {HEAVY} if name in sys.modules])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "0 []"
-    assert "usage:" in done.stdout and "examples:" in done.stdout
+def load(path):
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(f"analogmed.{module}"), name)
+
+
+def test_every_command_has_settings_a_function_and_examples():
+    assert list(EXAMPLES) == list(COMMANDS)
+    for command in COMMANDS.values():
+        settings, run_command = load(command.settings), load(f"cli.programs.{command.run}")
+        (parameter,) = inspect.signature(run_command).parameters.values()
+        assert parameter.annotation is settings
 
 
 def test_the_first_word_alone_means_its_first_sub_command():
-    for (first, second), command in SUBCOMMANDS.items():
-        assert find_command([first, second, "--seed", "1"]) == (command, ["--seed", "1"])
-    for name, command in COMMANDS.items():
-        assert find_command([name, "--seed", "1"]) == (command, ["--seed", "1"])
-        firsts = [found for words, found in SUBCOMMANDS.items() if words[0] == name]
-        assert not firsts or firsts[0] is command
+    for name in COMMANDS:
+        assert find_command([*name.split(), "--seed", "1"]) == (name, ["--seed", "1"])
+    for first, second in (
+        ("sensitivity", "layers"),
+        ("uncertainty", "measure"),
+        ("search", "run"),
+        ("hardware", "map"),
+    ):
+        assert find_command([first, "--seed", "1"]) == (f"{first} {second}", ["--seed", "1"])
+        assert find_command([first]) == (f"{first} {second}", [])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evl"], r"^unknown command 'evl'; did you mean 'eval'\?$"),
+        (["search", "supernt"], r"^search: unknown sub-command 'supernt'; did you mean 'supernet'"),
+        (["data"], "^data: expected a sub-command; choose from: verify, phantom, download$"),
+        (["data", "--seed"], "^data: expected a sub-command"),
+    ],
+)
+def test_an_unknown_command_is_refused_with_the_nearest(words, message):
+    with pytest.raises(ConfigError, match=message):
+        find_command(words)
+
+
+def commands_in(text):
+    """Return the words of each command of the package in a text, after `analogmed`."""
+    joined = re.sub(r"\\\n\s*", "", text)
+    lines = re.findall(r"^\s*(?:python -m|torchrun .* -m) analogmed\.(.*)$", joined, re.MULTILINE)
+    return [shlex.split(line) for line in lines]
+
+
+FILES = {
+    "runs/eval/experiment.yaml": "seed: 1",
+    "runs/placement/placement.yaml": "digital_layers: [head]",
+    "my-chip.yaml": "{name: mine, title: my chip, tile_size: [64, 64], "
+    "mvm_only: {time_ns: 1, energy_nj: 1, source: mine}}",
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_the_help_are_settings(name, tmp_path, monkeypatch):
+    for file, text in FILES.items():
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    commands = commands_in(EXAMPLES[name])
+    assert commands
+    for words in commands:
+        found, rest = find_command(words)
+        parse(load(COMMANDS[found].settings), rest, prog=found)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_fits_a_terminal_and_lists_all_settings(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as done:
+        main([*name.split(), "--help"])
+    assert done.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"usage: analogmed {name} ")
+    assert [line for line in lines if len(line) > 80] == []
+    assert "examples:" in lines
+    settings = load(COMMANDS[name].settings)
+    attributes = inspect.getdoc(settings).partition("Attributes:")[2]
+    for option in re.findall(r"^    (\w+): ", attributes, re.MULTILINE):
+        assert any(re.match(rf"  (--{option}\b|[A-Z])", line) for line in lines)
 
 
 def test_without_a_command_all_are_listed(capsys):
     assert main([]) == main(["--help"]) == 0
-    listed = capsys.readouterr().out
-    for name, command in COMMANDS.items():
-        assert f"  {name:13}{command.summary}\n" in listed
+    lines = capsys.readouterr().out.splitlines()
+    listed = [line for line in lines if line.startswith("  ")]
+    assert len(listed) == 2 * len(COMMANDS)
+    for line, (name, command) in zip(listed, COMMANDS.items(), strict=False):
+        assert line.replace("[", "").replace("]", "").split() == [
+            *name.split(),
+            *command.summary.split(),
+        ]
+    assert max(map(len, lines)) <= 80
 
 
-def test_an_unknown_command_is_refused_with_the_nearest(capsys):
+def test_an_error_is_one_sentence_and_an_exit_status(capsys):
     assert main(["evl"]) == 2
-    assert capsys.readouterr().err == "error: unknown verb 'evl'; did you mean 'eval'?\n"
+    assert capsys.readouterr().err == "error: unknown command 'evl'; did you mean 'eval'?\n"
+
+
+@pytest.mark.filterwarnings("always:careful")
+def test_warnings_are_sentences_without_a_place_in_the_code(capsys):
+    before = warnings.showwarning
+    assert run(lambda _: warnings.warn("careful", stacklevel=1), []) == 0
+    assert capsys.readouterr().err == "warning: careful\n"
+    assert warnings.showwarning is before

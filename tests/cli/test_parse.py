@@ -1,7 +1,6 @@
 import json
-import warnings
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analogmed.analog import Hardware
-from analogmed.cli.main import run
 from analogmed.cli.options import to_options
 from analogmed.cli.parse import parse as parse_settings
+from analogmed.cli.settings import MapConfig, MeasureConfig, PhantomConfig, ReportConfig
 from analogmed.config import Experiment, SweepConfig, TaskConfig, to_yaml
-from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError
 from analogmed.search.settings import SearchConfig
 from analogmed.search.supernet.settings import SupernetConfig
 from analogmed.training import TrainConfig
@@ -316,45 +315,59 @@ def test_every_file_is_read_strictly_not_only_the_first(written):
         parse("--config", good, f"--config={bad}")
 
 
-@pytest.mark.parametrize(
-    ("error", "status"),
-    [
-        (ConfigError("wrong setting"), 2),
-        (DataError("wrong data"), 1),
-        (OSError(28, "No space left on device"), 1),
-        (KeyboardInterrupt(), 130),
-    ],
-)
-def test_errors_become_a_sentence_and_an_exit_status(error, status, capsys, monkeypatch):
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-
-    def fail(_):
-        raise error
-
-    assert run(fail, []) == status
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    assert (str(error) or "stopped") in captured.err
-
-
 def test_a_mapping_of_paths_is_read(tmp_path):
     options = ["--supernets", "{brain: runs/brain, '010': runs/2}"]
     expected = {"brain": Path("runs/brain"), "010": Path("runs/2")}
     assert parse_settings(SearchConfig, options, prog="search").supernets == expected
 
 
-def test_a_fault_of_the_program_keeps_its_traceback_in_a_file(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    assert run(lambda _: 1 / 0, []) == 70
-    (log,) = tmp_path.glob("*.log")
-    assert str(log) in capsys.readouterr().err
-    assert "run(lambda _: 1 / 0, [])" in log.read_text()
+def test_words_without_an_option_are_positional_settings_in_any_place():
+    wanted = PhantomConfig("brain", Path("data"), seed=1, size=48)
+    for words in (
+        ["brain", "data", "--seed", "1", "--size=48"],
+        ["--seed", "1", "brain", "--size", "48", "data"],
+        ["--seed=1", "--size=48", "--", "brain", "data"],
+    ):
+        assert parse(*words, config_class=PhantomConfig) == wanted
+    runs = (Path("a b"), Path("-c"), Path("[d"))
+    for words in (
+        ["--out", "page", "--", "a b", "-c", "[d"],
+        ["a b", "--out=page", "--", "-c", "[d"],
+    ):
+        assert parse(*words, config_class=ReportConfig) == ReportConfig(runs, Path("page"))
 
 
-@pytest.mark.filterwarnings("always:careful")
-def test_warnings_are_told_without_a_place_in_the_code(capsys, monkeypatch):
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-    assert run(lambda _: warnings.warn("careful", stacklevel=1), []) == 0
-    assert capsys.readouterr().err == "warning: careful\n"
+def test_positional_settings_may_come_from_a_file(written):
+    path = written("runs: [runs/a, runs/b]\n")
+    assert parse("--config", path, config_class=ReportConfig).runs == (
+        Path("runs/a"),
+        Path("runs/b"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "missing KIND and FOLDER; expected program KIND FOLDER \\[options\\]$"),
+        (["brain"], "missing FOLDER; expected program KIND FOLDER"),
+        (["heart", "data"], "kind: 'heart' is not known; choose from: brain, nuclei, spleen"),
+        (["brain", "data", "more"], "unexpected argument 'more'"),
+        (["brain", "data", "--sede", "1"], "unknown option --sede; did you mean '--seed'"),
+    ],
+)
+def test_wrong_positional_words_are_refused(words, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(*words, config_class=PhantomConfig)
+
+
+def test_a_network_with_options_is_one_word():
+    models = ("unetpp(features=[2, 2, 4, 4, 4, 2])", "a.b:c(x=no, y=null)")
+    assert parse("--model", *models, config_class=MapConfig).model == models
+    assert parse("--held_out", config_class=MeasureConfig).held_out == ()
+    assert parse(config_class=MeasureConfig).held_out == MeasureConfig().held_out
+
+
+def test_settings_of_hardware_are_options_and_back():
+    settings = MapConfig(("unet(features=8)", "unetpp"), (1, 32, 32), tile_size=(64, 32))
+    settings = replace(settings, profile="none", digital=("head", "up*"), out=Path("x"))
+    assert parse(*to_options(settings), config_class=MapConfig) == settings

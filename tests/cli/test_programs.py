@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import pytest
@@ -40,34 +39,10 @@ def of_task(task):
     return [f"--task.root={task.root}", *options]
 
 
-@pytest.mark.parametrize("verb", ["eval", "train", "search", "sensitivity", "uncertainty"])
-def test_help_lists_the_settings_and_examples(verb):
-    done = program(f"analogmed.{verb}", "--help")
-    assert (done.returncode, done.stderr) == (0, "")
-    for text in ("--task.name NAME", "--hardware.g_max_us", "--seed SEED", "\nexamples:\n  python"):
-        assert text in done.stdout
-
-
-def test_the_package_lists_its_verbs():
-    done = program("analogmed")
-    assert done.returncode == 0
-    assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")] == [
-        "eval",
-        "sensitivity",
-        "uncertainty",
-        "report",
-        "train",
-        "search",
-        "hardware",
-        "data",
-    ]
-    assert program("analogmed", "--help").stdout == done.stdout
-
-
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["analogmed", "evl"], 2, "unknown verb 'evl'; did you mean 'eval'?"),
+        (["analogmed", "evl"], 2, "unknown command 'evl'; did you mean 'eval'?"),
         (["analogmed", "eval", "--bach_size", "3"], 2, "did you mean '--batch_size'?"),
         (["analogmed.eval", "--checkpoints", "none.safetensors"], 1, "there is no such file"),
     ],
@@ -92,10 +67,11 @@ def test_an_error_is_one_sentence_and_an_exit_status(arguments, status, message,
         (["data", "verify", "nothing"], 1, "nothing"),
     ],
 )
-def test_every_verb_tells_its_errors_so(arguments, status, message, tmp_path, monkeypatch, capsys):
+def test_errors_of_all_commands_are_sentences(
+    arguments, status, message, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["analogmed", *arguments])
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     assert main() == status
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
@@ -110,7 +86,6 @@ def test_a_data_set_without_a_network_says_how_to_get_one(tiny_task, tmp_path, m
     monkeypatch.setattr(
         sys, "argv", ["analogmed", "eval", "--task", "lgg", f"--task.root={tiny_task.root}"]
     )
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     assert main() == 2
     assert "no network is shipped for task 'lgg'; train one with" in capsys.readouterr().err
 

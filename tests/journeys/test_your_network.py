@@ -12,6 +12,7 @@ import torch
 import yaml
 
 import analogmed as am
+from analogmed.cli.parse import parse
 from analogmed.cli.programs import evaluate as evaluation
 from analogmed.cli.programs import train as training
 from analogmed.foundation.errors import ConfigError, LeakageError
@@ -23,7 +24,10 @@ SHORT = {
     "analogmed.train": ["--epochs", "1", "--validate_every", "1", "--validation_chips", "1"],
     "analogmed.eval": ["--sweep.chips", "1", "--sweep.times_s", "0", "--examples", "0"],
 }
-MAIN = {"analogmed.train": training.main, "analogmed.eval": evaluation.main}
+PROGRAMS = {
+    "analogmed.train": (am.TrainConfig, training.run),
+    "analogmed.eval": (am.Experiment, evaluation.run),
+}
 
 
 def blocks():
@@ -45,7 +49,8 @@ def write_case(folder):
 def run_command(line):
     python, flag, module, *arguments = shlex.split(line)
     assert (python, flag) == ("python", "-m")
-    MAIN[module]([*arguments, *SHORT[module]])
+    settings, run = PROGRAMS[module]
+    run(parse(settings, [*arguments, *SHORT[module]], prog=module))
 
 
 def run_block(kind, text):

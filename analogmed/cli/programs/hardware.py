@@ -1,6 +1,5 @@
-"""`python -m analogmed.hardware`: tiles, latency and energy of networks on a chip."""
+"""Program of ``analogmed hardware``: tiles, latency and energy of networks on a chip."""
 
-import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.cli.programs.named_networks import Network, add_network_options, check_input, network
-from analogmed.foundation.errors import ConfigError
+from analogmed.cli.named_networks import NamedNetwork
+from analogmed.cli.settings import MapConfig
 from analogmed.foundation.files import ensure_writable, write_atomically
 from analogmed.hardware import (
     Cost,
@@ -17,50 +16,32 @@ from analogmed.hardware import (
     Profile,
     TileMap,
     estimate,
-    load_profile,
     map_tiles,
     place,
-    profile_names,
     read_table,
     record,
 )
-
-EPILOG = """examples:
-  # the U-Net of the LGG benchmark on HERMES tiles: tiles, utilisation, time, energy
-  python -m analogmed.hardware --model unet --input 3 256 256
-  # three networks beside each other, tables and figures in a folder
-  python -m analogmed.hardware --model unet unetpp "swin_unetr(feature_size=24)" --out runs/cost
-  # a 3D network on one volume
-  python -m analogmed.hardware --model swin_unetr --input 4 96 96 96 --out_channels 3
-  # replicate slow layers until 223 tiles are used, for a stack of 155 slices
-  python -m analogmed.hardware --tile_budget 223 --slices 155 --transposed digital
-  # several small layers on one tile
-  python -m analogmed.hardware --model "unet(features=8)" --packing first_fit
-  # tiles only, of any size, without a profile of the chip
-  python -m analogmed.hardware --profile none --tile_size 512
-  # a chip of your own
-  python -m analogmed.hardware --profile my-chip.yaml
-  # time operations on this machine; then predict a network from them
-  python -m analogmed.hardware measure --out runs/measure
-  python -m analogmed.hardware --model "unet(features=12)" --input 1 64 64 --table runs/measure
-
-docs/hardware.md tells what the figures mean and where they come from.
-"""
-
+from analogmed.report import (
+    render_costs,
+    render_layers,
+    render_tiles,
+    reuse_per_layer,
+    slice_timeline,
+    tile_occupancy,
+)
 
 _DEVICE = ("device", "threads", "runtime")
 
 
-def main(arguments: list[str]) -> None:
+def run(options: MapConfig) -> None:
     """Map networks onto tiles and estimate their cost; print the tables."""
-    options = _parser().parse_args(arguments)
-    networks = list(map(network, options.model))
-    shape = check_input(options.input)
-    profile = None if options.profile == "none" else load_profile(options.profile)
-    size = tuple(options.tile_size or (profile.tile_size if profile else (512,)))
+    shape, profile = options.input, options.load_profile()
+    size = options.tile_size or (profile.tile_size if profile else (512,))
     folder = None if options.out is None else ensure_writable(options.out)
     table = None if options.table is None else read_table(options.table)
-    results = [_Result(each, shape, size, profile, table, options) for each in networks]
+    results = [
+        _Result(network, shape, size, profile, table, options) for network in options.networks()
+    ]
     _print(results, options)
     if folder is not None:
         _write(results, folder, options)
@@ -72,12 +53,12 @@ class _Result:
 
     def __init__(
         self,
-        network: Network,
+        network: NamedNetwork,
         shape: tuple[int, ...],
         tile_size: tuple[int, ...],
         profile: Profile | None,
         table: LookupTable | None,
-        options: argparse.Namespace,
+        options: MapConfig,
     ) -> None:
         self.name = network.text
         model = network.build(shape, options.out_channels)
@@ -99,8 +80,6 @@ class _Result:
                 tile_budget=options.tile_budget,
                 placement=self.placement,
             )
-        elif options.tile_budget is not None:
-            raise ConfigError("--tile_budget needs the times of a profile; --profile none has none")
         self.input = " x ".join(map(str, shape))
         self.on_device: dict[str, Any] = {}
         if table is not None:
@@ -131,103 +110,7 @@ class _Result:
         return table.merge(stages.groupby("layer", sort=False).agg(sums), on="layer", how="left")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analogmed.hardware",
-        description="Lay networks on the tiles of a chip: how many, how full, how often used; "
-        "estimate time and energy of a slice and of a stack of slices. Nothing is trained or "
-        "simulated.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_network_options(parser, default_input=[3, 256, 256])
-    parser.add_argument(
-        "--profile",
-        default="hermes-1-phase",
-        metavar="NAME",
-        help=f"kind of tile: {', '.join(profile_names())}, a YAML file, or none for tiles without "
-        "time and energy (default: hermes-1-phase)",
-    )
-    parser.add_argument(
-        "--level",
-        default="mvm_only",
-        metavar="LEVEL",
-        help="mvm_only: product and converters; measured_layer: as measured on a layer, with links "
-        "and digital units (default: mvm_only)",
-    )
-    parser.add_argument(
-        "--tile_size",
-        nargs="+",
-        type=int,
-        metavar="N",
-        help="rows and columns of a tile, one number for a square (default: the profile's; 512 "
-        "without one)",
-    )
-    _add_mapping_options(parser)
-    parser.add_argument(
-        "--table",
-        type=Path,
-        metavar="FOLDER",
-        help="a look-up table of measure: tells what the networks take on its device, digitally",
-    )
-    parser.add_argument(
-        "--slices",
-        type=int,
-        default=100,
-        metavar="N",
-        help="slices of the stack (default: 100)",
-    )
-    parser.add_argument(
-        "--drawn_slices",
-        type=int,
-        default=4,
-        metavar="N",
-        help="slices in the picture of the pipeline (default: 4)",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="write tables (CSV) and figures (PNG) there"
-    )
-    return parser
-
-
-def _add_mapping_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--row_split",
-        choices=("channels", "even"),
-        default="channels",
-        help="cut a layer's rows by whole input channels, or evenly as aihwkit (default: channels)",
-    )
-    parser.add_argument(
-        "--transposed",
-        choices=("analog", "digital"),
-        default="analog",
-        help="whether transposed convolutions are on tiles (default: analog)",
-    )
-    parser.add_argument(
-        "--digital",
-        nargs="+",
-        default=(),
-        metavar="LAYER",
-        help="names or patterns of layers that stay digital",
-    )
-    parser.add_argument(
-        "--packing",
-        choices=("none", "first_fit"),
-        default="none",
-        help="first_fit: several small layers on one tile; they take turns (default: none)",
-    )
-    parser.add_argument(
-        "--tile_budget",
-        type=int,
-        metavar="N",
-        help="replicate slow layers as far as this many tiles allow",
-    )
-
-
-def _print(results: list[_Result], options: argparse.Namespace) -> None:
-    from analogmed.report import render_costs, render_layers, render_tiles
-
+def _print(results: list[_Result], options: MapConfig) -> None:
     costs = pd.DataFrame([result.summary(options.slices) for result in results])
     if len(results) == 1:
         title = f"Layers of {results[0].name} for an input of {results[0].input}"
@@ -254,9 +137,7 @@ def _print(results: list[_Result], options: argparse.Namespace) -> None:
             )
 
 
-def _write(results: list[_Result], folder: Path, options: argparse.Namespace) -> None:
-    from analogmed.report import reuse_per_layer, slice_timeline, tile_occupancy
-
+def _write(results: list[_Result], folder: Path, options: MapConfig) -> None:
     def save(table: pd.DataFrame, name: str) -> None:
         write_atomically(folder / f"{name}.csv", lambda path: table.to_csv(path, index=False))
 

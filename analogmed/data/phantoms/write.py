@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analogmed.data.phantoms.brain import write_brain
 from analogmed.data.phantoms.nuclei import write_nuclei
+from analogmed.data.phantoms.ranges import check_phantom
 from analogmed.data.phantoms.spleen import write_spleen
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import is_occupied, write_folder_atomically
@@ -18,8 +19,6 @@ PHANTOM_VERSION = 1
 """Version, incremented whenever a seed yields other bytes; older phantoms are regenerated."""
 
 MARKER = "phantom.json"
-
-_SIZE_RANGE = (32, 512)
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def write_phantom(
     known = _KINDS[kind]
     n_patients = known.n_patients if n_patients is None else n_patients
     size = known.size if size is None else size
-    _check_ranges(seed, n_patients, size)
+    check_phantom(seed, n_patients, size)
     marker = {
         "kind": kind,
         "version": PHANTOM_VERSION,
@@ -89,16 +88,6 @@ def write_phantom(
     if not _stands_already(folder, marker):
         _write_whole(folder, marker, lambda part: known.write(part, seed, n_patients, size))
     return folder
-
-
-def _check_ranges(seed: int, n_patients: int, size: int) -> None:
-    low, high = _SIZE_RANGE
-    if not low <= size <= high:
-        raise ConfigError(f"phantom size {size}; expected {low} to {high} pixels")
-    if not 1 <= n_patients <= 9999:
-        raise ConfigError(f"phantom n_patients {n_patients}; expected 1 to 9999")
-    if seed < 0:
-        raise ConfigError(f"phantom seed {seed}; expected 0 or more")
 
 
 def _stands_already(folder: Path, marker: dict[str, object]) -> bool:

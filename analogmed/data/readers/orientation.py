@@ -4,8 +4,6 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from nibabel.affines import voxel_sizes
-from nibabel.orientations import aff2axcodes, apply_orientation, inv_ornt_aff, io_orientation
 
 from analogmed.data.readers.nifti import Volume
 
@@ -22,6 +20,8 @@ def axis_codes(affine: np.ndarray) -> str:
         One letter for each of X, Y and Z, the closest anatomical direction: R or L, A or P,
         S or I.
     """
+    from nibabel.orientations import aff2axcodes  # takes half a second
+
     return "".join(aff2axcodes(affine))
 
 
@@ -39,6 +39,9 @@ def to_ras(volume: Volume, affine: np.ndarray | None = None) -> Volume:
         The volume with axes closest to RAS: the same object if no axis changes, otherwise views
             of its data.
     """
+    from nibabel.affines import voxel_sizes  # takes half a second
+    from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
     orientation = io_orientation(volume.affine if affine is None else affine)
     if np.array_equal(orientation, [[0, 1], [1, 1], [2, 1]]):
         return volume

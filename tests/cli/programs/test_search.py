@@ -1,6 +1,5 @@
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import pytest
 from analogmed.cli.main import run_command
 from analogmed.cli.options import to_options
 from analogmed.cli.parse import parse
-from analogmed.cli.programs.search import EXAMPLES
 from analogmed.config import EngineConfig, Experiment, TaskConfig
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.passes import chip_seed
@@ -263,15 +261,6 @@ def test_bad_settings_are_told_before_anything_is_trained(
     assert main([*to_options(base), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "trials").exists()
-
-
-def test_the_examples_of_the_help_are_settings():
-    lines = [line.strip() for line in EXAMPLES.splitlines()]
-    commands = [shlex.split(line)[3:] for line in lines if line.startswith("python -m")]
-    searches = [words for words in commands if not words or words[0].startswith("--")]
-    assert len(searches) >= 6
-    for arguments in searches:
-        parse(SearchConfig, arguments, prog="search")
 
 
 def test_a_file_of_settings_and_options_give_the_same(config, tmp_path):

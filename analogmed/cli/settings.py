@@ -1,0 +1,224 @@
+"""Settings of the commands that call a library function directly: report, hardware and data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from analogmed.cli.named_networks import NamedNetwork, parse_network
+from analogmed.data.phantoms.ranges import PhantomKind, check_phantom
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one
+from analogmed.foundation.settings.fields import may_be_empty, positional
+from analogmed.hardware.profiles import Level, Profile, load_profile
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """One page with the results of run folders, as HTML, Markdown and LaTeX.
+
+    Attributes:
+        runs: run folders.
+        out: folder of the page; by default the first RUN.
+    """
+
+    runs: tuple[Path, ...] = positional("RUN")
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class MapConfig:
+    """Tiles, utilisation, latency and energy of networks; nothing is trained or simulated.
+
+    Attributes:
+        model: networks, each as NAME or "NAME(option=value, ...)"; NAME is one of those of
+            analogmed train, or package.module:factory.
+        input: channels and size of one input, C H W, or C D H W for 3D.
+        out_channels: number of classes.
+        profile: tile type: alpine, hermes-1-phase, hermes-4-phase, hermes-core, a YAML file, or
+            none for tiles without time and energy.
+        level: accounting level. mvm_only covers MVM and converters; measured_layer was measured on
+            a layer, including links and digital units.
+        tile_size: rows and columns of a tile, one number for a square; by default those of the
+            profile, and 512 without a profile.
+        row_split: channels cuts the rows of a layer between input channels; even cuts them evenly,
+            as aihwkit does.
+        transposed: analog maps transposed convolutions onto tiles; digital leaves them digital.
+        digital: names or patterns of layers that stay digital.
+        packing: none places each part of a layer on a tile of its own; first_fit places several
+            small layers on one tile, which take turns.
+        tile_budget: total number of tiles, which is filled by replicating slow layers; by default
+            no layer is replicated.
+        table: folder of a table that analogmed hardware measure has written; adds the latency of
+            the networks on its machine, without a chip.
+        slices: number of slices of the stack that the estimates cover.
+        drawn_slices: number of slices in the figure of the pipeline.
+        out: folder for tables (CSV) and figures (PNG); by default none are written.
+    """
+
+    model: tuple[str, ...] = ("unet",)
+    input: tuple[int, ...] = (3, 256, 256)
+    out_channels: int = 1
+    profile: str = "hermes-1-phase"
+    level: Level = "mvm_only"
+    tile_size: tuple[int, ...] | None = None
+    row_split: Literal["channels", "even"] = "channels"
+    transposed: Literal["analog", "digital"] = "analog"
+    digital: tuple[str, ...] = ()
+    packing: Literal["none", "first_fit"] = "none"
+    tile_budget: int | None = None
+    table: Path | None = None
+    slices: int = 100
+    drawn_slices: int = 4
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        _check_networks(self.model, self.input, self.out_channels)
+        for name in ("slices", "drawn_slices"):
+            require_at_least_one(f"--{name}", getattr(self, name))
+        if self.tile_budget is not None:
+            require_at_least_one("--tile_budget", self.tile_budget)
+            if self.profile == "none":
+                raise ConfigError(
+                    "--tile_budget needs the times of a profile; --profile none has none"
+                )
+        size = self.tile_size
+        if size is not None and (len(size) not in (1, 2) or min(size) < 1):
+            raise ConfigError(
+                f"--tile_size: expected rows and columns, 1 or more, got {_words(size)}. Give one "
+                "number for a square tile"
+            )
+        if (profile := self.load_profile()) is not None:
+            profile.figures(self.level)
+
+    def networks(self) -> list[NamedNetwork]:
+        """Return the networks."""
+        return list(map(parse_network, self.model))
+
+    def load_profile(self) -> Profile | None:
+        """Return the profile, or ``None`` without one."""
+        return None if self.profile == "none" else load_profile(self.profile)
+
+
+_HELD_OUT = (
+    "unet(features=4)",
+    "unet(features=12)",
+    "unet(features=16)",
+    "unetpp(features=[8, 8, 16, 32, 64, 8])",
+    "attention_unet(channels=[8, 16, 32], strides=[2, 2])",
+    "swin_unetr(feature_size=12)",
+)
+
+
+@dataclass(frozen=True)
+class MeasureConfig:
+    """Timing of the operations of networks on this machine, one by one, as a look-up table.
+
+    The latency of held-out networks is predicted as the sum of their operations and compared with
+    their measured latency, which is not in the table.
+
+    Attributes:
+        model: networks whose operations are timed, each as NAME or "NAME(option=value, ...)"; NAME
+            is one of those of analogmed train, or package.module:factory.
+        input: channels and size of one input, C H W, or C D H W for 3D.
+        out_channels: number of classes.
+        held_out: networks that are predicted and timed as a whole; their operations are timed one
+            by one too. Without a word after it, no network is held out.
+        repetitions: number of timed runs of each operation and network; the median is used.
+        threads: number of threads of torch.
+        device_name: name of this machine in the table; by default that of the board or processor.
+        out: folder for operations.csv, provenance.yaml and networks.csv.
+    """
+
+    model: tuple[str, ...] = ("unet",)
+    input: tuple[int, ...] = (1, 64, 64)
+    out_channels: int = 1
+    held_out: tuple[str, ...] = may_be_empty(_HELD_OUT)
+    repetitions: int = 30
+    threads: int = 1
+    device_name: str | None = None
+    out: Path = Path("runs/measure")
+
+    def __post_init__(self) -> None:
+        _check_networks(self.model, self.input, self.out_channels)
+        for text in self.held_out:
+            parse_network(text, "--held_out")
+        for name in ("threads", "repetitions"):
+            require_at_least_one(f"--{name}", getattr(self, name))
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """Check of a data set: LGG, DSB 2018, Decathlon, BraTS, or folders of NIfTI files.
+
+    Every file is read to its end. Checksums, headers, geometry, pairs of image and label, label
+    values and duplicates are checked, and all problems are listed.
+
+    Attributes:
+        path: folder of the data set, or the folder above it.
+    """
+
+    path: Path = positional("FOLDER")
+
+
+@dataclass(frozen=True)
+class PhantomConfig:
+    """Generated data set in the layout of a real one; the same seed yields the same bytes.
+
+    Attributes:
+        kind: brain, spleen or nuclei.
+        root: folder below which the data set is written; created if missing.
+        seed: root seed of all random draws.
+        patients: number of patients, or of fields of nuclei; by default 24 for brain, 12 for
+            spleen and 60 for nuclei.
+        size: number of pixels along both in-plane axes, 32 to 512; by default 64 for brain, 96 for
+            spleen and 128 for nuclei.
+    """
+
+    kind: PhantomKind = positional("KIND")
+    root: Path = positional("FOLDER")
+    seed: int = 0
+    patients: int | None = None
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_phantom(self.seed, self.patients, self.size)
+
+
+@dataclass(frozen=True)
+class DownloadConfig:
+    """Download of a task of the Medical Segmentation Decathlon.
+
+    The checksum is verified before the archive is unpacked. Existing data is left unchanged.
+
+    Attributes:
+        task: Task01_BrainTumour to Task10_Colon.
+        root: parent folder of the data set; created if missing.
+    """
+
+    task: str = positional("TASK")
+    root: Path = positional("FOLDER")
+
+    def __post_init__(self) -> None:
+        # imports the readers of volumes, which other commands do not need
+        from analogmed.data.datasets.msd_tasks import MSD_TASKS
+
+        known = [task.folder for task in MSD_TASKS]
+        if self.task not in known:
+            raise ConfigError(f"Decathlon task {self.task!r}; expected one of {', '.join(known)}")
+
+
+def _check_networks(models: tuple[str, ...], sizes: tuple[int, ...], out_channels: int) -> None:
+    if not models:
+        raise ConfigError("--model: expected at least one network, got none")
+    for text in models:
+        parse_network(text)
+    if not 2 <= len(sizes) <= 4 or min(sizes) < 1:
+        raise ConfigError(
+            f"--input: expected channels and 1 to 3 sizes above 0, such as 3 256 256, got "
+            f"{_words(sizes)}"
+        )
+    require_at_least_one("--out_channels", out_channels)
+
+
+def _words(numbers: tuple[int, ...]) -> str:
+    return " ".join(map(str, numbers)) or "none"
