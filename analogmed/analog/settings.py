@@ -10,12 +10,12 @@ from analogmed.foundation.strict_yaml import read_yaml
 
 @dataclass(frozen=True)
 class CalibrationConfig:
-    """How the input ranges of the converters are set.
+    """Calibration of the input ranges of the converters.
 
     Attributes:
-        images: least number of training images used for calibration; every case gives the same
-            number, evenly spaced, so that the number used is rounded up.
-        quantile: share of a layer's absolute inputs that the range covers.
+        images: least number of training images used for calibration. Every case contributes the
+            same number, evenly spaced, so the number used is rounded up.
+        quantile: quantile of the absolute inputs of a layer that sets its input range, in (0, 1].
     """
 
     images: int = 32

@@ -13,19 +13,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """Which data, and how it is split.
+    """Data set and its split by patient.
 
     Attributes:
-        name: phantom_brain, phantom_spleen, phantom_nuclei (generated), lgg, dsb2018, brats, nifti,
-            msd, or a Decathlon task such as Task09_Spleen or spleen.
-        root: folder of the data set; phantoms are generated in the cache folder without it.
-        size: resample every image to this spatial size, for instance [96, 96].
-        spatial_dims: 2 or 3; the data set's own by default.
-        split_seed: seed of the split by patient. A patient more or less moves others to another
-            part; use split_file where data are added.
+        name: data set: phantom_brain, phantom_spleen or phantom_nuclei (generated), lgg, dsb2018,
+            brats, nifti, msd, a Decathlon task such as Task09_Spleen or spleen, or the name of a
+            plugin.
+        root: folder of the data set; by default phantoms are generated in the cache folder, and
+            other data sets require it.
+        size: spatial size to which every image is resampled; by default that of the data set.
+        spatial_dims: number of spatial dimensions; by default that of the data set.
+        split_seed: seed of the split by patient. Adding or removing a patient moves others between
+            the parts; use split_file for data sets that grow.
         shares: shares of patients for training, validation and test.
-        split_file: JSON or YAML with the patients of each part, in place of shares.
-        options: further arguments of the data set's loader.
+        split_file: JSON or YAML file with the patients of each part; replaces shares.
+        options: further arguments of the loader of the data set.
     """
 
     name: str = "phantom_brain"

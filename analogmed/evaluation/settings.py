@@ -19,15 +19,17 @@ DEFAULT_TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, 7 * DAY_S, MONTH_S, YEAR_S)
 
 @dataclass(frozen=True)
 class SweepConfig:
-    """How often, and when, chips are read.
+    """Numbers of chips and reads, and the times since programming.
 
     Attributes:
-        chips: programming draws of each network. Fewer than two give no interval.
-        times_s: seconds after programming at which each chip is read.
-        reads: reads at each time.
-        width: chips are added until the 95 % interval of a network's Dice after one day is
-            narrower than this; chips is then the most that a network gets.
-        first_chips: chips of each network before its interval is first checked, with width.
+        chips: number of chip instances of each network; an interval requires two or more.
+        times_s: times since programming at which each chip is read, in s.
+        reads: number of reads at each time.
+        width: target width of the 95 % confidence interval of the Dice of a network after one day:
+            chips are added until the interval is narrower, up to sweep.chips; by default all chips
+            are computed.
+        first_chips: number of chips of each network before its interval is first checked; used with
+            width.
     """
 
     chips: int = 5
@@ -66,37 +68,42 @@ class SweepConfig:
 
 @dataclass(frozen=True)
 class Experiment:
-    """One evaluation: networks on a task, digitally and on chips.
+    """Evaluation of networks on a task, digitally and on chips.
 
     Attributes:
-        task: the data.
-        checkpoints: trained networks; by default the shipped ones of the task.
-        factories: package.module:factory names that the checkpoints may call for their network.
-        hardware: the chip.
+        task: data.
+        checkpoints: trained networks, as files or run folders of train; by default the shipped
+            networks of the task.
+        factories: package.module:factory names that checkpoints may import to build their network;
+            others are refused.
+        hardware: chip; by default, each setting is that of the preset.
         sweep: chips, times and reads.
-        calibration: input ranges of the converters.
-        metrics: what is computed of each prediction: dice, jaccard, hd95, nsd, sensitivity,
-            specificity, precision, recall, f1.
-        tolerance: accepted deviation of the normalised surface distance, in mm or pixels.
-        digital_layers: names or patterns of layers that stay digital, or the placement.yaml that
-            python -m analogmed.sensitivity placement has written; by default those that stayed
-            digital when a network was trained for the chip, and [] for none.
-        profile: kind of tile for time and energy in the table of costs, as for python -m
-            analogmed.hardware; without one, tiles only.
-        level: what the cost covers, mvm_only or measured_layer.
-        row_split: even cuts a layer's rows as aihwkit does; channels keeps channels whole.
-        backend: auto, numba (compiled, CPU), triton (compiled, GPU) or torch for analogmed's
-            layers, aihwkit for aihwkit's.
-        device: where to compute, for instance cpu or cuda.
-        batch_size: images, or windows of a large image, per forward pass.
-        seed: root of all random draws.
+        calibration: calibration of input ranges.
+        metrics: metrics of each prediction: dice, jaccard, hd95, nsd, sensitivity, specificity,
+            precision, recall, f1; dice is always included.
+        tolerance: tolerance of the normalised surface distance (nsd), in mm or pixels.
+        digital_layers: names or patterns of layers that stay digital, or the placement.yaml of a
+            run of sensitivity placement; by default those that were digital in training, and [] for
+            none.
+        profile: tile type for latency and energy in the cost table, as for analogmed hardware; by
+            default only tiles are counted.
+        level: accounting level: mvm_only covers MVM and converters; measured_layer also covers
+            links and digital units.
+        row_split: even cuts the rows of a layer evenly, as aihwkit does; channels cuts them between
+            input channels.
+        backend: implementation of the tile computations: numba (compiled, CPU), triton (compiled,
+            GPU), torch (reference), or aihwkit (layers of aihwkit); auto selects a compiled one if
+            possible.
+        device: torch device, for instance cpu or cuda.
+        batch_size: number of images, or of windows of a large image, per forward pass.
+        seed: root seed of all random draws.
         engine: execution engine; of its settings, only threads affects results.
-        store: folder or fsspec URL (s3://bucket/sweep) that finished chips are kept in, so that an
-            interrupted run resumes; by default the run folder.
-        limit: Dice that a chip has to keep, for the time to failure; by default 0.95 times the best
-            digital one.
-        examples: cases, from the worst to the best, of which slices and predictions are kept for
-            the report page, where no chip failed; 0 keeps none.
+        store: folder or fsspec URL (s3://bucket/sweep) of finished chips, from which an interrupted
+            run resumes; by default the run folder.
+        limit: Dice below which a chip counts as failed, for the time to failure; by default 0.95
+            times the best digital Dice.
+        examples: number of cases, from worst to best, whose slices and predictions are stored for
+            the report page; 0 stores none.
         out: run folder; by default runs/NAME.
         name: name of the run.
         restart: compute all digital runs and chips again and replace those in the store; by default

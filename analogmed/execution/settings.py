@@ -12,16 +12,17 @@ class EngineConfig:
     """Execution engine of a sweep; only its number of threads affects results, in the last digits.
 
     Attributes:
-        name: local, processes on this machine, or ray, which needs pip install 'analogmed[ray]'.
-        workers: units (chips, or digital runs) computed at once. By default one, in this process,
-            and with ray as many as there is room for.
-        address: of a Ray cluster, for instance auto or ray://head:10001; by default Ray is started
-            on this machine for the run.
-        cpus: processor cores that Ray sets aside for a unit.
-        gpus: GPUs that Ray sets aside for a unit; a share such as 0.25 lets units share one.
-        threads: threads of a unit, 1 or more; by default the cores are shared among workers, and
-            Ray uses cpus. The last digits of a chip's outputs depend on this number, so finished
-            chips are reused only at the number that they were computed with.
+        name: local runs processes on this machine; ray requires pip install 'analogmed[ray]'.
+        workers: number of units (chips, digital runs or candidates) that are computed at once; by
+            default one, in this process, and with ray as many as fit.
+        address: address of a Ray cluster, for instance auto or ray://head:10001; by default Ray is
+            started on this machine for the run.
+        cpus: number of processor cores that Ray reserves for a unit.
+        gpus: number of GPUs that Ray reserves for a unit; several units share a GPU at a fraction
+            such as 0.25.
+        threads: number of threads of a unit, 1 or more; by default the cores are divided among
+            workers, and Ray uses cpus. The last digits of the outputs of a chip depend on it, so
+            stored chips are reused only with the same number.
     """
 
     name: Literal["local", "ray"] = "local"

@@ -8,12 +8,13 @@ from analogmed.foundation.errors import ConfigError
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network.
+    """Network and its options.
 
     Attributes:
-        name: unet, unetpp, swin_unetr, attention_unet, dynunet, subnet (of a search's space, by its
-            genotype), med_nas_bench, package.module:factory or bundle:/path/to/monai/bundle.
-        options: further arguments of the network's builder, for instance features.
+        name: network: unet, unetpp, swin_unetr, attention_unet, dynunet, subnet (a network of a
+            search space, by its genotype), med_nas_bench, package.module:factory, or
+            bundle:/path/to/monai/bundle.
+        options: further arguments of the builder of the network, for instance features.
     """
 
     name: str = "unet"

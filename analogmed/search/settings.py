@@ -20,7 +20,7 @@ from analogmed.training.settings import LoadingConfig, LossConfig, NoiseConfig, 
 
 @dataclass(frozen=True)
 class StrategyConfig:
-    """Who proposes the networks.
+    """Search strategy and its options.
 
     Attributes:
         name: random, evolution, nsga2, nsga3, tpe, analognas, mias, mt_mias, mt_mias_c, or an
@@ -39,21 +39,21 @@ class StrategyConfig:
 
 @dataclass(frozen=True)
 class CandidateConfig:
-    """How candidates are trained, and how often they are put on chips.
+    """Training and evaluation of candidates.
 
     Attributes:
-        epochs: of digital training.
-        hwa_epochs: of the hardware-aware training that follows.
-        batch_size: patches in a batch.
-        optimizer: steps, schedule and average of both trainings.
-        loss: what is minimised.
-        loading: how patches are drawn.
-        noise: what disturbs hardware-aware training.
-        calibration: input ranges of the converters.
-        chips: programming draws of each candidate, the same for all of them.
-        reads: of each chip at each time.
-        threads: CPU threads that train one candidate, 1 or more. Results depend on their number in
-            the last digits, so it is a setting of the search; engine.workers is not.
+        epochs: number of epochs of digital training.
+        hwa_epochs: number of epochs of the hardware-aware training that follows.
+        batch_size: number of patches in a batch.
+        optimizer: optimizer of both stages of the training.
+        loss: training loss.
+        loading: sampling of patches.
+        noise: noise injection during hardware-aware training.
+        calibration: calibration of input ranges.
+        chips: number of chip instances of each candidate, the same chips for all candidates.
+        reads: number of reads of each chip at each time.
+        threads: number of CPU threads that train one candidate, 1 or more. The last digits of
+            results depend on it, so it is a setting of the search; engine.workers is not.
     """
 
     epochs: int = 10
@@ -75,37 +75,39 @@ class CandidateConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """One search.
+    """Search for networks with high on-chip Dice at low cost.
 
     Attributes:
-        task: the data; patients of its test part are not looked at.
-        space: which networks there are.
-        strategy: who proposes them.
-        objectives: what is optimised, the first of which chooses the winner: dice_1d, dice_1d_std,
-            dice_t0, dice_1mo, dice_digital, avm_drop, uncertainty, parameters, tiles, latency_ms,
-            energy_mj.
-        constraints: bounds on these, for instance "tiles <= 40".
-        budget: networks that are trained, by all processes together; it may be raised later.
-        proposals: networks that may be proposed for each of the budget; those known already, and
-            those that break a constraint that needs no training, take nothing of the budget.
-        candidate: how candidates are trained, and on how many chips they are evaluated.
-        final_epochs: of each stage of the training that the winner gets at the end, on all patients
-            but those of the test part; 0 keeps the network that was compared.
-        hardware: the chip.
+        task: data; the search never reads the test patients.
+        space: search space.
+        strategy: search strategy.
+        objectives: metrics to optimise, of which the first selects the winner: dice_1d,
+            dice_1d_std, dice_t0, dice_1mo, dice_digital, avm_drop, uncertainty, parameters, tiles,
+            latency_ms, energy_mj.
+        constraints: bounds on these metrics, for instance "tiles <= 40".
+        budget: number of networks to train, by all processes together; a larger budget extends a
+            finished search.
+        proposals: largest number of proposals per network of the budget. Known networks, and
+            networks that violate a constraint that requires no training, do not use up the budget.
+        candidate: training and evaluation of candidates.
+        final_epochs: number of epochs of each stage of the final training of the winner, on all
+            patients but those of the test part; 0 keeps the candidate.
+        hardware: chip; by default, each setting is that of the preset.
         digital_layers: names or patterns of layers that stay digital in every network that has
-            them, beside those that its genes place there; or the placement.yaml that python -m
-            analogmed.sensitivity placement has written of a network of the space. A layer that no
-            network of the space has is refused.
-        profile: kind of tile for latency_ms and energy_mj, as for python -m analogmed.hardware.
-        level: what the cost covers, mvm_only or measured_layer.
-        supernets: run folders of trained supernetworks by task, for strategies that take them.
+            them, in addition to those that its genes place there; or the placement.yaml of a
+            network of the space. Names of no network of the space raise an error.
+        profile: tile type for latency_ms and energy_mj, as for analogmed hardware.
+        level: accounting level: mvm_only covers MVM and converters; measured_layer also covers
+            links and digital units.
+        supernets: run folders of trained supernetworks by task, for strategies that use them.
         engine: execution engine; does not affect the metrics of a network.
         study: name of the study in its storage.
-        storage: URL of a relational database, for instance postgresql://host/name, that machines
-            share; by default the file study.log of the run folder.
-        backend: who computes the tiles: auto, numba or torch.
-        device: where to compute, for instance cpu or cuda.
-        seed: root of all random draws.
+        storage: URL of a relational database that several machines share, for instance
+            postgresql://host/name; by default the file study.log of the run folder.
+        backend: implementation of the tile computations: numba (compiled), torch (reference), or
+            auto.
+        device: torch device, for instance cpu or cuda.
+        seed: root seed of all random draws.
         out: run folder; by default runs/search.
     """
 

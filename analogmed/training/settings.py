@@ -33,20 +33,21 @@ def _require_share(name: str, value: float) -> None:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How gradients become steps.
+    """Optimizer and learning-rate schedule.
 
     Attributes:
         name: adamw, or sgd with Nesterov momentum.
-        learning_rate: at its highest.
-        weight_decay: decoupled from the gradient in adamw; of weights, not of biases and norms.
-        momentum: of sgd.
-        schedule: of the learning rate, down to 0 after the last step (constant: none).
-        power: of the polynomial schedule.
+        learning_rate: peak learning rate.
+        weight_decay: weight decay, decoupled from the gradient in adamw; applied to weights, not to
+            biases and normalisation.
+        momentum: momentum of sgd.
+        schedule: schedule of the learning rate, down to 0 after the last step; constant keeps it.
+        power: exponent of the polynomial schedule.
         warm_up: share of all steps over which the learning rate rises from 0.
-        gradient_norm: gradients are clipped to this norm.
-        accumulate: batches whose gradients make one step.
-        ema: decay of the running average of the weights, which is then what is validated and
-            kept; 0 switches it off.
+        gradient_norm: largest norm of a gradient; longer gradients are clipped.
+        accumulate: number of batches whose gradients form one step.
+        ema: decay of the running average of the weights, which is validated and kept; 0 switches it
+            off.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -71,15 +72,16 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What is minimised: a weighted sum.
+    """Training loss: a weighted sum.
 
     Attributes:
         dice: weight of the soft Dice loss.
         cross_entropy: weight of the cross-entropy.
-        deep_supervision: unetpp and dynunet get a head at each level, and learn from all of them.
-        distillation: weight of the distance to the soft masks of the network that hardware-aware
-            training starts from.
-        temperature: of these soft masks; above 1 softens them.
+        deep_supervision: add an output head at each level of unetpp and dynunet, and train all of
+            them.
+        distillation: weight of the distance to the soft masks of the network from which
+            hardware-aware training starts.
+        temperature: temperature of these soft masks; values above 1 soften them.
     """
 
     dice: float = 1.0
@@ -98,18 +100,20 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class LoadingConfig:
-    """How patches come from the files.
+    """Sampling and caching of training patches.
 
     Attributes:
-        cache_bytes: training samples are kept in memory up to this, and so are validation samples;
-            others are read again when needed.
-        foreground: share of patches that are centred on a voxel of a class.
-        augment: flip, turn and zoom patches, and change their intensities.
-        patches_per_image: patches from each slice or volume in an epoch, on average.
-        mixed_cases: largest number of cases whose patches are mixed with each other.
-        mixed_bytes: largest size in bytes of the cases whose patches are mixed with each other, a
-            single case excepted. Where the cache holds as much, each case is read once per epoch.
-        workers: processes that read ahead; 0 reads in the training process. They share the cache.
+        cache_bytes: size of the cache of training samples, and of that of validation samples, in
+            bytes; other samples are read again when needed.
+        foreground: share of patches that are centred on a voxel of a class, in [0, 1].
+        augment: flip, rotate and zoom patches, and change their intensities.
+        patches_per_image: mean number of patches from each slice or volume per epoch.
+        mixed_cases: largest number of cases whose patches are shuffled together.
+        mixed_bytes: largest size in bytes of the cases whose patches are shuffled together, except
+            for a single case. If the cache is at least this large, each case is read once per
+            epoch.
+        workers: number of processes that read ahead and share the cache; 0 reads in the training
+            process.
     """
 
     cache_bytes: int = 2 * 2**30
@@ -132,23 +136,22 @@ class LoadingConfig:
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """What disturbs hardware-aware training; kinds and sizes of noise are hardware's.
+    """Noise injection during hardware-aware training; noise types and sizes are set in hardware.
 
     Attributes:
-        weights: modifier, the weight noise that hardware.modifier describes; or chips: each step
-            computes with the weights of a virtual chip, programmed from the present weights and
-            aged to a random time.
-        ramp: share of the steps over which the weight noise grows from 0 to its full size.
-        every: steps that a virtual chip serves before another one is programmed; programming is
-            the costly part.
-        ages_s: smallest and largest age of a virtual chip when it is read, in s; in between, its
-            logarithm is evenly drawn.
-        ranges: calibrated sets the converters' input ranges to a quantile of the inputs before each
-            epoch; learned trains them by gradient.
-        norms: learned normalises each batch by its own statistics, which hides what a chip does to
-            a channel, and lets the running ones follow; frozen uses the running statistics of the
-            digital start, as batch normalisation does on a chip; late is learned in the first half
-            of the epochs and then frozen, with the statistics averaged so far.
+        weights: modifier applies the weight noise of hardware.modifier; chips uses the weights of a
+            virtual chip, programmed from the current weights and aged to a random time.
+        ramp: share of the steps over which the weight noise grows from 0 to its full size, in [0,
+            1].
+        every: number of training steps that share one virtual chip, 1 or more; higher values train
+            faster.
+        ages_s: minimum and maximum time since programming of a virtual chip, in s; sampled
+            log-uniformly.
+        ranges: calibrated sets the input ranges of the converters to a quantile of the inputs
+            before each epoch; learned trains them by gradient.
+        norms: learned normalises with the statistics of each batch and updates the running
+            statistics; frozen uses the running statistics of the digital start, as on a chip; late
+            is learned in the first half of the epochs and frozen afterwards.
     """
 
     weights: Literal["modifier", "chips"] = "chips"
@@ -175,38 +178,44 @@ class NoiseConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run.
+    """Digital or hardware-aware training of one network.
 
     Attributes:
-        task: the data.
-        model: the network.
+        task: data.
+        model: network.
         training: digital, or hwa for hardware-aware training with noise injection.
-        init: network to start from, a checkpoint or a run folder; it is then the model. Without
-            one, hardware-aware training first trains digitally, into the folder digital of its own.
-        hardware: the chip that hardware-aware training is for.
-        digital_layers: names of layers that stay digital in it, patterns, or a placement file.
-        epochs: of as many patches as there are training slices or volumes, times
-            loading.patches_per_image.
-        batch_size: patches in a batch.
-        optimizer: steps, schedule and average.
-        loss: what is minimised.
-        loading: how patches are drawn.
-        noise: what disturbs hardware-aware training.
-        calibration: input ranges of the converters, in hardware-aware training.
-        validate_every: epochs between validations.
-        keep: last keeps the state of the last validation, or of an earlier one where the last
-            scores worse than the network that training started from; best keeps the state with the
-            best score, which a few validation patients choose at random.
-        validation_chips: chips that hardware-aware training is validated on, after a day.
-        patience: stop after so many validations without a better score; 0 never stops early.
-        precision: bfloat16 computes the digital parts of the network by autocast; the products of
-            tiles stay in float32.
-        activation_checkpointing: keep fewer activations and compute them again; slower, smaller.
-        backend: who computes the tiles: auto, numba or torch for analogmed's layers, aihwkit for
-            aihwkit's.
-        device: where to compute, for instance cpu or cuda.
-        restart: begin anew where the run folder holds a run; otherwise that one goes on.
-        seed: root of all random draws.
+        init: checkpoint or run folder of the network to start from, which replaces model. Without
+            it, hardware-aware training first trains digitally, in the folder digital of its run
+            folder.
+        hardware: chip of hardware-aware training; by default, each setting is that of the preset.
+        digital_layers: names or patterns of layers that stay digital in hardware-aware training, or
+            a placement.yaml.
+        epochs: number of epochs; each has as many patches as there are training slices or volumes,
+            times loading.patches_per_image.
+        batch_size: number of patches in a batch.
+        optimizer: optimizer.
+        loss: training loss.
+        loading: sampling of patches.
+        noise: noise injection during hardware-aware training.
+        calibration: calibration of input ranges in hardware-aware training.
+        validate_every: number of epochs between validations.
+        keep: last keeps the state of the last validation, or an earlier one if the last scores less
+            than the initial network; best keeps the state with the highest score, which depends on
+            a few validation patients.
+        validation_chips: number of chips on which hardware-aware training is validated, one day
+            after programming.
+        patience: number of validations without a better score after which training stops; 0 never
+            stops early.
+        precision: bfloat16 computes the digital parts of the network by autocast; products on tiles
+            stay in float32.
+        activation_checkpointing: recompute activations in the backward pass instead of storing
+            them: slower, less memory.
+        backend: implementation of the tile computations: numba (compiled), torch (reference),
+            aihwkit (layers of aihwkit), or auto.
+        device: torch device, for instance cpu or cuda.
+        restart: discard a run found in the run folder and start over; by default that run is
+            resumed.
+        seed: root seed of all random draws.
         out: run folder; by default runs/train/TASK-MODEL-TRAINING.
     """
 

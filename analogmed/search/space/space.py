@@ -29,18 +29,18 @@ _BLOCKS = {2: ("identity", *"ABCDEFG"), 3: ("identity", *"AHIJKLM")}
 
 @dataclass(frozen=True)
 class Space:
-    """Which networks are searched. Every gene is chosen from a few values.
+    """Search space; every gene has a few values.
 
     Attributes:
-        spatial_dims: 2 or 3.
-        purpose: segmentation, or classification, whose networks have no way up.
-        depths: numbers of levels.
-        blocks: of each level; by default all of these dimensions. The first level has a block with
-            weights.
-        widths: channels of the first level.
-        growths: factor on the channels from a level to the next: 2 is a pyramid, 1 isotropic.
-        kernels: widths of the convolutions of a level.
-        places: where blocks are computed; analog and digital makes a gene of each block.
+        spatial_dims: number of spatial dimensions.
+        purpose: segmentation, or classification, whose networks have no decoder.
+        depths: numbers of levels, 1 to 5.
+        blocks: block types of each level; by default all types for these dimensions.
+        widths: numbers of channels of the first level.
+        growths: factors on the number of channels from one level to the next: 2 yields a pyramid, 1
+            an isotropic network.
+        kernels: kernel sizes of the convolutions of a level: 3, 5 or 7.
+        places: where blocks are computed; with both values, each block has a gene for it.
     """
 
     spatial_dims: Literal[2, 3] = 2

@@ -20,14 +20,15 @@ SUPERNET = "supernet.safetensors"
 
 @dataclass(frozen=True)
 class PruningConfig:
-    """When operations leave the supernetwork.
+    """Progressive pruning of operations during the training.
 
     Attributes:
-        every: epochs between prunings, each of which takes one operation from each level; 0 never
-            prunes.
-        warm_up: epochs before the first of them are counted.
-        keep: operations that each level keeps.
-        decay: of the running average of the Dice of the networks that use an operation.
+        every: number of epochs between prunings, each of which removes one operation from each
+            level; 0 never prunes.
+        warm_up: number of epochs before the first interval begins.
+        keep: number of operations that each level keeps.
+        decay: decay of the running average of the Dice of the networks that use an operation, in
+            [0, 1).
     """
 
     every: int = 0
@@ -62,10 +63,9 @@ class MiasLossConfig:
 
     Attributes:
         cross_entropy: weight of the task-specific loss TSL, Dice and cross-entropy.
-        latency: weight of T, the sum over levels of the slowest operation that was sampled, in
-            units of the slowest path. Drawn networks do not depend on the weights, so that T moves
-            no weight, unless the rule is gumbel.
-        temperature: of the gumbel rule.
+        latency: weight of T, the sum over levels of the latency of the slowest sampled operation,
+            relative to the slowest path. T has a gradient only with the rule gumbel.
+        temperature: temperature of the rule gumbel.
     """
 
     cross_entropy: float = 1.0
@@ -80,13 +80,13 @@ class MiasLossConfig:
 
 @dataclass(frozen=True)
 class LatencyConfig:
-    """Where the latency of operations comes from.
+    """Source of the latencies of operations.
 
     Attributes:
-        profile: kind of tile that it is estimated for.
-        level: of its figures.
-        table: folder of a table of operations measured on a digital processor, which then counts in
-            place of the profile; where it holds none, this machine is measured first.
+        profile: tile type for the estimates.
+        level: accounting level of the profile.
+        table: folder of a table of operations measured on a digital processor, which replaces the
+            profile; this machine is measured first if the folder has none.
     """
 
     profile: str = "hermes-4-phase"
@@ -96,29 +96,31 @@ class LatencyConfig:
 
 @dataclass(frozen=True)
 class SupernetConfig:
-    """One supernetwork.
+    """Training of a supernetwork: shared weights for all networks of a space.
 
     Attributes:
-        task: the data; training patients train it, validation patients score its networks.
-        more_tasks: further tasks that share its weights; in a file of settings.
-        space: the networks that it holds.
-        rule: which networks share a step: spos, fairnas, sandwich, or gumbel, by architecture
-            weights that are learned too.
-        paths: networks a step, of spos and gumbel.
-        epochs: of as many patches as there are training slices or volumes.
-        batch_size: patches in a batch.
-        optimizer: steps and schedule.
-        loss: what is minimised.
-        latency: where the latency of operations comes from.
-        pruning: when operations leave.
-        loading: how patches are drawn.
-        validate_every: epochs between validations.
-        probes: networks whose mean score is the validation's.
-        trace: networks whose scores are followed over the training, in trace.csv.
-        trace_every: epochs between these scores.
-        device: where to compute, for instance cpu or cuda.
-        restart: begin anew where the run folder holds a run; otherwise that one goes on.
-        seed: root of all random draws.
+        task: data; training patients train the supernetwork, validation patients score its
+            networks.
+        more_tasks: further tasks that share the weights; set in a YAML file.
+        space: search space.
+        rule: sampling of the networks of a step: spos, fairnas, sandwich, or gumbel, by learned
+            architecture weights.
+        paths: number of networks per step, for spos and gumbel.
+        epochs: number of epochs; each has as many patches as there are training slices or volumes.
+        batch_size: number of patches in a batch.
+        optimizer: optimizer.
+        loss: training loss.
+        latency: source of the latencies of operations.
+        pruning: progressive pruning.
+        loading: sampling of patches.
+        validate_every: number of epochs between validations.
+        probes: number of networks whose mean score is the validation score.
+        trace: number of networks whose scores are logged during the training, in trace.csv.
+        trace_every: number of epochs between these scores.
+        device: torch device, for instance cpu or cuda.
+        restart: discard a run found in the run folder and start over; by default that run is
+            resumed.
+        seed: root seed of all random draws.
         out: run folder; by default runs/supernet/TASK-RULE.
     """
 
@@ -196,9 +198,9 @@ class ImportanceConfig:
 
     Attributes:
         supernets: run folders of trained supernetworks.
-        n: networks that hold a block, over which is averaged.
-        seed: of their draw.
-        out: where table and figure go.
+        n: number of sampled networks with a block, over which its score is averaged.
+        seed: seed of the sampled networks.
+        out: folder for the table and the figure.
     """
 
     supernets: tuple[Path, ...] = ()

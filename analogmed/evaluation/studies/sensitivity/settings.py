@@ -15,15 +15,16 @@ SWEEP = SweepConfig(chips=5, times_s=(0.0, DAY_S))
 
 @dataclass(frozen=True)
 class SensitivityConfig(Experiment):
-    """Where one network breaks: layer by layer, and noise source by noise source.
+    """Dice drop of one network, by layer and by noise source.
 
     Attributes:
         checkpoints: one trained network; by default the shipped U-Net, trained digitally.
-        parts: layers, sources, or both.
-        layers: names or patterns of the layers to look at; all on tiles by default.
-        every_nth_slice: of a case of several slices, only every n-th is looked at.
+        parts: what is measured: layers, sources, or both.
+        layers: names or patterns of the layers to measure; by default all layers on tiles.
+        every_nth_slice: step between evaluated slices of a case with several slices; 1 evaluates
+            all.
         sweep: chips, times and reads.
-        metrics: dice; there is no other here.
+        metrics: dice; no other metric is supported here.
         out: run folder; by default runs/NAME.
         name: name of the run.
     """
@@ -58,19 +59,22 @@ class SensitivityConfig(Experiment):
 
 @dataclass(frozen=True)
 class PlacementConfig(SensitivityConfig):
-    """Which layers of one network stay digital, so that it loses no more than accepted.
+    """Choice of the digital layers of one network within an accepted Dice drop.
 
     Attributes:
-        loss: accepted loss of Dice against the network run digitally, at the worst of the times.
-        objective: what shall be least: latency or energy of one slice.
-        profile: kind of tile, as for python -m analogmed.hardware: a name or a YAML file.
-        level: mvm_only or measured_layer.
-        digital_gmac_per_s: speed of the processor for digital layers in 1e9 multiplications per
-            second; the profile's by default.
-        digital_pj_per_mac: energy of one of those; the profile's by default.
-        whole_curve: go on after the accepted loss is reached, for the whole Pareto curve.
-        sensitivity: run folder of python -m analogmed.sensitivity, same settings, whose layers are
-            taken; else they are measured first.
+        loss: largest accepted Dice drop relative to the digital network, at the worst of the times;
+            0 or more, below 1.
+        objective: quantity to minimise, latency or energy per slice.
+        profile: tile type, as for analogmed hardware: a name or a YAML file.
+        level: accounting level, mvm_only or measured_layer.
+        digital_gmac_per_s: throughput of the processor for digital layers, in 1e9 MACs per second;
+            by default that of the profile.
+        digital_pj_per_mac: energy of the processor for digital layers, in pJ per MAC; by default
+            that of the profile.
+        whole_curve: continue after the accepted Dice drop is reached, to compute the whole Pareto
+            curve.
+        sensitivity: run folder of analogmed sensitivity with the same settings, whose layers are
+            used; by default they are measured first.
         out: run folder; by default runs/NAME.
         name: name of the run.
     """

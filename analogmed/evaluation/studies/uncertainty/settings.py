@@ -27,28 +27,26 @@ class _OnChips(Experiment):
 
 @dataclass(frozen=True)
 class UncertaintyConfig(_OnChips):
-    """How sure networks are, digitally and on chips, and whether they are right to be.
+    """Predictive uncertainty and calibration of networks, digitally and on chips.
 
     Attributes:
-        checkpoints: trained networks, by default the shipped ones of the task. Several of one model
-            and training are an ensemble; the first of them is the one that is put on chips.
-        sweep: chips, times and reads; the digital baselines make chips x reads passes too.
-        sources: where the passes come from: deterministic (one digital pass), chips, mc_dropout,
-            ensemble.
-        dropout: ratio of dropout put before every layer but the first, for mc_dropout with
-            networks trained without (Mi et al. 2022, arXiv:1910.04858); 0 takes their own dropout
-            layers only.
-        temperature: fit a temperature on the validation cases for each source and time, and give
-            the scaled figures too.
-        temperature_region: voxels that it is fitted on: the band, or the whole image, where the
-            sure background decides.
-        alpha: accepted share of missed voxels for conformal masks, in (0, 1).
+        checkpoints: trained networks; by default the shipped networks of the task. Several networks
+            of one model and training form an ensemble, of which the first is evaluated on chips.
+        sweep: chips, times and reads; digital baselines make chips x reads passes too.
+        sources: sources of passes: deterministic (one digital pass), chips, mc_dropout, ensemble.
+        dropout: dropout rate before every layer but the first, for mc_dropout with networks trained
+            without dropout (Mi et al. 2022, arXiv:1910.04858); 0 uses only the dropout layers of
+            the network.
+        temperature: fit a temperature on the validation cases for each source and time, and report
+            scaled values too.
+        temperature_region: voxels on which the temperature is fitted: the band around the
+            reference, or the whole image, which confident background dominates.
+        alpha: target share of missed voxels of conformal masks, in (0, 1).
         conformal_cases: patients that set the threshold: validation, or leave_one_out, all patients
-            of validation and test but the one that is tested.
-        bins: bins of the calibration errors and reliability diagrams.
-        margin: voxels by which the reference is dilated to the band that figures are given for
-            beside the whole image.
-        metrics: dice; there is no other here.
+            of validation and test except the tested one.
+        bins: number of bins of calibration errors and reliability diagrams.
+        margin: margin of the boundary band, in voxels, by which the reference is dilated.
+        metrics: dice; no other metric is supported here.
         out: run folder; by default runs/NAME.
         name: name of the run.
     """
@@ -85,16 +83,17 @@ class UncertaintyConfig(_OnChips):
 
 @dataclass(frozen=True)
 class MitigationConfig(_OnChips):
-    """What each way to correct a chip after programming buys, and what it costs.
+    """Effect and cost of corrections of a chip after programming.
 
     Attributes:
-        options: what is measured, each by itself on the chip with drift compensation, and all
-            together: drift_compensation (against none), batchnorm, input_ranges, temperature.
-        images: unlabelled training images that batchnorm and input_ranges look at on the chip.
-        temperature_region: voxels that a temperature is fitted on: the band, or the whole image.
-        margin: voxels by which the reference is dilated to the band that figures are given for
-            beside the whole image.
-        metrics: dice; there is no other here.
+        options: mitigations to measure, each alone and all together, on chips with drift
+            compensation: drift_compensation (against none), batchnorm, input_ranges, temperature.
+        images: number of unlabelled training images that batchnorm and input_ranges use on the
+            chip.
+        temperature_region: voxels on which a temperature is fitted: the band around the reference,
+            or the whole image.
+        margin: margin of the boundary band, in voxels, by which the reference is dilated.
+        metrics: dice; no other metric is supported here.
         out: run folder; by default runs/NAME.
         name: name of the run.
     """
