@@ -24,7 +24,7 @@ def lazy_exports(
     def get(name: str) -> Any:
         if name in old:
             warnings.warn(
-                f"{package}.{name} is called {old[name]} now", DeprecationWarning, stacklevel=2
+                f"{package}.{name} is deprecated; use {old[name]}", DeprecationWarning, stacklevel=2
             )
             return get(old[name])
         if name not in homes:

@@ -3,6 +3,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -116,3 +117,75 @@ def test_the_way_from_a_task_to_results(tiny_task, tiny_digital, tmp_path):
         "unet",
         "digital",
     ]
+
+
+def deprecated_names():
+    """Package, old name and new name of each entry of the tables of the lazy packages."""
+    for path in sorted(Path(am.__path__[0]).rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "lazy_exports":
+                parts = path.relative_to(Path(am.__path__[0]).parent).with_suffix("").parts
+                package = ".".join(part for part in parts if part != "__init__")
+                tables = [word.value for word in call.keywords if word.arg == "deprecated"]
+                for old, new in ((o, n) for t in tables for o, n in ast.literal_eval(t).items()):
+                    yield package, old, new
+
+
+def test_a_deprecated_name_is_the_new_one_with_a_warning():
+    names = list(deprecated_names())
+    assert ("analogmed.report", "dice_over_time", "metric_over_time") in names
+    for package, old, new in names:
+        module = import_module(package)
+        with pytest.warns(
+            DeprecationWarning, match=rf"^{package}\.{old} is deprecated; use {new}$"
+        ):
+            found = getattr(module, old)
+        assert found is getattr(module, new)
+        assert old not in dir(module)
+
+
+RELEASED = """
+analogmed: CheckpointInfo Chip Experiment TrainConfig build_model calibrate convert coverage
+    create_rpu_config evaluate load_checkpoint load_input_ranges load_task map_tiles
+    save_checkpoint
+analogmed.analog: Chip ChipReading Coverage Hardware PRESETS TrainingNoise WeightClipper
+    calibrate convert coverage create_rpu_config from_aihwkit ignore_unused_parameters
+    left_digital to_aihwkit
+analogmed.config: CalibrationConfig DAY_S DEFAULT_TIMES_S EngineConfig Experiment HOUR_S
+    Hardware MONTH_S ModelConfig SECOND_S SweepConfig T0_S TaskConfig YEAR_S refuse_scale_out
+    require_at_least_one require_at_least_zero resolve_layers to_plain to_yaml
+analogmed.data: Case Sample Task Volume check_duplicates check_leakage count_overlaps ct_window
+    find_duplicates load_brats load_dsb2018 load_lgg load_msd load_nifti load_task read_image
+    read_nifti read_to_end resize_image resize_label split_by_patient split_from_file task_names
+    z_score
+analogmed.evaluation: Decision Interval METRICS PairedTest Placed PlacementConfig Results
+    Sensitivities SensitivityConfig VarianceComponents case_metrics compare_models difference
+    enough evaluate expected_width holm over_time paired_test pilot_components place_layers
+    plan_size rank ratio sensitivity std_between_chips summarise time_to_failure
+    two_way_bootstrap variance_components
+analogmed.evaluation.statistics: ChipMeans Decision Interval PairedTest VarianceComponents
+    compare_models difference enough expected_width holm mean_over_chips paired_test
+    pilot_components plan_size ratio std_between_chips time_to_failure two_way_bootstrap
+    variance_components
+analogmed.hardware: Agreement Block Cost Figures LayerTiles Level LookupTable Operation
+    PLUGIN_GROUP PROFILES Packing Placement Profile Recorded RowSplit Stage TileMap Timing
+    agreement describe_machine estimate load_profile map_tiles measure_networks
+    measure_operations place profile_names read_table record
+analogmed.models: Genotype Level PLUGIN_GROUP build_model describe_model divisible_by
+    model_names model_options required_divisor
+analogmed.report: dice_over_time drop_per_model placement_curve render_costs render_layers
+    render_placement render_sensitivity render_summary render_tiles reuse_per_layer
+    sensitivity_heat_map slice_timeline source_bars tile_occupancy to_markdown training_curves
+    write_report
+analogmed.training: Checkpoint CheckpointInfo LoadingConfig LossConfig NoiseConfig
+    OptimizerConfig TrainConfig load_checkpoint load_input_ranges load_out_scales
+    load_trained_ranges save_checkpoint train
+"""
+
+
+def test_every_public_name_of_the_last_release_is_still_imported():
+    for line in RELEASED.replace("\n    ", " ").strip().splitlines():
+        package, _, names = line.partition(": ")
+        module = import_module(package)
+        deprecated = {old for place, old, _ in deprecated_names() if place == package}
+        assert set(names.split()) - deprecated <= {*module.__all__}
