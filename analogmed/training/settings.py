@@ -199,9 +199,9 @@ class TrainConfig:
         noise: noise injection during hardware-aware training.
         calibration: calibration of input ranges in hardware-aware training.
         validate_every: number of epochs between validations.
-        keep: last keeps the state of the last validation, or an earlier one if the last scores less
-            than the initial network; best keeps the state with the highest score, which depends on
-            a few validation patients.
+        keep: last keeps the state of the last validation, or an earlier one if the last scores
+            worse than the initial network; best keeps the state with the best score, which depends
+            on a few validation patients.
         validation_chips: number of chips on which hardware-aware training is validated, one day
             after programming.
         patience: number of validations without a better score after which training stops; 0 never

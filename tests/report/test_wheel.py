@@ -43,7 +43,7 @@ def wheel(tmp_path_factory):
     return built
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_wheel_holds_all_modules_and_data_and_no_tests(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -54,7 +54,7 @@ def test_a_wheel_holds_all_modules_and_data_and_no_tests(wheel):
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"analogmed"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_installed_wheel_writes_a_page(wheel, make_run, tmp_path):
     run, site = make_run(tmp_path / "run"), tmp_path / "site"
     pip("install", wheel, "--no-index", "--target", site)
