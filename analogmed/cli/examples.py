@@ -140,8 +140,8 @@ to share the work. At the end, the command that evaluates the best network on
 the test patients is printed; the search itself never reads them.
 
 Run 'python -m analogmed.search supernet --help' for the training of shared
-weights, and 'python -m analogmed.search importance --help' for the importance of
-blocks. See docs/search.md for spaces, strategies and output files.
+weights, and 'python -m analogmed.search importance --help' for the importance
+of blocks. See docs/search.md for spaces, strategies and output files.
 """
 
 _SEARCH_SUPERNET = """\

@@ -62,6 +62,8 @@ def describe_options(parser: ArgumentParser, settings_class: Any) -> None:
         if action.dest == "print_config":
             action.help = "print all settings as YAML and exit"
             action.metavar = "[=FLAGS]"
+        elif action.dest.endswith(".help"):
+            action.help = SUPPRESS  # of a list of sections, which files hold
         elif action.dest in positionals:
             action.positional_word = positionals[action.dest]  # type: ignore[attr-defined]
             action.help = _sentence(action.help)
@@ -140,4 +142,5 @@ def _shown(default: Any) -> str:
         return " ".join(map(_shown, default))
     if default is None or default in (SUPPRESS, {}) or dataclasses.is_dataclass(default):
         return ""
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    is_whole = isinstance(default, float) and default.is_integer()
+    return str(int(default) if is_whole else default)

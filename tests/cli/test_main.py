@@ -81,6 +81,7 @@ def test_the_examples_of_the_help_are_settings(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     commands = commands_in(EXAMPLES[name])
     assert commands
+    assert max(map(len, EXAMPLES[name].splitlines())) <= 80
     for words in commands:
         found, rest = find_command(words)
         parse(load(COMMANDS[found].settings), rest, prog=found)
