@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Callable
 from types import TracebackType
 
-from analogmed.analog.versions import do_not_fit
 from analogmed.foundation.credentials import masked
 from analogmed.foundation.errors import AnalogmedError, ConfigError
 
@@ -36,6 +35,8 @@ def run_program(program: Callable[[list[str]], int | None], arguments: list[str]
         return 130
     except Exception as error:
         if isinstance(error, ImportError) and _is_about_torch(error, error.__traceback__):
+            from analogmed.analog.versions import do_not_fit  # reads metadata of packages
+
             print(f"error: {do_not_fit(error)}", file=sys.stderr)
             return 2
         print(explain_unforeseen(error), file=sys.stderr)

@@ -59,12 +59,11 @@ def _run(words: list[str]) -> int | None:
     command = COMMANDS[name]
     # Imported here so that an error while importing becomes an exit status too.
     from analogmed.cli.examples import EXAMPLES
-    from analogmed.cli.names import check_names
     from analogmed.cli.parse import parse
 
     settings_class = load(f"analogmed.{command.settings}")
     settings = parse(settings_class, rest, prog=f"analogmed {name}", epilog=EXAMPLES[name])
-    check_names(settings)
+    import_module("analogmed.cli.names").check_names(settings)
     if command.simulates:
         keep_freed_memory()
         import_module("analogmed.analog.versions").check_versions()
