@@ -164,7 +164,7 @@ class ChipSnapshot:
     def _installed(self) -> Iterator[None]:
         with ExitStack() as stack:
             for name, layer in self.layers.items():
-                stack.enter_context(layer.lent(self.readings[name]))
+                stack.enter_context(layer.use_snapshot(self.readings[name]))
             stack.enter_context(evaluating(self.model))
             yield
 

@@ -124,7 +124,7 @@ def search(config: SearchConfig) -> SearchResult:
         _draw_importance(config)
     if in_work:
         return SearchResult(config, candidates, in_work)
-    _refuse_nothing(config, candidates)
+    _raise_if_no_winner(config, candidates)
     number, genotype = SearchResult(config, candidates).best
     _logger.info(
         "the best by %s is trial %d, %s; it is trained for %d epochs digitally and for the chip",
@@ -255,7 +255,7 @@ def evaluate_all(
                 executor.submit(CandidateUnit.of(claim, place.absolute() if remote else place))
                 running += 1
             elif running:
-                tell(_taken_down(ledger, executor.next()))
+                tell(_record_outcome(ledger, executor.next()))
                 running -= 1
             elif claim is None:
                 return
@@ -263,7 +263,7 @@ def evaluate_all(
                 time.sleep(_PATIENCE_S)
 
 
-def _taken_down(ledger: TrialQueue, outcome: Outcome) -> Outcome:
+def _record_outcome(ledger: TrialQueue, outcome: Outcome) -> Outcome:
     for text in outcome.warnings:
         warnings.warn(text, stacklevel=3)
     if outcome.stop is not None:
@@ -315,7 +315,7 @@ def _draw_importance(config: SearchConfig) -> None:
         warnings.warn(f"no heat map of importance: {error}", stacklevel=2)
 
 
-def _refuse_nothing(config: SearchConfig, candidates: pd.DataFrame) -> None:
+def _raise_if_no_winner(config: SearchConfig, candidates: pd.DataFrame) -> None:
     """Raise an error if there is no winner.
 
     Raises:

@@ -1,6 +1,7 @@
 """Search strategies: Optuna samplers for a space and a goal, and their registry."""
 
 import inspect
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     return {name: CategoricalDistribution(choices) for name, choices in space.genes.items()}
 
 
-class Proposing(BaseSampler):
+class GenotypeSampler(BaseSampler):
     """Optuna sampler that proposes whole networks, based on the results so far.
 
     Args:
@@ -232,3 +233,12 @@ def _refusing_unknown_options(name: str, strategy: Strategy) -> Strategy:
         return strategy(context, **options)
 
     return checked
+
+
+def __getattr__(name: str) -> type[GenotypeSampler]:
+    if name != "Proposing":
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    warnings.warn(
+        f"{__name__}.Proposing is called GenotypeSampler now", DeprecationWarning, stacklevel=2
+    )
+    return GenotypeSampler

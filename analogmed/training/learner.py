@@ -52,7 +52,7 @@ class StepOptimizer:
 
     def averaged(self) -> AbstractContextManager[None]:
         """Return a context in which the model has its averaged weights, if there is an average."""
-        return self._average.lent(self._model) if self._average else nullcontext()
+        return self._average.averaged_weights(self._model) if self._average else nullcontext()
 
     def take_averaged_statistics(self) -> None:
         """Copy the average's running statistics, if any, into the norms of the model."""

@@ -136,7 +136,7 @@ class WeightEma:
         self.updates += 1
 
     @contextmanager
-    def lent(self, model: nn.Module) -> Iterator[None]:
+    def averaged_weights(self, model: nn.Module) -> Iterator[None]:
         """Load the averaged weights into the model; on exit, restore its own to the bit."""
         present = _averaged(model)
         own = {name: present[name].detach().clone() for name in self._weights}

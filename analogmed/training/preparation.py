@@ -144,7 +144,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     task = _load_task(config)
     patients = _patients_seen(task, start)
     sampler = make_sampler(config, task, ranks)
-    _tell_missing_classes(sampler, task)
+    _warn_missing_classes(sampler, task)
     if ranks.is_first:
         _tell_repeated_reads(sampler, task, config.loading)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
@@ -155,7 +155,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     teacher = copy_network(model).eval() if config.loss.distillation else None
     if config.training == "hwa":
         model, has_ranges = on_tiles(model, config, start)
-        _tell_other_digital_layers(start, model)
+        _warn_placement_changed(start, model)
     if config.activation_checkpointing:
         checkpoint_activations(model)
     setup = replace(setup, model=model, teacher=teacher)
@@ -254,7 +254,7 @@ def _patients_seen(task: Task, start: Checkpoint | None) -> tuple[str, ...]:
     return tuple(sorted(seen))
 
 
-def _tell_missing_classes(sampler: PatchSampler, task: Task) -> None:
+def _warn_missing_classes(sampler: PatchSampler, task: Task) -> None:
     missing = sampler.missing_classes()
     if missing:
         warnings.warn(
@@ -335,7 +335,7 @@ def _tell_other_ranges(start: Checkpoint, has_ranges: bool, config: TrainConfig)
         )
 
 
-def _tell_other_digital_layers(start: Checkpoint | None, analog: nn.Module) -> None:
+def _warn_placement_changed(start: Checkpoint | None, analog: nn.Module) -> None:
     """Warn if a network was trained for the chip with other digital layers than it has now."""
     if start is None or start.info.digital_layers is None:
         return

@@ -10,6 +10,7 @@ from analogmed.search.strategy import (
     METRICS_ATTRIBUTE,
     VIOLATIONS_ATTRIBUTE,
     Context,
+    GenotypeSampler,
     distributions,
     find_strategy,
     history_of,
@@ -141,3 +142,9 @@ def test_an_unknown_strategy_is_refused_with_the_nearest():
 def test_an_unknown_option_is_refused_with_the_nearest(name, option, message):
     with pytest.raises(ConfigError, match=f"{name}: unknown option '{option}'; {message}"):
         find_strategy(name)(context_of(0), **{option: 3})
+
+
+def test_the_former_name_of_the_sampler_of_genotypes_is_deprecated():
+    with pytest.warns(DeprecationWarning, match="GenotypeSampler"):
+        from analogmed.search.strategy import Proposing
+    assert Proposing is GenotypeSampler

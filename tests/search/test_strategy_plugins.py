@@ -37,10 +37,10 @@ py-modules = ["own_strategies", "own_strategies_broken"]
 MODULE = '''
 """A search strategy of another package."""
 
-from analogmed.search.strategy import Proposing
+from analogmed.search.strategy import GenotypeSampler
 
 
-class Widest(Proposing):
+class Widest(GenotypeSampler):
     """The widest network of a few random ones."""
 
     def __init__(self, context, draws):

@@ -170,7 +170,7 @@ def test_average_is_torchs_where_its_decay_is_full_grown(network):
         drift(network)
         average.update(network)
         reference.update_parameters(network)
-    with average.lent(network):
+    with average.averaged_weights(network):
         for own, theirs in zip(network.parameters(), reference.module.parameters(), strict=True):
             torch.testing.assert_close(own, theirs)
         expected = dict(reference.module.named_buffers())
@@ -189,7 +189,7 @@ def test_decay_of_the_average_grows_with_the_updates():
         average.update(model)
         decay = (1 + n) / (10 + n)
         expected = decay * expected + (1 - decay)
-        with average.lent(model):
+        with average.averaged_weights(model):
             torch.testing.assert_close(model.weight.item(), expected)
 
 
@@ -197,7 +197,7 @@ def test_model_has_its_own_weights_back_even_after_an_error(network):
     average = WeightEma(network, 0.9)
     drift(network)
     own = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.raises(ZeroDivisionError), average.lent(network):
+    with pytest.raises(ZeroDivisionError), average.averaged_weights(network):
         assert not torch.equal(network.head.weight, own["head.weight"])
         1 / 0  # noqa: B018
     assert all(torch.equal(own[name], value) for name, value in network.state_dict().items())
@@ -207,7 +207,7 @@ def test_what_does_not_learn_keeps_what_it_is_given_while_weights_are_lent(netwo
     network.head.bias.requires_grad_(False)
     average = WeightEma(network, 0.9)
     drift(network)
-    with average.lent(network), torch.no_grad():
+    with average.averaged_weights(network), torch.no_grad():
         network.head.bias.fill_(7.0)  # as calibration does with input ranges
     assert network.head.bias.item() == 7.0
 
@@ -253,6 +253,6 @@ def test_running_statistics_of_instance_norm_are_averaged_with_its_weights():
     average = WeightEma(model, 0.99)
     model.running_mean.fill_(1.0)
     average.update(model)
-    with average.lent(model):
+    with average.averaged_weights(model):
         torch.testing.assert_close(model.running_mean, torch.full((2,), 0.9))
     assert torch.equal(model.running_mean, torch.ones(2))

@@ -120,7 +120,7 @@ class AihwkitTiles:
         return LayerSnapshot(tuple(rows), NoiseStream())
 
     @contextmanager
-    def lent(self, reading: LayerSnapshot) -> Iterator[None]:
+    def use_snapshot(self, reading: LayerSnapshot) -> Iterator[None]:
         """Compute with a snapshot inside the block; its generator seeds the output noise."""
         targets = [tile.tile.get_weights() for tile in self._tiles]
         for tile, row in zip(self._tiles, reading.rows, strict=True):

@@ -161,7 +161,9 @@ class Backward:
                 first, last = self._setting.channels(number)
                 block = kernel[:, place : place + last - first].reshape(*scale.shape, -1)
                 block = block[:, :, start - first * volume : stop - first * volume]
-                gain = converters.weight_gain * self._setting.converters.worth(self._limits[number])
+                gain = converters.weight_gain * self._setting.converters.adc_lsb(
+                    self._limits[number]
+                )
                 weights[number] = block * (scale * gain)[:, :, None]
                 place += last - first
         return weights
@@ -170,7 +172,7 @@ class Backward:
         """Return the gradients by the scales of each row of tiles."""
         assert self._code_sums is not None
         return [
-            (sums * self._setting.converters.worth(limit)).to(scale).reshape(scale.shape)
+            (sums * self._setting.converters.adc_lsb(limit)).to(scale).reshape(scale.shape)
             for sums, limit, scale in zip(self._code_sums, self._limits, self._scales, strict=True)
         ]
 
@@ -186,7 +188,7 @@ class Backward:
         widen, outside, through = sums.unbind(1)
         limit = ranges.detach().double()
         scales = torch.stack([scale.flatten() for scale in self._scales])
-        outputs = (self._code_sums * scales).sum(1) * self._setting.converters.output_worth
+        outputs = (self._code_sums * scales).sum(1) * self._setting.converters.adc_lsb_normalised
         slope = outputs - through / limit
         if self._setting.learns_range:
             rules = self._setting.layer.rpu_config.pre_post.input_range
@@ -219,7 +221,7 @@ class Backward:
     def _input_factor(self, number: int) -> Tensor:
         """Return the factor from kernel times gradient to the gradient of an input."""
         setting, limit, kernel = self._setting, self._limits[number], self._kernels[number]
-        gain = setting.converters.input_gain(limit) * setting.converters.worth(limit)
+        gain = setting.converters.input_gain(limit) * setting.converters.adc_lsb(limit)
         return (self._scales[number] * gain).reshape(-1, *(1,) * (kernel.ndim - 1))
 
     def _pass(

@@ -60,13 +60,13 @@ class Converters:
         return (self.dac_step or 1.0) / (self.adc_step or 1.0)
 
     @property
-    def output_worth(self) -> float:
+    def adc_lsb_normalised(self) -> float:
         """ADC step (LSB) in units of (input range x mapping scale)."""
         return (self.adc_step or 1.0) * self.out_scale
 
-    def worth(self, limit: float) -> float:
+    def adc_lsb(self, limit: float) -> float:
         """Return the ADC step (LSB) in units of the mapping scale."""
-        return self.output_worth * (1.0 if math.isinf(limit) else limit)
+        return self.adc_lsb_normalised * (1.0 if math.isinf(limit) else limit)
 
     def input_gain(self, limit: float) -> float:
         """Return the factor from an input to its code; ``limit`` is the input range or inf."""

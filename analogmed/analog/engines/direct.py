@@ -149,7 +149,7 @@ class DirectEngine:
             is_last = index == len(tiles) - 1
             readout = OutputStage(
                 converters,
-                self._ops.by_column(row.scale.detach() * converters.worth(limit)),
+                self._ops.by_column(row.scale.detach() * converters.adc_lsb(limit)),
                 none if bias is None or not is_last else self._ops.by_column(bias),
                 draw,
                 index,

@@ -93,7 +93,7 @@ class Im2colEngine:
                 )
             last = index == len(tiles) - 1
             own = bias if last and bias is not None else torch.zeros_like(tile.scale)
-            scale = self._ops.by_column(tile.scale.detach() * converters.output_worth)
+            scale = self._ops.by_column(tile.scale.detach() * converters.adc_lsb_normalised)
             readout = OutputStage(converters, scale, self._ops.by_column(own), draw, index)
             weight = weights[index]
             sizes = weight.abs() if io.w_noise_type is WeightNoiseType.PCM_READ else None
@@ -165,9 +165,9 @@ def _spread(codes: Tensor, powers: Tensor, row: _Row, io: IOParameters) -> Tenso
         return None
     converters = row.readout.converters
     gain = io.w_noise * converters.weight_gain
-    variance, worth = powers, gain**2
+    variance, per_power = powers, gain**2
     if row.sizes is not None:
         groups, _, columns = row.sizes.shape
-        variance, worth = powers.new_empty(len(powers), groups * columns), io.w_noise * gain
+        variance, per_power = powers.new_empty(len(powers), groups * columns), io.w_noise * gain
         _multiply(codes.square_(), row.sizes, variance)
-    return variance.mul_(worth).add_(converters.noise**2).sqrt_()
+    return variance.mul_(per_power).add_(converters.noise**2).sqrt_()

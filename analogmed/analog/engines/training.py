@@ -82,7 +82,7 @@ class _Product(torch.autograd.Function):
         limits = [math.inf] * count if ranges is None else ranges.tolist()
         kernels = _kernels(setting, weights)
         keeps_codes = ctx.needs_input_grad[3] or any(ctx.needs_input_grad[4 + count :])
-        reader = _Reader(setting, limits, kernels, scales, bias, keeps_codes=keeps_codes)
+        reader = _ForwardPass(setting, limits, kernels, scales, bias, keeps_codes=keeps_codes)
         total = reader.read(inputs)
         if setting.differentiates:
             ctx.setting, ctx.limits = setting, limits
@@ -125,7 +125,7 @@ def _kernels(setting: BackwardContext, weights: Sequence[Tensor]) -> list[Tensor
     ]
 
 
-class _Reader:
+class _ForwardPass:
     """Forward pass.
 
     Attributes:
@@ -144,16 +144,16 @@ class _Reader:
     ) -> None:
         self._setting, self._kernels = setting, kernels
         self._slices = [setting.alone(number, limit) for number, limit in enumerate(limits)]
-        worths = [
-            setting.ops.by_column(scale * setting.converters.worth(limit))
+        steps = [
+            setting.ops.by_column(scale * setting.converters.adc_lsb(limit))
             for scale, limit in zip(scales, limits, strict=True)
         ]
-        offsets = [torch.zeros_like(worth) for worth in worths]
+        offsets = [torch.zeros_like(step) for step in steps]
         if bias is not None:
             offsets[-1] = setting.ops.by_column(bias)
         self._readouts = [
-            OutputStage(setting.converters, worth, offset, setting.draw, number)
-            for number, (worth, offset) in enumerate(zip(worths, offsets, strict=True))
+            OutputStage(setting.converters, step, offset, setting.draw, number)
+            for number, (step, offset) in enumerate(zip(steps, offsets, strict=True))
         ]
         self._keeps_codes = keeps_codes and setting.differentiates
         self._keeps_fits = setting.differentiates and not math.isinf(setting.converters.out_bound)

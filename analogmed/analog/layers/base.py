@@ -138,7 +138,7 @@ class AnalogLayer(nn.Module):
         return scales.repeat_interleave(widths.to(scales.device), 1)
 
     @contextmanager
-    def lent(self, reading: LayerSnapshot) -> Iterator[None]:
+    def use_snapshot(self, reading: LayerSnapshot) -> Iterator[None]:
         """Compute with the weights of a chip snapshot inside the ``with`` block."""
         previous, self.reading = self.reading, reading
         try:

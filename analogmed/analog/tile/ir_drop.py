@@ -56,13 +56,13 @@ class PulsePhase:
 
     Attributes:
         values: signed length of the pulse on each row, in units of the full input.
-        worth: weight of the phase's output in the sum over all phases.
+        weight: weight of the phase's output in the sum over all phases.
         duration: duration of the phase, in units of the full input.
         steps: number of time steps of the phase.
     """
 
     values: Tensor
-    worth: float
+    weight: float
     duration: float
     steps: int
 
@@ -174,12 +174,12 @@ class WireModel:
         """Return the ADC input of one phase as a sum of products; no gradient, as in aihwkit."""
         inputs = pulses.steps_on(plain_sum=self.io.ir_drop_integration_sum)
         total: Tensor | None = None
-        for charge, idle, worth in self.pairs:
+        for charge, idle, scale in self.pairs:
             charges = product(inputs, charge) + per_column(idle * pulses.steps)
             if self.io.adc_quantization:
                 ticks = torch.trunc(charges / 100 * self.io.adc_frequency)
                 charges = ticks * 100 / self.io.adc_frequency
-            part = charges * per_column(worth)
+            part = charges * per_column(scale)
             total = part if total is None else total + part
         assert total is not None
         return total
@@ -205,8 +205,8 @@ def _tile_charges(
         gain[:, 0::2], idle[0::2] = _charges(positive[:, 0::2], negative[:, 0::2], io)
         flipped, idle[1::2] = _charges(positive.flip(0)[:, 1::2], negative.flip(0)[:, 1::2], io)
         gain[:, 1::2] = flipped.flip(0)
-        worth = (factor / unit).to(idle).expand(columns)
-        found.append((gain[before : before + rows].T, idle, worth))
+        scale = (factor / unit).to(idle).expand(columns)
+        found.append((gain[before : before + rows].T, idle, scale))
     return found
 
 

@@ -76,7 +76,7 @@ def read_tile(
     outputs: Tensor | None = None
     for pulses in pulse_trains(dac(scaled, io, generator), io):
         part = adc(_sums(pulses, product, io, crossbar, generator), io, generator)
-        part = part if pulses.worth == 1 else part * pulses.worth
+        part = part if pulses.weight == 1 else part * pulses.weight
         outputs = part if outputs is None else outputs + part
     assert outputs is not None
     if io.out_scale != 1:

@@ -85,12 +85,12 @@ def write_phantom(
         "size": size,
     }
     folder = Path(root) / known.folder
-    if not _stands_already(folder, marker):
+    if not _is_up_to_date(folder, marker):
         _write_whole(folder, marker, lambda part: known.write(part, seed, n_patients, size))
     return folder
 
 
-def _stands_already(folder: Path, marker: dict[str, object]) -> bool:
+def _is_up_to_date(folder: Path, marker: dict[str, object]) -> bool:
     """Return whether this phantom exists already; an older version of it is removed."""
     if not is_occupied(folder):
         return False
@@ -137,7 +137,7 @@ def _write_whole(folder: Path, marker: dict[str, object], write: Callable[[Path]
             (part / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
     except FileExistsError:
         # Another process finished first: its folder is used if it contains the same phantom.
-        if not _stands_already(folder, marker):
+        if not _is_up_to_date(folder, marker):
             raise
 
 

@@ -149,15 +149,15 @@ def two_way_bootstrap(
         return Interval(estimate, np.nan, np.nan, n_patients, n_chips, TOO_SMALL)
     if not np.isfinite(estimate):
         return Interval(estimate, np.nan, np.nan, n_patients, n_chips, UNDEFINED)
-    ways: list[_Way] = [_Patients(values, statistic)]
-    ways += [_Chips(values, statistic, name) for name in values.chips]
-    generators = np.random.default_rng(seed).spawn(len(ways))
+    axes: list[_ResamplingAxis] = [_Patients(values, statistic)]
+    axes += [_Chips(values, statistic, name) for name in values.chips]
+    generators = np.random.default_rng(seed).spawn(len(axes))
     room = (estimate - bounds[0], bounds[1] - estimate)
-    reach = [
-        way.reach(estimate, room, n_boot, level, draws)
-        for way, draws in zip(ways, generators, strict=True)
+    half_widths = [
+        axis.half_widths(estimate, room, n_boot, level, draws)
+        for axis, draws in zip(axes, generators, strict=True)
     ]
-    below, above = np.sqrt(np.square(reach).sum(axis=0))
+    below, above = np.sqrt(np.square(half_widths).sum(axis=0))
     low, high = np.clip([estimate - below, estimate + above], *bounds)
     return Interval(estimate, float(low), float(high), n_patients, n_chips)
 
@@ -213,7 +213,7 @@ def _with_slopes(
 
 
 @dataclass(frozen=True)
-class _Way:
+class _ResamplingAxis:
     """Resampling axis: its units are resampled, everything else is fixed."""
 
     values: CrossedValues
@@ -227,7 +227,7 @@ class _Way:
         """Return the statistic, shape (R,), and its change with each unit, shape (R, units)."""
         raise NotImplementedError
 
-    def reach(
+    def half_widths(
         self,
         estimate: float,
         room: tuple[float, float],
@@ -277,7 +277,7 @@ class _Way:
         return statistic, np.sqrt(squares / (n * (n - 1)))
 
 
-class _Patients(_Way):
+class _Patients(_ResamplingAxis):
     @property
     def n_units(self) -> int:
         return self.values.n_patients
@@ -298,7 +298,7 @@ class _Patients(_Way):
 
 
 @dataclass(frozen=True)
-class _Chips(_Way):
+class _Chips(_ResamplingAxis):
     name: Hashable = field(default=None)
 
     @property

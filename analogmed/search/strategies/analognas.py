@@ -23,7 +23,7 @@ from analogmed.search.strategies.surrogate_search import SurrogateCriteria, evol
 from analogmed.search.strategy import (
     Context,
     Evaluated,
-    Proposing,
+    GenotypeSampler,
     refuse_unknown_options,
     tried,
 )
@@ -96,7 +96,7 @@ def analognas(context: Context, **options: Any) -> "AnalogNAS":
     return AnalogNAS(context, config)
 
 
-class AnalogNAS(Proposing):
+class AnalogNAS(GenotypeSampler):
     """AnalogNAS for the first objective of the goal.
 
     The paper's steps, adapted to one proposal at a time:

@@ -7,7 +7,7 @@ import numpy as np
 from analogmed.foundation.errors import ConfigError
 from analogmed.models import Genotype
 from analogmed.search.objectives import best_first
-from analogmed.search.strategy import Context, Evaluated, Proposing
+from analogmed.search.strategy import Context, Evaluated, GenotypeSampler
 
 
 def evolution(
@@ -50,7 +50,7 @@ def evolution(
     return Evolution(context, size, drawn, given)
 
 
-class Evolution(Proposing):
+class Evolution(GenotypeSampler):
     """Regularised evolution, as :func:`evolution` returns it.
 
     Args:

@@ -11,13 +11,13 @@ from optuna.trial import FrozenTrial
 
 from analogmed.models import Genotype
 from analogmed.search.space.space import Genes
-from analogmed.search.strategy import Context, Evaluated, Proposing, tried
+from analogmed.search.strategy import Context, Evaluated, GenotypeSampler, tried
 from analogmed.search.supernet.operations import counted
 
 _PATIENCE = 500
 
 
-class Ranking(Proposing):
+class Ranking(GenotypeSampler):
     """Sampler that proposes each network once, in an order fixed before the first evaluation.
 
     A network that was being evaluated when its process ended is proposed again, before those after

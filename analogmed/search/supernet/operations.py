@@ -113,7 +113,7 @@ def operation_scores(
     columns = ["task", "gene", "option", "score", "importance", "latency_ms", "networks"]
     table = pd.DataFrame(rows, columns=columns)
     table["importance"] = _shares(table["importance"], table["gene"])
-    return table.assign(worth=_worth(table))
+    return table.assign(worth=_relative_score(table))
 
 
 def importance_table(shared: SharedWeights, *, n: int = 32, seed: int = 0) -> pd.DataFrame:
@@ -228,7 +228,7 @@ def _mean(values: Iterable[float | None]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def _worth(table: pd.DataFrame) -> pd.Series:
+def _relative_score(table: pd.DataFrame) -> pd.Series:
     """Return the scores relative to the best option of each gene."""
     latency_ms = table["latency_ms"].fillna(math.inf)
     median = table.groupby("gene", sort=False)["latency_ms"].transform("median")

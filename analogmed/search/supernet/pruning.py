@@ -60,7 +60,7 @@ class Pruning:
             share = 1 - self._config.decay
             self._average[level, gene.block] = before + share * (dice - before)
 
-    def worth(self, level: int, block: str) -> float:
+    def score(self, level: int, block: str) -> float:
         """Return the average Dice per second of an operation; NaN before it was used."""
         average = self._average.get((level, block), math.nan)
         return average / self._seconds(level, block)
@@ -82,7 +82,7 @@ class Pruning:
             used = [block for block in blocks if (level, block) in self._average]
             if len(blocks) <= self._config.keep or not used:
                 continue
-            worst = min(used, key=lambda block: self.worth(level, block))
+            worst = min(used, key=lambda block: self.score(level, block))
             self.choices = self.choices.without(level, worst)
             dice, time_s = self._average[level, worst], self._seconds(level, worst)
             left.append(PrunedOperation(epoch, level, worst, dice, time_s))

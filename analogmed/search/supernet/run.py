@@ -18,8 +18,12 @@ from analogmed.network.walk import evaluating
 from analogmed.search.supernet.path_sampling import ReducedSpace
 from analogmed.search.supernet.pruning import Pruning
 from analogmed.search.supernet.settings import SETTINGS, SupernetConfig
-from analogmed.search.supernet.setup import Path as SampledPath
-from analogmed.search.supernet.setup import SupernetSetup, SupernetTask, set_up_supernet
+from analogmed.search.supernet.setup import (
+    SampledSubnet,
+    SupernetSetup,
+    SupernetTask,
+    set_up_supernet,
+)
 from analogmed.training.distributed import Ranks, joined
 from analogmed.training.learner import StepOptimizer
 from analogmed.training.log import make_title
@@ -205,8 +209,8 @@ class SupernetTraining(Trainable[Batch]):
 
 
 def _losses(
-    setup: SupernetSetup, batch: Batch, paths: Sequence[SampledPath]
-) -> Iterator[tuple[SampledPath, Tensor, float]]:
+    setup: SupernetSetup, batch: Batch, paths: Sequence[SampledSubnet]
+) -> Iterator[tuple[SampledSubnet, Tensor, float]]:
     """Yield each network with its part of the loss of a step, and its Dice on the batch.
 
     In a sandwich, all but the first learn from the first one's masks instead of the labels.

@@ -29,7 +29,7 @@ from analogmed.training.validation import MeanScore
 
 
 @dataclass(frozen=True)
-class Path:
+class SampledSubnet:
     """A network of a step.
 
     Attributes:
@@ -90,18 +90,18 @@ class SupernetSetup:
                     images, labels = map(material.run.to_device, batch)
                     yield material, images, labels
 
-    def paths(self, choices: ReducedSpace, step: int) -> list[Path]:
+    def paths(self, choices: ReducedSpace, step: int) -> list[SampledSubnet]:
         """Return the networks of a step."""
         n, seed = self.config.paths, self.config.seed
         if self.config.rule == "gumbel":
             architecture = self.model["architecture"]
             assert isinstance(architecture, ArchitectureWeights)
             generator = np.random.default_rng(derive_seed(seed, "paths", step))
-            return [Path(*architecture.draw(choices, generator)) for _ in range(n)]
+            return [SampledSubnet(*architecture.draw(choices, generator)) for _ in range(n)]
         drawn = paths_of_step(self.config.rule, choices, n=n, seed=seed, step=step)
-        return [Path(genotype) for genotype in drawn]
+        return [SampledSubnet(genotype) for genotype in drawn]
 
-    def expected_latency(self, choices: ReducedSpace, paths: list[Path]) -> Tensor:
+    def expected_latency(self, choices: ReducedSpace, paths: list[SampledSubnet]) -> Tensor:
         """Return T of the loss, in units of the slowest path; 0 if latencies are not used."""
         if self.latencies is None:
             return torch.zeros(())

@@ -30,7 +30,7 @@ def test_the_operation_with_the_least_dice_for_its_time_leaves_each_level():
     following = pruning(every=1)
     for first, second, dice in [("A", "B", 0.1), ("B", "C", 0.6), ("C", "A", 0.8)]:
         following.observe(network(first, second), dice)
-    assert following.worth(0, "B") == pytest.approx(0.3)
+    assert following.score(0, "B") == pytest.approx(0.3)
     assert following.after_epoch(1) == [
         PrunedOperation(1, 0, "A", 0.1, 1.0),
         PrunedOperation(1, 1, "B", 0.1, 2.0),
@@ -48,8 +48,8 @@ def test_dice_is_a_running_average():
     following = pruning(every=1, decay=0.75)
     for dice in (0.4, 0.8, math.nan, 0.0):
         following.observe(network("A"), dice)
-    assert following.worth(0, "A") == pytest.approx(0.75 * (0.75 * 0.4 + 0.25 * 0.8))
-    assert math.isnan(following.worth(1, "A"))
+    assert following.score(0, "A") == pytest.approx(0.75 * (0.75 * 0.4 + 0.25 * 0.8))
+    assert math.isnan(following.score(1, "A"))
 
 
 def test_prunings_come_every_so_many_epochs_after_the_warm_up():
