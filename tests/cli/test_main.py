@@ -60,7 +60,7 @@ def commands_in(text):
     """Return the words of each command of the package in a text, after `analogmed`."""
     joined = re.sub(r"\\\n\s*", "", text)
     lines = re.findall(r"^\s*(?:python -m|torchrun .* -m) analogmed\.(.*)$", joined, re.MULTILINE)
-    return [shlex.split(line) for line in lines]
+    return [shlex.split(line, comments=True) for line in lines]
 
 
 FILES = {
@@ -68,23 +68,49 @@ FILES = {
     "runs/placement/placement.yaml": "digital_layers: [head]",
     "my-chip.yaml": "{name: mine, title: my chip, tile_size: [64, 64], "
     "mvm_only: {time_ns: 1, energy_nj: 1, source: mine}}",
+    "mine.yaml": "task: {name: nifti, root: data}",
 }
+"""Files that examples name."""
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_examples_of_the_help_are_settings(name, tmp_path, monkeypatch):
+@pytest.fixture
+def with_files(tmp_path, monkeypatch):
     for file, text in FILES.items():
         path = tmp_path / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
+
+
+def check_words(words):
+    name, rest = find_command(words)
+    parse(load(COMMANDS[name].settings), rest, prog=name)
+
+
+@pytest.mark.usefixtures("with_files")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_the_help_are_settings(name):
     commands = commands_in(EXAMPLES[name])
     assert commands
     assert max(map(len, EXAMPLES[name].splitlines())) <= 80
     for words in commands:
-        found, rest = find_command(words)
-        parse(load(COMMANDS[found].settings), rest, prog=found)
+        check_words(words)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("with_files")
+def test_the_commands_of_the_documents_are_settings():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    blocks = [
+        block
+        for page in pages
+        for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    ]
+    commands = [words for block in blocks for words in commands_in(block) if "..." not in words]
+    assert len(commands) > 30
+    for words in commands:
+        check_words(words)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
