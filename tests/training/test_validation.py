@@ -16,6 +16,7 @@ from analogmed.network.inference import predict_logits, to_classes
 from analogmed.search.space.space import Space
 from analogmed.search.supernet.run import train_supernet
 from analogmed.search.supernet.settings import SupernetConfig
+from analogmed.search.supernet.weights import SharedWeights, TaskWeights
 from analogmed.training import load_checkpoint, train
 from analogmed.training.validation import _TOLERANCE, MeanScore
 
@@ -71,6 +72,10 @@ def test_a_supernetwork_is_validated_by_the_metric_of_its_task(tiny_task, tmp_pa
     train_supernet(config)
     score = pd.read_csv(config.folder / "log.csv")["hd95"].item()
     assert score > 1  # a distance; Dice is at most 1
+    shared = SharedWeights.load(config.folder)
+    assert shared.score(shared.space.random(np.random.default_rng(0))) > 1
+    with pytest.raises(ConfigError, match="scores networks by hd95, whose lower values are better"):
+        TaskWeights(shared, "phantom_brain")  # strategies search for high scores
 
 
 def test_tasks_of_a_supernetwork_have_one_metric(tiny_task, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from analogmed.data import Task
 from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.foundation.settings.plain import read_settings
 from analogmed.foundation.text import nearest
+from analogmed.metrics.registry import metric
 from analogmed.models import Genotype
 from analogmed.models.subnet import Subnet
 from analogmed.network.walk import evaluating
@@ -193,7 +194,8 @@ class TaskWeights:
         within: space that is searched; by default the whole space of the supernetwork.
 
     Raises:
-        ConfigError: the supernetwork was not trained for the task, or lacks networks of the space.
+        ConfigError: the supernetwork was not trained for the task, or lacks networks of the space;
+            lower values of the task's primary metric are better.
     """
 
     def __init__(self, shared: SharedWeights, task: str, within: Space | None = None) -> None:
@@ -201,6 +203,13 @@ class TaskWeights:
             raise ConfigError(
                 f"supernetwork {shared.config.folder}: it was not trained for task '{task}'; "
                 f"{nearest(task, shared.tasks)}"
+            )
+        score = metric(shared.tasks[task].primary_metric)
+        if score.direction == "lower":
+            raise ConfigError(
+                f"supernetwork {shared.config.folder}: task '{task}' scores networks by "
+                f"{score.name}, whose lower values are better; expected a primary metric whose "
+                "higher values are better. Search with a strategy that trains each network."
             )
         self._shared, self.task = shared, task
         self.space = within or shared.space
