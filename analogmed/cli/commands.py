@@ -73,6 +73,9 @@ COMMANDS = {
         "importance:run",
         "importance of the blocks of trained supernetworks",
     ),
+    "presets": Command(
+        "cli.settings:PresetsConfig", "presets:run", "arguments of the hardware presets", False
+    ),
     "hardware map": Command(
         "cli.settings:MapConfig", "hardware:run", "tiles, latency and energy of networks", False
     ),

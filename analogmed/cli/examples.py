@@ -81,6 +81,19 @@ examples:
 See docs/uncertainty.md for the corrections and their cost.
 """
 
+_PRESETS = """\
+examples:
+  analogmed presets
+      all presets in one line each
+  analogmed presets pcm
+      each argument of the preset pcm, with its meaning and unit
+  analogmed presets hermes --differences true
+      the arguments in which the preset hermes differs from pcm
+
+Options such as --hardware.out_noise 0.02 of eval and train replace single
+arguments of a preset.
+"""
+
 _REPORT = """\
 examples:
   python -m analogmed.report runs/eval
@@ -256,6 +269,7 @@ EXAMPLES = {
     "search run": _SEARCH_RUN,
     "search supernet": _SEARCH_SUPERNET,
     "search importance": _SEARCH_IMPORTANCE,
+    "presets": _PRESETS,
     "hardware map": _HARDWARE_MAP,
     "hardware measure": _HARDWARE_MEASURE,
     "data verify": _DATA_VERIFY,

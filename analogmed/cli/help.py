@@ -40,11 +40,14 @@ class HelpFormatter(DefaultHelpFormatter):
 
 def usage_of(settings_class: Any, prog: str) -> str:
     """Return the usage line of a command."""
-    kinds = {field.name: field.type for field in dataclasses.fields(settings_class)}
-    words = [
-        f"{word} [{word} ...]" if get_origin(kinds[name]) is tuple else word
-        for name, word in positional_names(settings_class).items()
-    ]
+    fields = {field.name: field for field in dataclasses.fields(settings_class)}
+    words = []
+    for name, word in positional_names(settings_class).items():
+        is_optional = fields[name].default is not dataclasses.MISSING
+        is_list = get_origin(fields[name].type) is tuple
+        first = "" if is_list and is_optional else word
+        more = f"[{word} ...]" if is_list else ""
+        words.append(f"{first} {more}".strip())
     return " ".join([prog, *words, "[options]"])
 
 

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from analogmed.analog.description.presets import PRESETS
 from analogmed.cli.named_networks import NamedNetwork, parse_network
 from analogmed.data.phantoms.ranges import PhantomKind, check_phantom
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.foundation.settings.fields import may_be_empty, positional
+from analogmed.foundation.text import nearest
 from analogmed.hardware.profiles import Level, Profile, load_profile
 
 
@@ -23,6 +25,24 @@ class ReportConfig:
 
     runs: tuple[Path, ...] = positional("RUN")
     out: Path | None = None
+
+
+@dataclass(frozen=True)
+class PresetsConfig:
+    """Hardware presets; with names, the value and the meaning of each argument.
+
+    Attributes:
+        names: presets; without any, all are listed.
+        differences: whether only arguments that differ from the preset pcm are shown.
+    """
+
+    names: tuple[str, ...] = positional("PRESET", default=())
+    differences: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if name not in PRESETS:
+                raise ConfigError(f"unknown hardware preset '{name}'; {nearest(name, PRESETS)}")
 
 
 @dataclass(frozen=True)

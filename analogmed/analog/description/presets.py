@@ -74,13 +74,18 @@ PRESETS: dict[str, dict[str, Any]] = {
         "drift_compensation": "none",
     },
 }
-"""All arguments of each preset.
+"""All arguments of each preset."""
 
-``pcm`` is the evaluation set-up of analog-NAS-bench. ``analognas`` is AnalogNAS's
-``create_rpu_config(g_max=25, tile_size=256, dac_res=256, adc_res=256, noise_std=5.0)`` with its
-noise_std interpreted as per cent of the largest weight. AnalogNAS never sets the modifier's type,
-so that noise_std has no effect in its code: ``analognas-as-coded``. ``hermes`` is the 64-core PCM
-chip (Le Gallo et al. 2023). ``reram`` is the chip of Wan et al. 2022, defined at 1 s, 1 day and 2
-days only. ``reram_cmo`` describes the CMO/HfOx devices of aihwkit, at any time, programmed to 0.2 %
-of the target. ``ideal`` computes as a digital network does.
-"""
+DESCRIPTIONS = {
+    "pcm": "phase-change memory with the settings of analog-NAS-bench: tiles of 512, 8 bits",
+    "analognas": "create_rpu_config(g_max=25, tile_size=256, dac_res=256, adc_res=256, "
+    "noise_std=5.0) of AnalogNAS, with noise_std in per cent of the largest weight",
+    "analognas-as-coded": "the same as AnalogNAS runs it: its code never sets the type of the "
+    "modifier, so that noise_std has no effect",
+    "hermes": "the 64-core PCM chip (Le Gallo et al. 2023): its devices, tiles of 256",
+    "reram": "resistive memory (Wan et al. 2022), defined at 1 s, 1 day and 2 days only",
+    "reram_cmo": "CMO/HfOx resistive memory of aihwkit at any time, programmed to 0.2 % of the "
+    "target",
+    "ideal": "digital computation, to check a set-up",
+}
+"""Description of each preset, with its source."""

@@ -6,13 +6,14 @@ from typing import Any
 _POSITIONAL, _MAY_BE_EMPTY = "positional", "may_be_empty"
 
 
-def positional(metavar: str) -> Any:
-    """Return a required field that the command line takes as a word, or as words if it is a list.
+def positional(metavar: str, default: Any = dataclasses.MISSING) -> Any:
+    """Return a field that the command line takes as a word, or as words if it is a list.
 
     Args:
         metavar: name in the help and in messages, for instance ``FOLDER``.
+        default: value without a word; by default, a word is required.
     """
-    return dataclasses.field(metadata={_POSITIONAL: metavar})
+    return dataclasses.field(default=default, metadata={_POSITIONAL: metavar})
 
 
 def may_be_empty(default: tuple[Any, ...]) -> Any:
