@@ -83,11 +83,11 @@ See docs/uncertainty.md for the corrections and their cost.
 
 _PRESETS = """\
 examples:
-  analogmed presets
+  python -m analogmed presets
       all presets in one line each
-  analogmed presets pcm
+  python -m analogmed presets pcm
       each argument of the preset pcm, with its meaning and unit
-  analogmed presets hermes --differences true
+  python -m analogmed presets hermes --differences true
       the arguments in which the preset hermes differs from pcm
 
 Options such as --hardware.out_noise 0.02 of eval and train replace single

@@ -59,7 +59,7 @@ def test_an_unknown_command_is_refused_with_the_nearest(words, message):
 def commands_in(text):
     """Return the words of each command of the package in a text, after `analogmed`."""
     joined = re.sub(r"\\\n\s*", "", text)
-    lines = re.findall(r"^\s*(?:python -m|torchrun .* -m) analogmed\.(.*)$", joined, re.MULTILINE)
+    lines = re.findall(r"^\s*(?:python -m|torchrun .* -m) analogmed[. ](.*)$", joined, re.MULTILINE)
     return [shlex.split(line, comments=True) for line in lines]
 
 
