@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from _programs import markdown, with_interval
 
+from analogmed.metrics.overlap import DICE
 from analogmed.models import Genotype
-from analogmed.report.dice_levels import LEARNED_DICE
 from analogmed.search.benchmark.table import BenchmarkTable, load
 
 CHANNELS = {"isotropic": (8, 8, 8), "pyramidal": (4, 8, 16)}
@@ -41,7 +41,7 @@ def compared(bench: BenchmarkTable, training: str) -> dict[str, object]:
     described = [_described(Genotype.of(genotype)) for genotype in networks["genotype"]]
     networks[["blocks", "shape"]] = pd.DataFrame(described, index=networks.index)
     pairs = networks.dropna(subset="shape").pivot(index="blocks", columns="shape")
-    known = pairs[(pairs["dice_digital"][[*CHANNELS]] >= LEARNED_DICE).all(axis=1)]
+    known = pairs[(pairs["dice_digital"][[*CHANNELS]] >= DICE.learned).all(axis=1)]
     row: dict[str, object] = {
         "training": training,
         "patterns": f"{len(known)} of {len(pairs)}",

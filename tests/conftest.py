@@ -104,7 +104,7 @@ def read_back(tmp_path: Path) -> Callable[[Path], Run]:
     def read(folder: Path) -> Run:
         run = read_run(folder)
         for name, table in run.tables.items():
-            columns = columns_of(run.kind, name)
+            columns = columns_of(run.kind, name, list(table.columns))
             assert columns != Columns(), f"{run.kind}, {name}: no columns are listed"
             assert set(columns.optional) - set(COSTS) <= set(table.columns), f"{run.kind}, {name}"
         page, *_ = write_report([folder], tmp_path / "page")

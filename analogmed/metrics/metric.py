@@ -49,6 +49,8 @@ class Metric:
         empty: values for a structure that is not in both masks.
         counts_absent: whether the metric is always computed, and structures that the reference
             lacks count too, as for specificity.
+        learned: value at which a network counts as trained; ``None`` if there is no such value.
+            Relative values on a chip mean nothing for a network that is worse.
         per_image: whether separate images of a case are scored one by one and averaged.
     """
 
@@ -60,6 +62,7 @@ class Metric:
     bounds: Bounds = (0.0, 1.0)
     empty: EmptyValues = EmptyValues()
     counts_absent: bool = False
+    learned: float | None = None
     per_image: bool = False
 
     def value(self, structure: Structure) -> tuple[float, str]:

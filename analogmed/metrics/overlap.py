@@ -13,6 +13,7 @@ def _metric(
     empty: EmptyValues = EmptyValues(),  # noqa: B008, which is frozen
     *,
     counts_absent: bool = False,
+    learned: float | None = None,
 ) -> Metric:
     def score(structure: Structure) -> float:
         import torch
@@ -21,12 +22,13 @@ def _metric(
         matrix = torch.tensor([structure.counts], dtype=torch.float64)
         return float(compute_confusion_matrix_metric(monai_name, matrix).item())
 
-    return Metric(name, label, score, empty=empty, counts_absent=counts_absent)
+    return Metric(name, label, score, empty=empty, counts_absent=counts_absent, learned=learned)
 
 
 _OF_REFERENCE = EmptyValues(spurious=math.nan)  # undefined shares of an empty reference
 
-DICE = _metric("dice", "Dice", "f1 score")
+DICE = _metric("dice", "Dice", "f1 score", learned=0.5)
+"""Below 0.5, prediction and reference overlap in less than half of their mean size."""
 JACCARD = _metric("jaccard", "Jaccard", "threat score")
 SENSITIVITY = _metric("sensitivity", "Sensitivity", "sensitivity", _OF_REFERENCE)
 SPECIFICITY = _metric("specificity", "Specificity", "specificity", counts_absent=True)

@@ -38,6 +38,16 @@ def bounds_of(name: str) -> Bounds:
     return metric(name).bounds if is_metric(name) else _UNKNOWN
 
 
+def is_lower_better(name: str) -> bool:
+    """Return whether lower values of a metric are better; false for an unknown name.
+
+    Example:
+        >>> is_lower_better("dice"), is_lower_better("hd95")
+        (False, True)
+    """
+    return is_metric(name) and metric(name).direction == "lower"
+
+
 def difference_bounds(name: str) -> Bounds:
     """Return the smallest and the largest possible difference between two means of a metric.
 

@@ -86,3 +86,14 @@ def network_label(model: str, training: str) -> str:
 def capitalised(sentence: str) -> str:
     """Return a sentence with an upper-case first letter, otherwise unchanged."""
     return sentence[:1].upper() + sentence[1:]
+
+
+def with_article(label: str) -> str:
+    """Return a label of a metric with its indefinite article; abbreviations are read by letters.
+
+    Example:
+        >>> with_article("Dice"), with_article("HD95"), with_article("NSD")
+        ('a Dice', 'an HD95', 'an NSD')
+    """
+    vowels = "AEIOU" if label[1:2].islower() else "AEFHILMNORSX"
+    return f"{'an' if label[:1].upper() in vowels else 'a'} {label}"

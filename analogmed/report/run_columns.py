@@ -1,30 +1,24 @@
 """Columns of the tables of a page, by kind of run."""
 
+from collections.abc import Collection
+
 from analogmed.report.tables.evaluation import COSTS, NAMED_COSTS
+from analogmed.tables.estimates import ENDS, columns_for, metrics_of, summary_estimates
 from analogmed.tables.table import Columns
 
 
 def _with_ends(*names: str) -> tuple[str, ...]:
     """Return the columns of estimates with their interval limits."""
-    return tuple(name + end for name in names for end in ("", "_low", "_high"))
+    return tuple(name + end for name in names for end in ENDS)
 
 
 _NETWORK = ("model", "training")
 _RUN = ("task", *_NETWORK, "hardware")
 _PASSES = (*_NETWORK, "source", "region")
+_NEEDED = ("digital", "1d", "noise_drop", "normalised_1d")
+"""Estimates from which the findings of an evaluation are made."""
 _COUNTED = tuple(name for name in COSTS if name not in NAMED_COSTS)
 COLUMNS: dict[tuple[str, str], Columns] = {
-    ("evaluation", "summary"): Columns(
-        names=_RUN,
-        texts=("note",),
-        numbers=(
-            *_with_ends("dice_digital", "dice_own_digital", "dice_t0", "dice_1d", "dice_1mo"),
-            *_with_ends("noise_drop", "avm", "normalised_dice_1d", "drop_1d", "drop_1mo"),
-            *("n_patients", "n_chips", "missed", "missed_of", "level"),
-        ),
-        optional=(*_with_ends("gain_1d", "dice_1d_std"), *_COUNTED),
-        key=_RUN,
-    ),
     ("evaluation", "curves"): Columns(
         names=(*_RUN, "metric"),
         texts=("unit",),
@@ -96,8 +90,39 @@ COLUMNS: dict[tuple[str, str], Columns] = {
 a placement, has the columns of any kind that lists it."""
 
 
-def columns_of(kind: str, name: str) -> Columns:
-    """Return the columns of a table of a run of some kind."""
+def columns_of(kind: str, name: str, found: Collection[str]) -> Columns:
+    """Return the columns of a table of a run of some kind.
+
+    Args:
+        kind: kind of the run.
+        name: name of the table.
+        found: columns of the file, on which those of a summary depend.
+    """
+    if (kind, name) == ("evaluation", "summary"):
+        return _summary(found)
     if (kind, name) in COLUMNS:
         return COLUMNS[kind, name]
-    return next((found for (_, other), found in COLUMNS.items() if other == name), Columns())
+    return next((columns for (_, other), columns in COLUMNS.items() if other == name), Columns())
+
+
+def _summary(found: Collection[str]) -> Columns:
+    """Return the columns of ``summary.csv``; an estimate is complete or not there at all."""
+    metrics = metrics_of(found) or ("dice",)
+    needed = [e.column(metrics[0]) for e in summary_estimates() if e.key in _NEEDED]
+    estimates = [
+        name
+        for metric in metrics
+        for name in columns_for(
+            summary_estimates(),
+            {*found, *needed},
+            metric,
+            primary=metric == metrics[0],
+        )
+    ]
+    return Columns(
+        names=_RUN,
+        texts=("note",),
+        numbers=(*estimates, "n_patients", "n_chips", "missed", "missed_of", "level"),
+        optional=_COUNTED,
+        key=_RUN,
+    )

@@ -96,9 +96,11 @@ def read_run(folder: Path | str) -> Run:
     folder = require_folder(folder)
     files = {name: folder / f"{name}.csv" for name in TABLES}
     files = {name: path for name, path in files.items() if path.is_file()}
-    kind = _kind(folder, files)
+    heads = {name: _columns(path) for name, path in files.items()}
+    kind = _kind(folder, heads)
     tables = {
-        name: read_table(path, columns_of(kind, name), texts=_TEXTS) for name, path in files.items()
+        name: read_table(path, columns_of(kind, name, heads[name]), texts=_TEXTS)
+        for name, path in files.items()
     }
     _check_networks(folder, tables)
     settings = next((name for name in _SETTINGS if (folder / name).is_file()), "")
@@ -113,15 +115,17 @@ def read_run(folder: Path | str) -> Run:
     )
 
 
-def _kind(folder: Path, files: dict[str, Path]) -> str:
+def _columns(path: Path) -> list[str]:
+    """Return the names of the columns of a table."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline(MOST_HEAD).strip().split(",")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def _kind(folder: Path, heads: dict[str, list[str]]) -> str:
     """Return the kind of a run, determined from the columns of its tables."""
-    heads: dict[str, list[str]] = {}
-    for name, path in files.items():
-        try:
-            with path.open(encoding="utf-8", errors="replace") as file:
-                heads[name] = file.readline(MOST_HEAD).strip().split(",")
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error}") from error
     for kind, (name, column) in KINDS.items():
         if column in heads.get(name, []):
             return kind

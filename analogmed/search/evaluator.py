@@ -19,7 +19,7 @@ from analogmed.evaluation.statistics.spread import std_between_chips
 from analogmed.evaluation.studies.robustness.sweep import run_unit
 from analogmed.evaluation.studies.uncertainty.passes import maps_of, passes_of
 from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
-from analogmed.evaluation.summaries.runs import network_runs
+from analogmed.evaluation.summaries.runs import NetworkRun, network_runs
 from analogmed.execution.threads import one_thread, threads
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import write_text_atomically
@@ -27,10 +27,13 @@ from analogmed.foundation.logs import without_progress
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.hardware import estimate, load_profile, map_tiles
 from analogmed.hardware.profiles import Level
+from analogmed.metrics.properties import is_lower_better
 from analogmed.models import Genotype, build_model
 from analogmed.models.settings import ModelConfig
 from analogmed.search.digital_layers import layers_of
+from analogmed.search.objectives import PRIMARY
 from analogmed.search.settings import CandidateConfig, SearchConfig
+from analogmed.tables.estimates import Estimate, shown_in
 from analogmed.tables.results import to_table, write_table
 from analogmed.training import (
     Checkpoint,
@@ -293,19 +296,26 @@ def dice_metrics(table: pd.DataFrame) -> dict[str, float]:
     Raises:
         DataError: Dice after a day is undefined, because no case contains anything to segment.
     """
-    run = next(network_runs(table, "dice"))
-    at = {time_s: _mean(run.at(time_s)) for time_s in TIMES_S}
-    metrics = {
-        "dice_1d": at[DAY_S],
-        "dice_1d_std": std_between_chips(run.at(DAY_S), patients=run.patients).estimate,
-        "dice_t0": at[0.0],
-        "dice_1mo": at[MONTH_S],
-        "dice_digital": _mean(run.own_digital),
-        "avm_drop": at[SECOND_S] - at[MONTH_S],
-    }
+    run = next(network_runs(table, PRIMARY))
+    metrics = {e.column(PRIMARY): _estimated(e, run) for e in shown_in("search")}
     if np.isnan(metrics["dice_1d"]):
         raise DataError("no selection case holds anything to segment: Dice is undefined")
     return {name: float(value) for name, value in metrics.items() if not np.isnan(value)}
+
+
+def _estimated(estimate: Estimate, run: NetworkRun) -> float:
+    """Return an estimate without its interval; NaN for a gain, which needs another network."""
+    terms = [run.term(term) for term in estimate.terms]
+    if estimate.formula == "spread":
+        return std_between_chips(*terms, patients=run.patients).estimate
+    means = [_mean(values) for values in terms]
+    if estimate.formula == "loss" and is_lower_better(run.metric):
+        means.reverse()
+    if estimate.formula in ("difference", "loss"):
+        return means[0] - means[1]
+    if estimate.formula == "ratio":
+        return means[0] / means[1] if means[1] else float("nan")
+    return means[0] if estimate.formula == "mean" else float("nan")
 
 
 def _mean(values: np.ndarray) -> float:

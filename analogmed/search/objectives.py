@@ -12,17 +12,25 @@ from numpy.typing import ArrayLike
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
+from analogmed.tables.estimates import shown_in
 
 Direction = Literal["maximize", "minimize"]
 
+PRIMARY = "dice"
+"""Metric of the objectives."""
+
+
+def objectives_of(metric: str) -> dict[str, Direction]:
+    """Return the objectives that are estimates of a metric, and their directions."""
+    return {
+        estimate.column(metric): "minimize" if estimate.is_lower_better(metric) else "maximize"
+        for estimate in shown_in("search")
+    }
+
+
 METRICS: Mapping[str, Direction] = MappingProxyType(
     {
-        "dice_1d": "maximize",
-        "dice_1d_std": "minimize",
-        "dice_t0": "maximize",
-        "dice_1mo": "maximize",
-        "dice_digital": "maximize",
-        "avm_drop": "minimize",
+        **objectives_of(PRIMARY),
         "uncertainty": "minimize",
         "parameters": "minimize",
         "tiles": "minimize",

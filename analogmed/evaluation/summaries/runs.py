@@ -9,6 +9,7 @@ import pandas as pd
 from analogmed.foundation.errors import DataError
 from analogmed.metrics.notes import ABSENT, RESULT_NOTES, SMALLER_BATCH
 from analogmed.metrics.registry import is_metric, metric
+from analogmed.tables.estimates import OWN_DIGITAL, REFERENCE, Term
 
 COLUMNS = (
     "task", "model", "training", "hardware", "chip", "time_s", "read", "case", "patient",
@@ -56,6 +57,12 @@ class NetworkRun:
             if np.isclose(known_s, time_s, rtol=1e-9, atol=1e-9):
                 return values
         return np.full_like(next(iter(self.on_chip.values())), np.nan)
+
+    def term(self, term: Term) -> np.ndarray:
+        """Return the values of a term of an estimate: a digital run, or chips at an age in s."""
+        if term == REFERENCE:
+            return self.reference
+        return self.own_digital if term == OWN_DIGITAL else self.at(float(term))
 
 
 def network_runs(table: pd.DataFrame, metric: str) -> Iterator[NetworkRun]:

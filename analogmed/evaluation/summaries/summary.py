@@ -8,7 +8,6 @@ import pandas as pd
 
 from analogmed.evaluation.statistics.intervals import (
     Interval,
-    Statistic,
     difference,
     mean_over_chips,
     ratio,
@@ -28,22 +27,22 @@ from analogmed.evaluation.summaries.runs import (
 )
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.seeds import derive_seed
-from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
-from analogmed.metrics.metric import Bounds
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.notes import ABSENT, MISSED, SPURIOUS
-from analogmed.metrics.properties import bounds_of, difference_bounds
+from analogmed.metrics.properties import bounds_of, difference_bounds, is_lower_better
+from analogmed.tables.estimates import ENDS, Estimate, summary_estimates
 
-__all__ = ["COLUMNS", "ESTIMATES", "over_time", "summarise"]
+__all__ = ["COLUMNS", "over_time", "summarise"]
 
 DIGITAL = "digital"
-
-DICE, DICE_DIFFERENCE = bounds_of("dice"), difference_bounds("dice")
-NOT_NEGATIVE = (0.0, np.inf)
-
-ESTIMATES = (
-    "dice_digital", "dice_own_digital", "dice_t0", "dice_1d", "dice_1d_std", "dice_1mo",
-    "noise_drop", "avm", "normalised_dice_1d", "drop_1d", "drop_1mo", "gain_1d",
-)  # fmt: skip
+_OF_MEANS = {
+    "mean": mean_over_chips,
+    "difference": difference,
+    "loss": difference,
+    "ratio": ratio,
+}
+"""Statistic of each formula that is a function of means over patients and chips."""
+_UNDEFINED = Interval(np.nan, np.nan, np.nan, 0, 0)
 
 
 def summarise(
@@ -52,8 +51,9 @@ def summarise(
     """Summarise each task, model and training on the chip: the content of ``summary.csv``.
 
     The Dice of a case is the mean over the classes of its reference, then over the reads of a
-    chip. The note counts predictions of other classes after one day. Every estimate has its two-way
-    bootstrap interval (``_low``, ``_high``):
+    chip. The note counts predictions of other classes after one day. Every estimate of
+    :data:`analogmed.tables.estimates.ESTIMATES` has its two-way bootstrap interval (``_low``,
+    ``_high``):
 
     - ``dice_digital``: Dice of the digitally trained network of the same model run digitally, the
       iso-accuracy reference; if the table lacks it, that of the row's own network.
@@ -85,13 +85,12 @@ def summarise(
 
     Source: AnalogNAS, arXiv:2305.10459, for 1-day accuracy and AVM.
     """
-    runs = list(network_runs(table, "dice"))
+    metric = "dice"
+    runs = list(network_runs(table, metric))
     settings = {"n_boot": n_boot, "level": level}
     rows = [_summary_row(run, _digital_trained(run, runs), seed, settings) for run in runs]
-    columns = [*RUN]
-    for name in ESTIMATES:
-        columns += [name, f"{name}_low", f"{name}_high"]
-    columns += ["n_patients", "n_chips", "missed", "missed_of", "level", "note"]
+    names = [e.column(metric) + end for e in summary_estimates() for end in ENDS]
+    columns = [*RUN, *names, "n_patients", "n_chips", "missed", "missed_of", "level", "note"]
     return pd.DataFrame(rows, columns=columns).astype({"missed": "Int64", "missed_of": "Int64"})
 
 
@@ -148,19 +147,14 @@ def _summary_row(
     notes = [run.note] if run.note else []
     shared = {"seed": _bootstrap_seed(seed, run.key["task"]), **settings}
     intervals = {
-        name: two_way_bootstrap(
-            *arrays, patients=run.patients, statistic=statistic, bounds=bounds, **shared
-        )
-        for name, (arrays, statistic, bounds) in _quantities(run).items()
+        estimate: _interval(estimate, run, digital_trained, shared)
+        for estimate in summary_estimates()
     }
-    row["n_patients"] = max(interval.n_patients for interval in intervals.values())
-    row["n_chips"] = max(map(_chips_with_values, intervals.values()))
-    day = run.at(DAY_S)
-    intervals["dice_1d_std"] = std_between_chips(
-        day, patients=run.patients, bounds=DICE, level=settings["level"]
-    )
-    intervals["gain_1d"] = _gain(run, digital_trained, shared)
-    for name, interval in intervals.items():
+    of_means = [interval for e, interval in intervals.items() if e.formula in _OF_MEANS]
+    row["n_patients"] = max(interval.n_patients for interval in of_means)
+    row["n_chips"] = max(map(_chips_with_values, of_means))
+    for estimate, interval in intervals.items():
+        name = estimate.column(run.metric)
         row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
         if np.isfinite(interval.estimate) and interval.note and interval.note not in notes:
             notes.append(interval.note)
@@ -171,22 +165,57 @@ def _summary_row(
     return row
 
 
+def _interval(
+    estimate: Estimate,
+    run: NetworkRun,
+    digital_trained: NetworkRun | None,
+    shared: dict[str, Any],
+) -> Interval:
+    """Compute an estimate of a network with its interval."""
+    bounds = estimate.bounds(run.metric)
+    if estimate.formula == "gain":
+        return _gain(estimate, run, digital_trained, shared)
+    arrays = [run.term(term) for term in estimate.terms]
+    if estimate.formula == "spread":
+        return std_between_chips(
+            *arrays, patients=run.patients, bounds=bounds, level=shared["level"]
+        )
+    if estimate.formula == "loss" and is_lower_better(run.metric):
+        arrays.reverse()
+    return two_way_bootstrap(
+        *arrays,
+        patients=run.patients,
+        statistic=_OF_MEANS[estimate.formula],
+        bounds=bounds,
+        **shared,
+    )
+
+
 def _chips_with_values(interval: Interval) -> int:
     """Return the number of chips of an estimate; 0 where no chip has a value."""
     return interval.n_chips if np.isfinite(interval.estimate) else 0
 
 
-def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str, Any]) -> Interval:
-    """Compute the gain of the training on the same chips after one day, over common cases."""
+def _gain(
+    estimate: Estimate,
+    run: NetworkRun,
+    digital_trained: NetworkRun | None,
+    shared: dict[str, Any],
+) -> Interval:
+    """Compute the gain of the training on the same chips, over common cases."""
     if digital_trained is None:
-        return Interval(np.nan, np.nan, np.nan, 0, 0)
-    both = align_runs([run, digital_trained], DAY_S)
+        return _UNDEFINED
+    (time_s,) = estimate.terms
+    pair = [run, digital_trained]
+    if is_lower_better(run.metric):
+        pair.reverse()
+    both = align_runs(pair, float(time_s))
     return two_way_bootstrap(
         *both.arrays,
         patients=both.patients,
         statistic=difference,
         chip_sets=both.chip_sets,
-        bounds=DICE_DIFFERENCE,
+        bounds=estimate.bounds(run.metric),
         **shared,
     )
 
@@ -194,24 +223,6 @@ def _gain(run: NetworkRun, digital_trained: NetworkRun | None, shared: dict[str,
 def _bootstrap_seed(seed: int, task: str) -> int:
     """Return one seed per task, so that equal values have equal intervals in all tables."""
     return derive_seed(seed, "bootstrap", task)
-
-
-def _quantities(run: NetworkRun) -> dict[str, tuple[list[np.ndarray], Statistic, Bounds]]:
-    """Return arrays, statistic and bounds of each estimate that is a function of means."""
-    reference, t0, day = run.reference, run.at(T0_S), run.at(DAY_S)
-    month, second = run.at(MONTH_S), run.at(SECOND_S)
-    return {
-        "dice_digital": ([reference], mean_over_chips, DICE),
-        "dice_own_digital": ([run.own_digital], mean_over_chips, DICE),
-        "dice_t0": ([t0], mean_over_chips, DICE),
-        "dice_1d": ([day], mean_over_chips, DICE),
-        "dice_1mo": ([month], mean_over_chips, DICE),
-        "noise_drop": ([reference, t0], difference, DICE_DIFFERENCE),
-        "avm": ([month, second], difference, DICE_DIFFERENCE),
-        "normalised_dice_1d": ([day, reference], ratio, NOT_NEGATIVE),
-        "drop_1d": ([reference, day], difference, DICE_DIFFERENCE),
-        "drop_1mo": ([reference, month], difference, DICE_DIFFERENCE),
-    }
 
 
 def _missed(notes: pd.Series) -> tuple[int | None, int | None]:

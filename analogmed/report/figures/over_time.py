@@ -1,9 +1,9 @@
-"""Figures of the robustness results: Dice over time, and the Dice drop of each model."""
+"""Figures of the robustness results: metrics over time, and the loss of each model."""
 
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, YEAR_S
+from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import (
     TRAINING_NAMES,
@@ -24,19 +25,16 @@ from analogmed.report.figures.style import (
     save_figure,
     time_label,
 )
+from analogmed.tables.estimates import Estimate, columns_for, metrics_of, of_metric, shown_in
 
 PANEL_IN = WIDTH_IN / 3
 PANEL = ["task", "hardware", "model"]
 LEGEND_HEIGHT_IN = 1.0
 _LINE_CHARACTERS = 52
 """Line length of a caption below a narrow figure."""
-DROPS = {"noise_drop": "t0", "drop_1d": "1 day", "drop_1mo": "1 month"}
-DROP_LOOKS = {
-    "noise_drop": ("#2a9d8f", "o"),
-    "drop_1d": ("#7566c9", "s"),
-    "drop_1mo": ("#b5487f", "D"),
-}
-"""Colors with enough contrast on light and dark backgrounds, and markers for colour blindness."""
+LOSS_LOOKS = (("#2a9d8f", "o"), ("#7566c9", "s"), ("#b5487f", "D"), ("#b07d12", "^"))
+"""Colors with enough contrast on light and dark backgrounds, and markers for colour blindness, of
+the losses in their order; more losses than that repeat them."""
 _LABEL_DISTANCE = 0.75
 """Smallest distance in decades between time labels on a narrow axis."""
 _LABELS_FIRST = (T0_S, DAY_S, MONTH_S, YEAR_S)
@@ -95,25 +93,33 @@ def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float 
         return save_figure(figure, path)
 
 
-def drop_per_model(summary: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
-    """Draw the Dice drop of each model on the chip at t0, after one day and after one month.
+def drop_per_model(
+    summary: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN, metric: str = ""
+) -> Path:
+    """Draw the loss of each model on the chip at t0, after one day and after one month.
 
     Args:
         summary: result of ``analogmed.evaluation.summaries.summary.summarise``.
         path: ``.png`` or ``.svg`` file.
         width_in: width of the figure in inches.
+        metric: metric to draw; by default the primary one of the summary.
 
     Returns:
         ``path``; identical summaries yield identical bytes.
 
     Raises:
-        DataError: there is no drop in the summary, or a column is missing.
+        DataError: there is no loss in the summary, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    bounds = [name + end for name in DROPS for end in ("", "_low", "_high")]
-    _check_columns(summary, [*PANEL, "training", *bounds, "n_patients", "n_chips", "level"])
-    drops = [name for name in DROPS if summary[name].notna().any()]
-    if not drops:
+    metrics = metrics_of(summary.columns) or ("dice",)
+    metric = metric or metrics[0]
+    of_losses = columns_for(
+        shown_in("figure"), summary.columns, metric, primary=metric == metrics[0]
+    )
+    _check_columns(summary, [*PANEL, "training", *of_losses, "n_patients", "n_chips", "level"])
+    summary = of_metric(summary, metric)
+    losses = measured_losses(summary)
+    if not losses:
         raise DataError(
             "nothing to draw: the summary has no drop against a digital run; "
             "evaluate the digital baseline too"
@@ -125,11 +131,22 @@ def drop_per_model(summary: pd.DataFrame, path: Path | str, *, width_in: float =
         height_in = 0.8 + (0.42 if width_in >= WIDTH_IN else 0.5) * len(groups)
         figure, grid = _panel_grid(len(panels), height_in=height_in, width_in=width_in)
         for axes, (key, rows) in zip(grid, panels, strict=True):
-            _draw_drops(axes, rows, drops, groups, places, narrow=width_in < WIDTH_IN)
+            _draw_drops(axes, rows, losses, groups, places, narrow=width_in < WIDTH_IN)
+            axes.set_xlabel(_loss_label(metric))
             axes.set_title(" on ".join(map(str, key)), parse_math=False)
         grid[0].invert_yaxis()
-        _legend_below(figure, grid, _caption(summary, "Whiskers"), n_columns=len(drops))
+        _legend_below(figure, grid, _caption(summary, "Whiskers"), n_columns=len(losses))
         return save_figure(figure, path)
+
+
+def measured_losses(summary: pd.DataFrame) -> list[Estimate]:
+    """Return the losses of the figure that have a value in a summary of one metric."""
+    return [e for e in shown_in("figure") if e.key in summary and summary[e.key].notna().any()]
+
+
+def _loss_label(metric: str) -> str:
+    word = "added" if is_lower_better(metric) else "lost"
+    return f"{label_of(metric)} {word} against digital"
 
 
 class _TimeAxis:
@@ -242,7 +259,7 @@ def _draw_curves(axes: Axes, rows: pd.DataFrame, digital: pd.DataFrame, place: _
 def _draw_drops(
     axes: Axes,
     rows: pd.DataFrame,
-    drops: Sequence[str],
+    losses: Sequence[Estimate],
     groups: Sequence[tuple[str, str]],
     places: np.ndarray,
     *,
@@ -250,23 +267,25 @@ def _draw_drops(
 ) -> None:
     """Draw points with whiskers: one group per model and training, one point per time."""
     by_group = rows.set_index(["model", "training"]).reindex(list(groups))
-    apart = 0.66 / len(drops)
-    for index, name in enumerate(drops):
-        estimate = by_group[name].to_numpy(dtype=np.float64)
-        bounds = by_group[[f"{name}_low", f"{name}_high"]].to_numpy(dtype=np.float64).T
-        color, marker = DROP_LOOKS[name]
+    apart = 0.66 / len(losses)
+    looks = dict(zip(shown_in("figure"), cycle(LOSS_LOOKS), strict=False))
+    for index, loss in enumerate(losses):
+        estimate = by_group[loss.key].to_numpy(dtype=np.float64)
+        bounds = by_group[[f"{loss.key}_low", f"{loss.key}_high"]].to_numpy(dtype=np.float64).T
+        color, marker = looks[loss]
         axes.errorbar(
             estimate,
-            places + (index - (len(drops) - 1) / 2) * apart,
+            places + (index - (len(losses) - 1) / 2) * apart,
             xerr=np.clip(np.array([estimate - bounds[0], bounds[1] - estimate]), 0.0, None),
             color=color,
             linestyle="none",
             linewidth=1.3,
             marker=marker,
             markersize=5.5,
-            label=DROPS[name],
+            label=loss.figure,
         )
-    for place, missing in zip(places, by_group[list(drops)].isna().all(axis=1), strict=True):
+    keys = [loss.key for loss in losses]
+    for place, missing in zip(places, by_group[keys].isna().all(axis=1), strict=True):
         if missing:
             axes.text(0.0, place, " no result", va="center", color="0.5", fontsize="small")
     _decorate_drops(axes, groups, places, narrow=narrow)
@@ -285,7 +304,6 @@ def _decorate_drops(
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x")
     axes.set_axisbelow(True)
-    axes.set_xlabel("Dice lost against digital")
 
 
 def _group_places(groups: Sequence[tuple[str, str]]) -> np.ndarray:

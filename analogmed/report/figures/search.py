@@ -12,14 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
+from analogmed.tables.estimates import shown_in
 
 LABELS = {
-    "dice_1d": "Dice after 1 day on the chip",
-    "dice_1d_std": "deviation of Dice over chips, 1 day",
-    "dice_t0": "Dice right after programming",
-    "dice_1mo": "Dice after 1 month on the chip",
-    "dice_digital": "Dice of the network run digitally",
-    "avm_drop": "Dice lost from 1 s to 1 month",
+    **{estimate.column("dice"): estimate.head("search", "dice") for estimate in shown_in("search")},
     "uncertainty": "mutual information between chips (nats)",
     "parameters": "parameters",
     "tiles": "tiles",

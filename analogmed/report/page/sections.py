@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.dice_levels import best_digital, limit_text
 from analogmed.report.figures.mitigation import mitigation_gains
-from analogmed.report.figures.over_time import drop_per_model, metric_over_time
+from analogmed.report.figures.over_time import drop_per_model, measured_losses, metric_over_time
 from analogmed.report.figures.sensitivity import (
     placement_curve,
     sensitivity_heat_map,
@@ -23,7 +24,8 @@ from analogmed.report.figures.uncertainty import (
     risk_coverage_curves,
     uncertainty_density,
 )
-from analogmed.report.names import hardware_name, model_name, task_name
+from analogmed.report.levels import best_digital, limit_text
+from analogmed.report.names import hardware_name, model_name, task_name, with_article
 from analogmed.report.page.case_view import View, case_view, color_scale
 from analogmed.report.page.svg import inline_svg
 from analogmed.report.provenance import facts_of, files_of
@@ -31,12 +33,13 @@ from analogmed.report.runs import Run
 from analogmed.report.tables.evaluation import run_notes
 from analogmed.report.tables.page import PageTable
 from analogmed.report.tables.run import (
-    comparison_table,
+    comparison_tables,
     cost_tables_of,
     curves_table,
     failure_table,
     losses_table,
     placement_table,
+    rows_of,
     sensitivity_table,
     summary_table,
 )
@@ -48,6 +51,7 @@ from analogmed.report.tables.uncertainty_run import (
     trainings_table,
     uncertainty_table,
 )
+from analogmed.tables.estimates import metrics_of, of_metric
 
 NARROW_IN = 3.8
 _MOST_NARROW = 12
@@ -118,52 +122,80 @@ def parts_of(run: Run, prefix: str) -> list[Section]:
 
 def _evaluation(run: Run, prefix: str) -> Iterator[Section]:
     summary, tables = run.tables["summary"], run.tables
-    notes = run_notes(summary)
-    compared = [comparison_table(tables["comparison"])] if "comparison" in tables else []
+    metrics, notes = metrics_of(summary.columns), run_notes(summary)
+    comparison = tables.get("comparison")
     yield Section(
         f"{prefix}-comparison",
         "Comparison",
-        tables=(summary_table(summary, tables.get("comparison")),),
-        folded=tuple(compared),
+        tables=tuple(summary_table(summary, comparison, metric) for metric in metrics),
+        folded=() if comparison is None else comparison_tables(comparison),
         listing=(("Notes on the runs", notes),) if notes else (),
     )
     if "curves" in tables:
         first = tables["curves"]["metric"].iloc[0]
         for name, curves in tables["curves"].groupby("metric", sort=False):
             of_metric = "" if name == first else f"-{name}"
-            place = f"{prefix}-{name}"
+            place, label = f"{prefix}-{name}", label_of(str(name))
+            alt = f"{label} of each network over the age of the chip; the table below has the"
+            alt += " numbers."
             yield Section(
                 f"{prefix}-time{of_metric}",
-                f"{label_of(str(name))} over time",
+                f"{label} over time",
                 "The closer a solid line is to its dashed baseline, the smaller the drop on the "
                 "chip. Lines: means over chips and patients. Bands: confidence intervals. Dashed: "
                 "the same network run digitally.",
-                figures=(_wide_and_narrow(metric_over_time, curves, place, _TIME_ALT),),
+                figures=(_wide_and_narrow(metric_over_time, curves, place, alt),),
                 folded=(curves_table(curves),),
             )
-    if summary["noise_drop"].notna().any():
-        yield Section(
-            f"{prefix}-drop",
-            "What each model loses",
-            "Dice of the digitally trained network, run digitally, minus Dice on the chip: points "
-            "to the right have lost. Where a line crosses 0, no loss can be told.",
-            figures=(_wide_and_narrow(drop_per_model, summary, f"{prefix}-drops", _DROP_ALT),),
-            folded=(losses_table(summary),),
-        )
+    for metric in metrics:
+        yield from _losses(summary, metric, prefix, "" if metric == metrics[0] else f"-{metric}")
     if "time_to_failure" in tables:
-        limit = float(tables["time_to_failure"]["limit"].iloc[0])
-        yield Section(
-            f"{prefix}-failure",
-            "Time to failure",
-            "A network meets the limit while its digital Dice, minus the upper confidence limit of "
-            "its paired drop on the chip, is at least a Dice of "
-            f"{limit_text(limit, best_digital(summary))}. Between the last time that meets the "
-            "limit and the first that does not, nothing is measured.",
-            tables=(failure_table(tables["time_to_failure"]),),
-        )
+        yield from _failures(tables["time_to_failure"], summary, prefix)
     yield from _cases(run, prefix)
     if costs := cost_tables_of(summary):
         yield Section(f"{prefix}-cost", "Cost", tables=costs)
+
+
+def _losses(summary: pd.DataFrame, metric: str, prefix: str, end: str) -> Iterator[Section]:
+    """Yield the section on what networks lose of a metric, if the loss is known."""
+    if not measured_losses(of_metric(summary, metric)):
+        return
+    label = label_of(metric)
+    digital, chip = f"{label} of the digitally trained network, run digitally", "on the chip"
+    text = f"{digital}, minus {label} {chip}: "
+    if is_lower_better(metric):
+        text = f"{label} {chip} minus {digital.replace(', run', ' run')}: "
+    draw = partial(drop_per_model, metric=metric)
+    word = "added" if is_lower_better(metric) else "lost"
+    alt = f"{label} {word} by each network right away, after a day and after a month."
+    yield Section(
+        f"{prefix}-drop{end}",
+        "What each model loses" + (f": {label}" if end else ""),
+        f"{text}points to the right have lost. Where a line crosses 0, no loss can be told.",
+        figures=(_wide_and_narrow(draw, summary, f"{prefix}-drops{end}", alt),),
+        folded=(losses_table(summary, metric),),
+    )
+
+
+def _failures(failures: pd.DataFrame, summary: pd.DataFrame, prefix: str) -> Iterator[Section]:
+    """Yield a section on the time to failure for each metric."""
+    primary = metrics_of(summary.columns)[0]
+    metrics = failures["metric"].unique() if "metric" in failures else [primary]
+    for metric in map(str, metrics):
+        rows, label = rows_of(failures, metric), label_of(metric)
+        best = best_digital(of_metric(summary, metric), metric)
+        limit = limit_text(float(rows["limit"].iloc[0]), best)
+        side, least = ("plus", "at most") if is_lower_better(metric) else ("minus", "at least")
+        end = "" if metric == primary else f"-{metric}"
+        yield Section(
+            f"{prefix}-failure{end}",
+            "Time to failure" + (f": {label}" if end else ""),
+            f"A network meets the limit while its digital {label}, {side} the upper confidence "
+            f"limit of its paired drop on the chip, is {least} {with_article(label)} of {limit}. "
+            "Between the last time that meets the limit and the first that does not, nothing is "
+            "measured.",
+            tables=(failure_table(rows),),
+        )
 
 
 def _uncertainty(run: Run, prefix: str) -> Iterator[Section]:
@@ -303,8 +335,6 @@ def _drawable(table: pd.DataFrame) -> bool:
     return bool(table["time_s"].notna().any())
 
 
-_TIME_ALT = "Dice of each network over the age of the chip; the table below has the numbers."
-_DROP_ALT = "Dice lost by each network right away, after a day and after a month."
 _DENSITY_TEXT = (
     "Share of the test set's voxels by their uncertainty, over many passes through the chips."
 )

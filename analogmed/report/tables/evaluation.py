@@ -1,7 +1,7 @@
 """The summary of an evaluation as a table for the terminal and as Markdown."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import pandas as pd
@@ -11,8 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from analogmed.foundation.errors import DataError
+from analogmed.metrics.properties import is_lower_better
+from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import count_range
 from analogmed.report.text import printed, records
+from analogmed.tables.estimates import (
+    Estimate,
+    columns_for,
+    metrics_of,
+    of_metric,
+    shown_in,
+    spread_of,
+)
 
 Row: TypeAlias = dict[str, Any]
 
@@ -20,17 +30,6 @@ WIDTH = 120
 EN_DASH = "\u2013"
 UNKNOWN = EN_DASH
 RUN = ("task", "model", "training", "hardware")
-ESTIMATES = {
-    "dice_own_digital": "Dice\ndigital",
-    "dice_t0": "on chip\nt0",
-    "dice_1d": "on chip\n1 day",
-    "dice_1mo": "on chip\n1 month",
-    "noise_drop": "noise drop\n",
-    "avm": "AVM\n",
-    "normalised_dice_1d": "1 day /\ndigital",
-}
-GAIN = "gain_1d"
-GAIN_TITLE = "Dice gained over digital training after 1 day on the chip"
 GAIN_HEADS = ("model", "training", "gain", "interval")
 COSTS = {
     "parameters": "parameters\n",
@@ -76,19 +75,21 @@ def render_summary(summary: pd.DataFrame) -> str:
     Raises:
         DataError: a column of the summary is missing.
     """
-    _check_columns(summary)
+    metrics = _checked_metrics(summary)
     if summary.empty:
         return "No network was evaluated on a chip.\n"
     parts: list[RenderableType] = []
     for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
-        parts.append(_results_table(f"{task} on {hardware}", rows))
-        gains = _gains(rows)
-        if gains:
-            parts.append(Text(f"{GAIN_TITLE}, {task} on {hardware}", style="italic"))
-            parts.append(_gain_table(gains))
+        place = f"{task} on {hardware}"
+        for metric in metrics:
+            of_this = of_metric(rows, metric)
+            parts.append(_results_table(f"{label_of(metric)} of {place}", of_this, metric))
+            for title, gains in _gains(of_this, metric):
+                parts.append(Text(f"{title}, {place}", style="italic"))
+                parts.append(_gain_table(gains))
         parts.append(Text(summary_caption(rows), style="dim"))
         for title, columns in cost_tables(rows):
-            parts.append(_cost_table(f"{title} of {task} on {hardware}", rows, columns))
+            parts.append(_cost_table(f"{title} of {place}", rows, columns))
         parts.append("")
     return printed(*parts, width=WIDTH)
 
@@ -105,19 +106,13 @@ def to_markdown(summary: pd.DataFrame) -> str:
     Raises:
         DataError: a column of the summary is missing.
     """
-    _check_columns(summary)
+    metrics = _checked_metrics(summary)
     if summary.empty:
         return "No network was evaluated on a chip.\n"
     parts = []
     for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
-        heads = [" ".join(head.split()) for head in ESTIMATES.values()]
-        lines = [_markdown_cells(row) for row in records(rows)]
-        parts.append(f"### Dice of {_escaped(f'{task} on {hardware}')}")
-        parts.append(_pipe_table(["model", "training", *heads, "missed 1 day"], lines))
-        gains = _gains(rows)
-        if gains:
-            parts.append(f"{GAIN_TITLE}:")
-            parts.append(_pipe_table([head.strip() for head in GAIN_HEADS], gains))
+        for metric in metrics:
+            parts += _markdown_parts(metric, of_metric(rows, metric), f"{task} on {hardware}")
         parts.append(_escaped(summary_caption(rows)))
         for title, costs in cost_tables(rows):
             if title == ESTIMATED:
@@ -131,30 +126,65 @@ def to_markdown(summary: pd.DataFrame) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _check_columns(summary: pd.DataFrame) -> None:
-    bounds = [name + end for name in (*ESTIMATES, GAIN) for end in ("", "_low", "_high")]
-    needed = [*RUN, *bounds, "dice_1d_std", *COUNTS]
-    missing = [column for column in needed if column not in summary.columns]
+def _markdown_parts(metric: str, rows: pd.DataFrame, place: str) -> list[str]:
+    """Return the tables of one metric."""
+    shown = _shown(rows)
+    heads = [" ".join(estimate.head("terminal", metric).split()) for estimate in shown]
+    lines = [_markdown_cells(row, shown) for row in records(rows)]
+    parts = [f"### {_escaped(f'{label_of(metric)} of {place}')}"]
+    parts.append(_pipe_table(["model", "training", *heads, "missed 1 day"], lines))
+    for title, gains in _gains(rows, metric):
+        parts.append(f"{title}:")
+        parts.append(_pipe_table([head.strip() for head in GAIN_HEADS], gains))
+    return parts
+
+
+def _checked_metrics(summary: pd.DataFrame) -> tuple[str, ...]:
+    """Return the metrics of a summary; raise a DataError if it lacks a column."""
+    metrics = metrics_of(summary.columns)
+    needed = [*RUN] if metrics else [*RUN, "dice_digital"]
+    for metric in metrics:
+        shown, primary = shown_in("terminal"), metric == metrics[0]
+        needed += columns_for(shown, summary.columns, metric, primary=primary)
+    missing = [column for column in (*needed, *COUNTS) if column not in summary.columns]
     if missing:
         raise DataError(f"the summary lacks the columns {', '.join(missing)}")
+    return metrics
 
 
-def _results_table(title: str, rows: pd.DataFrame) -> Table:
-    table = _plain_table(f"Dice of {title}", ["\nmodel", *ESTIMATES.values(), "missed\n1 day"])
+def _shown(rows: pd.DataFrame) -> list[Estimate]:
+    """Return the estimates of the main table; a gain has a table of its own."""
+    return [e for e in shown_in("terminal") if e.formula != "gain" and e.key in rows]
+
+
+def _results_table(title: str, rows: pd.DataFrame, metric: str) -> Table:
+    shown = _shown(rows)
+    heads = [estimate.head("terminal", metric) for estimate in shown]
+    table = _plain_table(title, ["\nmodel", *heads, "missed\n1 day"])
     table.leading = 1
     for row in records(rows):
         cells = [f"{row['model']}\n{row['training']}"]
-        cells += [f"{_estimate(row, name)}\n{_interval(row, name)}" for name in ESTIMATES]
+        cells += [f"{_estimate(row, e)}\n{_interval(row, e.key)}" for e in shown]
         table.add_row(*map(Text, [*cells, _missed(row)]))
     return table
 
 
-def _gains(rows: pd.DataFrame) -> list[list[str]]:
-    """Return one line per training whose model also has a digitally trained network on chips."""
-    found = records(rows[rows[GAIN].notna()])
-    return [
-        [str(r["model"]), str(r["training"]), _decimals(r[GAIN]), _interval(r, GAIN)] for r in found
-    ]
+def _gains(rows: pd.DataFrame, metric: str) -> Iterator[tuple[str, list[list[str]]]]:
+    """Yield the title of each gain, and one line per training that has one.
+
+    A training has a gain if its model also has a digitally trained network on chips.
+    """
+    for estimate in shown_in("terminal"):
+        if estimate.formula != "gain" or estimate.key not in rows:
+            continue
+        key = estimate.key
+        found = records(rows[rows[key].notna()])
+        lines = [
+            [str(r["model"]), str(r["training"]), _decimals(r[key]), _interval(r, key)]
+            for r in found
+        ]
+        if lines:
+            yield estimate.head("terminal", metric), lines
 
 
 def _gain_table(lines: Sequence[Sequence[str]]) -> Table:
@@ -179,18 +209,26 @@ def summary_caption(rows: pd.DataFrame) -> str:
     patients = count_range(rows["n_patients"].tolist(), "patient")
     chips = count_range(rows["n_chips"].tolist(), "chip")
     level = 100 * float(rows["level"].iloc[0])
+    metrics = metrics_of(rows.columns)
+    label = label_of(metrics[0])
     lines = [
         f"{patients}, {chips}. Intervals: {level:.3g} %, from a two-way bootstrap over patients "
         "and chips (digital: patients).",
-        "digital, hwa: trained digitally, or hardware-aware. Dice digital: the same network run "
-        "digitally.",
+        f"digital, hwa: trained digitally, or hardware-aware. {label} digital: the same network "
+        "run digitally.",
         "Noise drop, and 1 day / digital, compare with the digitally trained network of the model, "
         "run digitally.",
         "t0: right after programming; 1 day: 86,400 s; 1 month: 2,592,000 s. "
         "\u00b1: standard deviation over chips.",
-        "Gain: Dice after 1 day less that of the digitally trained network of the model, on the "
-        "same chips.",
+        f"Gain: {label} after 1 day less that of the digitally trained network of the model, on "
+        "the same chips.",
         "AVM: 1 month minus 1 s. Missed: structures of which nothing was found.",
+        *(
+            f"{label_of(name)}: lower is better. Its drops are by how much it is worse, its gains "
+            "by how much it is better."
+            for name in metrics
+            if is_lower_better(name)
+        ),
     ]
     notes = run_notes(rows)
     return "\n".join([*lines, notes] if notes else lines)
@@ -225,10 +263,10 @@ def cost_rows(rows: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
     return records(rows[["model", *columns]].drop_duplicates())
 
 
-def _markdown_cells(row: Row) -> list[str]:
-    estimates = [f"{_estimate(row, n)} ({_interval(row, n)})" for n in ESTIMATES]
-    estimates = [cell.removesuffix(f" ({UNKNOWN})") for cell in estimates]
-    return [str(row["model"]), str(row["training"]), *estimates, _missed(row)]
+def _markdown_cells(row: Row, shown: Sequence[Estimate]) -> list[str]:
+    cells = [f"{_estimate(row, e)} ({_interval(row, e.key)})" for e in shown]
+    cells = [cell.removesuffix(f" ({UNKNOWN})") for cell in cells]
+    return [str(row["model"]), str(row["training"]), *cells, _missed(row)]
 
 
 def _pipe_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -237,10 +275,11 @@ def _pipe_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, rule, *body])
 
 
-def _estimate(row: Row, name: str) -> str:
-    text = _decimals(row[name])
-    if name == "dice_1d" and not pd.isna(row["dice_1d_std"]):
-        text += f" \u00b1 {_decimals(row['dice_1d_std'])}"
+def _estimate(row: Row, estimate: Estimate) -> str:
+    text = _decimals(row[estimate.key])
+    spread = spread_of(estimate)
+    if spread and not pd.isna(row.get(spread.key)):
+        text += f" \u00b1 {_decimals(row[spread.key])}"
     return text
 
 

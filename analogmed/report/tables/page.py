@@ -107,6 +107,23 @@ def with_interval(value: float, low: float, high: float, digits: int = 3) -> str
     return f"{text} ({fixed(low, digits)}{separator}{fixed(high, digits)})"
 
 
+def in_interval(low: float, high: float, level: float, digits: int = 3) -> str:
+    """Return a confidence interval as it follows an estimate in a sentence.
+
+    Example:
+        >>> in_interval(0.1, 0.2, 0.95, 2)
+        ' (95 % interval 0.10 to 0.20)'
+    """
+    if pd.isna(low) or pd.isna(high):
+        return " (no interval: too few patients or chips)"
+    return f" ({100 * level:.3g} % interval {fixed(low, digits)} to {fixed(high, digits)})"
+
+
+def size_interval(low: float, high: float, level: float) -> str:
+    """Return the interval of the size of a difference whose interval excludes 0."""
+    return in_interval(min(abs(low), abs(high)), max(abs(low), abs(high)), level)
+
+
 def fixed(value: float, digits: int = 3) -> str:
     """Return a number with fixed decimals, without a minus sign before zero."""
     if pd.isna(value):

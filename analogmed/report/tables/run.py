@@ -4,29 +4,17 @@ from typing import Any
 
 import pandas as pd
 
+from analogmed.metrics.properties import is_lower_better
+from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import age, count_range, time_label
 from analogmed.report.names import model_name, network_label, place_name
 from analogmed.report.tables.evaluation import column_head, cost_rows, cost_tables, cost_text
 from analogmed.report.tables.page import UNKNOWN, PageTable, number, p_text, with_interval
 from analogmed.report.text import records
+from analogmed.tables.estimates import Place, of_metric, shown_in
 
 Row = dict[str, Any]
 
-ESTIMATES = {
-    "dice_own_digital": "run digitally",
-    "dice_t0": "t0",
-    "dice_1d": "1 day",
-    "dice_1mo": "1 month",
-    "normalised_dice_1d": "kept after 1 day",
-    "gain_1d": "gain of training",
-}
-MORE_ESTIMATES = {
-    "dice_1d_std": "spread of chips",
-    "noise_drop": "lost at t0",
-    "drop_1d": "lost in 1 day",
-    "drop_1mo": "lost in 1 month",
-    "avm": "1 month minus 1 s",
-}
 COST_CAPTION = (
     "Utilisation: share of a tile's cells that hold a weight. Reuse: how often a tile multiplies a "
     "vector for one image. Both are means over tiles, over layers, and over all leaf modules, "
@@ -34,16 +22,19 @@ COST_CAPTION = (
 )
 
 
-def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None) -> PageTable:
-    """Return the Dice of each network, digitally and on the chip.
+def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None, metric: str) -> PageTable:
+    """Return a metric of each network, digitally and on the chip.
 
     Args:
         summary: ``summary.csv`` of an evaluation.
         comparison: ``comparison.csv``; its adjusted p-value of a training against the digital
             training is shown next to the gain.
+        metric: name of the metric.
     """
-    shown = _measured(summary, ESTIMATES)
-    p_values = {} if comparison is None else against_digital(comparison)
+    summary = of_metric(summary, metric)
+    label, lower = label_of(metric), is_lower_better(metric)
+    shown = _measured(summary, "page", metric)
+    p_values = {} if comparison is None else against_digital(rows_of(comparison, metric))
     missed = bool(summary["missed"].notna().any())
     heads = ["network", *shown.values()]
     heads += ["p (Holm)"] * bool(p_values) + ["missed"] * missed
@@ -56,20 +47,25 @@ def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None) -> Pag
         rows.append((*cells, _missed(row)) if missed else tuple(cells))
     where = "" if _several(summary) else f" of {_place(records(summary)[0])}"
     level = 100 * float(summary["level"].iloc[0])
+    digital = "that of the digitally trained network"
+    on_chip = f"{label} on the chip after a day"
+    kept = "Times digital" if lower else "Kept"
+    gain = f"{digital}, less {on_chip}" if lower else f"{on_chip}, less {digital}"
     caption = (
         f"Below each estimate its {level:.3g} % interval, from a two-way bootstrap over patients "
-        f"and chips (run digitally: patients). {_n(summary)}. t0: right after programming. Kept: "
-        "Dice on the chip divided by that of the digitally trained network run digitally. Gain of "
-        "training: Dice on the chip after a day, less that of the digitally trained network."
+        f"and chips (run digitally: patients). {_n(summary)}. t0: right after programming. {kept}: "
+        f"{label} on the chip divided by {digital} run digitally. Gain of training: {gain}."
     )
+    caption += " Lower is better." if lower else ""
     caption += " p: of the gain, over patients, after Holm's correction." if p_values else ""
     caption += " Missed: structures of which nothing was found." if missed else ""
-    return PageTable(f"Dice{where}", tuple(heads), tuple(rows), 1, caption)
+    return PageTable(f"{label}{where}", tuple(heads), tuple(rows), 1, caption)
 
 
-def losses_table(summary: pd.DataFrame) -> PageTable:
-    """Return the Dice drop of each network, and the variation between chips."""
-    shown = _measured(summary, MORE_ESTIMATES)
+def losses_table(summary: pd.DataFrame, metric: str) -> PageTable:
+    """Return the loss of each network on the chip, and the variation between chips."""
+    summary = of_metric(summary, metric)
+    shown = _measured(summary, "losses", metric)
     rows = tuple(
         (_network(row, summary), *(_estimate(row, name) for name in shown))
         for row in records(summary)
@@ -77,8 +73,16 @@ def losses_table(summary: pd.DataFrame) -> PageTable:
     return PageTable("The numbers of this figure", ("network", *shown.values()), rows)
 
 
-def comparison_table(comparison: pd.DataFrame) -> PageTable:
-    """Return all pairwise comparisons of networks."""
+def comparison_tables(comparison: pd.DataFrame) -> tuple[PageTable, ...]:
+    """Return all pairwise comparisons of networks, one table per metric."""
+    metrics = comparison["metric"].unique() if "metric" in comparison else [""]
+    return tuple(
+        _comparison_table(rows_of(comparison, metric), label_of(metric) if len(metrics) > 1 else "")
+        for metric in map(str, metrics)
+    )
+
+
+def _comparison_table(comparison: pd.DataFrame, label: str) -> PageTable:
     rows = [
         (
             network_label(row["model"], row["training"]),
@@ -91,7 +95,7 @@ def comparison_table(comparison: pd.DataFrame) -> PageTable:
     ]
     time_s = float(comparison["time_s"].iloc[0])
     return PageTable(
-        f"Every pair of networks, {age(time_s)}",
+        f"Every pair of networks, {age(time_s)}" + (f": {label}" if label else ""),
         ("network", "less this one", "difference", "p", "p (Holm)"),
         tuple(rows),
         2,
@@ -214,8 +218,18 @@ def against_digital(comparison: pd.DataFrame) -> dict[tuple[Any, ...], float]:
     return found
 
 
-def _measured(summary: pd.DataFrame, names: dict[str, str]) -> dict[str, str]:
-    return {n: h for n, h in names.items() if n in summary and summary[n].notna().any()}
+def rows_of(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows of a metric; all rows of a table that does not name its metric."""
+    return table[table["metric"] == metric] if "metric" in table else table
+
+
+def _measured(summary: pd.DataFrame, place: Place, metric: str) -> dict[str, str]:
+    """Return the keys and heads of the estimates of a place that have a value."""
+    return {
+        estimate.key: estimate.head(place, metric)
+        for estimate in shown_in(place)
+        if estimate.key in summary and summary[estimate.key].notna().any()
+    }
 
 
 def _several(summary: pd.DataFrame) -> bool:

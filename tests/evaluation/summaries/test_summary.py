@@ -2,9 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.evaluation.summaries.summary import COLUMNS, ESTIMATES, over_time, summarise
+from analogmed.evaluation.summaries.summary import COLUMNS, over_time, summarise
 from analogmed.foundation.errors import DataError
 from analogmed.metrics.notes import note_with_batch
+from analogmed.tables.estimates import summary_estimates
 
 DAY_S, MONTH_S = 86_400.0, 2_592_000.0
 TIMES_S = (0.0, 1.0, DAY_S, MONTH_S)
@@ -146,7 +147,7 @@ class TestSummary:
         summary = summarise(results(), n_boot=500)
         assert (summary[["dice_1d_low", "dice_t0_low"]] >= 0.0).all(axis=None)
         assert (summary[["dice_1d_high", "dice_t0_high"]] <= 1.0).all(axis=None)
-        for name in ESTIMATES:
+        for name in (estimate.column("dice") for estimate in summary_estimates()):
             rows = summary if name != "gain_1d" else summary[summary["training"] == "hwa"]
             assert (rows[f"{name}_low"] <= rows[name] + 1e-12).all(), name
             assert (rows[f"{name}_high"] >= rows[name] - 1e-12).all(), name

@@ -37,7 +37,8 @@ from analogmed.hardware import load_profile
 from analogmed.metrics.notes import RESULT_NOTES
 from analogmed.metrics.registry import metric as metric_of
 from analogmed.report import drop_per_model, metric_over_time
-from analogmed.report.figures.over_time import DROPS
+from analogmed.report.figures.over_time import measured_losses
+from analogmed.tables.estimates import of_metric
 from analogmed.tables.results import write_table
 from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
 
@@ -175,7 +176,7 @@ def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
     for name, part in curves.groupby("metric", sort=False):
         if part.loc[part["time_s"].notna(), "estimate"].notna().any():
             metric_over_time(part, folder / f"{name}_over_time.png")
-    if summary[list(DROPS)].notna().any(axis=None):
+    if measured_losses(of_metric(summary, _PRIMARY)):
         drop_per_model(summary, folder / "drop_per_model.png")
 
 

@@ -1,0 +1,188 @@
+"""Findings of an evaluation on chips as sentences."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from analogmed.metrics.properties import is_lower_better
+from analogmed.metrics.registry import label_of
+from analogmed.report.figures.style import count_range, time_label
+from analogmed.report.levels import best_digital, has_learned, limit_text
+from analogmed.report.names import model_name, network_name, with_article
+from analogmed.report.runs import Run
+from analogmed.report.tables.page import fixed, in_interval, p_equation, size_interval
+from analogmed.report.tables.run import against_digital, rows_of
+from analogmed.report.text import records
+from analogmed.tables.estimates import metrics_of, of_metric
+
+Row = dict[str, Any]
+
+
+def findings_of_evaluation(run: Run) -> Iterator[str]:
+    """Yield sentences on the primary metric of an evaluation, the most important one first."""
+    summary = run.tables["summary"]
+    metric = metrics_of(summary.columns)[0]
+    summary = of_metric(summary, metric)
+    compared = run.tables.get("comparison")
+    p_values = {} if compared is None else against_digital(rows_of(compared, metric))
+    words = _Words(metric, p_values)
+    for _, rows in summary.groupby(["task", "hardware"], sort=False):
+        ranked = rows.sort_values("1d", ascending=words.lower, na_position="last")
+        yield from words.of_hardware_aware(records(ranked[ranked["training"] != "digital"]))
+        yield from words.of_digitally_trained(ranked[ranked["training"] == "digital"])
+    if "time_to_failure" in run.tables:
+        failures = rows_of(run.tables["time_to_failure"], metric)
+        yield from words.of_failures(failures, best_digital(summary, metric))
+
+
+class _Words:
+    """Sentences on one metric.
+
+    Args:
+        metric: name of the metric.
+        p_values: adjusted p-value of each training against the digital one.
+    """
+
+    def __init__(self, metric: str, p_values: dict[tuple[Any, ...], float]) -> None:
+        self.metric, self.label, self.lower = metric, label_of(metric), is_lower_better(metric)
+        self._p_values = p_values
+
+    def of_hardware_aware(self, rows: list[Row]) -> Iterator[str]:
+        """Yield a sentence per network, and one for those indistinguishable from digital."""
+        alike = [row for row in rows[1:] if self._keeps_only(row)]
+        alike = alike if len(alike) > 1 else []
+        for row in rows:
+            if row not in alike:
+                yield self._kept(row) + self._gained(row)
+        if alike:
+            keep = f", as multiples of the digital {self.label}" if self.lower else " keep"
+            yield (
+                f"Other networks trained for the chip{keep}: {_shares(alike)}; whether they are "
+                f"better than the digitally trained ones cannot be told from {_counts(alike)}."
+            )
+
+    def of_digitally_trained(self, rows: pd.DataFrame) -> Iterator[str]:
+        """Yield one sentence on all digitally trained networks."""
+        measured = records(rows[rows["normalised_1d"].notna()])
+        known = [row for row in measured if self._has_learned(row)]
+        yield from (f"{self._not_learned(row)}." for row in measured if row not in known)
+        if len(known) == 1:
+            yield self._kept(known[0]) + "."
+        elif known:
+            keep = f"as multiples of the digital {self.label}" if self.lower else "these keep"
+            yield f"Without training for the chip, after a day, {keep}: {_shares(known)}."
+
+    def of_failures(self, failures: pd.DataFrame, best: float) -> Iterator[str]:
+        """Yield one sentence on all networks; none if no network is trained."""
+        when_of: dict[str, list[str]] = {}
+        ranked = failures.sort_values("holds_until_s", ascending=False, kind="stable")
+        for row in records(ranked) if has_learned(self.metric, best) else ():
+            network = network_name(row["model"], row["training"])
+            when_of.setdefault(_bracket(row, self.lower), []).append(network)
+        if not when_of:
+            return
+        limit = limit_text(float(failures["limit"].iloc[0]), best)
+        start = f"Time to failure for {with_article(self.label)} of {limit}"
+        if len(when_of) == 1 < len(failures):
+            (when,) = when_of
+            yield f"{start}: {when} for all {len(failures)} networks."
+            return
+        when = "; ".join(f"{when} for the {_listed(names)}" for when, names in when_of.items())
+        yield f"{start}: {when}."
+
+    def _has_learned(self, row: Row) -> bool:
+        return has_learned(self.metric, row["digital"])
+
+    def _keeps_only(self, row: Row) -> bool:
+        """Return whether a network is trained but not distinguishable from the digital training."""
+        known = bool(pd.notna(row["normalised_1d"]) and pd.notna(row.get("gain_1d")))
+        return known and self._has_learned(row) and _unknown_gain(row)
+
+    def _kept(self, row: Row) -> str:
+        name = network_name(row["model"], row["training"])
+        kept, low, high = (row[f"normalised_1d{end}"] for end in ("", "_low", "_high"))
+        if pd.isna(kept):
+            return f"The {name} was not measured a day after programming, or not digitally"
+        if not self._has_learned(row):
+            return self._not_learned(row)
+        of = f"{'its' if row['training'] == 'digital' else 'the'} digital {self.label}"
+        share = f"has {fixed(kept, 2)} times" if self.lower else f"keeps {fixed(kept, 2)} of"
+        found = f"After a day on the chip the {name} {share} {of}"
+        return found + in_interval(low, high, row["level"], 2)
+
+    def _not_learned(self, row: Row) -> str:
+        name, digital = network_name(row["model"], row["training"]), fixed(row["digital"], 2)
+        reason = f"has not learned the task: run digitally, its {self.label} is {digital}"
+        if row["training"] == "digital":
+            return f"The {name} {reason}"
+        return (
+            f"After a day on the chip the {name} has {with_article(self.label)} of "
+            f"{fixed(row['1d'], 2)}; the digitally trained one {reason}"
+        )
+
+    def _gained(self, row: Row) -> str:
+        gain, low, high = (row.get(f"gain_1d{end}", float("nan")) for end in ("", "_low", "_high"))
+        if pd.isna(gain):
+            return "."
+        if _unknown_gain(row):
+            return (
+                "; whether it is better than the digitally trained one cannot be told from "
+                f"{_counts([row])}."
+            )
+        direction = "better" if gain > 0 else "worse"
+        interval = size_interval(low, high, row["level"])
+        p_value = self._p_values.get(
+            tuple(row[n] for n in ("task", "hardware", "model", "training"))
+        )
+        beyond = ""
+        if p_value is not None and pd.notna(p_value):
+            beyond = f" ({p_equation(p_value)} over patients, after Holm's correction)"
+        if p_value is not None and p_value >= 1 - row["level"]:
+            return (
+                f"; its {self.label} is {direction} than that of the digitally trained one by "
+                f"{fixed(abs(gain))}{interval}, but not beyond chance among all comparisons"
+                f"{beyond}."
+            )
+        return (
+            f"; it is {direction} than the digitally trained one by {fixed(abs(gain))} "
+            f"{self.label}{interval}{beyond}."
+        )
+
+
+def _unknown_gain(row: Row) -> bool:
+    low, high = row["gain_1d_low"], row["gain_1d_high"]
+    return bool(pd.isna(low) or pd.isna(high) or low <= 0 <= high)
+
+
+def _bracket(row: Row, lower_is_better: bool) -> str:
+    """Return the measured times between which a network fails."""
+    until_s, fails_at_s = row["holds_until_s"], row["fails_at_s"]
+    if row["censored"]:
+        return f"more than {time_label(until_s)}, the end of the sweep,"
+    if pd.isna(until_s):
+        side = "above" if lower_is_better else "below"
+        return f"none, as it is {side} the limit at {time_label(fails_at_s)},"
+    return f"between {time_label(until_s)} and {time_label(fails_at_s)}"
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _counts(rows: list[Row]) -> str:
+    """Return the numbers of patients and chips of networks."""
+    patients = count_range([int(row["n_patients"]) for row in rows], "patient")
+    return f"{patients} and {count_range([int(row['n_chips']) for row in rows], 'chip')}"
+
+
+def _shares(rows: list[Row]) -> str:
+    """Return models with their value after one day, relative to the digital one."""
+    return ", ".join(
+        f"{model_name(row['model'])} {fixed(row['normalised_1d'], 2)}{_short(row)}" for row in rows
+    )
+
+
+def _short(row: Row) -> str:
+    low, high = row["normalised_1d_low"], row["normalised_1d_high"]
+    return "" if pd.isna(low) else f" ({fixed(low, 2)} to {fixed(high, 2)})"

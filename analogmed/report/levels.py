@@ -1,0 +1,51 @@
+"""Levels of a metric: when a network counts as trained, and how a limit is described."""
+
+import numpy as np
+import pandas as pd
+
+from analogmed.metrics.properties import is_lower_better
+from analogmed.metrics.registry import is_metric
+from analogmed.metrics.registry import metric as metric_of
+from analogmed.report.tables.page import fixed
+
+
+def has_learned(metric: str, digital: float) -> bool:
+    """Return whether a digital value is good enough for comparisons; true if it is unknown (NaN).
+
+    Example:
+        >>> has_learned("dice", 0.4), has_learned("dice", 0.8), has_learned("hd95", 40.0)
+        (False, True, True)
+    """
+    learned = metric_of(metric).learned if is_metric(metric) else None
+    if learned is None:
+        return True
+    return not (digital > learned if is_lower_better(metric) else digital < learned)
+
+
+def best_digital(summary: pd.DataFrame, metric: str) -> float:
+    """Return the best digital value in a summary of one metric; NaN without a digital run.
+
+    Args:
+        summary: result of :func:`analogmed.tables.estimates.of_metric`.
+        metric: its metric.
+    """
+    columns = [name for name in ("digital", "own_digital") if name in summary]
+    values = summary[columns].to_numpy(dtype=np.float64)
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return float("nan")
+    return float(known.min() if is_lower_better(metric) else known.max())
+
+
+def limit_text(limit: float, best: float) -> str:
+    """Return a limit with its ratio to the best digital value.
+
+    Example:
+        >>> limit_text(0.76, 0.8), limit_text(0.76, float("nan"))
+        ('0.76 (0.95 of the best digital one)', '0.76')
+    """
+    return (
+        f"{fixed(limit, 2)} ({fixed(limit / best, 2)} of the best digital one)"
+        if best > 0
+        else fixed(limit, 2)
+    )

@@ -1,0 +1,280 @@
+"""Estimates of a network on a chip: formula, columns and heads of each, in one list.
+
+Another estimate is one more line of ``ESTIMATES``: it is then computed with its interval, written
+to ``summary.csv``, read again, and shown where it has a head.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import pandas as pd
+
+from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
+from analogmed.metrics.metric import Bounds
+from analogmed.metrics.properties import bounds_of, difference_bounds, is_lower_better
+from analogmed.metrics.registry import label_of
+
+REFERENCE = "reference"
+"""The digitally trained network of the same model, run digitally."""
+OWN_DIGITAL = "own_digital"
+"""The network itself, run digitally."""
+Term: TypeAlias = str | float
+"""``REFERENCE``, ``OWN_DIGITAL``, or the age of the chip in s."""
+Formula: TypeAlias = Literal["mean", "spread", "difference", "loss", "ratio", "gain"]
+Place: TypeAlias = Literal["terminal", "page", "losses", "figure", "search"]
+ENDS = ("", "_low", "_high")
+"""Ends of the columns of an estimate: its value, and the limits of its interval."""
+NOT_NEGATIVE = (0.0, float("inf"))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One estimate of a network.
+
+    Attributes:
+        pattern: name of the column; ``{metric}`` stands for the name of the metric.
+        formula: how the estimate is computed from its terms.
+
+            - ``mean``: mean of the term.
+            - ``spread``: standard deviation over chips of the mean over cases.
+            - ``difference``: first term minus second term.
+            - ``loss``: by how much the second term is worse than the first one.
+            - ``ratio``: first term divided by second term.
+            - ``gain``: by how much the term is better than that of the digitally trained network
+              of the same model on the same chips.
+        terms: digital runs, or ages of the chip in s.
+        terminal: head in the terminal and in Markdown; for a gain, the title of its table.
+        page: head in the table of results on the page.
+        losses: head in the table of losses on the page.
+        figure: label in the figure of losses.
+        search: label of an objective of a search.
+        in_summary: whether ``summary.csv`` contains it.
+
+    An estimate is shown where it has a head. In heads, ``{label}`` stands for the label of the
+    metric, and ``{lost}``, ``{gained}`` and ``{kept}`` for words that fit its direction.
+    """
+
+    pattern: str
+    formula: Formula
+    terms: tuple[Term, ...]
+    terminal: str = ""
+    page: str = ""
+    losses: str = ""
+    figure: str = ""
+    search: str = ""
+    in_summary: bool = True
+
+    @property
+    def key(self) -> str:
+        """Name without a metric, for instance ``1d`` and ``normalised_1d``."""
+        return self.pattern.replace("{metric}_", "")
+
+    def column(self, metric: str, *, primary: bool = True) -> str:
+        """Return the name of the column for a metric.
+
+        Example:
+            >>> drop = Estimate("drop_1d", "loss", (REFERENCE, DAY_S))
+            >>> drop.column("dice"), drop.column("hd95", primary=False)
+            ('drop_1d', 'hd95_drop_1d')
+        """
+        if "{metric}" in self.pattern:
+            return self.pattern.format(metric=metric)
+        return self.pattern if primary else f"{metric}_{self.pattern}"
+
+    def head(self, place: Place, metric: str) -> str:
+        """Return the head at a place; empty if the estimate is not shown there."""
+        lower = is_lower_better(metric)
+        return str(getattr(self, place)).format(
+            label=label_of(metric),
+            lost="added" if lower else "lost",
+            gained="saved" if lower else "gained",
+            kept="times digital" if lower else "kept",
+        )
+
+    def bounds(self, metric: str) -> Bounds:
+        """Return the smallest and the largest possible value for a metric."""
+        if self.formula in ("mean", "spread"):
+            return bounds_of(metric)
+        if self.formula == "ratio":
+            return NOT_NEGATIVE if bounds_of(metric)[0] >= 0 else (-float("inf"), float("inf"))
+        return difference_bounds(metric)
+
+    def is_lower_better(self, metric: str) -> bool:
+        """Return whether lower values of the estimate are better."""
+        if self.formula in ("loss", "spread"):
+            return True
+        return self.formula != "gain" and is_lower_better(metric)
+
+
+ESTIMATES = (
+    Estimate(
+        "{metric}_digital", "mean", (REFERENCE,), search="{label} of the network run digitally"
+    ),
+    Estimate(
+        "{metric}_own_digital",
+        "mean",
+        (OWN_DIGITAL,),
+        terminal="{label}\ndigital",
+        page="run digitally",
+    ),
+    Estimate(
+        "{metric}_t0",
+        "mean",
+        (T0_S,),
+        terminal="on chip\nt0",
+        page="t0",
+        search="{label} right after programming",
+    ),
+    Estimate(
+        "{metric}_1d",
+        "mean",
+        (DAY_S,),
+        terminal="on chip\n1 day",
+        page="1 day",
+        search="{label} after 1 day on the chip",
+    ),
+    Estimate(
+        "{metric}_1d_std",
+        "spread",
+        (DAY_S,),
+        losses="spread of chips",
+        search="deviation of {label} over chips, 1 day",
+    ),
+    Estimate(
+        "{metric}_1mo",
+        "mean",
+        (MONTH_S,),
+        terminal="on chip\n1 month",
+        page="1 month",
+        search="{label} after 1 month on the chip",
+    ),
+    Estimate(
+        "noise_drop",
+        "loss",
+        (REFERENCE, T0_S),
+        terminal="noise drop\n",
+        losses="{lost} at t0",
+        figure="t0",
+    ),
+    Estimate(
+        "avm", "difference", (MONTH_S, SECOND_S), terminal="AVM\n", losses="1 month minus 1 s"
+    ),
+    Estimate(
+        "normalised_{metric}_1d",
+        "ratio",
+        (DAY_S, REFERENCE),
+        terminal="1 day /\ndigital",
+        page="{kept} after 1 day",
+    ),
+    Estimate("drop_1d", "loss", (REFERENCE, DAY_S), losses="{lost} in 1 day", figure="1 day"),
+    Estimate(
+        "drop_1mo", "loss", (REFERENCE, MONTH_S), losses="{lost} in 1 month", figure="1 month"
+    ),
+    Estimate(
+        "gain_1d",
+        "gain",
+        (DAY_S,),
+        terminal="{label} {gained} over digital training after 1 day on the chip",
+        page="gain of training",
+    ),
+    Estimate(
+        "avm_drop",
+        "loss",
+        (SECOND_S, MONTH_S),
+        search="{label} {lost} from 1 s to 1 month",
+        in_summary=False,
+    ),
+)
+"""All estimates, in the order of the columns of ``summary.csv``."""
+
+
+def summary_estimates() -> tuple[Estimate, ...]:
+    """Return the estimates of ``summary.csv`` in the order of its columns."""
+    return tuple(estimate for estimate in ESTIMATES if estimate.in_summary)
+
+
+def shown_in(place: Place) -> tuple[Estimate, ...]:
+    """Return the estimates that have a head at a place, in the order of that place.
+
+    Losses come before signed differences. Objectives of a search start with values after one day,
+    then at other times, then run digitally; changes come last.
+    """
+    shown = [estimate for estimate in ESTIMATES if getattr(estimate, place)]
+    if place == "losses":
+        shown.sort(key=lambda estimate: estimate.formula == "difference")
+    if place == "search":
+        shown.sort(key=_order_in_search)
+    return tuple(shown)
+
+
+def _order_in_search(estimate: Estimate) -> tuple[bool, bool, bool]:
+    first = estimate.terms[0]
+    is_change = estimate.formula not in ("mean", "spread")
+    return is_change, isinstance(first, str), first != DAY_S
+
+
+def spread_of(estimate: Estimate) -> Estimate | None:
+    """Return the standard deviation over chips of a mean, if it is an estimate too."""
+    others = (e for e in ESTIMATES if e.formula == "spread" and e.terms == estimate.terms)
+    return next(others, None) if estimate.formula == "mean" else None
+
+
+def metrics_of(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the metrics of the columns of ``summary.csv``, the primary one first.
+
+    Example:
+        >>> metrics_of(["model", "dice_digital", "dice_own_digital", "hd95_digital"])
+        ('dice', 'hd95')
+    """
+    end = "_digital"
+    names = (str(column).removesuffix(end) for column in columns if str(column).endswith(end))
+    return tuple(name for name in names if not name.endswith("_own"))
+
+
+def columns_for(
+    estimates: Iterable[Estimate], found: Collection[str], metric: str, *, primary: bool = True
+) -> list[str]:
+    """Return the columns of those estimates that a table has; each is complete or not there at all.
+
+    Args:
+        estimates: estimates to look for.
+        found: columns of the table.
+        metric: name of the metric.
+        primary: whether it is the primary metric of the table.
+
+    Example:
+        >>> columns_for(shown_in("terminal"), ["avm_low"], "dice")
+        ['avm', 'avm_low', 'avm_high']
+    """
+    triples = (
+        [estimate.column(metric, primary=primary) + end for end in ENDS] for estimate in estimates
+    )
+    return [name for triple in triples if not set(triple).isdisjoint(found) for name in triple]
+
+
+def of_metric(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return a summary of one metric, with its estimates named by their keys.
+
+    Args:
+        summary: content of ``summary.csv``.
+        metric: one of ``metrics_of(summary)``.
+
+    Returns:
+        All rows, with the columns that are no estimates, and the estimates of this metric.
+
+    Example:
+        >>> summary = pd.DataFrame([[0.9, 3.0]], columns=["dice_digital", "hd95_digital"])
+        >>> list(of_metric(summary, "hd95"))
+        ['digital']
+    """
+    names = metrics_of(summary.columns)
+    columns = {
+        (name, estimate.column(name, primary=name == names[0]) + end): estimate.key + end
+        for name in names
+        for estimate in summary_estimates()
+        for end in ENDS
+    }
+    others = [column for (name, column) in columns if name != metric and column in summary]
+    own = {column: key for (name, column), key in columns.items() if name == metric}
+    return summary.drop(columns=others).rename(columns=own)
