@@ -51,9 +51,13 @@ def test_settings_outside_their_range_are_refused_by_name_and_value(config_class
         config_class(**{name: value})
 
 
-def test_dice_is_always_among_the_metrics_and_none_stands_twice():
-    assert Experiment(metrics=("hd95", "nsd", "hd95")).metrics == ("dice", "hd95", "nsd")
-    assert Experiment(metrics=("nsd", "dice")).metrics == ("nsd", "dice")
+def test_the_primary_metric_of_a_task_comes_first_and_none_stands_twice():
+    task = TaskConfig(options={"phantom_patients": 3, "phantom_size": 32}).load()
+    assert Experiment().for_task(task).metrics == ("dice",)
+    assert Experiment(metrics=("hd95", "nsd", "hd95")).metrics == ("hd95", "nsd")
+    assert Experiment(metrics=("nsd", "dice")).for_task(task).metrics == ("dice", "nsd")
+    hd95 = dataclasses.replace(task, primary_metric="hd95")
+    assert Experiment(metrics=("nsd",)).for_task(hd95).metrics == ("hd95", "nsd")
 
 
 def test_an_option_with_a_setting_of_its_own_is_refused():

@@ -39,6 +39,8 @@ from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.case import case_metrics
 from analogmed.metrics.notes import ABSENT
+from analogmed.metrics.properties import is_lower_better
+from analogmed.metrics.registry import label_of
 from analogmed.network.inference import predict_logits, to_classes
 from analogmed.training import Checkpoint
 
@@ -74,29 +76,33 @@ class Plane:
         return np.ascontiguousarray(picture[::-1] if self.upwards else picture)
 
 
-def choose_cases(table: pd.DataFrame, n_cases: int) -> dict[str, str]:
+def choose_cases(table: pd.DataFrame, n_cases: int, metric: str = "dice") -> dict[str, str]:
     """Choose cases from the worst to the best, evenly spaced in rank.
 
-    Cases are ranked by their mean Dice on chips over networks, chips, reads and classes, one day
-    after programming or, if the sweep does not include this time, at its last time.
+    Cases are ranked by their mean of a metric on chips over networks, chips, reads and classes, one
+    day after programming or, if the sweep does not include this time, at its last time.
 
     Args:
         table: long results table.
         n_cases: number of cases; three are the worst, the median and the best.
+        metric: name of the metric.
 
     Returns:
         Case by place; fewer if the table has fewer.
 
     Raises:
-        DataError: no case has a Dice on a chip.
+        DataError: no case has a value of the metric on a chip.
     """
-    on_chip = present_structures(table[(table["metric"] == "dice") & table["time_s"].notna()])
+    on_chip = present_structures(table[(table["metric"] == metric) & table["time_s"].notna()])
     on_chip = on_chip.dropna(subset="value")
     if on_chip.empty:
-        raise DataError("no example can be chosen: the results table has no Dice on a chip")
+        raise DataError(
+            f"no example can be chosen: the results table has no {label_of(metric)} on a chip"
+        )
     times_s = on_chip["time_s"]
     at = on_chip[times_s == (DAY_S if (times_s == DAY_S).any() else times_s.max())]
-    means = at.groupby("case")["value"].mean().reset_index().sort_values(["value", "case"])
+    means = at.groupby("case")["value"].mean().reset_index()
+    means = means.sort_values(["value", "case"], ascending=[not is_lower_better(metric), True])
     names = means["case"].tolist()
     last, n_cases = len(names) - 1, min(n_cases, len(names))
     ranks = [last / 2] if n_cases == 1 else np.linspace(0, last, n_cases)
@@ -130,7 +136,7 @@ def write_examples(
     if n_cases < 1:
         return []
     by_id = {case.case_id: case for case in task.test}
-    places = choose_cases(table, n_cases)
+    places = choose_cases(table, n_cases, task.primary_metric)
     samples = {place: task.read(by_id[case]) for place, case in places.items()}
     planes = {place: choose_planes(sample, task) for place, sample in samples.items()}
     kept: dict[str, list[dict[str, Any]]] = {place: [] for place in places}

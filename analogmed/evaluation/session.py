@@ -111,7 +111,7 @@ def _case_rows(network: Network, sample: Sample, cases: Cases, experiment: Exper
             spacing=sample.spacing,
             tolerance=experiment.tolerance,
             unit=task.spacing_unit,
-            metrics=experiment.metrics,
+            metrics=experiment.metrics_for(task),
         )
     except AnalogmedError as error:
         raise type(error)(f"case {sample.case.case_id}: {error}") from error

@@ -1,17 +1,21 @@
 """Settings of an evaluation on chips."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from analogmed.analog.description.hardware import Hardware
 from analogmed.analog.settings import CalibrationConfig, resolve_layers
+from analogmed.data.case import Task
 from analogmed.data.settings import TaskConfig
 from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
 from analogmed.foundation.time_constants import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S, YEAR_S
+from analogmed.metrics.registry import metric as metric_of
+
+Config = TypeVar("Config", bound="Experiment")
 
 DEFAULT_TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, 7 * DAY_S, MONTH_S, YEAR_S)
 """t0, a second, an hour, a day, a week, a month and a year after programming."""
@@ -25,9 +29,9 @@ class SweepConfig:
         chips: number of chip instances of each network; an interval requires two or more.
         times_s: times since programming at which each chip is read, in s.
         reads: number of reads at each time.
-        width: target width of the 95 % confidence interval of the Dice of a network after one day:
-            chips are added until the interval is narrower, up to sweep.chips; by default all chips
-            are computed.
+        width: target width of the 95 % confidence interval of the primary metric of a network after
+            one day: chips are added until the interval is narrower, up to sweep.chips; by default
+            all chips are computed.
         first_chips: number of chips of each network before its interval is first checked; used with
             width.
     """
@@ -53,11 +57,14 @@ class SweepConfig:
             self._check_width(self.width)
 
     def _check_width(self, width: float) -> None:
-        if not 0 < width < 1:
-            raise ConfigError(f"sweep.width is a width of Dice, above 0 and below 1, got {width!r}")
+        if not 0 < width < math.inf:
+            raise ConfigError(
+                f"sweep.width: expected the width of an interval, above 0 and finite, got {width!r}"
+            )
         if DAY_S not in self.times_s:
             raise ConfigError(
-                f"sweep.width looks at Dice after one day: add {DAY_S:g} to sweep.times_s"
+                "sweep.width: expected one day among sweep.times_s, since the interval is that "
+                f"after one day, got {self.times_s}. Add {DAY_S:g}."
             )
         if not 2 <= self.first_chips <= self.chips:
             raise ConfigError(
@@ -80,7 +87,8 @@ class Experiment:
         sweep: chips, times and reads.
         calibration: calibration of input ranges.
         metrics: metrics of each prediction: dice, jaccard, hd95, nsd, sensitivity, specificity,
-            precision, recall, f1; dice is always included.
+            precision, recall, f1; the primary metric of the task (dice for most) is always
+            included.
         tolerance: tolerance of the normalised surface distance (nsd), in mm or pixels.
         digital_layers: names or patterns of layers that stay digital, or the placement.yaml of a
             run of sensitivity placement; by default those that were digital in training, and [] for
@@ -100,8 +108,8 @@ class Experiment:
         engine: execution engine; of its settings, only threads affects results.
         store: folder or fsspec URL (s3://bucket/sweep) of finished chips, from which an interrupted
             run resumes; by default the run folder.
-        limit: Dice below which a chip counts as failed, for the time to failure; by default 0.95
-            times the best digital Dice.
+        limit: value of the primary metric beyond which a chip counts as failed, for the time to
+            failure; by default 0.95 times the best digital value.
         examples: number of cases, from worst to best, whose slices and predictions are stored for
             the report page; 0 stores none.
         out: run folder; by default runs/NAME.
@@ -116,7 +124,7 @@ class Experiment:
     hardware: Hardware = Hardware()
     sweep: SweepConfig = SweepConfig()
     calibration: CalibrationConfig = CalibrationConfig()
-    metrics: tuple[str, ...] = ("dice",)
+    metrics: tuple[str, ...] = ()
     tolerance: float = 2.0
     digital_layers: tuple[str, ...] | None = None
     profile: str | None = None
@@ -138,18 +146,47 @@ class Experiment:
         require_at_least_one("batch_size", self.batch_size)
         require_at_least_zero("tolerance", self.tolerance)
         require_at_least_zero("examples", self.examples)
-        if self.limit is not None and not 0 < self.limit < 1:
-            raise ConfigError(f"limit is a Dice, above 0 and below 1, got {self.limit!r}")
+        if self.limit is not None and not math.isfinite(self.limit):
+            raise ConfigError(f"limit: expected a finite number, got {self.limit!r}")
         if self.digital_layers is not None:
             object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
-        if "dice" not in self.metrics:
-            object.__setattr__(self, "metrics", ("dice", *self.metrics))
 
     @property
     def folder(self) -> Path:
         """Where the run's results go."""
         return self.out or Path("runs") / self.name
+
+    @property
+    def primary_metric(self) -> str:
+        """The first metric, which is the primary one of the task after :meth:`for_task`."""
+        return self.metrics[0] if self.metrics else Task.primary_metric
+
+    def metrics_for(self, task: Task) -> tuple[str, ...]:
+        """Return all metrics of a run on a task, its primary one first."""
+        return tuple(dict.fromkeys((task.primary_metric, *self.metrics)))
+
+    def for_task(self: Config, task: Task) -> Config:
+        """Return the settings with the metrics of a run on a task.
+
+        Raises:
+            ConfigError: a metric is unknown, or ``limit`` or ``sweep.width`` is outside the bounds
+                of the primary metric.
+        """
+        metrics = self.metrics_for(task)
+        low, high = metric_of(metrics[0]).bounds
+        label = metric_of(metrics[0]).label
+        if self.limit is not None and not low < self.limit < high:
+            raise ConfigError(
+                f"limit: expected a value of {label}, above {low:g} and below {high:g}, got "
+                f"{self.limit!r}"
+            )
+        if self.sweep.width is not None and not self.sweep.width < high - low:
+            raise ConfigError(
+                f"sweep.width: expected a width of {label}, above 0 and below {high - low:g}, got "
+                f"{self.sweep.width!r}"
+            )
+        return replace(self, metrics=metrics)
 
 
 def refuse_scale_out(experiment: Experiment) -> None:

@@ -67,6 +67,11 @@ def is_metric(name: str) -> bool:
     return name in METRICS or name in metric_names()
 
 
+def metric_unit(name: str) -> str:
+    """Return the unit of a metric: ``"1"``, or ``SPACING``; ``"1"`` for an unknown name."""
+    return metric(name).unit if is_metric(name) else "1"
+
+
 def label_of(name: str) -> str:
     """Return the label of a metric, or of another measure of the tables, for figures."""
     return metric(name).label if is_metric(name) else name.capitalize()

@@ -1,4 +1,6 @@
-"""Display names of networks in sentences and headings."""
+"""Display names of networks, data sets and metrics in sentences and headings."""
+
+from analogmed.metrics.registry import label_of
 
 _MODELS = {
     "unet": "U-Net",
@@ -86,6 +88,17 @@ def network_label(model: str, training: str) -> str:
 def capitalised(sentence: str) -> str:
     """Return a sentence with an upper-case first letter, otherwise unchanged."""
     return sentence[:1].upper() + sentence[1:]
+
+
+def metric_title(metric: str, unit: str) -> str:
+    """Return the label of a metric with its unit.
+
+    Example:
+        >>> metric_title("hd95", "mm"), metric_title("dice", "1")
+        ('HD95 (mm)', 'Dice')
+    """
+    label = label_of(metric)
+    return label if unit == "1" else f"{label} ({unit})"
 
 
 def with_article(label: str) -> str:

@@ -26,18 +26,18 @@ COLUMNS: dict[tuple[str, str], Columns] = {
         key=(*_RUN, "metric", "time_s"),
     ),
     ("evaluation", "comparison"): Columns(
-        names=(*_RUN, "other_model", "other_training"),
+        names=(*_RUN, "other_model", "other_training", "metric"),
         numbers=(
             *("time_s", "difference", "low", "high", "p_value", "p_holm"),
             *("n_patients", "n_chips"),
         ),
-        key=(*_RUN, "other_model", "other_training", "time_s"),
+        key=(*_RUN, "other_model", "other_training", "metric", "time_s"),
     ),
     ("evaluation", "time_to_failure"): Columns(
-        names=_RUN,
+        names=(*_RUN, "metric"),
         numbers=("limit", "holds_until_s", "fails_at_s", "reprogram_every_s"),
         flags=("censored",),
-        key=(*_RUN, "limit"),
+        key=(*_RUN, "metric", "limit"),
     ),
     ("uncertainty", "summary"): Columns(
         names=(*_PASSES, "metric"),
@@ -121,7 +121,7 @@ def _summary(found: Collection[str]) -> Columns:
     ]
     return Columns(
         names=_RUN,
-        texts=("note",),
+        texts=("note", *(f"{metric}_unit" for metric in metrics if f"{metric}_unit" in found)),
         numbers=(*estimates, "n_patients", "n_chips", "missed", "missed_of", "level"),
         optional=_COUNTED,
         key=_RUN,

@@ -28,7 +28,7 @@ TABLES = (
 )
 """CSV files from which a page is built; a run folder contains some of them."""
 KINDS = {
-    "evaluation": ("summary", "dice_1d"),
+    "evaluation": ("summary", "noise_drop"),
     "uncertainty": ("summary", "region"),
     "mitigation": ("summary", "option"),
     "placement": ("placements", "drop"),

@@ -226,6 +226,7 @@ class ChipEvaluator:
         return Experiment(
             task=self._task_config,
             checkpoints=(checkpoint,),
+            metrics=(PRIMARY,),
             hardware=self._hardware,
             sweep=SweepConfig(chips=candidate.chips, times_s=TIMES_S, reads=candidate.reads),
             calibration=candidate.calibration,

@@ -253,6 +253,11 @@ def columns_for(
     return [name for triple in triples if not set(triple).isdisjoint(found) for name in triple]
 
 
+def unit_of(rows: pd.DataFrame) -> str:
+    """Return the unit of a summary of one metric; ``"1"`` without a unit."""
+    return str(rows["unit"].iloc[0]) if "unit" in rows and len(rows) else "1"
+
+
 def of_metric(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return a summary of one metric, with its estimates named by their keys.
 
@@ -261,7 +266,8 @@ def of_metric(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
         metric: one of ``metrics_of(summary)``.
 
     Returns:
-        All rows, with the columns that are no estimates, and the estimates of this metric.
+        All rows, with the columns that are no estimates, and the estimates of this metric; the
+        column ``unit`` is there if it has one.
 
     Example:
         >>> summary = pd.DataFrame([[0.9, 3.0]], columns=["dice_digital", "hd95_digital"])
@@ -275,6 +281,7 @@ def of_metric(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
         for estimate in summary_estimates()
         for end in ENDS
     }
+    columns |= {(name, f"{name}_unit"): "unit" for name in names}
     others = [column for (name, column) in columns if name != metric and column in summary]
     own = {column: key for (name, column), key in columns.items() if name == metric}
     return summary.drop(columns=others).rename(columns=own)

@@ -50,7 +50,7 @@ def test_words_after_a_list_option_are_its_values():
     assert parse("--checkpoints", "a.safetensors", "b c.safetensors").checkpoints == wanted
     assert parse("--checkpoints", "[a.safetensors, b c.safetensors]").checkpoints == wanted
     assert parse("--sweep.times_s", "3600", "0").sweep.times_s == (0.0, 3600.0)
-    assert parse("--metrics=nsd").metrics == ("dice", "nsd")
+    assert parse("--metrics=nsd").metrics == ("nsd",)
     assert parse("--task.size", "64", "64").task.size == (64, 64)
     assert parse("--task.size", "null").task.size is None
 

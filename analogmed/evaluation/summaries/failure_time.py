@@ -5,13 +5,13 @@ import pandas as pd
 
 from analogmed.evaluation.summaries.runs import RUN
 from analogmed.foundation.errors import ConfigError, DataError
-from analogmed.metrics.registry import is_metric, metric
+from analogmed.metrics.properties import is_lower_better
 
 NOT_WITHIN = "not within the sweep"
 FROM_THE_START = "not good enough at the first time"
 NOT_DIGITALLY = "not good enough digitally"
 NO_INTERVAL = "no interval"
-NEEDED = [*RUN, "time_s", "metric", "estimate", "drift_drop", "drift_drop_low", "drift_drop_high"]
+NEEDED = [*RUN, "time_s", "metric", "estimate", "drift_drop", "drift_drop_high"]
 
 
 def time_to_failure(curves: pd.DataFrame, limit: float) -> pd.DataFrame:
@@ -20,14 +20,14 @@ def time_to_failure(curves: pd.DataFrame, limit: float) -> pd.DataFrame:
     The criterion uses the drop relative to the digital reference, paired by patient. The chip meets
     the limit while the reference minus the upper confidence limit of the drop is at least the
     limit. The spread between patients, which the reference and the chip share, is not part of it.
-    For a distance, where lower is better, the chip fails if the reference minus the lower
-    confidence limit of the drop exceeds the limit.
+    For a metric where lower is better, the chip meets the limit while the reference plus the upper
+    confidence limit of the drop is at most the limit.
 
     Times are not interpolated: the failure is between ``holds_until_s`` and ``fails_at_s``.
 
     Args:
         curves: table returned by ``over_time``.
-        limit: least acceptable value, in the unit of the metric.
+        limit: worst acceptable value, in the unit of the metric.
 
     Returns:
         One row per task, model, training and hardware: ``metric``, ``limit``, ``holds_until_s``
@@ -59,10 +59,9 @@ def time_to_failure(curves: pd.DataFrame, limit: float) -> pd.DataFrame:
 
 def _failure(run: pd.DataFrame, limit: float) -> dict[str, object]:
     times_s = run["time_s"].to_numpy(dtype=np.float64)
-    name = str(run["metric"].iloc[0])
-    better = -1.0 if is_metric(name) and metric(name).direction == "lower" else 1.0
-    digital = run["estimate"] + run["drift_drop"]
-    worst = digital - run["drift_drop_high" if better > 0 else "drift_drop_low"]
+    better = -1.0 if is_lower_better(str(run["metric"].iloc[0])) else 1.0
+    digital = run["estimate"] + better * run["drift_drop"]
+    worst = digital - better * run["drift_drop_high"]
     first = _first_failure(better * worst >= better * limit)
     of_estimate = _first_failure(better * run["estimate"] >= better * limit)
     until_s = times_s[-1] if first is None else times_s[first - 1] if first else np.nan

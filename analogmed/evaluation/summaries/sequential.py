@@ -14,6 +14,7 @@ from analogmed.evaluation.summaries.runs import RUN, network_runs, present_struc
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.properties import bounds_of
+from analogmed.metrics.registry import label_of
 from analogmed.training import CheckpointInfo
 
 GROWTH = 4
@@ -66,9 +67,10 @@ def more_chips(
     for (model, training), decision in decisions.items():
         if not decision.reached:
             low, high = decision.interval.low, decision.interval.high
+            label = label_of(experiment.primary_metric)
             warnings.warn(
-                f"{model} {training}: {decision.reason}; the interval of Dice after one day is "
-                f"{high - low:.3f} wide, not {sweep.width:g}",
+                f"{model} {training}: {decision.reason}; the interval of {label} after one "
+                f"day is {high - low:.3f} wide, not {sweep.width:g}",
                 stacklevel=2,
             )
     return None
@@ -85,7 +87,7 @@ def _decide(table: pd.DataFrame, experiment: Experiment, width: float) -> dict[N
             bounds=bounds_of(run.metric),
             seed=experiment.seed,
         )
-        for run in network_runs(table, "dice")
+        for run in network_runs(table, experiment.primary_metric)
     }
 
 

@@ -30,6 +30,7 @@ from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.notes import ABSENT, MISSED, SPURIOUS
 from analogmed.metrics.properties import bounds_of, difference_bounds, is_lower_better
+from analogmed.metrics.registry import metric_unit
 from analogmed.tables.estimates import ENDS, Estimate, summary_estimates
 
 __all__ = ["COLUMNS", "over_time", "summarise"]
@@ -46,14 +47,19 @@ _UNDEFINED = Interval(np.nan, np.nan, np.nan, 0, 0)
 
 
 def summarise(
-    table: pd.DataFrame, *, n_boot: int = 2000, level: float = 0.95, seed: int = 0
+    table: pd.DataFrame,
+    *,
+    metrics: Sequence[str] = ("dice",),
+    n_boot: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Summarise each task, model and training on the chip: the content of ``summary.csv``.
 
     The Dice of a case is the mean over the classes of its reference, then over the reads of a
     chip. The note counts predictions of other classes after one day. Every estimate of
     :data:`analogmed.tables.estimates.ESTIMATES` has its two-way bootstrap interval (``_low``,
-    ``_high``):
+    ``_high``). For Dice as the primary metric they are:
 
     - ``dice_digital``: Dice of the digitally trained network of the same model run digitally, the
       iso-accuracy reference; if the table lacks it, that of the row's own network.
@@ -69,8 +75,14 @@ def summarise(
       chip, over their common cases; NaN for the digitally trained network itself. Patients
       and chips are paired: all trainings of a model are programmed on the same chips.
 
+    Columns of another primary metric have its name in place of ``dice``. Those of further metrics
+    all have it: ``hd95_1d``, ``hd95_drop_1d``; ``hd95_unit`` is the unit of a metric that has one.
+    Of a metric where lower is better, drops are by how much it is worse, and gains by how much it
+    is better.
+
     Args:
         table: long results table, columns ``COLUMNS``.
+        metrics: names in the ``metric`` column, the primary one first.
         n_boot: bootstrap samples per interval.
         level: confidence level in (0, 1).
         seed: root seed of the bootstrap; all rows of a task share one draw of patients.
@@ -85,13 +97,19 @@ def summarise(
 
     Source: AnalogNAS, arXiv:2305.10459, for 1-day accuracy and AVM.
     """
-    metric = "dice"
-    runs = list(network_runs(table, metric))
     settings = {"n_boot": n_boot, "level": level}
+    primary, *others = metrics
+    runs = list(network_runs(table, primary))
     rows = [_summary_row(run, _digital_trained(run, runs), seed, settings) for run in runs]
-    names = [e.column(metric) + end for e in summary_estimates() for end in ENDS]
+    names = [e.column(primary) + end for e in summary_estimates() for end in ENDS]
     columns = [*RUN, *names, "n_patients", "n_chips", "missed", "missed_of", "level", "note"]
-    return pd.DataFrame(rows, columns=columns).astype({"missed": "Int64", "missed_of": "Int64"})
+    summary = pd.DataFrame(rows, columns=columns)
+    summary = summary.astype({"missed": "Int64", "missed_of": "Int64"})
+    if metric_unit(primary) != "1":
+        summary[f"{primary}_unit"] = [run.unit for run in runs]
+    for metric in others:
+        summary = summary.merge(_further(table, metric, seed, settings), on=RUN, how="left")
+    return summary
 
 
 def over_time(
@@ -102,7 +120,7 @@ def over_time(
     level: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Compute a metric over the age of the chip, with its drop relative to the digital reference.
+    """Compute a metric over the age of the chip, and by how much it is worse than digitally.
 
     Args:
         table: long results table, columns ``COLUMNS``.
@@ -113,8 +131,9 @@ def over_time(
 
     Returns:
         One row per run and time with ``estimate``, ``low``, ``high`` and, against the same
-        reference as in :func:`summarise`, ``drift_drop`` (reference minus chip) with its
-        interval. Digital runs are rows with hardware ``"digital"`` and a NaN time.
+        reference as in :func:`summarise`, ``drift_drop`` with its interval: reference minus chip,
+        or chip minus reference for a metric where lower is better. Digital runs are rows with
+        hardware ``"digital"`` and a NaN time.
 
     Raises:
         DataError: the table lacks a column, or has no row of this metric.
@@ -154,8 +173,7 @@ def _summary_row(
     row["n_patients"] = max(interval.n_patients for interval in of_means)
     row["n_chips"] = max(map(_chips_with_values, of_means))
     for estimate, interval in intervals.items():
-        name = estimate.column(run.metric)
-        row |= {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        row |= _cells(estimate.column(run.metric), interval)
         if np.isfinite(interval.estimate) and interval.note and interval.note not in notes:
             notes.append(interval.note)
     counted = notes_of(run.rows[np.isclose(run.rows["time_s"], DAY_S, rtol=1e-9)])
@@ -163,6 +181,26 @@ def _summary_row(
     notes += _spurious(counted)
     row |= {"missed": missed, "missed_of": missed_of, "note": "; ".join(notes)}
     return row
+
+
+def _further(table: pd.DataFrame, metric: str, seed: int, settings: dict[str, Any]) -> pd.DataFrame:
+    """Return the estimates of a metric that is not the primary one, a row per network."""
+    runs = list(network_runs(table, metric))
+    rows = []
+    for run in runs:
+        row: dict[str, object] = dict(run.key)
+        shared = {"seed": _bootstrap_seed(seed, run.key["task"]), **settings}
+        if metric_unit(metric) != "1":
+            row[f"{metric}_unit"] = run.unit
+        for estimate in summary_estimates():
+            found = _interval(estimate, run, _digital_trained(run, runs), shared)
+            row |= _cells(estimate.column(metric, primary=False), found)
+        rows.append(row)
+    return pd.DataFrame(rows, columns=None if rows else [*RUN])
+
+
+def _cells(name: str, interval: Interval) -> dict[str, object]:
+    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _interval(
@@ -274,9 +312,9 @@ def _time_row(
     }
     values = run.on_chip[time_s]
     interval = two_way_bootstrap(values, bounds=bounds_of(run.metric), **shared)
+    pair = (values, run.reference) if is_lower_better(run.metric) else (run.reference, values)
     drop = two_way_bootstrap(
-        run.reference,
-        values,
+        *pair,
         statistic=difference,
         bounds=difference_bounds(run.metric),
         **shared,

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, YEAR_S
 from analogmed.metrics.properties import is_lower_better
-from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import (
     TRAINING_NAMES,
     WIDTH_IN,
@@ -25,7 +24,15 @@ from analogmed.report.figures.style import (
     save_figure,
     time_label,
 )
-from analogmed.tables.estimates import Estimate, columns_for, metrics_of, of_metric, shown_in
+from analogmed.report.names import metric_title
+from analogmed.tables.estimates import (
+    Estimate,
+    columns_for,
+    metrics_of,
+    of_metric,
+    shown_in,
+    unit_of,
+)
 
 PANEL_IN = WIDTH_IN / 3
 PANEL = ["task", "hardware", "model"]
@@ -132,7 +139,7 @@ def drop_per_model(
         figure, grid = _panel_grid(len(panels), height_in=height_in, width_in=width_in)
         for axes, (key, rows) in zip(grid, panels, strict=True):
             _draw_drops(axes, rows, losses, groups, places, narrow=width_in < WIDTH_IN)
-            axes.set_xlabel(_loss_label(metric))
+            axes.set_xlabel(_loss_label(metric, unit_of(summary)))
             axes.set_title(" on ".join(map(str, key)), parse_math=False)
         grid[0].invert_yaxis()
         _legend_below(figure, grid, _caption(summary, "Whiskers"), n_columns=len(losses))
@@ -144,9 +151,9 @@ def measured_losses(summary: pd.DataFrame) -> list[Estimate]:
     return [e for e in shown_in("figure") if e.key in summary and summary[e.key].notna().any()]
 
 
-def _loss_label(metric: str) -> str:
+def _loss_label(metric: str, unit: str) -> str:
     word = "added" if is_lower_better(metric) else "lost"
-    return f"{label_of(metric)} {word} against digital"
+    return f"{metric_title(metric, unit)} {word} against digital"
 
 
 class _TimeAxis:
@@ -320,8 +327,7 @@ def _panel_title(key: Sequence[object], rows: pd.DataFrame) -> str:
 
 
 def _metric_label(rows: pd.DataFrame) -> str:
-    name, unit = label_of(str(rows["metric"].iloc[0])), str(rows["unit"].iloc[0])
-    return name if unit == "1" else f"{name} ({unit})"
+    return metric_title(str(rows["metric"].iloc[0]), str(rows["unit"].iloc[0]))
 
 
 def _legend_below(figure: Figure, axes: Sequence[Axes], caption: str, n_columns: int) -> None:

@@ -14,6 +14,7 @@ from analogmed.foundation.errors import DataError
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import count_range
+from analogmed.report.names import metric_title
 from analogmed.report.text import printed, records
 from analogmed.tables.estimates import (
     Estimate,
@@ -22,6 +23,7 @@ from analogmed.tables.estimates import (
     of_metric,
     shown_in,
     spread_of,
+    unit_of,
 )
 
 Row: TypeAlias = dict[str, Any]
@@ -83,7 +85,8 @@ def render_summary(summary: pd.DataFrame) -> str:
         place = f"{task} on {hardware}"
         for metric in metrics:
             of_this = of_metric(rows, metric)
-            parts.append(_results_table(f"{label_of(metric)} of {place}", of_this, metric))
+            title = f"{metric_title(metric, unit_of(of_this))} of {place}"
+            parts.append(_results_table(title, of_this, metric))
             for title, gains in _gains(of_this, metric):
                 parts.append(Text(f"{title}, {place}", style="italic"))
                 parts.append(_gain_table(gains))
@@ -131,7 +134,8 @@ def _markdown_parts(metric: str, rows: pd.DataFrame, place: str) -> list[str]:
     shown = _shown(rows)
     heads = [" ".join(estimate.head("terminal", metric).split()) for estimate in shown]
     lines = [_markdown_cells(row, shown) for row in records(rows)]
-    parts = [f"### {_escaped(f'{label_of(metric)} of {place}')}"]
+    title = f"{metric_title(metric, unit_of(rows))} of {place}"
+    parts = [f"### {_escaped(title)}"]
     parts.append(_pipe_table(["model", "training", *heads, "missed 1 day"], lines))
     for title, gains in _gains(rows, metric):
         parts.append(f"{title}:")

@@ -7,11 +7,11 @@ import pandas as pd
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import age, count_range, time_label
-from analogmed.report.names import model_name, network_label, place_name
+from analogmed.report.names import metric_title, model_name, network_label, place_name
 from analogmed.report.tables.evaluation import column_head, cost_rows, cost_tables, cost_text
 from analogmed.report.tables.page import UNKNOWN, PageTable, number, p_text, with_interval
 from analogmed.report.text import records
-from analogmed.tables.estimates import Place, of_metric, shown_in
+from analogmed.tables.estimates import Place, of_metric, shown_in, unit_of
 
 Row = dict[str, Any]
 
@@ -59,7 +59,8 @@ def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None, metric
     caption += " Lower is better." if lower else ""
     caption += " p: of the gain, over patients, after Holm's correction." if p_values else ""
     caption += " Missed: structures of which nothing was found." if missed else ""
-    return PageTable(f"{label}{where}", tuple(heads), tuple(rows), 1, caption)
+    title = metric_title(metric, unit_of(summary))
+    return PageTable(f"{title}{where}", tuple(heads), tuple(rows), 1, caption)
 
 
 def losses_table(summary: pd.DataFrame, metric: str) -> PageTable:

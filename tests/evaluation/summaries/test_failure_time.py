@@ -14,7 +14,7 @@ def curve(worst, *, metric="dice", digital=0.9, model="unet", better=1.0):
     """Curves of a reference and its drop, whose confidence limits are 0.05 from the estimate."""
     worst = np.array(worst)
     estimate = worst + better * 0.05
-    drop = digital - estimate
+    drop = better * (digital - estimate)
     return pd.DataFrame(
         {
             "task": "lgg", "model": model, "training": "hwa", "hardware": "pcm",
@@ -132,7 +132,7 @@ def test_the_order_of_the_rows_does_not_matter_and_digital_runs_do_not_age():
 def test_what_cannot_be_judged_is_refused():
     with pytest.raises(ConfigError, match="finite"):
         time_to_failure(curve([0.8] * 4), np.nan)
-    with pytest.raises(DataError, match="lack drift_drop_low"):
-        time_to_failure(curve([0.8] * 4).drop(columns="drift_drop_low"), 0.7)
+    with pytest.raises(DataError, match="lack drift_drop_high"):
+        time_to_failure(curve([0.8] * 4).drop(columns="drift_drop_high"), 0.7)
     with pytest.raises(DataError, match="found only digital rows"):
         time_to_failure(curve([0.8] * 4).assign(time_s=np.nan), 0.7)

@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -133,9 +134,9 @@ def test_a_stopped_sequential_sweep_goes_on_to_the_same_table(experiment):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"width": 0.0}, "sweep.width is a width of Dice, above 0 and below 1, got 0.0"),
-        ({"width": 1.5}, "above 0 and below 1, got 1.5"),
-        ({"width": 0.1, "times_s": (0.0,)}, "add 86400 to sweep.times_s"),
+        ({"width": 0.0}, "sweep.width: expected the width of an interval, above 0 and .* got 0.0"),
+        ({"width": math.inf}, "above 0 and finite, got inf"),
+        ({"width": 0.1, "times_s": (0.0,)}, "expected one day among sweep.times_s.* Add 86400"),
         ({"width": 0.1, "first_chips": 1}, "between 2, the fewest .* got 1"),
         ({"width": 0.1, "chips": 4, "first_chips": 5}, "sweep.chips = 4, got 5"),
     ],

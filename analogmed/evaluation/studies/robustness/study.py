@@ -7,6 +7,7 @@ from datetime import datetime
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -35,10 +36,11 @@ from analogmed.foundation.settings.plain import to_yaml
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.hardware import load_profile
 from analogmed.metrics.notes import RESULT_NOTES
+from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import metric as metric_of
 from analogmed.report import drop_per_model, metric_over_time
 from analogmed.report.figures.over_time import measured_losses
-from analogmed.tables.estimates import of_metric
+from analogmed.tables.estimates import metrics_of, of_metric
 from analogmed.tables.results import write_table
 from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
 
@@ -62,10 +64,6 @@ _NOT_ALWAYS = (
     "figures/drop_per_model.png",
 )
 """Files that are written only if a run has values for them."""
-
-
-_PRIMARY = "dice"
-"""Metric of the summary, the limit and the comparison of networks."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,15 @@ class Results:
     failures: tuple[str, ...] = ()
     computed: tuple[datetime, datetime] | None = None
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics, the primary one first."""
+        return self.experiment.metrics or (self.experiment.primary_metric,)
+
+    @property
+    def _bootstrap(self) -> dict[str, Any]:
+        return {"n_boot": N_BOOT, "level": LEVEL, "seed": self.experiment.seed}
+
     def reuse(self) -> str:
         """Return a sentence about the reused results; empty if all are new."""
         if not self.reused:
@@ -105,42 +112,59 @@ class Results:
         )
 
     def summary(self) -> pd.DataFrame:
-        """Return Dice over time, Dice drop and cost of each task, model and training."""
-        robustness = summarise(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
+        """Return all metrics on the chip, their drops, and the cost of each model and training."""
+        robustness = summarise(self.table, metrics=self.metrics, **self._bootstrap)
         return robustness.merge(self.costs, on=["model", "training"], how="left")
 
     def curves(self) -> pd.DataFrame:
-        """Return all metrics of each network at each time, with intervals; Dice comes first."""
-        seed = self.experiment.seed
-        names = sorted(self.experiment.metrics, key=lambda name: name != _PRIMARY)
-        parts = (over_time(self.table, n, n_boot=N_BOOT, level=LEVEL, seed=seed) for n in names)
+        """Return all metrics of each network at each time, with intervals."""
+        parts = (over_time(self.table, name, **self._bootstrap) for name in self.metrics)
         return pd.concat(parts, ignore_index=True)
 
     def comparison(self) -> pd.DataFrame:
         """Compare each pair of networks on the chip after one day, with Holm's correction.
 
-        Empty if the sweep lacks this time. Also empty, with a warning, if the networks have
-        different cases because of failures.
+        The correction covers the pairs of one metric. Empty if the sweep lacks this time. A metric
+        is left out, with a warning, if the networks have different cases because of failures.
         """
         if DAY_S not in self.experiment.sweep.times_s:
             return pd.DataFrame()
-        try:
-            return compare_models(self.table, n_boot=N_BOOT, level=LEVEL, seed=self.experiment.seed)
-        except DataError as error:
-            warnings.warn(f"networks are not compared: {error}", stacklevel=2)
-            return pd.DataFrame()
+        parts = []
+        for name in self.metrics:
+            try:
+                parts.append(compare_models(self.table, metric=name, **self._bootstrap))
+            except DataError as error:
+                warnings.warn(f"networks are not compared: {error}", stacklevel=2)
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
-    def limit(self, curves: pd.DataFrame) -> float:
-        """Return the minimum Dice of a chip: the experiment's, or a share of a digital one.
+    def limit(self, curves: pd.DataFrame, metric: str = "") -> float:
+        """Return the worst acceptable value of a metric on a chip.
+
+        Args:
+            curves: result of :meth:`curves`.
+            metric: name of the metric; by default the primary one.
 
         Returns:
-            ``limit`` of the experiment; by default 0.95 of the best digital Dice, or NaN if no
-            digital run has a value.
+            Of the primary metric ``limit`` of the experiment. By default 0.95 of the best digital
+            value, or a 0.95th of it where lower is better; NaN if no digital run has a value.
         """
-        if self.experiment.limit is not None:
+        metric = metric or self.metrics[0]
+        if self.experiment.limit is not None and metric == self.metrics[0]:
             return self.experiment.limit
-        digital = _primary(curves).loc[curves["hardware"] == "digital", "estimate"]
-        return round(KEPT_SHARE * float(digital.max()), 3)
+        rows = curves[(curves["metric"] == metric) & (curves["hardware"] == "digital")]
+        if is_lower_better(metric):
+            return round(float(rows["estimate"].min()) / KEPT_SHARE, 3)
+        return round(KEPT_SHARE * float(rows["estimate"].max()), 3)
+
+    def failures_over_time(self, curves: pd.DataFrame) -> pd.DataFrame:
+        """Return the time to failure of each network by each metric that has a limit."""
+        limits = {metric: self.limit(curves, metric) for metric in self.metrics}
+        parts = [
+            time_to_failure(curves[curves["metric"] == metric], limit)
+            for metric, limit in limits.items()
+            if math.isfinite(limit)
+        ]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and figures into a run folder.
@@ -162,8 +186,8 @@ class Results:
         curves = self.curves()
         write_table(curves, folder, "curves", parquet=False)
         _draw(summary, curves, folder / "figures")
-        if math.isfinite(limit := self.limit(curves)):
-            failures = time_to_failure(_primary(curves), limit)
+        failures = self.failures_over_time(curves)
+        if not failures.empty:
             write_table(failures, folder, "time_to_failure", parquet=False)
         comparison = self.comparison()
         if not comparison.empty:
@@ -176,8 +200,14 @@ def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
     for name, part in curves.groupby("metric", sort=False):
         if part.loc[part["time_s"].notna(), "estimate"].notna().any():
             metric_over_time(part, folder / f"{name}_over_time.png")
-    if measured_losses(of_metric(summary, _PRIMARY)):
-        drop_per_model(summary, folder / "drop_per_model.png")
+    primary, *others = metrics_of(summary.columns)
+    names = {
+        primary: "drop_per_model.png",
+        **{name: f"{name}_drop_per_model.png" for name in others},
+    }
+    for metric, name in names.items():
+        if measured_losses(of_metric(summary, metric)):
+            drop_per_model(summary, folder / name, metric=metric)
 
 
 def _claimed(folder: Path, experiment: Experiment) -> WrittenFiles:
@@ -188,11 +218,9 @@ def _claimed(folder: Path, experiment: Experiment) -> WrittenFiles:
 
 
 def _figures(experiment: Experiment) -> list[str]:
-    return [f"figures/{name}_over_time.png" for name in experiment.metrics]
-
-
-def _primary(curves: pd.DataFrame) -> pd.DataFrame:
-    return curves[curves["metric"] == _PRIMARY]
+    names = experiment.metrics
+    drops = [f"figures/{name}_drop_per_model.png" for name in names[1:]]
+    return [*(f"figures/{name}_over_time.png" for name in names), *drops]
 
 
 @in_run_folder
@@ -219,10 +247,11 @@ def evaluate(experiment: Experiment) -> Results:
     """
     check_settings(experiment)
     folder = ensure_writable(experiment.folder)
+    task = experiment.task.load()
+    experiment = experiment.for_task(task)
     _claimed(folder, experiment)
     store = Store(experiment.store or folder)
     store.ensure_writable()
-    task = experiment.task.load()
     checkpoints = [
         load_checkpoint(path, factories=experiment.factories)
         for path in checkpoint_paths(experiment)

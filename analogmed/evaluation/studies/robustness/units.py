@@ -134,7 +134,7 @@ def of_every_unit(experiment: Experiment, task: Task) -> dict[str, Any]:
     Raises:
         DataError: a file of a test case cannot be read.
     """
-    settings = to_plain(experiment.task)
+    settings, metrics = to_plain(experiment.task), experiment.metrics_for(task)
     return {
         "format": FORMAT,
         **code_of(),
@@ -144,8 +144,8 @@ def of_every_unit(experiment: Experiment, task: Task) -> dict[str, Any]:
         "window": list(task.window),
         "cases": len(task.test),
         "cases_digest": _digest(task.test),
-        "metrics": list(experiment.metrics),
-        "metric_code": metric_code(experiment.metrics),
+        "metrics": list(metrics),
+        "metric_code": metric_code(metrics),
         "tolerance": experiment.tolerance,
         "batch_size": experiment.batch_size,
         "device": experiment.device.partition(":")[0],

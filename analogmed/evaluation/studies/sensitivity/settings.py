@@ -41,6 +41,7 @@ class SensitivityConfig(Experiment):
             raise ConfigError(
                 f"checkpoints: one network at a time is looked at, got {len(self.checkpoints)}"
             )
+        object.__setattr__(self, "metrics", self.metrics or ("dice",))
         if self.metrics != ("dice",):
             raise ConfigError(f"metrics: only dice is looked at here, got {list(self.metrics)}")
         if self.backend == "aihwkit":

@@ -19,6 +19,7 @@ class _OnChips(Experiment):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_scale_out(self)
+        object.__setattr__(self, "metrics", self.metrics or ("dice",))
         if self.metrics != ("dice",):
             raise ConfigError(f"metrics: only dice is looked at here, got {list(self.metrics)}")
         if self.profile is not None:
