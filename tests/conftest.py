@@ -8,11 +8,9 @@ from types import ModuleType
 import pytest
 
 from analogmed.config import ModelConfig, TaskConfig
-from analogmed.report.run_columns import columns_of
-from analogmed.report.runs import Run, read_run
-from analogmed.report.tables.evaluation import COSTS
+from analogmed.report.runs import TABLES, Run, read_run
 from analogmed.report.writer import write_report
-from analogmed.tables.table import Columns
+from analogmed.tables.robustness import COSTS
 from analogmed.training import OptimizerConfig, TrainConfig, loop, train
 from analogmed.training.history import EpochRecord
 
@@ -104,8 +102,8 @@ def read_back(tmp_path: Path) -> Callable[[Path], Run]:
     def read(folder: Path) -> Run:
         run = read_run(folder)
         for name, table in run.tables.items():
-            columns = columns_of(run.kind, name, list(table.columns))
-            assert columns != Columns(), f"{run.kind}, {name}: no columns are listed"
+            (listed,) = (one for one in TABLES[run.kind] if one.name == name)
+            columns = listed.columns_for(list(table.columns))
             assert set(columns.optional) - set(COSTS) <= set(table.columns), f"{run.kind}, {name}"
         page, *_ = write_report([folder], tmp_path / "page")
         assert run.name in page.read_text(encoding="utf-8")

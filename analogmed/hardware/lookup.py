@@ -17,14 +17,17 @@ from scipy.stats import kendalltau
 from torch import nn
 
 from analogmed.foundation.errors import ConfigError, DataError
-from analogmed.foundation.files import write_atomically, write_text_atomically
+from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.strict_yaml import dump_yaml, read_yaml
 from analogmed.hardware.operations import FILL, KEY, Operation, Recorded
+from analogmed.tables.table import Columns, Table
 
 _WARM_UP = 2
 _SHOWN = 3
 _PLACE = ("device", "threads", "runtime")
 _TIMES = ("median_ms", "low_ms", "high_ms", "repetitions")
+OPERATIONS = Table("operations", Columns(texts=(*_PLACE, *KEY, *_TIMES)))
+"""All cells are text, so that operations are equal to those that were written."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class LookupTable:
         ]
         table = pd.DataFrame(rows, columns=[*_PLACE, *KEY, *_TIMES])
         folder = Path(folder)
-        write_atomically(folder / "operations.csv", lambda path: table.to_csv(path, index=False))
+        OPERATIONS.write(table, folder)
         text = dump_yaml(dict(self.provenance))
         write_text_atomically(folder / "provenance.yaml", text)
 
@@ -106,16 +109,11 @@ def read_table(folder: Path | str) -> LookupTable:
         ConfigError: the provenance is not plain YAML.
     """
     path = Path(folder) / "operations.csv"
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
+    if not path.is_file():
         raise DataError(
-            f"{path}: no table of operations ({error}); make one with "
-            "python -m analogmed.hardware measure"
-        ) from error
-    missing = [name for name in (*_PLACE, *KEY, *_TIMES) if name not in table.columns]
-    if missing:
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}")
+            f"{path}: no table of operations; make one with python -m analogmed.hardware measure"
+        )
+    table = OPERATIONS.read(path.parent)
     if len(table[list(_PLACE)].drop_duplicates()) != 1:
         raise DataError(f"{path}: expected one device, number of threads and runtime")
     provenance = read_yaml(Path(folder) / "provenance.yaml")

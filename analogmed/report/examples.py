@@ -124,11 +124,8 @@ def _of_arrays(arrays: dict[str, np.ndarray]) -> ExampleCase:
 
 def _of_uncertainty(folder: Path) -> tuple[ExampleCase, ...]:
     """Return cases of an uncertainty run: mean masks and variance over all chips and reads."""
-    arrays, _ = read_examples(folder)
+    arrays, index = read_examples(folder)
     try:
-        index = pd.read_csv(
-            folder / "examples.csv", dtype={"case": str}, keep_default_na=False, na_values=[""]
-        )
         cases = [
             _of_rank(str(rank), rows, arrays) for rank, rows in index.groupby("rank", sort=False)
         ]

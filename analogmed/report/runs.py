@@ -10,23 +10,30 @@ from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
 from analogmed.foundation.strict_yaml import parse_json, read_text, read_yaml
 from analogmed.report.examples import ExampleCase, read_example_cases
-from analogmed.report.run_columns import columns_of
-from analogmed.tables.table import read_table
+from analogmed.tables import mitigation, robustness, sensitivity, training, uncertainty
+from analogmed.tables.table import Table, names_of_columns
 
-TABLES = (
-    "summary",
-    "curves",
-    "comparison",
-    "time_to_failure",
-    "density",
-    "reliability",
-    "risk_coverage",
-    "conformal_summary",
-    "ranking",
-    "placements",
-    "log",
-)
-"""CSV files from which a page is built; a run folder contains some of them."""
+TABLES: dict[str, tuple[Table, ...]] = {
+    "evaluation": (
+        robustness.SUMMARY,
+        robustness.CURVES,
+        robustness.COMPARISON,
+        robustness.TIME_TO_FAILURE,
+    ),
+    "uncertainty": (
+        uncertainty.SUMMARY,
+        uncertainty.COMPARISON,
+        uncertainty.DENSITY,
+        uncertainty.RELIABILITY,
+        uncertainty.RISK_COVERAGE,
+        uncertainty.CONFORMAL_SUMMARY,
+    ),
+    "mitigation": (mitigation.SUMMARY,),
+    "placement": (sensitivity.PLACEMENTS, sensitivity.RANKING),
+    "sensitivity": (sensitivity.RANKING,),
+    "training": (training.LOG,),
+}
+"""Tables from which the page of a run is built, by kind of run; a folder has some of them."""
 KINDS = {
     "evaluation": ("summary", "noise_drop"),
     "uncertainty": ("summary", "region"),
@@ -46,7 +53,6 @@ PROGRAMS = {
 }
 MOST_NETWORKS = 100
 MOST_JSON = 4 * 2**20
-MOST_HEAD = 100_000
 _SETTINGS = ("experiment.yaml", "training.yaml")
 _SETTINGS_TYPES: dict[str, type] = {"task": dict, "hardware": dict, "sweep": dict}
 _ENVIRONMENT_TYPES: dict[str, type] = {"versions": dict, "git": dict, "command": list, "time": str}
@@ -69,7 +75,7 @@ class Run:
         settings: configuration of the run; empty if there is none.
         settings_file: name of the configuration file.
         environment: versions, machine, command and state of the code.
-        tables: tables by the names of ``TABLES``.
+        tables: tables by the names in ``TABLES``.
         examples: example cases.
     """
 
@@ -94,13 +100,11 @@ def read_run(folder: Path | str) -> Run:
         DataError: the folder does not exist, is not a run folder, or contains a damaged file.
     """
     folder = require_folder(folder)
-    files = {name: folder / f"{name}.csv" for name in TABLES}
-    files = {name: path for name, path in files.items() if path.is_file()}
-    heads = {name: _columns(path) for name, path in files.items()}
-    kind = _kind(folder, heads)
+    kind = _kind(folder)
     tables = {
-        name: read_table(path, columns_of(kind, name, heads[name]), texts=_TEXTS)
-        for name, path in files.items()
+        table.name: table.read(folder, texts=_TEXTS)
+        for table in TABLES[kind]
+        if (folder / f"{table.name}.csv").is_file()
     }
     _check_networks(folder, tables)
     settings = next((name for name in _SETTINGS if (folder / name).is_file()), "")
@@ -115,19 +119,11 @@ def read_run(folder: Path | str) -> Run:
     )
 
 
-def _columns(path: Path) -> list[str]:
-    """Return the names of the columns of a table."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.readline(MOST_HEAD).strip().split(",")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-
-
-def _kind(folder: Path, heads: dict[str, list[str]]) -> str:
+def _kind(folder: Path) -> str:
     """Return the kind of a run, determined from the columns of its tables."""
     for kind, (name, column) in KINDS.items():
-        if column in heads.get(name, []):
+        path = folder / f"{name}.csv"
+        if path.is_file() and column in names_of_columns(path):
             return kind
     wanted = ", ".join(sorted({f"{name}.csv with '{column}'" for name, column in KINDS.values()}))
     raise DataError(f"{folder} is no run folder: expected one of {wanted}; {_ADVICE}")

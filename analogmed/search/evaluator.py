@@ -34,7 +34,8 @@ from analogmed.search.digital_layers import layers_of
 from analogmed.search.objectives import PRIMARY
 from analogmed.search.settings import CandidateConfig, SearchConfig
 from analogmed.tables.estimates import Estimate, shown_in
-from analogmed.tables.results import to_table, write_table
+from analogmed.tables.results import to_table
+from analogmed.tables.robustness import RESULTS
 from analogmed.training import (
     Checkpoint,
     TrainConfig,
@@ -170,7 +171,7 @@ class ChipEvaluator:
         network.info.refuse_leakage(self.task, checkpoint)
         experiment = self.experiment(checkpoint, layers_of(genotype, self._digital_layers))
         table = self._table(network, experiment)
-        write_table(table, folder, "results")
+        RESULTS.write(table, folder)
         metrics = dice_metrics(table) | self.count(genotype)
         if self._uncertainty:
             metrics["uncertainty"] = self._mutual_information(network, experiment)

@@ -14,7 +14,7 @@ from analogmed.search.objectives import METRICS, Goal
 from analogmed.search.space.space import Space
 from analogmed.search.strategy import METRICS_ATTRIBUTE
 from analogmed.search.trials.queue import COPY_OF, ERROR, SECONDS, WORKER, TrialStatus
-from analogmed.tables.results import write_table
+from analogmed.tables.search import CANDIDATES, FRONT
 
 _LEADING = {
     "number": "int64",
@@ -93,13 +93,13 @@ def write_results(folder: Path, candidates: pd.DataFrame, goal: Goal) -> None:
         candidates: table of :func:`candidates_of`.
         goal: goal of the search.
     """
-    write_table(candidates, folder, "candidates")
+    CANDIDATES.write(candidates, folder)
     front = front_of(candidates, goal)
     checkpoints = [
         f"trials/{number:04d}-{key}/hwa"
         for number, key in zip(front["number"], front["key"], strict=True)
     ]
-    write_table(front.assign(checkpoint=checkpoints), folder, "front", parquet=False)
+    FRONT.write(front.assign(checkpoint=checkpoints), folder)
     evaluated = candidates[candidates["status"] == TrialStatus.EVALUATED.value]
     if evaluated.empty:
         return

@@ -253,6 +253,11 @@ def columns_for(
     return [name for triple in triples if not set(triple).isdisjoint(found) for name in triple]
 
 
+def with_ends(*names: str) -> tuple[str, ...]:
+    """Return columns of estimates with the limits of their intervals."""
+    return tuple(name + end for name in names for end in ENDS)
+
+
 def unit_of(rows: pd.DataFrame) -> str:
     """Return the unit of a summary of one metric; ``"1"`` without a unit."""
     return str(rows["unit"].iloc[0]) if "unit" in rows and len(rows) else "1"

@@ -1,6 +1,6 @@
 """Strict reader of the CSV tables of run folders, which can be damaged or edited by hand."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 
 from analogmed.foundation.errors import DataError
+from analogmed.foundation.files import write_atomically
 
 MOST_BYTES = 64 * 2**20
 MOST_ROWS = 200_000
 MOST_COLUMNS = 1_000
 LONGEST_TEXT = 10_000
 LONGEST_NAME = 200
+MOST_HEAD = 100_000
+"""Largest number of characters of the header."""
 LARGEST = 1e15
 """Limit of the absolute value of a number."""
 _AGAIN = "Run the program that wrote it again"
@@ -45,6 +48,80 @@ class Columns:
     def required(self) -> tuple[str, ...]:
         """All columns that must be present."""
         return (*self.names, *self.texts, *self.numbers, *self.flags)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of run folders.
+
+    Attributes:
+        name: name of its files, without suffix.
+        columns: columns that its readers need.
+        parquet: whether it is also written as Parquet.
+    """
+
+    name: str
+    columns: Columns = Columns()
+    parquet: bool = False
+
+    def columns_for(self, found: Collection[str]) -> Columns:
+        """Return the columns of a table that has certain columns."""
+        return self.columns
+
+    def write(self, table: pd.DataFrame, folder: Path) -> None:
+        """Write the table into a folder as CSV and, if it is also Parquet, as that.
+
+        Raises:
+            DataError: the table lacks a column that its readers need.
+        """
+        path = folder / f"{self.name}.csv"
+        columns = self.columns_for(list(map(str, table.columns)))
+        require_columns(table, columns.required, f"{path}: the table to write")
+        write_atomically(path, lambda place: table.to_csv(place, index=False))
+        if self.parquet:
+            write_atomically(
+                path.with_suffix(".parquet"), lambda place: table.to_parquet(place, index=False)
+            )
+
+    def read(self, folder: Path, *, texts: Iterable[str] = ()) -> pd.DataFrame:
+        """Read the CSV file of a folder; see :func:`read_table`."""
+        path = folder / f"{self.name}.csv"
+        return read_table(path, self.columns_for(names_of_columns(path)), texts=texts)
+
+
+def names_of_columns(path: Path) -> list[str]:
+    """Return the names of the columns of a CSV file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline(MOST_HEAD).strip().split(",")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+
+
+def require_columns(
+    table: pd.DataFrame, needed: Iterable[str], what: str = "the table", *, advice: str = ""
+) -> None:
+    """Raise a DataError that names the columns that a table lacks.
+
+    Args:
+        table: any table.
+        needed: names of columns.
+        what: name of the table in the message.
+        advice: end of the message: which table to pass.
+
+    Example:
+        >>> require_columns(pd.DataFrame({"model": ["unet"]}), ["model", "tiles"])
+        Traceback (most recent call last):
+            ...
+        analogmed.foundation.errors.DataError: the table lacks the columns tiles
+    """
+    missing = [name for name in needed if name not in table.columns]
+    if missing:
+        raise DataError(f"{what} lacks the columns {', '.join(missing)}{advice}")
 
 
 def read_table(path: Path, columns: Columns, *, texts: Iterable[str] = ()) -> pd.DataFrame:
@@ -107,10 +184,7 @@ def _check_shape(path: Path, table: pd.DataFrame, columns: Columns) -> None:
         )
     if not isinstance(table.index, pd.RangeIndex):
         raise DataError(f"{path}: the rows have more cells than the header. {_AGAIN}")
-    wanted = columns.required
-    missing = [name for name in wanted if name not in table.columns]
-    if missing:
-        raise DataError(f"{path}: lacks the columns {', '.join(missing)}. {_AGAIN}")
+    require_columns(table, columns.required, f"{path}:", advice=f". {_AGAIN}")
     if table.empty and not columns.can_be_empty:
         raise DataError(f"{path}: contains no row; expected at least one. {_AGAIN}")
 

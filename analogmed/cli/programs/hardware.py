@@ -9,7 +9,7 @@ import pandas as pd
 
 from analogmed.cli.named_networks import NamedNetwork
 from analogmed.cli.settings import MapConfig
-from analogmed.foundation.files import ensure_writable, write_atomically
+from analogmed.foundation.files import ensure_writable
 from analogmed.hardware import (
     Cost,
     LookupTable,
@@ -29,6 +29,7 @@ from analogmed.report import (
     slice_timeline,
     tile_occupancy,
 )
+from analogmed.tables.hardware import LAYERS, SKIP_BUFFERS, SUMMARY, TILES, TIMELINE
 
 _DEVICE = ("device", "threads", "runtime")
 
@@ -138,16 +139,13 @@ def _print(results: list[_Result], options: MapConfig) -> None:
 
 
 def _write(results: list[_Result], folder: Path, options: MapConfig) -> None:
-    def save(table: pd.DataFrame, name: str) -> None:
-        write_atomically(folder / f"{name}.csv", lambda path: table.to_csv(path, index=False))
-
-    save(pd.DataFrame([result.summary(options.slices) for result in results]), "summary")
-    save(_stacked(results, _Result.layers), "layers")
-    save(_stacked(results, lambda result: result.placement.table()), "tiles")
+    SUMMARY.write(pd.DataFrame([result.summary(options.slices) for result in results]), folder)
+    LAYERS.write(_stacked(results, _Result.layers), folder)
+    TILES.write(_stacked(results, lambda result: result.placement.table()), folder)
     costed = [result for result in results if result.cost is not None]
     if costed:
-        save(_stacked(costed, lambda r: r.cost.buffers()), "skip_buffers")
-        save(_stacked(costed, lambda r: r.cost.timeline(options.drawn_slices)), "timeline")
+        SKIP_BUFFERS.write(_stacked(costed, lambda r: r.cost.buffers()), folder)
+        TIMELINE.write(_stacked(costed, lambda r: r.cost.timeline(options.drawn_slices)), folder)
     for result in results:
         file = re.sub(r"[^\w.-]+", "_", result.name).strip("_")
         figures = folder / "figures"

@@ -6,6 +6,7 @@ import pandas as pd
 from analogmed.evaluation.summaries.runs import RUN
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.metrics.properties import is_lower_better
+from analogmed.tables.table import require_columns
 
 NOT_WITHIN = "not within the sweep"
 FROM_THE_START = "not good enough at the first time"
@@ -44,9 +45,7 @@ def time_to_failure(curves: pd.DataFrame, limit: float) -> pd.DataFrame:
     """
     if not np.isfinite(limit):
         raise ConfigError(f"limit must be a finite number, but is {limit}")
-    missing = [column for column in NEEDED if column not in curves.columns]
-    if missing:
-        raise DataError(f"the curves lack {', '.join(missing)}: pass what over_time returns")
+    require_columns(curves, NEEDED, "the table of curves", advice="; pass what over_time returns")
     on_chip = curves[curves["time_s"].notna()]
     if on_chip.empty:
         raise DataError("expected at least one on-chip row in the curves, found only digital rows")

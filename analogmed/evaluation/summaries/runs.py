@@ -10,11 +10,10 @@ from analogmed.foundation.errors import DataError
 from analogmed.metrics.notes import ABSENT, RESULT_NOTES, SMALLER_BATCH
 from analogmed.metrics.registry import is_metric, metric
 from analogmed.tables.estimates import OWN_DIGITAL, REFERENCE, Term
+from analogmed.tables.results import COLUMNS as RESULTS_COLUMNS
+from analogmed.tables.table import require_columns
 
-COLUMNS = (
-    "task", "model", "training", "hardware", "chip", "time_s", "read", "case", "patient",
-    "class", "metric", "value", "unit", "note",
-)  # fmt: skip
+COLUMNS = tuple(RESULTS_COLUMNS)
 RUN = ["task", "model", "training", "hardware"]
 _NAMES = (*RUN, "case", "patient")
 
@@ -171,12 +170,8 @@ def check_columns(table: pd.DataFrame) -> None:
     A row without a patient cannot be resampled with the other rows of its patient, and grouping
     drops a row without another name.
     """
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
-        raise DataError(
-            f"the results table lacks the columns {', '.join(missing)}; "
-            "pass the long table of an evaluation (results.parquet)"
-        )
+    advice = "; pass the long table of an evaluation (results.parquet)"
+    require_columns(table, COLUMNS, "the results table", advice=advice)
     for column in _NAMES:
         rows = np.flatnonzero((table[column].isna() | (table[column] == "")).to_numpy(dtype=bool))
         if len(rows):

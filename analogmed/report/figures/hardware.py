@@ -16,6 +16,7 @@ from matplotlib.patches import Rectangle
 
 from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
+from analogmed.tables.table import require_columns
 
 MOST_NAMED_LAYERS = 90
 """Largest number of layers for which all names are shown."""
@@ -46,8 +47,10 @@ def tile_occupancy(blocks: pd.DataFrame, path: Path | str, *, title: str = "") -
         DataError: there is no block, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    _check_columns(
-        blocks, ["layer", "tile", "row", "col", "rows", "cols", "tile_rows", "tile_cols"]
+    require_columns(
+        blocks,
+        ["layer", "tile", "row", "col", "rows", "cols", "tile_rows", "tile_cols"],
+        "the table to draw",
     )
     if blocks.empty:
         raise DataError("nothing to draw: there is no tile")
@@ -86,7 +89,7 @@ def reuse_per_layer(layers: pd.DataFrame, path: Path | str, *, title: str = "") 
         DataError: there is no layer, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    _check_columns(layers, ["layer", "reuse_factor"])
+    require_columns(layers, ["layer", "reuse_factor"], "the table to draw")
     if layers.empty:
         raise DataError("nothing to draw: there is no layer on tiles")
     names = layers["layer"].tolist()
@@ -114,7 +117,9 @@ def slice_timeline(timeline: pd.DataFrame, path: Path | str, *, title: str = "")
         DataError: the timeline is empty, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    _check_columns(timeline, ["slice", "layer", "start_ms", "end_ms", "profile", "level"])
+    require_columns(
+        timeline, ["slice", "layer", "start_ms", "end_ms", "profile", "level"], "the table to draw"
+    )
     if timeline.empty:
         raise DataError("nothing to draw: no layer takes any time")
     names = list(dict.fromkeys(timeline["layer"]))
@@ -147,12 +152,6 @@ def slice_timeline(timeline: pd.DataFrame, path: Path | str, *, title: str = "")
         if len(slices) <= len(palette):
             figure.legend(loc="outside lower center", ncols=len(slices), frameon=False)
         return save_figure(figure, path)
-
-
-def _check_columns(table: pd.DataFrame, needed: Sequence[str]) -> None:
-    missing = [column for column in needed if column not in table.columns]
-    if missing:
-        raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")
 
 
 def _by_layer(blocks: pd.DataFrame) -> tuple[dict[int, _Place], list[float]]:

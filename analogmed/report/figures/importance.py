@@ -12,6 +12,7 @@ from matplotlib.image import AxesImage
 
 from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import WIDTH_IN, count_range, publication_style, save_figure
+from analogmed.tables.table import require_columns
 
 _NEEDED = ["task", "level", "block", "importance", "networks"]
 _CELL_IN, _FRAME_IN = 0.42, 1.5
@@ -37,9 +38,7 @@ def importance_heat_map(importance: pd.DataFrame, path: Path | str) -> Path:
         DataError: the table is empty, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    missing = [column for column in _NEEDED if column not in importance.columns]
-    if missing:
-        raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")
+    require_columns(importance, _NEEDED, "the table to draw")
     if importance.empty:
         raise DataError("nothing to draw: no level has a choice of blocks")
     panels = _panels(importance)

@@ -19,6 +19,7 @@ from analogmed.report.figures.style import (
     save_figure,
     time_label,
 )
+from analogmed.tables.uncertainty import EXAMPLES
 
 _CONTOUR = "#f0e442"
 _CELL_IN = WIDTH_IN / 6
@@ -76,9 +77,7 @@ def read_examples(folder: Path | str) -> tuple[dict[str, np.ndarray], pd.DataFra
         DataError: a file is missing, damaged, or contains pickled objects.
     """
     try:
-        return read_archive(Path(folder) / "examples.npz"), pd.read_csv(
-            Path(folder) / "examples.csv"
-        )
+        return read_archive(Path(folder) / "examples.npz"), EXAMPLES.read(Path(folder))
     except DAMAGED_ARCHIVE as error:
         raise DataError(f"{folder}: the examples cannot be read ({error}); run again") from error
 

@@ -17,6 +17,7 @@ from analogmed.report.figures.style import (
     save_figure,
     time_label,
 )
+from analogmed.tables.table import require_columns
 
 OPTIONS = {
     "none": "no correction",
@@ -45,9 +46,7 @@ def mitigation_gains(summary: pd.DataFrame, path: Path | str) -> Path:
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     needed = ["model", "training", "time_s", "option", "metric", "value", "value_low", "value_high"]
-    missing = [column for column in needed if column not in summary.columns]
-    if missing:
-        raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")
+    require_columns(summary, needed, "the table to draw")
     if summary.empty:
         raise DataError("nothing to draw: no mitigation was measured")
     networks = list(summary.groupby(["model", "training"], sort=False))

@@ -33,6 +33,7 @@ from analogmed.tables.estimates import (
     shown_in,
     unit_of,
 )
+from analogmed.tables.table import require_columns
 
 PANEL_IN = WIDTH_IN / 3
 PANEL = ["task", "hardware", "model"]
@@ -78,7 +79,7 @@ def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float 
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     needed = [*PANEL, "training", "time_s", "metric", "unit", "estimate", "low", "high"]
-    _check_columns(curves, [*needed, "n_patients", "n_chips", "level"])
+    require_columns(curves, [*needed, "n_patients", "n_chips", "level"], "the table to draw")
     on_chip = curves[(curves["hardware"] != "digital") & curves["time_s"].notna()]
     if on_chip.empty:
         raise DataError("nothing to draw: the curves have no row measured on a chip")
@@ -123,7 +124,11 @@ def drop_per_model(
     of_losses = columns_for(
         shown_in("figure"), summary.columns, metric, primary=metric == metrics[0]
     )
-    _check_columns(summary, [*PANEL, "training", *of_losses, "n_patients", "n_chips", "level"])
+    require_columns(
+        summary,
+        [*PANEL, "training", *of_losses, "n_patients", "n_chips", "level"],
+        "the table to draw",
+    )
     summary = of_metric(summary, metric)
     losses = measured_losses(summary)
     if not losses:
@@ -206,12 +211,6 @@ class _TimeAxis:
             if all(abs(at[time_s] - place) >= _LABEL_DISTANCE for place in kept.values()):
                 kept[time_s] = at[time_s]
         return set(kept)
-
-
-def _check_columns(table: pd.DataFrame, needed: Sequence[str]) -> None:
-    missing = [column for column in needed if column not in table.columns]
-    if missing:
-        raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")
 
 
 def _per_row(width_in: float) -> int:

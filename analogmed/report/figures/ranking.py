@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import WIDTH_IN, legend_below, publication_style, save_figure
+from analogmed.tables.table import require_columns
 
 _CELL_IN, _CHARACTER_IN, _BAR_IN, _MARGIN_IN = 0.95, 0.1, 1.5, 0.3
 _MARKERS = "osD^vP*X"
@@ -202,9 +203,7 @@ def rank_scatter(
 
 
 def _check(table: pd.DataFrame, needed: Sequence[str], what: str) -> None:
-    missing = [column for column in needed if column not in table.columns]
-    if missing:
-        raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")
+    require_columns(table, needed, "the table to draw")
     if table.empty:
         raise DataError(f"nothing to draw: the table has no {what}")
 

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
 from analogmed.tables.estimates import shown_in
+from analogmed.tables.table import require_columns
 
 LABELS = {
     **{estimate.column("dice"): estimate.head("search", "dice") for estimate in shown_in("search")},
@@ -131,7 +132,7 @@ def _draw_front(axes: Axes, candidates: pd.DataFrame, x: str, y: str, *, reached
 
 
 def _check(candidates: pd.DataFrame, columns: Collection[str]) -> None:
-    missing = [name for name in columns if name not in candidates.columns]
-    if missing or candidates.empty:
-        what = f"the columns {', '.join(missing)}" if missing else "any candidate"
-        raise DataError(f"nothing to draw: the table lacks {what}; pass a search's candidates.csv")
+    what, advice = "nothing to draw: the table", "; pass a search's candidates.csv"
+    require_columns(candidates, columns, what, advice=advice)
+    if candidates.empty:
+        raise DataError(f"{what} lacks any candidate{advice}")

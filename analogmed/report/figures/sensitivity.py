@@ -20,6 +20,7 @@ from analogmed.report.figures.style import (
     save_figure,
     time_label,
 )
+from analogmed.tables.table import require_columns
 
 OF_LAYERS = {
     "only_analog": "only this layer analog:\nDice lost",
@@ -137,11 +138,15 @@ def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     needed = ["objective", "drop", "drop_low", "drop_high", "pareto", "chosen", "loss"]
-    _check_columns(steps, [*needed, "digital_layers", "profile", "level_of_profile", *_COUNTS])
+    require_columns(
+        steps,
+        [*needed, "digital_layers", "profile", "level_of_profile", *_COUNTS],
+        "the table to draw",
+    )
     if steps.empty:
         raise DataError("nothing to draw: no placement was evaluated")
     column, label = _COSTS[str(steps["objective"].iloc[0])]
-    _check_columns(steps, [column])
+    require_columns(steps, [column], "the table to draw")
     blue, orange = seaborn.color_palette("colorblind")[:2]
     with publication_style():
         figure = Figure(figsize=(WIDTH_IN, 4.6), layout="constrained")
@@ -190,14 +195,8 @@ def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
         return save_figure(figure, path)
 
 
-def _check_columns(table: pd.DataFrame, needed: Sequence[str]) -> None:
-    missing = [column for column in needed if column not in table.columns]
-    if missing:
-        raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")
-
-
 def _rows(ranking: pd.DataFrame, kinds: dict[str, str], what: str) -> pd.DataFrame:
-    _check_columns(ranking, [*_NEEDED, *_COUNTS])
+    require_columns(ranking, [*_NEEDED, *_COUNTS], "the table to draw")
     rows = ranking[ranking["setting"].isin(list(kinds))]
     if rows.empty:
         raise DataError(f"nothing to draw: the ranking has no {what}")

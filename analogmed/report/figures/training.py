@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from analogmed.foundation.errors import DataError
 from analogmed.metrics.registry import label_of, metric
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
+from analogmed.tables.table import require_columns
 from analogmed.tables.training_log import score_column
 
 _COLUMNS = ("epoch", "loss", "learning_rate")
@@ -37,10 +38,10 @@ def training_curves(
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     score = score_column(log.columns)
-    missing = [name for name in (*_COLUMNS, score) if name not in log.columns]
-    if missing or log.empty:
-        what = f"the columns {', '.join(missing)}" if missing else "any epoch"
-        raise DataError(f"nothing to draw: the training log lacks {what}; pass a run's log.csv")
+    what, advice = "nothing to draw: the training log", "; pass a run's log.csv"
+    require_columns(log, (*_COLUMNS, score), what, advice=advice)
+    if log.empty:
+        raise DataError(f"{what} lacks any epoch{advice}")
     with publication_style():
         figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
         loss, scores, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))

@@ -23,6 +23,8 @@ from analogmed.report.figures.style import (
     save_figure,
     time_label,
 )
+from analogmed.tables.table import Table, require_columns
+from analogmed.tables.uncertainty import CONFORMAL_SUMMARY, DENSITY, RELIABILITY, RISK_COVERAGE
 
 REGIONS = {"image": "whole image", "band": "band about the structure"}
 LINES = ["-", "--", ":", "-."]
@@ -41,16 +43,16 @@ def draw_uncertainty(folder: Path | str) -> list[Path]:
     """
     folder, figures = Path(folder), Path(folder) / "figures"
     drawn = []
-    figures_of: dict[str, Callable[[pd.DataFrame, Path], Path]] = {
-        "density": uncertainty_density,
-        "reliability": reliability_diagram,
-        "risk_coverage": risk_coverage_curves,
-        "conformal_summary": conformal_over_time,
-    }
-    for name, draw in figures_of.items():
-        table = folder / f"{name}.csv"
-        if table.exists() and _drawable(content := pd.read_csv(table)):
-            drawn.append(draw(content, figures / f"{name.removesuffix('_summary')}.png"))
+    figures_of: tuple[tuple[Table, Callable[[pd.DataFrame, Path], Path]], ...] = (
+        (DENSITY, uncertainty_density),
+        (RELIABILITY, reliability_diagram),
+        (RISK_COVERAGE, risk_coverage_curves),
+        (CONFORMAL_SUMMARY, conformal_over_time),
+    )
+    for table, draw in figures_of:
+        exists = (folder / f"{table.name}.csv").exists()
+        if exists and _drawable(content := table.read(folder)):
+            drawn.append(draw(content, figures / f"{table.name.removesuffix('_summary')}.png"))
     if (folder / "examples.npz").exists():
         drawn += draw_example_maps(folder)
     return drawn
@@ -77,7 +79,11 @@ def uncertainty_density(
         DataError: there are no rows to draw, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    _check(density, ["model", "training", "source", "time_s", "region", "measure", "count"])
+    require_columns(
+        density,
+        ["model", "training", "source", "time_s", "region", "measure", "count"],
+        "the table to draw",
+    )
     drawn = density["source"].isin(["chips", "deterministic"])
     if not (drawn & (density["measure"] == measure)).any():
         measure = "entropy"
@@ -114,7 +120,11 @@ def reliability_diagram(reliability: pd.DataFrame, path: Path | str, *, least: i
         DataError: there are no rows to draw, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    _check(reliability, ["model", "training", "source", "time_s", "region", "voxels", "accuracy"])
+    require_columns(
+        reliability,
+        ["model", "training", "source", "time_s", "region", "voxels", "accuracy"],
+        "the table to draw",
+    )
     rows = reliability[reliability["voxels"] >= least]
     first = min(0.5, float(rows["confidence"].min())) if len(rows) else 0.5  # 1/K for K classes
 
@@ -140,7 +150,11 @@ def risk_coverage_curves(curves: pd.DataFrame, path: Path | str) -> Path:
         DataError: there are no rows to draw, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    _check(curves, ["model", "training", "source", "time_s", "region", "coverage", "risk"])
+    require_columns(
+        curves,
+        ["model", "training", "source", "time_s", "region", "coverage", "risk"],
+        "the table to draw",
+    )
 
     def draw(axes: Axes, part: pd.DataFrame, look: dict[str, Any]) -> None:
         axes.plot(part["coverage"], part["risk"], **look)
@@ -165,7 +179,7 @@ def conformal_over_time(summary: pd.DataFrame, path: Path | str) -> Path:
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     needed = ["model", "training", "calibrated", "time_s", "class", "fnr", "fnr_low", "fnr_high"]
-    _check(summary, [*needed, "alpha", "volume_ratio"])
+    require_columns(summary, [*needed, "alpha", "volume_ratio"], "the table to draw")
     rows = summary[summary["time_s"].notna()]
     if rows.empty:
         raise DataError("nothing to draw: no conformal mask was measured on a chip")
@@ -286,9 +300,3 @@ def _drawable(table: pd.DataFrame) -> bool:
 def _color(training: str) -> tuple[float, float, float]:
     palette = seaborn.color_palette("colorblind")
     return palette[0] if training == "hwa" else palette[1]
-
-
-def _check(table: pd.DataFrame, needed: Sequence[str]) -> None:
-    missing = [column for column in needed if column not in table.columns]
-    if missing:
-        raise DataError(f"the table to draw lacks the columns {', '.join(missing)}")

@@ -10,7 +10,6 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analogmed.foundation.errors import DataError
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import count_range
@@ -25,6 +24,8 @@ from analogmed.tables.estimates import (
     spread_of,
     unit_of,
 )
+from analogmed.tables.robustness import COSTS, PROFILED
+from analogmed.tables.table import require_columns
 
 Row: TypeAlias = dict[str, Any]
 
@@ -33,33 +34,7 @@ EN_DASH = "\u2013"
 UNKNOWN = EN_DASH
 RUN = ("task", "model", "training", "hardware")
 GAIN_HEADS = ("model", "training", "gain", "interval")
-COSTS = {
-    "parameters": "parameters\n",
-    "tiles": "tiles\n",
-    "utilisation_per_tile": "utilisation\nper tile",
-    "utilisation_per_layer": "utilisation\nper layer",
-    "utilisation_per_leaf_module": "utilisation\nper leaf",
-    "reuse_factor_per_tile": "reuse\nper tile",
-    "reuse_factor_per_layer": "reuse\nper layer",
-    "reuse_factor_per_leaf_module": "reuse\nper leaf",
-    "analog_weight_share": "analog\nweights",
-    "analog_mac_share": "analog\nMACs",
-    "profile": "profile\n",
-    "profile_level": "level\n",
-    "profile_tile_size": "tile\nsize",
-    "estimated_tiles": "tiles\n",
-    "estimated_utilisation": "cells\nused",
-    "estimated_latency_ms": "one slice\nms",
-    "estimated_energy_mj": "one slice\nmJ",
-    "estimated_throughput_per_s": "slices\nper s",
-    "uncosted_layers": "layers\nnot costed",
-}
-"""Cost columns with their heads; other columns of a summary are not costs and are not shown."""
-NAMED_COSTS = ("profile", "profile_level", "profile_tile_size")
-"""Cost columns that contain text."""
 ESTIMATED = "Estimated time and energy"
-PROFILED = ("profile", "estimated_", "uncosted_")
-"""Prefixes of the columns that depend on a profile."""
 COUNTS = ("n_patients", "n_chips", "missed", "missed_of", "level", "note")
 
 
@@ -150,9 +125,7 @@ def _checked_metrics(summary: pd.DataFrame) -> tuple[str, ...]:
     for metric in metrics:
         shown, primary = shown_in("terminal"), metric == metrics[0]
         needed += columns_for(shown, summary.columns, metric, primary=primary)
-    missing = [column for column in (*needed, *COUNTS) if column not in summary.columns]
-    if missing:
-        raise DataError(f"the summary lacks the columns {', '.join(missing)}")
+    require_columns(summary, (*needed, *COUNTS), "the summary")
     return metrics
 
 

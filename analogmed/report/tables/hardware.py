@@ -8,8 +8,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from analogmed.foundation.errors import DataError
 from analogmed.report.text import printed, records
+from analogmed.tables.table import require_columns
 
 WIDTH = 120
 UNKNOWN = "\u2013"
@@ -66,7 +66,7 @@ def render_tiles(costs: pd.DataFrame) -> str:
     Raises:
         DataError: a column is missing.
     """
-    _check_columns(costs, ["model", "input", "tile_size", *TILES])
+    require_columns(costs, ["model", "input", "tile_size", *TILES])
     sizes = " and ".join(dict.fromkeys(costs["tile_size"]))
     return _render(f"Networks on tiles of {sizes}", costs, TILES)
 
@@ -82,7 +82,7 @@ def render_costs(costs: pd.DataFrame) -> str:
         DataError: a column is missing.
     """
     kinds = ["profile", "level", "slices", "packing"]
-    _check_columns(costs, ["model", *kinds, "uncosted_layers", *PLACED])
+    require_columns(costs, ["model", *kinds, "uncosted_layers", *PLACED])
     parts = []
     for (profile, level, slices, packing), rows in costs.groupby(kinds, sort=False):
         packed = "" if packing == "none" else f", packed ({packing})"
@@ -115,19 +115,13 @@ def render_layers(layers: pd.DataFrame, title: str) -> str:
     Raises:
         DataError: a column is missing.
     """
-    _check_columns(layers, ["layer", "tiles", "utilisation", "reuse_factor"])
+    require_columns(layers, ["layer", "tiles", "utilisation", "reuse_factor"])
     heads = {name: head for name, head in LAYERS.items() if name in layers.columns}
     if "groups" in heads and (layers["groups"] == 1).all():
         del heads["groups"]
     if "replicas" in heads and (layers["replicas"] == 1).all():
         del heads["replicas"]
     return _render(title, layers, heads, first="layer")
-
-
-def _check_columns(table: pd.DataFrame, needed: list[str]) -> None:
-    missing = [column for column in needed if column not in table.columns]
-    if missing:
-        raise DataError(f"the table lacks the columns {', '.join(missing)}")
 
 
 def _render(

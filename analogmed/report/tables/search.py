@@ -6,8 +6,8 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from analogmed.foundation.errors import DataError
 from analogmed.report.text import printed, records
+from analogmed.tables.table import require_columns
 
 _WIDTH = 120
 _SHOWN = ("dice_1d", "dice_1mo", "dice_digital", "parameters", "tiles", "latency_ms")
@@ -29,9 +29,7 @@ def render_front(front: pd.DataFrame, objectives: Sequence[str], most: int = 12)
         DataError: a column is missing.
     """
     columns = list(dict.fromkeys([*objectives, *_SHOWN]))
-    missing = [name for name in ("number", "network", *columns) if name not in front.columns]
-    if missing:
-        raise DataError(f"the front lacks the columns {', '.join(missing)}")
+    require_columns(front, ("number", "network", *columns), "the front")
     table = Table(title="Pareto front", box=box.SIMPLE, title_justify="left")
     for name in ("trial", "network", *columns):
         table.add_column(name, justify="left" if name == "network" else "right")

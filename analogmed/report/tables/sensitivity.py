@@ -8,9 +8,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import count_range, time_label
 from analogmed.report.text import printed, records
+from analogmed.tables.table import require_columns
 
 WIDTH = 120
 UNKNOWN = "\u2013"
@@ -36,7 +36,7 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
     Raises:
         DataError: a column is missing.
     """
-    _check_columns(ranking, ["setting", "subject", "time_s", "rank", "effect", "n_patients"])
+    require_columns(ranking, ["setting", "subject", "time_s", "rank", "effect", "n_patients"])
     time_s = float(ranking["time_s"].max())
     last = ranking[ranking["time_s"] == time_s]
     parts = []
@@ -76,7 +76,7 @@ def render_placement(steps: pd.DataFrame) -> str:
         DataError: a column is missing.
     """
     costs = ["latency_ms", "energy_mj", "tiles"]
-    _check_columns(steps, ["layer", "digital_layers", "drop", "predicted_drop", "kept", *costs])
+    require_columns(steps, ["layer", "digital_layers", "drop", "predicted_drop", "kept", *costs])
     lines = [
         [
             str(row["layer"]) or "(all analog)",
@@ -101,12 +101,6 @@ def render_placement(steps: pd.DataFrame) -> str:
     place = f"{steps['profile'].iloc[0]}, level {steps['level_of_profile'].iloc[0]}"
     heads = ["digital too", "in all", "Dice lost", "predicted", "ms", "mJ", "tiles", ""]
     return _render(f"Placements; time and energy estimated for {place}", heads, lines)
-
-
-def _check_columns(table: pd.DataFrame, needed: Sequence[str]) -> None:
-    missing = [column for column in needed if column not in table.columns]
-    if missing:
-        raise DataError(f"the table lacks the columns {', '.join(missing)}")
 
 
 def _render(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

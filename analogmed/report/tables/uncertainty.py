@@ -8,9 +8,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import count_range, time_label
 from analogmed.report.text import printed, records
+from analogmed.tables.table import require_columns
 
 WIDTH = 140
 UNKNOWN = "\u2013"
@@ -46,7 +46,7 @@ def render_uncertainty(summary: pd.DataFrame) -> str:
     Raises:
         DataError: a column is missing.
     """
-    _check(summary, [*_KEYS, "region", "metric", "estimate", "low", "high", "n_patients"])
+    require_columns(summary, [*_KEYS, "region", "metric", "estimate", "low", "high", "n_patients"])
     lines = []
     for key, rows in summary.groupby(_KEYS, dropna=False, sort=False):
         model, training, source, time_s = key
@@ -76,7 +76,9 @@ def render_comparison(comparison: pd.DataFrame) -> str:
     Raises:
         DataError: a column is missing.
     """
-    _check(comparison, ["model", "source", "time_s", "region", "metric", "difference", "p_value"])
+    require_columns(
+        comparison, ["model", "source", "time_s", "region", "metric", "difference", "p_value"]
+    )
     rows = comparison[
         (comparison["source"] == "chips")
         & ((comparison["region"] == "band") | (comparison["metric"] == "dice"))
@@ -114,7 +116,7 @@ def render_conformal(summary: pd.DataFrame) -> str:
     if summary.empty:
         return ""
     needed = ["model", "training", "calibrated", "time_s", "class", "fnr", "volume_ratio", "kept"]
-    _check(summary, [*needed, "alpha", "n_units", "trivial"])
+    require_columns(summary, [*needed, "alpha", "n_units", "trivial"])
     lines = [
         [
             f"{row['model']} {row['training']}",
@@ -144,7 +146,9 @@ def render_mitigation(summary: pd.DataFrame) -> str:
     Raises:
         DataError: a column is missing.
     """
-    _check(summary, ["model", "training", "time_s", "option", "metric", "value", "gain", *_COSTS])
+    require_columns(
+        summary, ["model", "training", "time_s", "option", "metric", "value", "gain", *_COSTS]
+    )
     lines = []
     keys = ["model", "training", "time_s", "option"]
     for key, rows in summary.groupby(keys, sort=False):
@@ -228,9 +232,3 @@ def _render(
     for line in lines:
         table.add_row(*map(Text, line))
     return printed(table, width=WIDTH)
-
-
-def _check(table: pd.DataFrame, needed: Sequence[str]) -> None:
-    missing = [column for column in needed if column not in table.columns]
-    if missing:
-        raise DataError(f"the table lacks the columns {', '.join(missing)}")

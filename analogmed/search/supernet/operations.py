@@ -19,7 +19,7 @@ from analogmed.search.space.choices import Option, Options
 from analogmed.search.space.space import Gene, Space
 from analogmed.search.supernet.importance import PARTS, block_importance, mean_of_level
 from analogmed.search.supernet.weights import SharedWeights, Weights, alive, weights_of
-from analogmed.tables.results import write_table
+from analogmed.tables.search import IMPORTANCE
 
 FIGURE = "figures/importance.png"
 """Path of the figure in a run folder."""
@@ -153,7 +153,7 @@ def write_importance(table: pd.DataFrame, folder: Path) -> Path:
         table: table of :func:`importance_table`; tables of several tasks are concatenated.
         folder: output folder.
     """
-    write_table(table, folder, "importance", parquet=False)
+    IMPORTANCE.write(table, folder)
     return folder / "importance.csv"
 
 

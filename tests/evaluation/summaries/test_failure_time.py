@@ -132,7 +132,7 @@ def test_the_order_of_the_rows_does_not_matter_and_digital_runs_do_not_age():
 def test_what_cannot_be_judged_is_refused():
     with pytest.raises(ConfigError, match="finite"):
         time_to_failure(curve([0.8] * 4), np.nan)
-    with pytest.raises(DataError, match="lack drift_drop_high"):
+    with pytest.raises(DataError, match="lacks the columns drift_drop_high; pass"):
         time_to_failure(curve([0.8] * 4).drop(columns="drift_drop_high"), 0.7)
     with pytest.raises(DataError, match="found only digital rows"):
         time_to_failure(curve([0.8] * 4).assign(time_s=np.nan), 0.7)

@@ -24,6 +24,7 @@ from analogmed.foundation.strict_yaml import dump_yaml, read_yaml
 from analogmed.hardware import Profile, load_profile
 from analogmed.report import placement_curve
 from analogmed.tables.results import write_table
+from analogmed.tables.sensitivity import RANKING
 
 PLACEMENT = "placement.yaml"
 
@@ -187,7 +188,7 @@ def _ranking(config: PlacementConfig, bench: Bench) -> pd.DataFrame:
             "leave --sensitivity out"
         )
     try:
-        ranking = pd.read_csv(folder / "ranking.csv").fillna({"subject": ""})
+        ranking = RANKING.read(folder)
     except OSError as error:
         raise ConfigError(f"cannot read {folder}/ranking.csv: {error}") from error
     looked_at = ranking.loc[ranking["setting"] == "only_analog", "subject"]

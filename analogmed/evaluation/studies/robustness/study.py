@@ -41,7 +41,7 @@ from analogmed.metrics.registry import metric as metric_of
 from analogmed.report import drop_per_model, metric_over_time
 from analogmed.report.figures.over_time import measured_losses
 from analogmed.tables.estimates import metrics_of, of_metric
-from analogmed.tables.results import write_table
+from analogmed.tables.robustness import COMPARISON, CURVES, RESULTS, SUMMARY, TIME_TO_FAILURE
 from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
 
 N_BOOT = 2000
@@ -181,17 +181,17 @@ class Results:
         summary = self.summary()
         write_text_atomically(folder / "experiment.yaml", to_yaml(self.experiment))
         write_environment(folder)
-        write_table(self.table, folder, "results")
-        write_table(summary, folder, "summary", parquet=False)
+        RESULTS.write(self.table, folder)
+        SUMMARY.write(summary, folder)
         curves = self.curves()
-        write_table(curves, folder, "curves", parquet=False)
+        CURVES.write(curves, folder)
         _draw(summary, curves, folder / "figures")
         failures = self.failures_over_time(curves)
         if not failures.empty:
-            write_table(failures, folder, "time_to_failure", parquet=False)
+            TIME_TO_FAILURE.write(failures, folder)
         comparison = self.comparison()
         if not comparison.empty:
-            write_table(comparison, folder, "comparison", parquet=False)
+            COMPARISON.write(comparison, folder)
         written.settle()
 
 

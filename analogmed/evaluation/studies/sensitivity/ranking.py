@@ -11,6 +11,7 @@ from analogmed.foundation.errors import DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.metrics.properties import difference_bounds
 from analogmed.tables.results import COLUMNS
+from analogmed.tables.table import require_columns
 
 TABLE_COLUMNS = {"setting": "string", "subject": "string", **COLUMNS}
 """Columns of the table: one row per setting, subject, chip, time, read, case, class and metric."""
@@ -44,9 +45,7 @@ def rank(
     Raises:
         DataError: the table lacks a column or the digital run.
     """
-    missing = [column for column in TABLE_COLUMNS if column not in table.columns]
-    if missing:
-        raise DataError(f"the table of settings lacks the columns {', '.join(missing)}")
+    require_columns(table, TABLE_COLUMNS, "the table of settings")
     digital = _values(table[table["setting"] == "digital"])
     if digital.empty:
         raise DataError("the table of settings lacks the digital run")

@@ -1,0 +1,102 @@
+"""Tables of an evaluation on chips."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from analogmed.tables.estimates import columns_for, metrics_of, summary_estimates
+from analogmed.tables.results import COLUMNS
+from analogmed.tables.table import Columns, Table
+
+COSTS = {
+    "parameters": "parameters\n",
+    "tiles": "tiles\n",
+    "utilisation_per_tile": "utilisation\nper tile",
+    "utilisation_per_layer": "utilisation\nper layer",
+    "utilisation_per_leaf_module": "utilisation\nper leaf",
+    "reuse_factor_per_tile": "reuse\nper tile",
+    "reuse_factor_per_layer": "reuse\nper layer",
+    "reuse_factor_per_leaf_module": "reuse\nper leaf",
+    "analog_weight_share": "analog\nweights",
+    "analog_mac_share": "analog\nMACs",
+    "profile": "profile\n",
+    "profile_level": "level\n",
+    "profile_tile_size": "tile\nsize",
+    "estimated_tiles": "tiles\n",
+    "estimated_utilisation": "cells\nused",
+    "estimated_latency_ms": "one slice\nms",
+    "estimated_energy_mj": "one slice\nmJ",
+    "estimated_throughput_per_s": "slices\nper s",
+    "uncosted_layers": "layers\nnot costed",
+}
+"""Cost columns with their heads; other columns of a summary are not costs and are not shown."""
+NAMED_COSTS = ("profile", "profile_level", "profile_tile_size")
+"""Cost columns that contain text."""
+PROFILED = ("profile", "estimated_", "uncosted_")
+"""Prefixes of the columns that depend on a profile."""
+RUN = ("task", "model", "training", "hardware")
+"""Columns that identify a network on chips."""
+_NEEDED = ("digital", "1d", "noise_drop", "normalised_1d")
+"""Estimates from which the findings of an evaluation are made."""
+
+
+@dataclass(frozen=True)
+class SummaryTable(Table):
+    """``summary.csv``, whose columns follow from its metrics."""
+
+    def columns_for(self, found: Collection[str]) -> Columns:
+        """Return the columns; an estimate is complete or not there at all."""
+        metrics = metrics_of(found) or ("dice",)
+        estimates = summary_estimates()
+        needed = [e.column(metrics[0]) for e in estimates if e.key in _NEEDED]
+        names = [
+            name
+            for metric in metrics
+            for name in columns_for(
+                estimates, {*found, *needed}, metric, primary=metric == metrics[0]
+            )
+        ]
+        units = [f"{metric}_unit" for metric in metrics if f"{metric}_unit" in found]
+        return Columns(
+            names=RUN,
+            texts=("note", *units),
+            numbers=(*names, "n_patients", "n_chips", "missed", "missed_of", "level"),
+            optional=tuple(name for name in COSTS if name not in NAMED_COSTS),
+            key=RUN,
+        )
+
+
+RESULTS = Table(
+    "results",
+    Columns(names=tuple(name for name, kind in COLUMNS.items() if kind == "string")),
+    parquet=True,
+)
+SUMMARY = SummaryTable("summary")
+CURVES = Table(
+    "curves",
+    Columns(
+        names=(*RUN, "metric"),
+        texts=("unit",),
+        numbers=("time_s", "estimate", "low", "high", "n_patients", "n_chips", "level"),
+        key=(*RUN, "metric", "time_s"),
+    ),
+)
+COMPARISON = Table(
+    "comparison",
+    Columns(
+        names=(*RUN, "other_model", "other_training", "metric"),
+        numbers=(
+            *("time_s", "difference", "low", "high", "p_value", "p_holm"),
+            *("n_patients", "n_chips"),
+        ),
+        key=(*RUN, "other_model", "other_training", "metric", "time_s"),
+    ),
+)
+TIME_TO_FAILURE = Table(
+    "time_to_failure",
+    Columns(
+        names=(*RUN, "metric"),
+        numbers=("limit", "holds_until_s", "fails_at_s", "reprogram_every_s"),
+        flags=("censored",),
+        key=(*RUN, "metric", "limit"),
+    ),
+)
