@@ -8,7 +8,8 @@ from types import ModuleType
 import pytest
 
 from analogmed.config import ModelConfig, TaskConfig
-from analogmed.report.runs import TABLES, Run, read_run
+from analogmed.report.kinds.registry import kind_of
+from analogmed.report.runs import Run, read_run
 from analogmed.report.writer import write_report
 from analogmed.tables.robustness import COSTS
 from analogmed.training import OptimizerConfig, TrainConfig, loop, train
@@ -102,7 +103,7 @@ def read_back(tmp_path: Path) -> Callable[[Path], Run]:
     def read(folder: Path) -> Run:
         run = read_run(folder)
         for name, table in run.tables.items():
-            (listed,) = (one for one in TABLES[run.kind] if one.name == name)
+            (listed,) = (one for one in kind_of(run.kind).tables if one.name == name)
             columns = listed.columns_for(list(table.columns))
             assert set(columns.optional) - set(COSTS) <= set(table.columns), f"{run.kind}, {name}"
         page, *_ = write_report([folder], tmp_path / "page")

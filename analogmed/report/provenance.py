@@ -6,7 +6,8 @@ from typing import Any
 
 from analogmed.foundation.credentials import masked, masked_values
 from analogmed.foundation.strict_yaml import dump_yaml
-from analogmed.report.runs import Run
+from analogmed.report.kinds.registry import kind_of
+from analogmed.report.run import Run
 
 
 def facts_of(run: Run) -> tuple[tuple[str, str], ...]:
@@ -62,15 +63,18 @@ def _moment(time: str | None) -> str | None:
 
 
 def _again(run: Run) -> str:
+    program = kind_of(run.kind).program
     version = (run.environment.get("versions") or {}).get("analogmed")
     lines = [f"pip install analogmed=={version}"] if version else []
     if run.settings:
-        lines.append(
-            f"python -m {run.program} --config {run.settings_file} --out runs/{_quoted(run.name)}"
-        )
+        out = f"runs/{_quoted(run.name)}"
+        lines.append(f"python -m {program} --config {run.settings_file} --out {out}")
     if command := run.environment.get("command"):
-        given = shlex.join(_without_program(run.program, list(map(str, command[1:]))))
-        lines += ["# as it was called:", f"# python -m {run.program} {given}".rstrip()]
+        given = shlex.join(_without_program(program, list(map(str, command[1:]))))
+        lines += [
+            "# as it was called:",
+            f"# python -m {program} {given}".rstrip(),
+        ]
     return "\n".join(lines)
 
 

@@ -1,6 +1,5 @@
-"""Contents of run folders of any program: settings, environment, tables and example cases."""
+"""Reader of run folders of any program: settings, environment, tables and example cases."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,48 +8,12 @@ import pandas as pd
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
 from analogmed.foundation.strict_yaml import parse_json, read_text, read_yaml
-from analogmed.report.examples import ExampleCase, read_example_cases
-from analogmed.tables import mitigation, robustness, sensitivity, training, uncertainty
-from analogmed.tables.table import Table, names_of_columns
+from analogmed.report.examples import read_example_cases
+from analogmed.report.kinds.kind import Kind
+from analogmed.report.kinds.registry import NAMES, kind_of
+from analogmed.report.run import Run
+from analogmed.tables.table import names_of_columns
 
-TABLES: dict[str, tuple[Table, ...]] = {
-    "evaluation": (
-        robustness.SUMMARY,
-        robustness.CURVES,
-        robustness.COMPARISON,
-        robustness.TIME_TO_FAILURE,
-    ),
-    "uncertainty": (
-        uncertainty.SUMMARY,
-        uncertainty.COMPARISON,
-        uncertainty.DENSITY,
-        uncertainty.RELIABILITY,
-        uncertainty.RISK_COVERAGE,
-        uncertainty.CONFORMAL_SUMMARY,
-    ),
-    "mitigation": (mitigation.SUMMARY,),
-    "placement": (sensitivity.PLACEMENTS, sensitivity.RANKING),
-    "sensitivity": (sensitivity.RANKING,),
-    "training": (training.LOG,),
-}
-"""Tables from which the page of a run is built, by kind of run; a folder has some of them."""
-KINDS = {
-    "evaluation": ("summary", "noise_drop"),
-    "uncertainty": ("summary", "region"),
-    "mitigation": ("summary", "option"),
-    "placement": ("placements", "drop"),
-    "sensitivity": ("ranking", "effect"),
-    "training": ("log", "loss"),
-}
-"""Table and column that identify each kind of run."""
-PROGRAMS = {
-    "evaluation": "analogmed.eval",
-    "uncertainty": "analogmed.uncertainty",
-    "mitigation": "analogmed.uncertainty mitigation",
-    "placement": "analogmed.sensitivity placement",
-    "sensitivity": "analogmed.sensitivity",
-    "training": "analogmed.train",
-}
 MOST_NETWORKS = 100
 MOST_JSON = 4 * 2**20
 _SETTINGS = ("experiment.yaml", "training.yaml")
@@ -65,34 +28,6 @@ _TEXTS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Run:
-    """Contents of a run folder.
-
-    Attributes:
-        name: name of the folder.
-        kind: one of ``KINDS``.
-        settings: configuration of the run; empty if there is none.
-        settings_file: name of the configuration file.
-        environment: versions, machine, command and state of the code.
-        tables: tables by the names in ``TABLES``.
-        examples: example cases.
-    """
-
-    name: str
-    kind: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    settings_file: str = ""
-    environment: dict[str, Any] = field(default_factory=dict)
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    examples: tuple[ExampleCase, ...] = ()
-
-    @property
-    def program(self) -> str:
-        """Program that created the run, as called after ``python -m``."""
-        return PROGRAMS[self.kind]
-
-
 def read_run(folder: Path | str) -> Run:
     """Return the contents of a run folder of any program.
 
@@ -103,14 +38,14 @@ def read_run(folder: Path | str) -> Run:
     kind = _kind(folder)
     tables = {
         table.name: table.read(folder, texts=_TEXTS)
-        for table in TABLES[kind]
+        for table in kind.tables
         if (folder / f"{table.name}.csv").is_file()
     }
     _check_networks(folder, tables)
     settings = next((name for name in _SETTINGS if (folder / name).is_file()), "")
     return Run(
         name=folder.resolve().name,
-        kind=kind,
+        kind=kind.name,
         settings=_read_settings(folder / settings) if settings else {},
         settings_file=settings,
         environment=_read_environment(folder / "environment.json"),
@@ -119,14 +54,17 @@ def read_run(folder: Path | str) -> Run:
     )
 
 
-def _kind(folder: Path) -> str:
+def _kind(folder: Path) -> Kind:
     """Return the kind of a run, determined from the columns of its tables."""
-    for kind, (name, column) in KINDS.items():
-        path = folder / f"{name}.csv"
-        if path.is_file() and column in names_of_columns(path):
+    kinds = list(map(kind_of, NAMES))
+    for kind in kinds:
+        path = folder / f"{kind.known_table.name}.csv"
+        if path.is_file() and kind.known_column in names_of_columns(path):
             return kind
-    wanted = ", ".join(sorted({f"{name}.csv with '{column}'" for name, column in KINDS.values()}))
-    raise DataError(f"{folder} is no run folder: expected one of {wanted}; {_ADVICE}")
+    wanted = {f"{kind.known_table.name}.csv with '{kind.known_column}'" for kind in kinds}
+    raise DataError(
+        f"{folder} is no run folder: expected one of {', '.join(sorted(wanted))}; {_ADVICE}"
+    )
 
 
 def _check_networks(folder: Path, tables: dict[str, pd.DataFrame]) -> None:

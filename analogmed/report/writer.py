@@ -16,10 +16,13 @@ from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import write_text_atomically
 from analogmed.report.figures.style import TRAINING_NAMES
 from analogmed.report.findings import findings
+from analogmed.report.kinds.registry import kind_of
 from analogmed.report.names import capitalised, place_name, task_name
 from analogmed.report.page.case_view import without_pictures
-from analogmed.report.page.sections import Section, parts_of
-from analogmed.report.runs import Run, read_run
+from analogmed.report.page.sections import Section
+from analogmed.report.provenance import facts_of, files_of
+from analogmed.report.run import Run
+from analogmed.report.runs import read_run
 from analogmed.report.tables.page import EN_DASH, PageTable, latex_text, markdown_text
 
 _LONGEST_CAUSE = 200
@@ -150,9 +153,15 @@ def _chapter(number: int, folder: Path | str) -> Chapter:
     key = f"run{number}"
     title = f"{capitalised(run.kind)}: {run.name}"
     try:
-        return Chapter(key, title, run, tuple(findings(run)), tuple(parts_of(run, key)))
+        return Chapter(key, title, run, tuple(findings(run)), tuple(_sections(run, key)))
     except DataError as error:
         raise DataError(f"{folder}: {error}") from error
+
+
+def _sections(run: Run, prefix: str) -> Iterator[Section]:
+    """Yield the sections of a run in reading order; the last one tells how the run was made."""
+    yield from kind_of(run.kind).sections(run, prefix)
+    yield Section(f"{prefix}-made", "How it was made", facts=facts_of(run), listing=files_of(run))
 
 
 def _title(chapters: Sequence[Chapter]) -> str:

@@ -1,6 +1,9 @@
 """Columns of ``log.csv``, the log of a training run with one row per epoch."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from analogmed.tables.table import Columns, Table
 
 EPOCH_COLUMNS = ("epoch", "step", "loss", "learning_rate", "seconds")
 """Columns besides that of the validation score, whose name is the name of the metric."""
@@ -14,3 +17,16 @@ def score_column(columns: Iterable[str]) -> str:
         'hd95'
     """
     return next((name for name in columns if name not in EPOCH_COLUMNS), "dice")
+
+
+@dataclass(frozen=True)
+class LogTable(Table):
+    """``log.csv``, which has one column named after the metric of validation."""
+
+    def columns_for(self, found: Collection[str]) -> Columns:
+        """Return the columns of a log that has certain columns."""
+        numbers = ("epoch", "loss", "learning_rate", score_column(found))
+        return Columns(numbers=numbers, key=("epoch",), can_be_empty=True)
+
+
+LOG = LogTable("log")

@@ -52,15 +52,18 @@ def added(monkeypatch):
 
 @pytest.fixture
 def results_of(monkeypatch, _results):
-    """Results of simulated networks; values of other metrics follow from their Dice."""
+    """Results of two simulated networks; values of other metrics follow from their Dice."""
     monkeypatch.setattr(study, "N_BOOT", 50)
+    times_s = _results["time_s"]
+    few = _results[times_s.isna() | times_s.isin([0.0, 1.0, DAY_S, 2_592_000.0])]
+    few = few[few["model"].isin(["unet", "swin_unetr"])]
 
     def values_of(name):
         found = metric(name)
-        values = _results["value"]
+        values = few["value"]
         if found.direction == "lower":
             values = 10.0 * (1.0 - values)
-        return _results.assign(metric=name, value=values, unit=found.unit_for("px"))
+        return few.assign(metric=name, value=values, unit=found.unit_for("px"))
 
     def make(*metrics):
         table = pd.concat([values_of(name) for name in metrics], ignore_index=True)
@@ -82,8 +85,8 @@ def test_a_primary_metric_names_all_columns_and_sentences(added, results_of, tmp
     summary, curves = results.summary(), results.curves()
     trained = summary[summary["training"] == "hwa"]
     gains = dict(zip(trained["model"], np.sign(trained["gain_1d"]), strict=True))
-    assert gains == {"unet": 1.0, "unetpp": 1.0, "swin_unetr": -1.0}  # as the Dice
-    assert (summary.set_index("model").loc[["unet", "unetpp"], "drop_1d"] > 0).all()
+    assert gains == {"unet": 1.0, "swin_unetr": -1.0}  # as the Dice
+    assert (summary.loc[summary["model"] == "unet", "drop_1d"] > 0).all()
     assert (trained["gain_1d_low"] <= trained["gain_1d_high"]).all()
     np.testing.assert_allclose(day_of(curves)["estimate"], summary[f"{name}_1d"])
     np.testing.assert_array_equal(day_of(curves)["drift_drop_high"], summary["drop_1d_high"])
@@ -98,7 +101,7 @@ def test_a_primary_metric_names_all_columns_and_sentences(added, results_of, tmp
     assert "Dice" not in shown or name == "dice"
 
 
-@pytest.mark.parametrize("name", ["hd95", "nsd", "volume_error"])
+@pytest.mark.parametrize("name", ["volume_error"])
 def test_a_further_metric_has_rows_columns_figures_and_parts_of_the_page(
     added, results_of, tmp_path, name
 ):
@@ -123,7 +126,7 @@ def test_a_further_metric_has_rows_columns_figures_and_parts_of_the_page(
     assert f"Every pair of networks, after 1 day: {label}" in page or label in markdown
 
 
-@pytest.mark.parametrize("name", ["hd95", "volume_error"])
+@pytest.mark.parametrize("name", ["hd95"])
 def test_where_lower_is_better_the_findings_say_so(added, results_of, tmp_path, name):
     run = tmp_path / "run"
     results_of(name).write(run)

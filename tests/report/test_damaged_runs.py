@@ -19,6 +19,7 @@ from analogmed.foundation.errors import AnalogmedError, DataError
 from analogmed.report import runs
 from analogmed.report import writer as page
 from analogmed.report.figures import maps as uncertainty_maps
+from analogmed.report.kinds.registry import kind_of
 from analogmed.report.runs import read_run
 from analogmed.report.writer import InconsistentRunError, write_report
 from analogmed.tables import table as tables
@@ -85,7 +86,7 @@ def test_a_cell_that_does_not_fit_is_named_by_file_line_and_column(
 def test_each_column_that_a_page_needs_is_missed_by_name(run):
     for name in ("summary", "curves", "comparison", "time_to_failure"):
         intact = (run / f"{name}.csv").read_text()
-        (table,) = (one for one in runs.TABLES["evaluation"] if one.name == name)
+        (table,) = (one for one in kind_of("evaluation").tables if one.name == name)
         columns = table.columns_for(intact.splitlines()[0].split(","))
         for column in columns.required:
             edit(run / f"{name}.csv", lambda table, column=column: table.drop(columns=column))

@@ -8,6 +8,7 @@ import pandas as pd
 
 from analogmed.evaluation.statistics.intervals import (
     Interval,
+    Statistic,
     difference,
     mean_over_chips,
     ratio,
@@ -36,7 +37,7 @@ from analogmed.tables.estimates import ENDS, Estimate, summary_estimates
 __all__ = ["COLUMNS", "over_time", "summarise"]
 
 DIGITAL = "digital"
-_OF_MEANS = {
+_OF_MEANS: dict[str, Statistic] = {
     "mean": mean_over_chips,
     "difference": difference,
     "loss": difference,

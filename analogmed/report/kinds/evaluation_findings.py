@@ -10,7 +10,7 @@ from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import count_range, time_label
 from analogmed.report.levels import best_digital, has_learned, limit_text
 from analogmed.report.names import model_name, network_name, with_article
-from analogmed.report.runs import Run
+from analogmed.report.run import Run
 from analogmed.report.tables.page import fixed, in_interval, p_equation, size_interval
 from analogmed.report.tables.run import against_digital, rows_of
 from analogmed.report.text import records

@@ -1,0 +1,1 @@
+"""Kinds of runs: what identifies, summarises and shows each of them."""

@@ -1,0 +1,126 @@
+"""Runs of ``analogmed.eval``."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pandas as pd
+
+from analogmed.metrics.properties import is_lower_better
+from analogmed.metrics.registry import label_of
+from analogmed.report.figures.over_time import drop_per_model, measured_losses, metric_over_time
+from analogmed.report.kinds.evaluation_findings import findings_of_evaluation
+from analogmed.report.kinds.kind import Kind
+from analogmed.report.levels import best_digital, limit_text
+from analogmed.report.names import with_article
+from analogmed.report.page.sections import (
+    Section,
+    cases_section,
+    wide_and_narrow_figure,
+)
+from analogmed.report.run import Run
+from analogmed.report.tables.evaluation import run_notes
+from analogmed.report.tables.run import (
+    comparison_tables,
+    cost_tables_of,
+    curves_table,
+    failure_table,
+    losses_table,
+    rows_of,
+    summary_table,
+)
+from analogmed.tables import robustness
+from analogmed.tables.estimates import metrics_of, of_metric
+
+
+def _sections(run: Run, prefix: str) -> Iterator[Section]:
+    summary, tables = run.tables["summary"], run.tables
+    metrics, notes = metrics_of(summary.columns), run_notes(summary)
+    comparison = tables.get("comparison")
+    yield Section(
+        f"{prefix}-comparison",
+        "Comparison",
+        tables=tuple(summary_table(summary, comparison, metric) for metric in metrics),
+        folded=() if comparison is None else comparison_tables(comparison),
+        listing=(("Notes on the runs", notes),) if notes else (),
+    )
+    if "curves" in tables:
+        first = tables["curves"]["metric"].iloc[0]
+        for name, curves in tables["curves"].groupby("metric", sort=False):
+            end = "" if name == first else f"-{name}"
+            place, label = f"{prefix}-{name}", label_of(str(name))
+            alt = f"{label} of each network over the age of the chip; the table below has the"
+            alt += " numbers."
+            yield Section(
+                f"{prefix}-time{end}",
+                f"{label} over time",
+                "The closer a solid line is to its dashed baseline, the smaller the drop on the "
+                "chip. Lines: means over chips and patients. Bands: confidence intervals. Dashed: "
+                "the same network run digitally.",
+                figures=(wide_and_narrow_figure(metric_over_time, curves, place, alt),),
+                folded=(curves_table(curves),),
+            )
+    for metric in metrics:
+        yield from _losses(summary, metric, prefix, "" if metric == metrics[0] else f"-{metric}")
+    if "time_to_failure" in tables:
+        yield from _failures(tables["time_to_failure"], summary, prefix)
+    yield from cases_section(run, prefix)
+    if costs := cost_tables_of(summary):
+        yield Section(f"{prefix}-cost", "Cost", tables=costs)
+
+
+def _losses(summary: pd.DataFrame, metric: str, prefix: str, end: str) -> Iterator[Section]:
+    """Yield the section on what networks lose of a metric, if the loss is known."""
+    if not measured_losses(of_metric(summary, metric)):
+        return
+    label = label_of(metric)
+    digital, chip = f"{label} of the digitally trained network, run digitally", "on the chip"
+    text = f"{digital}, minus {label} {chip}: "
+    if is_lower_better(metric):
+        text = f"{label} {chip} minus {digital.replace(', run', ' run')}: "
+    draw = partial(drop_per_model, metric=metric)
+    word = "added" if is_lower_better(metric) else "lost"
+    alt = f"{label} {word} by each network right away, after a day and after a month."
+    yield Section(
+        f"{prefix}-drop{end}",
+        "What each model loses" + (f": {label}" if end else ""),
+        f"{text}points to the right have lost. Where a line crosses 0, no loss can be told.",
+        figures=(wide_and_narrow_figure(draw, summary, f"{prefix}-drops{end}", alt),),
+        folded=(losses_table(summary, metric),),
+    )
+
+
+def _failures(failures: pd.DataFrame, summary: pd.DataFrame, prefix: str) -> Iterator[Section]:
+    """Yield a section on the time to failure for each metric."""
+    primary = metrics_of(summary.columns)[0]
+    metrics = failures["metric"].unique() if "metric" in failures else [primary]
+    for metric in map(str, metrics):
+        rows, label = rows_of(failures, metric), label_of(metric)
+        best = best_digital(of_metric(summary, metric), metric)
+        limit = limit_text(float(rows["limit"].iloc[0]), best)
+        side, least = ("plus", "at most") if is_lower_better(metric) else ("minus", "at least")
+        end = "" if metric == primary else f"-{metric}"
+        yield Section(
+            f"{prefix}-failure{end}",
+            "Time to failure" + (f": {label}" if end else ""),
+            f"A network meets the limit while its digital {label}, {side} the upper confidence "
+            f"limit of its paired drop on the chip, is {least} {with_article(label)} of {limit}. "
+            "Between the last time that meets the limit and the first that does not, nothing is "
+            "measured.",
+            tables=(failure_table(rows),),
+        )
+
+
+KIND = Kind(
+    name="evaluation",
+    program="analogmed.eval",
+    tables=(
+        robustness.SUMMARY,
+        robustness.CURVES,
+        robustness.COMPARISON,
+        robustness.TIME_TO_FAILURE,
+    ),
+    known_table=robustness.SUMMARY,
+    known_column="noise_drop",
+    findings=findings_of_evaluation,
+    sections=_sections,
+)

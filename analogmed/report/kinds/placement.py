@@ -1,0 +1,55 @@
+"""Runs of ``analogmed.sensitivity placement``."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from analogmed.report.figures.sensitivity import placement_curve
+from analogmed.report.kinds.kind import Kind
+from analogmed.report.kinds.sensitivity import sensitivity_sections
+from analogmed.report.page.sections import (
+    Section,
+    wide_figure,
+)
+from analogmed.report.run import Run
+from analogmed.report.tables.page import fixed, in_interval
+from analogmed.report.tables.run import (
+    placement_table,
+)
+from analogmed.report.text import records
+from analogmed.tables import sensitivity
+
+
+def _findings(run: Run) -> Iterator[str]:
+    steps = run.tables["placements"]
+    chosen = steps[steps["chosen"].astype(bool)]
+    if chosen.empty:
+        yield "No placement that was run loses as little Dice as was asked for."
+        return
+    row = records(chosen)[0]
+    layers: str = "none" if pd.isna(row["digital"]) else str(row["digital"])
+    yield (
+        f"Left digital: {layers.replace(';', ', ')}; the Dice lost is then {fixed(row['drop'])}"
+        f"{in_interval(row['drop_low'], row['drop_high'], row['level'])}."
+    )
+
+
+def _sections(run: Run, prefix: str) -> Iterator[Section]:
+    steps = run.tables["placements"]
+    figure = wide_figure(
+        placement_curve, steps, f"{prefix}-curve", "Dice lost against cost", paper=True
+    )
+    table = placement_table(steps)
+    yield Section(f"{prefix}-placement", "Which layers to leave digital", "", (figure,), (table,))
+    yield from sensitivity_sections(run, prefix)
+
+
+KIND = Kind(
+    name="placement",
+    program="analogmed.sensitivity placement",
+    tables=(sensitivity.PLACEMENTS, sensitivity.RANKING),
+    known_table=sensitivity.PLACEMENTS,
+    known_column="drop",
+    findings=_findings,
+    sections=_sections,
+)

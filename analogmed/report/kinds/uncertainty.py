@@ -1,0 +1,142 @@
+"""Runs of ``analogmed.uncertainty``."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analogmed.foundation.time_constants import DAY_S
+from analogmed.report.figures.style import age, count_range
+from analogmed.report.figures.uncertainty import (
+    conformal_over_time,
+    reliability_diagram,
+    risk_coverage_curves,
+    uncertainty_density,
+)
+from analogmed.report.kinds.kind import Kind
+from analogmed.report.names import model_name
+from analogmed.report.page.sections import (
+    Section,
+    cases_section,
+    is_drawable,
+    wide_figure,
+)
+from analogmed.report.run import Run
+from analogmed.report.tables.page import number
+from analogmed.report.tables.uncertainty_run import (
+    conformal_table,
+    split_table,
+    time_to_look_at,
+    trainings_table,
+    uncertainty_table,
+)
+from analogmed.report.text import records
+from analogmed.tables import uncertainty
+
+Row = dict[str, Any]
+
+_CALIBRATION = {
+    "mean_variance": ("less certain", "more certain", "variance of the probability"),
+    "mean_entropy": ("less certain", "more certain", "entropy"),
+    "ece": ("worse calibrated", "better calibrated", "calibration error"),
+}
+"""Meaning of higher and lower values, and name of each metric."""
+
+_DENSITY_TEXT = (
+    "Share of the test set's voxels by their uncertainty, over many passes through the chips."
+)
+_RELIABILITY_TEXT = (
+    "Share of voxels that are right against how sure the network is; on the diagonal both agree."
+)
+_RISK_TEXT = "Error rate of the voxels that remain when the most uncertain ones are set aside."
+_CONFORMAL_TEXT = (
+    "Share of the structure that conformal masks miss, and how much they mark for it, over time."
+)
+
+
+def _findings(run: Run) -> Iterator[str]:
+    comparison = run.tables.get("comparison")
+    if comparison is None or "metric" not in comparison:
+        return
+    rows = comparison[(comparison["source"] == "chips") & (comparison["region"] == "band")]
+    for model, of_model in rows.groupby("model", sort=False):
+        times_s = of_model["time_s"]
+        at = of_model[times_s == (DAY_S if (times_s == DAY_S).any() else times_s.max())]
+        by_metric = {row["metric"]: row for row in records(at)}
+        told: dict[str, list[str]] = {}
+        for metric in filter(by_metric.__contains__, _CALIBRATION):
+            what, values = _compared(by_metric[metric], metric)
+            told.setdefault(what, []).append(values)
+        if told:
+            patients = count_range(at["n_patients"].tolist(), "patient")
+            outcomes = [f"{what} ({'; '.join(values)})" for what, values in told.items()]
+            yield (
+                f"On the chip, {age(float(at['time_s'].iloc[0]))} and about the structure, "
+                f"hardware-aware training makes the {model_name(str(model))} "
+                f"{', '.join(outcomes)}. {patients}, 95 % intervals."
+            )
+
+
+def _compared(row: Row, metric: str) -> tuple[str, str]:
+    """Return the outcome of a comparison and the values that it is based on."""
+    higher, lower, name = _CALIBRATION[metric]
+    difference = row["difference"]
+    low, high = row["difference_low"], row["difference_high"]
+    values = f"{name} {number(row['hwa'])} against {number(row['digital'])}"
+    if pd.isna(low) or low <= 0 <= high:
+        return f"neither {higher} nor {lower} as far as can be told", values
+    interval = f"difference {number(low, 4)} to {number(high, 4)}"
+    return higher if difference > 0 else lower, f"{values}, {interval}"
+
+
+def _sections(run: Run, prefix: str) -> Iterator[Section]:
+    tables = run.tables
+    if "comparison" in tables and (time_s := time_to_look_at(tables["comparison"])) is not None:
+        yield Section(
+            f"{prefix}-claim",
+            "Does training for the chip make it more certain?",
+            tables=(trainings_table(tables["comparison"], time_s),),
+            folded=(trainings_table(tables["comparison"]),),
+        )
+    yield from cases_section(run, prefix)
+    scaled = uncertainty_table(tables["summary"], scaled=True)
+    yield Section(
+        f"{prefix}-sure",
+        "How sure, and how right",
+        "Low uncertainty is worth something only where the network is right.",
+        tables=(uncertainty_table(tables["summary"]),),
+        folded=(scaled,) if scaled.rows else (),
+    )
+    figures: dict[str, tuple[str, str, Callable[[pd.DataFrame, Path], object]]] = {
+        "density": ("Densities of the uncertainty", _DENSITY_TEXT, uncertainty_density),
+        "reliability": ("Reliability", _RELIABILITY_TEXT, reliability_diagram),
+        "risk_coverage": ("Risk and coverage", _RISK_TEXT, risk_coverage_curves),
+        "conformal_summary": ("Masks with a promise", _CONFORMAL_TEXT, conformal_over_time),
+    }
+    for name, (title, text, draw) in figures.items():
+        if name not in tables or not is_drawable(tables[name]):
+            continue
+        figure = wide_figure(draw, tables[name], f"{prefix}-{name}", f"{title}. {text}")
+        shown = (conformal_table(tables[name]),) if name == "conformal_summary" else ()
+        yield Section(f"{prefix}-{name}", title, text, figures=(figure,), folded=shown)
+    if (split := split_table(tables["summary"])).rows:
+        yield Section(f"{prefix}-split", "Where the variance comes from", tables=(split,))
+
+
+KIND = Kind(
+    name="uncertainty",
+    program="analogmed.uncertainty",
+    tables=(
+        uncertainty.SUMMARY,
+        uncertainty.COMPARISON,
+        uncertainty.DENSITY,
+        uncertainty.RELIABILITY,
+        uncertainty.RISK_COVERAGE,
+        uncertainty.CONFORMAL_SUMMARY,
+    ),
+    known_table=uncertainty.SUMMARY,
+    known_column="region",
+    findings=_findings,
+    sections=_sections,
+)
