@@ -5,14 +5,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
-
-import numpy as np
-from numpy.typing import ArrayLike
+from typing import TYPE_CHECKING, Literal
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
 from analogmed.tables.estimates import shown_in
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike
 
 Direction = Literal["maximize", "minimize"]
 
@@ -95,8 +96,10 @@ class Constraint:
         value = metrics.get(self.metric, math.nan)
         return math.inf if math.isnan(value) else float(self.beyond(value))
 
-    def beyond(self, value: ArrayLike) -> np.ndarray:
+    def beyond(self, value: "ArrayLike") -> "np.ndarray":
         """Return the violation for values of the metric, of any shape."""
+        import numpy as np  # not needed to check settings
+
         over = np.asarray(value, dtype=np.float64) - self.bound
         return (over if self.sense == "<=" else -over) / (abs(self.bound) or 1.0)
 

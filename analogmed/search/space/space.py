@@ -4,9 +4,7 @@ import itertools
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
@@ -20,6 +18,9 @@ from analogmed.models.genotype import (
     Purpose,
     block,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Gene: TypeAlias = str | int
 Genes: TypeAlias = dict[str, Gene]
@@ -173,13 +174,13 @@ class Space:
         except ConfigError:
             return False
 
-    def random(self, generator: np.random.Generator) -> Genotype:
+    def random(self, generator: "np.random.Generator") -> Genotype:
         """A network whose genes are drawn evenly and alone."""
         return self.decode(
             {name: _one_of(choices, generator) for name, choices in self.genes.items()}
         )
 
-    def latin_hypercube(self, n: int, generator: np.random.Generator) -> list[Genotype]:
+    def latin_hypercube(self, n: int, generator: "np.random.Generator") -> list[Genotype]:
         """Networks among which every value of every gene stands as often as every other, or once
         more where their number does not divide.
 
@@ -205,7 +206,7 @@ class Space:
         ]
 
     def mutate(
-        self, genotype: Genotype, generator: np.random.Generator, rates: Mapping[str, float]
+        self, genotype: Genotype, generator: "np.random.Generator", rates: Mapping[str, float]
     ) -> Genotype:
         """A network with some genes drawn again from their other values.
 
@@ -253,7 +254,7 @@ class Space:
                 yield genotype
 
     def _neighbour(
-        self, genotype: Genotype, genes: Genes, generator: np.random.Generator
+        self, genotype: Genotype, genes: Genes, generator: "np.random.Generator"
     ) -> Genotype:
         """A network that differs in one gene; the same one where the space holds no other."""
         changes = [(name, value) for name, choices in self.genes.items() for value in choices]
@@ -283,7 +284,7 @@ class Space:
 _ATTEMPTS = 64
 
 
-def _one_of(choices: tuple[Gene, ...], generator: np.random.Generator) -> Gene:
+def _one_of(choices: tuple[Gene, ...], generator: "np.random.Generator") -> Gene:
     return choices[int(generator.integers(len(choices)))]
 
 
