@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from analogmed.evaluation.settings import DEFAULT_TIMES_S as DEFAULT_TIMES_S
     from analogmed.evaluation.settings import Experiment as Experiment
     from analogmed.evaluation.settings import SweepConfig as SweepConfig
-    from analogmed.evaluation.settings import refuse_scale_out as refuse_scale_out
     from analogmed.execution.settings import EngineConfig as EngineConfig
     from analogmed.foundation.settings.checks import require_at_least_one as require_at_least_one
     from analogmed.foundation.settings.checks import require_at_least_zero as require_at_least_zero
@@ -43,7 +42,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "T0_S": "analogmed.foundation.time_constants",
         "TaskConfig": "analogmed.data.settings",
         "YEAR_S": "analogmed.foundation.time_constants",
-        "refuse_scale_out": "analogmed.evaluation.settings",
         "require_at_least_one": "analogmed.foundation.settings.checks",
         "require_at_least_zero": "analogmed.foundation.settings.checks",
         "resolve_layers": "analogmed.analog.settings",

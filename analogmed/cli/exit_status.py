@@ -30,8 +30,8 @@ def run_program(program: Callable[[list[str]], int | None], arguments: list[str]
     except (AnalogmedError, OSError) as error:
         _say(error)
         return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(masked(str(interruption)) or "stopped", file=sys.stderr)
         return 130
     except Exception as error:
         if isinstance(error, ImportError) and _is_about_torch(error, error.__traceback__):

@@ -17,7 +17,7 @@ The folder ``examples`` in the run folder contains one ``.npz`` file per case, r
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analogmed.analog import Chip
 from analogmed.data import Sample, Task
 from analogmed.evaluation.deploy import make_analog
-from analogmed.evaluation.passes import chip_seed
+from analogmed.evaluation.passes import chip_passes
 from analogmed.evaluation.session import Network
 from analogmed.evaluation.settings import Experiment
 from analogmed.evaluation.summaries.runs import present_structures
@@ -221,16 +220,18 @@ def _run(
     """Return slices and Dice of one network, run digitally and on its first chip at each time."""
     digital = checkpoint.network.to(experiment.device)
     runs: list[dict[str, dict[str, Any]]] = [_cut_all(digital, samples, planes, experiment, task)]
-    chip = Chip(
+    passes = chip_passes(
         make_analog(checkpoint, experiment, task),
-        seed=chip_seed(experiment.seed, checkpoint.info.model, 0),
+        replace(experiment.sweep, reads=1),
+        model=checkpoint.info.model,
+        seed=experiment.seed,
+        chips=[0],
     )
-    for time_s in experiment.sweep.times_s:
-        reading = chip.at(time_s, 0)
+    for one in passes:
         found: dict[str, dict[str, Any]] = {}
         for place, sample in samples.items():
-            reading.restart(sample.case.case_id)
-            found |= _cut_all(reading, {place: sample}, planes, experiment, task)
+            one.start(sample.case.case_id)
+            found |= _cut_all(one.network, {place: sample}, planes, experiment, task)
         runs.append(found)
     return {place: _of_times([run[place] for run in runs]) for place in samples}
 

@@ -31,7 +31,7 @@ class SweepConfig:
         reads: number of reads at each time.
         width: target width of the 95 % confidence interval of the primary metric of a network after
             one day: chips are added until the interval is narrower, up to sweep.chips; by default
-            all chips are computed.
+            all chips are computed. Only eval supports it.
         first_chips: number of chips of each network before its interval is first checked; used with
             width.
     """
@@ -106,16 +106,16 @@ class Experiment:
         batch_size: number of images, or of windows of a large image, per forward pass.
         seed: root seed of all random draws.
         engine: execution engine; of its settings, only threads affects results.
-        store: folder or fsspec URL (s3://bucket/sweep) of finished chips, from which an interrupted
-            run resumes; by default the run folder.
+        store: folder or fsspec URL (s3://bucket/sweep) of finished units of work, from which an
+            interrupted run resumes; by default the run folder.
         limit: value of the primary metric beyond which a chip counts as failed, for the time to
             failure; by default 0.95 times the best digital value.
         examples: number of cases, from worst to best, whose slices and predictions are stored for
             the report page; 0 stores none.
         out: run folder; by default runs/NAME.
         name: name of the run.
-        restart: compute all digital runs and chips again and replace those in the store; by default
-            finished ones are reused.
+        restart: compute all units of work again and replace those in the store; by default finished
+            ones are reused.
     """
 
     task: TaskConfig = TaskConfig()
@@ -189,12 +189,10 @@ class Experiment:
         return replace(self, metrics=metrics)
 
 
-def refuse_scale_out(experiment: Experiment) -> None:
-    """Refuse settings of a sweep in programs that compute in one process.
-
-    Raises:
-        ConfigError: engine, store or sweep.width is given.
-    """
-    given = experiment.engine != EngineConfig() or experiment.store is not None
-    if given or experiment.sweep.width is not None:
-        raise ConfigError("engine, store and sweep.width are for eval: here one process computes")
+def require_fixed_chips(experiment: Experiment) -> None:
+    """Raise a ConfigError if the number of chips depends on the width of an interval."""
+    if experiment.sweep.width is not None:
+        raise ConfigError(
+            "sweep.width: only eval adds chips until an interval is narrow; expected no value, got "
+            f"{experiment.sweep.width!r}. Set the number of chips with --sweep.chips."
+        )

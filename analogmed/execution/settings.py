@@ -9,7 +9,9 @@ from analogmed.foundation.settings.checks import require_at_least_one, require_a
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Execution engine of a sweep; only its number of threads affects results, in the last digits.
+    """Execution engine of studies and searches.
+
+    Only the number of threads affects results, in the last digits.
 
     Attributes:
         name: local runs processes on this machine; ray requires pip install 'analogmed[ray]'.

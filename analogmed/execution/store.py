@@ -1,4 +1,4 @@
-"""Finished units of a sweep: one Parquet file each, in a folder or at any fsspec URL."""
+"""Finished units of a study: Parquet files in a folder or at any fsspec URL."""
 
 import io
 import json
@@ -7,6 +7,7 @@ import uuid
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,32 @@ QUARANTINE = "quarantine"
 _NAME = re.compile(r"([0-9a-f]{32})\.parquet")
 _DESCRIPTION = b"analogmed.unit"
 _BATCH = b"analogmed.batch_size"
+_SCHEMA = b"analogmed.columns"
+_PARTS = b"analogmed.parts"
 _WRITES_WHOLE = {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci"}
 """Protocols of stores with atomic writes of an object."""
 
 
+@dataclass(frozen=True)
+class UnitResult:
+    """Result of a unit.
+
+    Attributes:
+        table: main table.
+        parts: further tables by name; a name consists of lower-case letters.
+        batch_size: batch size of the computation, if it differs from that of the description.
+    """
+
+    table: pd.DataFrame
+    parts: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    batch_size: int | None = None
+
+
 class Store:
-    """Store of finished units: a folder with one file per unit, named by its key.
+    """Store of finished units: a folder with the files of each unit, named by its key.
+
+    ``KEY.parquet`` is the main table of a unit. It is written last, so that the unit is finished if
+    it exists. ``KEY-NAME.parquet`` are further tables.
 
     Files are written atomically: in file systems a temporary file is renamed, in object stores the
     object is uploaded in one piece. Several workers write the same bytes under one key.
@@ -91,15 +112,12 @@ class Store:
         names = (_NAME.fullmatch(path.rpartition("/")[2]) for path in paths)
         return {name[1] for name in names if name}
 
-    def write(
-        self, description: Mapping[str, Any], table: pd.DataFrame, *, batch_size: int | None = None
-    ) -> str:
+    def write(self, description: Mapping[str, Any], result: UnitResult) -> str:
         """Store the result of a unit.
 
         Args:
-            description: description of the unit, written into the file.
-            table: rows of the results table.
-            batch_size: batch size of the computation, if it differs from that of the description.
+            description: description of the unit, written into each file.
+            result: tables of the unit.
 
         Returns:
             Key of the unit.
@@ -108,7 +126,14 @@ class Store:
             ConfigError: the store cannot be written.
         """
         key = key_of(description)
-        self._put(self._path(key), _to_parquet(description, table, batch_size))
+        about = {_DESCRIPTION: canonical(description).encode()}
+        for name, part in result.parts.items():
+            self._put(self._path(f"{key}-{name}"), _to_parquet(part, about))
+        if result.batch_size is not None:
+            about[_BATCH] = str(result.batch_size).encode()
+        if result.parts:
+            about[_PARTS] = json.dumps(list(result.parts)).encode()
+        self._put(self._path(key), _to_parquet(result.table, about))
         return key
 
     def written_at(self, key: str) -> datetime | None:
@@ -132,14 +157,28 @@ class Store:
         except Exception as error:  # each kind of store has its own
             raise ConfigError(self._cannot_write(error)) from error
 
-    def read(self, key: str) -> pd.DataFrame | None:
-        """Return the rows of a finished unit.
+    def read(self, key: str) -> UnitResult | None:
+        """Return the result of a finished unit.
 
         Returns:
-            The rows; ``None`` if there is no such file, or it is damaged. A damaged file is moved
-            to ``quarantine`` with a warning, and the unit counts as not finished.
+            The result; ``None`` if a file is missing or damaged. A damaged file is moved to
+            ``quarantine`` with a warning, and the unit counts as not finished.
         """
-        path = self._path(key)
+        main = self._read(key, key)
+        if main is None:
+            return None
+        table, about = main
+        parts = {}
+        for name in json.loads(about.get(_PARTS, b"[]")):
+            part = self._read(f"{key}-{name}", key)
+            if part is None:
+                return None
+            parts[name] = part[0]
+        batch_size = int(about[_BATCH]) if _BATCH in about else None
+        return UnitResult(table, parts, batch_size)
+
+    def _read(self, name: str, key: str) -> tuple[pd.DataFrame, dict[bytes, bytes]] | None:
+        path = self._path(name)
         try:
             content = self._files.cat_file(path)
         except FileNotFoundError:
@@ -147,13 +186,13 @@ class Store:
         try:
             return _from_parquet(content, key)
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-            aside = f"{self._root}/{QUARANTINE}/{key}-{uuid.uuid4().hex[:8]}.parquet"
+            aside = f"{self._root}/{QUARANTINE}/{name}-{uuid.uuid4().hex[:8]}.parquet"
             self._make_folder_of(aside)
             with suppress(FileNotFoundError):  # another run has moved it
                 self._files.mv(path, aside)
             warnings.warn(
                 f"{path} is damaged ({error}); it is now {aside}, and its unit is computed again",
-                stacklevel=2,
+                stacklevel=3,
             )
             return None
 
@@ -165,8 +204,8 @@ class Store:
     def _cannot_write(self, error: Exception) -> str:
         return masked(f"cannot write to the store {self.url}: {error}")
 
-    def _path(self, key: str) -> str:
-        return f"{self._root}/{UNITS}/{key}.parquet"
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{UNITS}/{name}.parquet"
 
     def _put(self, path: str, content: bytes) -> None:
         try:
@@ -188,13 +227,13 @@ class Store:
             self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
 
 
-def _to_parquet(
-    description: Mapping[str, Any], table: pd.DataFrame, batch_size: int | None
-) -> bytes:
-    rows = pa.Table.from_pandas(table.astype(COLUMNS), preserve_index=False)
-    metadata = {**(rows.schema.metadata or {}), _DESCRIPTION: canonical(description).encode()}
-    if batch_size is not None:
-        metadata[_BATCH] = str(batch_size).encode()
+def _to_parquet(table: pd.DataFrame, about: Mapping[bytes, bytes]) -> bytes:
+    """Return a table as Parquet file; types other than those of the results table are listed."""
+    rows = pa.Table.from_pandas(table, preserve_index=False)
+    metadata = {**(rows.schema.metadata or {}), **about}
+    types = {str(name): str(of_column) for name, of_column in table.dtypes.items()}
+    if list(types.items()) != list(COLUMNS.items()):
+        metadata[_SCHEMA] = json.dumps(types).encode()
     buffer = io.BytesIO()
     pq.write_table(
         rows.replace_schema_metadata(metadata),
@@ -205,8 +244,8 @@ def _to_parquet(
     return buffer.getvalue()
 
 
-def _from_parquet(content: bytes, key: str) -> pd.DataFrame:
-    """Return the table of a file.
+def _from_parquet(content: bytes, key: str) -> tuple[pd.DataFrame, dict[bytes, bytes]]:
+    """Return the table of a file and its metadata.
 
     Raises:
         ValueError, pa.ArrowException: the file is incomplete, or does not belong to the key.
@@ -215,7 +254,8 @@ def _from_parquet(content: bytes, key: str) -> pd.DataFrame:
     metadata = file.schema_arrow.metadata or {}
     if key_of(json.loads(metadata[_DESCRIPTION])) != key:
         raise ValueError("its description is not that of its name")
+    types = json.loads(metadata[_SCHEMA]) if _SCHEMA in metadata else COLUMNS
     table = file.read().to_pandas()
-    if list(table) != list(COLUMNS):
+    if list(table) != list(types):
         raise ValueError(f"its columns are {', '.join(map(str, table))}")
-    return table.astype(COLUMNS)
+    return table.astype(types), metadata

@@ -23,6 +23,7 @@ def raising(error):
         (DataError("a"), 1, "error: a\n"),
         (OSError(28, "No space left"), 1, "error: [Errno 28] No space left\n"),
         (KeyboardInterrupt(), 130, "stopped\n"),
+        (KeyboardInterrupt("1 of 3 units are stored"), 130, "1 of 3 units are stored\n"),
     ],
 )
 def test_errors_of_a_user_are_one_sentence(error, status, message, capsys):

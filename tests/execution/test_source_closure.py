@@ -12,7 +12,6 @@ from analogmed.evaluation.studies.robustness.worker import Worker
 from analogmed.execution.code_key import package_closure
 from analogmed.execution.compute import evaluate
 from analogmed.execution.source_closure import closure_of
-from analogmed.execution.store import Store
 from analogmed.foundation.errors import ConfigError
 from analogmed.training import load_checkpoint
 
@@ -100,7 +99,7 @@ def test_every_function_that_computes_a_unit_is_in_a_file_that_the_key_covers(
     units = Plan(experiment, experiment.task.load(), [checkpoint]).units({tiny_hwa: 1})
     files, note = executed
     sys.setprofile(note)
-    outcomes = [evaluate(Worker(experiment, Store(tmp_path)), u) for u in units]
+    outcomes = [evaluate(Worker(experiment), u) for u in units]
     sys.setprofile(None)
     assert [outcome.failure or outcome.stop for outcome in outcomes] == [None, None]
     ran = {Path(file) for file in files if file.startswith(f"{ROOT}/")}

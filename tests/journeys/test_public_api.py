@@ -152,7 +152,7 @@ analogmed.analog: Chip ChipReading Coverage Hardware PRESETS TrainingNoise Weigh
     calibrate convert coverage create_rpu_config from_aihwkit ignore_unused_parameters
     left_digital to_aihwkit
 analogmed.config: CalibrationConfig DAY_S DEFAULT_TIMES_S EngineConfig Experiment HOUR_S
-    Hardware MONTH_S ModelConfig SECOND_S SweepConfig T0_S TaskConfig YEAR_S refuse_scale_out
+    Hardware MONTH_S ModelConfig SECOND_S SweepConfig T0_S TaskConfig YEAR_S
     require_at_least_one require_at_least_zero resolve_layers to_plain to_yaml
 analogmed.data: Case Sample Task Volume check_duplicates check_leakage count_overlaps ct_window
     find_duplicates load_brats load_dsb2018 load_lgg load_msd load_nifti load_task read_image

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analogmed.evaluation.studies.mitigation.study import COSTS, MitigationResult, _wide
-from analogmed.evaluation.studies.mitigation.study import METRICS as OF_MITIGATION
+from analogmed.evaluation.studies.mitigation.compute import COSTS
+from analogmed.evaluation.studies.mitigation.compute import METRICS as OF_MITIGATION
+from analogmed.evaluation.studies.mitigation.study import MitigationResult, _wide
 from analogmed.evaluation.studies.sensitivity.ranking import rank, to_settings_table
 from analogmed.evaluation.studies.uncertainty.conformal_table import VALUES, summarise_conformal
 from analogmed.evaluation.studies.uncertainty.scores import Scores

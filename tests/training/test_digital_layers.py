@@ -12,8 +12,8 @@ from analogmed.analog import coverage, left_digital
 from analogmed.config import Experiment, SweepConfig
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.deploy import make_analog
+from analogmed.evaluation.preparation import prepare
 from analogmed.evaluation.studies.sensitivity.settings import SensitivityConfig
-from analogmed.evaluation.studies.sensitivity.study import prepare
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.training import OptimizerConfig, TrainConfig, load_checkpoint, train
 from analogmed.training.distributed import Ranks
@@ -131,7 +131,8 @@ def test_training_on_with_other_layers_digital_is_told(mixed, tiny_task, tmp_pat
 
 def test_a_look_at_single_layers_leaves_those_of_the_training_digital(experiment, tmp_path):
     config = SensitivityConfig(task=experiment.task, checkpoints=experiment.checkpoints)
-    config, checkpoint, task = prepare(config)
+    prepared = prepare(config, networks="one")
+    config, task, (checkpoint,) = prepared.config, prepared.task, prepared.checkpoints
     assert set(config.digital_layers) == set(LAYERS)
     analog = make_analog(checkpoint, config, task)
     assert not set(LAYERS) & set(coverage(analog).analog_layers)

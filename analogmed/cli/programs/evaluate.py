@@ -1,6 +1,5 @@
 """Program of ``analogmed eval``: Dice of networks on chips over time since programming."""
 
-import sys
 import time
 
 from analogmed.evaluation import evaluate
@@ -12,11 +11,7 @@ from analogmed.report import render_summary
 def run(experiment: Experiment) -> None:
     """Evaluate, print the table and the folder; raise AnalogmedError if a unit of work failed."""
     start = time.monotonic()
-    try:
-        results = evaluate(experiment)
-    except KeyboardInterrupt as stop:
-        print(stop, file=sys.stderr)
-        raise
+    results = evaluate(experiment)
     if reuse := results.reuse():
         print(reuse)
     print(render_summary(results.summary()))

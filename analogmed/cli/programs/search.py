@@ -1,7 +1,6 @@
 """Program of ``analogmed search``: search for networks with high on-chip Dice and low cost."""
 
 import shlex
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -20,12 +19,8 @@ if TYPE_CHECKING:
 def run(config: SearchConfig) -> None:
     """Run the search; print the Pareto front and the command that evaluates the best network."""
     start = time.monotonic()
-    try:
-        with log_to_stderr(LOGGER), log_to_stderr(TRAINING):
-            found = search(config)
-    except KeyboardInterrupt as stop:
-        print(stop, file=sys.stderr)
-        raise
+    with log_to_stderr(LOGGER), log_to_stderr(TRAINING):
+        found = search(config)
     print(render_front(found.front, list(config.objectives)), end="")
     counts = _counts(found.candidates["status"])
     print(f"{counts}, {time.monotonic() - start:.0f} s; tables, figures: {config.folder}/")

@@ -10,7 +10,10 @@ from analogmed.report import render_placement, render_sensitivity
 def run_layers(settings: SensitivityConfig) -> None:
     """Measure the sensitivity of layers and noise sources; print the table and the folder."""
     start = time.monotonic()
-    print(render_sensitivity(sensitivity(settings).ranking()))
+    found = sensitivity(settings)
+    if found.reuse:
+        print(found.reuse)
+    print(render_sensitivity(found.ranking()))
     print(f"{time.monotonic() - start:.0f} s; tables and figures: {settings.folder}/")
 
 
@@ -18,6 +21,8 @@ def run_placement(settings: PlacementConfig) -> None:
     """Choose a digital-layer placement; print its steps and the folder."""
     start = time.monotonic()
     placed = place_layers(settings)
+    if placed.reuse:
+        print(placed.reuse)
     print(render_placement(placed.steps))
     print(placed.verdict())
     print(f"{time.monotonic() - start:.0f} s; tables and figures: {settings.folder}/")

@@ -17,6 +17,8 @@ def run_measure(settings: UncertaintyConfig) -> None:
     """Measure uncertainty; print the tables and the folder."""
     start = time.monotonic()
     found = measure_uncertainty(settings)
+    if found.reuse:
+        print(found.reuse)
     print(render_uncertainty(found.summary()))
     print(render_comparison(found.comparison()))
     print(render_conformal(found.conformal_summary()))
@@ -26,5 +28,8 @@ def run_measure(settings: UncertaintyConfig) -> None:
 def run_mitigation(settings: MitigationConfig) -> None:
     """Measure mitigations; print the table and the folder."""
     start = time.monotonic()
-    print(render_mitigation(measure_mitigation(settings).summary()))
+    found = measure_mitigation(settings)
+    if found.reuse:
+        print(found.reuse)
+    print(render_mitigation(found.summary()))
     print(f"{time.monotonic() - start:.0f} s; tables and figures: {settings.folder}/")

@@ -11,8 +11,8 @@ from analogmed.analog.description.aihwkit_config import rpu_config_of
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.config import Experiment, SweepConfig
 from analogmed.evaluation.deploy import make_analog
+from analogmed.evaluation.preparation import warn_on_mismatch
 from analogmed.evaluation.session import Cases, Deployment
-from analogmed.evaluation.studies.robustness.study import tell_differences
 from analogmed.evaluation.studies.robustness.sweep import run_unit
 from analogmed.foundation.errors import CheckpointError
 from analogmed.models import build_model
@@ -122,7 +122,7 @@ def test_an_evaluation_gives_the_dice_of_before_saving(tmp_path, tiny_task, scal
     found = load_checkpoint(path.parent)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        tell_differences(found, task, experiment)
+        warn_on_mismatch(found, task, experiment)
     assert len(told) == (backend == "aihwkit")  # which has no transposed convolutions
     assert all("upconv4 on tiles, here digital" in str(each.message) for each in told)
     analog = make_analog(found, experiment, task)
@@ -145,7 +145,7 @@ def test_scales_of_other_tiles_are_told_before_an_evaluation(tmp_path, tiny_task
         with pytest.warns(
             UserWarning, match=r"output scales.*multiplied into.*'column'.*\[32, 6\]"
         ):
-            tell_differences(found, task, Experiment(task=tiny_task, **change))
+            warn_on_mismatch(found, task, Experiment(task=tiny_task, **change))
 
 
 @pytest.mark.slow

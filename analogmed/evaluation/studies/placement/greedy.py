@@ -6,12 +6,13 @@ from typing import Any
 
 import pandas as pd
 from torch import nn
-from tqdm import tqdm
 
 from analogmed.data import Task
-from analogmed.evaluation.studies.sensitivity.ablations import AblationSetting, Bench
-from analogmed.evaluation.studies.sensitivity.ranking import rank, to_settings_table
+from analogmed.evaluation.studies.sensitivity.ablations import AblationSetting
+from analogmed.evaluation.studies.sensitivity.compute import AblationPlan, ablation_rounds
+from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.sensitivity.settings import PlacementConfig
+from analogmed.execution.plans import Rounds
 from analogmed.hardware import Cost, Profile, estimate, map_tiles
 
 Row = dict[str, Any]
@@ -61,41 +62,49 @@ class Search:
     """
 
     def __init__(
-        self, config: PlacementConfig, bench: Bench, costs: Costs, ranking: pd.DataFrame
+        self,
+        config: PlacementConfig,
+        plan: AblationPlan,
+        layers: tuple[str, ...],
+        costs: Costs,
+        ranking: pd.DataFrame,
     ) -> None:
-        self.config, self.bench, self.costs = config, bench, costs
+        self.config, self.plan, self.layers, self.costs = config, plan, layers, costs
         self.regained = _by_layer_and_time(ranking, "only_digital")
         self.lost_alone = _by_layer_and_time(ranking, "only_analog")
-        self.digital_rows = bench.digital(lambda: None)
         self.start = costs.objective(frozenset())
         self.added: dict[str, float] = {
             name: costs.objective(frozenset({name})) - self.start
-            for name in bench.layers
-            if len(bench.layers) > 1
+            for name in layers
+            if len(layers) > 1
         }
         self.steps: list[Row] = []
         self.seen: set[frozenset[str]] = set()
         self.digital: frozenset[str] = frozenset()
         self.drop = math.inf
-        self._run(frozenset(), "")
-        self._keep(frozenset())
 
-    def forward(self) -> None:
+    def run(self) -> Rounds[list[Row]]:
+        """Yield the units of each placement that the search tries; return the steps."""
+        yield from self._run(frozenset(), "")
+        self._keep(frozenset())
+        yield from self._forward()
+        yield from self._back()
+        return self.steps
+
+    def _forward(self) -> Rounds[None]:
         """Make layers digital, in the order of the Dice regained per added cost."""
-        order = sorted(self.added, key=self._worth, reverse=True)
-        for name in (progress := tqdm(order, desc="placements", disable=None)):
+        for name in sorted(self.added, key=self._worth, reverse=True):
             enough = self.drop <= self.config.loss and not self.config.whole_curve
-            last_on_tiles = len(self.digital) == len(self.bench.layers) - 1
+            last_on_tiles = len(self.digital) == len(self.layers) - 1
             if last_on_tiles or (enough and self.added[name] > 0):
                 continue
             before = self.drop
-            step = self._run(self.digital | {name}, name)
-            progress.set_postfix(drop=f"{step['drop']:.3f}")
+            step = yield from self._run(self.digital | {name}, name)
             saves = self.added[name] <= 0 and step["drop"] <= self.config.loss
             if step["drop"] < before or saves:
                 self._keep(self.digital | {name})
 
-    def back(self) -> None:
+    def _back(self) -> Rounds[None]:
         """Return layers of the cheapest accepted set to tiles while the drop is accepted."""
         accepted = [step for step in self.steps if step["drop"] <= self.config.loss]
         if not accepted:
@@ -106,7 +115,7 @@ class Search:
             fewer = digital - {name}
             if self.added[name] <= 0 or fewer in self.seen:
                 continue
-            step = self._run(fewer, f"{name} back")
+            step = yield from self._run(fewer, f"{name} back")
             if step["drop"] <= self.config.loss:
                 digital = fewer
                 self._keep(fewer)
@@ -120,10 +129,11 @@ class Search:
         gain, added = float(effects.mean(axis=1).max()), self.added[name]
         return (True, -added) if added <= 0 else (False, gain / added)
 
-    def _run(self, digital: frozenset[str], moved: str) -> Row:
+    def _run(self, digital: frozenset[str], moved: str) -> Rounds[Row]:
+        """Yield the units of one placement; return its step."""
         setting = AblationSetting("placement", moved, self.config.hardware, digital)
-        rows = self.bench.run([setting], lambda: None)
-        drops = rank(to_settings_table(self.digital_rows + rows), seed=self.config.seed)
+        table = yield from ablation_rounds(self.plan, [setting])
+        drops = rank(table, seed=self.config.seed)
         if not digital:
             self.all_analog = drops.set_index("time_s")["drop"]
         worst = drops.sort_values("drop").iloc[-1]
@@ -133,7 +143,7 @@ class Search:
             "step": len(self.steps),
             "layer": moved,
             "digital_layers": len(digital),
-            "digital": ";".join(name for name in self.bench.layers if name in digital),
+            "digital": ";".join(name for name in self.layers if name in digital),
             **{name: float(worst[name]) for name in ("drop", "drop_low", "drop_high")},
             "worst_time_s": float(worst["time_s"]),
             "predicted_drop": self._predicted(digital),

@@ -6,16 +6,27 @@ the drop is accepted, each digital layer is tried on its tiles again, the most e
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
+from analogmed.evaluation.preparation import prepare
 from analogmed.evaluation.studies.placement.greedy import OBJECTIVES, Costs, Row, Search
-from analogmed.evaluation.studies.sensitivity.ablations import Bench
+from analogmed.evaluation.studies.sensitivity.ablations import list_ablations
+from analogmed.evaluation.studies.sensitivity.compute import (
+    AblationCompute,
+    AblationPlan,
+    ablation_rounds,
+    layers_on_tiles,
+)
+from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.sensitivity.settings import PlacementConfig
-from analogmed.evaluation.studies.sensitivity.study import look, prepare, write_run
+from analogmed.evaluation.studies.sensitivity.study import write_run
+from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
+from analogmed.execution.plans import Rounds
 from analogmed.execution.run_folder import WrittenFiles, in_run_folder
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import ensure_writable, write_text_atomically
@@ -46,11 +57,13 @@ class PlacementResult:
             ``energy_mj`` and ``tiles``, and whether it was ``kept``, is on the ``pareto`` front of
             drop and objective, and was ``chosen``.
         ranking: ranking of the single layers.
+        reuse: sentence about units that are reused from an earlier run; empty if all are new.
     """
 
     config: PlacementConfig
     steps: pd.DataFrame
     ranking: pd.DataFrame
+    reuse: str = ""
 
     @property
     def chosen(self) -> pd.Series | None:
@@ -123,6 +136,9 @@ class PlacementResult:
 def place_layers(config: PlacementConfig) -> PlacementResult:
     """Choose the layers that stay digital, and write the run folder.
 
+    Finished units (the digital run, or one chip with the settings of one hardware or with one
+    placement) of an interrupted run are taken from the store.
+
     Args:
         config: network, chip, accepted drop and objective.
 
@@ -133,19 +149,21 @@ def place_layers(config: PlacementConfig) -> PlacementResult:
         ConfigError: settings conflict, the profile does not define the processor for digital
             layers, or no placement is within the accepted drop (the tables are written).
         CoverageError: no layer of the network can be mapped onto a tile.
+        KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
     folder = ensure_writable(config.folder)
     WrittenFiles(folder).claim(PLACEMENT)
     profile = with_processor(config)
-    config, checkpoint, task = prepare(config)
-    bench = Bench(checkpoint, config, task)
-    costs = Costs(checkpoint.network, task, profile, config, bench.left_digital)
+    store = open_store(config)
+    prepared = prepare(config, networks="one")
+    config, task, (checkpoint,) = prepared.config, prepared.task, prepared.checkpoints
+    layers, left_digital = layers_on_tiles(checkpoint, config, task)
+    costs = Costs(checkpoint.network, task, profile, config, left_digital)
     costs.of(frozenset())
-    ranking = _ranking(config, bench)
-    search = Search(config, bench, costs, ranking)
-    search.forward()
-    search.back()
-    placed = PlacementResult(config, _judged(search.steps, config), ranking)
+    rounds = _rounds(config, AblationPlan(config, task, checkpoint), layers, costs)
+    done = run_units(rounds, AblationCompute, config, task, store, cases=len(task.test))
+    steps, ranking = done.value
+    placed = PlacementResult(config, _judged(steps, config), ranking, describe_reuse(done, config))
     placed.write(folder)
     if placed.chosen is None:
         raise ConfigError(f"{placed.verdict()}; what was run: {folder}/placements.csv")
@@ -174,11 +192,25 @@ def with_processor(config: PlacementConfig) -> Profile:
     return profile
 
 
-def _ranking(config: PlacementConfig, bench: Bench) -> pd.DataFrame:
-    """Return the ranking of single layers, measured or from the run folder of an earlier study."""
-    folder = config.sensitivity
-    if folder is None:
-        return look(bench, config).ranking()
+def _rounds(
+    config: PlacementConfig, plan: AblationPlan, layers: tuple[str, ...], costs: Costs
+) -> Rounds[tuple[list[Row], pd.DataFrame]]:
+    """Yield the units of the single layers, unless they are read, and of the search.
+
+    Returns:
+        Steps of the search, and ranking of the single layers.
+    """
+    if config.sensitivity is None:
+        table = yield from ablation_rounds(plan, list_ablations(config, layers))
+        ranking = rank(table, seed=config.seed)
+    else:
+        ranking = _read_ranking(config, config.sensitivity, layers)
+    steps = yield from Search(config, plan, layers, costs, ranking).run()
+    return steps, ranking
+
+
+def _read_ranking(config: PlacementConfig, folder: Path, layers: Iterable[str]) -> pd.DataFrame:
+    """Return the ranking of single layers from the run folder of an earlier study."""
     earlier = read_yaml(folder / "experiment.yaml")
     own = to_plain(config)
     different = [name for name in _SHARED if earlier.get(name) != own[name]]
@@ -192,7 +224,7 @@ def _ranking(config: PlacementConfig, bench: Bench) -> pd.DataFrame:
     except OSError as error:
         raise ConfigError(f"cannot read {folder}/ranking.csv: {error}") from error
     looked_at = ranking.loc[ranking["setting"] == "only_analog", "subject"]
-    missing = [name for name in bench.layers if name not in set(looked_at)]
+    missing = [name for name in layers if name not in set(looked_at)]
     if missing:
         raise ConfigError(f"{folder} did not look at layer '{missing[0]}'; look at all layers")
     return ranking

@@ -2,47 +2,45 @@
 
 import math
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import files
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
-from analogmed.analog import left_digital, to_aihwkit
-from analogmed.analog.description.aihwkit_config import rpu_config_of
-from analogmed.analog.description.device_models import check_times
 from analogmed.data import Task
 from analogmed.evaluation.costs import cost_of
-from analogmed.evaluation.deploy import to_tiles
 from analogmed.evaluation.examples import FOLDER as EXAMPLES
 from analogmed.evaluation.examples import write_examples
-from analogmed.evaluation.network_check import check_network
+from analogmed.evaluation.preparation import prepare, warn_on_placement_mismatch
 from analogmed.evaluation.settings import Experiment
-from analogmed.evaluation.studies.robustness.campaign import SweepRunner
+from analogmed.evaluation.studies.robustness.failures import failure_table
+from analogmed.evaluation.studies.robustness.units import Plan
+from analogmed.evaluation.studies.robustness.worker import Worker
 from analogmed.evaluation.summaries.comparison import compare_models
 from analogmed.evaluation.summaries.failure_time import time_to_failure
 from analogmed.evaluation.summaries.runs import notes_of
+from analogmed.evaluation.summaries.sequential import first_chips, more_chips
 from analogmed.evaluation.summaries.summary import over_time, summarise
+from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
+from analogmed.execution.compute import Outcome
+from analogmed.execution.plans import Finished, Rounds
 from analogmed.execution.run_folder import WrittenFiles, in_run_folder, write_environment
-from analogmed.execution.store import Store
-from analogmed.foundation.credentials import masked
-from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.execution.store import Store, UnitResult
+from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.foundation.settings.plain import to_yaml
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.hardware import load_profile
 from analogmed.metrics.notes import RESULT_NOTES
 from analogmed.metrics.properties import is_lower_better
-from analogmed.metrics.registry import metric as metric_of
 from analogmed.report import drop_per_model, metric_over_time
 from analogmed.report.figures.over_time import measured_losses
 from analogmed.tables.estimates import metrics_of, of_metric
+from analogmed.tables.results import COLUMNS
 from analogmed.tables.robustness import COMPARISON, CURVES, RESULTS, SUMMARY, TIME_TO_FAILURE
-from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
+from analogmed.training import Checkpoint, CheckpointInfo
 
 N_BOOT = 2000
 LEVEL = 0.95
@@ -101,15 +99,7 @@ class Results:
 
     def reuse(self) -> str:
         """Return a sentence about the reused results; empty if all are new."""
-        if not self.reused:
-            return ""
-        store = masked(str(self.experiment.store or self.experiment.folder))
-        times = [time.astimezone().strftime("%Y-%m-%d %H:%M") for time in self.computed or ()]
-        when = f", computed {' to '.join(dict.fromkeys(times))}" if times else ""
-        return (
-            f"{self.reused} of {self.units} digital runs and chips are reused from {store}{when}; "
-            "--restart true computes them again"
-        )
+        return describe_reuse(self, self.experiment, "digital runs and chips")
 
     def summary(self) -> pd.DataFrame:
         """Return all metrics on the chip, their drops, and the cost of each model and training."""
@@ -245,30 +235,18 @@ def evaluate(experiment: Experiment) -> Results:
         AnalogmedError: every unit failed.
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
-    check_settings(experiment)
     folder = ensure_writable(experiment.folder)
-    task = experiment.task.load()
-    experiment = experiment.for_task(task)
+    store = open_store(experiment)
+    prepared = prepare(experiment, networks="distinct")
+    task, checkpoints = prepared.task, prepared.checkpoints
+    experiment = prepared.config.for_task(task)
     _claimed(folder, experiment)
-    store = Store(experiment.store or folder)
-    store.ensure_writable()
-    checkpoints = [
-        load_checkpoint(path, factories=experiment.factories)
-        for path in checkpoint_paths(experiment)
-    ]
-    for checkpoint in checkpoints:
-        checkpoint.info.check_fits(task, checkpoint.path)
-        checkpoint.info.refuse_leakage(task, checkpoint.path)
-        check_network(checkpoint, task, experiment)
-        tell_differences(checkpoint, task, experiment)
-    _refuse_twins(checkpoints)
-    _tell_other_tiles(checkpoints, experiment)
-    experiment = replace(experiment, checkpoints=tuple(c.path for c in checkpoints))
+    warn_on_placement_mismatch(checkpoints, experiment)
     costs = [cost_of(checkpoint, experiment, task) for checkpoint in checkpoints]
-    found = SweepRunner(experiment, task, checkpoints, store).run()
+    found = run_sweep(experiment, task, checkpoints, store)
     results = Results(
         experiment,
-        found.table,
+        found.value,
         pd.DataFrame(costs),
         found.units,
         found.reused,
@@ -276,117 +254,53 @@ def evaluate(experiment: Experiment) -> Results:
         found.computed,
     )
     results.write(folder)
-    if experiment.examples and notes_of(found.table).isin(RESULT_NOTES).all():
+    if experiment.examples and notes_of(found.value).isin(RESULT_NOTES).all():
         n_cases = experiment.examples
-        write_examples(experiment, task, checkpoints, found.table, folder, n_cases=n_cases)
+        write_examples(experiment, task, checkpoints, found.value, folder, n_cases=n_cases)
     return results
 
 
-def checkpoint_paths(experiment: Experiment) -> tuple[Path, ...]:
-    """Return the experiment's checkpoints, or the shipped ones of its task.
+def run_sweep(
+    experiment: Experiment, task: Task, checkpoints: Sequence[Checkpoint], store: Store
+) -> Finished[pd.DataFrame]:
+    """Compute the units of a sweep that are missing from the store.
+
+    Args:
+        experiment: all settings.
+        task: data of the experiment.
+        checkpoints: networks of the experiment.
+        store: store of finished units.
+
+    Returns:
+        The long results table in the order of the plan, with rows for failed units.
 
     Raises:
-        ConfigError: no checkpoints are given, and none are shipped for the task.
+        AnalogmedError: an error concerns all units, or all units have failed.
+        KeyboardInterrupt: the sweep was interrupted; the message reports the number of stored
+            units and how to resume.
     """
-    if experiment.checkpoints:
-        return experiment.checkpoints
-    shipped = Path(str(files("analogmed") / "checkpoints" / experiment.task.name))
-    found = tuple(sorted(shipped.glob("*.safetensors")))
-    if not found:
-        raise ConfigError(
-            f"no network is shipped for task '{experiment.task.name}'; train one with "
-            "python -m analogmed.train and give its file with --checkpoints"
-        )
-    return found
+    infos = {checkpoint.path: checkpoint.info for checkpoint in checkpoints}
+
+    def failed(outcome: Outcome) -> UnitResult:
+        info = infos[outcome.unit.checkpoint]
+        return UnitResult(failure_table(outcome, info, experiment, task))
+
+    plan = _rounds(Plan(experiment, task, checkpoints), experiment, infos)
+    cases = len(task.test)
+    return run_units(plan, Worker, experiment, task, store, cases=cases, failed=failed)
 
 
-def check_settings(experiment: Experiment) -> None:
-    """Raise a ConfigError for settings that would fail only after the first network has run."""
-    if experiment.profile is not None:
-        load_profile(experiment.profile).figures(experiment.level)
-    for metric in experiment.metrics:
-        metric_of(metric)
-    hardware = experiment.hardware
-    check_times(hardware.noise_model, experiment.sweep.times_s, hardware.preset)
-    try:
-        torch.empty(0, device=experiment.device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device '{experiment.device}' is not there: {error}") from error
-
-
-def tell_differences(checkpoint: Checkpoint, task: Task, experiment: Experiment) -> None:
-    """Warn if a network is used on data or hardware other than in its training."""
-    info = checkpoint.info
-    differences = []
-    if info.task != task.name:
-        differences.append(f"on {info.task}, not on {task.name}")
-    if info.window and info.window != task.window:
-        differences.append(f"on images of {info.window}, not of {task.window} (task.size)")
-    if info.hardware and not info.is_for(experiment.hardware, info.row_split):
-        differences.append(f"for another chip ({info.hardware['preset']} and its arguments)")
-    hardware = rpu_config_of(experiment.hardware)
-    if checkpoint.scaled_layers and not info.has_tiles(hardware, experiment.row_split):
-        differences.append(_with_other_scales(info))
-    newly_on_tiles, newly_digital = _moved_layers(checkpoint, experiment)
-    for then, now, names in (
-        ("digital", "on tiles", newly_on_tiles),
-        ("on tiles", "digital", newly_digital),
-    ):
-        if names:
-            listed = ", ".join(sorted(names))
-            differences.append(f"with {listed} {then}, here {now} (digital_layers, backend)")
-    fits = not newly_on_tiles and info.has_input_converters(hardware, experiment.row_split)
-    if checkpoint.input_ranges and hardware.pre_post.input_range.enable and not fits:
-        differences.append("with input ranges that do not fit here, and are set anew")
-    if differences:
-        warnings.warn(f"{checkpoint.path} was trained {'; '.join(differences)}", stacklevel=3)
-
-
-def _with_other_scales(info: CheckpointInfo) -> str:
-    trained = {name: info.hardware[name] for name in ("learned_out_scale", "tile_size")}
-    return (
-        "with learned output scales of other tiles, which are multiplied into its weights here "
-        f"(its own are hardware {trained}, row_split {info.row_split})"
-    )
-
-
-def _moved_layers(checkpoint: Checkpoint, experiment: Experiment) -> tuple[set[str], set[str]]:
-    """Return the layers on tiles here that were digital in training, and vice versa."""
-    if checkpoint.info.digital_layers is None:
-        return set(), set()
-    trained, here = set(checkpoint.info.digital_layers), _left_digital(checkpoint, experiment)
-    return trained - here, here - trained
-
-
-def _tell_other_tiles(checkpoints: list[Checkpoint], experiment: Experiment) -> None:
-    """Warn if the trainings of one model have different digital layers."""
-    if experiment.digital_layers is not None or not any(c.info.digital_layers for c in checkpoints):
-        return
-    left = {checkpoint.path: _left_digital(checkpoint, experiment) for checkpoint in checkpoints}
-    for pair in combinations(checkpoints, 2):
-        most, least = sorted(pair, key=lambda c: len(left[c.path]), reverse=True)
-        if most.info.model == least.info.model and left[most.path] != left[least.path]:
-            names, others = (sorted(left[c.path]) for c in (most, least))
-            warnings.warn(
-                f"{most.path} has {', '.join(names)} digital, {least.path} "
-                f"{', '.join(others) or 'no layer'}, each as in its training; to compare them on "
-                f"the same, give --digital_layers {' '.join(names)}",
-                stacklevel=3,
-            )
-
-
-def _left_digital(checkpoint: Checkpoint, experiment: Experiment) -> set[str]:
-    analog = to_tiles(checkpoint, experiment)
-    return set(left_digital(to_aihwkit(analog) if experiment.backend == "aihwkit" else analog))
-
-
-def _refuse_twins(checkpoints: list[Checkpoint]) -> None:
-    seen: dict[tuple[str, str], Path] = {}
-    for checkpoint in checkpoints:
-        key = (checkpoint.info.model, checkpoint.info.training)
-        if key in seen:
-            raise ConfigError(
-                f"{checkpoint.path} and {seen[key]} are both {key[0]} with {key[1]} training; the "
-                "results table tells networks apart by these two: evaluate them in two runs"
-            )
-        seen[key] = checkpoint.path
+def _rounds(
+    plan: Plan, experiment: Experiment, infos: Mapping[Path, CheckpointInfo]
+) -> Rounds[pd.DataFrame]:
+    """Yield all units, again with more chips while an interval is too wide; return the table."""
+    chips = first_chips(experiment, list(infos))
+    while True:
+        units = plan.units(chips)
+        results = yield units
+        tables = [results[unit.key].table for unit in units]
+        table = pd.concat(tables, ignore_index=True).astype(COLUMNS)
+        more = more_chips(experiment, infos, chips, table)
+        if more is None:
+            return table
+        chips = more

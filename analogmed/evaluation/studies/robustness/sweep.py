@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from analogmed.analog import Chip
-from analogmed.evaluation.passes import chip_seed
+from analogmed.evaluation.passes import chip_passes
 from analogmed.evaluation.session import Cases, Deployment, Row, read_cases
 from analogmed.evaluation.settings import Experiment
 
@@ -29,10 +28,14 @@ def run_unit(
     if analog is None or unit.chip is None:
         digital = unit.checkpoint.network.to(experiment.device)
         return read_cases(unit, digital, cases, experiment, {}, on_case)
-    chip = Chip(analog, seed=chip_seed(experiment.seed, unit.checkpoint.info.model, unit.chip))
     rows: list[Row] = []
-    for time_s in experiment.sweep.times_s:
-        for read in range(experiment.sweep.reads):
-            where: Row = {"time_s": time_s, "read": read}
-            rows += read_cases(unit, chip.at(time_s, read), cases, experiment, where, on_case)
+    for one in chip_passes(
+        analog,
+        experiment.sweep,
+        model=unit.checkpoint.info.model,
+        seed=experiment.seed,
+        chips=[unit.chip],
+    ):
+        where: Row = {"time_s": one.time_s, "read": one.read}
+        rows += read_cases(unit, one.network, cases, experiment, where, on_case)
     return rows

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analogmed.evaluation.settings import Experiment, SweepConfig, refuse_scale_out
+from analogmed.evaluation.settings import Experiment, SweepConfig, require_fixed_chips
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.time_constants import DAY_S
 
@@ -50,7 +50,7 @@ class SensitivityConfig(Experiment):
             )
         if self.profile is not None and not isinstance(self, PlacementConfig):
             raise ConfigError("profile: nothing is costed here; give it to placement, or to eval")
-        refuse_scale_out(self)
+        require_fixed_chips(self)
         if self.every_nth_slice < 1:
             raise ConfigError(f"every_nth_slice must be 1 or more, got {self.every_nth_slice}")
         object.__setattr__(self, "parts", tuple(dict.fromkeys(self.parts)))

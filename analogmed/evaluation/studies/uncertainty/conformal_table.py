@@ -12,9 +12,9 @@ import pandas as pd
 from torch import Tensor
 
 from analogmed.data import Sample, Task
+from analogmed.evaluation.passes import Pass
 from analogmed.evaluation.statistics.intervals import two_way_bootstrap
 from analogmed.evaluation.studies.uncertainty.conformal import MaskCounts, RiskControl, control_risk
-from analogmed.evaluation.studies.uncertainty.passes import Pass
 from analogmed.metrics.properties import bounds_of
 
 RUN = ["task", "model", "training", "calibrated", "time_s", "class"]
@@ -25,6 +25,8 @@ _DIGITAL = -1.0
 class ConformalCounts:
     """Counts of every pass of one network, by time, chip, class and patient.
 
+    ``counts`` has the keys time (-1 without a chip), chip, read, class index and patient.
+
     The cases of a patient are pooled. The missed shares of the reads of a chip are averaged, which
     keeps the loss bounded and monotone.
 
@@ -34,7 +36,7 @@ class ConformalCounts:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self._counts: dict[tuple[float, int, int, int, str], MaskCounts] = {}
+        self.counts: dict[tuple[float, int, int, int, str], MaskCounts] = {}
 
     def observe(self, one: Pass, sample: Sample, prob: Tensor) -> None:
         """Add the probabilities of one case in one pass."""
@@ -44,7 +46,11 @@ class ConformalCounts:
             found = values[:, 0 if values.shape[1] == 1 else index]
             key = (time_s, one.chip, one.read, index, sample.case.patient_id)
             counts = MaskCounts.of(found, sample.label == index)
-            self._counts[key] = self._counts[key] + counts if key in self._counts else counts
+            self.counts[key] = self.counts[key] + counts if key in self.counts else counts
+
+    def merge(self, other: "ConformalCounts") -> None:
+        """Add the counts of passes at other times."""
+        self.counts |= other.counts
 
     def evaluate(
         self, calibration: Sequence[str], test: Sequence[str], alpha: float, *, leave_one_out: bool
@@ -61,9 +67,9 @@ class ConformalCounts:
             One row per calibration, time, chip, class and test patient with the structure.
         """
         rows: list[dict[str, object]] = []
-        for time_s in sorted({key[0] for key in self._counts}):
+        for time_s in sorted({key[0] for key in self.counts}):
             for calibrated, set_at_s in self._settings(time_s):
-                for chip in sorted({key[1] for key in self._counts if key[0] == time_s}):
+                for chip in sorted({key[1] for key in self.counts if key[0] == time_s}):
                     rows += self._of_chip(
                         calibrated, set_at_s, time_s, chip,
                         calibration, test, alpha, leave_one_out,
@@ -72,7 +78,7 @@ class ConformalCounts:
 
     def _settings(self, time_s: float) -> list[tuple[str, float]]:
         """Return the calibrations of a threshold for a time, and the times of calibration."""
-        times = {key[0] for key in self._counts}
+        times = {key[0] for key in self.counts}
         ways = [("digital", _DIGITAL)] if _DIGITAL in times else []
         if time_s != _DIGITAL:
             ways += [("first", min(times - {_DIGITAL})), ("each", time_s)]
@@ -113,8 +119,8 @@ class ConformalCounts:
 
     def _reads(self, time_s: float, chip: int, index: int, patient: str) -> list[MaskCounts]:
         found, read = [], 0
-        while (key := (time_s, chip, read, index, patient)) in self._counts:
-            found.append(self._counts[key])
+        while (key := (time_s, chip, read, index, patient)) in self.counts:
+            found.append(self.counts[key])
             read += 1
         return found
 

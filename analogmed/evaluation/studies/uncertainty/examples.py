@@ -58,7 +58,7 @@ class Examples:
         if f"{key}_image" not in self.arrays:
             self.arrays[f"{key}_image"] = np.moveaxis(sample.image, 1, -1)[where].astype(np.float32)
             self.arrays[f"{key}_reference"] = sample.label[where]
-        name = f"{key}_{sum(row['rank'] == key for row in self.rows)}"
+        name = self._next_name(key)
         mean = maps.mean
         predicted = mean[:, 0] > 0.5 if mean.shape[1] == 1 else mean.argmax(1)
         self.arrays[f"{name}_prediction"] = predicted[where].astype(np.uint8)
@@ -67,6 +67,20 @@ class Examples:
         self.rows.append(
             {"rank": key, "case": case, "name": name, **dict(zip(ADDRESS, address, strict=True))}
         )
+
+    def merge(self, other: "Examples") -> None:
+        """Add the maps of other addresses, for the same selected cases."""
+        for row in other.rows:
+            rank = str(row["rank"])
+            for part in ("image", "reference"):
+                self.arrays.setdefault(f"{rank}_{part}", other.arrays[f"{rank}_{part}"])
+            name = self._next_name(rank)
+            for part in ("prediction", "entropy", "variance"):
+                self.arrays[f"{name}_{part}"] = other.arrays[f"{row['name']}_{part}"]
+            self.rows.append(row | {"name": name})
+
+    def _next_name(self, rank: str) -> str:
+        return f"{rank}_{sum(row['rank'] == rank for row in self.rows)}"
 
     def write(self, folder: Path) -> None:
         """Write ``examples.npz`` (no pickle) and ``examples.csv``, which lists its arrays."""

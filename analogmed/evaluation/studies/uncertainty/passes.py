@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
-from analogmed.analog import Chip, ChipSnapshot
 from analogmed.data import Sample, Task
 from analogmed.evaluation.deploy import make_analog
-from analogmed.evaluation.passes import chip_seed
+from analogmed.evaluation.passes import Pass, chip_passes
 from analogmed.evaluation.settings import Experiment
 from analogmed.evaluation.studies.uncertainty.maps import (
     UncertaintyMaps,
@@ -29,28 +27,6 @@ from analogmed.training import Checkpoint
 
 DIGITAL_TIME_S = float("nan")
 _BLOCK_BYTES = 2 * 2**30
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One forward pass of a network.
-
-    Attributes:
-        time_s: seconds after programming; NaN without a chip.
-        chip: number of the chip; one constant number without a chip.
-        read: number of the read, draw or member.
-        network: function from images to logits.
-    """
-
-    time_s: float
-    chip: int
-    read: int
-    network: Callable[[Tensor], Tensor]
-
-    def start(self, case_id: str) -> None:
-        """Restart the noise for a case, so that results do not depend on the order of cases."""
-        if isinstance(self.network, ChipSnapshot | DropoutNetwork):
-            self.network.restart(case_id)
 
 
 MakePasses = Callable[[], Iterator[Pass]]
@@ -73,23 +49,43 @@ def passes_of(
         dropout layer, or an ensemble of one. Warns where this is unexpected.
     """
     first = members[0]
+    if not has_source(source, members, config):
+        return None
     if source == "deterministic":
         return lambda: iter([_digital(first, config, 0)])
     if source == "ensemble":
-        if len(members) < 2:
-            return None
         return lambda: (_digital(m, config, read) for read, m in enumerate(members))
     if source == "mc_dropout":
-        if not (config.dropout or has_dropout(first.network)):
-            warnings.warn(
-                f"{first.path}: mc_dropout is left out, {first.info.model} has no dropout layer "
-                "above 0; --dropout 0.1 puts some in",
-                stacklevel=2,
-            )
-            return None
         return lambda: _dropped(first, config)
     analog = make_analog(first, config, task)
-    return lambda: _on_chips(first, analog, config)
+    return lambda: chip_passes(
+        analog,
+        config.sweep,
+        model=first.info.model,
+        seed=config.seed,
+        chips=range(config.sweep.chips),
+    )
+
+
+def has_source(source: Source, members: Sequence[Checkpoint], config: UncertaintyConfig) -> bool:
+    """Return whether a source exists for a network; warn if dropout does not exist.
+
+    Args:
+        source: source of the passes.
+        members: networks of one model and training.
+        config: settings with the rate of additional dropout.
+    """
+    if source == "ensemble":
+        return len(members) > 1
+    first = members[0]
+    if source == "mc_dropout" and not (config.dropout or has_dropout(first.network)):
+        warnings.warn(
+            f"{first.path}: mc_dropout is left out, {first.info.model} has no dropout layer "
+            "above 0; --dropout 0.1 puts some in",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def expected_passes(
@@ -225,17 +221,8 @@ def _dropped(checkpoint: Checkpoint, config: UncertaintyConfig) -> Iterator[Pass
     name = (checkpoint.info.model, checkpoint.info.training)
     for read in range(config.passes):
         seed = derive_seed(config.seed, *name, "dropout", read)
-        yield Pass(DIGITAL_TIME_S, 0, read, DropoutNetwork(network, config.dropout, seed))
-
-
-def _on_chips(
-    checkpoint: Checkpoint, analog: nn.Module, config: UncertaintyConfig
-) -> Iterator[Pass]:
-    for number in range(config.sweep.chips):
-        chip = Chip(analog, seed=chip_seed(config.seed, checkpoint.info.model, number))
-        for time_s in config.sweep.times_s:
-            for read in range(config.sweep.reads):
-                yield Pass(time_s, number, read, chip.at(time_s, read))
+        dropping = DropoutNetwork(network, config.dropout, seed)
+        yield Pass(DIGITAL_TIME_S, 0, read, dropping, dropping.restart)
 
 
 def _key(time_s: float) -> float:

@@ -70,6 +70,13 @@ class Scores:
         values["entropy_per_foreground"] = float(maps.entropy.sum(dtype=float) / max(marked, 1))
         self._write(address, sample, "image", values)
 
+    def merge(self, other: "Scores") -> None:
+        """Add the metrics of other addresses."""
+        self.rows += other.rows
+        self.reliability |= other.reliability
+        self.risks |= other.risks
+        self.densities |= other.densities
+
     def table(self) -> pd.DataFrame:
         """Return the long table."""
         return pd.DataFrame(self.rows, columns=COLUMNS).astype({"time_s": float, "value": float})

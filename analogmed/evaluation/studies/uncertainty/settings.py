@@ -3,7 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from analogmed.evaluation.settings import Experiment, SweepConfig, refuse_scale_out
+from analogmed.evaluation.settings import (
+    Experiment,
+    SweepConfig,
+    require_fixed_chips,
+)
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.time_constants import DAY_S
 
@@ -18,7 +22,7 @@ class _OnChips(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        refuse_scale_out(self)
+        require_fixed_chips(self)
         object.__setattr__(self, "metrics", self.metrics or ("dice",))
         if self.metrics != ("dice",):
             raise ConfigError(f"metrics: only dice is looked at here, got {list(self.metrics)}")

@@ -8,8 +8,8 @@ from torch import nn
 
 from analogmed.analog import Chip, Hardware, calibrate, convert
 from analogmed.analog.description.aihwkit_config import rpu_config_of
-from analogmed.config import SweepConfig
-from analogmed.evaluation.studies.mitigation import study as mitigation_run
+from analogmed.config import EngineConfig, SweepConfig
+from analogmed.evaluation.studies.mitigation import compute as mitigation_compute
 from analogmed.evaluation.studies.mitigation.corrections import (
     batchnorm_of_chip,
     batchnorms,
@@ -124,6 +124,7 @@ def config(tiny_task, tiny_digital, tmp_path_factory):
         checkpoints=(tiny_digital,),
         sweep=SweepConfig(chips=2, times_s=(0.0, 30 * DAY_S)),
         images=8,
+        engine=EngineConfig(threads=1),
         out=tmp_path_factory.mktemp("mitigation"),
     )
 
@@ -165,7 +166,7 @@ def test_batchnorm_takes_fewer_images_at_once_where_memory_runs_out(config, monk
             raise MemoryError
         yield
 
-    monkeypatch.setattr(mitigation_run, "batchnorm_of_chip", hungry)
+    monkeypatch.setattr(mitigation_compute, "batchnorm_of_chip", hungry)
     few = replace(config, options=("drift_compensation", "batchnorm"), out=tmp_path)
     few = replace(few, sweep=SweepConfig(chips=1, times_s=(0.0,)))
     with pytest.warns(UserWarning, match="out of memory; trying 4 images at once"):
@@ -233,3 +234,13 @@ def test_settings_out_of_range_are_refused(config, changes, message):
 def test_a_page_shows_the_table_that_a_mitigation_run_writes(config, read_back):
     run = read_back(config.out)
     assert (run.kind, set(run.tables)) == ("mitigation", {"summary"})
+
+
+@pytest.mark.usefixtures("found")
+def test_an_interrupted_run_resumes_to_the_same_bytes(config, check_resume):
+    check_resume(measure_mitigation, config)
+
+
+@pytest.mark.usefixtures("found")
+def test_two_workers_write_the_bytes_of_one(config, check_two_workers):
+    check_two_workers(measure_mitigation, config)

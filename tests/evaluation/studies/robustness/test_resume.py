@@ -18,10 +18,12 @@ import pytest
 from analogmed.config import EngineConfig, Experiment, SweepConfig, to_yaml
 from analogmed.eval import main
 from analogmed.evaluation import Results, evaluate, summarise
-from analogmed.evaluation.studies.robustness.campaign import SweepRunner
+from analogmed.evaluation.studies.robustness.study import run_sweep
 from analogmed.evaluation.studies.robustness.units import Plan
-from analogmed.evaluation.studies.robustness.worker import MakeWorker
+from analogmed.evaluation.studies.robustness.worker import Worker
+from analogmed.evaluation.unit_runs import MakeCompute
 from analogmed.execution.executors import make_executor, outcomes_of
+from analogmed.execution.plans import MakeStoring
 from analogmed.execution.processes import ProcessExecutor
 from analogmed.execution.store import Store
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
@@ -132,8 +134,8 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(experiment, whole, 
         process.kill()
     kept = len(units_in(folder))
     assert process.returncode == 130
-    assert re.search(rf"stopped: {kept} of \d+ units are finished and kept in {folder}; ", errors)
-    assert "the same command goes on" in errors
+    assert re.search(rf"interrupted: {kept} of \d+ units are stored in {folder}\. ", errors)
+    assert "Rerun the same command to resume" in errors
     assert "Traceback" not in errors
     wait_for(lambda: not any(map(is_running, workers)))
     assert 0 < evaluate(replace(experiment, out=folder)).reused <= kept
@@ -171,7 +173,7 @@ def test_two_workers_give_the_bytes_of_one_and_a_killed_one_costs_only_its_unit(
             killed.append(active_children()[-1].pid)
             os.kill(killed[0], signal.SIGKILL)
 
-    make = MakeWorker(other, store.url)
+    make = MakeStoring(MakeCompute(Worker, other), store.url)
     pool = make_executor(other.engine, make, threads=1, on_step=kill_once)
     try:
         with pytest.warns(UserWarning, match=r"was ended by SIGKILL.*computed again"):
@@ -196,7 +198,7 @@ def test_a_unit_whose_worker_is_killed_twice_is_a_failure_and_the_others_go_on(
             for process in active_children():
                 process.kill()
 
-    make = MakeWorker(few, Store(tmp_path).url)
+    make = MakeStoring(MakeCompute(Worker, few), Store(tmp_path).url)
     pool = ProcessExecutor(1, make, on_step=kill_chip_0)
     try:
         with pytest.warns(UserWarning, match="chip 0: its process was ended by SIGKILL"):
@@ -356,6 +358,6 @@ def test_a_result_that_vanishes_from_the_store_is_a_failure(experiment, tmp_path
     lost = Plan(experiment, task, [checkpoint]).digital(checkpoint).key
     store = Forgetful(tmp_path)
     store.ensure_writable()
-    table = SweepRunner(experiment, task, [checkpoint], store).run().table
+    table = run_sweep(experiment, task, [checkpoint], store).value
     digital = table[table["hardware"] == "digital"]
     assert digital["note"].str.startswith("StoreError: its result is not in the store").all()

@@ -11,12 +11,13 @@ import tifffile
 import torch
 
 from analogmed.config import EngineConfig, Experiment, SweepConfig
-from analogmed.evaluation import evaluate
-from analogmed.evaluation.studies.robustness import unit_code
-from analogmed.evaluation.studies.robustness import units as plan
-from analogmed.evaluation.studies.robustness.units import Plan, threads_of
-from analogmed.evaluation.studies.robustness.worker import MakeWorker, Worker
+from analogmed.evaluation import evaluate, unit_code, unit_inputs
+from analogmed.evaluation.studies.robustness.units import Plan
+from analogmed.evaluation.studies.robustness.worker import Worker
+from analogmed.evaluation.unit_inputs import threads_of
+from analogmed.evaluation.unit_runs import MakeCompute
 from analogmed.execution.compute import evaluate as evaluate_unit
+from analogmed.execution.plans import MakeStoring, StoringCompute
 from analogmed.execution.ray_cluster import compute_unit
 from analogmed.execution.store import Store
 from analogmed.foundation.errors import ConfigError, DataError
@@ -141,20 +142,20 @@ def digital_unit(experiment):
 def test_a_process_of_ray_that_is_kept_computes_with_the_data_of_each_unit(own_data, tmp_path):
     """What Ray calls, called twice in one process."""
     store = Store(tmp_path / "kept")
-    job = (MakeWorker(own_data, store.url), 1)
+    job = (MakeStoring(MakeCompute(Worker, own_data), store.url), 1)
     first = digital_unit(own_data)
     assert compute_unit(job, first).stop is None
     blank_the_labels(own_data.task.load())
     second = digital_unit(own_data)
     assert compute_unit(job, second).stop is None
-    assert not store.read(first.key)["note"].isin(WITHOUT_REFERENCE).any()
-    assert store.read(second.key)["note"].isin(WITHOUT_REFERENCE).all()
+    assert not store.read(first.key).table["note"].isin(WITHOUT_REFERENCE).any()
+    assert store.read(second.key).table["note"].isin(WITHOUT_REFERENCE).all()
 
 
 def test_a_worker_refuses_data_that_were_changed_after_the_plan(own_data, tmp_path):
     unit = digital_unit(own_data)
     blank_the_labels(own_data.task.load())
-    outcome = evaluate_unit(Worker(own_data, Store(tmp_path / "kept")), unit)
+    outcome = evaluate_unit(StoringCompute(Worker(own_data), Store(tmp_path / "kept")), unit)
     assert isinstance(outcome.stop, DataError)
     assert "cases_digest" in str(outcome.stop)
     assert not Store(tmp_path / "kept").keys()
@@ -164,8 +165,8 @@ def test_a_worker_refuses_to_compute_on_another_kind_of_processor(
     experiment, tmp_path, monkeypatch
 ):
     unit = digital_unit(experiment)
-    monkeypatch.setattr(plan, "processor_kind", lambda: {"name": "another"})
-    outcome = evaluate_unit(Worker(experiment, Store(tmp_path)), unit)
+    monkeypatch.setattr(unit_inputs, "processor_kind", lambda: {"name": "another"})
+    outcome = evaluate_unit(StoringCompute(Worker(experiment), Store(tmp_path)), unit)
     assert isinstance(outcome.stop, ConfigError)
     assert "another processor" in str(outcome.stop)
 
@@ -190,7 +191,7 @@ def test_threads_are_part_of_the_key_where_they_change_bytes(experiment):
 
 
 def test_threads_of_a_unit_follow_from_the_engine(monkeypatch):
-    monkeypatch.setattr(plan, "available_cores", lambda: 9)
+    monkeypatch.setattr(unit_inputs, "available_cores", lambda: 9)
     assert threads_of(EngineConfig()) == torch.get_num_threads()
     assert threads_of(EngineConfig(workers=4)) == 2
     assert threads_of(EngineConfig(workers=20)) == 1
@@ -207,7 +208,7 @@ def test_a_unit_is_computed_on_the_threads_of_its_description(experiment, tmp_pa
     )
     two = replace(experiment, engine=EngineConfig(threads=2))
     checkpoint, task = load_checkpoint(two.checkpoints[0]), two.task.load()
-    worker = Worker(two, Store(tmp_path), task)
+    worker = StoringCompute(Worker(two, task), Store(tmp_path))
     before = torch.get_num_threads()
     for unit in Plan(two, task, [checkpoint]).units({checkpoint.path: 1}):
         assert [evaluate_unit(worker, unit).failure for _ in range(2)] == ["", ""]

@@ -13,7 +13,7 @@ from analogmed.cli.parse import parse
 from analogmed.config import Experiment, SweepConfig, TaskConfig, to_yaml
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.costs import cost_of
-from analogmed.evaluation.studies.robustness.study import checkpoint_paths
+from analogmed.evaluation.preparation import checkpoint_paths
 from analogmed.foundation.errors import (
     CheckpointError,
     ConfigError,

@@ -14,6 +14,7 @@ from analogmed.evaluation.studies.robustness.units import Plan
 from analogmed.evaluation.studies.robustness.worker import Worker
 from analogmed.evaluation.summaries.runs import notes_of
 from analogmed.execution.compute import evaluate
+from analogmed.execution.plans import StoringCompute
 from analogmed.execution.store import Store
 from analogmed.execution.threads import one_thread
 from analogmed.foundation.errors import CheckpointError, ConfigError
@@ -74,12 +75,12 @@ def unit_of(experiment, chip):
 @pytest.mark.slow
 def test_a_finished_unit_is_in_the_store(experiment, tmp_path):
     store, counted = Store(tmp_path), []
-    worker = Worker(experiment, store)
+    worker = StoringCompute(Worker(experiment), store)
     for chip, passes in ((None, 1), (0, 2)):
         unit = unit_of(experiment, chip)
         counted.clear()
         assert evaluate(worker, unit, lambda: counted.append(1)).failure == ""
-        table = store.read(unit.key)
+        table = store.read(unit.key).table
         assert len(table) == len(counted) == passes * len(experiment.task.load().test)
         assert (table["chip"].isna() if chip is None else table["chip"] == chip).all()
 
@@ -91,8 +92,8 @@ def test_a_worker_gives_a_unit_the_same_bytes_whatever_it_did_before(
     other = replace(experiment, checkpoints=(tiny_hwa,))
     unit = unit_of(experiment, 0)
     alone, busy = Store(tmp_path / "alone"), Store(tmp_path / "busy")
-    evaluate(Worker(experiment, alone), unit)
-    worker = Worker(experiment, busy)
+    evaluate(StoringCompute(Worker(experiment), alone), unit)
+    worker = StoringCompute(Worker(experiment), busy)
     for before in (unit_of(other, 0), unit_of(experiment, None), unit):
         evaluate(worker, before)
     name = f"units/{unit.key}.parquet"
@@ -106,7 +107,7 @@ def test_results_do_not_depend_on_the_number_of_threads(experiment, tmp_path):
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            worker = Worker(experiment, Store(tmp_path / str(threads)))
+            worker = StoringCompute(Worker(experiment), Store(tmp_path / str(threads)))
             for unit in units:
                 evaluate(worker, unit)
                 assert torch.get_num_threads() == threads
@@ -122,14 +123,14 @@ def test_results_do_not_depend_on_the_number_of_threads(experiment, tmp_path):
 def test_out_of_memory_halves_the_batch_once_and_says_so(hungry, chip, tmp_path):
     experiment, store = hungry(most=2), Store(tmp_path / "store")
     unit = unit_of(experiment, chip)
-    outcome = evaluate(Worker(experiment, store), unit)
+    outcome = evaluate(StoringCompute(Worker(experiment), store), unit)
     assert outcome.failure == ""
     (warning,) = outcome.warnings
     assert re.search(r"Hungry digital, .*out of memory; trying batch_size 2", warning)
-    assert store.read(unit.key)["value"].notna().all()
-    noted = store.read(unit.key)["note"]
+    assert store.read(unit.key).table["value"].notna().all()
+    noted = store.read(unit.key).table["note"]
     assert noted.str.endswith("out of memory, batch_size 2").all()
-    assert notes_of(store.read(unit.key)).isin(RESULT_NOTES).all()
+    assert notes_of(store.read(unit.key).table).isin(RESULT_NOTES).all()
     metadata = pq.read_metadata(tmp_path / "store" / "units" / f"{unit.key}.parquet").metadata
     assert metadata[b"analogmed.batch_size"] == b"2"
 
@@ -137,7 +138,7 @@ def test_out_of_memory_halves_the_batch_once_and_says_so(hungry, chip, tmp_path)
 def test_out_of_memory_with_half_the_batch_too_is_a_failure(hungry, tmp_path):
     experiment, store = hungry(most=1), Store(tmp_path / "store")
     unit = unit_of(experiment, None)
-    outcome = evaluate(Worker(experiment, store), unit)
+    outcome = evaluate(StoringCompute(Worker(experiment), store), unit)
     assert "trying batch_size 2" in outcome.warnings[0]
     assert outcome.failure.startswith("RuntimeError: ")
     assert "allocate memory" in outcome.failure
@@ -146,13 +147,15 @@ def test_out_of_memory_with_half_the_batch_too_is_a_failure(hungry, tmp_path):
 
 def test_a_single_image_cannot_be_halved(hungry, tmp_path):
     experiment = replace(hungry(most=0), batch_size=1)
-    outcome = evaluate(Worker(experiment, Store(tmp_path / "s")), unit_of(experiment, None))
+    outcome = evaluate(
+        StoringCompute(Worker(experiment), Store(tmp_path / "s")), unit_of(experiment, None)
+    )
     assert "allocate memory" in outcome.failure
 
 
 def test_an_error_of_all_units_stops(experiment, tmp_path):
     reram = replace(experiment, hardware=Hardware("reram"))
-    outcome = evaluate(Worker(reram, Store(tmp_path)), unit_of(reram, 0))
+    outcome = evaluate(StoringCompute(Worker(reram), Store(tmp_path)), unit_of(reram, 0))
     assert isinstance(outcome.stop, ConfigError)
     assert "does not know the time 0 s" in str(outcome.stop)
 
@@ -162,7 +165,7 @@ def test_a_network_that_was_replaced_since_the_plan_is_refused(experiment, tiny_
     path.write_bytes(experiment.checkpoints[0].read_bytes())
     unit = unit_of(replace(experiment, checkpoints=(path,)), None)
     path.write_bytes(tiny_hwa.read_bytes())
-    outcome = evaluate(Worker(experiment, Store(tmp_path / "s")), unit)
+    outcome = evaluate(StoringCompute(Worker(experiment), Store(tmp_path / "s")), unit)
     assert isinstance(outcome.stop, CheckpointError)
     assert f"{path}: the file differs from the one" in str(outcome.stop)
 
@@ -171,12 +174,12 @@ def test_a_network_that_was_replaced_since_the_plan_is_refused(experiment, tiny_
 def test_rows_of_a_failure_are_those_of_the_unit_without_a_value(experiment, tmp_path):
     store, task = Store(tmp_path), experiment.task.load()
     experiment = replace(experiment, metrics=("dice", "nsd"))
-    worker = Worker(experiment, store)
+    worker = StoringCompute(Worker(experiment), store)
     info = load_checkpoint(experiment.checkpoints[0]).info
     address = [name for name in COLUMNS if name not in ("value", "note", "unit")]
     for chip in (None, 0):
         outcome = evaluate(worker, unit_of(experiment, chip))
-        done = store.read(outcome.unit.key)
+        done = store.read(outcome.unit.key).table
         failed = failure_table(replace(outcome, failure="E: e"), info, experiment, task)
         pd.testing.assert_frame_equal(failed[address], done[address])
         assert failed["value"].isna().all()

@@ -14,14 +14,17 @@ from analogmed.evaluation.session import Deployment
 from analogmed.evaluation.studies.robustness.sweep import run_unit
 from analogmed.evaluation.studies.sensitivity.ablations import (
     AblationSetting,
-    Bench,
-    _without,
     list_ablations,
     sources_of,
 )
+from analogmed.evaluation.studies.sensitivity.compute import (
+    AblatedNetwork,
+    _without,
+    layers_on_tiles,
+)
 from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.sensitivity.settings import SensitivityConfig
-from analogmed.evaluation.studies.sensitivity.study import prepare, sensitivity
+from analogmed.evaluation.studies.sensitivity.study import sensitivity
 from analogmed.foundation.errors import ConfigError, CoverageError
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.training import load_checkpoint
@@ -40,6 +43,7 @@ def config(tiny_task, tiny_digital, tmp_path_factory):
         hardware=LOUD,
         layers=("encoder1.*", "head"),
         sweep=SweepConfig(chips=2, times_s=(0.0, DAY_S)),
+        engine=EngineConfig(threads=1),
         out=tmp_path_factory.mktemp("sensitivity"),
     )
 
@@ -54,8 +58,8 @@ def checkpoint(tiny_digital):
     return load_checkpoint(tiny_digital)
 
 
-def bench_of(checkpoint, config):
-    return Bench(checkpoint, config, config.task.load())
+def ablated(checkpoint, config):
+    return AblatedNetwork(checkpoint, config, config.task.load())
 
 
 def values(table, setting, subject=""):
@@ -86,7 +90,7 @@ def test_the_table_has_every_setting_on_every_chip_time_and_case(found):
 
 def test_the_run_folder_holds_tables_and_figures(found, config):
     names = {str(p.relative_to(config.out)) for p in config.out.rglob("[!.]*") if p.is_file()}
-    assert names == {
+    assert {name for name in names if not name.startswith("units/")} == {
         "experiment.yaml",
         "environment.json",
         "results.csv",
@@ -148,37 +152,39 @@ def test_looking_at_fewer_layers_changes_no_row(found, config, tmp_path):
 
 
 def test_all_layers_analog_is_the_chip_of_an_evaluation(checkpoint, config):
-    bench = bench_of(checkpoint, config)
-    found = bench.run([AblationSetting("all_analog", "", config.hardware)], nothing)
-    analog = make_analog(checkpoint, config, bench.task)
+    network = ablated(checkpoint, config)
+    setting = AblationSetting("all_analog", "", config.hardware)
+    found = [row for chip in range(2) for row in network.run_chip(chip, (setting,), nothing)]
+    analog = make_analog(checkpoint, config, network.task)
     expected = [
         row["value"]
         for chip in range(2)
-        for row in run_unit(Deployment(checkpoint, chip), analog, bench.cases, config, nothing)
+        for row in run_unit(Deployment(checkpoint, chip), analog, network.cases, config, nothing)
     ]
     assert [row["value"] for row in found] == expected
 
 
 def test_layers_left_digital_compute_as_in_a_network_converted_without_them(checkpoint, config):
     still = replace(config, hardware=STILL, sweep=SweepConfig(chips=1, times_s=(0.0,)))
-    bench = bench_of(checkpoint, still)
-    digital = frozenset(bench.layers) - {"encoder1.conv2", "decoder1.conv1"}
-    mixed = make_analog(checkpoint, replace(still, digital_layers=tuple(digital)), bench.task)
+    network = ablated(checkpoint, still)
+    layers, _ = layers_on_tiles(checkpoint, still, network.task)
+    digital = frozenset(layers) - {"encoder1.conv2", "decoder1.conv1"}
+    mixed = make_analog(checkpoint, replace(still, digital_layers=tuple(digital)), network.task)
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     expected = Chip(mixed, seed=0).at(0.0)(images)
-    analog = bench._analog
+    analog = network._analog
     reading = Chip(analog, seed=0).at(0.0)
-    with bench._digital_in(analog, digital):
+    with network._digital_in(analog, digital):
         logits = _without(reading, digital)(images)
     assert torch.allclose(logits, expected, atol=1e-4)
     assert not torch.allclose(reading(images), expected, atol=1e-3)
 
 
 def test_a_layer_registered_twice_is_digital_at_both_places(checkpoint, config):
-    bench = bench_of(checkpoint, config)
-    analog = bench._analog
+    network = ablated(checkpoint, config)
+    analog = network._analog
     analog.add_module("again", analog.get_submodule("head"))
-    with bench._digital_in(analog, frozenset({"head"})):
+    with network._digital_in(analog, frozenset({"head"})):
         assert type(analog.get_submodule("again")) is type(analog.get_submodule("head"))
         assert type(analog.get_submodule("again")) is nn.Conv2d
     assert analog.get_submodule("again") is analog.get_submodule("head")
@@ -232,8 +238,7 @@ def test_a_network_without_analog_layers_is_refused(config, tmp_path):
         ({"every_nth_slice": 0}, "every_nth_slice must be 1 or more, got 0"),
         ({"parts": ()}, "parts is empty"),
         ({"profile": "alpine"}, "nothing is costed here"),
-        ({"engine": EngineConfig(workers=2)}, "here one process computes"),
-        ({"store": "memory://x"}, "here one process computes"),
+        ({"sweep": SweepConfig(width=0.1)}, "sweep.width: only eval adds chips"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, message):
@@ -242,17 +247,11 @@ def test_settings_that_do_not_fit_are_refused(changes, message):
 
 
 def test_only_every_nth_slice_is_looked_at(checkpoint, config):
-    whole = bench_of(checkpoint, config).cases
-    thin = bench_of(checkpoint, replace(config, every_nth_slice=3)).cases
+    whole = ablated(checkpoint, config).cases
+    thin = ablated(checkpoint, replace(config, every_nth_slice=3)).cases
     for one, other, again in zip(whole, thin, thin, strict=True):
         assert np.array_equal(other.image, one.image[::3])
         assert np.array_equal(again.label, one.label[::3])
-
-
-def test_the_shipped_unet_is_the_default(tmp_path):
-    config, checkpoint, _ = prepare(SensitivityConfig(out=tmp_path))
-    assert (checkpoint.info.model, checkpoint.info.training) == ("unet", "digital")
-    assert [path.name for path in config.checkpoints] == ["unet-digital.safetensors"]
 
 
 def test_a_ranking_read_from_a_file_is_the_ranking(found, config):
@@ -264,3 +263,14 @@ def test_a_ranking_read_from_a_file_is_the_ranking(found, config):
 def test_a_page_shows_the_table_that_a_sensitivity_run_writes(config, read_back):
     run = read_back(config.out)
     assert (run.kind, set(run.tables)) == ("sensitivity", {"ranking"})
+
+
+@pytest.mark.usefixtures("found")
+def test_an_interrupted_run_resumes_to_the_same_bytes(config, check_resume):
+    check_resume(sensitivity, config)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("found")
+def test_two_workers_write_the_bytes_of_one(config, check_two_workers):
+    check_two_workers(sensitivity, config)

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from analogmed.config import SweepConfig
+from analogmed.evaluation.passes import Pass
 from analogmed.evaluation.studies.uncertainty.passes import (
     DropoutNetwork,
-    Pass,
     _blocks,
     has_dropout,
     maps_of,

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.config import SweepConfig
+from analogmed.config import EngineConfig, SweepConfig
 from analogmed.evaluation.studies.uncertainty.calibration import band
 from analogmed.evaluation.studies.uncertainty.conformal import THRESHOLDS
 from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
@@ -32,6 +32,7 @@ def config(tiny_task, tiny_digital, tiny_hwa, tmp_path_factory):
         checkpoints=(tiny_digital, tiny_hwa),
         sweep=SweepConfig(chips=2, times_s=(0.0, DAY_S), reads=2),
         dropout=0.1,
+        engine=EngineConfig(threads=1),
         out=tmp_path_factory.mktemp("uncertainty"),
     )
 
@@ -63,7 +64,7 @@ def test_every_metric_of_the_summary_has_bounds(summary):
 
 def test_the_run_folder_holds_tables_examples_and_figures(found, config):
     names = {str(p.relative_to(config.out)) for p in config.out.rglob("[!.]*") if p.is_file()}
-    assert names == {
+    assert {name for name in names if not name.startswith("units/")} == {
         "experiment.yaml",
         "environment.json",
         "uncertainty.parquet",
@@ -284,3 +285,12 @@ def test_a_page_shows_the_tables_that_an_uncertainty_run_writes(found, read_back
     assert run.kind == "uncertainty"
     shown = {"summary", "comparison", "density", "reliability", "risk_coverage"}
     assert set(run.tables) == shown | {"conformal_summary"}
+
+
+def test_an_interrupted_run_resumes_to_the_same_bytes(found, config, check_resume):
+    check_resume(measure_uncertainty, config)
+
+
+@pytest.mark.long
+def test_two_workers_write_the_bytes_of_one(found, config, check_two_workers):
+    check_two_workers(measure_uncertainty, config)

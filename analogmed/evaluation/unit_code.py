@@ -17,14 +17,15 @@ from analogmed.metrics.registry import PLUGIN_GROUP as METRICS
 from analogmed.models.bundle import find_config
 from analogmed.models.registry import PLUGIN_GROUP as MODELS
 
-_COMPUTES = "analogmed.evaluation.studies.robustness.worker"
-"""Module that computes units; a result depends on its import closure."""
 
+def code_of(module: str) -> dict[str, Any]:
+    """Return the digest of analogmed's code that computes units, and the versions it imports.
 
-def code_of() -> dict[str, Any]:
-    """Return the digest of analogmed's code that computes units, and the versions it imports."""
-    packages = package_closure(_COMPUTES).packages
-    return {"code": package_digest(_COMPUTES), "versions": versions_of(packages)}
+    Args:
+        module: module that computes units; a result depends on its import closure.
+    """
+    packages = package_closure(module).packages
+    return {"code": package_digest(module), "versions": versions_of(packages)}
 
 
 def network_code(model: str) -> str:

@@ -1,0 +1,340 @@
+"""Computation of the units of the mitigation study: one network's costs, or one chip."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from analogmed.analog import Chip, ChipSnapshot
+from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.settings import CalibrationConfig
+from analogmed.data import Sample, Task
+from analogmed.evaluation.deploy import (
+    calibration_batches,
+    calibration_cases,
+    digital_layers_of,
+    make_analog,
+)
+from analogmed.evaluation.passes import Pass, chip_seed
+from analogmed.evaluation.studies.mitigation.corrections import (
+    batchnorm_of_chip,
+    batchnorms,
+    input_ranges_of_chip,
+    ranged_layers,
+)
+from analogmed.evaluation.studies.uncertainty.calibration import (
+    Voxels,
+    band,
+    calibration_error,
+    flatten,
+    negative_log_likelihood,
+)
+from analogmed.evaluation.studies.uncertainty.passes import predict
+from analogmed.evaluation.studies.uncertainty.scores import mean_dice
+from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig
+from analogmed.evaluation.studies.uncertainty.temperature import (
+    fit_temperature,
+    fitting_voxels,
+    scale,
+)
+from analogmed.evaluation.unit_inputs import (
+    digest_of,
+    inputs_of_all,
+    inputs_of_chips,
+    inputs_of_network,
+    threads_of,
+)
+from analogmed.evaluation.unit_worker import UnitWorker
+from analogmed.execution.compute import Step
+from analogmed.execution.store import UnitResult
+from analogmed.execution.threads import threads
+from analogmed.execution.unit import Unit
+from analogmed.training import Checkpoint
+from analogmed.training.memory import is_out_of_memory
+
+NONE, COMPENSATED, ALL = "none", "drift_compensation", "all"
+RUN = ["task", "model", "training"]
+METRICS = ("dice", "ece", "nll", "ece_band", "nll_band")
+COSTS = ("images", "labelled_images", "passes", "parameters")
+
+
+@dataclass(frozen=True)
+class MitigationUnit(Unit):
+    """Unit of the mitigation study.
+
+    Attributes:
+        checkpoint: file of the network.
+        chip: number of the chip; ``None`` for the costs of the options.
+    """
+
+    checkpoint: Path
+    chip: int | None
+
+
+def units_of_network(
+    checkpoint: Checkpoint, config: MitigationConfig, inputs: Mapping[str, Any]
+) -> list[MitigationUnit]:
+    """Return the units of a network: the costs of its options, then its chips.
+
+    Args:
+        checkpoint: trained network.
+        config: settings of the study.
+        inputs: inputs of all units, see ``inputs_of_units``.
+    """
+    described = {
+        **inputs,
+        **inputs_of_network(checkpoint),
+        "digital_layers": sorted(digital_layers_of(checkpoint, config)),
+        "threads": threads_of(config.engine),
+    }
+    sweep = config.sweep
+    passes = len(sweep.times_s) * sweep.reads * (len(config.options) + 2)
+    name = f"{checkpoint.info.model} {checkpoint.info.training}"
+    return [
+        MitigationUnit(described | {"chip": None}, f"{name}, costs", 0, checkpoint.path, None),
+        *(
+            MitigationUnit(
+                described | {"chip": chip}, f"{name}, chip {chip}", passes, checkpoint.path, chip
+            )
+            for chip in range(sweep.chips)
+        ),
+    ]
+
+
+def inputs_of_units(config: MitigationConfig, task: Task) -> dict[str, Any]:
+    """Return the inputs that all units of the study depend on, except the network.
+
+    Raises:
+        DataError: a file of a case cannot be read.
+    """
+    return {
+        "study": "mitigation",
+        **inputs_of_all(config, task, __name__),
+        **inputs_of_chips(config, task),
+        "options": list(config.options),
+        "images": config.images,
+        "images_digest": digest_of(calibration_cases(_with_images(config), task)),
+        "validation_digest": digest_of(task.validation),
+        "temperature_region": config.temperature_region,
+        "margin": config.margin,
+    }
+
+
+def _with_images(config: MitigationConfig) -> MitigationConfig:
+    """Return settings whose calibration images are those of the corrections."""
+    calibration = CalibrationConfig(config.images, config.calibration.quantile)
+    return replace(config, calibration=calibration)
+
+
+class MitigationCompute(UnitWorker[MitigationConfig]):
+    """Compute of the units; the last network on its tiles is reused."""
+
+    def __init__(self, config: MitigationConfig, task: Task | None = None) -> None:
+        super().__init__(config, task)
+        self.forget()
+
+    def inputs(self) -> dict[str, Any]:
+        """Return the inputs of the units, without their networks, as this process has them."""
+        return inputs_of_units(self.config, self.task)
+
+    def forget(self) -> None:
+        """Drop samples and the analog network, since the data have changed."""
+        self._samples: tuple[list[Sample], list[Sample]] | None = None
+        self._mitigated: MitigatedNetwork | None = None
+
+    def __call__(self, unit: MitigationUnit, step: Step) -> UnitResult:
+        """Return the costs of a network's options, or the rows of one of its chips."""
+        self.require_inputs(unit)
+        (checkpoint,) = self.load([(unit.checkpoint, unit.description)])
+        with threads(unit.description["threads"]):
+            network = self._network_of(checkpoint)
+            rows = network.costs() if unit.chip is None else network.run(unit.chip, step)
+        return UnitResult(pd.DataFrame(rows))
+
+    def _network_of(self, checkpoint: Checkpoint) -> "MitigatedNetwork":
+        if self._samples is None:
+            read = self.task.read
+            self._samples = (
+                [read(case) for case in self.task.test],
+                [read(case) for case in self.task.validation],
+            )
+        if self._mitigated is None or self._mitigated.checkpoint is not checkpoint:
+            self._mitigated = None
+            self._mitigated = MitigatedNetwork(checkpoint, self.config, self.task, *self._samples)
+        return self._mitigated
+
+
+class MitigatedNetwork:
+    """One network on chips with and without drift compensation."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        config: MitigationConfig,
+        task: Task,
+        test: list[Sample],
+        validation: list[Sample],
+    ) -> None:
+        self.checkpoint, self.config, self.task = checkpoint, config, task
+        self.test, self.validation = test, validation
+        kind = config.hardware.drift_compensation
+        on = replace(config.hardware, drift_compensation="global" if kind == "none" else kind)
+        off = replace(config.hardware, drift_compensation="none")
+        self.with_compensation = make_analog(checkpoint, replace(config, hardware=on), task)
+        ranges = {
+            name: layer.input_range.detach().clone()
+            for name, layer in ranged_layers(self.with_compensation).items()
+            if layer.input_range is not None
+        }
+        self.without = make_analog(
+            checkpoint, replace(config, hardware=off), task, ranges=ranges or None
+        )
+        images = torch.cat(list(calibration_batches(_with_images(config), task)))
+        wanted = min(config.images, len(images))
+        self.images = images[torch.linspace(0, len(images) - 1, wanted).long()]
+        self.options = self._possible()
+
+    def costs(self) -> list[dict[str, Any]]:
+        """Return the cost of each option at each time it is applied."""
+        images, labelled = len(self.images), sum(len(sample.label) for sample in self.validation)
+        model = self.with_compensation
+        layers = [m for m in model.modules() if isinstance(m, AnalogLayer)]
+        tiles = sum(
+            len(la.grid.rows) * len(la.grid.cols) * len(la.weight_matrix()) for la in layers
+        )
+        statistics = sum(2 * layer.num_features for layer in batchnorms(model))
+        ranges = sum(len(layer.grid.rows) for layer in ranged_layers(model).values())
+        known = {
+            NONE: (0, 0, 0, 0),
+            COMPENSATED: (0, 0, 0, tiles),
+            "batchnorm": (images, 0, images, statistics),
+            "input_ranges": (images, 0, images, ranges),
+            "temperature": (0, labelled, labelled, 1),
+        }
+        known[ALL] = (
+            images if {"batchnorm", "input_ranges"} & set(self.options) else 0,
+            labelled if "temperature" in self.options else 0,
+            sum(known[option][2] for option in self.options),
+            sum(known[option][3] for option in self.options),
+        )
+        return [
+            self._run() | {"option": option} | dict(zip(COSTS, known[option], strict=True))
+            for option in self._settings()
+        ]
+
+    def run(self, number: int, step: Callable[[], object]) -> list[dict[str, Any]]:
+        """Compute the rows of a chip at all times.
+
+        Args:
+            number: number of the chip.
+            step: callback after each case.
+        """
+        rows: list[dict[str, Any]] = []
+        seed = chip_seed(self.config.seed, self.checkpoint.info.model, number)
+        chip = Chip(self.with_compensation, seed=seed)
+        plain = Chip(self.without, seed=seed)
+        for time_s in self.config.sweep.times_s:
+            for option in self._settings():
+                used = plain if option == NONE else chip
+                where = self._run() | {"option": option, "chip": number, "time_s": time_s}
+                rows += [where | row for row in self._option(used, time_s, option, step)]
+        return rows
+
+    def _option(
+        self, chip: Chip, time_s: float, option: str, step: Callable[[], object]
+    ) -> Iterator[dict[str, Any]]:
+        wanted = self.options if option == ALL else [option]
+        with ExitStack() as stack:
+            if "input_ranges" in wanted:
+                ranges = input_ranges_of_chip(
+                    chip.model,
+                    self._adjusting(chip, time_s, "input_ranges"),
+                    self._batches(),
+                    self.config.calibration.quantile,
+                )
+                stack.enter_context(ranges)
+            if "batchnorm" in wanted:
+                self._enter_batchnorm(stack, chip, time_s)
+            for read in range(self.config.sweep.reads):
+                one = Pass.of_chip(chip, 0, time_s, read)
+                temperature = self._temperature(one) if "temperature" in wanted else None
+                for sample in self.test:
+                    prob = predict(one, sample, self.task, self.config).cpu().numpy()
+                    prob = prob if temperature is None else scale(prob, temperature)
+                    yield from self._rows(prob, sample, read)
+                    step()
+
+    def _adjusting(self, chip: Chip, time_s: float, what: str) -> ChipSnapshot:
+        """Return a separate read for the adjustment, numbered after the measured reads."""
+        return chip.at(time_s, self.config.sweep.reads).restart(what)
+
+    def _enter_batchnorm(self, stack: ExitStack, chip: Chip, time_s: float) -> None:
+        """Estimate BatchNorm statistics from all images at once, or as many as fit into memory."""
+        size = len(self.images)
+        while True:
+            forward = self._adjusting(chip, time_s, "batchnorm")
+            batches = self.images.split(size)
+            try:
+                stack.enter_context(batchnorm_of_chip(chip.model, forward, batches))
+                return
+            except Exception as error:
+                if not is_out_of_memory(error) or size == 1:
+                    raise
+            size = -(-size // 2)
+            warnings.warn(f"batchnorm: out of memory; trying {size} images at once", stacklevel=2)
+
+    def _temperature(self, one: Pass) -> float:
+        voxels: list[Voxels] = []
+        for sample in self.validation:
+            prob = predict(one, sample, self.task, self.config).cpu().numpy()
+            region, margin = self.config.temperature_region, self.config.margin
+            voxels.append(fitting_voxels(prob, sample.label, region, margin))
+        return fit_temperature(voxels)
+
+    def _rows(self, prob: np.ndarray, sample: Sample, read: int) -> Iterator[dict[str, Any]]:
+        whole = flatten(prob, sample.label)
+        near = flatten(prob, sample.label, band(sample.label, self.config.margin))
+        values = (
+            mean_dice(prob, sample, self.task),
+            calibration_error(whole.confidence, whole.correct),
+            negative_log_likelihood(whole),
+            calibration_error(near.confidence, near.correct),
+            negative_log_likelihood(near),
+        )
+        case = {"case": sample.case.case_id, "patient": sample.case.patient_id, "read": read}
+        for metric, value in zip(METRICS, values, strict=True):
+            yield case | {"metric": metric, "value": value}
+
+    def _batches(self) -> Iterator[Tensor]:
+        yield from self.images.split(self.config.batch_size)
+
+    def _settings(self) -> list[str]:
+        others = [option for option in self.options if option != COMPENSATED]
+        return [NONE, COMPENSATED, *others, *([ALL] if len(others) > 1 else [])]
+
+    def _possible(self) -> list[str]:
+        missing: dict[str, str] = {}
+        if not batchnorms(self.with_compensation):
+            missing["batchnorm"] = "has no BatchNorm statistics"
+        if not ranged_layers(self.with_compensation):
+            missing["input_ranges"] = "runs on hardware without input ranges"
+        if not self.validation:
+            missing["temperature"] = "has no validation case to fit one"
+        for option in self.config.options:
+            if option in missing:
+                warnings.warn(
+                    f"{self.checkpoint.info.model}: {option} is left out, it {missing[option]}",
+                    stacklevel=4,
+                )
+        return [option for option in self.config.options if option not in missing]
+
+    def _run(self) -> dict[str, Any]:
+        info = self.checkpoint.info
+        return dict(zip(RUN, (self.task.name, info.model, info.training), strict=True))
