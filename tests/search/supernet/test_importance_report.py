@@ -22,6 +22,7 @@ def tables(monkeypatch):
                 "level": [0, 0, 1, 1],
                 "block": ["A", "C", "A", "C"],
                 "importance": [share, 1 - share, 1 - share, share],
+                "mean_importance": [share, 1 - share, 1 - share, share],
                 "networks": 4,
             }
         )
