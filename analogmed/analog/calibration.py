@@ -9,6 +9,7 @@ from aihwkit.nn.modules.base import AnalogLayerBase
 from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_backend.layers import from_aihwkit, is_analog, set_ranges_like
+from analogmed.analog.ideal_tiles import ideal_tiles
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.network.batches import images_of
@@ -54,7 +55,7 @@ def calibrate(
     if not ranged:
         return model  # the hardware scales each vector separately
     seen = {name: InputStatistics(name, layer) for name, layer in ranged.items()}
-    _run(model, layers, ranged, (images_of(batch, key=key) for batch in batches), seen)
+    _run(model, ranged, (images_of(batch, key=key) for batch in batches), seen)
     for name, statistics in seen.items():
         input_range = ranged[name].input_range
         assert input_range is not None
@@ -98,32 +99,20 @@ def _ranges_of(layer: nn.Module) -> list[tuple[Tensor, float]]:
 
 def _run(
     model: nn.Module,
-    layers: dict[str, AnalogLayer],
     ranged: dict[str, AnalogLayer],
     batches: Iterable[Tensor],
     seen: dict[str, "InputStatistics"],
 ) -> None:
     handles = [seen[name].watch(layer) for name, layer in ranged.items()]
-    perfect = {id(la.rpu_config): la.rpu_config.forward for la in layers.values()}
-    before = {key: io.is_perfect for key, io in perfect.items()}
-    ranges = {name: layer.input_range for name, layer in ranged.items()}
     empty = True
     try:
-        for io in perfect.values():
-            io.is_perfect = True
-        for layer in ranged.values():
-            layer.input_range = None
-        with evaluating(model):
+        with ideal_tiles(model), evaluating(model):
             for batch in batches:
                 if batch.numel() == 0:
                     raise ConfigError(f"calibrate: a batch is empty: shape {tuple(batch.shape)}")
                 empty = False
                 model(batch.clone())  # a network may change its input in place
     finally:
-        for key, io in perfect.items():
-            io.is_perfect = before[key]
-        for name, layer in ranged.items():
-            layer.input_range = ranges[name]
         for handle in handles:
             handle.remove()
     if empty:

@@ -1,0 +1,207 @@
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader as MonaiLoader
+from monai.data import Dataset
+from monai.inferers import SlidingWindowInferer
+from monai.metrics import DiceMetric, compute_dice
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import analogmed as am
+from analogmed.evaluation.passes import chip_seed
+from analogmed.foundation.errors import ConfigError
+
+DAY_S = 86_400.0
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(5, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def labels(images):
+    return (images > 0.5).to(torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A network that finds bright pixels, blurred a little."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
+    with torch.no_grad():
+        net[0].weight.mul_(0.2)
+        net[0].weight[:, 0, 1, 1] = 1.0
+        net[0].bias.zero_()
+        net[2].weight.fill_(0.5)
+        net[2].bias.fill_(-1.0)
+    return net.eval()
+
+
+def on_tiles(network, images, preset="pcm"):
+    return am.calibrate(am.convert(network, preset), [images])
+
+
+@pytest.fixture(scope="module")
+def analog(network, images):
+    return on_tiles(network, images)
+
+
+@pytest.fixture(scope="module")
+def result(analog, images, labels):
+    return am.robustness(analog, [(images, labels)], times=["t0", "1 day"], chips=3)
+
+
+def values(result, **where):
+    rows = result.values
+    for name, value in where.items():
+        rows = rows[rows[name] == value]
+    return rows["value"].to_numpy(dtype=float)
+
+
+def dice(network, images, labels):
+    return compute_dice((network(images) > 0).float(), labels.float()).numpy().ravel()
+
+
+def test_the_digital_scores_are_those_of_the_network_before_its_conversion(
+    result, network, images, labels
+):
+    expected = dice(network, images, labels)
+    np.testing.assert_allclose(values(result, hardware="digital"), expected, rtol=1e-6)
+
+
+def test_scores_on_a_chip_are_those_of_the_chip_at_that_time(result, analog, images, labels):
+    chip = am.Chip(analog, seed=chip_seed(0, "Sequential", 1))
+    snapshot = chip.at(DAY_S)
+    snapshot.restart("loader")
+    found = values(result, hardware="chip", chip=1, time_s=DAY_S)
+    np.testing.assert_allclose(found, dice(snapshot, images, labels), rtol=1e-6)
+
+
+def test_the_table_has_the_mean_and_the_drop_of_each_time_with_intervals(result):
+    table = result.table
+    assert list(table.index) == ["digital", "t0", "1 day"]
+    day = values(result, hardware="chip", time_s=DAY_S).mean()
+    assert table.loc["1 day", "dice"] == pytest.approx(day)
+    assert table.loc["1 day", "drop"] == pytest.approx(table.loc["digital", "dice"] - day)
+    on_chip = table.drop("digital")
+    assert (on_chip["low"] <= on_chip["dice"]).all() and (on_chip["dice"] <= on_chip["high"]).all()
+    assert "1 day" in str(result) and "5 patients, 3 chips" in str(result)
+    assert "<table" in result._repr_html_()
+
+
+def test_an_ideal_chip_loses_nothing(network, images, labels):
+    ideal = on_tiles(network, images, "ideal")
+    table = am.robustness(ideal, [(images, labels)], times=["1 year"], chips=2).table
+    assert table.loc["1 year", "drop"] == 0
+
+
+def test_the_network_is_as_before(analog, images, labels):
+    before = {name: tensor.clone() for name, tensor in analog.state_dict().items()}
+    am.robustness(analog, [(images, labels)], times=[0], chips=2)
+    after = analog.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_loaders_of_torch_and_monai_and_any_batch_size_give_the_same_values(
+    result, analog, images, labels
+):
+    cases = [{"scan": x, "seg": y} for x, y in zip(images, labels, strict=True)]
+    runs = [
+        am.robustness(
+            analog,
+            DataLoader(TensorDataset(images, labels[:, 0]), batch_size=2),
+            times=[0, DAY_S],
+            chips=3,
+        ),
+        am.robustness(
+            analog,
+            MonaiLoader(Dataset(cases), batch_size=3),
+            times=["t0", "24 h"],
+            chips=3,
+            keys=("scan", "seg"),
+        ),
+    ]
+    for run in runs:
+        np.testing.assert_allclose(values(run), values(result))
+
+
+def test_a_function_and_a_metric_of_monai_score_as_the_metric_of_that_name(
+    result, analog, images, labels
+):
+    def overlap(prediction, reference):
+        both = (prediction * reference).sum()
+        return 2 * both / (prediction.sum() + reference.sum())
+
+    for metric, name in ((overlap, "overlap"), (DiceMetric(), "DiceMetric")):
+        run = am.robustness(analog, [(images, labels)], metric=metric, times=[0, DAY_S], chips=3)
+        assert name in run.table.columns
+        np.testing.assert_allclose(values(run), values(result), rtol=1e-6)
+
+
+def test_several_classes_are_scored_from_indices_or_from_channels(images):
+    torch.manual_seed(1)
+    network = nn.Conv2d(1, 3, 3, padding=1)
+    analog = on_tiles(network, images)
+    indices = torch.randint(0, 3, (5, 1, 16, 16), generator=torch.Generator().manual_seed(2))
+    channels = nn.functional.one_hot(indices[:, 0], 3).movedim(-1, 1)
+    runs = [
+        am.robustness(analog, [(images, form)], times=[0], chips=2) for form in (indices, channels)
+    ]
+    assert set(runs[0].values["class"]) == {"class 1", "class 2"}
+    np.testing.assert_allclose(values(runs[0]), values(runs[1]))
+    monai = am.robustness(analog, [(images, indices)], metric=DiceMetric(False), times=[0], chips=2)
+    means = runs[0].values.groupby(["hardware", "chip", "case"], dropna=False)["value"].mean()
+    assert monai.values["value"].mean() == pytest.approx(means.mean(), rel=1e-6)
+
+
+def test_images_of_one_patient_count_as_one(analog, images, labels):
+    patients = ["a", "a", "a", "b", "b"]
+    run = am.robustness(analog, [(images, labels)], times=[0], chips=2, patients=patients)
+    assert set(run.curves["n_patients"]) == {2}
+
+
+def test_larger_images_are_seen_through_a_sliding_window(analog):
+    images = torch.rand(2, 1, 24, 24)
+    labels = (images > 0.5).long()
+    inferer = SlidingWindowInferer((16, 16), overlap=0.5)
+    run = am.robustness(analog, [(images, labels)], times=[0], chips=2, inferer=inferer)
+    assert run.table["dice"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"metric": "dcie"}, "did you mean 'dice'"),
+        ({"metric": 3}, "name of a metric, or a function"),
+        ({"metric": lambda p, r: "good"}, "expected a number"),
+        ({"times": ["1 dya"]}, "unknown unit 'dya'; did you mean 'day'"),
+        ({"times": [-1]}, "expected 0 s or more"),
+        ({"times": []}, "at least one time"),
+        ({"chips": 0}, "chips"),
+        ({"patients": ["a"]}, "one for each of the 5 images"),
+        ({"keys": ("img", "label"), "loader": "mapping"}, "unknown key 'img'"),
+        ({"loader": []}, "yielded no batch"),
+        ({"loader": "images"}, "images with labels"),
+        ({"loader": "bytes"}, "floating-point"),
+        ({"loader": "small labels"}, "do not fit logits"),
+    ],
+)
+def test_mistakes_end_in_a_sentence(analog, images, labels, options, sentence):
+    loaders = {
+        "mapping": [{"image": images, "label": labels}],
+        "images": [images],
+        "bytes": [((images * 255).to(torch.uint8), labels)],
+        "small labels": [(images, labels[..., :8])],
+    }
+    loader = options.get("loader", [(images, labels)])
+    loader = loaders.get(loader, loader) if isinstance(loader, str) else loader
+    others = {name: value for name, value in options.items() if name != "loader"}
+    with pytest.raises(ConfigError, match=sentence):
+        am.robustness(analog, loader, **({"times": [0], "chips": 2} | others))
+
+
+def test_an_uncalibrated_network_is_refused(network, images, labels):
+    with pytest.raises(ConfigError, match="calibrate"):
+        am.robustness(am.convert(network, "pcm"), [(images, labels)], times=[0], chips=2)
