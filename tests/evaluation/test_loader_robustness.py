@@ -91,6 +91,12 @@ def test_the_table_has_the_mean_and_the_drop_of_each_time_with_intervals(result)
     assert "<table" in result._repr_html_()
 
 
+def test_the_plot_draws_the_scores_on_the_chip_and_the_digital_baseline(result, tmp_path):
+    drawing = result.plot(tmp_path / "scores.svg").read_text(encoding="utf-8")
+    assert drawing.count("as given, on the chip") == 1
+    assert drawing.count("as given, run digitally") == 1
+
+
 def test_an_ideal_chip_loses_nothing(network, images, labels):
     ideal = on_tiles(network, images, "ideal")
     table = am.robustness(ideal, [(images, labels)], times=["1 year"], chips=2).table

@@ -1,7 +1,7 @@
 """Figures of the robustness results: metrics over time, and the loss of each model."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 from pathlib import Path
@@ -228,14 +228,17 @@ def _panel_grid(n_panels: int, *, height_in: float, width_in: float) -> tuple[Fi
     return figure, list(grid[:n_panels])
 
 
-def _looks() -> dict[str, _Look]:
+def _looks(trainings: Iterable[str]) -> dict[str, _Look]:
+    """Return the look of each training; those that are neither digital nor hwa share one."""
     palette = seaborn.color_palette("colorblind")
-    return {"digital": _Look(palette[1], ":", "s"), "hwa": _Look(palette[0], "-", "o")}
+    known = {"digital": _Look(palette[1], ":", "s"), "hwa": _Look(palette[0], "-", "o")}
+    other = _Look(palette[2], "-", "^")
+    return known | {training: known.get(training, other) for training in trainings}
 
 
 def _draw_curves(axes: Axes, rows: pd.DataFrame, digital: pd.DataFrame, place: _TimeAxis) -> None:
-    for training, look in _looks().items():
-        name = TRAINING_NAMES[training]
+    for training, look in _looks([*digital["training"], *rows["training"]]).items():
+        name = TRAINING_NAMES.get(training, training)
         for estimate in digital.loc[digital["training"] == training, "estimate"]:
             axes.axhline(
                 estimate,
