@@ -55,7 +55,9 @@ def calibrate(
     if not ranged:
         return model  # the hardware scales each vector separately
     seen = {name: InputStatistics(name, layer) for name, layer in ranged.items()}
-    _run(model, ranged, (images_of(batch, key=key) for batch in batches), seen)
+    _run(
+        model, ranged, (_like_weights(images_of(batch, key=key), model) for batch in batches), seen
+    )
     for name, statistics in seen.items():
         input_range = ranged[name].input_range
         assert input_range is not None
@@ -63,6 +65,13 @@ def calibrate(
             input_range.copy_(statistics.ranges(quantile))
         ranged[name].calibrated = True
     return model
+
+
+def _like_weights(images: Tensor, model: nn.Module) -> Tensor:
+    """Return half-precision images in the type of the weights; others unchanged."""
+    if images.dtype in (torch.float16, torch.bfloat16):
+        return images.to(next(model.parameters()).dtype)
+    return images
 
 
 def check_calibrated(model: nn.Module) -> None:

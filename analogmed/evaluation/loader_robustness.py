@@ -16,14 +16,17 @@ from tqdm.auto import tqdm
 from analogmed.analog.ideal_tiles import ideal_tiles
 from analogmed.evaluation.passes import Pass, chip_passes
 from analogmed.evaluation.settings import SweepConfig
+from analogmed.evaluation.summaries.runs import network_runs
 from analogmed.evaluation.summaries.summary import over_time
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.time_constants import to_seconds
 from analogmed.metrics.case import case_metrics
+from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import is_metric, label_of
 from analogmed.metrics.registry import metric as registered
 from analogmed.network.batches import images_of, labels_of
 from analogmed.network.inference import to_classes
+from analogmed.network.probe import NetworkProbe
 from analogmed.network.walk import evaluating
 from analogmed.report.figures.over_time import metric_over_time
 from analogmed.report.figures.style import time_label
@@ -35,7 +38,9 @@ Score = Callable[..., Any]
 Inferer = Callable[[Tensor, Network], Tensor]
 """Function of images and a network that returns logits, as MONAI's ``SlidingWindowInferer``."""
 
-_TASK, _TRAINING = "data", "as given"
+_TASK, _TRAINING = "test images", "this network"
+_LOWER_IS_BETTER = ("distance", "loss", "error")
+"""Parts of names of functions whose lower values are better."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,13 @@ class RobustnessResult:
     Attributes:
         values: one row per run, chip, time, image and class: the columns of ``results.csv``.
         metric: name of the metric.
+        lower_is_better: whether lower values are better; a drop is by how much the chip is worse.
         level: confidence level of the intervals.
     """
 
     values: pd.DataFrame
     metric: str
+    lower_is_better: bool = False
     level: float = 0.95
 
     @property
@@ -66,7 +73,26 @@ class RobustnessResult:
         names = {"estimate": self.metric, "low": "low", "high": "high"}
         names |= {f"drift_drop{end}": f"drop{end}" for end in ("", "_low", "_high")}
         rows = pd.concat([curves[~on_chip], curves[on_chip]])[list(names)].rename(columns=names)
+        if self.lower_is_better and not is_metric(self.metric):  # over_time knows registered ones
+            rows = rows.assign(
+                drop=-rows["drop"], drop_low=-rows["drop_high"], drop_high=-rows["drop_low"]
+            )
         return rows.set_axis(pd.Index(times, name="time"))
+
+    @property
+    def notes(self) -> list[str]:
+        """Limitations of the result: images without a value, too few chips or patients."""
+        images = self.values["case"].nunique()
+        counted = {case for run in network_runs(self.values, self.metric) for case in run.cases}
+        notes = []
+        if left_out := images - len(counted):
+            notes.append(
+                f"{left_out} of {images} images are in no mean: their reference has no structure, "
+                "or the metric is undefined in some run; see .values"
+            )
+        if min(self.values["patient"].nunique(), self.values["chip"].nunique()) < 2:
+            notes.append("no intervals: they need at least two chips and two patients")
+        return notes
 
     def plot(self, path: Path | str) -> Path:
         """Draw the score over time with its digital baseline into a PNG or SVG file."""
@@ -76,8 +102,10 @@ class RobustnessResult:
         patients = self.values["patient"].nunique()
         chips = self.values["chip"].nunique()
         label = label_of(self.metric) if is_metric(self.metric) else self.metric
-        head = f"{label}: {patients} patients, {chips} chips, "
-        return f"{head}{self.level:.0%} intervals\n{self.table.to_string(float_format='%.3f')}"
+        direction = ", lower is better" if self.lower_is_better else ""
+        head = f"{label}{direction}: {patients} patients, {chips} chips, {self.level:.0%} intervals"
+        drop = "drop: by how much the chip is worse than the digital run, paired over images"
+        return "\n".join([head, self.table.to_string(float_format="%.3f"), drop, *self.notes])
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html(float_format="{:.3f}".format))
@@ -88,7 +116,8 @@ def robustness(
     loader: Iterable[Any],
     *,
     metric: str | Score = "dice",
-    times: Sequence[str | float] = ("t0", "1 day", "30 days"),
+    lower_is_better: bool | None = None,
+    times: Sequence[str | float] | str | float = ("t0", "1 day", "30 days"),
     chips: int = 5,
     patients: Sequence[object] | None = None,
     inferer: Inferer | None = None,
@@ -101,19 +130,22 @@ def robustness(
     that the drop is paired over images.
 
     Args:
-        analog: network from :func:`analogmed.convert`, calibrated or with learned input ranges.
+        analog: network from :func:`analogmed.convert` that returns logits, calibrated or with
+            learned input ranges.
         loader: batches of images (B, C, *spatial) with labels: tuples, or mappings as of MONAI's
             dictionary transforms. Labels are class indices, (B, *spatial) or (B, 1, *spatial), or
             one channel per logit, (B, K, *spatial).
         metric: name of a metric, for instance ``"dice"`` or ``"hd95"`` (in pixels); or a function
             of a prediction and a reference, each of one image, that returns a number. A metric of
             MONAI gets both with one channel per class. Any other function gets class indices,
-            (1, *spatial).
+            (1, *spatial). Images for which it is NaN or infinite in some run are in no mean.
+        lower_is_better: whether lower values of a function are better; by default, of those with
+            distance, loss or error in their names.
         times: times since programming: numbers in s, or texts such as ``"1 day"``.
         chips: number of chips; at least two for an interval.
-        patients: patient of each image, in the order of the loader; by default, each image is a
-            patient of its own. Images of one patient are not independent: without this, their
-            intervals are too narrow.
+        patients: patient of each image, in the order of the loader, which must not shuffle; by
+            default, each image is a patient of its own. Images of one patient are not independent:
+            without this, their intervals are too narrow.
         inferer: function of images and network that returns logits, for images that are larger than
             the network's window, such as MONAI's ``SlidingWindowInferer``.
         keys: keys of images and labels where a batch is a mapping.
@@ -127,8 +159,12 @@ def robustness(
             an argument is out of range.
         CoverageError: the network has no analog layer.
     """
-    sweep = SweepConfig(chips=chips, times_s=tuple(map(to_seconds, times)))
+    listed = [times] if isinstance(times, str | int | float) else times
+    sweep = SweepConfig(chips=chips, times_s=tuple(map(to_seconds, listed)))
     score, name = _named(metric)
+    if lower_is_better is None:
+        named_so = any(part in name.lower() for part in _LOWER_IS_BETTER)
+        lower_is_better = named_so or is_lower_better(name)
     batches = _read(loader, keys, next(analog.parameters()).device)
     of_image = _checked_patients(patients, sum(len(images) for images, _ in batches))
     model = type(analog).__name__
@@ -139,6 +175,8 @@ def robustness(
     total = 1 + chips * len(sweep.times_s)
     with tqdm(total=total, desc="chips over time", unit="run", disable=None) as progress:
         with ideal_tiles(analog), evaluating(analog):
+            if inferer is None:
+                _probe(analog, batches[0][0][:2])
             rows += _rows(digital, batches, score, inferer, of_image)
         rows = [address | {"hardware": "digital", "chip": pd.NA} | row for row in rows]
         progress.update()
@@ -147,7 +185,17 @@ def robustness(
             place |= {"time_s": each.time_s, "read": each.read}
             rows += [place | row for row in _rows(each, batches, score, inferer, of_image)]
             progress.update()
-    return RobustnessResult(to_table([{"metric": name} | row for row in rows]), name)
+    table = to_table([{"metric": name} | row for row in rows])
+    return RobustnessResult(table, name, lower_is_better)
+
+
+def _probe(analog: nn.Module, images: Tensor) -> None:
+    """Raise an error for a network that returns something else than logits."""
+    with torch.no_grad():
+        output = analog(images.clone())
+    if isinstance(output, Tensor) and output.ndim > 1:
+        window = tuple(images.shape[2:])
+        NetworkProbe("network", images.shape[1], output.shape[1], window).check(analog, images)
 
 
 Values = Iterator[tuple[str, float, str, str]]
@@ -224,8 +272,8 @@ def _called(metric: Score, name: str, logits: Tensor, labels: Tensor) -> Values:
         raise ConfigError(
             f"metric '{name}': expected a number or a tensor of numbers, got {type(value).__name__}"
         ) from error
-    finite = numbers[np.isfinite(numbers)]
-    yield "all", float(finite.mean()) if finite.size else float("nan"), "1", ""
+    is_defined = numbers.size > 0 and bool(np.isfinite(numbers).all())
+    yield "all", float(numbers.mean()) if is_defined else float("nan"), "1", ""
 
 
 def _channels(indices: Tensor, n_logits: int) -> Tensor:
@@ -237,9 +285,27 @@ def _channels(indices: Tensor, n_logits: int) -> Tensor:
 
 def _indices(labels: Tensor, n_logits: int) -> Tensor:
     """Return class indices (1, *spatial) of labels in any of the accepted forms."""
-    if labels.shape[1] == 1:
-        return (labels[:, 0] > 0).to(torch.uint8) if n_logits == 1 else labels[:, 0]
-    return labels.argmax(1)
+    if labels.shape[1] > 1:
+        return labels.argmax(1)
+    values = labels.unique().tolist()
+    if n_logits == 1:
+        if len(values) > 2 or (len(values) == 2 and values[0] != 0):
+            raise ConfigError(
+                f"loader: the labels of one structure have the values {_few(values)}; expected 0 "
+                "and one other value"
+            )
+        return (labels[:, 0] > 0).to(torch.uint8)
+    if any(value not in range(n_logits) for value in values):
+        raise ConfigError(
+            f"loader: labels have the values {_few(values)}; expected class indices from 0 to "
+            f"{n_logits - 1}, one for each of the {n_logits} logits"
+        )
+    return labels[:, 0].long()
+
+
+def _few(values: list[float]) -> str:
+    shown = [f"{value:g}" for value in values[:5]]
+    return ", ".join([*shown, "..."] if len(values) > 5 else shown)
 
 
 def _read(

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
 
 
 def images_of(batch: Any, *, key: str = "image") -> Tensor:
@@ -45,8 +44,11 @@ def labels_of(batch: Any, *, key: str = "label") -> Tensor:
 def _entry(batch: Any, key: str, place: int) -> Any:
     if isinstance(batch, Mapping):
         if key not in batch:
-            known = [str(name) for name in batch]
-            raise ConfigError(f"batch: unknown key '{key}'; {nearest(key, known)}")
+            known = ", ".join(f"'{name}'" for name in batch)
+            raise ConfigError(
+                f"batch: it has no entry '{key}', but {known or 'none'}. Give the names of its "
+                "entries: key= of calibrate, keys= of robustness"
+            )
         return batch[key]
     if isinstance(batch, tuple | list):
         if len(batch) <= place:

@@ -93,8 +93,8 @@ def test_the_table_has_the_mean_and_the_drop_of_each_time_with_intervals(result)
 
 def test_the_plot_draws_the_scores_on_the_chip_and_the_digital_baseline(result, tmp_path):
     drawing = result.plot(tmp_path / "scores.svg").read_text(encoding="utf-8")
-    assert drawing.count("as given, on the chip") == 1
-    assert drawing.count("as given, run digitally") == 1
+    assert drawing.count("this network, on the chip") == 1
+    assert drawing.count("this network, run digitally") == 1
 
 
 def test_an_ideal_chip_loses_nothing(network, images, labels):
@@ -176,9 +176,49 @@ def test_larger_images_are_seen_through_a_sliding_window(analog):
     assert run.table["dice"].notna().all()
 
 
+def test_a_drop_of_a_distance_is_an_increase(analog, images, labels):
+    def mean_distance(prediction, reference):
+        return (prediction - reference).abs().float().mean()
+
+    for options in ({}, {"lower_is_better": True}):
+        run = am.robustness(
+            analog, [(images, labels)], metric=mean_distance, times=0, chips=2, **options
+        )
+        table = run.table
+        assert table.loc["t0", "drop"] == pytest.approx(table["mean_distance"].diff().iloc[-1])
+        assert (
+            table.loc["t0", "drop_low"] <= table.loc["t0", "drop"] <= table.loc["t0", "drop_high"]
+        )
+        assert "lower is better" in str(run)
+
+
+def test_images_that_are_in_no_mean_and_missing_intervals_are_reported(analog, images, labels):
+    emptied = labels.clone()
+    emptied[:2] = 0
+    run = am.robustness(analog, [(images, emptied)], times=0, chips=1)
+    assert "2 of 5 images are in no mean" in str(run)
+    assert "no intervals" in str(run)
+    whole = am.robustness(analog, [(images, labels)], times=0, chips=2)
+    assert whole.notes == []
+
+
+def test_probabilities_in_place_of_logits_are_refused(network, images, labels):
+    analog = on_tiles(nn.Sequential(network, nn.Sigmoid()), images)
+    with pytest.raises(ConfigError, match="returns probabilities"):
+        am.robustness(analog, [(images, labels)], times=0, chips=2)
+
+
+def test_images_in_half_precision_are_calibrated_and_evaluated(network, images, labels):
+    analog = on_tiles(network, images.half())
+    assert (
+        am.robustness(analog, [(images.half(), labels)], times=0, chips=2).table.notna().any().all()
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ({"loader": "smoothed"}, "values 0.05, 0.95; expected 0 and one other"),
         ({"metric": "dcie"}, "did you mean 'dice'"),
         ({"metric": 3}, "name of a metric, or a function"),
         ({"metric": lambda p, r: "good"}, "expected a number"),
@@ -187,7 +227,10 @@ def test_larger_images_are_seen_through_a_sliding_window(analog):
         ({"times": []}, "at least one time"),
         ({"chips": 0}, "chips"),
         ({"patients": ["a"]}, "one for each of the 5 images"),
-        ({"keys": ("img", "label"), "loader": "mapping"}, "unknown key 'img'"),
+        (
+            {"keys": ("img", "label"), "loader": "mapping"},
+            "no entry 'img', but 'image', 'label'. .* keys=",
+        ),
         ({"loader": []}, "yielded no batch"),
         ({"loader": "images"}, "images with labels"),
         ({"loader": "bytes"}, "floating-point"),
@@ -198,6 +241,7 @@ def test_mistakes_end_in_a_sentence(analog, images, labels, options, sentence):
     loaders = {
         "mapping": [{"image": images, "label": labels}],
         "images": [images],
+        "smoothed": [(images, labels * 0.9 + 0.05)],
         "bytes": [((images * 255).to(torch.uint8), labels)],
         "small labels": [(images, labels[..., :8])],
     }
