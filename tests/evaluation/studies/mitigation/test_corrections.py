@@ -139,8 +139,10 @@ def test_every_option_is_measured_on_every_chip_time_and_case(found, config):
     assert set(found.table["option"]) == options
     assert len(found.table) == len(options) * 2 * 2 * 2 * 5
     names = {str(p.relative_to(config.out)) for p in config.out.rglob("[!.]*") if p.is_file()}
+    units = {name for name in names if name.startswith("units/")}
     tables = {"mitigation.csv", "mitigation.parquet", "summary.csv", "figures/mitigation.png"}
-    assert names == {"experiment.yaml", "environment.json", *tables}
+    assert names - units == {"experiment.yaml", "environment.json", *tables}
+    assert len(units) == 3  # costs, and two chips
 
 
 def test_a_gain_is_paired_with_the_chips_it_is_over(found):
