@@ -11,7 +11,7 @@ eval: $(READY)  ## evaluate the shipped networks on the embedded brain phantom
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-test: $(READY)  ## run the tests that are quick, in five minutes on two cores
+test: $(READY)  ## run the tests that are quick, in six minutes on two cores
 	$(PYTEST) -m "not slow and not long and not exhaustive"
 
 test-ci: $(READY)  ## run these and the slow ones, as CI does
