@@ -55,9 +55,8 @@ def calibrate(
     if not ranged:
         return model  # the hardware scales each vector separately
     seen = {name: InputStatistics(name, layer) for name, layer in ranged.items()}
-    _run(
-        model, ranged, (_like_weights(images_of(batch, key=key), model) for batch in batches), seen
-    )
+    images = (_like_weights(images_of(batch, key=key), model) for batch in batches)
+    _run(model, ranged, images, seen)
     for name, statistics in seen.items():
         input_range = ranged[name].input_range
         assert input_range is not None

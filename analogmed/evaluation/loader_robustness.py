@@ -62,7 +62,9 @@ class RobustnessResult:
     @property
     def curves(self) -> pd.DataFrame:
         """Score over time with intervals over patients and chips, as in ``curves.csv``."""
-        return over_time(self.values, self.metric, level=self.level)
+        return over_time(
+            self.values, self.metric, lower_is_better=self.lower_is_better, level=self.level
+        )
 
     @property
     def table(self) -> pd.DataFrame:
@@ -73,10 +75,6 @@ class RobustnessResult:
         names = {"estimate": self.metric, "low": "low", "high": "high"}
         names |= {f"drift_drop{end}": f"drop{end}" for end in ("", "_low", "_high")}
         rows = pd.concat([curves[~on_chip], curves[on_chip]])[list(names)].rename(columns=names)
-        if self.lower_is_better and not is_metric(self.metric):  # over_time knows registered ones
-            rows = rows.assign(
-                drop=-rows["drop"], drop_low=-rows["drop_high"], drop_high=-rows["drop_low"]
-            )
         return rows.set_axis(pd.Index(times, name="time"))
 
     @property

@@ -134,7 +134,7 @@ def warn_on_mismatch(checkpoint: Checkpoint, task: Task, experiment: Experiment)
             differences.append(f"with {listed} {then}, here {now} (digital_layers, backend)")
     fits = not newly_on_tiles and info.has_input_converters(hardware, experiment.row_split)
     if checkpoint.input_ranges and hardware.pre_post.input_range.enable and not fits:
-        differences.append("with input ranges that do not fit here, and are set anew")
+        differences.append("with input ranges that do not fit here, and are calibrated again")
     if differences:
         warnings.warn(f"{checkpoint.path} was trained {'; '.join(differences)}", stacklevel=4)
 
@@ -185,6 +185,6 @@ def _check_unique_runs(checkpoints: Iterable[Checkpoint]) -> None:
         if key in seen:
             raise ConfigError(
                 f"{checkpoint.path} and {seen[key]} are both {key[0]} with {key[1]} training; the "
-                "results table tells networks apart by these two: evaluate them in two runs"
+                "results table identifies networks by these two: evaluate them in two runs"
             )
         seen[key] = checkpoint.path

@@ -2,6 +2,16 @@
 
 from analogmed.tables.table import Columns, Table
 
+MEANS = {
+    "utilisation_per_tile": "utilisation\nper tile",
+    "utilisation_per_layer": "utilisation\nper layer",
+    "utilisation_per_leaf_module": "utilisation\nper leaf",
+    "reuse_factor_per_tile": "reuse\nper tile",
+    "reuse_factor_per_layer": "reuse\nper layer",
+    "reuse_factor_per_leaf_module": "reuse\nper leaf",
+}
+"""Columns of mean utilisation and reuse, with their heads in the terminal."""
+
 SUMMARY = Table("summary", Columns(names=("model", "input"), texts=("tile_size",)))
 LAYERS = Table(
     "layers", Columns(names=("layer",), numbers=("tiles", "utilisation", "reuse_factor"))

@@ -4,18 +4,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from analogmed.tables.estimates import columns_for, metrics_of, summary_estimates
+from analogmed.tables.hardware import MEANS
 from analogmed.tables.results import COLUMNS
 from analogmed.tables.table import Columns, Table
 
 COSTS = {
     "parameters": "parameters\n",
     "tiles": "tiles\n",
-    "utilisation_per_tile": "utilisation\nper tile",
-    "utilisation_per_layer": "utilisation\nper layer",
-    "utilisation_per_leaf_module": "utilisation\nper leaf",
-    "reuse_factor_per_tile": "reuse\nper tile",
-    "reuse_factor_per_layer": "reuse\nper layer",
-    "reuse_factor_per_leaf_module": "reuse\nper leaf",
+    **MEANS,
     "analog_weight_share": "analog\nweights",
     "analog_mac_share": "analog\nMACs",
     "profile": "profile\n",

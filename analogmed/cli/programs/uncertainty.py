@@ -1,7 +1,6 @@
 """Programs of ``analogmed uncertainty``: measurement of uncertainty, and of mitigations."""
 
-import time
-
+from analogmed.cli.programs.study import run_study
 from analogmed.evaluation.studies.mitigation.study import measure_mitigation
 from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig, UncertaintyConfig
 from analogmed.evaluation.studies.uncertainty.study import measure_uncertainty
@@ -15,21 +14,17 @@ from analogmed.report.tables.uncertainty import (
 
 def run_measure(settings: UncertaintyConfig) -> None:
     """Measure uncertainty; print the tables and the folder."""
-    start = time.monotonic()
-    found = measure_uncertainty(settings)
-    if found.reuse:
-        print(found.reuse)
-    print(render_uncertainty(found.summary()))
-    print(render_comparison(found.comparison()))
-    print(render_conformal(found.conformal_summary()))
-    print(f"{time.monotonic() - start:.0f} s; tables and figures: {settings.folder}/")
+    run_study(
+        measure_uncertainty,
+        settings,
+        lambda found: (
+            render_uncertainty(found.summary()),
+            render_comparison(found.comparison()),
+            render_conformal(found.conformal_summary()),
+        ),
+    )
 
 
 def run_mitigation(settings: MitigationConfig) -> None:
     """Measure mitigations; print the table and the folder."""
-    start = time.monotonic()
-    found = measure_mitigation(settings)
-    if found.reuse:
-        print(found.reuse)
-    print(render_mitigation(found.summary()))
-    print(f"{time.monotonic() - start:.0f} s; tables and figures: {settings.folder}/")
+    run_study(measure_mitigation, settings, lambda found: (render_mitigation(found.summary()),))

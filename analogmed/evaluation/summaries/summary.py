@@ -117,6 +117,7 @@ def over_time(
     table: pd.DataFrame,
     metric: str = "dice",
     *,
+    lower_is_better: bool | None = None,
     n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -126,6 +127,8 @@ def over_time(
     Args:
         table: long results table, columns ``COLUMNS``.
         metric: name in the ``metric`` column.
+        lower_is_better: whether lower values are better; by default, as the metric of this name
+            declares, and false for an unknown name.
         n_boot: bootstrap samples per interval.
         level: confidence level in (0, 1).
         seed: root seed of the bootstrap.
@@ -144,9 +147,10 @@ def over_time(
         known = ", ".join(sorted(table["metric"].unique()))
         raise DataError(f"the results table has no metric '{metric}'; it has: {known or 'none'}")
     settings = {"n_boot": n_boot, "level": level}
+    lower = is_lower_better(metric) if lower_is_better is None else lower_is_better
     rows = [*_digital_rows(table, metric, seed, settings)]
     for run in network_runs(table, metric):
-        rows += [_time_row(run, time_s, seed, settings) for time_s in sorted(run.on_chip)]
+        rows += [_time_row(run, time_s, lower, seed, settings) for time_s in sorted(run.on_chip)]
     columns = [*RUN, "time_s", "metric", "unit", "estimate", "low", "high"]
     columns += ["drift_drop", "drift_drop_low", "drift_drop_high", "n_patients", "n_chips"]
     return pd.DataFrame(rows, columns=[*columns, "level", "note"])
@@ -304,7 +308,7 @@ def _digital_rows(
 
 
 def _time_row(
-    run: NetworkRun, time_s: float, seed: int, settings: dict[str, Any]
+    run: NetworkRun, time_s: float, lower_is_better: bool, seed: int, settings: dict[str, Any]
 ) -> dict[str, object]:
     shared = {
         "patients": run.patients,
@@ -313,7 +317,7 @@ def _time_row(
     }
     values = run.on_chip[time_s]
     interval = two_way_bootstrap(values, bounds=bounds_of(run.metric), **shared)
-    pair = (values, run.reference) if is_lower_better(run.metric) else (run.reference, values)
+    pair = (values, run.reference) if lower_is_better else (run.reference, values)
     drop = two_way_bootstrap(
         *pair,
         statistic=difference,

@@ -12,11 +12,7 @@ from analogmed.report.kinds.evaluation_findings import findings_of_evaluation
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.levels import best_digital, limit_text
 from analogmed.report.names import with_article
-from analogmed.report.page.sections import (
-    Section,
-    cases_section,
-    wide_and_narrow_figure,
-)
+from analogmed.report.page.sections import Section, cases_section, wide_and_narrow_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.evaluation import run_notes
 from analogmed.report.tables.run import (
@@ -83,7 +79,8 @@ def _losses(summary: pd.DataFrame, metric: str, prefix: str, end: str) -> Iterat
     yield Section(
         f"{prefix}-drop{end}",
         "What each model loses" + (f": {label}" if end else ""),
-        f"{text}points to the right have lost. Where a line crosses 0, no loss can be told.",
+        f"{text}points to the right have lost. Where an interval includes 0, the drop is not "
+        "distinguishable from 0.",
         figures=(wide_and_narrow_figure(draw, summary, f"{prefix}-drops{end}", alt),),
         folded=(losses_table(summary, metric),),
     )

@@ -8,15 +8,10 @@ from analogmed.report.figures.mitigation import mitigation_gains
 from analogmed.report.figures.style import time_label
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.names import network_name
-from analogmed.report.page.sections import (
-    Section,
-    wide_figure,
-)
+from analogmed.report.page.sections import Section, wide_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.page import fixed, size_interval
-from analogmed.report.tables.uncertainty_run import (
-    mitigation_table,
-)
+from analogmed.report.tables.uncertainty_run import mitigation_table
 from analogmed.report.text import records
 from analogmed.tables import mitigation
 
@@ -44,7 +39,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
     )
     yield Section(
         f"{prefix}-mitigation",
-        "What each correction buys",
+        "Effect of each mitigation",
         figures=(figure,),
         tables=(mitigation_table(summary),),
     )

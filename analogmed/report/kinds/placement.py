@@ -7,15 +7,10 @@ import pandas as pd
 from analogmed.report.figures.sensitivity import placement_curve
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.kinds.sensitivity import sensitivity_sections
-from analogmed.report.page.sections import (
-    Section,
-    wide_figure,
-)
+from analogmed.report.page.sections import Section, wide_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.page import fixed, in_interval
-from analogmed.report.tables.run import (
-    placement_table,
-)
+from analogmed.report.tables.run import placement_table
 from analogmed.report.text import records
 from analogmed.tables import sensitivity
 
@@ -24,7 +19,7 @@ def _findings(run: Run) -> Iterator[str]:
     steps = run.tables["placements"]
     chosen = steps[steps["chosen"].astype(bool)]
     if chosen.empty:
-        yield "No placement that was run loses as little Dice as was asked for."
+        yield "No evaluated placement keeps the Dice drop within the accepted limit."
         return
     row = records(chosen)[0]
     layers: str = "none" if pd.isna(row["digital"]) else str(row["digital"])

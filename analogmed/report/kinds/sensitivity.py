@@ -5,15 +5,10 @@ from collections.abc import Iterator
 from analogmed.report.figures.sensitivity import sensitivity_heat_map, source_bars
 from analogmed.report.figures.style import time_label
 from analogmed.report.kinds.kind import Kind
-from analogmed.report.page.sections import (
-    Section,
-    wide_figure,
-)
+from analogmed.report.page.sections import Section, wide_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.page import fixed, in_interval
-from analogmed.report.tables.run import (
-    sensitivity_table,
-)
+from analogmed.report.tables.run import sensitivity_table
 from analogmed.report.text import records
 from analogmed.tables import sensitivity
 

@@ -6,10 +6,7 @@ from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.training import training_curves
 from analogmed.report.kinds.kind import Kind
-from analogmed.report.page.sections import (
-    Section,
-    wide_figure,
-)
+from analogmed.report.page.sections import Section, wide_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.page import fixed
 from analogmed.report.text import records

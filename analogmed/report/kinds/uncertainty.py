@@ -16,12 +16,7 @@ from analogmed.report.figures.uncertainty import (
 )
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.names import model_name
-from analogmed.report.page.sections import (
-    Section,
-    cases_section,
-    is_drawable,
-    wide_figure,
-)
+from analogmed.report.page.sections import Section, cases_section, is_drawable, wide_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.page import number
 from analogmed.report.tables.uncertainty_run import (
@@ -47,7 +42,7 @@ _DENSITY_TEXT = (
     "Share of the test set's voxels by their uncertainty, over many passes through the chips."
 )
 _RELIABILITY_TEXT = (
-    "Share of voxels that are right against how sure the network is; on the diagonal both agree."
+    "Share of correct voxels against the confidence of the network; on the diagonal both agree."
 )
 _RISK_TEXT = "Error rate of the voxels that remain when the most uncertain ones are set aside."
 _CONFORMAL_TEXT = (
@@ -104,7 +99,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
     yield Section(
         f"{prefix}-sure",
         "How sure, and how right",
-        "Low uncertainty is worth something only where the network is right.",
+        "Low uncertainty is useful only where the prediction is correct.",
         tables=(uncertainty_table(tables["summary"]),),
         folded=(scaled,) if scaled.rows else (),
     )
@@ -112,7 +107,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
         "density": ("Densities of the uncertainty", _DENSITY_TEXT, uncertainty_density),
         "reliability": ("Reliability", _RELIABILITY_TEXT, reliability_diagram),
         "risk_coverage": ("Risk and coverage", _RISK_TEXT, risk_coverage_curves),
-        "conformal_summary": ("Masks with a promise", _CONFORMAL_TEXT, conformal_over_time),
+        "conformal_summary": ("Conformal risk control", _CONFORMAL_TEXT, conformal_over_time),
     }
     for name, (title, text, draw) in figures.items():
         if name not in tables or not is_drawable(tables[name]):

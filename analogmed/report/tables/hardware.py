@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analogmed.report.text import printed, records
+from analogmed.tables.hardware import MEANS
 from analogmed.tables.table import require_columns
 
 WIDTH = 120
@@ -17,12 +18,7 @@ TILES = {
     "parameters": "parameters\n",
     "analog_layers": "layers\non tiles",
     "tiles": "\ntiles",
-    "utilisation_per_tile": "utilisation\nper tile",
-    "utilisation_per_layer": "utilisation\nper layer",
-    "utilisation_per_leaf_module": "utilisation\nper leaf",
-    "reuse_factor_per_tile": "reuse\nper tile",
-    "reuse_factor_per_layer": "reuse\nper layer",
-    "reuse_factor_per_leaf_module": "reuse\nper leaf",
+    **MEANS,
 }
 PLACED = {
     "tiles_placed": "\ntiles",
