@@ -120,7 +120,7 @@ def test_a_further_metric_has_rows_columns_figures_and_parts_of_the_page(
     assert (run / "figures" / f"{name}_drop_per_model.png").is_file()
     page, markdown, _ = (path.read_text(encoding="utf-8") for path in write_report([run]))
     label = label_of(name)
-    for title in (f"{label} over time", f"What each model loses: {label}"):
+    for title in (f"{label} over time", f"Loss on the chip: {label}"):
         assert f">{title}" in page
     assert f"Time to failure: {label}" in page
     assert f"Every pair of networks, after 1 day: {label}" in page or label in markdown

@@ -78,7 +78,7 @@ def _losses(summary: pd.DataFrame, metric: str, prefix: str, end: str) -> Iterat
     alt = f"{label} {word} by each network right away, after a day and after a month."
     yield Section(
         f"{prefix}-drop{end}",
-        "What each model loses" + (f": {label}" if end else ""),
+        "Loss on the chip" + (f": {label}" if end else ""),
         f"{text}points to the right have lost. Where an interval includes 0, the drop is not "
         "distinguishable from 0.",
         figures=(wide_and_narrow_figure(draw, summary, f"{prefix}-drops{end}", alt),),

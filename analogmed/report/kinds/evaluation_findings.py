@@ -9,7 +9,7 @@ from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import count_range, time_label
 from analogmed.report.levels import best_digital, has_learned, limit_text
-from analogmed.report.names import model_name, network_name, with_article
+from analogmed.report.names import hardware_name, model_name, network_name, with_article
 from analogmed.report.run import Run
 from analogmed.report.tables.page import fixed, in_interval, p_equation, size_interval
 from analogmed.report.tables.run import against_digital, rows_of
@@ -27,7 +27,8 @@ def findings_of_evaluation(run: Run) -> Iterator[str]:
     compared = run.tables.get("comparison")
     p_values = {} if compared is None else against_digital(rows_of(compared, metric))
     words = _Words(metric, p_values)
-    for _, rows in summary.groupby(["task", "hardware"], sort=False):
+    for (_, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
+        yield from words.of_largest_loss(records(rows), hardware_name(str(hardware)))
         ranked = rows.sort_values("1d", ascending=words.lower, na_position="last")
         yield from words.of_hardware_aware(records(ranked[ranked["training"] != "digital"]))
         yield from words.of_digitally_trained(ranked[ranked["training"] == "digital"])
@@ -48,6 +49,19 @@ class _Words:
         self.metric, self.label, self.lower = metric, label_of(metric), is_lower_better(metric)
         self._p_values = p_values
 
+    def of_largest_loss(self, rows: list[Row], chips: str) -> Iterator[str]:
+        """Yield a sentence on all trainings of the model with the largest loss after one day.
+
+        Args:
+            rows: summary of the networks on one kind of chip.
+            chips: display name of this kind of chip.
+        """
+        known = [row for row in rows if pd.notna(row.get("drop_1d")) and self._has_learned(row)]
+        known.sort(key=lambda row: row["drop_1d"], reverse=True)
+        losses = [self._lost(row) for row in known if row["model"] == known[0]["model"]]
+        if losses:
+            yield f"After a day on {chips} chips, {'; '.join(losses)}."
+
     def of_hardware_aware(self, rows: list[Row]) -> Iterator[str]:
         """Yield a sentence per network, and one for those indistinguishable from digital."""
         alike = [row for row in rows[1:] if self._keeps_only(row)]
@@ -58,8 +72,8 @@ class _Words:
         if alike:
             keep = f", as multiples of the digital {self.label}" if self.lower else " keep"
             yield (
-                f"Other networks trained for the chip{keep}: {_shares(alike)}; whether they are "
-                f"better than the digitally trained ones cannot be told from {_counts(alike)}."
+                f"Other networks trained for the chip{keep}: {_shares(alike)}; they are not "
+                f"statistically distinguishable from the digitally trained ones ({_counts(alike)})."
             )
 
     def of_digitally_trained(self, rows: pd.DataFrame) -> Iterator[str]:
@@ -111,6 +125,17 @@ class _Words:
         found = f"After a day on the chip the {name} {share} {of}"
         return found + in_interval(low, high, row["level"], 2)
 
+    def _lost(self, row: Row) -> str:
+        """Return what a network loses after one day, and whether 0 is in the interval."""
+        lost, low, high = (row[f"drop_1d{end}"] for end in ("", "_low", "_high"))
+        name = f"the {network_name(row['model'], row['training'])}"
+        if low <= 0 <= high:
+            size = f"{fixed(lost)} {self.label}{in_interval(low, high, row['level'])}"
+            return f"{name} has no statistically distinguishable loss: {size}"
+        verb = ("adds" if lost > 0 else "saves") if self.lower else "loses" if lost > 0 else "gains"
+        size = f"{fixed(abs(lost))} {self.label}"
+        return f"{name} {verb} {size}{size_interval(low, high, row['level'])}"
+
     def _not_learned(self, row: Row) -> str:
         name, digital = network_name(row["model"], row["training"]), fixed(row["digital"], 2)
         reason = f"has not learned the task: run digitally, its {self.label} is {digital}"
@@ -127,8 +152,8 @@ class _Words:
             return "."
         if _unknown_gain(row):
             return (
-                "; whether it is better than the digitally trained one cannot be told from "
-                f"{_counts([row])}."
+                "; it is not statistically distinguishable from the digitally trained one "
+                f"({_counts([row])})."
             )
         direction = "better" if gain > 0 else "worse"
         interval = size_interval(low, high, row["level"])

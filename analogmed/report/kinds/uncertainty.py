@@ -98,7 +98,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
     scaled = uncertainty_table(tables["summary"], scaled=True)
     yield Section(
         f"{prefix}-sure",
-        "How sure, and how right",
+        "Uncertainty and calibration",
         "Low uncertainty is useful only where the prediction is correct.",
         tables=(uncertainty_table(tables["summary"]),),
         folded=(scaled,) if scaled.rows else (),

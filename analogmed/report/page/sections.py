@@ -71,7 +71,7 @@ def cases_section(run: Run, prefix: str) -> Iterator[Section]:
             f"the chip age. Shown: {view['pred_of']}."
         )
         yield Section(
-            f"{prefix}-cases", "Cases to look at", text, view=view | {"colors": color_scale()}
+            f"{prefix}-cases", "Example cases", text, view=view | {"colors": color_scale()}
         )
 
 

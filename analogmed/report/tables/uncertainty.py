@@ -54,7 +54,7 @@ def render_uncertainty(summary: pd.DataFrame) -> str:
         cells = [_with_interval(known.get(name), name[0]) for name in SHOWN]
         lines.append([f"{model}\n{training}", f"{_passes(str(source))}\n{_time(time_s)}", *cells])
     text = _render(
-        "How sure, and how right; the figures but Dice in the band about the structure",
+        "Uncertainty and calibration; all but Dice in the boundary band of the structure",
         ["model\ntraining", "passes", *SHOWN.values()],
         lines,
         text_columns=2,

@@ -55,7 +55,7 @@ def uncertainty_table(summary: pd.DataFrame, *, scaled: bool = False) -> PageTab
         f"{count_range(summary['n_patients'].tolist(), 'patient')}. ECE: calibration error; AUROC: "
         "how well uncertainty finds wrong voxels; AURC: area under the risk-coverage curve."
     )
-    title = "With a temperature fitted at each time" if scaled else "How sure, and how right"
+    title = "With a temperature fitted at each time" if scaled else "Uncertainty and calibration"
     return PageTable(title, heads, tuple(rows), 3, caption)
 
 

@@ -126,14 +126,14 @@ def test_every_link_and_label_points_at_one_element(make_run, tmp_path):
 @pytest.mark.long
 def test_parts_stand_only_where_their_tables_are(run):
     whole = page_of(run)
-    for title in ("Comparison", "Dice over time", "Time to failure", "Cases to"):
+    for title in ("Comparison", "Dice over time", "Time to failure", "Example cases"):
         assert f">{title}" in whole
     for name in ("curves", "comparison", "time_to_failure"):
         (run / f"{name}.csv").unlink()
     (run / "examples" / "0-worst.npz").unlink()
     part = page_of(run)
-    assert ">Comparison<" in part and ">What each model loses<" in part
-    for title in ("Dice over time", "Time to failure", "Cases to look at"):
+    assert ">Comparison<" in part and ">Loss on the chip<" in part
+    for title in ("Dice over time", "Time to failure", "Example cases"):
         assert title not in part
 
 
@@ -148,16 +148,50 @@ def test_a_training_run_and_an_evaluation_share_a_page(run, tmp_path):
     assert "Best validation Dice 0.700, after epoch 2." in page
 
 
-def test_a_gain_whose_interval_holds_zero_cannot_be_told():
-    sentence = told(summary_row(gain_1d=0.01, gain_1d_low=-0.01, gain_1d_high=0.03))
-    assert sentence == (
-        "After a day on the chip the hardware-aware U-Net keeps 0.99 of the digital Dice (95 % "
-        "interval 0.97 to 1.01); whether it is better than the digitally trained one cannot be "
-        "told from 7 patients and 5 chips."
+DROPS = {"drop_1d": 0.4, "drop_1d_low": 0.3, "drop_1d_high": 0.5}
+LITTLE = {"drop_1d": 0.01, "drop_1d_low": -0.01, "drop_1d_high": 0.03}
+
+
+def test_the_first_finding_is_the_largest_loss_with_all_trainings_of_its_model():
+    rows = [
+        summary_row(hardware="reram", model="unetpp", training="digital", **LITTLE),
+        summary_row(hardware="reram", **LITTLE),
+        summary_row(hardware="reram", training="digital", **DROPS),
+    ]
+    tables = {"summary": pd.DataFrame(rows)}
+    assert findings(Run("run", "evaluation", tables=tables))[0] == (
+        "After a day on ReRAM chips, the digitally trained U-Net loses 0.400 Dice (95 % interval "
+        "0.300 to 0.500); the hardware-aware U-Net has no statistically distinguishable loss: "
+        "0.010 Dice (95 % interval -0.010 to 0.030)."
     )
 
 
-def test_networks_of_which_nothing_else_can_be_told_share_a_sentence():
+def test_a_network_that_has_not_learned_is_not_the_largest_loss():
+    useless = {"model": "unetpp", "dice_digital": 0.3}
+    rows = [summary_row(**LITTLE), summary_row(**useless, **DROPS)]
+    tables = {"summary": pd.DataFrame(rows)}
+    first = findings(Run("run", "evaluation", tables=tables))[0]
+    assert "U-Net has no" in first and "U-Net++" not in first
+
+
+def test_a_network_that_is_better_on_the_chip_gains():
+    gains = {"drop_1d": -0.02, "drop_1d_low": -0.03, "drop_1d_high": -0.01}
+    assert told(summary_row(**gains)) == (
+        "After a day on PCM chips, the hardware-aware U-Net gains 0.020 Dice (95 % interval 0.010 "
+        "to 0.030)."
+    )
+
+
+def test_a_gain_whose_interval_includes_zero_is_not_distinguishable():
+    sentence = told(summary_row(gain_1d=0.01, gain_1d_low=-0.01, gain_1d_high=0.03))
+    assert sentence == (
+        "After a day on the chip the hardware-aware U-Net keeps 0.99 of the digital Dice (95 % "
+        "interval 0.97 to 1.01); it is not statistically distinguishable from the digitally "
+        "trained one (7 patients and 5 chips)."
+    )
+
+
+def test_networks_that_are_not_distinguishable_share_a_sentence():
     gain = {"gain_1d": 0.01, "gain_1d_low": -0.01, "gain_1d_high": 0.03}
     models = {"unet": 0.9, "unetpp": 0.8, "swin_unetr": 0.7}
     rows = [summary_row(model=model, dice_1d=dice, **gain) for model, dice in models.items()]
@@ -165,8 +199,8 @@ def test_networks_of_which_nothing_else_can_be_told_share_a_sentence():
     assert len(sentences) == 2 and "the hardware-aware U-Net keeps 0.99" in sentences[0]
     assert sentences[1] == (
         "Other networks trained for the chip keep: U-Net++ 0.99 (0.97 to 1.01), Swin-UNETR 0.99 "
-        "(0.97 to 1.01); whether they are better than the digitally trained ones cannot be told "
-        "from 7 patients and 5 chips."
+        "(0.97 to 1.01); they are not statistically distinguishable from the digitally trained "
+        "ones (7 patients and 5 chips)."
     )
     rows[2] |= {"gain_1d_low": 0.005}
     sentences = findings(Run("run", "evaluation", tables={"summary": pd.DataFrame(rows)}))
@@ -250,8 +284,8 @@ def test_a_share_of_a_useless_digital_dice_is_no_praise():
     )
     assert told(summary_row(**useless, **gain)) == (
         "After a day on the chip the hardware-aware U-Net has a Dice of 0.05; the digitally "
-        "trained one has not learned the task: run digitally, its Dice is 0.05; whether it is "
-        "better than the digitally trained one cannot be told from 7 patients and 5 chips."
+        "trained one has not learned the task: run digitally, its Dice is 0.05; it is not "
+        "statistically distinguishable from the digitally trained one (7 patients and 5 chips)."
     )
 
 
