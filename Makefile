@@ -2,8 +2,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+READY_DOCS := $(VENV)/.installed-docs
 
-.PHONY: eval test test-ci test-all test-compiled test-exhaustive lint clean
+.PHONY: eval test test-ci test-all test-compiled test-exhaustive lint docs clean
 
 eval: $(READY)  ## evaluate the shipped networks on the embedded brain phantom
 	$(BIN)/python -m analogmed.eval
@@ -31,6 +32,13 @@ lint: $(READY)  ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY_DOCS)  ## build the documentation as a site into build/docs/, with all links checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(READY_DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else 'analogmed needs Python 3.11 to 3.13, this is %d.%d; choose one: make PYTHON=python3.11' % v)"

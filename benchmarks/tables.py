@@ -1,6 +1,6 @@
-"""Write the tables of docs/performance.md from the JSON files of the benchmarks.
+"""Write the tables of docs/explanation/performance.md from the JSON files of the benchmarks.
 
-    python benchmarks/tables.py RESULTS_FOLDER [--document docs/performance.md]
+    python benchmarks/tables.py RESULTS_FOLDER [--document docs/explanation/performance.md]
 
 Each pair of markers ``<!-- NAME -->`` and ``<!-- end of NAME -->`` in the document encloses the
 tables of the benchmark with this name, which are replaced. Results of several machines or Python
@@ -15,7 +15,7 @@ from typing import Any
 
 from _table import as_markdown, caption, known, reasons, table_of
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Conformal risk control: required calibration patients, and validity of the guarantee under drift.
 
-    python experiments/conformal_masks.py [--document docs/uncertainty.md]
+    python experiments/conformal_masks.py [--document docs/explanation/evidence/uncertainty.md]
 
 Conformal masks of the shipped U-Nets miss at most a share alpha of a tumour in expectation, if the
 calibration patients and the test patient are exchangeable. Here the phantom generates both, in

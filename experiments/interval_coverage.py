@@ -1,6 +1,6 @@
 """Coverage of the confidence intervals of analogmed.evaluation on simulated patients and chips.
 
-    python experiments/interval_coverage.py [--repeats 300] [--document docs/statistics.md]
+    python experiments/interval_coverage.py [--repeats 300] [--document FILE]
 
 A value on a chip is mean + patient + chip + residual. Patient effects are normal, or skewed to the
 left as Dice is; the dominant component varies. A second simulation contains patients whose

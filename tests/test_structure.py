@@ -121,7 +121,7 @@ def test_dotted_names_of_documents_and_programs_exist():
     root = ROOT.parent
     for path in (
         *(root / "README.md", root / "pyproject.toml"),
-        *root.glob("docs/*.md"),
+        *root.glob("docs/**/*.md"),
         *root.glob("*/**/*.ipynb"),
         *root.glob("experiments/*.py"),
         *root.glob("benchmarks/*.py"),

@@ -17,7 +17,7 @@ examples:
       the Dice after one day is narrower than 0.1
 
 Rerun the same command to resume an interrupted run.
-See docs/your-network.md for networks and data sets of your own.
+See docs/tutorials/your-network.md for networks and data sets of your own.
 """
 
 _SENSITIVITY_LAYERS = """\
@@ -31,7 +31,7 @@ examples:
       some layers of your network, at t0 and after one month
 
 Run 'python -m analogmed.sensitivity placement --help' for the choice of digital
-layers. See docs/sensitivity.md for methods and definitions.
+layers. See docs/how-to/sensitivity.md for methods and definitions.
 """
 
 _SENSITIVITY_PLACEMENT = """\
@@ -48,7 +48,7 @@ examples:
       evaluation of the chosen placement
 
 Layers become digital one after the other, first those that regain most Dice per
-added cost. Each step is evaluated on chips. See docs/sensitivity.md.
+added cost. Each step is evaluated on chips. See docs/how-to/sensitivity.md.
 """
 
 _UNCERTAINTY_MEASURE = """\
@@ -66,7 +66,7 @@ examples:
       seeds
 
 Run 'python -m analogmed.uncertainty mitigation --help' for corrections after
-programming. See docs/uncertainty.md for methods and definitions.
+programming. See docs/how-to/uncertainty.md for methods and definitions.
 """
 
 _UNCERTAINTY_MITIGATION = """\
@@ -78,7 +78,7 @@ examples:
       --sweep.chips 10
       one correction, with more images and chips
 
-See docs/uncertainty.md for the corrections and their cost.
+See docs/how-to/uncertainty.md for the corrections and their cost.
 """
 
 _PRESETS = """\
@@ -120,7 +120,8 @@ examples:
   torchrun --nproc-per-node 2 -m analogmed.train --device cuda --batch_size 16
       two GPUs, which share each batch
 
-Rerun the same command to resume an interrupted run. See docs/training.md.
+Rerun the same command to resume an interrupted run.
+See docs/how-to/training.md.
 """
 
 _SEARCH_RUN = """\
@@ -154,7 +155,7 @@ the test patients is printed; the search itself never reads them.
 
 Run 'python -m analogmed.search supernet --help' for the training of shared
 weights, and 'python -m analogmed.search importance --help' for the importance
-of blocks. See docs/search.md for spaces, strategies and output files.
+of blocks. See docs/how-to/search.md for spaces, strategies and output files.
 """
 
 _SEARCH_SUPERNET = """\
@@ -177,8 +178,8 @@ examples:
       --batch_size 16
       two GPUs, which share each batch
 
-Rerun the same command to resume an interrupted run. See docs/search-methods.md
-for sampling rules, the loss and pruning.
+Rerun the same command to resume an interrupted run. See
+docs/explanation/shared-weights.md for sampling rules, the loss and pruning.
 """
 
 _SEARCH_IMPORTANCE = """\
@@ -190,7 +191,7 @@ examples:
       --n 64 --out runs/both
       two tasks, with averages over more networks
 
-See docs/search-methods.md for the definition of the score.
+See docs/explanation/shared-weights.md for the definition of the score.
 """
 
 _HARDWARE_MAP = """\
@@ -216,7 +217,7 @@ examples:
       --table runs/measure
       latency on the machine of a table that 'hardware measure' has written
 
-See docs/hardware.md for definitions and sources.
+See docs/how-to/cost.md for definitions and sources.
 """
 
 _HARDWARE_MEASURE = """\
@@ -232,7 +233,7 @@ examples:
       latency of another network on the machine of the table
 
 No table is shipped, because a table is valid only for the machine that it was
-measured on. See docs/hardware.md.
+measured on. See docs/how-to/cost.md.
 """
 
 _DATA_VERIFY = """\

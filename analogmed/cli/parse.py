@@ -40,7 +40,7 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
     """
     words = Words()
     arguments = _expand(arguments, config_class, words)
-    parser = _parser(config_class, prog, epilog)
+    parser = build_parser(config_class, prog, epilog)
     names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
     try:
         parsed = parser.instantiate(words.with_texts(parser.parse_args(arguments)))
@@ -53,7 +53,8 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
     return words.with_mappings(config)
 
 
-def _parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
+def build_parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
+    """Return the parser of a command, with the help texts of its options."""
     parser = ArgumentParser(
         prog=prog,
         exit_on_error=False,

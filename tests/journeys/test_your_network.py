@@ -19,7 +19,7 @@ from analogmed.foundation.errors import ConfigError, LeakageError
 
 pytestmark = pytest.mark.slow
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "your-network.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "tutorials" / "your-network.md"
 SHORT = {
     "analogmed.train": ["--epochs", "1", "--validate_every", "1", "--validation_chips", "1"],
     "analogmed.eval": ["--sweep.chips", "1", "--sweep.times_s", "0", "--examples", "0"],

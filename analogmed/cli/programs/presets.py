@@ -24,20 +24,26 @@ def run(settings: PresetsConfig) -> None:
 
 
 def _print_arguments(values: dict[str, Any], *, only_differences: bool) -> None:
-    meanings = {entry.arg_name: entry.description for entry in parse(_documentation()).params}
+    meanings = argument_meanings()
     for name, value in values.items():
         if only_differences and value == PRESETS["pcm"][name]:
             continue
-        print(f"  {name} = {_shown(value)}")
-        meaning = " ".join((meanings[name] or "").replace("``", "").split())
-        print(textwrap.fill(meaning, _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT))
+        print(f"  {name} = {shown(value)}")
+        print(
+            textwrap.fill(meanings[name], _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        )
 
 
-def _documentation() -> str:
-    return inspect.getdoc(Hardware) or ""
+def argument_meanings() -> dict[str, str]:
+    """Return the meaning of each argument of a preset, from the documentation of ``Hardware``."""
+    entries = parse(inspect.getdoc(Hardware) or "").params
+    return {
+        entry.arg_name: " ".join((entry.description or "").replace("``", "").split())
+        for entry in entries
+    }
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as the command line takes it."""
     if isinstance(value, tuple):
         return " ".join(map(str, value))

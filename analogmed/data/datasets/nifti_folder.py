@@ -120,9 +120,10 @@ def load_nifti(
         label_values: all values allowed in a label file; ``None`` for any. Values that belong to
             no class become background.
         modality: ``"CT"`` for a CT window; any other value for a z-score.
-        spatial_dims, slice_axis, size, window, intensity, ct_window_hu, nan_policy, max_voxels,
-            orientation, patient_pattern: as in ``load_msd``. Cases have the names of their folders;
-            if any two are equal, all have their paths below ``root``.
+        spatial_dims, slice_axis, size, window, orientation: as in ``load_msd``.
+        intensity, ct_window_hu, nan_policy, max_voxels: as in ``load_msd``.
+        patient_pattern: as in ``load_msd``. Cases have the names of their folders; if any two are
+            equal, all have their paths below ``root``.
         split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
 
     Returns:

@@ -103,7 +103,8 @@ def two_way_bootstrap(
     statistic is bounded, neither end is farther from the estimate than the confidence limit for the
     mean of bounded values. Below and above the estimate, the distances to the ends of all axes are
     combined as the root of the sum of their squares. A value that is undefined in one array is
-    excluded from that array only. docs/statistics.md lists the measured interval coverage.
+    excluded from that array only. docs/explanation/statistics.md lists the measured interval
+    coverage.
 
     Args:
         *arrays: values per case, shape (cases,) for a deterministic run, or per case and chip,

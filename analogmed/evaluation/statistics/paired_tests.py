@@ -55,7 +55,7 @@ def paired_test(
 
     Source: Good 2005, Permutation, Parametric and Bootstrap Tests; scipy.stats.permutation_test.
 
-    Example:
+    Examples:
         >>> paired_test({"a": 0.9, "b": 0.8}, {"a": 0.9, "b": 0.8}).p_value
         1.0
     """
@@ -92,7 +92,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Source: Holm 1979, A simple sequentially rejective multiple test procedure, Scandinavian
     Journal of Statistics 6(2).
 
-    Example:
+    Examples:
         >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
         [0.03, 0.06, 0.06]
     """

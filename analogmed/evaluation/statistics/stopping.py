@@ -55,7 +55,8 @@ def enough(
 
     Repeated interim analyses tend to stop when the chips happen to agree (optional stopping), so
     that the interval at the stopping time covers the true value less often than its nominal level.
-    A minimum number of chips limits this effect; docs/statistics.md lists the measured coverage.
+    A minimum number of chips limits this effect; docs/explanation/statistics.md lists the measured
+    coverage.
     Chips must be added in an order fixed beforehand.
 
     Args:

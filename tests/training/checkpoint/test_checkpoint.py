@@ -149,7 +149,9 @@ def test_a_network_that_registers_its_layers_twice_comes_back(tmp_path):
 def test_a_torch_pickle_is_refused_under_any_name(tmp_path, zipped):
     path = tmp_path / "net.safetensors"
     torch.save(network().state_dict(), path, _use_new_zipfile_serialization=zipped)
-    advice = r"net\.safetensors is a pickle.*analogmed\.save_checkpoint.*docs/your-network\.md"
+    advice = (
+        r"net\.safetensors is a pickle.*analogmed\.save_checkpoint.*tutorials/your-network\.md"
+    )
     with pytest.raises(CheckpointError, match=advice):
         load_checkpoint(path)
 
@@ -247,7 +249,7 @@ def test_weights_that_do_not_fit_leave_the_network_as_it_was():
 
 def test_a_safetensors_file_of_other_origin_is_refused(tmp_path):
     save_file(network().state_dict(), tmp_path / "net.safetensors")
-    advice = r"no description of the network.*analogmed\.save_checkpoint.*docs/your-network\.md"
+    advice = r"no description.*analogmed\.save_checkpoint.*tutorials/your-network\.md"
     with pytest.raises(CheckpointError, match=advice):
         load_checkpoint(tmp_path / "net.safetensors")
 

@@ -1,0 +1,188 @@
+"""Blocks of code in the documentation run, or name programs, options and targets that exist."""
+
+import ast
+import importlib
+import re
+import shlex
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import analogmed as am
+from analogmed.cli.parse import parse
+from analogmed.search.objectives import Goal
+from analogmed.search.settings import SearchConfig
+from analogmed.search.space.space import Space
+from analogmed.search.strategy import Context
+from analogmed.search.supernet.settings import SupernetConfig
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")]
+BLOCK = re.compile(r"(?:^<!-- not run: (.+?) -->\n+)?^```(\w*)\n(.*?)^```", re.M | re.S)
+KINDS = {"", "sh", "python", "yaml", "toml"}
+"""Languages of blocks; without one, a block is output, a layout or a formula."""
+
+ELSEWHERE = {
+    "tutorials/your-network.md": "tests/journeys/test_your_network.py",
+    "how-to/cost.md": "tests/hardware/test_documentation.py",
+}
+"""Pages all of whose blocks another test runs."""
+
+
+def blocks(page, kind):
+    """Return reason not to run, and text, of each block of a kind on a page."""
+    found = BLOCK.findall(page.read_text("utf-8"))
+    return [(reason, text) for reason, language, text in found if language == kind]
+
+
+def lines_of(page):
+    for _, text in blocks(page, "sh"):
+        for line in re.sub(r"\\\n\s*", "", text).splitlines():
+            yield shlex.split(line, comments=True)
+
+
+COMMANDS = [words for page in PAGES for words in lines_of(page) if words]
+
+
+def test_blocks_have_a_known_language():
+    languages = {language for page in PAGES for _, language, _ in BLOCK.findall(page.read_text())}
+    assert languages == KINDS
+
+
+def test_every_command_is_one_that_a_test_checks():
+    """Those of analogmed are parsed in ``tests/cli/test_main.py``."""
+    own = {"analogmed", "torchrun", "make"}
+    others = [
+        words
+        for words in COMMANDS
+        if words[0] not in own
+        and words[:2] != ["python", "-m"]
+        and not (words[0] == "python" and words[1].startswith(("experiments/", "benchmarks/")))
+    ]
+    assert others == [["source", ".venv/bin/activate"]]
+    assert all(w[2].startswith("analogmed") for w in COMMANDS if w[:2] == ["python", "-m"])
+
+
+def test_targets_of_make_exist():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = {words[1] for words in COMMANDS if words[0] == "make"}
+    assert targets >= {"eval", "test"}
+    assert all(re.search(rf"^{target}:.* ## ", makefile, re.MULTILINE) for target in targets)
+
+
+def options_of(script):
+    """Options that a program and the shared files of its folder add to a parser."""
+    for path in (script, *script.parent.glob("_*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
+                yield from (a.value for a in node.args if isinstance(a, ast.Constant))
+
+
+def test_experiments_and_benchmarks_have_the_options_that_pages_name():
+    inline = [
+        shlex.split(line)
+        for page in PAGES
+        for line in re.findall(r"`(python (?:experiments|benchmarks)/[^`]+)`", page.read_text())
+    ]
+    programs = [w for w in (*COMMANDS, *inline) if w[0] == "python" and w[1].endswith(".py")]
+    assert len(programs) > 20
+    unknown = {
+        (script, word.partition("=")[0])
+        for _, script, *words in programs
+        for word in words
+        if word.startswith("--") and word.partition("=")[0] not in set(options_of(ROOT / script))
+    }
+    assert unknown == set()
+
+
+def test_settings_files_are_read(tmp_path):
+    ((_, text),) = blocks(DOCS / "explanation" / "shared-weights.md", "yaml")
+    path = tmp_path / "supernet.yaml"
+    path.write_text(text)
+    config = parse(SupernetConfig, ["--config", str(path)], prog="search supernet")
+    assert [config.task.name, *(task.name for task in config.more_tasks)] == [
+        "phantom_brain",
+        "phantom_nuclei",
+    ]
+
+
+def test_the_five_lines_of_the_readme_are_those_of_the_tutorial():
+    five, *_ = blocks(DOCS / "tutorials" / "own-network.md", "python")
+    assert five in blocks(ROOT / "README.md", "python")
+
+
+def test_a_chip_is_described(capsys):
+    ((_, text),) = blocks(DOCS / "how-to" / "chips.md", "python")
+    names = {}
+    exec(text, names)
+    assert names["config"].forward.out_noise == 0.02
+    assert am.coverage(names["analog"]).weight_share == 1
+    assert capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_chip_is_a_module(capsys):
+    _, (_, text) = blocks(DOCS / "tutorials" / "own-network.md", "python")
+    names = {}
+    exec(text, names)
+    assert names["mask"].shape == names["logits"].shape
+    assert names["mask"].dtype == torch.bool
+    assert "tiles" in capsys.readouterr().out
+
+
+def test_the_benchmark_table_is_queried():
+    ((_, text),) = blocks(DOCS / "explanation" / "evidence" / "benchmark-table.md", "python")
+    names = {}
+    exec(text, names)
+    assert names["bench"].evaluate(names["genotype"])["dice_1d"] > 0
+
+
+def test_a_strategy_of_ones_own_proposes_new_networks():
+    names = {}
+    exec(blocks(DOCS / "how-to" / "search.md", "python")[0][1], names)
+    space = Space(depths=(1,), blocks=("B", "C"))
+    strategy = names["never_twice"](Context(space, Goal(), 5, 0, lambda _: {}, {}))
+    first = strategy.propose([], 0, np.random.default_rng(0))
+    known = [SimpleNamespace(genotype=first)]
+    assert strategy.propose(known, 1, np.random.default_rng(0)) != first
+
+
+def test_the_settings_of_a_search_are_valid():
+    text = blocks(DOCS / "how-to" / "search.md", "python")[1][1]
+    (call,) = re.findall(r"SearchConfig\(.*\)(?=\))", text)
+    config = eval(call, {"SearchConfig": SearchConfig})
+    assert config.objectives == ("dice_1d",)
+
+
+def test_an_entry_point_belongs_to_a_group_of_plugins():
+    ((_, text),) = blocks(DOCS / "how-to" / "search.md", "toml")
+    assert set(tomllib.loads(text)["project"]["entry-points"]) == {"analogmed.search"}
+
+
+def test_modules_and_names_that_blocks_import_exist():
+    imports = {
+        (node.module, alias.name)
+        for page in PAGES
+        for _, text in blocks(page, "python")
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("analogmed")
+        for alias in node.names
+    }
+    assert len(imports) > 10
+    assert all(hasattr(importlib.import_module(module), name) for module, name in imports)
+
+
+def test_python_that_is_not_run_says_why():
+    run = {"how-to/chips.md", "tutorials/own-network.md", "explanation/evidence/benchmark-table.md"}
+    open_ = {
+        page.relative_to(DOCS).as_posix()
+        for page in DOCS.rglob("*.md")
+        for reason, _ in blocks(page, "python")
+        if not reason
+    }
+    assert open_ == {*run, *ELSEWHERE, "how-to/search.md"}
