@@ -5,6 +5,7 @@ import importlib
 import re
 import shlex
 import tomllib
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,10 +78,14 @@ def test_targets_of_make_exist():
 
 def options_of(script):
     """Options that a program and the shared files of its folder add to a parser."""
-    for path in (script, *script.parent.glob("_*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "add_argument":
-                yield from (a.value for a in node.args if isinstance(a, ast.Constant))
+    return set().union(*map(options_in, (script, *script.parent.glob("_*.py"))))
+
+
+@cache
+def options_in(path):
+    calls = (n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call))
+    added = (call for call in calls if getattr(call.func, "attr", "") == "add_argument")
+    return {a.value for call in added for a in call.args if isinstance(a, ast.Constant)}
 
 
 def test_experiments_and_benchmarks_have_the_options_that_pages_name():
@@ -95,7 +100,7 @@ def test_experiments_and_benchmarks_have_the_options_that_pages_name():
         (script, word.partition("=")[0])
         for _, script, *words in programs
         for word in words
-        if word.startswith("--") and word.partition("=")[0] not in set(options_of(ROOT / script))
+        if word.startswith("--") and word.partition("=")[0] not in options_of(ROOT / script)
     }
     assert unknown == set()
 

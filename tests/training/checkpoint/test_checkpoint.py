@@ -149,9 +149,7 @@ def test_a_network_that_registers_its_layers_twice_comes_back(tmp_path):
 def test_a_torch_pickle_is_refused_under_any_name(tmp_path, zipped):
     path = tmp_path / "net.safetensors"
     torch.save(network().state_dict(), path, _use_new_zipfile_serialization=zipped)
-    advice = (
-        r"net\.safetensors is a pickle.*analogmed\.save_checkpoint.*tutorials/your-network\.md"
-    )
+    advice = r"net\.safetensors is a pickle.*analogmed\.save_checkpoint.*tutorials/your-network\.md"
     with pytest.raises(CheckpointError, match=advice):
         load_checkpoint(path)
 
