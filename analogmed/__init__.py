@@ -1,4 +1,4 @@
-"""analogmed: what is left of a medical segmentation network on an analog chip.
+"""Accuracy of medical segmentation networks on analog in-memory computing chips.
 
 >>> import analogmed as am
 >>> model = am.build_model("unet", in_channels=3, out_channels=1, features=8)

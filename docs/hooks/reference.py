@@ -1,5 +1,6 @@
 """Pages of the reference, generated from the settings, presets and public names of the package."""
 
+import re
 from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
@@ -82,7 +83,7 @@ def command_page(name: str) -> str:
         description_of(settings),
         f"```text\n{parser.usage}\n```",
         f"```text\n{examples}\n```",
-        notes.strip(),
+        re.sub(r"docs/([\w/-]+)\.md", r"[\g<0>](../../\1.md)", notes.strip()),
     ]
     for group in parser._action_groups:
         actions = [action for action in group._group_actions if action.help != "==SUPPRESS=="]

@@ -22,6 +22,7 @@ COPIES = {
 
 _LINK = re.compile(r"\]\(([^)\s#]+\.md)(#[^)\s]*)?\)")
 _ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):(?=<code>)")
+_INTERVAL = re.compile(r"(?<=\()([-+]?\d[\d.]*) to ([-+]?\d[\d.]*)(?=\))")
 
 
 def on_config(config: Any) -> Any:
@@ -48,8 +49,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Drop the Sphinx roles of docstrings."""
-    return _ROLE.sub("", html)
+    """Drop the Sphinx roles of docstrings, and keep intervals on one line."""
+    return _INTERVAL.sub(r"\1&nbsp;to&nbsp;\2", _ROLE.sub("", html))
 
 
 def _relink(link: re.Match[str], source: str, here: str) -> str:

@@ -1,6 +1,7 @@
 """The wheel is complete: its files, and a page that is written from it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -52,6 +53,24 @@ def test_a_wheel_holds_all_modules_and_data_and_no_tests(wheel):
     }
     assert package - names == set()
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"analogmed"}
+
+
+@pytest.mark.long
+def test_a_wheel_has_the_files_of_the_package_that_documents_name_and_a_bounded_size(wheel):
+    pages = (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"(?<![\w./-])analogmed/[\w./-]+\.\w+", page.read_text("utf-8"))
+        if (ROOT / name).suffix not in {".md"}
+    }
+    with zipfile.ZipFile(wheel) as archive:
+        missing = named - set(archive.namelist())
+        metadata = next(name for name in archive.namelist() if name.endswith("/METADATA"))
+        assert "\nVersion: 0.2.0\n" in archive.read(metadata).decode()
+    assert named
+    assert missing == set()
+    assert wheel.stat().st_size < 18e6  # nearly all of it are the weights of six networks
 
 
 @pytest.mark.long
