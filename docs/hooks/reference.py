@@ -27,8 +27,11 @@ PACKAGES = (
 )
 """Packages whose public names are documented."""
 
-BUILDERS = ("analogmed.models.unet.UNet", "analogmed.models.monai_networks")
-"""Networks by name, whose arguments are options."""
+BUILDERS = {
+    "analogmed.models.unet": ("UNet",),
+    "analogmed.models.monai_networks": ("unetpp", "attention_unet", "dynunet", "swin_unetr"),
+}
+"""Builders of networks by module; their arguments are options."""
 
 PRESETS_PAGE = "reference/presets.md"
 NETWORKS_PAGE = "reference/networks.md"
@@ -125,7 +128,9 @@ def package_page(name: str) -> str:
 
 def _members_page(title: str) -> str:
     text = "`--model.options.NAME` of `train`, and arguments of `am.build_model`, are those below."
-    return "\n\n".join([f"# {title}", text, *(f"::: {name}" for name in BUILDERS)]) + "\n"
+    alone = "\n    options: {members: false}"  # without their methods
+    builders = [f"::: {module}.{name}{alone}" for module in BUILDERS for name in BUILDERS[module]]
+    return "\n\n".join([f"# {title}", text, *builders]) + "\n"
 
 
 def _option_row(action: Any) -> tuple[str, str, str, str]:
