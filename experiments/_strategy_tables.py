@@ -49,8 +49,9 @@ def strategies_text(summary: pd.DataFrame, objective: str, query: str, best: flo
         query: description of the value that a query returns.
         best: best value in the table.
     """
-    head = ("strategy", f"after {summary['budget'].iloc[0]} networks", "less random search",
-            "less random search, mean over all queries", "regret",
+    head = ("strategy", f"after {summary['budget'].iloc[0]} networks",
+            "difference to random search",
+            "difference to random search, mean over all queries", "regret",
             f"searches within {CLOSE} of the best", "s of a core")  # fmt: skip
     lines = [" | ".join(head).join(("| ", " |")), "|" + "---|" * len(head)]
     for row in summary.to_dict("records"):

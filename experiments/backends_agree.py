@@ -131,7 +131,7 @@ def _difference(
 def to_text(table: pd.DataFrame) -> str:
     """Return the table in Markdown."""
     lines = [
-        "| network | time | backend | Dice [95 %] | SD of chips | less aihwkit's [95 %] | s |",
+        "| network | time | backend | Dice [95 %] | SD of chips | minus aihwkit's [95 %] | s |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in table.to_dict("records"):

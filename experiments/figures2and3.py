@@ -135,10 +135,10 @@ def findings(comparison: pd.DataFrame) -> str:
     """Return one line per model and time: measures that are lower, higher, or neither."""
     lines = []
     for (model, time_s), rows in comparison.groupby(["model", "time_s"], sort=False):
-        said: dict[str, list[str]] = {"lower": [], "higher": [], "not told apart": []}
+        said: dict[str, list[str]] = {"lower": [], "higher": [], "not distinguishable": []}
         for row in rows.itertuples():
             name = MEASURES[row.metric].removesuffix(" x 1000")
-            where = "lower" if row.difference_high < 0 else "not told apart"
+            where = "lower" if row.difference_high < 0 else "not distinguishable"
             said["higher" if row.difference_low > 0 else where].append(name)
         parts = [f"{word}: {', '.join(names)}" for word, names in said.items() if names]
         lines.append(f"- {model}, hardware-aware, {time_label(time_s)}: {'; '.join(parts)}")

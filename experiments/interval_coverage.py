@@ -266,7 +266,7 @@ def _missed_text(table: pd.DataFrame) -> str:
 
 
 def _stopped_text(table: pd.DataFrame) -> str:
-    lines = ["| least chips | width asked for | coverage at the stop | chips used, mean |"]
+    lines = ["| minimum of chips | requested width | coverage at the stop | chips used, mean |"]
     lines.append("|---|---|---|---|")
     for row in table.to_dict("records"):
         cells = [f"{row['min_chips']}", f"{row['width']:.3f}"]

@@ -64,7 +64,7 @@ of the 63 modules are on tiles: the denominator makes the chip look three to six
 it is, and depends on whether an activation is written as a module or as a function.
 
 Swin UNET: the parameters are those of MONAI's SwinUNETR, 3D, feature size 48, 4 to 3 channels. The
-paper does not tell the input; the reuse factor follows from it, the utilisation does not. None of
+paper does not state the input; the reuse factor follows from it, the utilisation does not. None of
 the three conventions gives 43.2 %; 1 or 2 input channels give it per layer, on tiles of 256 with
 rows cut evenly and transposed convolutions on tiles, but then no input gives the reuse factor.
 

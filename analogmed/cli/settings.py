@@ -141,8 +141,8 @@ class MeasureConfig:
             is one of those of analogmed train, or package.module:factory.
         input: channels and size of one input, C H W, or C D H W for 3D.
         out_channels: number of classes.
-        held_out: networks that are predicted and timed as a whole; their operations are timed one
-            by one too. Without a word after it, no network is held out.
+        held_out: networks that are predicted and timed as a whole; their operations are also timed
+            one by one. Without a value, none.
         repetitions: number of timed runs of each operation and network; the median is used.
         threads: number of threads of torch.
         device_name: name of this machine in the table; by default that of the board or processor.

@@ -57,7 +57,7 @@ def extract(
     """
     archive, destination = Path(archive), Path(destination)
     if is_occupied(destination):
-        raise DataError(f"{destination}: already there; move it away to unpack {archive} anew")
+        raise DataError(f"{destination}: already there; move it away to unpack {archive} again")
     check_not_placeholder(read_head(archive), archive)
     with _naming_damage(archive):
         with _open(archive) as entries:

@@ -71,7 +71,7 @@ def download_archive(url: str, destination: Path | str, *, md5: str) -> Path:
     if is_occupied(destination):
         raise DataError(
             f"{destination}: already there but incomplete or of another origin; "
-            "move it away to download it anew"
+            "move it away to download it again"
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(destination.parent, "download") as workplace:

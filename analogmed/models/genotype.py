@@ -175,7 +175,7 @@ class Genotype:
         for level in levels:
             if block(level.block).spatial_dims not in (None, self.spatial_dims):
                 raise ConfigError(
-                    f"block {level.block} is {block(level.block).spatial_dims}D and stands in a "
+                    f"block {level.block} is {block(level.block).spatial_dims}D, in a "
                     f"{self.spatial_dims}D network"
                 )
         if not any(level.channels for level in levels):

@@ -187,7 +187,7 @@ def _goes_on(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"stopped: what was evaluated is kept in {folder}; the same command goes on"
+            f"stopped: evaluated networks are kept in {folder}; the same command resumes"
         ) from None
 
 
@@ -335,5 +335,5 @@ def _raise_if_no_winner(config: SearchConfig, candidates: pd.DataFrame) -> None:
     raise NothingFeasibleError(
         f"none of {candidates['key'].nunique()} networks keeps {' and '.join(config.constraints)}; "
         f"the nearest:\n{nearest.to_string(index=False)}\nwith a larger --budget or --proposals "
-        "the same command goes on; for looser --constraints or another --space give another --out"
+        "the same command resumes; for looser --constraints or another --space give another --out"
     )

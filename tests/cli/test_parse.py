@@ -209,7 +209,7 @@ def test_quotes_inside_the_options_of_a_task_are_kept(written):
     ],
 )
 def test_a_repeated_key_on_the_command_line_is_refused(words):
-    with pytest.raises(ConfigError, match=rf"{words[0]}.*stands twice"):
+    with pytest.raises(ConfigError, match=rf"{words[0]}.*occurs twice"):
         parse(*words)
 
 
@@ -297,7 +297,7 @@ def test_a_wrong_option_is_told_in_one_line(arguments, message):
     [
         ("taks: {name: lgg}\n", "unknown key 'taks'; did you mean 'task'"),
         ("sweep: {chip: 3}\n", "sweep: unknown key 'chip'; did you mean 'chips'"),
-        ("seed: 1\nseed: 2\n", "line 2: .*'seed' stands twice"),
+        ("seed: 1\nseed: 2\n", "line 2: .*'seed' occurs twice"),
         ("name: !!python/name:os.system\n", "line 1: .*python/name"),
         ("sweep: 3\n", "sweep must be a mapping"),
     ],

@@ -175,7 +175,7 @@ def test_an_interrupted_training_stops_without_a_traceback_and_leaves_a_whole_ne
         started.kill()
     assert started.returncode == 130
     assert errors.endswith(
-        f" left\nthe same command goes on after the last epoch in {tmp_path}\nstopped\n"
+        f" left\nthe same command resumes after the last epoch in {tmp_path}\nstopped\n"
     )
     assert load_checkpoint(tmp_path).info.training == "digital"
 

@@ -82,7 +82,7 @@ def test_only_an_interval_without_zero_is_a_difference(experiment):
         ]
     )
     assert experiment.findings(table) == (
-        "- unet, hardware-aware, t0: lower: variance; higher: ECE; not told apart: NLL, Dice\n"
+        "- unet, hardware-aware, t0: lower: variance; higher: ECE; not distinguishable: NLL, Dice\n"
     )
 
 

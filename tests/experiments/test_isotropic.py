@@ -82,6 +82,7 @@ def test_the_counted_parameters_are_those_of_the_network(experiment, name):
     assert counted["tiles"] >= 20
 
 
+@pytest.mark.slow
 def test_the_table_has_what_the_evaluations_found(experiment, networks, out):
     table = experiment._table("parameters", networks, out)
     assert table["network"].tolist() == ["unet", "unet", "pyramidal", "pyramidal"]
@@ -95,6 +96,7 @@ def test_the_table_has_what_the_evaluations_found(experiment, networks, out):
     assert "dice_1d_low" not in text
 
 
+@pytest.mark.slow
 def test_a_network_does_not_differ_from_its_copy(experiment, networks, out):
     found = experiment._differences("tiles", networks, out)
     assert found["training"].tolist() == ["digital", "hwa"]

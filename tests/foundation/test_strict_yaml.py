@@ -36,7 +36,7 @@ def test_python_objects_are_refused_with_file_and_line_and_never_built(written, 
     ("text", "line"), [("seed: 1\nname: a\nseed: 2\n", 3), ("sweep:\n  chips: 1\n  chips: 2\n", 3)]
 )
 def test_a_repeated_key_is_refused_with_file_and_line(written, text, line):
-    with pytest.raises(ConfigError, match=rf"settings\.yaml, line {line}: .*stands twice"):
+    with pytest.raises(ConfigError, match=rf"settings\.yaml, line {line}: .*occurs twice"):
         read_yaml(written(text))
 
 
@@ -81,7 +81,7 @@ def test_options_of_a_task_take_any_key():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": 1,\n "a": 2}', "the key 'a' stands twice"),
+        ('{"a": 1,\n "a": 2}', "the key 'a' occurs twice"),
         ('{"a": 1,\n "b": }', r"line 2: not JSON"),
         ("[1]", "must hold a mapping"),
         ('{"a": ' + 100_000 * "[", "nested more than 64 deep"),

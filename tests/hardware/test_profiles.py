@@ -114,7 +114,7 @@ def test_a_built_in_profile_written_as_yaml_is_read_back_equal(written):
         ("[128, 64]", "128", "tile_size: expected rows and columns"),
         ("{time_ns: 50, energy_nj: 1e-1, source: my data sheet}", "3", "mvm_only must be a map"),
         ("my data sheet", "''", "source: expected text"),
-        ("title: my tile", "name: mine", "line 3.*'name' stands twice"),
+        ("title: my tile", "name: mine", "line 3.*'name' occurs twice"),
     ],
 )
 def test_a_wrong_file_is_named_with_what_is_wrong(written, old, new, message):

@@ -183,6 +183,7 @@ analogmed.training: Checkpoint CheckpointInfo LoadingConfig LossConfig NoiseConf
 """
 
 
+@pytest.mark.slow
 def test_every_public_name_of_the_last_release_is_still_imported():
     for line in RELEASED.replace("\n    ", " ").strip().splitlines():
         package, _, names = line.partition(": ")

@@ -178,7 +178,7 @@ def test_what_a_bundle_leaves_to_the_default_of_its_class_is_compared_too(bundle
     ("text", "message"),
     [
         ('{"network_def": ', "line 1: not JSON"),
-        ('{"network_def": {}, "network_def": {}}', "'network_def' stands twice"),
+        ('{"network_def": {}, "network_def": {}}', "'network_def' occurs twice"),
         ('{"network": 1}', "expected a 'network_def'"),
         ('{"network_def": 3}', "no '_target_'"),
         ('{"network_def": {"_target_": "UNet", "spatial_dims": "@a"}}', "'@a', which is not there"),
@@ -242,7 +242,7 @@ def test_a_reference_may_be_used_many_times(bundle):
     ("text", "message"),
     [
         ("network_def: !!python/object/apply:os.getpid []", "not a plain YAML file"),
-        ("network_def: 1\nnetwork_def: 2", "stands twice"),
+        ("network_def: 1\nnetwork_def: 2", "occurs twice"),
     ],
 )
 def test_yaml_that_is_not_plain_is_refused(bundle, text, message):

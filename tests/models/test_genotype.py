@@ -157,7 +157,7 @@ def test_a_genotype_without_version_is_refused():
         (level(chanels=8), "level 0: unknown key 'chanels'; did you mean 'channels'"),
         (described(purpose="classify"), "purpose: did you mean 'classification'"),
         (level(down="digitl"), "level 0: down: did you mean 'digital'"),
-        (level(block="H"), "block H is 3D and stands in a 2D network"),
+        (level(block="H"), "block H is 3D, in a 2D network"),
         (described(levels=[{"block": "identity"}]), "no level has a block with weights"),
         (described(levels=[]), "no level has a block with weights"),
         (

@@ -28,6 +28,7 @@ ADDED = Metric(
     direction="lower",
     bounds=(0.0, math.inf),
 )
+QUICK = ("dice", "hd95")
 DAY_S = 86_400.0
 TASK = {
     "name": "t", "root": None, "spatial_dims": 2, "channels": ("c",), "classes": ("tumour",),
@@ -79,7 +80,14 @@ def day_of(table):
     return table[table["time_s"] == DAY_S]
 
 
-@pytest.mark.parametrize("name", [*METRICS, "volume_error"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *QUICK,
+        "volume_error",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in METRICS if name not in QUICK),
+    ],
+)
 def test_a_primary_metric_names_all_columns_and_sentences(added, results_of, tmp_path, name):
     results = results_of(name)
     summary, curves = results.summary(), results.curves()
@@ -101,6 +109,7 @@ def test_a_primary_metric_names_all_columns_and_sentences(added, results_of, tmp
     assert "Dice" not in shown or name == "dice"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["volume_error"])
 def test_a_further_metric_has_rows_columns_figures_and_parts_of_the_page(
     added, results_of, tmp_path, name

@@ -66,6 +66,7 @@ def test_a_column_of_it_that_is_damaged_is_named(longer, make_run, tmp_path):
         read_run(run)
 
 
+@pytest.mark.slow
 def test_a_run_from_before_it_is_read_as_it_was(one_more, summary, make_run, tmp_path):
     page = write_report([make_run(tmp_path / "run")])[0].read_text(encoding="utf-8")
     assert "1 week" not in page.split("Loss on the chip")[-1].split("<h3")[0]

@@ -18,7 +18,7 @@ def run(config: SupernetConfig) -> None:
         with log_to_stderr(LOGGER):
             path = train_supernet(config)
     except KeyboardInterrupt:
-        print(f"the same command goes on after the last epoch in {config.folder}", file=sys.stderr)
+        print(f"the same command resumes after the last epoch in {config.folder}", file=sys.stderr)
         raise
     if int(os.environ.get("RANK", "0")) == 0:
         print(f"{path}: shared weights of {config.space.size:,} gene combinations")

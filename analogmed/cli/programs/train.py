@@ -20,7 +20,7 @@ def run(config: TrainConfig) -> None:
         with log_to_stderr(LOGGER):
             path = train(config)
     except KeyboardInterrupt:
-        print(f"the same command goes on after the last epoch in {config.folder}", file=sys.stderr)
+        print(f"the same command resumes after the last epoch in {config.folder}", file=sys.stderr)
         raise
     if int(os.environ.get("RANK", "0")) == 0:
         info = load_checkpoint(path, factories=(config.model.name,)).info

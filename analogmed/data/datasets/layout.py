@@ -115,7 +115,11 @@ def _list_lgg(folder: Path) -> Layout:
         masks = {f.name.removesuffix(_MASK_END): f for f in files if f.name.endswith(_MASK_END)}
         slices = {f.stem: f for f in files if not f.name.endswith(_MASK_END)}
         problems += [
-            Finding(slices[stem], f"no {stem}{_MASK_END} beside it", "restore it from the source")
+            Finding(
+                slices[stem],
+                f"no {stem}{_MASK_END} in its folder",
+                "restore it from the source",
+            )
             for stem in sorted(slices.keys() - masks.keys(), key=natural_order)
         ]
         problems += [

@@ -202,7 +202,7 @@ def _read_voxels(
         n_bad += _zero_without_number(part)
     if stream.read(1):
         raise DataError(
-            f"{path}: goes on after the {expected} bytes of voxels that its header declares for "
+            f"{path}: has more than the {expected} bytes of voxels that its header declares for "
             f"{layout.shape} of {layout.stored}; the header is damaged: download it again"
         )
     if n_bad and nan_policy == "error":

@@ -282,7 +282,7 @@ def _spurious(notes: pd.Series) -> list[str]:
     absent = int(notes.isin(ABSENT).sum())
     if not absent:
         return []
-    return [f"{found} of {absent} looks at what the reference lacks found something; in no mean"]
+    return [f"{found} of {absent} predictions of structures that the reference lacks; in no mean"]
 
 
 def _digital_rows(

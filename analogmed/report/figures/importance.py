@@ -56,7 +56,7 @@ def importance_heat_map(importance: pd.DataFrame, path: Path | str) -> Path:
             axes.set_title(title, fontsize="medium", parse_math=False)
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
-        figure.supylabel("level, from the image inwards", fontsize="medium")
+        figure.supylabel("level (0: image resolution)", fontsize="medium")
         figure.colorbar(
             image, ax=list(grid), label="share of the level's importance", fraction=0.05, pad=0.02
         )

@@ -70,7 +70,7 @@ def sensitivity_heat_map(ranking: pd.DataFrame, path: Path | str) -> Path:
             label.set_parse_math(False)
         figure.colorbar(image, ax=list(grid), label="Dice", fraction=0.04, pad=0.02)
         figure.supxlabel(
-            f"{_caption(rows, 'time after programming. Bold: the')} leaves 0 out",
+            f"{_caption(rows, 'time after programming. Bold: the')} excludes 0",
             fontsize="small",
             color="0.35",
         )

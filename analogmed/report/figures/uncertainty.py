@@ -218,7 +218,7 @@ def conformal_over_time(summary: pd.DataFrame, path: Path | str) -> Path:
             for training in trainings
             for way in ways
         ]
-        caption = f"Line: promised share, {rows['alpha'].iloc[0]:g}. Whiskers: 95 % intervals"
+        caption = f"Line: guaranteed share, {rows['alpha'].iloc[0]:g}. Whiskers: 95 % intervals"
         legend_below(figure, handles, labels, caption=caption, columns=2)
         return save_figure(figure, path)
 

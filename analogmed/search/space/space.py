@@ -87,7 +87,7 @@ class Space:
 
     @property
     def genes(self) -> dict[str, tuple[Gene, ...]]:
-        """What each gene may be; as many genes for every network, whether they matter or not."""
+        """Values of each gene; every network has the same genes, also where one has no effect."""
         genes: dict[str, tuple[Gene, ...]] = {
             "depth": self.depths,
             "width": self.widths,
@@ -185,8 +185,8 @@ class Space:
         more where their number does not divide.
 
         Args:
-            n: of networks; some may be equal, where genes do not matter.
-            generator: of the draws.
+            n: number of networks; some may be equal, where genes have no effect.
+            generator: random numbers of the draws.
 
         Raises:
             ConfigError: the number is negative.
@@ -214,8 +214,8 @@ class Space:
         has any block.
 
         Args:
-            genotype: of this space.
-            generator: of the draws.
+            genotype: genotype of this space.
+            generator: random numbers of the draws.
             rates: probability that a gene changes, by its name without the level (``"block"``);
                 ``"other"`` of those that are not named.
 

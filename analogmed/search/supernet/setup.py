@@ -165,7 +165,7 @@ def load_tasks(config: SupernetConfig) -> tuple[Task, ...]:
         _check(task, config.space)
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
-        raise ConfigError(f"more_tasks: a task stands there twice: {', '.join(names)}")
+        raise ConfigError(f"more_tasks: a task is listed twice: {', '.join(names)}")
     metrics = sorted({task.primary_metric for task in tasks})
     if len(metrics) > 1:
         raise ConfigError(

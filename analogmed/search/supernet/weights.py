@@ -61,7 +61,7 @@ class SharedWeights:
         except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
             raise CheckpointError(
                 f"{config.path}: the weights of a supernetwork cannot be read ({error}); train it "
-                "anew by the same command with --restart true"
+                "again by the same command with --restart true"
             ) from error
         self.supernet.to(self._device).eval()
 

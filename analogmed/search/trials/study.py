@@ -178,8 +178,8 @@ def _refuse_other_configuration(study: Study, config: SearchConfig) -> None:
     refused = compare_settings(kept, own, defaults=_as_kept(SearchConfig()), may_differ=MAY_DIFFER)
     if refused:
         raise ConfigError(
-            f"study '{config.study}' is of another configuration:\n"
-            f"{format_differences(refused)}\nset these back to go on with it, or give another "
+            f"study '{config.study}' has another configuration:\n"
+            f"{format_differences(refused)}\nset these back to resume it, or give another "
             "--out or --study for a new search"
         )
 

@@ -188,7 +188,7 @@ def _check(task: Task, cases: tuple[Case, ...], batch_size: int, world_size: int
         )
     if batch_size < 1 or batch_size % world_size:
         raise ConfigError(
-            f"batch_size {batch_size} cannot be dealt evenly to {world_size} ranks; choose a "
+            f"batch_size {batch_size} cannot be divided evenly among {world_size} ranks; choose a "
             f"multiple of {world_size}"
         )
 

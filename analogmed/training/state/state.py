@@ -111,7 +111,7 @@ def load_latest(folder: Path | str) -> TrainingState | None:
             continue
         if damaged:
             warnings.warn(
-                f"training state {', '.join(damaged)} is damaged; going on from {path.name}, "
+                f"training state {', '.join(damaged)} is damaged; resuming from {path.name}, "
                 f"after epoch {state.epoch}",
                 stacklevel=2,
             )
@@ -161,7 +161,7 @@ def refuse_other_configuration(
         raise ConfigError(
             f"cannot resume after epoch {state.epoch} with another configuration:\n"
             f"{format_differences(refused)}\n"
-            "set these back to resume, or give another --out, or --restart true, to train anew"
+            "set these back to resume, or give another --out, or --restart true, to start again"
         )
 
 

@@ -27,7 +27,7 @@ def test_problems_give_exit_code_1_and_a_table(brain, capsys, monkeypatch):
     mask = next(brain.glob("*/*_3_mask.tif"))
     mask.unlink()
     assert main(["verify", str(brain)]) == 1
-    assert f"no {mask.name} beside it" in capsys.readouterr().out
+    assert f"no {mask.name} in its folder" in capsys.readouterr().out
 
 
 def test_errors_come_without_a_traceback(tmp_path, capsys):

@@ -82,7 +82,7 @@ class TestSummary:
             assert found[name] == pytest.approx(expected[name])
         assert found["n_patients"] == 2
         assert (found["missed"], found["missed_of"]) == (0, 24)
-        assert "0 of 24 looks at what the reference lacks found something" in found["note"]
+        assert "0 of 24 predictions of structures that the reference lacks" in found["note"]
 
     def test_cases_without_any_structure_are_refused(self):
         table = results().assign(note="both empty", value=np.nan)

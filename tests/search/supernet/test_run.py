@@ -211,7 +211,7 @@ def test_tasks_train_the_same_weights_and_a_head_each(config, tmp_path):
     genotype = shared.space.random(np.random.default_rng(0))
     assert list(shared.tasks) == ["phantom_brain", "phantom_nuclei"]
     assert 0 <= shared.score(genotype, "phantom_nuclei") <= 1
-    with pytest.raises(ConfigError, match="a task stands there twice"):
+    with pytest.raises(ConfigError, match="a task is listed twice"):
         train_supernet(replace(config, more_tasks=(config.task,), out=tmp_path / "twice"))
 
 

@@ -156,7 +156,7 @@ def test_a_damaged_newest_state_is_named_and_the_one_before_is_used(folder, dama
     newest = folder / "state-000002.safetensors"
     newest.write_bytes(damage(newest.read_bytes()))
     with pytest.warns(
-        UserWarning, match=rf"{newest} \(.*is damaged; going on from state-000001.*after epoch 1"
+        UserWarning, match=rf"{newest} \(.*is damaged; resuming from state-000001.*after epoch 1"
     ):
         assert load_latest(folder).model["weight"][0] == 1.0
 
@@ -291,7 +291,7 @@ def test_another_configuration_is_refused_and_shown_setting_by_setting():
         "  hardware.out_noise: 0.04 -> 0.1",
         "  epochs: 40 -> 50",
         "  loading.foreground: 0.5 -> 0.9",
-        "set these back to resume, or give another --out, or --restart true, to train anew",
+        "set these back to resume, or give another --out, or --restart true, to start again",
     ]
 
 

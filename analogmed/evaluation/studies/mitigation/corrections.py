@@ -44,7 +44,7 @@ def batchnorm_of_chip(
     """
     layers = batchnorms(model)
     if not layers:
-        raise CoverageError("the network has no BatchNorm statistics to estimate anew")
+        raise CoverageError("the network has no BatchNorm statistics to estimate again")
     seen: dict[_BatchNorm, list[_Moments]] = defaultdict(list)
     with ExitStack() as stack:
         for layer in layers:

@@ -186,7 +186,7 @@ def with_processor(config: PlacementConfig) -> Profile:
     needed = {"latency": "digital_gmac_per_s", "energy": "digital_pj_per_mac"}[config.objective]
     if getattr(profile, needed) is None:
         raise ConfigError(
-            f"profile '{profile.name}' does not know the processor of digital layers, so that "
+            f"profile '{profile.name}' does not describe the processor of digital layers, so that "
             f"their {config.objective} would be 0: give --{needed}, or a profile that has it"
         )
     return profile

@@ -1,4 +1,4 @@
-"""Settings of the layer-wise view: what is looked at, and what a placement may lose."""
+"""Settings of the layer-wise evaluation and of placements."""
 
 import math
 from dataclasses import dataclass
@@ -38,18 +38,16 @@ class SensitivityConfig(Experiment):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.checkpoints) > 1:
-            raise ConfigError(
-                f"checkpoints: one network at a time is looked at, got {len(self.checkpoints)}"
-            )
+            raise ConfigError(f"checkpoints: expected one network, got {len(self.checkpoints)}")
         object.__setattr__(self, "metrics", self.metrics or ("dice",))
         if self.metrics != ("dice",):
-            raise ConfigError(f"metrics: only dice is looked at here, got {list(self.metrics)}")
+            raise ConfigError(f"metrics: expected dice only, got {list(self.metrics)}")
         if self.backend == "aihwkit":
             raise ConfigError(
                 "backend: aihwkit's layers cannot be taken from a chip one by one; use another"
             )
         if self.profile is not None and not isinstance(self, PlacementConfig):
-            raise ConfigError("profile: nothing is costed here; give it to placement, or to eval")
+            raise ConfigError("profile: computes no cost here; give it to placement, or to eval")
         require_fixed_chips(self)
         if self.every_nth_slice < 1:
             raise ConfigError(f"every_nth_slice must be 1 or more, got {self.every_nth_slice}")
@@ -103,4 +101,4 @@ class PlacementConfig(SensitivityConfig):
                 "a placement needs the times of a profile, for instance hermes-1-phase"
             )
         if self.parts != ("layers",) or self.layers:
-            raise ConfigError("a placement looks at all layers; leave parts and layers out")
+            raise ConfigError("a placement considers all layers; leave parts and layers out")

@@ -18,16 +18,16 @@ TIMES_S = (0.0, DAY_S, 30 * DAY_S)
 
 @dataclass(frozen=True)
 class _OnChips(Experiment):
-    """What both measurements share; their settings beside those of an evaluation."""
+    """Settings that both measurements add to those of an evaluation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fixed_chips(self)
         object.__setattr__(self, "metrics", self.metrics or ("dice",))
         if self.metrics != ("dice",):
-            raise ConfigError(f"metrics: only dice is looked at here, got {list(self.metrics)}")
+            raise ConfigError(f"metrics: expected dice only, got {list(self.metrics)}")
         if self.profile is not None:
-            raise ConfigError("profile: nothing is costed here; give it to eval")
+            raise ConfigError("profile: this program computes no cost; give the profile to eval")
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ def test_layers_measured_with_other_settings_are_refused(config, tmp_path):
         ({"digital_gmac_per_s": -1.0}, "digital_gmac_per_s must be above 0"),
         ({"digital_pj_per_mac": 0.0}, "digital_pj_per_mac must be above 0"),
         ({"profile": None}, "needs the times of a profile"),
-        ({"layers": ("head",)}, "looks at all layers"),
+        ({"layers": ("head",)}, "considers all layers"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(changes, message):

@@ -232,12 +232,12 @@ def test_a_network_without_analog_layers_is_refused(config, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"checkpoints": (Path("a"), Path("b"))}, "one network at a time"),
-        ({"metrics": ("hd95",)}, "only dice"),
+        ({"checkpoints": (Path("a"), Path("b"))}, "expected one network"),
+        ({"metrics": ("hd95",)}, "expected dice only"),
         ({"backend": "aihwkit"}, "backend"),
         ({"every_nth_slice": 0}, "every_nth_slice must be 1 or more, got 0"),
         ({"parts": ()}, "parts is empty"),
-        ({"profile": "alpine"}, "nothing is costed here"),
+        ({"profile": "alpine"}, "computes no cost"),
         ({"sweep": SweepConfig(width=0.1)}, "sweep.width: only eval adds chips"),
     ],
 )

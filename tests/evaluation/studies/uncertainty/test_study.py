@@ -259,8 +259,8 @@ def test_few_patients_are_told_beforehand(config, tmp_path):
         ({"alpha": 0.0}, "alpha must lie between 0 and 1"),
         ({"bins": 0}, "bins must be 1 or more"),
         ({"margin": -1}, "margin must be 0 or more"),
-        ({"metrics": ("hd95",)}, "only dice"),
-        ({"profile": "hermes-1-phase"}, "nothing is costed"),
+        ({"metrics": ("hd95",)}, "expected dice only"),
+        ({"profile": "hermes-1-phase"}, "computes no cost"),
     ],
 )
 def test_settings_out_of_range_are_refused(config, changes, message):
