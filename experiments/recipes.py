@@ -23,7 +23,7 @@ DAY_S, MONTH_S = 86_400.0, 2_592_000.0
 MODIFIER = ["--noise.weights=modifier"]
 RECIPES = {
     "default": [],
-    "digital, as long": ["--training=digital"],
+    "digital, compute-matched": ["--training=digital"],
     "public settings": [
         *(*MODIFIER, "--noise.ranges=learned", "--optimizer.learning_rate=5e-4"),
         *("--optimizer.ema=0", "--loading.augment=false"),
@@ -117,7 +117,7 @@ def _row(recipe: str, folder: Path) -> dict[str, object]:
     }
 
 
-CONTROL = "digital, as long"
+CONTROL = "digital, compute-matched"
 
 
 def _dice(folder: Path) -> dict[object, pd.DataFrame]:

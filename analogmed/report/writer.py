@@ -159,7 +159,7 @@ def _chapter(number: int, folder: Path | str) -> Chapter:
 
 
 def _sections(run: Run, prefix: str) -> Iterator[Section]:
-    """Yield the sections of a run in reading order; the last one tells how the run was made."""
+    """Yield the sections of a run in reading order; the last one describes how the run was made."""
     yield from kind_of(run.kind).sections(run, prefix)
     yield Section(f"{prefix}-made", "How it was made", facts=facts_of(run), listing=files_of(run))
 

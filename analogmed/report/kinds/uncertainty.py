@@ -80,7 +80,7 @@ def _compared(row: Row, metric: str) -> tuple[str, str]:
     low, high = row["difference_low"], row["difference_high"]
     values = f"{name} {number(row['hwa'])} against {number(row['digital'])}"
     if pd.isna(low) or low <= 0 <= high:
-        return f"neither {higher} nor {lower} as far as can be told", values
+        return f"neither {higher} nor {lower} (the interval includes 0)", values
     interval = f"difference {number(low, 4)} to {number(high, 4)}"
     return higher if difference > 0 else lower, f"{values}, {interval}"
 

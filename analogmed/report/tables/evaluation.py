@@ -197,9 +197,9 @@ def summary_caption(rows: pd.DataFrame) -> str:
         "run digitally.",
         "t0: right after programming; 1 day: 86,400 s; 1 month: 2,592,000 s. "
         "\u00b1: standard deviation over chips.",
-        f"Gain: {label} after 1 day less that of the digitally trained network of the model, on "
+        f"Gain: {label} after 1 day minus that of the digitally trained network of the model, on "
         "the same chips.",
-        "AVM: 1 month minus 1 s. Missed: structures of which nothing was found.",
+        "AVM: 1 month minus 1 s. Missed: structures whose prediction is empty.",
         *(
             f"{label_of(name)}: lower is better. Its drops are by how much it is worse, its gains "
             "by how much it is better."

@@ -58,7 +58,7 @@ def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None, metric
     )
     caption += " Lower is better." if lower else ""
     caption += " p: of the gain, over patients, after Holm's correction." if p_values else ""
-    caption += " Missed: structures of which nothing was found." if missed else ""
+    caption += " Missed: structures whose prediction is empty." if missed else ""
     title = metric_title(metric, unit_of(summary))
     return PageTable(f"{title}{where}", tuple(heads), tuple(rows), 1, caption)
 
@@ -97,7 +97,7 @@ def _comparison_table(comparison: pd.DataFrame, label: str) -> PageTable:
     time_s = float(comparison["time_s"].iloc[0])
     return PageTable(
         f"Every pair of networks, {age(time_s)}" + (f": {label}" if label else ""),
-        ("network", "less this one", "difference", "p", "p (Holm)"),
+        ("network", "minus", "difference", "p", "p (Holm)"),
         tuple(rows),
         2,
         "p: sign-flip test over patients, and with Holm's correction for "

@@ -139,8 +139,8 @@ def test_an_outcome_whose_interval_holds_zero_is_left_open(write):
     summary, comparison = uncertainty()
     comparison[["difference_low", "difference_high"]] = [-0.1, 0.1]
     page = texts_of(write("open", summary=summary, comparison=comparison))[0]
-    assert "neither less certain nor more certain as far as can be told" in page
-    assert "neither worse calibrated nor better calibrated as far as can be told" in page
+    assert "neither less certain nor more certain (the interval includes 0)" in page
+    assert "neither worse calibrated nor better calibrated (the interval includes 0)" in page
 
 
 def test_a_folder_with_only_a_part_of_a_run_is_refused(write):
