@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from analogmed.analog.description.aihwkit_config import create_rpu_config as create_rpu_config
     from analogmed.analog.digital_layers import coverage as coverage
     from analogmed.data.tasks import load_task as load_task
-    from analogmed.evaluation.loader_robustness import robustness as robustness
+    from analogmed.evaluation.loader.robustness import robustness as robustness
     from analogmed.evaluation.settings import Experiment as Experiment
     from analogmed.evaluation.studies.robustness.study import evaluate as evaluate
     from analogmed.foundation.process import keep_freed_memory as keep_freed_memory
@@ -50,7 +50,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "load_input_ranges": "training.checkpoint.tile_parameters",
         "load_task": "data.tasks",
         "map_tiles": "hardware.mapping",
-        "robustness": "evaluation.loader_robustness",
+        "robustness": "evaluation.loader.robustness",
         "save_checkpoint": "training.checkpoint.checkpoint",
     },
 )

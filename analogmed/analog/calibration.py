@@ -12,7 +12,7 @@ from analogmed.analog.aihwkit_backend.layers import from_aihwkit, is_analog, set
 from analogmed.analog.ideal_tiles import ideal_tiles
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
-from analogmed.network.batches import images_of
+from analogmed.network.batches import check_network, network_batches
 from analogmed.network.walk import evaluating
 
 
@@ -43,6 +43,7 @@ def calibrate(
         CoverageError: the model has no analog layer with an input range.
         NonFiniteError: an activation is NaN or Inf; names the layer.
     """
+    check_network(model)
     if not 0 < quantile <= 1:
         raise ConfigError(f"calibrate: quantile must lie in (0, 1], got {quantile}")
     layers = {n: m for n, m in model.named_modules() if isinstance(m, AnalogLayer)}
@@ -55,7 +56,7 @@ def calibrate(
     if not ranged:
         return model  # the hardware scales each vector separately
     seen = {name: InputStatistics(name, layer) for name, layer in ranged.items()}
-    images = (_like_weights(images_of(batch, key=key), model) for batch in batches)
+    images = (images for _, images in network_batches(model, batches, key=key))
     _run(model, ranged, images, seen)
     for name, statistics in seen.items():
         input_range = ranged[name].input_range
@@ -64,13 +65,6 @@ def calibrate(
             input_range.copy_(statistics.ranges(quantile))
         ranged[name].calibrated = True
     return model
-
-
-def _like_weights(images: Tensor, model: nn.Module) -> Tensor:
-    """Return half-precision images in the type of the weights; others unchanged."""
-    if images.dtype in (torch.float16, torch.bfloat16):
-        return images.to(next(model.parameters()).dtype)
-    return images
 
 
 def check_calibrated(model: nn.Module) -> None:

@@ -1,23 +1,31 @@
 """Simulated chips: one programmed instance of a model, read at any time and any number of times."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from itertools import product
 from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
-from analogmed.analog.aihwkit_backend.layers import AihwkitTiles, aihwkit_tiles
+from analogmed.analog.aihwkit_backend.layers import (
+    AihwkitTiles,
+    aihwkit_tiles,
+    configs_of,
+    is_analog,
+)
 from analogmed.analog.calibration import check_calibrated
 from analogmed.analog.devices.programming import ProgrammedModel
+from analogmed.analog.devices.reram import check_time
 from analogmed.analog.engines.layout import CHANNELS_LAST
 from analogmed.analog.engines.select import may_compile
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.analog.tile.rows import LayerSnapshot
-from analogmed.foundation.errors import CoverageError, NonFiniteError
+from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.settings.checks import require_whole
+from analogmed.foundation.time_constants import time_label, to_seconds
+from analogmed.network.batches import check_network
 from analogmed.network.walk import evaluating
 
 _COMPILED = "_orig_mod."  # prefix that torch.compile adds to names, which seed the noise
@@ -37,11 +45,14 @@ class Chip:
 
     Raises:
         CoverageError: the model has no analog layer.
-        ConfigError: the input ranges of the model were never set.
+        ConfigError: the input ranges of the model were never set, the model is a snapshot of a
+            chip, or the seed is not a whole number.
         NonFiniteError: a weight is NaN or Inf; names the layer.
     """
 
     def __init__(self, model: nn.Module, *, seed: int = 0) -> None:
+        require_whole("seed", seed)
+        check_programmable(model)
         self.model = model
         self.seed = seed
         own = {
@@ -55,40 +66,35 @@ class Chip:
             for name, tiles in aihwkit_tiles(model)
         }
         self._layers: dict[str, AnalogLayer | AihwkitTiles] = {**own, **self._aihwkit}
-        if not self._layers:
-            raise CoverageError(
-                f"{type(model).__name__} has no analog layer, so nothing would drift; "
-                "convert() it first"
-            )
-        check_calibrated(model)
 
-    def at(self, t_inference_s: float, read: int = 0) -> "ChipSnapshot":
+    def at(self, t_inference_s: str | float, read: int = 0) -> "ChipSnapshot":
         """Return the chip at a time after programming.
 
         Args:
-            t_inference_s: seconds since the end of programming; 0 is right after it. (aihwkit's PCM
-                model counts drift from 20 s after programming, so that 1 s shows almost none.)
+            t_inference_s: time since the end of programming: seconds, or a text such as
+                ``"1 day"``; 0 or ``"t0"`` is right after it. (aihwkit's PCM model counts drift from
+                20 s after programming, so that 1 s shows almost none.)
             read: number of the read, 0 or more; each read has its own read noise.
 
         Returns:
-            Callable that maps images (B, C, *spatial) to logits.
+            Network that maps images (B, C, *spatial) to logits.
 
         Raises:
-            ValueError: the time is negative or not finite, or the read number is negative.
-            ConfigError: the noise model does not support this time.
+            ConfigError: the time is no time, negative or not finite, or the noise model does not
+                support it; or the read number is negative or not whole.
             NonFiniteError: the noise model returns NaN or Inf; names the layer.
         """
-        if not math.isfinite(t_inference_s) or t_inference_s < 0:
-            raise ValueError(
-                f"time after programming must be 0 s or more and finite, got {t_inference_s!r} s"
-            )
-        if read < 0:
-            raise ValueError(f"read number must be 0 or more, got {read}")
-        seed = derive_seed(self.seed, "time", float(t_inference_s), "read", int(read))
-        readings = self._programmed.read(float(t_inference_s), derive_seed(seed, "devices"))
+        time_s = to_seconds(t_inference_s)
+        require_whole("read number", read, least=0)
+        seed = derive_seed(self.seed, "time", time_s, "read", int(read))
+        readings = self._programmed.read(time_s, derive_seed(seed, "devices"))
         for name, tiles in self._aihwkit.items():
-            readings[name] = tiles.read(float(t_inference_s), derive_seed(seed, name))
-        return ChipSnapshot(self.model, self._layers, readings, seed).restart()
+            readings[name] = tiles.read(time_s, derive_seed(seed, name))
+        label = f"chip {self.seed}, {time_label(time_s)}, read {int(read)}"
+        return ChipSnapshot(self.model, self._layers, readings, seed, label).restart()
+
+    def __repr__(self) -> str:
+        return f"Chip({type(self.model).__name__}, {len(self._layers)} layers, seed={self.seed})"
 
 
 _NO_VIEW = "view size is not compatible"  # part of torch's message
@@ -96,21 +102,66 @@ _VIEWING: WeakSet[nn.Module] = WeakSet()
 """Networks that call ``view`` on feature maps, which torch does not support in channels_last."""
 
 
-@dataclass(frozen=True)
-class ChipSnapshot:
-    """Snapshot of a chip at one time and read, callable with images.
+class ChipSnapshot(nn.Module):
+    """Snapshot of a chip at one time and read: a network from images to logits.
 
     The weights are fixed. Output noise is sampled in each call, from a stream that starts at
     ``restart``. With the compiled engine, the noise of an image depends on the number of images
     since ``restart``, not on the batch. This holds in layers whose first axis is the batch (not in
     a Transformer with ``batch_first=False``). Two snapshots of one chip are independent of each
     other.
+
+    A snapshot always computes in evaluation mode and without gradients; ``train()`` and ``eval()``
+    change nothing. ``parameters()`` are the trained weights of the model, not those of the chip.
+
+    Args:
+        model: analog model.
+        layers: analog layers of the model that are on the chip, by name.
+        readings: weights of the tiles of each layer, by name.
+        seed: seed of the output noise.
+        label: chip, time and read, for ``repr``.
     """
 
-    model: nn.Module
-    layers: dict[str, AnalogLayer | AihwkitTiles]
-    readings: dict[str, LayerSnapshot]
-    seed: int
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Mapping[str, AnalogLayer | AihwkitTiles],
+        readings: Mapping[str, LayerSnapshot],
+        seed: int,
+        label: str = "",
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.layers, self.readings = dict(layers), dict(readings)
+        self.seed, self.label = seed, label
+        self.training = False
+
+    def without(self, names: Iterable[str]) -> "ChipSnapshot":
+        """Return a snapshot of the same tiles on which some layers are not on the chip."""
+        left = set(names)
+        layers = {name: layer for name, layer in self.layers.items() if name not in left}
+        readings = {name: self.readings[name] for name in layers}
+        return ChipSnapshot(self.model, layers, readings, self.seed, self.label)
+
+    def train(self, mode: bool = True) -> "ChipSnapshot":
+        """Return the snapshot unchanged: it computes in evaluation mode, whatever ``mode`` is."""
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ChipSnapshot":
+        """Return the snapshot, unless the call would move or convert the weights of its model."""
+        for weight in self.model.parameters():
+            moved = fn(weight.detach())
+            if (moved.device, moved.dtype) != (weight.device, weight.dtype):
+                raise ConfigError(
+                    f"{self!r}: a programmed chip cannot be moved or converted; expected "
+                    f"{weight.dtype} on {weight.device}, got {moved.dtype} on {moved.device}. Move "
+                    "the network to the device, then program a Chip."
+                )
+            break
+        return self
+
+    def __repr__(self) -> str:
+        return f"ChipSnapshot({type(self.model).__name__} on {self.label})"
 
     def restart(self, *address: object) -> "ChipSnapshot":
         """Restart the noise stream at an address, so that results do not depend on the order.
@@ -123,7 +174,7 @@ class ChipSnapshot:
         return self
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return the logits of a batch of images, which are left unchanged.
 
         Args:
@@ -167,6 +218,32 @@ class ChipSnapshot:
                 stack.enter_context(layer.use_snapshot(self.readings[name]))
             stack.enter_context(evaluating(self.model))
             yield
+
+
+def check_programmable(model: object, times_s: Iterable[float] = ()) -> None:
+    """Raise an error for a network that cannot be programmed onto chips, or not read at some time.
+
+    Raises:
+        ConfigError: the model is no network, is a snapshot of a chip or was never calibrated; or
+            its noise model has no values at one of the times, in s.
+        CoverageError: the model has no analog layer.
+    """
+    check_network(model)
+    if isinstance(model, ChipSnapshot):
+        raise ConfigError(
+            f"network: expected the analog network from convert(), got {model!r}. Pass the network "
+            "that the chip was programmed with."
+        )
+    layers = [layer for layer in model.modules() if is_analog(layer)]
+    if not layers:
+        raise CoverageError(
+            f"{type(model).__name__} has no analog layer, so nothing would drift; "
+            "convert() it first"
+        )
+    check_calibrated(model)
+    noise_models = {id(config.noise_model): config.noise_model for config in configs_of(model)}
+    for noise_model, time_s in product(noise_models.values(), times_s):
+        check_time(noise_model, time_s)
 
 
 def check_images(images: Tensor) -> None:

@@ -2,23 +2,25 @@
 
 import copy
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import nn
 
 from analogmed.analog import layers
-from analogmed.analog.aihwkit_backend.layers import is_analog, to_aihwkit
-from analogmed.analog.description.aihwkit_config import as_rpu_config
+from analogmed.analog.aihwkit_backend.layers import configs_of, is_analog, to_aihwkit
+from analogmed.analog.description.aihwkit_config import description_of
 from analogmed.analog.description.hardware import Hardware
+from analogmed.analog.description.resolve import as_rpu_config
 from analogmed.analog.description.support import check_support
 from analogmed.analog.engines.select import EngineName, check_engine
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.text import nearest
+from analogmed.network.batches import check_network
 from analogmed.network.copy import copy_network
 from analogmed.network.products import unregistered_layers
 from analogmed.network.selection import (
@@ -50,7 +52,7 @@ _ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
 
 def convert(
     model: nn.Module,
-    rpu_config: TorchInferenceRPUConfig | Hardware | str = "pcm",
+    rpu_config: TorchInferenceRPUConfig | Hardware | Mapping[str, Any] | str = "pcm",
     *,
     digital: Iterable[str] = (),
     row_split: RowSplit = "even",
@@ -65,8 +67,9 @@ def convert(
 
     Args:
         model: plain torch network.
-        rpu_config: name of a preset, a :class:`Hardware`, or a configuration from
-            :func:`analogmed.create_rpu_config`; the model keeps a copy.
+        rpu_config: name of a preset; mapping of arguments, as ``{"preset": "pcm", "tile_size":
+            256}``; a :class:`Hardware`; or a configuration from
+            :func:`analogmed.create_rpu_config`. The model keeps a copy.
         digital: names (or patterns, ``"head*"``) of layers that stay digital, or of blocks whose
             layers all stay digital. Layers whose attribute ``stays_digital`` is true stay digital
             in any case.
@@ -110,6 +113,15 @@ def convert(
         )
     _warn_of_many_tiles(analog, rpu_config)
     return to_aihwkit(analog) if backend == "aihwkit" else analog
+
+
+def hardware_of(analog: nn.Module) -> Hardware | None:
+    """Return the description of the hardware that a network was converted for.
+
+    ``None`` if it was converted for a configuration that was changed after ``create_rpu_config``,
+    or made without it.
+    """
+    return next((description_of(config) for config in configs_of(analog)), None)
 
 
 def _warn_of_many_tiles(analog: nn.Module, rpu_config: TorchInferenceRPUConfig) -> None:
@@ -172,6 +184,7 @@ def _reasons(model: nn.Module) -> str:
 
 
 def _check_model(model: nn.Module, digital: tuple[str, ...]) -> None:
+    check_network(model)
     names = []
     for name, layer in model.named_modules(remove_duplicate=False):
         names.append(name)

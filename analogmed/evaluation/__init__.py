@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from analogmed.foundation.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from analogmed.evaluation.loader_robustness import RobustnessResult as RobustnessResult
-    from analogmed.evaluation.loader_robustness import robustness as robustness
+    from analogmed.evaluation.loader.result import RobustnessResult as RobustnessResult
+    from analogmed.evaluation.loader.robustness import robustness as robustness
     from analogmed.evaluation.statistics.intervals import Interval as Interval
     from analogmed.evaluation.statistics.intervals import difference as difference
     from analogmed.evaluation.statistics.intervals import ratio as ratio
@@ -52,7 +52,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "PlacementResult": "studies.placement.study",
         "PlacementConfig": "studies.sensitivity.settings",
         "Results": "studies.robustness.study",
-        "RobustnessResult": "loader_robustness",
+        "RobustnessResult": "loader.result",
         "SensitivityResult": "studies.sensitivity.study",
         "SensitivityConfig": "studies.sensitivity.settings",
         "VarianceComponents": "statistics.planning",
@@ -70,7 +70,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "plan_size": "statistics.planning",
         "rank": "studies.sensitivity.ranking",
         "ratio": "statistics.intervals",
-        "robustness": "loader_robustness",
+        "robustness": "loader.robustness",
         "sensitivity": "studies.sensitivity.study",
         "std_between_chips": "statistics.spread",
         "summarise": "summaries.summary",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from analogmed.analog.description.hardware import Hardware
+from analogmed.analog.description.resolve import as_hardware
 from analogmed.analog.settings import CalibrationConfig, resolve_layers
 from analogmed.data.case import Task
 from analogmed.data.settings import TaskConfig
@@ -143,6 +144,7 @@ class Experiment:
     restart: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hardware", as_hardware(self.hardware))
         require_at_least_one("batch_size", self.batch_size)
         require_at_least_zero("tolerance", self.tolerance)
         require_at_least_zero("examples", self.examples)

@@ -1,6 +1,7 @@
-"""Times since programming, in seconds."""
+"""Times since programming: in seconds, and as text."""
 
 import math
+import re
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
@@ -25,6 +26,18 @@ _UNITS_S = {
     "month": MONTH_S,
     "year": YEAR_S,
 }
+TIME_NAMES = {
+    T0_S: "t0",
+    SECOND_S: "1 s",
+    60.0: "1 min",
+    HOUR_S: "1 h",
+    DAY_S: "1 day",
+    7 * DAY_S: "1 week",
+    MONTH_S: "1 month",
+    YEAR_S: "1 year",
+}
+_LABEL_UNITS_S = {"d": DAY_S, "h": HOUR_S, "min": 60.0, "s": SECOND_S}
+_NUMBER_WITH_UNIT = re.compile(r"([+-]?\d*\.?\d+(?:e[+-]?\d+)?)\s*([^\W\d]+)", re.IGNORECASE)
 
 
 def to_seconds(time: str | float) -> float:
@@ -37,27 +50,45 @@ def to_seconds(time: str | float) -> float:
         ConfigError: the text is no time, or the time is negative or not finite.
 
     Example:
-        >>> to_seconds("1 day"), to_seconds("30 days"), to_seconds("t0"), to_seconds(3600)
+        >>> to_seconds("1 day"), to_seconds("30d"), to_seconds("t0"), to_seconds(3600)
         (86400.0, 2592000.0, 0.0, 3600.0)
     """
-    seconds = _from_text(time) if isinstance(time, str) else float(time)
+    try:
+        seconds = _from_text(time) if isinstance(time, str) else float(time)
+    except TypeError:
+        raise ConfigError(
+            f"time {time!r}: expected a number in s, or a text such as '1 day'"
+        ) from None
     if not math.isfinite(seconds) or seconds < 0:
-        raise ConfigError(f"time {time!r}: expected 0 s or more, and finite")
+        raise ConfigError(f"time {time!r}: expected 0 s or more and finite")
     return seconds
 
 
+def time_label(time_s: float) -> str:
+    """Return the short name of a time since programming.
+
+    Example:
+        >>> time_label(86_400.0), time_label(7_200.0), time_label(0.25)
+        ('1 day', '2 h', '0.25 s')
+    """
+    if time_s in TIME_NAMES:
+        return TIME_NAMES[time_s]
+    for unit, length_s in _LABEL_UNITS_S.items():
+        if time_s >= length_s:
+            return f"{time_s / length_s:.3g} {unit}"
+    return f"{time_s:.3g} s"
+
+
 def _from_text(text: str) -> float:
-    words = text.split()
-    if words == ["t0"]:
+    if text.strip() == "t0":
         return T0_S
-    try:
-        number, unit = words
-        value = float(number)
-    except ValueError:
+    parts = _NUMBER_WITH_UNIT.fullmatch(text.strip())
+    if parts is None:
         raise ConfigError(
             f"time {text!r}: expected a number with a unit, for instance '1 day', or 't0'"
-        ) from None
+        )
+    number, unit = parts.groups()
     singular = unit if unit in _UNITS_S else unit.removesuffix("s")
     if singular not in _UNITS_S:
         raise ConfigError(f"time {text!r}: unknown unit '{unit}'; {nearest(unit, _UNITS_S)}")
-    return value * _UNITS_S[singular]
+    return float(number) * _UNITS_S[singular]

@@ -74,4 +74,6 @@ def metric_unit(name: str) -> str:
 
 def label_of(name: str) -> str:
     """Return the label of a metric, or of another measure of the tables, for figures."""
-    return metric(name).label if is_metric(name) else name.capitalize()
+    if is_metric(name):
+        return metric(name).label
+    return name.capitalize() if name.islower() else name

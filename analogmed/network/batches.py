@@ -1,13 +1,115 @@
 """Images and labels of a batch, in the forms in which loaders of torch and MONAI yield them."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.data import Dataset, IterableDataset
 
 from analogmed.foundation.errors import ConfigError
+
+_RAW = 100.0
+"""Largest absolute value from which on whole-numbered images count as not normalised."""
+
+
+def check_network(model: object) -> None:
+    """Raise an error for anything but a torch network.
+
+    Raises:
+        ConfigError: names what was given.
+    """
+    if not isinstance(model, nn.Module):
+        kind = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise ConfigError(
+            f"network: expected a torch network (nn.Module) as the first argument, got {kind}"
+        )
+
+
+def network_batches(
+    model: nn.Module, loader: Iterable[Any], *, key: str = "image"
+) -> Iterator[tuple[Any, Tensor]]:
+    """Yield each batch of a loader with its images, as the network takes them.
+
+    Images are on the device and in the floating-point type of the network's weights. Warns if the
+    images of the first batch are whole numbers of 100 and more, as if not normalised.
+
+    Args:
+        model: network, whose convolutions define the number of axes.
+        loader: iterable of batches of the forms of :func:`images_of`.
+        key: key of the images where a batch is a mapping.
+
+    Raises:
+        ConfigError: the loader yields no batches, or images that are not floating-point or lack the
+            batch axis.
+    """
+    _check_loader(loader)
+    weight = next((w for w in model.parameters() if w.is_floating_point()), torch.empty(0))
+    axes = _spatial_axes(model)
+    for number, batch in enumerate(loader):
+        images = images_of(batch, key=key)
+        _check_images(images, axes)
+        if number == 0:
+            _warn_of_raw_values(images)
+        yield batch, images.to(weight.device, weight.dtype)
+
+
+def _check_loader(loader: object) -> None:
+    kind = type(loader).__name__
+    if isinstance(loader, Dataset) and not isinstance(loader, IterableDataset):
+        raise ConfigError(
+            f"loader: expected batches of images (B, C, *spatial), got a dataset ({kind}), which "
+            "has single images. Wrap it: DataLoader(dataset, batch_size=4)."
+        )
+    if isinstance(loader, Tensor | np.ndarray):
+        raise ConfigError(
+            f"loader: expected an iterable of batches, got one {kind}. Put it in a list: [images] "
+            "or [(images, labels)]."
+        )
+    if isinstance(loader, Mapping | str | nn.Module) or not isinstance(loader, Iterable):
+        raise ConfigError(
+            f"loader: expected an iterable of batches, such as a DataLoader or a list, got {kind}"
+        )
+
+
+def _spatial_axes(model: nn.Module) -> set[int]:
+    """Return the numbers of spatial axes of the convolutions of a network."""
+    kernels = (
+        getattr(layer, "kernel_size", None)
+        for layer in model.modules()
+        if getattr(layer, "weight", None) is not None
+    )
+    return {len(kernel) for kernel in kernels if isinstance(kernel, tuple)}
+
+
+def _check_images(images: Tensor, axes: set[int]) -> None:
+    if not images.is_floating_point():
+        raise ConfigError(
+            f"loader: expected images of floating-point numbers, got {images.dtype}. Normalise "
+            "them as in training; where these are the labels, give the images first."
+        )
+    missing = images.ndim - 1  # spatial axes, if the batch or the channel axis is missing
+    if missing > 1 and missing in axes and missing - 1 not in axes:
+        raise ConfigError(
+            f"loader: expected batches of images (B, C, *spatial) with {missing} spatial axes, got "
+            f"shape {tuple(images.shape)}, which lacks the batch or the channel axis. Add it with "
+            "images[None] or images[:, None], or use a DataLoader."
+        )
+
+
+def _warn_of_raw_values(images: Tensor) -> None:
+    values = images[:1].detach()
+    if not values.numel() or not torch.isfinite(values).all():
+        return
+    largest = float(values.abs().max())
+    if largest >= _RAW and bool((values == values.round()).all()):
+        warnings.warn(
+            f"loader: the images are whole numbers up to {largest:g}, as if not normalised; "
+            "expected the values on which the network was trained. Normalise them as in training.",
+            stacklevel=4,
+        )
 
 
 def images_of(batch: Any, *, key: str = "image") -> Tensor:
@@ -60,11 +162,14 @@ def _entry(batch: Any, key: str, place: int) -> Any:
 
 
 def _tensor_of(values: Any, what: str) -> Tensor:
-    if isinstance(values, np.ndarray):
-        return torch.from_numpy(values)
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
+        return torch.from_numpy(np.ascontiguousarray(values, values.dtype.newbyteorder("=")))
     if isinstance(values, Tensor):
         return values.as_subclass(Tensor)  # MONAI's MetaTensor carries metadata through each layer
+    kind = (
+        f"an array of {values.dtype}" if isinstance(values, np.ndarray) else type(values).__name__
+    )
     raise ConfigError(
-        f"batch: expected '{what}' as a tensor of shape (B, C, *spatial), got "
-        f"{type(values).__name__}; a loader yields tensors, tuples (images, labels) or mappings"
+        f"batch: expected '{what}' as a tensor of shape (B, C, *spatial), got {kind}; a loader "
+        "yields tensors, tuples (images, labels) or mappings"
     )

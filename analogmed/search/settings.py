@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from analogmed.analog.description.hardware import Hardware
+from analogmed.analog.description.resolve import as_hardware
 from analogmed.analog.settings import CalibrationConfig, resolve_layers
 from analogmed.data.settings import TaskConfig
 from analogmed.execution.settings import EngineConfig
@@ -134,6 +135,7 @@ class SearchConfig:
     out: Path | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hardware", as_hardware(self.hardware))
         require_at_least_one("budget", self.budget)
         require_at_least_one("proposals", self.proposals)
         require_at_least_zero("final_epochs", self.final_epochs)

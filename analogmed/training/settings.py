@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from analogmed.analog import Hardware
+from analogmed.analog.description.resolve import as_hardware
 from analogmed.analog.settings import CalibrationConfig, resolve_layers
 from analogmed.data.settings import TaskConfig
 from analogmed.foundation.errors import ConfigError
@@ -245,6 +246,7 @@ class TrainConfig:
     out: Path | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hardware", as_hardware(self.hardware))
         for name in ("epochs", "batch_size", "validate_every", "validation_chips"):
             require_at_least_one(name, getattr(self, name))
         require_at_least_zero("patience", self.patience)

@@ -9,6 +9,7 @@ import torch
 from aihwkit.exceptions import AihwkitException as AihwkitError
 from aihwkit.nn import AnalogConv2d, AnalogLinear
 from aihwkit.nn.modules.base import AnalogLayerBase
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from torch import Tensor, nn
 
@@ -87,6 +88,15 @@ def aihwkit_tiles(model: nn.Module) -> Iterator[tuple[str, list[TorchInferenceTi
             tiles = list(layer.analog_tiles())
             if tiles:
                 yield name, tiles
+
+
+def configs_of(model: nn.Module) -> Iterator[TorchInferenceRPUConfig]:
+    """Yield the hardware configuration of each analog layer, of analogmed or of aihwkit."""
+    for layer in model.modules():
+        if isinstance(layer, AnalogLayer):
+            yield layer.rpu_config
+    for _, tiles in aihwkit_tiles(model):
+        yield tiles[0].rpu_config
 
 
 class AihwkitTiles:

@@ -1,7 +1,7 @@
 """Conversion of the hardware description to aihwkit's configuration object."""
 
-import dataclasses
-from typing import Any
+from enum import Enum
+from typing import Any, TypeGuard
 
 from aihwkit.inference import PCMLikeNoiseModel
 from aihwkit.inference.compensation.base import BaseDriftCompensation
@@ -24,9 +24,7 @@ from aihwkit.simulator.parameters.enums import (
 from aihwkit.simulator.parameters.inference import WeightModifierParameter
 
 from analogmed.analog.description.device_models import device_model
-from analogmed.analog.description.hardware import Hardware
-from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.analog.description.hardware import Hardware, hardware_from
 
 _COMPENSATIONS: dict[str, type[BaseDriftCompensation] | None] = {
     "global": GlobalDriftCompensation,
@@ -55,6 +53,8 @@ _REMAPS = {
     "layerwise": WeightRemapType.LAYERWISE_SYMMETRIC,
     "channelwise": WeightRemapType.CHANNELWISE_SYMMETRIC,
 }
+_DESCRIPTION = "analogmed_hardware"
+"""Attribute of a configuration with the description that it was made from."""
 _PCM_G_MAX_US = 25.0  # Nandakumar et al. 2019: noise of PCM at up to 25 uS
 _PCM_COEFFS_US = (0.26348, 1.9650, -1.1731)
 
@@ -77,11 +77,7 @@ def create_rpu_config(preset: str = "pcm", **arguments: Any) -> TorchInferenceRP
     Raises:
         ConfigError: unknown preset or argument, or a value outside its range.
     """
-    known = {field.name for field in dataclasses.fields(Hardware)}
-    for name in arguments:
-        if name not in known:
-            raise ConfigError(f"unknown hardware argument '{name}'; {nearest(name, known)}")
-    return rpu_config_of(Hardware(preset, **arguments))
+    return rpu_config_of(hardware_from({"preset": preset, **arguments}))
 
 
 def rpu_config_of(hardware: Hardware) -> TorchInferenceRPUConfig:
@@ -99,18 +95,31 @@ def rpu_config_of(hardware: Hardware) -> TorchInferenceRPUConfig:
     _describe_training(hardware, config)
     compensation = _COMPENSATIONS[hardware.drift_compensation]
     config.drift_compensation = compensation() if compensation else None
+    setattr(config, _DESCRIPTION, hardware)
     return config
 
 
-def as_rpu_config(hardware: TorchInferenceRPUConfig | Hardware | str) -> TorchInferenceRPUConfig:
-    """Return aihwkit's configuration of a preset by name, of a ``Hardware``, or as it is.
+def is_rpu_config(value: object) -> TypeGuard[TorchInferenceRPUConfig]:
+    """Return whether a value is aihwkit's configuration for its torch tile."""
+    return isinstance(value, TorchInferenceRPUConfig)
 
-    Raises:
-        ConfigError: unknown preset.
-    """
-    if isinstance(hardware, str):
-        return create_rpu_config(hardware)
-    return rpu_config_of(hardware) if isinstance(hardware, Hardware) else hardware
+
+def description_of(config: object) -> Hardware | None:
+    """Return the description that a configuration was made from; ``None`` if it was changed."""
+    hardware = getattr(config, _DESCRIPTION, None)
+    if hardware is None or _plain(rpu_config_of(hardware)) != _plain(config):
+        return None
+    return hardware
+
+
+def _plain(value: object) -> object:
+    """Return a configuration as mappings, since aihwkit's noise models compare by identity."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, type | Enum) or not hasattr(value, "__dict__"):
+        return value
+    content = {name: _plain(item) for name, item in vars(value).items() if name != _DESCRIPTION}
+    return type(value), content
 
 
 def make_noise_model(hardware: Hardware) -> BaseNoiseModel:

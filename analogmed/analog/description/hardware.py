@@ -1,6 +1,7 @@
 """The hardware description: a named preset, and the arguments that differ from it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from analogmed.analog.description.device_models import NoiseModelName, device_model
@@ -137,7 +138,27 @@ class Hardware:
             device_model(self.noise_model).make(self)  # refuses a conductance that does not fit
 
     @property
+    def changes(self) -> dict[str, Any]:
+        """Arguments that differ from those of the preset."""
+        preset = Hardware(self.preset)
+        names = [field.name for field in fields(self)]
+        return {n: getattr(self, n) for n in names if getattr(self, n) != getattr(preset, n)}
+
+    @property
     def tile_shape(self) -> tuple[int, int]:
         """Rows and columns of a tile."""
         size = self.tile_size
         return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def hardware_from(arguments: Mapping[str, Any]) -> Hardware:
+    """Return the description with some arguments, by name.
+
+    Raises:
+        ConfigError: an argument is unknown, or a value is outside its range.
+    """
+    known = [field.name for field in fields(Hardware)]
+    for name in arguments:
+        if name not in known:
+            raise ConfigError(f"unknown hardware argument '{name}'; {nearest(name, known)}")
+    return Hardware(**{n: tuple(v) if isinstance(v, list) else v for n, v in arguments.items()})

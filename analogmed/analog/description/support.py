@@ -29,12 +29,6 @@ def check_support(config: TorchInferenceRPUConfig) -> None:
     Raises:
         ConfigError: names every field that is not supported, with its value.
     """
-    if not isinstance(config, TorchInferenceRPUConfig):
-        raise ConfigError(
-            "hardware: expected the name of a preset, a Hardware, or the TorchInferenceRPUConfig "
-            "that create_rpu_config() returns, got "
-            f"{type(config).__name__}"
-        )
     refused = [f"{field} = {value}" for field, value in _refused(config)]
     if refused:
         raise ConfigError(

@@ -116,9 +116,7 @@ class ProgrammedModel:
             rows = [_read_row(layer, scale.shape, tiles) for scale in self._scales[name]]
         except ArgumentError as error:
             raise ConfigError(
-                f"the noise model {_model_name(layer)} has no values at "
-                f"{t_inference_s:g} s: {error}; give these times only, for instance "
-                "--sweep.times_s 1 86400 172800, or times=['1 s', '1 day', '2 days'] in Python"
+                f"times: the noise model {_model_name(layer)} fails at {t_inference_s:g} s: {error}"
             ) from error
         if not all(_is_finite(weight) for weight, _ in rows):
             raise NonFiniteError(

@@ -10,10 +10,33 @@ import copy
 import math
 
 import torch
-from aihwkit.exceptions import ArgumentError
 from aihwkit.inference import ReRamCMONoiseModel, ReRamWan2022NoiseModel
 from aihwkit.inference.noise.base import BaseNoiseModel
 from torch import Tensor
+
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.time_constants import time_label
+
+
+def check_time(model: BaseNoiseModel, time_s: float) -> None:
+    """Raise an error for a time at which a noise model has no data.
+
+    Args:
+        model: noise model of aihwkit; only that of Wan et al. has a list of times.
+        time_s: time since programming in s.
+
+    Raises:
+        ConfigError: lists the times of the model.
+    """
+    if not isinstance(model, ReRamWan2022NoiseModel) or time_s in model.coeff_dic:
+        return
+    names = [time_label(known_s) for known_s in sorted(model.coeff_dic)]
+    seconds = " ".join(f"{known_s:g}" for known_s in sorted(model.coeff_dic))
+    raise ConfigError(
+        f"times: the noise model ReRamWan2022NoiseModel has no values at {time_label(time_s)}; "
+        f"expected one of {', '.join(names)}. Give these only: --sweep.times_s {seconds}, or "
+        f"times={names} in Python. The preset reram_cmo has values at all times."
+    )
 
 
 def with_memory(model: BaseNoiseModel) -> BaseNoiseModel:
@@ -56,10 +79,9 @@ class RememberingWan2022(ReRamWan2022NoiseModel):
         """Return the conductances in uS at a time in s.
 
         Raises:
-            ArgumentError: the fit does not include this time.
+            ConfigError: the fit does not include this time.
         """
-        if t_inference not in self.coeff_dic:
-            raise ArgumentError(f"t_inference should be one of {list(self.coeff_dic)}")
+        check_time(self, t_inference)
         return self._conductance(drift_noise_param[0], drift_noise_param[1], t_inference)
 
     def _conductance(self, target: Tensor, deviate: Tensor, time_s: float) -> Tensor:

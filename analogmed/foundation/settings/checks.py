@@ -1,14 +1,25 @@
 """Range checks of settings."""
 
 import math
+import operator
 
 from analogmed.foundation.errors import ConfigError
 
 
+def require_whole(name: str, value: object, *, least: int | None = None) -> None:
+    """Raise ConfigError if a value is not a whole number, or below ``least``."""
+    bound = "" if least is None else f" of {least} or more"
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise ConfigError(f"{name}: expected a whole number{bound}, got {value!r}") from None
+    if least is not None and number < least:
+        raise ConfigError(f"{name} must be {least} or more, got {value!r}")
+
+
 def require_at_least_one(name: str, value: int) -> None:
     """Raise ConfigError if a count is below 1."""
-    if value < 1:
-        raise ConfigError(f"{name} must be 1 or more, got {value}")
+    require_whole(name, value, least=1)
 
 
 def require_at_least_zero(name: str, value: float, *, zero: bool = True) -> None:

@@ -11,21 +11,12 @@ from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_atomically
+from analogmed.foundation.time_constants import TIME_NAMES as TIME_NAMES
+from analogmed.foundation.time_constants import time_label as time_label
 
 WIDTH_IN = 8.0
 DPI = 150
 TRAINING_NAMES = {"digital": "digitally trained", "hwa": "hardware-aware"}
-TIME_NAMES = {
-    0.0: "t0",
-    1.0: "1 s",
-    60.0: "1 min",
-    3_600.0: "1 h",
-    86_400.0: "1 day",
-    604_800.0: "1 week",
-    2_592_000.0: "1 month",
-    31_536_000.0: "1 year",
-}
-TIME_UNITS_S = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0}
 FORMATS = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
 
 
@@ -96,21 +87,6 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
         raise ConfigError(f"cannot draw '{path}': a figure ends in {' or '.join(FORMATS)}")
     metadata = FORMATS[path.suffix]
     return write_atomically(path, lambda file: figure.savefig(file, dpi=DPI, metadata=metadata))
-
-
-def time_label(time_s: float) -> str:
-    """Return the short name of a time since programming.
-
-    Example:
-        >>> time_label(86_400.0), time_label(7_200.0), time_label(0.25)
-        ('1 day', '2 h', '0.25 s')
-    """
-    if time_s in TIME_NAMES:
-        return TIME_NAMES[time_s]
-    for unit, length_s in TIME_UNITS_S.items():
-        if time_s >= length_s:
-            return f"{time_s / length_s:.3g} {unit}"
-    return f"{time_s:.3g} s"
 
 
 def age(time_s: float) -> str:

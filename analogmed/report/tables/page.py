@@ -93,8 +93,12 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.1e}" if small else f"{value:.{digits}f}"
 
 
-def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
+def with_interval(
+    value: float, low: float, high: float, digits: int = 3, *, dash: bool = True
+) -> str:
     """Return an estimate with its interval in brackets, if there is one.
+
+    Bounds of 0 and more are separated by a dash, or by "to" if ``dash`` is false; others by "to".
 
     Example:
         >>> with_interval(0.9, -0.05, 0.95, 2), with_interval(0.9, float("nan"), float("nan"), 2)
@@ -103,7 +107,7 @@ def with_interval(value: float, low: float, high: float, digits: int = 3) -> str
     text = fixed(value, digits)
     if pd.isna(low) or pd.isna(high):
         return text
-    separator = EN_DASH if low >= 0 else " to "
+    separator = EN_DASH if dash and low >= 0 else " to "
     return f"{text} ({fixed(low, digits)}{separator}{fixed(high, digits)})"
 
 

@@ -275,7 +275,7 @@ def test_a_time_that_the_noise_model_does_not_know_is_refused(analog_of):
     calibrate(model, [torch.rand(2, 4)])
     chip = Chip(model, seed=0)
     chip.at(86_400.0)
-    with pytest.raises(ConfigError, match="ReRamWan2022NoiseModel has no values at 3600 s"):
+    with pytest.raises(ConfigError, match="ReRamWan2022NoiseModel has no values at 1 h"):
         chip.at(3600.0)
 
 

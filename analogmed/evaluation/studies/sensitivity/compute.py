@@ -1,6 +1,6 @@
 """Computation of ablations: all settings of one hardware on one chip, or the digital run."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -223,7 +223,7 @@ class AblatedNetwork:
             for setting in settings:
                 address = {"setting": setting.name, "subject": setting.subject}
                 with self._digital_in(analog, setting.digital):
-                    part = _without(one.network, setting.digital)
+                    part = one.network.without(setting.digital)
                     found = read_cases(unit, part, self.cases, self.config, where, on_case)
                 rows += [{**address, **row} for row in found]
         return rows
@@ -288,12 +288,3 @@ class _Thinned(Cases):
         if case.case_id in self._kept:
             self._kept[case.case_id] = thin
         return thin
-
-
-def _without(reading: ChipSnapshot, names: frozenset[str]) -> ChipSnapshot:
-    """Return the reading without the layers that are digital now."""
-
-    def kept(of_layers: Mapping[str, object]) -> dict[str, Any]:
-        return {name: value for name, value in of_layers.items() if name not in names}
-
-    return replace(reading, layers=kept(reading.layers), readings=kept(reading.readings))

@@ -260,7 +260,7 @@ def test_an_image_with_nan_is_refused_with_the_case(digital, experiment):
 
 def test_a_time_that_the_noise_model_does_not_know_is_told(digital, experiment):
     reram = replace(experiment, hardware=Hardware("reram"))
-    with pytest.raises(ConfigError, match="has no values at 0 s"):
+    with pytest.raises(ConfigError, match="has no values at t0"):
         rows(Deployment(digital, 0), reram)
 
 

@@ -157,7 +157,7 @@ def test_an_error_of_all_units_stops(experiment, tmp_path):
     reram = replace(experiment, hardware=Hardware("reram"))
     outcome = evaluate(StoringCompute(Worker(reram), Store(tmp_path)), unit_of(reram, 0))
     assert isinstance(outcome.stop, ConfigError)
-    assert "has no values at 0 s" in str(outcome.stop)
+    assert "has no values at t0" in str(outcome.stop)
 
 
 def test_a_network_that_was_replaced_since_the_plan_is_refused(experiment, tiny_hwa, tmp_path):

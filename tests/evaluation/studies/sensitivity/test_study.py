@@ -19,7 +19,6 @@ from analogmed.evaluation.studies.sensitivity.ablations import (
 )
 from analogmed.evaluation.studies.sensitivity.compute import (
     AblatedNetwork,
-    _without,
     layers_on_tiles,
 )
 from analogmed.evaluation.studies.sensitivity.ranking import rank
@@ -175,7 +174,7 @@ def test_layers_left_digital_compute_as_in_a_network_converted_without_them(chec
     analog = network._analog
     reading = Chip(analog, seed=0).at(0.0)
     with network._digital_in(analog, digital):
-        logits = _without(reading, digital)(images)
+        logits = reading.without(digital)(images)
     assert torch.allclose(logits, expected, atol=1e-4)
     assert not torch.allclose(reading(images), expected, atol=1e-3)
 

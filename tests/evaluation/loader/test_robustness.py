@@ -10,47 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import analogmed as am
 from analogmed.evaluation.passes import chip_seed
-from analogmed.foundation.errors import ConfigError
 
 DAY_S = 86_400.0
-
-
-@pytest.fixture(scope="module")
-def images():
-    return torch.rand(5, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(scope="module")
-def labels(images):
-    return (images > 0.5).to(torch.uint8)
-
-
-@pytest.fixture(scope="module")
-def network():
-    """A network that finds bright pixels, blurred a little."""
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
-    with torch.no_grad():
-        net[0].weight.mul_(0.2)
-        net[0].weight[:, 0, 1, 1] = 1.0
-        net[0].bias.zero_()
-        net[2].weight.fill_(0.5)
-        net[2].bias.fill_(-1.0)
-    return net.eval()
-
-
-def on_tiles(network, images, preset="pcm"):
-    return am.calibrate(am.convert(network, preset), [images])
-
-
-@pytest.fixture(scope="module")
-def analog(network, images):
-    return on_tiles(network, images)
-
-
-@pytest.fixture(scope="module")
-def result(analog, images, labels):
-    return am.robustness(analog, [(images, labels)], times=["t0", "1 day"], chips=3)
 
 
 def values(result, **where):
@@ -98,7 +59,7 @@ def test_the_plot_draws_the_scores_on_the_chip_and_the_digital_baseline(result, 
 
 
 def test_an_ideal_chip_loses_nothing(network, images, labels):
-    ideal = on_tiles(network, images, "ideal")
+    ideal = am.convert(network, "ideal")
     table = am.robustness(ideal, [(images, labels)], times=["1 year"], chips=2).table
     assert table.loc["1 year", "drop"] == 0
 
@@ -149,7 +110,7 @@ def test_a_function_and_a_metric_of_monai_score_as_the_metric_of_that_name(
 def test_several_classes_are_scored_from_indices_or_from_channels(images):
     torch.manual_seed(1)
     network = nn.Conv2d(1, 3, 3, padding=1)
-    analog = on_tiles(network, images)
+    analog = am.calibrate(am.convert(network), [images])
     indices = torch.randint(0, 3, (5, 1, 16, 16), generator=torch.Generator().manual_seed(2))
     channels = nn.functional.one_hot(indices[:, 0], 3).movedim(-1, 1)
     runs = [
@@ -202,56 +163,8 @@ def test_images_that_are_in_no_mean_and_missing_intervals_are_reported(analog, i
     assert whole.notes == []
 
 
-def test_probabilities_in_place_of_logits_are_refused(network, images, labels):
-    analog = on_tiles(nn.Sequential(network, nn.Sigmoid()), images)
-    with pytest.raises(ConfigError, match="returns probabilities"):
-        am.robustness(analog, [(images, labels)], times=0, chips=2)
-
-
 def test_images_in_half_precision_are_calibrated_and_evaluated(network, images, labels):
-    analog = on_tiles(network, images.half())
+    analog = am.calibrate(am.convert(network), [images.half()])
     assert (
         am.robustness(analog, [(images.half(), labels)], times=0, chips=2).table.notna().any().all()
     )
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"loader": "smoothed"}, "values 0.05, 0.95; expected 0 and one other"),
-        ({"metric": "dcie"}, "did you mean 'dice'"),
-        ({"metric": 3}, "name of a metric, or a function"),
-        ({"metric": lambda p, r: "good"}, "expected a number"),
-        ({"times": ["1 dya"]}, "unknown unit 'dya'; did you mean 'day'"),
-        ({"times": [-1]}, "expected 0 s or more"),
-        ({"times": []}, "at least one time"),
-        ({"chips": 0}, "chips"),
-        ({"patients": ["a"]}, "one for each of the 5 images"),
-        (
-            {"keys": ("img", "label"), "loader": "mapping"},
-            "no entry 'img', but 'image', 'label'. .* keys=",
-        ),
-        ({"loader": []}, "yielded no batch"),
-        ({"loader": "images"}, "images with labels"),
-        ({"loader": "bytes"}, "floating-point"),
-        ({"loader": "small labels"}, "do not fit logits"),
-    ],
-)
-def test_mistakes_end_in_a_sentence(analog, images, labels, options, sentence):
-    loaders = {
-        "mapping": [{"image": images, "label": labels}],
-        "images": [images],
-        "smoothed": [(images, labels * 0.9 + 0.05)],
-        "bytes": [((images * 255).to(torch.uint8), labels)],
-        "small labels": [(images, labels[..., :8])],
-    }
-    loader = options.get("loader", [(images, labels)])
-    loader = loaders.get(loader, loader) if isinstance(loader, str) else loader
-    others = {name: value for name, value in options.items() if name != "loader"}
-    with pytest.raises(ConfigError, match=sentence):
-        am.robustness(analog, loader, **({"times": [0], "chips": 2} | others))
-
-
-def test_an_uncalibrated_network_is_refused(network, images, labels):
-    with pytest.raises(ConfigError, match="calibrate"):
-        am.robustness(am.convert(network, "pcm"), [(images, labels)], times=[0], chips=2)

@@ -1,0 +1,1 @@
+"""Robustness of a network on chips, from the network and a loader alone."""

@@ -1,0 +1,219 @@
+"""Robustness of one network over time as text, as a view of a notebook, and as a page."""
+
+import html
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.files import write_text_atomically
+from analogmed.metrics.registry import label_of
+from analogmed.report.figures.over_time import metric_over_time
+from analogmed.report.figures.style import age, count_range, time_label
+from analogmed.report.names import hardware_name, metric_title
+from analogmed.report.page.sections import Section, wide_and_narrow_figure
+from analogmed.report.provenance import facts_of
+from analogmed.report.run import Run
+from analogmed.report.tables.page import UNKNOWN, PageTable, in_interval, with_interval
+from analogmed.report.text import records
+from analogmed.report.writer import Chapter, to_html
+
+_WIDTH = 80
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Score of one network over time with its intervals.
+
+    Attributes:
+        curves: rows of one network as in ``curves.csv``: its digital run, and each time on chips.
+        lower_is_better: whether lower values of the metric are better.
+        notes: limitations of the result.
+        settings: arguments of the evaluation: ``hardware``, ``metric``, ``times_s``, ``chips``,
+            ``seed``, ``inferer``; empty where they are unknown.
+    """
+
+    curves: pd.DataFrame
+    lower_is_better: bool
+    notes: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+    @cached_property
+    def _rows(self) -> list[Row]:
+        """Rows of the table: the digital run, then the times on the chip."""
+        on_chip = (self.curves["hardware"] != "digital").sort_values(kind="stable")
+        return records(self.curves.loc[on_chip.index])
+
+    @property
+    def _name(self) -> str:
+        return label_of(str(self._rows[0]["metric"]))
+
+    @property
+    def _title(self) -> str:
+        return metric_title(str(self._rows[0]["metric"]), str(self._rows[0]["unit"]))
+
+    @property
+    def _model(self) -> str:
+        return str(self._rows[0]["model"])
+
+    @property
+    def _sample(self) -> str:
+        patients = count_range([int(row["n_patients"]) for row in self._rows], "patient")
+        chips = count_range([int(row["n_chips"]) for row in self._rows[1:]], "chip")
+        return f"{patients}, {chips}"
+
+    @property
+    def _captions(self) -> tuple[str, str]:
+        """Meaning of the first and of the second column of numbers."""
+        level = f"{100 * float(self._rows[0]['level']):.3g} %"
+        drop = "on the chip minus digital" if self.lower_is_better else "digital minus on the chip"
+        better = "; lower is better" if self.lower_is_better else ""
+        return (
+            f"{self._title}: mean over {self._sample}{better}. In brackets: {level} confidence "
+            "interval, from a two-way bootstrap over patients and chips.",
+            f"Drop: {self._name} {drop}, paired by patient. Where its interval includes 0, the "
+            "drop is not statistically distinguishable from 0.",
+        )
+
+    @property
+    def table(self) -> PageTable:
+        """Each estimate with its interval, one row per time."""
+        rows = tuple(
+            (_when(row), _cell(row, "estimate", "low", "high"), _cell(row, *_DROP))
+            for row in self._rows
+        )
+        return PageTable(
+            f"{self._title} on the chip", ("time", self._title, "drop"), rows, 1, self._caption
+        )
+
+    @property
+    def _caption(self) -> str:
+        return " ".join(self._captions)
+
+    def text(self) -> str:
+        """Return the table with its explanation, in lines of at most 80 columns."""
+        rows, heads = self.table.rows, self.table.heads
+        frame = pd.DataFrame([row[1:] for row in rows], [row[0] for row in rows], heads[1:])
+        title = textwrap.shorten(f"{self._title} of {self._model}{self._on_chips}", _WIDTH)
+        lines = [textwrap.fill(line, _WIDTH) for line in (*self._captions, *self.notes)]
+        return "\n\n".join([title, frame.to_string(), "\n".join(lines)])
+
+    def html(self) -> str:
+        """Return the table with its explanation for a notebook."""
+        frame = pd.DataFrame(self.table.rows, columns=list(self.table.heads))
+        title = html.escape(f"{self._title} of {self._model}{self._on_chips}")
+        lines = "".join(f"<p>{html.escape(line)}</p>" for line in (*self._captions, *self.notes))
+        return f"<p><b>{title}</b></p>{frame.to_html(index=False, border=0)}{lines}"
+
+    @property
+    def _on_chips(self) -> str:
+        preset = (self.settings.get("hardware") or {}).get("preset")
+        return f" on {hardware_name(preset)} chips" if preset else " on chips"
+
+    def finding(self) -> str:
+        """Return one sentence on the largest drop."""
+        drop, low, high = _DROP
+        on_chip = [row for row in self._rows[1:] if pd.notna(row[drop])]
+        if not on_chip:
+            return f"{self._model} has no digital {self._name} to compare with."
+        worst = max(on_chip, key=lambda row: row[drop])
+        when = age(float(worst["time_s"]))
+        size = f"{worst[drop]:.3f}" + in_interval(worst[low], worst[high], float(worst["level"]))
+        sentence = f"The largest drop of {self._name}, {when}, is {size}"
+        if pd.notna(worst[low]) and worst[low] <= 0 <= worst[high]:
+            return f"{sentence}: not statistically distinguishable from 0 ({self._sample})."
+        return f"{sentence}; {self._sample}."
+
+    def write(self, path: Path | str, environment: dict[str, Any]) -> Path:
+        """Write the page.
+
+        Args:
+            path: file to write, ending in ``.html``.
+            environment: versions and machine, as in ``environment.json``.
+
+        Raises:
+            ConfigError: the path does not end in ``.html``.
+        """
+        path = Path(path)
+        if path.suffix != ".html":
+            raise ConfigError(f"report: expected a file that ends in .html, got '{path}'")
+        settings = {"sweep": {"chips": self.settings.get("chips")}, **self.settings}
+        run = Run(f"{self._model}{self._on_chips}", "robustness", settings, "", environment)
+        findings = (self.finding(), *self.notes)
+        chapter = Chapter("run1", run.name, run, findings, tuple(self._sections(run)))
+        return write_text_atomically(path, to_html([chapter]))
+
+    def _sections(self, run: Run) -> list[Section]:
+        figure = wide_and_narrow_figure(
+            metric_over_time,
+            self.curves,
+            "run1-metric",
+            f"{self._name} over the age of the chip; the table has the numbers.",
+        )
+        return [
+            Section("run1-table", self.table.title, tables=(self.table,)),
+            Section(
+                "run1-time",
+                f"{self._name} over time",
+                "Line: mean over chips and patients. Band: confidence interval. Dashed: the same "
+                "network run digitally.",
+                figures=(figure,),
+            ),
+            Section(
+                "run1-made",
+                "How it was made",
+                facts=(*self._facts, *facts_of(run)),
+                listing=(("How to run it again", self._call),),
+            ),
+        ]
+
+    @property
+    def _facts(self) -> tuple[tuple[str, str], ...]:
+        changes = dict(self.settings.get("hardware") or {})
+        changes.pop("preset", None)
+        facts = {
+            "network": self._model,
+            "metric": self._rows[0]["metric"],
+            "times": ", ".join(map(time_label, self.settings.get("times_s", ()))),
+            "hardware settings": ", ".join(f"{name}={value}" for name, value in changes.items()),
+            "inferer": self.settings.get("inferer"),
+        }
+        return tuple((name, str(value)) for name, value in facts.items() if value)
+
+    @property
+    def _call(self) -> str:
+        """Calls that compute the result again."""
+        hardware = self.settings.get("hardware")
+        given = "rpu_config" if hardware is None else repr(hardware)
+        if hardware is not None and len(hardware) == 1:
+            given = repr(hardware["preset"])
+        names = ("metric", "times_s", "chips", "seed")
+        given_of = {name: self.settings.get(name) for name in names}
+        metric = given_of["metric"]
+        times = [f"{time_s:g} s" for time_s in given_of["times_s"] or ()]
+        inferer = ", inferer=inferer" if self.settings.get("inferer") else ""
+        return (
+            f"analog = am.convert(network, {given})\n"
+            "am.calibrate(analog, training_loader)\n"
+            f"result = am.robustness(analog, loader, metric={metric!r}, times={times!r}, "
+            f"chips={given_of['chips']}, seed={given_of['seed']}{inferer})"
+        )
+
+
+_DROP = ("drift_drop", "drift_drop_low", "drift_drop_high")
+
+
+def _when(row: Row) -> str:
+    return "digital" if row["hardware"] == "digital" else time_label(float(row["time_s"]))
+
+
+def _cell(row: Row, estimate: str, low: str, high: str) -> str:
+    if pd.isna(row[estimate]):
+        return UNKNOWN
+    return with_interval(row[estimate], row[low], row[high], dash=False)

@@ -1,0 +1,86 @@
+"""The result of robustness() as text, in a notebook, and as a page."""
+
+import html
+import re
+
+import numpy as np
+import pytest
+from torch import nn
+
+import analogmed as am
+from analogmed.foundation.errors import ConfigError
+
+ESTIMATE = r"-?\d\.\d{3} \(-?\d\.\d{3} to -?\d\.\d{3}\)"
+
+
+@pytest.fixture(scope="module")
+def page(result, tmp_path_factory):
+    path = result.report(tmp_path_factory.mktemp("page") / "page.html")
+    return path.read_text(encoding="utf-8")
+
+
+def test_the_text_has_each_interval_with_its_estimate_in_80_columns(result):
+    text = str(result)
+    assert max(map(len, text.splitlines())) <= 80
+    assert re.search(rf"^1 day +{ESTIMATE} +{ESTIMATE}$", text, re.MULTILINE)
+    assert re.search(rf"^digital +{ESTIMATE} +\u2013$", text, re.MULTILINE)
+    words = " ".join(text.split())
+    assert "Dice of Sequential on PCM chips" in words
+    assert "95 % confidence interval, from a two-way bootstrap over patients and chips" in words
+    assert "Drop: Dice digital minus on the chip, paired by patient" in words
+
+
+def test_a_notebook_shows_the_same_table_with_its_explanation(result):
+    view = html.unescape(result._repr_html_())
+    cells = re.findall(r"<td>(.*?)</td>", view)
+    assert len(cells) == 9 and cells[:1] == ["digital"]
+    assert all(re.fullmatch(ESTIMATE, cell) for cell in (*cells[4:6], *cells[7:9]))
+    assert "confidence interval" in view and "paired by patient" in view
+    assert repr(result) == str(result)
+
+
+def test_the_page_has_the_table_the_figure_and_how_it_was_made(page, result):
+    text = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+    day = result.table.loc["1 day"]
+    assert f"{day['dice']:.3f} {day['low']:.3f} to {day['high']:.3f}" in text
+    assert "The largest drop of Dice" in text and "5 patients, 3 chips" in text
+    for name, value in (
+        ("network", "Sequential"),
+        ("metric", "dice"),
+        ("times", "t0, 1 day"),
+        ("hardware", "pcm"),
+        ("chips", "3"),
+        ("root seed", "0"),
+    ):
+        assert f"<dt>{name}</dt><dd>{value}</dd>" in page
+    for name in ("analogmed", "torch", "aihwkit", "run at"):
+        assert f"<dt>{name}</dt>" in page
+    assert page.count("<svg") >= 2
+
+
+def test_the_page_needs_no_network(page):
+    assert "default-src 'none'" in page
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", page)
+
+
+def test_the_calls_on_the_page_compute_the_result_again(page, result, network, images, labels):
+    (calls,) = re.findall(r"<pre[^>]*>(analog = .*?)</pre>", page, re.DOTALL)
+    names = {"am": am, "network": network, "training_loader": [images]}
+    names["loader"] = [(images, labels)]
+    exec(html.unescape(calls), names)
+    np.testing.assert_array_equal(names["result"].values["value"], result.values["value"])
+
+
+def test_changes_of_the_hardware_and_notes_are_on_the_page(images, labels, tmp_path):
+    hardware = am.create_rpu_config("hermes", out_noise=0.02)
+    analog = am.calibrate(am.convert(nn.Conv2d(1, 3, 1), hardware), [images])
+    run = am.robustness(analog, [(images, labels)], times="1 year", chips=1, seed=4)
+    page = html.unescape(run.report(tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "<dt>hardware settings</dt><dd>out_noise=0.02</dd>" in page
+    assert "am.convert(network, {'preset': 'hermes', 'out_noise': 0.02})" in page
+    assert "class 2: in no reference" in page and "no intervals" in page
+
+
+def test_a_page_is_named_html(result, tmp_path):
+    with pytest.raises(ConfigError, match=r"ends in \.html, got '.*page\.pdf'"):
+        result.report(tmp_path / "page.pdf")
