@@ -12,6 +12,7 @@ import pandas as pd
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_text_atomically
+from analogmed.foundation.time_constants import to_seconds
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.over_time import metric_over_time
 from analogmed.report.figures.style import age, count_range, time_label
@@ -75,8 +76,8 @@ class Robustness:
         drop = "on the chip minus digital" if self.lower_is_better else "digital minus on the chip"
         better = "; lower is better" if self.lower_is_better else ""
         return (
-            f"{self._title}: mean over {self._sample}{better}. In brackets: {level} confidence "
-            "interval, from a two-way bootstrap over patients and chips.",
+            f"{self._title}: mean over {self._sample}{better}; with its {level} confidence "
+            "interval from a two-way bootstrap over patients and chips (digital: patients).",
             f"Drop: {self._name} {drop}, paired by patient. Where its interval includes 0, the "
             "drop is not statistically distinguishable from 0.",
         )
@@ -196,7 +197,7 @@ class Robustness:
         names = ("metric", "times_s", "chips", "seed")
         given_of = {name: self.settings.get(name) for name in names}
         metric = given_of["metric"]
-        times = [f"{time_s:g} s" for time_s in given_of["times_s"] or ()]
+        times = [_exact(time_s) for time_s in given_of["times_s"] or ()]
         inferer = ", inferer=inferer" if self.settings.get("inferer") else ""
         return (
             f"analog = am.convert(network, {given})\n"
@@ -207,6 +208,12 @@ class Robustness:
 
 
 _DROP = ("drift_drop", "drift_drop_low", "drift_drop_high")
+
+
+def _exact(time_s: float) -> str:
+    """Return a time as text: its name, if that is exact, or seconds."""
+    name = time_label(time_s)
+    return name if to_seconds(name) == time_s else f"{time_s!r} s"
 
 
 def _when(row: Row) -> str:

@@ -172,6 +172,8 @@ def _all_values(
 ) -> pd.DataFrame:
     model = type(analog).__name__
     address = {"task": _TASK, "model": model, "training": _TRAINING, "metric": metric}
+    known = hardware_of(analog)
+    hardware = "chip" if known is None else known.preset
     total = 1 + sweep.chips * len(sweep.times_s)
     with tqdm(total=total, desc="chips over time", unit="run", disable=None) as progress:
         with ideal_tiles(analog), evaluating(analog):
@@ -182,7 +184,7 @@ def _all_values(
         _check_values(to_table(rows), metric)
         progress.update()
         for each in chip_passes(analog, sweep, model=model, seed=seed, chips=range(sweep.chips)):
-            place = address | {"hardware": "chip", "chip": each.chip}
+            place = address | {"hardware": hardware, "chip": each.chip}
             place |= {"time_s": each.time_s, "read": each.read}
             rows += [place | row for row in images.rows(each)]
             progress.update()

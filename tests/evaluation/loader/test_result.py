@@ -26,7 +26,7 @@ def test_the_text_has_each_interval_with_its_estimate_in_80_columns(result):
     assert re.search(rf"^digital +{ESTIMATE} +\u2013$", text, re.MULTILINE)
     words = " ".join(text.split())
     assert "Dice of Sequential on PCM chips" in words
-    assert "95 % confidence interval, from a two-way bootstrap over patients and chips" in words
+    assert "with its 95 % confidence interval from a two-way bootstrap over patients" in words
     assert "Drop: Dice digital minus on the chip, paired by patient" in words
 
 

@@ -36,14 +36,14 @@ def test_scores_on_a_chip_are_those_of_the_chip_at_that_time(result, analog, ima
     chip = am.Chip(analog, seed=chip_seed(0, "Sequential", 1))
     snapshot = chip.at(DAY_S)
     snapshot.restart("loader")
-    found = values(result, hardware="chip", chip=1, time_s=DAY_S)
+    found = values(result, hardware="pcm", chip=1, time_s=DAY_S)
     np.testing.assert_allclose(found, dice(snapshot, images, labels), rtol=1e-6)
 
 
 def test_the_table_has_the_mean_and_the_drop_of_each_time_with_intervals(result):
     table = result.table
     assert list(table.index) == ["digital", "t0", "1 day"]
-    day = values(result, hardware="chip", time_s=DAY_S).mean()
+    day = values(result, hardware="pcm", time_s=DAY_S).mean()
     assert table.loc["1 day", "dice"] == pytest.approx(day)
     assert table.loc["1 day", "drop"] == pytest.approx(table.loc["digital", "dice"] - day)
     on_chip = table.drop("digital")
