@@ -21,6 +21,7 @@ def analog():
     network = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 1)
     )
+    network.eval()[2].train()  # a mode that torch's eval() of a snapshot must leave
     return calibrate(convert(network, "pcm"), [IMAGES])
 
 
