@@ -27,8 +27,13 @@ class Command:
 
 
 COMMANDS = {
+    "demo": Command(
+        "cli.evaluation:DemoConfig",
+        "demo:run",
+        "loss of a U-Net on two kinds of chip",
+    ),
     "eval": Command(
-        "evaluation.settings:Experiment",
+        "cli.evaluation:EvalConfig",
         "evaluate:run",
         "Dice of networks on chips over time since programming",
     ),

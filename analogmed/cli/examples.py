@@ -1,11 +1,23 @@
 """Examples of the commands, printed below their ``--help``; at most 80 characters a line."""
 
+_DEMO = """\
+examples:
+  python -m analogmed demo
+      ReRAM and PCM chips, 24 synthetic patients; page: runs/demo/report.html
+  python -m analogmed demo --presets hermes reram_cmo --chips 10
+      other kinds of chip, with more chip instances
+
+Rerun the same command to resume an interrupted run.
+"""
+
 _EVAL = """\
 examples:
   python -m analogmed.eval
       the shipped U-Net, U-Net++ and Swin-UNETR on the embedded brain phantom
   python -m analogmed.eval --hardware hermes --sweep.chips 10
       the same networks on another chip, with more chip instances
+  python -m analogmed.eval --wide true
+      all estimates with their intervals, and the costs
   python -m analogmed.eval --task lgg --task.root data/lgg \\
       --checkpoints unet.safetensors
       your network on real data
@@ -260,6 +272,7 @@ examples:
 """
 
 EXAMPLES = {
+    "demo": _DEMO,
     "eval": _EVAL,
     "sensitivity layers": _SENSITIVITY_LAYERS,
     "sensitivity placement": _SENSITIVITY_PLACEMENT,

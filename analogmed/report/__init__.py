@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from analogmed.report.tables.hardware import render_tiles as render_tiles
     from analogmed.report.tables.sensitivity import render_placement as render_placement
     from analogmed.report.tables.sensitivity import render_sensitivity as render_sensitivity
+    from analogmed.report.tables.terminal import render_evaluation as render_evaluation
     from analogmed.report.writer import write_report as write_report
 
 __getattr__, __dir__, __all__ = lazy_exports(
@@ -30,6 +31,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "drop_per_model": "figures.over_time",
         "placement_curve": "figures.sensitivity",
         "render_costs": "tables.hardware",
+        "render_evaluation": "tables.terminal",
         "render_layers": "tables.hardware",
         "render_placement": "tables.sensitivity",
         "render_sensitivity": "tables.sensitivity",

@@ -44,7 +44,8 @@ class Estimate:
             - ``gain``: by how much the term is better than that of the digitally trained network
               of the same model on the same chips.
         terms: digital runs, or ages of the chip in s.
-        terminal: head in the terminal and in Markdown; for a gain, the title of its table.
+        terminal: head in the wide table of the terminal and in Markdown; for a gain, the title of
+            its table.
         page: head in the table of results on the page.
         losses: head in the table of losses on the page.
         figure: label in the figure of losses.

@@ -94,7 +94,7 @@ def test_eval_gives_the_same_bytes_in_two_processes(tiny_task, tiny_digital, tmp
     arguments = ["--checkpoints", tiny_digital, "--sweep.chips=2", "--sweep.times_s", 0, 86400]
     first = program("analogmed.eval", *of_task(tiny_task), *arguments, cwd=tmp_path)
     assert (first.returncode, first.stderr) == (0, "")
-    assert "Dice of phantom_brain on pcm" in first.stdout
+    assert "Brain phantom on PCM chips: Dice" in first.stdout
     assert first.stdout.splitlines()[-1].endswith("tables and figures: runs/eval/")
     runs = tmp_path / "runs"
     second = program(

@@ -72,6 +72,21 @@ def render_summary(summary: pd.DataFrame) -> str:
     return printed(*parts, width=WIDTH)
 
 
+def render_cost_tables(summary: pd.DataFrame) -> str:
+    """Return tiles, and with a profile time and energy, one line per model, as plain text.
+
+    Args:
+        summary: ``summary.csv`` of one or more evaluations.
+    """
+    groups = summary.groupby(["task", "hardware"], sort=False)
+    tables = [
+        _cost_table(f"{title} of {task} on {hardware}", rows, columns)
+        for (task, hardware), rows in groups
+        for title, columns in cost_tables(rows)
+    ]
+    return printed(*tables, width=WIDTH)
+
+
 def to_markdown(summary: pd.DataFrame) -> str:
     """Return the same table and caption as Markdown.
 

@@ -1,0 +1,144 @@
+"""Results of an evaluation as a table that fits a terminal of 80 columns."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
+from analogmed.metrics.properties import is_lower_better
+from analogmed.metrics.registry import label_of
+from analogmed.report.figures.style import count_range, time_label
+from analogmed.report.names import metric_title, network_label, place_name
+from analogmed.report.tables.evaluation import render_cost_tables, run_notes
+from analogmed.report.tables.page import fixed, with_interval
+from analogmed.report.tables.run import rows_of
+from analogmed.report.text import printed, records
+from analogmed.tables.estimates import ENDS, metrics_of, of_metric, unit_of
+
+Row = dict[str, Any]
+
+WIDTH = 80
+_MOST_TIMES = 3
+_LONG_HEAD = 5
+_LARGE = 10.0
+"""Absolute value from which one decimal is shown."""
+
+
+def render_evaluation(summary: pd.DataFrame, curves: pd.DataFrame, *, costs: bool = False) -> str:
+    """Return one line per network: its metric digitally, on the chip over time, and the loss.
+
+    Args:
+        summary: ``summary.csv`` of one or more evaluations.
+        curves: ``curves.csv`` of the same evaluations.
+        costs: whether tables of the costs follow, 120 columns wide.
+
+    Returns:
+        Plain text of at most 80 columns, without terminal codes.
+    """
+    if summary.empty:
+        return "No network was evaluated on a chip.\n"
+    parts: list[RenderableType] = []
+    for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
+        here = curves[(curves["task"] == task) & (curves["hardware"] == hardware)]
+        for metric in metrics_of(rows.columns):
+            of_this = of_metric(rows, metric)
+            title = metric_title(metric, unit_of(of_this))
+            parts.append(Text(f"{place_name(str(task), str(hardware))}: {title}"))
+            parts.append(_table(of_this, rows_of(here, metric), metric))
+        parts += [Text(line) for line in _missed(rows)]
+        parts.append("")
+    parts.append(Text(_caption(summary)))
+    return printed(*parts, width=WIDTH) + (render_cost_tables(summary) if costs else "")
+
+
+def shown_times(times_s: Sequence[float]) -> list[float]:
+    """Return at most three times: the first one, one day, and one month or else the last one.
+
+    Example:
+        >>> shown_times([0.0, 1.0, 86_400.0, 2_592_000.0, 31_536_000.0])
+        [0.0, 86400.0, 2592000.0]
+        >>> shown_times([1.0, 86_400.0, 172_800.0])
+        [1.0, 86400.0, 172800.0]
+    """
+    known = sorted(times_s)
+    last = MONTH_S if MONTH_S in known else known[-1]
+    return [time_s for time_s in known if time_s in (known[0], DAY_S, last)]
+
+
+def _table(summary: pd.DataFrame, curves: pd.DataFrame, metric: str) -> Table:
+    """Return the table of one metric of the networks on one kind of chip."""
+    times_s = shown_times(curves["time_s"].dropna().unique().tolist())
+    lost_at_s = DAY_S if DAY_S in times_s else times_s[-1]
+    at = {(row["model"], row["training"], row["time_s"]): row for row in records(curves)}
+    digits = _digits([*summary["own_digital"], *curves["estimate"], *curves["drift_drop_high"]])
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    table.add_column(Text("\nnetwork"), overflow="fold")
+    lost = f"{_lost(metric)} {_since(lost_at_s)}"
+    level = 100 * float(summary["level"].iloc[0])
+    for head in ("\ndigital", *map(_head, times_s), f"{lost}\n({level:.3g} % interval)"):
+        table.add_column(Text(head), justify="right", no_wrap=True)
+    for row in records(summary):
+        name = network_label(row["model"], row["training"])
+        found = [at.get((row["model"], row["training"], time_s), {}) for time_s in times_s]
+        estimates = [row["own_digital"], *(r.get("estimate", math.nan) for r in found)]
+        last = found[times_s.index(lost_at_s)]
+        drop = [last.get(f"drift_drop{end}", math.nan) for end in ENDS]
+        cells = [fixed(value, digits) for value in estimates]
+        table.add_row(*map(Text, [name, *cells, with_interval(*drop, digits)]))
+    return table
+
+
+def _digits(values: Sequence[float]) -> int:
+    """Return the number of decimals for values of one metric."""
+    largest = max((abs(value) for value in values if pd.notna(value)), default=0.0)
+    return 1 if largest >= _LARGE else 3
+
+
+def _head(time_s: float) -> str:
+    """Return the head of a time in two lines."""
+    label = "new chip" if time_s == T0_S else time_label(time_s)
+    return label.replace(" ", "\n") if len(label) > _LONG_HEAD else f"\n{label}"
+
+
+def _lost(metric: str) -> str:
+    return "added" if is_lower_better(metric) else "lost"
+
+
+def _since(time_s: float) -> str:
+    return "on a new chip" if time_s == T0_S else f"in {time_label(time_s)}"
+
+
+def _missed(summary: pd.DataFrame) -> Iterator[str]:
+    """Yield a sentence on the structures that networks miss after one day, if it was measured."""
+    known = records(summary[summary["missed"].notna()])
+    missing = [
+        f"{network_label(row['model'], row['training'])} {row['missed']} of {row['missed_of']}"
+        for row in known
+        if row["missed"]
+    ]
+    if missing:
+        yield f"Missed structures after 1 day: {'; '.join(missing)}."
+    elif known:
+        yield "No network misses a structure after 1 day."
+
+
+def _caption(summary: pd.DataFrame) -> str:
+    """Return the caption: sample sizes, intervals, the reference of losses, and notes."""
+    patients = count_range(summary["n_patients"].tolist(), "patient")
+    chips = count_range(summary["n_chips"].tolist(), "chip")
+    level = 100 * float(summary["level"].iloc[0])
+    metrics = metrics_of(summary.columns)
+    label = label_of(metrics[0])
+    lines = [
+        f"{patients}, {chips} per network. Intervals: {level:.3g} %, over patients and chips.",
+        f"digital: {label} of the network without a chip. new chip: right after programming.",
+        f"{_lost(metrics[0])}: against the digitally trained network without a chip, paired.",
+        *(f"{label_of(name)}: lower is better." for name in metrics if is_lower_better(name)),
+    ]
+    return "\n".join([*lines, run_notes(summary)]).rstrip()
