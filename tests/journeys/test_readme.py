@@ -18,7 +18,9 @@ def test_five_lines_evaluate_a_network_from_a_loader(tmp_path, monkeypatch, caps
     block = re.search(r"## Your own network.*?```python\n(.*?)```", README.read_text(), re.S)
     monkeypatch.chdir(tmp_path)
     exec(block[1], {"net": net, "training_loader": loader, "test_loader": loader})
-    printed = capsys.readouterr().out
-    assert "4 patients, 5 chips, 95% intervals" in printed
-    assert "1 day" in printed and "drop_low" in printed
-    assert (tmp_path / "dice.png").stat().st_size > 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Dice of Sequential on PCM chips" in printed
+    assert "mean over 4 patients, 5 chips; with its 95 % confidence interval" in printed
+    assert "1 day" in printed and "Drop: Dice digital minus on the chip" in printed
+    (drawn,) = tmp_path.iterdir()
+    assert drawn.name in block[1] and drawn.stat().st_size > 0
