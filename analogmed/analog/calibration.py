@@ -36,7 +36,8 @@ def calibrate(
         key: key of the images where a batch is a mapping.
 
     Returns:
-        ``model``, for chaining.
+        ``model``, for chaining. (In a notebook, end the line with a semicolon: the last expression
+        of a cell is printed.)
 
     Raises:
         ConfigError: no batch, an empty one, one without images, or ``quantile`` outside (0, 1].
