@@ -37,7 +37,7 @@ class Robustness:
         lower_is_better: whether lower values of the metric are better.
         notes: limitations of the result.
         settings: arguments of the evaluation: ``hardware``, ``metric``, ``times_s``, ``chips``,
-            ``seed``, ``inferer``; empty where they are unknown.
+            ``seed``, ``inferer``, ``patients``; empty where they are unknown.
     """
 
     curves: pd.DataFrame
@@ -184,6 +184,7 @@ class Robustness:
             "times": ", ".join(map(time_label, self.settings.get("times_s", ()))),
             "hardware settings": ", ".join(f"{name}={value}" for name, value in changes.items()),
             "inferer": self.settings.get("inferer"),
+            "patients": self.settings.get("patients"),
         }
         return tuple((name, str(value)) for name, value in facts.items() if value)
 
@@ -198,12 +199,13 @@ class Robustness:
         given_of = {name: self.settings.get(name) for name in names}
         metric = given_of["metric"]
         times = [_exact(time_s) for time_s in given_of["times_s"] or ()]
-        inferer = ", inferer=inferer" if self.settings.get("inferer") else ""
+        more = ", inferer=inferer" if self.settings.get("inferer") else ""
+        more += "" if self.settings.get("patients") else ", patients=patients"
         return (
             f"analog = am.convert(network, {given})\n"
             "am.calibrate(analog, training_loader)\n"
             f"result = am.robustness(analog, loader, metric={metric!r}, times={times!r}, "
-            f"chips={given_of['chips']}, seed={given_of['seed']}{inferer})"
+            f"chips={given_of['chips']}, seed={given_of['seed']}{more})"
         )
 
 

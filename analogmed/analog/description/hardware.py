@@ -161,4 +161,8 @@ def hardware_from(arguments: Mapping[str, Any]) -> Hardware:
     for name in arguments:
         if name not in known:
             raise ConfigError(f"unknown hardware argument '{name}'; {nearest(name, known)}")
-    return Hardware(**{n: tuple(v) if isinstance(v, list) else v for n, v in arguments.items()})
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in arguments.items()
+    }
+    return Hardware(**values)

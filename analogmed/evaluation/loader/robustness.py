@@ -114,6 +114,7 @@ def robustness(
         "chips": chips,
         "seed": seed,
         "inferer": None if inferer is None else type(inferer).__name__,
+        "patients": "each image counts as a patient" if patients is None else None,
     }
     moment = datetime.now(UTC).isoformat(timespec="seconds")
     return RobustnessResult(table, name, lower_is_better, settings=settings, time=moment)

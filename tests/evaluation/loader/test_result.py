@@ -47,6 +47,7 @@ def test_the_page_has_the_table_the_figure_and_how_it_was_made(page, result):
     for name, value in (
         ("network", "Sequential"),
         ("metric", "dice"),
+        ("patients", "each image counts as a patient"),
         ("times", "t0, 1 day"),
         ("hardware", "pcm"),
         ("chips", "3"),
@@ -74,10 +75,13 @@ def test_the_calls_on_the_page_compute_the_result_again(page, result, network, i
 def test_changes_of_the_hardware_and_notes_are_on_the_page(images, labels, tmp_path):
     hardware = am.create_rpu_config("hermes", out_noise=0.02)
     analog = am.calibrate(am.convert(nn.Conv2d(1, 3, 1), hardware), [images])
-    run = am.robustness(analog, [(images, labels)], times="1 year", chips=1, seed=4)
+    run = am.robustness(
+        analog, [(images, labels)], times="1 year", chips=1, seed=4, patients=range(5)
+    )
     page = html.unescape(run.report(tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "<dt>hardware settings</dt><dd>out_noise=0.02</dd>" in page
     assert "am.convert(network, {'preset': 'hermes', 'out_noise': 0.02})" in page
+    assert "times=['1 year'], chips=1, seed=4, patients=patients)" in page
     assert "class 2: in no reference" in page and "no intervals" in page
 
 
