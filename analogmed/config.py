@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from analogmed.execution.settings import EngineConfig as EngineConfig
     from analogmed.foundation.settings.checks import require_at_least_one as require_at_least_one
     from analogmed.foundation.settings.checks import require_at_least_zero as require_at_least_zero
+    from analogmed.foundation.settings.paths import read_settings as read_settings
     from analogmed.foundation.settings.plain import to_plain as to_plain
     from analogmed.foundation.settings.plain import to_yaml as to_yaml
     from analogmed.foundation.time_constants import DAY_S as DAY_S
@@ -42,6 +43,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "T0_S": "analogmed.foundation.time_constants",
         "TaskConfig": "analogmed.data.settings",
         "YEAR_S": "analogmed.foundation.time_constants",
+        "read_settings": "analogmed.foundation.settings.paths",
         "require_at_least_one": "analogmed.foundation.settings.checks",
         "require_at_least_zero": "analogmed.foundation.settings.checks",
         "resolve_layers": "analogmed.analog.settings",

@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from analogmed.cli.commands import COMMANDS, NO_DEFAULT, find_command, list_commands
@@ -57,6 +58,8 @@ def _run(words: list[str]) -> int | None:
         return 0
     name, rest = find_command(words)
     command = COMMANDS[name]
+    if not {"", here := str(Path.cwd())} & {*sys.path}:
+        sys.path.append(here)  # for modules of factories, as with python -m
     # Imported here so that an error while importing becomes an exit status too.
     from analogmed.cli.examples import EXAMPLES
     from analogmed.cli.parse import parse

@@ -6,6 +6,7 @@ import math
 import re
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
@@ -13,13 +14,15 @@ from jsonargparse import ActionConfigFile, ArgumentParser
 
 from analogmed.analog.description.hardware import Hardware
 from analogmed.analog.description.presets import PRESETS
+from analogmed.cli.commands import COMMANDS
 from analogmed.cli.help import HelpFormatter, describe_options, description_of, usage_of
 from analogmed.cli.options import SHORT, is_list
 from analogmed.cli.words import Words
 from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.foundation.settings.fields import names_that_may_be_empty, positional_names
+from analogmed.foundation.settings.paths import read_plain_settings
 from analogmed.foundation.settings.plain import to_plain
-from analogmed.foundation.strict_yaml import check_keys, dump_yaml, read_yaml
+from analogmed.foundation.strict_yaml import check_keys, dump_yaml
 from analogmed.foundation.text import nearest
 
 T = TypeVar("T")
@@ -64,7 +67,9 @@ def build_parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
         allow_abbrev=False,
         formatter_class=HelpFormatter,
     )
-    file_help = "YAML file of settings; options on the command line override it"
+    file_help = (
+        "YAML file of settings; its relative paths, except out and store, are relative to the file"
+    )
     parser.add_argument("--config", action=ActionConfigFile, metavar="FILE", help=file_help)
     parser.add_class_arguments(config_class, None)
     names = {field.name for field in dataclasses.fields(config_class)}
@@ -87,12 +92,16 @@ def _expand(arguments: Sequence[str], config_class: type, words: Words) -> list[
     kinds = dict(_settings(config_class)) | {"config": config_class}
     may_be_empty = names_that_may_be_empty(config_class)
     expanded: list[str] = []
+    given: set[str] = set()
     for name, values in _options(_with_names(arguments, config_class, kinds)):
         setting = name.removeprefix("--")
         if setting in SHORT and f"{setting}.{SHORT[setting]}" in kinds:
             setting = f"{setting}.{SHORT[setting]}"
             name = f"--{setting}"
         kind = kinds.get(setting)
+        if setting in given and kind is not None and is_list(kind):
+            raise ConfigError(f"{name}: expected all values after one {name}, got it twice")
+        given.add(setting)
         mapping = _mapping_of(setting, kinds)
         if not values:
             expanded.append(f"{name}=[]" if setting in may_be_empty else name)
@@ -188,14 +197,15 @@ def _settings(config_class: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def _settings_of(path: str, config_class: Any, words: Words, section: str) -> str:
     """Return a settings file as one line of YAML, after strict checks.
 
-    Values of a hardware section that repeat its preset are left out, so that the resolved
+    Relative paths in the file are relative to its folder. Values of a hardware section that repeat
+    its preset are left out, so that the resolved
     experiment.yaml of a run can be combined with another ``--hardware``.
     """
-    content = read_yaml(path)
+    content = read_plain_settings(path, config_class)
     for key, short in SHORT.items():
         if isinstance(content.get(key), str):
             content[key] = {short: content[key]}
-    check_keys(content, config_class, path)
+    _check_keys(content, config_class, path)
     if isinstance(hardware := content.get("hardware"), dict):
         preset = hardware.get("preset", Hardware.preset)
         of_preset = to_plain(PRESETS.get(preset, {})) if isinstance(preset, str) else {}
@@ -208,6 +218,34 @@ def _settings_of(path: str, config_class: Any, words: Words, section: str) -> st
     return dump_yaml(content, on_one_line=True)
 
 
+def _check_keys(content: dict[str, Any], config_class: Any, path: str) -> None:
+    """Raise ConfigError for unknown keys; names the commands that have all keys of the file."""
+    try:
+        check_keys(content, config_class, path)
+    except ConfigError as error:
+        unknown = [str(key) for key in content if key not in _names_of(config_class)]
+        others = [
+            name
+            for name, command in COMMANDS.items()
+            if content.keys() <= _names_of(_settings_class(command.settings))
+        ]
+        if not others or not unknown:
+            raise
+        raise ConfigError(
+            f"{path}: settings of analogmed {' or '.join(others[:3])}, of which this command does "
+            f"not have {', '.join(unknown[:5])}. Run that command, or remove them."
+        ) from error
+
+
+def _settings_class(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(import_module(f"analogmed.{module}"), name)
+
+
+def _names_of(settings_class: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(settings_class)}
+
+
 def _explain(message: str, parser: ArgumentParser, config_class: type) -> str:
     prefix = "unrecognized arguments: "
     if missing := _REQUIRED.search(message):
@@ -216,6 +254,8 @@ def _explain(message: str, parser: ArgumentParser, config_class: type) -> str:
         return f"missing {' and '.join(found)}; expected {parser.usage}"
     if choice := _CHOICE.search(message):
         return _unknown_choice(*choice.groups())
+    if union := _UNION.search(message):
+        return _no_alternative(*union.groups())
     if not message.lower().startswith(prefix):
         message = re.sub(r"<class '(\w+)'>", r"\1", message.replace("Parser key ", "setting "))
         return " ".join(message.split())
@@ -223,6 +263,12 @@ def _explain(message: str, parser: ArgumentParser, config_class: type) -> str:
     if not option.startswith("-"):
         return f"unexpected argument '{option}'; a setting is written --name value"
     known = {name for action in parser._actions for name in action.option_strings}
+    section, _, name = option.removeprefix("--").rpartition(".")
+    if f"--{section}.options" in known:
+        return (
+            f"unknown option {option}; {nearest(option, known)} Options of the {section} itself "
+            f"are written --{section}.options.{name}"
+        )
     return f"unknown option {option}; {nearest(option, known)}"
 
 
@@ -230,6 +276,24 @@ _REQUIRED = re.compile(r"the following arguments are required: (.+)")
 _CHOICE = re.compile(
     r"""Parser key "(.+?)":\s+Expected a typing\.Literal\[(.+?)]\. Got value: (.*)"""
 )
+
+
+_UNION = re.compile(
+    r"""Parser key "(.+?)":\s+Does not validate against any of the Union(.*)Given value: (.*)""",
+    re.DOTALL,
+)
+
+
+_KINDS = {"int": "a whole number", "float": "a number", "tuple": "a list", "bool": "true or false"}
+
+
+def _no_alternative(setting: str, errors: str, value: str) -> str:
+    """Return a message for a value that fits no member of a union type."""
+    kinds = re.findall(r"- Expected an? (?:<class ')?(?:typing\.)?([\w\[\], .]+)", errors)
+    plain = [kind.strip(" .") for kind in kinds if "NoneType" not in kind]
+    names = [_KINDS.get(kind, kind.replace("Literal", "one of ")) for kind in plain]
+    expected = " or ".join(dict.fromkeys(names))
+    return f"{setting}: expected {expected or 'another value'}, got {value.strip()}"
 
 
 def _unknown_choice(setting: str, choices: str, value: str) -> str:

@@ -25,6 +25,7 @@ from analogmed.foundation.strict_yaml import (
     parse_json,
     parse_yaml,
 )
+from analogmed.foundation.time_constants import to_seconds
 
 T = TypeVar("T")
 
@@ -60,6 +61,8 @@ class Words:
         if not _is_list(kind):
             return str(self.shielded(unquoted(values[0], kind), kind, name))
         content = _list_of(values[0], name) if len(values) == 1 else None
+        if content is None and _are_times(name, kind):
+            content = list(values)
         if content is None and not _holds_text(kind):
             return f"[{', '.join(values)}]"
         return _dumped(self.shielded(list(values) if content is None else content, kind, name))
@@ -86,6 +89,8 @@ class Words:
         """
         if isinstance(content, str):
             return self._placed(content) if _is_text(kind) and not _is_plain(content) else content
+        if isinstance(content, list) and _are_times(name, kind):
+            return [_in_seconds(value, name) for value in content]
         if isinstance(content, list) and _is_list(kind):
             (inner,) = {k for k in get_args(_alternatives(kind)[0]) if k is not Ellipsis}
             return [self.shielded(v, inner, f"{name}.{i}") for i, v in enumerate(content)]
@@ -229,6 +234,25 @@ def _alternatives(kind: Any) -> list[Any]:
     if get_origin(kind) in (Union, types.UnionType):
         return [member for member in get_args(kind) if member is not type(None)]
     return [kind]
+
+
+def _are_times(name: str, kind: Any) -> bool:
+    """Return whether a setting is a list of times, as ``sweep.times_s``."""
+    return name.endswith("_s") and _is_list(kind) and float in get_args(_alternatives(kind)[0])
+
+
+def _in_seconds(value: Any, name: str) -> Any:
+    """Return a text such as ``1 day`` or ``3600`` in s, and any other value unchanged."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        return to_seconds(value)
+    except ConfigError as error:
+        raise ConfigError(f"{name.removeprefix('--')}: {error}") from error
 
 
 def _is_text(kind: Any) -> bool:

@@ -58,6 +58,8 @@ class Task:
         train, validation, test: cases of each split; no patient appears in more than one.
         read: function that reads, checks and normalises one case.
         primary_metric: name of the metric by which networks are trained, compared and summarised.
+        axes: order of the spatial axes of a volume or stack of slices, letters of x (to the right),
+            y (anterior) and z (superior), or the axes of the files; empty for separate images.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Task:
     test: tuple[Case, ...]
     read: Callable[[Case], Sample]
     primary_metric: str = "dice"
+    axes: str = ""
 
     @property
     def in_channels(self) -> int:

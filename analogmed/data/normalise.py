@@ -153,7 +153,9 @@ def resized_spacing(
     return tuple(float(s * old / new) for s, old, new in zip(spacing, shape, size, strict=True))
 
 
-def checked_size(size: Sequence[int] | None, spatial_dims: int) -> tuple[int, ...] | None:
+def checked_size(
+    size: Sequence[int] | None, spatial_dims: int, name: str = "size"
+) -> tuple[int, ...] | None:
     """Return a spatial size as a tuple, or ``None`` if it is ``None``.
 
     Raises:
@@ -161,11 +163,12 @@ def checked_size(size: Sequence[int] | None, spatial_dims: int) -> tuple[int, ..
     """
     if size is None:
         return None
-    if len(size) != spatial_dims or not all(isinstance(n, int) and n > 0 for n in size):
+    sizes = tuple(size) if isinstance(size, list | tuple) else (size,)
+    if len(sizes) != spatial_dims or not all(isinstance(n, int) and n > 0 for n in sizes):
         raise ConfigError(
-            f"size {tuple(size)}: a {spatial_dims}D task needs {spatial_dims} positive integers"
+            f"{name} {sizes}: a {spatial_dims}D task needs {spatial_dims} positive integers"
         )
-    return tuple(size)
+    return sizes
 
 
 def _spatial_shape(array: np.ndarray, size: Sequence[int]) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ class TaskConfig:
     Attributes:
         name: data set: phantom_brain, phantom_spleen or phantom_nuclei (generated), lgg, dsb2018,
             brats, nifti, msd, a Decathlon task such as Task09_Spleen or spleen, or the name of a
-            plugin.
+            plugin. Own data (nifti, brats, msd) get a name in tables by options.name.
         root: folder of the data set; by default phantoms are generated in the cache folder, and
             other data sets require it.
         size: spatial size to which every image is resampled; by default that of the data set.
@@ -42,8 +42,13 @@ class TaskConfig:
     def __post_init__(self) -> None:
         own = {f.name for f in dataclasses.fields(self)}
         for name in self.options:
-            if name in own:
+            if name in own and name != "name":
                 raise ConfigError(f"task.options.{name}: write task.{name} instead")
+
+    @property
+    def own_name(self) -> str:
+        """Name of the data in tables, which may be given in ``options``."""
+        return str(self.options.get("name", self.name))
 
     def load(self) -> "Task":
         """Return the task itself."""

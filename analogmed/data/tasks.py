@@ -44,6 +44,7 @@ class _Source:
         name: name of the task, if it differs from that of the loader.
         fits_window: whether the window is derived from the first case.
         plugin: entry point of the loader, if a package provides it.
+        is_format: whether it reads the user's own data, which may have a name of their own.
     """
 
     load: Callable[..., Task]
@@ -51,6 +52,7 @@ class _Source:
     name: str | None = None
     fits_window: bool = False
     plugin: EntryPoint | None = None
+    is_format: bool = False
 
     def task(self, folder: Path | None, options: dict[str, Any]) -> Task:
         """Load the task from its folder."""
@@ -69,6 +71,7 @@ class _Source:
 
 def load_task(
     name: str,
+    /,
     root: Path | str | None = None,
     *,
     split_seed: int = 0,
@@ -95,7 +98,8 @@ def load_task(
         size: spatial size to resample to.
         spatial_dims: 2 or 3, if the data set supports both.
         **options: keyword arguments of the loader, such as ``labels`` of
-            :func:`analogmed.data.datasets.msd.load_msd`.
+            :func:`analogmed.data.datasets.msd.load_msd`. ``name`` is the name of own data
+            (``nifti``, ``brats`` or ``msd``) in tables and checkpoints.
 
     Returns:
         The task, split by patient.
@@ -225,6 +229,7 @@ _SOURCES = {
     "msd": _Source(
         load_msd,
         partial(_given, "msd", "a task folder with its dataset.json", _DECATHLON),
+        is_format=True,
     ),
     "brats": _Source(
         load_brats,
@@ -234,6 +239,7 @@ _SOURCES = {
             "the folder that holds a folder per case",
             "the data come from https://www.med.upenn.edu/cbica/brats/ after registration",
         ),
+        is_format=True,
     ),
     "nifti": _Source(
         load_nifti,
@@ -243,6 +249,7 @@ _SOURCES = {
             "the folder that holds a folder per case",
             "name its files with the options images, label and classes",
         ),
+        is_format=True,
     ),
     "phantom_brain": _phantom("brain", load_lgg),
     "phantom_spleen": _phantom("spleen", load_msd),
@@ -288,6 +295,8 @@ def _dealt(
         settings = settings | {"name": source.name}
     takes_all = any(p.kind is p.VAR_KEYWORD for p in _parameters(source.load))
     known = locate_takes.keys() | load_takes.keys()
+    if "name" in options:
+        _check_own_name(name, source, options["name"])
     dispensable = {"split_seed": 0, "shares": _SHARES}
     for key, value in (settings | options).items():
         # A data set that cannot be 3D is detected by its spatial_dims after loading.
@@ -309,6 +318,20 @@ def _dealt(
         if key in load_takes or (takes_all and key not in locate_takes)
     }
     return for_folder, for_loader
+
+
+def _check_own_name(name: str, source: _Source, own: object) -> None:
+    if not (source.is_format or source.plugin):
+        formats = [each for each, one in _SOURCES.items() if one.is_format]
+        raise ConfigError(
+            f"task.options.name: the data set {name!r} has this name; expected no other one, got "
+            f"{own!r}. Write task.name for another data set, or name own data "
+            f"({', '.join(formats)})."
+        )
+    if not isinstance(own, str) or not own.strip():
+        raise ConfigError(
+            f"task.options.name: expected a name for the data, got {own!r}. Write it in quotes."
+        )
 
 
 _NIFTI_EXAMPLE = (

@@ -1,5 +1,6 @@
 """Conversion of the NIfTI files of a case to a sample, for 3D networks and for slices."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -18,10 +19,11 @@ from analogmed.data.normalise import (
     z_score,
 )
 from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy, Volume, read_nifti
-from analogmed.data.readers.orientation import Orientation, to_ras
+from analogmed.data.readers.orientation import Orientation, axis_codes, to_ras
 from analogmed.data.samples import MAX_CLASSES, check_same_shape, class_indices, naming_case
 from analogmed.foundation.errors import ConfigError, DataError
 
+Axes = Literal["zyx", "xyz"]
 Intensity = Literal["ct", "z_score", "z_score_foreground", "z_score_nonzero", "none"]
 
 SOFT_TISSUE_HU = (-150.0, 250.0)
@@ -33,8 +35,7 @@ class VolumeReader:
     """Reader that loads, checks and normalises the volumes of one case.
 
     Axes are permuted and flipped to the closest RAS directions (X to the right, Y anterior, Z
-    superior), without resampling. The slice axis comes first, then the other two in reverse order:
-    (X, Y, Z) with axial slices becomes (Z, Y, X).
+    superior), without resampling. Then ``axes`` determines their order in arrays.
 
     Attributes:
         channels: names of the channels that the image files must contain together.
@@ -51,6 +52,11 @@ class VolumeReader:
         ct_window_hu: window of ``"ct"`` channels.
         nan_policy, max_voxels: as in :func:`analogmed.data.readers.nifti.read_nifti`.
         orientation: ``"ras"``, or ``"file"`` to keep the axes of each file.
+        axes: order of the spatial axes in arrays: ``"zyx"`` puts the slice axis first, then the
+            other two in reverse order; ``"xyz"`` keeps the order of the file in 3D, as MONAI does,
+            and puts slices in the order (N, X, Y).
+        spacing_mm: voxel size along the spatial axes of a sample, before ``size``, which replaces
+            that of the files; ``None`` uses that of the files.
     """
 
     channels: tuple[str, ...]
@@ -64,9 +70,24 @@ class VolumeReader:
     nan_policy: NanPolicy = "error"
     max_voxels: int = DEFAULT_MAX_VOXELS
     orientation: Orientation = "ras"
+    axes: Axes = "zyx"
+    spacing_mm: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_settings(self)
+
+    @property
+    def axis_order(self) -> tuple[int, ...]:
+        """Axis of the file, 0 to 2, of each spatial axis of a volume or stack of slices."""
+        if self.axes == "xyz" and self.spatial_dims == 3:
+            return (0, 1, 2)
+        others = [axis for axis in (0, 1, 2) if axis != self.slice_axis]
+        return (self.slice_axis, *(others if self.axes == "xyz" else reversed(others)))
+
+    @property
+    def axis_names(self) -> str:
+        """Names of the axes of a volume or stack of slices in order, such as ``"zyx"``."""
+        return "".join("xyz"[axis] for axis in self.axis_order)
 
     def __call__(self, case: Case) -> Sample:
         """Read one case; error messages name it.
@@ -79,14 +100,27 @@ class VolumeReader:
             image, label, spacing_mm = self._read(case)
             return self._to_sample(image, label, spacing_mm, case)
 
+    def stored_channels(self, case: Case) -> list[np.ndarray]:
+        """Return the channels (X, Y, Z) of a case as stored, without normalisation."""
+        with naming_case(case):
+            return _channels([self._read_file(path) for path in case.images])
+
+    def stored_labels(self, case: Case) -> list[int]:
+        """Return the label values that the label file of a case contains, sorted."""
+        with naming_case(case):
+            label = read_nifti(case.labels[0], max_voxels=self.max_voxels, needs_spacing=False)
+        return [int(value) for value in np.unique(label.data)]
+
     def _read(self, case: Case) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
         """Return image (C, X, Y, Z), label (X, Y, Z) and spacing (X, Y, Z)."""
         if len(case.labels) != 1:
             raise DataError(f"{len(case.labels)} label files; expected 1")
         volumes = [self._read_file(path) for path in case.images]
-        label = read_nifti(case.labels[0], max_voxels=self.max_voxels)
+        label = read_nifti(
+            case.labels[0], max_voxels=self.max_voxels, needs_spacing=self.spacing_mm is None
+        )
         for other in [*volumes[1:], label]:
-            check_same_grid(volumes[0], other)
+            self._check_grids(volumes[0], other)
         if label.data.ndim != 3:
             raise DataError(f"{label.path}: label of shape {label.data.shape}; expected 3 axes")
         if self.orientation == "ras":
@@ -96,7 +130,25 @@ class VolumeReader:
         return self._normalised(_channels(volumes)), indices, volumes[0].spacing_mm
 
     def _read_file(self, path: object) -> Volume:
-        return read_nifti(str(path), max_voxels=self.max_voxels, nan_policy=self.nan_policy)
+        return read_nifti(
+            str(path),
+            max_voxels=self.max_voxels,
+            nan_policy=self.nan_policy,
+            needs_spacing=self.spacing_mm is None,
+        )
+
+    def _check_grids(self, first: Volume, second: Volume) -> None:
+        """Raise DataError if two volumes differ in shape, or in the geometry that is used."""
+        if self.spacing_mm is None:
+            check_same_grid(first, second)
+            return
+        check_same_shape(first.data.shape[:3], first.path, second.data.shape[:3], second.path)
+        codes = [axis_codes(volume.affine) for volume in (first, second)]
+        if self.orientation == "ras" and codes[0] != codes[1]:
+            raise DataError(
+                f"{first.path} has the axes {codes[0]}, but {second.path} has {codes[1]}; expected "
+                "the same. Correct the headers, or set task.options.orientation to file"
+            )
 
     def _normalised(self, channels: list[np.ndarray]) -> np.ndarray:
         if len(channels) != len(self.channels):
@@ -116,11 +168,10 @@ class VolumeReader:
     def _to_sample(
         self, image: np.ndarray, label: np.ndarray, spacing_mm: tuple[float, ...], case: Case
     ) -> Sample:
-        rest = [axis for axis in (2, 1, 0) if axis != self.slice_axis]
-        order = (self.slice_axis, *rest)
+        order = self.axis_order
         image = image.transpose(0, *(axis + 1 for axis in order))  # (C, D, H, W)
         label = label.transpose(order)  # (D, H, W)
-        spacing = tuple(spacing_mm[axis] for axis in order)
+        spacing = self.spacing_mm or tuple(spacing_mm[axis] for axis in order)
         if self.size is not None:
             size = (*label.shape[: 3 - len(self.size)], *self.size)
             spacing = resized_spacing(spacing, label.shape, size)
@@ -173,7 +224,41 @@ def default_window(
         ConfigError: the size has another number of dimensions.
     """
     fallback = window_3d if spatial_dims == 3 else window_2d
-    return checked_size(size, spatial_dims) or fallback
+    return checked_size(size, spatial_dims, "window") or fallback
+
+
+def ct_window_of(window_hu: Sequence[float]) -> tuple[float, float]:
+    """Return a CT window as a pair.
+
+    Raises:
+        ConfigError: the window is not two numbers.
+    """
+    pair = tuple(window_hu) if isinstance(window_hu, list | tuple) else ()
+    if len(pair) != 2 or not all(isinstance(bound, int | float) for bound in pair):
+        raise ConfigError(f"ct_window_hu must be two numbers (low, high), not {window_hu!r}")
+    return float(pair[0]), float(pair[1])
+
+
+def checked_spacing(spacing_mm: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Return a voxel size as a tuple, or ``None`` if it is ``None``.
+
+    Raises:
+        ConfigError: the voxel size is not three positive, finite numbers.
+    """
+    if spacing_mm is None:
+        return None
+    sizes = tuple(spacing_mm) if isinstance(spacing_mm, list | tuple) else ()
+    if len(sizes) != 3 or not all(_is_positive(size) for size in sizes):
+        raise ConfigError(
+            f"spacing_mm: expected three voxel sizes above 0 in mm, in the order of axes, got "
+            f"{spacing_mm!r}"
+        )
+    return tuple(map(float, sizes))
+
+
+def _is_positive(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value < math.inf
 
 
 def _check_settings(reader: VolumeReader) -> None:
@@ -181,6 +266,13 @@ def _check_settings(reader: VolumeReader) -> None:
         raise ConfigError(f"spatial_dims must be 2 or 3, not {reader.spatial_dims!r}")
     if reader.slice_axis not in (0, 1, 2):
         raise ConfigError(f"slice_axis must be 0, 1 or 2, not {reader.slice_axis!r}")
+    if reader.axes not in get_args(Axes):
+        raise ConfigError(f"axes: expected one of {get_args(Axes)}, got {reader.axes!r}")
+    if reader.axes == "xyz" and reader.spatial_dims == 3 and reader.slice_axis != 2:
+        raise ConfigError(
+            f"slice_axis: expected no value, because axes xyz has no slices in 3D, got "
+            f"{reader.slice_axis}"
+        )
     if reader.orientation not in get_args(Orientation):
         raise ConfigError(
             f"orientation: expected one of {get_args(Orientation)}, got {reader.orientation!r}"

@@ -45,7 +45,7 @@ from analogmed.training import Checkpoint
 
 FOLDER, FORMAT = "examples", 1
 PLANES_3D = ("axial", "coronal", "sagittal")
-"""Plane name by slicing axis of a volume (D, H, W), for files of axial slices."""
+"""Plane name by slicing axis of a volume (Z, Y, X)."""
 PLANE_2D = "slice"
 COLORS = ("red", "green", "blue")
 MOST_PICTURES = 4
@@ -58,18 +58,21 @@ class Plane:
 
     Attributes:
         name: axial, coronal, sagittal, or slice.
-        axis: slicing axis of the arrays (N, *spatial); 0 for one of N images.
+        axis: slicing axis of the arrays (N, *spatial), Z first; 0 for one of N images.
         index: number of the slice.
         upwards: whether rows count upwards, as in NIfTI files (front and head have high numbers).
+        is_xyz: whether the arrays of the task have X first; they are then turned.
     """
 
     name: str
     axis: int
     index: int
     upwards: bool
+    is_xyz: bool = False
 
     def cut(self, array: np.ndarray) -> np.ndarray:
         """Return the slice of an array (N, *spatial), shape (H, W), with its first row on top."""
+        array = _z_first(array) if self.is_xyz else array
         picture = np.take(array, self.index, self.axis)
         picture = picture if self.axis == 0 else picture[0]
         return np.ascontiguousarray(picture[::-1] if self.upwards else picture)
@@ -158,16 +161,22 @@ def write_examples(
 
 def choose_planes(sample: Sample, task: Task) -> list[Plane]:
     """Return the slice with the largest reference area, along each axis of a volume."""
-    volume = task.spatial_dims == 3
-    axes = range(1, sample.label.ndim) if volume else (0,)
+    volume, is_xyz = task.spatial_dims == 3, task.axes[-2:] in ("xy", "xz", "yz")
+    label = _z_first(sample.label) if is_xyz else sample.label
+    axes = range(1, label.ndim) if volume else (0,)
     planes = []
     for axis in axes:
-        others = tuple(other for other in range(sample.label.ndim) if other != axis)
-        area = (sample.label > 0).sum(axis=others)
+        others = tuple(other for other in range(label.ndim) if other != axis)
+        area = (label > 0).sum(axis=others)
         index = int(area.argmax()) if area.any() else len(area) // 2
         name = PLANES_3D[axis - 1] if volume else PLANE_2D
-        planes.append(Plane(name, axis, index, upwards=task.spacing_unit == "mm"))
+        planes.append(Plane(name, axis, index, task.spacing_unit == "mm", is_xyz))
     return planes
+
+
+def _z_first(array: np.ndarray) -> np.ndarray:
+    """Return an array (N, *spatial) with its spatial axes in reverse order."""
+    return array.transpose(0, *range(array.ndim - 1, 0, -1))
 
 
 def write_example(path: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
@@ -313,5 +322,8 @@ def _windowed(picture: np.ndarray) -> np.ndarray:
 
 def _spacing(sample: Sample, plane: Plane) -> tuple[float, float]:
     """Return the spacing of rows and columns."""
-    kept = [size for axis, size in enumerate(sample.spacing, start=1) if axis != plane.axis]
+    sizes = sample.spacing
+    if plane.is_xyz:  # of slices, the distance between them stays first
+        sizes = sizes[::-1] if plane.axis else (sizes[0], sizes[2], sizes[1])
+    kept = [size for axis, size in enumerate(sizes, start=1) if axis != plane.axis]
     return kept[-2], kept[-1]

@@ -14,6 +14,7 @@ from analogmed.analog import left_digital, to_aihwkit
 from analogmed.analog.description.aihwkit_config import rpu_config_of
 from analogmed.analog.description.device_models import check_times
 from analogmed.data import Task
+from analogmed.data.plausibility import check_plausible
 from analogmed.evaluation.deploy import digital_layers_of, to_tiles
 from analogmed.evaluation.network_check import check_network
 from analogmed.evaluation.settings import Experiment
@@ -58,6 +59,7 @@ def prepare(config: Config, *, networks: Networks) -> Prepared[Config]:
     """
     check_settings(config)
     task = config.task.load()
+    check_plausible(task, task.test)
     paths = checkpoint_paths(config)
     paths = (_default_of(paths),) if networks == "one" else paths
     checkpoints = tuple(load_checkpoint(path, factories=config.factories) for path in paths)

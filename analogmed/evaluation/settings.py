@@ -28,7 +28,8 @@ class SweepConfig:
 
     Attributes:
         chips: number of chip instances of each network; an interval requires two or more.
-        times_s: times since programming at which each chip is read, in s.
+        times_s: times since programming at which each chip is read, in s, or with a unit as in
+            "1 day".
         reads: number of reads at each time.
         width: target width of the 95 % confidence interval of the primary metric of a network after
             one day: chips are added until the interval is narrower, up to sweep.chips; by default

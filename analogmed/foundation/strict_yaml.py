@@ -32,6 +32,8 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     is_json = path.suffix == ".json"
     text = read_text(path, MAX_JSON_BYTES if is_json else MAX_YAML_BYTES)
     content = parse_json(text, str(path)) if is_json else parse_yaml(text, str(path))
+    if content is None:
+        raise ConfigError(f"{path}: expected settings, as NAME: VALUE, got an empty file")
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold a mapping of settings, not {type(content).__name__}")
     return content
@@ -56,6 +58,8 @@ def read_text(
         if len(content) > max_bytes:
             raise error(f"{path}: expected at most {max_bytes} bytes of text, found more")
         return content.decode("utf-8-sig")
+    except AnalogmedError:
+        raise
     except (OSError, ValueError) as reason:
         raise error(f"cannot read {path}: {reason}") from reason
 
@@ -94,13 +98,21 @@ def parse_yaml(text: str, where: str, *, error: type[AnalogmedError] = ConfigErr
         content = yaml.load(text, Loader=_StrictLoader)
         _check_plain(content)
     except yaml.MarkedYAMLError as reason:
-        line = f", line {reason.problem_mark.line + 1}" if reason.problem_mark else ""
-        raise error(f"{where}{line}: not a plain YAML file: {reason.problem}") from reason
+        mark = reason.problem_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        hint = ". Indent by spaces, not tabs." if mark and _has_tab(text, mark.line) else ""
+        raise error(f"{where}{line}: not a plain YAML file: {reason.problem}{hint}") from reason
     except RecursionError as reason:
         raise error(f"{where}: nested more than {MAX_DEPTH} deep") from reason
     except (yaml.YAMLError, ValueError) as reason:
         raise error(f"{where}: not a plain YAML file: {reason}") from reason
     return content
+
+
+def _has_tab(text: str, number: int) -> bool:
+    """Return whether a line is indented by a tab."""
+    line = text.splitlines()[number : number + 1] or [""]
+    return "\t" in line[0][: len(line[0]) - len(line[0].lstrip())]
 
 
 def _check_plain(content: Any) -> None:
@@ -174,7 +186,9 @@ def check_keys(content: dict[str, Any], config_class: type, where: str) -> None:
     fields = {f.name: f for f in dataclasses.fields(config_class)}
     for key, value in content.items():
         if key not in fields:
-            raise ConfigError(f"{where}: unknown key '{key}'; {nearest(str(key), fields)}")
+            own = f" Options of the {where.rpartition(' ')[2]} itself are written under options."
+            hint = own if "options" in fields else ""
+            raise ConfigError(f"{where}: unknown key '{key}'; {nearest(str(key), fields)}{hint}")
         nested = fields[key].type
         if isinstance(nested, type) and dataclasses.is_dataclass(nested):
             if not isinstance(value, dict):

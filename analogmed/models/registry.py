@@ -156,7 +156,10 @@ def _import_factory(path: str) -> Callable[..., Any]:
     try:
         module = import_module(module_name)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"model '{path}': cannot import '{module_name}': {error}") from error
+        raise ConfigError(
+            f"model '{path}': cannot import '{module_name}': {error}. Run the command in the "
+            f"folder of {module_name.partition('.')[0]}, or add this folder to PYTHONPATH."
+        ) from error
     if not hasattr(module, attribute):
         raise ConfigError(
             f"model '{path}': '{module_name}' has no '{attribute}'; "

@@ -18,9 +18,9 @@ from analogmed.execution.compute import Outcome
 from analogmed.execution.executors import Executor, make_executor
 from analogmed.execution.run_folder import write_environment
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
-from analogmed.foundation.files import ensure_writable, write_text_atomically
+from analogmed.foundation.files import ensure_writable
 from analogmed.foundation.seeds import derive_seed
-from analogmed.foundation.settings.plain import to_yaml
+from analogmed.foundation.settings.paths import write_settings
 from analogmed.models import Genotype
 from analogmed.report.text import records
 from analogmed.search.candidates import CandidateUnit, MakeCandidates
@@ -165,7 +165,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
             refuse_leakage(config.supernets.values(), task)
             refuse_other_supernets(study, config.supernets)
         study.sampler = make_sampler(config, evaluator)
-        write_text_atomically(folder / "search.yaml", to_yaml(config))
+        write_settings(folder / "search.yaml", config)
         write_environment(folder)
         ledger = TrialQueue(
             study,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from analogmed.evaluation.settings import Experiment
 from analogmed.foundation.files import write_text_atomically
+from analogmed.foundation.settings.paths import read_settings, write_settings
 from analogmed.models import Genotype
 from analogmed.search.digital_layers import layers_of
 from analogmed.search.evaluator import make_evaluator
@@ -14,6 +15,7 @@ from analogmed.search.results import trial_folder
 from analogmed.search.settings import SearchConfig
 from analogmed.search.trials.journal_lock import FileLock
 from analogmed.training import TrainConfig, train
+from analogmed.training.settings import SETTINGS
 from analogmed.training.state.state import remove_states
 
 BEST, WINNER = "best", "winner.json"
@@ -45,8 +47,10 @@ def train_winner(config: SearchConfig, number: int, genotype: Genotype) -> Path:
             train(_training(config, genotype, folder))
         else:
             trial = trial_folder(config.folder, number, genotype)
-            shutil.copytree(trial / "hwa", folder, dirs_exist_ok=True)
-            shutil.copytree(trial / "digital", folder / "digital", dirs_exist_ok=True)
+            for source, stage in ((trial / "hwa", folder), (trial / "digital", folder / "digital")):
+                shutil.copytree(source, stage, dirs_exist_ok=True)
+                # its paths are relative to the file
+                write_settings(stage / SETTINGS, read_settings(TrainConfig, source / SETTINGS))
     return folder
 
 

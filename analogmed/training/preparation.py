@@ -13,6 +13,7 @@ from analogmed.analog import calibrate, convert, left_digital, to_aihwkit
 from analogmed.analog.description.aihwkit_config import rpu_config_of
 from analogmed.analog.engines.converters import layout_of
 from analogmed.data import Task
+from analogmed.data.plausibility import check_plausible
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.plain import to_plain
@@ -112,6 +113,7 @@ class Setup:
             task=task.name,
             classes=task.classes,
             channels=task.channels,
+            axes=task.axes,
             patients=self.patients,
             window=task.window,
             hardware=asdict(config.hardware) if config.training == "hwa" else {},
@@ -237,7 +239,13 @@ def _load_task(config: TrainConfig) -> Task:
     task = config.task.load()
     for name, cases in (("training", task.train), ("validation", task.validation)):
         if not cases:
-            raise DataError(f"task {task.name} has no {name} case; change task.shares")
+            patients = {case.patient_id for case in (*task.train, *task.validation, *task.test)}
+            raise DataError(
+                f"task {task.name} has no {name} case; expected 3 patients or more, some in each "
+                f"part, got {len(patients)} with task.shares {config.task.shares}. Change "
+                "task.shares or task.split_file, or add patients."
+            )
+    check_plausible(task, task.train)
     return task
 
 

@@ -264,7 +264,7 @@ class TrainConfig:
     @property
     def folder(self) -> Path:
         """Where the run goes."""
-        name = f"{self.task.name}-{self.model.name}-{self.training}"
+        name = f"{self.task.own_name}-{self.model.name}-{self.training}"
         return self.out or Path("runs") / "train" / name.replace("/", "_").replace(":", "_")
 
     @property

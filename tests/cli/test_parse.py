@@ -15,6 +15,7 @@ from analogmed.cli.parse import parse as parse_settings
 from analogmed.cli.settings import MapConfig, MeasureConfig, PhantomConfig, ReportConfig
 from analogmed.config import Experiment, SweepConfig, TaskConfig, to_yaml
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.paths import write_settings
 from analogmed.search.settings import SearchConfig
 from analogmed.search.supernet.settings import SupernetConfig
 from analogmed.training import TrainConfig
@@ -77,8 +78,9 @@ EXPERIMENTS = [
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_an_experiment_written_as_yaml_is_read_back_equal(experiment, written):
-    assert parse("--config", written(to_yaml(experiment))) == experiment
+def test_an_experiment_written_as_yaml_is_read_back_equal(experiment, tmp_path):
+    write_settings(tmp_path / "settings.yaml", experiment)
+    assert parse("--config", str(tmp_path / "settings.yaml")) == experiment
 
 
 @pytest.mark.parametrize(
@@ -110,11 +112,12 @@ VALUES = st.recursive(
 OPTIONS = st.dictionaries(
     TEXT.filter(lambda key: key not in {f.name for f in fields(TaskConfig)}), VALUES, max_size=3
 )
-MAYBE_PATH = st.none() | TEXT.map(Path)
+PATH = TEXT.filter(lambda text: ".." not in text).map(Path)
+MAYBE_PATH = st.none() | PATH
 EXPERIMENT = st.builds(
     Experiment,
     task=st.builds(TaskConfig, name=TEXT, root=MAYBE_PATH, options=OPTIONS),
-    checkpoints=st.lists(TEXT.map(Path), max_size=3).map(tuple),
+    checkpoints=st.lists(PATH, max_size=3).map(tuple),
     factories=st.lists(TEXT, max_size=3).map(tuple),
     digital_layers=st.none() | st.lists(TEXT, max_size=3).map(lambda names: tuple({*names})),
     metrics=st.lists(TEXT, max_size=2).map(tuple),
@@ -140,7 +143,7 @@ def test_any_experiment_written_as_options_is_read_back_equal(experiment):
 def test_any_experiment_is_read_back_equal_from_options_and_from_yaml(experiment, tmp_path_factory):
     assert parse(*to_options(experiment)) == experiment
     path = tmp_path_factory.getbasetemp() / "experiment.yaml"
-    path.write_text(to_yaml(experiment), encoding="utf-8")
+    write_settings(path, experiment)
     assert parse("--config", str(path)) == experiment
 
 
@@ -279,6 +282,9 @@ def test_a_file_may_use_the_short_form_and_scientific_notation(written):
         (["--sweep.times_s", "-1"], r"times_s.*got -1\.0"),
         (["--backend", "gpu"], "backend: 'gpu' is not known; choose from: aihwkit, auto, numba"),
         (["--engine.name", "rai"], r"engine\.name: 'rai'.*; did you mean 'ray'\? \(local, ray\)$"),
+        (["--sweep.width", "x"], r"sweep\.width: expected a number, got x$"),
+        (["--task.spatial_dims", "4"], r"spatial_dims: expected one of \[2, 3\], got 4$"),
+        (["--checkpoints", "a", "--seed=1", "--checkpoints", "b"], "after one --checkpoints, got"),
         (["stray"], "unexpected argument 'stray'"),
         ([""], "unexpected argument ''"),
         (["--seed", "1", "2"], "unexpected argument '2'"),
@@ -340,8 +346,8 @@ def test_words_without_an_option_are_positional_settings_in_any_place():
 def test_positional_settings_may_come_from_a_file(written):
     path = written("runs: [runs/a, runs/b]\n")
     assert parse("--config", path, config_class=ReportConfig).runs == (
-        Path("runs/a"),
-        Path("runs/b"),
+        Path(path).parent / "runs/a",
+        Path(path).parent / "runs/b",
     )
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 from analogmed.config import Experiment, SweepConfig
 from analogmed.data import Case, Sample, Task
 from analogmed.evaluation import evaluate
-from analogmed.evaluation.examples import choose_cases, choose_planes, write_examples
+from analogmed.evaluation.examples import _spacing, choose_cases, choose_planes, write_examples
 from analogmed.foundation.errors import DataError
 from analogmed.training import load_checkpoint
 
@@ -136,6 +137,36 @@ def test_volumes_are_cut_along_three_axes_and_stand_upright(tmp_path):
     assert np.array_equal(axial, sample.label[0, 3, ::-1])
     assert np.array_equal(coronal, sample.label[0, ::-1, 2])
     assert np.array_equal(sagittal, sample.label[0, ::-1, :, 2])
+
+
+def test_pictures_do_not_depend_on_the_order_of_the_axes(tmp_path):
+    sample = volume()
+    turned = Sample(
+        sample.image.transpose(0, 3, 2, 1),
+        sample.label.transpose(0, 3, 2, 1),
+        sample.spacing[::-1],
+        sample.case,
+    )
+    whole = task(tmp_path, 3, "mm")
+    for one, other in zip(
+        choose_planes(sample, whole), choose_planes(turned, replace(whole, axes="xyz")), strict=True
+    ):
+        assert (one.name, one.index) == (other.name, other.index)
+        assert np.array_equal(one.cut(sample.label), other.cut(turned.label))
+        assert _spacing(sample, one) == _spacing(turned, other)
+
+
+def test_slices_with_x_first_are_turned(tmp_path):
+    sample = volume()
+    stack = Sample(sample.image[0, :, None], sample.label[0], (4.0, 2.0, 1.0), sample.case)
+    turned = Sample(
+        stack.image.swapaxes(2, 3), stack.label.swapaxes(1, 2), (4.0, 1.0, 2.0), sample.case
+    )
+    slices = task(tmp_path, 2, "mm")
+    (one,) = choose_planes(stack, slices)
+    (other,) = choose_planes(turned, replace(slices, axes="zxy"))
+    assert np.array_equal(one.cut(stack.label), other.cut(turned.label))
+    assert _spacing(stack, one) == _spacing(turned, other) == (2.0, 1.0)
 
 
 def test_images_without_a_voxel_size_are_not_turned(tmp_path):

@@ -9,11 +9,20 @@ from typing import Any
 
 from analogmed.data.case import Case, Task
 from analogmed.data.datasets.msd_tasks import MsdTask, known_msd_task
+from analogmed.data.normalise import checked_size
 from analogmed.data.readers.files import is_hidden, natural_order
 from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy
 from analogmed.data.readers.orientation import Orientation
 from analogmed.data.splits import SplitSettings, split_cases
-from analogmed.data.volumes import Intensity, VolumeReader, default_window, intensity_of
+from analogmed.data.volumes import (
+    Axes,
+    Intensity,
+    VolumeReader,
+    checked_spacing,
+    ct_window_of,
+    default_window,
+    intensity_of,
+)
 from analogmed.foundation.errors import ConfigError, DataError, SecurityError
 from analogmed.foundation.files import read_head, require_folder
 from analogmed.foundation.strict_yaml import MAX_JSON_BYTES, parse_json, read_text
@@ -54,6 +63,8 @@ def load_msd(
     nan_policy: NanPolicy = "error",
     max_voxels: int = DEFAULT_MAX_VOXELS,
     orientation: Orientation = "ras",
+    axes: Axes = "zyx",
+    spacing_mm: Sequence[float] | None = None,
     patient_pattern: str | None = None,
     split_seed: int = 0,
     shares: Sequence[float] = (0.6, 0.1, 0.3),
@@ -79,6 +90,10 @@ def load_msd(
         nan_policy, max_voxels: as in :func:`analogmed.data.readers.nifti.read_nifti`.
         orientation: ``"ras"`` permutes and flips the axes of every file to the closest RAS
             directions; ``"file"`` keeps them, for networks trained on another axis order.
+        axes: order of the spatial axes in arrays, ``size``, ``window`` and ``spacing_mm``:
+            ``"zyx"`` (Z, Y, X), or ``"xyz"`` (X, Y, Z) as in MONAI. Slices are (Y, X) or (X, Y).
+        spacing_mm: voxel size in mm in the order of ``axes``, of slices the distance between them
+            first; replaces that of the files, whose affines are then used for orientation only.
         patient_pattern: regular expression whose first group is the patient in a case's name,
             for sets with several scans of one; by default each case is a separate patient.
         split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`.
@@ -103,11 +118,13 @@ def load_msd(
         intensities=tuple(intensity or intensity_of(m) for m in description.modalities),
         spatial_dims=spatial_dims,
         slice_axis=slice_axis,
-        size=None if size is None else tuple(size),
-        ct_window_hu=default.ct_window_hu if ct_window_hu is None else _pair(ct_window_hu),
+        size=checked_size(size, spatial_dims),
+        ct_window_hu=default.ct_window_hu if ct_window_hu is None else ct_window_of(ct_window_hu),
         nan_policy=nan_policy,
         max_voxels=max_voxels,
         orientation=orientation,
+        axes=axes,
+        spacing_mm=checked_spacing(spacing_mm),
     )
     cases = [_case_of(image, label, patient_pattern) for image, label in description.training]
     train, validation, test = split_cases(
@@ -125,6 +142,7 @@ def load_msd(
         validation=validation,
         test=test,
         read=reader,
+        axes=reader.axis_names,
     )
 
 
@@ -178,7 +196,7 @@ def patient_of(case_id: str, pattern: str | None) -> str:
     try:
         match = re.search(pattern, case_id)
         patient = match[1] if match else None
-    except (re.error, IndexError) as error:
+    except (re.error, IndexError, TypeError) as error:
         raise ConfigError(f"patient_pattern {pattern!r}: {error}; it needs one group") from error
     if not patient:
         raise ConfigError(f"patient_pattern {pattern!r} finds no patient in {case_id!r}")
@@ -198,12 +216,6 @@ def _chosen_classes(
         if name not in known:
             raise ConfigError(f"{root}: no class {name!r}; {nearest(name, known)}")
     return {name: known[name] for name in labels}
-
-
-def _pair(values: Sequence[float]) -> tuple[float, float]:
-    if len(values) != 2:
-        raise ConfigError(f"ct_window_hu must be two numbers (low, high), not {tuple(values)}")
-    return float(values[0]), float(values[1])
 
 
 def _case_of(image: Path, label: Path, patient_pattern: str | None) -> Case:

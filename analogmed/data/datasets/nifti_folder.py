@@ -1,26 +1,34 @@
 """Folders of NIfTI files, one folder per case: BraTS and data sets with the same layout."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from analogmed.data.case import Case, Task
 from analogmed.data.datasets.msd import patient_of
+from analogmed.data.datasets.options import (
+    ClassValues,
+    one_text,
+    some_texts,
+    values_of_classes,
+)
+from analogmed.data.normalise import checked_size
 from analogmed.data.readers.files import is_hidden, natural_order
 from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy
 from analogmed.data.readers.orientation import Orientation
 from analogmed.data.splits import SplitSettings, split_cases
 from analogmed.data.volumes import (
     SOFT_TISSUE_HU,
+    Axes,
     Intensity,
     VolumeReader,
+    checked_spacing,
+    ct_window_of,
     default_window,
     intensity_of,
 )
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
-
-ClassValues = Mapping[str, int | Sequence[int]]
 
 BRATS_IMAGES = ("*_flair.nii*", "*_t1.nii*", "*_t1ce.nii*", "*_t2.nii*")
 BRATS_CLASSES: ClassValues = {"necrotic core": 1, "edema": 2, "enhancing tumour": 4}
@@ -44,6 +52,8 @@ def load_brats(
     nan_policy: NanPolicy = "error",
     max_voxels: int = DEFAULT_MAX_VOXELS,
     orientation: Orientation = "ras",
+    axes: Axes = "zyx",
+    spacing_mm: Sequence[float] | None = None,
     patient_pattern: str | None = None,
     split_seed: int = 0,
     shares: Sequence[float] = (0.6, 0.1, 0.3),
@@ -76,6 +86,8 @@ def load_brats(
         nan_policy=nan_policy,
         max_voxels=max_voxels,
         orientation=orientation,
+        axes=axes,
+        spacing_mm=spacing_mm,
         patient_pattern=patient_pattern,
         split_seed=split_seed,
         shares=shares,
@@ -102,6 +114,8 @@ def load_nifti(
     nan_policy: NanPolicy = "error",
     max_voxels: int = DEFAULT_MAX_VOXELS,
     orientation: Orientation = "ras",
+    axes: Axes = "zyx",
+    spacing_mm: Sequence[float] | None = None,
     patient_pattern: str | None = None,
     split_seed: int = 0,
     shares: Sequence[float] = (0.6, 0.1, 0.3),
@@ -115,12 +129,12 @@ def load_nifti(
             file of a case folder. A single file may contain all channels, on its last axis.
         label: pattern of the label file.
         classes: label value or values of each class, by class name.
-        name: name of the task.
+        name: name of the data, in tables and checkpoints.
         channels: names of the channels; by default the patterns without wildcards and endings.
         label_values: all values allowed in a label file; ``None`` for any. Values that belong to
             no class become background.
         modality: ``"CT"`` for a CT window; any other value for a z-score.
-        spatial_dims, slice_axis, size, window, orientation: as in ``load_msd``.
+        spatial_dims, slice_axis, size, window, orientation, axes, spacing_mm: as in ``load_msd``.
         intensity, ct_window_hu, nan_policy, max_voxels: as in ``load_msd``.
         patient_pattern: as in ``load_msd``. Cases have the names of their folders; if any two are
             equal, all have their paths below ``root``.
@@ -134,23 +148,32 @@ def load_nifti(
         DataError: no folder contains a case, or a pattern matches none or several of its files.
     """
     root = require_folder(root).absolute()
-    class_values = _class_values(classes, label_values)
-    names = tuple(channels) if channels is not None else tuple(map(_channel_name, images))
+    class_values = values_of_classes(classes, label_values)
+    images, label = some_texts("images", images), one_text("label", label)
+    named = None if channels is None else some_texts("channels", channels)
+    names = tuple(map(_channel_name, images)) if named is None else named
+    if len(images) > 1 and len(names) != len(images):
+        raise ConfigError(
+            f"channels: expected one name for each pattern of images, got {len(names)} names for "
+            f"{len(images)} patterns"
+        )
     reader = VolumeReader(
         channels=names,
         class_values=tuple(class_values.values()),
         allowed_values=None if label_values is None else tuple(label_values),
-        intensities=(intensity or intensity_of(modality),) * len(names),
+        intensities=(intensity or intensity_of(one_text("modality", modality)),) * len(names),
         spatial_dims=spatial_dims,
         slice_axis=slice_axis,
-        size=None if size is None else tuple(size),
-        ct_window_hu=(ct_window_hu[0], ct_window_hu[1]),
+        size=checked_size(size, spatial_dims),
+        ct_window_hu=ct_window_of(ct_window_hu),
         nan_policy=nan_policy,
         max_voxels=max_voxels,
         orientation=orientation,
+        axes=axes,
+        spacing_mm=checked_spacing(spacing_mm),
     )
     train, validation, test = split_cases(
-        _list_cases(root, tuple(images), label, patient_pattern),
+        _list_cases(root, images, label, patient_pattern),
         SplitSettings(split_seed, tuple(shares), split_file),
     )
     return Task(
@@ -165,27 +188,8 @@ def load_nifti(
         validation=validation,
         test=test,
         read=reader,
+        axes=reader.axis_names,
     )
-
-
-def _class_values(
-    classes: ClassValues, label_values: Sequence[int] | None
-) -> dict[str, tuple[int, ...]]:
-    if not classes:
-        raise ConfigError("classes is empty; name at least one, such as {'spleen': 1}")
-    table = {
-        name: (values,) if isinstance(values, int) else tuple(values)
-        for name, values in classes.items()
-    }
-    uses = Counter(value for values in table.values() for value in values)
-    shared = sorted(value for value, count in uses.items() if count > 1)
-    if shared:
-        raise ConfigError(f"label values {shared} belong to more than one class of {table}")
-    if 0 in uses or any(not values for values in table.values()):
-        raise ConfigError(f"classes {table}: each needs label values, and 0 is background")
-    if label_values is not None and not uses.keys() <= set(label_values):
-        raise ConfigError(f"classes {table} use values outside label_values {list(label_values)}")
-    return table
 
 
 def _channel_name(pattern: str) -> str:
@@ -200,8 +204,8 @@ def _list_cases(
     folders = _case_folders(root, images)
     if not folders:
         raise DataError(
-            f"{root}: no folder in it holds files like {', '.join(images)}; give the folder of "
-            "the cases, or other patterns"
+            f"{root}: no file matches the patterns of images, {', '.join(images)}; "
+            f"{_files_in(root, root.rglob('*'))}. Give the folder of the cases, or other patterns."
         )
     ids = [folder.name for folder in folders]
     if len(set(ids)) < len(ids):
@@ -230,9 +234,20 @@ def _case_folders(root: Path, images: tuple[str, ...]) -> list[Path]:
 def _single_match(folder: Path, pattern: str, case_id: str) -> Path:
     matches = sorted(path for path in folder.glob(pattern) if not is_hidden(path))
     if len(matches) != 1:
-        names = ", ".join(path.name for path in matches) or "none"
+        names = ", ".join(path.name for path in matches) or _files_in(folder, folder.glob("*"))
         raise DataError(
             f"case {case_id}: pattern {pattern!r} matches {len(matches)} files in {folder} "
             f"({names}); expected exactly 1"
         )
     return matches[0]
+
+
+def _files_in(root: Path, paths: Iterable[Path]) -> str:
+    """Return up to three of the files, NIfTI files first, for a message."""
+    files = [p for p in islice(paths, _MOST_LISTED) if p.is_file() and not is_hidden(p, root)]
+    files.sort(key=lambda path: (".nii" not in path.name, natural_order(path.as_posix())))
+    shown = ", ".join(path.relative_to(root).as_posix() for path in files[:3])
+    return f"files that are there: {shown}" if shown else "there are no files"
+
+
+_MOST_LISTED = 10_000

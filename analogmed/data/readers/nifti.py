@@ -53,6 +53,7 @@ def read_nifti(
     *,
     max_voxels: int = DEFAULT_MAX_VOXELS,
     nan_policy: NanPolicy = "error",
+    needs_spacing: bool = True,
 ) -> Volume:
     """Read a ``.nii`` or ``.nii.gz`` file completely and validate it.
 
@@ -64,6 +65,8 @@ def read_nifti(
         max_voxels: limit on the number of float32 voxels; 8-byte voxels count twice. Larger volumes
             raise before they are read.
         nan_policy: treatment of NaN and Inf voxels: ``"error"``, or ``"zero"`` to set them to 0.
+        needs_spacing: whether a voxel size or affine that is missing or impossible is an error;
+            ``False`` replaces it by 1 mm along the axes of the file.
 
     Returns:
         The volume. Axes beyond the third that have length 1 are dropped.
@@ -81,7 +84,7 @@ def read_nifti(
     with _opened(path) as stream:
         header = _read_header(stream, path)
         layout = layout_of(header, path, max_voxels)
-        affine, spacing_mm = geometry_of(header, path)
+        affine, spacing_mm = geometry_of(header, path, needs_spacing=needs_spacing)
         _skip_to_voxels(stream, header, path)
         data = _read_voxels(stream, layout, path, nan_policy)
     return Volume(data, spacing_mm, affine, path)

@@ -126,18 +126,36 @@ def _dtype(header: nib.Nifti1Header, path: Path) -> np.dtype:
 
 
 def geometry_of(
-    header: nib.Nifti1Header, path: Path
+    header: nib.Nifti1Header, path: Path, *, needs_spacing: bool = True
 ) -> tuple[np.ndarray, tuple[float, float, float]]:
     """Return affine and voxel size, both in mm.
+
+    Args:
+        header: header of the file.
+        path: file, for messages.
+        needs_spacing: whether a missing or impossible geometry is an error; ``False`` returns the
+            identity and 1 mm instead.
 
     Raises:
         DataError: the geometry is missing or impossible.
     """
+    try:
+        return _geometry_of(header, path)
+    except DataError:
+        if needs_spacing:
+            raise
+        return np.eye(4), (1.0, 1.0, 1.0)
+
+
+def _geometry_of(
+    header: nib.Nifti1Header, path: Path
+) -> tuple[np.ndarray, tuple[float, float, float]]:
     pixdim = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     if not np.all(np.isfinite(pixdim) & (pixdim > 0)):
         raise DataError(
             f"{path}: voxel size {pixdim.tolist()} in the header (pixdim), expected three "
-            "positive numbers; correct the header from the scan's protocol"
+            "positive numbers; correct the header from the scan's protocol, or set "
+            "task.options.spacing_mm"
         )
     if header["pixdim"][0] == 0:  # qfac: the standard treats 0 as 1
         header["pixdim"][0] = 1
@@ -151,7 +169,7 @@ def geometry_of(
         warnings.warn(
             f"{path}: voxel size {pixdim.tolist()} (pixdim) and {sizes.tolist()} (affine) "
             "differ; the affine is used",
-            stacklevel=3,
+            stacklevel=4,
         )
     mm_per_unit = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
     affine[:3] *= mm_per_unit

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from analogmed.foundation.credentials import masked_values
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.strict_yaml import check_keys, dump_yaml, read_yaml
+from analogmed.foundation.strict_yaml import check_keys, dump_yaml
 from analogmed.foundation.text import nearest
 
 S = TypeVar("S")
@@ -28,20 +28,6 @@ def to_plain(config: Any) -> Any:
     if isinstance(config, list | tuple):
         return [to_plain(value) for value in config]
     return str(config) if isinstance(config, Path) else config
-
-
-def read_settings(settings_class: type[S], path: Path | str, **changes: Any) -> S:
-    """Read settings from a YAML file.
-
-    Args:
-        settings_class: a dataclass.
-        path: YAML file.
-        changes: fields that override the values of the file.
-
-    Raises:
-        ConfigError: the file cannot be read, or as in :func:`from_plain`.
-    """
-    return from_plain(settings_class, read_yaml(path) | changes, str(path))
 
 
 def from_plain(settings_class: type[S], plain: Mapping[str, Any], where: str) -> S:

@@ -163,7 +163,7 @@ class SupernetConfig:
     @property
     def folder(self) -> Path:
         """Where the run goes."""
-        name = f"{self.task.name}-{self.rule}"
+        name = f"{self.task.own_name}-{self.rule}"
         return self.out or Path("runs") / "supernet" / name.replace("/", "_").replace(":", "_")
 
     @property

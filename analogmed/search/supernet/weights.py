@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from analogmed.data import Task
 from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
-from analogmed.foundation.settings.plain import read_settings
+from analogmed.foundation.settings.paths import read_settings
 from analogmed.foundation.text import nearest
 from analogmed.metrics.registry import metric
 from analogmed.models import Genotype

@@ -1,6 +1,6 @@
 """Checkpoints: safetensors of the digital weights, with a description in the header."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from analogmed.analog.aihwkit_backend.layers import is_analog
 from analogmed.analog.aihwkit_backend.training import tiles_of
 from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig, rpu_config_of
 from analogmed.analog.layers.base import AnalogLayer
-from analogmed.foundation.errors import AnalogmedError, CheckpointError
+from analogmed.data import Task
+from analogmed.foundation.errors import AnalogmedError, CheckpointError, ConfigError
 from analogmed.foundation.files import write_atomically
 from analogmed.network.computed_weights import plain_name, unwrapped, wrappers_of
 from analogmed.network.probe import check_registered
@@ -57,7 +58,15 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path | str, model: nn.Module, info: CheckpointInfo, *, finite: bool = True
+    path: Path | str,
+    model: nn.Module,
+    info: CheckpointInfo | None = None,
+    *,
+    task: Task | None = None,
+    factory: str = "",
+    patients: Iterable[str] | None = None,
+    expected_score: float | None = None,
+    finite: bool = True,
 ) -> Path:
     """Write a network, digital or analog, in one atomic step.
 
@@ -69,7 +78,13 @@ def save_checkpoint(
         path: file to write, ``.safetensors``.
         model: network to write; of an analog one the digital weights, the input ranges, the learned
             output scales and the names of the digital layers are stored.
-        info: description of the network; its ``digital_layers`` follow from an analog model.
+        info: description of the network; its ``digital_layers`` follow from an analog model. By
+            default, the next four arguments describe a network that was trained elsewhere.
+        task: data as the network reads them: its channels, classes, dimensions, axes and window.
+        factory: ``package.module:factory`` that builds the network again.
+        patients: patients that training or selection has seen, perhaps none.
+        expected_score: digital score by the primary metric of the task (Dice for most), if known;
+            ``eval`` warns where its digital run is far from it.
         finite: whether NaN and Inf are errors. ``False`` writes the record of a failed training,
             for which :func:`load_checkpoint` raises an error.
 
@@ -77,8 +92,10 @@ def save_checkpoint(
         CheckpointError: the weights are not those of the network that ``info`` describes, contain
             NaN or Inf, or have learned output scales of other tiles than ``info`` describes. An
             older file at ``path`` is unchanged.
-        ConfigError: the network has layers that torch has not registered.
+        ConfigError: the network has layers that torch has not registered, or the description is
+            missing or given twice.
     """
+    info = _described(info, task, factory, patients, expected_score)
     model, source = unwrapped(model), f"cannot write {path}"
     check_registered(model, source)
     if tiles_of(model):
@@ -92,6 +109,31 @@ def save_checkpoint(
     tensors = weights_of(model, outline.state_dict().keys())
     check_parts(Parts.of(tensors, outline), outline, source, finite=finite)
     return write_atomically(path, lambda file: write_file(file, info.to_json(), tensors))
+
+
+def _described(
+    info: CheckpointInfo | None,
+    task: Task | None,
+    factory: str,
+    patients: Iterable[str] | None,
+    expected_score: float | None,
+) -> CheckpointInfo:
+    given = {"task": task, "factory": factory or None, "patients": patients}
+    names = [name for name, value in given.items() if value is not None]
+    if info is not None:
+        if names:
+            raise ConfigError(
+                f"save_checkpoint: expected either info or task, factory and patients, got info "
+                f"and {', '.join(names)}. Leave one out."
+            )
+        return info if expected_score is None else replace(info, expected_score=expected_score)
+    if task is None or not factory or patients is None:
+        missing = ", ".join(name for name in given if name not in names)
+        raise ConfigError(
+            f"save_checkpoint: {missing} missing; expected task=, factory= and patients=, or a "
+            "CheckpointInfo. patients lists all that training or selection has seen, [] for none."
+        )
+    return CheckpointInfo.of_task(task, factory, patients=patients, expected_score=expected_score)
 
 
 def load_checkpoint(path: Path | str, *, factories: Collection[str] = ()) -> Checkpoint:

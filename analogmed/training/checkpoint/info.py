@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -12,6 +12,8 @@ from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig,
 from analogmed.data import Task
 from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.foundation.settings.plain import to_plain
+from analogmed.metrics.properties import bounds_of
+from analogmed.metrics.registry import label_of
 from analogmed.models import required_divisor
 from analogmed.network.tiling import RowSplit
 from analogmed.training.settings import SETTINGS
@@ -42,6 +44,10 @@ class CheckpointInfo:
         score: validation score by the task's primary metric, digital or on chips after one day.
         seed: root seed of the training.
         channels: names of the image channels, in their order; empty in older files.
+        axes: order of the spatial axes of its volumes, as in :class:`analogmed.data.Task`; empty
+            for separate images, and if unknown, as in older files.
+        expected_score: digital score by the task's primary metric on test cases, known from
+            elsewhere; ``eval`` warns where the digital run is far from it. ``None`` if unknown.
     """
 
     model: str
@@ -60,6 +66,45 @@ class CheckpointInfo:
     score: float = float("nan")
     seed: int = 0
     channels: tuple[str, ...] = ()
+    axes: str = ""
+    expected_score: float | None = None
+
+    @classmethod
+    def of_task(
+        cls,
+        task: Task,
+        model: str,
+        *,
+        patients: Iterable[str],
+        expected_score: float | None = None,
+        **others: Any,
+    ) -> "CheckpointInfo":
+        """Describe a network that was trained elsewhere on the data of a task.
+
+        Channels, classes, dimensions, axes and window are those of the task.
+
+        Args:
+            task: data as the network reads them.
+            model: ``package.module:factory`` or the name of a network, which builds it again.
+            patients: patients that training or selection has seen, perhaps none.
+            expected_score: digital score by the primary metric of the task, if known.
+            **others: further attributes, for instance ``options`` of the builder.
+
+        Raises:
+            ConfigError: patients are one text, or the score is not possible.
+        """
+        if isinstance(patients, str):
+            raise ConfigError(f"patients: expected a list of patients, got {patients!r}")
+        if expected_score is not None:
+            _check_possible(expected_score, task.primary_metric)
+        shape = {name: getattr(task, name) for name in _OF_TASK}
+        return cls(
+            model=model,
+            task=task.name,
+            patients=tuple(map(str, patients)),
+            expected_score=expected_score,
+            **{"training": "digital", **shape, **others},
+        )
 
     def check_fits(self, task: Task, source: Path) -> None:
         """Raise an error for a task that does not fit the network.
@@ -69,7 +114,8 @@ class CheckpointInfo:
 
         Raises:
             ConfigError: names both numbers of channels and of dimensions, a window that the
-                network cannot process, or classes or channels with other names or in another order.
+                network cannot process, other axes, or classes or channels with other names or in
+                another order.
         """
         own = (self.in_channels, self.out_channels, self.spatial_dims)
         needed = (task.in_channels, task.out_channels, task.spatial_dims)
@@ -80,6 +126,12 @@ class CheckpointInfo:
                 f"{needed[2]}D"
             )
         check_window(self.model, self.options, task)
+        if self.axes and task.axes and self.axes != task.axes:
+            raise ConfigError(
+                f"{source}: its network was trained on arrays with the axes {self.axes}; task "
+                f"{task.name} has {task.axes}. Set task.options.axes (and slice_axis) as in the "
+                f"training{_where_settings_are(source)}."
+            )
         for what in ("classes", "channels"):
             self._check_names(what, task, source)
 
@@ -114,11 +166,16 @@ class CheckpointInfo:
         Raises:
             LeakageError: names some of them.
         """
-        if self.task != task.name:
-            return
         seen = set(self.patients) & {case.patient_id for case in task.test}
-        if seen:
-            shown = ", ".join(sorted(seen)[:5])
+        shown = ", ".join(sorted(seen)[:5])
+        if seen and self.task != task.name:
+            warnings.warn(
+                f"{source} was trained on patients of {self.task} that have the names of "
+                f"{len(seen)} test patients of {task.name} ({shown}). Check that they are others: "
+                "results on patients of the training are not valid.",
+                stacklevel=3,
+            )
+        elif seen:
             raise LeakageError(
                 f"{source} was trained on {len(seen)} of the test patients ({shown}); use the "
                 "split that it was trained with (task.split_seed, task.shares, task.split_file and "
@@ -153,7 +210,11 @@ class CheckpointInfo:
 
     def to_json(self) -> str:
         """Return the header of the checkpoint file."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+        content = asdict(self)
+        for name, unknown in (("axes", ""), ("expected_score", None)):
+            if content[name] == unknown:  # older versions can read the file
+                del content[name]
+        return json.dumps({"format": FORMAT, **content}, sort_keys=True)
 
     @classmethod
     def of_json(cls, text: str, source: Path) -> "CheckpointInfo":
@@ -188,6 +249,20 @@ def check_window(model: str, options: dict[str, Any], task: Task) -> None:
         raise ConfigError(
             f"{model} takes sizes divisible by {divisor}, but the window of task {task.name} is "
             f"{task.window}; set task.options.window to such a size"
+        )
+
+
+_OF_TASK = (
+    "in_channels", "out_channels", "spatial_dims", "classes", "channels", "window", "axes",
+)  # fmt: skip
+"""Attributes of a description that are those of a task."""
+
+
+def _check_possible(score: float, metric: str) -> None:
+    low, high = bounds_of(metric)
+    if not low <= score <= high:
+        raise ConfigError(
+            f"expected_score: expected a {label_of(metric)} from {low:g} to {high:g}, got {score!r}"
         )
 
 
@@ -244,6 +319,8 @@ _FIELDS: dict[str, Callable[[str, Any], Any]] = {
     "hardware": _kind(dict),
     "row_split": _choice(get_args(RowSplit)),
     "digital_layers": _names_or_none,
+    "axes": _kind(str),
+    "expected_score": _kind(float, int, type(None)),
     "score": _kind(float, int),
     "seed": _kind(int),
 }

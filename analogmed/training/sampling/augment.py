@@ -26,18 +26,19 @@ class Augmentation:
 
     Contrast is changed about the minimum and range of all channels together.
 
-    Volumes are rotated in the plane of their last two axes, in which voxels are alike; positions
-    outside the patch are filled by reflection. Intensities should have a range of about 1, as
+    Volumes are rotated in the plane of their slices, in which voxels are alike; positions outside
+    the patch are filled by reflection. Intensities should have a range of about 1, as
     z-scores and windows have.
 
     Args:
         spatial_dims: 2 or 3.
+        axes: axes of the task, see :class:`analogmed.data.Task`.
     """
 
-    def __init__(self, spatial_dims: int) -> None:
+    def __init__(self, spatial_dims: int, axes: str = "") -> None:
         # Composed by hand with one state: the overhead and seeding of Compose would take longer
         # than most of the transforms.
-        self._transforms = _transforms(spatial_dims)
+        self._transforms = _transforms(spatial_dims, through_slices=2 if axes == "xyz" else 0)
         self._state = np.random.RandomState()
         for transform in self._transforms:
             transform.set_random_state(state=self._state)
@@ -58,14 +59,15 @@ class Augmentation:
         return patch["image"], patch["label"].to(label.dtype)
 
 
-def _transforms(spatial_dims: int) -> list[RandomizableTransform]:
+def _transforms(spatial_dims: int, through_slices: int) -> list[RandomizableTransform]:
+    angles = [_LARGEST_ANGLE if axis == through_slices else 0.0 for axis in range(spatial_dims)]
     flips = [RandFlipd(_KEYS, prob=0.5, spatial_axis=axis) for axis in range(spatial_dims)]
     return [
         *flips,
         RandAffined(
             _KEYS,
             prob=0.5,
-            rotate_range=_LARGEST_ANGLE,  # of volumes about their first axis
+            rotate_range=angles if spatial_dims == 3 else _LARGEST_ANGLE,
             scale_range=[0.2] * spatial_dims,
             mode=("bilinear", "nearest"),
             padding_mode="reflection",

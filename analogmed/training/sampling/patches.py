@@ -69,7 +69,9 @@ class PatchSampler:
             limit_bytes=self._loading.cache_bytes,
         )
         self._table = self._cache.table
-        self._augmentation = Augmentation(len(task.window)) if self._loading.augment else None
+        self._augmentation = (
+            Augmentation(len(task.window), task.axes) if self._loading.augment else None
+        )
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""

@@ -10,8 +10,9 @@ from torch import nn
 from analogmed.analog.aihwkit_backend.training import load_tensors, tensors_of
 from analogmed.execution.run_folder import ENVIRONMENT, WrittenFiles, locked, write_environment
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.files import ensure_writable, file_digest, write_text_atomically
-from analogmed.foundation.settings.plain import to_plain, to_yaml
+from analogmed.foundation.files import ensure_writable, file_digest
+from analogmed.foundation.settings.paths import write_settings
+from analogmed.foundation.settings.plain import to_plain
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
 from analogmed.training.log import CURVES, LOG
@@ -169,7 +170,7 @@ def opened(
         defaults = to_plain(type(config)())
         refuse_other_configuration(state, to_plain(config), start, defaults=defaults)
     elif ranks.is_first:
-        write_text_atomically(config.folder / settings, to_yaml(config))
+        write_settings(config.folder / settings, config)
         write_environment(config.folder)
     return state
 

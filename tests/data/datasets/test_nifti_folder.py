@@ -167,7 +167,8 @@ def test_single_file_may_hold_all_channels(tmp_path):
         ({"classes": {"a": 3}}, "outside label_values"),
         ({"images": ()}, "images is empty"),
         ({"images": ("/abs/*.nii",)}, "expected file patterns"),
-        ({"channels": ("one",), "intensity": "z"}, "intensity"),
+        ({"channels": ("one",)}, "channels: expected one name for each pattern"),
+        ({"intensity": "z"}, "intensity"),
     ],
 )
 def test_setting_that_does_not_fit_is_refused(folder, options, words):

@@ -6,7 +6,8 @@ import pytest
 
 from analogmed.evaluation.settings import Experiment
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.settings.plain import from_plain, read_settings, to_plain, to_yaml
+from analogmed.foundation.settings.paths import read_settings
+from analogmed.foundation.settings.plain import from_plain, to_plain, to_yaml
 from analogmed.search.settings import SearchConfig
 from analogmed.search.supernet.settings import SupernetConfig
 from analogmed.training import TrainConfig

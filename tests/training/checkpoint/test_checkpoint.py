@@ -6,7 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
 
@@ -311,6 +311,91 @@ def test_a_task_with_other_channels_is_refused_with_both_numbers(tiny_task, save
     for name, own in (("in_channels", 4), ("out_channels", 5), ("spatial_dims", 3)):
         with pytest.raises(ConfigError, match=rf"net\.safetensors has .*{own}.* needs 3 .*1 in 2D"):
             dataclasses.replace(INFO, **{name: own}).check_fits(task, saved)
+
+
+_OTHER_AXES = r"axes zyx; task .* has xyz\. Set task\.options\.axes"
+
+
+@pytest.mark.parametrize(
+    ("trained", "given", "fits"),
+    [("xyz", "xyz", True), ("", "xyz", True), ("zyx", "", True), ("zyx", "xyz", False)],
+)
+def test_a_network_of_other_axes_is_refused(tiny_task, saved, trained, given, fits):
+    info = dataclasses.replace(INFO, axes=trained)
+    task = dataclasses.replace(tiny_task.load(), axes=given)
+    with nullcontext() if fits else pytest.raises(ConfigError, match=_OTHER_AXES):
+        info.check_fits(task, saved)
+
+
+def test_axes_are_stored_and_files_without_them_are_those_of_older_versions(saved, tmp_path):
+    info = dataclasses.replace(INFO, axes="xyz")
+    written = save_checkpoint(tmp_path / "xyz.safetensors", network(), info)
+    assert load_checkpoint(written).info.axes == "xyz"
+    assert "axes" not in json.loads(header_of(saved)["analogmed"])
+    assert load_checkpoint(saved).info.axes == ""
+
+
+def test_a_task_describes_a_network_that_was_trained_elsewhere(tiny_task, tmp_path, monkeypatch):
+    (tmp_path / "their_nets.py").write_text(
+        "from analogmed.models import build_model\n"
+        "def small(**shape):\n"
+        "    return build_model('unet', **shape, features=2)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    task = dataclasses.replace(tiny_task.load(), axes="xyz")
+    path = save_checkpoint(
+        tmp_path / "net.safetensors",
+        network(),
+        task=task,
+        factory="their_nets:small",
+        patients=["a", 7],
+        expected_score=0.8,
+    )
+    info = load_checkpoint(path, factories=["their_nets:small"]).info
+    assert info == CheckpointInfo(
+        "their_nets:small", 3, 1, 2, "digital", "phantom_brain", ("tumour",), ("a", "7"),
+        window=(32, 32), channels=task.channels, axes="xyz", expected_score=0.8,
+    )  # fmt: skip
+    info.check_fits(task, path)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "task, factory, patients missing"),
+        ({"factory": "a:b"}, "task, patients missing"),
+        ({"info": INFO, "factory": "a:b"}, "expected either info or task, .* got info and factory"),
+        ({"task": None, "factory": "a:b", "patients": "p1"}, "task missing"),
+    ],
+)
+def test_a_description_that_is_missing_or_given_twice_is_refused(tmp_path, given, message):
+    with pytest.raises(ConfigError, match=message):
+        save_checkpoint(tmp_path / "net.safetensors", network(), **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"patients": "p1"}, "patients: expected a list of patients, got 'p1'"),
+        ({"patients": [], "expected_score": 86}, "expected a Dice from 0 to 1, got 86"),
+    ],
+)
+def test_patients_and_scores_that_cannot_be_are_refused(tiny_task, given, message):
+    with pytest.raises(ConfigError, match=message):
+        CheckpointInfo.of_task(tiny_task.load(), "unet", **given)
+
+
+def test_an_expected_score_can_be_added_to_a_description(tmp_path, saved):
+    path = save_checkpoint(tmp_path / "b.safetensors", network(), INFO, expected_score=0.8)
+    assert load_checkpoint(path).info == dataclasses.replace(INFO, expected_score=0.8)
+    assert "expected_score" not in json.loads(header_of(saved)["analogmed"])
+
+
+def test_patients_of_training_data_with_another_name_are_reported(tiny_task, saved):
+    task = tiny_task.load()
+    seen = dataclasses.replace(INFO, task="mine", patients=(task.test[0].patient_id,))
+    with pytest.warns(UserWarning, match="trained on patients of mine .* 1 test patients"):
+        seen.refuse_leakage(task, saved)
 
 
 def test_the_header_is_readable_without_this_package(saved):

@@ -49,6 +49,13 @@ def test_volumes_are_rotated_in_plane(disc):
         assert torch.equal(label, label[..., :1, :1].expand_as(label))
 
 
+def test_volumes_with_x_first_are_rotated_about_their_last_axis():
+    planes = torch.arange(12, dtype=torch.uint8)[None, None, None, :].expand(1, 24, 24, 12).clone()
+    for seed in range(20):
+        _, label = Augmentation(3, "xyz")(planes.float(), planes, seed=seed)
+        assert torch.equal(label, label[:, :1, :1].expand_as(label))
+
+
 def test_what_is_given_is_not_changed(disc):
     before = [part.clone() for part in disc]
     for seed in range(20):

@@ -25,8 +25,8 @@ from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
 from analogmed.execution.run_folder import in_run_folder, write_environment
-from analogmed.foundation.files import ensure_writable, write_text_atomically
-from analogmed.foundation.settings.plain import to_yaml
+from analogmed.foundation.files import ensure_writable
+from analogmed.foundation.settings.paths import write_settings
 from analogmed.metrics.metric import Bounds
 from analogmed.metrics.properties import bounds_of, difference_bounds
 from analogmed.report.figures.mitigation import mitigation_gains
@@ -74,7 +74,7 @@ class MitigationResult:
 
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and the figure into a run folder."""
-        write_text_atomically(folder / "experiment.yaml", to_yaml(self.config))
+        write_settings(folder / "experiment.yaml", self.config)
         write_environment(folder)
         write_table(self.table, folder, "mitigation")
         summary = self.summary()

@@ -30,8 +30,9 @@ from analogmed.execution.plans import Rounds
 from analogmed.execution.run_folder import WrittenFiles, in_run_folder
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import ensure_writable, write_text_atomically
+from analogmed.foundation.settings.paths import read_plain_settings, with_paths_from
 from analogmed.foundation.settings.plain import to_plain
-from analogmed.foundation.strict_yaml import dump_yaml, read_yaml
+from analogmed.foundation.strict_yaml import dump_yaml
 from analogmed.hardware import Profile, load_profile
 from analogmed.report import placement_curve
 from analogmed.tables.results import write_table
@@ -119,7 +120,7 @@ class PlacementResult:
             "provenance": {
                 "made_by": f"analogmed {version('analogmed')}",
                 "network": config.checkpoints[0].name,
-                "task": config.task.name,
+                "task": config.task.own_name,
                 "hardware": to_plain(config.hardware),
                 **{name: getattr(config, name) for name in settings},
                 "digital_gmac_per_s": config.digital_gmac_per_s,
@@ -211,8 +212,8 @@ def _rounds(
 
 def _read_ranking(config: PlacementConfig, folder: Path, layers: Iterable[str]) -> pd.DataFrame:
     """Return the ranking of single layers from the run folder of an earlier study."""
-    earlier = read_yaml(folder / "experiment.yaml")
-    own = to_plain(config)
+    earlier = read_plain_settings(folder / "experiment.yaml", PlacementConfig)
+    own = with_paths_from(Path.cwd(), to_plain(config), PlacementConfig)
     different = [name for name in _SHARED if earlier.get(name) != own[name]]
     if different:
         raise ConfigError(

@@ -20,6 +20,7 @@ from analogmed.evaluation.studies.robustness.failures import failure_table
 from analogmed.evaluation.studies.robustness.units import Plan
 from analogmed.evaluation.studies.robustness.worker import Worker
 from analogmed.evaluation.summaries.comparison import compare_models
+from analogmed.evaluation.summaries.expected import warn_on_unexpected_score
 from analogmed.evaluation.summaries.failure_time import time_to_failure
 from analogmed.evaluation.summaries.runs import notes_of
 from analogmed.evaluation.summaries.sequential import first_chips, more_chips
@@ -30,8 +31,8 @@ from analogmed.execution.plans import Finished, Rounds
 from analogmed.execution.run_folder import WrittenFiles, in_run_folder, write_environment
 from analogmed.execution.store import Store, UnitResult
 from analogmed.foundation.errors import DataError
-from analogmed.foundation.files import ensure_writable, write_text_atomically
-from analogmed.foundation.settings.plain import to_yaml
+from analogmed.foundation.files import ensure_writable
+from analogmed.foundation.settings.paths import write_settings
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.notes import RESULT_NOTES
 from analogmed.metrics.properties import is_lower_better
@@ -169,7 +170,7 @@ class Results:
         written.remove(*optional, _EXAMPLES)
         written.record(*optional)
         summary = self.summary()
-        write_text_atomically(folder / "experiment.yaml", to_yaml(self.experiment))
+        write_settings(folder / "experiment.yaml", self.experiment)
         write_environment(folder)
         RESULTS.write(self.table, folder)
         SUMMARY.write(summary, folder)
@@ -285,15 +286,16 @@ def run_sweep(
         info = infos[outcome.unit.checkpoint]
         return UnitResult(failure_table(outcome, info, experiment, task))
 
-    plan = _rounds(Plan(experiment, task, checkpoints), experiment, infos)
+    plan = _rounds(Plan(experiment, task, checkpoints), experiment, task, infos)
     cases = len(task.test)
     return run_units(plan, Worker, experiment, task, store, cases=cases, failed=failed)
 
 
 def _rounds(
-    plan: Plan, experiment: Experiment, infos: Mapping[Path, CheckpointInfo]
+    plan: Plan, experiment: Experiment, task: Task, infos: Mapping[Path, CheckpointInfo]
 ) -> Rounds[pd.DataFrame]:
     """Yield all units, again with more chips while an interval is too wide; return the table."""
+    yield from _digital_scores(plan, task)
     chips = first_chips(experiment, list(infos))
     while True:
         units = plan.units(chips)
@@ -304,3 +306,14 @@ def _rounds(
         if more is None:
             return table
         chips = more
+
+
+def _digital_scores(plan: Plan, task: Task) -> Rounds[None]:
+    """Compare digital scores with those that the checkpoints expect, before any chip runs."""
+    known = [one for one in plan.checkpoints if one.info.expected_score is not None]
+    if not known:
+        return
+    units = [plan.digital(checkpoint) for checkpoint in known]
+    results = yield units
+    for checkpoint, unit in zip(known, units, strict=True):
+        warn_on_unexpected_score(results[unit.key].table, checkpoint, task)

@@ -17,8 +17,8 @@ from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.sensitivity.settings import SensitivityConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.run_folder import in_run_folder, write_environment
-from analogmed.foundation.files import ensure_writable, write_text_atomically
-from analogmed.foundation.settings.plain import to_yaml
+from analogmed.foundation.files import ensure_writable
+from analogmed.foundation.settings.paths import write_settings
 from analogmed.report import sensitivity_heat_map, source_bars
 from analogmed.tables.results import write_table
 
@@ -88,5 +88,5 @@ def sensitivity(config: SensitivityConfig) -> SensitivityResult:
 
 def write_run(config: SensitivityConfig, folder: Path) -> None:
     """Write settings and environment into a run folder."""
-    write_text_atomically(folder / "experiment.yaml", to_yaml(config))
+    write_settings(folder / "experiment.yaml", config)
     write_environment(folder)

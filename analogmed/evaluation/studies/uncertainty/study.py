@@ -25,8 +25,8 @@ from analogmed.evaluation.studies.uncertainty.summary import (
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
 from analogmed.execution.run_folder import in_run_folder, write_environment
-from analogmed.foundation.files import ensure_writable, write_text_atomically
-from analogmed.foundation.settings.plain import to_yaml
+from analogmed.foundation.files import ensure_writable
+from analogmed.foundation.settings.paths import write_settings
 from analogmed.report.figures.uncertainty import draw_uncertainty
 from analogmed.tables.results import write_table
 from analogmed.training import Checkpoint, CheckpointInfo
@@ -89,7 +89,7 @@ class UncertaintyResult:
 
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and figures into a run folder."""
-        write_text_atomically(folder / "experiment.yaml", to_yaml(self.config))
+        write_settings(folder / "experiment.yaml", self.config)
         write_environment(folder)
         write_table(self.scores.table(), folder, "uncertainty")
         tables = {

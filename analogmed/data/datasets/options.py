@@ -1,0 +1,74 @@
+"""Checks of the options of data sets, which can be any values of a file or command line."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+from analogmed.foundation.errors import ConfigError
+
+ClassValues = Mapping[str, int | Sequence[int]]
+_CLASSES_EXAMPLE = "a mapping from class names to label values, for instance {tumour: [1]}"
+
+
+def one_text(name: str, value: Any) -> str:
+    """Return a text.
+
+    Raises:
+        ConfigError: the value is not a text, or is empty.
+    """
+    if isinstance(value, str) and value:
+        return value
+    raise ConfigError(f"{name}: expected one text, got {value!r}")
+
+
+def some_texts(name: str, value: Any) -> tuple[str, ...]:
+    """Return a list of texts; a single text is a list of one.
+
+    Raises:
+        ConfigError: the value is neither.
+    """
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    raise ConfigError(f"{name}: expected a list of texts, got {value!r}")
+
+
+def values_of_classes(
+    classes: Any, label_values: Sequence[int] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return the label values of each class.
+
+    Args:
+        classes: label value or values by class name.
+        label_values: all values of the label files; ``None`` for any.
+
+    Raises:
+        ConfigError: the classes are not such a mapping, or share a value.
+    """
+    if not isinstance(classes, Mapping):
+        raise ConfigError(f"classes: expected {_CLASSES_EXAMPLE}, got {classes!r}")
+    if not classes:
+        raise ConfigError("classes is empty; name at least one, such as {'spleen': 1}")
+    table = {str(name): _values(name, values) for name, values in classes.items()}
+    uses = Counter(value for values in table.values() for value in values)
+    shared = sorted(value for value, count in uses.items() if count > 1)
+    if shared:
+        raise ConfigError(f"classes: label values {shared} are in more than one class of {table}")
+    if 0 in uses or any(not values for values in table.values()):
+        raise ConfigError(f"classes {table}: each needs label values, and 0 is background")
+    if label_values is not None and not uses.keys() <= set(label_values):
+        raise ConfigError(f"classes {table} use values outside label_values {list(label_values)}")
+    return table
+
+
+def _values(name: object, values: Any) -> tuple[int, ...]:
+    is_list = isinstance(values, Iterable) and not isinstance(values, str | Mapping)
+    listed = tuple(values) if is_list else (values,)
+    if not all(isinstance(value, Integral) and value is not True for value in listed):
+        raise ConfigError(
+            f"classes: expected whole numbers as label values of {name!r}, got {values!r}. Write "
+            f"{_CLASSES_EXAMPLE}."
+        )
+    return tuple(map(int, listed))

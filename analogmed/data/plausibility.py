@@ -1,0 +1,72 @@
+"""Checks of settings against the data: label values that never occur, and intensities."""
+
+import warnings
+from collections.abc import Sequence
+
+from analogmed.data.case import Case, Task
+from analogmed.data.volumes import VolumeReader
+from analogmed.foundation.errors import ConfigError, DataError
+
+_AIR_HU = -900
+_MOST_LISTED = 20
+
+
+def check_plausible(task: Task, cases: Sequence[Case]) -> None:
+    """Compare the settings of volumes with their files, before anything expensive is computed.
+
+    Label files are read until each class has been found, usually one. Damaged files are left to
+    the caller, which reads all cases.
+
+    Args:
+        task: task of the cases; only volumes are checked.
+        cases: test or training cases.
+
+    Raises:
+        ConfigError: no case contains any class.
+    """
+    if not cases or not isinstance(task.read, VolumeReader):
+        return
+    try:
+        _check_classes(task, task.read, cases)
+        _check_intensities(task.read, cases[0])
+    except DataError:
+        return
+
+
+def _check_classes(task: Task, reader: VolumeReader, cases: Sequence[Case]) -> None:
+    missing = dict(zip(task.classes, reader.class_values, strict=True))
+    stored: set[int] = set()
+    for case in cases:
+        stored.update(reader.stored_labels(case))
+        missing = {name: values for name, values in missing.items() if not stored & {*values}}
+        if not missing:
+            return
+    listed = ", ".join(f"{name} {list(values)}" for name, values in missing.items())
+    message = (
+        f"task {task.name}: no label file of {len(cases)} cases contains the values of {listed}; "
+        f"they contain {', '.join(map(str, sorted(stored)[:_MOST_LISTED]))}"
+    )
+    if len(missing) == len(task.classes):
+        raise ConfigError(f"{message}. Correct task.options.classes.")
+    warnings.warn(f"{message}. Check task.options.classes.", stacklevel=4)
+
+
+def _check_intensities(reader: VolumeReader, case: Case) -> None:
+    """Warn if intensities are not those of the modality that the settings name."""
+    stored = reader.stored_channels(case)
+    channels = zip(reader.channels, reader.intensities, stored, strict=False)
+    for name, intensity, data in channels:
+        low, high = float(data.min()), float(data.max())
+        found = f"case {case.case_id}: channel {name} has values from {low:g} to {high:g}"
+        if intensity == "ct" and low >= 0:
+            warnings.warn(
+                f"{found}, but is normalised as a CT, whose air is about -1000 HU. If it is no CT "
+                "in Hounsfield units, set task.options.modality or intensity.",
+                stacklevel=4,
+            )
+        elif intensity.startswith("z_score") and low <= _AIR_HU and data.dtype.kind in "iu":
+            warnings.warn(
+                f"{found} like a CT in Hounsfield units, but is normalised by a z-score. If it is "
+                "a CT, set task.options.modality to CT.",
+                stacklevel=4,
+            )
