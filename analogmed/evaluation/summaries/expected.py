@@ -34,8 +34,8 @@ def warn_on_unexpected_score(table: pd.DataFrame, checkpoint: Checkpoint, task: 
         return
     warnings.warn(
         f"{checkpoint.path}: the digital {label_of(metric)} on the {len(task.test)} test cases of "
-        f"{task.name} is {found:.3f}; expected about {expected:.3f} by the checkpoint. Until they "
-        f"agree, results on chips mean nothing. Check {_causes(task)}.",
+        f"{task.name} is {found:.3f}; expected about {expected:.3f} by the checkpoint. Results on "
+        f"chips are not meaningful until they agree. Check {_causes(task)}.",
         stacklevel=2,
     )
 
