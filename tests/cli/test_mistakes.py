@@ -130,7 +130,9 @@ MISTAKES = {
     ),
     "a list of labels": (evaluation(label=["*_seg.nii"]), 2, "label: expected one text"),
     "a modality that is a number": (evaluation(modality=3), 2, "modality: expected one text"),
-    "another shape of the label": (evaluation("shapes"), 1, r"16, 16, 16\), but .*16, 16, 15"),
+    "another shape of the label": (
+        evaluation("shapes", "--sweep.chips=1"), 1, r"16, 16, 16\), but .*16, 16, 15",
+    ),
     "a case without a label": (evaluation("unlabelled"), 1, "case p1: pattern .* matches 0 files"),
     "a time without a unit": (evaluation("mr", "--sweep.times_s", "1", "day"), 2, "time 'day'"),
     "a negative time": (evaluation("mr", "--sweep.times_s", "-1 day"), 2, "0 s or more"),
@@ -232,7 +234,7 @@ def test_what_is_meant_is_understood(name, folder, monkeypatch):
     ("root", "modality", "message"),
     [
         ("mr", "CT", r"channel img has values from 0 to .* task\.options\.modality or intensity"),
-        ("ct", "MR", "from -1000 to .* like a CT in Hounsfield units.* modality to CT"),
+        ("ct", "MR", "from -1000 to .* like a CT in Hounsfield units.*modality to CT"),
     ],
 )
 def test_intensities_of_another_modality_are_reported(root, modality, message, folder, monkeypatch):

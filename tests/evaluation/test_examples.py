@@ -142,7 +142,7 @@ def test_volumes_are_cut_along_three_axes_and_stand_upright(tmp_path):
 def test_pictures_do_not_depend_on_the_order_of_the_axes(tmp_path):
     sample = volume()
     turned = Sample(
-        sample.image.transpose(0, 3, 2, 1),
+        sample.image.transpose(0, 1, 4, 3, 2),
         sample.label.transpose(0, 3, 2, 1),
         sample.spacing[::-1],
         sample.case,

@@ -24,6 +24,7 @@ from analogmed.network.inference import predict_logits, to_classes
 SHAPE = (32, 24, 16)
 LPS = np.diag([-2.0, -1.0, 3.0, 1.0])
 BOX = (6, 3, 4), (20, 12, 9)
+BOX_RAS = (12, 12, 4), (26, 21, 9)
 OPTIONS = {"images": ["img.nii"], "label": "seg.nii", "classes": {"lesion": 1}}
 
 
@@ -54,12 +55,12 @@ class Located(BasicUNet):
 
     def forward(self, image):
         inside = 1
-        for axis, (start, stop) in enumerate(zip(*BOX, strict=True)):
+        for axis, (start, stop) in enumerate(zip(*BOX_RAS, strict=True)):
             position = torch.arange(image.shape[2 + axis])
             shape = [1] * axis + [-1] + [1] * (2 - axis)
             inside = inside * ((position >= start) & (position < stop)).reshape(shape)
         noise = super().forward(image)
-        return (noise - noise.mean()) / noise.std() + 2 * inside - 1.5
+        return (noise - noise.mean()) / (2 * noise.std()) + 2 * inside - 1
 
 
 def dice_of(network, sample, window):
