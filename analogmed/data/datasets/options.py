@@ -55,7 +55,7 @@ def values_of_classes(
     uses = Counter(value for values in table.values() for value in values)
     shared = sorted(value for value, count in uses.items() if count > 1)
     if shared:
-        raise ConfigError(f"classes: label values {shared} are in more than one class of {table}")
+        raise ConfigError(f"classes: values {shared} belong to more than one class of {table}")
     if 0 in uses or any(not values for values in table.values()):
         raise ConfigError(f"classes {table}: each needs label values, and 0 is background")
     if label_values is not None and not uses.keys() <= set(label_values):
