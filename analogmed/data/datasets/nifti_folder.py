@@ -1,11 +1,10 @@
 """Folders of NIfTI files, one folder per case: BraTS and data sets with the same layout."""
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
-from analogmed.data.case import Case, Task
-from analogmed.data.datasets.msd import patient_of
+from analogmed.data.case import Task
+from analogmed.data.datasets.case_files import list_cases
 from analogmed.data.datasets.options import (
     ClassValues,
     one_text,
@@ -13,7 +12,6 @@ from analogmed.data.datasets.options import (
     values_of_classes,
 )
 from analogmed.data.normalise import checked_size
-from analogmed.data.readers.files import is_hidden, natural_order
 from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy
 from analogmed.data.readers.orientation import Orientation
 from analogmed.data.splits import SplitSettings, split_cases
@@ -27,7 +25,7 @@ from analogmed.data.volumes import (
     default_window,
     intensity_of,
 )
-from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import require_folder
 
 BRATS_IMAGES = ("*_flair.nii*", "*_t1.nii*", "*_t1ce.nii*", "*_t2.nii*")
@@ -121,13 +119,15 @@ def load_nifti(
     shares: Sequence[float] = (0.6, 0.1, 0.3),
     split_file: Path | str | None = None,
 ) -> Task:
-    """Load every folder at or below ``root`` that contains images of a case.
+    """Load cases of NIfTI files: a folder for each, or folders of images and of labels.
 
     Args:
-        root: folder with case folders at any depth, or one case folder.
+        root: folder with case folders at any depth, or one case folder; or the folder that the
+            patterns are relative to.
         images: one pattern per channel, such as ``"*_flair.nii.gz"``; each matches exactly one
-            file of a case folder. A single file may contain all channels, on its last axis.
-        label: pattern of the label file.
+            file of a case folder. A single file may contain all channels, on its last axis. If a
+            pattern contains a folder, as ``"images/*.nii.gz"``, its ``*`` is the name of the case.
+        label: pattern of the label file, likewise.
         classes: label value or values of each class, by class name.
         name: name of the data, in tables and checkpoints.
         channels: names of the channels; by default the patterns without wildcards and endings.
@@ -173,7 +173,7 @@ def load_nifti(
         spacing_mm=checked_spacing(spacing_mm),
     )
     train, validation, test = split_cases(
-        _list_cases(root, images, label, patient_pattern),
+        list_cases(root, images, label, patient_pattern),
         SplitSettings(split_seed, tuple(shares), split_file),
     )
     return Task(
@@ -193,61 +193,5 @@ def load_nifti(
 
 
 def _channel_name(pattern: str) -> str:
-    return pattern.split(".nii")[0].strip("*_-") or pattern
-
-
-def _list_cases(
-    root: Path, images: tuple[str, ...], label: str, patient_pattern: str | None
-) -> list[Case]:
-    if not images:
-        raise ConfigError("images is empty; give a pattern per channel")
-    folders = _case_folders(root, images)
-    if not folders:
-        raise DataError(
-            f"{root}: no file matches the patterns of images, {', '.join(images)}; "
-            f"{_files_in(root, root.rglob('*'))}. Give the folder of the cases, or other patterns."
-        )
-    ids = [folder.name for folder in folders]
-    if len(set(ids)) < len(ids):
-        ids = [folder.relative_to(root).as_posix() for folder in folders]
-    return [
-        Case(
-            case_id=case_id,
-            patient_id=patient_of(case_id, patient_pattern),
-            images=tuple(_single_match(folder, pattern, case_id) for pattern in images),
-            labels=(_single_match(folder, label, case_id),),
-        )
-        for case_id, folder in zip(ids, folders, strict=True)
-    ]
-
-
-def _case_folders(root: Path, images: tuple[str, ...]) -> list[Path]:
-    """Return folders in which any image pattern matches, so that missing channels are reported."""
-    try:
-        files = {path for pattern in images for path in root.rglob(pattern)}
-    except (ValueError, NotImplementedError) as error:
-        raise ConfigError(f"images {list(images)}: {error}; expected file patterns") from error
-    found = {path.parent for path in files if not is_hidden(path, root)}
-    return sorted(found, key=lambda folder: natural_order(folder.as_posix()))
-
-
-def _single_match(folder: Path, pattern: str, case_id: str) -> Path:
-    matches = sorted(path for path in folder.glob(pattern) if not is_hidden(path))
-    if len(matches) != 1:
-        names = ", ".join(path.name for path in matches) or _files_in(folder, folder.glob("*"))
-        raise DataError(
-            f"case {case_id}: pattern {pattern!r} matches {len(matches)} files in {folder} "
-            f"({names}); expected exactly 1"
-        )
-    return matches[0]
-
-
-def _files_in(root: Path, paths: Iterable[Path]) -> str:
-    """Return up to three of the files, NIfTI files first, for a message."""
-    files = [p for p in islice(paths, _MOST_LISTED) if p.is_file() and not is_hidden(p, root)]
-    files.sort(key=lambda path: (".nii" not in path.name, natural_order(path.as_posix())))
-    shown = ", ".join(path.relative_to(root).as_posix() for path in files[:3])
-    return f"files that are there: {shown}" if shown else "there are no files"
-
-
-_MOST_LISTED = 10_000
+    folder, _, name = pattern.rpartition("/")
+    return name.split(".nii")[0].strip("*_-") or folder or pattern

@@ -242,3 +242,50 @@ def test_scans_of_unequal_numbers_of_visits_all_carry_their_patient(tmp_path):
     )
     found = {case.case_id: case.patient_id for case in cases_of(task)}
     assert found == {"s1/first": "s1", "s1/second": "s1", "s2/first": "s2"}
+
+
+@pytest.fixture
+def two_folders(tmp_path):
+    for name in ("knee_10", "knee_9"):
+        for folder, ending in (("images", "_0000"), ("images", "_0001"), ("labels", "")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            data = np.full(SHAPE, len(ending), np.uint8)
+            save(tmp_path / folder / f"{name}{ending}.nii", data)
+    return tmp_path
+
+
+FLAT = {
+    "images": ["images/*_0000.nii", "images/*_0001.nii"],
+    "label": "labels/*.nii",
+    "classes": {"a": 1},
+}
+
+
+def test_images_and_labels_may_be_in_two_folders(two_folders):
+    task = load_nifti(two_folders, **FLAT, patient_pattern=r"_(\d+)")
+    assert {case.case_id: case.patient_id for case in cases_of(task)} == {
+        "knee_9": "9",
+        "knee_10": "10",
+    }
+    assert task.channels == ("0000", "0001")
+    assert load_nifti(two_folders, **FLAT | {"images": "images/*_0000.nii"}).in_channels == 1
+    case = cases_of(task)[0]
+    assert [path.name for path in case.images] == [
+        f"{case.case_id}_0000.nii",
+        f"{case.case_id}_0001.nii",
+    ]
+    assert case.labels == (two_folders / "labels" / f"{case.case_id}.nii",)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"label": "*.nii"}, DataError, r"2 of 2 cases have no file '\*\.nii'"),
+        ({"label": "masks/*.nii"}, DataError, "for instance knee_9; there are no files"),
+        ({"images": ["images/*_t1.nii"]}, DataError, r"images/\*_t1\.nii; files .*knee_9_0000"),
+        ({"label": "labels/*.nii*"}, ConfigError, r"one \* for the name of the case.*nii\*'"),
+    ],
+)
+def test_a_case_without_a_file_in_its_folder_is_named(two_folders, options, error, message):
+    with pytest.raises(error, match=message):
+        load_nifti(two_folders, **FLAT | options)

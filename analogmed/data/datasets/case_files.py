@@ -1,0 +1,127 @@
+"""Files of the cases of a folder, found by patterns."""
+
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+from analogmed.data.case import Case
+from analogmed.data.datasets.msd import patient_of
+from analogmed.data.readers.files import is_hidden, natural_order
+from analogmed.foundation.errors import ConfigError, DataError
+
+_MOST_LISTED = 10_000
+
+
+def list_cases(
+    root: Path, images: tuple[str, ...], label: str, patient_pattern: str | None
+) -> list[Case]:
+    """Return the cases whose files match the patterns.
+
+    Without a folder in a pattern, each case is a folder at any depth. With one, as in
+    ``images/*.nii.gz``, patterns are relative to the root, and ``*`` is the name of the case.
+
+    Args:
+        root: folder of the data.
+        images: one pattern per channel.
+        label: pattern of the labels.
+        patient_pattern: see :func:`analogmed.data.datasets.msd.patient_of`.
+
+    Raises:
+        ConfigError: a pattern is no file pattern, or names a folder without one ``*``.
+        DataError: no file matches, or a case has no or several files of a pattern.
+    """
+    if not images:
+        raise ConfigError("images is empty; give a pattern per channel")
+    if any("/" in pattern for pattern in (*images, label)):
+        return _cases_by_name(root, images, label, patient_pattern)
+    folders = _case_folders(root, images)
+    if not folders:
+        raise _nothing_matches(root, images)
+    ids = [folder.name for folder in folders]
+    if len(set(ids)) < len(ids):
+        ids = [folder.relative_to(root).as_posix() for folder in folders]
+    return [
+        Case(
+            case_id=case_id,
+            patient_id=patient_of(case_id, patient_pattern),
+            images=tuple(_single_match(folder, pattern, case_id) for pattern in images),
+            labels=(_single_match(folder, label, case_id),),
+        )
+        for case_id, folder in zip(ids, folders, strict=True)
+    ]
+
+
+def _cases_by_name(
+    root: Path, images: tuple[str, ...], label: str, patient_pattern: str | None
+) -> list[Case]:
+    tables = {pattern: _files_by_name(root, pattern) for pattern in (*images, label)}
+    names = sorted(set().union(*(tables[pattern] for pattern in images)), key=natural_order)
+    if not names:
+        raise _nothing_matches(root, images)
+    for pattern, files in tables.items():
+        if missing := [name for name in names if name not in files]:
+            raise DataError(
+                f"{root}: {len(missing)} of {len(names)} cases have no file {pattern!r}, for "
+                f"instance {missing[0]}; {_files_in(root, (root / pattern).parent.glob('*'))}"
+            )
+    return [
+        Case(
+            case_id=name,
+            patient_id=patient_of(name, patient_pattern),
+            images=tuple(tables[pattern][name] for pattern in images),
+            labels=(tables[label][name],),
+        )
+        for name in names
+    ]
+
+
+def _files_by_name(root: Path, pattern: str) -> dict[str, Path]:
+    """Return the files of a pattern by the text that its ``*`` stands for."""
+    start, star, end = pattern.partition("*")
+    if not star or any(mark in start + end for mark in "*?[") or pattern.startswith("/"):
+        raise ConfigError(
+            "images, label: expected file patterns with one * for the name of the case, as in "
+            f"images/*.nii.gz, because one of them names a folder, got {pattern!r}"
+        )
+    found = {path.relative_to(root).as_posix(): path for path in root.glob(pattern)}
+    return {
+        name[len(start) : len(name) - len(end)]: path
+        for name, path in found.items()
+        if not is_hidden(path, root)
+    }
+
+
+def _nothing_matches(root: Path, images: tuple[str, ...]) -> DataError:
+    return DataError(
+        f"{root}: no file matches the patterns of images, {', '.join(images)}; "
+        f"{_files_in(root, root.rglob('*'))}. Give the folder of the cases, or other patterns."
+    )
+
+
+def _case_folders(root: Path, images: tuple[str, ...]) -> list[Path]:
+    """Return folders in which any image pattern matches, so that missing channels are reported."""
+    try:
+        files = {path for pattern in images for path in root.rglob(pattern)}
+    except (ValueError, NotImplementedError) as error:
+        raise ConfigError(f"images {list(images)}: {error}; expected file patterns") from error
+    found = {path.parent for path in files if not is_hidden(path, root)}
+    return sorted(found, key=lambda folder: natural_order(folder.as_posix()))
+
+
+def _single_match(folder: Path, pattern: str, case_id: str) -> Path:
+    matches = sorted(path for path in folder.glob(pattern) if not is_hidden(path))
+    if len(matches) != 1:
+        names = ", ".join(path.name for path in matches) or _files_in(folder, folder.glob("*"))
+        raise DataError(
+            f"case {case_id}: pattern {pattern!r} matches {len(matches)} files in {folder} "
+            f"({names}); expected exactly 1"
+        )
+    return matches[0]
+
+
+def _files_in(root: Path, paths: Iterable[Path]) -> str:
+    """Return up to three of the files, NIfTI files first, for a message."""
+    files = [p for p in islice(paths, _MOST_LISTED) if p.is_file() and not is_hidden(p, root)]
+    files.sort(key=lambda path: (".nii" not in path.name, natural_order(path.as_posix())))
+    shown = ", ".join(path.relative_to(root).as_posix() for path in files[:3])
+    return f"files that are there: {shown}" if shown else "there are no files"
