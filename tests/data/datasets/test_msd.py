@@ -345,7 +345,7 @@ def test_ct_window_and_intensity_are_options(spleen):
         ({"spatial_dims": 4}, "spatial_dims"),
         ({"slice_axis": 3}, "slice_axis"),
         ({"size": (4, 4)}, "size"),
-        ({"window": (4, 4)}, "size"),
+        ({"window": (4, 4)}, "window"),
         ({"ct_window_hu": (100, -100)}, "low < high"),
         ({"ct_window_hu": (1,)}, "two numbers"),
         ({"intensity": "zscore"}, "intensity"),
