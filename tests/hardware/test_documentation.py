@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from analogmed.hardware import load_profile
+from analogmed.hardware import estimate, load_profile, map_tiles, place
+from analogmed.models import build_model
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDE = (DOCS / "how-to" / "cost.md").read_text()
@@ -40,6 +41,27 @@ def test_the_table_of_profiles_shows_their_figures(name):
     figures = load_profile(name).mvm_only
     assert float(time_ns) == pytest.approx(figures.time_ns, rel=1e-3)
     assert float(energy_nj) == pytest.approx(figures.energy_nj, rel=5e-3)
+
+
+def test_the_table_of_estimates_shows_computed_values():
+    mapped = map_tiles(
+        build_model("unet", in_channels=3, out_channels=1),
+        (1, 3, 256, 256),
+        256,
+        transposed="digital",
+    )
+    for name, options in {
+        "one replica": {},
+        "`--tile_budget 223`": {"tile_budget": 223},
+        "`--packing first_fit`": {"placement": place(mapped, "first_fit")},
+    }.items():
+        (row,) = [line for line in MODEL.splitlines() if line.startswith(f"| {name} |")]
+        cost = estimate(mapped, load_profile("hermes-1-phase"), "mvm_only", **options)
+        found = cost.summary(slices=155)
+        keys = ("tiles", "latency_ms", "interval_ms", "stack_ms", "stack_pipelined_ms", "energy_mj")
+        shown = [cell.strip() for cell in row.split("|")[2:-1]]
+        decimals = (0, 2, 2, 0, 0, 2)
+        assert shown == [f"{found[key]:,.{n}f}" for key, n in zip(keys, decimals, strict=True)]
 
 
 WITHOUT_AIHWKIT = """
