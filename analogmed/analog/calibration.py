@@ -45,8 +45,8 @@ def calibrate(
         NonFiniteError: an activation is NaN or Inf; names the layer.
     """
     check_network(model)
-    if not 0 < quantile <= 1:
-        raise ConfigError(f"calibrate: quantile must lie in (0, 1], got {quantile}")
+    if not isinstance(quantile, int | float) or not 0 < quantile <= 1:
+        raise ConfigError(f"calibrate: quantile must lie in (0, 1], got {quantile!r}")
     layers = {n: m for n, m in model.named_modules() if isinstance(m, AnalogLayer)}
     if not layers and any(map(is_analog, model.modules())):
         own = calibrate(from_aihwkit(model), batches, quantile=quantile, key=key)

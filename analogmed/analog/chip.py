@@ -181,10 +181,22 @@ class ChipSnapshot(nn.Module):
             images: shape (B, C, *spatial).
 
         Raises:
-            ValueError: the batch is empty.
+            ConfigError: the images are no tensor, of another type, or the batch is empty.
             NonFiniteError: the images contain NaN or Inf.
         """
         check_images(images)
+        try:
+            return self._logits(images)
+        except RuntimeError as error:
+            weight = next(self.model.parameters())
+            if images.dtype == weight.dtype or "type" not in str(error):
+                raise
+            raise ConfigError(
+                f"images: expected {weight.dtype}, the type of the weights, got {images.dtype}: "
+                f"{error}. Convert them with images.to({weight.dtype})."
+            ) from error
+
+    def _logits(self, images: Tensor) -> Tensor:
         for reading in self.readings.values():
             reading.stream.next_batch(len(images))
         with self._installed():
@@ -246,10 +258,25 @@ def check_programmable(model: object, times_s: Iterable[float] = ()) -> None:
         check_time(noise_model, time_s)
 
 
-def check_images(images: Tensor) -> None:
-    """Raise an error for an empty batch, or for images with NaN or Inf."""
+def check_images(images: object) -> None:
+    """Raise an error for anything but a batch of images, and for images with NaN or Inf.
+
+    Raises:
+        ConfigError: the images are no tensor, are bytes, or the batch is empty.
+        NonFiniteError: the images contain NaN or Inf.
+    """
+    if not isinstance(images, Tensor):
+        raise ConfigError(
+            f"images: expected a tensor (B, C, *spatial), got {type(images).__name__}. Pass the "
+            "images alone."
+        )
+    if images.dtype is torch.uint8:
+        raise ConfigError(
+            "images: expected floating-point numbers, got torch.uint8. Normalise them as in "
+            "training."
+        )
     if images.numel() == 0:
-        raise ValueError(f"the batch of images is empty: shape {tuple(images.shape)}")
+        raise ConfigError(f"the batch of images is empty: shape {tuple(images.shape)}")
     if not torch.isfinite(images).all():
         bad = int((~torch.isfinite(images)).sum())
         raise NonFiniteError(

@@ -100,7 +100,8 @@ def convert(
         if choice not in get_args(choices):
             raise ConfigError(f"unknown {what} '{choice}'; {nearest(choice, get_args(choices))}")
     check_support(rpu_config := as_rpu_config(rpu_config))
-    _check_model(model, digital := tuple(digital))
+    digital = (digital,) if isinstance(digital, str) else tuple(digital)
+    _check_model(model, digital)
     engine: EngineName = "auto" if backend == "aihwkit" else backend
     check_engine(engine, rpu_config.forward)
     analog = _replace_layers(

@@ -13,6 +13,7 @@ from analogmed.data.settings import TaskConfig
 from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
+from analogmed.foundation.settings.forms import expand_short_forms
 from analogmed.foundation.time_constants import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S, YEAR_S
 from analogmed.metrics.registry import metric as metric_of
 
@@ -146,6 +147,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hardware", as_hardware(self.hardware))
+        expand_short_forms(self)
+        object.__setattr__(self, "checkpoints", tuple(map(Path, self.checkpoints)))
         require_at_least_one("batch_size", self.batch_size)
         require_at_least_zero("tolerance", self.tolerance)
         require_at_least_zero("examples", self.examples)

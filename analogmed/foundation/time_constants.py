@@ -80,7 +80,7 @@ def time_label(time_s: float) -> str:
 
 
 def _from_text(text: str) -> float:
-    if text.strip() == "t0":
+    if text.strip().lower() == "t0":
         return T0_S
     parts = _NUMBER_WITH_UNIT.fullmatch(text.strip())
     if parts is None:
@@ -88,7 +88,7 @@ def _from_text(text: str) -> float:
             f"time {text!r}: expected a number with a unit, for instance '1 day', or 't0'"
         )
     number, unit = parts.groups()
-    singular = unit if unit in _UNITS_S else unit.removesuffix("s")
+    singular = unit.lower() if unit.lower() in _UNITS_S else unit.lower().removesuffix("s")
     if singular not in _UNITS_S:
         raise ConfigError(f"time {text!r}: unknown unit '{unit}'; {nearest(unit, _UNITS_S)}")
     return float(number) * _UNITS_S[singular]

@@ -11,6 +11,7 @@ from analogmed.data.settings import TaskConfig
 from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
+from analogmed.foundation.settings.forms import expand_short_forms
 from analogmed.foundation.text import nearest
 from analogmed.hardware.profiles import load_profile
 from analogmed.search.objectives import Constraint, Goal
@@ -136,6 +137,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hardware", as_hardware(self.hardware))
+        expand_short_forms(self)
         require_at_least_one("budget", self.budget)
         require_at_least_one("proposals", self.proposals)
         require_at_least_zero("final_epochs", self.final_epochs)

@@ -11,6 +11,7 @@ from analogmed.analog.settings import CalibrationConfig, resolve_layers
 from analogmed.data.settings import TaskConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
+from analogmed.foundation.settings.forms import expand_short_forms
 from analogmed.foundation.time_constants import HOUR_S, MONTH_S
 from analogmed.models.settings import ModelConfig
 
@@ -247,6 +248,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hardware", as_hardware(self.hardware))
+        expand_short_forms(self)
         for name in ("epochs", "batch_size", "validate_every", "validation_chips"):
             require_at_least_one(name, getattr(self, name))
         require_at_least_zero("patience", self.patience)

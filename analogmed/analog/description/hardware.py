@@ -122,6 +122,10 @@ class Hardware:
     acceptance_range_percent: float = _OF_PRESET
 
     def __post_init__(self) -> None:
+        if not isinstance(self.preset, str):
+            raise ConfigError(
+                f"hardware.preset: expected the name of a preset, got {type(self.preset).__name__}"
+            )
         if self.preset not in PRESETS:
             raise ConfigError(
                 f"unknown hardware preset '{self.preset}'; {nearest(self.preset, PRESETS)}"

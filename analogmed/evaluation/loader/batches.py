@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 
+from analogmed.analog.chip import check_images
 from analogmed.foundation.errors import ConfigError
 from analogmed.network.batches import labels_of, network_batches
 
@@ -38,6 +39,7 @@ def read_batches(
         )
     batches = []
     for batch, images in network_batches(analog, loader, key=keys[0]):
+        check_images(images)
         labels = labels_of(batch, key=keys[1])
         if labels.ndim == images.ndim - 1:
             labels = labels[:, None]

@@ -245,6 +245,36 @@ NETWORKS = {
         "returns probabilities",
     ),
 }
+CALLS = {
+    "a batch of a loader": (
+        lambda k: am.Chip(k.analog).at(0)((k.x, k.y)),
+        "images: expected a tensor.*got tuple. Pass the images alone",
+    ),
+    "an array": (lambda k: am.Chip(k.analog).at(0)(k.x.numpy()), "got ndarray"),
+    "bytes": (lambda k: am.Chip(k.analog).at(0)((k.x * 255).byte()), "got torch.uint8"),
+    "double precision": (
+        lambda k: am.Chip(k.analog).at(0)(k.x.double()),
+        "expected torch.float32, the type of the weights, got torch.float64",
+    ),
+    "images that are NaN": (
+        lambda k: k.robustness([(k.x * float("nan"), k.y)]),
+        "the images hold 1280 NaN or Inf values",
+    ),
+    "an empty batch": (lambda k: k.robustness([(k.x[:0], k.y[:0])]), "batch of images is empty"),
+    "a quantile in per cent": (
+        lambda k: am.calibrate(k.analog, [k.x], quantile=99.95),
+        "quantile must lie in (0, 1], got 99.95",
+    ),
+    "a quantile as text": (lambda k: am.calibrate(k.analog, [k.x], quantile="high"), "quantile"),
+    "a layer that it has not": (
+        lambda k: am.convert(k.network, digital="head"),
+        "no layer of the model is called 'head'",
+    ),
+    "a task in place of an experiment": (
+        lambda k: am.evaluate("phantom_brain"),
+        "evaluate: expected its settings, Experiment(...), got str",
+    ),
+}
 HARDWARE = {
     "misspelt preset": (lambda k: am.convert(k.network, "pmc"), "did you mean 'pcm'"),
     "misspelt preset of a training": (
@@ -263,6 +293,11 @@ HARDWARE = {
         lambda k: am.convert(k.network, InferenceRPUConfig()),
         "name of a preset such as 'pcm'.*got InferenceRPUConfig",
     ),
+    "a preset in capitals": (lambda k: am.convert(k.network, "PMC"), "did you mean 'pcm'"),
+    "a mapping as a preset": (
+        lambda k: am.create_rpu_config({"preset": "pcm"}),
+        "hardware.preset: expected the name of a preset, got dict",
+    ),
     "a number": (lambda k: am.Experiment(hardware=256), "name of a preset.*got int"),
     "a configuration of its own in a settings file": (
         lambda k: am.Experiment(hardware=TorchInferenceRPUConfig()),
@@ -276,6 +311,7 @@ MISTAKES = {
         "labels": LABELS,
         "argument": ARGUMENTS,
         "network": NETWORKS,
+        "call": CALLS,
         "hardware": HARDWARE,
     }.items()
     for name, mistake in mistakes.items()
@@ -306,6 +342,7 @@ WORKS = {
     "labels of floating-point numbers": lambda k: k.robustness([(k.x, k.y.float())]),
     "a negative seed": lambda k: k.robustness(seed=-1),
     "times without a space": lambda k: k.robustness(times="30days"),
+    "times in capitals": lambda k: k.robustness(times=["T0", "1 Day"]),
     "a loader that shuffles, without patients": lambda k: k.robustness(
         DataLoader(k.dataset, batch_size=5, shuffle=True)
     ),
