@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from analogmed.report.text_table import pipe_table
+
 Rows = list[list[str]]
 
 
@@ -44,8 +46,7 @@ def as_text(rows: Rows) -> str:
 
 def as_markdown(rows: Rows) -> str:
     """Return rows as a GitHub table."""
-    heading, *body = (f"| {' | '.join(row)} |" for row in rows)
-    return "\n".join([heading, "|---|" + "---:|" * (len(rows[0]) - 1), *body])
+    return pipe_table(rows[0], rows[1:])
 
 
 def reasons(result: dict[str, Any]) -> list[str]:

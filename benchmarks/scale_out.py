@@ -29,6 +29,7 @@ from analogmed.config import EngineConfig, Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation import evaluate
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S
+from analogmed.report.text_table import pipe_table
 
 
 def main() -> None:
@@ -96,12 +97,17 @@ def _row(workers: int, runs: dict[int, list[dict[str, float]]], reference: int) 
 
 def as_table(rows: list[dict[str, Any]]) -> str:
     """Return the rows in Markdown."""
-    lines = [
-        "| workers | units | whole s | x faster (spread) | units a s | x (spread) | kB a unit |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    for row in rows:
-        cells = [
+    heads = (
+        "workers",
+        "units",
+        "whole s",
+        "x faster (spread)",
+        "units a s",
+        "x (spread)",
+        "kB a unit",
+    )
+    cells = [
+        (
             f"{row['workers']}",
             f"{row['units']:.0f}",
             f"{row['whole_s']:.1f}",
@@ -109,9 +115,10 @@ def as_table(rows: list[dict[str, Any]]) -> str:
             f"{row['units_per_s']:.2f}",
             f"{row['rate_ratio']:.2f} ({_span(row['rate_ratio_range'])})",
             f"{row['store_bytes'] / row['units'] / 1e3:.1f}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        )
+        for row in rows
+    ]
+    return pipe_table(heads, cells, 0)
 
 
 def _span(ends: list[float]) -> str:

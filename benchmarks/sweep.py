@@ -30,6 +30,7 @@ from analogmed.config import Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation import deploy, evaluate, examples, session
 from analogmed.evaluation.studies.robustness.study import Results
 from analogmed.execution.store import Store
+from analogmed.report.text_table import pipe_table
 
 NETWORKS = ("unet-digital", "unet-hwa")
 WORKLOADS: dict[str, dict[str, Any]] = {"shipped": {}, "full": {"phantom_size": 256}}
@@ -134,16 +135,14 @@ def counted(clock: Clock) -> Iterator[None]:
 
 def as_table(rows: list[dict[str, Any]]) -> str:
     """Return the rows in Markdown."""
-    lines = [
-        f"| workload | whole s | {' | '.join(f'{part} s' for part in PARTS)} | overhead (spread) |",
-        f"|---|---:|{'---:|' * len(PARTS)}---:|",
-    ]
+    heads = ["workload", "whole s", *(f"{part} s" for part in PARTS), "overhead (spread)"]
+    cells = []
     for row in rows:
-        seconds = " | ".join(f"{row[part]:.1f}" for part in PARTS)
+        seconds = [f"{row[part]:.1f}" for part in ("whole", *PARTS)]
         low, high = row["range"]
         share = f"{row['overhead']:.1%} ({low:.1%} to {high:.1%})"
-        lines.append(f"| {row['workload']} | {row['whole']:.1f} | {seconds} | {share} |")
-    return "\n".join(lines)
+        cells.append([row["workload"], *seconds, share])
+    return pipe_table(heads, cells)
 
 
 def _arguments() -> argparse.Namespace:

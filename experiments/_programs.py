@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import pandas as pd
 
+from analogmed.report.text_table import pipe_table
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -37,10 +39,10 @@ def in_parallel(run: Callable[[T], R], items: Iterable[T], workers: int) -> list
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Return a table of texts and numbers in Markdown."""
-    lines = [list(map(str, table.columns)), ["---"] * len(table.columns)]
-    lines += [[str(value) for value in row] for row in table.itertuples(index=False)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    """Return a table of texts and numbers in Markdown, all aligned to the left."""
+    heads = list(map(str, table.columns))
+    rows = [list(map(str, row)) for row in table.itertuples(index=False)]
+    return pipe_table(heads, rows, len(heads)) + "\n"
 
 
 def with_interval(value: float, low: float, high: float, form: str = ".3f") -> str:

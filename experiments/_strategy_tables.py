@@ -5,6 +5,8 @@ import pandas as pd
 from _programs import with_interval
 from scipy import stats
 
+from analogmed.report.text_table import pipe_table
+
 BASELINE = "random"
 LEVEL = 0.95
 CLOSE = 0.005  # largest difference in Dice from the best network of the table
@@ -53,7 +55,7 @@ def strategies_text(summary: pd.DataFrame, objective: str, query: str, best: flo
             "difference to random search",
             "difference to random search, mean over all queries", "regret",
             f"searches within {CLOSE} of the best", "s of a core")  # fmt: skip
-    lines = [" | ".join(head).join(("| ", " |")), "|" + "---|" * len(head)]
+    rows = []
     for row in summary.to_dict("records"):
         is_baseline = row["strategy"] == BASELINE
         cells = (
@@ -65,25 +67,26 @@ def strategies_text(summary: pd.DataFrame, objective: str, query: str, best: flo
             f"{100 * row['reached']:.0f} %",
             f"{row['seconds']:.1f}",
         )
-        lines.append(" | ".join(cells).join(("| ", " |")))
-    lines += [
-        "",
-        f"{objective}; a query is {query}; the best of the table has {best:.4f}. "
-        "Means over searches with 95 % intervals; differences are paired by seed.",
-    ]
-    return "\n".join(lines) + "\n"
+        rows.append(cells)
+    return (
+        f"{pipe_table(head, rows, len(head))}\n\n{objective}; a query is {query}; the best of the "
+        f"table has {best:.4f}. Means over searches with 95 % intervals; differences are paired by "
+        "seed.\n"
+    )
 
 
 def shared_weights_text(ranked: pd.DataFrame) -> str:
     """Return the rank agreement of the supernetworks in Markdown."""
-    lines = [
-        "| supernetwork of | by itself | tau-b of shared weights | networks |",
-        "|" + "---|" * 4,
+    heads = ("supernetwork of", "by itself", "tau-b of shared weights", "networks")
+    rows = [
+        (
+            *(str(row[name]) for name in ("task", "stand_alone")),
+            with_interval(row["value"], row["low"], row["high"], ".2f"),
+            str(row["n"]),
+        )
+        for row in ranked.to_dict("records")
     ]
-    for row in ranked.to_dict("records"):
-        tau = with_interval(row["value"], row["low"], row["high"], ".2f")
-        lines.append(f"| {row['task']} | {row['stand_alone']} | {tau} | {row['n']} |")
-    return "\n".join(lines) + "\n"
+    return pipe_table(heads, rows, len(heads)) + "\n"
 
 
 def _signed(row: dict[str, float], name: str) -> str:

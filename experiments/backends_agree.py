@@ -29,6 +29,7 @@ from analogmed.evaluation.studies.robustness.sweep import run_unit
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.process import keep_freed_memory
 from analogmed.metrics.properties import bounds_of, difference_bounds
+from analogmed.report.text_table import pipe_table
 from analogmed.tables.results import to_table
 from analogmed.training import Checkpoint, load_checkpoint
 
@@ -130,23 +131,27 @@ def _difference(
 
 def to_text(table: pd.DataFrame) -> str:
     """Return the table in Markdown."""
-    lines = [
-        "| network | time | backend | Dice [95 %] | SD of chips | minus aihwkit's [95 %] | s |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = (
+        "network",
+        "time",
+        "backend",
+        "Dice [95 %]",
+        "SD of chips",
+        "minus aihwkit's [95 %]",
+        "s",
+    )
+    rows = []
     for row in table.to_dict("records"):
-        name = f"{row['network']} | {row['time_s']:g} s | {row['backend']}"
+        names = (row["network"], f"{row['time_s']:g} s", row["backend"])
         mean = f"{row['dice']:.4f} [{row['dice_low']:.4f}, {row['dice_high']:.4f}]"
         moved = "-"
         if row["backend"] != "aihwkit":
             low, high = row["difference_low"], row["difference_high"]
             moved = f"{row['difference']:+.5f} [{low:+.5f}, {high:+.5f}]"
-        lines.append(
-            f"| {name} | {mean} | {row['chip_std']:.4f} | {moved} | {row['seconds']:.0f} |"
-        )
+        rows.append((*names, mean, f"{row['chip_std']:.4f}", moved, f"{row['seconds']:.0f}"))
     first = table.iloc[0]
-    lines += ["", f"{first['patients']} patients, {first['chips']} chips."]
-    return "\n".join(lines)
+    counts = f"{first['patients']} patients, {first['chips']} chips."
+    return f"{pipe_table(heads, rows, len(heads))}\n\n{counts}"
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:

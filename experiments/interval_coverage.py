@@ -19,6 +19,7 @@ from analogmed.evaluation.statistics.intervals import Interval, difference, rati
 from analogmed.evaluation.statistics.spread import std_between_chips
 from analogmed.evaluation.statistics.stopping import enough
 from analogmed.foundation.files import write_text_atomically
+from analogmed.report.text_table import pipe_table
 
 CASES, CHIPS = (5, 10, 20, 100), (2, 3, 5, 10, 20)
 STDS = {  # standard deviations of patients, chips and residual
@@ -239,20 +240,20 @@ def _holds(interval: Interval, truth: float) -> bool:
 
 def _fixed_text(table: pd.DataFrame) -> str:
     """Return the coverage range over the dominant components: normal, then skewed patients."""
-    lines = ["| cases x chips | " + " | ".join(HEADS[name] for name in QUANTITIES) + " |"]
-    lines.append("|---" * (1 + len(QUANTITIES)) + "|")
+    heads = ["cases x chips", *(HEADS[name] for name in QUANTITIES)]
+    lines = []
     for (n, m), rows in table.groupby(["cases", "chips"]):
         cells = []
         for name in QUANTITIES:
             ranges = rows.groupby("patients")[name].agg(["min", "max"])
             cells.append("; ".join(f"{low:.2f} to {high:.2f}" for low, high in ranges.to_numpy()))
-        lines.append(f"| {n} x {m} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([f"{n} x {m}", *cells])
+    return pipe_table(heads, lines, len(heads))
 
 
 def _missed_text(table: pd.DataFrame) -> str:
     heads = ["missed", "cases x chips", "evaluations that show it", *OF_MISSED.values()]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    lines = []
     for (name, n, m), rows in table.groupby(["missed", "cases", "chips"], sort=False):
         cells = [str(name), f"{n} x {m}", f"{rows['seen'].iloc[0]:.2f}"]
         for row in rows.to_dict("records"):
@@ -261,18 +262,17 @@ def _missed_text(table: pd.DataFrame) -> str:
             if row["seen"] > 0.0:
                 cell += f" ({row['coverage_seen']:.2f}, {row['width_seen']:.{digits}f})"
             cells.append(cell)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return pipe_table(heads, lines, len(heads))
 
 
 def _stopped_text(table: pd.DataFrame) -> str:
-    lines = ["| minimum of chips | requested width | coverage at the stop | chips used, mean |"]
-    lines.append("|---|---|---|---|")
+    heads = ["minimum of chips", "requested width", "coverage at the stop", "chips used, mean"]
+    lines = []
     for row in table.to_dict("records"):
         cells = [f"{row['min_chips']}", f"{row['width']:.3f}"]
-        cells += [f"{row['coverage']:.2f}", f"{row['chips_mean']:.1f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([*cells, f"{row['coverage']:.2f}", f"{row['chips_mean']:.1f}"])
+    return pipe_table(heads, lines, len(heads))
 
 
 def _arguments() -> argparse.Namespace:

@@ -25,6 +25,7 @@ from _supernets import EPOCHS, RULES, train_supernet
 from analogmed.foundation.files import write_text_atomically
 from analogmed.models import Genotype
 from analogmed.report.figures.ranking import rank_scatter, task_heat_map, tau_over_training
+from analogmed.report.text_table import pipe_table
 from analogmed.search.benchmark.rank_agreement import Estimate, agreement_matrix, rank_agreement
 from analogmed.search.benchmark.table import BenchmarkTable, load
 
@@ -163,32 +164,34 @@ def draw(
 
 def to_text(tables: dict[str, pd.DataFrame]) -> str:
     """Return all tables in Markdown."""
-    head = "| task | rank by | and by | tau-b | tau-b of the top lists | top lists' Jaccard | n |"
-    lines = [head, "|---|---|---|---|---|---|---|"]
+    heads = [
+        *("task", "rank by", "and by", "tau-b", "tau-b of the top lists", "top lists' Jaccard"),
+        "n",
+    ]
+    rows = []
     for row in tables["ranking"].to_dict("records"):
         cells = [_interval(row, prefix) for prefix in ("", "top_tau_", "top_overlap_")]
         names = [row["task"], row["one"], row["other"]]
-        lines.append(f"| {' | '.join([*names, *cells, str(row['n'])])} |")
+        rows.append([*names, *cells, str(row["n"])])
+    parts = [pipe_table(heads, rows, len(heads))]
     if "tasks" in tables:
-        lines += [
-            "",
-            "| task | and task | score | statistic | value | n |",
-            "|---|---|---|---|---|---|",
-        ]
+        heads, rows = ["task", "and task", "score", "statistic", "value", "n"], []
         table = tables["tasks"]
         for row in table[table["one"] < table["other"]].to_dict("records"):
             what = row["statistic"] + (
                 "" if row["statistic"] == "tau" else f", {row['k']} networks"
             )
             names = [row["one"], row["other"], row["score"], what]
-            lines.append(f"| {' | '.join([*names, _interval(row, '')])} | {row['n']} |")
+            rows.append([*names, _interval(row, ""), str(row["n"])])
+        parts.append(pipe_table(heads, rows, len(heads)))
     if "training" in tables:
-        lines += ["", "| rule | epoch | stand-alone score | tau-b | n |", "|---|---|---|---|---|"]
+        heads, rows = ["rule", "epoch", "stand-alone score", "tau-b", "n"], []
         last = tables["training"].groupby(["rule", "score"], sort=False).tail(1)
         for row in last.to_dict("records"):
             names = [row["rule"], str(row["epoch"]), row["score"], _interval(row, "")]
-            lines.append(f"| {' | '.join(names)} | {row['n']} |")
-    return "\n".join(lines) + "\n"
+            rows.append([*names, str(row["n"])])
+        parts.append(pipe_table(heads, rows, len(heads)))
+    return "\n\n".join(parts) + "\n"
 
 
 def _agreements(pair: pd.DataFrame, given: argparse.Namespace) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pandas as pd
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import is_metric
 from analogmed.metrics.registry import metric as metric_of
-from analogmed.report.tables.page import fixed
+from analogmed.report.text import format_fixed
 
 
 def has_learned(metric: str, digital: float) -> bool:
@@ -45,7 +45,7 @@ def limit_text(limit: float, best: float) -> str:
         ('0.76 (0.95 of the best digital one)', '0.76')
     """
     return (
-        f"{fixed(limit, 2)} ({fixed(limit / best, 2)} of the best digital one)"
+        f"{format_fixed(limit, 2)} ({format_fixed(limit / best, 2)} of the best digital one)"
         if best > 0
-        else fixed(limit, 2)
+        else format_fixed(limit, 2)
     )

@@ -20,8 +20,8 @@ from analogmed.report.names import hardware_name, metric_title
 from analogmed.report.page.sections import Section, wide_and_narrow_figure
 from analogmed.report.provenance import facts_of
 from analogmed.report.run import Run
-from analogmed.report.tables.page import UNKNOWN, PageTable, in_interval, with_interval
-from analogmed.report.text import records
+from analogmed.report.text import in_interval, records
+from analogmed.report.text_table import Cell, Column, TextTable, estimate_cell
 from analogmed.report.writer import Chapter, to_html
 
 _WIDTH = 80
@@ -83,15 +83,21 @@ class Robustness:
         )
 
     @property
-    def table(self) -> PageTable:
+    def table(self) -> TextTable:
         """Each estimate with its interval, one row per time."""
-        rows = tuple(
-            (_when(row), _cell(row, "estimate", "low", "high"), _cell(row, *_DROP))
-            for row in self._rows
+        columns = (
+            Column("time", _when, is_text=True),
+            Column(self._title, lambda row: _cell(row, "estimate", "low", "high")),
+            Column("drop", lambda row: _cell(row, *_DROP)),
         )
-        return PageTable(
-            f"{self._title} on the chip", ("time", self._title, "drop"), rows, 1, self._caption
-        )
+        title = f"{self._title} on the chip"
+        return TextTable.of(title, columns, self._rows, caption=self._caption)
+
+    @property
+    def _frame(self) -> pd.DataFrame:
+        """The table as a table of texts."""
+        rows = [list(map(str, row)) for row in self.table.rows]
+        return pd.DataFrame(rows, columns=list(self.table.heads))
 
     @property
     def _caption(self) -> str:
@@ -99,18 +105,16 @@ class Robustness:
 
     def text(self) -> str:
         """Return the table with its explanation, in lines of at most 80 columns."""
-        rows, heads = self.table.rows, self.table.heads
-        frame = pd.DataFrame([row[1:] for row in rows], [row[0] for row in rows], heads[1:])
+        frame = self._frame.set_index("time").rename_axis(None)
         title = textwrap.shorten(f"{self._title} of {self._model}{self._on_chips}", _WIDTH)
         lines = [textwrap.fill(line, _WIDTH) for line in (*self._captions, *self.notes)]
         return "\n\n".join([title, frame.to_string(), "\n".join(lines)])
 
     def html(self) -> str:
         """Return the table with its explanation for a notebook."""
-        frame = pd.DataFrame(self.table.rows, columns=list(self.table.heads))
         title = html.escape(f"{self._title} of {self._model}{self._on_chips}")
         lines = "".join(f"<p>{html.escape(line)}</p>" for line in (*self._captions, *self.notes))
-        return f"<p><b>{title}</b></p>{frame.to_html(index=False, border=0)}{lines}"
+        return f"<p><b>{title}</b></p>{self._frame.to_html(index=False, border=0)}{lines}"
 
     @property
     def _on_chips(self) -> str:
@@ -222,7 +226,5 @@ def _when(row: Row) -> str:
     return "digital" if row["hardware"] == "digital" else time_label(float(row["time_s"]))
 
 
-def _cell(row: Row, estimate: str, low: str, high: str) -> str:
-    if pd.isna(row[estimate]):
-        return UNKNOWN
-    return with_interval(row[estimate], row[low], row[high], dash=False)
+def _cell(row: Row, estimate: str, low: str, high: str) -> Cell:
+    return estimate_cell(row[estimate], row[low], row[high], dash=False)

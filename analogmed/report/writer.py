@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
+from operator import itemgetter
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,7 +15,6 @@ from markupsafe import Markup
 
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import write_text_atomically
-from analogmed.report.figures.style import TRAINING_NAMES
 from analogmed.report.findings import findings
 from analogmed.report.kinds.registry import kind_of
 from analogmed.report.names import capitalised, place_name, task_name
@@ -23,7 +23,7 @@ from analogmed.report.page.sections import Section
 from analogmed.report.provenance import facts_of, files_of
 from analogmed.report.run import Run
 from analogmed.report.runs import read_run
-from analogmed.report.tables.page import EN_DASH, PageTable, latex_text, markdown_text
+from analogmed.report.text_table import Column, TextTable, latex_text, markdown_text
 
 _LONGEST_CAUSE = 200
 _ERRORS_OF_TABLES = (LookupError, ValueError, TypeError)
@@ -110,7 +110,7 @@ def to_html(chapters: Sequence[Chapter]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"with_interval": _split, "without_pictures": without_pictures}
+    environment.filters["without_pictures"] = without_pictures
     script = _resource("page.js")
     return environment.get_template("page.html.j2").render(
         title=_title(chapters),
@@ -181,9 +181,13 @@ def _lead(chapters: Sequence[Chapter]) -> str:
     return next((chapter.findings[0] for chapter in chapters if chapter.findings), "")
 
 
-def _tables(part: Section) -> list[PageTable]:
-    facts = [PageTable("Settings and versions", ("what", "value"), part.facts, 2)]
-    return [*part.tables, *part.folded, *(facts if part.facts else ())]
+def _tables(part: Section) -> list[TextTable]:
+    columns = (
+        Column("what", itemgetter(0), is_text=True),
+        Column("value", itemgetter(1), is_text=True),
+    )
+    facts = [TextTable.of("Settings and versions", columns, part.facts)] if part.facts else []
+    return [*part.tables, *part.folded, *facts]
 
 
 def _fenced(text: str) -> str:
@@ -191,15 +195,6 @@ def _fenced(text: str) -> str:
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{text.strip()}\n{fence}"
-
-
-def _split(cell: str) -> tuple[str, str]:
-    """Return a cell without its interval or the training of its network, and that part."""
-    text, bracket, inside = cell.rpartition(" (")
-    if bracket and inside.endswith(")") and (EN_DASH in inside or " to " in inside):
-        return text, inside[:-1]
-    text, comma, last = cell.rpartition(", ")
-    return (text, last) if comma and last in TRAINING_NAMES.values() else (cell, "")
 
 
 def _resource(name: str) -> str:

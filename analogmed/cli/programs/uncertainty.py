@@ -4,12 +4,9 @@ from analogmed.cli.programs.study import run_study
 from analogmed.evaluation.studies.mitigation.study import measure_mitigation
 from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig, UncertaintyConfig
 from analogmed.evaluation.studies.uncertainty.study import measure_uncertainty
-from analogmed.report.tables.uncertainty import (
-    render_comparison,
-    render_conformal,
-    render_mitigation,
-    render_uncertainty,
-)
+from analogmed.report.tables.conformal import render_conformal
+from analogmed.report.tables.mitigation import render_mitigation
+from analogmed.report.tables.uncertainty import render_comparison, render_uncertainty
 
 
 def run_measure(settings: UncertaintyConfig) -> None:

@@ -15,7 +15,7 @@ from analogmed.report.names import with_article
 from analogmed.report.page.sections import Section, cases_section, wide_and_narrow_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.evaluation import run_notes
-from analogmed.report.tables.run import (
+from analogmed.report.tables.evaluation_page import (
     comparison_tables,
     cost_tables_of,
     curves_table,

@@ -11,9 +11,8 @@ from analogmed.report.figures.style import count_range, time_label
 from analogmed.report.levels import best_digital, has_learned, limit_text
 from analogmed.report.names import hardware_name, model_name, network_name, with_article
 from analogmed.report.run import Run
-from analogmed.report.tables.page import fixed, in_interval, p_equation, size_interval
-from analogmed.report.tables.run import against_digital, rows_of
-from analogmed.report.text import records
+from analogmed.report.tables.evaluation_page import against_digital, rows_of
+from analogmed.report.text import format_fixed, in_interval, p_equation, records, size_interval
 from analogmed.tables.estimates import metrics_of, of_metric
 
 Row = dict[str, Any]
@@ -121,7 +120,11 @@ class _Words:
         if not self._has_learned(row):
             return self._not_learned(row)
         of = f"{'its' if row['training'] == 'digital' else 'the'} digital {self.label}"
-        share = f"has {fixed(kept, 2)} times" if self.lower else f"keeps {fixed(kept, 2)} of"
+        share = (
+            f"has {format_fixed(kept, 2)} times"
+            if self.lower
+            else f"keeps {format_fixed(kept, 2)} of"
+        )
         found = f"After a day on the chip the {name} {share} {of}"
         return found + in_interval(low, high, row["level"], 2)
 
@@ -130,20 +133,20 @@ class _Words:
         lost, low, high = (row[f"drop_1d{end}"] for end in ("", "_low", "_high"))
         name = f"the {network_name(row['model'], row['training'])}"
         if low <= 0 <= high:
-            size = f"{fixed(lost)} {self.label}{in_interval(low, high, row['level'])}"
+            size = f"{format_fixed(lost)} {self.label}{in_interval(low, high, row['level'])}"
             return f"{name} has no statistically distinguishable loss: {size}"
         verb = ("adds" if lost > 0 else "saves") if self.lower else "loses" if lost > 0 else "gains"
-        size = f"{fixed(abs(lost))} {self.label}"
+        size = f"{format_fixed(abs(lost))} {self.label}"
         return f"{name} {verb} {size}{size_interval(low, high, row['level'])}"
 
     def _not_learned(self, row: Row) -> str:
-        name, digital = network_name(row["model"], row["training"]), fixed(row["digital"], 2)
+        name, digital = network_name(row["model"], row["training"]), format_fixed(row["digital"], 2)
         reason = f"has not learned the task: run digitally, its {self.label} is {digital}"
         if row["training"] == "digital":
             return f"The {name} {reason}"
         return (
             f"After a day on the chip the {name} has {with_article(self.label)} of "
-            f"{fixed(row['1d'], 2)}; the digitally trained one {reason}"
+            f"{format_fixed(row['1d'], 2)}; the digitally trained one {reason}"
         )
 
     def _gained(self, row: Row) -> str:
@@ -166,11 +169,11 @@ class _Words:
         if p_value is not None and p_value >= 1 - row["level"]:
             return (
                 f"; its {self.label} is {direction} than that of the digitally trained one by "
-                f"{fixed(abs(gain))}{interval}, but not beyond chance among all comparisons"
+                f"{format_fixed(abs(gain))}{interval}, but not beyond chance among all comparisons"
                 f"{beyond}."
             )
         return (
-            f"; it is {direction} than the digitally trained one by {fixed(abs(gain))} "
+            f"; it is {direction} than the digitally trained one by {format_fixed(abs(gain))} "
             f"{self.label}{interval}{beyond}."
         )
 
@@ -204,10 +207,11 @@ def _counts(rows: list[Row]) -> str:
 def _shares(rows: list[Row]) -> str:
     """Return models with their value after one day, relative to the digital one."""
     return ", ".join(
-        f"{model_name(row['model'])} {fixed(row['normalised_1d'], 2)}{_short(row)}" for row in rows
+        f"{model_name(row['model'])} {format_fixed(row['normalised_1d'], 2)}{_short(row)}"
+        for row in rows
     )
 
 
 def _short(row: Row) -> str:
     low, high = row["normalised_1d_low"], row["normalised_1d_high"]
-    return "" if pd.isna(low) else f" ({fixed(low, 2)} to {fixed(high, 2)})"
+    return "" if pd.isna(low) else f" ({format_fixed(low, 2)} to {format_fixed(high, 2)})"

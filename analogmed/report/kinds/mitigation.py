@@ -10,9 +10,8 @@ from analogmed.report.kinds.kind import Kind
 from analogmed.report.names import network_name
 from analogmed.report.page.sections import Section, wide_figure
 from analogmed.report.run import Run
-from analogmed.report.tables.page import fixed, size_interval
-from analogmed.report.tables.uncertainty_run import mitigation_table
-from analogmed.report.text import records
+from analogmed.report.tables.mitigation import mitigation_table
+from analogmed.report.text import format_fixed, records, size_interval
 from analogmed.tables import mitigation
 
 
@@ -27,8 +26,8 @@ def _findings(run: Run) -> Iterator[str]:
         if pd.notna(row["gain_low"]) and not row["gain_low"] <= 0 <= row["gain_high"]:
             verb = "gains" if gain > 0 else "costs"
             yield (
-                f"At {age}, {option.replace('_', ' ')} {verb} the {name} {fixed(abs(gain))} Dice"
-                f"{interval}."
+                f"At {age}, {option.replace('_', ' ')} {verb} the {name} "
+                f"{format_fixed(abs(gain))} Dice{interval}."
             )
 
 

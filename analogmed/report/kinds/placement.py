@@ -9,9 +9,8 @@ from analogmed.report.kinds.kind import Kind
 from analogmed.report.kinds.sensitivity import sensitivity_sections
 from analogmed.report.page.sections import Section, wide_figure
 from analogmed.report.run import Run
-from analogmed.report.tables.page import fixed, in_interval
-from analogmed.report.tables.run import placement_table
-from analogmed.report.text import records
+from analogmed.report.tables.sensitivity import placement_table
+from analogmed.report.text import format_fixed, in_interval, records
 from analogmed.tables import sensitivity
 
 
@@ -24,7 +23,8 @@ def _findings(run: Run) -> Iterator[str]:
     row = records(chosen)[0]
     layers: str = "none" if pd.isna(row["digital"]) else str(row["digital"])
     yield (
-        f"Left digital: {layers.replace(';', ', ')}; the Dice lost is then {fixed(row['drop'])}"
+        f"Left digital: {layers.replace(';', ', ')}; the Dice lost is then "
+        f"{format_fixed(row['drop'])}"
         f"{in_interval(row['drop_low'], row['drop_high'], row['level'])}."
     )
 

@@ -7,9 +7,8 @@ from analogmed.report.figures.style import time_label
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.page.sections import Section, wide_figure
 from analogmed.report.run import Run
-from analogmed.report.tables.page import fixed, in_interval
-from analogmed.report.tables.run import sensitivity_table
-from analogmed.report.text import records
+from analogmed.report.tables.sensitivity import sensitivity_table
+from analogmed.report.text import format_fixed, in_interval, records
 from analogmed.tables import sensitivity
 
 
@@ -23,7 +22,7 @@ def _findings(run: Run) -> Iterator[str]:
             row = records(rows)[0]
             yield (
                 f"The {what} the most, alone, at {time_label(row['time_s'])}: {row['subject']}, "
-                f"{fixed(row['effect'])} Dice"
+                f"{format_fixed(row['effect'])} Dice"
                 f"{in_interval(row['effect_low'], row['effect_high'], row['level'])}."
             )
 

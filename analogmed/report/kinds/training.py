@@ -8,8 +8,7 @@ from analogmed.report.figures.training import training_curves
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.page.sections import Section, wide_figure
 from analogmed.report.run import Run
-from analogmed.report.tables.page import fixed
-from analogmed.report.text import records
+from analogmed.report.text import format_fixed, records
 from analogmed.tables.training_log import LOG, score_column
 
 
@@ -21,7 +20,8 @@ def _findings(run: Run) -> Iterator[str]:
         choose = min if is_lower_better(score) else max
         best = choose(validated, key=lambda row: float(row[score]))
         label = label_of(score)
-        yield f"Best validation {label} {fixed(best[score])}, after epoch {best['epoch']:.0f}."
+        score_text = format_fixed(best[score])
+        yield f"Best validation {label} {score_text}, after epoch {best['epoch']:.0f}."
 
 
 def _sections(run: Run, prefix: str) -> Iterator[Section]:

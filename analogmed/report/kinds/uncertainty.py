@@ -18,15 +18,14 @@ from analogmed.report.kinds.kind import Kind
 from analogmed.report.names import model_name
 from analogmed.report.page.sections import Section, cases_section, is_drawable, wide_figure
 from analogmed.report.run import Run
-from analogmed.report.tables.page import number
-from analogmed.report.tables.uncertainty_run import (
-    conformal_table,
+from analogmed.report.tables.conformal import conformal_table
+from analogmed.report.tables.uncertainty import (
     split_table,
     time_to_look_at,
     trainings_table,
     uncertainty_table,
 )
-from analogmed.report.text import records
+from analogmed.report.text import format_number, records
 from analogmed.tables import uncertainty
 
 Row = dict[str, Any]
@@ -78,10 +77,10 @@ def _compared(row: Row, metric: str) -> tuple[str, str]:
     higher, lower, name = _CALIBRATION[metric]
     difference = row["difference"]
     low, high = row["difference_low"], row["difference_high"]
-    values = f"{name} {number(row['hwa'])} against {number(row['digital'])}"
+    values = f"{name} {format_number(row['hwa'])} against {format_number(row['digital'])}"
     if pd.isna(low) or low <= 0 <= high:
         return f"neither {higher} nor {lower} (the interval includes 0)", values
-    interval = f"difference {number(low, 4)} to {number(high, 4)}"
+    interval = f"difference {format_number(low, 4)} to {format_number(high, 4)}"
     return higher if difference > 0 else lower, f"{values}, {interval}"
 
 

@@ -14,7 +14,7 @@ from analogmed.foundation.time_constants import DAY_S
 from analogmed.report.examples import ExampleCase, ExampleSlice
 from analogmed.report.figures.style import time_label
 from analogmed.report.names import capitalised, model_name, network_name, training_name
-from analogmed.report.tables.page import fixed
+from analogmed.report.text import format_fixed
 
 View: TypeAlias = dict[str, Any]
 
@@ -176,7 +176,7 @@ def _case(case: ExampleCase, n_classes: int, highest: float) -> View:
         "place": case.place,
         "case": case.case,
         "patient": case.patient,
-        "dice": [["" if np.isnan(v) else fixed(v, 2) for v in row] for row in dice],
+        "dice": [["" if np.isnan(v) else format_fixed(v, 2) for v in row] for row in dice],
         "planes": {name: _plane(part, n_classes, highest) for name, part in case.slices.items()},
     }
 

@@ -11,7 +11,7 @@ from analogmed.report.names import hardware_name, model_name, task_name
 from analogmed.report.page.case_view import View, case_view, color_scale
 from analogmed.report.page.svg import inline_svg
 from analogmed.report.run import Run
-from analogmed.report.tables.page import PageTable
+from analogmed.report.text_table import TextTable
 
 NARROW_IN = 3.8
 _MOST_NARROW = 12
@@ -55,8 +55,8 @@ class Section:
     title: str
     text: str = ""
     figures: tuple[PageFigure, ...] = ()
-    tables: tuple[PageTable, ...] = ()
-    folded: tuple[PageTable, ...] = ()
+    tables: tuple[TextTable, ...] = ()
+    folded: tuple[TextTable, ...] = ()
     view: View | None = None
     facts: tuple[tuple[str, str], ...] = ()
     listing: tuple[tuple[str, str], ...] = ()

@@ -1,20 +1,31 @@
-"""The summary of an evaluation as a table for the terminal and as Markdown."""
+"""The summary of an evaluation as tables for the terminal and as Markdown."""
 
-import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import pandas as pd
-from rich import box
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import count_range
 from analogmed.report.names import metric_title
-from analogmed.report.text import printed, records
+from analogmed.report.text import (
+    UNKNOWN,
+    format_fixed,
+    format_quantity,
+    format_share,
+    records,
+)
+from analogmed.report.text_table import (
+    Cell,
+    Column,
+    TextTable,
+    estimate_cell,
+    markdown,
+    terminal,
+)
 from analogmed.tables.estimates import (
     Estimate,
     columns_for,
@@ -30,10 +41,9 @@ from analogmed.tables.table import require_columns
 Row: TypeAlias = dict[str, Any]
 
 WIDTH = 120
-EN_DASH = "\u2013"
-UNKNOWN = EN_DASH
+_MANY = 12
+"""Number of columns from which the terminal breaks their cells."""
 RUN = ("task", "model", "training", "hardware")
-GAIN_HEADS = ("model", "training", "gain", "interval")
 ESTIMATED = "Estimated time and energy"
 COUNTS = ("n_patients", "n_chips", "missed", "missed_of", "level", "note")
 
@@ -52,24 +62,7 @@ def render_summary(summary: pd.DataFrame) -> str:
     Raises:
         DataError: a column of the summary is missing.
     """
-    metrics = _checked_metrics(summary)
-    if summary.empty:
-        return "No network was evaluated on a chip.\n"
-    parts: list[RenderableType] = []
-    for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
-        place = f"{task} on {hardware}"
-        for metric in metrics:
-            of_this = of_metric(rows, metric)
-            title = f"{metric_title(metric, unit_of(of_this))} of {place}"
-            parts.append(_results_table(title, of_this, metric))
-            for title, gains in _gains(of_this, metric):
-                parts.append(Text(f"{title}, {place}", style="italic"))
-                parts.append(_gain_table(gains))
-        parts.append(Text(summary_caption(rows), style="dim"))
-        for title, columns in cost_tables(rows):
-            parts.append(_cost_table(f"{title} of {place}", rows, columns))
-        parts.append("")
-    return printed(*parts, width=WIDTH)
+    return terminal(*_parts(summary), width=WIDTH)
 
 
 def render_cost_tables(summary: pd.DataFrame) -> str:
@@ -84,53 +77,30 @@ def render_cost_tables(summary: pd.DataFrame) -> str:
         for (task, hardware), rows in groups
         for title, columns in cost_tables(rows)
     ]
-    return printed(*tables, width=WIDTH)
+    return terminal(*tables, width=WIDTH)
 
 
 def to_markdown(summary: pd.DataFrame) -> str:
-    """Return the same table and caption as Markdown.
+    """Return the same tables and caption as Markdown; see :func:`render_summary`."""
+    return markdown(*_parts(summary))
 
-    Args:
-        summary: result of ``analogmed.evaluation.summaries.summary.summarise``.
 
-    Returns:
-        One pipe table per task and hardware; estimates with their interval in brackets.
+def _parts(summary: pd.DataFrame) -> Iterator[TextTable | str]:
+    """Yield tables and captions, for each task and hardware.
 
     Raises:
         DataError: a column of the summary is missing.
     """
     metrics = _checked_metrics(summary)
     if summary.empty:
-        return "No network was evaluated on a chip.\n"
-    parts = []
+        yield "No network was evaluated on a chip."
     for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
+        place = f"{task} on {hardware}"
         for metric in metrics:
-            parts += _markdown_parts(metric, of_metric(rows, metric), f"{task} on {hardware}")
-        parts.append(_escaped(summary_caption(rows)))
-        for title, costs in cost_tables(rows):
-            if title == ESTIMATED:
-                parts.append(f"{title}:")
-            lines = [
-                [str(row["model"]), *(cost_text(column, row[column]) for column in costs)]
-                for row in cost_rows(rows, costs)
-            ]
-            heads = [" ".join(column_head(column).split()) for column in costs]
-            parts.append(_pipe_table(["model", *heads], lines))
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_parts(metric: str, rows: pd.DataFrame, place: str) -> list[str]:
-    """Return the tables of one metric."""
-    shown = _shown(rows)
-    heads = [" ".join(estimate.head("terminal", metric).split()) for estimate in shown]
-    lines = [_markdown_cells(row, shown) for row in records(rows)]
-    title = f"{metric_title(metric, unit_of(rows))} of {place}"
-    parts = [f"### {_escaped(title)}"]
-    parts.append(_pipe_table(["model", "training", *heads, "missed 1 day"], lines))
-    for title, gains in _gains(rows, metric):
-        parts.append(f"{title}:")
-        parts.append(_pipe_table([head.strip() for head in GAIN_HEADS], gains))
-    return parts
+            yield from _metric_tables(of_metric(rows, metric), metric, place)
+        yield summary_caption(rows)
+        for title, columns in cost_tables(rows):
+            yield _cost_table(f"{title} of {place}", rows, columns)
 
 
 def _checked_metrics(summary: pd.DataFrame) -> tuple[str, ...]:
@@ -144,56 +114,55 @@ def _checked_metrics(summary: pd.DataFrame) -> tuple[str, ...]:
     return metrics
 
 
-def _shown(rows: pd.DataFrame) -> list[Estimate]:
-    """Return the estimates of the main table; a gain has a table of its own."""
-    return [e for e in shown_in("terminal") if e.formula != "gain" and e.key in rows]
+def _metric_tables(rows: pd.DataFrame, metric: str, place: str) -> Iterator[TextTable]:
+    """Yield the table of results, and one table per gain.
 
-
-def _results_table(title: str, rows: pd.DataFrame, metric: str) -> Table:
-    shown = _shown(rows)
-    heads = [estimate.head("terminal", metric) for estimate in shown]
-    table = _plain_table(title, ["\nmodel", *heads, "missed\n1 day"])
-    table.leading = 1
-    for row in records(rows):
-        cells = [f"{row['model']}\n{row['training']}"]
-        cells += [f"{_estimate(row, e)}\n{_interval(row, e.key)}" for e in shown]
-        table.add_row(*map(Text, [*cells, _missed(row)]))
-    return table
-
-
-def _gains(rows: pd.DataFrame, metric: str) -> Iterator[tuple[str, list[list[str]]]]:
-    """Yield the title of each gain, and one line per training that has one.
-
-    A training has a gain if its model also has a digitally trained network on chips.
+    Args:
+        rows: summary of one metric, see :func:`analogmed.tables.estimates.of_metric`.
+        metric: its name.
+        place: task and hardware.
     """
-    for estimate in shown_in("terminal"):
-        if estimate.formula != "gain" or estimate.key not in rows:
-            continue
-        key = estimate.key
-        found = records(rows[rows[key].notna()])
-        lines = [
-            [str(r["model"]), str(r["training"]), _decimals(r[key]), _interval(r, key)]
-            for r in found
-        ]
-        if lines:
-            yield estimate.head("terminal", metric), lines
+    shown = [estimate for estimate in shown_in("terminal") if estimate.key in rows]
+    columns = [Column("\nmodel", _network, is_text=True, wrap="anywhere")]
+    columns += [
+        Column(estimate.head("terminal", metric), partial(_estimate, estimate))
+        for estimate in shown
+        if estimate.formula != "gain"
+    ]
+    columns.append(Column("missed\n1 day", _missed))
+    title = f"{metric_title(metric, unit_of(rows))} of {place}"
+    yield _table(title, columns, records(rows), stacked=True, leading=1)
+    for estimate in shown:
+        if estimate.formula == "gain":
+            yield from _gain_tables(rows, estimate, metric, place)
 
 
-def _gain_table(lines: Sequence[Sequence[str]]) -> Table:
-    table = _plain_table(None, GAIN_HEADS)
-    for line in lines:
-        table.add_row(*map(Text, line))
-    return table
+def _gain_tables(
+    rows: pd.DataFrame, estimate: Estimate, metric: str, place: str
+) -> Iterator[TextTable]:
+    """Yield the table of a gain: a training has one if its model is also trained digitally."""
+    key = estimate.key
+    columns = [
+        Column("model", lambda row: str(row["model"]), is_text=True, wrap="anywhere"),
+        Column("training", lambda row: str(row["training"])),
+        Column("gain", lambda row: format_fixed(row[key])),
+        Column("interval", lambda row: _estimate(estimate, row).second),
+    ]
+    if found := records(rows[rows[key].notna()]):
+        yield _table(f"{estimate.head('terminal', metric)}, {place}", columns, found)
 
 
-def _plain_table(title: str | None, heads: Sequence[str]) -> Table:
-    table = Table(
-        title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, padding=0
-    )
-    table.add_column(Text(heads[0]), overflow="fold")
-    for head in heads[1:]:
-        table.add_column(Text(head), justify="right", no_wrap=len(heads) < 12)
-    return table
+def _cost_table(title: str, rows: pd.DataFrame, names: Sequence[str]) -> TextTable:
+    columns = [Column("\nmodel", lambda row: str(row["model"]), is_text=True, wrap="anywhere")]
+    columns += [Column(column_head(name), partial(_cost, name)) for name in names]
+    return _table(title, columns, cost_rows(rows, names))
+
+
+def _table(title: str, columns: Sequence[Column], rows: Sequence[Row], **layout: Any) -> TextTable:
+    """Return a table without blanks beside its columns; few columns of numbers are not wrapped."""
+    if len(columns) < _MANY:
+        columns = [c if c.is_text else replace(c, wrap="no") for c in columns]
+    return TextTable.of(title, columns, rows, spaced=False, **layout)
 
 
 def summary_caption(rows: pd.DataFrame) -> str:
@@ -243,67 +212,15 @@ def cost_tables(summary: pd.DataFrame) -> list[tuple[str, list[str]]]:
     return [table for table in (("Cost", counted), (ESTIMATED, estimated)) if table[1]]
 
 
-def _cost_table(title: str, rows: pd.DataFrame, columns: Sequence[str]) -> Table:
-    table = _plain_table(title, ["\nmodel", *map(column_head, columns)])
-    for row in cost_rows(rows, columns):
-        table.add_row(*map(Text, [str(row["model"]), *(cost_text(c, row[c]) for c in columns)]))
-    return table
-
-
 def cost_rows(rows: pd.DataFrame, columns: Sequence[str]) -> list[Row]:
     """Return the cost per model; all trainings of a model use the same tiles."""
     return records(rows[["model", *columns]].drop_duplicates())
 
 
-def _markdown_cells(row: Row, shown: Sequence[Estimate]) -> list[str]:
-    cells = [f"{_estimate(row, e)} ({_interval(row, e.key)})" for e in shown]
-    cells = [cell.removesuffix(f" ({UNKNOWN})") for cell in cells]
-    return [str(row["model"]), str(row["training"]), *cells, _missed(row)]
-
-
-def _pipe_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---"] * len(heads)
-    body = [[_escaped(cell) for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, rule, *body])
-
-
-def _estimate(row: Row, estimate: Estimate) -> str:
-    text = _decimals(row[estimate.key])
-    spread = spread_of(estimate)
-    if spread and not pd.isna(row.get(spread.key)):
-        text += f" \u00b1 {_decimals(row[spread.key])}"
-    return text
-
-
-def _interval(row: Row, name: str) -> str:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    if pd.isna(low) or pd.isna(high):
-        return UNKNOWN
-    separator = EN_DASH if low >= 0 else " to "
-    return _decimals(low) + separator + _decimals(high)
-
-
-def _missed(row: Row) -> str:
-    return UNKNOWN if pd.isna(row["missed"]) else f"{row['missed']}/{row['missed_of']}"
-
-
-def _decimals(value: float) -> str:
-    return UNKNOWN if pd.isna(value) else f"{value:.3f}".replace("-0.000", "0.000")
-
-
-def _number(value: Any) -> str:
-    """Return a cost as text: text and integers as they are, others with four significant digits."""
-    if isinstance(value, str):
-        return value
-    if pd.isna(value):
-        return UNKNOWN
-    return f"{int(value):,}" if float(value).is_integer() else f"{value:,.4g}"
-
-
 def cost_text(column: str, value: Any) -> str:
     """Return a cost as text: shares in per cent, names as they are."""
     share = column.startswith(("utilisation", "analog_", "estimated_utilisation"))
-    return f"{value:.1%}" if share and not pd.isna(value) else _number(value)
+    return format_share(value) if share else format_quantity(value)
 
 
 def column_head(column: str) -> str:
@@ -311,6 +228,23 @@ def column_head(column: str) -> str:
     return COSTS[column]
 
 
-def _escaped(text: str) -> str:
-    """Return a name with Markdown escaped."""
-    return re.sub(r"([\\|<>*_`#\[\]])", r"\\\1", text).replace("\n", "  \n")
+def _network(row: Row) -> Cell:
+    return Cell(str(row["model"]), str(row["training"]), ", {}")
+
+
+def _estimate(estimate: Estimate, row: Row) -> Cell:
+    """Return an estimate, its deviation over chips if that is known, and its interval."""
+    key = estimate.key
+    cell = estimate_cell(row[key], row[f"{key}_low"], row[f"{key}_high"], unknown=UNKNOWN)
+    spread = spread_of(estimate)
+    if spread and not pd.isna(row.get(spread.key)):
+        return replace(cell, text=f"{cell.text} \u00b1 {format_fixed(row[spread.key])}")
+    return cell
+
+
+def _missed(row: Row) -> str:
+    return UNKNOWN if pd.isna(row["missed"]) else f"{row['missed']}/{row['missed_of']}"
+
+
+def _cost(name: str, row: Row) -> str:
+    return cost_text(name, row[name])

@@ -1,19 +1,18 @@
 """Hardware cost of networks as tables for the terminal."""
 
 from collections.abc import Mapping
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
-from analogmed.report.text import printed, records
+from analogmed.report.text import format_quantity, format_share, records
+from analogmed.report.text_table import Column, TextTable, terminal
 from analogmed.tables.hardware import MEANS
 from analogmed.tables.table import require_columns
 
 WIDTH = 120
-UNKNOWN = "\u2013"
 TILES = {
     "parameters": "parameters\n",
     "analog_layers": "layers\non tiles",
@@ -123,21 +122,13 @@ def render_layers(layers: pd.DataFrame, title: str) -> str:
 def _render(
     title: str, rows: pd.DataFrame, heads: Mapping[str, str], *, first: str = "model"
 ) -> str:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0))
-    table.add_column(Text(f"\n{first}"), overflow="fold", min_width=10)
-    for head in heads.values():
-        table.add_column(Text(head), justify="right", no_wrap=True)
-    for row in records(rows):
-        table.add_row(Text(str(row[first])), *(Text(_cell(name, row[name])) for name in heads))
-    return printed(table, width=WIDTH)
+    columns = [
+        Column(f"\n{first}", itemgetter(first), is_text=True, wrap="anywhere", least_width=10),
+        *(Column(head, partial(_cell, name), wrap="no") for name, head in heads.items()),
+    ]
+    return terminal(TextTable.of(title, columns, records(rows), spaced=False), width=WIDTH)
 
 
-def _cell(name: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if pd.isna(value):
-        return UNKNOWN
-    if name.startswith("utilisation"):
-        return f"{value:.2%}"
-    number = float(value)
-    return f"{number:,.0f}" if number.is_integer() or number >= 1e4 else f"{number:,.4g}"
+def _cell(name: str, row: Mapping[str, Any]) -> str:
+    value = row[name]
+    return format_share(value, 2) if name.startswith("utilisation") else format_quantity(value)

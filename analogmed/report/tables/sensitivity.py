@@ -1,26 +1,34 @@
-"""Effects of layers, noise sources and placements as text for the terminal."""
+"""Effects of layers, noise sources and placements as tables for the terminal and a page."""
 
-from collections.abc import Sequence
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from analogmed.report.figures.style import count_range, time_label
-from analogmed.report.text import printed, records
+from analogmed.report.text import format_fixed, format_number, format_quantity, records
+from analogmed.report.text_table import Cell, Column, TextTable, estimate_cell, terminal
 from analogmed.tables.table import require_columns
 
+Row = dict[str, Any]
+
 WIDTH = 120
-UNKNOWN = "\u2013"
 TITLES = {
     "only_analog": "Only this layer analog: Dice lost against digital",
     "only_digital": "Only this layer digital: Dice regained against all layers analog",
     "noise_alone": "Only this noise source: Dice lost against digital",
     "noise_all_but": "All noise sources but this: Dice regained against all",
 }
+SETTINGS = {
+    "only_analog": "only this layer analog",
+    "only_digital": "only this layer digital",
+    "noise_alone": "only this noise source",
+    "noise_all_but": "all noise sources but this",
+}
 CONTROLS = {"all_analog": "whole network analog", "no_noise": "no noise source"}
+_FLAGS = {"kept": "kept", "pareto": "Pareto", "chosen": "chosen"}
+"""Columns of placements that are True or False, with their names in the terminal."""
 
 
 def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
@@ -44,26 +52,36 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
         rows = last[last["setting"] == kind].sort_values("rank")
         if rows.empty:
             continue
-        lines = [
-            [
-                str(row["rank"]),
-                str(row["subject"]),
-                _estimate(row, "effect"),
-                _estimate(row, "drop"),
-            ]
-            for row in records(rows.head(most))
-        ]
-        heads = ["rank", "layer" if "layer" in title else "source", "effect", "lost in all"]
-        parts.append(_render(f"{title}, {time_label(time_s)}", heads, lines))
+        columns = (
+            Column("rank", itemgetter("rank"), is_text=True),
+            Column("layer" if "layer" in title else "source", itemgetter("subject"), is_text=True),
+            Column("effect", partial(_spelled_out, "effect")),
+            Column("lost in all", partial(_spelled_out, "drop")),
+        )
+        shown = records(rows.head(most))
+        parts.append(TextTable.of(f"{title}, {time_label(time_s)}", columns, shown).terminal(WIDTH))
         if len(rows) > most:
             parts.append(f"   and {len(rows) - most} more, in ranking.csv\n")
     for row in records(last[last["setting"].isin(list(CONTROLS))]):
-        parts.append(f"{CONTROLS[row['setting']]}: Dice lost {_estimate(row, 'drop')}\n")
+        parts.append(f"{CONTROLS[row['setting']]}: Dice lost {_spelled_out('drop', row)}\n")
     patients = count_range(ranking["n_patients"].tolist(), "patient")
     chips = count_range(ranking["n_chips"].tolist(), "chip")
     level = 100 * float(ranking["level"].iloc[0])
     parts.append(f"{patients}, {chips}; {level:.3g} % intervals of a two-way bootstrap.\n")
     return "".join(parts)
+
+
+def sensitivity_table(ranking: pd.DataFrame) -> TextTable:
+    """Return layers and noise sources by their Dice drop at the last time."""
+    time_s = float(ranking["time_s"].max())
+    last = ranking[(ranking["time_s"] == time_s) & ranking["setting"].isin(list(SETTINGS))]
+    columns = (
+        Column("setting", lambda row: SETTINGS[row["setting"]], is_text=True),
+        Column("layer or source", itemgetter("subject"), is_text=True),
+        Column("Dice lost or regained", partial(_estimate, "effect")),
+    )
+    rows = records(last.sort_values(["setting", "rank"]))
+    return TextTable.of(f"The numbers, {time_label(time_s)}", columns, rows)
 
 
 def render_placement(steps: pd.DataFrame) -> str:
@@ -77,50 +95,46 @@ def render_placement(steps: pd.DataFrame) -> str:
     """
     costs = ["latency_ms", "energy_mj", "tiles"]
     require_columns(steps, ["layer", "digital_layers", "drop", "predicted_drop", "kept", *costs])
-    lines = [
-        [
-            str(row["layer"]) or "(all analog)",
-            str(row["digital_layers"]),
-            _estimate(row, "drop"),
-            f"{row['predicted_drop']:.3f}",
-            f"{row['latency_ms']:.4g}",
-            _number(row["energy_mj"]),
-            f"{row['tiles']}",
-            " ".join(
-                word
-                for word, there in (
-                    ("kept", row["kept"]),
-                    ("Pareto", row["pareto"]),
-                    ("chosen", row["chosen"]),
-                )
-                if there
-            ),
-        ]
-        for row in records(steps)
-    ]
+    columns = (
+        Column("digital too", _layer, is_text=True),
+        Column("in all", itemgetter("digital_layers"), is_text=True),
+        Column("Dice lost", partial(_spelled_out, "drop")),
+        Column("predicted", lambda row: format_fixed(row["predicted_drop"])),
+        Column("ms", lambda row: format_quantity(row["latency_ms"])),
+        Column("mJ", lambda row: format_quantity(row["energy_mj"])),
+        Column("tiles", itemgetter("tiles")),
+        Column("", lambda row: " ".join(word for name, word in _FLAGS.items() if row[name])),
+    )
     place = f"{steps['profile'].iloc[0]}, level {steps['level_of_profile'].iloc[0]}"
-    heads = ["digital too", "in all", "Dice lost", "predicted", "ms", "mJ", "tiles", ""]
-    return _render(f"Placements; time and energy estimated for {place}", heads, lines)
+    title = f"Placements; time and energy estimated for {place}"
+    return terminal(TextTable.of(title, columns, records(steps)), width=WIDTH)
 
 
-def _render(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-    for index, head in enumerate(heads):
-        table.add_column(Text(head), justify="left" if index in (0, 1) else "right")
-    for line in lines:
-        table.add_row(*map(Text, line))
-    return printed(table, width=WIDTH)
+def placement_table(steps: pd.DataFrame) -> TextTable:
+    """Return every evaluated placement."""
+    columns = (
+        Column("layer moved", _layer, is_text=True),
+        Column(
+            "", lambda r: "chosen" if r["chosen"] else "kept" if r["kept"] else "", is_text=True
+        ),
+        Column("digital layers", itemgetter("digital_layers")),
+        Column("Dice lost", partial(_estimate, "drop")),
+        Column("ms", lambda row: format_number(row["latency_ms"])),
+        Column("mJ", lambda row: format_number(row["energy_mj"])),
+        Column("tiles", itemgetter("tiles")),
+    )
+    caption = "Time and energy of one slice, estimated."
+    return TextTable.of("Placements", columns, records(steps), caption=caption)
 
 
-def _estimate(row: dict[str, Any], name: str) -> str:
-    text = _decimals(row[name])
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return text if pd.isna(low) else f"{text} ({_decimals(low)} to {_decimals(high)})"
+def _layer(row: Row) -> str:
+    return str(row["layer"]) or "(all analog)"
 
 
-def _decimals(value: float) -> str:
-    return UNKNOWN if pd.isna(value) else f"{value:.3f}".replace("-0.000", "0.000")
+def _estimate(name: str, row: Row) -> Cell:
+    return estimate_cell(row[name], row[f"{name}_low"], row[f"{name}_high"])
 
 
-def _number(value: Any) -> str:
-    return UNKNOWN if pd.isna(value) else f"{value:.4g}"
+def _spelled_out(name: str, row: Row) -> Cell:
+    """Return an estimate whose limits are separated by a word."""
+    return estimate_cell(row[name], row[f"{name}_low"], row[f"{name}_high"], dash=False)

@@ -2,13 +2,10 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
-from rich import box
-from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
 from analogmed.metrics.properties import is_lower_better
@@ -16,9 +13,16 @@ from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import count_range, time_label
 from analogmed.report.names import metric_title, network_label, place_name
 from analogmed.report.tables.evaluation import render_cost_tables, run_notes
-from analogmed.report.tables.page import fixed, with_interval
-from analogmed.report.tables.run import rows_of
-from analogmed.report.text import printed, records
+from analogmed.report.tables.evaluation_page import rows_of
+from analogmed.report.text import format_fixed, records
+from analogmed.report.text_table import (
+    Cell,
+    Column,
+    TextTable,
+    estimate_cell,
+    network_cell,
+    terminal,
+)
 from analogmed.tables.estimates import ENDS, metrics_of, of_metric, unit_of
 
 Row = dict[str, Any]
@@ -43,18 +47,17 @@ def render_evaluation(summary: pd.DataFrame, curves: pd.DataFrame, *, costs: boo
     """
     if summary.empty:
         return "No network was evaluated on a chip.\n"
-    parts: list[RenderableType] = []
+    parts: list[TextTable | str] = []
     for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
         here = curves[(curves["task"] == task) & (curves["hardware"] == hardware)]
         for metric in metrics_of(rows.columns):
             of_this = of_metric(rows, metric)
             title = metric_title(metric, unit_of(of_this))
-            parts.append(Text(f"{place_name(str(task), str(hardware))}: {title}"))
-            parts.append(_table(of_this, rows_of(here, metric), metric))
-        parts += [Text(line) for line in _missed(rows)]
-        parts.append("")
-    parts.append(Text(_caption(summary)))
-    return printed(*parts, width=WIDTH) + (render_cost_tables(summary) if costs else "")
+            title = f"{place_name(str(task), str(hardware))}: {title}"
+            parts.append(_table(title, of_this, rows_of(here, metric), metric))
+        parts += [*_missed(rows), ""]
+    parts.append(_caption(summary))
+    return terminal(*parts, width=WIDTH) + (render_cost_tables(summary) if costs else "")
 
 
 def shown_times(times_s: Sequence[float]) -> list[float]:
@@ -71,27 +74,37 @@ def shown_times(times_s: Sequence[float]) -> list[float]:
     return [time_s for time_s in known if time_s in (known[0], DAY_S, last)]
 
 
-def _table(summary: pd.DataFrame, curves: pd.DataFrame, metric: str) -> Table:
+def _table(title: str, summary: pd.DataFrame, curves: pd.DataFrame, metric: str) -> TextTable:
     """Return the table of one metric of the networks on one kind of chip."""
     times_s = shown_times(curves["time_s"].dropna().unique().tolist())
     lost_at_s = DAY_S if DAY_S in times_s else times_s[-1]
     at = {(row["model"], row["training"], row["time_s"]): row for row in records(curves)}
     digits = _digits([*summary["own_digital"], *curves["estimate"], *curves["drift_drop_high"]])
-    table = Table(box=box.SIMPLE_HEAD, padding=0)
-    table.add_column(Text("\nnetwork"), overflow="fold")
     lost = f"{_lost(metric)} {_since(lost_at_s)}"
     level = 100 * float(summary["level"].iloc[0])
-    for head in ("\ndigital", *map(_head, times_s), f"{lost}\n({level:.3g} % interval)"):
-        table.add_column(Text(head), justify="right", no_wrap=True)
-    for row in records(summary):
-        name = network_label(row["model"], row["training"])
-        found = [at.get((row["model"], row["training"], time_s), {}) for time_s in times_s]
-        estimates = [row["own_digital"], *(r.get("estimate", math.nan) for r in found)]
-        last = found[times_s.index(lost_at_s)]
-        drop = [last.get(f"drift_drop{end}", math.nan) for end in ENDS]
-        cells = [fixed(value, digits) for value in estimates]
-        table.add_row(*map(Text, [name, *cells, with_interval(*drop, digits)]))
-    return table
+
+    def row_at(row: Row, time_s: float) -> Row:
+        return at.get((row["model"], row["training"], time_s), {})
+
+    def value_at(time_s: float, row: Row) -> str:
+        return format_fixed(row_at(row, time_s).get("estimate", math.nan), digits)
+
+    def drop(row: Row) -> Cell:
+        ends = (row_at(row, lost_at_s).get(f"drift_drop{end}", math.nan) for end in ENDS)
+        return estimate_cell(*ends, write=partial(format_fixed, digits=digits))
+
+    columns = [
+        Column(
+            "\nnetwork",
+            lambda row: network_cell(row["model"], row["training"]),
+            is_text=True,
+            wrap="anywhere",
+        ),
+        Column("\ndigital", lambda row: format_fixed(row["own_digital"], digits), wrap="no"),
+        *(Column(_head(time_s), partial(value_at, time_s), wrap="no") for time_s in times_s),
+        Column(f"{lost}\n({level:.3g} % interval)", drop, wrap="no"),
+    ]
+    return TextTable.of(title, columns, records(summary), spaced=False)
 
 
 def _digits(values: Sequence[float]) -> int:

@@ -1,20 +1,31 @@
-"""Uncertainty, conformal masks and mitigations as text for the terminal."""
+"""Uncertainty and calibration as tables for the terminal and a page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pandas as pd
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
-from analogmed.report.figures.style import count_range, time_label
-from analogmed.report.text import printed, records
+from analogmed.foundation.time_constants import DAY_S
+from analogmed.report.figures.style import age, count_range, time_label
+from analogmed.report.names import model_name
+from analogmed.report.text import UNKNOWN, format_fixed, format_number, format_p, records
+from analogmed.report.text_table import (
+    Cell,
+    Column,
+    TextTable,
+    estimate_cell,
+    network_cell,
+    terminal,
+)
 from analogmed.tables.table import require_columns
 
+Row = dict[str, Any]
+Measure = tuple[str, str]
+"""Metric and region of an estimate."""
+
 WIDTH = 140
-UNKNOWN = "\u2013"
-SHOWN = {
+IN_TERMINAL = {
     ("dice", "image"): "Dice",
     ("mean_entropy", "band"): "entropy\n(nats)",
     ("mean_variance", "band"): "variance\nx 1000",
@@ -24,14 +35,22 @@ SHOWN = {
     ("aurc_entropy", "band"): "AURC",
     ("dice_correlation_per_foreground", "image"): "rank corr.\nDice",
 }
-_SCALED = "+temperature"
-_KEYS = ["model", "training", "source", "time_s"]
-_COSTS = {
-    "images": "images",
-    "labelled_images": "labelled",
-    "passes": "passes",
-    "parameters": "digital\nnumbers",
+ON_PAGE = {
+    ("dice", "image"): "Dice",
+    ("mean_variance", "band"): "variance",
+    ("mean_entropy", "band"): "entropy (nats)",
+    ("ece", "band"): "ECE",
+    ("brier", "band"): "Brier",
+    ("nll", "band"): "NLL",
+    ("auroc_entropy", "band"): "AUROC of errors",
+    ("aurc_entropy", "band"): "AURC",
 }
+_ORIGINS = {
+    "mean_variance": "all",
+    "mean_read_variance": "between reads",
+    "mean_chip_variance": "between chips",
+}
+_KEYS = ["model", "training", "source", "time_s"]
 
 
 def render_uncertainty(summary: pd.DataFrame) -> str:
@@ -47,24 +66,55 @@ def render_uncertainty(summary: pd.DataFrame) -> str:
         DataError: a column is missing.
     """
     require_columns(summary, [*_KEYS, "region", "metric", "estimate", "low", "high", "n_patients"])
-    lines = []
-    for key, rows in summary.groupby(_KEYS, dropna=False, sort=False):
-        model, training, source, time_s = key
-        known = {(str(row["metric"]), str(row["region"])): row for row in records(rows)}
-        cells = [_with_interval(known.get(name), name[0]) for name in SHOWN]
-        lines.append([f"{model}\n{training}", f"{_passes(str(source))}\n{_time(time_s)}", *cells])
-    text = _render(
-        "Uncertainty and calibration; all but Dice in the boundary band of the structure",
-        ["model\ntraining", "passes", *SHOWN.values()],
-        lines,
-        text_columns=2,
-        leading=1,
-    )
+    columns = [
+        Column(
+            "model\ntraining",
+            lambda row: Cell(str(row["model"]), str(row["training"])),
+            is_text=True,
+            wrap="no",
+        ),
+        Column(
+            "passes",
+            lambda row: Cell(_passes(str(row["source"])), time_text(row["time_s"])),
+            is_text=True,
+            wrap="no",
+        ),
+    ]
+    columns += [Column(head, _measured(key, _in_terminal)) for key, head in IN_TERMINAL.items()]
+    title = "Uncertainty and calibration; all but Dice in the boundary band of the structure"
+    table = TextTable.of(title, columns, _by_pass(summary), stacked=True, leading=1)
     patients = count_range(summary["n_patients"].tolist(), "patient")
     return (
-        f"{text}{patients}; 95 % bootstrap intervals over patients, chips pooled. one: a single "
-        "pass. T: temperature fitted on validation cases at that time. Whole image: summary.csv.\n"
+        f"{terminal(table, width=WIDTH)}{patients}; 95 % bootstrap intervals over patients, chips "
+        "pooled. one: a single pass. T: temperature fitted on validation cases at that time. Whole "
+        "image: summary.csv.\n"
     )
+
+
+def uncertainty_table(summary: pd.DataFrame, *, scaled: bool = False) -> TextTable:
+    """Return uncertainty and calibration of each network.
+
+    Args:
+        summary: ``summary.csv`` of an uncertainty run.
+        scaled: whether to show results after temperature scaling instead of before.
+    """
+    wanted = summary[summary["source"].str.contains("+", regex=False) == scaled]
+    known = set(zip(wanted["metric"], wanted["region"], strict=True))
+    columns = [
+        Column("network", _network, is_text=True),
+        Column("passes", lambda row: _source(str(row["source"])), is_text=True),
+        Column("time", lambda row: time_text(row["time_s"]), is_text=True),
+    ]
+    columns += [
+        Column(head, _measured(key, _on_page)) for key, head in ON_PAGE.items() if key in known
+    ]
+    caption = (
+        "All but Dice in a band about the structure. Below each estimate its interval over "
+        f"{count_range(summary['n_patients'].tolist(), 'patient')}. ECE: calibration error; AUROC: "
+        "how well uncertainty finds wrong voxels; AURC: area under the risk-coverage curve."
+    )
+    title = "With a temperature fitted at each time" if scaled else "Uncertainty and calibration"
+    return TextTable.of(title, columns, _by_pass(wanted), caption=caption)
 
 
 def render_comparison(comparison: pd.DataFrame) -> str:
@@ -79,156 +129,159 @@ def render_comparison(comparison: pd.DataFrame) -> str:
     require_columns(
         comparison, ["model", "source", "time_s", "region", "metric", "difference", "p_value"]
     )
-    rows = comparison[
-        (comparison["source"] == "chips")
-        & ((comparison["region"] == "band") | (comparison["metric"] == "dice"))
-    ]
-    if rows.empty:
+    rows = records(_on_chips(comparison))
+    if not rows:
         return ""
-    p_value, p_head = ("p_holm", "p (Holm)") if "p_holm" in rows else ("p_value", "p")
-    lines = [
-        [
-            str(row["model"]),
-            _time(row["time_s"]),
-            str(row["metric"]).replace("_", " "),
-            _number(row["digital"]),
-            _number(row["hwa"]),
-            _interval(row, "difference"),
-            _number(row[p_value], 2),
-        ]
-        for row in records(rows)
-    ]
-    heads = ["model", "time", "in the band", "digital", "hwa", "hwa - digital", p_head]
-    return _render(
-        "Hardware-aware against digital training, on chips", heads, lines, text_columns=3
+    p_name, p_head = _p_column(comparison)
+    columns = (
+        Column("model", lambda row: row["model"], is_text=True, wrap="no"),
+        Column("time", lambda row: time_text(row["time_s"]), is_text=True, wrap="no"),
+        Column("in the band", _metric_words, is_text=True, wrap="no"),
+        Column("digital", lambda row: format_number(row["digital"])),
+        Column("hwa", lambda row: format_number(row["hwa"])),
+        Column("hwa - digital", lambda row: _difference(row, format_number, dash=False)),
+        Column(p_head, lambda row: format_p(row[p_name])),
     )
+    title = "Hardware-aware against digital training, on chips"
+    return terminal(TextTable.of(title, columns, rows), width=WIDTH)
 
 
-def render_conformal(summary: pd.DataFrame) -> str:
-    """Return false-negative rate and predicted volume of conformal masks.
+def trainings_table(comparison: pd.DataFrame, time_s: float | None = None) -> TextTable:
+    """Return hardware-aware compared with digital training, on chips.
 
     Args:
-        summary: ``conformal_summary.csv`` of an uncertainty run.
-
-    Raises:
-        DataError: a column is missing.
+        comparison: ``comparison.csv`` of an uncertainty run.
+        time_s: time since programming; all times by default.
     """
-    if summary.empty:
-        return ""
-    needed = ["model", "training", "calibrated", "time_s", "class", "fnr", "volume_ratio", "kept"]
-    require_columns(summary, [*needed, "alpha", "n_units", "trivial"])
-    lines = [
-        [
-            f"{row['model']} {row['training']}",
-            str(row["class"]),
-            {"digital": "digitally", "first": "at first time", "each": "at this time"}[
-                row["calibrated"]
-            ],
-            _time(row["time_s"]),
-            _interval(row, "fnr"),
-            _interval(row, "volume_ratio"),
-            "marks all" if row["trivial"] else str(row["kept"]),
-            str(row["n_units"]),
-        ]
-        for row in records(summary)
+    chosen = _on_chips(comparison)
+    chosen = chosen if time_s is None else chosen[chosen["time_s"] == time_s]
+    p_name, p_head = _p_column(comparison)
+
+    def model(row: Row) -> str:
+        when = f", {time_text(row['time_s'])}" if time_s is None else ""
+        return model_name(row["model"]) + when
+
+    columns = (
+        Column("model", model, is_text=True),
+        Column(
+            "in the band",
+            lambda row: ON_PAGE.get((row["metric"], row["region"])) or _metric_words(row),
+            is_text=True,
+        ),
+        Column("digital", lambda row: format_number(row["digital"], _digits(row))),
+        Column("hardware-aware", lambda row: format_number(row["hwa"], _digits(row))),
+        Column(
+            "difference", lambda row: _difference(row, partial(format_fixed, digits=_digits(row)))
+        ),
+        Column(p_head, lambda row: format_p(row[p_name])),
+    )
+    caption = "p: permutation test over patients" + (
+        ", with Holm's correction for the number of models, but not for that of metrics and times."
+        if p_name == "p_holm"
+        else ", not corrected for the number of rows."
+    )
+    when = "at all times" if time_s is None else age(time_s)
+    title = f"Hardware-aware minus digital training, {when}"
+    return TextTable.of(title, columns, records(chosen), caption=caption)
+
+
+def time_to_look_at(comparison: pd.DataFrame) -> float | None:
+    """Return one day, or else the last time since programming; ``None`` without a chip."""
+    times_s = _on_chips(comparison)["time_s"].dropna()
+    if times_s.empty:
+        return None
+    return DAY_S if (times_s == DAY_S).any() else float(times_s.max())
+
+
+def split_table(summary: pd.DataFrame) -> TextTable:
+    """Return the variance of the probability by origin; without rows if it was not split."""
+    columns = [
+        Column("network", _network, is_text=True),
+        Column("time", lambda row: time_text(row["time_s"]), is_text=True),
     ]
-    title = f"Conformal masks: at most {100 * summary['alpha'].iloc[0]:g} % of a structure missed?"
-    heads = ["network", "class", "set", "used", "share missed", "marked / true volume"]
-    return _render(title, [*heads, "kept", "patients\nto set"], lines, text_columns=4)
-
-
-def render_mitigation(summary: pd.DataFrame) -> str:
-    """Return the effect and cost of each mitigation at each time.
-
-    Args:
-        summary: ``summary.csv`` of a mitigation run.
-
-    Raises:
-        DataError: a column is missing.
-    """
-    require_columns(
-        summary, ["model", "training", "time_s", "option", "metric", "value", "gain", *_COSTS]
-    )
-    lines = []
-    keys = ["model", "training", "time_s", "option"]
-    for key, rows in summary.groupby(keys, sort=False):
-        by_metric = {str(row["metric"]): row for row in records(rows)}
-        cells = []
-        for metric in ("dice", "ece_band", "nll_band"):
-            row = by_metric[metric]
-            cells.append(f"{_number(row['value'])}\n{_signed(row)}")
-        any_row = by_metric["dice"]
-        costs = [str(any_row[name]) for name in _COSTS]
-        lines.append([f"{key[0]}\n{key[1]}", _time(key[2]), str(key[3]), *cells, *costs])
-    heads = ["model", "time", "option", "Dice\ngain", "ECE, band\ngain", "NLL, band\ngain"]
-    text = _render(
-        "Mitigations on the chip", [*heads, *_COSTS.values()], lines, text_columns=3, leading=1
-    )
-    patients = count_range(summary["n_patients"].tolist(), "patient")
-    chips = count_range(summary["n_chips"].tolist(), "chip")
-    return (
-        f"{text}Gain: drift_compensation and all against none, the others against "
-        f"drift_compensation; {patients}, {chips}, 95 % intervals of a two-way bootstrap.\n"
-        "images: unlabelled images, labelled: labelled images needed each time; passes through the "
-        "chip.\n"
+    columns += [
+        Column(head, _measured((metric, "band"), _on_page)) for metric, head in _ORIGINS.items()
+    ]
+    chips = summary[(summary["source"] == "chips") & (summary["region"] == "band")]
+    needed = [("mean_read_variance", "band"), ("mean_chip_variance", "band")]
+    return TextTable.of(
+        "Variance of the probability, about the structure",
+        columns,
+        (row for row in _by_pass(chips) if all(key in row["measures"] for key in needed)),
+        caption="Between reads of one chip: read noise and output noise. Between chips: "
+        "programming noise and drift exponents.",
     )
 
 
-def _with_interval(row: dict[str, Any] | None, metric: str) -> str:
-    if row is None or pd.isna(row["estimate"]):
-        return UNKNOWN
-    factor = 1000.0 if metric == "mean_variance" else 1.0
-    text = _number(factor * row["estimate"])
-    if pd.isna(row["low"]):
-        return text
-    separator = "\u2013" if row["low"] >= 0 else " to "
-    return f"{text}\n{_number(factor * row['low'])}{separator}{_number(factor * row['high'])}"
+def time_text(time_s: Any) -> str:
+    """Return the name of a time since programming; ``digital`` without one."""
+    return "digital" if pd.isna(time_s) else time_label(float(time_s))
+
+
+def _by_pass(summary: pd.DataFrame) -> Iterator[Row]:
+    """Yield network, source and time with their rows by metric and region as ``measures``."""
+    for key, rows in summary.groupby(_KEYS, dropna=False, sort=False):
+        measures = {(str(row["metric"]), str(row["region"])): row for row in records(rows)}
+        yield {**dict(zip(_KEYS, key, strict=True)), "measures": measures}
+
+
+def _measured(key: Measure, write: Callable[[Row], Cell]) -> Callable[[Row], Cell | str]:
+    """Return the content of the column of a metric and region."""
+
+    def cell(row: Row) -> Cell | str:
+        found = row["measures"].get(key)
+        return UNKNOWN if found is None else write(found)
+
+    return cell
+
+
+def _in_terminal(row: Row) -> Cell:
+    factor = 1000.0 if row["metric"] == "mean_variance" else 1.0
+    ends = (factor * row[name] for name in ("estimate", "low", "high"))
+    return estimate_cell(*ends, write=format_number)
+
+
+def _on_page(row: Row) -> Cell:
+    write = partial(format_fixed, digits=_digits(row))
+    return estimate_cell(row["estimate"], row["low"], row["high"], write)
+
+
+def _on_chips(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Return rows on chips in the boundary band; Dice of the whole image."""
+    place = (comparison["region"] == "band") | (comparison["metric"] == "dice")
+    return comparison[(comparison["source"] == "chips") & place]
+
+
+def _p_column(comparison: pd.DataFrame) -> tuple[str, str]:
+    """Return name and head of the column of p-values, corrected if they are."""
+    return ("p_holm", "p (Holm)") if "p_holm" in comparison else ("p_value", "p")
+
+
+def _difference(row: Row, write: Callable[[float], str], *, dash: bool = True) -> Cell:
+    ends = (row[f"difference{end}"] for end in ("", "_low", "_high"))
+    return estimate_cell(*ends, write=write, dash=dash)
+
+
+def _metric_words(row: Row) -> str:
+    return str(row["metric"]).replace("_", " ")
+
+
+def _digits(row: Row) -> int:
+    return 5 if "variance" in str(row["metric"]) else 3
+
+
+def _network(row: Row) -> Cell:
+    return network_cell(str(row["model"]), str(row["training"]))
 
 
 def _passes(source: str) -> str:
     """Return the short name of a source of passes, with T if temperature scaling was applied."""
-    name, scaled, _ = source.partition(_SCALED)
+    name, scaled, _ = source.partition("+temperature")
     short = {"deterministic": "one", "mc_dropout": "dropout"}.get(name, name)
     return f"{short} + T" if scaled else short
 
 
-def _interval(row: dict[str, Any], name: str) -> str:
-    text, low, high = _number(row[name]), row[f"{name}_low"], row[f"{name}_high"]
-    return text if pd.isna(low) else f"{text} ({_number(low)} to {_number(high)})"
-
-
-def _signed(row: dict[str, Any]) -> str:
-    if pd.isna(row["gain"]):
-        return ""
-    if pd.isna(row["gain_low"]):
-        return f"{row['gain']:+.3f}"
-    return f"{row['gain']:+.3f}\n{row['gain_low']:+.3f} to {row['gain_high']:+.3f}"
-
-
-def _time(time_s: Any) -> str:
-    return "digital" if pd.isna(time_s) else time_label(float(time_s))
-
-
-def _number(value: float, digits: int = 3) -> str:
-    if pd.isna(value):
-        return UNKNOWN
-    small = value != 0 and abs(value) < 10**-digits
-    return f"{value:.1e}" if small else f"{value:.{digits}f}"
-
-
-def _render(
-    title: str,
-    heads: Sequence[str],
-    lines: Sequence[Sequence[str]],
-    *,
-    text_columns: int,
-    leading: int = 0,
-) -> str:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
-    table.leading = leading
-    for index, head in enumerate(heads):
-        left = index < text_columns
-        table.add_column(Text(head), justify="left" if left else "right", no_wrap=left)
-    for line in lines:
-        table.add_row(*map(Text, line))
-    return printed(table, width=WIDTH)
+def _source(source: str) -> str:
+    names = {"deterministic": "one, digital", "mc_dropout": "dropout"}
+    name, plus, scaled = source.partition("+")
+    return names.get(name, name) + (f" + {scaled}" if plus else "")

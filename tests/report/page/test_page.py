@@ -19,7 +19,6 @@ from analogmed.report.examples import read_example_cases
 from analogmed.report.findings import findings
 from analogmed.report.page.case_view import MOST_PIXELS, case_view, contour_path
 from analogmed.report.runs import Run, read_run
-from analogmed.report.tables.page import PageTable
 from analogmed.report.writer import NAMES, write_report
 
 pytestmark = pytest.mark.slow
@@ -476,17 +475,6 @@ def test_examples_of_an_uncertainty_run_are_read_with_their_variance(tmp_path):
     assert part.digital.max() == 0 and part.pred.min() == 1
     assert part.variance == pytest.approx(np.full((1, 1, 4, 6), 0.01))
     assert case_view(cases)["highest"] == pytest.approx(0.1)
-
-
-def test_a_table_is_the_same_in_markdown_and_latex():
-    table = PageTable("A & B", ("who", "how much"), (("x|y_1", "50 % (1\u20132)"),), 1, "<note>")
-    lines = table.markdown.splitlines()
-    assert lines[2:4] == ["| who | how much |", "| --- | ---: |"]
-    assert lines[4] == "| x\\|y\\_1 | 50 % (1\u20132) |"
-    assert r"\<note\>" in table.markdown
-    assert r"\begin{tabular}{lr}" in table.latex and r"\toprule" in table.latex
-    assert r"x\textbar{}y\_1 & 50 \% (1--2) \\" in table.latex
-    assert r"\caption{A \& B. \textless{}note\textgreater{}}" in table.latex
 
 
 def test_the_report_imports_no_torch():

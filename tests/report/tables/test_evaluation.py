@@ -104,7 +104,7 @@ class TestMarkdown:
     def test_every_line_of_the_table_has_the_same_cells(self, summary):
         lines = to_markdown(summary).splitlines()
         table = [line.count("|") for line in lines if line.startswith("|")]
-        assert table == [11] * (2 + len(summary)) + [5] * (2 + 3)
+        assert table == [10] * (2 + len(summary)) + [5] * (2 + 3)
 
     def test_markdown_and_html_in_a_name_are_escaped(self, summary):
         summary["model"] = "a|b<script>"

@@ -1,0 +1,83 @@
+"""Conformal masks as tables for the terminal and a page."""
+
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+import pandas as pd
+
+from analogmed.report.tables.uncertainty import WIDTH, time_text
+from analogmed.report.text import format_number, records
+from analogmed.report.text_table import (
+    Cell,
+    Column,
+    TextTable,
+    estimate_cell,
+    network_cell,
+    terminal,
+)
+from analogmed.tables.table import require_columns
+
+Row = dict[str, Any]
+
+
+def render_conformal(summary: pd.DataFrame) -> str:
+    """Return false-negative rate and predicted volume of conformal masks.
+
+    Args:
+        summary: ``conformal_summary.csv`` of an uncertainty run.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    if summary.empty:
+        return ""
+    needed = ["model", "training", "calibrated", "time_s", "class", "fnr", "volume_ratio", "kept"]
+    require_columns(summary, [*needed, "alpha", "n_units", "trivial"])
+    times = {"digital": "digitally", "first": "at first time", "each": "at this time"}
+    columns = (
+        Column("network", lambda r: f"{r['model']} {r['training']}", is_text=True, wrap="no"),
+        Column("class", itemgetter("class"), is_text=True, wrap="no"),
+        Column("set", lambda row: times[row["calibrated"]], is_text=True, wrap="no"),
+        Column("used", lambda row: time_text(row["time_s"]), is_text=True, wrap="no"),
+        Column("share missed", partial(_spelled_out, "fnr")),
+        Column("marked / true volume", partial(_spelled_out, "volume_ratio")),
+        Column("kept", _kept),
+        Column("patients\nto set", itemgetter("n_units")),
+    )
+    title = f"Conformal masks: {_question(summary)}"
+    return terminal(TextTable.of(title, columns, records(summary)), width=WIDTH)
+
+
+def conformal_table(summary: pd.DataFrame) -> TextTable:
+    """Return the false-negative rates of conformal masks."""
+    times = {"digital": "digitally", "first": "at the first time", "each": "at this time"}
+    columns = (
+        Column("network", lambda row: network_cell(row["model"], row["training"]), is_text=True),
+        Column("class", itemgetter("class"), is_text=True),
+        Column(
+            "threshold set", lambda r: times.get(r["calibrated"], r["calibrated"]), is_text=True
+        ),
+        Column("used", lambda row: time_text(row["time_s"]), is_text=True),
+        Column(
+            "share missed", lambda row: estimate_cell(row["fnr"], row["fnr_low"], row["fnr_high"])
+        ),
+        Column("marked / true", lambda row: format_number(row["volume_ratio"], 2)),
+        Column("kept", _kept),
+    )
+    question = _question(summary)
+    return TextTable.of(question[:1].upper() + question[1:], columns, records(summary))
+
+
+def _question(summary: pd.DataFrame) -> str:
+    return f"at most {100 * float(summary['alpha'].iloc[0]):g} % of a structure missed?"
+
+
+def _kept(row: Row) -> str:
+    return "marks all" if row["trivial"] else str(row["kept"])
+
+
+def _spelled_out(name: str, row: Row) -> Cell:
+    """Return an estimate whose limits are separated by a word."""
+    ends = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return estimate_cell(*ends, write=format_number, dash=False)

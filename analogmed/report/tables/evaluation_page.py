@@ -1,0 +1,248 @@
+"""Results of an evaluation as tables of a page."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+import pandas as pd
+
+from analogmed.metrics.properties import is_lower_better
+from analogmed.metrics.registry import label_of
+from analogmed.report.figures.style import age, count_range, time_label
+from analogmed.report.names import metric_title, model_name, place_name
+from analogmed.report.tables.evaluation import column_head, cost_rows, cost_tables, cost_text
+from analogmed.report.text import UNKNOWN, format_number, format_p, records
+from analogmed.report.text_table import Cell, Column, TextTable, estimate_cell, network_cell
+from analogmed.tables.estimates import Place, of_metric, shown_in, unit_of
+
+Row = dict[str, Any]
+
+COST_CAPTION = (
+    "Utilisation: share of a tile's cells that hold a weight. Reuse: how often a tile multiplies a "
+    "vector for one image. Both are means over tiles, over layers, and over all leaf modules, "
+    "where transposed convolutions and modules without a tile count as 0."
+)
+
+
+def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None, metric: str) -> TextTable:
+    """Return a metric of each network, digitally and on the chip.
+
+    Args:
+        summary: ``summary.csv`` of an evaluation.
+        comparison: ``comparison.csv``; its adjusted p-value of a training against the digital
+            training is shown next to the gain.
+        metric: name of the metric.
+    """
+    summary = of_metric(summary, metric)
+    p_values = {} if comparison is None else against_digital(rows_of(comparison, metric))
+    missed = bool(summary["missed"].notna().any())
+    columns = [_network_column(summary), *_measured(summary, "page", metric)]
+    if p_values:
+        columns.append(Column("p (Holm)", lambda row: format_p(_p_value(row, p_values))))
+    if missed:
+        columns.append(Column("missed", _missed))
+    where = "" if _several(summary) else f" of {_place(records(summary)[0])}"
+    level = 100 * float(summary["level"].iloc[0])
+    caption = (
+        f"Below each estimate its {level:.3g} % interval, from a two-way bootstrap over patients "
+        f"and chips (run digitally: patients). {_n(summary)}. {_meaning_of_changes(metric)}"
+    )
+    caption += " p: of the gain, over patients, after Holm's correction." if p_values else ""
+    caption += " Missed: structures whose prediction is empty." if missed else ""
+    title = metric_title(metric, unit_of(summary))
+    return TextTable.of(f"{title}{where}", columns, records(summary), caption=caption)
+
+
+def _meaning_of_changes(metric: str) -> str:
+    """Return what the shares and gains of a metric are differences and ratios of."""
+    label, lower = label_of(metric), is_lower_better(metric)
+    digital = "that of the digitally trained network"
+    on_chip = f"{label} on the chip after a day"
+    kept = "Times digital" if lower else "Kept"
+    gain = f"{digital}, less {on_chip}" if lower else f"{on_chip}, less {digital}"
+    text = (
+        f"t0: right after programming. {kept}: {label} on the chip divided by {digital} run "
+        f"digitally. Gain of training: {gain}."
+    )
+    return f"{text} Lower is better." if lower else text
+
+
+def losses_table(summary: pd.DataFrame, metric: str) -> TextTable:
+    """Return the loss of each network on the chip, and the variation between chips."""
+    summary = of_metric(summary, metric)
+    columns = [_network_column(summary), *_measured(summary, "losses", metric)]
+    return TextTable.of("The numbers of this figure", columns, records(summary))
+
+
+def comparison_tables(comparison: pd.DataFrame) -> tuple[TextTable, ...]:
+    """Return all pairwise comparisons of networks, one table per metric."""
+    metrics = comparison["metric"].unique() if "metric" in comparison else [""]
+    return tuple(
+        _comparison_table(rows_of(comparison, metric), label_of(metric) if len(metrics) > 1 else "")
+        for metric in map(str, metrics)
+    )
+
+
+def _comparison_table(comparison: pd.DataFrame, label: str) -> TextTable:
+    columns = (
+        Column("network", lambda row: network_cell(row["model"], row["training"]), is_text=True),
+        Column(
+            "minus",
+            lambda row: network_cell(row["other_model"], row["other_training"]),
+            is_text=True,
+        ),
+        Column("difference", lambda row: estimate_cell(row["difference"], row["low"], row["high"])),
+        Column("p", lambda row: format_p(row["p_value"])),
+        Column("p (Holm)", lambda row: format_p(row["p_holm"])),
+    )
+    rows = records(comparison)
+    time_s = float(comparison["time_s"].iloc[0])
+    return TextTable.of(
+        f"Every pair of networks, {age(time_s)}" + (f": {label}" if label else ""),
+        columns,
+        rows,
+        caption="p: sign-flip test over patients, and with Holm's correction for "
+        f"{count_range([len(rows)], 'pair')}. Intervals count chips too. {_n(comparison)}.",
+    )
+
+
+def curves_table(curves: pd.DataFrame) -> TextTable:
+    """Return the metric of each network at each time."""
+    times_s = sorted(curves["time_s"].dropna().unique())
+    columns = [
+        Column("network", itemgetter("network"), is_text=True),
+        Column("run digitally", itemgetter("digital")),
+    ]
+    columns += [Column(time_label(time_s), _at(time_s)) for time_s in times_s]
+    rows = []
+    for key, part in curves.groupby(["task", "model", "training"], sort=False):
+        found: dict[Any, Cell] = {
+            "digital" if pd.isna(row["time_s"]) else row["time_s"]: estimate_cell(
+                row["estimate"], row["low"], row["high"]
+            )
+            for row in reversed(records(part))
+        }
+        network = network_cell(str(key[1]), str(key[2]))
+        rows.append({"digital": UNKNOWN, **found, "network": network})
+    return TextTable.of("The numbers of this figure", columns, rows)
+
+
+def _at(time_s: float) -> Callable[[dict[Any, Cell]], Cell | str]:
+    return lambda row: row.get(time_s, UNKNOWN)
+
+
+def failure_table(failures: pd.DataFrame) -> TextTable:
+    """Return the time to failure of each network, with the limit if there are several."""
+    columns = [
+        Column("network", lambda row: network_cell(row["model"], row["training"]), is_text=True)
+    ]
+    if failures["limit"].nunique() > 1:
+        columns.append(Column("limit", lambda row: format_number(row["limit"], 2)))
+    columns += [
+        Column("meets the limit until", lambda row: _time(row["holds_until_s"])),
+        Column("fails at", _fails_at),
+        Column("reprogram every", _reprogram_every),
+    ]
+    unmet = failures["holds_until_s"].isna().any()
+    caption = f"{UNKNOWN}: the limit is not met at the first measured time." if unmet else ""
+    return TextTable.of("Time to failure", columns, records(failures), caption=caption)
+
+
+def _fails_at(row: Row) -> str:
+    return "not in the sweep" if row["censored"] else _time(row["fails_at_s"])
+
+
+def _reprogram_every(row: Row) -> str:
+    again = row["reprogram_every_s"]
+    at_least = "at least " if row["censored"] and not pd.isna(again) else ""
+    return at_least + _time(again)
+
+
+def _time(time_s: float) -> str:
+    return UNKNOWN if pd.isna(time_s) else time_label(time_s)
+
+
+def cost_tables_of(summary: pd.DataFrame) -> tuple[TextTable, ...]:
+    """Return tiles, time and energy, if the summary contains them."""
+    return tuple(_cost_tables(summary))
+
+
+def _cost_tables(summary: pd.DataFrame) -> Iterator[TextTable]:
+    for title, names in cost_tables(summary):
+        columns = [Column("model", lambda row: model_name(row["model"]), is_text=True)]
+        columns += [Column(column_head(name), partial(_cost, name)) for name in names]
+        caption = COST_CAPTION if any("utilisation_" in name for name in names) else ""
+        yield TextTable.of(title, columns, cost_rows(summary, names), caption=caption)
+
+
+def _cost(name: str, row: Row) -> str:
+    return cost_text(name, row[name])
+
+
+def against_digital(comparison: pd.DataFrame) -> dict[tuple[Any, ...], float]:
+    """Return the adjusted p-value of each training against the digital one of the same model.
+
+    Keys are task, hardware, model and training; empty if the table has no adjusted p-values.
+    """
+    if "p_holm" not in comparison:
+        return {}
+    found: dict[tuple[Any, ...], float] = {}
+    for row in records(comparison):
+        trainings = {row["training"], row["other_training"]}
+        if row["model"] == row["other_model"] and "digital" in trainings and len(trainings) == 2:
+            (training,) = trainings - {"digital"}
+            key = (row["task"], row["hardware"], row["model"], training)
+            found[key] = row["p_holm"]
+    return found
+
+
+def rows_of(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows of a metric; all rows of a table that does not name its metric."""
+    return table[table["metric"] == metric] if "metric" in table else table
+
+
+def _measured(summary: pd.DataFrame, place: Place, metric: str) -> Iterator[Column]:
+    """Yield the columns of the estimates of a place that have a value."""
+    for estimate in shown_in(place):
+        if estimate.key in summary and summary[estimate.key].notna().any():
+            yield Column(estimate.head(place, metric), partial(_estimate, estimate.key))
+
+
+def _estimate(name: str, row: Row) -> Cell:
+    return estimate_cell(row[name], row[f"{name}_low"], row[f"{name}_high"])
+
+
+def _several(summary: pd.DataFrame) -> bool:
+    return len(summary[["task", "hardware"]].drop_duplicates()) > 1
+
+
+def _place(row: Row) -> str:
+    return place_name(str(row["task"]), str(row["hardware"]))
+
+
+def _network_column(summary: pd.DataFrame) -> Column:
+    """Return the column of networks, with task and hardware if they differ between rows."""
+    several = _several(summary)
+
+    def network(row: Row) -> Cell:
+        cell = network_cell(row["model"], row["training"])
+        where = f"{_place(row)}: " if several else ""
+        return Cell(where + cell.text, cell.second, cell.joined)
+
+    return Column("network", network, is_text=True)
+
+
+def _p_value(row: Row, p_values: dict[tuple[Any, ...], float]) -> float:
+    key = tuple(row[name] for name in ("task", "hardware", "model", "training"))
+    return p_values.get(key, float("nan"))
+
+
+def _missed(row: Row) -> str:
+    known = not pd.isna(row["missed"])
+    return f"{int(row['missed'])} of {int(row['missed_of'])}" if known else UNKNOWN
+
+
+def _n(rows: pd.DataFrame) -> str:
+    patients = count_range([int(n) for n in rows["n_patients"]], "patient")
+    return f"{patients}, {count_range([int(n) for n in rows['n_chips']], 'chip')}"
