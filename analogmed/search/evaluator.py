@@ -34,8 +34,7 @@ from analogmed.search.digital_layers import layers_of
 from analogmed.search.objectives import PRIMARY
 from analogmed.search.settings import CandidateConfig, SearchConfig
 from analogmed.tables.estimates import Estimate, shown_in
-from analogmed.tables.results import to_table
-from analogmed.tables.robustness import RESULTS
+from analogmed.tables.results import RESULTS, to_table
 from analogmed.training import (
     Checkpoint,
     TrainConfig,

@@ -3,6 +3,14 @@
 from analogmed.tables.estimates import with_ends
 from analogmed.tables.table import Columns, Table
 
+VALUES = Table(
+    "mitigation",
+    Columns(
+        names=("task", "model", "training", "option", "metric", "case", "patient"),
+        numbers=("chip", "time_s", "read", "value"),
+    ),
+    parquet=True,
+)
 SUMMARY = Table(
     "summary",
     Columns(

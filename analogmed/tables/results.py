@@ -1,10 +1,10 @@
-"""Results tables in the run folder, each written atomically."""
+"""The long results table: one row per network, chip, time, read, case, class and metric."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import pandas as pd
 
-from analogmed.foundation.files import write_atomically
+from analogmed.tables.table import Columns, Table
 
 COLUMNS = {
     "task": "string",
@@ -22,18 +22,24 @@ COLUMNS = {
     "unit": "string",
     "note": "string",
 }
-"""Columns of the long table: one row per network, chip, time, read, case, class and metric."""
+"""Columns of the table with their types."""
+_TEXTS = ("subject", "note")
+"""Columns of text that can be empty."""
+
+
+def long_columns(types: Mapping[str, str]) -> Columns:
+    """Return the columns of a long table for their types."""
+    texts = [name for name, kind in types.items() if kind == "string"]
+    return Columns(
+        names=tuple(name for name in texts if name not in _TEXTS),
+        texts=tuple(name for name in texts if name in _TEXTS),
+        numbers=tuple(name for name in types if name not in texts),
+    )
+
+
+RESULTS = Table("results", long_columns(COLUMNS), parquet=True)
 
 
 def to_table(rows: list[dict[str, object]]) -> pd.DataFrame:
     """Return the long results table with ordered and typed columns."""
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-
-
-def write_table(table: pd.DataFrame, folder: Path, name: str, *, parquet: bool = True) -> None:
-    """Write a table as CSV and, by default, as Parquet."""
-    write_atomically(folder / f"{name}.csv", lambda path: table.to_csv(path, index=False))
-    if parquet:
-        write_atomically(
-            folder / f"{name}.parquet", lambda path: table.to_parquet(path, index=False)
-        )

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from analogmed.tables.estimates import columns_for, metrics_of, summary_estimates
 from analogmed.tables.hardware import MEANS
-from analogmed.tables.results import COLUMNS
 from analogmed.tables.table import Columns, Table
 
 COSTS = {
@@ -61,11 +60,6 @@ class SummaryTable(Table):
         )
 
 
-RESULTS = Table(
-    "results",
-    Columns(names=tuple(name for name, kind in COLUMNS.items() if kind == "string")),
-    parquet=True,
-)
 SUMMARY = SummaryTable("summary")
 CURVES = Table(
     "curves",

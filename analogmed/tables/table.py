@@ -1,11 +1,16 @@
-"""Strict reader of the CSV tables of run folders, which can be damaged or edited by hand."""
+"""Tables of run folders: columns, writer, and a strict reader.
+
+Files of run folders can be damaged or edited by hand.
+"""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import write_atomically
@@ -72,11 +77,13 @@ class Table:
         """Write the table into a folder as CSV and, if it is also Parquet, as that.
 
         Raises:
-            DataError: the table lacks a column that its readers need.
+            DataError: the table lacks a column that its readers need, or a column of it has
+                another type than they expect; nothing is written.
         """
         path = folder / f"{self.name}.csv"
         columns = self.columns_for(list(map(str, table.columns)))
         require_columns(table, columns.required, f"{path}: the table to write")
+        _require_types(table, columns, f"{path}: the table to write")
         write_atomically(path, lambda place: table.to_csv(place, index=False))
         if self.parquet:
             write_atomically(
@@ -122,6 +129,38 @@ def require_columns(
     missing = [name for name in needed if name not in table.columns]
     if missing:
         raise DataError(f"{what} lacks the columns {', '.join(missing)}{advice}")
+
+
+def _require_types(table: pd.DataFrame, columns: Columns, what: str) -> None:
+    """Raise a DataError for the first column whose cells its readers would not accept.
+
+    Missing cells fit every type but that of names; every value can be read as a text.
+    """
+    expected = [
+        ((*columns.numbers, *columns.optional), "numbers", _are_numbers),
+        (columns.flags, "True and False", _are_flags),
+        (columns.names, "a name in every row", _are_names),
+    ]
+    for names, kind, fits in expected:
+        for name in names:
+            if name in table.columns and not fits(table[name]):
+                found = ", ".join(map(repr, table[name].drop_duplicates().head(3)))
+                raise DataError(f"{what}, column '{name}': expected {kind}, got {found}")
+
+
+def _are_numbers(cells: pd.Series) -> bool:
+    if cells.dtype == object:
+        known = cells.dropna()
+        return all(isinstance(cell, Real) and not isinstance(cell, bool) for cell in known)
+    return is_numeric_dtype(cells.dtype) and not is_bool_dtype(cells.dtype)
+
+
+def _are_flags(cells: pd.Series) -> bool:
+    return all(isinstance(cell, bool | np.bool_) for cell in cells)
+
+
+def _are_names(cells: pd.Series) -> bool:
+    return not (cells.isna() | (cells.astype(str) == "")).any()
 
 
 def read_table(path: Path, columns: Columns, *, texts: Iterable[str] = ()) -> pd.DataFrame:
@@ -195,7 +234,7 @@ def _check_column(path: Path, cells: pd.Series, name: str, columns: Columns) -> 
     elif name in columns.flags:
         is_flag = cells.astype(str).isin(["True", "False"]) | (cells.dtype == bool)
         _refuse(path, cells, name, ~is_flag, "True or False")
-    elif pd.api.types.is_numeric_dtype(cells.dtype):
+    elif is_numeric_dtype(cells.dtype):
         values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
         too_large = np.abs(values) > LARGEST
         _refuse(path, cells, name, pd.Series(too_large), f"a number up to {LARGEST:g}")

@@ -6,6 +6,11 @@ from analogmed.tables.table import Columns, Table
 _NETWORK = ("model", "training")
 _PASSES = (*_NETWORK, "source", "region")
 
+VALUES = Table(
+    "uncertainty",
+    Columns(names=("task", *_PASSES, "case", "patient", "metric"), numbers=("time_s", "value")),
+    parquet=True,
+)
 SUMMARY = Table(
     "summary",
     Columns(
@@ -34,6 +39,18 @@ RELIABILITY = Table(
 )
 RISK_COVERAGE = Table(
     "risk_coverage", Columns(names=_PASSES, numbers=("time_s", "coverage", "risk"))
+)
+TEMPERATURES = Table(
+    "temperatures",
+    Columns(names=("task", *_NETWORK, "source"), numbers=("time_s", "temperature")),
+)
+CONFORMAL = Table(
+    "conformal",
+    Columns(
+        names=("task", *_NETWORK, "calibrated", "class", "patient"),
+        numbers=("time_s", "chip", "threshold", "n_units", "fnr", "marked_share", "volume_ratio"),
+        flags=("trivial",),
+    ),
 )
 CONFORMAL_SUMMARY = Table(
     "conformal_summary",

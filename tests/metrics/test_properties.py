@@ -9,7 +9,7 @@ import pandas as pd
 from analogmed.evaluation.studies.mitigation.compute import COSTS
 from analogmed.evaluation.studies.mitigation.compute import METRICS as OF_MITIGATION
 from analogmed.evaluation.studies.mitigation.study import MitigationResult, _wide
-from analogmed.evaluation.studies.sensitivity.ranking import rank, to_settings_table
+from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.uncertainty.conformal_table import VALUES, summarise_conformal
 from analogmed.evaluation.studies.uncertainty.scores import Scores
 from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig
@@ -21,6 +21,7 @@ from analogmed.metrics import properties as metric_properties
 from analogmed.metrics.properties import bounds_of, difference_bounds
 from analogmed.metrics.registry import METRICS
 from analogmed.metrics.registry import metric as metric_of
+from analogmed.tables.sensitivity import to_settings_table
 
 ONE_ODD = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.95])
 """Of seven patients: Student's t of them ends at -0.20 and 0.47."""

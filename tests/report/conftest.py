@@ -8,7 +8,7 @@ from analogmed.config import Experiment, to_yaml
 from analogmed.evaluation.examples import write_example
 from analogmed.evaluation.statistics import compare_models, time_to_failure
 from analogmed.evaluation.summaries.summary import COLUMNS, over_time, summarise
-from analogmed.tables.results import write_table
+from analogmed.tables.robustness import COMPARISON, CURVES, SUMMARY, TIME_TO_FAILURE
 
 TIMES_S = (0.0, 1.0, 3_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0)
 LOSS_AT_T0 = {"unet": 0.15, "unetpp": 0.22, "swin_unetr": 0.04}
@@ -73,11 +73,11 @@ def make_run(_results, _computed):
         variance=False,
         models=("unet",),
     ):
-        tables = {"summary": _computed[0], "curves": _computed[1]}
-        tables |= {"comparison": comparison, "time_to_failure": failures}
         folder.mkdir(parents=True)
-        for name, table in tables.items():
-            write_table(table, folder, name, parquet=False)
+        SUMMARY.write(_computed[0], folder)
+        CURVES.write(_computed[1], folder)
+        COMPARISON.write(comparison, folder)
+        TIME_TO_FAILURE.write(failures, folder)
         (folder / "experiment.yaml").write_text(to_yaml(Experiment()))
         environment = {"command": ["eval.py", "--seed", "0"], "versions": {"analogmed": "0.1.0"}}
         (folder / "environment.json").write_text(json.dumps(environment))

@@ -13,7 +13,7 @@ from analogmed.report.writer import write_report
 from analogmed.search.objectives import objectives_of
 from analogmed.tables import estimates
 from analogmed.tables.estimates import REFERENCE, Estimate
-from analogmed.tables.results import write_table
+from analogmed.tables.robustness import SUMMARY
 
 WEEK_S = 604_800.0
 NAME = "drop_1w"
@@ -50,7 +50,7 @@ def test_it_is_computed_with_its_interval(longer, _results):
 
 def test_it_is_written_read_and_on_the_page(longer, make_run, tmp_path):
     run = make_run(tmp_path / "run")
-    write_table(longer, run, "summary", parquet=False)
+    SUMMARY.write(longer, run)
     pd.testing.assert_series_equal(read_run(run).tables["summary"][NAME], longer[NAME])
     page, markdown = (path.read_text(encoding="utf-8") for path in write_report([run])[:2])
     for text in (page, markdown):
@@ -61,7 +61,7 @@ def test_it_is_written_read_and_on_the_page(longer, make_run, tmp_path):
 
 def test_a_column_of_it_that_is_damaged_is_named(longer, make_run, tmp_path):
     run = make_run(tmp_path / "run")
-    write_table(longer.drop(columns=f"{NAME}_low"), run, "summary", parquet=False)
+    longer.drop(columns=f"{NAME}_low").to_csv(run / "summary.csv", index=False)
     with pytest.raises(DataError, match=rf"lacks the columns {NAME}_low\."):
         read_run(run)
 

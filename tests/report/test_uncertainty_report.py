@@ -13,12 +13,9 @@ from analogmed.report.figures.uncertainty import (
     risk_coverage_curves,
     uncertainty_density,
 )
-from analogmed.report.tables.uncertainty import (
-    render_comparison,
-    render_conformal,
-    render_mitigation,
-    render_uncertainty,
-)
+from analogmed.report.tables.conformal import render_conformal
+from analogmed.report.tables.mitigation import render_mitigation
+from analogmed.report.tables.uncertainty import render_comparison, render_uncertainty
 
 TIMES = (0.0, 2_592_000.0)
 WHERE = [

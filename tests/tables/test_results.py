@@ -12,7 +12,7 @@ from analogmed.evaluation.studies.sensitivity.study import sensitivity
 from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig, UncertaintyConfig
 from analogmed.evaluation.studies.uncertainty.study import measure_uncertainty
 from analogmed.foundation.errors import ConfigError
-from analogmed.tables.results import COLUMNS, to_table, write_table
+from analogmed.tables.results import COLUMNS, RESULTS, to_table
 
 ROW = {
     "task": "t",
@@ -44,17 +44,12 @@ def test_an_empty_table_has_the_same_columns():
 
 def test_both_files_hold_the_table_exactly(tmp_path):
     table = to_table([ROW, ROW | {"chip": 3, "time_s": 1e-3, "read": 0, "note": 'a, "b"\nc'}])
-    write_table(table, tmp_path, "results")
+    RESULTS.write(table, tmp_path)
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "results.parquet"), table)
     columns = {name: kind for name, kind in COLUMNS.items() if name != "note"}
     found = pd.read_csv(tmp_path / "results.csv", dtype=columns, keep_default_na=True)
     pd.testing.assert_frame_equal(found.drop(columns="note"), table.drop(columns="note"))
     assert found["note"].fillna("").tolist() == table["note"].tolist()
-
-
-def test_the_summary_can_do_without_parquet(tmp_path):
-    write_table(to_table([ROW]), tmp_path, "summary", parquet=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["summary.csv"]
 
 
 @pytest.mark.parametrize(

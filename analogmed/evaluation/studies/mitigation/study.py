@@ -30,7 +30,7 @@ from analogmed.foundation.settings.paths import write_settings
 from analogmed.metrics.metric import Bounds
 from analogmed.metrics.properties import bounds_of, difference_bounds
 from analogmed.report.figures.mitigation import mitigation_gains
-from analogmed.tables.results import write_table
+from analogmed.tables.mitigation import SUMMARY, VALUES
 from analogmed.training import Checkpoint
 
 LEVEL = 0.95
@@ -76,9 +76,9 @@ class MitigationResult:
         """Write settings, environment, tables and the figure into a run folder."""
         write_settings(folder / "experiment.yaml", self.config)
         write_environment(folder)
-        write_table(self.table, folder, "mitigation")
+        VALUES.write(self.table, folder)
         summary = self.summary()
-        write_table(summary, folder, "summary", parquet=False)
+        SUMMARY.write(summary, folder)
         mitigation_gains(summary, folder / "figures" / "mitigation.png")
 
 

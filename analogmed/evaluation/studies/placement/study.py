@@ -35,8 +35,7 @@ from analogmed.foundation.settings.plain import to_plain
 from analogmed.foundation.strict_yaml import dump_yaml
 from analogmed.hardware import Profile, load_profile
 from analogmed.report import placement_curve
-from analogmed.tables.results import write_table
-from analogmed.tables.sensitivity import RANKING
+from analogmed.tables.sensitivity import PLACEMENTS, RANKING
 
 PLACEMENT = "placement.yaml"
 
@@ -96,8 +95,8 @@ class PlacementResult:
         written = WrittenFiles(folder)
         written.claim(PLACEMENT)
         write_run(self.config, folder)
-        write_table(self.ranking, folder, "ranking", parquet=False)
-        write_table(self.steps, folder, "placements", parquet=False)
+        RANKING.write(self.ranking, folder)
+        PLACEMENTS.write(self.steps, folder)
         placement_curve(self.steps, folder / "figures" / "placements.png")
         path = folder / PLACEMENT
         if self.chosen is None:

@@ -39,8 +39,8 @@ from analogmed.metrics.properties import is_lower_better
 from analogmed.report import drop_per_model, metric_over_time
 from analogmed.report.figures.over_time import measured_losses
 from analogmed.tables.estimates import metrics_of, of_metric
-from analogmed.tables.results import COLUMNS
-from analogmed.tables.robustness import COMPARISON, CURVES, RESULTS, SUMMARY, TIME_TO_FAILURE
+from analogmed.tables.results import COLUMNS, RESULTS
+from analogmed.tables.robustness import COMPARISON, CURVES, SUMMARY, TIME_TO_FAILURE
 from analogmed.training import Checkpoint, CheckpointInfo
 
 N_BOOT = 2000

@@ -18,7 +18,6 @@ from analogmed.evaluation.passes import chip_passes
 from analogmed.evaluation.session import Cases, Deployment, Row, read_cases
 from analogmed.evaluation.studies.robustness.sweep import run_unit
 from analogmed.evaluation.studies.sensitivity.ablations import AblationSetting
-from analogmed.evaluation.studies.sensitivity.ranking import to_settings_table
 from analogmed.evaluation.studies.sensitivity.settings import SensitivityConfig
 from analogmed.evaluation.unit_inputs import (
     inputs_of_all,
@@ -33,6 +32,7 @@ from analogmed.execution.store import UnitResult
 from analogmed.execution.threads import threads
 from analogmed.execution.unit import Unit
 from analogmed.foundation.settings.plain import to_plain
+from analogmed.tables.sensitivity import to_settings_table
 from analogmed.training import Checkpoint
 
 _RANGE = ".input_range"

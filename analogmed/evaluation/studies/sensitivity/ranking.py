@@ -10,18 +10,10 @@ from analogmed.evaluation.summaries.runs import chip_values
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.metrics.properties import difference_bounds
-from analogmed.tables.results import COLUMNS
+from analogmed.tables.sensitivity import SETTINGS_COLUMNS
 from analogmed.tables.table import require_columns
 
-TABLE_COLUMNS = {"setting": "string", "subject": "string", **COLUMNS}
-"""Columns of the table: one row per setting, subject, chip, time, read, case, class and metric."""
-
 _KEY = ["setting", "subject", "time_s"]
-
-
-def to_settings_table(rows: list[dict[str, object]]) -> pd.DataFrame:
-    """Return the long table of all settings with ordered and typed columns."""
-    return pd.DataFrame(rows, columns=list(TABLE_COLUMNS)).astype(TABLE_COLUMNS)
 
 
 def rank(
@@ -30,7 +22,7 @@ def rank(
     """Compute the Dice drop of each layer and noise source, with two-way bootstrap intervals.
 
     Args:
-        table: long table, columns ``TABLE_COLUMNS``.
+        table: long table, columns ``analogmed.tables.sensitivity.SETTINGS_COLUMNS``.
         n_boot: bootstrap samples per interval.
         level: confidence level in (0, 1).
         seed: root seed of the bootstrap; all rows share their draws.
@@ -45,7 +37,7 @@ def rank(
     Raises:
         DataError: the table lacks a column or the digital run.
     """
-    require_columns(table, TABLE_COLUMNS, "the table of settings")
+    require_columns(table, SETTINGS_COLUMNS, "the table of settings")
     digital = _values(table[table["setting"] == "digital"])
     if digital.empty:
         raise DataError("the table of settings lacks the digital run")

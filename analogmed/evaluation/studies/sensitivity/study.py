@@ -20,7 +20,7 @@ from analogmed.execution.run_folder import in_run_folder, write_environment
 from analogmed.foundation.files import ensure_writable
 from analogmed.foundation.settings.paths import write_settings
 from analogmed.report import sensitivity_heat_map, source_bars
-from analogmed.tables.results import write_table
+from analogmed.tables.sensitivity import RANKING, SETTINGS
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class SensitivityResult:
         """Write settings, environment, tables and figures into a run folder."""
         ranking = self.ranking()
         write_run(self.config, folder)
-        write_table(self.table, folder, "results")
-        write_table(ranking, folder, "ranking", parquet=False)
+        SETTINGS.write(self.table, folder)
+        RANKING.write(ranking, folder)
         if "layers" in self.config.parts:
             sensitivity_heat_map(ranking, folder / "figures" / "layers.png")
         if "sources" in self.config.parts:

@@ -12,7 +12,7 @@ from analogmed.data import Sample, Task
 from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps
 from analogmed.evaluation.studies.uncertainty.scores import ADDRESS, Address
 from analogmed.foundation.files import write_atomically
-from analogmed.tables.results import write_table
+from analogmed.tables.uncertainty import EXAMPLES
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Examples:
             folder / "examples.npz",
             lambda path: np.savez_compressed(path, allow_pickle=False, **self.arrays),
         )
-        write_table(pd.DataFrame(self.rows), folder, "examples", parquet=False)
+        EXAMPLES.write(pd.DataFrame(self.rows), folder)
 
 
 def _slice_of(sample: Sample, task: Task) -> tuple[int | slice, ...]:

@@ -28,7 +28,7 @@ from analogmed.execution.run_folder import in_run_folder, write_environment
 from analogmed.foundation.files import ensure_writable
 from analogmed.foundation.settings.paths import write_settings
 from analogmed.report.figures.uncertainty import draw_uncertainty
-from analogmed.tables.results import write_table
+from analogmed.tables import uncertainty as tables
 from analogmed.training import Checkpoint, CheckpointInfo
 
 
@@ -91,20 +91,20 @@ class UncertaintyResult:
         """Write settings, environment, tables and figures into a run folder."""
         write_settings(folder / "experiment.yaml", self.config)
         write_environment(folder)
-        write_table(self.scores.table(), folder, "uncertainty")
-        tables = {
-            "summary": self.summary(),
-            "comparison": self.comparison(),
-            "density": self.scores.density_table(),
-            "reliability": self.scores.reliability_table(),
-            "risk_coverage": self.scores.risk_table(),
-            "temperatures": pd.DataFrame(self.temperatures),
-            "conformal": pd.DataFrame(self.conformal),
-            "conformal_summary": self.conformal_summary(),
+        tables.VALUES.write(self.scores.table(), folder)
+        contents = {
+            tables.SUMMARY: self.summary(),
+            tables.COMPARISON: self.comparison(),
+            tables.DENSITY: self.scores.density_table(),
+            tables.RELIABILITY: self.scores.reliability_table(),
+            tables.RISK_COVERAGE: self.scores.risk_table(),
+            tables.TEMPERATURES: pd.DataFrame(self.temperatures),
+            tables.CONFORMAL: pd.DataFrame(self.conformal),
+            tables.CONFORMAL_SUMMARY: self.conformal_summary(),
         }
-        for name, table in tables.items():
-            if not table.empty:
-                write_table(table, folder, name, parquet=False)
+        for table, content in contents.items():
+            if not content.empty:
+                table.write(content, folder)
         self.examples.write(folder)
         draw_uncertainty(folder)
 
