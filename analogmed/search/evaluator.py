@@ -1,6 +1,6 @@
 """Metrics of a genotype: hardware-aware training, programming of chips, and reads over a month."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Protocol
@@ -28,10 +28,10 @@ from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.hardware import estimate, load_profile, map_tiles
 from analogmed.hardware.profiles import Level
 from analogmed.metrics.properties import is_lower_better
+from analogmed.metrics.registry import label_of
 from analogmed.models import Genotype, build_model
 from analogmed.models.settings import ModelConfig
 from analogmed.search.digital_layers import layers_of
-from analogmed.search.objectives import PRIMARY
 from analogmed.search.settings import CandidateConfig, SearchConfig
 from analogmed.tables.estimates import Estimate, shown_in
 from analogmed.tables.results import RESULTS, to_table
@@ -80,6 +80,7 @@ def make_evaluator(config: SearchConfig, task: TaskConfig) -> "ChipEvaluator":
         candidate=config.candidate,
         profile=config.profile,
         level=config.level,
+        metrics=config.goal.estimated,
         uncertainty="uncertainty" in config.goal.metrics,
         backend=config.backend,
         device=config.device,
@@ -102,6 +103,7 @@ class ChipEvaluator:
         candidate: how networks are trained, and on how many chips they are evaluated.
         profile: tile type for latency and energy.
         level: accounting level of latency and energy.
+        metrics: further metrics of segmentations, besides the primary metric of the task.
         uncertainty: whether to measure the predictive uncertainty.
         backend: implementation of the tile computations.
         device: device of the computation.
@@ -117,6 +119,7 @@ class ChipEvaluator:
         candidate: CandidateConfig = CandidateConfig(),  # noqa: B008
         profile: str = "hermes-4-phase",
         level: Level = "mvm_only",
+        metrics: tuple[str, ...] = (),
         uncertainty: bool = False,
         backend: str = "auto",
         device: str = "cpu",
@@ -126,7 +129,7 @@ class ChipEvaluator:
         self._digital_layers = digital_layers
         self._profile, self._level = load_profile(profile), level
         self._profile.figures(level)
-        self._uncertainty, self._backend = uncertainty, backend
+        self._metrics, self._uncertainty, self._backend = metrics, uncertainty, backend
         self._device, self._seed = device, seed
         self._counts: dict[Genotype, dict[str, float]] = {}
 
@@ -171,7 +174,7 @@ class ChipEvaluator:
         experiment = self.experiment(checkpoint, layers_of(genotype, self._digital_layers))
         table = self._table(network, experiment)
         RESULTS.write(table, folder)
-        metrics = dice_metrics(table) | self.count(genotype)
+        metrics = chip_metrics(table, experiment.metrics) | self.count(genotype)
         if self._uncertainty:
             metrics["uncertainty"] = self._mutual_information(network, experiment)
         return metrics
@@ -226,7 +229,7 @@ class ChipEvaluator:
         return Experiment(
             task=self._task_config,
             checkpoints=(checkpoint,),
-            metrics=(PRIMARY,),
+            metrics=tuple(dict.fromkeys((self.task.primary_metric, *self._metrics))),
             hardware=self._hardware,
             sweep=SweepConfig(chips=candidate.chips, times_s=TIMES_S, reads=candidate.reads),
             calibration=candidate.calibration,
@@ -291,17 +294,30 @@ class ChipEvaluator:
         }
 
 
-def dice_metrics(table: pd.DataFrame) -> dict[str, float]:
-    """Return the Dice metrics in the long results table of one network, without undefined ones.
+def chip_metrics(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
+    """Return the estimates in the long results table of one network, without undefined ones.
+
+    Args:
+        table: long results table.
+        metrics: metrics of the table, the primary one of the task first.
 
     Raises:
-        DataError: Dice after a day is undefined, because no case contains anything to segment.
+        DataError: the primary metric is undefined in all cases on chips, for instance because no
+            case contains anything to segment.
     """
-    run = next(network_runs(table, PRIMARY))
-    metrics = {e.column(PRIMARY): _estimated(e, run) for e in shown_in("search")}
-    if np.isnan(metrics["dice_1d"]):
-        raise DataError("no selection case holds anything to segment: Dice is undefined")
-    return {name: float(value) for name, value in metrics.items() if not np.isnan(value)}
+    found: dict[str, float] = {}
+    for metric in metrics:
+        run = next(network_runs(table, metric))
+        for one in shown_in("search"):
+            value = _estimated(one, run)
+            if not np.isnan(value):
+                found[one.column(metric, primary=metric == metrics[0])] = float(value)
+    if f"{metrics[0]}_1d" not in found:
+        raise DataError(
+            f"{label_of(metrics[0])} is undefined in all selection cases after a day on the chip; "
+            "expected a case that contains something to segment"
+        )
+    return found
 
 
 def _estimated(estimate: Estimate, run: NetworkRun) -> float:

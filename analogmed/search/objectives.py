@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
-from analogmed.tables.estimates import shown_in
+from analogmed.metrics.registry import metric_names
+from analogmed.tables.estimates import find_objective, shown_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,13 +19,21 @@ if TYPE_CHECKING:
 Direction = Literal["maximize", "minimize"]
 
 PRIMARY = "dice"
-"""Metric of the objectives."""
+"""Primary metric of most tasks, for names of objectives where the task is unknown."""
 
 
-def objectives_of(metric: str) -> dict[str, Direction]:
-    """Return the objectives that are estimates of a metric, and their directions."""
+def objectives_of(metric: str, *, primary: bool = True) -> dict[str, Direction]:
+    """Return the objectives that are estimates of a metric, and their directions.
+
+    Args:
+        metric: name of a metric.
+        primary: whether it is the primary metric of the task, for estimates that are not named
+            after their metric.
+    """
     return {
-        estimate.column(metric): "minimize" if estimate.is_lower_better(metric) else "maximize"
+        estimate.column(metric, primary=primary): (
+            "minimize" if estimate.is_lower_better(metric) else "maximize"
+        )
         for estimate in shown_in("search")
     }
 
@@ -39,7 +48,10 @@ METRICS: Mapping[str, Direction] = MappingProxyType(
         "energy_mj": "minimize",
     }
 )
-"""Metrics that are measured or counted for a candidate, and the direction of improvement.
+"""Metrics of candidates, and the direction of improvement; those of every ``candidates.csv``.
+
+The estimates of Dice stand for those of every metric of the registry: ``hd95_1d`` is that of HD95,
+and ``hd95_avm_drop`` its change over a month. ``avm_drop`` is of the primary metric of the task.
 
 Dice is the mean over selection patients and chips: one day after programming (``dice_1d``, and its
 standard deviation over chips), right after it, after a month, and of the network run digitally.
@@ -51,12 +63,32 @@ COUNTED = ("parameters", "tiles", "latency_ms", "energy_mj")
 """Metrics that need no training."""
 
 
+def direction_of(name: str) -> Direction:
+    """Return the direction of improvement of an objective.
+
+    Raises:
+        ConfigError: the name is unknown.
+
+    Example:
+        >>> direction_of("dice_1d"), direction_of("hd95_1d"), direction_of("tiles")
+        ('maximize', 'minimize', 'minimize')
+    """
+    if name in METRICS:
+        return METRICS[name]
+    found = find_objective(name, PRIMARY)
+    if found is None:
+        known = [n for metric in metric_names() for n in objectives_of(metric, primary=False)]
+        raise ConfigError(f"unknown metric '{name}'; {nearest(name, {*METRICS, *known})}")
+    estimate, metric = found
+    return "minimize" if estimate.is_lower_better(metric) else "maximize"
+
+
 @dataclass(frozen=True)
 class Constraint:
     """Bound on a metric.
 
     Attributes:
-        metric: name in :data:`METRICS`.
+        metric: name of an objective.
         sense: ``"<="`` or ``">="``.
         bound: limit, which itself is allowed.
     """
@@ -112,7 +144,7 @@ class Goal:
     """Objectives and constraints; the first objective is used where one number is needed.
 
     Attributes:
-        objectives: names in :data:`METRICS`.
+        objectives: names in :data:`METRICS`, or estimates of other metrics, such as ``hd95_1d``.
         constraints: constraints, all of which must be met.
     """
 
@@ -130,12 +162,43 @@ class Goal:
     @property
     def directions(self) -> tuple[Direction, ...]:
         """Direction of improvement of each objective."""
-        return tuple(METRICS[name] for name in self.objectives)
+        return tuple(map(direction_of, self.objectives))
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of all metrics that the objectives and constraints need."""
         return tuple(dict.fromkeys((*self.objectives, *(c.metric for c in self.constraints))))
+
+    @property
+    def estimated(self) -> tuple[str, ...]:
+        """Metrics of segmentations that are named by the objectives and constraints.
+
+        The primary metric of the task, which is always estimated, need not be one of them.
+        """
+        found = (find_objective(name, PRIMARY) for name in self.metrics)
+        named = (m for estimate, m in filter(None, found) if m != PRIMARY or estimate.is_named)
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def spreads(self) -> tuple[str, ...]:
+        """Those of the metrics that are standard deviations over chips."""
+        found = ((name, find_objective(name, PRIMARY)) for name in self.metrics)
+        return tuple(name for name, one in found if one and one[0].formula == "spread")
+
+    def check_names(self, primary: str) -> None:
+        """Raise a ConfigError for a metric that has another name on a task.
+
+        Args:
+            primary: primary metric of the task, whose change over a month is ``avm_drop``.
+        """
+        for name in self.metrics:
+            found = find_objective(name, PRIMARY)
+            if found and found[1] == primary != PRIMARY and not found[0].is_named:
+                own = found[0].column(primary)
+                raise ConfigError(
+                    f"objectives, constraints: the primary metric of this task is {primary}; "
+                    f"expected '{own}', got '{name}'. Give that name"
+                )
 
     def values(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Return the values of the objectives."""
@@ -159,8 +222,10 @@ class Goal:
 
 
 def _check_metric(where: str, name: str) -> None:
-    if name not in METRICS:
-        raise ConfigError(f"{where}: unknown metric '{name}'; {nearest(name, METRICS)}")
+    try:
+        direction_of(name)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def best_first(metrics: Sequence[Mapping[str, float]], goal: Goal) -> list[int]:

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from analogmed.models import Genotype
 from analogmed.report.figures.search import pareto_front, search_history
-from analogmed.search.objectives import METRICS, Goal
+from analogmed.search.objectives import METRICS, PRIMARY, Goal, direction_of, objectives_of
 from analogmed.search.space.space import Space
 from analogmed.search.strategy import METRICS_ATTRIBUTE
 from analogmed.search.trials.queue import COPY_OF, ERROR, SECONDS, WORKER, TrialStatus
@@ -33,7 +33,10 @@ _TRAILING = {
     "genotype": "string",
 }
 COLUMNS = {**_LEADING, **dict.fromkeys(METRICS, "float64"), **_TRAILING}
-"""Columns and types of the table of candidates, which has one row per trial, in their order."""
+"""Columns and types of the table of candidates, which has one row per trial, in their order.
+
+A goal with estimates of further metrics adds columns after those of :data:`METRICS`.
+"""
 
 
 def trial_folder(folder: Path, number: int, genotype: Genotype) -> Path:
@@ -57,8 +60,9 @@ def candidates_of(study: Study, space: Space, goal: Goal) -> pd.DataFrame:
     """
     genes = space.genes.keys()
     trials = [t for t in study.get_trials(deepcopy=False) if genes <= t.params.keys()]
-    table = pd.DataFrame([_row(t, space, goal) for t in trials], columns=list(COLUMNS))
-    table = table.astype(COLUMNS)
+    columns = {**_LEADING, **dict.fromkeys(_metrics(goal), "float64"), **_TRAILING}
+    table = pd.DataFrame([_row(t, space, goal) for t in trials], columns=list(columns))
+    table = table.astype(columns)
     members = (table["status"] == TrialStatus.EVALUATED.value) & table["feasible"].fillna(False)
     losses = _losses(table[members], goal)
     table.loc[members, "on_front"] = _undominated(losses)
@@ -104,20 +108,22 @@ def write_results(folder: Path, candidates: pd.DataFrame, goal: Goal) -> None:
     if evaluated.empty:
         return
     first, across = goal.objectives[0], _across(goal)
-    pareto_front(
-        evaluated, folder / "figures" / "pareto.png", x=across, y=first, minimize=_minimized()
-    )
-    search_history(evaluated, folder / "figures" / "history.png", y=first, minimize=_minimized())
+    minimize = {name for name in (first, across) if direction_of(name) == "minimize"}
+    figures = folder / "figures"
+    pareto_front(evaluated, figures / "pareto.png", x=across, y=first, minimize=minimize)
+    search_history(evaluated, figures / "history.png", y=first, minimize=minimize)
 
 
 def _across(goal: Goal) -> str:
     """Return the metric that the figure of the front plots against the first objective."""
     others = [name for name in (*goal.objectives[1:], "tiles") if name != goal.objectives[0]]
-    return others[0] if others else "dice_1d"
+    return others[0] if others else f"{PRIMARY}_1d"
 
 
-def _minimized() -> frozenset[str]:
-    return frozenset(name for name, direction in METRICS.items() if direction == "minimize")
+def _metrics(goal: Goal) -> tuple[str, ...]:
+    """Return the metrics of the table: those of every search, and estimates of further metrics."""
+    further = (objectives_of(name, primary=False) for name in goal.estimated if name != PRIMARY)
+    return (*METRICS, *(name for names in further for name in names))
 
 
 def _row(trial: FrozenTrial, space: Space, goal: Goal) -> dict[str, object]:
@@ -132,7 +138,7 @@ def _row(trial: FrozenTrial, space: Space, goal: Goal) -> dict[str, object]:
         "status": TrialStatus.of(trial).value,
         "network": str(genotype),
         "key": genotype.key,
-        **{name: metrics.get(name) for name in METRICS},
+        **{name: metrics.get(name) for name in _metrics(goal)},
         "violation": broken if known else None,
         "feasible": feasible if metrics else None,
         "on_front": False,

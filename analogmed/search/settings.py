@@ -85,7 +85,7 @@ class SearchConfig:
         strategy: search strategy.
         objectives: metrics to optimise, of which the first selects the winner: dice_1d,
             dice_1d_std, dice_t0, dice_1mo, dice_digital, avm_drop, uncertainty, parameters, tiles,
-            latency_ms, energy_mj.
+            latency_ms, energy_mj; for another metric its name in place of dice, such as hd95_1d.
         constraints: bounds on these metrics, for instance "tiles <= 40".
         budget: number of networks to train, by all processes together; a larger budget extends a
             finished search.
@@ -150,8 +150,10 @@ class SearchConfig:
         given = self.digital_layers
         object.__setattr__(self, "digital_layers", resolve_layers(given))
         goal = self.goal
-        if self.candidate.chips < 2 and "dice_1d_std" in goal.metrics:
-            raise ConfigError("dice_1d_std is a deviation over chips: set candidate.chips to 2")
+        if self.candidate.chips < 2 and goal.spreads:
+            raise ConfigError(
+                f"{goal.spreads[0]} is a deviation over chips: set candidate.chips to 2"
+            )
         passes = self.candidate.chips * self.candidate.reads
         if passes < 2 and "uncertainty" in goal.metrics:
             raise ConfigError(

@@ -13,7 +13,7 @@ import pandas as pd
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.metrics.metric import Bounds
 from analogmed.metrics.properties import bounds_of, difference_bounds, is_lower_better
-from analogmed.metrics.registry import label_of
+from analogmed.metrics.registry import label_of, metric_names
 
 REFERENCE = "reference"
 """The digitally trained network of the same model, run digitally."""
@@ -71,6 +71,11 @@ class Estimate:
         """Name without a metric, for instance ``1d`` and ``normalised_1d``."""
         return self.pattern.replace("{metric}_", "")
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the name of the column contains the metric, even if that is the primary one."""
+        return "{metric}" in self.pattern
+
     def column(self, metric: str, *, primary: bool = True) -> str:
         """Return the name of the column for a metric.
 
@@ -79,7 +84,7 @@ class Estimate:
             >>> drop.column("dice"), drop.column("hd95", primary=False)
             ('drop_1d', 'hd95_drop_1d')
         """
-        if "{metric}" in self.pattern:
+        if self.is_named:
             return self.pattern.format(metric=metric)
         return self.pattern if primary else f"{metric}_{self.pattern}"
 
@@ -207,6 +212,25 @@ def shown_in(place: Place) -> tuple[Estimate, ...]:
     if place == "search":
         shown.sort(key=_order_in_search)
     return tuple(shown)
+
+
+def find_objective(name: str, primary: str) -> tuple[Estimate, str] | None:
+    """Return the estimate of a search that a name denotes, and its metric; ``None`` for others.
+
+    Args:
+        name: name of a column, such as ``hd95_1d``.
+        primary: metric of the estimates whose names contain none.
+
+    Example:
+        >>> [find_objective(name, "dice")[1] for name in ("hd95_1d", "avm_drop", "hd95_avm_drop")]
+        ['hd95', 'dice', 'hd95']
+        >>> find_objective("tiles", "dice")
+    """
+    for metric in metric_names():
+        for estimate in shown_in("search"):
+            if name == estimate.column(metric, primary=metric == primary):
+                return estimate, metric
+    return None
 
 
 def _order_in_search(estimate: Estimate) -> tuple[bool, bool, bool]:

@@ -1,6 +1,8 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.models import Genotype, Level
 from analogmed.search import evaluator as evaluators
-from analogmed.search.evaluator import MONTH_S, TIMES_S, ChipEvaluator, dice_metrics
+from analogmed.search.evaluator import MONTH_S, TIMES_S, ChipEvaluator, chip_metrics
 from analogmed.search.selection import selection_split, selection_task
 from analogmed.search.settings import CandidateConfig
 from analogmed.tables.results import to_table
@@ -158,11 +160,11 @@ def test_chips_without_noise_leave_no_uncertainty_and_no_deviation(evaluated, in
     assert evaluated[0]["uncertainty"] > 1e-4
 
 
-def table(values):
+def table(values, metric="dice"):
     """A results table of one case per row and two chips, at the times of a search."""
     common = {
         "task": "t", "model": "subnet", "training": "hwa", "read": 0,
-        "class": "a", "metric": "dice", "unit": "1", "note": "",
+        "class": "a", "metric": metric, "unit": "1", "note": "",
     }  # fmt: skip
     rows = []
     for case, (digital, *on_chips) in enumerate(values):
@@ -176,14 +178,11 @@ def table(values):
 
 
 def test_dice_is_averaged_over_patients_and_chips():
-    metrics = dice_metrics(
-        table(
-            [
-                (0.9, (0.8, 0.8, 0.7, 0.5), (0.8, 0.8, 0.5, 0.3)),
-                (0.7, (0.6, 0.6, 0.5, 0.3), (0.6, 0.6, 0.3, 0.1)),
-            ]
-        )
-    )
+    values = [
+        (0.9, (0.8, 0.8, 0.7, 0.5), (0.8, 0.8, 0.5, 0.3)),
+        (0.7, (0.6, 0.6, 0.5, 0.3), (0.6, 0.6, 0.3, 0.1)),
+    ]
+    metrics = chip_metrics(table(values), ["dice"])
     assert metrics["dice_digital"] == pytest.approx(0.8)
     assert metrics["dice_t0"] == pytest.approx(0.7)
     assert metrics["dice_1d"] == pytest.approx(0.5)
@@ -195,10 +194,28 @@ def test_dice_is_averaged_over_patients_and_chips():
 def test_cases_with_nothing_to_segment_are_left_out():
     nothing = (float("nan"),) * 4
     half = (0.5,) * 4
-    metrics = dice_metrics(table([(0.5, half, half), (float("nan"), nothing, nothing)]))
+    metrics = chip_metrics(table([(0.5, half, half), (float("nan"), nothing, nothing)]), ["dice"])
     assert metrics["dice_1d"] == pytest.approx(0.5)
     with pytest.raises(DataError, match="Dice is undefined"):
-        dice_metrics(table([(float("nan"), nothing, nothing)]))
+        chip_metrics(table([(float("nan"), nothing, nothing)]), ["dice"])
+
+
+def test_further_metrics_have_estimates_of_their_own():
+    worse, bad = (9.0, 9.0, 7.0, 11.0), (5.0, 5.0, 5.0, 11.0)
+    both = pd.concat([table([(0.5, *[(0.5,) * 4] * 2)]), table([(3.0, worse, bad)], "hd95")])
+    metrics = chip_metrics(both, ["dice", "hd95"])
+    assert metrics["hd95_1d"] == 6.0 and metrics["hd95_digital"] == 3.0
+    assert metrics["hd95_avm_drop"] == 11.0 - 7.0  # of a distance, a drop is a larger one
+    assert metrics["avm_drop"] == 0.0 and metrics["dice_1d"] == 0.5
+    assert chip_metrics(both, ["hd95", "dice"])["avm_drop"] == 4.0
+
+
+@pytest.mark.parametrize("primary", ["dice", "hd95"])
+def test_a_candidate_is_evaluated_by_the_primary_metric_and_those_of_the_goal(inner, primary):
+    evaluator = ChipEvaluator(inner, metrics=("dice", "nsd"))
+    evaluator.task = replace(evaluator.task, primary_metric=primary)
+    expected = tuple(dict.fromkeys((primary, "dice", "nsd")))
+    assert evaluator.experiment(Path("network.safetensors")).metrics == expected
 
 
 def test_a_search_reads_chips_at_the_times_that_its_metrics_name():

@@ -69,6 +69,38 @@ def test_a_goal_says_which_way_is_better_and_what_has_to_be_known():
     assert set(METRICS.values()) == {"maximize", "minimize"}
 
 
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [
+        ("hd95_1d", "minimize"),
+        ("hd95_digital", "minimize"),
+        ("hd95_1d_std", "minimize"),
+        ("hd95_avm_drop", "minimize"),
+        ("nsd_1mo", "maximize"),
+        ("nsd_1d_std", "minimize"),
+        ("jaccard_t0", "maximize"),
+    ],
+)
+def test_estimates_of_every_metric_of_the_registry_are_objectives(name, direction):
+    goal = Goal((name, "dice_1d", "avm_drop"), (Constraint.of(f"{name} <= 5"),))
+    assert goal.directions[0] == direction
+    assert goal.estimated == (name.split("_")[0], "dice")
+    assert goal.spreads == ((name,) if name.endswith("_std") else ())
+
+
+def test_a_metric_that_needs_no_name_is_that_of_the_task():
+    assert Goal(("avm_drop", "tiles")).estimated == ()
+    Goal(("hd95_avm_drop",)).check_names("dice")
+    Goal(("avm_drop", "hd95_1d", "tiles")).check_names("hd95")
+    with pytest.raises(ConfigError, match="expected 'avm_drop', got 'hd95_avm_drop'"):
+        Goal(("hd95_avm_drop",)).check_names("hd95")
+
+
+def test_an_unknown_estimate_of_a_metric_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match="unknown metric 'hd95_1day'; did you mean 'h"):
+        Goal(("hd95_1day",))
+
+
 def test_the_first_objective_is_the_loss_smaller_is_better():
     assert Goal(("dice_1d", "tiles")).loss({"dice_1d": 0.5, "tiles": 3}) == -0.5
     assert Goal(("tiles", "dice_1d")).loss({"dice_1d": 0.5, "tiles": 3}) == 3

@@ -12,11 +12,10 @@ from matplotlib.ticker import MaxNLocator
 
 from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
-from analogmed.tables.estimates import shown_in
+from analogmed.tables.estimates import find_objective
 from analogmed.tables.table import require_columns
 
 LABELS = {
-    **{estimate.column("dice"): estimate.head("search", "dice") for estimate in shown_in("search")},
     "uncertainty": "mutual information between chips (nats)",
     "parameters": "parameters",
     "tiles": "tiles",
@@ -60,8 +59,8 @@ def pareto_front(
         _draw_front(axes, candidates, x, y, reached="steps-post" if x in minimize else "steps-pre")
         if x in _COUNTS:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel(LABELS.get(x, x))
-        axes.set_ylabel(LABELS.get(y, y))
+        axes.set_xlabel(_label(x))
+        axes.set_ylabel(_label(y))
         sides = ("left" if x in minimize else "right", "bottom" if y in minimize else "top")
         axes.set_title(
             f"{len(candidates)} networks; better towards the {sides[1]} {sides[0]}",
@@ -108,7 +107,7 @@ def search_history(
         found = np.isfinite(best)
         axes.step(count[found], best[found], where="post", color=color, label="best so far")
         axes.set_xlabel("networks evaluated")
-        axes.set_ylabel(LABELS.get(y, y))
+        axes.set_ylabel(_label(y))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(loc="outside lower center", ncols=3, frameon=False)
         return save_figure(figure, path)
@@ -129,6 +128,12 @@ def _draw_front(axes: Axes, candidates: pd.DataFrame, x: str, y: str, *, reached
     color = seaborn.color_palette("colorblind")[0]
     look = {"color": color, "markersize": 7, "drawstyle": reached}
     axes.plot(front[x], front[y], "o-", label="Pareto front", **look)
+
+
+def _label(name: str) -> str:
+    """Return the label of a metric of candidates; unknown ones keep their names."""
+    found = find_objective(name, "dice")
+    return found[0].head("search", found[1]) if found else LABELS.get(name, name)
 
 
 def _check(candidates: pd.DataFrame, columns: Collection[str]) -> None:

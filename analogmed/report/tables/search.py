@@ -9,10 +9,11 @@ import pandas as pd
 
 from analogmed.report.text import format_quantity, records
 from analogmed.report.text_table import Column, TextTable, terminal
+from analogmed.tables.estimates import metrics_of
 from analogmed.tables.table import require_columns
 
 _WIDTH = 120
-_SHOWN = ("dice_1d", "dice_1mo", "dice_digital", "parameters", "tiles", "latency_ms")
+_COUNTED = ("parameters", "tiles", "latency_ms")
 
 
 def render_front(front: pd.DataFrame, objectives: Sequence[str], most: int = 12) -> str:
@@ -29,7 +30,9 @@ def render_front(front: pd.DataFrame, objectives: Sequence[str], most: int = 12)
     Raises:
         DataError: a column is missing.
     """
-    names = list(dict.fromkeys([*objectives, *_SHOWN]))
+    metric = _metric(front)
+    estimated = (f"{metric}_1d", f"{metric}_1mo", f"{metric}_digital")
+    names = list(dict.fromkeys([*objectives, *estimated, *_COUNTED]))
     require_columns(front, ("number", "network", *names), "the front")
     columns = [Column("trial", itemgetter("number"))]
     columns += [Column("network", itemgetter("network"), is_text=True)]
@@ -37,6 +40,12 @@ def render_front(front: pd.DataFrame, objectives: Sequence[str], most: int = 12)
     table = TextTable.of("Pareto front", columns, records(front.head(most)))
     more = [f"and {len(front) - most} more in front.csv"] if len(front) > most else []
     return terminal(table, *more, width=_WIDTH)
+
+
+def _metric(front: pd.DataFrame) -> str:
+    """Return the first metric that was measured; Dice without one."""
+    known = (name for name in metrics_of(front.columns) if front[f"{name}_digital"].notna().any())
+    return next(known, "dice")
 
 
 def _quantity(name: str, row: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from scipy.stats import kendalltau
 from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.models import Genotype
-from analogmed.search.objectives import Constraint
+from analogmed.search.objectives import PRIMARY, Constraint
 from analogmed.search.space.gene_table import GeneTable
 from analogmed.search.space.space import Genes
 from analogmed.search.strategies.surrogate import Surrogate
@@ -27,6 +27,7 @@ from analogmed.search.strategy import (
     refuse_unknown_options,
     tried,
 )
+from analogmed.tables.estimates import find_objective, spread_of
 
 RATES: Mapping[str, float] = {"depth": 0.8, "width": 0.8, "other": 0.5}
 """Probability that a gene of a mutant differs from its parent's."""
@@ -49,10 +50,10 @@ class AnalogNASConfig:
         check_every: number of evaluations between two checks of the surrogate; by default a tenth
             of the budget, at least 4, since the paper's 100 exceeds most budgets.
         least_tau: Kendall's tau of the surrogate below which it is fitted again.
-        max_avm_drop: bound on the drop of Dice over a month; that of the goal has precedence.
-            ``None``: no bound.
-        objective: ``score``, the first objective of the goal; or ``score_over_std``, 1-day Dice
-            over its standard deviation between chips.
+        max_avm_drop: bound on the drop of the primary metric over a month; that of the goal has
+            precedence. ``None``: no bound.
+        objective: ``score``, the first objective of the goal; or ``score_over_std``, that divided
+            by its standard deviation between chips, for instance of ``dice_1d``.
     """
 
     initial: int | None = None
@@ -127,9 +128,11 @@ class AnalogNAS(GenotypeSampler):
 
     def __init__(self, context: Context, config: AnalogNASConfig = AnalogNASConfig()) -> None:
         super().__init__(context)
-        if config.objective == "score_over_std" and context.goal.objectives[0] != "dice_1d":
+        self._spread = _spread_of(context.goal.objectives[0])
+        if config.objective == "score_over_std" and self._spread is None:
             raise ConfigError(
-                "objective score_over_std: the first objective of the search has to be dice_1d; "
+                "objective score_over_std: the first objective of the search has to be a mean over "
+                "chips whose deviation is known and of which more is better, for instance dice_1d; "
                 f"found {context.goal.objectives[0]}"
             )
         self.config = config
@@ -227,7 +230,7 @@ class AnalogNAS(GenotypeSampler):
     def _guessed(self) -> tuple[str, ...]:
         """Metrics that have to be predicted, because they cannot be counted."""
         counted = next(filter(None, map(self._counts, self._design)), {})
-        needed = {"dice_1d_std"} if self.config.objective == "score_over_std" else set()
+        needed = {self._spread} if self.config.objective == "score_over_std" else set()
         return tuple(sorted((self._bounded | needed) - set(counted)))
 
     def _measured(self, name: str, history: Sequence[Evaluated]) -> np.ndarray:
@@ -266,7 +269,8 @@ class AnalogNAS(GenotypeSampler):
         features = self._table.features(rows)
         if self.config.objective == "score":
             return surrogate.rank(features)
-        std = surrogate.metric("dice_1d_std", features)
+        assert self._spread is not None
+        std = surrogate.metric(self._spread, features)
         return surrogate.score(features) / np.maximum(std, _LEAST_STD)
 
     def _guessed_violation(
@@ -300,3 +304,12 @@ class AnalogNAS(GenotypeSampler):
             return self.context.count(genotype)
         except AnalogmedError:
             return {}
+
+
+def _spread_of(name: str) -> str | None:
+    """Return the deviation over chips of a mean of which more is better; ``None`` for others."""
+    found = find_objective(name, PRIMARY)
+    if found is None or found[0].is_lower_better(found[1]):
+        return None
+    spread = spread_of(found[0])
+    return spread.column(found[1]) if spread else None
