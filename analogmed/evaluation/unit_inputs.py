@@ -39,6 +39,11 @@ def threads_of(engine: EngineConfig) -> int:
     return max(1, available_cores() // engine.workers)
 
 
+def unit_title(checkpoint: Checkpoint, what: str) -> str:
+    """Return the title of a unit: its network, and what is computed of it."""
+    return f"{checkpoint.info.model} {checkpoint.info.training}, {what}"
+
+
 def inputs_of_network(checkpoint: Checkpoint) -> dict[str, str]:
     """Return the inputs that define a network.
 

@@ -44,8 +44,8 @@ def run(settings: DemoConfig) -> None:
         warnings.filterwarnings("ignore", _OTHER_CHIP)  # printed below
         results = [evaluate(experiment) for experiment in planned]
     for found in results:
-        if reuse := found.reuse():
-            print(reuse)
+        if found.reuse:
+            print(found.reuse)
     folders = [found.experiment.folder for found in results]
     runs = {folder: read_run(folder) for folder in folders}
     folders.sort(key=lambda folder: runs[folder].tables["summary"]["drop_1d"].max(), reverse=True)

@@ -1,8 +1,9 @@
 """Program of ``analogmed eval``: Dice of networks on chips over time since programming."""
 
-import time
+from collections.abc import Iterator
 
 from analogmed.cli.evaluation import EvalConfig
+from analogmed.cli.programs.study import run_study
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.studies.robustness.study import Results
 from analogmed.foundation.errors import AnalogmedError
@@ -11,17 +12,15 @@ from analogmed.report import render_evaluation, render_summary
 
 def run(settings: EvalConfig) -> None:
     """Evaluate, print the table and the folder; raise AnalogmedError if a unit of work failed."""
-    start = time.monotonic()
-    results = evaluate(settings.experiment())
-    if reuse := results.reuse():
-        print(reuse)
-    if settings.wide:
-        print(render_summary(results.summary()))
-    else:
-        print(render_evaluation(results.summary(), results.curves(), costs=settings.costs))
-        print("All estimates: --wide true. Tiles and costs: --costs true.")
-    print(f"{time.monotonic() - start:.0f} s; tables and figures: {settings.folder}/")
-    refuse_failures(results)
+
+    def tables(results: Results) -> Iterator[str]:
+        if settings.wide:
+            yield render_summary(results.summary())
+        else:
+            yield render_evaluation(results.summary(), results.curves(), costs=settings.costs)
+            yield "All estimates: --wide true. Tiles and costs: --costs true."
+
+    refuse_failures(run_study(lambda given: evaluate(given.experiment()), settings, tables))
 
 
 def refuse_failures(results: Results) -> None:

@@ -17,13 +17,16 @@ C = TypeVar("C", bound=Experiment)
 F = TypeVar("F", bound=_Found)
 
 
-def run_study(study: Callable[[C], F], settings: C, render: Callable[[F], Iterable[str]]) -> None:
+def run_study(study: Callable[[C], F], settings: C, render: Callable[[F], Iterable[str]]) -> F:
     """Run a study; print what was reused, its tables, the time it took and its folder.
 
     Args:
         study: function from the settings to the result.
         settings: settings of the study.
         render: function that yields the tables of the result as text.
+
+    Returns:
+        The result of the study.
     """
     start = time.monotonic()
     found = study(settings)
@@ -32,3 +35,4 @@ def run_study(study: Callable[[C], F], settings: C, render: Callable[[F], Iterab
     for text in render(found):
         print(text)
     print(f"{time.monotonic() - start:.0f} s; tables and figures: {settings.folder}/")
+    return found

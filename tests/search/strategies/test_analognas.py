@@ -266,5 +266,5 @@ def test_a_wrong_option_is_refused_before_the_search(options, message):
 
 
 def test_a_deviation_belongs_to_the_one_day_dice():
-    with pytest.raises(ConfigError, match=r"has to be dice_1d; found dice_t0"):
+    with pytest.raises(ConfigError, match=r"for instance dice_1d; found dice_t0"):
         analognas(context_of(Goal(("dice_t0",))), objective="score_over_std")

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from analogmed.evaluation.unit_inputs import (
     inputs_of_chips,
     inputs_of_network,
     threads_of,
+    unit_title,
 )
 from analogmed.evaluation.unit_worker import UnitWorker
 from analogmed.execution.compute import Step
@@ -96,12 +98,12 @@ def units_of_network(
     }
     sweep = config.sweep
     passes = len(sweep.times_s) * sweep.reads * (len(config.options) + 2)
-    name = f"{checkpoint.info.model} {checkpoint.info.training}"
+    title = partial(unit_title, checkpoint)
     return [
-        MitigationUnit(described | {"chip": None}, f"{name}, costs", 0, checkpoint.path, None),
+        MitigationUnit(described | {"chip": None}, title("costs"), 0, checkpoint.path, None),
         *(
             MitigationUnit(
-                described | {"chip": chip}, f"{name}, chip {chip}", passes, checkpoint.path, chip
+                described | {"chip": chip}, title(f"chip {chip}"), passes, checkpoint.path, chip
             )
             for chip in range(sweep.chips)
         ),

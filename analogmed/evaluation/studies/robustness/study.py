@@ -98,8 +98,9 @@ class Results:
     def _bootstrap(self) -> dict[str, Any]:
         return {"n_boot": N_BOOT, "level": LEVEL, "seed": self.experiment.seed}
 
+    @property
     def reuse(self) -> str:
-        """Return a sentence about the reused results; empty if all are new."""
+        """Sentence about units that are reused from an earlier run; empty if all are new."""
         return describe_reuse(self, self.experiment, "digital runs and chips")
 
     def summary(self) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from analogmed.evaluation.unit_inputs import (
     inputs_of_chips,
     inputs_of_network,
     threads_of,
+    unit_title,
 )
 from analogmed.execution.unit import Unit
 from analogmed.training import Checkpoint
@@ -60,7 +61,8 @@ class Plan:
     def digital(self, checkpoint: Checkpoint) -> PlannedUnit:
         """Return the unit of the digital run of a network."""
         described = self._digital | self._networks[checkpoint.path] | {"chip": None, "threads": 1}
-        return PlannedUnit(described, _title(checkpoint, None), 1, checkpoint.path, None)
+        title = unit_title(checkpoint, "digital run")
+        return PlannedUnit(described, title, 1, checkpoint.path, None)
 
     def chip(self, checkpoint: Checkpoint, number: int) -> PlannedUnit:
         """Return the unit of one chip of a network."""
@@ -74,7 +76,8 @@ class Plan:
         }
         sweep = self.experiment.sweep
         passes = len(sweep.times_s) * sweep.reads
-        return PlannedUnit(described, _title(checkpoint, number), passes, checkpoint.path, number)
+        title = unit_title(checkpoint, f"chip {number}")
+        return PlannedUnit(described, title, passes, checkpoint.path, number)
 
     def units(self, chips: Mapping[Path, int]) -> list[PlannedUnit]:
         """Return all units in order: the digital run of each network, then its chips.
@@ -90,9 +93,3 @@ class Plan:
                 *(self.chip(checkpoint, number) for number in range(chips[checkpoint.path])),
             )
         ]
-
-
-def _title(checkpoint: Checkpoint, chip: int | None) -> str:
-    info = checkpoint.info
-    run = "digital run" if chip is None else f"chip {chip}"
-    return f"{info.model} {info.training}, {run}"

@@ -24,6 +24,7 @@ from analogmed.evaluation.unit_inputs import (
     inputs_of_chips,
     inputs_of_network,
     threads_of,
+    unit_title,
 )
 from analogmed.evaluation.unit_worker import UnitWorker
 from analogmed.execution.compute import Step
@@ -77,7 +78,8 @@ class AblationPlan:
             "threads": threads_of(config.engine),
         }
         described = self._inputs | {"chip": None}
-        self.digital = AblationUnit(described, self._title("digital run"), 1, checkpoint.path, None)
+        title = unit_title(checkpoint, "digital run")
+        self.digital = AblationUnit(described, title, 1, checkpoint.path, None)
 
     def on_chips(self, settings: Iterable[AblationSetting]) -> list[AblationUnit]:
         """Return the units of settings, grouped by hardware and chip."""
@@ -101,13 +103,9 @@ class AblationPlan:
         sweep = self._config.sweep
         names = settings[0].name if len(settings) == 1 else f"{len(settings)} settings"
         subject = f" {settings[0].subject}" if len(settings) == 1 and settings[0].subject else ""
-        title = self._title(f"{names}{subject}, chip {number}")
+        title = unit_title(self._checkpoint, f"{names}{subject}, chip {number}")
         passes = len(sweep.times_s) * sweep.reads * len(settings)
         return AblationUnit(described, title, passes, self._checkpoint.path, number, settings)
-
-    def _title(self, what: str) -> str:
-        info = self._checkpoint.info
-        return f"{info.model} {info.training}, {what}"
 
 
 def ablation_rounds(

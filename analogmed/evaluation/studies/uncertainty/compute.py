@@ -23,6 +23,7 @@ from analogmed.evaluation.unit_inputs import (
     inputs_of_chips,
     inputs_of_network,
     threads_of,
+    unit_title,
 )
 from analogmed.evaluation.unit_worker import UnitWorker
 from analogmed.execution.compute import Step
@@ -92,7 +93,6 @@ class UncertaintyPlan:
         passes: int,
         ranks: Mapping[str, str],
     ) -> UncertaintyUnit:
-        info = members[0].info
         described = {
             **self._inputs,
             "networks": [self._networks[member.path] for member in members],
@@ -100,7 +100,7 @@ class UncertaintyPlan:
             "source": source,
             "ranks": dict(ranks),
         }
-        title = f"{info.model} {info.training}, {source or 'Dice of each case'}"
+        title = unit_title(members[0], source or "Dice of each case")
         paths = tuple(member.path for member in members)
         return UncertaintyUnit(described, title, passes, paths, source, tuple(ranks.items()))
 

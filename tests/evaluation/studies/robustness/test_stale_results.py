@@ -233,7 +233,7 @@ def test_restart_computes_and_replaces_what_is_stored(experiment):
     units = sorted((experiment.out / "units").glob("*.parquet"))
     times = [path.stat().st_mtime_ns for path in units]
     again = evaluate(replace(experiment, restart=True))
-    assert (first.reused, again.reused, again.reuse()) == (0, 0, "")
+    assert (first.reused, again.reused, again.reuse) == (0, 0, "")
     assert sorted((experiment.out / "units").glob("*.parquet")) == units
     assert all(path.stat().st_mtime_ns > t for path, t in zip(units, times, strict=True))
     assert evaluate(experiment).reused == 2
@@ -246,7 +246,7 @@ def test_a_run_says_what_it_reuses_and_from_when(experiment, tmp_path):
     assert re.fullmatch(
         rf"2 of 3 digital runs and chips are reused from {experiment.out}, computed "
         r"\d{4}-\d\d-\d\d \d\d:\d\d( to [-\d]+ [:\d]+)?; --restart true computes them again",
-        more.reuse(),
+        more.reuse,
     )
 
 
