@@ -159,7 +159,7 @@ def _cost_table(title: str, rows: pd.DataFrame, names: Sequence[str]) -> TextTab
 
 
 def _table(title: str, columns: Sequence[Column], rows: Sequence[Row], **layout: Any) -> TextTable:
-    """Return a table without blanks beside its columns; few columns of numbers are not wrapped."""
+    """Return a table without blanks between columns; few columns of numbers are not wrapped."""
     if len(columns) < _MANY:
         columns = [c if c.is_text else replace(c, wrap="no") for c in columns]
     return TextTable.of(title, columns, rows, spaced=False, **layout)
