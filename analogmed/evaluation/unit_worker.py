@@ -36,13 +36,14 @@ class UnitWorker(ABC, Generic[Config]):
         self.task = task or config.task.load()
         self._inputs: dict[str, Any] | None = None if task else {}
         self._loaded: dict[Path, tuple[Mapping[str, str], Checkpoint]] = {}
+        self.forget()
 
     @abstractmethod
     def inputs(self) -> dict[str, Any]:
         """Return the inputs of the units, without their networks, as this process has them."""
 
     def forget(self) -> None:
-        """Drop what was derived from the data, since they have changed."""
+        """Drop what was derived from the data: at the start, and when they have changed."""
 
     def require_inputs(self, unit: Unit) -> None:
         """Raise an error if code, processor or data differ from those of the unit's plan.

@@ -1,10 +1,16 @@
-"""Run of a study from the command line."""
+"""Runs of studies and trainings from the command line."""
 
+import os
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from analogmed.evaluation.settings import Experiment
+from analogmed.foundation.logs import log_to_stderr
+from analogmed.training.log import LOGGER
 
 
 class _Found(Protocol):
@@ -36,3 +42,23 @@ def run_study(study: Callable[[C], F], settings: C, render: Callable[[F], Iterab
         print(text)
     print(f"{time.monotonic() - start:.0f} s; tables and figures: {settings.folder}/")
     return found
+
+
+@contextmanager
+def logged_training(folder: Path) -> Iterator[None]:
+    """Log a training to stderr; after an interruption, print how it resumes.
+
+    Args:
+        folder: run folder of the training.
+    """
+    try:
+        with log_to_stderr(LOGGER):
+            yield
+    except KeyboardInterrupt:
+        print(f"the same command resumes after the last epoch in {folder}", file=sys.stderr)
+        raise
+
+
+def is_first_process() -> bool:
+    """Return whether this is the process of a training that prints its results."""
+    return int(os.environ.get("RANK", "0")) == 0

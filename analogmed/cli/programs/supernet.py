@@ -1,26 +1,19 @@
 """Program of ``analogmed search supernet``: training of the shared weights of a space."""
 
-import os
 import shlex
-import sys
 
 from analogmed.cli.options import to_options
-from analogmed.foundation.logs import log_to_stderr
+from analogmed.cli.programs.study import is_first_process, logged_training
 from analogmed.search.settings import SearchConfig, StrategyConfig
 from analogmed.search.supernet.run import train_supernet
 from analogmed.search.supernet.settings import SupernetConfig
-from analogmed.training.log import LOGGER
 
 
 def run(config: SupernetConfig) -> None:
     """Train the supernetwork and print a summary of the result."""
-    try:
-        with log_to_stderr(LOGGER):
-            path = train_supernet(config)
-    except KeyboardInterrupt:
-        print(f"the same command resumes after the last epoch in {config.folder}", file=sys.stderr)
-        raise
-    if int(os.environ.get("RANK", "0")) == 0:
+    with logged_training(config.folder):
+        path = train_supernet(config)
+    if is_first_process():
         print(f"{path}: shared weights of {config.space.size:,} gene combinations")
         print(f"log and curves: {config.folder}/; search with these weights by")
         print(shlex.join(["python", "-m", "analogmed.search", *to_options(search_with(config))]))

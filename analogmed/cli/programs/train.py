@@ -1,14 +1,12 @@
 """Program of ``analogmed train``: digital or hardware-aware training of a network."""
 
-import os
 import shlex
-import sys
 
 from analogmed.cli.options import to_options
+from analogmed.cli.programs.study import is_first_process, logged_training
 from analogmed.evaluation.settings import Experiment
-from analogmed.foundation.logs import log_to_stderr
 from analogmed.training import load_checkpoint, train
-from analogmed.training.log import LOGGER, logged_metric
+from analogmed.training.log import logged_metric
 from analogmed.training.outcome import outcome_of
 from analogmed.training.preparation import digital_stage
 from analogmed.training.settings import TrainConfig
@@ -16,13 +14,9 @@ from analogmed.training.settings import TrainConfig
 
 def run(config: TrainConfig) -> None:
     """Train the network and print a summary of the result."""
-    try:
-        with log_to_stderr(LOGGER):
-            path = train(config)
-    except KeyboardInterrupt:
-        print(f"the same command resumes after the last epoch in {config.folder}", file=sys.stderr)
-        raise
-    if int(os.environ.get("RANK", "0")) == 0:
+    with logged_training(config.folder):
+        path = train(config)
+    if is_first_process():
         info = load_checkpoint(path, factories=(config.model.name,)).info
         where = "on chips after a day" if info.training == "hwa" else "digital"
         label = logged_metric(config.folder).label

@@ -138,10 +138,6 @@ def _with_images(config: MitigationConfig) -> MitigationConfig:
 class MitigationCompute(UnitWorker[MitigationConfig]):
     """Compute of the units; the last network on its tiles is reused."""
 
-    def __init__(self, config: MitigationConfig, task: Task | None = None) -> None:
-        super().__init__(config, task)
-        self.forget()
-
     def inputs(self) -> dict[str, Any]:
         """Return the inputs of the units, without their networks, as this process has them."""
         return inputs_of_units(self.config, self.task)

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from analogmed.data import Task
 from analogmed.evaluation.deploy import make_analog
 from analogmed.evaluation.session import Cases, Deployment, Row
 from analogmed.evaluation.settings import Experiment
@@ -42,10 +41,6 @@ class Worker(UnitWorker[Experiment]):
     """
 
     fatal = (ConfigError, DataError, CheckpointError, CoverageError)
-
-    def __init__(self, config: Experiment, task: Task | None = None) -> None:
-        super().__init__(config, task)
-        self.forget()
 
     def inputs(self) -> dict[str, Any]:
         """Return the inputs of the units, without their networks, as this process has them."""

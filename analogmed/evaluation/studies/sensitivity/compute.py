@@ -134,10 +134,6 @@ def inputs_of_units(config: SensitivityConfig, task: Task) -> dict[str, Any]:
 class AblationCompute(UnitWorker[SensitivityConfig]):
     """Compute of the units; the last network on its tiles is reused."""
 
-    def __init__(self, config: SensitivityConfig, task: Task | None = None) -> None:
-        super().__init__(config, task)
-        self.forget()
-
     def inputs(self) -> dict[str, Any]:
         """Return the inputs of the units, without their networks, as this process has them."""
         return inputs_of_units(self.config, self.task)

@@ -129,10 +129,6 @@ def inputs_of_units(config: UncertaintyConfig, task: Task) -> dict[str, Any]:
 class UncertaintyCompute(UnitWorker[UncertaintyConfig]):
     """Compute of the units; cases are read once."""
 
-    def __init__(self, config: UncertaintyConfig, task: Task | None = None) -> None:
-        super().__init__(config, task)
-        self.forget()
-
     def inputs(self) -> dict[str, Any]:
         """Return the inputs of the units, without their networks, as this process has them."""
         return inputs_of_units(self.config, self.task)
