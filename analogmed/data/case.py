@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from analogmed.metrics.registry import PRIMARY
+
 
 @dataclass(frozen=True)
 class Case:
@@ -73,7 +75,7 @@ class Task:
     validation: tuple[Case, ...]
     test: tuple[Case, ...]
     read: Callable[[Case], Sample]
-    primary_metric: str = "dice"
+    primary_metric: str = PRIMARY
     axes: str = ""
 
     @property

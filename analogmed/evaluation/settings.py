@@ -3,19 +3,22 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from analogmed.analog.description.hardware import Hardware
 from analogmed.analog.description.resolve import as_hardware
 from analogmed.analog.settings import CalibrationConfig, resolve_layers
-from analogmed.data.case import Task
 from analogmed.data.settings import TaskConfig
 from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
 from analogmed.foundation.settings.forms import expand_short_forms
 from analogmed.foundation.time_constants import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S, YEAR_S
+from analogmed.metrics.registry import PRIMARY
 from analogmed.metrics.registry import metric as metric_of
+
+if TYPE_CHECKING:
+    from analogmed.data.case import Task
 
 Config = TypeVar("Config", bound="Experiment")
 
@@ -166,13 +169,13 @@ class Experiment:
     @property
     def primary_metric(self) -> str:
         """The first metric, which is the primary one of the task after :meth:`for_task`."""
-        return self.metrics[0] if self.metrics else Task.primary_metric
+        return self.metrics[0] if self.metrics else PRIMARY
 
-    def metrics_for(self, task: Task) -> tuple[str, ...]:
+    def metrics_for(self, task: "Task") -> tuple[str, ...]:
         """Return all metrics of a run on a task, its primary one first."""
         return tuple(dict.fromkeys((task.primary_metric, *self.metrics)))
 
-    def for_task(self: Config, task: Task) -> Config:
+    def for_task(self: Config, task: "Task") -> Config:
         """Return the settings with the metrics of a run on a task.
 
         Raises:

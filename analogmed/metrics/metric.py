@@ -3,10 +3,12 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from analogmed.metrics.notes import BOTH_EMPTY, MISSED, SPURIOUS
-from analogmed.metrics.structure import Structure
+
+if TYPE_CHECKING:
+    from analogmed.metrics.structure import Structure
 
 Bounds: TypeAlias = tuple[float, float]
 
@@ -56,7 +58,7 @@ class Metric:
 
     name: str
     label: str
-    score: Callable[[Structure], float]
+    score: Callable[["Structure"], float]
     unit: str = "1"
     direction: Literal["higher", "lower"] = "higher"
     bounds: Bounds = (0.0, 1.0)
@@ -65,7 +67,7 @@ class Metric:
     learned: float | None = None
     per_image: bool = False
 
-    def value(self, structure: Structure) -> tuple[float, str]:
+    def value(self, structure: "Structure") -> tuple[float, str]:
         """Return the value of a structure, and the note of empty masks."""
         if not self.per_image:
             return self._value(structure), structure.note
@@ -79,7 +81,7 @@ class Metric:
         """Return the unit of values for a given unit of the voxel spacing."""
         return spacing_unit if self.unit == SPACING else self.unit
 
-    def for_empty(self, note: str, structure: Structure) -> float:
+    def for_empty(self, note: str, structure: "Structure") -> float:
         """Return the value for a note of empty masks in the image of a structure."""
         value = self.empty.of(note)
         return structure.diagonal if value == DIAGONAL else value
@@ -94,7 +96,7 @@ class Metric:
         """Return whether a value is as good as another one, or better; false for NaN."""
         return value >= other if self.direction == "higher" else value <= other
 
-    def _value(self, structure: Structure) -> float:
+    def _value(self, structure: "Structure") -> float:
         if self.counts_absent or not structure.note:
             return self.score(structure)
         return self.for_empty(structure.note, structure)

@@ -1,9 +1,12 @@
 """Overlap metrics: shares of voxels. Source: Maier-Hein et al. 2024; computed by monai.metrics."""
 
 import math
+from typing import TYPE_CHECKING
 
 from analogmed.metrics.metric import EmptyValues, Metric
-from analogmed.metrics.structure import Structure
+
+if TYPE_CHECKING:
+    from analogmed.metrics.structure import Structure
 
 
 def _metric(
@@ -15,7 +18,7 @@ def _metric(
     counts_absent: bool = False,
     learned: float | None = None,
 ) -> Metric:
-    def score(structure: Structure) -> float:
+    def score(structure: "Structure") -> float:
         import torch
         from monai.metrics import compute_confusion_matrix_metric
 

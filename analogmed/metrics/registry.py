@@ -21,6 +21,8 @@ _BUILT_IN = {
     "hd95": "analogmed.metrics.surface:HD95",
     "nsd": "analogmed.metrics.surface:NSD",
 }
+PRIMARY = "dice"
+"""Primary metric of tasks that name none."""
 METRICS = tuple(_BUILT_IN)
 """Names of the built-in metrics."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
-from analogmed.metrics.registry import metric_names
+from analogmed.metrics.registry import PRIMARY, metric_names
 from analogmed.tables.estimates import find_objective, shown_in
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 Direction = Literal["maximize", "minimize"]
-
-PRIMARY = "dice"
-"""Primary metric of most tasks, for names of objectives where the task is unknown."""
 
 
 def objectives_of(metric: str, *, primary: bool = True) -> dict[str, Direction]:

@@ -8,9 +8,10 @@ import pandas as pd
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from analogmed.metrics.registry import PRIMARY
 from analogmed.models import Genotype
 from analogmed.report.figures.search import pareto_front, search_history
-from analogmed.search.objectives import METRICS, PRIMARY, Goal, direction_of, objectives_of
+from analogmed.search.objectives import METRICS, Goal, direction_of, objectives_of
 from analogmed.search.space.space import Space
 from analogmed.search.strategy import METRICS_ATTRIBUTE
 from analogmed.search.trials.queue import COPY_OF, ERROR, SECONDS, WORKER, TrialStatus

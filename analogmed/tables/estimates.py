@@ -6,14 +6,15 @@ to ``summary.csv``, read again, and shown where it has a head.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
-
-import pandas as pd
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.metrics.metric import Bounds
 from analogmed.metrics.properties import bounds_of, difference_bounds, is_lower_better
 from analogmed.metrics.registry import label_of, metric_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REFERENCE = "reference"
 """The digitally trained network of the same model, run digitally."""
@@ -283,12 +284,12 @@ def with_ends(*names: str) -> tuple[str, ...]:
     return tuple(name + end for name in names for end in ENDS)
 
 
-def unit_of(rows: pd.DataFrame) -> str:
+def unit_of(rows: "pd.DataFrame") -> str:
     """Return the unit of a summary of one metric; ``"1"`` without a unit."""
     return str(rows["unit"].iloc[0]) if "unit" in rows and len(rows) else "1"
 
 
-def of_metric(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+def of_metric(summary: "pd.DataFrame", metric: str) -> "pd.DataFrame":
     """Return a summary of one metric, with its estimates named by their keys.
 
     Args:

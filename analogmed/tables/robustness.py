@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from analogmed.metrics.registry import PRIMARY
 from analogmed.tables.estimates import columns_for, metrics_of, summary_estimates
 from analogmed.tables.hardware import MEANS
 from analogmed.tables.table import Columns, Table
@@ -40,7 +41,7 @@ class SummaryTable(Table):
 
     def columns_for(self, found: Collection[str]) -> Columns:
         """Return the columns; an estimate is complete or not there at all."""
-        metrics = metrics_of(found) or ("dice",)
+        metrics = metrics_of(found) or (PRIMARY,)
         estimates = summary_estimates()
         needed = [e.column(metrics[0]) for e in estimates if e.key in _NEEDED]
         names = [

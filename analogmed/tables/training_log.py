@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from analogmed.metrics.registry import PRIMARY
 from analogmed.tables.table import Columns, Table
 
 EPOCH_COLUMNS = ("epoch", "step", "loss", "learning_rate", "seconds")
@@ -16,7 +17,7 @@ def score_column(columns: Iterable[str]) -> str:
         >>> score_column(["epoch", "step", "loss", "learning_rate", "hd95", "seconds"])
         'hd95'
     """
-    return next((name for name in columns if name not in EPOCH_COLUMNS), "dice")
+    return next((name for name in columns if name not in EPOCH_COLUMNS), PRIMARY)
 
 
 @dataclass(frozen=True)

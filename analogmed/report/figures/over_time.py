@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, YEAR_S
 from analogmed.metrics.properties import is_lower_better
+from analogmed.metrics.registry import PRIMARY
 from analogmed.report.figures.style import (
     TRAINING_NAMES,
     WIDTH_IN,
@@ -119,7 +120,7 @@ def drop_per_model(
         DataError: there is no loss in the summary, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    metrics = metrics_of(summary.columns) or ("dice",)
+    metrics = metrics_of(summary.columns) or (PRIMARY,)
     metric = metric or metrics[0]
     of_losses = columns_for(
         shown_in("figure"), summary.columns, metric, primary=metric == metrics[0]

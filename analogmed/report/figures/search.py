@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analogmed.foundation.errors import DataError
+from analogmed.metrics.registry import PRIMARY
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
 from analogmed.tables.estimates import find_objective
 from analogmed.tables.table import require_columns
@@ -132,7 +133,7 @@ def _draw_front(axes: Axes, candidates: pd.DataFrame, x: str, y: str, *, reached
 
 def _label(name: str) -> str:
     """Return the label of a metric of candidates; unknown ones keep their names."""
-    found = find_objective(name, "dice")
+    found = find_objective(name, PRIMARY)
     return found[0].head("search", found[1]) if found else LABELS.get(name, name)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analogmed.metrics.registry import PRIMARY
 from analogmed.report.text import format_quantity, records
 from analogmed.report.text_table import Column, TextTable, terminal
 from analogmed.tables.estimates import metrics_of
@@ -43,9 +44,9 @@ def render_front(front: pd.DataFrame, objectives: Sequence[str], most: int = 12)
 
 
 def _metric(front: pd.DataFrame) -> str:
-    """Return the first metric that was measured; Dice without one."""
+    """Return the first metric that was measured; the usual primary one without any."""
     known = (name for name in metrics_of(front.columns) if front[f"{name}_digital"].notna().any())
-    return next(known, "dice")
+    return next(known, PRIMARY)
 
 
 def _quantity(name: str, row: dict[str, Any]) -> str:

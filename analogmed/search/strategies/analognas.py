@@ -14,8 +14,9 @@ from scipy.stats import kendalltau
 
 from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.foundation.seeds import derive_seed
+from analogmed.metrics.registry import PRIMARY
 from analogmed.models import Genotype
-from analogmed.search.objectives import PRIMARY, Constraint
+from analogmed.search.objectives import Constraint
 from analogmed.search.space.gene_table import GeneTable
 from analogmed.search.space.space import Genes
 from analogmed.search.strategies.surrogate import Surrogate
