@@ -74,8 +74,8 @@ def direction_of(name: str) -> Direction:
         return METRICS[name]
     found = find_objective(name, PRIMARY)
     if found is None:
-        known = [n for metric in metric_names() for n in objectives_of(metric, primary=False)]
-        raise ConfigError(f"unknown metric '{name}'; {nearest(name, {*METRICS, *known})}")
+        known = {e.column(m, primary=False) for m in metric_names() for e in shown_in("search")}
+        raise ConfigError(f"unknown metric '{name}'; {nearest(name, known.union(METRICS))}")
     estimate, metric = found
     return "minimize" if estimate.is_lower_better(metric) else "maximize"
 
