@@ -20,6 +20,7 @@ from analogmed.foundation.credentials import masked_values
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import ensure_writable, remove_leftovers, write_text_atomically
 from analogmed.foundation.locks import FileLock
+from analogmed.foundation.settings.paths import write_settings
 
 LOCK = ".analogmed-lock"
 WRITTEN = ".analogmed-files"
@@ -206,6 +207,18 @@ class WrittenFiles:
 
 
 _PACKAGES = ("analogmed", "torch", "aihwkit", "monai", "numpy", "pandas", "nibabel", "scipy")
+
+
+def describe_run(config: Any, folder: Path, name: str = "experiment.yaml") -> None:
+    """Write the settings of a run, and ``environment.json``, into its folder.
+
+    Args:
+        config: settings, a dataclass.
+        folder: run folder.
+        name: name of the file of the settings.
+    """
+    write_settings(folder / name, config)
+    write_environment(folder)
 
 
 def write_environment(folder: Path) -> None:

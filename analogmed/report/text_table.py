@@ -1,7 +1,7 @@
 """A table of text: one layout, written for a terminal, Markdown, LaTeX and the HTML page."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import takewhile
@@ -75,6 +75,17 @@ def estimate_cell(
         return Cell(write(value), unknown)
     separator = EN_DASH if dash and low >= 0 else " to "
     return Cell(write(value), f"{write(low)}{separator}{write(high)}")
+
+
+def named_estimate(row: Mapping[str, Any], name: str, **layout: Any) -> Cell:
+    """Return the estimate of a row whose limits are in the columns ``NAME_low`` and ``NAME_high``.
+
+    Args:
+        row: cells by column name.
+        name: column of the estimate.
+        **layout: further arguments of :func:`estimate_cell`.
+    """
+    return estimate_cell(row[name], row[f"{name}_low"], row[f"{name}_high"], **layout)
 
 
 def network_cell(model: str, training: str) -> Cell:

@@ -16,11 +16,10 @@ from tqdm import tqdm
 from analogmed.data import Task
 from analogmed.execution.compute import Outcome
 from analogmed.execution.executors import Executor, make_executor
-from analogmed.execution.run_folder import write_environment
+from analogmed.execution.run_folder import describe_run
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import ensure_writable
 from analogmed.foundation.seeds import derive_seed
-from analogmed.foundation.settings.paths import write_settings
 from analogmed.models import Genotype
 from analogmed.report.text import records
 from analogmed.search.candidates import CandidateUnit, MakeCandidates
@@ -165,8 +164,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
             refuse_leakage(config.supernets.values(), task)
             refuse_other_supernets(study, config.supernets)
         study.sampler = make_sampler(config, evaluator)
-        write_settings(folder / "search.yaml", config)
-        write_environment(folder)
+        describe_run(config, folder, "search.yaml")
         ledger = TrialQueue(
             study,
             config.space,

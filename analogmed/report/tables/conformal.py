@@ -9,16 +9,19 @@ import pandas as pd
 from analogmed.report.tables.uncertainty import WIDTH, time_text
 from analogmed.report.text import format_number, records
 from analogmed.report.text_table import (
-    Cell,
     Column,
     TextTable,
-    estimate_cell,
+    named_estimate,
     network_cell,
     terminal,
 )
 from analogmed.tables.table import require_columns
 
 Row = dict[str, Any]
+
+
+_spelled_out = partial(named_estimate, write=format_number, dash=False)
+"""Content of a cell with an estimate whose limits are separated by a word."""
 
 
 def render_conformal(summary: pd.DataFrame) -> str:
@@ -40,8 +43,8 @@ def render_conformal(summary: pd.DataFrame) -> str:
         Column("class", itemgetter("class"), is_text=True, wrap="no"),
         Column("set", lambda row: times[row["calibrated"]], is_text=True, wrap="no"),
         Column("used", lambda row: time_text(row["time_s"]), is_text=True, wrap="no"),
-        Column("share missed", partial(_spelled_out, "fnr")),
-        Column("marked / true volume", partial(_spelled_out, "volume_ratio")),
+        Column("share missed", lambda row: _spelled_out(row, "fnr")),
+        Column("marked / true volume", lambda row: _spelled_out(row, "volume_ratio")),
         Column("kept", _kept),
         Column("patients\nto set", itemgetter("n_units")),
     )
@@ -59,9 +62,7 @@ def conformal_table(summary: pd.DataFrame) -> TextTable:
             "threshold set", lambda r: times.get(r["calibrated"], r["calibrated"]), is_text=True
         ),
         Column("used", lambda row: time_text(row["time_s"]), is_text=True),
-        Column(
-            "share missed", lambda row: estimate_cell(row["fnr"], row["fnr_low"], row["fnr_high"])
-        ),
+        Column("share missed", lambda row: named_estimate(row, "fnr")),
         Column("marked / true", lambda row: format_number(row["volume_ratio"], 2)),
         Column("kept", _kept),
     )
@@ -75,9 +76,3 @@ def _question(summary: pd.DataFrame) -> str:
 
 def _kept(row: Row) -> str:
     return "marks all" if row["trivial"] else str(row["kept"])
-
-
-def _spelled_out(name: str, row: Row) -> Cell:
-    """Return an estimate whose limits are separated by a word."""
-    ends = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    return estimate_cell(*ends, write=format_number, dash=False)

@@ -22,8 +22,8 @@ from analogmed.report.text_table import (
     Cell,
     Column,
     TextTable,
-    estimate_cell,
     markdown,
+    named_estimate,
     terminal,
 )
 from analogmed.tables.estimates import (
@@ -235,7 +235,7 @@ def _network(row: Row) -> Cell:
 def _estimate(estimate: Estimate, row: Row) -> Cell:
     """Return an estimate, its deviation over chips if that is known, and its interval."""
     key = estimate.key
-    cell = estimate_cell(row[key], row[f"{key}_low"], row[f"{key}_high"], unknown=UNKNOWN)
+    cell = named_estimate(row, key, unknown=UNKNOWN)
     spread = spread_of(estimate)
     if spread and not pd.isna(row.get(spread.key)):
         return replace(cell, text=f"{cell.text} \u00b1 {format_fixed(row[spread.key])}")

@@ -13,7 +13,14 @@ from analogmed.report.figures.style import age, count_range, time_label
 from analogmed.report.names import metric_title, model_name, place_name
 from analogmed.report.tables.evaluation import column_head, cost_rows, cost_tables, cost_text
 from analogmed.report.text import UNKNOWN, format_number, format_p, records
-from analogmed.report.text_table import Cell, Column, TextTable, estimate_cell, network_cell
+from analogmed.report.text_table import (
+    Cell,
+    Column,
+    TextTable,
+    estimate_cell,
+    named_estimate,
+    network_cell,
+)
 from analogmed.tables.estimates import Place, of_metric, shown_in, unit_of
 
 Row = dict[str, Any]
@@ -206,11 +213,7 @@ def _measured(summary: pd.DataFrame, place: Place, metric: str) -> Iterator[Colu
     """Yield the columns of the estimates of a place that have a value."""
     for estimate in shown_in(place):
         if estimate.key in summary and summary[estimate.key].notna().any():
-            yield Column(estimate.head(place, metric), partial(_estimate, estimate.key))
-
-
-def _estimate(name: str, row: Row) -> Cell:
-    return estimate_cell(row[name], row[f"{name}_low"], row[f"{name}_high"])
+            yield Column(estimate.head(place, metric), partial(named_estimate, name=estimate.key))
 
 
 def _several(summary: pd.DataFrame) -> bool:

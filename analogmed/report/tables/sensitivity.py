@@ -8,7 +8,7 @@ import pandas as pd
 
 from analogmed.report.figures.style import count_range, time_label
 from analogmed.report.text import format_fixed, format_number, format_quantity, records
-from analogmed.report.text_table import Cell, Column, TextTable, estimate_cell, terminal
+from analogmed.report.text_table import Column, TextTable, named_estimate, terminal
 from analogmed.tables.table import require_columns
 
 Row = dict[str, Any]
@@ -29,6 +29,10 @@ SETTINGS = {
 CONTROLS = {"all_analog": "whole network analog", "no_noise": "no noise source"}
 _FLAGS = {"kept": "kept", "pareto": "Pareto", "chosen": "chosen"}
 """Columns of placements that are True or False, with their names in the terminal."""
+
+
+_spelled_out = partial(named_estimate, dash=False)
+"""Content of a cell with an estimate whose limits are separated by a word."""
 
 
 def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
@@ -55,15 +59,15 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
         columns = (
             Column("rank", itemgetter("rank"), is_text=True),
             Column("layer" if "layer" in title else "source", itemgetter("subject"), is_text=True),
-            Column("effect", partial(_spelled_out, "effect")),
-            Column("lost in all", partial(_spelled_out, "drop")),
+            Column("effect", lambda row: _spelled_out(row, "effect")),
+            Column("lost in all", lambda row: _spelled_out(row, "drop")),
         )
         shown = records(rows.head(most))
         parts.append(TextTable.of(f"{title}, {time_label(time_s)}", columns, shown).terminal(WIDTH))
         if len(rows) > most:
             parts.append(f"   and {len(rows) - most} more, in ranking.csv\n")
     for row in records(last[last["setting"].isin(list(CONTROLS))]):
-        parts.append(f"{CONTROLS[row['setting']]}: Dice lost {_spelled_out('drop', row)}\n")
+        parts.append(f"{CONTROLS[row['setting']]}: Dice lost {_spelled_out(row, 'drop')}\n")
     patients = count_range(ranking["n_patients"].tolist(), "patient")
     chips = count_range(ranking["n_chips"].tolist(), "chip")
     level = 100 * float(ranking["level"].iloc[0])
@@ -78,7 +82,7 @@ def sensitivity_table(ranking: pd.DataFrame) -> TextTable:
     columns = (
         Column("setting", lambda row: SETTINGS[row["setting"]], is_text=True),
         Column("layer or source", itemgetter("subject"), is_text=True),
-        Column("Dice lost or regained", partial(_estimate, "effect")),
+        Column("Dice lost or regained", lambda row: named_estimate(row, "effect")),
     )
     rows = records(last.sort_values(["setting", "rank"]))
     return TextTable.of(f"The numbers, {time_label(time_s)}", columns, rows)
@@ -98,7 +102,7 @@ def render_placement(steps: pd.DataFrame) -> str:
     columns = (
         Column("digital too", _layer, is_text=True),
         Column("in all", itemgetter("digital_layers"), is_text=True),
-        Column("Dice lost", partial(_spelled_out, "drop")),
+        Column("Dice lost", lambda row: _spelled_out(row, "drop")),
         Column("predicted", lambda row: format_fixed(row["predicted_drop"])),
         Column("ms", lambda row: format_quantity(row["latency_ms"])),
         Column("mJ", lambda row: format_quantity(row["energy_mj"])),
@@ -118,7 +122,7 @@ def placement_table(steps: pd.DataFrame) -> TextTable:
             "", lambda r: "chosen" if r["chosen"] else "kept" if r["kept"] else "", is_text=True
         ),
         Column("digital layers", itemgetter("digital_layers")),
-        Column("Dice lost", partial(_estimate, "drop")),
+        Column("Dice lost", lambda row: named_estimate(row, "drop")),
         Column("ms", lambda row: format_number(row["latency_ms"])),
         Column("mJ", lambda row: format_number(row["energy_mj"])),
         Column("tiles", itemgetter("tiles")),
@@ -129,12 +133,3 @@ def placement_table(steps: pd.DataFrame) -> TextTable:
 
 def _layer(row: Row) -> str:
     return str(row["layer"]) or "(all analog)"
-
-
-def _estimate(name: str, row: Row) -> Cell:
-    return estimate_cell(row[name], row[f"{name}_low"], row[f"{name}_high"])
-
-
-def _spelled_out(name: str, row: Row) -> Cell:
-    """Return an estimate whose limits are separated by a word."""
-    return estimate_cell(row[name], row[f"{name}_low"], row[f"{name}_high"], dash=False)

@@ -15,6 +15,7 @@ from analogmed.report.text_table import (
     Column,
     TextTable,
     estimate_cell,
+    named_estimate,
     network_cell,
     terminal,
 )
@@ -139,7 +140,10 @@ def render_comparison(comparison: pd.DataFrame) -> str:
         Column("in the band", _metric_words, is_text=True, wrap="no"),
         Column("digital", lambda row: format_number(row["digital"])),
         Column("hwa", lambda row: format_number(row["hwa"])),
-        Column("hwa - digital", lambda row: _difference(row, format_number, dash=False)),
+        Column(
+            "hwa - digital",
+            lambda row: named_estimate(row, "difference", write=format_number, dash=False),
+        ),
         Column(p_head, lambda row: format_p(row[p_name])),
     )
     title = "Hardware-aware against digital training, on chips"
@@ -171,7 +175,10 @@ def trainings_table(comparison: pd.DataFrame, time_s: float | None = None) -> Te
         Column("digital", lambda row: format_number(row["digital"], _digits(row))),
         Column("hardware-aware", lambda row: format_number(row["hwa"], _digits(row))),
         Column(
-            "difference", lambda row: _difference(row, partial(format_fixed, digits=_digits(row)))
+            "difference",
+            lambda row: named_estimate(
+                row, "difference", write=partial(format_fixed, digits=_digits(row))
+            ),
         ),
         Column(p_head, lambda row: format_p(row[p_name])),
     )
@@ -255,11 +262,6 @@ def _on_chips(comparison: pd.DataFrame) -> pd.DataFrame:
 def _p_column(comparison: pd.DataFrame) -> tuple[str, str]:
     """Return name and head of the column of p-values, corrected if they are."""
     return ("p_holm", "p (Holm)") if "p_holm" in comparison else ("p_value", "p")
-
-
-def _difference(row: Row, write: Callable[[float], str], *, dash: bool = True) -> Cell:
-    ends = (row[f"difference{end}"] for end in ("", "_low", "_high"))
-    return estimate_cell(*ends, write=write, dash=dash)
 
 
 def _metric_words(row: Row) -> str:

@@ -8,10 +8,9 @@ from typing import Any, Protocol
 from torch import nn
 
 from analogmed.analog.aihwkit_backend.training import load_tensors, tensors_of
-from analogmed.execution.run_folder import ENVIRONMENT, WrittenFiles, locked, write_environment
+from analogmed.execution.run_folder import ENVIRONMENT, WrittenFiles, describe_run, locked
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import ensure_writable, file_digest
-from analogmed.foundation.settings.paths import write_settings
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
@@ -170,8 +169,7 @@ def opened(
         defaults = to_plain(type(config)())
         refuse_other_configuration(state, to_plain(config), start, defaults=defaults)
     elif ranks.is_first:
-        write_settings(config.folder / settings, config)
-        write_environment(config.folder)
+        describe_run(config, config.folder, settings)
     return state
 
 

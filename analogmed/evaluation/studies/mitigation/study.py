@@ -24,9 +24,8 @@ from analogmed.evaluation.studies.mitigation.compute import (
 from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
-from analogmed.execution.run_folder import in_run_folder, write_environment
+from analogmed.execution.run_folder import describe_run, in_run_folder
 from analogmed.foundation.files import ensure_writable
-from analogmed.foundation.settings.paths import write_settings
 from analogmed.metrics.metric import Bounds
 from analogmed.metrics.properties import bounds_of, difference_bounds
 from analogmed.report.figures.mitigation import mitigation_gains
@@ -74,8 +73,7 @@ class MitigationResult:
 
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and the figure into a run folder."""
-        write_settings(folder / "experiment.yaml", self.config)
-        write_environment(folder)
+        describe_run(self.config, folder)
         VALUES.write(self.table, folder)
         summary = self.summary()
         SUMMARY.write(summary, folder)

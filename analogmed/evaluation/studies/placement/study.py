@@ -24,10 +24,9 @@ from analogmed.evaluation.studies.sensitivity.compute import (
 )
 from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.sensitivity.settings import PlacementConfig
-from analogmed.evaluation.studies.sensitivity.study import write_run
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
-from analogmed.execution.run_folder import WrittenFiles, in_run_folder
+from analogmed.execution.run_folder import WrittenFiles, describe_run, in_run_folder
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.foundation.settings.paths import read_plain_settings, with_paths_from
@@ -94,7 +93,7 @@ class PlacementResult:
         """
         written = WrittenFiles(folder)
         written.claim(PLACEMENT)
-        write_run(self.config, folder)
+        describe_run(self.config, folder)
         RANKING.write(self.ranking, folder)
         PLACEMENTS.write(self.steps, folder)
         placement_curve(self.steps, folder / "figures" / "placements.png")

@@ -28,11 +28,10 @@ from analogmed.evaluation.summaries.summary import over_time, summarise
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.compute import Outcome
 from analogmed.execution.plans import Finished, Rounds
-from analogmed.execution.run_folder import WrittenFiles, in_run_folder, write_environment
+from analogmed.execution.run_folder import WrittenFiles, describe_run, in_run_folder
 from analogmed.execution.store import Store, UnitResult
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import ensure_writable
-from analogmed.foundation.settings.paths import write_settings
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.notes import RESULT_NOTES
 from analogmed.metrics.properties import is_lower_better
@@ -171,8 +170,7 @@ class Results:
         written.remove(*optional, _EXAMPLES)
         written.record(*optional)
         summary = self.summary()
-        write_settings(folder / "experiment.yaml", self.experiment)
-        write_environment(folder)
+        describe_run(self.experiment, folder)
         RESULTS.write(self.table, folder)
         SUMMARY.write(summary, folder)
         curves = self.curves()

@@ -16,9 +16,8 @@ from analogmed.evaluation.studies.sensitivity.compute import (
 from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.sensitivity.settings import SensitivityConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
-from analogmed.execution.run_folder import in_run_folder, write_environment
+from analogmed.execution.run_folder import describe_run, in_run_folder
 from analogmed.foundation.files import ensure_writable
-from analogmed.foundation.settings.paths import write_settings
 from analogmed.report import sensitivity_heat_map, source_bars
 from analogmed.tables.sensitivity import RANKING, SETTINGS
 
@@ -44,7 +43,7 @@ class SensitivityResult:
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and figures into a run folder."""
         ranking = self.ranking()
-        write_run(self.config, folder)
+        describe_run(self.config, folder)
         SETTINGS.write(self.table, folder)
         RANKING.write(ranking, folder)
         if "layers" in self.config.parts:
@@ -84,9 +83,3 @@ def sensitivity(config: SensitivityConfig) -> SensitivityResult:
     found = SensitivityResult(config, done.value, describe_reuse(done, config))
     found.write(folder)
     return found
-
-
-def write_run(config: SensitivityConfig, folder: Path) -> None:
-    """Write settings and environment into a run folder."""
-    write_settings(folder / "experiment.yaml", config)
-    write_environment(folder)

@@ -24,9 +24,8 @@ from analogmed.evaluation.studies.uncertainty.summary import (
 )
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
-from analogmed.execution.run_folder import in_run_folder, write_environment
+from analogmed.execution.run_folder import describe_run, in_run_folder
 from analogmed.foundation.files import ensure_writable
-from analogmed.foundation.settings.paths import write_settings
 from analogmed.report.figures.uncertainty import draw_uncertainty
 from analogmed.tables import uncertainty as tables
 from analogmed.training import Checkpoint, CheckpointInfo
@@ -89,8 +88,7 @@ class UncertaintyResult:
 
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and figures into a run folder."""
-        write_settings(folder / "experiment.yaml", self.config)
-        write_environment(folder)
+        describe_run(self.config, folder)
         tables.VALUES.write(self.scores.table(), folder)
         contents = {
             tables.SUMMARY: self.summary(),
