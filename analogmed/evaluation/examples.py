@@ -36,8 +36,7 @@ from analogmed.execution.threads import one_thread
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.metrics.case import case_metrics
-from analogmed.metrics.notes import ABSENT
+from analogmed.metrics.case import case_metrics, mean_of_present
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.network.inference import predict_logits, to_classes
@@ -274,8 +273,7 @@ def _dice(pred: np.ndarray, sample: Sample, task: Task) -> float:
         unit=task.spacing_unit,
         metrics=("dice",),
     )
-    values = [row.value for row in rows if row.note not in ABSENT]
-    return float(np.mean(values)) if values else float("nan")
+    return mean_of_present(rows)
 
 
 def _of_times(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

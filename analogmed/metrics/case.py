@@ -20,7 +20,8 @@ structure in at least one image. ``spurious in some images`` means that the pred
 in an image in which the reference does not, although the reference contains it in another one.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ import torch
 
 from analogmed.metrics.masks import check_same_shape, checked_spacing, checked_tolerances, class_map
 from analogmed.metrics.metric import Metric
+from analogmed.metrics.notes import ABSENT
 from analogmed.metrics.registry import METRICS, metric
 from analogmed.metrics.structure import Structure, structures
 
@@ -114,3 +116,9 @@ def case_metrics(
 def _with_unit(score: Metric, structure: Structure, unit: str) -> tuple[float, str, str]:
     value, note = score.value(structure)
     return value, score.unit_for(unit), note
+
+
+def mean_of_present(found: Iterable[CaseMetric]) -> float:
+    """Return the mean of a metric over the classes that the reference contains; NaN without one."""
+    values = [row.value for row in found if row.note not in ABSENT]
+    return float(np.mean(values)) if values else math.nan

@@ -22,8 +22,7 @@ from analogmed.evaluation.studies.uncertainty.calibration import (
 )
 from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, entropy
 from analogmed.evaluation.studies.uncertainty.temperature import scale
-from analogmed.metrics.case import case_metrics
-from analogmed.metrics.notes import ABSENT
+from analogmed.metrics.case import case_metrics, mean_of_present
 
 ADDRESS = ["task", "model", "training", "source", "time_s"]
 COLUMNS = [*ADDRESS, "region", "case", "patient", "metric", "value"]
@@ -222,7 +221,7 @@ def mean_dice(prob: np.ndarray, sample: Sample, task: Task) -> float:
         metrics=("dice",),
         tolerance=1.0,
     )
-    return _mean(np.array([row.value for row in found if row.note not in ABSENT]))
+    return mean_of_present(found)
 
 
 def _classes(prob: np.ndarray) -> np.ndarray:
