@@ -6,9 +6,8 @@ READY_DOCS := $(VENV)/.installed-docs
 
 .PHONY: eval test test-ci test-all test-compiled test-exhaustive lint docs clean
 
-eval: $(READY)  ## evaluate the shipped networks on the embedded brain phantom
-	$(BIN)/python -m analogmed.eval
-	$(BIN)/python -m analogmed.report runs/eval
+eval: $(READY)  ## evaluate a U-Net on ReRAM and PCM chips, and write runs/demo/report.html
+	$(BIN)/python -m analogmed demo
 
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 

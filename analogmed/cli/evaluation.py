@@ -46,7 +46,7 @@ class DemoConfig:
     """
 
     presets: tuple[str, ...] = ("reram", "pcm")
-    patients: int = 24
+    patients: int = 20
     chips: int = 5
     engine: EngineConfig = EngineConfig()
     out: Path = Path("runs/demo")

@@ -32,6 +32,7 @@ TIME_NAMES = {
     60.0: "1 min",
     HOUR_S: "1 h",
     DAY_S: "1 day",
+    2 * DAY_S: "2 days",
     7 * DAY_S: "1 week",
     MONTH_S: "1 month",
     YEAR_S: "1 year",

@@ -147,7 +147,7 @@ def drop_per_model(
             _draw_drops(axes, rows, losses, groups, places, narrow=width_in < WIDTH_IN)
             axes.set_xlabel(_loss_label(metric, unit_of(summary)))
             axes.set_title(" on ".join(map(str, key)), parse_math=False)
-        grid[0].invert_yaxis()
+        grid[0].set_ylim(places[-1] + 0.5, places[0] - 0.5)
         _legend_below(figure, grid, _caption(summary, "Whiskers"), n_columns=len(losses))
         return save_figure(figure, path)
 

@@ -28,7 +28,6 @@ def printed(settings):
     text = StringIO()
     with redirect_stdout(text):
         run(settings)
-        run(settings)
     return text.getvalue()
 
 
@@ -68,10 +67,6 @@ def test_its_page_starts_with_the_largest_loss(settings, printed):
     first = page.partition("- After a day")[2].partition("\n")[0]
     assert first and printed.partition("After a day")[2].startswith(first[:20])
     assert str(settings.out / "report.html") in printed
-
-
-def test_the_same_command_computes_nothing_again(printed):
-    assert "reused" in printed
 
 
 def test_a_preset_that_is_not_known_is_refused():

@@ -187,7 +187,7 @@ ARGUMENTS = {
         lambda k: k.robustness(
             of=am.calibrate(am.convert(k.network, "reram"), [k.x]), times=["t0", "1 day"]
         ),
-        "has no values at t0; expected one of 1 s, 1 day, 2 d",
+        "has no values at t0; expected one of 1 s, 1 day, 2 days",
     ),
 }
 NETWORKS = {

@@ -112,7 +112,7 @@ class TestDrops:
 
 @pytest.mark.parametrize(
     ("time_s", "label"),
-    [(0.0, "t0"), (20.0, "20 s"), (2_592_000.0, "1 month"), (172_800.0, "2 d")],
+    [(0.0, "t0"), (20.0, "20 s"), (2_592_000.0, "1 month"), (172_800.0, "2 days")],
 )
 def test_times_have_short_names(time_s, label):
     assert time_label(time_s) == label
