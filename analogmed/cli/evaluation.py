@@ -48,7 +48,7 @@ class DemoConfig:
     presets: tuple[str, ...] = ("reram", "pcm")
     patients: int = 20
     chips: int = 5
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = EngineConfig(workers=2, threads=1)
     out: Path = Path("runs/demo")
     restart: bool = False
 

@@ -1,5 +1,6 @@
 """Program of ``analogmed demo``: two trainings of a U-Net on two kinds of chip."""
 
+import textwrap
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from analogmed.report.findings import findings
 from analogmed.report.names import hardware_name, network_name
 from analogmed.report.run import Run
 from analogmed.report.runs import read_run
+from analogmed.report.tables.terminal import WIDTH
 from analogmed.training import load_checkpoint
 
 NETWORKS = ("unet-digital", "unet-hwa")
@@ -52,9 +54,9 @@ def run(settings: DemoConfig) -> None:
     page, *_ = write_report(folders, settings.out)
     print("A U-Net, trained digitally and hardware-aware, on synthetic heads with a glioma.\n")
     print(_tables([runs[folder] for folder in folders]))
-    for folder in folders:
-        print(*findings(runs[folder])[:1], sep="\n")
-    print(*_trained_for(planned[0].checkpoints), sep="\n")
+    sentences = [text for folder in folders for text in findings(runs[folder])[:1]]
+    for sentence in [*sentences, *_trained_for(planned[0].checkpoints)]:
+        print(textwrap.fill(sentence, WIDTH, break_on_hyphens=False))
     print("Your own network: README.md, section 'Your own network in five lines'.")
     print(f"{time.monotonic() - start:.0f} s; page with figures and example cases: {page}")
     for found in results:
