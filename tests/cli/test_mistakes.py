@@ -131,7 +131,7 @@ MISTAKES = {
     "a list of labels": (evaluation(label=["*_seg.nii"]), 2, "label: expected one text"),
     "a modality that is a number": (evaluation(modality=3), 2, "modality: expected one text"),
     "another shape of the label": (
-        evaluation("shapes", "--sweep.chips=1"), 1, r"16, 16, 16\), but .*16, 16, 15",
+        training("shapes"), 1, r"16, 16, 16\), but .*16, 16, 15",
     ),
     "a case without a label": (evaluation("unlabelled"), 1, "case p1: pattern .* matches 0 files"),
     "a time without a unit": (evaluation("mr", "--sweep.times_s", "1", "day"), 2, "time 'day'"),
