@@ -13,6 +13,7 @@ import torch
 import yaml
 
 import analogmed as am
+from analogmed.cli.evaluation import EvalConfig
 from analogmed.cli.parse import parse
 from analogmed.cli.programs import evaluate as evaluation
 from analogmed.cli.programs import train as training
@@ -27,7 +28,7 @@ SHORT = {
 }
 PROGRAMS = {
     "analogmed.train": (am.TrainConfig, training.run),
-    "analogmed.eval": (am.Experiment, evaluation.run),
+    "analogmed.eval": (EvalConfig, evaluation.run),
 }
 
 
