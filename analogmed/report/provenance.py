@@ -17,7 +17,7 @@ def facts_of(run: Run) -> tuple[tuple[str, str], ...]:
     sweep, task = settings.get("sweep") or {}, settings.get("task") or {}
     hardware = settings.get("hardware") or {}
     facts = {
-        "task": (task.get("options") or {}).get("name", task.get("name")),
+        "task": run.data_name or None,
         "hardware": hardware.get("preset"),
         "root seed": settings.get("seed"),
         "split seed": task.get("split_seed"),

@@ -29,3 +29,11 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     examples: tuple[ExampleCase, ...] = ()
+
+    @property
+    def data_name(self) -> str:
+        """Name of the data set, or the name that own data have; empty if unknown."""
+        task = self.settings.get("task") or {}
+        options = task.get("options")
+        own = options.get("name") if isinstance(options, dict) else None
+        return str(own or task.get("name") or "")

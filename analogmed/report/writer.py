@@ -168,11 +168,10 @@ def _title(chapters: Sequence[Chapter]) -> str:
     """Return the data sets and the hardware of the page as its title."""
     about: list[str] = []
     for chapter in chapters:
-        settings = chapter.run.settings
-        task = (settings.get("task") or {}).get("name")
-        hardware = (settings.get("hardware") or {}).get("preset")
+        task = chapter.run.data_name
+        hardware = (chapter.run.settings.get("hardware") or {}).get("preset")
         if task:
-            place = place_name(str(task), str(hardware)) if hardware else task_name(str(task))
+            place = place_name(task, str(hardware)) if hardware else task_name(task)
             about.append(place)
     return ", ".join(dict.fromkeys(about)) or ", ".join(c.run.name for c in chapters)
 

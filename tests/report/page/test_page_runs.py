@@ -166,3 +166,14 @@ def test_the_command_of_a_run_names_its_program_once(write, command):
 def test_a_page_shows_the_log_that_a_training_writes(tiny_training, read_back):
     run = read_back(tiny_training.out)
     assert (run.kind, set(run.tables)) == ("training", {"log"})
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [({"name": "our knees"}, "our knees"), ({}, "nifti"), (None, "nifti")]
+)
+def test_the_title_has_the_name_of_own_data(make_run, tmp_path, options, name):
+    folder = make_run(tmp_path / "run")
+    settings = {"task": {"name": "nifti", "options": options}, "hardware": {"preset": "pcm"}}
+    (folder / "experiment.yaml").write_text(json.dumps(settings))
+    page = write_report([folder])[0].read_text(encoding="utf-8")
+    assert f"<h1>{name} on PCM chips</h1>" in page.replace("\n", "")
