@@ -257,8 +257,7 @@ def checked_spacing(spacing_mm: Sequence[float] | None) -> tuple[float, ...] | N
 
 
 def _is_positive(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 < value < math.inf
+    return isinstance(value, int | float) and value is not True and 0 < value < math.inf
 
 
 def _check_settings(reader: VolumeReader) -> None:
