@@ -45,7 +45,7 @@ class DemoConfig:
         restart: compute all units of work again; by default finished ones are reused.
     """
 
-    presets: tuple[str, ...] = ("reram", "pcm")
+    presets: tuple[str, ...] = ("reram_cmo", "pcm")
     patients: int = 20
     chips: int = 5
     engine: EngineConfig = EngineConfig(workers=2, threads=1)

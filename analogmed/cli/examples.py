@@ -4,7 +4,7 @@ _DEMO = """\
 examples:
   python -m analogmed demo
       ReRAM and PCM chips, 20 synthetic patients; page: runs/demo/report.html
-  python -m analogmed demo --presets hermes reram_cmo --chips 10
+  python -m analogmed demo --presets hermes reram --chips 10
       other kinds of chip, with more chip instances
 
 Rerun the same command to resume an interrupted run.

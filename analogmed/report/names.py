@@ -16,7 +16,13 @@ _TASKS = {
     "lgg": "LGG",
     "dsb2018": "DSB 2018",
 }
-_HARDWARE = {"pcm": "PCM", "reram": "ReRAM", "hermes": "Hermes", "ideal": "ideal"}
+_HARDWARE = {
+    "pcm": "PCM",
+    "reram": "ReRAM",
+    "reram_cmo": "CMO ReRAM",
+    "hermes": "Hermes",
+    "ideal": "ideal",
+}
 _TRAININGS = {"digital": "digitally trained", "hwa": "hardware-aware"}
 
 

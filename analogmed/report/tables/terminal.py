@@ -89,8 +89,9 @@ def _table(title: str, summary: pd.DataFrame, curves: pd.DataFrame, metric: str)
         return format_fixed(row_at(row, time_s).get("estimate", math.nan), digits)
 
     def drop(row: Row) -> Cell:
-        ends = (row_at(row, lost_at_s).get(f"drift_drop{end}", math.nan) for end in ENDS)
-        return estimate_cell(*ends, write=partial(format_fixed, digits=digits))
+        at_s = row_at(row, lost_at_s)
+        value, low, high = (at_s.get(f"drift_drop{end}", math.nan) for end in ENDS)
+        return estimate_cell(value, low, high, write=partial(format_fixed, digits=digits))
 
     columns = [
         Column(

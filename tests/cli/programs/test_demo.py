@@ -22,7 +22,11 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     return DemoConfig(
-        patients=2, chips=2, engine=EngineConfig(), out=tmp_path_factory.mktemp("demo")
+        presets=("reram", "pcm"),
+        patients=2,
+        chips=2,
+        engine=EngineConfig(),
+        out=tmp_path_factory.mktemp("demo"),
     )
 
 
