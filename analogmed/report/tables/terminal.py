@@ -28,7 +28,7 @@ from analogmed.tables.estimates import ENDS, metrics_of, of_metric, unit_of
 Row = dict[str, Any]
 
 WIDTH = 80
-_LONG_HEAD = 5
+_LONG_HEAD = 6
 _LARGE = 10.0
 """Absolute value from which one decimal is shown."""
 
