@@ -56,7 +56,7 @@ def run(settings: DemoConfig) -> None:
     print(_tables([runs[folder] for folder in folders]))
     sentences = [text for folder in folders for text in findings(runs[folder])[:1]]
     for sentence in [*sentences, *_trained_for(planned[0].checkpoints)]:
-        print(textwrap.fill(sentence, WIDTH, break_on_hyphens=False))
+        print(_in_lines(sentence))
     print("Your own network: README.md, section 'Your own network in five lines'.")
     print(f"{time.monotonic() - start:.0f} s; page with figures and example cases: {page}")
     for found in results:
@@ -106,6 +106,12 @@ def _tables(runs: Sequence[Run]) -> str:
         for name in ("summary", "curves")
     )
     return render_evaluation(summary, curves)
+
+
+def _in_lines(sentence: str) -> str:
+    """Return a sentence in lines of the width of the tables; a number keeps its per cent sign."""
+    text = sentence.replace(" %", "\u00a0%")
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False).replace("\u00a0", " ")
 
 
 def _trained_for(paths: Sequence[Path]) -> Iterator[str]:
