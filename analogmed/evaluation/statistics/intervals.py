@@ -16,6 +16,9 @@ from analogmed.evaluation.statistics.bounded_means import CHUNK_VALUES, limit_di
 from analogmed.evaluation.statistics.crossed_values import CrossedValues, divide
 from analogmed.foundation.errors import ConfigError
 
+N_BOOT = 2000
+LEVEL = 0.95
+"""Bootstrap samples and confidence level of the tables of studies."""
 TOO_SMALL = "n too small"
 UNDEFINED = "undefined"
 UNBOUNDED = (-np.inf, np.inf)
@@ -47,6 +50,10 @@ class Interval:
     n_patients: int
     n_chips: int
     note: str = ""
+
+    def cells(self, name: str) -> dict[str, float]:
+        """Return the estimate and its limits as cells ``NAME``, ``NAME_low`` and ``NAME_high``."""
+        return {name: self.estimate, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
 @dataclass(frozen=True)

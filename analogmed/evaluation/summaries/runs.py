@@ -11,10 +11,11 @@ from analogmed.metrics.notes import ABSENT, RESULT_NOTES, SMALLER_BATCH
 from analogmed.metrics.registry import is_metric, metric
 from analogmed.tables.estimates import OWN_DIGITAL, REFERENCE, Term
 from analogmed.tables.results import COLUMNS as RESULTS_COLUMNS
+from analogmed.tables.robustness import RUN as NETWORK
 from analogmed.tables.table import require_columns
 
 COLUMNS = tuple(RESULTS_COLUMNS)
-RUN = ["task", "model", "training", "hardware"]
+RUN = [*NETWORK]
 _NAMES = (*RUN, "case", "patient")
 
 

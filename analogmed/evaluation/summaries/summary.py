@@ -178,7 +178,7 @@ def _summary_row(
     row["n_patients"] = max(interval.n_patients for interval in of_means)
     row["n_chips"] = max(map(_chips_with_values, of_means))
     for estimate, interval in intervals.items():
-        row |= _cells(estimate.column(run.metric), interval)
+        row |= interval.cells(estimate.column(run.metric))
         if np.isfinite(interval.estimate) and interval.note and interval.note not in notes:
             notes.append(interval.note)
     counted = notes_of(run.rows[np.isclose(run.rows["time_s"], DAY_S, rtol=1e-9)])
@@ -199,13 +199,9 @@ def _further(table: pd.DataFrame, metric: str, seed: int, settings: dict[str, An
             row[f"{metric}_unit"] = run.unit
         for estimate in summary_estimates():
             found = _interval(estimate, run, _digital_trained(run, runs), shared)
-            row |= _cells(estimate.column(metric, primary=False), found)
+            row |= found.cells(estimate.column(metric, primary=False))
         rows.append(row)
     return pd.DataFrame(rows, columns=None if rows else [*RUN])
-
-
-def _cells(name: str, interval: Interval) -> dict[str, object]:
-    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _interval(
@@ -335,9 +331,7 @@ def _interval_cells(
         "estimate": interval.estimate,
         "low": interval.low,
         "high": interval.high,
-        "drift_drop": drop.estimate,
-        "drift_drop_low": drop.low,
-        "drift_drop_high": drop.high,
+        **drop.cells("drift_drop"),
         "n_patients": interval.n_patients,
         "n_chips": _chips_with_values(interval),
         "level": settings["level"],

@@ -35,7 +35,7 @@ from analogmed.tables.estimates import (
     spread_of,
     unit_of,
 )
-from analogmed.tables.robustness import COSTS, PROFILED
+from analogmed.tables.robustness import COSTS, PROFILED, RUN
 from analogmed.tables.table import require_columns
 
 Row: TypeAlias = dict[str, Any]
@@ -43,7 +43,6 @@ Row: TypeAlias = dict[str, Any]
 WIDTH = 120
 _MANY = 12
 """Number of columns from which the terminal breaks their cells."""
-RUN = ("task", "model", "training", "hardware")
 ESTIMATED = "Estimated time and energy"
 COUNTS = ("n_patients", "n_chips", "missed", "missed_of", "level", "note")
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analogmed.data import Task
 from analogmed.evaluation.preparation import prepare
-from analogmed.evaluation.statistics.intervals import difference, two_way_bootstrap
+from analogmed.evaluation.statistics.intervals import LEVEL, difference, two_way_bootstrap
 from analogmed.evaluation.studies.mitigation.compute import (
     ALL,
     COMPENSATED,
@@ -31,8 +31,6 @@ from analogmed.metrics.properties import bounds_of, difference_bounds
 from analogmed.report.figures.mitigation import mitigation_gains
 from analogmed.tables.mitigation import SUMMARY, VALUES
 from analogmed.training import Checkpoint
-
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -152,10 +150,10 @@ def _gain(
     }
     array = values.to_numpy(float)
     mean = two_way_bootstrap(array, bounds=bounds[0], **shared)
-    row: dict[str, Any] = {"value": mean.estimate, "value_low": mean.low, "value_high": mean.high}
+    row: dict[str, Any] = {**mean.cells("value")}
     row |= dict.fromkeys(("gain", "gain_low", "gain_high"), np.nan)
     if base is not None:
         before = base.reindex(index=values.index, columns=values.columns).to_numpy(float)
         gain = two_way_bootstrap(array, before, statistic=difference, bounds=bounds[1], **shared)
-        row |= {"gain": gain.estimate, "gain_low": gain.low, "gain_high": gain.high}
+        row |= gain.cells("gain")
     return row | {"n_patients": mean.n_patients, "n_chips": mean.n_chips, "level": LEVEL}

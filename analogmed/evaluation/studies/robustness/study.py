@@ -16,6 +16,7 @@ from analogmed.evaluation.examples import FOLDER as EXAMPLES
 from analogmed.evaluation.examples import write_examples
 from analogmed.evaluation.preparation import prepare, warn_on_placement_mismatch
 from analogmed.evaluation.settings import Experiment
+from analogmed.evaluation.statistics.intervals import LEVEL, N_BOOT
 from analogmed.evaluation.studies.robustness.failures import failure_table
 from analogmed.evaluation.studies.robustness.units import Plan
 from analogmed.evaluation.studies.robustness.worker import Worker
@@ -42,8 +43,6 @@ from analogmed.tables.results import COLUMNS, RESULTS
 from analogmed.tables.robustness import COMPARISON, CURVES, SUMMARY, TIME_TO_FAILURE
 from analogmed.training import Checkpoint, CheckpointInfo
 
-N_BOOT = 2000
-LEVEL = 0.95
 KEPT_SHARE = 0.95
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analogmed.evaluation.statistics.intervals import Interval, difference, two_way_bootstrap
+from analogmed.evaluation.statistics.intervals import difference, two_way_bootstrap
 from analogmed.evaluation.summaries.runs import chip_values
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.seeds import derive_seed
@@ -62,7 +62,7 @@ def rank(
         if setting in ("only_digital", "noise_all_but"):
             effect = two_way_bootstrap(chips, values["all_analog", "", time_s], **shared)
         row = {"setting": setting, "subject": subject, "time_s": time_s}
-        row |= {**_cells("drop", drop), **_cells("effect", effect)}
+        row |= {**drop.cells("drop"), **effect.cells("effect")}
         row |= {"n_patients": drop.n_patients, "n_chips": drop.n_chips}
         found.append(row | {"level": level, "note": drop.note})
     ranking = pd.DataFrame(found).sort_values(
@@ -77,11 +77,3 @@ def _values(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the Dice of each case, a column per chip; the digital run is chip -1."""
     dice = rows[rows["metric"] == "dice"]
     return chip_values(dice.assign(chip=dice["chip"].astype("Int64").fillna(-1)))
-
-
-def _cells(name: str, interval: Interval) -> dict[str, float]:
-    return {
-        name: interval.estimate,
-        f"{name}_low": interval.low,
-        f"{name}_high": interval.high,
-    }

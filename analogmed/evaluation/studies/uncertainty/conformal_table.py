@@ -157,7 +157,7 @@ def summarise_conformal(table: pd.DataFrame, alpha: float, *, seed: int = 0) -> 
                 bounds=bounds_of(value),
                 seed=seed,
             )
-            row |= {value: found.estimate, f"{value}_low": found.low, f"{value}_high": found.high}
+            row |= found.cells(value)
         row |= {
             "alpha": alpha,
             "kept": _kept(row, alpha),

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analogmed.evaluation.statistics.intervals import ratio, two_way_bootstrap
+from analogmed.evaluation.statistics.intervals import LEVEL, N_BOOT, ratio, two_way_bootstrap
 from analogmed.evaluation.statistics.paired_tests import holm, paired_test
 from analogmed.evaluation.studies.uncertainty.calibration import (
     pooled_calibration_error,
@@ -17,8 +17,6 @@ from analogmed.evaluation.studies.uncertainty.scores import ADDRESS, Scores
 from analogmed.foundation.seeds import derive_seed
 from analogmed.metrics.properties import bounds_of, difference_bounds
 
-N_BOOT = 2000
-LEVEL = 0.95
 WHERE = [*ADDRESS, "region"]
 COMPARED = (
     "mean_variance", "mean_entropy", "ece", "nll", "brier", "auroc_entropy", "aurc_entropy", "dice",
@@ -99,9 +97,7 @@ def compare_trainings(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 **where,
                 "digital": wide["digital"].mean(),
                 "hwa": wide["hwa"].mean(),
-                "difference": found.estimate,
-                "difference_low": found.low,
-                "difference_high": found.high,
+                **found.cells("difference"),
                 "p_value": test.p_value,
                 "n_patients": found.n_patients,
                 "level": LEVEL,
