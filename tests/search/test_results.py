@@ -1,0 +1,56 @@
+"""Tables of a search whose goal names other metrics than Dice."""
+
+import optuna
+import pandas as pd
+from optuna.trial import TrialState, create_trial
+
+from analogmed.models import Genotype, Level
+from analogmed.report.tables.search import render_front
+from analogmed.search.objectives import METRICS, Goal
+from analogmed.search.results import candidates_of, front_of, write_results
+from analogmed.search.space.space import Space
+from analogmed.search.strategy import METRICS_ATTRIBUTE, distributions
+
+SPACE = Space(depths=(1,), blocks=("A",), widths=(2, 4, 8), growths=(1,), kernels=(3,))
+HD95 = {2: 4.0, 4: 3.0, 8: 3.5}
+"""HD95 after a day, by the number of channels."""
+
+
+def study_of(goal):
+    """A study of three networks, as a search stores it."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(directions=goal.directions)
+    for channels, hd95 in HD95.items():
+        metrics = {"dice_1d": 0.5, "hd95_1d": hd95, "hd95_digital": 1.0, "tiles": channels / 2}
+        metrics |= dict.fromkeys(("hd95_1mo", "parameters", "latency_ms"), 1.0)
+        trial = create_trial(
+            params=SPACE.encode(Genotype((Level("A", channels, 3),))),
+            distributions=distributions(SPACE),
+            values=goal.values(metrics),
+            state=TrialState.COMPLETE,
+            user_attrs={METRICS_ATTRIBUTE: metrics},
+        )
+        study.add_trial(trial)
+    return study
+
+
+def test_a_goal_of_another_metric_has_its_columns_its_front_and_its_figures(tmp_path):
+    goal = Goal(("hd95_1d", "tiles"))
+    candidates = candidates_of(study_of(goal), SPACE, goal)
+    assert {*METRICS, "hd95_1d", "hd95_digital", "hd95_avm_drop"} <= {*candidates}
+    assert candidates["hd95_avm_drop"].isna().all()
+    front = front_of(candidates, goal)
+    assert front["hd95_1d"].tolist() == [3.0, 4.0]  # 3.5 has more tiles than 3.0, and is worse
+    write_results(tmp_path, candidates, goal)
+    written = pd.read_csv(tmp_path / "front.csv")
+    assert written["hd95_1d"].tolist() == [3.0, 4.0]
+    assert (tmp_path / "figures" / "pareto.png").is_file()
+    heads = render_front(written, goal.objectives).splitlines()[2].split()
+    assert heads[2:6] == ["hd95_1d", "tiles", "hd95_1mo", "hd95_digital"]
+
+
+def test_a_goal_of_dice_has_the_same_columns_as_ever():
+    goal = Goal(("dice_1d", "avm_drop"))
+    table = candidates_of(optuna.create_study(directions=goal.directions), SPACE, goal)
+    assert [name for name in table if name in METRICS] == list(METRICS)
+    assert not [name for name in table if name.startswith("hd95")]
