@@ -29,7 +29,8 @@ from analogmed.evaluation.studies.uncertainty.conformal_table import (
 from analogmed.evaluation.studies.uncertainty.passes import passes_of, predict
 from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
 from analogmed.foundation.files import write_text_atomically
-from analogmed.report.figures.style import TRAINING_NAMES, time_label
+from analogmed.report.figures.style import time_label
+from analogmed.report.names import TRAINING_NAMES
 from analogmed.training import Checkpoint, load_checkpoint
 
 SHIPPED = "phantom_brain"

@@ -23,7 +23,7 @@ _HARDWARE = {
     "hermes": "Hermes",
     "ideal": "ideal",
 }
-_TRAININGS = {"digital": "digitally trained", "hwa": "hardware-aware"}
+TRAINING_NAMES = {"digital": "digitally trained", "hwa": "hardware-aware"}
 
 
 def model_name(model: str) -> str:
@@ -68,7 +68,7 @@ def place_name(task: str, hardware: str) -> str:
 
 def training_name(training: str) -> str:
     """Return ``digitally trained`` or ``hardware-aware``; others keep their names."""
-    return _TRAININGS.get(training, training)
+    return TRAINING_NAMES.get(training, training)
 
 
 def network_name(model: str, training: str) -> str:

@@ -13,12 +13,12 @@ from matplotlib.image import AxesImage
 
 from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import (
-    TRAINING_NAMES,
     WIDTH_IN,
     publication_style,
     save_figure,
     time_label,
 )
+from analogmed.report.names import TRAINING_NAMES
 from analogmed.tables.uncertainty import EXAMPLES
 
 _CONTOUR = "#f0e442"

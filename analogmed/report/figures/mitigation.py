@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import (
-    TRAINING_NAMES,
     WIDTH_IN,
     count_range,
     legend_below,
@@ -17,6 +16,7 @@ from analogmed.report.figures.style import (
     save_figure,
     time_label,
 )
+from analogmed.report.names import training_name
 from analogmed.tables.table import require_columns
 
 OPTIONS = {
@@ -75,7 +75,7 @@ def mitigation_gains(summary: pd.DataFrame, path: Path | str) -> Path:
                         label=OPTIONS[option],
                     )
             column[0].set_title(
-                f"{key[0]}\n{TRAINING_NAMES.get(str(key[1]), key[1])}",
+                f"{key[0]}\n{training_name(str(key[1]))}",
                 parse_math=False,
                 fontsize="small",
             )

@@ -17,7 +17,6 @@ from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, YEAR_S
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import PRIMARY
 from analogmed.report.figures.style import (
-    TRAINING_NAMES,
     WIDTH_IN,
     count_range,
     legend_below,
@@ -25,7 +24,7 @@ from analogmed.report.figures.style import (
     save_figure,
     time_label,
 )
-from analogmed.report.names import metric_title
+from analogmed.report.names import metric_title, training_name
 from analogmed.tables.estimates import (
     Estimate,
     columns_for,
@@ -239,7 +238,7 @@ def _looks(trainings: Iterable[str]) -> dict[str, _Look]:
 
 def _draw_curves(axes: Axes, rows: pd.DataFrame, digital: pd.DataFrame, place: _TimeAxis) -> None:
     for training, look in _looks([*digital["training"], *rows["training"]]).items():
-        name = TRAINING_NAMES.get(training, training)
+        name = training_name(training)
         for estimate in digital.loc[digital["training"] == training, "estimate"]:
             axes.axhline(
                 estimate,
@@ -306,7 +305,7 @@ def _decorate_drops(
 ) -> None:
     axes.axvline(0.0, color="0.15", linewidth=0.8)
     between = "\n" if narrow else ", "
-    axes.set_yticks(places, [f"{m}{between}{TRAINING_NAMES.get(t, t)}" for m, t in groups])
+    axes.set_yticks(places, [f"{m}{between}{training_name(t)}" for m, t in groups])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.tick_params(axis="y", length=0)

@@ -16,7 +16,6 @@ from analogmed.foundation.time_constants import time_label as time_label
 
 WIDTH_IN = 8.0
 DPI = 150
-TRAINING_NAMES = {"digital": "digitally trained", "hwa": "hardware-aware"}
 FORMATS = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
 
 

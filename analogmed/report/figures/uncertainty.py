@@ -16,13 +16,13 @@ from matplotlib.ticker import StrMethodFormatter
 from analogmed.foundation.errors import DataError
 from analogmed.report.figures.maps import draw_example_maps
 from analogmed.report.figures.style import (
-    TRAINING_NAMES,
     WIDTH_IN,
     legend_below,
     publication_style,
     save_figure,
     time_label,
 )
+from analogmed.report.names import TRAINING_NAMES, training_name
 from analogmed.tables.table import Table, require_columns
 from analogmed.tables.uncertainty import CONFORMAL_SUMMARY, DENSITY, RELIABILITY, RISK_COVERAGE
 
@@ -277,7 +277,7 @@ def _shown(rows: pd.DataFrame) -> pd.DataFrame:
 def _look(
     training: str, source: str, time_s: float, times: Sequence[float]
 ) -> tuple[dict[str, Any], str]:
-    name = TRAINING_NAMES.get(training, training)
+    name = training_name(training)
     if source == "deterministic":
         look = {"color": _color(training), "linestyle": ":", "linewidth": 1.0}
         return look, f"{name}, run digitally"
