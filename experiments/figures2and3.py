@@ -23,12 +23,13 @@ import analogmed
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.strict_yaml import read_yaml
 from analogmed.report.figures.maps import read_examples, uncertainty_maps
-from analogmed.report.figures.style import TRAINING_NAMES, count_range, time_label
+from analogmed.report.figures.style import count_range, time_label
 from analogmed.report.figures.uncertainty import (
     reliability_diagram,
     risk_coverage_curves,
     uncertainty_density,
 )
+from analogmed.report.names import TRAINING_NAMES
 from analogmed.training import load_checkpoint
 
 DAY_S = 86_400.0
