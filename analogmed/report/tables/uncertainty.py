@@ -244,8 +244,8 @@ def _measured(key: Measure, write: Callable[[Row], Cell]) -> Callable[[Row], Cel
 
 def _in_terminal(row: Row) -> Cell:
     factor = 1000.0 if row["metric"] == "mean_variance" else 1.0
-    ends = (factor * row[name] for name in ("estimate", "low", "high"))
-    return estimate_cell(*ends, write=format_number)
+    value, low, high = (factor * row[name] for name in ("estimate", "low", "high"))
+    return estimate_cell(value, low, high, format_number)
 
 
 def _on_page(row: Row) -> Cell:
