@@ -75,7 +75,7 @@ COMMANDS = {
     ),
     "search importance": Command(
         "search.supernet.settings:ImportanceConfig",
-        "importance:run",
+        "supernet:run_importance",
         "importance of the blocks of trained supernetworks",
     ),
     "presets": Command(

@@ -1,12 +1,13 @@
-"""Program of ``analogmed search supernet``: training of the shared weights of a space."""
+"""Programs of ``analogmed search supernet`` and ``importance``: shared weights of a space."""
 
 import shlex
 
 from analogmed.cli.options import to_options
 from analogmed.cli.programs.study import is_first_process, logged_training
 from analogmed.search.settings import SearchConfig, StrategyConfig
+from analogmed.search.supernet.operations import report_importance
 from analogmed.search.supernet.run import train_supernet
-from analogmed.search.supernet.settings import SupernetConfig
+from analogmed.search.supernet.settings import ImportanceConfig, SupernetConfig
 
 
 def run(config: SupernetConfig) -> None:
@@ -27,3 +28,12 @@ def search_with(config: SupernetConfig) -> SearchConfig:
         strategy=StrategyConfig("mias" if len(config.tasks) == 1 else "mt_mias"),
         supernets={task.name: config.folder for task in config.tasks},
     )
+
+
+def run_importance(settings: ImportanceConfig) -> None:
+    """Write table and figure of block importance, and print the most important blocks."""
+    table = report_importance(settings.supernets, settings.out, n=settings.n, seed=settings.seed)
+    one = ["supernet", "task"] if table["supernet"].nunique() > 1 else ["task"]
+    best = table.loc[table.groupby([*one, "level"], sort=False)["importance"].idxmax()]
+    print(best[[*one, "level", "block", "importance"]].to_string(index=False))
+    print(f"most important of each level; all of them: {settings.out}/importance.csv, figures/")
