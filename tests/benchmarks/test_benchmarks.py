@@ -12,7 +12,7 @@ from analogmed.models import build_model
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
-DOCUMENT = ROOT / "docs" / "performance.md"
+DOCUMENT = ROOT / "docs" / "explanation" / "performance.md"
 
 
 def run(script, *arguments, fails=False):

@@ -6,7 +6,7 @@ import pytest
 
 from analogmed.hardware import map_tiles
 
-PAGE = Path(__file__).parents[2] / "docs" / "hardware.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "evidence" / "cost.md"
 
 
 @pytest.fixture(scope="module")

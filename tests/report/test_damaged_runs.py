@@ -116,21 +116,6 @@ def test_a_table_that_does_not_fit_a_figure_is_named_with_the_folder(run):
         write_report([run])
 
 
-@pytest.mark.parametrize(
-    ("cell", "parts"),
-    [
-        ("0.9 (0.8\u20130.95)", ("0.9", "0.8\u20130.95")),
-        ("-0.1 (-0.2 to 0.1)", ("-0.1", "-0.2 to 0.1")),
-        ("U-Net, hardware-aware", ("U-Net", "hardware-aware")),
-        (", hardware-aware", ("", "hardware-aware")),
-        ("1 of 2 (all)", ("1 of 2 (all)", "")),
-        (" ( to " * 1_500, (" ( to " * 1_500, "")),
-    ],
-)
-def test_a_cell_is_split_from_its_interval_or_training(cell, parts):
-    assert page._split(cell) == parts
-
-
 def test_a_table_beyond_the_limits_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = tmp_path / "log.csv"
     path.write_text("a\n" + "1\n" * 11)

@@ -115,7 +115,7 @@ def test_a_configuration_of_another_torch_tile_is_refused():
         convert(nn.Sequential(nn.Linear(3, 3)), config)
 
 
-@pytest.mark.parametrize("config", [InferenceRPUConfig(), {"tile_size": 3}, None])
+@pytest.mark.parametrize("config", [InferenceRPUConfig(), 3, None])
 def test_anything_but_a_torch_inference_configuration_is_refused(config):
     with pytest.raises(ConfigError, match=f"got {type(config).__name__}"):
         convert(nn.Sequential(nn.Linear(3, 3)), config)

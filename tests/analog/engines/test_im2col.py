@@ -89,7 +89,8 @@ def pair(case, arguments, management, threshold=0.0, *, out_noise=0.0):
     config.forward.noise_management, config.forward.nm_thres = management, threshold
     model = nn.Sequential(make()).eval()
     compiled, plain = (convert(model, config, backend=name) for name in ("numba", "torch"))
-    calibrate(compiled, [inputs], quantile=0.99)
+    batch = inputs[None] if case.endswith("unbatched") else inputs
+    calibrate(compiled, [batch], quantile=0.99)
     plain.load_state_dict(compiled.state_dict())
     return compiled, plain, inputs
 

@@ -79,7 +79,8 @@ def pair(case, *, out_noise=0.0, row_split="even", **options):
     compiled, plain = (
         convert(model, config, backend=name, row_split=row_split) for name in ("numba", "torch")
     )
-    calibrate(compiled, [inputs], quantile=0.99)
+    batch = inputs[None] if case.endswith("unbatched") else inputs
+    calibrate(compiled, [batch], quantile=0.99)
     ranges = compiled[0].input_range
     if ranges is not None:
         ranges.data *= torch.linspace(0.5, 1.2, len(ranges))

@@ -159,9 +159,9 @@ def test_measure_fills_a_table_that_predicts_networks(capsys, tmp_path):
 )
 def test_a_mistake_is_told_in_a_sentence(arguments, status, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    small = [] if arguments[0] == "measure" else SMALL
-    given = arguments[:1] + small + arguments[1:] if not small else small + arguments
-    found, out, errors = run(capsys, *given)
+    small = [] if arguments[0] == "measure" else [*SMALL[:2]] * ("--model" not in arguments)
+    small += [] if {"measure", "--input"} & {*arguments} else SMALL[2:]
+    found, out, errors = run(capsys, *(arguments if "measure" in arguments else small + arguments))
     assert found == status
     assert out == ""
     assert errors.startswith("error: ")
