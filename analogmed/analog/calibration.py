@@ -12,7 +12,7 @@ from analogmed.analog.aihwkit_backend.layers import from_aihwkit, is_analog, set
 from analogmed.analog.ideal_tiles import ideal_tiles
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
-from analogmed.network.batches import check_network, network_batches
+from analogmed.network.batches import checked_network, network_batches
 from analogmed.network.walk import evaluating
 
 
@@ -44,7 +44,7 @@ def calibrate(
         CoverageError: the model has no analog layer with an input range.
         NonFiniteError: an activation is NaN or Inf; names the layer.
     """
-    check_network(model)
+    checked_network(model)
     if not isinstance(quantile, int | float) or not 0 < quantile <= 1:
         raise ConfigError(f"calibrate: quantile must lie in (0, 1], got {quantile!r}")
     layers = {n: m for n, m in model.named_modules() if isinstance(m, AnalogLayer)}

@@ -25,7 +25,7 @@ from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteErr
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.checks import require_whole
 from analogmed.foundation.time_constants import time_label, to_seconds
-from analogmed.network.batches import check_network
+from analogmed.network.batches import checked_network
 from analogmed.network.walk import evaluating
 
 _COMPILED = "_orig_mod."  # prefix that torch.compile adds to names, which seed the noise
@@ -240,20 +240,20 @@ def check_programmable(model: object, times_s: Iterable[float] = ()) -> None:
             its noise model has no values at one of the times, in s.
         CoverageError: the model has no analog layer.
     """
-    check_network(model)
+    network = checked_network(model)
     if isinstance(model, ChipSnapshot):
         raise ConfigError(
             f"network: expected the analog network from convert(), got {model!r}. Pass the network "
             "that the chip was programmed with."
         )
-    layers = [layer for layer in model.modules() if is_analog(layer)]
+    layers = [layer for layer in network.modules() if is_analog(layer)]
     if not layers:
         raise CoverageError(
             f"{type(model).__name__} has no analog layer, so nothing would drift; "
             "convert() it first"
         )
-    check_calibrated(model)
-    noise_models = {id(config.noise_model): config.noise_model for config in configs_of(model)}
+    check_calibrated(network)
+    noise_models = {id(config.noise_model): config.noise_model for config in configs_of(network)}
     for noise_model, time_s in product(noise_models.values(), times_s):
         check_time(noise_model, time_s)
 

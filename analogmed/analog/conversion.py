@@ -20,7 +20,7 @@ from analogmed.analog.engines.select import EngineName, check_engine
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.text import nearest
-from analogmed.network.batches import check_network
+from analogmed.network.batches import checked_network
 from analogmed.network.copy import copy_network
 from analogmed.network.products import unregistered_layers
 from analogmed.network.selection import (
@@ -185,7 +185,7 @@ def _reasons(model: nn.Module) -> str:
 
 
 def _check_model(model: nn.Module, digital: tuple[str, ...]) -> None:
-    check_network(model)
+    checked_network(model)
     names = []
     for name, layer in model.named_modules(remove_duplicate=False):
         names.append(name)

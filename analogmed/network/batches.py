@@ -15,8 +15,8 @@ _RAW = 100.0
 """Largest absolute value from which on whole-numbered images count as not normalised."""
 
 
-def check_network(model: object) -> None:
-    """Raise an error for anything but a torch network.
+def checked_network(model: object) -> nn.Module:
+    """Return a torch network unchanged, and raise an error for anything else.
 
     Raises:
         ConfigError: names what was given.
@@ -26,6 +26,7 @@ def check_network(model: object) -> None:
         raise ConfigError(
             f"network: expected a torch network (nn.Module) as the first argument, got {kind}"
         )
+    return model
 
 
 def network_batches(

@@ -231,7 +231,8 @@ class AnalogNAS(GenotypeSampler):
     def _guessed(self) -> tuple[str, ...]:
         """Metrics that have to be predicted, because they cannot be counted."""
         counted = next(filter(None, map(self._counts, self._design)), {})
-        needed = {self._spread} if self.config.objective == "score_over_std" else set()
+        is_used = self.config.objective == "score_over_std"
+        needed = {self._spread} if is_used and self._spread else set()
         return tuple(sorted((self._bounded | needed) - set(counted)))
 
     def _measured(self, name: str, history: Sequence[Evaluated]) -> np.ndarray:
