@@ -17,7 +17,7 @@ from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import write_text_atomically
 from analogmed.report.findings import findings
 from analogmed.report.kinds.registry import kind_of
-from analogmed.report.names import capitalised, place_name, task_name
+from analogmed.report.names import capitalised, hardware_name, task_name
 from analogmed.report.page.case_view import without_pictures
 from analogmed.report.page.sections import Section
 from analogmed.report.provenance import facts_of, files_of
@@ -166,14 +166,18 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
 
 def _title(chapters: Sequence[Chapter]) -> str:
     """Return the data sets and the hardware of the page as its title."""
-    about: list[str] = []
+    chips: dict[str, list[str]] = {}
     for chapter in chapters:
         task = chapter.run.data_name
         hardware = (chapter.run.settings.get("hardware") or {}).get("preset")
         if task:
-            place = place_name(task, str(hardware)) if hardware else task_name(task)
-            about.append(place)
-    return ", ".join(dict.fromkeys(about)) or ", ".join(c.run.name for c in chapters)
+            places = chips.setdefault(task_name(task), [])
+            places += [f"on {hardware_name(str(hardware))} chips"] if hardware else []
+    about = [
+        " ".join(filter(None, [task, " and ".join(dict.fromkeys(places))]))
+        for task, places in chips.items()
+    ]
+    return ", ".join(about) or ", ".join(c.run.name for c in chapters)
 
 
 def _lead(chapters: Sequence[Chapter]) -> str:
