@@ -147,5 +147,5 @@ def list_commands(first: str = "") -> str:
             shown = f"{word} [{second}]" if second and is_default else name
             lines.append(f"  {shown:24}{command.summary}")
     lines.append("\nRun 'analogmed COMMAND --help' for its options. A word in brackets may be left")
-    lines.append("out. 'python -m analogmed.COMMAND' is the same as 'analogmed COMMAND'.")
+    lines.append("out. 'python -m analogmed COMMAND' is the same as 'analogmed COMMAND'.")
     return "\n".join(lines)

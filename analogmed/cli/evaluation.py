@@ -55,7 +55,7 @@ class DemoConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "presets", tuple(dict.fromkeys(self.presets)))
         if not self.presets:
-            raise ConfigError("presets: expected at least one preset, got none. Add reram.")
+            raise ConfigError("presets: expected at least one preset, got none. Add reram_cmo.")
         for preset in self.presets:
             Hardware(preset)
         for name in ("patients", "chips"):

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from analogmed.analog.description.hardware import Hardware
 from analogmed.analog.description.resolve import as_hardware
@@ -13,7 +13,15 @@ from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
 from analogmed.foundation.settings.forms import expand_short_forms
-from analogmed.foundation.time_constants import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S, YEAR_S
+from analogmed.foundation.time_constants import (
+    DAY_S,
+    HOUR_S,
+    MONTH_S,
+    SECOND_S,
+    T0_S,
+    YEAR_S,
+    to_seconds,
+)
 from analogmed.metrics.registry import PRIMARY
 from analogmed.metrics.registry import metric as metric_of
 
@@ -24,6 +32,11 @@ Config = TypeVar("Config", bound="Experiment")
 
 DEFAULT_TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, 7 * DAY_S, MONTH_S, YEAR_S)
 """t0, a second, an hour, a day, a week, a month and a year after programming."""
+
+
+def _in_seconds(time: Any) -> Any:
+    """Return a time as a number of seconds; other values are checked where they are used."""
+    return to_seconds(time) if isinstance(time, str) else time
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,10 @@ class SweepConfig:
     def __post_init__(self) -> None:
         require_at_least_one("sweep.chips", self.chips)
         require_at_least_one("sweep.reads", self.reads)
+        times = self.times_s
+        if isinstance(times, str | int | float):
+            times = (times,)
+        object.__setattr__(self, "times_s", tuple(map(_in_seconds, times)))
         if not self.times_s:
             raise ConfigError("sweep.times_s is empty; give at least one time, for instance 0")
         for time_s in self.times_s:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from analogmed.data.case import Case
 from analogmed.data.datasets.msd import patient_of
@@ -77,8 +77,9 @@ def _cases_by_name(
 
 def _files_by_name(root: Path, pattern: str) -> dict[str, Path]:
     """Return the files of a pattern by the text that its ``*`` stands for."""
-    start, star, end = pattern.partition("*")
-    if not star or any(mark in start + end for mark in "*?[") or pattern.startswith("/"):
+    start, star, end = PurePosixPath(pattern).as_posix().partition("*")
+    is_outside = pattern.startswith("/") or ".." in PurePosixPath(pattern).parts
+    if not star or any(mark in start + end for mark in "*?[") or is_outside:
         raise ConfigError(
             "images, label: expected file patterns with one * for the name of the case, as in "
             f"images/*.nii.gz, because one of them names a folder, got {pattern!r}"

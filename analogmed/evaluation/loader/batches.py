@@ -79,8 +79,10 @@ def references_of(batches: Sequence[LoadedBatch], n_logits: int) -> list[Tensor]
         n_logits: number of logits; one logit is one class against the background.
 
     Raises:
-        ConfigError: the labels have values that are no class indices.
+        ConfigError: the labels have values that are no class indices, or their channels overlap.
     """
+    for batch in batches:
+        _check_one_hot(batch.labels)
     indices = [b.labels.argmax(1) if b.labels.shape[1] > 1 else b.labels[:, 0] for b in batches]
     values = sorted(set().union(*(part.unique().tolist() for part in indices)))
     if n_logits == 1:
@@ -96,6 +98,16 @@ def references_of(batches: Sequence[LoadedBatch], n_logits: int) -> list[Tensor]
             f"{n_logits - 1}, one for each of the {n_logits} logits{_hint(values)}"
         )
     return [part.long() for part in indices]
+
+
+def _check_one_hot(labels: Tensor) -> None:
+    """Raise an error for channels of which not exactly one is set at each position."""
+    if labels.shape[1] > 1 and bool((labels.ne(0).sum(1) != 1).any()):
+        raise ConfigError(
+            f"loader: labels with {labels.shape[1]} channels overlap or leave positions without a "
+            "class; expected one channel per logit with the background first, one of them set at "
+            "each position. Convert them to class indices (B, 1, *spatial)."
+        )
 
 
 def _hint(values: list[float]) -> str:

@@ -69,6 +69,8 @@ def with_paths_from(
     folder, here = folder.resolve(), Path.cwd()
 
     def moved(text: str) -> str:
+        if Path(text).is_absolute():
+            return text
         path = Path(os.path.normpath(folder / text))
         return str(path.relative_to(here) if path.is_relative_to(here) else path)
 

@@ -38,7 +38,9 @@ class Augmentation:
     def __init__(self, spatial_dims: int, axes: str = "") -> None:
         # Composed by hand with one state: the overhead and seeding of Compose would take longer
         # than most of the transforms.
-        self._transforms = _transforms(spatial_dims, through_slices=2 if axes == "xyz" else 0)
+        self._transforms = _transforms(
+            spatial_dims, through_slices=2 if axes == "xyz" and spatial_dims == 3 else 0
+        )
         self._state = np.random.RandomState()
         for transform in self._transforms:
             transform.set_random_state(state=self._state)
@@ -60,14 +62,15 @@ class Augmentation:
 
 
 def _transforms(spatial_dims: int, through_slices: int) -> list[RandomizableTransform]:
-    angles = [_LARGEST_ANGLE if axis == through_slices else 0.0 for axis in range(spatial_dims)]
+    # A number is the angle about the first axis, and takes one random number instead of three.
+    angles = [0.0] * through_slices + [_LARGEST_ANGLE] if through_slices else _LARGEST_ANGLE
     flips = [RandFlipd(_KEYS, prob=0.5, spatial_axis=axis) for axis in range(spatial_dims)]
     return [
         *flips,
         RandAffined(
             _KEYS,
             prob=0.5,
-            rotate_range=angles if spatial_dims == 3 else _LARGEST_ANGLE,
+            rotate_range=angles,
             scale_range=[0.2] * spatial_dims,
             mode=("bilinear", "nearest"),
             padding_mode="reflection",

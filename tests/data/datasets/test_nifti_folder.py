@@ -277,12 +277,21 @@ def test_images_and_labels_may_be_in_two_folders(two_folders):
     assert case.labels == (two_folders / "labels" / f"{case.case_id}.nii",)
 
 
+def test_a_pattern_may_start_with_the_folder_itself(two_folders):
+    dotted = {"images": "./images/*_0000.nii", "label": "labels//*.nii", "classes": {"a": 1}}
+    assert {case.case_id for case in cases_of(load_nifti(two_folders, **dotted))} == {
+        "knee_9",
+        "knee_10",
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
         ({"label": "*.nii"}, DataError, r"2 of 2 cases have no file '\*\.nii'"),
         ({"label": "masks/*.nii"}, DataError, "for instance knee_9; there are no files"),
         ({"images": ["images/*_t1.nii"]}, DataError, r"images/\*_t1\.nii; files .*knee_9_0000"),
+        ({"label": "../labels/*.nii"}, ConfigError, r"one \* for the name of the case"),
         ({"label": "labels/*.nii*"}, ConfigError, r"one \* for the name of the case.*nii\*'"),
     ],
 )

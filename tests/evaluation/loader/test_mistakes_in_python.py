@@ -58,6 +58,10 @@ def two_logits(kit, labels, **options):
 
 
 LOADERS = {
+    "labels of several classes at a position": (
+        lambda k: two_logits(k, torch.ones(len(k.x), 2, *k.x.shape[2:])),
+        "labels with 2 channels overlap.*background first",
+    ),
     "a dataset": (
         lambda k: k.robustness(k.dataset),
         "got a dataset (TensorDataset).*DataLoader(dataset, batch_size=4)",

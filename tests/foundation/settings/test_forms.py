@@ -36,3 +36,8 @@ def test_one_value_stands_for_a_list():
 def test_another_value_is_refused(given, sentence):
     with pytest.raises(ConfigError, match=sentence):
         Experiment(**given)
+
+
+def test_times_are_numbers_or_texts_with_a_unit():
+    assert SweepConfig(times_s=("1 day", 60)).times_s == (60.0, 86_400.0)
+    assert SweepConfig(times_s="1 day") == SweepConfig(times_s=86_400.0)

@@ -50,6 +50,13 @@ def test_outputs_names_and_options_of_a_file_are_taken_as_they_are(project):
     assert found.task.options == {"label": "a/b"}
 
 
+def test_absolute_paths_stay_so_that_a_training_resumes_from_its_own_settings(project, monkeypatch):
+    monkeypatch.chdir(project)
+    settings = TrainConfig(task=TaskConfig("nifti", root=project / "data"))
+    write_settings(project / "training.yaml", settings)
+    assert read_settings(TrainConfig, "training.yaml").task.root == project / "data"
+
+
 def test_paths_on_the_command_line_are_relative_to_the_working_directory(project):
     words = ["--config", "../project/configs/eval.yaml", "--task.root", "here", "--profile=p.yaml"]
     found = parse(Experiment, words, prog="eval")
