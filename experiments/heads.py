@@ -93,8 +93,8 @@ def _draw_panel(panel: Axes, head: Head, mask: np.ndarray) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Evaluate both networks on one chip and write the figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--preset", default="reram", help="hardware preset of the chip")
-    parser.add_argument("--times", type=float, nargs="+", default=[1.0, 86_400.0, 172_800.0])
+    parser.add_argument("--preset", default="reram_cmo", help="hardware preset of the chip")
+    parser.add_argument("--times", type=float, nargs="+", default=[0.0, 86_400.0, 2_592_000.0])
     parser.add_argument("--heads", type=int, default=3, help="number of patients")
     parser.add_argument("--patients", type=int, default=40, help="size of the phantom")
     parser.add_argument("--out", type=Path, default=Path("docs/images/heads.png"))
