@@ -258,7 +258,9 @@ def _patients_seen(task: Task, start: Checkpoint | None) -> tuple[str, ...]:
     seen = {case.patient_id for case in (*task.train, *task.validation)}
     if start:
         start.info.refuse_leakage(task, start.path)
-        seen |= set(start.info.patients) if start.info.task == task.name else set()
+        before, tested = set(start.info.patients), {case.patient_id for case in task.test}
+        if start.info.task == task.name or before & (seen | tested):
+            seen |= before  # also of the same data under another name
     return tuple(sorted(seen))
 
 

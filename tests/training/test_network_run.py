@@ -34,6 +34,7 @@ from analogmed.training import (
     load_checkpoint,
     loop,
     network_run,
+    preparation,
     save_checkpoint,
     train,
 )
@@ -370,6 +371,17 @@ def test_a_network_carries_the_patients_of_its_start(short_hwa, tmp_path):
     narrowed = replace(short_hwa.task, split_file=tmp_path / "split.json")
     path = train(replace(short_hwa, task=narrowed))
     assert first in load_checkpoint(path).info.patients
+
+
+def test_the_patients_of_a_start_are_carried_under_another_name_of_the_data(short_hwa):
+    task, start = short_hwa.task.load(), load_checkpoint(short_hwa.init)
+    first, *others = start.info.patients
+    kept = tuple(case for case in task.train if case.patient_id in others)
+    renamed = replace(task, name="renamed", train=kept)
+    assert first in preparation._patients_seen(renamed, start)
+    strangers = tuple(replace(case, patient_id=f"x{case.patient_id}") for case in kept)
+    apart = replace(renamed, train=strangers, validation=(), test=())
+    assert set(preparation._patients_seen(apart, start)) == {case.patient_id for case in strangers}
 
 
 def test_layers_that_shall_stay_digital_get_no_input_range(short_hwa):

@@ -26,7 +26,7 @@ def search_with(config: SupernetConfig) -> SearchConfig:
         task=config.task,
         space=config.space,
         strategy=StrategyConfig("mias" if len(config.tasks) == 1 else "mt_mias"),
-        supernets={task.name: config.folder for task in config.tasks},
+        supernets={task.own_name: config.folder for task in config.tasks},
     )
 
 

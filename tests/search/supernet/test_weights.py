@@ -152,4 +152,7 @@ def test_a_supernetwork_that_knows_test_patients_is_refused(folder, shared):
 def test_the_search_by_these_weights_has_their_space_and_data(shared):
     wanted = search_with(shared.config)
     assert wanted.space == SPACE
+    assert {*wanted.supernets} == {shared.config.task.own_name}
+    own = replace(shared.config.task, options={"name": "knees"})
+    assert {*search_with(replace(shared.config, task=own)).supernets} == {"knees"}
     assert parse(SearchConfig, to_options(wanted), prog="analogmed.search") == wanted
