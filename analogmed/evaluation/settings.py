@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from analogmed.analog.description.hardware import Hardware
 from analogmed.analog.description.resolve import as_hardware
@@ -34,11 +34,6 @@ DEFAULT_TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, 7 * DAY_S, MONTH_S, YEAR_S)
 """t0, a second, an hour, a day, a week, a month and a year after programming."""
 
 
-def _in_seconds(time: Any) -> Any:
-    """Return a time as a number of seconds; other values are checked where they are used."""
-    return to_seconds(time) if isinstance(time, str) else time
-
-
 @dataclass(frozen=True)
 class SweepConfig:
     """Numbers of chips and reads, and the times since programming.
@@ -65,17 +60,14 @@ class SweepConfig:
         require_at_least_one("sweep.chips", self.chips)
         require_at_least_one("sweep.reads", self.reads)
         times = self.times_s
-        if isinstance(times, str | int | float):
-            times = (times,)
-        object.__setattr__(self, "times_s", tuple(map(_in_seconds, times)))
-        if not self.times_s:
+        listed = [times] if isinstance(times, str | int | float) else times
+        try:
+            seconds = set(map(to_seconds, listed))
+        except ConfigError as error:
+            raise ConfigError(f"sweep.times_s: {error}") from error
+        if not seconds:
             raise ConfigError("sweep.times_s is empty; give at least one time, for instance 0")
-        for time_s in self.times_s:
-            if not math.isfinite(time_s) or time_s < 0:
-                raise ConfigError(
-                    f"sweep.times_s: a time is 0 s or more and finite, got {time_s!r}"
-                )
-        object.__setattr__(self, "times_s", tuple(sorted(set(map(float, self.times_s)))))
+        object.__setattr__(self, "times_s", tuple(sorted(seconds)))
         if self.width is not None:
             self._check_width(self.width)
 

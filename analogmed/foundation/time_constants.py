@@ -61,7 +61,7 @@ def to_seconds(time: str | float) -> float:
             f"time {time!r}: expected a number in s, or a text such as '1 day'"
         ) from None
     if not math.isfinite(seconds) or seconds < 0:
-        raise ConfigError(f"time {time!r}: expected 0 s or more and finite")
+        raise ConfigError(f"time: expected 0 s or more and finite, got {time!r}")
     return seconds
 
 

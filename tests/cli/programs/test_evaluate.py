@@ -1,4 +1,4 @@
-"""What `eval` prints: a narrow table, and the complete one on request."""
+"""Tables that `eval` prints: a narrow one, and the complete one on request."""
 
 import pytest
 
