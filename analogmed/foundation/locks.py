@@ -1,10 +1,15 @@
 """File locks that the kernel releases when their process ends for any reason."""
 
-import fcntl
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: as a file system without locks
+    fcntl = None  # type: ignore[assignment]
 
 
 class FileLock:
@@ -28,8 +33,11 @@ class FileLock:
             Whether this process holds the lock now.
 
         Raises:
-            OSError: the file cannot be opened, or its file system has no locks.
+            OSError: the file cannot be opened, or its file system or the operating system has no
+                locks.
         """
+        if fcntl is None:
+            raise OSError(errno.ENOTSUP, "this operating system has no fcntl.flock")
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

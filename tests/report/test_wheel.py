@@ -20,6 +20,7 @@ DATA = (
     "report/page/templates/page.js",
     "search/benchmark/data/medbench.parquet",
     "checkpoints/phantom_brain/unet-hwa.safetensors",
+    "configs/lgg-train.yaml",
     "py.typed",
 )
 

@@ -23,6 +23,7 @@ _NAMES_OR_FILES = ("digital_layers", "profile")
 """Settings of text that are the path of a YAML file if they end like one."""
 _YAML = (".yaml", ".yml")
 _BUNDLE = "bundle:"
+_PACKAGE = Path(__file__).parents[2]
 
 
 def read_settings(settings_class: type[S], path: Path | str, **changes: Any) -> S:
@@ -45,15 +46,23 @@ def read_plain_settings(path: Path | str, settings_class: type) -> dict[str, Any
     """Read a settings file as plain values, with paths relative to the working directory.
 
     Args:
-        path: YAML or JSON file.
+        path: YAML or JSON file. ``configs/NAME.yaml`` is a file of the package where the working
+            directory has no such file.
         settings_class: dataclass of the settings, whose types define which values are paths.
 
     Raises:
         ConfigError: the file cannot be read.
     """
-    content, folder = read_yaml(path), Path(path).parent.absolute()
+    path = _own_or_shipped(Path(path))
+    content, folder = read_yaml(path), path.parent.absolute()
     is_pipe = folder.parts[:2] in (("/", "dev"), ("/", "proc"))
     return content if is_pipe else with_paths_from(folder, content, settings_class)
+
+
+def _own_or_shipped(path: Path) -> Path:
+    shipped = _PACKAGE / path
+    is_named = path.parent == Path("configs") and not path.exists()
+    return shipped if is_named and shipped.is_file() else path
 
 
 def with_paths_from(

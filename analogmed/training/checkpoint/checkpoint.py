@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from analogmed.analog import Hardware, from_aihwkit, left_digital
@@ -27,6 +28,7 @@ from analogmed.training.checkpoint.check import (
 )
 from analogmed.training.checkpoint.file import read_file, write_file
 from analogmed.training.checkpoint.info import CheckpointInfo
+from analogmed.training.checkpoint.precision import Precision, in_precision
 from analogmed.training.checkpoint.tile_parameters import (
     INPUT_RANGE,
     ScaledLayer,
@@ -66,6 +68,7 @@ def save_checkpoint(
     factory: str = "",
     patients: Iterable[str] | None = None,
     expected_score: float | None = None,
+    dtype: Precision | torch.dtype | None = None,
     finite: bool = True,
 ) -> Path:
     """Write a network, digital or analog, in one atomic step.
@@ -85,15 +88,18 @@ def save_checkpoint(
         patients: patients that training or selection has seen, perhaps none.
         expected_score: digital score by the primary metric of the task (Dice for most), if known;
             ``eval`` warns where its digital run is far from it.
+        dtype: type of the matrices and kernels in the file: ``"float32"``, ``"float16"`` or
+            ``"bfloat16"``. By default, they keep their type. A network that is loaded from a file
+            in half precision has weights in float32 again.
         finite: whether NaN and Inf are errors. ``False`` writes the record of a failed training,
             for which :func:`load_checkpoint` raises an error.
 
     Raises:
         CheckpointError: the weights are not those of the network that ``info`` describes, contain
-            NaN or Inf, or have learned output scales of other tiles than ``info`` describes. An
-            older file at ``path`` is unchanged.
-        ConfigError: the network has layers that torch has not registered, or the description is
-            missing or given twice.
+            NaN or Inf, are outside the range of ``dtype``, or have learned output scales of other
+            tiles than ``info`` describes. An older file at ``path`` is unchanged.
+        ConfigError: the network has layers that torch has not registered, the description is
+            missing or given twice, or ``dtype`` is none of the three.
     """
     info = _described(info, task, factory, patients, expected_score)
     model, source = unwrapped(model), f"cannot write {path}"
@@ -107,6 +113,8 @@ def save_checkpoint(
         info = replace(info, digital_layers=tuple(name for name in digital if name is not None))
     outline = outline_of_network(info, sum(t.numel() for t in model.state_dict().values()), source)
     tensors = weights_of(model, outline.state_dict().keys())
+    if dtype is not None:
+        tensors = in_precision(tensors, dtype, source)
     check_parts(Parts.of(tensors, outline), outline, source, finite=finite)
     return write_atomically(path, lambda file: write_file(file, info.to_json(), tensors))
 

@@ -8,6 +8,7 @@ import yaml
 
 from analogmed.cli.parse import parse
 from analogmed.config import Experiment, TaskConfig
+from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.paths import read_settings, write_settings
 from analogmed.search.settings import SearchConfig
 from analogmed.search.supernet.settings import SupernetConfig
@@ -128,3 +129,17 @@ def test_a_run_folder_behind_a_link_is_read_through_the_link_and_directly(projec
     for folder in ("run", "disk"):
         found = read_settings(TrainConfig, project / folder / "training.yaml")
         assert found.init == Path("start.safetensors")
+
+
+def test_a_settings_file_of_the_package_is_found_from_any_folder(project):
+    found = parse(TrainConfig, ["--config", "configs/lgg-train.yaml"], prog="train")
+    assert (found.task.name, found.model.options) == ("lgg", {"features": 16})
+    with pytest.raises(ConfigError, match=r"cannot read configs/lgg\.yaml"):
+        parse(TrainConfig, ["--config", "configs/lgg.yaml"], prog="train")
+
+
+def test_an_own_settings_file_hides_that_of_the_package(project, monkeypatch):
+    monkeypatch.chdir(project)
+    (project / "configs" / "lgg-train.yaml").write_text("{task: {name: mine}}")
+    found = parse(TrainConfig, ["--config", "configs/lgg-train.yaml"], prog="train")
+    assert found.task.name == "mine"

@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import pytest
 
@@ -130,6 +129,6 @@ def test_pruning_leaves_one_path_after_that_epoch():
 
 @pytest.mark.parametrize("name", ["brain", "hippocampus"])
 def test_the_shipped_configurations_leave_a_search_a_choice(name):
-    path = Path(__file__).parents[3] / "configs" / f"supernet-mias-{name}.yaml"
-    config = parse(SupernetConfig, ["--config", str(path)], prog="supernet")
+    words = ["--config", f"configs/supernet-mias-{name}.yaml"]
+    config = parse(SupernetConfig, words, prog="supernet")
     assert config.pruning.keep > 1

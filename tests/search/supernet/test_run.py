@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -290,11 +289,10 @@ def test_settings_that_contradict_each_other_are_refused(changes, told):
 
 
 def test_the_settings_of_the_poster_are_those_of_its_files():
-    folder = Path(__file__).parents[3] / "configs"
     found = {}
     for name in ("brain", "hippocampus"):
-        path = folder / f"supernet-mias-{name}.yaml"
-        found[name] = parse(SupernetConfig, ["--config", str(path)], prog="supernet")
+        words = ["--config", f"configs/supernet-mias-{name}.yaml"]
+        found[name] = parse(SupernetConfig, words, prog="supernet")
     rates = {name: config.optimizer.learning_rate for name, config in found.items()}
     assert rates == {"brain": 0.01, "hippocampus": 0.03}
     assert found["brain"].loss == MiasLossConfig(cross_entropy=0.7, latency=0.3)
