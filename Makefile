@@ -4,7 +4,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 READY_DOCS := $(VENV)/.installed-docs
 
-.PHONY: eval test test-ci test-all test-compiled test-exhaustive lint docs clean
+.PHONY: install eval test test-ci test-all test-compiled test-exhaustive lint docs clean
+
+install: $(READY)  ## set up the environment: analogmed with its tools for tests, in .venv
 
 eval: $(READY)  ## evaluate a U-Net on ReRAM and PCM chips, and write runs/demo/report.html
 	$(BIN)/python -m analogmed demo

@@ -45,6 +45,17 @@ def markdown(table: pd.DataFrame) -> str:
     return pipe_table(heads, rows, len(heads)) + "\n"
 
 
+def replace_between(text: str, name: str, table: str) -> str:
+    """Return the text of a page with a table between the markers of its name.
+
+    The markers are ``<!-- NAME -->`` and ``<!-- end of NAME -->``.
+    """
+    start, stop = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    if start not in text or stop not in text:
+        raise SystemExit(f"the document has no '{start}' and '{stop}' to put the table between")
+    return text[: text.index(start) + len(start)] + f"\n{table}\n" + text[text.index(stop) :]
+
+
 def with_interval(value: float, low: float, high: float, form: str = ".3f") -> str:
     """Return an estimate with its interval, such as ``0.850 (0.805 to 0.872)``."""
     return f"{value:{form}} ({low:{form}} to {high:{form}})"

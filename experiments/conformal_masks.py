@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _programs import markdown, with_interval
-from interval_coverage import replace_between
+from _programs import markdown, replace_between, with_interval
 
 import analogmed
 from analogmed.config import SweepConfig

@@ -87,7 +87,8 @@ def main() -> None:
     summary = summary_of(in_parallel(run, runs, arguments.workers))
     summary.to_csv(arguments.out / "summary.csv", index=False)
     write_text_atomically(arguments.out / "table.md", to_markdown(summary))
-    overview = markdown(pd.DataFrame(overview_rows(summary)))
+    tables = (dice_rows(summary), normalised_rows(summary), mean_rows(summary))
+    overview = "\n".join(markdown(pd.DataFrame(rows)) for rows in tables)
     write_text_atomically(arguments.out / "overview.md", overview)
     drop_per_model(summary, arguments.out / "figure1.png")
     print(f"{overview}\ntables and figure: {arguments.out}/")
@@ -176,22 +177,50 @@ def summary_of(folders: list[Path]) -> pd.DataFrame:
     return summary.sort_values(row, kind="stable")
 
 
-def overview_rows(summary: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """Yield one row per task and model: both trainings on the chip after one day, side by side."""
+def dice_rows(summary: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """Yield one row per task and model: Dice of both trainings on the chip after one day."""
+    for names, digital, hwa in _pairs(summary):
+        yield names | {
+            "digital training: run digitally": f"{digital['dice_digital']:.3f}",
+            "digital training: 1 day": _with_interval(digital, "dice_1d"),
+            "hardware-aware: 1 day": _with_interval(hwa, "dice_1d"),
+            "gain": _with_interval(hwa, "gain_1d", "+.3f"),
+        }
+
+
+def normalised_rows(summary: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """Yield one row per task and model: Dice after one day divided by that of a digital run."""
+    for names, digital, hwa in _pairs(summary):
+        yield names | {
+            "digital training: 1 day / digital": _with_interval(digital, "normalised_dice_1d"),
+            "hardware-aware: 1 day / digital": _with_interval(hwa, "normalised_dice_1d"),
+            "hardware-aware: 1 day / its start": _with_interval(hwa, "kept_of_start"),
+        }
+
+
+def mean_rows(summary: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """Yield one row per task, model and training: mean Dice digitally and on chips over time."""
+    for names, *trainings in _pairs(summary):
+        for row in trainings:
+            yield names | {
+                "trained": "hardware-aware" if row["training"] == "hwa" else "digitally",
+                "Dice digital": f"{row['dice_own_digital']:.3f}",
+                "t0": f"{row['dice_t0']:.3f}",
+                "1 day": f"{row['dice_1d']:.3f}",
+                "\u00b1 between chips": f"{row['dice_1d_std']:.3f}",
+                "1 month": f"{row['dice_1mo']:.3f}",
+                "AVM": f"{row['avm']:+.3f}",
+            }
+
+
+def _pairs(
+    summary: pd.DataFrame,
+) -> Iterator[tuple[dict[str, str], dict[Hashable, Any], dict[Hashable, Any]]]:
+    """Yield, for each task and model, its names and its digital and hardware-aware rows."""
     for (task, model), rows in summary.groupby(["task", "model"], sort=False):
         of = {row["training"]: row for row in rows.to_dict("records")}
-        digital, hwa = of["digital"], of["hwa"]
-        yield {
-            "test data": f"{task}, {hwa['n_patients']}",
-            "network": str(model),
-            "Dice digital": f"{digital['dice_digital']:.3f}",
-            "trained digitally, after a day": _with_interval(digital, "dice_1d"),
-            "hardware-aware, after a day": _with_interval(hwa, "dice_1d"),
-            "gain": _with_interval(hwa, "gain_1d", "+.3f"),
-            "digital training keeps": _with_interval(digital, "normalised_dice_1d"),
-            "hardware-aware keeps": _with_interval(hwa, "normalised_dice_1d"),
-            "of its digital start": _with_interval(hwa, "kept_of_start"),
-        }
+        names = {"test data": f"{task}, {of['hwa']['n_patients']}", "network": str(model)}
+        yield names, of["digital"], of["hwa"]
 
 
 def _with_interval(row: dict[Hashable, Any], name: str, form: str = ".3f") -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _programs import replace_between
 
 from analogmed.evaluation.statistics.intervals import Interval, difference, ratio, two_way_bootstrap
 from analogmed.evaluation.statistics.spread import std_between_chips
@@ -224,14 +225,6 @@ def stopped_early(repeats: int, n_boot: int, seed: int = 1) -> pd.DataFrame:
         row = {"min_chips": min_chips, "width": width, "coverage": held / repeats}
         rows.append(row | {"chips_mean": float(np.mean(used)), "chips_least": min(used)})
     return pd.DataFrame(rows)
-
-
-def replace_between(text: str, name: str, table: str) -> str:
-    """Return the text with a table between the markers of its name."""
-    start, stop = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    if start not in text or stop not in text:
-        raise SystemExit(f"the document has no '{start}' and '{stop}' to put the table between")
-    return text[: text.index(start) + len(start)] + f"\n{table}\n" + text[text.index(stop) :]
 
 
 def _holds(interval: Interval, truth: float) -> bool:

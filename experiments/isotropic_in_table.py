@@ -20,6 +20,12 @@ from analogmed.models import Genotype
 from analogmed.search.benchmark.table import BenchmarkTable, load
 
 CHANNELS = {"isotropic": (8, 8, 8), "pyramidal": (4, 8, 16)}
+TRAININGS = {"digital": "digital", "hwa": "hardware-aware"}
+DIFFERENCES = {
+    "dice_digital": "Dice digital",
+    "dice_1d": "Dice after a day",
+    "lost after a day": "Dice drop after a day",
+}
 N_BOOT = 10_000
 
 
@@ -29,9 +35,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--table", type=Path, help="by default the shipped one")
-    bench = load(parser.parse_args().table)
-    rows = [compared(bench, training) for training in ("digital", "hwa")]
-    print(markdown(pd.DataFrame(rows)))
+    print(table(load(parser.parse_args().table)))
+
+
+def table(bench: BenchmarkTable) -> str:
+    """Return the differences, isotropic minus pyramidal, in Markdown."""
+    return markdown(pd.DataFrame(compared(bench, training) for training in TRAININGS))
 
 
 def compared(bench: BenchmarkTable, training: str) -> dict[str, object]:
@@ -43,13 +52,13 @@ def compared(bench: BenchmarkTable, training: str) -> dict[str, object]:
     pairs = networks.dropna(subset="shape").pivot(index="blocks", columns="shape")
     known = pairs[(pairs["dice_digital"][[*CHANNELS]] >= DICE.learned).all(axis=1)]
     row: dict[str, object] = {
-        "training": training,
+        "training": TRAININGS[training],
         "patterns": f"{len(known)} of {len(pairs)}",
     }
     for shape in CHANNELS:
         row[f"weights, {shape}"] = f"{known['parameters'][shape].mean():,.0f}"
-    for name in ("dice_digital", "dice_1d", "lost after a day"):
-        row[f"{name}, difference"] = _difference(known[name])
+    for name, head in DIFFERENCES.items():
+        row[head] = _difference(known[name])
     return row
 
 

@@ -8,7 +8,7 @@ Source: Hamzaoui et al., Table 1 (tiles of 512 x 512).
 """
 
 import argparse
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,21 +112,26 @@ def to_markdown(found: pd.DataFrame) -> str:
 
 
 def _shown(row: dict[Hashable, Any]) -> dict[str, str]:
-    shown = {
-        "network": f"{row['network']} ({row['ours']})",
-        "input": row["input"],
-        "parameters (M)": f"{row['parameters_m']:.2f}",
-        "in the paper": f"{row['paper_parameters_m']:.2f}",
-        "layers / leaf modules": f"{row['layers']} / {row['leaf_modules']}",
-        "tiles": str(row["tiles"]),
-        "utilisation, paper": f"{row['paper_utilisation']:.2%}",
+    ours, paper = f"{row['parameters_m']:.2f}", row["paper_parameters_m"]
+    same = ours == f"{paper:.2f}"
+    return {
+        "network": f"{row['network']}, {row['input'].replace('x', ' x ')}",
+        "parameters (M)": ours if same else f"{ours} (paper: {paper})",
+        "utilisation: paper": f"{row['paper_utilisation']:.2%}",
+        **_means(row, "utilisation", CONVENTIONS, ".2%"),
+        "reuse factor: paper": f"{row['paper_reuse_factor']:,.1f}",
+        **_means(row, "reuse_factor", CONVENTIONS[-1:], ",.1f"),
     }
-    for mean in reversed(CONVENTIONS):
-        shown[f"utilisation, {mean.replace('_', ' ')}"] = f"{row[f'utilisation_{mean}']:.2%}"
-    shown["reuse factor, paper"] = f"{row['paper_reuse_factor']:,.1f}"
-    for mean in reversed(CONVENTIONS):
-        shown[f"reuse factor, {mean.replace('_', ' ')}"] = f"{row[f'reuse_factor_{mean}']:,.1f}"
-    return shown
+
+
+def _means(
+    row: dict[Hashable, Any], name: str, conventions: Sequence[str], form: str
+) -> dict[str, str]:
+    """Return the averages of a quantity by their heads, that of the paper first."""
+    return {
+        f"{name.replace('_', ' ')}: {mean.replace('_', ' ')}": f"{row[f'{name}_{mean}']:{form}}"
+        for mean in reversed(conventions)
+    }
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ class CalibrationConfig:
     """Calibration of the input ranges of the converters.
 
     Attributes:
-        images: least number of training images used for calibration. Every case contributes the
+        images: smallest number of training images used for calibration. Every case contributes the
             same number, evenly spaced, so the number used is rounded up.
         quantile: quantile of the absolute inputs of a layer that sets its input range, in (0, 1].
     """

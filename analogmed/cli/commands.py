@@ -30,7 +30,7 @@ COMMANDS = {
     "demo": Command(
         "cli.evaluation:DemoConfig",
         "demo:run",
-        "loss of a U-Net on two kinds of chip",
+        "Dice drop of a U-Net on two kinds of chip",
     ),
     "eval": Command(
         "cli.evaluation:EvalConfig",
@@ -148,4 +148,5 @@ def list_commands(first: str = "") -> str:
             lines.append(f"  {shown:24}{command.summary}")
     lines.append("\nRun 'analogmed COMMAND --help' for its options. A word in brackets may be left")
     lines.append("out. 'python -m analogmed COMMAND' is the same as 'analogmed COMMAND'.")
+    lines.append("'analogmed --version' prints the version. Pages docs/... are in the repository.")
     return "\n".join(lines)

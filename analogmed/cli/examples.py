@@ -2,9 +2,9 @@
 
 _DEMO = """\
 examples:
-  python -m analogmed demo
+  analogmed demo
       ReRAM and PCM chips, 20 synthetic patients; page: runs/demo/report.html
-  python -m analogmed demo --presets hermes reram --chips 10
+  analogmed demo --presets hermes reram --chips 10
       other kinds of chip, with more chip instances
 
 Rerun the same command to resume an interrupted run.
@@ -12,18 +12,18 @@ Rerun the same command to resume an interrupted run.
 
 _EVAL = """\
 examples:
-  python -m analogmed.eval
-      the shipped U-Net, U-Net++ and Swin-UNETR on the embedded brain phantom
-  python -m analogmed.eval --hardware hermes --sweep.chips 10
+  analogmed eval
+      the shipped U-Net, U-Net++ and Swin-UNETR on the generated brain phantom
+  analogmed eval --hardware hermes --sweep.chips 10
       the same networks on another chip, with more chip instances
-  python -m analogmed.eval --wide true
+  analogmed eval --wide true
       all estimates with their intervals, and the costs
-  python -m analogmed.eval --task lgg --task.root data/lgg \\
+  analogmed eval --task lgg --task.root data/lgg \\
       --checkpoints unet.safetensors
       your network on real data
-  python -m analogmed.eval --config runs/eval/experiment.yaml --out runs/again
+  analogmed eval --config runs/eval/experiment.yaml --out runs/again
       a repetition of an earlier run
-  python -m analogmed.eval --sweep.chips 100 --sweep.width 0.1 \\
+  analogmed eval --sweep.chips 100 --sweep.width 0.1 \\
       --engine.workers 4
       up to 100 chips in four processes, until the 95 % confidence interval of
       the Dice after one day is narrower than 0.1
@@ -34,28 +34,28 @@ See docs/tutorials/your-network.md for networks and data sets of your own.
 
 _SENSITIVITY_LAYERS = """\
 examples:
-  python -m analogmed.sensitivity
+  analogmed sensitivity
       the shipped U-Net: each layer analog alone and digital alone, and each
       noise source
-  python -m analogmed.sensitivity --checkpoints unet.safetensors \\
+  analogmed sensitivity --checkpoints unet.safetensors \\
       --parts layers --layers 'decoder*' head --sweep.times_s 0 2592000 \\
       --sweep.chips 10
       some layers of your network, at t0 and after one month
 
-Run 'python -m analogmed.sensitivity placement --help' for the choice of digital
+Run 'analogmed sensitivity placement --help' for the choice of digital
 layers. See docs/how-to/sensitivity.md for methods and definitions.
 """
 
 _SENSITIVITY_PLACEMENT = """\
 examples:
-  python -m analogmed.sensitivity placement --loss 0.01 --digital_gmac_per_s 20
+  analogmed sensitivity placement --loss 0.01 --digital_gmac_per_s 20
       least latency with a Dice drop of at most 0.01, for a digital processor of
       20e9 multiply-accumulate operations per second
-  python -m analogmed.sensitivity placement --sensitivity runs/sensitivity \\
+  analogmed sensitivity placement --sensitivity runs/sensitivity \\
       --profile my-chip.yaml --objective energy --whole_curve true
       least energy, with layers ranked by an earlier run of sensitivity, and the
       whole Pareto curve
-  python -m analogmed.eval --checkpoints unet.safetensors \\
+  analogmed eval --checkpoints unet.safetensors \\
       --digital_layers runs/placement/placement.yaml
       evaluation of the chosen placement
 
@@ -65,28 +65,28 @@ added cost. Each step is evaluated on chips. See docs/how-to/sensitivity.md.
 
 _UNCERTAINTY_MEASURE = """\
 examples:
-  python -m analogmed.uncertainty
-      the shipped networks on the embedded brain phantom: 5 chips, 4 reads, at
+  analogmed uncertainty
+      the shipped networks on the generated brain phantom: 5 chips, 4 reads, at
       t0, after one day and after one month
-  python -m analogmed.uncertainty --dropout 0.1 \\
+  analogmed uncertainty --dropout 0.1 \\
       --checkpoints unet-digital.safetensors unet-hwa.safetensors \\
       --conformal_cases leave_one_out
       two trainings of your network, and dropout for digital Monte Carlo passes
-  python -m analogmed.uncertainty \\
+  analogmed uncertainty \\
       --checkpoints a.safetensors b.safetensors c.safetensors
       an ensemble: networks of one model and training, for instance of several
       seeds
 
-Run 'python -m analogmed.uncertainty mitigation --help' for corrections after
+Run 'analogmed uncertainty mitigation --help' for corrections after
 programming. See docs/how-to/uncertainty.md for methods and definitions.
 """
 
 _UNCERTAINTY_MITIGATION = """\
 examples:
-  python -m analogmed.uncertainty mitigation --checkpoints unet.safetensors
+  analogmed uncertainty mitigation --checkpoints unet.safetensors
       each correction of a chip alone, and all together, at t0, after one day
       and after one month
-  python -m analogmed.uncertainty mitigation --options batchnorm --images 128 \\
+  analogmed uncertainty mitigation --options batchnorm --images 128 \\
       --sweep.chips 10
       one correction, with more images and chips
 
@@ -95,11 +95,11 @@ See docs/how-to/uncertainty.md for the corrections and their cost.
 
 _PRESETS = """\
 examples:
-  python -m analogmed presets
+  analogmed presets
       all presets in one line each
-  python -m analogmed presets pcm
+  analogmed presets pcm
       each argument of the preset pcm, with its meaning and unit
-  python -m analogmed presets hermes --differences true
+  analogmed presets hermes --differences true
       the arguments in which the preset hermes differs from pcm
 
 Options such as --hardware.out_noise 0.02 of eval and train replace single
@@ -108,9 +108,9 @@ arguments of a preset.
 
 _REPORT = """\
 examples:
-  python -m analogmed.report runs/eval
+  analogmed report runs/eval
       report.html, report.md and report.tex of an evaluation, in its run folder
-  python -m analogmed.report runs/eval runs/uncertainty runs/sensitivity \\
+  analogmed report runs/eval runs/uncertainty runs/sensitivity \\
       --out runs/page
       several runs on one page
 
@@ -119,13 +119,13 @@ The page contains its figures and needs no Internet access.
 
 _TRAIN = """\
 examples:
-  python -m analogmed.train --model unet --model.options.features 8
-      a small U-Net on the embedded brain phantom, into
+  analogmed train --model unet --model.options.features 8
+      a small U-Net on the generated brain phantom, into
       runs/train/phantom_brain-unet-digital/
-  python -m analogmed.train --training hwa \\
+  analogmed train --training hwa \\
       --init runs/train/phantom_brain-unet-digital
       hardware-aware training of this network
-  python -m analogmed.train --training hwa --task lgg --task.root data/lgg \\
+  analogmed train --training hwa --task lgg --task.root data/lgg \\
       --out runs/lgg
       both stages on real data: digital training into runs/lgg/digital, then
       hardware-aware training
@@ -138,26 +138,26 @@ See docs/how-to/training.md.
 
 _SEARCH_RUN = """\
 examples:
-  python -m analogmed.search
-      16 networks on the embedded brain phantom: Dice after one day on a chip,
+  analogmed search
+      16 networks on the generated brain phantom: Dice after one day on a chip,
       and number of tiles
-  python -m analogmed.search --engine.workers 2 --budget 40 \\
+  analogmed search --engine.workers 2 --budget 40 \\
       --strategy evolution
       40 networks, two at a time, by regularised evolution; a larger budget
       extends a finished search
-  python -m analogmed.search --objectives dice_1d \\
+  analogmed search --objectives dice_1d \\
       --constraints "tiles <= 20" "avm_drop <= 0.02"
       the highest Dice within bounds
-  python -m analogmed.search --space.depths 2 3 --space.blocks C E G \\
+  analogmed search --space.depths 2 3 --space.blocks C E G \\
       --space.widths 8 16 32
       another search space; with --space.places analog digital, each block may
       be digital
-  python -m analogmed.search --digital_layers head levels.0.down
+  analogmed search --digital_layers head levels.0.down
       networks whose head and first block are digital
-  python -m analogmed.search --task lgg --task.root data/lgg \\
+  analogmed search --task lgg --task.root data/lgg \\
       --candidate.epochs 40 --out runs/lgg
       real data
-  python -m analogmed.search --storage postgresql://user@host/searches \\
+  analogmed search --storage postgresql://user@host/searches \\
       --study lgg
       one study and one budget, shared by all machines that run this command
 
@@ -165,26 +165,26 @@ Rerun the same command to resume a stopped search, or run it in a second process
 to share the work. At the end, the command that evaluates the best network on
 the test patients is printed; the search itself never reads them.
 
-Run 'python -m analogmed.search supernet --help' for the training of shared
-weights, and 'python -m analogmed.search importance --help' for the importance
+Run 'analogmed search supernet --help' for the training of shared
+weights, and 'analogmed search importance --help' for the importance
 of blocks. See docs/how-to/search.md for spaces, strategies and output files.
 """
 
 _SEARCH_SUPERNET = """\
 examples:
-  python -m analogmed.search supernet --space.depths 1 2 3 --epochs 20
-      a supernetwork of the embedded brain phantom, one random network per step
+  analogmed search supernet --space.depths 1 2 3 --epochs 20
+      a supernetwork of the generated brain phantom, one random network per step
       (SPOS), into runs/supernet/phantom_brain-spos/
-  python -m analogmed.search supernet --rule fairnas
+  analogmed search supernet --rule fairnas
       each operation of each level once per step
-  python -m analogmed.search supernet --rule sandwich
+  analogmed search supernet --rule sandwich
       the largest, the smallest and two other networks per step; the largest
       network teaches the others
-  python -m analogmed.search supernet --config configs/supernet-mias-brain.yaml
+  analogmed search supernet --config configs/supernet-mias-brain.yaml
       the MIAS loss with 10 networks per step and pruning
-  python -m analogmed.search supernet --rule gumbel --paths 4 --loss.latency 0.3
+  analogmed search supernet --rule gumbel --paths 4 --loss.latency 0.3
       operations sampled by weights that are learned from loss and latency
-  python -m analogmed.search supernet --trace 50 --trace_every 2
+  analogmed search supernet --trace 50 --trace_every 2
       the scores of 50 networks during the training, in trace.csv
   torchrun --nproc-per-node 2 -m analogmed.search supernet --device cuda \\
       --batch_size 16
@@ -196,10 +196,10 @@ docs/explanation/shared-weights.md for sampling rules, the loss and pruning.
 
 _SEARCH_IMPORTANCE = """\
 examples:
-  python -m analogmed.search importance \\
+  analogmed search importance \\
       --supernets runs/supernet/phantom_brain-spos
       importance.csv and figures/importance.png in runs/importance/
-  python -m analogmed.search importance --supernets runs/brain runs/nuclei \\
+  analogmed search importance --supernets runs/brain runs/nuclei \\
       --n 64 --out runs/both
       two tasks, with averages over more networks
 
@@ -208,24 +208,24 @@ See docs/explanation/shared-weights.md for the definition of the score.
 
 _HARDWARE_MAP = """\
 examples:
-  python -m analogmed.hardware --model unet --input 3 256 256
+  analogmed hardware --model unet --input 3 256 256
       the U-Net of the LGG benchmark on HERMES tiles
-  python -m analogmed.hardware --out runs/cost \\
+  analogmed hardware --out runs/cost \\
       --model unet unetpp "swin_unetr(feature_size=24)"
       three networks, with tables and figures in a folder
-  python -m analogmed.hardware --model swin_unetr --input 4 96 96 96 \\
+  analogmed hardware --model swin_unetr --input 4 96 96 96 \\
       --out_channels 3
       a 3D network on one volume
-  python -m analogmed.hardware --tile_budget 223 --slices 155 \\
+  analogmed hardware --tile_budget 223 --slices 155 \\
       --transposed digital
       slow layers replicated up to 223 tiles, for a stack of 155 slices
-  python -m analogmed.hardware --model "unet(features=8)" --packing first_fit
+  analogmed hardware --model "unet(features=8)" --packing first_fit
       several small layers on one tile
-  python -m analogmed.hardware --profile none --tile_size 512
+  analogmed hardware --profile none --tile_size 512
       tiles of any size, without time and energy
-  python -m analogmed.hardware --profile my-chip.yaml
+  analogmed hardware --profile my-chip.yaml
       a tile type of your own
-  python -m analogmed.hardware --model "unet(features=12)" --input 1 64 64 \\
+  analogmed hardware --model "unet(features=12)" --input 1 64 64 \\
       --table runs/measure
       latency on the machine of a table that 'hardware measure' has written
 
@@ -234,13 +234,13 @@ See docs/how-to/cost.md for definitions and sources.
 
 _HARDWARE_MEASURE = """\
 examples:
-  python -m analogmed.hardware measure --out runs/measure
+  analogmed hardware measure --out runs/measure
       a table of this machine, one thread, tested on six small networks; takes
       about one minute
-  python -m analogmed.hardware measure --model unet unetpp --input 3 256 256 \\
+  analogmed hardware measure --model unet unetpp --input 3 256 256 \\
       --threads 4
       other networks, larger inputs, four threads
-  python -m analogmed.hardware --model "unet(features=8)" --input 1 64 64 \\
+  analogmed hardware --model "unet(features=8)" --input 1 64 64 \\
       --table runs/measure
       latency of another network on the machine of the table
 
@@ -250,24 +250,24 @@ measured on. See docs/how-to/cost.md.
 
 _DATA_VERIFY = """\
 examples:
-  python -m analogmed.data verify data/kaggle_3m
-  python -m analogmed.data verify data/Task09_Spleen
+  analogmed data verify data/kaggle_3m
+  analogmed data verify data/Task09_Spleen
 
 Exit status: 0 without problems, 1 with problems, 2 for an invalid option.
 """
 
 _DATA_PHANTOM = """\
 examples:
-  python -m analogmed.data phantom brain data/
+  analogmed data phantom brain data/
       brain slices with gliomas, in the layout of the LGG data set
-  python -m analogmed.data phantom spleen data/ --seed 1 --patients 4
+  analogmed data phantom spleen data/ --seed 1 --patients 4
       four abdominal volumes, in the layout of the Decathlon
 """
 
 _DATA_DOWNLOAD = """\
 examples:
-  python -m analogmed.data download Task04_Hippocampus data/
-  python -m analogmed.data download Task09_Spleen data/
+  analogmed data download Task04_Hippocampus data/
+  analogmed data download Task09_Spleen data/
       1.6 GB
 """
 

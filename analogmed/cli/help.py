@@ -87,9 +87,11 @@ def _describe(action: Action, kind: Any, default: Any) -> None:
         action.help = _SHORT_SECTION.format(short) if short else _SECTION
         return
     action.metavar, text, shown = _metavar(kind), _sentence(action.help), _shown(default)
+    choices, _, more = action.metavar.removeprefix("{").partition("}")
     if len(action.metavar) > _LONGEST_CHOICES and action.metavar.startswith("{"):
-        text = f"{text} One of: {', '.join(action.metavar.strip('{}').split(','))}."
-        action.metavar = "NAME"
+        names = ", ".join(choices.split(","))
+        text = f"{text} {'One or more of' if more else 'One of'}: {names}."
+        action.metavar = f"NAME{more}"
     action.help = f"{text} Default: {shown}." if shown else text
 
 

@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from analogmed.foundation.credentials import masked
 from analogmed.foundation.process import keep_freed_memory
 
 _HELP = ("-h", "--help")
+_VERSION = "--version"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +54,9 @@ def run_command(name: str, arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int | None:
     if words[0] in _HELP:
         print(list_commands())
+        return 0
+    if words[0] == _VERSION:
+        print(f"analogmed {version('analogmed')}")
         return 0
     if words[0] in NO_DEFAULT and words[1:2] and words[1] in _HELP:
         print(list_commands(words[0]))

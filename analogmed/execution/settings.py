@@ -15,16 +15,16 @@ class EngineConfig:
 
     Attributes:
         name: local runs processes on this machine; ray requires pip install 'analogmed[ray]'.
-        workers: number of units (chips, digital runs or candidates) that are computed at once; by
-            default one, in this process, and with ray as many as fit.
+        workers: number of units (chips, digital runs or candidates) that are computed at once. If
+            it is not set, one in this process, and with ray as many as fit.
         address: address of a Ray cluster, for instance auto or ray://head:10001; by default Ray is
             started on this machine for the run.
         cpus: number of processor cores that Ray reserves for a unit.
         gpus: number of GPUs that Ray reserves for a unit; several units share a GPU at a fraction
             such as 0.25.
-        threads: number of threads of a unit, 1 or more; by default the cores are divided among
-            workers, and Ray uses cpus. The last digits of the outputs of a chip depend on it, so
-            stored chips are reused only with the same number.
+        threads: number of threads of a unit, 1 or more. If it is not set, the cores are divided
+            among workers, and Ray uses cpus. The last digits of the outputs of a chip depend on it,
+            so stored chips are reused only with the same number.
     """
 
     name: Literal["local", "ray"] = "local"

@@ -3,6 +3,7 @@ import inspect
 import re
 import shlex
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from analogmed.cli.commands import COMMANDS, find_command
 from analogmed.cli.examples import EXAMPLES
 from analogmed.cli.main import main, run
-from analogmed.cli.parse import parse
+from analogmed.cli.parse import build_parser, parse
 from analogmed.foundation.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,25 @@ def test_help_fits_a_terminal_and_lists_all_settings(name, capsys, monkeypatch):
     attributes = inspect.getdoc(settings).partition("Attributes:")[2]
     for option in re.findall(r"^    (\w+): ", attributes, re.MULTILINE):
         assert any(re.match(rf"  (--{option}\b|[A-Z])", line) for line in lines)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_lists_the_values_of_an_option_without_braces(name):
+    command = COMMANDS[name]
+    parser = build_parser(load(command.settings), f"analogmed {name}", "")
+    texts = [action.help or "" for action in parser._actions]
+    assert [text for text in texts if re.search(r"One (or more )?of: [^.]*[{}]", text)] == []
+
+
+def test_help_states_one_default_of_an_option():
+    parser = build_parser(load(COMMANDS["demo"].settings), "analogmed demo", "")
+    (text,) = [a.help for a in parser._actions if a.dest == "engine.workers"]
+    assert text.lower().count("default") == 1
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"analogmed {version('analogmed')}\n"
 
 
 def test_without_a_command_all_are_listed(capsys):

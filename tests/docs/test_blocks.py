@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import analogmed as am
 from analogmed.cli.parse import parse
@@ -62,11 +64,9 @@ def test_every_command_is_one_that_a_test_checks():
         words
         for words in COMMANDS
         if words[0] not in own
-        and words[:2] != ["python", "-m"]
         and not (words[0] == "python" and words[1].startswith(("experiments/", "benchmarks/")))
     ]
     assert others == [["source", ".venv/bin/activate"]]
-    assert all(w[2].startswith("analogmed") for w in COMMANDS if w[:2] == ["python", "-m"])
 
 
 def test_targets_of_make_exist():
@@ -132,12 +132,32 @@ def test_a_chip_is_described(capsys):
 
 @pytest.mark.slow
 def test_a_chip_is_a_module(capsys):
-    _, (_, text) = blocks(DOCS / "tutorials" / "own-network.md", "python")
+    _, (_, text), _ = blocks(DOCS / "tutorials" / "own-network.md", "python")
     names = {}
     exec(text, names)
     assert names["mask"].shape == names["logits"].shape
     assert names["mask"].dtype == torch.bool
     assert "tiles" in capsys.readouterr().out
+
+
+def test_a_network_is_trained_for_the_chip_in_a_loop_of_ones_own():
+    *_, (_, text) = blocks(DOCS / "tutorials" / "own-network.md", "python")
+    torch.manual_seed(0)
+    images = torch.rand(4, 1, 8, 8)
+    loader = DataLoader(TensorDataset(images, (images > 0.5).float()), batch_size=2)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.Conv2d(2, 1, 1))
+    names = {"net": net, "epochs": 2, "training_loader": loader}
+    names["loss_function"] = nn.BCEWithLogitsLoss()
+    exec(text, names)
+    analog, noise = names["analog"], names["noise"]
+    trained = {name: value for name, value in analog.named_parameters() if value.requires_grad}
+    for name, before in net.named_parameters():
+        assert not torch.equal(trained[name], before)
+    with torch.no_grad(), noise.step(0):
+        first = analog(images)
+    with torch.no_grad(), noise.step(1):
+        assert not torch.equal(analog(images), first)
+    assert am.Chip(analog, seed=0).at("1 day")(images).isfinite().all()
 
 
 def test_the_benchmark_table_is_queried():

@@ -147,11 +147,17 @@ def test_a_row_of_folds_weighs_each_by_its_patients(experiment, folders):
 
 def test_both_trainings_of_a_network_stand_side_by_side(experiment, folders):
     summary = experiment.summary_of(folders)
-    (row,) = experiment.overview_rows(summary)
+    (row,) = experiment.dice_rows(summary)
     assert row["test data"] == "lgg, 4"
-    assert row["Dice digital"] == "0.725"
+    assert row["digital training: run digitally"] == "0.725"
     assert row["gain"].startswith("+0.200 (")
-    for name, training in (("trained digitally", "digital"), ("hardware-aware", "hwa")):
+    (shares,) = experiment.normalised_rows(summary)
+    means = {mean["trained"]: mean for mean in experiment.mean_rows(summary)}
+    for name, training in (("digital training", "digital"), ("hardware-aware", "hwa")):
         of = summary.set_index("training").loc[training]
+        dice = f"{0.725 - LOSS[training]:.3f}"
         interval = f"({of['dice_1d_low']:.3f} to {of['dice_1d_high']:.3f})"
-        assert row[f"{name}, after a day"] == f"{0.725 - LOSS[training]:.3f} {interval}"
+        assert row[f"{name}: 1 day"] == f"{dice} {interval}"
+        share = f"{of['normalised_dice_1d']:.3f} ("
+        assert shares[f"{name}: 1 day / digital"].startswith(share)
+        assert means["digitally" if training == "digital" else name]["1 day"] == dice

@@ -23,12 +23,12 @@ pytestmark = pytest.mark.slow
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "tutorials" / "your-network.md"
 SHORT = {
-    "analogmed.train": ["--epochs", "1", "--validate_every", "1", "--validation_chips", "1"],
-    "analogmed.eval": ["--sweep.chips", "1", "--sweep.times_s", "0", "--examples", "0"],
+    "train": ["--epochs", "1", "--validate_every", "1", "--validation_chips", "1"],
+    "eval": ["--sweep.chips", "1", "--sweep.times_s", "0", "--examples", "0"],
 }
 PROGRAMS = {
-    "analogmed.train": (am.TrainConfig, training.run),
-    "analogmed.eval": (EvalConfig, evaluation.run),
+    "train": (am.TrainConfig, training.run),
+    "eval": (EvalConfig, evaluation.run),
 }
 
 
@@ -50,10 +50,10 @@ def write_case(folder):
 
 
 def run_command(line):
-    python, flag, module, *arguments = shlex.split(line)
-    assert (python, flag) == ("python", "-m")
-    settings, run = PROGRAMS[module]
-    run(parse(settings, [*arguments, *SHORT[module]], prog=module))
+    program, name, *arguments = shlex.split(line)
+    assert program == "analogmed"
+    settings, run = PROGRAMS[name]
+    run(parse(settings, [*arguments, *SHORT[name]], prog=name))
 
 
 def run_block(kind, text):
@@ -64,7 +64,7 @@ def run_block(kind, text):
         Path("block.py").write_text(text)
         runpy.run_path("block.py")
     else:
-        for line in text.splitlines():
+        for line in re.sub(r"\\\n\s*", "", text).splitlines():
             run_command(line)
 
 
@@ -140,7 +140,7 @@ def test_the_data_have_their_own_name_in_tables(followed):
 def test_the_settings_of_a_run_repeat_it_from_another_folder(followed, tmp_path, monkeypatch):
     run = followed / "runs" / "mine-eval"
     monkeypatch.chdir(tmp_path)
-    again = f"python -m analogmed.eval --config {run}/experiment.yaml --out {tmp_path}/again"
+    again = f"analogmed eval --config {run}/experiment.yaml --out {tmp_path}/again"
     with pytest.warns(UserWarning, match=r"expected about 0\.860 .*task\.options\.axes"):
         run_command(again)  # the network of the document is not trained
     assert (tmp_path / "again/results.csv").read_bytes() == (run / "results.csv").read_bytes()

@@ -36,8 +36,10 @@ class Hardware:
         perfect: switch off converters with their input ranges, bounds, and noise of inputs,
             products and outputs. Devices keep their noise.
         tile_size: rows and columns of one crossbar tile, 1 or more; one number for a square.
-        dac_steps: number of steps of the input converter; 254 is 8 bits, 0 switches it off.
-        adc_steps: number of steps of the output converter; 254 is 8 bits, 0 switches it off.
+        dac_steps: number of steps of the input converter; 254 steps are 8 bits, symmetric around 0.
+            0 switches it off.
+        adc_steps: number of steps of the output converter; 254 steps are 8 bits, symmetric around
+            0. 0 switches it off.
         inp_bound: largest input to the tile, in units of the input range. Above 0.
         out_bound: largest output of the tile, in units of (full input x full weight). Above 0.
         inp_noise: standard deviation of the input noise, in units of the input range. 0 or more.
@@ -46,14 +48,15 @@ class Hardware:
             (``additive``), or proportional to the root of the weight (``pcm_read``).
         weight_noise_std: standard deviation of the weight noise, relative to the largest weight,
             for a weight of that size. 0 or more.
-        noise_management: how an input vector is scaled before the converter: by a static range
-            (``none``) or by its own largest absolute value (``abs_max``).
+        noise_management: scaling of an input vector before the converter: by a static range
+            (``none``) or by its largest absolute value (``abs_max``).
         input_range: use static input ranges, which are calibrated or learned in training.
-        input_range_decay: decay of a learned input range. 0 or more.
+        input_range_decay: decay of an input range that is learned in training. 0 or more.
         input_range_keep: share of inputs above which a learned input range shrinks. In (0, 1].
-        modifier: weight noise in hardware-aware training: Gaussian noise, added or multiplied;
-            rounding to the number of DAC steps (254 without DAC), also with added noise or by
-            DoReFa; noise whose size is a polynomial of the weight (``poly``), which keeps the sign
+        modifier: weight noise of a training step, used with noise.weights modifier only; by
+            default, training uses virtual chips. Gaussian noise, added or multiplied; rounding
+            to the number of DAC steps (254 without DAC), also with added noise or by DoReFa; noise
+            whose size is a polynomial of the weight (``poly``), which keeps the sign
             (``prog_noise``); or PCM devices, programmed and aged (``pcm_noise``).
         modifier_std: standard deviation of the modifier, relative to the largest weight of the
             tile; with ``poly``, ``prog_noise`` and ``pcm_noise`` a factor on the noise of the
@@ -61,19 +64,20 @@ class Hardware:
         modifier_coeffs: coefficients of |weight / largest| ** 0, 1, ...: of ``poly`` in units of
             the largest weight, of ``prog_noise`` in uS. ``None`` is the programming noise of
             the noise models ``pcm`` and ``hermes`` themselves, of the others the fit to PCM.
-        modifier_clip: largest weight after ``dorefa``, in units of the mapped weight. Above 0.
-        modifier_t_inference_s: time since programming of the devices of ``pcm_noise``, in s. 0 or
-            more.
-        drop_connect: share of the weights that training sets to zero in each step, for every
-            modifier. 0 or more, below 1.
+        modifier_clip: largest weight after the modifier ``dorefa``, in units of the mapped weight.
+            Above 0.
+        modifier_t_inference_s: time since programming of the devices of the modifier ``pcm_noise``,
+            in s. 0 or more.
+        drop_connect: share of the weights that a training step sets to zero, with any modifier. 0
+            or more, below 1.
         learned_out_scale: digital factor on the outputs of each tile, or of each of its columns,
             learned in training.
         clip: weight clipping after each training step.
-        clip_sigma: clipping threshold in standard deviations (``layer_gaussian``). Above 0.
-        clip_value: clipping threshold in units of the largest weight (``fixed``). Above 0.
-        remap: mapping of weights to conductances: one scale per tile, or one per column. The scales
-            always follow the weights; ``none`` maps as ``layerwise``, and makes ``fixed`` clipping
-            refer to the weights before training.
+        clip_sigma: threshold of this clipping in standard deviations (``layer_gaussian``). Above 0.
+        clip_value: threshold of this clipping in units of the largest weight (``fixed``). Above 0.
+        remap: mapping of weights to conductances: one scale per tile (``layerwise``), or one per
+            column (``channelwise``). The scales follow the weights. ``none`` is ``layerwise``,
+            except that ``fixed`` clipping refers to the weights before training.
         noise_model: aihwkit's statistical model of programming, drift and read noise.
         g_max_us: largest conductance in uS; ``None`` is the noise model's own. Above 0; 40 with
             ``reram_wan2022``, whose fit is for this value.
@@ -81,8 +85,9 @@ class Hardware:
         read_noise_scale: factor on the read noise. 0 or more. ``reram_wan2022`` has one factor for
             all, ``prog_noise_scale``.
         drift_scale: factor on the drift exponents. 0 or more.
-        drift_compensation: digital factor that corrects the mean drift: one per tile (``global``,
-            ``global_exact``) or one per column, from a reference read-out.
+        drift_compensation: digital factor that corrects the mean drift, from a read-out of the
+            tile: one per tile, relative to a read-out after programming (``global``) or to the
+            digital weights (``global_exact``), or one per column (``per_column``).
         acceptance_range_percent: acceptance range of the program-and-verify loop of ``reram_cmo``,
             in % of the target conductance. 0.2 (default) or 2, the two fits of aihwkit.
     """

@@ -77,7 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """All arguments of each preset."""
 
 DESCRIPTIONS = {
-    "pcm": "phase-change memory with the settings of analog-NAS-bench: tiles of 512, 8 bits",
+    "pcm": "phase-change memory with the settings of AnalogNAS-Bench: tiles of 512, 8 bits",
     "analognas": "create_rpu_config(g_max=25, tile_size=256, dac_res=256, adc_res=256, "
     "noise_std=5.0) of AnalogNAS, with noise_std in per cent of the largest weight",
     "analognas-as-coded": "the same as AnalogNAS runs it: its code never sets the type of the "

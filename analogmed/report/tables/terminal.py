@@ -91,7 +91,8 @@ def _table(title: str, summary: pd.DataFrame, curves: pd.DataFrame, metric: str)
     def drop(row: Row) -> Cell:
         at_s = row_at(row, lost_at_s)
         value, low, high = (at_s.get(f"drift_drop{end}", math.nan) for end in ENDS)
-        return estimate_cell(value, low, high, write=partial(format_fixed, digits=digits))
+        write = partial(format_fixed, digits=digits)
+        return estimate_cell(value, low, high, write=write, dash=False)
 
     columns = [
         Column(
@@ -136,7 +137,9 @@ def _missed(summary: pd.DataFrame) -> Iterator[str]:
         if row["missed"]
     ]
     if missing:
-        yield f"Missed structures after 1 day: {'; '.join(missing)}."
+        yield (
+            f"Missed structures after 1 day, of all patients on all chips: {'; '.join(missing)}."
+        )
     elif known:
         yield "No network misses a structure after 1 day."
 

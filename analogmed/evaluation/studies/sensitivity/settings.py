@@ -24,7 +24,9 @@ class SensitivityConfig(Experiment):
         every_nth_slice: step between evaluated slices of a case with several slices; 1 evaluates
             all.
         sweep: chips, times and reads.
-        metrics: dice; no other metric is supported here.
+        metrics: dice, the only metric of this command.
+        tolerance: without effect in this command, which does not compute nsd.
+        limit: without effect in this command, which computes no time to failure.
         out: run folder; by default runs/NAME.
         name: name of the run.
     """

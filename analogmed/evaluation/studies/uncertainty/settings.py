@@ -51,7 +51,11 @@ class UncertaintyConfig(_OnChips):
             of validation and test except the tested one.
         bins: number of bins of calibration errors and reliability diagrams.
         margin: margin of the boundary band, in voxels, by which the reference is dilated.
-        metrics: dice; no other metric is supported here.
+        metrics: dice, the only metric of this command.
+        tolerance: without effect in this command, which does not compute nsd.
+        limit: without effect in this command, which computes no time to failure.
+        profile: not supported by this command, which computes no cost.
+        level: without effect in this command.
         out: run folder; by default runs/NAME.
         name: name of the run.
     """
@@ -98,7 +102,11 @@ class MitigationConfig(_OnChips):
         temperature_region: voxels on which a temperature is fitted: the band around the reference,
             or the whole image.
         margin: margin of the boundary band, in voxels, by which the reference is dilated.
-        metrics: dice; no other metric is supported here.
+        metrics: dice, the only metric of this command.
+        tolerance: without effect in this command, which does not compute nsd.
+        limit: without effect in this command, which computes no time to failure.
+        profile: not supported by this command, which computes no cost.
+        level: without effect in this command.
         out: run folder; by default runs/NAME.
         name: name of the run.
     """
