@@ -3,8 +3,7 @@
     python experiments/document_tables.py [--docs docs]
 
 Each table is between the markers of its name on a page, ``<!-- NAME -->`` and ``<!-- end of NAME
--->``. Takes about a minute; the rankings are those of the shipped benchmark table. A test compares
-the pages with these tables.
+-->``. Takes half a minute. A test compares the pages with these tables.
 """
 
 import argparse
@@ -13,7 +12,6 @@ from pathlib import Path
 
 import isotropic_in_table
 import published_networks
-import ranking
 import table1
 from _programs import markdown, replace_between
 
@@ -21,7 +19,6 @@ from analogmed.foundation.files import write_text_atomically
 from analogmed.search.benchmark.table import load
 
 COST = "explanation/evidence/cost.md"
-BENCHMARK = "explanation/evidence/benchmark-table.md"
 
 
 def published() -> str:
@@ -36,7 +33,6 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "table-1": (COST, lambda: table1.to_markdown(table1.table())),
     "published-networks": (COST, published),
     "isotropic-in-table": (COST, lambda: isotropic_in_table.table(load())),
-    "ranking": (BENCHMARK, lambda: ranking.to_text(ranking.tables_of(load()))),
 }
 """Page and function of each table."""
 

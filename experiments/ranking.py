@@ -53,7 +53,10 @@ def main(arguments: list[str] | None = None) -> None:
     given = _arguments(arguments)
     bench, out = load(given.table), given.out
     task = given.task or bench.tasks[0]
-    tables = tables_of(bench, given)
+    rows = [*_of_scores(bench, given), *_of_seeds(bench, task, given)]
+    tables = {"ranking": pd.DataFrame(rows)}
+    if len(bench.tasks) > 1:
+        tables["tasks"] = between_tasks(bench, given)
     traces = dict(pair.split("=", 1) for pair in given.traces)
     if given.train:
         traces |= train_supernets(bench, task, given)
@@ -65,24 +68,6 @@ def main(arguments: list[str] | None = None) -> None:
     write_text_atomically(out / "ranking.md", text)
     draw(bench, task, tables, out, given)
     print(text)
-
-
-def tables_of(
-    bench: BenchmarkTable, given: argparse.Namespace | None = None
-) -> dict[str, pd.DataFrame]:
-    """Return the agreements that follow from the benchmark table alone, by name.
-
-    Args:
-        bench: table of trained networks.
-        given: options of the command line; the defaults if omitted.
-    """
-    given = given or _arguments([])
-    task = given.task or bench.tasks[0]
-    rows = [*_of_scores(bench, given), *_of_seeds(bench, task, given)]
-    tables = {"ranking": pd.DataFrame(rows)}
-    if len(bench.tasks) > 1:
-        tables["tasks"] = between_tasks(bench, given)
-    return tables
 
 
 def scores_of(bench: BenchmarkTable, task: str, name: str, seed: int | None = None) -> pd.Series:
