@@ -5,7 +5,7 @@ import json
 import math
 import re
 from argparse import ArgumentError
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
@@ -224,17 +224,26 @@ def _check_keys(content: dict[str, Any], config_class: Any, path: str) -> None:
         check_keys(content, config_class, path)
     except ConfigError as error:
         unknown = [str(key) for key in content if key not in _names_of(config_class)]
-        others = [
-            name
-            for name, command in COMMANDS.items()
-            if content.keys() <= _names_of(_settings_class(command.settings))
-        ]
-        if not others or not unknown:
+        others = _commands_with(content.keys()) if unknown else []
+        if not others:
             raise
         raise ConfigError(
             f"{path}: settings of analogmed {' or '.join(others[:3])}, of which this command does "
             f"not have {', '.join(unknown[:5])}. Run that command, or remove them."
         ) from error
+
+
+def _commands_with(keys: Collection[str]) -> list[str]:
+    """Return the commands whose settings have all of these names."""
+    found = []
+    for name, command in COMMANDS.items():
+        try:
+            settings = _settings_class(command.settings)
+        except ImportError:  # of an optional package; the message does without this command
+            continue
+        if _names_of(settings).issuperset(keys):
+            found.append(name)
+    return found
 
 
 def _settings_class(path: str) -> Any:

@@ -1,9 +1,10 @@
 """Short forms of settings in Python: a name, a mapping, or the single value of a list."""
 
 import dataclasses
+import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
@@ -21,15 +22,17 @@ def expand_short_forms(settings: Any) -> None:
     Raises:
         ConfigError: a field of nested settings is unknown, or their value is of another kind.
     """
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
+    for name, kind in get_type_hints(type(settings)).items():
+        value = getattr(settings, name)
+        kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+        nested = next(filter(dataclasses.is_dataclass, kinds), None)
         expanded = value
-        if dataclasses.is_dataclass(field.default) and not isinstance(field.default, type):
-            expanded = _nested(field.name, value, type(field.default))
-        elif isinstance(value, str | Path) and "tuple" in str(field.type):
+        if nested is not None and not (value is None and type(None) in kinds):
+            expanded = _nested(name, value, nested)
+        elif isinstance(value, str | Path) and tuple in map(get_origin, kinds):
             expanded = (value,)
         if expanded is not value:
-            object.__setattr__(settings, field.name, expanded)
+            object.__setattr__(settings, name, expanded)
 
 
 def _nested(name: str, value: object, kind: Any) -> object:
@@ -47,4 +50,9 @@ def _nested(name: str, value: object, kind: Any) -> object:
     for field in value:
         if field not in known:
             raise ConfigError(f"{name}: unknown field '{field}'; {nearest(field, known)}")
-    return kind(**{n: tuple(v) if isinstance(v, list) else v for n, v in value.items()})
+    return kind(**{name: _tuples(part) for name, part in value.items()})
+
+
+def _tuples(value: Any) -> Any:
+    """Return nested lists as tuples, and any other value unchanged."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -128,6 +128,9 @@ def _moved(value: Any, kind: Any, name: str, move: Callable[[str], str]) -> Any:
         if dataclasses.is_dataclass(one) and isinstance(value, Mapping):
             entries = _fields(value, one)  # type: ignore[arg-type]
             return {key: _moved(part, of_key, key, move) for key, part, of_key in entries}
+        if dataclasses.is_dataclass(one) and isinstance(value, str):  # short form: the first field
+            first = dataclasses.fields(one)[0]
+            return _moved(value, first.type, first.name, move)
         if get_origin(one) is tuple and isinstance(value, list):
             return [_moved(part, inner[0], name, move) for part in value]
         if get_origin(one) is dict and isinstance(value, Mapping):

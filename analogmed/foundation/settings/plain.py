@@ -10,6 +10,7 @@ from analogmed.foundation.credentials import masked_values
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.strict_yaml import check_keys, dump_yaml
 from analogmed.foundation.text import nearest
+from analogmed.foundation.time_constants import to_seconds
 
 S = TypeVar("S")
 
@@ -42,11 +43,26 @@ def from_plain(settings_class: type[S], plain: Mapping[str, Any], where: str) ->
     Raises:
         ConfigError: a name is unknown or a value has another type; the message names both.
     """
-    check_keys(dict(plain), settings_class, where)
     kinds = get_type_hints(settings_class)
+    plain = {name: _in_full(name, value, kinds.get(name)) for name, value in plain.items()}
+    check_keys(plain, settings_class, where)
     return settings_class(
         **{name: _of_kind(kinds[name], value, f"{where}: {name}") for name, value in plain.items()}
     )
+
+
+_NAMES = ("name", "preset")
+"""First fields whose value stands for nested settings."""
+
+
+def _in_full(name: str, value: Any, kind: Any) -> Any:
+    """Return a name as nested settings, and times such as ``1 day`` in s; others unchanged."""
+    if isinstance(value, str) and dataclasses.is_dataclass(kind):
+        first = dataclasses.fields(kind)[0].name
+        return {first: value} if first in _NAMES else value
+    if name.endswith("_s") and isinstance(value, list | tuple):
+        return [to_seconds(time) if isinstance(time, str) else time for time in value]
+    return value
 
 
 def _of_kind(kind: Any, value: Any, where: str) -> Any:

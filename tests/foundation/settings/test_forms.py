@@ -1,11 +1,13 @@
 """Short forms of nested settings and of lists."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from analogmed.config import Experiment, ModelConfig, SweepConfig, TaskConfig
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.forms import expand_short_forms
 from analogmed.training.settings import TrainConfig
 
 
@@ -23,6 +25,26 @@ def test_one_value_stands_for_a_list():
     assert config.checkpoints == (Path("runs/lgg"),)
     assert config.metrics == ("hd95",)
     assert config.digital_layers == ("head*",)
+
+
+@dataclass(frozen=True)
+class Inner:
+    name: str = "a"
+    rows: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Outer:
+    made: Inner = field(default_factory=Inner)
+    perhaps: Inner | None = None
+
+    def __post_init__(self):
+        expand_short_forms(self)
+
+
+def test_settings_with_any_default_take_short_forms():
+    assert Outer(made="b", perhaps={"rows": [[1, 2]]}) == Outer(Inner("b"), Inner("a", ((1, 2),)))
+    assert Outer().perhaps is None
 
 
 @pytest.mark.parametrize(

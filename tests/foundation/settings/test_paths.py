@@ -51,6 +51,13 @@ def test_outputs_names_and_options_of_a_file_are_taken_as_they_are(project):
     assert found.task.options == {"label": "a/b"}
 
 
+@pytest.mark.parametrize("model", ["bundle:../unet", "{name: 'bundle:../unet'}"])
+def test_a_bundle_is_relative_to_the_file_in_both_forms_of_the_setting(project, model):
+    (project / "configs" / "train.yaml").write_text(f"model: {model}")
+    found = parse(TrainConfig, ["--config", "../project/configs/train.yaml"], prog="train")
+    assert found.model.name == f"bundle:{project}/unet"
+
+
 def test_absolute_paths_stay_so_that_a_training_resumes_from_its_own_settings(project, monkeypatch):
     monkeypatch.chdir(project)
     settings = TrainConfig(task=TaskConfig("nifti", root=project / "data"))

@@ -38,6 +38,14 @@ def test_values_get_the_types_of_their_fields():
     assert from_plain(Whole, {"sizes": None}, "file") == Whole()
 
 
+def test_a_file_has_the_short_forms_and_times_of_the_command_line(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("{task: lgg, hardware: reram_cmo, sweep: {times_s: [t0, 1 day, 60]}}")
+    found = read_settings(Experiment, path)
+    assert (found.task.name, found.hardware.preset) == ("lgg", "reram_cmo")
+    assert found.sweep.times_s == (0.0, 60.0, 86_400.0)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
