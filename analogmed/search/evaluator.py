@@ -297,6 +297,8 @@ class ChipEvaluator:
 def chip_metrics(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float]:
     """Return the estimates in the long results table of one network, without undefined ones.
 
+    Those whose name contains no metric are of the primary one; they also have a name with it.
+
     Args:
         table: long results table.
         metrics: metrics of the table, the primary one of the task first.
@@ -312,6 +314,7 @@ def chip_metrics(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float
             value = _estimated(one, run)
             if not np.isnan(value):
                 found[one.column(metric, primary=metric == metrics[0])] = float(value)
+                found[one.column(metric, primary=False)] = float(value)
     if f"{metrics[0]}_1d" not in found:
         raise DataError(
             f"{label_of(metrics[0])} is undefined in all selection cases after a day on the chip; "

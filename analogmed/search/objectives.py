@@ -48,7 +48,8 @@ METRICS: Mapping[str, Direction] = MappingProxyType(
 """Metrics of candidates, and the direction of improvement; those of every ``candidates.csv``.
 
 The estimates of Dice stand for those of every metric of the registry: ``hd95_1d`` is that of HD95,
-and ``hd95_avm_drop`` its change over a month. ``avm_drop`` is of the primary metric of the task.
+and ``hd95_avm_drop`` its change over a month. ``avm_drop`` is that of the primary metric of the
+task, whatever it is.
 
 Dice is the mean over selection patients and chips: one day after programming (``dice_1d``, and its
 standard deviation over chips), right after it, after a month, and of the network run digitally.
@@ -172,30 +173,17 @@ class Goal:
 
         The primary metric of the task, which is always estimated, need not be one of them.
         """
-        found = (find_objective(name, PRIMARY) for name in self.metrics)
-        named = (m for estimate, m in filter(None, found) if m != PRIMARY or estimate.is_named)
-        return tuple(dict.fromkeys(named))
+        of_any_metric = {estimate.pattern for estimate in shown_in("search")}
+        found = (
+            find_objective(name, PRIMARY) for name in self.metrics if name not in of_any_metric
+        )
+        return tuple(dict.fromkeys(metric for _, metric in filter(None, found)))
 
     @property
     def spreads(self) -> tuple[str, ...]:
         """Those of the metrics that are standard deviations over chips."""
         found = ((name, find_objective(name, PRIMARY)) for name in self.metrics)
         return tuple(name for name, one in found if one and one[0].formula == "spread")
-
-    def check_names(self, primary: str) -> None:
-        """Raise a ConfigError for a metric that has another name on a task.
-
-        Args:
-            primary: primary metric of the task, whose change over a month is ``avm_drop``.
-        """
-        for name in self.metrics:
-            found = find_objective(name, PRIMARY)
-            if found and found[1] == primary != PRIMARY and not found[0].is_named:
-                own = found[0].column(primary)
-                raise ConfigError(
-                    f"objectives, constraints: the primary metric of this task is {primary}; "
-                    f"expected '{own}', got '{name}'. Give that name"
-                )
 
     def values(self, metrics: Mapping[str, float]) -> tuple[float, ...]:
         """Return the values of the objectives."""

@@ -124,7 +124,8 @@ def _across(goal: Goal) -> str:
 def _metrics(goal: Goal) -> tuple[str, ...]:
     """Return the metrics of the table: those of every search, and estimates of further metrics."""
     further = (objectives_of(name, primary=False) for name in goal.estimated if name != PRIMARY)
-    return (*METRICS, *(name for names in further for name in names))
+    names = (*METRICS, *(name for names in further for name in names), *goal.metrics)
+    return tuple(dict.fromkeys(names))
 
 
 def _row(trial: FrozenTrial, space: Space, goal: Goal) -> dict[str, object]:

@@ -214,12 +214,11 @@ def make_sampler(config: SearchConfig, evaluator: Evaluator) -> BaseSampler:
 
 
 def check_fits(config: SearchConfig, task: Task) -> None:
-    """Raise an error if networks of the space do not fit the images, or objectives the task.
+    """Raise an error if networks of the space do not fit the images.
 
     Raises:
-        ConfigError: names the dimensions, the depth and the window, or the objective.
+        ConfigError: names the dimensions, the depth and the window.
     """
-    config.goal.check_names(task.primary_metric)
     if config.space.spatial_dims != task.spatial_dims:
         raise ConfigError(
             f"space.spatial_dims is {config.space.spatial_dims}, but task {task.name} is "

@@ -20,6 +20,8 @@ REFERENCE = "reference"
 """The digitally trained network of the same model, run digitally."""
 OWN_DIGITAL = "own_digital"
 """The network itself, run digitally."""
+OWN_REFERENCE = "no digitally trained baseline: own digital run"
+"""Note of a network that is its own reference."""
 Term: TypeAlias = str | float
 """``REFERENCE``, ``OWN_DIGITAL``, or the age of the chip in s."""
 Formula: TypeAlias = Literal["mean", "spread", "difference", "loss", "ratio", "gain"]
@@ -220,16 +222,19 @@ def find_objective(name: str, primary: str) -> tuple[Estimate, str] | None:
 
     Args:
         name: name of a column, such as ``hd95_1d``.
-        primary: metric of the estimates whose names contain none.
+        primary: metric of the estimates whose names contain none; these may also have a name with
+            the metric.
 
     Example:
-        >>> [find_objective(name, "dice")[1] for name in ("hd95_1d", "avm_drop", "hd95_avm_drop")]
-        ['hd95', 'dice', 'hd95']
+        >>> names = ("hd95_1d", "avm_drop", "hd95_avm_drop", "dice_avm_drop")
+        >>> [find_objective(name, "dice")[1] for name in names]
+        ['hd95', 'dice', 'hd95', 'dice']
         >>> find_objective("tiles", "dice")
     """
     for metric in metric_names():
         for estimate in shown_in("search"):
-            if name == estimate.column(metric, primary=metric == primary):
+            names = {estimate.column(metric, primary=is_primary) for is_primary in (False, True)}
+            if name in (names if metric == primary else {estimate.column(metric, primary=False)}):
                 return estimate, metric
     return None
 

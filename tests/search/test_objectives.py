@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.metrics.registry import metric_names
 from analogmed.search.objectives import METRICS, Constraint, Goal, best_first
 
 
@@ -90,10 +91,14 @@ def test_estimates_of_every_metric_of_the_registry_are_objectives(name, directio
 
 def test_a_metric_that_needs_no_name_is_that_of_the_task():
     assert Goal(("avm_drop", "tiles")).estimated == ()
-    Goal(("hd95_avm_drop",)).check_names("dice")
-    Goal(("avm_drop", "hd95_1d", "tiles")).check_names("hd95")
-    with pytest.raises(ConfigError, match="expected 'avm_drop', got 'hd95_avm_drop'"):
-        Goal(("hd95_avm_drop",)).check_names("hd95")
+
+
+def test_each_metric_that_is_offered_is_an_objective():
+    for metric in metric_names():
+        assert Goal((f"{metric}_avm_drop",)).estimated == (metric,)
+        assert Goal((f"{metric}_avm_drop",)).directions == ("minimize",)
+    with pytest.raises(ConfigError, match="'dice_avm'; did you mean 'dice_avm_drop'"):
+        Goal(("dice_avm",))
 
 
 def test_an_unknown_estimate_of_a_metric_is_refused_with_the_nearest():

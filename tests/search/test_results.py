@@ -53,4 +53,7 @@ def test_a_goal_of_dice_has_the_same_columns_as_ever():
     goal = Goal(("dice_1d", "avm_drop"))
     table = candidates_of(optuna.create_study(directions=goal.directions), SPACE, goal)
     assert [name for name in table if name in METRICS] == list(METRICS)
-    assert not [name for name in table if name.startswith("hd95")]
+    assert not [name for name in table if name.startswith("hd95") or name == "dice_avm_drop"]
+    named = Goal(("dice_avm_drop",))
+    study = optuna.create_study(directions=named.directions)
+    assert "dice_avm_drop" in candidates_of(study, SPACE, named)
