@@ -28,7 +28,7 @@ from analogmed.evaluation.studies.uncertainty.conformal_table import (
 from analogmed.evaluation.studies.uncertainty.passes import passes_of, predict
 from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
 from analogmed.foundation.files import write_text_atomically
-from analogmed.report.figures.style import time_label
+from analogmed.foundation.time_constants import time_label
 from analogmed.report.names import TRAINING_NAMES
 from analogmed.training import Checkpoint, load_checkpoint
 

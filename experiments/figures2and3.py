@@ -22,8 +22,9 @@ from figure1 import PHANTOMS, REAL
 import analogmed
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.strict_yaml import read_yaml
+from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.maps import read_examples, uncertainty_maps
-from analogmed.report.figures.style import count_range, time_label
+from analogmed.report.figures.style import count_range
 from analogmed.report.figures.uncertainty import (
     reliability_diagram,
     risk_coverage_curves,

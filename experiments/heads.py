@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 import analogmed as am
 from analogmed.data import Task
 from analogmed.foundation.files import write_atomically
-from analogmed.report.figures.style import DPI, publication_style, time_label
+from analogmed.foundation.time_constants import time_label
+from analogmed.report.figures.style import DPI, publication_style
 from analogmed.report.names import hardware_name
 
 SHIPPED = Path(am.__file__).parent / "checkpoints" / "phantom_brain"

@@ -30,9 +30,9 @@ from analogmed.config import Experiment
 from analogmed.data import Task
 from analogmed.evaluation.deploy import make_analog
 from analogmed.foundation.files import write_text_atomically
-from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
+from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, TIME_NAMES
 from analogmed.network.copy import copy_network
-from analogmed.report.figures.style import TIME_NAMES, publication_style, save_figure
+from analogmed.report.figures.style import publication_style, save_figure
 from analogmed.training import TrainConfig, load_checkpoint
 from analogmed.training.checkpoint.checkpoint import Checkpoint
 from analogmed.training.distributed import Ranks

@@ -12,10 +12,10 @@ import pandas as pd
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_text_atomically
-from analogmed.foundation.time_constants import to_seconds
+from analogmed.foundation.time_constants import time_label, to_seconds
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.over_time import metric_over_time
-from analogmed.report.figures.style import age, count_range, time_label
+from analogmed.report.figures.style import age, count_range
 from analogmed.report.names import hardware_name, metric_title
 from analogmed.report.page.sections import Section, wide_and_narrow_figure
 from analogmed.report.provenance import facts_of
@@ -37,7 +37,8 @@ class Robustness:
         lower_is_better: whether lower values of the metric are better.
         notes: limitations of the result.
         settings: arguments of the evaluation: ``hardware``, ``metric``, ``times_s``, ``chips``,
-            ``seed``, ``inferer``, ``patients``; empty where they are unknown.
+            ``seed``, ``inferer``, ``patients``; ``conversion``, further arguments of ``convert``;
+            ``options``, further arguments of ``robustness`` as code; empty where they are unknown.
     """
 
     curves: pd.DataFrame
@@ -182,11 +183,15 @@ class Robustness:
     def _facts(self) -> tuple[tuple[str, str], ...]:
         changes = dict(self.settings.get("hardware") or {})
         changes.pop("preset", None)
+        conversion = self.settings.get("conversion") or {}
         facts = {
             "network": self._model,
             "metric": self._rows[0]["metric"],
             "times": ", ".join(map(time_label, self.settings.get("times_s", ()))),
             "hardware settings": ", ".join(f"{name}={value}" for name, value in changes.items()),
+            "digital layers": ", ".join(conversion.get("digital", ())),
+            "row split": conversion.get("row_split"),
+            "backend": conversion.get("backend"),
             "inferer": self.settings.get("inferer"),
             "patients": self.settings.get("patients"),
         }
@@ -199,17 +204,20 @@ class Robustness:
         given = "rpu_config" if hardware is None else repr(hardware)
         if hardware is not None and len(hardware) == 1:
             given = repr(hardware["preset"])
-        names = ("metric", "times_s", "chips", "seed")
-        given_of = {name: self.settings.get(name) for name in names}
-        metric = given_of["metric"]
-        times = [_exact(time_s) for time_s in given_of["times_s"] or ()]
-        more = ", inferer=inferer" if self.settings.get("inferer") else ""
+        conversion = self.settings.get("conversion") or {}
+        given += "".join(f", {name}={value!r}" for name, value in conversion.items())
+        options = dict(self.settings.get("options") or {})
+        metric = options.pop("metric", repr(self.settings.get("metric")))
+        more = "".join(f", {name}={value}" for name, value in options.items())
+        more += ", inferer=inferer" if self.settings.get("inferer") else ""
         more += "" if self.settings.get("patients") else ", patients=patients"
+        times = [_exact(time_s) for time_s in self.settings.get("times_s") or ()]
+        chips, seed = (self.settings.get(name) for name in ("chips", "seed"))
         return (
             f"analog = am.convert(network, {given})\n"
-            "am.calibrate(analog, training_loader)\n"
-            f"result = am.robustness(analog, loader, metric={metric!r}, times={times!r}, "
-            f"chips={given_of['chips']}, seed={given_of['seed']}{more})"
+            "am.calibrate(analog, training_loader)  # the same images and arguments\n"
+            f"result = am.robustness(analog, loader, metric={metric}, times={times!r}, "
+            f"chips={chips}, seed={seed}{more})"
         )
 
 

@@ -191,7 +191,9 @@ class TextTable:
             " & ".join(latex_text(str(cell)) for cell in row) + r" \\"
             for row in (self.heads, *self.rows)
         )
-        caption = latex_text(f"{self.title}. {self.caption}".strip())
+        caption = latex_text(
+            f"{self.title}. {self.caption}".strip() if self.title else self.caption
+        )
         lines = [
             r"\begin{table}",
             r"  \centering\small",

@@ -79,6 +79,7 @@ def test_latex_has_the_rules_of_booktabs_and_escaped_cells(table):
     assert r"x\textbar{}y\_1 [red] & 0.500 (0.250--0.750) & 3 \\" in text
     assert r"50 \% & 0.000 & 12 \\" in text
     assert r"\caption{A \& B. \textless{}note\textgreater{}}" in text
+    assert r"\caption{note}" in TextTable.of("", COLUMNS, ROWS, caption="note").latex
 
 
 def test_text_columns_are_those_before_the_first_number(table):

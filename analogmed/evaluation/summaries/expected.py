@@ -12,7 +12,7 @@ from analogmed.metrics.registry import label_of
 from analogmed.training import Checkpoint
 
 TOLERANCE = 0.05
-"""Largest expected difference, as a share of the range of the metric, or else of the score."""
+"""Largest expected difference, as a share of the range of the metric, else of the score, or 1."""
 
 
 def warn_on_unexpected_score(table: pd.DataFrame, checkpoint: Checkpoint, task: Task) -> None:
@@ -29,8 +29,15 @@ def warn_on_unexpected_score(table: pd.DataFrame, checkpoint: Checkpoint, task: 
     metric = task.primary_metric
     found = float(digital_values(table[table["metric"] == metric]).mean())
     low, high = bounds_of(metric)
-    scale = high - low if math.isfinite(high - low) else abs(expected)
+    scale = high - low if math.isfinite(high - low) else abs(expected) or 1.0
     if math.isnan(found) or abs(found - expected) <= TOLERANCE * scale:
+        return
+    if not low <= expected <= high:
+        warnings.warn(
+            f"{checkpoint.path}: its expected_score is {expected:g}, but a {label_of(metric)} is "
+            f"from {low:g} to {high:g}. Save it again with such a score.",
+            stacklevel=2,
+        )
         return
     warnings.warn(
         f"{checkpoint.path}: the digital {label_of(metric)} on the {len(task.test)} test cases of "

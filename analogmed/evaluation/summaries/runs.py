@@ -9,7 +9,7 @@ import pandas as pd
 from analogmed.foundation.errors import DataError
 from analogmed.metrics.notes import ABSENT, RESULT_NOTES, SMALLER_BATCH
 from analogmed.metrics.registry import is_metric, metric
-from analogmed.tables.estimates import OWN_DIGITAL, REFERENCE, Term
+from analogmed.tables.estimates import OWN_DIGITAL, OWN_REFERENCE, REFERENCE, Term
 from analogmed.tables.results import COLUMNS as RESULTS_COLUMNS
 from analogmed.tables.robustness import RUN as NETWORK
 from analogmed.tables.table import require_columns
@@ -195,9 +195,7 @@ def _run(
     reference = digital_values(same_model[same_model["training"] == "digital"])
     if reference.empty:
         reference = own
-        notes.append(
-            "no digitally trained baseline: own digital run" if len(own) else "no baseline"
-        )
+        notes.append(OWN_REFERENCE if len(own) else "no baseline")
     times_s = [float(time_s) for time_s in on_chip["time_s"].unique()]
     chips = {time_s: chip_values(on_chip[on_chip["time_s"] == time_s]) for time_s in times_s}
     evaluated = [set(values.index) for values in chips.values()]

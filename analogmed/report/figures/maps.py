@@ -12,12 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from analogmed.foundation.errors import DataError
-from analogmed.report.figures.style import (
-    WIDTH_IN,
-    publication_style,
-    save_figure,
-    time_label,
-)
+from analogmed.foundation.time_constants import time_label
+from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
 from analogmed.report.names import TRAINING_NAMES
 from analogmed.tables.uncertainty import EXAMPLES
 

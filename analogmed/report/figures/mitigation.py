@@ -8,13 +8,13 @@ import seaborn
 from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import DataError
+from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.style import (
     WIDTH_IN,
     count_range,
     legend_below,
     publication_style,
     save_figure,
-    time_label,
 )
 from analogmed.report.names import training_name
 from analogmed.tables.table import require_columns

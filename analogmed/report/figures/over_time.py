@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import DataError
-from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, YEAR_S
+from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, YEAR_S, time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import PRIMARY
 from analogmed.report.figures.style import (
@@ -22,7 +22,6 @@ from analogmed.report.figures.style import (
     legend_below,
     publication_style,
     save_figure,
-    time_label,
 )
 from analogmed.report.names import metric_title, training_name
 from analogmed.tables.estimates import (

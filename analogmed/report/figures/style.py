@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_atomically
-from analogmed.foundation.time_constants import TIME_NAMES as TIME_NAMES
-from analogmed.foundation.time_constants import time_label as time_label
+from analogmed.foundation.time_constants import time_label
 
 WIDTH_IN = 8.0
 DPI = 150

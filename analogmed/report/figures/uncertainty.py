@@ -14,14 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import StrMethodFormatter
 
 from analogmed.foundation.errors import DataError
+from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.maps import draw_example_maps
-from analogmed.report.figures.style import (
-    WIDTH_IN,
-    legend_below,
-    publication_style,
-    save_figure,
-    time_label,
-)
+from analogmed.report.figures.style import WIDTH_IN, legend_below, publication_style, save_figure
 from analogmed.report.names import TRAINING_NAMES, training_name
 from analogmed.tables.table import Table, require_columns
 from analogmed.tables.uncertainty import CONFORMAL_SUMMARY, DENSITY, RELIABILITY, RISK_COVERAGE

@@ -5,15 +5,16 @@ from typing import Any
 
 import pandas as pd
 
+from analogmed.foundation.time_constants import time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.figures.style import count_range, time_label
+from analogmed.report.figures.style import count_range
 from analogmed.report.levels import best_digital, has_learned, limit_text
 from analogmed.report.names import hardware_name, model_name, network_name, with_article
 from analogmed.report.run import Run
 from analogmed.report.tables.evaluation_page import against_digital, rows_of
 from analogmed.report.text import format_fixed, in_interval, p_equation, records, size_interval
-from analogmed.tables.estimates import metrics_of, of_metric
+from analogmed.tables.estimates import OWN_REFERENCE, metrics_of, of_metric
 
 Row = dict[str, Any]
 
@@ -57,9 +58,10 @@ class _Words:
         """
         known = [row for row in rows if pd.notna(row.get("drop_1d")) and self._has_learned(row)]
         known.sort(key=lambda row: row["drop_1d"], reverse=True)
-        losses = [self._lost(row) for row in known if row["model"] == known[0]["model"]]
+        known = [row for row in known if row["model"] == known[0]["model"]]
+        losses = [self._lost(row) for row in known]
         if losses:
-            yield f"After a day on {chips} chips, {'; '.join(losses)}."
+            yield f"After a day on {chips} chips, {_compared(known)}{'; '.join(losses)}."
 
     def of_hardware_aware(self, rows: list[Row]) -> Iterator[str]:
         """Yield a sentence per network, and one for those indistinguishable from digital."""
@@ -176,6 +178,16 @@ class _Words:
             f"; it is {direction} than the digitally trained one by {format_fixed(abs(gain))} "
             f"{self.label}{interval}{beyond}."
         )
+
+
+def _compared(rows: list[Row]) -> str:
+    """Return what losses are relative to, unless that is the same network without a chip."""
+    others = [row for row in rows if row["training"] != "digital" and not _is_own_reference(row)]
+    return "relative to digital training without a chip, " if others else ""
+
+
+def _is_own_reference(row: Row) -> bool:
+    return OWN_REFERENCE in str(row.get("note"))
 
 
 def _unknown_gain(row: Row) -> bool:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.mitigation import mitigation_gains
-from analogmed.report.figures.style import time_label
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.names import network_name
 from analogmed.report.page.sections import Section, wide_figure

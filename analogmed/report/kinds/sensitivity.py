@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.sensitivity import sensitivity_heat_map, source_bars
-from analogmed.report.figures.style import time_label
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.page.sections import Section, wide_figure
 from analogmed.report.run import Run

@@ -10,9 +10,8 @@ import numpy as np
 from contourpy import contour_generator
 from PIL import Image
 
-from analogmed.foundation.time_constants import DAY_S
+from analogmed.foundation.time_constants import DAY_S, time_label
 from analogmed.report.examples import ExampleCase, ExampleSlice
-from analogmed.report.figures.style import time_label
 from analogmed.report.names import capitalised, model_name, network_name, training_name
 from analogmed.report.text import format_fixed
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from analogmed.foundation.time_constants import time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.figures.style import age, count_range, time_label
+from analogmed.report.figures.style import age, count_range
 from analogmed.report.names import metric_title, model_name, place_name
 from analogmed.report.tables.evaluation import column_head, cost_rows, cost_tables, cost_text
 from analogmed.report.text import UNKNOWN, format_number, format_p, records

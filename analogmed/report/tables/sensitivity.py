@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.report.figures.style import count_range, time_label
+from analogmed.foundation.time_constants import time_label
+from analogmed.report.figures.style import count_range
 from analogmed.report.text import format_fixed, format_number, format_quantity, records
 from analogmed.report.text_table import Column, TextTable, named_estimate, terminal
 from analogmed.tables.table import require_columns

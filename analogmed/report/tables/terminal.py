@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
+from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.figures.style import count_range, time_label
+from analogmed.report.figures.style import count_range
 from analogmed.report.names import metric_title, network_label, place_name
 from analogmed.report.tables.evaluation import render_cost_tables, run_notes
 from analogmed.report.tables.evaluation_page import rows_of
@@ -23,7 +23,7 @@ from analogmed.report.text_table import (
     network_cell,
     terminal,
 )
-from analogmed.tables.estimates import ENDS, metrics_of, of_metric, unit_of
+from analogmed.tables.estimates import ENDS, OWN_REFERENCE, metrics_of, of_metric, unit_of
 
 Row = dict[str, Any]
 
@@ -132,7 +132,8 @@ def _missed(summary: pd.DataFrame) -> Iterator[str]:
     """Yield a sentence on the structures that networks miss after one day, if it was measured."""
     known = records(summary[summary["missed"].notna()])
     missing = [
-        f"{network_label(row['model'], row['training'])} {row['missed']} of {row['missed_of']}"
+        f"{network_label(row['model'], row['training'])} {row['missed']:.0f} of "
+        f"{row['missed_of']:.0f}"
         for row in known
         if row["missed"]
     ]
@@ -144,6 +145,15 @@ def _missed(summary: pd.DataFrame) -> Iterator[str]:
         yield "No network misses a structure after 1 day."
 
 
+def _reference(summary: pd.DataFrame) -> str:
+    """Return the network that losses refer to."""
+    is_own = [OWN_REFERENCE in note for note in summary["note"].astype("string").fillna("")]
+    if all(is_own):
+        return "the same network without a chip"
+    other = "the digitally trained network without a chip"
+    return f"{other}, or else the same network" if any(is_own) else other
+
+
 def _caption(summary: pd.DataFrame) -> str:
     """Return the caption: sample sizes, intervals, the reference of losses, and notes."""
     patients = count_range(summary["n_patients"].tolist(), "patient")
@@ -151,10 +161,11 @@ def _caption(summary: pd.DataFrame) -> str:
     level = 100 * float(summary["level"].iloc[0])
     metrics = metrics_of(summary.columns)
     label = label_of(metrics[0])
+    words = ", ".join(dict.fromkeys(map(_lost, metrics)))
     lines = [
         f"{patients}, {chips} per network. Intervals: {level:.3g} %, over patients and chips.",
         f"digital: {label} of the network without a chip. new chip: right after programming.",
-        f"{_lost(metrics[0])}: against the digitally trained network without a chip, paired.",
+        f"{words}: against {_reference(summary)}, paired.",
         *(f"{label_of(name)}: lower is better." for name in metrics if is_lower_better(name)),
     ]
     return "\n".join([*lines, run_notes(summary)]).rstrip()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.foundation.time_constants import DAY_S
-from analogmed.report.figures.style import age, count_range, time_label
+from analogmed.foundation.time_constants import DAY_S, time_label
+from analogmed.report.figures.style import age, count_range
 from analogmed.report.names import model_name
 from analogmed.report.text import UNKNOWN, format_fixed, format_number, format_p, records
 from analogmed.report.text_table import (

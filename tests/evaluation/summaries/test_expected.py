@@ -70,6 +70,12 @@ def test_a_metric_without_an_upper_bound_is_compared_by_its_size():
     compare(table, 10.4, far)
     with pytest.warns(UserWarning, match="HD95"):
         compare(table, 11.0, far)
+    compare(rows("hd95", 0.0, 0.0, 0.0, 0.04), 0.0, far)
+
+
+def test_an_expected_score_that_cannot_be_is_named_as_the_cause():
+    with pytest.warns(UserWarning, match="expected_score is 80, but a Dice is from 0 to 1"):
+        compare(DICE, 80.0)
 
 
 def test_a_failed_run_is_not_compared():

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.time_constants import time_label
 from analogmed.report import drop_per_model, metric_over_time
-from analogmed.report.figures.style import time_label
 
 
 @pytest.fixture(params=["curves", "drops"])

@@ -67,6 +67,8 @@ def test_missed_structures_are_counted_in_words(summary, curves):
     summary.loc[0, ["missed", "missed_of"]] = 3, 24
     text = render_evaluation(summary, curves)
     assert "patients on all chips: U-Net, digitally trained 3 of 24." in " ".join(text.split())
+    as_read = render_evaluation(summary.astype({"missed": "float64"}), curves)
+    assert " 3 of 24." in " ".join(as_read.split())
     summary["missed"] = pd.array([pd.NA] * len(summary), dtype="Int64")
     assert "misse" not in render_evaluation(summary, curves).lower()
 
@@ -77,6 +79,24 @@ def test_large_values_have_one_decimal_and_say_that_lower_is_better(summary, cur
     text = render_evaluation(summary, curves.assign(metric="hd95"))
     assert " 12.3 " in text and "added in 1 day" in text
     assert "HD95: lower is better." in text
+
+
+def test_the_caption_names_the_reference_of_losses_and_each_word_of_the_heads(summary, curves):
+    text = render_evaluation(summary, curves)
+    assert "\nlost: against the digitally trained network without a chip, paired." in text
+    hwa, note = summary["training"] == "hwa", "no digitally trained baseline: own digital run"
+    own = summary.assign(note=np.where(hwa, note, ""))
+    assert "\nlost: against the same network without a chip, paired." in render_evaluation(
+        own[hwa], curves
+    )
+    words = " ".join(render_evaluation(own, curves).split())
+    assert "without a chip, or else the same network, paired." in words
+    further = {c: c.replace("dice", "hd95") for c in summary if "dice" in c} | {
+        c: f"hd95_{c}" for c in summary if c.startswith(("drop_", "noise_", "avm", "gain_"))
+    }
+    both = summary.assign(**{new: summary[old] for old, new in further.items()})
+    curves = pd.concat([curves, curves.assign(metric="hd95")])
+    assert "\nlost, added: against" in render_evaluation(both, curves)
 
 
 def test_notes_and_kinds_of_chip_are_shown(summary, curves):
