@@ -1,8 +1,8 @@
 """Simulated chips: one programmed instance of a model, read at any time and any number of times."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from itertools import product
+from typing import Any, NoReturn
 from weakref import WeakSet
 
 import torch
@@ -16,7 +16,7 @@ from analogmed.analog.aihwkit_backend.layers import (
 )
 from analogmed.analog.calibration import check_calibrated
 from analogmed.analog.devices.programming import ProgrammedModel
-from analogmed.analog.devices.reram import check_time
+from analogmed.analog.devices.reram import check_times
 from analogmed.analog.engines.layout import CHANNELS_LAST
 from analogmed.analog.engines.select import may_compile
 from analogmed.analog.layers.base import AnalogLayer
@@ -112,7 +112,8 @@ class ChipSnapshot(nn.Module):
     other.
 
     A snapshot always computes in evaluation mode and without gradients; ``train()`` and ``eval()``
-    change nothing. ``parameters()`` are the trained weights of the model, not those of the chip.
+    change nothing. ``parameters()`` are the trained weights of the model, not those of the chip;
+    ``requires_grad_()`` and ``zero_grad()`` change them there.
 
     Args:
         model: analog model.
@@ -157,8 +158,18 @@ class ChipSnapshot(nn.Module):
                     f"{weight.dtype} on {weight.device}, got {moved.dtype} on {moved.device}. Move "
                     "the network to the device, then program a Chip."
                 )
-            break
         return self
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raise an error: the weights of a programmed chip are fixed.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"{self!r}: the weights of a programmed chip are fixed. Load them into the network, "
+            "then program a Chip."
+        )
 
     def __repr__(self) -> str:
         return f"ChipSnapshot({type(self.model).__name__} on {self.label})"
@@ -189,7 +200,7 @@ class ChipSnapshot(nn.Module):
             return self._logits(images)
         except RuntimeError as error:
             weight = next(self.model.parameters())
-            if images.dtype == weight.dtype or "type" not in str(error):
+            if images.dtype == weight.dtype or not _is_about_types(error):
                 raise
             raise ConfigError(
                 f"images: expected {weight.dtype}, the type of the weights, got {images.dtype}: "
@@ -232,7 +243,15 @@ class ChipSnapshot(nn.Module):
             yield
 
 
-def check_programmable(model: object, times_s: Iterable[float] = ()) -> None:
+def _is_about_types(error: RuntimeError) -> bool:
+    """Return whether torch raised an error because inputs and weights are of different types."""
+    return any(part in str(error) for part in _OTHER_TYPE)
+
+
+_OTHER_TYPE = ("expected scalar type", "should be the same", "same dtype")
+
+
+def check_programmable(model: object, times_s: Collection[float] = ()) -> None:
     """Raise an error for a network that cannot be programmed onto chips, or not read at some time.
 
     Raises:
@@ -254,8 +273,8 @@ def check_programmable(model: object, times_s: Iterable[float] = ()) -> None:
         )
     check_calibrated(network)
     noise_models = {id(config.noise_model): config.noise_model for config in configs_of(network)}
-    for noise_model, time_s in product(noise_models.values(), times_s):
-        check_time(noise_model, time_s)
+    for noise_model in noise_models.values():
+        check_times(noise_model, times_s)
 
 
 def check_images(images: object) -> None:

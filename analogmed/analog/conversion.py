@@ -16,6 +16,7 @@ from analogmed.analog.description.aihwkit_config import description_of
 from analogmed.analog.description.hardware import Hardware
 from analogmed.analog.description.resolve import as_rpu_config
 from analogmed.analog.description.support import check_support
+from analogmed.analog.digital_layers import left_digital
 from analogmed.analog.engines.select import EngineName, check_engine
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
@@ -123,6 +124,18 @@ def hardware_of(analog: nn.Module) -> Hardware | None:
     or made without it.
     """
     return next((description_of(config) for config in configs_of(analog)), None)
+
+
+def conversion_of(analog: nn.Module) -> dict[str, Any]:
+    """Return the arguments of :func:`convert`, except the hardware, that are not its defaults."""
+    layers = [layer for layer in analog.modules() if is_analog(layer)]
+    own = next((layer for layer in layers if isinstance(layer, AnalogLayer)), None)
+    given = {
+        "digital": list(left_digital(analog)),
+        "row_split": "even" if own is None else own.row_split,
+        "backend": "aihwkit" if own is None else own.engine,
+    }
+    return {name: value for name, value in given.items() if value not in ([], "even", "auto")}
 
 
 def _warn_of_many_tiles(analog: nn.Module, rpu_config: TorchInferenceRPUConfig) -> None:

@@ -12,7 +12,7 @@ import torch
 
 from analogmed.analog import left_digital, to_aihwkit
 from analogmed.analog.description.aihwkit_config import rpu_config_of
-from analogmed.analog.description.device_models import check_times
+from analogmed.analog.devices.reram import check_times
 from analogmed.data import Task
 from analogmed.data.plausibility import check_plausible
 from analogmed.evaluation.deploy import digital_layers_of, to_tiles
@@ -59,13 +59,14 @@ def prepare(config: Config, *, networks: Networks) -> Prepared[Config]:
     """
     check_settings(config)
     task = config.task.load()
-    check_plausible(task, task.test)
     paths = checkpoint_paths(config)
     paths = (_default_of(paths),) if networks == "one" else paths
     checkpoints = tuple(load_checkpoint(path, factories=config.factories) for path in paths)
     for checkpoint in checkpoints:
         checkpoint.info.check_fits(task, checkpoint.path)
         checkpoint.info.refuse_leakage(task, checkpoint.path)
+    check_plausible(task, task.test)
+    for checkpoint in checkpoints:
         check_network(checkpoint, task, config)
         warn_on_mismatch(checkpoint, task, config)
     if networks == "distinct":
@@ -105,8 +106,7 @@ def check_settings(experiment: Experiment) -> None:
         load_profile(experiment.profile).figures(experiment.level)
     for metric in experiment.metrics:
         metric_of(metric)
-    hardware = experiment.hardware
-    check_times(hardware.noise_model, experiment.sweep.times_s, hardware.preset)
+    check_times(rpu_config_of(experiment.hardware).noise_model, experiment.sweep.times_s)
     try:
         torch.empty(0, device=experiment.device)
     except (RuntimeError, AssertionError) as error:

@@ -42,6 +42,19 @@ def test_a_snapshot_is_a_module_that_shows_its_chip_time_and_read(chip):
     assert repr(chip) == "Chip(Sequential, 2 layers, seed=3)"
 
 
+class Failing(nn.Conv2d):
+    def forward(self, images):
+        raise RuntimeError("this type of padding is not implemented")
+
+
+def test_an_error_that_is_not_about_types_of_numbers_is_not_blamed_on_the_images():
+    network = nn.Sequential(Failing(1, 1, 1), nn.Conv2d(1, 1, 1))
+    analog = convert(network.eval(), "pcm", digital=["0"])
+    analog[1].input_range.data.fill_(1.0)
+    with pytest.raises(RuntimeError, match="this type of padding"):
+        Chip(analog).at(0)(IMAGES.double())
+
+
 @pytest.mark.parametrize("time", ["1 day", "24h", "86400 s", 86_400])
 def test_times_are_texts_or_seconds(chip, logits, time):
     assert torch.equal(chip.at(time)(IMAGES), logits)
@@ -72,6 +85,16 @@ def test_what_torch_does_to_a_network_changes_neither_logits_nor_modes(
 def test_a_programmed_chip_is_not_converted_to_another_type(chip):
     with pytest.raises(ConfigError, match=r"chip 3, 1 day.*float32 on cpu, got torch.float16"):
         chip.at(DAY_S).half()
+
+
+def test_no_weight_of_a_programmed_chip_changes_unnoticed(analog, chip):
+    mixed = copy.deepcopy(analog)
+    mixed[0].weight.data = mixed[0].weight.data.double()
+    snapshot = ChipSnapshot(mixed, chip.at(0).layers, chip.at(0).readings, 0)
+    with pytest.raises(ConfigError, match="cannot be moved or converted"):
+        snapshot.double()
+    with pytest.raises(ConfigError, match="weights of a programmed chip are fixed"):
+        chip.at(0).load_state_dict(analog.state_dict())
 
 
 def test_a_sliding_window_of_the_size_of_the_images_gives_the_logits_of_the_snapshot(chip, logits):

@@ -3,7 +3,6 @@
 Importing this file does not import aihwkit.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -79,29 +78,6 @@ class DeviceModel:
 def device_model(name: NoiseModelName) -> DeviceModel:
     """Return the device model with a given name."""
     return _MODELS[name]
-
-
-def check_times(noise_model: NoiseModelName, times_s: Iterable[float], hardware: str) -> None:
-    """Raise an error for times that a noise model was not fitted at.
-
-    Args:
-        noise_model: name of the model.
-        times_s: times after programming, in s.
-        hardware: preset, for the error message.
-
-    Raises:
-        ConfigError: names the times, the supported times, and how to set them.
-    """
-    known = device_model(noise_model).known_times()
-    if known is None:
-        return
-    unknown = [time_s for time_s in times_s if time_s not in known]
-    if unknown:
-        raise ConfigError(
-            f"sweep.times_s: hardware '{hardware}' is not known at "
-            f"{', '.join(f'{time_s:g}' for time_s in unknown)} s; give --sweep.times_s "
-            f"{' '.join(f'{time_s:.15g}' for time_s in known)}"
-        )
 
 
 _SCALES = (

@@ -8,6 +8,7 @@ have the distribution of aihwkit's models.
 
 import copy
 import math
+from collections.abc import Iterable
 
 import torch
 from aihwkit.inference import ReRamCMONoiseModel, ReRamWan2022NoiseModel
@@ -18,22 +19,25 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.time_constants import time_label
 
 
-def check_time(model: BaseNoiseModel, time_s: float) -> None:
-    """Raise an error for a time at which a noise model has no data.
+def check_times(model: BaseNoiseModel, times_s: Iterable[float]) -> None:
+    """Raise an error for times at which a noise model has no data.
 
     Args:
         model: noise model of aihwkit; only that of Wan et al. has a list of times.
-        time_s: time since programming in s.
+        times_s: times since programming in s.
 
     Raises:
         ConfigError: lists the times of the model.
     """
-    if not isinstance(model, ReRamWan2022NoiseModel) or time_s in model.coeff_dic:
+    if not isinstance(model, ReRamWan2022NoiseModel):
+        return
+    unknown = [time_label(time_s) for time_s in times_s if time_s not in model.coeff_dic]
+    if not unknown:
         return
     names = [time_label(known_s) for known_s in sorted(model.coeff_dic)]
     seconds = " ".join(f"{known_s:g}" for known_s in sorted(model.coeff_dic))
     raise ConfigError(
-        f"times: the noise model ReRamWan2022NoiseModel has no values at {time_label(time_s)}; "
+        f"times: the noise model ReRamWan2022NoiseModel has no values at {', '.join(unknown)}; "
         f"expected one of {', '.join(names)}. Give these only: --sweep.times_s {seconds}, or "
         f"times={names} in Python. The preset reram_cmo has values at all times."
     )
@@ -81,7 +85,7 @@ class RememberingWan2022(ReRamWan2022NoiseModel):
         Raises:
             ConfigError: the fit does not include this time.
         """
-        check_time(self, t_inference)
+        check_times(self, [t_inference])
         return self._conductance(drift_noise_param[0], drift_noise_param[1], t_inference)
 
     def _conductance(self, target: Tensor, deviate: Tensor, time_s: float) -> Tensor:

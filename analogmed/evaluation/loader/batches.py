@@ -43,6 +43,12 @@ def read_batches(
         labels = labels_of(batch, key=keys[1])
         if labels.ndim == images.ndim - 1:
             labels = labels[:, None]
+        if labels.ndim != images.ndim:
+            raise ConfigError(
+                f"loader: labels of shape {tuple(labels.shape)} do not fit images of shape "
+                f"{tuple(images.shape)}; expected a class index for each position, (B, *spatial) "
+                "or (B, 1, *spatial), or one channel per logit"
+            )
         if not labels.is_floating_point():
             labels = labels.long()
         batches.append(LoadedBatch(images, labels.to(images.device)))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from analogmed.analog.chip import check_programmable
-from analogmed.analog.conversion import hardware_of
+from analogmed.analog.conversion import conversion_of, hardware_of
 from analogmed.analog.ideal_tiles import ideal_tiles
 from analogmed.evaluation.loader.batches import (
     LoadedBatch,
@@ -115,6 +115,12 @@ def robustness(
         "seed": seed,
         "inferer": None if inferer is None else type(inferer).__name__,
         "patients": "each image counts as a patient" if patients is None else None,
+        "conversion": conversion_of(analog),
+        "options": {
+            "metric": _code(metric, name),
+            **({} if isinstance(metric, str) else {"lower_is_better": repr(lower_is_better)}),
+            **({} if tuple(keys) == ("image", "label") else {"keys": repr(tuple(keys))}),
+        },
     }
     moment = datetime.now(UTC).isoformat(timespec="seconds")
     return RobustnessResult(table, name, lower_is_better, settings=settings, time=moment)
@@ -238,6 +244,15 @@ def _hardware(analog: nn.Module) -> dict[str, Any] | None:
     if hardware is None:
         return None
     return {"preset": hardware.preset, **hardware.changes}
+
+
+def _code(metric: str | Score, name: str) -> str:
+    """Return the metric as code: a name in quotes, a function, or an instance of a class."""
+    if isinstance(metric, str):
+        return repr(metric)
+    if hasattr(metric, "__name__"):
+        return name if name.isidentifier() else "metric"
+    return f"{name}(...)"
 
 
 def _seconds(times: Sequence[str | float] | str | float) -> tuple[float, ...]:

@@ -58,6 +58,10 @@ def two_logits(kit, labels, **options):
 
 
 LOADERS = {
+    "one label for each image": (
+        lambda k: two_logits(k, torch.ones(len(k.x), dtype=torch.long)),
+        "labels of shape (5,) do not fit images of shape (5, 1, 16, 16); expected a class index",
+    ),
     "labels of several classes at a position": (
         lambda k: two_logits(k, torch.ones(len(k.x), 2, *k.x.shape[2:])),
         "labels with 2 channels overlap.*background first",

@@ -4,6 +4,7 @@ import html
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from torch import nn
 
@@ -70,6 +71,31 @@ def test_the_calls_on_the_page_compute_the_result_again(page, result, network, i
     names["loader"] = [(images, labels)]
     exec(html.unescape(calls), names)
     np.testing.assert_array_equal(names["result"].values["value"], result.values["value"])
+
+
+def overlap_error(prediction, reference):
+    return (prediction != reference).float().mean()
+
+
+def test_the_calls_have_all_that_changes_the_result(network, images, labels, tmp_path):
+    analog = am.convert(network, "pcm", digital=["2"], row_split="channels", backend="torch")
+    batches = [{"x": images, "y": labels}]
+    run = am.robustness(
+        am.calibrate(analog, [images]),
+        batches,
+        metric=overlap_error,
+        lower_is_better=False,
+        keys=("x", "y"),
+        times="1 day",
+        chips=1,
+    )
+    page = html.unescape(run.report(tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "<dt>digital layers</dt><dd>2</dd>" in page
+    (calls,) = re.findall(r"<pre[^>]*>(analog = .*?)</pre>", page, re.DOTALL)
+    names = {"am": am, "network": network, "training_loader": [images], "loader": batches}
+    exec(calls, names | {"overlap_error": overlap_error}, again := {})
+    np.testing.assert_array_equal(again["result"].values["value"], run.values["value"])
+    pd.testing.assert_frame_equal(again["result"].table, run.table)
 
 
 def test_changes_of_the_hardware_and_notes_are_on_the_page(images, labels, tmp_path):
