@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analogmed.foundation.credentials import is_masked, masked
@@ -45,6 +45,7 @@ def test_other_text_is_left_as_it_is(text):
 
 
 @pytest.mark.exhaustive
+@settings(max_examples=400)
 @given(st.text("abcXYZ019-._~%+=/!$&*,", min_size=5), st.sampled_from(["s3", "postgresql"]))
 def test_no_password_remains(password, scheme):
     secret = f"S{password}T"

@@ -8,6 +8,8 @@ from analogmed.config import Experiment, to_yaml
 from analogmed.evaluation.examples import write_example
 from analogmed.evaluation.statistics import compare_models, time_to_failure
 from analogmed.evaluation.summaries.summary import COLUMNS, over_time, summarise
+from analogmed.foundation.time_constants import DAY_S
+from analogmed.tables.estimates import ENDS
 from analogmed.tables.robustness import COMPARISON, CURVES, SUMMARY, TIME_TO_FAILURE
 
 TIMES_S = (0.0, 1.0, 3_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0)
@@ -119,3 +121,92 @@ def example(case, classes, planes, *, variance, models):
             shape = arrays[f"pred_{plane}"].shape
             arrays[f"variance_{plane}"] = np.linspace(0, 0.2, np.prod(shape)).reshape(shape)
     return about, arrays
+
+
+@pytest.fixture(scope="session")
+def tables_of():
+    """Function that returns the tables of a small run of a study or a training, by name."""
+
+    def make(kind):
+        if kind == "uncertainty":
+            return dict(zip(("summary", "comparison"), _uncertainty(), strict=True))
+        return {
+            "sensitivity": lambda: {"ranking": _ranking()},
+            "placement": lambda: {"placements": _steps(), "ranking": _ranking()},
+            "mitigation": lambda: {"summary": _mitigation()},
+            "training": lambda: {"log": _log()},
+        }[kind]()
+
+    return make
+
+
+def _log():
+    rows = {"epoch": [1, 2], "step": [4, 8], "loss": [0.7, 0.5], "learning_rate": [0.01, 0.0]}
+    return pd.DataFrame(rows | {"dice": [np.nan, 0.6], "seconds": [1.0, 1.0]})
+
+
+def _spread(name, value, width=0.01):
+    return dict(
+        zip((name + end for end in ENDS), (value, value - width, value + width), strict=True)
+    )
+
+
+def _ranking():
+    counts = {"n_patients": 7, "n_chips": 5, "level": 0.95, "note": ""}
+    rows = [
+        {"setting": setting, "subject": subject, "time_s": DAY_S, "rank": place + 1}
+        | _spread("effect", 0.03 - 0.02 * place)
+        | _spread("drop", 0.03)
+        | counts
+        for setting, subjects in (
+            ("only_analog", ("head", "encoder1")), ("noise_alone", ("drift", "programming")),
+        )
+        for place, subject in enumerate(subjects)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _steps():
+    shared = {
+        "objective": "latency", "loss": 0.05, "profile": "hermes-1-phase", "energy_mj": np.nan,
+        "level_of_profile": "mvm_only", "n_patients": 7, "n_chips": 5, "level": 0.95, "tiles": 9,
+        "worst_time_s": DAY_S,
+    }  # fmt: skip
+    rows = [
+        {"layer": layer, "digital": layer, "digital_layers": n, "predicted_drop": drop}
+        | {"latency_ms": 2.0 + n, "kept": True, "pareto": True, "chosen": n == 1}
+        | _spread("drop", drop)
+        | shared
+        for n, (layer, drop) in enumerate((("", 0.08), ("head", 0.03)))
+    ]
+    return pd.DataFrame(rows)
+
+
+def _mitigation():
+    rows = [
+        {"model": "unet", "training": "hwa", "time_s": DAY_S, "option": option, "metric": metric}
+        | _spread("value", 0.8)
+        | _spread("gain", 0.02 if option == "batchnorm" else np.nan)
+        | {"images": 32, "labelled_images": 0, "passes": 32, "parameters": 8}
+        | {"n_patients": 7, "n_chips": 5, "level": 0.95}
+        for option in ("none", "batchnorm")
+        for metric in ("dice", "ece_band", "nll_band")
+    ]
+    return pd.DataFrame(rows)
+
+
+def _uncertainty():
+    place = {"task": "lgg", "model": "unet", "source": "chips", "time_s": DAY_S, "region": "band"}
+    means = {"mean_variance": 0.01, "mean_read_variance": 0.008, "mean_chip_variance": 0.002}
+    rows = [
+        place | {"training": training, "metric": metric, "n_patients": 7, "level": 0.95}
+        | {"estimate": value, "low": value / 2, "high": 2 * value}
+        for training in ("digital", "hwa")
+        for metric, value in (means | {"ece": 0.04}).items()
+    ]  # fmt: skip
+    pairs = [
+        place | {"metric": metric, "digital": digital, "hwa": hwa, "p_value": 0.016}
+        | {"n_patients": 7, "level": 0.95} | _spread("difference", hwa - digital, 0.001)
+        for metric, digital, hwa in (("mean_variance", 0.016, 0.006), ("ece", 0.018, 0.04))
+    ]  # fmt: skip
+    return pd.DataFrame(rows), pd.DataFrame(pairs)

@@ -510,6 +510,21 @@ def test_the_page_says_how_to_run_it_again(run):
     assert "pip install analogmed==0.1.0" in words
 
 
+def test_credentials_of_a_run_of_an_older_version_are_not_on_the_page(run):
+    """Earlier versions wrote them into its files."""
+    url = "s3://KEY:SECRET@bucket/sweep"
+    for name, old, new in (
+        ("experiment.yaml", "store: null", f"store: {url}"),
+        ("environment.json", '"--seed", "0"', f'"--store", "{url}"'),
+    ):
+        text = (run / name).read_text()
+        assert old in text
+        (run / name).write_text(text.replace(old, new))
+    for path in write_report([run]):
+        assert "SECRET" not in path.read_text(encoding="utf-8")
+    assert page_of(run).count("s3://***@bucket/sweep") == 3
+
+
 def test_script_data_cannot_end_its_element(make_run, tmp_path):
     page = page_of(make_run(tmp_path / "run", case="</script><script>alert(1)</script>"))
     data = re.search(r'<script type="application/json" id="[\w-]+">(.*?)</script>', page, re.DOTALL)
