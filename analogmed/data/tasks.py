@@ -9,7 +9,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from analogmed.data.case import Case, Task
+from analogmed.data.case import Case, Sample, Task
 from analogmed.data.datasets.dsb2018 import load_dsb2018
 from analogmed.data.datasets.lgg import load_lgg
 from analogmed.data.datasets.msd import load_msd
@@ -66,7 +66,25 @@ class _Source:
             cases = getattr(task, part)
             if not isinstance(cases, tuple) or not all(isinstance(case, Case) for case in cases):
                 raise ConfigError(f"{what}: {part} is {cases!r:.100}; expected a tuple of Case")
-        return task
+        return replace(task, read=_PluginReader(task.read, what))
+
+
+@dataclass(frozen=True)
+class _PluginReader:
+    """Reader of a plugin's cases, whose errors name the package and the case.
+
+    Attributes:
+        read: ``Task.read`` of the plugin.
+        what: plugin and package, for messages.
+    """
+
+    read: Callable[[Case], Sample]
+    what: str
+
+    def __call__(self, case: Case) -> Sample:
+        """Read a case."""
+        what = f"{self.what}: read of case {case.case_id}"
+        return call_plugin(self.read, [case], what=what, expected=_READ, returns=Sample)
 
 
 def load_task(
@@ -266,6 +284,7 @@ def _decathlon(task: MsdTask) -> _Source:
 
 
 _EXPECTED = "a callable (root, **options) that returns an analogmed.data.Task"
+_READ = "a callable (case) that returns an analogmed.data.Sample"
 
 
 def _load_plugin(point: EntryPoint) -> _Source:

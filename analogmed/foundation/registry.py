@@ -204,13 +204,13 @@ def call_plugin(
         returns: required type of the result.
 
     Raises:
-        AnalogmedError: the code raises it.
+        AnalogmedError, MemoryError: the code raises it.
         ConfigError: the code raises another error, does not accept the arguments, or returns
             another type; the message names the package and the expected signature.
     """
     try:
         result = function(*arguments, **(options or {}))
-    except AnalogmedError:
+    except (AnalogmedError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
         raise ConfigError(f"{what}: {_raised(error)}; expected {expected}") from error

@@ -1,11 +1,16 @@
 """Metrics by name: the built-in ones, and those of installed packages."""
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from importlib.metadata import EntryPoint
+from typing import TYPE_CHECKING
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.registry import Registry, described, load_plugin
+from analogmed.foundation.registry import Registry, call_plugin, described, load_plugin
 from analogmed.metrics.metric import Metric
+
+if TYPE_CHECKING:
+    from analogmed.metrics.structure import Structure
 
 PLUGIN_GROUP = "analogmed.metrics"
 """Group of entry points for metrics of packages: a name, and the :class:`Metric` of this name."""
@@ -52,7 +57,17 @@ def _load(point: EntryPoint) -> Metric:
     loaded = load_plugin(point, kind="metric", expected=expected)
     if not isinstance(loaded, Metric) or loaded.name != point.name:
         raise ConfigError(f"{described('metric', point)} is {loaded!r}; expected {expected}")
-    return loaded
+    return replace(loaded, score=partial(_score, loaded, described("metric", point)))
+
+
+def _score(plugin: Metric, what: str, structure: "Structure") -> float:
+    """Return the score of a plugin's metric; errors name its package."""
+    return call_plugin(
+        lambda: float(plugin.score(structure)),
+        what=what,
+        expected="a score (structure) that returns a number",
+        returns=float,
+    )
 
 
 _REGISTRY: Registry[Metric] = Registry(

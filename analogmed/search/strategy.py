@@ -5,7 +5,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -173,6 +173,7 @@ def find_strategy(name: str) -> Strategy:
 
 
 _EXPECTED = "a callable (context, **options) that returns an optuna sampler"
+_PROPOSED = "propose (history, number, generator) that returns an analogmed.models.Genotype"
 
 
 def _called_as_plugin(plugin: EntryPoint) -> Strategy:
@@ -183,7 +184,7 @@ def _called_as_plugin(plugin: EntryPoint) -> Strategy:
 
     @wraps(strategy)
     def called(context: Context, **options: Any) -> BaseSampler:
-        return call_plugin(
+        sampler = call_plugin(
             strategy,
             [context],
             options,
@@ -191,8 +192,19 @@ def _called_as_plugin(plugin: EntryPoint) -> Strategy:
             expected=_EXPECTED,
             returns=BaseSampler,  # type: ignore[type-abstract]
         )
+        if isinstance(sampler, GenotypeSampler):
+            propose = partial(_proposed, sampler.propose, what)
+            sampler.propose = propose  # type: ignore[method-assign]
+        return sampler
 
     return called
+
+
+def _proposed(propose: Callable[..., Genotype], what: str, *arguments: Any) -> Genotype:
+    """Return the network that a plugin's sampler proposes; errors name its package."""
+    return call_plugin(
+        propose, arguments, what=f"{what}: propose", expected=_PROPOSED, returns=Genotype
+    )
 
 
 _STRATEGIES: Registry[Strategy] = Registry(

@@ -1,17 +1,21 @@
 """Errors of other packages' code name the package, wherever the code is called."""
 
+import importlib
 import sys
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analogmed.data import load_task
+from analogmed.data import Case, Task, load_task
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.hardware import load_profile
 from analogmed.models import build_model
-from analogmed.search.strategy import find_strategy
+from analogmed.search.objectives import Goal
+from analogmed.search.space.space import Space
+from analogmed.search.strategy import Context, GenotypeSampler, find_strategy
 
 MODULE = "analogmed_odd_plugin"
 SOURCE = """
@@ -89,6 +93,39 @@ def test_an_odd_plugin_is_named_with_its_package_and_what_was_expected(group, na
         use(group, f"odd_{name}", tmp_path)
     assert f"odd_{name}" in str(raised.value)
     assert "odd-package" in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["raises", "nothing", "no_arguments"])
+def test_a_reader_of_a_plugin_is_named_with_its_package_and_the_case(name, tmp_path, monkeypatch):
+    case = Case("case7", "patient7", (), ())
+    module = importlib.import_module(MODULE)
+    shape = {"spatial_dims": 2, "channels": ("a",), "classes": ("b",), "window": (16, 16)}
+    cases = {"train": (), "validation": (), "test": (case,)}
+    read = getattr(module, name)
+    task = Task("mine", tmp_path, **shape, spacing_unit="px", **cases, read=read)
+    monkeypatch.setattr(module, "exits", lambda root: task)
+    loaded = load_task("odd_exits", tmp_path)
+    with pytest.raises(ConfigError, match=r"odd_exits.*odd-package.*case7.*expected .*Sample"):
+        loaded.read(case)
+
+
+@pytest.mark.parametrize("name", ["raises", "nothing", "no_arguments"])
+def test_a_sampler_of_a_plugin_is_named_with_its_package(name, monkeypatch):
+    module = importlib.import_module(MODULE)
+    sampler = type("Sampler", (GenotypeSampler,), {"propose": getattr(module, name)})
+    monkeypatch.setattr(module, "exits", sampler)
+    found = find_strategy("odd_exits")(Context(Space(), Goal(), 5, 0, lambda _: {}, {}))
+    with pytest.raises(ConfigError, match=r"odd_exits.*odd-package.*propose.*expected .*Genotype"):
+        found.propose([], 0, np.random.default_rng(0))
+
+
+def test_want_of_memory_is_not_taken_for_a_fault_of_a_plugin(tmp_path, monkeypatch):
+    def too_large(root):
+        raise MemoryError
+
+    monkeypatch.setattr(importlib.import_module(MODULE), "raises", too_large)
+    with pytest.raises(MemoryError):
+        load_task("odd_raises", tmp_path)
 
 
 def test_an_error_that_a_plugin_raises_on_purpose_is_its_own(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -22,6 +23,9 @@ VOLUME_ERROR = Metric(
     empty=EmptyValues(missed=1.0, spurious=math.nan),
 )
 NO_METRIC = "volume_error"
+RETURNS_NONE = replace(VOLUME_ERROR, score=lambda structure: None)
+TAKES_TWO = replace(VOLUME_ERROR, score=lambda pred, ref: 0.0)
+RAISES = replace(VOLUME_ERROR, score=lambda structure: {}["no such key"])
 
 
 @pytest.fixture
@@ -87,3 +91,11 @@ def test_a_plugin_that_is_no_metric_is_named(installed, value):
     installed(f"{__name__}:{value}")
     with pytest.raises(ConfigError, match=r"metric 'volume_error': plugin .* expected"):
         metric("volume_error")
+
+
+@pytest.mark.parametrize("value", ["RETURNS_NONE", "TAKES_TWO", "RAISES"])
+def test_a_score_of_a_plugin_that_fails_is_named(installed, value):
+    installed(f"{__name__}:{value}")
+    message = rf"metric 'volume_error': plugin .*{value} of .* expected a score \(structure\) that"
+    with pytest.raises(ConfigError, match=message):
+        metric("volume_error").value(structure([0, 1], [0, 1]))
