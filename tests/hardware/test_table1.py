@@ -36,10 +36,10 @@ def test_the_parameters_of_swin_unet_are_those_of_the_paper(written):
 def test_the_output_shows_three_conventions_and_says_why_they_differ(written):
     printed, _, markdown = written
     assert printed.strip() == markdown.strip()
-    head = markdown.splitlines()[0]
-    for mean in ("paper", "per leaf module", "per layer", "per tile"):
-        assert f"utilisation, {mean}" in head
-        assert f"reuse factor, {mean}" in head
+    heads = [head.strip() for head in markdown.splitlines()[0].strip("|").split("|")]
+    means = ("paper", "per leaf module", "per layer", "per tile")
+    assert heads[2:6] == [f"utilisation: {mean}" for mean in means]
+    assert heads[6:] == [f"reuse factor: {mean}" for mean in means[:2]]
     assert "divided by 63 leaf modules that is 6574.73" in markdown
 
 
