@@ -9,7 +9,7 @@
 Importing this package imports neither torch nor aihwkit; each name brings what it needs.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analogmed.foundation.exports import lazy_exports
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from analogmed.training.checkpoint.tile_parameters import load_input_ranges as load_input_ranges
     from analogmed.training.settings import TrainConfig as TrainConfig
 
-__getattr__, __dir__, __all__ = lazy_exports(
+_exported, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "CheckpointInfo": "training.checkpoint.info",
@@ -54,3 +54,11 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "save_checkpoint": "training.checkpoint.checkpoint",
     },
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name != "__version__":
+        return _exported(name)
+    from importlib.metadata import version
+
+    return version("analogmed")

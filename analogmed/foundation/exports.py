@@ -35,4 +35,8 @@ def lazy_exports(
         setattr(sys.modules[package], name, value)
         return value
 
-    return get, lambda: sorted({*vars(sys.modules[package]), *homes}), sorted(homes)
+    def names() -> list[str]:
+        special = (name for name in vars(sys.modules[package]) if name.startswith("__"))
+        return sorted({*special, *homes})
+
+    return get, names, sorted(homes)

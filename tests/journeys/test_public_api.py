@@ -4,6 +4,7 @@ import pkgutil
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -61,10 +62,14 @@ def test_the_report_imports_neither_torch_nor_aihwkit():
     assert loaded_after("import analogmed.report").isdisjoint({"torch", "aihwkit", "monai"})
 
 
-def test_every_public_name_is_there_and_listed():
-    assert set(am.__all__) <= set(dir(am))
+def test_every_public_name_is_there_and_listed_and_no_other():
+    assert [name for name in dir(am) if not name.startswith("__")] == am.__all__
     for name in am.__all__:
         assert getattr(am, name).__doc__
+
+
+def test_the_version_is_that_of_the_installed_package():
+    assert am.__version__ == version("analogmed")
 
 
 def test_an_unknown_name_is_an_attribute_error():
