@@ -62,6 +62,7 @@ class Task:
         primary_metric: name of the metric by which networks are trained, compared and summarised.
         axes: order of the spatial axes of a volume or stack of slices, letters of x (to the right),
             y (anterior) and z (superior), or the axes of the files; empty for separate images.
+        is_oriented: whether these axes are directions in the body, not those of the files.
     """
 
     name: str
@@ -77,6 +78,12 @@ class Task:
     read: Callable[[Case], Sample]
     primary_metric: str = PRIMARY
     axes: str = ""
+    is_oriented: bool = True
+
+    @property
+    def through_slices(self) -> int:
+        """Spatial axis of a volume that runs through its slices: the last one in (X, Y, Z)."""
+        return 2 if self.spatial_dims == 3 and self.axes.endswith("z") else 0
 
     @property
     def in_channels(self) -> int:

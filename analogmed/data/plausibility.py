@@ -9,13 +9,14 @@ from analogmed.foundation.errors import ConfigError, DataError
 
 _AIR_HU = -900
 _MOST_LISTED = 20
+_MOST_READ = 20
 
 
 def check_plausible(task: Task, cases: Sequence[Case]) -> None:
     """Compare the settings of volumes with their files, before anything expensive is computed.
 
-    Label files are read until each class has been found, usually one. Damaged files are left to
-    the caller, which reads all cases.
+    Label files are read until each class has been found, usually one; if some have been found, at
+    most 20. Damaged files are left to the caller, which reads all cases.
 
     Args:
         task: task of the cases; only volumes are checked.
@@ -36,19 +37,25 @@ def check_plausible(task: Task, cases: Sequence[Case]) -> None:
 def _check_classes(task: Task, reader: VolumeReader, cases: Sequence[Case]) -> None:
     missing = dict(zip(task.classes, reader.class_values, strict=True))
     stored: set[int] = set()
-    for case in cases:
+    read = 0
+    for read, case in enumerate(cases, start=1):
         stored.update(reader.stored_labels(case))
         missing = {name: values for name, values in missing.items() if not stored & {*values}}
         if not missing:
             return
+        if read == _MOST_READ and len(missing) < len(task.classes):
+            break
     listed = ", ".join(f"{name} {list(values)}" for name, values in missing.items())
     message = (
-        f"task {task.name}: no label file of {len(cases)} cases contains the values of {listed}; "
+        f"task {task.name}: no label file of {read} cases contains the values of {listed}; "
         f"they contain {', '.join(map(str, sorted(stored)[:_MOST_LISTED]))}"
     )
     if len(missing) == len(task.classes):
-        raise ConfigError(f"{message}. Correct task.options.classes.")
-    warnings.warn(f"{message}. Check task.options.classes.", stacklevel=4)
+        raise ConfigError(
+            f"{message}. Correct {reader.classes_from}; if the values are right, choose cases with "
+            "these classes by task.split_seed, task.shares or task.split_file."
+        )
+    warnings.warn(f"{message}. Check {reader.classes_from}.", stacklevel=4)
 
 
 def _check_intensities(reader: VolumeReader, case: Case) -> None:
@@ -61,12 +68,13 @@ def _check_intensities(reader: VolumeReader, case: Case) -> None:
         if intensity == "ct" and low >= 0:
             warnings.warn(
                 f"{found}, but is normalised as a CT, whose air is about -1000 HU. If it is no CT "
-                "in Hounsfield units, set task.options.modality or intensity.",
+                "in Hounsfield units, set task.options.intensity, for instance to "
+                "z_score_foreground.",
                 stacklevel=4,
             )
         elif intensity.startswith("z_score") and low <= _AIR_HU and data.dtype.kind in "iu":
             warnings.warn(
                 f"{found} like a CT in Hounsfield units, but is normalised by a z-score. If it is "
-                "a CT, set task.options.modality to CT.",
+                "a CT, set task.options.intensity to ct.",
                 stacklevel=4,
             )

@@ -1,15 +1,17 @@
 """Splits by patient, and checks for patients or scans in more than one split."""
 
+import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from analogmed.data.case import Case
-from analogmed.data.readers.files import digest_of_ends, file_size
+from analogmed.data.case import Case, Task
+from analogmed.data.readers.files import digest_of_ends, digest_of_parts, file_size
 from analogmed.foundation.errors import ConfigError, LeakageError
 from analogmed.foundation.files import file_digest
 from analogmed.foundation.seeds import derive_seed
@@ -70,7 +72,7 @@ def split_by_patient(
         ConfigError: the shares are not three numbers in [0, 1] with sum 1.
     """
     cases = tuple(cases)
-    _check_shares(shares)
+    shares = checked_shares(shares)
     patients = sorted({case.patient_id for case in cases})
     random = np.random.default_rng(derive_seed(seed, "split"))
     drawn = [patients[i] for i in random.permutation(len(patients))]
@@ -191,15 +193,85 @@ def check_duplicates(
     return groups
 
 
+@dataclass(frozen=True)
+class SeenData:
+    """Data that a network has seen in training or selection.
+
+    Attributes:
+        name: name of the task.
+        patients: names of the patients.
+        scans: digests of their scans, as of :func:`scan_digests`; empty if unknown.
+    """
+
+    name: str
+    patients: frozenset[str]
+    scans: frozenset[str]
+
+    @classmethod
+    def of(cls, name: str, cases: Iterable[Case]) -> "SeenData":
+        """Return the patients and scans of cases of a task."""
+        cases = tuple(cases)
+        patients = frozenset(case.patient_id for case in cases)
+        return cls(name, patients, frozenset(scan_digests(cases)))
+
+    def tested_in(self, task: Task) -> set[str]:
+        """Return the patients of these data that are test patients of a task.
+
+        They have the same scan, under any name; in data of the same name, also the same name.
+        """
+        namesakes = self._namesakes(task) if self.name == task.name else set()
+        if not self.scans:
+            return namesakes
+        return namesakes | {
+            case.patient_id for case in task.test if self.scans.intersection(scan_digests([case]))
+        }
+
+    def namesakes_in(self, task: Task) -> set[str]:
+        """Return test patients of a task with the names of these patients, but other scans."""
+        namesakes = self._namesakes(task)
+        return namesakes - self.tested_in(task) if namesakes else namesakes
+
+    def _namesakes(self, task: Task) -> set[str]:
+        return {case.patient_id for case in task.test} & self.patients
+
+
+def scan_digests(cases: Iterable[Case]) -> tuple[str, ...]:
+    """Return a digest of the scan of each case, sorted, from parts and lengths of its images.
+
+    Cases whose first image file is missing or empty are ignored, because reading them raises.
+    """
+    return tuple(sorted({_scan_digest(case) for case in cases if _has_image(case)}))
+
+
+_DIGEST_DIGITS = 16
+
+
+def _scan_digest(case: Case) -> str:
+    sizes = [file_size(path) for path in case.images]
+    content = f"{sizes} {digest_of_parts(case.images[0])}"
+    return hashlib.sha256(content.encode()).hexdigest()[:_DIGEST_DIGITS]
+
+
 def _has_image(case: Case) -> bool:
     return bool(case.images) and case.images[0].is_file() and case.images[0].stat().st_size > 0
 
 
-def _check_shares(shares: Sequence[float]) -> None:
-    if len(shares) != 3 or not all(0 <= share <= 1 for share in shares):
-        raise ConfigError(f"shares {tuple(shares)}: expected three numbers from 0 to 1")
-    if abs(sum(shares) - 1) > _TOLERANCE:
-        raise ConfigError(f"shares {tuple(shares)} add up to {sum(shares):g}, expected 1")
+def checked_shares(shares: Any) -> tuple[float, ...]:
+    """Return the shares of train, validation and test.
+
+    Raises:
+        ConfigError: they are not three numbers in [0, 1] with sum 1.
+    """
+    listed = tuple(shares) if isinstance(shares, list | tuple) else ()
+    if len(listed) != 3 or not all(_is_share(share) for share in listed):
+        raise ConfigError(f"shares: expected three numbers from 0 to 1, got {shares!r}")
+    if abs(sum(listed) - 1) > _TOLERANCE:
+        raise ConfigError(f"shares {listed} add up to {sum(listed):g}, expected 1")
+    return listed
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1
 
 
 def _counts(n_patients: int, shares: Sequence[float]) -> list[int]:

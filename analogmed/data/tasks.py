@@ -15,7 +15,7 @@ from analogmed.data.datasets.lgg import load_lgg
 from analogmed.data.datasets.msd import load_msd
 from analogmed.data.datasets.msd_tasks import MSD_TASKS, MsdTask
 from analogmed.data.datasets.nifti_folder import load_brats, load_nifti
-from analogmed.data.splits import SPLITS, check_duplicates
+from analogmed.data.splits import SPLITS, check_duplicates, checked_shares
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
 from analogmed.foundation.registry import (
@@ -136,7 +136,7 @@ def load_task(
         analogmed.foundation.errors.ConfigError: unknown task 'splen'; did you mean 'spleen'?
     """
     source = _find(name)
-    settings: dict[str, Any] = {"split_seed": split_seed, "shares": tuple(shares)}
+    settings: dict[str, Any] = {"split_seed": split_seed, "shares": checked_shares(shares)}
     optional = {"split_file": split_file, "size": size, "spatial_dims": spatial_dims}
     settings |= {key: value for key, value in optional.items() if value is not None}
     for_folder, for_loader = _dealt(name, source, settings, options)

@@ -57,6 +57,7 @@ class VolumeReader:
             and puts slices in the order (N, X, Y).
         spacing_mm: voxel size along the spatial axes of a sample, before ``size``, which replaces
             that of the files; ``None`` uses that of the files.
+        classes_from: where the label values of the classes are set, for messages.
     """
 
     channels: tuple[str, ...]
@@ -72,6 +73,7 @@ class VolumeReader:
     orientation: Orientation = "ras"
     axes: Axes = "zyx"
     spacing_mm: tuple[float, ...] | None = None
+    classes_from: str = "task.options.classes"
 
     def __post_init__(self) -> None:
         _check_settings(self)

@@ -17,7 +17,7 @@ The folder ``examples`` in the run folder contains one ``.npz`` file per case, r
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import torch
 from analogmed.data import Sample, Task
 from analogmed.evaluation.deploy import make_analog
 from analogmed.evaluation.passes import chip_passes
+from analogmed.evaluation.planes import Plane, choose_planes
 from analogmed.evaluation.session import Network
 from analogmed.evaluation.settings import Experiment
 from analogmed.evaluation.summaries.runs import present_structures
@@ -43,38 +44,9 @@ from analogmed.network.inference import predict_logits, to_classes
 from analogmed.training import Checkpoint
 
 FOLDER, FORMAT = "examples", 1
-PLANES_3D = ("axial", "coronal", "sagittal")
-"""Plane name by slicing axis of a volume (Z, Y, X)."""
-PLANE_2D = "slice"
 COLORS = ("red", "green", "blue")
 MOST_PICTURES = 4
 _WINDOW_PERCENT = (0.5, 99.5)
-
-
-@dataclass(frozen=True)
-class Plane:
-    """Slice position in a case.
-
-    Attributes:
-        name: axial, coronal, sagittal, or slice.
-        axis: slicing axis of the arrays (N, *spatial), Z first; 0 for one of N images.
-        index: number of the slice.
-        upwards: whether rows count upwards, as in NIfTI files (front and head have high numbers).
-        is_xyz: whether the arrays of the task have X first; they are then turned.
-    """
-
-    name: str
-    axis: int
-    index: int
-    upwards: bool
-    is_xyz: bool = False
-
-    def cut(self, array: np.ndarray) -> np.ndarray:
-        """Return the slice of an array (N, *spatial), shape (H, W), with its first row on top."""
-        array = _z_first(array) if self.is_xyz else array
-        picture = np.take(array, self.index, self.axis)
-        picture = picture if self.axis == 0 else picture[0]
-        return np.ascontiguousarray(picture[::-1] if self.upwards else picture)
 
 
 def choose_cases(table: pd.DataFrame, n_cases: int, metric: str = "dice") -> dict[str, str]:
@@ -156,26 +128,6 @@ def write_examples(
         )
         for place in places
     ]
-
-
-def choose_planes(sample: Sample, task: Task) -> list[Plane]:
-    """Return the slice with the largest reference area, along each axis of a volume."""
-    volume, is_xyz = task.spatial_dims == 3, task.axes[-2:] in ("xy", "xz", "yz")
-    label = _z_first(sample.label) if is_xyz else sample.label
-    axes = range(1, label.ndim) if volume else (0,)
-    planes = []
-    for axis in axes:
-        others = tuple(other for other in range(label.ndim) if other != axis)
-        area = (label > 0).sum(axis=others)
-        index = int(area.argmax()) if area.any() else len(area) // 2
-        name = PLANES_3D[axis - 1] if volume else PLANE_2D
-        planes.append(Plane(name, axis, index, task.spacing_unit == "mm", is_xyz))
-    return planes
-
-
-def _z_first(array: np.ndarray) -> np.ndarray:
-    """Return an array (N, *spatial) with its spatial axes in reverse order."""
-    return array.transpose(0, *range(array.ndim - 1, 0, -1))
 
 
 def write_example(path: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Path:
@@ -303,7 +255,7 @@ def _pictures(sample: Sample, planes: Sequence[Plane], task: Task) -> dict[str, 
         else:
             arrays[f"image_{plane.name}"] = np.stack(list(map(_windowed, channels)))
         arrays[f"label_{plane.name}"] = plane.cut(sample.label)
-        arrays[f"spacing_{plane.name}"] = np.array(_spacing(sample, plane))
+        arrays[f"spacing_{plane.name}"] = np.array(plane.spacing(sample.spacing))
     return arrays
 
 
@@ -316,12 +268,3 @@ def _windowed(picture: np.ndarray) -> np.ndarray:
     low, high = np.percentile(picture, _WINDOW_PERCENT)
     scaled = (picture - low) / max(float(high - low), 1e-12)
     return np.round(255 * np.clip(scaled, 0.0, 1.0)).astype(np.uint8)
-
-
-def _spacing(sample: Sample, plane: Plane) -> tuple[float, float]:
-    """Return the spacing of rows and columns."""
-    sizes = sample.spacing
-    if plane.is_xyz:  # of slices, the distance between them stays first
-        sizes = sizes[::-1] if plane.axis else (sizes[0], sizes[2], sizes[1])
-    kept = [size for axis, size in enumerate(sizes, start=1) if axis != plane.axis]
-    return kept[-2], kept[-1]

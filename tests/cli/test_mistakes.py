@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +14,7 @@ from analogmed.__main__ import main
 from analogmed.cli.parse import parse
 from analogmed.config import Experiment
 from analogmed.data.plausibility import check_plausible
+from analogmed.foundation.errors import ConfigError
 from analogmed.models import build_model
 from analogmed.training import CheckpointInfo, TrainConfig, save_checkpoint
 
@@ -233,8 +235,12 @@ def test_what_is_meant_is_understood(name, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("root", "modality", "message"),
     [
-        ("mr", "CT", r"channel img has values from 0 to .* task\.options\.modality or intensity"),
-        ("ct", "MR", "from -1000 to .* like a CT in Hounsfield units.*modality to CT"),
+        ("mr", "CT", r"channel img has values from 0 to .* set task\.options\.intensity"),
+        (
+            "ct",
+            "MR",
+            r"from -1000 to .* like a CT .*set task\.options\.intensity to ct",
+        ),
     ],
 )
 def test_intensities_of_another_modality_are_reported(root, modality, message, folder, monkeypatch):
@@ -249,6 +255,24 @@ def test_intensities_of_the_modality_are_not_reported(root, modality, folder, mo
     monkeypatch.chdir(folder)
     task = parse(Experiment, of_task(root, modality=modality), prog="eval").task.load()
     check_plausible(task, task.test)
+
+
+def test_a_class_that_is_rare_is_not_searched_in_all_label_files(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    words = of_task(classes={"tumour": [1], "edema": [2, 3]})
+    task = parse(Experiment, words, prog="eval").task.load()
+    with pytest.warns(UserWarning, match="no label file of 20 cases contains .*edema"):
+        check_plausible(task, task.test * 30)
+
+
+def test_without_any_class_the_message_names_the_options_of_the_data_set(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    task = parse(Experiment, of_task(classes={"tumour": [7]}), prog="eval").task.load()
+    with pytest.raises(ConfigError, match=r"task\.options\.classes; .*task\.split_file"):
+        check_plausible(task, task.test)
+    of_msd = replace(task, read=replace(task.read, classes_from="labels in dataset.json"))
+    with pytest.raises(ConfigError, match=r"Correct labels in dataset\.json"):
+        check_plausible(of_msd, task.test)
 
 
 def test_one_class_of_several_that_never_occurs_is_reported(folder, monkeypatch):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analogmed.data.case import Case
+from analogmed.data.case import Case, Task
 from analogmed.data.splits import (
+    SeenData,
     check_duplicates,
     check_leakage,
     find_duplicates,
@@ -88,7 +89,20 @@ def test_few_patients_go_to_test_then_train_but_never_to_a_split_without_a_share
     assert tuple(map(len, parts)) == counts
 
 
-@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.6, 0.1, 0.2), (1.2, -0.1, -0.1), (1.0, 0.0)])
+def test_a_scan_is_recognised_under_another_name_but_not_by_its_background(tmp_path):
+    cases = []
+    for name, middle in (("p1", b"1"), ("p2", b"2"), ("p3", b"1")):
+        (tmp_path / name).write_bytes(bytes(300_000) + middle * 40_000 + bytes(300_000))
+        cases.append(Case(name, name, (tmp_path / name,), ()))
+    task = Task("b", tmp_path, 3, (), (), (), "mm", (), (), tuple(cases), read=lambda case: None)
+    assert SeenData.of("a", cases[:1]).tested_in(task) == {"p1", "p3"}
+    unknown = SeenData("a", frozenset({"p2", "p9"}), frozenset())
+    assert unknown.tested_in(task) == set() and unknown.namesakes_in(task) == {"p2"}
+
+
+@pytest.mark.parametrize(
+    "shares", [(0.5, 0.5), (0.6, 0.1, 0.2), (1.2, -0.1, -0.1), (1.0, 0.0), 0.5, "abc"]
+)
 def test_shares_that_are_no_three_parts_of_one_are_refused(shares):
     with pytest.raises(ConfigError, match="shares"):
         split_by_patient(make_cases(5), shares, 0)

@@ -8,7 +8,10 @@ import pytest
 from analogmed.config import Experiment, SweepConfig
 from analogmed.data import Case, Sample, Task
 from analogmed.evaluation import evaluate
-from analogmed.evaluation.examples import _spacing, choose_cases, choose_planes, write_examples
+from analogmed.evaluation.examples import choose_cases, write_examples
+from analogmed.evaluation.planes import choose_planes
+from analogmed.evaluation.studies.uncertainty.examples import Examples
+from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps
 from analogmed.foundation.errors import DataError
 from analogmed.training import load_checkpoint
 
@@ -153,7 +156,37 @@ def test_pictures_do_not_depend_on_the_order_of_the_axes(tmp_path):
     ):
         assert (one.name, one.index) == (other.name, other.index)
         assert np.array_equal(one.cut(sample.label), other.cut(turned.label))
-        assert _spacing(sample, one) == _spacing(turned, other)
+        assert one.spacing(sample.spacing) == other.spacing(turned.spacing)
+
+
+def test_planes_have_the_names_of_their_axes(tmp_path):
+    sample, whole = volume(), task(tmp_path, 3, "mm")
+    turned = Sample(  # X, Z, Y: sagittal slices first
+        sample.image.transpose(0, 1, 4, 2, 3),
+        sample.label.transpose(0, 3, 1, 2),
+        tuple(sample.spacing[axis] for axis in (2, 0, 1)),
+        sample.case,
+    )
+    for one, other in zip(
+        choose_planes(sample, whole), choose_planes(turned, replace(whole, axes="xzy")), strict=True
+    ):
+        assert (one.name, one.index) == (other.name, other.index)
+        assert np.array_equal(one.cut(sample.label), other.cut(turned.label))
+        assert one.spacing(sample.spacing) == other.spacing(turned.spacing)
+    of_files = replace(whole, axes="zyx", is_oriented=False)
+    assert [plane.name for plane in choose_planes(sample, of_files)] == ["z", "y", "x"]
+
+
+def test_maps_of_uncertainty_are_in_the_first_plane_of_the_page(tmp_path):
+    sample, whole = volume(), task(tmp_path, 3, "mm")
+    entropy = sample.label.astype(float)
+    maps = UncertaintyMaps(entropy[:, None], *[entropy] * 5, n_chips=2, n_reads=1)
+    found = Examples({sample.case.case_id: "worst"})
+    found.add(("t", "unet", "digital", "chips", 0.0), sample, maps, whole)
+    axial = choose_planes(sample, whole)[0]
+    assert np.array_equal(found.arrays["worst_reference"], axial.cut(sample.label))
+    assert np.array_equal(found.arrays["worst_0_entropy"], axial.cut(sample.label))
+    assert np.array_equal(found.arrays["worst_image"][..., 0], axial.cut(sample.image[:, 0]))
 
 
 def test_slices_with_x_first_are_turned(tmp_path):
@@ -166,7 +199,7 @@ def test_slices_with_x_first_are_turned(tmp_path):
     (one,) = choose_planes(stack, slices)
     (other,) = choose_planes(turned, replace(slices, axes="zxy"))
     assert np.array_equal(one.cut(stack.label), other.cut(turned.label))
-    assert _spacing(stack, one) == _spacing(turned, other) == (2.0, 1.0)
+    assert one.spacing(stack.spacing) == other.spacing(turned.spacing) == (2.0, 1.0)
 
 
 def test_images_without_a_voxel_size_are_not_turned(tmp_path):

@@ -14,7 +14,7 @@ from analogmed.data.normalise import checked_size, z_score
 from analogmed.data.readers.files import is_hidden
 from analogmed.data.readers.images import read_image
 from analogmed.data.samples import binary_mask, check_same_shape, image_sample, naming_case
-from analogmed.data.splits import SplitSettings, split_cases
+from analogmed.data.splits import SplitSettings, checked_shares, split_cases
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
 
@@ -64,7 +64,7 @@ def load_dsb2018(
     root = require_folder(root)
     folder = root / _FOLDER if (root / _FOLDER).is_dir() else root
     train, validation, test = split_cases(
-        _list_cases(folder), SplitSettings(split_seed, tuple(shares), split_file)
+        _list_cases(folder), SplitSettings(split_seed, checked_shares(shares), split_file)
     )
     return Task(
         name=name,

@@ -16,7 +16,7 @@ from analogmed.data.normalise import checked_size, z_score
 from analogmed.data.readers.files import is_hidden, natural_order
 from analogmed.data.readers.images import read_image
 from analogmed.data.samples import binary_mask, check_same_shape, image_sample, naming_case
-from analogmed.data.splits import SplitSettings, split_cases
+from analogmed.data.splits import SplitSettings, checked_shares, split_cases
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import require_folder
 
@@ -63,7 +63,7 @@ def load_lgg(
     folder = root / _FOLDER if (root / _FOLDER).is_dir() else root
     cases = _list_cases(folder)
     train, validation, test = split_cases(
-        cases, SplitSettings(split_seed, tuple(shares), split_file)
+        cases, SplitSettings(split_seed, checked_shares(shares), split_file)
     )
     return Task(
         name=name,

@@ -13,7 +13,7 @@ from analogmed.data.normalise import checked_size
 from analogmed.data.readers.files import is_hidden, natural_order
 from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy
 from analogmed.data.readers.orientation import Orientation
-from analogmed.data.splits import SplitSettings, split_cases
+from analogmed.data.splits import SplitSettings, checked_shares, split_cases
 from analogmed.data.volumes import (
     Axes,
     Intensity,
@@ -125,10 +125,11 @@ def load_msd(
         orientation=orientation,
         axes=axes,
         spacing_mm=checked_spacing(spacing_mm),
+        classes_from="labels in dataset.json, or task.options.labels",
     )
     cases = [_case_of(image, label, patient_pattern) for image, label in description.training]
     train, validation, test = split_cases(
-        cases, SplitSettings(split_seed, tuple(shares), split_file)
+        cases, SplitSettings(split_seed, checked_shares(shares), split_file)
     )
     return Task(
         name=name or default.short_name,
@@ -143,6 +144,7 @@ def load_msd(
         test=test,
         read=reader,
         axes=reader.axis_names,
+        is_oriented=orientation == "ras",
     )
 
 

@@ -9,12 +9,13 @@ from analogmed.data.datasets.options import (
     ClassValues,
     one_text,
     some_texts,
+    some_values,
     values_of_classes,
 )
 from analogmed.data.normalise import checked_size
 from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy
 from analogmed.data.readers.orientation import Orientation
-from analogmed.data.splits import SplitSettings, split_cases
+from analogmed.data.splits import SplitSettings, checked_shares, split_cases
 from analogmed.data.volumes import (
     SOFT_TISSUE_HU,
     Axes,
@@ -148,7 +149,8 @@ def load_nifti(
         DataError: no folder contains a case, or a pattern matches none or several of its files.
     """
     root = require_folder(root).absolute()
-    class_values = values_of_classes(classes, label_values)
+    allowed = some_values("label_values", label_values)
+    class_values = values_of_classes(classes, allowed)
     images, label = some_texts("images", images), one_text("label", label)
     named = None if channels is None else some_texts("channels", channels)
     names = tuple(map(_channel_name, images)) if named is None else named
@@ -160,7 +162,7 @@ def load_nifti(
     reader = VolumeReader(
         channels=names,
         class_values=tuple(class_values.values()),
-        allowed_values=None if label_values is None else tuple(label_values),
+        allowed_values=allowed,
         intensities=(intensity or intensity_of(one_text("modality", modality)),) * len(names),
         spatial_dims=spatial_dims,
         slice_axis=slice_axis,
@@ -174,7 +176,7 @@ def load_nifti(
     )
     train, validation, test = split_cases(
         list_cases(root, images, label, patient_pattern),
-        SplitSettings(split_seed, tuple(shares), split_file),
+        SplitSettings(split_seed, checked_shares(shares), split_file),
     )
     return Task(
         name=name,
@@ -189,6 +191,7 @@ def load_nifti(
         test=test,
         read=reader,
         axes=reader.axis_names,
+        is_oriented=orientation == "ras",
     )
 
 

@@ -35,6 +35,18 @@ def some_texts(name: str, value: Any) -> tuple[str, ...]:
     raise ConfigError(f"{name}: expected a list of texts, got {value!r}")
 
 
+def some_values(name: str, value: Any) -> tuple[int, ...] | None:
+    """Return label values as a list; a single one is a list of one, and ``None`` stays.
+
+    Raises:
+        ConfigError: they are no whole numbers.
+    """
+    listed = None if value is None else _whole_numbers(value)
+    if listed is None and value is not None:
+        raise ConfigError(f"{name}: expected whole numbers, for instance [0, 1, 2], got {value!r}")
+    return listed
+
+
 def values_of_classes(
     classes: Any, label_values: Sequence[int] | None = None
 ) -> dict[str, tuple[int, ...]]:
@@ -64,11 +76,19 @@ def values_of_classes(
 
 
 def _values(name: object, values: Any) -> tuple[int, ...]:
-    is_list = isinstance(values, Iterable) and not isinstance(values, str | Mapping)
-    listed = tuple(values) if is_list else (values,)
-    if not all(isinstance(value, Integral) and value is not True for value in listed):
+    listed = _whole_numbers(values)
+    if listed is None:
         raise ConfigError(
             f"classes: expected whole numbers as label values of {name!r}, got {values!r}. Write "
             f"{_CLASSES_EXAMPLE}."
         )
+    return listed
+
+
+def _whole_numbers(values: Any) -> tuple[int, ...] | None:
+    """Return whole numbers as a tuple; ``None`` for anything else."""
+    is_list = isinstance(values, Iterable) and not isinstance(values, str | Mapping)
+    listed = tuple(values) if is_list else (values,)
+    if not all(isinstance(value, Integral) and value is not True for value in listed):
+        return None
     return tuple(map(int, listed))

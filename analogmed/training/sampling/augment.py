@@ -32,15 +32,13 @@ class Augmentation:
 
     Args:
         spatial_dims: 2 or 3.
-        axes: axes of the task, see :class:`analogmed.data.Task`.
+        through_slices: spatial axis of a volume that runs through its slices.
     """
 
-    def __init__(self, spatial_dims: int, axes: str = "") -> None:
+    def __init__(self, spatial_dims: int, through_slices: int = 0) -> None:
         # Composed by hand with one state: the overhead and seeding of Compose would take longer
         # than most of the transforms.
-        self._transforms = _transforms(
-            spatial_dims, through_slices=2 if axes == "xyz" and spatial_dims == 3 else 0
-        )
+        self._transforms = _transforms(spatial_dims, through_slices)
         self._state = np.random.RandomState()
         for transform in self._transforms:
             transform.set_random_state(state=self._state)

@@ -70,7 +70,7 @@ class PatchSampler:
         )
         self._table = self._cache.table
         self._augmentation = (
-            Augmentation(len(task.window), task.axes) if self._loading.augment else None
+            Augmentation(len(task.window), task.through_slices) if self._loading.augment else None
         )
 
     def __len__(self) -> int:

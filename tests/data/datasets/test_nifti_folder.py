@@ -285,6 +285,13 @@ def test_a_pattern_may_start_with_the_folder_itself(two_folders):
     }
 
 
+def test_one_allowed_label_value_needs_no_list(two_folders):
+    options = {"images": "images/*_0000.nii", "label": "labels/*.nii", "classes": {"a": 1}}
+    assert load_nifti(two_folders, **options, label_values=1).read.allowed_values == (1,)
+    with pytest.raises(ConfigError, match=r"label_values: expected whole numbers.*got 'all'"):
+        load_nifti(two_folders, **options, label_values="all")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

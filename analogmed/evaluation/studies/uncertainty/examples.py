@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analogmed.data import Sample, Task
+from analogmed.evaluation.planes import choose_planes
 from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps
 from analogmed.evaluation.studies.uncertainty.scores import ADDRESS, Address
 from analogmed.foundation.files import write_atomically
@@ -19,8 +20,8 @@ from analogmed.tables.uncertainty import EXAMPLES
 class Examples:
     """Slices of some cases with the maps of all networks, sources and times.
 
-    The slice of a case is the one with the most foreground in the reference, along the last axis
-    for a volume.
+    The slice of a case is the one with the most foreground in the reference; that of a volume is
+    axial. It is the first plane of the examples on the page of an evaluation.
 
     Attributes:
         ranks: rank of each selected case, for instance ``"worst"``.
@@ -54,16 +55,17 @@ class Examples:
         if case not in self.ranks:
             return
         key = self.ranks[case]
-        where = _slice_of(sample, task)
+        cut = choose_planes(sample, task)[0].cut
         if f"{key}_image" not in self.arrays:
-            self.arrays[f"{key}_image"] = np.moveaxis(sample.image, 1, -1)[where].astype(np.float32)
-            self.arrays[f"{key}_reference"] = sample.label[where]
+            channels = [cut(sample.image[:, n]) for n in range(sample.image.shape[1])]
+            self.arrays[f"{key}_image"] = np.stack(channels, axis=-1).astype(np.float32)
+            self.arrays[f"{key}_reference"] = cut(sample.label)
         name = self._next_name(key)
         mean = maps.mean
         predicted = mean[:, 0] > 0.5 if mean.shape[1] == 1 else mean.argmax(1)
-        self.arrays[f"{name}_prediction"] = predicted[where].astype(np.uint8)
-        self.arrays[f"{name}_entropy"] = maps.entropy[where].astype(np.float32)
-        self.arrays[f"{name}_variance"] = maps.variance[where].astype(np.float32)
+        self.arrays[f"{name}_prediction"] = cut(predicted).astype(np.uint8)
+        self.arrays[f"{name}_entropy"] = cut(maps.entropy).astype(np.float32)
+        self.arrays[f"{name}_variance"] = cut(maps.variance).astype(np.float32)
         self.rows.append(
             {"rank": key, "case": case, "name": name, **dict(zip(ADDRESS, address, strict=True))}
         )
@@ -91,10 +93,3 @@ class Examples:
             lambda path: np.savez_compressed(path, allow_pickle=False, **self.arrays),
         )
         EXAMPLES.write(pd.DataFrame(self.rows), folder)
-
-
-def _slice_of(sample: Sample, task: Task) -> tuple[int | slice, ...]:
-    foreground = sample.label > 0
-    if task.spatial_dims == 2:
-        return (int(foreground.sum(axis=(1, 2)).argmax()),)
-    return (0, slice(None), slice(None), int(foreground[0].sum(axis=(0, 1)).argmax()))
