@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +25,8 @@ from analogmed.foundation.settings.paths import write_settings
 LOCK = ".analogmed-lock"
 WRITTEN = ".analogmed-files"
 ENVIRONMENT = "environment.json"
+DESCRIPTION = ("experiment.yaml", ENVIRONMENT)
+"""Files of :func:`describe_run`."""
 
 _held: set[Path] = set()
 """Folders that are locked by a run of this process."""
@@ -168,6 +170,22 @@ class WrittenFiles:
         if gone:
             self._write(listed - set(gone))
 
+    def renew(self, always: Iterable[str], optional: Iterable[str] = ()) -> None:
+        """Claim the names of a run that is about to write, and remove what it may not write again.
+
+        Args:
+            always: names of files that the run writes.
+            optional: names and patterns of files that it writes only if it has values for them;
+                those of earlier runs are removed.
+
+        Raises:
+            ConfigError: a file of such a name exists that no run has written.
+        """
+        optional = tuple(optional)
+        self.claim(*always, *optional)
+        self.remove(*optional)
+        self.record(*(name for name in optional if "*" not in name))
+
     def settle(self) -> None:
         """Release the reserved names of files that were not written."""
         listed = self._listed() or set()
@@ -200,7 +218,7 @@ class WrittenFiles:
     def _is_run(self) -> bool:
         try:
             content: Any = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return False
         versions = content.get("versions") if isinstance(content, dict) else None
         return isinstance(versions, dict) and "analogmed" in versions

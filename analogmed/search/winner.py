@@ -81,7 +81,7 @@ def evaluation_of(config: SearchConfig, winner: Path, genotype: Genotype) -> Exp
 def _read(path: Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -69,6 +69,11 @@ class Table:
     columns: Columns = Columns()
     parquet: bool = False
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of its files in a run folder."""
+        return (f"{self.name}.csv", *([f"{self.name}.parquet"] if self.parquet else []))
+
     def columns_for(self, found: Collection[str]) -> Columns:
         """Return the columns of a table that has certain columns."""
         return self.columns

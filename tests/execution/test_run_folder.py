@@ -10,9 +10,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analogmed.execution.run_folder import LOCK, WRITTEN, WrittenFiles, in_run_folder, locked
+from analogmed.config import Experiment
+from analogmed.execution.run_folder import (
+    LOCK,
+    WRITTEN,
+    WrittenFiles,
+    describe_run,
+    in_run_folder,
+    locked,
+)
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_text_atomically
+from analogmed.search.settings import SearchConfig
 
 HOLD = """
 import os, signal, sys
@@ -108,6 +117,14 @@ def test_files_of_other_origin_are_refused_and_stay(tmp_path):
     assert "comparison.csv" not in written
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", '{"versions": 1}', "\udcff"])
+def test_a_damaged_environment_makes_no_file_one_of_a_run(tmp_path, text):
+    (tmp_path / "results.csv").write_text("of the user")
+    (tmp_path / "environment.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(ConfigError, match=r"replace or remove results\.csv, which no run"):
+        WrittenFiles(tmp_path).claim("results.csv")
+
+
 def test_files_of_an_earlier_run_are_replaced_and_removed(tmp_path):
     first = WrittenFiles(tmp_path)
     first.claim("comparison.csv", "examples/*.npz")
@@ -140,6 +157,35 @@ def test_a_folder_of_an_older_version_is_taken_over(tmp_path):
     (tmp_path / "comparison.csv").write_text("of the user, after that")
     with pytest.raises(ConfigError, match=r"comparison\.csv"):
         WrittenFiles(tmp_path).claim("results.csv", "comparison.csv")
+
+
+def test_files_that_a_run_writes_only_sometimes_are_those_of_the_last_run(tmp_path):
+    (tmp_path / "maps_of_the_user.txt").write_text("of the user")
+    for names in (("a.csv", "b.csv", "maps_1.png"), ("a.csv",)):
+        written = WrittenFiles(tmp_path)
+        written.renew(["a.csv"], ["b.csv", "maps_*.png"])
+        written.record(*names)
+        for name in names:
+            write_text_atomically(tmp_path / name, "x")
+        written.settle()
+    assert {p.name for p in tmp_path.iterdir()} == {"a.csv", "maps_of_the_user.txt", WRITTEN}
+    assert set((tmp_path / WRITTEN).read_text().split()) == {"a.csv"}
+    (tmp_path / "b.csv").write_text("of the user")
+    with pytest.raises(ConfigError, match=r"replace or remove b\.csv, which no run"):
+        WrittenFiles(tmp_path).renew(["a.csv"], ["b.csv"])
+
+
+URL = "s3://KEY:SECRET@bucket/sweep"
+
+
+def test_credentials_reach_no_file_of_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["eval", "--store", URL])
+    describe_run(Experiment(store=URL), tmp_path)
+    describe_run(SearchConfig(storage=URL), tmp_path, "search.yaml")
+    texts = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert texts.keys() == {"experiment.yaml", "search.yaml", "environment.json"}
+    for text in texts.values():
+        assert "s3://***@bucket/sweep" in text and "SECRET" not in text
 
 
 NAMES = ("a.csv", "b.csv", "deep/c.npz", "deep/d.npz")

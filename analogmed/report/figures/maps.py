@@ -41,14 +41,28 @@ def draw_example_maps(folder: Path | str) -> list[Path]:
     """
     folder = Path(folder)
     arrays, index = read_examples(folder)
+    return [
+        uncertainty_maps(arrays, rows, folder / name)
+        for name, rows in figures_of_examples(index).items()
+    ]
+
+
+def figures_of_examples(index: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the rows of ``examples.csv`` that each figure of the maps shows.
+
+    Args:
+        index: ``examples.csv`` of a run.
+
+    Returns:
+        the rows by the name of the figure, relative to the run folder.
+    """
     chips = index[index["source"] == "chips"]
-    drawn = []
+    rows_of: dict[str, pd.DataFrame] = {}
     for model, rows in chips.groupby("model", sort=False):
         for time_s in sorted({rows["time_s"].min(), rows["time_s"].max()}):
             name = f"maps_{model}_{time_label(time_s)}.png".replace(" ", "_").replace("/", "_")
-            here = rows[rows["time_s"] == time_s]
-            drawn.append(uncertainty_maps(arrays, here, folder / "figures" / name))
-    return drawn
+            rows_of[f"figures/{name}"] = rows[rows["time_s"] == time_s]
+    return rows_of
 
 
 def read_archive(path: Path) -> dict[str, np.ndarray]:

@@ -24,13 +24,21 @@ from analogmed.evaluation.studies.mitigation.compute import (
 from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
-from analogmed.execution.run_folder import describe_run, in_run_folder
+from analogmed.execution.run_folder import (
+    DESCRIPTION,
+    WrittenFiles,
+    describe_run,
+    in_run_folder,
+)
 from analogmed.foundation.files import ensure_writable
 from analogmed.metrics.metric import Bounds
 from analogmed.metrics.properties import bounds_of, difference_bounds
 from analogmed.report.figures.mitigation import mitigation_gains
 from analogmed.tables.mitigation import SUMMARY, VALUES
 from analogmed.training import Checkpoint
+
+_FIGURE = "figures/mitigation.png"
+_WRITTEN = (*DESCRIPTION, *VALUES.files, *SUMMARY.files, _FIGURE)
 
 
 @dataclass(frozen=True)
@@ -70,12 +78,17 @@ class MitigationResult:
         return pd.DataFrame(rows).merge(self.costs, on=[*RUN, "option"], how="left")
 
     def write(self, folder: Path) -> None:
-        """Write settings, environment, tables and the figure into a run folder."""
+        """Write settings, environment, tables and the figure into a run folder.
+
+        Raises:
+            ConfigError: a file of such a name exists that no run has written.
+        """
+        WrittenFiles(folder).claim(*_WRITTEN)
         describe_run(self.config, folder)
         VALUES.write(self.table, folder)
         summary = self.summary()
         SUMMARY.write(summary, folder)
-        mitigation_gains(summary, folder / "figures" / "mitigation.png")
+        mitigation_gains(summary, folder / _FIGURE)
 
 
 @in_run_folder
@@ -94,12 +107,14 @@ def measure_mitigation(config: MitigationConfig) -> MitigationResult:
         warning.
 
     Raises:
-        ConfigError: settings conflict, or the run folder cannot be written.
+        ConfigError: settings conflict, or the run folder cannot be written or contains files of
+            other origin.
         DataError: a case cannot be read. CheckpointError: a network cannot be read.
         LeakageError: a network has been trained on a test patient.
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
     folder = ensure_writable(config.folder)
+    WrittenFiles(folder).claim(*_WRITTEN)
     store = open_store(config)
     prepared = prepare(config, networks="distinct")
     config, task = prepared.config, prepared.task

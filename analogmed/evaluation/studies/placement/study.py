@@ -26,7 +26,12 @@ from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.sensitivity.settings import PlacementConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
-from analogmed.execution.run_folder import WrittenFiles, describe_run, in_run_folder
+from analogmed.execution.run_folder import (
+    DESCRIPTION,
+    WrittenFiles,
+    describe_run,
+    in_run_folder,
+)
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import ensure_writable, write_text_atomically
 from analogmed.foundation.settings.paths import read_plain_settings, with_paths_from
@@ -37,6 +42,8 @@ from analogmed.report import placement_curve
 from analogmed.tables.sensitivity import PLACEMENTS, RANKING
 
 PLACEMENT = "placement.yaml"
+_FIGURE = "figures/placements.png"
+_ALWAYS = (*DESCRIPTION, *RANKING.files, *PLACEMENTS.files, _FIGURE)
 
 _SHARED = (
     "task", "checkpoints", "hardware", "sweep", "calibration", "digital_layers", "row_split",
@@ -89,19 +96,15 @@ class PlacementResult:
         """Write settings, tables, figure and, if there is one, the chosen placement.
 
         Raises:
-            ConfigError: a placement file exists that no run has written.
+            ConfigError: a file of such a name exists that no run has written.
         """
-        written = WrittenFiles(folder)
-        written.claim(PLACEMENT)
+        WrittenFiles(folder).renew(_ALWAYS, (PLACEMENT,))
         describe_run(self.config, folder)
         RANKING.write(self.ranking, folder)
         PLACEMENTS.write(self.steps, folder)
-        placement_curve(self.steps, folder / "figures" / "placements.png")
-        path = folder / PLACEMENT
-        if self.chosen is None:
-            written.remove(PLACEMENT)
-        else:
-            write_text_atomically(path, dump_yaml(self._placement()))
+        placement_curve(self.steps, folder / _FIGURE)
+        if self.chosen is not None:
+            write_text_atomically(folder / PLACEMENT, dump_yaml(self._placement()))
 
     def _placement(self) -> dict[str, object]:
         step, config = self.chosen, self.config
@@ -151,7 +154,7 @@ def place_layers(config: PlacementConfig) -> PlacementResult:
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
     folder = ensure_writable(config.folder)
-    WrittenFiles(folder).claim(PLACEMENT)
+    WrittenFiles(folder).claim(*_ALWAYS, PLACEMENT)
     profile = with_processor(config)
     store = open_store(config)
     prepared = prepare(config, networks="one")

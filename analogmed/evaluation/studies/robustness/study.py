@@ -29,7 +29,12 @@ from analogmed.evaluation.summaries.summary import over_time, summarise
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.compute import Outcome
 from analogmed.execution.plans import Finished, Rounds
-from analogmed.execution.run_folder import WrittenFiles, describe_run, in_run_folder
+from analogmed.execution.run_folder import (
+    DESCRIPTION,
+    WrittenFiles,
+    describe_run,
+    in_run_folder,
+)
 from analogmed.execution.store import Store, UnitResult
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import ensure_writable
@@ -46,20 +51,9 @@ from analogmed.training import Checkpoint, CheckpointInfo
 KEPT_SHARE = 0.95
 
 
-_ALWAYS = (
-    "curves.csv",
-    "environment.json",
-    "experiment.yaml",
-    "results.csv",
-    "results.parquet",
-    "summary.csv",
-)
+_ALWAYS = (*DESCRIPTION, *RESULTS.files, *SUMMARY.files, *CURVES.files)
 _EXAMPLES = f"{EXAMPLES}/*.npz"
-_NOT_ALWAYS = (
-    "comparison.csv",
-    "time_to_failure.csv",
-    "figures/drop_per_model.png",
-)
+_NOT_ALWAYS = (*COMPARISON.files, *TIME_TO_FAILURE.files, "figures/drop_per_model.png")
 """Files that are written only if a run has values for them."""
 
 
@@ -164,10 +158,8 @@ class Results:
         Raises:
             ConfigError: a file of this name exists that no run has written.
         """
-        written = _claimed(folder, self.experiment)
-        optional = (*_NOT_ALWAYS, *_figures(self.experiment))
-        written.remove(*optional, _EXAMPLES)
-        written.record(*optional)
+        written = WrittenFiles(folder)
+        written.renew(_ALWAYS, _optional(self.experiment))
         summary = self.summary()
         describe_run(self.experiment, folder)
         RESULTS.write(self.table, folder)
@@ -199,17 +191,12 @@ def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
             drop_per_model(summary, folder / name, metric=metric)
 
 
-def _claimed(folder: Path, experiment: Experiment) -> WrittenFiles:
-    """Reserve the names of all files that a run may write."""
-    written = WrittenFiles(folder)
-    written.claim(*_ALWAYS, *_NOT_ALWAYS, *_figures(experiment), _EXAMPLES)
-    return written
-
-
-def _figures(experiment: Experiment) -> list[str]:
+def _optional(experiment: Experiment) -> list[str]:
+    """Return the names of files that a run writes only if it has values for them."""
     names = experiment.metrics
     drops = [f"figures/{name}_drop_per_model.png" for name in names[1:]]
-    return [*(f"figures/{name}_over_time.png" for name in names), *drops]
+    figures = [f"figures/{name}_over_time.png" for name in names]
+    return [*_NOT_ALWAYS, *figures, *drops, _EXAMPLES]
 
 
 @in_run_folder
@@ -239,7 +226,7 @@ def evaluate(experiment: Experiment) -> Results:
     prepared = prepare(experiment, networks="distinct")
     task, checkpoints = prepared.task, prepared.checkpoints
     experiment = prepared.config.for_task(task)
-    _claimed(folder, experiment)
+    WrittenFiles(folder).claim(*_ALWAYS, *_optional(experiment))
     warn_on_placement_mismatch(checkpoints, experiment)
     costs = [cost_of(checkpoint, experiment, task) for checkpoint in checkpoints]
     found = run_sweep(experiment, task, checkpoints, store)

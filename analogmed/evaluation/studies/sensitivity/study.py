@@ -16,10 +16,18 @@ from analogmed.evaluation.studies.sensitivity.compute import (
 from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.sensitivity.settings import SensitivityConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
-from analogmed.execution.run_folder import describe_run, in_run_folder
+from analogmed.execution.run_folder import (
+    DESCRIPTION,
+    WrittenFiles,
+    describe_run,
+    in_run_folder,
+)
 from analogmed.foundation.files import ensure_writable
 from analogmed.report import sensitivity_heat_map, source_bars
 from analogmed.tables.sensitivity import RANKING, SETTINGS
+
+_ALWAYS = (*DESCRIPTION, *SETTINGS.files, *RANKING.files)
+_LAYERS, _SOURCES = "figures/layers.png", "figures/sources.png"
 
 
 @dataclass(frozen=True)
@@ -41,15 +49,22 @@ class SensitivityResult:
         return rank(self.table, seed=self.config.seed)
 
     def write(self, folder: Path) -> None:
-        """Write settings, environment, tables and figures into a run folder."""
+        """Write settings, environment, tables and figures into a run folder.
+
+        Figures of an earlier run that this one does not draw are removed.
+
+        Raises:
+            ConfigError: a file of such a name exists that no run has written.
+        """
         ranking = self.ranking()
+        WrittenFiles(folder).renew(_ALWAYS, (_LAYERS, _SOURCES))
         describe_run(self.config, folder)
         SETTINGS.write(self.table, folder)
         RANKING.write(ranking, folder)
         if "layers" in self.config.parts:
-            sensitivity_heat_map(ranking, folder / "figures" / "layers.png")
+            sensitivity_heat_map(ranking, folder / _LAYERS)
         if "sources" in self.config.parts:
-            source_bars(ranking, folder / "figures" / "sources.png")
+            source_bars(ranking, folder / _SOURCES)
 
 
 @in_run_folder
@@ -66,13 +81,15 @@ def sensitivity(config: SensitivityConfig) -> SensitivityResult:
         The results, as written into the run folder.
 
     Raises:
-        ConfigError: settings conflict, or the run folder cannot be written.
+        ConfigError: settings conflict, or the run folder cannot be written or contains files of
+            other origin.
         CoverageError: no layer of the network can be mapped onto a tile.
         DataError: a case cannot be read. CheckpointError: a network cannot be read.
         LeakageError: the network has been trained on a test patient.
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
     folder = ensure_writable(config.folder)
+    WrittenFiles(folder).claim(*_ALWAYS, _LAYERS, _SOURCES)
     store = open_store(config)
     prepared = prepare(config, networks="one")
     config, task, (checkpoint,) = prepared.config, prepared.task, prepared.checkpoints

@@ -24,11 +24,34 @@ from analogmed.evaluation.studies.uncertainty.summary import (
 )
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
-from analogmed.execution.run_folder import describe_run, in_run_folder
+from analogmed.execution.run_folder import (
+    DESCRIPTION,
+    WrittenFiles,
+    describe_run,
+    in_run_folder,
+)
 from analogmed.foundation.files import ensure_writable
+from analogmed.report.figures.maps import figures_of_examples
 from analogmed.report.figures.uncertainty import draw_uncertainty
 from analogmed.tables import uncertainty as tables
 from analogmed.training import Checkpoint, CheckpointInfo
+
+_FIGURES = ("density", "reliability", "risk_coverage", "conformal", "maps_*")
+_ALWAYS = (*DESCRIPTION, *tables.VALUES.files)
+_OPTIONAL = (
+    *tables.SUMMARY.files,
+    *tables.COMPARISON.files,
+    *tables.DENSITY.files,
+    *tables.RELIABILITY.files,
+    *tables.RISK_COVERAGE.files,
+    *tables.TEMPERATURES.files,
+    *tables.CONFORMAL.files,
+    *tables.CONFORMAL_SUMMARY.files,
+    *tables.EXAMPLES.files,
+    "examples.npz",
+    *(f"figures/{name}.png" for name in _FIGURES),
+)
+"""Files that are written only if a run has values for them."""
 
 
 @dataclass
@@ -87,7 +110,15 @@ class UncertaintyResult:
         return summarise_conformal(table, self.config.alpha, seed=self.config.seed)
 
     def write(self, folder: Path) -> None:
-        """Write settings, environment, tables and figures into a run folder."""
+        """Write settings, environment, tables and figures into a run folder.
+
+        Files of an earlier run that this one does not write are removed.
+
+        Raises:
+            ConfigError: a file of such a name exists that no run has written.
+        """
+        written = WrittenFiles(folder)
+        written.renew(_ALWAYS, _OPTIONAL)
         describe_run(self.config, folder)
         tables.VALUES.write(self.scores.table(), folder)
         contents = {
@@ -104,6 +135,8 @@ class UncertaintyResult:
             if not content.empty:
                 table.write(content, folder)
         self.examples.write(folder)
+        if self.examples.rows:
+            written.record(*figures_of_examples(pd.DataFrame(self.examples.rows)))
         draw_uncertainty(folder)
 
 
@@ -121,13 +154,15 @@ def measure_uncertainty(config: UncertaintyConfig) -> UncertaintyResult:
         The results, as written into the run folder.
 
     Raises:
-        ConfigError: settings conflict, or the run folder cannot be written.
+        ConfigError: settings conflict, or the run folder cannot be written or contains files of
+            other origin.
         DataError: a case cannot be read. CheckpointError: a network cannot be read.
         LeakageError: a network has been trained on a test patient.
         NonFiniteError: a network returns NaN or Inf; the message names the case.
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
     folder = ensure_writable(config.folder)
+    WrittenFiles(folder).claim(*_ALWAYS, *_OPTIONAL)
     store = open_store(config)
     prepared = prepare(config, networks="ensembles")
     task, networks = prepared.task, _ensembles(prepared.checkpoints)

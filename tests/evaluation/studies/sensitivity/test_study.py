@@ -100,6 +100,12 @@ def test_the_run_folder_holds_tables_and_figures(found, config):
     }
 
 
+def test_figures_of_an_earlier_run_are_removed(found, config, tmp_path):
+    found.write(tmp_path)
+    replace(found, config=replace(config, parts=("layers",))).write(tmp_path)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["layers.png"]
+
+
 def test_drops_and_effects_are_differences_of_mean_dice(found):
     ranking = found.ranking().set_index(["setting", "subject", "time_s"])
     table = found.table[(found.table["time_s"] == DAY_S) | (found.table["setting"] == "digital")]

@@ -78,6 +78,15 @@ def test_the_run_folder_holds_tables_examples_and_figures(found, config):
     }
 
 
+def test_tables_and_figures_of_an_earlier_run_are_removed(found, tmp_path):
+    found.write(tmp_path)
+    no_examples = replace(found.examples, rows=[], arrays={})
+    replace(found, temperatures=[], examples=no_examples).write(tmp_path)
+    names = {path.stem for path in tmp_path.rglob("[!.]*") if path.is_file()}
+    assert not names & {"temperatures", "examples", "maps_unet_t0", "maps_unet_1_day"}
+    assert {"comparison", "density", "conformal_summary"} < names
+
+
 def test_the_table_has_every_source_time_region_and_case(found, task):
     table = pd.read_parquet(found.config.folder / "uncertainty.parquet")
     sources = {
