@@ -29,6 +29,9 @@ def test_the_table_is_narrow_and_all_estimates_are_there_on_request(
         run(EvalConfig(**given, **{name: True} if name != "narrow" else {}))
         printed[name] = capsys.readouterr().out
     assert max(map(len, printed["narrow"].splitlines()[1:-1])) <= 80
+    assert "reused" not in printed["narrow"]
+    for name in ("costs", "wide"):
+        assert printed[name].startswith("3 of 3 digital runs and chips are reused from ")
     assert "Brain phantom on PCM chips: Dice" in printed["narrow"]
     assert "lost in 1 day" in printed["narrow"] and "Cost" not in printed["narrow"]
     assert "Cost of phantom_brain on pcm" in printed["costs"]
