@@ -1,6 +1,6 @@
 """Rows of the results table for one network, or one read of a chip, on the test cases."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -34,19 +34,25 @@ class Deployment:
 
 
 class Cases:
-    """Test samples of a task, read once and cached up to 2 GB."""
+    """Samples of cases of a task, read when they are needed and cached up to 2 GB.
 
-    def __init__(self, task: Task) -> None:
+    Args:
+        task: task that reads the cases.
+        cases: cases to read; by default the test cases.
+    """
+
+    def __init__(self, task: Task, cases: Sequence[Case] | None = None) -> None:
         self.task = task
+        self._cases = task.test if cases is None else tuple(cases)
         self._kept: dict[str, Sample] = {}
         self._bytes = 0
 
     def __iter__(self) -> Iterator[Sample]:
-        for case in self.task.test:
+        for case in self._cases:
             yield self._kept.get(case.case_id) or self._read(case)
 
     def __len__(self) -> int:
-        return len(self.task.test)
+        return len(self._cases)
 
     def _read(self, case: Case) -> Sample:
         sample = self.task.read(case)

@@ -24,6 +24,7 @@ from analogmed.evaluation.deploy import (
     make_analog,
 )
 from analogmed.evaluation.passes import Pass, chip_seed
+from analogmed.evaluation.session import Cases
 from analogmed.evaluation.studies.mitigation.corrections import (
     batchnorm_of_chip,
     batchnorms,
@@ -44,6 +45,7 @@ from analogmed.evaluation.studies.uncertainty.temperature import (
     fit_temperature,
     fitting_voxels,
     scale,
+    thinning_step,
 )
 from analogmed.evaluation.unit_inputs import (
     digest_of,
@@ -144,7 +146,7 @@ class MitigationCompute(UnitWorker[MitigationConfig]):
 
     def forget(self) -> None:
         """Drop samples and the analog network, since the data have changed."""
-        self._samples: tuple[list[Sample], list[Sample]] | None = None
+        self._cases = Cases(self.task), Cases(self.task, self.task.validation)
         self._mitigated: MitigatedNetwork | None = None
 
     def __call__(self, unit: MitigationUnit, step: Step) -> UnitResult:
@@ -157,15 +159,9 @@ class MitigationCompute(UnitWorker[MitigationConfig]):
         return UnitResult(pd.DataFrame(rows))
 
     def _network_of(self, checkpoint: Checkpoint) -> "MitigatedNetwork":
-        if self._samples is None:
-            read = self.task.read
-            self._samples = (
-                [read(case) for case in self.task.test],
-                [read(case) for case in self.task.validation],
-            )
         if self._mitigated is None or self._mitigated.checkpoint is not checkpoint:
             self._mitigated = None
-            self._mitigated = MitigatedNetwork(checkpoint, self.config, self.task, *self._samples)
+            self._mitigated = MitigatedNetwork(checkpoint, self.config, self.task, *self._cases)
         return self._mitigated
 
 
@@ -177,8 +173,8 @@ class MitigatedNetwork:
         checkpoint: Checkpoint,
         config: MitigationConfig,
         task: Task,
-        test: list[Sample],
-        validation: list[Sample],
+        test: Cases,
+        validation: Cases,
     ) -> None:
         self.checkpoint, self.config, self.task = checkpoint, config, task
         self.test, self.validation = test, validation
@@ -198,6 +194,8 @@ class MitigatedNetwork:
         wanted = min(config.images, len(images))
         self.images = images[torch.linspace(0, len(images) - 1, wanted).long()]
         self.options = self._possible()
+        self._region = config.temperature_region, config.margin
+        self._thinning = thinning_step((sample.label for sample in validation), *self._region)
 
     def costs(self) -> list[dict[str, Any]]:
         """Return the cost of each option at each time it is applied."""
@@ -292,8 +290,7 @@ class MitigatedNetwork:
         voxels: list[Voxels] = []
         for sample in self.validation:
             prob = predict(one, sample, self.task, self.config).cpu().numpy()
-            region, margin = self.config.temperature_region, self.config.margin
-            voxels.append(fitting_voxels(prob, sample.label, region, margin))
+            voxels.append(fitting_voxels(prob, sample.label, *self._region, self._thinning))
         return fit_temperature(voxels)
 
     def _rows(self, prob: np.ndarray, sample: Sample, read: int) -> Iterator[dict[str, Any]]:

@@ -11,12 +11,17 @@ from torch import Tensor
 from analogmed.data import Sample, Task
 from analogmed.evaluation.deploy import digital_layers_of
 from analogmed.evaluation.passes import Pass
+from analogmed.evaluation.session import Cases
 from analogmed.evaluation.studies.uncertainty.calibration import Voxels
 from analogmed.evaluation.studies.uncertainty.passes import expected_passes, maps_of, passes_of
 from analogmed.evaluation.studies.uncertainty.scores import SCALED, mean_dice, scaled_maps
 from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
 from analogmed.evaluation.studies.uncertainty.storage import SourceResult
-from analogmed.evaluation.studies.uncertainty.temperature import fit_temperature, fitting_voxels
+from analogmed.evaluation.studies.uncertainty.temperature import (
+    fit_temperature,
+    fitting_voxels,
+    thinning_step,
+)
 from analogmed.evaluation.unit_inputs import (
     digest_of,
     inputs_of_all,
@@ -127,7 +132,7 @@ def inputs_of_units(config: UncertaintyConfig, task: Task) -> dict[str, Any]:
 
 
 class UncertaintyCompute(UnitWorker[UncertaintyConfig]):
-    """Compute of the units; cases are read once."""
+    """Compute of the units; samples are reused from unit to unit."""
 
     def inputs(self) -> dict[str, Any]:
         """Return the inputs of the units, without their networks, as this process has them."""
@@ -135,27 +140,24 @@ class UncertaintyCompute(UnitWorker[UncertaintyConfig]):
 
     def forget(self) -> None:
         """Drop the samples, since the data have changed."""
-        self._test: list[Sample] | None = None
-        self._validation: list[Sample] = []
+        self._test = Cases(self.task)
+        self._validation = Cases(self.task, self.task.validation)
 
     def __call__(self, unit: UncertaintyUnit, step: Step) -> UnitResult:
         """Return the results of a source, or the Dice of each test case."""
         self.require_inputs(unit)
         members = self.load(zip(unit.checkpoints, unit.description["networks"], strict=True))
-        if self._test is None:
-            self._test = [self.task.read(case) for case in self.task.test]
-            self._validation = [self.task.read(case) for case in self.task.validation]
         with threads(unit.description["threads"]):
             if unit.source is None:
-                return UnitResult(self._dice(members, self._test, step))
+                return UnitResult(self._dice(members, step))
             found = SourceResult.empty(self.config, self.task, dict(unit.ranks))
-            self._measure(unit.source, members, self._test, found, step)
+            self._measure(unit.source, members, found, step)
         return found.to_tables()
 
-    def _dice(self, members: list[Checkpoint], test: list[Sample], step: Step) -> pd.DataFrame:
+    def _dice(self, members: list[Checkpoint], step: Step) -> pd.DataFrame:
         make_passes = passes_of("deterministic", members, self.config, self.task)
         assert make_passes is not None
-        maps = maps_of(make_passes, test, self.task, self.config, lambda *_: step())
+        maps = maps_of(make_passes, self._test, self.task, self.config, lambda *_: step())
         rows = [
             (sample.case.case_id, mean_dice(of_case.mean, sample, self.task))
             for _, sample, of_case in maps
@@ -166,7 +168,6 @@ class UncertaintyCompute(UnitWorker[UncertaintyConfig]):
         self,
         source: Source,
         members: list[Checkpoint],
-        test: list[Sample],
         found: SourceResult,
         step: Step,
     ) -> None:
@@ -181,22 +182,21 @@ class UncertaintyCompute(UnitWorker[UncertaintyConfig]):
 
         info = members[0].info
         run = (task.name, info.model, info.training)
+        region = config.temperature_region, config.margin
+        n = thinning_step((sample.label for sample in self._validation), *region)
         fitting: dict[float, list[Voxels]] = {}
         for time_s, sample, maps in maps_of(make_passes, self._validation, task, config, observe):
-            voxels = fitting_voxels(
-                maps.mean, sample.label, config.temperature_region, config.margin
-            )
-            fitting.setdefault(time_s, []).append(voxels)
-        fitted = {}
-        if config.temperature:
-            fitted = {time_s: fit_temperature(cases) for time_s, cases in fitting.items()}
+            if config.temperature:
+                voxels = fitting_voxels(maps.mean, sample.label, *region, n)
+                fitting.setdefault(time_s, []).append(voxels)
+        fitted = {time_s: fit_temperature(cases) for time_s, cases in fitting.items()}
         names = ("task", "model", "training", "source")
         found.temperatures += [
             dict(zip(names, (*run, source), strict=True))
             | {"time_s": time_s, "temperature": temperature}
             for time_s, temperature in fitted.items()
         ]
-        for time_s, sample, maps in maps_of(make_passes, test, task, config, observe):
+        for time_s, sample, maps in maps_of(make_passes, self._test, task, config, observe):
             found.scores.add((*run, source, time_s), sample, maps, task)
             found.examples.add((*run, source, time_s), sample, maps, task)
             if time_s in fitted:

@@ -103,14 +103,52 @@ def control_risk(losses: Sequence[np.ndarray] | np.ndarray, alpha: float) -> Ris
         ValueError: a loss is outside [0, 1], or decreases with the threshold.
     """
     check_alpha(alpha)
+    curves, defined = _checked(losses)
+    return _control(curves.sum(0), int(defined.sum()), alpha)
+
+
+def control_risk_without_each(
+    losses: Sequence[np.ndarray] | np.ndarray,
+    further: Sequence[np.ndarray] | np.ndarray,
+    alpha: float,
+) -> list[RiskControl]:
+    """Return the threshold of :func:`control_risk` for each unit, calibrated on all others.
+
+    The losses are summed once, so that the work is proportional to the number of units.
+
+    Args:
+        losses: losses of the units that are left out one at a time, as in :func:`control_risk`.
+        further: losses of the units that calibrate every threshold, in the same form.
+        alpha: accepted expected loss, in (0, 1).
+
+    Raises:
+        ConfigError, ShapeError, ValueError: as in :func:`control_risk`.
+    """
+    check_alpha(alpha)
+    (own, defined), (others, of_others) = _checked(losses), _checked(further)
+    total, n_units = own.sum(0) + others.sum(0), int(defined.sum() + of_others.sum())
+    return [
+        _control(total - curve, n_units - int(is_unit), alpha)
+        for curve, is_unit in zip(own, defined, strict=True)
+    ]
+
+
+def _checked(losses: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the losses, 0 for units of NaN, and whether each unit is defined."""
     curves = np.asarray(losses, np.float64).reshape(-1, len(THRESHOLDS))
-    curves = curves[~np.isnan(curves).any(1)]
+    defined = np.asarray(~np.isnan(curves).any(axis=1))
+    curves = np.where(defined[:, None], curves, 0.0)
     if len(curves) and (curves.min() < 0 or curves.max() > 1 or np.diff(curves).min() < -1e-12):
         raise ValueError("losses must lie in [0, 1] and not fall with the threshold")
-    bound = (curves.sum(0) + 1.0) / (len(curves) + 1)
+    return curves, defined
+
+
+def _control(total: np.ndarray, n_units: int, alpha: float) -> RiskControl:
+    """Return the threshold by the summed losses of the calibration units, shape (thresholds,)."""
+    bound = (total + 1.0) / (n_units + 1)
     kept = np.flatnonzero(bound <= alpha + 1e-12)
     index = int(kept[-1]) if len(kept) else 0
-    return RiskControl(index, float(THRESHOLDS[index]), len(curves), len(curves) < needed(alpha))
+    return RiskControl(index, float(THRESHOLDS[index]), n_units, n_units < needed(alpha))
 
 
 def needed(alpha: float) -> int:

@@ -14,7 +14,13 @@ from torch import Tensor
 from analogmed.data import Sample, Task
 from analogmed.evaluation.passes import Pass
 from analogmed.evaluation.statistics.intervals import two_way_bootstrap
-from analogmed.evaluation.studies.uncertainty.conformal import MaskCounts, RiskControl, control_risk
+from analogmed.evaluation.studies.uncertainty.conformal import (
+    THRESHOLDS,
+    MaskCounts,
+    RiskControl,
+    control_risk,
+    control_risk_without_each,
+)
 from analogmed.metrics.properties import bounds_of
 
 RUN = ["task", "model", "training", "calibrated", "time_s", "class"]
@@ -98,13 +104,16 @@ class ConformalCounts:
         rows: list[dict[str, object]] = []
         set_on = 0 if set_at_s == _DIGITAL else chip
         for index, name in enumerate(self.task.classes, start=1):
-            for patient in test:
+            units = [self._loss(set_at_s, set_on, index, patient) for patient in calibration]
+            if leave_one_out:
+                own = [self._loss(set_at_s, set_on, index, patient) for patient in test]
+                controls = control_risk_without_each(own, units, alpha)
+            else:
+                controls = [control_risk(units, alpha)] * len(test)
+            for patient, control in zip(test, controls, strict=True):
                 counts = self._reads(time_s, chip, index, patient)
                 if not counts or not counts[0].structure:
                     continue
-                others = [p for p in test if p != patient] if leave_one_out else []
-                units = [self._loss(set_at_s, set_on, index, p) for p in [*calibration, *others]]
-                control = control_risk([unit for unit in units if unit is not None], alpha)
                 rows.append(
                     {
                         "calibrated": calibrated,
@@ -124,9 +133,13 @@ class ConformalCounts:
             read += 1
         return found
 
-    def _loss(self, time_s: float, chip: int, index: int, patient: str) -> np.ndarray | None:
+    def _loss(self, time_s: float, chip: int, index: int, patient: str) -> np.ndarray:
+        """Return the mean missed share of the reads at each threshold; NaN without a read."""
         reads = self._reads(time_s, chip, index, patient)
-        return np.mean([read.missed_share for read in reads], 0) if reads else None
+        if not reads:
+            return np.full(len(THRESHOLDS), np.nan)
+        loss: np.ndarray = np.mean([read.missed_share for read in reads], 0)
+        return loss
 
 
 def summarise_conformal(table: pd.DataFrame, alpha: float, *, seed: int = 0) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Sources of Monte Carlo passes: chips, dropout, an ensemble, or one digital run."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -98,7 +98,7 @@ def expected_passes(
 
 def maps_of(
     make_passes: MakePasses,
-    samples: Sequence[Sample],
+    samples: Iterable[Sample],
     task: Task,
     config: UncertaintyConfig,
     observe: Observe,
@@ -110,7 +110,7 @@ def maps_of(
 
     Args:
         make_passes: function returned by :func:`passes_of`.
-        samples: cases.
+        samples: cases; those of one block at a time are held.
         task: task with window and classes.
         config: settings with batch size and device.
         observe: callback with each pass, case and its probabilities.
@@ -229,7 +229,7 @@ def _key(time_s: float) -> float:
     return -1.0 if time_s != time_s else time_s
 
 
-def _blocks(samples: Sequence[Sample], maps_per_voxel: int, n_times: int) -> Iterator[list[Sample]]:
+def _blocks(samples: Iterable[Sample], maps_per_voxel: int, n_times: int) -> Iterator[list[Sample]]:
     block: list[Sample] = []
     used = 0
     for sample in samples:

@@ -7,6 +7,7 @@ be stored.
 
 import math
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 from scipy import optimize, special
@@ -16,14 +17,14 @@ from analogmed.foundation.errors import DataError
 
 RANGE = (0.05, 20.0)
 MOST_VOXELS = 2_000_000
-"""Maximum number of validation voxels; more are thinned out evenly."""
+"""Maximum number of validation voxels; more are thinned out evenly, case by case."""
 
 
 def fit_temperature(voxels: list[Voxels]) -> float:
     """Fit the temperature with the lowest negative log-likelihood by Brent's method.
 
     Args:
-        voxels: voxels of each validation case.
+        voxels: voxels of each validation case, as :func:`fitting_voxels` returns them.
 
     Returns:
         Temperature within ``RANGE``: above 1 softens, below 1 sharpens.
@@ -33,12 +34,10 @@ def fit_temperature(voxels: list[Voxels]) -> float:
 
     Source: Guo et al. 2017, arXiv:1706.04599.
     """
-    total = sum(len(part.label) for part in voxels)
-    if not total:
+    if not sum(len(part.label) for part in voxels):
         raise DataError("temperature scaling needs labelled validation voxels, and there are none")
-    step = max(1, -(-total // MOST_VOXELS))
-    logs = np.concatenate([_log(part.prob[::step]) for part in voxels])
-    labels = np.concatenate([part.label[::step] for part in voxels]).astype(np.int64)
+    logs = np.concatenate([_log(part.prob) for part in voxels])
+    labels = np.concatenate([part.label for part in voxels]).astype(np.int64)
     own = np.take_along_axis(logs, labels[:, None], 1)[:, 0]
 
     def loss(log_temperature: float) -> float:
@@ -57,7 +56,21 @@ def fit_temperature(voxels: list[Voxels]) -> float:
     return temperature
 
 
-def fitting_voxels(prob: np.ndarray, label: np.ndarray, region: str, margin: int) -> Voxels:
+def thinning_step(labels: Iterable[np.ndarray], region: str, margin: int) -> int:
+    """Return n where every n-th voxel of all cases together is at most ``MOST_VOXELS``.
+
+    Args:
+        labels: class indices of each validation case, shape (N, *spatial).
+        region, margin: as in :func:`fitting_voxels`.
+    """
+    masks = ((label, _mask(label, region, margin)) for label in labels)
+    total = sum(label.size if mask is None else int(mask.sum()) for label, mask in masks)
+    return max(1, -(-total // MOST_VOXELS))
+
+
+def fitting_voxels(
+    prob: np.ndarray, label: np.ndarray, region: str, margin: int, step: int = 1
+) -> Voxels:
     """Return the voxels of a validation case for fitting a temperature.
 
     The two regions require different temperatures. Over the whole image the confident background
@@ -68,8 +81,14 @@ def fitting_voxels(prob: np.ndarray, label: np.ndarray, region: str, margin: int
         label: class indices, shape (N, *spatial).
         region: ``"image"``, or ``"band"`` for the reference dilated by the margin.
         margin: margin of the band in voxels.
+        step: distance between the voxels that are returned, see :func:`thinning_step`.
     """
-    return flatten(prob, label, band(label, margin) if region == "band" else None)
+    voxels = flatten(prob, label, _mask(label, region, margin))
+    return Voxels(voxels.prob[::step].copy(), voxels.label[::step].copy())
+
+
+def _mask(label: np.ndarray, region: str, margin: int) -> np.ndarray | None:
+    return band(label, margin) if region == "band" else None
 
 
 def scale(prob: np.ndarray, temperature: float) -> np.ndarray:

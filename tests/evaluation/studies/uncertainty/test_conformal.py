@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -5,8 +7,10 @@ from analogmed.evaluation.studies.uncertainty.conformal import (
     THRESHOLDS,
     MaskCounts,
     control_risk,
+    control_risk_without_each,
     needed,
 )
+from analogmed.evaluation.studies.uncertainty.conformal_table import ConformalCounts
 from analogmed.foundation.errors import ConfigError, ShapeError
 
 
@@ -116,3 +120,50 @@ def test_losses_that_fall_are_refused():
         control_risk(np.linspace(1, 0, len(THRESHOLDS))[None], 0.1)
     with pytest.raises(ShapeError, match="probabilities have shape"):
         MaskCounts.of(np.zeros(3), np.zeros(4))
+
+
+def test_thresholds_that_leave_one_unit_out_are_those_of_the_others():
+    rng = np.random.default_rng(5)
+    calibration = [patient(rng).missed_share for _ in range(6)]
+    test = [patient(rng).missed_share for _ in range(12)]
+    test.insert(3, np.full(len(THRESHOLDS), np.nan))  # without the structure
+    for alpha in (0.05, 0.1, 0.3):
+        expected = [
+            control_risk([*calibration, *test[:i], *test[i + 1 :]], alpha) for i in range(len(test))
+        ]
+        assert control_risk_without_each(test, calibration, alpha) == expected
+    assert control_risk_without_each([], calibration, 0.1) == []
+
+
+class Counting(MaskCounts):
+    """Counts that register each use of their curve."""
+
+    uses = 0
+
+    @property
+    def missed_share(self):
+        Counting.uses += 1
+        return super().missed_share
+
+
+def masks_of(n_patients):
+    """Digital counts and those of one chip at one time, of patients with one class."""
+    rng = np.random.default_rng(0)
+    found = ConformalCounts(SimpleNamespace(classes=("tumour",)))
+    for number in range(n_patients):
+        for time_s in (-1.0, 0.0):
+            counts = patient(rng)
+            found.counts[time_s, 0, 0, 1, f"p{number}"] = Counting(**vars(counts))
+    return found
+
+
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_the_work_grows_with_the_number_of_patients_and_not_with_its_square(leave_one_out):
+    uses = []
+    for n in (10, 20):
+        masks, names = masks_of(n), [f"p{number}" for number in range(n)]
+        Counting.uses = 0
+        rows = masks.evaluate(names[:4], names[4:], 0.3, leave_one_out=leave_one_out)
+        assert len(rows) == 4 * (n - 4)  # digital; on the chip by each of three calibrations
+        uses.append(Counting.uses / n)
+    assert uses[1] < 1.5 * uses[0]

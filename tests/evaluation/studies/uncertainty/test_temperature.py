@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import special
 
+from analogmed.evaluation.studies.uncertainty import temperature
 from analogmed.evaluation.studies.uncertainty.calibration import (
     Voxels,
+    band,
     flatten,
     negative_log_likelihood,
 )
@@ -14,6 +16,7 @@ from analogmed.evaluation.studies.uncertainty.temperature import (
     fit_temperature,
     fitting_voxels,
     scale,
+    thinning_step,
 )
 from analogmed.foundation.errors import DataError
 
@@ -78,3 +81,26 @@ def test_the_band_asks_for_its_own_temperature():
 def fitted_mask(label):
     rows, columns = np.mgrid[:60, :60]
     return ((abs(rows - 29.5) < 15) & (abs(columns - 29.5) < 15))[None]
+
+
+@pytest.mark.parametrize("region", ["image", "band"])
+def test_voxels_of_each_case_are_thinned_out_before_the_next_is_read(region, monkeypatch):
+    """Every n-th voxel of each case, with the n that all cases together require."""
+    monkeypatch.setattr(temperature, "MOST_VOXELS", 60)
+    rng = np.random.default_rng(0)
+    labels = [(rng.random((2, 9, 9)) < 0.02).astype(np.uint8) for _ in range(5)]
+    probs = [rng.random((2, 1, 9, 9)) for _ in labels]
+    whole = [
+        flatten(prob, label, band(label, 1) if region == "band" else None)
+        for prob, label in zip(probs, labels, strict=True)
+    ]
+    step = thinning_step(labels, region, 1)
+    assert step == -(-sum(len(part.label) for part in whole) // 60) > 1
+    for prob, label, part in zip(probs, labels, whole, strict=True):
+        kept = fitting_voxels(prob, label, region, 1, step)
+        assert (kept.prob == part.prob[::step]).all() and (kept.label == part.label[::step]).all()
+        assert kept.prob.base is None  # a view would keep all voxels in memory
+
+
+def test_few_voxels_are_all_kept():
+    assert thinning_step([], "band", 5) == thinning_step([np.zeros((1, 8))], "image", 5) == 1
