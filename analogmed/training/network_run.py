@@ -79,6 +79,7 @@ def _run(config: TrainConfig, ranks: Ranks) -> Path:
         return config.path
     (config.folder / OUTCOME).unlink(missing_ok=True)  # of a run that was restarted
     setup = set_up(config, ranks)
+    folder.require_patients([setup.task])
     run = NetworkTraining(setup)
     with setup.within_memory():
         history = fit(run, folder)

@@ -3,6 +3,7 @@ import json
 import logging
 import math
 import re
+import shutil
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from monai.losses import DiceCELoss
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from analogmed.analog import Hardware
 from analogmed.config import CalibrationConfig, ModelConfig, TaskConfig, to_plain
@@ -38,6 +40,7 @@ from analogmed.training import (
     save_checkpoint,
     train,
 )
+from analogmed.training.distributed import Ranks
 from analogmed.training.history import EpochRecord
 from analogmed.training.preparation import digital_stage, with_heads
 from analogmed.training.sampling.patches import PatchSampler
@@ -474,6 +477,30 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     ]
 
 
+def test_a_run_is_not_resumed_on_data_that_have_grown(tmp_path, monkeypatch):
+    """It would go on with other patients, and forget those of its first epochs."""
+    root = write_two_class_task(tmp_path / "Task90_Blocks")
+    config = TrainConfig(
+        task=TaskConfig("msd", root=root, spatial_dims=2, options={"window": [32, 32]}),
+        model=ModelConfig("unet", {"features": 2}),
+        epochs=2,
+        batch_size=4,
+        out=tmp_path / "net",
+    )
+
+    def stop_after_the_first_state(*_):
+        raise StopHereError
+
+    with monkeypatch.context() as patch, pytest.raises(StopHereError):
+        patch.setattr(loop.TrainingLog, "write", stop_after_the_first_state)
+        train(config)
+    before = set(load_latest(config.folder).patients["Task90_Blocks train"])
+    shutil.copytree(write_two_class_task(tmp_path / "more", n_cases=6), root, dirs_exist_ok=True)
+    assert before - {case.patient_id for case in config.task.load().train}
+    with pytest.raises(DataError, match=r"net began with \(.*--restart true"):
+        train(config)
+
+
 @pytest.mark.long
 def test_looking_at_a_network_does_not_change_its_training(short_hwa, tmp_path):
     often = replace(short_hwa, epochs=2, validate_every=1, out=tmp_path / "often")
@@ -664,6 +691,15 @@ def test_norms_are_frozen_halfway_with_the_statistics_averaged_until_then(short_
     assert found
     assert equal(found, averaged)
     assert not equal(found, {name: first[f"model.{name}"] for name in found})
+
+
+@pytest.mark.parametrize("norms", ["frozen", "learned"])
+def test_instance_norms_with_running_statistics_are_frozen_too(short_hwa, norms):
+    setup = preparation.set_up(replace(short_hwa, noise=NoiseConfig(norms=norms)), Ranks())
+    setup.model.add_module("instance", nn.InstanceNorm2d(2, track_running_stats=True))
+    next(iter(network_run.NetworkTraining(setup).batches(0)))
+    assert setup.model.training
+    assert setup.model.instance.training == (norms == "learned")
 
 
 @pytest.mark.parametrize(("norms", "first"), [("frozen", 0), ("late", 5), ("learned", 11)])

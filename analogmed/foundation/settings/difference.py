@@ -1,4 +1,4 @@
-"""Differences between the settings of a resumed run and its original settings."""
+"""Differences between a resumed run and its original settings and patients."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -41,6 +41,42 @@ def compare_settings(
 def format_differences(differences: Mapping[str, tuple[str, str]]) -> str:
     """Return the differences for a message, one line each: ``name: old -> new``."""
     return "\n".join(f"  {name}: {old} -> {new}" for name, (old, new) in differences.items())
+
+
+def changed_members(
+    before: Mapping[str, Collection[str]], now: Mapping[str, Collection[str]]
+) -> str:
+    """Return which names are new, missing or in another part; empty if all parts are equal.
+
+    Args:
+        before: names by part, such as patients by part of a split.
+        now: the same at present.
+
+    Example:
+        >>> changed_members({"train": ["a", "b"], "test": ["c"]}, {"train": ["a"], "test": ["b"]})
+        'missing: c; in another part: b'
+    """
+    then, present = _part_of(before), _part_of(now)
+    changes = {
+        "new": present.keys() - then.keys(),
+        "missing": then.keys() - present.keys(),
+        "in another part": {name for name in then.keys() & present if then[name] != present[name]},
+    }
+    return "; ".join(f"{what}: {_first(names)}" for what, names in changes.items() if names)
+
+
+_SHOWN = 5
+
+
+def _first(names: Collection[str]) -> str:
+    """Return the first few names, and the number of further ones."""
+    shown = sorted(names)
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more
+
+
+def _part_of(members: Mapping[str, Collection[str]]) -> dict[str, str]:
+    return {name: part for part, names in members.items() for name in names}
 
 
 def _leaves(plain: Any, name: str = "") -> dict[str, str]:

@@ -72,7 +72,9 @@ def _train(config: SupernetConfig, ranks: Ranks) -> Path:
     if len(folder.history) >= config.epochs and config.path.exists():
         return config.path
     _warn_of_one_path(config)
-    run = SupernetTraining(set_up_supernet(config, ranks))
+    setup = set_up_supernet(config, ranks)
+    folder.require_patients(material.run.task for material in setup.materials)
+    run = SupernetTraining(setup)
     fit(run, folder)
     run.write_weights()
     ranks.wait()  # for the first one, which writes

@@ -1,7 +1,7 @@
 """Optuna study of a search: its storage, and checks that it belongs to this search."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,11 @@ from optuna.study import Study
 from analogmed.foundation.credentials import masked
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import file_digest
-from analogmed.foundation.settings.difference import compare_settings, format_differences
+from analogmed.foundation.settings.difference import (
+    changed_members,
+    compare_settings,
+    format_differences,
+)
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.search.settings import SearchConfig
 from analogmed.search.supernet.settings import SUPERNET
@@ -30,8 +34,6 @@ and ``final_test`` of the winner."""
 
 SUPERNETS = "supernets"
 """Attribute of a study: digests of the weights of its supernetworks by task."""
-
-_SHOWN = 5
 
 MAY_DIFFER = (
     "out", "engine", "budget", "proposals", "final_epochs", "study", "storage", "device",
@@ -101,17 +103,10 @@ def refuse_other_patients(study: Study, patients: Mapping[str, list[str]]) -> No
     if stored is None:
         study.set_user_attr(PATIENTS, dict(patients))
         return
-    before, now = _part_of(stored), _part_of(patients)
-    changes = {
-        "new": now.keys() - before.keys(),
-        "missing": before.keys() - now.keys(),
-        "in another part": {name for name in before.keys() & now if before[name] != now[name]},
-    }
-    found = [f"{what}: {_first(names)}" for what, names in changes.items() if names]
-    if found:
+    if found := changed_members(stored, patients):
         raise DataError(
             f"task: the patients differ from those that study '{study.study_name}' began with "
-            f"({'; '.join(found)}); expected the same patients in the same parts, because its "
+            f"({found}); expected the same patients in the same parts, because its "
             "networks are compared on them and the winner is tested on patients that no network "
             "has used. Restore the data, or give another --out or --study for a new search"
         )
@@ -139,17 +134,6 @@ def refuse_other_supernets(study: Study, folders: Mapping[str, Path]) -> None:
                 f"'{study.study_name}' began with; expected the same ones, because its networks "
                 "are ranked by them. Restore them, or give another --out or --study"
             )
-
-
-def _first(names: Iterable[str]) -> str:
-    """Return the first few names, and the number of further ones."""
-    shown = sorted(names)
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(shown[:_SHOWN]) + more
-
-
-def _part_of(patients: Mapping[str, list[str]]) -> dict[str, str]:
-    return {name: part for part, names in patients.items() for name in names}
 
 
 def _storage(config: SearchConfig) -> BaseStorage:

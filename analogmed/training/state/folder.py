@@ -1,6 +1,6 @@
 """Files of a training run on disk, and how a run resumes from them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,9 +8,11 @@ from typing import Any, Protocol
 from torch import nn
 
 from analogmed.analog.aihwkit_backend.training import load_tensors, tensors_of
+from analogmed.data import Task
 from analogmed.execution.run_folder import ENVIRONMENT, WrittenFiles, describe_run, locked
-from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import ensure_writable, file_digest
+from analogmed.foundation.settings.difference import changed_members
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import History
@@ -81,11 +83,38 @@ class RunFolder:
     ) -> None:
         self._config, self._ranks, self._start = config, ranks, start
         self._state = opened(config, ranks, settings, start, written=written)
+        self._patients: dict[str, list[str]] = {}
 
     @property
     def history(self) -> History:
         """Completed epochs of the run when the folder was opened."""
         return History.of_plain(self._state.history if self._state else ())
+
+    def require_patients(self, tasks: Iterable[Task]) -> None:
+        """Raise an error if a run is resumed on other patients; call this before ``restore``.
+
+        The network is tested on the patients that it was not trained on, and describes only those
+        of its last epochs.
+
+        Args:
+            tasks: data of the run.
+
+        Raises:
+            DataError: names the patients that are new, missing, or in another part.
+        """
+        self._patients = {
+            f"{task.name} {part}": sorted({case.patient_id for case in cases})
+            for task in tasks
+            for part, cases in (("train", task.train), ("validation", task.validation))
+        }
+        before = self._state.patients if self._state else {}
+        if before and (found := changed_members(before, self._patients)):
+            raise DataError(
+                f"task: the patients differ from those that the run in {self._config.folder} began "
+                f"with ({found}); expected the same patients in the same parts, because the "
+                "network must not be tested on patients that it was trained on. Restore the data, "
+                "or give another --out, or --restart true, to train from the start."
+            )
 
     def restore(self, run: Resumable, metric: str) -> History:
         """Restore a run to where it was interrupted, if it was, and return its epochs.
@@ -120,6 +149,7 @@ class RunFolder:
                 history=history.plain(),
                 config=to_plain(self._config),
                 start=self._start,
+                patients=self._patients,
             )
             save_state(self._config.folder, state)
 

@@ -44,6 +44,7 @@ class TrainingState:
         history: log entries, one per epoch.
         config: the configuration as dictionaries, lists, strings and numbers.
         start: SHA-256 of the checkpoint ``init``; empty without one, and in older files.
+        patients: patients by task and part of its split; empty in older files.
     """
 
     epoch: int
@@ -52,6 +53,7 @@ class TrainingState:
     history: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     start: str = ""
+    patients: dict[str, list[str]] = field(default_factory=dict)
 
 
 def save_state(folder: Path | str, state: TrainingState) -> Path:

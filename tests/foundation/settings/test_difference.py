@@ -1,4 +1,11 @@
-from analogmed.foundation.settings.difference import compare_settings, format_differences
+import doctest
+
+from analogmed.foundation.settings import difference
+from analogmed.foundation.settings.difference import (
+    changed_members,
+    compare_settings,
+    format_differences,
+)
 
 DEFAULTS = {"seed": 0, "model": {"name": "unet", "options": {}}, "layers": [], "out": None}
 
@@ -42,3 +49,13 @@ def test_settings_and_sections_that_may_differ_do_not_count():
     assert found == {}
     found = compare_settings(DEFAULTS, new, defaults=DEFAULTS, may_differ=("ou", "model.name"))
     assert found.keys() == {"out", "model.options", "model.options.depth"}
+
+
+def test_members_that_moved_came_or_went_are_named_up_to_five():
+    before = {"train": ["a", "b"], "test": ["c"]}
+    assert changed_members(before, {"test": ["c"], "train": ["b", "a"]}) == ""
+    now = {"train": ["a", *"efghijk"], "test": ["b"]}
+    assert changed_members(before, now) == (
+        "new: e, f, g, h, i and 2 more; missing: c; in another part: b"
+    )
+    assert doctest.testmod(difference).failed == 0

@@ -24,7 +24,7 @@ from analogmed.search.supernet.settings import (
     PruningConfig,
     SupernetConfig,
 )
-from analogmed.search.supernet.setup import set_up_supernet
+from analogmed.search.supernet.setup import fixed_networks, set_up_supernet
 from analogmed.search.supernet.weights import SharedWeights
 from analogmed.training import LoadingConfig, OptimizerConfig
 from analogmed.training.distributed import Ranks
@@ -215,6 +215,17 @@ def test_tasks_train_the_same_weights_and_a_head_each(config, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_on_other_patients_is_not_continued(config, monkeypatch):
+    train_supernet(config)
+    config.path.unlink()
+    loaded = config.task.load()
+    moved = replace(loaded, train=loaded.train + loaded.test, test=())
+    monkeypatch.setattr(TaskConfig, "load", lambda _: moved)
+    with pytest.raises(DataError, match=r"run began with \(new: TCGA_PH_"):
+        train_supernet(config)
+
+
+@pytest.mark.slow
 def test_a_run_of_other_settings_is_not_continued(config):
     train_supernet(config)
     with pytest.raises(ConfigError, match=r"rule: \"spos\" -> \"fairnas\""):
@@ -309,3 +320,12 @@ def test_a_run_that_is_not_trained_to_its_end_cannot_be_loaded(config, tmp_path)
     config.path.unlink()
     with pytest.raises(CheckpointError, match="give the command that began it again"):
         SharedWeights.load(config.folder)
+
+
+def test_traces_follow_different_networks():
+    """Draws with replacement would repeat some."""
+    config = SupernetConfig(space=Space(depths=(1, 2), widths=(4, 8), kernels=(3, 5)))
+    networks = fixed_networks(config, 60)
+    assert len(set(networks)) == 60
+    assert networks == fixed_networks(config, 60)
+    assert len(fixed_networks(SupernetConfig(space=SPACE), 50)) == len(list(SPACE.enumerate()))
