@@ -1,10 +1,11 @@
-"""Random networks on an ideal chip compute the same as digitally, in both modes."""
+"""Random networks and those of MONAI on an ideal chip compute as digitally, in both modes."""
 
 import types
 
 import pytest
 import torch
 import torch.nn.functional as F
+from monai.networks import nets
 from torch import nn
 from torch.nn.utils import prune
 
@@ -139,3 +140,60 @@ def test_random_networks_on_an_ideal_chip_are_the_digital_ones(seed):
 def test_many_random_networks_on_an_ideal_chip_are_the_digital_ones(start):
     for seed in range(start, start + 50):
         check(seed)
+
+
+MONAI = {
+    "UNet": lambda d: nets.UNet(d, 2, 2, (4, 8, 16), (2, 2), num_res_units=1),
+    "BasicUNet": lambda d: nets.BasicUNet(d, 2, 2, (4, 4, 8, 8, 8, 4)),
+    "AttentionUnet": lambda d: nets.AttentionUnet(d, 2, 2, (4, 8), (2, 2)),
+    "SegResNet": lambda d: nets.SegResNet(d, 8, 2, 2, blocks_down=(1, 1), blocks_up=(1,)),
+    "SegResNetDS": lambda d: nets.SegResNetDS(d, 8, 2, 2, blocks_down=(1, 1)),
+    "DynUNet": lambda d: nets.DynUNet(d, 2, 2, (3, 3, 3), (1, 2, 2), (2, 2), filters=(4, 8, 8)),
+    "VNet": lambda d: nets.VNet(d, 2, 2, dropout_prob_down=0.0, dropout_prob_up=(0.0, 0.0)),
+    "HighResNet": lambda d: nets.HighResNet(d, 2, 2),
+    "UNETR": lambda d: nets.UNETR(2, 2, 32, 4, 12, 24, 3, spatial_dims=d),
+    "SwinUNETR": lambda d: nets.SwinUNETR(2, 2, feature_size=12, spatial_dims=d),
+    "FlexibleUNet": lambda d: nets.FlexibleUNet(
+        2, 2, "efficientnet-b0", spatial_dims=d, decoder_channels=(8, 8, 8, 8, 8)
+    ),
+    "resnet10": lambda d: nets.resnet10(spatial_dims=d, n_input_channels=2, num_classes=2),
+    "DenseNet": lambda d: nets.DenseNet(d, 2, 2, 4, 4, (2, 2)),
+    "ViT": lambda d: nets.ViT(2, 32, 8, 24, 24, 2, 3, spatial_dims=d),
+}
+"""Networks of MONAI by the number of spatial dimensions."""
+SIDES = {"SwinUNETR": 64}
+IN_3D = ("UNet", "BasicUNet", "AttentionUnet", "SegResNetDS", "DynUNet", "VNet")
+
+
+class First(nn.Module):
+    """The first output of a network that has several."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        outputs = self.network(x)
+        while not isinstance(outputs, torch.Tensor):
+            outputs = outputs[0]
+        return outputs
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "spatial_dims"),
+    [
+        *(pytest.param(name, 2, marks=pytest.mark.slow) for name in MONAI),
+        *(pytest.param(name, 3, marks=pytest.mark.long) for name in IN_3D),
+    ],
+)
+def test_networks_of_monai_on_an_ideal_chip_are_the_digital_ones(name, spatial_dims):
+    torch.manual_seed(0)
+    side = SIDES.get(name, 32)
+    assert_ideal_is_digital(
+        First(MONAI[name](spatial_dims)),
+        torch.rand(2, 2, *(side,) * spatial_dims),
+        tile_size=64,
+        row_split="even",
+        backend="auto",
+    )
