@@ -11,7 +11,8 @@ install: $(READY)  ## set up the environment: analogmed with its tools for tests
 eval: $(READY)  ## evaluate a U-Net on ReRAM and PCM chips, and write runs/demo/report.html
 	$(BIN)/python -m analogmed demo
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+# keeps bytecode even if the environment, as in many containers, forbids it: else each worker compiles all tests every time
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile
 
 test: $(READY)  ## run the tests that are quick, in six minutes on two cores
 	$(PYTEST) -m "not slow and not long and not exhaustive"

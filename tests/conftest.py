@@ -1,19 +1,37 @@
+"""Fixtures of all tests.
+
+The process that distributes the tests to others loads this file and runs none, and the others start
+after it: imports that take seconds are in the fixtures.
+"""
+
+from __future__ import annotations
+
+import gc
 import importlib
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
-from analogmed.config import ModelConfig, TaskConfig
-from analogmed.report.kinds.registry import kind_of
-from analogmed.report.runs import Run, read_run
-from analogmed.report.writer import write_report
-from analogmed.tables.robustness import COSTS
-from analogmed.training import OptimizerConfig, TrainConfig, loop, train
-from analogmed.training.history import EpochRecord
+if TYPE_CHECKING:
+    from analogmed.config import TaskConfig
+    from analogmed.report.runs import Run
+    from analogmed.training import TrainConfig
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the modules that tests import out of all searches for garbage, which take seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +68,8 @@ def program() -> Iterator[Callable[[str, str], ModuleType]]:
 @pytest.fixture(scope="session")
 def tiny_task(tmp_path_factory: pytest.TempPathFactory) -> TaskConfig:
     """Six patients of eight slices, 32 x 32: three to train, one to validate, two to test."""
+    from analogmed.config import TaskConfig
+
     return TaskConfig(
         root=tmp_path_factory.mktemp("phantom"),
         options={"phantom_patients": 6, "phantom_size": 32},
@@ -59,6 +79,9 @@ def tiny_task(tmp_path_factory: pytest.TempPathFactory) -> TaskConfig:
 @pytest.fixture(scope="session")
 def tiny_training(tiny_task: TaskConfig, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     """A digital training run of a few seconds; ``tiny_digital`` is its result."""
+    from analogmed.config import ModelConfig
+    from analogmed.training import OptimizerConfig, TrainConfig
+
     return TrainConfig(
         task=tiny_task,
         model=ModelConfig("unet", {"features": 4}),
@@ -73,6 +96,8 @@ def tiny_training(tiny_task: TaskConfig, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def tiny_digital(tiny_training: TrainConfig) -> Path:
     """Checkpoint of a small U-Net, trained digitally on the tiny task."""
+    from analogmed.training import train
+
     return train(tiny_training)
 
 
@@ -81,6 +106,9 @@ def tiny_hwa(
     tiny_task: TaskConfig, tiny_digital: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The same network after training for the default chip, whatever its score."""
+    from analogmed.training import OptimizerConfig, TrainConfig, loop, train
+    from analogmed.training.history import EpochRecord
+
     config = TrainConfig(
         task=tiny_task,
         training="hwa",
@@ -99,6 +127,10 @@ def tiny_hwa(
 @pytest.fixture
 def read_back(tmp_path: Path) -> Callable[[Path], Run]:
     """Function that reads a run folder of a program, checks its columns and makes its page."""
+    from analogmed.report.kinds.registry import kind_of
+    from analogmed.report.runs import read_run
+    from analogmed.report.writer import write_report
+    from analogmed.tables.robustness import COSTS
 
     def read(folder: Path) -> Run:
         run = read_run(folder)
