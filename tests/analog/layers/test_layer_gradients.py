@@ -72,6 +72,15 @@ def training_layer(case: str, backend: str, **hardware) -> tuple[nn.Module, Tens
     return layer, inputs
 
 
+def on_both(case: str, **hardware) -> tuple[dict[str, nn.Module], Tensor]:
+    """The same layer on each backend, and its inputs."""
+    layers = {}
+    for backend in BACKENDS:
+        torch.default_generator.manual_seed(0)
+        layers[backend], inputs = training_layer(case, backend, **hardware)
+    return layers, inputs
+
+
 def gradients(layer: nn.Module, inputs: Tensor, weighting: Tensor) -> dict[str, Tensor]:
     """Output, and gradients of its weighted sum."""
     inputs = inputs.clone().requires_grad_()
@@ -83,24 +92,24 @@ def gradients(layer: nn.Module, inputs: Tensor, weighting: Tensor) -> dict[str, 
     return found
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("hardware", HARDWARE)
 @pytest.mark.parametrize("case", CASES)
-def test_output_and_gradients_equal_a_plain_definition_in_double_precision(case, hardware, backend):
-    layer, inputs = training_layer(case, backend, **HARDWARE[hardware])
-    weighting = torch.randn(layer(inputs).shape)
-    found = gradients(layer, inputs, weighting)
-    plain = Plain(layer)
+def test_output_and_gradients_equal_a_plain_definition_in_double_precision(case, hardware):
+    layers, inputs = on_both(case, **HARDWARE[hardware])
+    weighting = torch.randn(layers["torch"](inputs).shape)
+    plain = Plain(layers["torch"])
     expected = gradients(plain, inputs.double(), weighting)
     if plain.input_range is not None:
         expected["input_range"] += plain.range_rule()
-    assert found.keys() == expected.keys()
-    if hardware == "abs_max within range":  # clipped inputs tie for the largest: no one gradient
-        del found["input_range"]
-    for name in found:
-        pair = found[name], expected[name]
-        pair = without_flips(*pair) if name == "output" else pair
-        assert relative_error(*pair) < 1e-3, name
+    for backend, layer in layers.items():
+        found = gradients(layer, inputs, weighting)
+        assert found.keys() == expected.keys(), backend
+        if hardware == "abs_max within range":  # clipped inputs tie for the largest: many gradients
+            del found["input_range"]
+        for name in found:
+            pair = found[name], expected[name]
+            pair = without_flips(*pair) if name == "output" else pair
+            assert relative_error(*pair) < 1e-3, (backend, name)
     clipped = plain.clipped_share
     assert clipped == 0 if HARDWARE[hardware]["out_bound"] == 16.0 else 0.002 < clipped < 0.7
 
@@ -267,28 +276,28 @@ def even_parts(size: int, limit: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("adc_steps", [254, 256])
 @pytest.mark.parametrize("management", ["none", "abs_max"])
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_equal_aihwkits_where_outputs_of_the_adc_clip(
-    case, management, adc_steps, backend, oracle_tiles
+    case, management, adc_steps, oracle_tiles
 ):
     options = {"noise_management": management, "adc_steps": adc_steps, "out_bound": 1.0}
-    layer, inputs = training_layer(case, backend, **options, input_range=management == "none")
+    layers, inputs = on_both(case, **options, input_range=management == "none")
     tiles_of, apply_tiles = oracle_tiles
-    arrays = tiles_of(layer)
+    arrays = tiles_of(layers["torch"])
     theirs = inputs.clone().requires_grad_()
-    expected = apply_tiles(layer, arrays, theirs)
+    expected = apply_tiles(layers["torch"], arrays, theirs)
     weighting = torch.randn_like(expected)
     (expected * weighting).sum().backward()
-    found = gradients(layer, inputs, weighting)
-    assert relative_error(found["output"], expected.detach()) < 1e-3
-    assert relative_error(found["input"], theirs.grad) < 1e-3
-    twin = copy.deepcopy(layer)
-    twin.weight.data = layer.weight.grad
     weight_gradient = torch.stack([gradient_of_tiles(array) for array in arrays])
-    assert relative_error(twin.weight_matrix().detach(), weight_gradient) < 1e-3
+    for backend, layer in layers.items():
+        found = gradients(layer, inputs, weighting)
+        assert relative_error(found["output"], expected.detach()) < 1e-3, backend
+        assert relative_error(found["input"], theirs.grad) < 1e-3, backend
+        twin = copy.deepcopy(layer)
+        twin.weight.data = layer.weight.grad
+        assert relative_error(twin.weight_matrix().detach(), weight_gradient) < 1e-3, backend
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

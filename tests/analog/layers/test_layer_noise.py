@@ -151,7 +151,7 @@ def noise(request: pytest.FixtureRequest) -> np.ndarray:
 
     Shape (reads, forwards, uses and layers, *output of a layer).
     """
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     case, backend = request.param
     make, shape = LAYERS[case]
     managed = "abs_max" in case
