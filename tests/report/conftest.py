@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -61,10 +62,22 @@ def curves(_computed):
 
 
 @pytest.fixture(scope="session")
-def make_run(_results, _computed):
+def _files(_results, _computed, tmp_path_factory):
+    """Run folder of an evaluation of three models, without example cases."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    SUMMARY.write(_computed[0], folder)
+    CURVES.write(_computed[1], folder)
+    COMPARISON.write(compare_models(_results, n_boot=100), folder)
+    TIME_TO_FAILURE.write(time_to_failure(_computed[1], 0.7), folder)
+    (folder / "experiment.yaml").write_text(to_yaml(Experiment()))
+    environment = {"command": ["eval.py", "--seed", "0"], "versions": {"analogmed": "0.1.0"}}
+    (folder / "environment.json").write_text(json.dumps(environment))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_run(_files):
     """Writes a run folder of an evaluation of three models, with one example case."""
-    comparison = compare_models(_results, n_boot=100)
-    failures = time_to_failure(_computed[1], 0.7)
 
     def make(
         folder,
@@ -75,14 +88,7 @@ def make_run(_results, _computed):
         variance=False,
         models=("unet",),
     ):
-        folder.mkdir(parents=True)
-        SUMMARY.write(_computed[0], folder)
-        CURVES.write(_computed[1], folder)
-        COMPARISON.write(comparison, folder)
-        TIME_TO_FAILURE.write(failures, folder)
-        (folder / "experiment.yaml").write_text(to_yaml(Experiment()))
-        environment = {"command": ["eval.py", "--seed", "0"], "versions": {"analogmed": "0.1.0"}}
-        (folder / "environment.json").write_text(json.dumps(environment))
+        shutil.copytree(_files, folder)
         about, arrays = example(case, classes, planes, variance=variance, models=models)
         write_example(folder / "examples" / "0-worst.npz", about, arrays)
         return folder

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.evaluation.summaries.summary import over_time, summarise
+from analogmed.evaluation.summaries.summary import summarise
 from analogmed.foundation.errors import DataError
 from analogmed.report import render_summary, to_markdown
 from analogmed.report.figures.over_time import drop_per_model
@@ -26,19 +26,27 @@ HEADS = {
 }
 
 
+LINES = (*estimates.ESTIMATES, Estimate(NAME, "loss", (REFERENCE, WEEK_S), **HEADS))
+
+
 @pytest.fixture
 def one_more(monkeypatch):
-    line = Estimate(NAME, "loss", (REFERENCE, WEEK_S), **HEADS)
-    monkeypatch.setattr(estimates, "ESTIMATES", (*estimates.ESTIMATES, line))
+    monkeypatch.setattr(estimates, "ESTIMATES", LINES)
+
+
+@pytest.fixture(scope="module")
+def _longer(_results):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimates, "ESTIMATES", LINES)
+        return summarise(_results, n_boot=100)
 
 
 @pytest.fixture
-def longer(one_more, _results):
-    return summarise(_results, n_boot=100)
+def longer(one_more, _longer):
+    return _longer.copy()
 
 
-def test_it_is_computed_with_its_interval(longer, _results):
-    curves = over_time(_results, n_boot=100)
+def test_it_is_computed_with_its_interval(longer, curves):
     expected = curves[(curves["time_s"] == WEEK_S)].set_index(["model", "training"])
     found = longer.set_index(["model", "training"]).loc[expected.index]
     for end in ("", "_low", "_high"):

@@ -14,6 +14,8 @@ import pytest
 
 from analogmed.report import write_report
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
