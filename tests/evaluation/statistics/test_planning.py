@@ -53,7 +53,13 @@ def test_small_pilots_are_right_on_average():
     assert np.mean([p.residual**2 for p in pilots]) == pytest.approx(TRUTH.residual**2, rel=0.03)
 
 
-@pytest.mark.parametrize(("cases", "chips"), [(7, 5), (20, 3), (20, 10)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("cases", "chips"),
+    [(7, 5), pytest.param(20, 3, marks=SLOW), pytest.param(20, 10, marks=SLOW)],
+)
 def test_the_expected_width_is_that_of_simulated_evaluations(cases, chips):
     generator = np.random.default_rng(2)
     squares = []
@@ -120,7 +126,14 @@ def test_reads_of_a_pilot_table_are_told_from_the_residual():
     assert found["residual"] ** 2 == pytest.approx(whole.residual**2 - found["read"] ** 2 / 2)
 
 
-@pytest.mark.parametrize("cases_of", [[1] * 12, [4] * 12, [1] * 6 + [4] * 3 + [9] * 3])
+@pytest.mark.parametrize(
+    "cases_of",
+    [
+        pytest.param([1] * 12, marks=SLOW),
+        pytest.param([4] * 12, marks=SLOW),
+        [1] * 6 + [4] * 3 + [9] * 3,
+    ],
+)
 def test_reads_of_several_cases_of_a_patient_average_out(cases_of):
     """Known components; the reads of a case vary by 0.06, those of k cases by 0.06 / sqrt(k)."""
     truth = VarianceComponents(0.10, 0.03, 0.02, 0.06, 12, 8)
