@@ -142,9 +142,21 @@ def digital_values(rows: pd.DataFrame) -> pd.Series:
 
 def chip_values(rows: pd.DataFrame) -> pd.DataFrame:
     """Average over classes of the reference, then over reads; rows are cases, columns chips."""
-    rows = present_structures(rows)
-    class_mean = rows.groupby(["case", "chip", "read"], dropna=False)["value"].mean().reset_index()
-    return class_mean.pivot_table("value", "case", "chip", "mean", dropna=False)
+    return _averaged(present_structures(rows), ["case", "chip"])
+
+
+def _chip_values_over_time(rows: pd.DataFrame) -> dict[float, pd.DataFrame]:
+    """Return ``chip_values`` of the rows of each time, in the order of the times."""
+    values = _averaged(present_structures(rows), ["time_s", "case", "chip"])
+    at_time = {time_s: one.droplevel("time_s") for time_s, one in values.groupby(level="time_s")}
+    nothing = values.iloc[:0].droplevel("time_s")
+    return {float(time_s): at_time.get(time_s, nothing) for time_s in rows["time_s"].unique()}
+
+
+def _averaged(rows: pd.DataFrame, address: list[str]) -> pd.DataFrame:
+    """Average values with the same address over classes, then over reads; columns are chips."""
+    class_mean = rows.groupby([*address, "read"], dropna=False)["value"].mean().reset_index()
+    return class_mean.groupby(address, dropna=False)["value"].mean().unstack("chip")
 
 
 def notes_of(rows: pd.DataFrame) -> pd.Series:
@@ -196,8 +208,7 @@ def _run(
     if reference.empty:
         reference = own
         notes.append(OWN_REFERENCE if len(own) else "no baseline")
-    times_s = [float(time_s) for time_s in on_chip["time_s"].unique()]
-    chips = {time_s: chip_values(on_chip[on_chip["time_s"] == time_s]) for time_s in times_s}
+    chips = _chip_values_over_time(on_chip)
     evaluated = [set(values.index) for values in chips.values()]
     evaluated += [set(values.index) for values in (reference, own) if len(values)]
     cases = sorted(set.intersection(*evaluated))
