@@ -6,6 +6,7 @@ import math
 import re
 from argparse import ArgumentError
 from collections.abc import Collection, Iterator, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
@@ -56,8 +57,9 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
     return words.with_mappings(config)
 
 
+@cache
 def build_parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
-    """Return the parser of a command, with the help texts of its options."""
+    """Return the parser of a command, with the help texts of its options; takes 0.1 s once."""
     parser = ArgumentParser(
         prog=prog,
         exit_on_error=False,
