@@ -37,3 +37,12 @@ TIMELINE = Table(
         can_be_empty=True,
     ),
 )
+NETWORKS = Table(
+    "networks",
+    Columns(
+        names=("network",),
+        texts=("device", "threads", "runtime"),
+        numbers=("predicted_ms", "measured_ms", "low_ms", "high_ms", "repetitions", "error"),
+    ),
+)
+"""Held-out networks: predicted and measured latency."""

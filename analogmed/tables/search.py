@@ -1,4 +1,4 @@
-"""Tables of a search: candidates, Pareto front, importance of blocks."""
+"""Tables of a search and of its supernetworks."""
 
 from analogmed.tables.table import Columns, Table
 
@@ -18,3 +18,9 @@ IMPORTANCE = Table(
         can_be_empty=True,
     ),
 )
+TRACE = Table("trace", Columns(names=("genotype",), numbers=("epoch", "score")))
+"""Scores of the same networks during the training of a supernetwork."""
+PRUNING = Table(
+    "pruning", Columns(names=("block",), numbers=("epoch", "level", "dice", "latency_s"))
+)
+"""Blocks that the training of a supernetwork dropped."""

@@ -70,9 +70,14 @@ class Table:
     parquet: bool = False
 
     @property
+    def file(self) -> str:
+        """Name of the CSV file."""
+        return f"{self.name}.csv"
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Names of its files in a run folder."""
-        return (f"{self.name}.csv", *([f"{self.name}.parquet"] if self.parquet else []))
+        return (self.file, *([f"{self.name}.parquet"] if self.parquet else []))
 
     def columns_for(self, found: Collection[str]) -> Columns:
         """Return the columns of a table that has certain columns."""
@@ -85,7 +90,7 @@ class Table:
             DataError: the table lacks a column that its readers need, or a column of it has
                 another type than they expect; nothing is written.
         """
-        path = folder / f"{self.name}.csv"
+        path = folder / self.file
         columns = self.columns_for(list(map(str, table.columns)))
         require_columns(table, columns.required, f"{path}: the table to write")
         _require_types(table, columns, f"{path}: the table to write")
@@ -97,7 +102,7 @@ class Table:
 
     def read(self, folder: Path, *, texts: Iterable[str] = ()) -> pd.DataFrame:
         """Read the CSV file of a folder; see :func:`read_table`."""
-        path = folder / f"{self.name}.csv"
+        path = folder / self.file
         return read_table(path, self.columns_for(names_of_columns(path)), texts=texts)
 
 

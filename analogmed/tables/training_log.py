@@ -1,4 +1,4 @@
-"""Columns of ``log.csv``, the log of a training run with one row per epoch."""
+"""Tables of a training run: its log with one row per epoch, and the final scores."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -31,3 +31,22 @@ class LogTable(Table):
 
 
 LOG = LogTable("log")
+
+_RUN = ("run", "time_s")
+
+
+@dataclass(frozen=True)
+class FinalScores(Table):
+    """``final_scores.csv``, which has one column named after the metric of validation."""
+
+    def columns_for(self, found: Collection[str]) -> Columns:
+        """Return the columns of a table that has certain columns."""
+        return Columns(names=("run",), numbers=("time_s", metric_column(found)), key=_RUN)
+
+
+def metric_column(columns: Iterable[str]) -> str:
+    """Return the column of final scores; ``dice`` if there is none."""
+    return next((name for name in columns if name not in _RUN), PRIMARY)
+
+
+FINAL_SCORES = FinalScores("final_scores")

@@ -7,21 +7,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import pandas as pd
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from analogmed.foundation.files import write_atomically
 from analogmed.metrics.metric import Metric
 from analogmed.metrics.registry import metric
 from analogmed.report import training_curves
-from analogmed.tables.training_log import score_column
+from analogmed.tables import training_log
+from analogmed.tables.table import names_of_columns
 from analogmed.training.checkpoint.checkpoint import load_checkpoint
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import EpochRecord, History
 from analogmed.training.settings import Keep, TrainConfig
 
-LOG = "log.csv"
+LOG = training_log.LOG.file
 CURVES = "curves.png"
 LOGGER = "analogmed.training"
 """Name of the logger that reports the progress of a run, at level INFO."""
@@ -168,7 +167,7 @@ def complete_log(config: TrainConfig, history: History) -> None:
 
 def logged_metric(folder: Path) -> Metric:
     """Return the metric of the validation scores in the log of a run folder."""
-    return metric(score_column(pd.read_csv(folder / LOG, nrows=0).columns))
+    return metric(training_log.score_column(names_of_columns(folder / LOG)))
 
 
 def make_title(model: str, training: str, task: str) -> str:
@@ -184,8 +183,7 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def _write_table(folder: Path, history: History) -> None:
-    table = history.table()
-    write_atomically(folder / LOG, lambda path: table.to_csv(path, index=False))
+    training_log.LOG.write(history.table(), folder)
 
 
 def _draw(folder: Path, history: History, title: str, keep: Keep) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from analogmed.analog.description.device_models import device_model
-from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S
 from analogmed.metrics.metric import Metric
 from analogmed.metrics.registry import metric as metric_of
 from analogmed.network.copy import copy_network
+from analogmed.tables.training_log import FINAL_SCORES, metric_column
 from analogmed.training.checkpoint.checkpoint import load_checkpoint
 from analogmed.training.history import History
 from analogmed.training.log import LOGGER
@@ -21,10 +21,9 @@ from analogmed.training.preparation import Setup, on_tiles
 from analogmed.training.settings import Keep
 from analogmed.training.validation import Validation
 
-OUTCOME = "final_scores.csv"
+OUTCOME = FINAL_SCORES.file
 """Name of the table of the kept network's scores in a run folder."""
 
-_COLUMNS = ("run", "time_s")
 _LARGEST_GAP = 0.05
 _LAST_SHARE = 0.75
 _AGES = {"t0": T0_S, "1 day": DAY_S, "1 month": MONTH_S}
@@ -49,10 +48,8 @@ def report_outcome(run: Setup, history: History) -> None:
     scores = _scores(run)
     rows = [("digital", math.nan, scores["digital"])]
     rows += [("chip", _AGES[name], score) for name, score in scores.items() if name in _AGES]
-    table = pd.DataFrame(rows, columns=[*_COLUMNS, history.metric])
-    write_atomically(
-        run.config.folder / OUTCOME, lambda path: table.to_csv(path, index=False, na_rep="")
-    )
+    table = pd.DataFrame(rows, columns=["run", "time_s", history.metric])
+    FINAL_SCORES.write(table, run.config.folder)
     kept = history.kept_epoch(run.config.keep)
     for text in (
         large_gap(scores, metric_of(history.metric)),
@@ -64,10 +61,9 @@ def report_outcome(run: Setup, history: History) -> None:
 
 def outcome_of(folder: Path) -> str:
     """Return the final scores of a run folder in one line."""
-    table = pd.read_csv(folder / OUTCOME)
+    table = FINAL_SCORES.read(folder)
     names = {time_s: name for name, time_s in _AGES.items()}
-    (name,) = table.columns.difference(list(_COLUMNS))
-    rows = zip(table["time_s"], table[name], strict=True)
+    rows = zip(table["time_s"], table[metric_column(table.columns)], strict=True)
     return _listed({names.get(time_s, "digital"): score for time_s, score in rows})
 
 

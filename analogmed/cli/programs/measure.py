@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from analogmed.cli.named_networks import NamedNetwork, parse_network
 from analogmed.cli.settings import MeasureConfig
-from analogmed.foundation.files import ensure_writable, write_atomically
+from analogmed.foundation.files import ensure_writable
 from analogmed.hardware import (
     Agreement,
     LookupTable,
@@ -22,6 +22,7 @@ from analogmed.hardware import (
     measure_operations,
     record,
 )
+from analogmed.tables.hardware import NETWORKS
 
 
 def run(options: MeasureConfig) -> None:
@@ -82,7 +83,7 @@ def _report(
         }
     )
     rows["error"] = rows["predicted_ms"] / rows["measured_ms"] - 1
-    write_atomically(folder / "networks.csv", lambda path: rows.to_csv(path, index=False))
+    NETWORKS.write(rows, folder)
     _print(rows, found)
 
 

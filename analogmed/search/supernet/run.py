@@ -12,6 +12,9 @@ from torch import Tensor
 
 from analogmed.execution.run_folder import WrittenFiles
 from analogmed.foundation.files import write_atomically
+from analogmed.metrics.case import case_metrics
+from analogmed.metrics.notes import BOTH_EMPTY
+from analogmed.metrics.overlap import DICE
 from analogmed.models import Genotype
 from analogmed.network.inference import to_classes
 from analogmed.network.walk import evaluating
@@ -24,6 +27,8 @@ from analogmed.search.supernet.setup import (
     SupernetTask,
     set_up_supernet,
 )
+from analogmed.tables.search import PRUNING, TRACE
+from analogmed.tables.table import Table
 from analogmed.training.distributed import Ranks, joined
 from analogmed.training.learner import StepOptimizer
 from analogmed.training.log import make_title
@@ -31,9 +36,6 @@ from analogmed.training.loop import Trainable, fit, is_due
 from analogmed.training.losses import distillation
 from analogmed.training.state.folder import RunFolder, one_run
 from analogmed.training.state.nested_tensors import write_nested
-
-TRACE = "trace.csv"
-PRUNED = "pruning.csv"
 
 Batch: TypeAlias = tuple[SupernetTask, Tensor, Tensor]
 """Task, images and labels of a step."""
@@ -66,7 +68,9 @@ def train_supernet(config: SupernetConfig) -> Path:
 
 
 def _train(config: SupernetConfig, ranks: Ranks) -> Path:
-    folder = RunFolder(config, ranks, SETTINGS, written=(config.path.name, TRACE, PRUNED))
+    folder = RunFolder(
+        config, ranks, SETTINGS, written=(config.path.name, TRACE.file, PRUNING.file)
+    )
     if ranks.is_first and config.restart:
         WrittenFiles(config.folder).remove(config.path.name)
     if len(folder.history) >= config.epochs and config.path.exists():
@@ -156,9 +160,9 @@ class SupernetTraining(Trainable[Batch]):
                 for genotype, score in zip(self._setup.traced, scores, strict=True)
             ]
         if self.ranks.is_first:
-            self._write_table(TRACE, self._traced, ["epoch", "genotype", "score"])
-            columns = ["epoch", "level", "block", "dice", "latency_s"]
-            self._write_table(PRUNED, list(map(vars, self._pruning.dropped)), columns)
+            traced = pd.DataFrame(self._traced, columns=["epoch", "genotype", "score"])
+            self._write_table(TRACE, traced)
+            self._write_table(PRUNING, pd.DataFrame(list(map(vars, self._pruning.dropped))))
 
     def save_diverged(self) -> str:
         """Return where the last state of the run is; no other is written."""
@@ -200,14 +204,13 @@ class SupernetTraining(Trainable[Batch]):
             scores.append(_mean(of_tasks))
         return scores
 
-    def _write_table(self, name: str, rows: list[dict[str, Any]], columns: list[str]) -> None:
+    def _write_table(self, table: Table, rows: pd.DataFrame) -> None:
         files = WrittenFiles(self.config.folder)
-        if rows:
-            files.record(name)
-            table = pd.DataFrame(rows, columns=columns)
-            write_atomically(files.folder / name, lambda path: table.to_csv(path, index=False))
+        if len(rows):
+            files.record(table.file)
+            table.write(rows, files.folder)
         else:
-            files.remove(name)
+            files.remove(table.file)
 
 
 def _losses(
@@ -237,12 +240,16 @@ def _dice(logits: Tensor, labels: Tensor) -> float:
     """Return the mean Dice over the classes of a batch; NaN if undefined, or logits not finite."""
     if not torch.isfinite(logits).all():
         return math.nan
-    predicted, held = to_classes(logits.detach()), labels[:, 0]
-    scores = []
-    for index in range(1, max(2, logits.shape[1])):
-        size = int((predicted == index).sum() + (held == index).sum())
-        if size:
-            scores.append(2 * int(((predicted == index) & (held == index)).sum()) / size)
+    found = case_metrics(
+        to_classes(logits.detach()),
+        labels[:, 0],
+        n_classes=max(1, logits.shape[1] - 1),
+        spacing=(1.0,) * (labels.ndim - 2),
+        tolerance=0.0,
+        unit="px",
+        metrics=(DICE.name,),
+    )
+    scores = [row.value for row in found if row.note != BOTH_EMPTY]
     return sum(scores) / len(scores) if scores else math.nan
 
 
