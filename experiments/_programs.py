@@ -1,11 +1,12 @@
-"""Parallel execution of analogmed's command-line programs, and formatting of their tables."""
+"""Parallel execution of programs and functions, and formatting of their tables."""
 
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from multiprocessing import get_context
 from typing import TypeVar
 
 import pandas as pd
@@ -33,9 +34,28 @@ def run_program(verb: str, arguments: Iterable[object]) -> None:
 
 
 def in_parallel(run: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
-    """Return the results of a function for each item, in the order of the items."""
+    """Return the results of a function that runs programs, in the order of the items."""
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(run, items))
+
+
+def in_processes(run: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """Yield the results of a function that computes, each as soon as it is known.
+
+    Args:
+        run: function of a module, or ``partial`` of one.
+        items: its arguments.
+        workers: processes; 1 computes here, in the order of the items.
+    """
+    if workers == 1:
+        yield from map(run, items)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        try:
+            for done in as_completed([pool.submit(run, item) for item in items]):
+                yield done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -19,15 +19,14 @@ search with the same seed), searches.csv (all searches), and, with supernetworks
 import argparse
 import time
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import optuna
 import pandas as pd
+from _programs import in_processes
 from _strategy_tables import BASELINE, curves_of, shared_weights_text, strategies_text, summary_of
 from _supernets import EPOCHS, ranked_by_shared_weights, refuse_tested, train_supernet
 
@@ -124,11 +123,7 @@ def possible(setting: Setting) -> tuple[str, ...]:
 def run_strategy(name: str, setting: Setting, seeds: int, workers: int) -> pd.DataFrame:
     """Return all searches of a strategy: one row per seed and query."""
     run = partial(search, name, setting)
-    if workers == 1:
-        found = [run(seed) for seed in range(seeds)]
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            found = list(pool.map(run, range(seeds)))
+    found = sorted(in_processes(run, range(seeds), workers), key=lambda part: part["seed"].iloc[0])
     print(
         f"{name}: {np.mean([part['seconds'].iloc[0] for part in found]):.2f} s of a core a search"
     )

@@ -14,16 +14,15 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from _programs import in_processes
 
 from analogmed.config import Experiment, SweepConfig, TaskConfig, to_plain, to_yaml
 from analogmed.evaluation.deploy import make_analog
@@ -147,26 +146,14 @@ def run_all(plan: list[Work], settings: Settings, out: Path, workers: int) -> No
     missing = [work for work in plan if not work.file(out).exists()]
     print(f"{len(plan) - len(missing)} of {len(plan)} networks are finished", flush=True)
     start = time.monotonic()
-    for done, work in enumerate(_finished(missing, settings, out, workers), start=1):
+    finished = in_processes(partial(run_one, settings=settings, out=out), missing, workers)
+    for done, work in enumerate(finished, start=1):
         left_min = (time.monotonic() - start) / done * (len(missing) - done) / 60
         print(
             f"{done}/{len(missing)} {work.task} seed {work.seed} {work.genotype}, "
             f"{left_min:.0f} min left",
             flush=True,
         )
-
-
-def _finished(missing: list[Work], settings: Settings, out: Path, workers: int) -> Iterator[Work]:
-    if workers == 1:
-        for work in missing:
-            yield run_one(work, settings, out)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            for future in as_completed([pool.submit(run_one, w, settings, out) for w in missing]):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def run_one(work: Work, settings: Settings, out: Path) -> Work:
