@@ -99,8 +99,8 @@ def test_a_page_shows_the_log_that_a_training_writes(tiny_training, read_back):
 @pytest.mark.parametrize(
     ("options", "name"), [({"name": "our knees"}, "our knees"), ({}, "nifti"), (None, "nifti")]
 )
-def test_the_title_has_the_name_of_own_data(write, options, name):
-    folder = write("mitigation", summary=mitigation())
+def test_the_title_has_the_name_of_own_data(write, tables_of, options, name):
+    folder = write("mitigation", **tables_of("mitigation"))
     settings = {"task": {"name": "nifti", "options": options}, "hardware": {"preset": "pcm"}}
     (folder / "experiment.yaml").write_text(json.dumps(settings))
     page = write_report([folder])[0].read_text(encoding="utf-8")
