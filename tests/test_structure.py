@@ -21,6 +21,7 @@ LEVELS = (
     {"evaluation"},
     {"training"},
     {"data", "models", "analog", "hardware", "execution", "report"},
+    {"kinds"},
     {"network"},
     {"tables"},
     {"metrics"},

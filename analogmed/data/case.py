@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from analogmed.metrics.registry import PRIMARY
+from analogmed.foundation.errors import ConfigError
+from analogmed.kinds.kind import Kind
+from analogmed.kinds.segmentation import SEGMENTATION
 
 
 @dataclass(frozen=True)
@@ -17,13 +19,16 @@ class Case:
         case_id: identifier, unique within its task.
         patient_id: identifier of the patient, whose cases are all in the same split.
         images: image files in the order that the loader expects (channels, or slices of a stack).
-        labels: label files in the corresponding order; empty for an unlabelled case.
+        labels: label files in the corresponding order; empty for an unlabelled case, and for one
+            whose labels are in its image file.
+        digest: hash of the image, for a case that shares its file with others; empty otherwise.
     """
 
     case_id: str
     patient_id: str
     images: tuple[Path, ...]
     labels: tuple[Path, ...]
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,9 @@ class Sample:
 
     Attributes:
         image: float32, shape (N, C, *spatial): N slices of a 2D task, N = 1 for a 3D task.
-        label: uint8 class indices, shape (N, *spatial); 0 is background.
-        spacing: voxel size along the axes of the label, in ``Task.spacing_unit``. Two values for
+        label: reference of the kind of the task; for segmentation uint8 class indices, shape
+            (N, *spatial), with 0 for the background.
+        spacing: voxel size along the axes of a mask, in ``Task.spacing_unit``. Two values for
             separate 2D images; three if the N slices, or the volume, form one 3D grid.
         case: source of the sample.
     """
@@ -59,10 +65,12 @@ class Task:
         spacing_unit: ``"mm"``, or ``"px"`` if the files contain no voxel size.
         train, validation, test: cases of each split; no patient appears in more than one.
         read: function that reads, checks and normalises one case.
-        primary_metric: name of the metric by which networks are trained, compared and summarised.
+        primary_metric: name of the metric by which networks are trained, compared and summarised;
+            by default that of the kind.
         axes: order of the spatial axes of a volume or stack of slices, letters of x (to the right),
             y (anterior) and z (superior), or the axes of the files; empty for separate images.
         is_oriented: whether these axes are directions in the body, not those of the files.
+        kind: what a network predicts.
     """
 
     name: str
@@ -76,14 +84,27 @@ class Task:
     validation: tuple[Case, ...]
     test: tuple[Case, ...]
     read: Callable[[Case], Sample]
-    primary_metric: str = PRIMARY
+    primary_metric: str = ""
     axes: str = ""
     is_oriented: bool = True
+    kind: Kind = SEGMENTATION
+
+    def __post_init__(self) -> None:
+        if not self.primary_metric:
+            object.__setattr__(self, "primary_metric", self.kind.primary_metric)
 
     @property
     def through_slices(self) -> int:
         """Spatial axis of a volume that runs through its slices: the last one in (X, Y, Z)."""
         return 2 if self.spatial_dims == 3 and self.axes.endswith("z") else 0
+
+    def require_masks(self) -> None:
+        """Raise ConfigError if the references are no masks."""
+        if not self.kind.has_masks:
+            raise ConfigError(
+                f"task.name: expected a segmentation task, got {self.name}, which is "
+                f"{self.kind.name}. Only train, eval and report support classes of whole images."
+            )
 
     @property
     def in_channels(self) -> int:
@@ -92,5 +113,5 @@ class Task:
 
     @property
     def out_channels(self) -> int:
-        """Number of logits: 1 (sigmoid) for one class, else background and classes (softmax)."""
-        return 1 if len(self.classes) == 1 else len(self.classes) + 1
+        """Number of logits."""
+        return self.kind.n_logits(len(self.classes))

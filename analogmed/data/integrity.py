@@ -74,10 +74,10 @@ class Report:
 def verify(path: Path | str) -> Report:
     """Check every file of a data set, and the consistency between files.
 
-    Supports the LGG, DSB 2018 and Decathlon layouts, BraTS, and folders of NIfTI files. Each file
-    is read completely with the loaders' own checks (checksums, header, geometry, finite voxels).
-    Then pairs are compared (shape, affine, label values), and valid cases are read again by the
-    loader itself. A fault in one case does not hide faults in others.
+    Supports the LGG, DSB 2018 and Decathlon layouts, BraTS, MedMNIST, and folders of NIfTI files.
+    Each file is read completely with the loaders' own checks (checksums, header, geometry, finite
+    voxels). Then pairs are compared (shape, affine, label values), and valid cases are read again
+    by the loader itself. A fault in one case does not hide faults in others.
 
     Args:
         path: folder of the data set, or its parent.
@@ -103,12 +103,18 @@ def verify(path: Path | str) -> Report:
     counts = {
         "cases": len(layout.cases),
         "sound cases": len(sound),
-        "files": sum(len(case.images) + len(case.labels) for case in layout.cases),
+        "files": _count_files(layout),
         **found.counts,
         "problems": len(found.problems),
         "warnings": len(found.warnings),
     }
     return Report(layout.folder, layout.name, tuple(found.problems), tuple(found.warnings), counts)
+
+
+def _count_files(layout: Layout) -> int:
+    if layout.is_archive:
+        return len({path for case in layout.cases for path in case.images})
+    return sum(len(case.images) + len(case.labels) for case in layout.cases)
 
 
 @dataclass
@@ -122,11 +128,21 @@ class _Findings:
 
 def _check_case(case: Case, layout: Layout, found: _Findings) -> None:
     before = len(found.problems)
+    if layout.is_archive:
+        _check_entry(case, layout, found)
+        return
     if layout.is_volumetric:
         _check_volumes(case, layout, found)
     else:
         _check_images(case, found)
     if layout.read is not None and len(found.problems) == before:
+        with _noting(case.images[0], found):
+            layout.read(case)
+
+
+def _check_entry(case: Case, layout: Layout, found: _Findings) -> None:
+    """Check that a case of an archive can be read."""
+    if layout.read is not None:
         with _noting(case.images[0], found):
             layout.read(case)
 

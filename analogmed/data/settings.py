@@ -17,10 +17,11 @@ class TaskConfig:
 
     Attributes:
         name: data set: phantom_brain, phantom_spleen or phantom_nuclei (generated), lgg, dsb2018,
-            brats, nifti, msd, a Decathlon task such as Task09_Spleen or spleen, or the name of a
-            plugin. Own data (nifti, brats, msd) get a name in tables by options.name.
-        root: folder of the data set; by default phantoms are generated in the cache folder, and
-            other data sets require it.
+            brats, nifti, msd, a Decathlon task such as Task09_Spleen or spleen, medmnist (images
+            with classes), or the name of a plugin. Own data (nifti, brats, msd, medmnist) get a
+            name in tables by options.name.
+        root: folder of the data set, or file of medmnist; by default phantoms are generated in the
+            cache folder, and other data sets require it.
         size: spatial size to which every image is resampled; by default that of the data set.
         spatial_dims: number of spatial dimensions; by default that of the data set.
         split_seed: seed of the split by patient. Adding or removing a patient moves others between

@@ -129,7 +129,7 @@ def check_leakage(train: Iterable[Case], validation: Iterable[Case], test: Itera
 
 
 def find_duplicates(cases: Iterable[Case]) -> tuple[Cases, ...]:
-    """Return groups of cases whose image files contain the same bytes.
+    """Return groups of cases whose images contain the same bytes.
 
     Files are read completely only if their lengths and their ends agree.
 
@@ -144,9 +144,9 @@ def find_duplicates(cases: Iterable[Case]) -> tuple[Cases, ...]:
         DataError: an image file is missing, empty or unreadable.
     """
     keys: tuple[Callable[[Case], Hashable], ...] = (
-        lambda case: tuple(file_size(path) for path in case.images),
-        lambda case: tuple(digest_of_ends(path) for path in case.images[:1]),
-        lambda case: tuple(file_digest(path) for path in case.images),
+        lambda case: case.digest or tuple(file_size(path) for path in case.images),
+        lambda case: case.digest or tuple(digest_of_ends(path) for path in case.images[:1]),
+        lambda case: case.digest or tuple(file_digest(path) for path in case.images),
     )
     cases = tuple(case for case in cases if case.images)
     groups: list[Cases] = [cases]

@@ -12,6 +12,7 @@ from typing import Any
 from analogmed.data.case import Case, Sample, Task
 from analogmed.data.datasets.dsb2018 import load_dsb2018
 from analogmed.data.datasets.lgg import load_lgg
+from analogmed.data.datasets.medmnist import load_medmnist
 from analogmed.data.datasets.msd import load_msd
 from analogmed.data.datasets.msd_tasks import MSD_TASKS, MsdTask
 from analogmed.data.datasets.nifti_folder import load_brats, load_nifti
@@ -101,10 +102,11 @@ def load_task(
 ) -> Task:
     """Load a data set by name.
 
-    Names: ``lgg``, ``dsb2018``, ``brats``, ``nifti``, ``msd`` (any Decathlon task folder), the
-    ten Decathlon tasks by folder or short name (``Task09_Spleen``, ``spleen``), the phantoms
-    ``phantom_brain``, ``phantom_spleen`` and ``phantom_nuclei``, and entry points of the group
-    ``analogmed.tasks``: callables ``(root, **options) -> Task``.
+    Names: ``lgg``, ``dsb2018``, ``brats``, ``nifti``, ``msd`` (any Decathlon task folder),
+    ``medmnist`` (any MedMNIST file), the ten Decathlon tasks by folder or short name
+    (``Task09_Spleen``, ``spleen``), the phantoms ``phantom_brain``, ``phantom_spleen`` and
+    ``phantom_nuclei``, and entry points of the group ``analogmed.tasks``: callables
+    ``(root, **options) -> Task``.
 
     Args:
         name: name of the data set.
@@ -181,6 +183,13 @@ def _with_fitting_window(task: Task) -> Task:
     return replace(task, window=window)
 
 
+def _given_path(name: str, content: str, origin: str, root: Path | None) -> Path:
+    """Return the file or folder that the user specified, which must exist."""
+    if root is not None and root.is_file():
+        return root
+    return _given(name, content, origin, root)
+
+
 def _given(name: str, content: str, origin: str, root: Path | None) -> Path:
     """Return the folder that the user specified, which must exist."""
     if root is None:
@@ -247,6 +256,16 @@ _SOURCES = {
     "msd": _Source(
         load_msd,
         partial(_given, "msd", "a task folder with its dataset.json", _DECATHLON),
+        is_format=True,
+    ),
+    "medmnist": _Source(
+        load_medmnist,
+        partial(
+            _given_path,
+            "medmnist",
+            "a MedMNIST file (.npz), or the folder that holds it",
+            "the data come from https://medmnist.com (CC BY 4.0)",
+        ),
         is_format=True,
     ),
     "brats": _Source(

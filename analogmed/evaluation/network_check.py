@@ -7,7 +7,6 @@ from analogmed.data import Task
 from analogmed.evaluation.deploy import calibration_cases, evenly, windowed
 from analogmed.evaluation.settings import Experiment
 from analogmed.foundation.errors import DataError
-from analogmed.network.probe import NetworkProbe
 from analogmed.training import Checkpoint
 
 _IMAGES = 8
@@ -25,10 +24,10 @@ def check_network(checkpoint: Checkpoint, task: Task, experiment: Experiment) ->
         ConfigError: the output does not fit the task; the message names the checkpoint, the output
             and the remedy.
     """
-    probe = NetworkProbe(
+    probe = task.kind.probe(
         f"{checkpoint.path} ({checkpoint.info.model})",
         task.in_channels,
-        task.out_channels,
+        len(task.classes),
         task.window,
     )
     probe.check(checkpoint.network, _images(task, experiment))

@@ -1,17 +1,18 @@
 """Rows of the results table for one network, or one read of a chip, on the test cases."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from analogmed.analog import ChipSnapshot
 from analogmed.data import Case, Sample, Task
+from analogmed.data.samples import naming_case
 from analogmed.evaluation.settings import Experiment
-from analogmed.foundation.errors import AnalogmedError
-from analogmed.metrics.case import case_metrics
-from analogmed.network.inference import predict_logits, to_classes
+from analogmed.kinds.kind import Scorer, Scoring
+from analogmed.network.inference import predict_each
 from analogmed.training import Checkpoint
 
 Row = dict[str, object]
@@ -89,45 +90,51 @@ def read_cases(
         "chip": unit.chip,
         **where,
     }
-    rows = []
-    for sample in cases:
-        address_of_case = address | {
-            "case": sample.case.case_id,
-            "patient": sample.case.patient_id,
-        }
+    task = cases.task
+    scorer = task.kind.scorer(
+        Scoring(task.classes, experiment.metrics_for(task), experiment.tolerance, task.spacing_unit)
+    )
+    patients: dict[str, str] = {}
+    for group in _groups(cases, task.kind.cases_together(experiment.batch_size)):
+        patients |= {sample.case.case_id: sample.case.patient_id for sample in group}
         if isinstance(network, ChipSnapshot):
-            network.restart(sample.case.case_id)
-        rows += [address_of_case | row for row in _case_rows(network, sample, cases, experiment)]
-        on_case()
-    return rows
+            network.restart(group[0].case.case_id)
+        _add_cases(scorer, network, group, cases, experiment)
+        for _ in group:
+            on_case()
+    return [
+        address
+        | {
+            "case": score.case,
+            "patient": patients[score.case],
+            "class": score.class_name,
+            "metric": score.metric,
+            "value": score.value,
+            "unit": score.unit,
+            "note": score.note,
+        }
+        for score in scorer.scores()
+    ]
+
+
+def _groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    """Yield groups of consecutive samples."""
+    remaining = iter(samples)
+    while group := list(islice(remaining, size)):
+        yield group
 
 
 @torch.inference_mode()
-def _case_rows(network: Network, sample: Sample, cases: Cases, experiment: Experiment) -> list[Row]:
-    task = cases.task
-    images = torch.from_numpy(sample.image).to(experiment.device)
-    try:
-        logits = predict_logits(
-            network, images, window=task.window, batch_size=experiment.batch_size
+def _add_cases(
+    scorer: Scorer, network: Network, group: Sequence[Sample], cases: Cases, experiment: Experiment
+) -> None:
+    with naming_case(group[0].case):
+        logits = predict_each(
+            network,
+            [torch.from_numpy(sample.image).to(experiment.device) for sample in group],
+            window=cases.task.window,
+            batch_size=experiment.batch_size,
         )
-        found = case_metrics(
-            to_classes(logits).cpu(),
-            sample.label,
-            n_classes=len(task.classes),
-            spacing=sample.spacing,
-            tolerance=experiment.tolerance,
-            unit=task.spacing_unit,
-            metrics=experiment.metrics_for(task),
-        )
-    except AnalogmedError as error:
-        raise type(error)(f"case {sample.case.case_id}: {error}") from error
-    return [
-        {
-            "class": task.classes[row.class_index - 1],
-            "metric": row.metric,
-            "value": row.value,
-            "unit": row.unit,
-            "note": row.note,
-        }
-        for row in found
-    ]
+    for sample, of_case in zip(group, logits, strict=True):
+        with naming_case(sample.case):
+            scorer.add(sample.case.case_id, of_case, sample.label, sample.spacing)

@@ -102,8 +102,9 @@ class Experiment:
         sweep: chips, times and reads.
         calibration: calibration of input ranges.
         metrics: metrics of each prediction: dice, jaccard, hd95, nsd, sensitivity, specificity,
-            precision, recall, f1; the primary metric of the task (dice for most) is always
-            included.
+            precision, recall, f1; for classification auroc, average_precision, accuracy, kappa, f1,
+            sensitivity, specificity, precision; the primary metric of the task (dice, or auroc for
+            classification) is always included.
         tolerance: tolerance of the normalised surface distance (nsd), in mm or pixels.
         digital_layers: names or patterns of layers that stay digital, or the placement.yaml of a
             run of sensitivity placement; by default those that were digital in training, and [] for
@@ -188,10 +189,11 @@ class Experiment:
         """Return the settings with the metrics of a run on a task.
 
         Raises:
-            ConfigError: a metric is unknown, or ``limit`` or ``sweep.width`` is outside the bounds
-                of the primary metric.
+            ConfigError: a metric is unknown or not defined for the kind of the task, or ``limit``
+                or ``sweep.width`` is outside the bounds of the primary metric.
         """
         metrics = self.metrics_for(task)
+        task.kind.check_metrics(metrics)
         low, high = metric_of(metrics[0]).bounds
         label = metric_of(metrics[0]).label
         if self.limit is not None and not low < self.limit < high:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -113,8 +114,11 @@ def _gpu(device: str) -> str | None:
 def digest_of(cases: Iterable[Case]) -> str:
     """Return a hash of cases with the content of their files, in order."""
     digest = hashlib.sha256()
+    digest_of_file = cache(file_digest)  # cases can share a file
     for case in cases:
         with naming_case(case):
-            files = [[file_digest(path) for path in paths] for paths in (case.images, case.labels)]
+            files = [
+                [digest_of_file(path) for path in paths] for paths in (case.images, case.labels)
+            ]
         digest.update(json.dumps([case.case_id, case.patient_id, files]).encode())
     return digest.hexdigest()

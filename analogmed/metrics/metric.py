@@ -1,13 +1,16 @@
-"""Definition of a metric: names, range of values, and values for empty structures."""
+"""Definition of a metric: names, functions, range of values, and values for empty structures."""
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
+
 from analogmed.metrics.notes import BOTH_EMPTY, MISSED, SPURIOUS
 
 if TYPE_CHECKING:
+    from analogmed.metrics.images import ClassImages
     from analogmed.metrics.structure import Structure
 
 Bounds: TypeAlias = tuple[float, float]
@@ -39,12 +42,13 @@ class EmptyValues:
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of the segmentation of one structure.
+    """A score of the segmentation of one structure, of the classification of images, or of both.
 
     Attributes:
         name: name in settings and tables.
         label: name in figures and pages.
-        score: function from a structure, which is in both masks, to the value.
+        score: function from a structure, which is in both masks, to the value; ``None`` for a
+            metric of images.
         unit: ``"1"``, or ``SPACING``.
         direction: direction of better values.
         bounds: smallest and largest possible value.
@@ -54,11 +58,17 @@ class Metric:
         learned: value at which a network counts as trained; ``None`` if there is no such value.
             Relative values on a chip mean nothing for a network that is worse.
         per_image: whether separate images of a case are scored one by one and averaged.
+        chance: value of a network that has learned nothing; NaN if it depends on the data.
+        rank_terms: function from the images of a class to the contribution of each case, for a
+            metric of ranked probabilities.
+        count_score: function from confusion matrices (..., K, K) to the score, for a metric of
+            decided classes.
+        joint: whether exclusive classes have one score together, not one each.
     """
 
     name: str
     label: str
-    score: Callable[["Structure"], float]
+    score: Callable[["Structure"], float] | None = None
     unit: str = "1"
     direction: Literal["higher", "lower"] = "higher"
     bounds: Bounds = (0.0, 1.0)
@@ -66,6 +76,20 @@ class Metric:
     counts_absent: bool = False
     learned: float | None = None
     per_image: bool = False
+    chance: float = 0.0
+    rank_terms: Callable[["ClassImages"], np.ndarray] | None = None
+    count_score: Callable[[np.ndarray], np.ndarray] | None = None
+    joint: bool = False
+
+    @property
+    def is_of_masks(self) -> bool:
+        """Whether the metric is a score of masks."""
+        return self.score is not None
+
+    @property
+    def is_of_images(self) -> bool:
+        """Whether the metric is a score of classified images."""
+        return self.rank_terms is not None or self.count_score is not None
 
     def value(self, structure: "Structure") -> tuple[float, str]:
         """Return the value of a structure, and the note of empty masks."""
@@ -98,5 +122,6 @@ class Metric:
 
     def _value(self, structure: "Structure") -> float:
         if self.counts_absent or not structure.note:
+            assert self.score is not None, f"{self.name} is no metric of masks"
             return self.score(structure)
         return self.for_empty(structure.note, structure)

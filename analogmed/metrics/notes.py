@@ -1,4 +1,4 @@
-"""Notes of the values of the results table: empty masks, and reduced batch sizes."""
+"""Notes of the values of the results table: empty masks, undefined scores, smaller batches."""
 
 import re
 
@@ -8,7 +8,14 @@ SPURIOUS_IN_SOME = "spurious in some images"
 BOTH_EMPTY = "both empty"
 ABSENT = (SPURIOUS, BOTH_EMPTY)
 """Notes of structures that are absent in the reference of the whole case."""
-RESULT_NOTES = ("", MISSED, SPURIOUS_IN_SOME, *ABSENT)
+NO_POSITIVE = "no positive case"
+NO_NEGATIVE = "no negative case"
+ONE_CASE_POSITIVE = "positives in one case only"
+ONE_CASE_NEGATIVE = "negatives in one case only"
+NO_VALUE = "undefined without one of the cases"
+UNDEFINED = (NO_POSITIVE, NO_NEGATIVE, ONE_CASE_POSITIVE, ONE_CASE_NEGATIVE, NO_VALUE)
+"""Notes of classes whose scores are undefined on the cases of a task."""
+RESULT_NOTES = ("", MISSED, SPURIOUS_IN_SOME, *ABSENT, *UNDEFINED)
 """All notes of computed values; any other note is that of an error."""
 SMALLER_BATCH = re.compile(r"(?:^|; )out of memory, batch_size \d+$")
 """End of the note of a value that was computed with a smaller batch than requested."""

@@ -1,8 +1,15 @@
-"""Overlap metrics: shares of voxels. Source: Maier-Hein et al. 2024; computed by monai.metrics."""
+"""Overlap metrics: shares of voxels, some of them also of images.
+
+Source: Maier-Hein et al. 2024; those of masks are computed by monai.metrics.
+"""
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from analogmed.metrics import agreement
 from analogmed.metrics.metric import EmptyValues, Metric
 
 if TYPE_CHECKING:
@@ -17,6 +24,7 @@ def _metric(
     *,
     counts_absent: bool = False,
     learned: float | None = None,
+    count_score: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Metric:
     def score(structure: "Structure") -> float:
         import torch
@@ -25,7 +33,15 @@ def _metric(
         matrix = torch.tensor([structure.counts], dtype=torch.float64)
         return float(compute_confusion_matrix_metric(monai_name, matrix).item())
 
-    return Metric(name, label, score, empty=empty, counts_absent=counts_absent, learned=learned)
+    return Metric(
+        name,
+        label,
+        score,
+        empty=empty,
+        counts_absent=counts_absent,
+        learned=learned,
+        count_score=count_score,
+    )
 
 
 _OF_REFERENCE = EmptyValues(spurious=math.nan)  # undefined shares of an empty reference
@@ -33,8 +49,16 @@ _OF_REFERENCE = EmptyValues(spurious=math.nan)  # undefined shares of an empty r
 DICE = _metric("dice", "Dice", "f1 score", learned=0.5)
 """Below 0.5, prediction and reference overlap in less than half of their mean size."""
 JACCARD = _metric("jaccard", "Jaccard", "threat score")
-SENSITIVITY = _metric("sensitivity", "Sensitivity", "sensitivity", _OF_REFERENCE)
-SPECIFICITY = _metric("specificity", "Specificity", "specificity", counts_absent=True)
-PRECISION = _metric("precision", "Precision", "precision")
-RECALL = _metric("recall", "Recall", "recall", _OF_REFERENCE)
-F1 = _metric("f1", "F1", "f1 score")
+SENSITIVITY = _metric(
+    "sensitivity", "Sensitivity", "sensitivity", _OF_REFERENCE, count_score=agreement.sensitivity
+)
+SPECIFICITY = _metric(
+    "specificity",
+    "Specificity",
+    "specificity",
+    counts_absent=True,
+    count_score=agreement.specificity,
+)
+PRECISION = _metric("precision", "Precision", "precision", count_score=agreement.precision)
+RECALL = _metric("recall", "Recall", "recall", _OF_REFERENCE, count_score=agreement.sensitivity)
+F1 = _metric("f1", "F1", "f1 score", count_score=agreement.f1)

@@ -48,6 +48,21 @@ def is_lower_better(name: str) -> bool:
     return is_metric(name) and metric(name).direction == "lower"
 
 
+def chance_of(name: str) -> float:
+    """Return the value of a metric for a network that has learned nothing; 0 for an unknown name.
+
+    Example:
+        >>> chance_of("dice"), chance_of("auroc")
+        (0.0, 0.5)
+    """
+    return metric(name).chance if is_metric(name) else 0.0
+
+
+def is_of_masks(name: str) -> bool:
+    """Return whether a metric is a score of masks; true for an unknown name."""
+    return not is_metric(name) or metric(name).is_of_masks
+
+
 def difference_bounds(name: str) -> Bounds:
     """Return the smallest and the largest possible difference between two means of a metric.
 

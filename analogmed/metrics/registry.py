@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PLUGIN_GROUP = "analogmed.metrics"
 """Group of entry points for metrics of packages: a name, and the :class:`Metric` of this name."""
 
-_BUILT_IN = {
+_OF_MASKS = {
     "dice": "analogmed.metrics.overlap:DICE",
     "jaccard": "analogmed.metrics.overlap:JACCARD",
     "sensitivity": "analogmed.metrics.overlap:SENSITIVITY",
@@ -26,15 +26,22 @@ _BUILT_IN = {
     "hd95": "analogmed.metrics.surface:HD95",
     "nsd": "analogmed.metrics.surface:NSD",
 }
+_ONLY_OF_IMAGES = {
+    "auroc": "analogmed.metrics.ranking:AUROC",
+    "average_precision": "analogmed.metrics.ranking:AVERAGE_PRECISION",
+    "accuracy": "analogmed.metrics.agreement:ACCURACY",
+    "kappa": "analogmed.metrics.agreement:KAPPA",
+}
+_BUILT_IN = _OF_MASKS | _ONLY_OF_IMAGES
 PRIMARY = "dice"
-"""Primary metric of tasks that name none."""
-METRICS = tuple(_BUILT_IN)
-"""Names of the built-in metrics."""
+"""Primary metric of segmentation tasks that name none."""
+METRICS = tuple(_OF_MASKS)
+"""Names of the built-in metrics of masks."""
 
 
 def metric_names() -> tuple[str, ...]:
     """Return the names of all metrics, those of installed packages last."""
-    return (*METRICS, *(name for name in _REGISTRY.names() if name not in METRICS))
+    return (*_BUILT_IN, *(name for name in _REGISTRY.names() if name not in _BUILT_IN))
 
 
 @cache
@@ -81,7 +88,7 @@ _REGISTRY: Registry[Metric] = Registry(
 
 def is_metric(name: str) -> bool:
     """Return whether a metric has this name."""
-    return name in METRICS or name in metric_names()
+    return name in _BUILT_IN or name in metric_names()
 
 
 def metric_unit(name: str) -> str:

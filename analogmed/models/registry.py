@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 PLUGIN_GROUP = "analogmed.models"
 _BUILT_IN = {
     "attention_unet": "analogmed.models.monai_networks:attention_unet",
+    "densenet121": "analogmed.models.classification.networks:densenet121",
     "dynunet": "analogmed.models.monai_networks:dynunet",
+    "light_classifier": "analogmed.models.classification.networks:LightClassifier",
     "med_nas_bench": "analogmed.models.med_nas_bench:MedNasBench",
     "subnet": "analogmed.models.subnet:Subnet",
     "swin_unetr": "analogmed.models.monai_networks:swin_unetr",
@@ -34,14 +36,15 @@ _CONTRACT = ("in_channels", "out_channels", "spatial_dims")
 def build_model(
     name: str, *, in_channels: int, out_channels: int, spatial_dims: int = 2, **options: Any
 ) -> "nn.Module":
-    """Build a segmentation network by name; its forward pass returns logits.
+    """Build a network by name; its forward pass returns logits, of masks or of whole images.
 
     Args:
         name: one of :func:`model_names`; ``"package.module:factory"``, called with the arguments
             below; or ``"bundle:/path/to/folder"``, the network of a MONAI bundle, whose option
             ``pretrained`` (default true) loads its weights.
         in_channels: number of image channels.
-        out_channels: number of logits per position.
+        out_channels: number of logits per position, or per image for ``densenet121`` and
+            ``light_classifier``.
         spatial_dims: 1, 2 or 3; not every network supports all three.
         **options: options of the network; see :func:`describe_model`.
 

@@ -1,6 +1,6 @@
 """Inference on images of any size: from images to logits and class indices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from monai.inferers import sliding_window_inference
@@ -51,6 +51,36 @@ def predict_logits(
     return blended
 
 
+def predict_each(
+    network: Callable[[Tensor], Tensor],
+    images: Sequence[Tensor],
+    *,
+    window: tuple[int, ...],
+    batch_size: int,
+) -> tuple[Tensor, ...]:
+    """Apply a network to the images of several cases at once; see :func:`predict_logits`.
+
+    Args:
+        network: callable from (B, C, *window) to (B, K, ...).
+        images: images of each case, shape (N, C, *spatial), of one size if there are several cases.
+        window: spatial size of the network input.
+        batch_size: number of windows per forward pass.
+
+    Returns:
+        logits of each case.
+    """
+    joined = images[0] if len(images) == 1 else torch.cat(list(images))
+    logits = predict_logits(network, joined, window=window, batch_size=batch_size)
+    return logits.split([len(part) for part in images])
+
+
+def require_finite(logits: Tensor) -> None:
+    """Raise NonFiniteError if a logit is NaN or Inf."""
+    if not torch.isfinite(logits).all():
+        bad = int((~torch.isfinite(logits)).sum())
+        raise NonFiniteError(f"the network put out {bad} NaN or Inf logits of {logits.numel()}")
+
+
 def to_classes(logits: Tensor) -> Tensor:
     """Return class indices: threshold of a single logit, or argmax of several.
 
@@ -63,8 +93,6 @@ def to_classes(logits: Tensor) -> Tensor:
     Raises:
         NonFiniteError: a logit is NaN or Inf.
     """
-    if not torch.isfinite(logits).all():
-        bad = int((~torch.isfinite(logits)).sum())
-        raise NonFiniteError(f"the network put out {bad} NaN or Inf logits of {logits.numel()}")
+    require_finite(logits)
     indices = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(1)
     return indices.to(torch.uint8)

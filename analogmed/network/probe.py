@@ -21,19 +21,24 @@ _SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class NetworkProbe:
-    """Requirements on a segmentation network; :meth:`check` tests them on a copy of it.
+    """Requirements on a network; :meth:`check` tests them on a copy of it.
 
     Attributes:
         name: name of the network in messages: the setting, factory or file that it comes from.
         in_channels: number of channels of an image.
         out_channels: number of logits, K.
         window: spatial size of the images.
+        logits_size: spatial size of the logits, empty for those of a whole image; by default that
+            of the images.
+        meaning: what the logits mean, for messages; by default those of masks.
     """
 
     name: str
     in_channels: int
     out_channels: int
     window: tuple[int, ...]
+    logits_size: tuple[int, ...] | None = None
+    meaning: str = ""
 
     def check(
         self,
@@ -100,7 +105,8 @@ class NetworkProbe:
 
     def _check_outputs(self, output: object, images: Tensor, training: bool) -> None:
         mode = "training" if training else "evaluation"
-        expected = (len(images), self.out_channels, *self.window)
+        size = self.window if self.logits_size is None else self.logits_size
+        expected = (len(images), self.out_channels, *size)
         first = output
         if training and isinstance(output, Sequence) and output:
             first = output[0]  # the others are the heads of deep supervision
@@ -118,8 +124,8 @@ class NetworkProbe:
         if tuple(first.shape) != expected:
             raise ConfigError(
                 f"{self.name}: the network returns shape {tuple(first.shape)} in {mode} mode for "
-                f"images of shape {tuple(images.shape)}; expected {expected}: {self._classes}, at "
-                "the size of the images. Change its number of outputs, its padding or its strides."
+                f"images of shape {tuple(images.shape)}; expected {expected}: {self._meaning}. "
+                "Change its number of outputs, its padding or its strides."
             )
 
     def _check_logits(self, output: Tensor, network: nn.Module, images: Tensor) -> None:
@@ -168,10 +174,13 @@ class NetworkProbe:
         return ", ".join(map(str, self.window))
 
     @property
-    def _classes(self) -> str:
+    def _meaning(self) -> str:
+        if self.meaning:
+            return self.meaning
         if self.out_channels == 1:
-            return "one logit for the one class"
-        return f"{self.out_channels} logits, of the background and each class"
+            return "one logit for the one class, at the size of the images"
+        logits = f"{self.out_channels} logits, of the background and each class"
+        return f"{logits}, at the size of the images"
 
 
 def check_registered(network: nn.Module, name: str) -> None:

@@ -1,5 +1,6 @@
 """Display names of networks, data sets and metrics in sentences and headings."""
 
+from analogmed.metrics.properties import chance_of
 from analogmed.metrics.registry import label_of
 
 _MODELS = {
@@ -8,6 +9,8 @@ _MODELS = {
     "swin_unetr": "Swin-UNETR",
     "attention_unet": "Attention U-Net",
     "dynunet": "DynUNet",
+    "densenet121": "DenseNet-121",
+    "light_classifier": "light classifier",
 }
 _TASKS = {
     "phantom_brain": "Brain phantom",
@@ -15,6 +18,8 @@ _TASKS = {
     "phantom_nuclei": "Nuclei phantom",
     "lgg": "LGG",
     "dsb2018": "DSB 2018",
+    "breastmnist": "BreastMNIST",
+    "pneumoniamnist": "PneumoniaMNIST",
 }
 _HARDWARE = {
     "pcm": "PCM",
@@ -34,6 +39,16 @@ def model_name(model: str) -> str:
         ('U-Net++', 'my.package:net')
     """
     return _MODELS.get(model, model)
+
+
+def kept_name(metric: str) -> str:
+    """Return the name of what a chip keeps a share of: a metric, above its chance level if any.
+
+    Example:
+        >>> kept_name("dice"), kept_name("auroc")
+        ('Dice', 'AUROC above chance')
+    """
+    return f"{label_of(metric)} above chance" if chance_of(metric) else label_of(metric)
 
 
 def task_name(task: str) -> str:

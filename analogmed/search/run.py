@@ -154,6 +154,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
     with FileLock(folder / ".start.lock").held():
         study = open_study(config)
         task = config.task.load()
+        task.require_masks()
         parts = selection_split(task, seed=config.seed)
         refuse_other_patients(study, {**parts, "final_test": patients_of(task.test)})
         inner = write_selection(config.task, folder, parts, replaces=not has_begun(config))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.metrics.metric import Bounds
-from analogmed.metrics.properties import bounds_of, difference_bounds, is_lower_better
+from analogmed.metrics.properties import bounds_of, chance_of, difference_bounds, is_lower_better
 from analogmed.metrics.registry import label_of, metric_names
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class Estimate:
         if self.formula in ("mean", "spread"):
             return bounds_of(metric)
         if self.formula == "ratio":
-            return NOT_NEGATIVE if bounds_of(metric)[0] >= 0 else (-float("inf"), float("inf"))
+            positive = bounds_of(metric)[0] >= chance_of(metric)
+            return NOT_NEGATIVE if positive else (-float("inf"), float("inf"))
         return difference_bounds(metric)
 
     def is_lower_better(self, metric: str) -> bool:

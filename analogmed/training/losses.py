@@ -1,14 +1,15 @@
-"""Training objectives: Dice and cross-entropy at all heads, and distillation from a teacher."""
+"""Training objectives: loss of the kind of task at all heads, and distillation from a teacher."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from monai.losses import DiceCELoss
 from torch import Tensor, nn
 
 from analogmed.data import Task
 from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.kinds.kind import Kind
+from analogmed.kinds.segmentation import SEGMENTATION
 from analogmed.training.settings import LossConfig
 
 Loss = Callable[[Tensor, Tensor | Sequence[Tensor], Tensor], Tensor]
@@ -17,21 +18,21 @@ Loss = Callable[[Tensor, Tensor | Sequence[Tensor], Tensor], Tensor]
 def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) -> Loss:
     """Return the loss of a batch, a function of its images, the network's outputs and the labels.
 
-    Dice (over the whole batch) and cross-entropy are MONAI's ``DiceCELoss``: with a sigmoid for one
-    logit, with a softmax over background and classes for several. With deep supervision it is the
-    mean over the heads, weighted by 1, 1/2, 1/4, ...: labels are resampled to the resolution of a
-    head by nearest neighbour, as in nnU-Net and MONAI's ``DeepSupervisionLoss``. Distillation
-    compares only the last logits. All computations are in float32.
+    The kind of the task defines the loss of logits and labels. With deep supervision it is the mean
+    over the heads, weighted by 1, 1/2, 1/4, ...: labels are resampled to the resolution of a head
+    by nearest neighbour, as in nnU-Net and MONAI's ``DeepSupervisionLoss``. Distillation compares
+    only the last logits. All computations are in float32.
 
     Args:
-        task: task that determines the number of logits.
+        task: task that determines the kind and the number of logits.
         config: weights of the terms.
         teacher: network with the same logits for distillation; it is put in evaluation mode, and
             run for each batch, without gradients.
 
     Returns:
         a function of images (B, C, *window), outputs (B, K, *window) or a sequence of these whose
-        first is of full resolution, and class indices (B, 1, *window); its value is a scalar.
+        first is of full resolution, and class indices (B, 1, *window); its value is a scalar. For
+        a kind without masks, outputs are (B, K) and labels (B, targets).
 
     Raises:
         ConfigError: distillation without a teacher; from the function: deep supervision of a
@@ -41,7 +42,9 @@ def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) 
     Source: Isensee et al. 2021, doi:10.1038/s41592-020-01008-z, for the weights of the heads;
     Hinton, Vinyals, Dean 2015, arXiv:1503.02531, for distillation.
     """
-    supervised = _dice_and_cross_entropy(task, config)
+    supervised = task.kind.loss(
+        len(task.classes), dice=config.dice, cross_entropy=config.cross_entropy
+    )
     if teacher is not None:
         teacher.eval()
     elif config.distillation > 0:
@@ -58,7 +61,8 @@ def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) 
         if config.distillation > 0 and teacher is not None:
             with torch.no_grad():
                 soft = teacher(images)
-            total = total + config.distillation * distillation(heads[0], soft, config.temperature)
+            divergence = distillation(heads[0], soft, config.temperature, kind=task.kind)
+            total = total + config.distillation * divergence
         return total
 
     return loss_of
@@ -82,8 +86,14 @@ def deep_supervision(
     return torch.stack(list(losses)).sum() / sum(weights)
 
 
-def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return the divergence of a network's soft masks from those of its teacher.
+def distillation(
+    logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: float = 1.0,
+    *,
+    kind: Kind = SEGMENTATION,
+) -> Tensor:
+    """Return the divergence of a network's probabilities from those of its teacher.
 
     It is the mean over all positions of KL(teacher || network) of their class probabilities at a
     temperature, times the temperature squared, so that gradients keep their size. One logit
@@ -91,30 +101,18 @@ def distillation(logits: Tensor, teacher_logits: Tensor, temperature: float = 1.
     entropy.
 
     Args:
-        logits: logits of the network, shape (B, K, *spatial).
+        logits: logits of the network, shape (B, K, *spatial) or (B, K).
         teacher_logits: logits of the teacher, same shape.
-        temperature: softmax temperature; values above 1 soften the masks.
+        temperature: softmax temperature; values above 1 soften the probabilities.
+        kind: kind of the task, which defines the probabilities.
 
     Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
     """
     learned, given = (
-        F.log_softmax(_of_all_classes(values.float()) / temperature, dim=1)
-        for values in (logits, teacher_logits)
+        kind.log_probabilities(values.float(), temperature) for values in (logits, teacher_logits)
     )
     divergence = F.kl_div(learned, given, reduction="none", log_target=True).sum(1)
     return divergence.mean() * temperature**2
-
-
-def _dice_and_cross_entropy(task: Task, config: LossConfig) -> nn.Module:
-    one = task.out_channels == 1
-    return DiceCELoss(
-        sigmoid=one,
-        softmax=not one,
-        to_onehot_y=not one,
-        batch=True,
-        lambda_dice=config.dice,
-        lambda_ce=config.cross_entropy,
-    )
 
 
 def _heads(outputs: Tensor | Sequence[Tensor], *, deep_supervision: bool) -> Sequence[Tensor]:
@@ -133,10 +131,3 @@ def _resampled(labels: Tensor, size: tuple[int, ...]) -> Tensor:
     if tuple(labels.shape[2:]) == size:
         return labels
     return F.interpolate(labels.float(), size=size, mode="nearest-exact").to(labels.dtype)
-
-
-def _of_all_classes(logits: Tensor) -> Tensor:
-    """Return logits of all classes; a single one is the log odds against a background of 0."""
-    if logits.shape[1] > 1:
-        return logits
-    return torch.cat([torch.zeros_like(logits), logits], dim=1)

@@ -20,7 +20,6 @@ from analogmed.foundation.settings.plain import to_plain
 from analogmed.models import build_model, required_divisor
 from analogmed.models.settings import ModelConfig
 from analogmed.network.copy import copy_network
-from analogmed.network.probe import NetworkProbe
 from analogmed.training.checkpoint.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -303,7 +302,7 @@ def _network(config: TrainConfig, task: Task, start: Checkpoint | None) -> nn.Mo
 
 def _check_network(model: nn.Module, config: TrainConfig, task: Task) -> None:
     """Raise an error if the network does not return logits of the task's patches."""
-    probe = NetworkProbe(config.model.name, task.in_channels, task.out_channels, task.window)
+    probe = task.kind.probe(config.model.name, task.in_channels, len(task.classes), task.window)
     probe.check(model, training=True, batch_size=min(2, config.batch_size))
 
 

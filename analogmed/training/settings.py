@@ -77,13 +77,13 @@ class LossConfig:
     """Training loss: a weighted sum.
 
     Attributes:
-        dice: weight of the soft Dice loss.
-        cross_entropy: weight of the cross-entropy.
+        dice: weight of the soft Dice loss; without effect in classification.
+        cross_entropy: weight of the cross-entropy; binary for labels that are independent.
         deep_supervision: add an output head at each level of unetpp and dynunet, and train all of
             them.
-        distillation: weight of the distance to the soft masks of the network from which
+        distillation: weight of the distance to the probabilities of the network from which
             hardware-aware training starts.
-        temperature: temperature of these soft masks; values above 1 soften them.
+        temperature: temperature of these probabilities; values above 1 soften them.
     """
 
     dice: float = 1.0
@@ -107,7 +107,8 @@ class LoadingConfig:
     Attributes:
         cache_bytes: size of the cache of training samples, and of that of validation samples, in
             bytes; other samples are read again when needed.
-        foreground: share of patches that are centred on a voxel of a class, in [0, 1].
+        foreground: share of patches that are centred on a voxel of a class, in [0, 1]; without
+            effect in classification.
         augment: flip, rotate and zoom patches, and change their intensities.
         patches_per_image: mean number of patches from each slice or volume per epoch.
         mixed_cases: largest number of cases whose patches are shuffled together.

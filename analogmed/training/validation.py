@@ -1,20 +1,17 @@
 """Validation scores during training: digitally, or on chips after one day."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from analogmed.analog import Chip
-from analogmed.data import Case, Sample, Task
+from analogmed.data import Case, Task
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.metrics.case import case_metrics
-from analogmed.metrics.notes import MISSED
-from analogmed.metrics.registry import metric
-from analogmed.metrics.structure import Structure
-from analogmed.network.inference import predict_logits, to_classes
+from analogmed.kinds.kind import Scoring
+from analogmed.network.inference import predict_each
 from analogmed.network.walk import evaluating
 from analogmed.training.preparation import Setup
 from analogmed.training.sampling.cache import SampleCache
@@ -46,45 +43,41 @@ class MeanScore:
         batch_size: int,
         device: torch.device,
     ) -> None:
-        self._metric = metric(task.primary_metric)
+        self._scoring = Scoring(task.classes, (task.primary_metric,), _TOLERANCE, task.spacing_unit)
         self._task, self._cases = task, range(len(cases))
         self._batch_size, self._device = batch_size, device
         self._samples = SampleCache(
-            task.read, cases, n_classes=len(task.classes), limit_bytes=limit_bytes
+            task.read,
+            cases,
+            n_classes=len(task.classes),
+            limit_bytes=limit_bytes,
+            kind=task.kind,
         )
 
     def __call__(self, networks: Sequence[Network]) -> float:
-        """Return the mean over networks; the value of a missed structure where none is defined."""
-        scores = [
-            score for case in self._cases for score in self._scores(networks, self._samples[case])
-        ]
-        defined = [score for score in scores if not math.isnan(score)]
-        return sum(defined) / len(defined) if defined else self._missed()
+        """Return the mean over networks; without a defined value, that of the kind of the task."""
+        scorers = [self._task.kind.scorer(self._scoring) for _ in networks]
+        order: dict[str, int] = {}
+        step = self._task.kind.cases_together(self._batch_size)
+        for start in self._cases[::step]:
+            samples = [self._samples[number] for number in self._cases[start : start + step]]
+            order |= {sample.case.case_id: start for sample in samples}
+            images = [torch.from_numpy(sample.image).to(self._device) for sample in samples]
+            for network, scorer in zip(networks, scorers, strict=True):
+                logits = predict_each(
+                    network, images, window=self._task.window, batch_size=self._batch_size
+                )
+                for sample, of_case in zip(samples, logits, strict=True):
+                    scorer.add(sample.case.case_id, of_case, sample.label, sample.spacing)
+        scores = [score for scorer in scorers for score in scorer.scores()]
+        scores.sort(key=lambda score: order[score.case])  # sums are in the order of the cases
+        defined = [score.value for score in scores if not math.isnan(score.value)]
+        return sum(defined) / len(defined) if defined else self._undefined()
 
-    def _scores(self, networks: Sequence[Network], sample: Sample) -> Iterator[float]:
-        """Yield the value of each network and class; NaN where it is undefined."""
-        images, task = torch.from_numpy(sample.image).to(self._device), self._task
-        for network in networks:
-            logits = predict_logits(
-                network, images, window=task.window, batch_size=self._batch_size
-            )
-            rows = case_metrics(
-                to_classes(logits).cpu().numpy(),
-                sample.label,
-                n_classes=len(task.classes),
-                spacing=sample.spacing,
-                tolerance=_TOLERANCE,
-                unit=task.spacing_unit,
-                metrics=[self._metric.name],
-            )
-            yield from (row.value for row in rows)
-
-    def _missed(self) -> float:
+    def _undefined(self) -> float:
         sample = self._samples[0]
-        is_volume = len(sample.spacing) == sample.label.ndim
-        mask = (sample.label if is_volume else sample.label[0]) > 0
-        structure = Structure(mask, mask, sample.spacing, _TOLERANCE)
-        return self._metric.for_empty(MISSED, structure)
+        name = self._task.primary_metric
+        return self._task.kind.undefined_score(name, sample.label, sample.spacing, _TOLERANCE)
 
 
 class Validation:

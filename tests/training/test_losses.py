@@ -1,4 +1,4 @@
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,12 +6,18 @@ import torch.nn.functional as F
 from monai.losses import DeepSupervisionLoss, DiceCELoss, DiceLoss
 from torch import nn
 
+from analogmed.data import Task
 from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.models import build_model
 from analogmed.training.losses import deep_supervision, distillation, make_loss
 from analogmed.training.settings import LossConfig
 
-BINARY, TWO_CLASSES = SimpleNamespace(out_channels=1), SimpleNamespace(out_channels=3)
+
+def task_of(*classes):
+    return Task("lesions", Path(), 2, ("image",), classes, (8, 8), "px", (), (), (), read=None)
+
+
+BINARY, TWO_CLASSES = task_of("lesion"), task_of("lesion", "organ")
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analogmed.data.case import Case, Sample
+from analogmed.data.datasets import medmnist
 from analogmed.data.datasets.dsb2018 import NucleiReader
 from analogmed.data.datasets.lgg import StackReader
 from analogmed.data.datasets.msd import MsdDescription, case_name, read_description
 from analogmed.data.datasets.nifti_folder import BRATS_IMAGES, BRATS_VALUES
 from analogmed.data.readers.files import is_hidden, natural_order
 from analogmed.data.volumes import VolumeReader, intensity_of
-from analogmed.foundation.errors import DataError
+from analogmed.foundation.errors import AnalogmedError, DataError
 from analogmed.foundation.files import require_folder
 
 _KNOWN_FOLDERS = ("kaggle_3m", "stage1_train", "Task*")
@@ -56,6 +57,7 @@ class Layout:
         is_volumetric: whether the files are NIfTI volumes, not 8-bit images.
         label_values: allowed values in the label of a volume; ``None`` for any.
         read: reader of the loader; ``None`` if the layout does not define channels and labels.
+        is_archive: whether all cases are in one file, which the listing has checked.
         problems, warnings: findings of the listing.
     """
 
@@ -67,6 +69,7 @@ class Layout:
     read: Callable[[Case], Sample] | None
     problems: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
+    is_archive: bool = False
 
 
 def recognise(path: Path) -> Layout:
@@ -94,7 +97,8 @@ def recognise(path: Path) -> Layout:
         return _list_nifti(path)
     raise DataError(
         f"{path}: no known layout; expected <patient>/*{_MASK_END} (LGG), <id>/images/*.png "
-        "(DSB 2018), imagesTr with dataset.json (Decathlon), or folders of NIfTI files"
+        "(DSB 2018), imagesTr with dataset.json (Decathlon), one *.npz (MedMNIST), or folders of "
+        "NIfTI files"
     )
 
 
@@ -105,6 +109,8 @@ def _lister(folder: Path) -> Callable[[Path], Layout] | None:
         return _list_lgg
     if any(folder.glob("*/images/*.png")):
         return _list_dsb2018
+    if any(folder.glob("*.npz")):
+        return _list_medmnist
     return None
 
 
@@ -161,6 +167,32 @@ def _list_dsb2018(folder: Path) -> Layout:
         label_values=None,
         read=NucleiReader(),
         problems=tuple(problems),
+    )
+
+
+def _list_medmnist(folder: Path) -> Layout:
+    """List the images of the one file of a folder."""
+    cases: tuple[Case, ...] = ()
+    problems = []
+    try:
+        file = medmnist.find_file(folder)
+        parts = medmnist.list_cases(file, medmnist.read_arrays(file))
+        cases = tuple(case for part in parts.values() for case in part)
+    except AnalogmedError as error:
+        problems.append(Finding.of(folder, error, "download it again"))
+    return Layout(
+        name="MedMNIST",
+        folder=folder,
+        cases=cases,
+        is_volumetric=False,
+        label_values=None,
+        read=medmnist.MedMnistReader(),
+        problems=tuple(problems),
+        warnings=tuple(
+            Finding(case.images[0], f"case {case.case_id}: constant image", "check its source")
+            for case in medmnist.constant_images(cases)
+        ),
+        is_archive=True,
     )
 
 

@@ -29,8 +29,14 @@ from analogmed.evaluation.summaries.runs import (
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.metrics.notes import ABSENT, MISSED, SPURIOUS
-from analogmed.metrics.properties import bounds_of, difference_bounds, is_lower_better
+from analogmed.metrics.notes import ABSENT, MISSED, SPURIOUS, UNDEFINED
+from analogmed.metrics.properties import (
+    bounds_of,
+    chance_of,
+    difference_bounds,
+    is_lower_better,
+    is_of_masks,
+)
 from analogmed.metrics.registry import metric_unit
 from analogmed.tables.estimates import ENDS, Estimate, summary_estimates
 
@@ -70,7 +76,8 @@ def summarise(
     - ``dice_1d_std``: standard deviation over chips of the mean over cases.
     - ``noise_drop``: ``dice_digital - dice_t0``.
     - ``avm``: ``dice_1mo`` minus Dice at 1 s, signed.
-    - ``normalised_dice_1d``: ``dice_1d / dice_digital``.
+    - ``normalised_dice_1d``: ``dice_1d / dice_digital``; of a metric with another chance level than
+      0, such as AUROC, both minus this level.
     - ``drop_1d``, ``drop_1mo``: ``dice_digital`` minus Dice at that time.
     - ``gain_1d``: ``dice_1d`` minus that of the digitally trained network of the same model on the
       chip, over their common cases; NaN for the digitally trained network itself. Patients
@@ -182,8 +189,8 @@ def _summary_row(
         if np.isfinite(interval.estimate) and interval.note and interval.note not in notes:
             notes.append(interval.note)
     counted = notes_of(run.rows[np.isclose(run.rows["time_s"], DAY_S, rtol=1e-9)])
-    missed, missed_of = _missed(counted)
-    notes += _spurious(counted)
+    missed, missed_of = _missed(counted) if is_of_masks(run.metric) else (None, None)
+    notes += _spurious(counted) + _undefined(run.rows)
     row |= {"missed": missed, "missed_of": missed_of, "note": "; ".join(notes)}
     return row
 
@@ -221,6 +228,8 @@ def _interval(
         )
     if estimate.formula == "loss" and is_lower_better(run.metric):
         arrays.reverse()
+    if estimate.formula == "ratio" and (chance := chance_of(run.metric)):
+        arrays = [values - chance for values in arrays]
     return two_way_bootstrap(
         *arrays,
         patients=run.patients,
@@ -279,6 +288,17 @@ def _spurious(notes: pd.Series) -> list[str]:
     if not absent:
         return []
     return [f"{found} of {absent} predictions of structures that the reference lacks; in no mean"]
+
+
+def _undefined(rows: pd.DataFrame) -> list[str]:
+    """Name the classes whose score is undefined on the cases of the task."""
+    notes = notes_of(rows)
+    found = rows.assign(note=notes)[notes.isin(UNDEFINED)].drop_duplicates("class")
+    if found.empty:
+        return []
+    listed = ", ".join(f"{row['class']} ({row['note']})" for _, row in found.iterrows())
+    total = rows["class"].nunique()
+    return [f"{len(found)} of {total} classes are undefined, and in no mean: {listed}"]
 
 
 def _digital_rows(

@@ -10,7 +10,13 @@ from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import count_range
 from analogmed.report.levels import best_digital, has_learned, limit_text
-from analogmed.report.names import hardware_name, model_name, network_name, with_article
+from analogmed.report.names import (
+    hardware_name,
+    kept_name,
+    model_name,
+    network_name,
+    with_article,
+)
 from analogmed.report.run import Run
 from analogmed.report.tables.evaluation_page import against_digital, rows_of
 from analogmed.report.text import format_fixed, in_interval, p_equation, records, size_interval
@@ -121,7 +127,7 @@ class _Words:
             return f"The {name} was not measured a day after programming, or not digitally"
         if not self._has_learned(row):
             return self._not_learned(row)
-        of = f"{'its' if row['training'] == 'digital' else 'the'} digital {self.label}"
+        of = f"{'its' if row['training'] == 'digital' else 'the'} digital {kept_name(self.metric)}"
         share = (
             f"has {format_fixed(kept, 2)} times"
             if self.lower

@@ -11,7 +11,7 @@ from analogmed.foundation.time_constants import time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import age, count_range
-from analogmed.report.names import metric_title, model_name, place_name
+from analogmed.report.names import kept_name, metric_title, model_name, place_name
 from analogmed.report.tables.evaluation import column_head, cost_rows, cost_tables, cost_text
 from analogmed.report.text import UNKNOWN, format_number, format_p, records
 from analogmed.report.text_table import (
@@ -70,8 +70,8 @@ def _meaning_of_changes(metric: str) -> str:
     kept = "Times digital" if lower else "Kept"
     gain = f"{digital}, less {on_chip}" if lower else f"{on_chip}, less {digital}"
     text = (
-        f"t0: right after programming. {kept}: {label} on the chip divided by {digital} run "
-        f"digitally. Gain of training: {gain}."
+        f"t0: right after programming. {kept}: {kept_name(metric)} on the chip divided by "
+        f"{digital} run digitally. Gain of training: {gain}."
     )
     return f"{text} Lower is better." if lower else text
 

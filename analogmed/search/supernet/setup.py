@@ -162,6 +162,8 @@ def load_tasks(config: SupernetConfig) -> tuple[Task, ...]:
     """
     tasks = tuple(given.load() for given in config.tasks)
     for task in tasks:
+        task.require_masks()
+    for task in tasks:
         _check(task, config.space)
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):

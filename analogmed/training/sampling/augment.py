@@ -17,7 +17,7 @@ from monai.transforms import (
 )
 from torch import Tensor
 
-_KEYS = ("image", "label")
+_IMAGE, _MASK = "image", "label"
 _LARGEST_ANGLE = np.deg2rad(20)
 
 
@@ -33,12 +33,14 @@ class Augmentation:
     Args:
         spatial_dims: 2 or 3.
         through_slices: spatial axis of a volume that runs through its slices.
+        masks: whether labels are masks, which move with the image. Without masks, images are
+            flipped only along their last axis.
     """
 
-    def __init__(self, spatial_dims: int, through_slices: int = 0) -> None:
+    def __init__(self, spatial_dims: int, through_slices: int = 0, *, masks: bool = True) -> None:
         # Composed by hand with one state: the overhead and seeding of Compose would take longer
         # than most of the transforms.
-        self._transforms = _transforms(spatial_dims, through_slices)
+        self._transforms = _transforms(spatial_dims, through_slices, masks=masks)
         self._state = np.random.RandomState()
         for transform in self._transforms:
             transform.set_random_state(state=self._state)
@@ -48,7 +50,7 @@ class Augmentation:
 
         Args:
             image: patch, shape (C, *window).
-            label: class indices, shape (1, *window).
+            label: target: class indices, shape (1, *window), or that of the whole image.
             seed: seed that determines the change.
         """
         self._state.seed(seed % 2**32)
@@ -59,18 +61,22 @@ class Augmentation:
         return patch["image"], patch["label"].to(label.dtype)
 
 
-def _transforms(spatial_dims: int, through_slices: int) -> list[RandomizableTransform]:
+def _transforms(
+    spatial_dims: int, through_slices: int, *, masks: bool
+) -> list[RandomizableTransform]:
+    keys = (_IMAGE, _MASK) if masks else (_IMAGE,)
     # A number is the angle about the first axis, and takes one random number instead of three.
     angles = [0.0] * through_slices + [_LARGEST_ANGLE] if through_slices else _LARGEST_ANGLE
-    flips = [RandFlipd(_KEYS, prob=0.5, spatial_axis=axis) for axis in range(spatial_dims)]
+    axes = range(0 if masks else spatial_dims - 1, spatial_dims)
+    flips = [RandFlipd(keys, prob=0.5, spatial_axis=axis) for axis in axes]
     return [
         *flips,
         RandAffined(
-            _KEYS,
+            keys,
             prob=0.5,
             rotate_range=angles,
             scale_range=[0.2] * spatial_dims,
-            mode=("bilinear", "nearest"),
+            mode=("bilinear", "nearest")[: len(keys)],
             padding_mode="reflection",
         ),
         RandScaleIntensityd("image", factors=0.25, prob=0.5, channel_wise=True),

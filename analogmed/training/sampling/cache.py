@@ -9,6 +9,8 @@ import numpy as np
 
 from analogmed.data import Case, Sample
 from analogmed.foundation.errors import DataError
+from analogmed.kinds.kind import Kind
+from analogmed.kinds.segmentation import SEGMENTATION
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class ImageTable:
     Attributes:
         case: index of its case, shape (images,).
         position: its index in the sample of that case, shape (images,).
-        holds: whether it has a voxel of each foreground class, bool, shape (images, classes).
+        holds: whether it has each class, bool, shape (images, classes).
         sizes: bytes of the sample of each case, shape (cases,).
     """
 
@@ -44,8 +46,9 @@ class SampleCache:
     Args:
         read: function that reads one case.
         cases: cases to read; addressed by their index.
-        n_classes: number of foreground classes.
+        n_classes: number of classes.
         limit_bytes: largest size of the samples kept, in bytes.
+        kind: kind of the task of the cases.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class SampleCache:
         *,
         n_classes: int,
         limit_bytes: int,
+        kind: Kind = SEGMENTATION,
     ) -> None:
         self._read = read
+        self._kind = kind
         self._cases = cases
         self._n_classes = n_classes
         self._limit = limit_bytes
@@ -78,7 +83,7 @@ class SampleCache:
             return self._kept[index]
         self._make_room(self._sizes[index])
         sample = self._read(self._cases[index])
-        if not np.array_equal(_classes_held(sample, self._n_classes), self._holds[index]):
+        if not np.array_equal(self._classes_held(sample), self._holds[index]):
             raise DataError(
                 f"case {self._cases[index].case_id}: its images or labels are not those read at "
                 "the start of the training; leave the data alone while a training runs, and start "
@@ -114,7 +119,7 @@ class SampleCache:
 
     def _describe(self, index: int, sample: Sample) -> None:
         self._sizes.append(sample.image.nbytes + sample.label.nbytes)
-        self._holds.append(_classes_held(sample, self._n_classes))
+        self._holds.append(self._classes_held(sample))
         if self._used + self._sizes[index] <= self._limit:
             self._keep(index, sample)
 
@@ -127,8 +132,5 @@ class SampleCache:
             index, _ = self._kept.popitem(last=False)
             self._used -= self._sizes[index]
 
-
-def _classes_held(sample: Sample, n_classes: int) -> np.ndarray:
-    spatial = tuple(range(1, sample.label.ndim))
-    classes = range(1, n_classes + 1)
-    return np.stack([(sample.label == index).any(axis=spatial) for index in classes], axis=1)
+    def _classes_held(self, sample: Sample) -> np.ndarray:
+        return self._kind.holds(sample.label, self._n_classes)

@@ -11,6 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 from analogmed.data import Case, Task
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.seeds import derive_seed
+from analogmed.kinds.kind import Kind
+from analogmed.kinds.patch import cropped
 from analogmed.training.sampling.augment import Augmentation
 from analogmed.training.sampling.cache import ImageTable, SampleCache
 from analogmed.training.sampling.plan import PatchPlan, count_reads, plan_epoch
@@ -67,10 +69,13 @@ class PatchSampler:
             cases,
             n_classes=len(task.classes),
             limit_bytes=self._loading.cache_bytes,
+            kind=task.kind,
         )
         self._table = self._cache.table
         self._augmentation = (
-            Augmentation(len(task.window), task.through_slices) if self._loading.augment else None
+            Augmentation(len(task.window), task.through_slices, masks=task.kind.has_masks)
+            if self._loading.augment
+            else None
         )
 
     def __len__(self) -> int:
@@ -104,8 +109,8 @@ class PatchSampler:
             first: number of the first batch.
 
         Yields:
-            float32 images (B / world_size, C, *window) and int64 class indices
-            (B / world_size, 1, *window).
+            float32 images (B / world_size, C, *window) and int64 targets of the kind of the task,
+            for segmentation class indices (B / world_size, 1, *window).
 
         Raises:
             DataError: a case can no longer be read, or has changed.
@@ -126,6 +131,7 @@ class PatchSampler:
             table=self._table,
             cache=self._cache.divided(workers) if workers else self._cache,
             window=self._task.window,
+            kind=self._task.kind,
             augmentation=self._augmentation,
             batch_size=self._batch_size,
             entries=self._entries,
@@ -136,7 +142,7 @@ class PatchSampler:
         return plan_epoch(
             self._table,
             len(self) * self._batch_size,
-            foreground=self._loading.foreground,
+            foreground=self._loading.foreground if self._task.kind.has_masks else 0.0,
             mixed_cases=self._loading.mixed_cases,
             mixed_bytes=self._loading.mixed_bytes,
             seed=derive_seed(self._seed, "patches", epoch),
@@ -151,6 +157,7 @@ class _Batches(Dataset[tuple[Tensor, Tensor]]):
     table: ImageTable
     cache: SampleCache
     window: tuple[int, ...]
+    kind: Kind
     augmentation: Augmentation | None
     batch_size: int
     entries: range
@@ -175,9 +182,10 @@ class _Batches(Dataset[tuple[Tensor, Tensor]]):
         position = self.table.position[where]
         sample = self.cache[int(self.table.case[where])]
         image, label = sample.image[position], sample.label[position]
-        corner = _corner(label, self.window, int(self.plan.class_index[place]), generator)
-        box = tuple(slice(low, low + size) for low, size in zip(corner, self.window, strict=True))
-        patch = _padded(image[:, *box], self.window), _padded(label[None, *box], self.window)
+        voxels = label == self.plan.class_index[place] if self.plan.class_index[place] else None
+        corner = _corner(image.shape[1:], self.window, voxels, generator)
+        target = self.kind.target(label, corner, self.window)
+        patch = cropped(image, corner, self.window), target
         if self.augmentation:
             patch = self.augmentation(*patch, seed=int(generator.integers(2**32)))
         return patch
@@ -196,21 +204,15 @@ def _check(task: Task, cases: tuple[Case, ...], batch_size: int, world_size: int
 
 
 def _corner(
-    label: np.ndarray, window: tuple[int, ...], class_index: int, generator: np.random.Generator
+    shape: tuple[int, ...],
+    window: tuple[int, ...],
+    voxels: np.ndarray | None,
+    generator: np.random.Generator,
 ) -> list[int]:
-    """Return the lowest corner of a patch: around a voxel of a class, or anywhere for class 0."""
-    room = np.maximum(0, np.subtract(label.shape, window))
-    if not class_index:
+    """Return the lowest corner of a patch: around one of some voxels, or anywhere for ``None``."""
+    room = np.maximum(0, np.subtract(shape, window))
+    if voxels is None:
         return generator.integers(room + 1).tolist()
-    voxels = np.flatnonzero(label == class_index)
-    centre = np.unravel_index(voxels[generator.integers(voxels.size)], label.shape)
+    places = np.flatnonzero(voxels)
+    centre = np.unravel_index(places[generator.integers(places.size)], shape)
     return np.clip(np.subtract(centre, np.floor_divide(window, 2)), 0, room).tolist()
-
-
-def _padded(array: np.ndarray, window: tuple[int, ...]) -> Tensor:
-    """Return a copy of a patch (C, *spatial), padded with zeros if the image is too small."""
-    if array.shape[1:] == window:
-        return torch.from_numpy(array.copy())
-    missing = np.subtract(window, array.shape[1:])
-    widths = [(0, 0), *((lack // 2, lack - lack // 2) for lack in missing.tolist())]
-    return torch.from_numpy(np.pad(array, widths))

@@ -49,7 +49,6 @@ def failure_table(
             }
             for reading in (readings if chip is not None else [{}])
             for case in task.test
-            for name in task.classes
-            for metric in experiment.metrics_for(task)
+            for name, metric in task.kind.rows(task.classes, experiment.metrics_for(task))
         ]
     )

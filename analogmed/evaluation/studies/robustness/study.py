@@ -40,7 +40,7 @@ from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import ensure_writable
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.notes import RESULT_NOTES
-from analogmed.metrics.properties import is_lower_better
+from analogmed.metrics.properties import chance_of, is_lower_better
 from analogmed.report import drop_per_model, metric_over_time
 from analogmed.report.figures.over_time import measured_losses
 from analogmed.tables.estimates import metrics_of, of_metric
@@ -130,7 +130,8 @@ class Results:
 
         Returns:
             Of the primary metric ``limit`` of the experiment. By default 0.95 of the best digital
-            value, or a 0.95th of it where lower is better; NaN if no digital run has a value.
+            value, above chance where the metric has a chance level, or a 0.95th of it where lower
+            is better; NaN if no digital run has a value.
         """
         metric = metric or self.metrics[0]
         if self.experiment.limit is not None and metric == self.metrics[0]:
@@ -138,7 +139,8 @@ class Results:
         rows = curves[(curves["metric"] == metric) & (curves["hardware"] == "digital")]
         if is_lower_better(metric):
             return round(float(rows["estimate"].min()) / KEPT_SHARE, 3)
-        return round(KEPT_SHARE * float(rows["estimate"].max()), 3)
+        chance = chance_of(metric)
+        return round(chance + KEPT_SHARE * (float(rows["estimate"].max()) - chance), 3)
 
     def failures_over_time(self, curves: pd.DataFrame) -> pd.DataFrame:
         """Return the time to failure of each network by each metric that has a limit."""
@@ -223,7 +225,7 @@ def evaluate(experiment: Experiment) -> Results:
     """
     folder = ensure_writable(experiment.folder)
     store = open_store(experiment)
-    prepared = prepare(experiment, networks="distinct")
+    prepared = prepare(experiment, networks="distinct", whole_images=True)
     task, checkpoints = prepared.task, prepared.checkpoints
     experiment = prepared.config.for_task(task)
     WrittenFiles(folder).claim(*_ALWAYS, *_optional(experiment))
@@ -240,7 +242,8 @@ def evaluate(experiment: Experiment) -> Results:
         found.computed,
     )
     results.write(folder)
-    if experiment.examples and notes_of(found.value).isin(RESULT_NOTES).all():
+    drawn = experiment.examples and task.kind.has_masks
+    if drawn and notes_of(found.value).isin(RESULT_NOTES).all():
         n_cases = experiment.examples
         write_examples(experiment, task, checkpoints, found.value, folder, n_cases=n_cases)
     return results

@@ -1,0 +1,202 @@
+"""Definition of a kind of task.
+
+A task refers to its kind, and everything that differs between kinds is a method of it: the shape of
+a reference, the logits, the training loss, the scores of a case, the primary metric, and the value
+of undefined scores. Training, evaluation and search call these methods and do not ask for the kind.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
+from analogmed.metrics.metric import Metric
+from analogmed.metrics.registry import metric, metric_names
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from analogmed.network.probe import NetworkProbe
+
+    SupervisedLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+class CaseScore(NamedTuple):
+    """Value of one metric of one class of one case.
+
+    Attributes:
+        case: identifier of the case.
+        class_name: name of the class.
+        metric: name of the metric.
+        value: value of the metric; NaN where it is undefined.
+        unit: ``"1"``, or the unit of the spacing.
+        note: why a value is undefined or special; empty otherwise.
+    """
+
+    case: str
+    class_name: str
+    metric: str
+    value: float
+    unit: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Settings of the scores of a network on the cases of a task.
+
+    Attributes:
+        classes: names of the classes of the task.
+        metrics: names of the metrics.
+        tolerance: accepted deviation of surfaces, in the unit of the spacing.
+        unit: unit of the spacing, ``"mm"`` or ``"px"``.
+    """
+
+    classes: tuple[str, ...]
+    metrics: tuple[str, ...]
+    tolerance: float
+    unit: str
+
+
+class Scorer(ABC):
+    """Scores of one network: predictions are added case by case.
+
+    Args:
+        scoring: classes, metrics and their settings.
+    """
+
+    def __init__(self, scoring: Scoring) -> None:
+        self.scoring = scoring
+        self.metrics = [metric(name) for name in scoring.metrics]
+
+    @abstractmethod
+    def add(self, case: str, logits: "Tensor", label: np.ndarray, spacing: Sequence[float]) -> None:
+        """Add the prediction of a case.
+
+        Args:
+            case: identifier of the case.
+            logits: output of the network for the N images of the case.
+            label: reference of the case, see the kind.
+            spacing: size of a voxel.
+
+        Raises:
+            NonFiniteError: a logit is NaN or Inf.
+        """
+
+    @abstractmethod
+    def scores(self) -> list[CaseScore]:
+        """Return the scores of all cases, in the order in which these were added."""
+
+
+class Kind(ABC):
+    """Kind of a task.
+
+    Attributes:
+        name: name in settings and messages.
+        primary_metric: primary metric of tasks that name none.
+        has_masks: whether a reference is a mask on the grid of its image.
+    """
+
+    name: str
+    primary_metric: str
+    has_masks: bool
+
+    @abstractmethod
+    def n_logits(self, n_classes: int) -> int:
+        """Return the number of logits K of a network for a number of classes."""
+
+    @abstractmethod
+    def probe(
+        self, name: str, in_channels: int, n_classes: int, window: tuple[int, ...]
+    ) -> "NetworkProbe":
+        """Return the requirements on the outputs of a network.
+
+        Args:
+            name: name of the network in messages.
+            in_channels: number of channels of an image.
+            n_classes: number of classes.
+            window: spatial size of the images.
+        """
+
+    @abstractmethod
+    def holds(self, label: np.ndarray, n_classes: int) -> np.ndarray:
+        """Return whether each image of a case has each class, bool, shape (N, classes)."""
+
+    @abstractmethod
+    def target(self, label: np.ndarray, corner: Sequence[int], window: tuple[int, ...]) -> "Tensor":
+        """Return the training target of a patch of one image.
+
+        Args:
+            label: reference of the image.
+            corner: lowest corner of the patch in the image.
+            window: size of the patch.
+        """
+
+    @abstractmethod
+    def loss(self, n_classes: int, *, dice: float, cross_entropy: float) -> "SupervisedLoss":
+        """Return the loss of logits (B, K, ...) and their targets, a scalar.
+
+        Args:
+            n_classes: number of classes.
+            dice: weight of the overlap term, where the kind has one.
+            cross_entropy: weight of the cross-entropy.
+        """
+
+    @abstractmethod
+    def log_probabilities(self, logits: "Tensor", temperature: float) -> "Tensor":
+        """Return logarithms of probabilities at a temperature; those along axis 1 sum to 1."""
+
+    @abstractmethod
+    def cases_together(self, batch_size: int) -> int:
+        """Return the number of cases that are predicted in one pass.
+
+        On a chip, the noise of a pass restarts at its first case.
+
+        Args:
+            batch_size: number of images in a forward pass.
+        """
+
+    @abstractmethod
+    def scorer(self, scoring: Scoring) -> Scorer:
+        """Return an empty scorer of a network."""
+
+    @abstractmethod
+    def supports(self, metric: Metric) -> bool:
+        """Return whether a metric is defined for this kind."""
+
+    @abstractmethod
+    def rows(self, classes: Sequence[str], metrics: Sequence[str]) -> list[tuple[str, str]]:
+        """Return class and metric of each score of a case, in the order of the scorer."""
+
+    @abstractmethod
+    def undefined_score(
+        self, name: str, label: np.ndarray, spacing: Sequence[float], tolerance: float
+    ) -> float:
+        """Return the score of a network where a metric is undefined for all cases.
+
+        Args:
+            name: name of the metric.
+            label: reference of one case.
+            spacing: size of its voxels.
+            tolerance: accepted deviation of surfaces.
+
+        Raises:
+            DataError: the kind has no value for this; the message names the reason.
+        """
+
+    def check_metrics(self, names: Sequence[str]) -> None:
+        """Raise an error for a metric that is not defined for this kind.
+
+        Raises:
+            ConfigError: names the metric and those of this kind.
+        """
+        for name in names:
+            if not self.supports(metric(name)):
+                known = [each for each in metric_names() if self.supports(metric(each))]
+                raise ConfigError(
+                    f"metrics: {name} is not defined for {self.name}; {nearest(name, known)}"
+                )

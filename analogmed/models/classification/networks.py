@@ -1,0 +1,113 @@
+"""Networks that classify whole images: one logit per class for each image."""
+
+from collections.abc import Sequence
+
+from monai.networks import nets
+from torch import Tensor, nn
+
+from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.models.divisor import divisible_by
+
+_REDUCTION = 8
+"""Reduction of the image size by the three poolings of the light classifier."""
+
+
+@divisible_by(32)
+def densenet121(
+    in_channels: int, out_channels: int, spatial_dims: int = 2, dropout: float = 0.0
+) -> nn.Module:
+    """DenseNet-121 with random weights (MONAI DenseNet121).
+
+    Args:
+        in_channels: number of image channels.
+        out_channels: number of logits per image.
+        spatial_dims: 1, 2 or 3.
+        dropout: dropout ratio in [0, 1].
+
+    Source: Huang et al. 2017, arXiv:1608.06993.
+    """
+    return nets.DenseNet121(
+        spatial_dims=spatial_dims,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        dropout_prob=dropout,
+        pretrained=False,
+    )
+
+
+@divisible_by(_REDUCTION)
+class LightClassifier(nn.Module):
+    """Small network of three convolutions and a residual multilayer perceptron, for 2D images.
+
+    Activations need little memory in training; most weights are in the first linear layer, whose
+    size follows from ``window``.
+
+    Args:
+        in_channels: number of image channels.
+        out_channels: number of logits per image.
+        spatial_dims: 2.
+        window: height and width of the images, multiples of 8; one number for both.
+        features: number of channels of the three convolutions.
+        hidden: number of features of the residual path; its inner layer has half as many.
+
+    Raises:
+        ConfigError: ``spatial_dims`` is not 2, or an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        spatial_dims: int = 2,
+        window: int | Sequence[int] = 32,
+        features: Sequence[int] = (32, 64, 128),
+        hidden: int = 256,
+    ) -> None:
+        super().__init__()
+        self.window = (window, window) if isinstance(window, int) else tuple(window)
+        _check(spatial_dims, self.window, features, hidden)
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for width in features:
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.SiLU(), nn.AvgPool2d(2)]
+            channels = width
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        positions = (self.window[0] // _REDUCTION) * (self.window[1] // _REDUCTION)
+        self.entry = nn.Sequential(nn.Linear(channels * positions, hidden), nn.SiLU())
+        self.residual = nn.Sequential(
+            nn.Linear(hidden, hidden // 2), nn.SiLU(), nn.Linear(hidden // 2, hidden)
+        )
+        self.activation = nn.SiLU()
+        self.head = nn.Linear(hidden, out_channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (B, out_channels) of images (B, in_channels, H, W).
+
+        Raises:
+            ShapeError: the images do not have the size of ``window``.
+        """
+        if tuple(images.shape[2:]) != self.window:
+            raise ShapeError(
+                f"model.options.window: the network is built for images of {self.window}; got "
+                f"{tuple(images.shape[2:])}. Set it to the size of the images."
+            )
+        features = self.entry(self.convolutions(images))
+        logits: Tensor = self.head(self.activation(features + self.residual(features)))
+        return logits
+
+
+def _check(
+    spatial_dims: int, window: tuple[int, ...], features: Sequence[int], hidden: int
+) -> None:
+    if spatial_dims != 2:
+        raise ConfigError(f"light_classifier: expected 2D images, got {spatial_dims}D")
+    if len(window) != 2 or any(size < 1 or size % _REDUCTION for size in window):
+        raise ConfigError(
+            f"model.options.window: expected two multiples of {_REDUCTION}, got {window}"
+        )
+    if len(features) != 3 or min(features) < 1:
+        raise ConfigError(
+            f"model.options.features: expected 3 numbers of channels, got {list(features)}"
+        )
+    if hidden < 2:
+        raise ConfigError(f"model.options.hidden: expected 2 or more, got {hidden}")

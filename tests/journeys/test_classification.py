@@ -1,0 +1,104 @@
+"""From a MedMNIST file to a page: training, chips over time, scores and report."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from analogmed.cli.main import main
+from analogmed.training import load_checkpoint
+
+DAY_S = 86_400.0
+LENGTHS = {"train": 40, "val": 16, "test": 24}
+NETWORK = ["--model.options.features=[4,4,8]", "--model.options.hidden=8"]
+
+
+def write_file(path, n_columns, highest):
+    """Write images with a bright square whose place depends on the label."""
+    generator = np.random.default_rng(0)
+    content = {}
+    for part, n in LENGTHS.items():
+        images = generator.integers(120, size=(n, 24, 24), dtype=np.uint8)
+        labels = np.tile(np.arange(highest + 1), n)[: n * n_columns].reshape(n, n_columns)
+        for image, row in zip(images, labels, strict=True):
+            for column, value in enumerate(row):
+                image[8 * column : 8 * column + 8, 8 * value : 8 * value + 8] += 80
+        content |= {f"{part}_images": images, f"{part}_labels": labels.astype(np.uint8)}
+    np.savez_compressed(path, **content)
+
+
+@pytest.fixture(scope="module", params=["binary", "multiclass", "multilabel"])
+def run(request, tmp_path_factory):
+    """Task options and the run folder of an evaluation of two trainings."""
+    folder = tmp_path_factory.mktemp(request.param)
+    write_file(
+        folder / "data.npz",
+        n_columns=2 if request.param == "multilabel" else 1,
+        highest=2 if request.param == "multiclass" else 1,
+    )
+    task = ["--task", "medmnist", "--task.root", str(folder / "data.npz")]
+    main(
+        [
+            *("train", *task, "--model", "light_classifier", *NETWORK, "--training", "hwa"),
+            *("--epochs", "2", "--validate_every", "1", "--out", str(folder / "hwa")),
+        ]
+    )
+    networks = ["--checkpoints", str(folder / "hwa" / "digital"), str(folder / "hwa")]
+    main(
+        [
+            *("eval", *task, *networks, "--sweep.chips", "2", "--sweep.times_s", "0", "1 day"),
+            *("--metrics", "auroc", "accuracy", "--out", str(folder / "eval")),
+        ]
+    )
+    return task, folder
+
+
+@pytest.mark.slow
+class TestRun:
+    def test_digital_scores_are_those_of_scikit_learn(self, run):
+        _, folder = run
+        table = pd.read_parquet(folder / "eval" / "results.parquet")
+        rows = table[(table["hardware"] == "digital") & (table["training"] == "digital")]
+        found = rows[rows["metric"] == "auroc"].groupby("class")["value"].mean()
+        network = load_checkpoint(folder / "hwa" / "digital").network.eval()
+        with np.load(folder / "data.npz") as data:
+            images, labels = data["test_images"], data["test_labels"]
+        images = np.pad(
+            images / np.float32(127.5) - 1, [(0, 0), (4, 4), (4, 4)], constant_values=-1
+        )
+        with torch.no_grad():
+            logits = network(torch.from_numpy(images[:, None]).float()).double()
+        many = logits.shape[1] > labels.shape[1]
+        probability = logits.softmax(1) if many else logits
+        positive = labels == np.arange(logits.shape[1]) if many else labels
+        expected = [
+            roc_auc_score(positive[:, index], probability[:, index])
+            for index in range(logits.shape[1])
+        ]
+        assert found.to_numpy() == pytest.approx(expected, abs=1e-6)
+
+    def test_a_summary_has_the_scores_over_time(self, run):
+        _, folder = run
+        summary = pd.read_csv(folder / "eval" / "summary.csv")
+        assert set(summary["training"]) == {"digital", "hwa"}
+        names = ["auroc_digital", "auroc_t0", "auroc_1d", "auroc_1d_low", "accuracy_1d"]
+        assert np.isfinite(summary[names].to_numpy()).all()
+        assert summary["missed"].isna().all()
+
+    def test_a_page_is_about_scores_of_images(self, run):
+        _, folder = run
+        main(["report", str(folder / "eval"), "--out", str(folder / "page")])
+        (page,) = (folder / "page").glob("*.html")
+        text = page.read_text()
+        assert "AUROC" in text
+        assert "Dice" not in text
+        assert "Missed" not in text
+
+    def test_what_needs_masks_is_refused(self, run, capsys):
+        task, folder = run
+        network = ["--checkpoints", str(folder / "hwa"), "--out", str(folder / "other")]
+        assert main(["eval", *task, *network, "--metrics", "dice"]) == 2
+        assert "dice is not defined for multi" in capsys.readouterr().err
+        assert main(["sensitivity", *task, *network]) == 2
+        assert "expected a segmentation task, got data, which is multi" in capsys.readouterr().err

@@ -1,0 +1,54 @@
+"""Networks that classify whole images."""
+
+import pytest
+import torch
+
+from analogmed.analog import convert, coverage
+from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.models import build_model, required_divisor
+
+
+def parameters(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(("window", "expected"), [(64, 2_257_285), (256, 33_714_565)])
+def test_the_light_classifier_has_the_weights_of_its_source(window, expected):
+    with torch.device("meta"):
+        network = build_model("light_classifier", in_channels=1, out_channels=5, window=window)
+    assert parameters(network) == expected
+
+
+def test_the_light_classifier_gives_one_logit_per_class_and_image():
+    network = build_model("light_classifier", in_channels=3, out_channels=4, window=[16, 24])
+    assert network(torch.rand(2, 3, 16, 24)).shape == (2, 4)
+    with pytest.raises(ShapeError, match=r"built for images of \(16, 24\); got \(32, 32\)"):
+        network(torch.rand(2, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 28}, "expected two multiples of 8"),
+        ({"features": [8, 8]}, "expected 3 numbers of channels"),
+        ({"hidden": 1}, "expected 2 or more, got 1"),
+        ({"spatial_dims": 3}, "expected 2D images, got 3D"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model("light_classifier", in_channels=1, out_channels=1, **options)
+
+
+def test_densenet_has_the_weights_of_its_source_and_needs_multiples_of_32():
+    with torch.device("meta"):
+        network = build_model("densenet121", in_channels=1, out_channels=14)
+    assert parameters(network) == 6_961_934
+    assert required_divisor("densenet121") == (32, 32)
+
+
+@pytest.mark.parametrize("name", ["light_classifier", "densenet121"])
+def test_all_weights_are_on_tiles(name):
+    network = build_model(name, in_channels=1, out_channels=2).eval()
+    assert network(torch.rand(1, 1, 32, 32)).shape == (1, 2)
+    assert coverage(convert(network, "pcm")).weight_share == 1.0
