@@ -47,7 +47,9 @@ def test_densenet_has_the_weights_of_its_source_and_needs_multiples_of_32():
     assert required_divisor("densenet121") == (32, 32)
 
 
-@pytest.mark.parametrize("name", ["light_classifier", "densenet121"])
+@pytest.mark.parametrize(
+    "name", ["light_classifier", pytest.param("densenet121", marks=pytest.mark.slow)]
+)
 def test_all_weights_are_on_tiles(name):
     network = build_model(name, in_channels=1, out_channels=2).eval()
     assert network(torch.rand(1, 1, 32, 32)).shape == (1, 2)
