@@ -1,5 +1,6 @@
 """Metrics by name: the built-in ones, and those of installed packages."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
 from importlib.metadata import EntryPoint
@@ -64,13 +65,15 @@ def _load(point: EntryPoint) -> Metric:
     loaded = load_plugin(point, kind="metric", expected=expected)
     if not isinstance(loaded, Metric) or loaded.name != point.name:
         raise ConfigError(f"{described('metric', point)} is {loaded!r}; expected {expected}")
-    return replace(loaded, score=partial(_score, loaded, described("metric", point)))
+    if loaded.score is None:
+        return loaded
+    return replace(loaded, score=partial(_score, loaded.score, described("metric", point)))
 
 
-def _score(plugin: Metric, what: str, structure: "Structure") -> float:
+def _score(score: Callable[["Structure"], float], what: str, structure: "Structure") -> float:
     """Return the score of a plugin's metric; errors name its package."""
     return call_plugin(
-        lambda: float(plugin.score(structure)),
+        lambda: float(score(structure)),
         what=what,
         expected="a score (structure) that returns a number",
         returns=float,
