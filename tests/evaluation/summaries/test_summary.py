@@ -300,27 +300,27 @@ class TestOverTime:
             over_time(results(), "hd95")
 
 
+@pytest.fixture(scope="module")
+def classified():
+    """Summary of contributions to an AUROC, which is undefined for one of two classes."""
+    table = results(classes=("edema", "hernia")).assign(metric="auroc")
+    hernia = table["class"] == "hernia"
+    table = table.assign(
+        value=table["value"].mask(hernia), note=table["note"].mask(hernia, "no positive case")
+    )
+    return row_of(summarise(table, metrics=("auroc",), n_boot=200), "digital")
+
+
 class TestClassification:
-    """A score of images has contributions of cases as values, and may be undefined for a class."""
-
-    @pytest.fixture(scope="class")
-    def found(self):
-        table = results(classes=("edema", "hernia")).assign(metric="auroc")
-        hernia = table["class"] == "hernia"
-        table = table.assign(
-            value=table["value"].mask(hernia), note=table["note"].mask(hernia, "no positive case")
-        )
-        return row_of(summarise(table, metrics=("auroc",), n_boot=200), "digital")
-
-    def test_undefined_classes_are_in_no_mean_and_are_named(self, found):
-        assert found["auroc_digital"] == pytest.approx(0.90)
-        assert found["note"] == (
+    def test_undefined_classes_are_in_no_mean_and_are_named(self, classified):
+        assert classified["auroc_digital"] == pytest.approx(0.90)
+        assert classified["note"] == (
             "1 of 2 classes are undefined, and in no mean: hernia (no positive case)"
         )
 
-    def test_what_a_chip_keeps_is_relative_to_chance(self, found):
-        assert found["normalised_auroc_1d"] == pytest.approx((0.70 - 0.5) / (0.90 - 0.5))
+    def test_what_a_chip_keeps_is_relative_to_chance(self, classified):
+        assert classified["normalised_auroc_1d"] == pytest.approx((0.70 - 0.5) / (0.90 - 0.5))
 
-    def test_there_are_no_structures_to_miss(self, found):
-        assert pd.isna(found["missed"])
-        assert pd.isna(found["missed_of"])
+    def test_there_are_no_structures_to_miss(self, classified):
+        assert pd.isna(classified["missed"])
+        assert pd.isna(classified["missed_of"])
