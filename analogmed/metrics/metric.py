@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-
 from analogmed.metrics.notes import BOTH_EMPTY, MISSED, SPURIOUS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from analogmed.metrics.images import ClassImages
     from analogmed.metrics.structure import Structure
 
@@ -77,8 +77,8 @@ class Metric:
     learned: float | None = None
     per_image: bool = False
     chance: float = 0.0
-    rank_terms: Callable[["ClassImages"], np.ndarray] | None = None
-    count_score: Callable[[np.ndarray], np.ndarray] | None = None
+    rank_terms: "Callable[[ClassImages], np.ndarray] | None" = None
+    count_score: "Callable[[np.ndarray], np.ndarray] | None" = None
     joint: bool = False
 
     @property
