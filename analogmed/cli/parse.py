@@ -44,7 +44,7 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
     """
     words = Words()
     arguments = _expand(arguments, config_class, words)
-    parser = build_parser(config_class, prog, epilog)
+    parser = build_parser(config_class, prog, epilog)  # type: ignore[arg-type]  # classes are hashable
     names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
     try:
         parsed = parser.instantiate(words.with_texts(parser.parse_args(arguments)))

@@ -29,7 +29,7 @@ def expand_short_forms(settings: Any) -> None:
         expanded = value
         if nested is not None and not (value is None and type(None) in kinds):
             expanded = _nested(name, value, nested)
-        elif isinstance(value, str | Path) and tuple in map(get_origin, kinds):
+        elif isinstance(value, str | Path) and any(get_origin(of) is tuple for of in kinds):
             expanded = (value,)
         if expanded is not value:
             object.__setattr__(settings, name, expanded)
