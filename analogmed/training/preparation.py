@@ -25,7 +25,7 @@ from analogmed.training.checkpoint.checkpoint import (
     load_checkpoint,
     load_trained_ranges,
 )
-from analogmed.training.checkpoint.info import CheckpointInfo, check_window
+from analogmed.training.checkpoint.info import CheckpointInfo, check_window, scans_of
 from analogmed.training.checkpoint.tile_parameters import load_out_scales
 from analogmed.training.distributed import Ranks
 from analogmed.training.memory import (
@@ -50,6 +50,7 @@ class Setup:
         model: network to train, on tiles if it is hardware-aware.
         teacher: digital network for distillation; ``None`` without distillation.
         sampler: training patches of this process.
+        scans: digests of the scans of these patients; empty for separate images.
     """
 
     config: TrainConfig
@@ -60,6 +61,7 @@ class Setup:
     model: nn.Module
     teacher: nn.Module | None
     sampler: PatchSampler
+    scans: tuple[str, ...] = ()
 
     def recalibrate(self) -> None:
         """Set the converters' input ranges from the data again, unless they are learned."""
@@ -114,6 +116,7 @@ class Setup:
             channels=task.channels,
             axes=task.axes,
             patients=self.patients,
+            scans=self.scans,
             window=task.window,
             hardware=asdict(config.hardware) if config.training == "hwa" else {},
             score=score,
@@ -150,7 +153,9 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
         _tell_repeated_reads(sampler, task, config.loading)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
     model = _network(config, task, start).to(device)
-    setup = Setup(config, ranks, device, task, patients, model, None, sampler)
+    scans = {*scans_of(task, (*task.train, *task.validation))}
+    scans |= set(start.info.scans) if start else set()
+    setup = Setup(config, ranks, device, task, patients, model, None, sampler, tuple(sorted(scans)))
     with setup.within_memory():
         _check_network(model, config, task)
     teacher = copy_network(model).eval() if config.loss.distillation else None

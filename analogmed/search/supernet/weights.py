@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from analogmed.data import Task
+from analogmed.data.splits import SeenData
 from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.foundation.settings.paths import read_settings
 from analogmed.foundation.text import nearest
@@ -134,17 +135,15 @@ def refuse_leakage(folders: Iterable[Path], task: Task) -> None:
         LeakageError: names the supernetwork and its patients.
         CheckpointError: a folder contains no trained supernetwork.
     """
-    tested = {case.patient_id for case in task.test}
     for folder in folders:
-        own = SharedWeights.load(folder).tasks.get(task.name)
-        seen = tested & {case.patient_id for case in (*own.train, *own.validation)} if own else None
-        if seen:
-            names = sorted(seen)
-            raise LeakageError(
-                f"{folder}: the supernetwork has seen {len(names)} of the patients that task "
-                f"{task.name} keeps for testing ({', '.join(names[:3])}); give both the same "
-                f"task settings, those of {folder / SETTINGS}"
-            )
+        for own in SharedWeights.load(folder).tasks.values():
+            data = SeenData.of(own.name, (*own.train, *own.validation))
+            if seen := sorted(data.tested_in(task)):
+                raise LeakageError(
+                    f"{folder}: the supernetwork has seen {len(seen)} of the patients that task "
+                    f"{task.name} keeps for testing ({', '.join(seen[:3])}); give both the same "
+                    f"task settings, those of {folder / SETTINGS}"
+                )
 
 
 class Weights(Hashable, Protocol):

@@ -1,5 +1,6 @@
 """Checkpoints: safetensors of the digital weights, with a description in the header."""
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,7 +135,11 @@ def _described(
                 f"save_checkpoint: expected either info or task, factory and patients, got info "
                 f"and {', '.join(names)}. Leave one out."
             )
-        return info if expected_score is None else replace(info, expected_score=expected_score)
+        if expected_score is None:
+            return info
+        if not math.isfinite(expected_score):
+            raise ConfigError(f"expected_score: expected a number, got {expected_score!r}")
+        return replace(info, expected_score=expected_score)
     if task is None or not factory or patients is None:
         missing = ", ".join(name for name in given if name not in names)
         raise ConfigError(

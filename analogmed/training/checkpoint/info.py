@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from analogmed.analog import Hardware
 from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig, rpu_config_of
-from analogmed.data import Task
+from analogmed.data import Case, Task
+from analogmed.data.splits import SeenData, scan_digests
 from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.metrics.properties import bounds_of
@@ -36,6 +37,8 @@ class CheckpointInfo:
         task: task that the network was trained on.
         classes: names of the foreground classes, in the order of the outputs.
         patients: patients that the network has seen, in training or validation.
+        scans: digests of their scans, which identify them in data with another name; empty for
+            separate images, whose data sets have one name, and in older files.
         window: spatial size of its training patches; empty in older files.
         hardware: arguments of ``create_rpu_config`` that it was trained for; empty if digital.
         row_split: rule that split its rows into tiles, if hardware-aware.
@@ -68,6 +71,7 @@ class CheckpointInfo:
     channels: tuple[str, ...] = ()
     axes: str = ""
     expected_score: float | None = None
+    scans: tuple[str, ...] = ()
 
     @classmethod
     def of_task(
@@ -98,10 +102,13 @@ class CheckpointInfo:
         if expected_score is not None:
             _check_possible(expected_score, task.primary_metric)
         shape = {name: getattr(task, name) for name in _OF_TASK}
+        listed = tuple(map(str, patients))
+        cases = (*task.train, *task.validation, *task.test)
         return cls(
             model=model,
             task=task.name,
-            patients=tuple(map(str, patients)),
+            patients=listed,
+            scans=scans_of(task, (case for case in cases if case.patient_id in listed)),
             expected_score=expected_score,
             **{"training": "digital", **shape, **others},
         )
@@ -163,23 +170,25 @@ class CheckpointInfo:
     def refuse_leakage(self, task: Task, source: Path) -> None:
         """Raise an error if the network was trained or selected on test patients of the task.
 
+        Test patients that have only the names of patients of data with another name are a warning.
+
         Raises:
             LeakageError: names some of them.
         """
-        seen = set(self.patients) & {case.patient_id for case in task.test}
-        shown = ", ".join(sorted(seen)[:5])
-        if seen and self.task != task.name:
+        data = SeenData(self.task, frozenset(self.patients), frozenset(self.scans))
+        if seen := data.tested_in(task):
+            where = "" if self.task == task.name else f", in data with the name {self.task}"
+            raise LeakageError(
+                f"{source} was trained on {len(seen)} of the test patients ({_some(seen)}){where}; "
+                "use the split that it was trained with (task.split_seed, task.shares, "
+                f"task.split_file and task.options{_where_settings_are(source)})"
+            )
+        if namesakes := data.namesakes_in(task):
             warnings.warn(
                 f"{source} was trained on patients of {self.task} that have the names of "
-                f"{len(seen)} test patients of {task.name} ({shown}). Check that they are others: "
-                "results on patients of the training are not valid.",
+                f"{len(namesakes)} test patients of {task.name} ({_some(namesakes)}). Check that "
+                "they are others: results on patients of the training are not valid.",
                 stacklevel=3,
-            )
-        elif seen:
-            raise LeakageError(
-                f"{source} was trained on {len(seen)} of the test patients ({shown}); use the "
-                "split that it was trained with (task.split_seed, task.shares, task.split_file and "
-                f"task.options{_where_settings_are(source)})"
             )
 
     def has_tiles(self, rpu_config: TorchInferenceRPUConfig, row_split: str) -> bool:
@@ -210,8 +219,8 @@ class CheckpointInfo:
 
     def to_json(self) -> str:
         """Return the header of the checkpoint file."""
-        content = asdict(self)
-        for name, unknown in (("axes", ""), ("expected_score", None)):
+        content = asdict(self) | {"scans": list(self.scans)}
+        for name, unknown in (("axes", ""), ("expected_score", None), ("scans", [])):
             if content[name] == unknown:  # older versions can read the file
                 del content[name]
         return json.dumps({"format": FORMAT, **content}, sort_keys=True)
@@ -250,6 +259,15 @@ def check_window(model: str, options: dict[str, Any], task: Task) -> None:
             f"{model} takes sizes divisible by {divisor}, but the window of task {task.name} is "
             f"{task.window}; set task.options.window to such a size"
         )
+
+
+def scans_of(task: Task, cases: Iterable[Case]) -> tuple[str, ...]:
+    """Return the digests of the scans of cases of a task; empty for separate images."""
+    return scan_digests(cases) if task.axes else ()
+
+
+def _some(patients: Iterable[str]) -> str:
+    return ", ".join(sorted(patients)[:5])
 
 
 _OF_TASK = (
@@ -320,6 +338,7 @@ _FIELDS: dict[str, Callable[[str, Any], Any]] = {
     "row_split": _choice(get_args(RowSplit)),
     "digital_layers": _names_or_none,
     "axes": _kind(str),
+    "scans": _list(str, "digests"),
     "expected_score": _kind(float, int, type(None)),
     "score": _kind(float, int),
     "seed": _kind(int),

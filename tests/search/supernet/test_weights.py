@@ -147,6 +147,9 @@ def test_a_supernetwork_that_knows_test_patients_is_refused(folder, shared):
     refuse_leakage([folder], own.load())
     with pytest.raises(LeakageError, match="keeps for testing"):
         refuse_leakage([folder], replace(own, split_seed=1).load())
+    renamed = replace(replace(own, split_seed=1).load(), name="renamed")
+    with pytest.raises(LeakageError, match="task renamed keeps for testing"):
+        refuse_leakage([folder], renamed)
 
 
 def test_the_search_by_these_weights_has_their_space_and_data(shared):

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from analogmed.analog import Hardware, calibrate, convert, create_rpu_config, left_digital
-from analogmed.foundation.errors import CheckpointError, ConfigError
+from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.models import build_model
 from analogmed.network.weights import load_weights
 from analogmed.training import (
@@ -388,7 +388,23 @@ def test_patients_and_scores_that_cannot_be_are_refused(tiny_task, given, messag
 def test_an_expected_score_can_be_added_to_a_description(tmp_path, saved):
     path = save_checkpoint(tmp_path / "b.safetensors", network(), INFO, expected_score=0.8)
     assert load_checkpoint(path).info == dataclasses.replace(INFO, expected_score=0.8)
+    with pytest.raises(ConfigError, match="expected_score: expected a number, got nan"):
+        save_checkpoint(path, network(), INFO, expected_score=float("nan"))
     assert "expected_score" not in json.loads(header_of(saved)["analogmed"])
+
+
+def test_test_patients_of_the_training_are_refused_under_another_name_of_the_data(tiny_task, saved):
+    volumes = dataclasses.replace(tiny_task.load(), axes="zyx")  # names of their data are free
+    first = volumes.test[0]
+    seen = CheckpointInfo.of_task(volumes, "unet", patients=[first.patient_id])
+    again = CheckpointInfo.of_json(seen.to_json(), saved)
+    assert again.scans == seen.scans != ()
+    renamed = dataclasses.replace(first, patient_id="somebody")
+    other = dataclasses.replace(volumes, name="knees", test=(renamed, *volumes.test[1:]))
+    with pytest.raises(LeakageError, match=f"1 of the test .*somebody.*in data .*{seen.task}"):
+        again.refuse_leakage(other, saved)
+    others = dataclasses.replace(other, test=volumes.train)
+    again.refuse_leakage(others, saved)
 
 
 def test_patients_of_training_data_with_another_name_are_reported(tiny_task, saved):
