@@ -22,7 +22,7 @@ def write_file(path, n_columns, highest):
     content = {}
     for part, n in LENGTHS.items():
         images = generator.integers(120, size=(n, 24, 24), dtype=np.uint8)
-        labels = np.tile(np.arange(highest + 1), n)[: n * n_columns].reshape(n, n_columns)
+        labels = np.arange(n)[:, None] // np.arange(1, n_columns + 1) % (highest + 1)
         for image, row in zip(images, labels, strict=True):
             for column, value in enumerate(row):
                 image[8 * column : 8 * column + 8, 8 * value : 8 * value + 8] += 80
