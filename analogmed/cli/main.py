@@ -4,10 +4,10 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import analogmed
 from analogmed.cli.commands import COMMANDS, NO_DEFAULT, find_command, list_commands
 from analogmed.cli.exit_status import run_program
 from analogmed.foundation.credentials import masked
@@ -56,7 +56,7 @@ def _run(words: list[str]) -> int | None:
         print(list_commands())
         return 0
     if words[0] == _VERSION:
-        print(f"analogmed {analogmed.__version__}")
+        print(f"analogmed {version('analogmed')}")
         return 0
     if words[0] in NO_DEFAULT and words[1:2] and words[1] in _HELP:
         print(list_commands(words[0]))

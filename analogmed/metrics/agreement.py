@@ -4,51 +4,58 @@ Functions take counts of shape (..., K, K). Those of one class have K = 2, with 
 first. A share of no image is NaN.
 """
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from analogmed.metrics.metric import Metric
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def sensitivity(counts: np.ndarray) -> np.ndarray:
+
+def sensitivity(counts: "np.ndarray") -> "np.ndarray":
     """Return the share of the positive images that are decided positive."""
     return counts[..., 1, 1] / counts[..., 1, :].sum(axis=-1)
 
 
-def specificity(counts: np.ndarray) -> np.ndarray:
+def specificity(counts: "np.ndarray") -> "np.ndarray":
     """Return the share of the negative images that are decided negative."""
     return counts[..., 0, 0] / counts[..., 0, :].sum(axis=-1)
 
 
-def precision(counts: np.ndarray) -> np.ndarray:
+def precision(counts: "np.ndarray") -> "np.ndarray":
     """Return the share of the images decided positive that are positive; 0 if none is."""
-    return counts[..., 1, 1] / np.maximum(counts[..., :, 1].sum(axis=-1), 1.0)
+    return counts[..., 1, 1] / counts[..., :, 1].sum(axis=-1).clip(1.0)
 
 
-def f1(counts: np.ndarray) -> np.ndarray:
+def f1(counts: "np.ndarray") -> "np.ndarray":
     """Return the harmonic mean of sensitivity and precision; NaN without a positive image."""
+    import numpy as np  # not needed to list metrics
+
     positive = counts[..., 1, :].sum(axis=-1)
     shares = 2 * counts[..., 1, 1] / (positive + counts[..., :, 1].sum(axis=-1))
     return np.where(positive > 0, shares, np.nan)
 
 
-def accuracy(counts: np.ndarray) -> np.ndarray:
+def accuracy(counts: "np.ndarray") -> "np.ndarray":
     """Return the share of the images whose decided class is that of the reference."""
     return _agreement(counts) / counts.sum(axis=(-2, -1))
 
 
-def kappa(counts: np.ndarray) -> np.ndarray:
+def kappa(counts: "np.ndarray") -> "np.ndarray":
     """Return the agreement beyond chance, relative to the largest possible one.
 
     It is NaN if all images have one class.
     """
+    import numpy as np  # not needed to list metrics
+
     total = counts.sum(axis=(-2, -1))
     by_chance = (counts.sum(axis=-1) * counts.sum(axis=-2)).sum(axis=-1) / total**2
     beyond = (_agreement(counts) / total - by_chance) / (1 - by_chance)
     return np.where((counts.sum(axis=-1) > 0).sum(axis=-1) > 1, beyond, np.nan)
 
 
-def _agreement(counts: np.ndarray) -> np.ndarray:
-    return np.trace(counts, axis1=-2, axis2=-1)
+def _agreement(counts: "np.ndarray") -> "np.ndarray":
+    return counts.trace(axis1=-2, axis2=-1)
 
 
 ACCURACY = Metric("accuracy", "Accuracy", count_score=accuracy, joint=True)

@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from analogmed.metrics import agreement
 from analogmed.metrics.metric import EmptyValues, Metric
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from analogmed.metrics.structure import Structure
 
 
@@ -24,7 +24,7 @@ def _metric(
     *,
     counts_absent: bool = False,
     learned: float | None = None,
-    count_score: Callable[[np.ndarray], np.ndarray] | None = None,
+    count_score: "Callable[[np.ndarray], np.ndarray] | None" = None,
 ) -> Metric:
     def score(structure: "Structure") -> float:
         import torch

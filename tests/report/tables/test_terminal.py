@@ -25,7 +25,7 @@ def test_a_network_has_one_line_with_its_loss_and_the_interval(summary, curves):
         row = summary[rows].iloc[0]
         columns = ("dice_own_digital", "dice_t0", "dice_1d", "dice_1mo", "drop_1d")
         low, high = row["drop_1d_low"], row["drop_1d_high"]
-        interval = f"({low:.3f}\u2013{high:.3f})" if low >= 0 else f"({low:.3f} to {high:.3f})"
+        interval = f"({low:.3f} to {high:.3f})"
         expected = [f"{row[column]:.3f}" for column in columns] + interval.split()
         assert line_of(text, f"U-Net, {words}")[-len(expected) :] == expected
 

@@ -293,7 +293,10 @@ def test_settings_that_do_not_fit_are_refused(experiment, tmp_path, changes, err
 def test_times_that_the_chip_is_not_known_at_are_refused_before_the_data_are_read(tmp_path):
     nowhere = TaskConfig("lgg", root=tmp_path / "gone")
     reram = Experiment(task=nowhere, hardware=Hardware("reram"), out=tmp_path)
-    with pytest.raises(ConfigError, match=r"at 0, .* give --sweep\.times_s 1 86400 172800$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"t0, .*: --sweep\.times_s 1 86400 172800, or",
+    ):
         evaluate(reram)
     known = replace(reram, sweep=SweepConfig(times_s=(1, 86_400, 172_800)))
     with pytest.raises(ConfigError, match="gone: no such folder"):
