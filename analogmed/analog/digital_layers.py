@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from analogmed.analog.aihwkit_backend.layers import is_analog
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ShapeError
+from analogmed.foundation.text import Rendered, shortened
 from analogmed.network.products import FunctionalProducts
 from analogmed.network.seeding import seeded
 from analogmed.network.selection import ASKED_FOR, digital_reason, multiplies_weight
 from analogmed.network.walk import evaluating
 
 
-@dataclass(frozen=True)
-class Coverage:
+@dataclass(frozen=True, repr=False)
+class Coverage(Rendered):
     """Share of a model's weights and multiply-accumulates that runs on tiles.
 
     Attributes:
@@ -39,6 +40,16 @@ class Coverage:
     analog_layers: tuple[str, ...]
     digital_products: dict[str, str] = field(default_factory=dict)
     uncalled_layers: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, object]:
+        """Return the shares on tiles, and the layers that stay digital."""
+        return {
+            "analog layers": len(self.analog_layers),
+            "weights on tiles": f"{self.weight_share:.1%}",
+            "multiply-accumulates on tiles": f"{self.mac_share:.1%}",
+            "digital": shortened(self.digital_layers | self.digital_products),
+            "not called": shortened(self.uncalled_layers),
+        }
 
     def __str__(self) -> str:
         lines = [

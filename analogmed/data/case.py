@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import Rendered, shortened
 from analogmed.kinds.kind import Kind
 from analogmed.kinds.segmentation import SEGMENTATION
 
@@ -31,8 +32,8 @@ class Case:
     digest: str = ""
 
 
-@dataclass(frozen=True)
-class Sample:
+@dataclass(frozen=True, repr=False)
+class Sample(Rendered):
     """Input and reference of one case.
 
     Attributes:
@@ -49,9 +50,18 @@ class Sample:
     spacing: tuple[float, ...]
     case: Case
 
+    def facts(self) -> dict[str, object]:
+        """Return case, shapes and voxel size."""
+        return {
+            "case": self.case.case_id,
+            "image": f"{self.image.shape} {self.image.dtype}",
+            "label": f"{self.label.shape} {self.label.dtype}",
+            "spacing": self.spacing,
+        }
 
-@dataclass(frozen=True)
-class Task:
+
+@dataclass(frozen=True, repr=False)
+class Task(Rendered):
     """A data set with its labels, split and metric settings.
 
     Attributes:
@@ -105,6 +115,19 @@ class Task:
                 f"task.name: expected a segmentation task, got {self.name}, which is "
                 f"{self.kind.name}. Only train, eval and report support classes of whole images."
             )
+
+    def facts(self) -> dict[str, object]:
+        """Return name, channels, classes, window, and the patients of each split."""
+        splits = {"training": self.train, "validation": self.validation, "test": self.test}
+        patients = {name: len({case.patient_id for case in part}) for name, part in splits.items()}
+        return {
+            "name": self.name,
+            "dimensions": self.spatial_dims,
+            "channels": shortened(self.channels),
+            "classes": shortened(self.classes),
+            "window": self.window,
+            "patients": ", ".join(f"{count} {name}" for name, count in patients.items()),
+        }
 
     @property
     def in_channels(self) -> int:

@@ -1,7 +1,9 @@
-"""Nearest names for error messages."""
+"""Text for people: nearest names in error messages, and short views of large objects."""
 
 import difflib
-from collections.abc import Iterable
+import html
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -18,3 +20,40 @@ def nearest(name: str, known: Iterable[str]) -> str:
     folded = {each.casefold(): each for each in reversed(known)}
     close = difflib.get_close_matches(str(name).casefold(), sorted(folded), n=1)
     return f"did you mean '{folded[close[0]]}'?" if close else f"choose from: {', '.join(known)}"
+
+
+class Rendered(ABC):
+    """Base class of objects that a few facts describe, as text and in a notebook."""
+
+    @abstractmethod
+    def facts(self) -> Mapping[str, object]:
+        """Return name and value of what describes the object, the most important first."""
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}: {value}" for name, value in self.facts().items())
+        return f"<{type(self).__name__}: {facts}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the facts for a notebook."""
+        rows = "".join(
+            f'<tr><th style="text-align:left">{html.escape(name)}</th>'
+            f'<td style="text-align:left">{html.escape(str(value))}</td></tr>'
+            for name, value in self.facts().items()
+        )
+        title = html.escape(type(self).__name__)
+        return f"<table><caption>{title}</caption><tbody>{rows}</tbody></table>"
+
+
+def shortened(names: Mapping[str, str] | tuple[str, ...], most: int = 6) -> str:
+    """Return names, with their reasons if they have some, and the number of those left out.
+
+    Example:
+        >>> shortened(("a", "b", "c"), 2), shortened({"up": "transposed"}), shortened(())
+        ('a, b and 1 more', 'up (transposed)', 'none')
+    """
+    if isinstance(names, Mapping):
+        texts = [f"{name} ({reason})" if reason else name for name, reason in names.items()]
+    else:
+        texts = list(names)
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more or "none"

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
+from analogmed.foundation.text import Rendered, shortened
 from analogmed.network.trace import Call, Skip
 
 RowSplit = Literal["channels", "even"]
@@ -63,8 +64,8 @@ class LayerTiles:
         return self.reuse_factor * self.cells
 
 
-@dataclass(frozen=True)
-class TileMap:
+@dataclass(frozen=True, repr=False)
+class TileMap(Rendered):
     """The layers of a network on tiles.
 
     Attributes:
@@ -93,6 +94,19 @@ class TileMap:
     calls: tuple[Call, ...]
     skips: tuple[Skip, ...]
     digital_macs: Mapping[str, int]
+
+    def facts(self) -> dict[str, object]:
+        """Return parameters, tiles and their utilisation, and the layers without tiles."""
+        tiles, cells = (sum(getattr(layer, n) for layer in self.layers) for n in ("tiles", "cells"))
+        rows, columns = self.tile_size
+        return {
+            "parameters": f"{self.parameters:,}",
+            "layers on tiles": len(self.layers),
+            "tiles": f"{tiles} of {rows} x {columns}",
+            "utilisation": f"{cells / (tiles * rows * columns):.1%}" if tiles else "0.0%",
+            "digital": shortened(self.digital_layers),
+            "not called": shortened(self.unused_layers),
+        }
 
     def summary(self) -> dict[str, int | float]:
         """Return the metrics of the whole network.

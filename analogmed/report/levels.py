@@ -1,4 +1,6 @@
-"""Levels of a metric: when a network counts as trained, and how a limit is described."""
+"""Levels: when a network counts as trained, how a limit is described, when patients are few."""
+
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -7,6 +9,28 @@ from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import is_metric
 from analogmed.metrics.registry import metric as metric_of
 from analogmed.report.text import format_fixed
+
+FEW_PATIENTS, ENOUGH_PATIENTS = 10, 20
+"""Number of patients below which a finding asks for more, and the number that it asks for."""
+
+
+def few_patients(n_patients: int, level: float) -> Iterator[str]:
+    """Yield a sentence that asks for patients, if there are too few for reliable intervals.
+
+    Args:
+        n_patients: number of patients of a result.
+        level: confidence level of its intervals.
+
+    Example:
+        >>> list(few_patients(20, 0.95)), next(few_patients(3, 0.95))[:17]
+        ([], 'Only 3 patients: ')
+    """
+    if n_patients < FEW_PATIENTS:
+        noun = "patient" if n_patients == 1 else "patients"
+        yield (
+            f"Only {n_patients} {noun}: the intervals include the true value less often than "
+            f"{100 * level:.3g} %. Evaluate at least {ENOUGH_PATIENTS} patients."
+        )
 
 
 def has_learned(metric: str, digital: float) -> bool:

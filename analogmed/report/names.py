@@ -1,6 +1,8 @@
 """Display names of networks, data sets and metrics in sentences and headings."""
 
-from analogmed.metrics.properties import chance_of
+import re
+
+from analogmed.metrics.properties import chance_of, is_lower_better
 from analogmed.metrics.registry import label_of
 
 _MODELS = {
@@ -28,6 +30,8 @@ _HARDWARE = {
     "hermes": "Hermes",
     "ideal": "ideal",
 }
+_PHANTOM_CASE = re.compile(r"TCGA_(PH_\d+)(?:_\d{8})?")
+"""Case of the brain phantom, in the form of the LGG data."""
 TRAINING_NAMES = {"digital": "digitally trained", "hwa": "hardware-aware"}
 
 
@@ -120,6 +124,40 @@ def metric_title(metric: str, unit: str) -> str:
     """
     label = label_of(metric)
     return label if unit == "1" else f"{label} ({unit})"
+
+
+def loss_title(metric: str, unit: str, lower_is_better: bool | None = None) -> str:
+    """Return the title of the loss of a metric against the digital run, with its unit.
+
+    Example:
+        >>> loss_title("dice", "1"), loss_title("hd95", "mm")
+        ('Dice lost against digital', 'HD95 (mm) added against digital')
+    """
+    lower = is_lower_better(metric) if lower_is_better is None else lower_is_better
+    return f"{metric_title(metric, unit)} {'added' if lower else 'lost'} against digital"
+
+
+def is_synthetic(task: str, case: str = "") -> bool:
+    """Return whether the images of a data set, or of one of its cases, are synthetic.
+
+    Phantoms have the layout of a real data set; the brain phantom has cases of its own form.
+
+    Example:
+        >>> is_synthetic("phantom_spleen"), is_synthetic("lgg", "TCGA_PH_0007"), is_synthetic("lgg")
+        (True, True, False)
+    """
+    return task.startswith("phantom_") or bool(_PHANTOM_CASE.match(case))
+
+
+def case_name(task: str, case: str) -> str:
+    """Return the display name of a case, which says where a case is synthetic.
+
+    Example:
+        >>> case_name("phantom_brain", "TCGA_PH_0007_20000101"), case_name("lgg", "TCGA_CS_4941")
+        ('synthetic, PH_0007', 'TCGA_CS_4941')
+    """
+    short = _PHANTOM_CASE.sub(r"\1", case)
+    return f"synthetic, {short}" if is_synthetic(task, case) else case
 
 
 def with_article(label: str) -> str:

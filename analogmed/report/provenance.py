@@ -1,13 +1,20 @@
 """Provenance of a run, and the commands to reproduce it."""
 
 import json
+import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 from analogmed.foundation.credentials import masked, masked_values
 from analogmed.foundation.strict_yaml import dump_yaml
 from analogmed.report.kinds.registry import kind_of
 from analogmed.report.run import Run
+
+_ABSOLUTE = re.compile(r"^(--?[\w.-]+=)?(?:/|[A-Za-z]:[\\/]|~/|\\\\)(?:.*[\\/])?([^\\/]+)[\\/]?$")
+"""An absolute path, alone or as the value of an option."""
+
+_MAIN = ("analogmed", "__main__.py")
 
 
 def facts_of(run: Run) -> tuple[tuple[str, str], ...]:
@@ -35,15 +42,32 @@ def facts_of(run: Run) -> tuple[tuple[str, str], ...]:
 
 
 def files_of(run: Run) -> tuple[tuple[str, str], ...]:
-    """Return title and text of the commands to rerun it, its configuration and its environment."""
+    """Return title and text of the commands to rerun it, its configuration and its environment.
+
+    Credentials are masked, and absolute paths of the machine of the run are replaced.
+    """
     files = [("How to run it again", masked(_again(run)))]
     if run.settings:
-        settings = dump_yaml(masked_values(run.settings))
+        settings = dump_yaml(portable(masked_values(run.settings)))
         files.append((f"Configuration ({run.settings_file})", settings))
     if run.environment:
-        environment = json.dumps(masked_values(run.environment), indent=2)
+        environment = json.dumps(portable(masked_values(run.environment)), indent=2)
         files.append(("Environment", environment))
     return tuple(files)
+
+
+def portable(value: Any) -> Any:
+    """Return nested dictionaries and lists with ``path/to/NAME`` for each absolute path.
+
+    Example:
+        >>> portable(["--out", "/home/me/runs/a", "--task.root=/data/lgg", "runs/a"])
+        ['--out', 'path/to/a', '--task.root=path/to/lgg', 'runs/a']
+    """
+    if isinstance(value, dict):
+        return {key: portable(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [portable(entry) for entry in value]
+    return _ABSOLUTE.sub(r"\1path/to/\2", value) if isinstance(value, str) else value
 
 
 def _commit(git: dict[str, Any]) -> str | None:
@@ -65,25 +89,31 @@ def _moment(time: str | None) -> str | None:
 def _again(run: Run) -> str:
     program = kind_of(run.kind).program
     version = (run.environment.get("versions") or {}).get("analogmed")
-    lines = [f"pip install analogmed=={version}"] if version else []
+    commit = _commit(run.environment.get("git") or {})
+    made = ", ".join(filter(None, [version, f"commit {commit}" if commit else ""]))
+    lines = [f"# with analogmed {made}"] if made else []
     if run.settings:
         out = f"runs/{_quoted(run.name)}"
-        lines.append(f"python -m {program} --config {run.settings_file} --out {out}")
-    if command := run.environment.get("command"):
-        given = shlex.join(_without_program(program, list(map(str, command[1:]))))
         lines += [
-            "# as it was called:",
-            f"# python -m {program} {given}".rstrip(),
+            f"# {run.settings_file}: the configuration below, in the folder of the run",
+            f"python -m {program} --config {run.settings_file} --out {out}",
         ]
+    if command := run.environment.get("command"):
+        lines += ["# as it was called:", f"# {_called(program, list(map(str, command)))}"]
     return "\n".join(lines)
 
 
-def _without_program(program: str, given: list[str]) -> list[str]:
-    """Return arguments without leading words that name the program, as in ``analogmed eval``."""
-    for word in program.removeprefix("analogmed.").split():
-        if given[:1] == [word]:
-            given = given[1:]
-    return given
+def _called(program: str, command: list[str]) -> str:
+    """Return the call of a run, without the path of its program.
+
+    Args:
+        program: program of the run, as called after ``python -m``.
+        command: ``sys.argv`` of the run.
+    """
+    script, given = Path(command[0]), portable(command[1:])
+    if "analogmed" in (script.name, script.stem) or script.parts[-2:] == _MAIN:
+        return shlex.join(["analogmed", *given])
+    return f"python -m {program} {shlex.join(given)}".rstrip()
 
 
 def _quoted(name: str) -> str:

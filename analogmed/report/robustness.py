@@ -14,9 +14,12 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.time_constants import time_label, to_seconds
 from analogmed.metrics.registry import label_of
+from analogmed.report.figures.loss_over_time import has_losses
 from analogmed.report.figures.over_time import metric_over_time
 from analogmed.report.figures.style import age, count_range
+from analogmed.report.levels import few_patients
 from analogmed.report.names import hardware_name, metric_title
+from analogmed.report.page.losses import loss_section
 from analogmed.report.page.sections import Section, wide_and_narrow_figure
 from analogmed.report.provenance import facts_of
 from analogmed.report.run import Run
@@ -39,12 +42,14 @@ class Robustness:
         settings: arguments of the evaluation: ``hardware``, ``metric``, ``times_s``, ``chips``,
             ``seed``, ``inferer``, ``patients``; ``conversion``, further arguments of ``convert``;
             ``options``, further arguments of ``robustness`` as code; empty where they are unknown.
+        chips: loss of each chip at each time, as in ``chip_losses.csv``.
     """
 
     curves: pd.DataFrame
     lower_is_better: bool
     notes: tuple[str, ...]
     settings: Mapping[str, Any]
+    chips: pd.DataFrame | None = None
 
     @cached_property
     def _rows(self) -> list[Row]:
@@ -151,26 +156,40 @@ class Robustness:
             raise ConfigError(f"report: expected a file that ends in .html, got '{path}'")
         settings = {"sweep": {"chips": self.settings.get("chips")}, **self.settings}
         run = Run(f"{self._model}{self._on_chips}", "robustness", settings, "", environment)
-        findings = (self.finding(), *self.notes)
+        row = self._rows[0]
+        asked = few_patients(int(row["n_patients"]), float(row["level"]))
+        findings = (self.finding(), *asked, *self.notes)
         chapter = Chapter("run1", run.name, run, findings, tuple(self._sections(run)))
         return write_text_atomically(path, to_html([chapter]))
 
-    def _sections(self, run: Run) -> list[Section]:
+    def _over_time(self) -> Section:
+        """Return the section with the figure: the loss or, if it is unknown, the metric."""
+        if has_losses(self.curves):
+            return loss_section(
+                self.curves,
+                self.chips,
+                "run1-time",
+                "run1-metric",
+                lower_is_better=self.lower_is_better,
+                reference="the same network without a chip",
+            )
         figure = wide_and_narrow_figure(
             metric_over_time,
             self.curves,
             "run1-metric",
             f"{self._name} over the age of the chip; the table has the numbers.",
         )
+        return Section(
+            "run1-time",
+            f"{self._name} over time",
+            "Line: mean over chips and patients. Band: confidence interval.",
+            figures=(figure,),
+        )
+
+    def _sections(self, run: Run) -> list[Section]:
         return [
+            self._over_time(),
             Section("run1-table", self.table.title, tables=(self.table,)),
-            Section(
-                "run1-time",
-                f"{self._name} over time",
-                "Line: mean over chips and patients. Band: confidence interval. Dashed: the same "
-                "network run digitally.",
-                figures=(figure,),
-            ),
             Section(
                 "run1-made",
                 "How it was made",

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from analogmed.report.examples import ExampleCase
+from analogmed.report.names import is_synthetic
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,13 @@ class Run:
         options = task.get("options")
         own = options.get("name") if isinstance(options, dict) else None
         return str(own or task.get("name") or "")
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the images are synthetic, as far as the run folder says."""
+        tasks = {str((self.settings.get("task") or {}).get("name"))}
+        for table in self.tables.values():
+            tasks |= set(table["task"].astype(str)) if "task" in table else set()
+        return any(map(is_synthetic, tasks)) or any(
+            is_synthetic(example.task, example.case) for example in self.examples
+        )

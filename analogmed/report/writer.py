@@ -115,6 +115,7 @@ def to_html(chapters: Sequence[Chapter]) -> str:
     return environment.get_template("page.html.j2").render(
         title=_title(chapters),
         lead=_lead(chapters),
+        notices=_notices(chapters),
         chapters=chapters,
         style=Markup(_resource("page.css")),
         script=Markup(script),
@@ -135,6 +136,7 @@ def to_markdown(chapters: Sequence[Chapter]) -> str:
             listings = [f"{markdown_text(t)}:\n\n{_fenced(text)}" for t, text in part.listing]
             if tables or listings:
                 lines += [f"### {markdown_text(part.title)}", *tables, *listings]
+    lines += map(markdown_text, _notices(chapters))
     return "\n\n".join(lines) + "\n"
 
 
@@ -145,6 +147,7 @@ def to_latex(chapters: Sequence[Chapter]) -> str:
         lines.append(rf"\section{{{latex_text(chapter.title)}}}")
         lines += [f"{latex_text(text)}\n" for text in chapter.findings]
         lines += [table.latex for part in chapter.parts for table in _tables(part)]
+    lines += [f"{latex_text(text)}\n" for text in _notices(chapters)]
     return "\n".join(lines)
 
 
@@ -168,16 +171,29 @@ def _title(chapters: Sequence[Chapter]) -> str:
     """Return the data sets and the hardware of the page as its title."""
     chips: dict[str, list[str]] = {}
     for chapter in chapters:
-        task = chapter.run.data_name
         hardware = (chapter.run.settings.get("hardware") or {}).get("preset")
-        if task:
-            places = chips.setdefault(task_name(task), [])
+        if chapter.run.data_name:
+            places = chips.setdefault(_data_of(chapter.run), [])
             places += [f"on {hardware_name(str(hardware))} chips"] if hardware else []
     about = [
         " ".join(filter(None, [task, " and ".join(dict.fromkeys(places))]))
         for task, places in chips.items()
     ]
     return ", ".join(about) or ", ".join(c.run.name for c in chapters)
+
+
+def _data_of(run: Run) -> str:
+    """Return the data set of a run, which says where its images are synthetic."""
+    return task_name(run.data_name) + (" (synthetic images)" if run.is_synthetic else "")
+
+
+def _notices(chapters: Sequence[Chapter]) -> list[str]:
+    """Return the sentences at the end of a page: synthetic images, and what it is for."""
+    named = [task_name(c.run.data_name) for c in chapters if c.run.is_synthetic]
+    synthetic = [name for name in dict.fromkeys(named) if name]
+    of_data = f" of {' and '.join(synthetic)}" if synthetic else ""
+    lines = [f"The images{of_data} are synthetic: they show no patient."] if named else []
+    return [*lines, "Research use only. No result is a statement about patients."]
 
 
 def _lead(chapters: Sequence[Chapter]) -> str:

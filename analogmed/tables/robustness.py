@@ -71,6 +71,14 @@ CURVES = Table(
         key=(*RUN, "metric", "time_s"),
     ),
 )
+CHIP_LOSSES = Table(
+    "chip_losses",
+    Columns(
+        names=(*RUN, "metric"),
+        numbers=("time_s", "chip", "drift_drop"),
+        key=(*RUN, "metric", "time_s", "chip"),
+    ),
+)
 COMPARISON = Table(
     "comparison",
     Columns(

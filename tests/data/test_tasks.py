@@ -237,3 +237,11 @@ def test_one_scan_under_two_names_across_splits_is_refused(tmp_path):
     assert "task.split_file" in str(raised.value)
     split.write_text(json.dumps({"train": [], "test": [first, last]}))
     assert len(load_task("dsb2018", root, split_file=split).test) == 2
+
+
+def test_the_text_of_a_task_and_of_a_sample_is_short(tiny_task):
+    task = tiny_task.load()
+    assert len(repr(task)) < 400 and f"name: {task.name}" in repr(task)
+    assert f"{len({case.patient_id for case in task.train})} training" in task._repr_html_()
+    sample = task.read(task.train[0])
+    assert len(repr(sample)) < 400 and str(sample.image.shape) in repr(sample)

@@ -384,3 +384,11 @@ def test_the_four_skips_of_the_unet_go_from_encoders_to_decoders(lgg_tiles):
         ("encoder3.conv2", "upconv3", 128 * 64**2),
         ("encoder4.conv2", "upconv4", 256 * 32**2),
     ]
+
+
+def test_the_texts_of_a_tile_map_and_of_a_coverage_are_a_few_facts():
+    analog = convert(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3)), "pcm", digital=["1"])
+    found = coverage(analog, (1, 1, 8, 8))
+    assert "analog layers: 1" in repr(found) and "digital: 1 (" in repr(found)
+    assert "1 analog layers" in str(found)
+    assert "tiles: 1 of 512 x 512" in repr(map_tiles(nn.Conv2d(1, 2, 3), (1, 1, 8, 8), 512))

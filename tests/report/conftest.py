@@ -8,10 +8,11 @@ import pytest
 from analogmed.config import Experiment, to_yaml
 from analogmed.evaluation.examples import write_example
 from analogmed.evaluation.statistics import compare_models, time_to_failure
+from analogmed.evaluation.summaries.chip_losses import chip_losses
 from analogmed.evaluation.summaries.summary import COLUMNS, over_time, summarise
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.tables.estimates import ENDS
-from analogmed.tables.robustness import COMPARISON, CURVES, SUMMARY, TIME_TO_FAILURE
+from analogmed.tables.robustness import CHIP_LOSSES, COMPARISON, CURVES, SUMMARY, TIME_TO_FAILURE
 
 TIMES_S = (0.0, 1.0, 3_600.0, 86_400.0, 604_800.0, 2_592_000.0, 31_536_000.0)
 LOSS_AT_T0 = {"unet": 0.15, "unetpp": 0.22, "swin_unetr": 0.04}
@@ -67,6 +68,7 @@ def _files(_results, _computed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluation")
     SUMMARY.write(_computed[0], folder)
     CURVES.write(_computed[1], folder)
+    CHIP_LOSSES.write(chip_losses(_results), folder)
     COMPARISON.write(compare_models(_results, n_boot=100), folder)
     TIME_TO_FAILURE.write(time_to_failure(_computed[1], 0.7), folder)
     (folder / "experiment.yaml").write_text(to_yaml(Experiment()))

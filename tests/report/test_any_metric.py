@@ -15,6 +15,7 @@ from analogmed.foundation import registry as plugins
 from analogmed.foundation.errors import ConfigError
 from analogmed.metrics import registry
 from analogmed.metrics.metric import Metric
+from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import METRICS, label_of, metric
 from analogmed.report import render_summary, to_markdown
 from analogmed.report.findings import findings
@@ -129,7 +130,8 @@ def test_a_further_metric_has_rows_columns_figures_and_parts_of_the_page(
     assert (run / "figures" / f"{name}_drop_per_model.png").is_file()
     page, markdown, _ = (path.read_text(encoding="utf-8") for path in write_report([run]))
     label = label_of(name)
-    for title in (f"{label} over time", f"Loss on the chip: {label}"):
+    word = "added" if is_lower_better(name) else "lost"
+    for title in (f"{label} {word} over time", f"Loss on the chip: {label}"):
         assert f">{title}" in page
     assert f"Time to failure: {label}" in page
     assert f"Every pair of networks, after 1 day: {label}" in page or label in markdown
@@ -139,7 +141,9 @@ def test_a_further_metric_has_rows_columns_figures_and_parts_of_the_page(
 def test_where_lower_is_better_the_findings_say_so(added, results_of, tmp_path, name):
     run = tmp_path / "run"
     results_of(name).write(run)
-    said = findings(read_run(run))
+    first, asked, *others = findings(read_run(run))
+    assert asked.startswith("Only 6 patients")
+    said = [first, *others]
     label = label_of(name)
     best = read_run(run).tables["summary"].sort_values(f"{name}_1d")["model"].iloc[0]
     assert said[0].startswith("After a day on PCM chips") and label in said[0]

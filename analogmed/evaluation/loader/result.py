@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from analogmed.evaluation.summaries.chip_losses import chip_losses
 from analogmed.evaluation.summaries.runs import network_runs, present_structures
 from analogmed.evaluation.summaries.summary import over_time
 from analogmed.execution.run_folder import describe_environment
@@ -93,7 +94,9 @@ class RobustnessResult:
 
     @property
     def _described(self) -> Robustness:
-        return Robustness(self.curves, self.lower_is_better, tuple(self.notes), dict(self.settings))
+        lower = self.lower_is_better
+        chips = chip_losses(self.values, self.metric, lower_is_better=lower)
+        return Robustness(self.curves, lower, tuple(self.notes), dict(self.settings), chips)
 
     def __str__(self) -> str:
         return self._described.text()

@@ -7,11 +7,13 @@ import pandas as pd
 
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
+from analogmed.report.figures.loss_over_time import has_losses
 from analogmed.report.figures.over_time import drop_per_model, measured_losses, metric_over_time
 from analogmed.report.kinds.evaluation_findings import findings_of_evaluation
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.levels import best_digital, limit_text
 from analogmed.report.names import with_article
+from analogmed.report.page.losses import loss_section
 from analogmed.report.page.sections import Section, cases_section, wide_and_narrow_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.evaluation import run_notes
@@ -32,6 +34,9 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
     summary, tables = run.tables["summary"], run.tables
     metrics, notes = metrics_of(summary.columns), run_notes(summary)
     comparison = tables.get("comparison")
+    if "curves" in tables:
+        yield from _over_time(tables["curves"], tables.get("chip_losses"), prefix)
+    yield from cases_section(run, prefix)
     yield Section(
         f"{prefix}-comparison",
         "Comparison",
@@ -39,29 +44,33 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
         folded=() if comparison is None else comparison_tables(comparison),
         listing=(("Notes on the runs", notes),) if notes else (),
     )
-    if "curves" in tables:
-        first = tables["curves"]["metric"].iloc[0]
-        for name, curves in tables["curves"].groupby("metric", sort=False):
-            end = "" if name == first else f"-{name}"
-            place, label = f"{prefix}-{name}", label_of(str(name))
-            alt = f"{label} of each network over the age of the chip; the table below has the"
-            alt += " numbers."
-            yield Section(
-                f"{prefix}-time{end}",
-                f"{label} over time",
-                "The closer a solid line is to its dashed baseline, the smaller the drop on the "
-                "chip. Lines: means over chips and patients. Bands: confidence intervals. Dashed: "
-                "the same network run digitally.",
-                figures=(wide_and_narrow_figure(metric_over_time, curves, place, alt),),
-                folded=(curves_table(curves),),
-            )
     for metric in metrics:
         yield from _losses(summary, metric, prefix, "" if metric == metrics[0] else f"-{metric}")
     if "time_to_failure" in tables:
         yield from _failures(tables["time_to_failure"], summary, prefix)
-    yield from cases_section(run, prefix)
     if costs := cost_tables_of(summary):
         yield Section(f"{prefix}-cost", "Cost", tables=costs)
+
+
+def _over_time(curves: pd.DataFrame, chips: pd.DataFrame | None, prefix: str) -> Iterator[Section]:
+    """Yield a section on each metric over time: its loss, or its values without a digital run."""
+    first = curves["metric"].iloc[0]
+    for name, rows in curves.groupby("metric", sort=False):
+        metric, key = str(name), f"{prefix}-{name}"
+        end = "" if name == first else f"-{name}"
+        if has_losses(rows):
+            of_chips = None if chips is None else rows_of(chips, metric)
+            yield loss_section(rows, of_chips, f"{prefix}-time{end}", key)
+            continue
+        label = label_of(metric)
+        alt = f"{label} of each network over the age of the chip; the table below has the numbers."
+        yield Section(
+            f"{prefix}-time{end}",
+            f"{label} over time",
+            "Lines: means over chips and patients. Bands: confidence intervals.",
+            figures=(wide_and_narrow_figure(metric_over_time, rows, key, alt),),
+            folded=(curves_table(rows),),
+        )
 
 
 def _losses(summary: pd.DataFrame, metric: str, prefix: str, end: str) -> Iterator[Section]:
@@ -113,6 +122,7 @@ KIND = Kind(
     tables=(
         robustness.SUMMARY,
         robustness.CURVES,
+        robustness.CHIP_LOSSES,
         robustness.COMPARISON,
         robustness.TIME_TO_FAILURE,
     ),

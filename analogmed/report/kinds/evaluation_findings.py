@@ -9,7 +9,7 @@ from analogmed.foundation.time_constants import time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.style import count_range
-from analogmed.report.levels import best_digital, has_learned, limit_text
+from analogmed.report.levels import best_digital, few_patients, has_learned, limit_text
 from analogmed.report.names import (
     hardware_name,
     kept_name,
@@ -24,6 +24,9 @@ from analogmed.tables.estimates import OWN_REFERENCE, metrics_of, of_metric
 
 Row = dict[str, Any]
 
+MOST_WIDTH = 0.5
+"""Largest width of the interval of a digital value, relative to the value."""
+
 
 def findings_of_evaluation(run: Run) -> Iterator[str]:
     """Yield sentences on the primary metric of an evaluation, the most important one first."""
@@ -35,6 +38,8 @@ def findings_of_evaluation(run: Run) -> Iterator[str]:
     words = _Words(metric, p_values)
     for (_, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
         yield from words.of_largest_loss(records(rows), hardware_name(str(hardware)))
+        yield from words.of_few_patients(records(rows))
+        rows = rows[~rows.apply(_is_uncertain, axis=1)]
         ranked = rows.sort_values("1d", ascending=words.lower, na_position="last")
         yield from words.of_hardware_aware(records(ranked[ranked["training"] != "digital"]))
         yield from words.of_digitally_trained(ranked[ranked["training"] == "digital"])
@@ -68,6 +73,18 @@ class _Words:
         losses = [self._lost(row) for row in known]
         if losses:
             yield f"After a day on {chips} chips, {_compared(known)}{'; '.join(losses)}."
+
+    def of_few_patients(self, rows: list[Row]) -> Iterator[str]:
+        """Yield sentences that ask for patients where results are uncertain for want of them."""
+        uncertain = [row for row in rows if _is_uncertain(row)]
+        for row in {row["model"]: row for row in uncertain}.values():
+            interval = in_interval(row["digital_low"], row["digital_high"], row["level"], 2)
+            yield (
+                f"The digital {self.label} of the {model_name(row['model'])} is itself uncertain: "
+                f"{format_fixed(row['digital'], 2)}{interval}, {_counts([row])}. Evaluate more "
+                "patients; the share that it keeps on the chip is not stated."
+            )
+        yield from few_patients(min(int(row["n_patients"]) for row in rows), rows[0]["level"])
 
     def of_hardware_aware(self, rows: list[Row]) -> Iterator[str]:
         """Yield a sentence per network, and one for those indistinguishable from digital."""
@@ -194,6 +211,12 @@ def _compared(rows: list[Row]) -> str:
 
 def _is_own_reference(row: Row) -> bool:
     return OWN_REFERENCE in str(row.get("note"))
+
+
+def _is_uncertain(row: Row) -> bool:
+    """Return whether the interval of the digital value is too wide to state shares of it."""
+    low, high = row.get("digital_low", float("nan")), row.get("digital_high", float("nan"))
+    return bool(high - low > MOST_WIDTH * abs(row["digital"]))
 
 
 def _unknown_gain(row: Row) -> bool:

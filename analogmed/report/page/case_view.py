@@ -12,7 +12,14 @@ from PIL import Image
 
 from analogmed.foundation.time_constants import DAY_S, time_label
 from analogmed.report.examples import ExampleCase, ExampleSlice
-from analogmed.report.names import capitalised, model_name, network_name, training_name
+from analogmed.report.names import (
+    capitalised,
+    case_name,
+    is_synthetic,
+    model_name,
+    network_name,
+    training_name,
+)
 from analogmed.report.text import format_fixed
 
 View: TypeAlias = dict[str, Any]
@@ -31,14 +38,13 @@ def case_view(examples: Sequence[ExampleCase]) -> View:
         examples: cases of one run, with the same networks and times.
 
     Returns:
-        plain lists, numbers and text: ``networks``, ``stops`` (digital run, then the times),
-        ``models`` and ``trainings`` with ``grid``, the network index of each pair (all empty
-        if a pair is missing), ``place`` (row and column of the initial network), ``beside``
-        (networks of its model), ``classes``, ``planes``, ``pictures``, ``start`` (initial
-        selection), ``highest`` (standard deviation with the lightest color; 0 without
-        uncertainty) and ``cases``. Each plane of a case has the images, their size, the contours
-        of the reference by class, and, by network and stop, the contours of the prediction by
-        class and an image of the uncertainty.
+        plain lists, numbers and text: ``networks`` and ``trainings`` (names of each network),
+        ``models`` with ``groups`` (indices of the networks of each model, shown side by side),
+        ``stops`` (digital run, then the times), ``classes``, ``planes``, ``pictures``, ``start``
+        (initial selection: the model and time with the largest loss), ``highest`` (standard
+        deviation with the lightest color; 0 without uncertainty) and ``cases``. Each plane of a
+        case has the images, their size, the contours of the reference by class, and, by network and
+        stop, the contours of the prediction by class and an image of the uncertainty.
     """
     first = examples[0]
     shown = [case for case in examples if case.networks == first.networks]
@@ -46,20 +52,27 @@ def case_view(examples: Sequence[ExampleCase]) -> View:
     stops = [_DIGITAL, *map(time_label, first.times_s)]
     n_classes = max(len(case.classes) for case in shown)
     highest = _highest(shown)
-    network = _first_network(shown)
-    return _choices(first.networks, network) | {
+    network, stop = _largest_loss(shown)
+    models = list(dict.fromkeys(model for model, _ in first.networks))
+    return {
         "networks": [capitalised(network_name(*network)) for network in first.networks],
+        "trainings": [capitalised(training_name(training)) for _, training in first.networks],
+        "models": [model_name(model) for model in models],
+        "groups": [
+            [n for n, (model, _) in enumerate(first.networks) if model == name] for name in models
+        ],
         "stops": stops,
         "classes": list(next(c.classes for c in shown if len(c.classes) == n_classes)),
         "planes": list(first.slices),
         "pictures": list(first.pictures),
         "start": {
-            "network": network,
-            "stop": _first_stop(first),
+            "model": models.index(first.networks[network][0]),
+            "stop": stop,
             "picture": _first_picture(first),
         },
         "highest": highest,
         "pred_of": first.pred_of,
+        "is_synthetic": any(is_synthetic(case.task, case.case) for case in shown),
         "cases": [_case(case, n_classes, highest) for case in shown],
     }
 
@@ -128,39 +141,24 @@ def _parallel(one: np.ndarray, other: np.ndarray) -> bool:
     return int(one[0] * other[1] - one[1] * other[0]) == 0
 
 
-def _choices(networks: Sequence[tuple[str, str]], start: int) -> View:
-    """Return separate choices of model and training if every pair of them exists."""
-    models, trainings = (list(dict.fromkeys(names)) for names in zip(*networks, strict=True))
-    beside = [n for n, (model, _) in enumerate(networks) if model == networks[start][0]]
-    if len(models) * len(trainings) != len(set(networks)) or len(models) == 1:
-        return {"models": [], "trainings": [], "grid": [], "place": [0, 0], "beside": beside}
-    return {
-        "models": [model_name(name) for name in models],
-        "trainings": [capitalised(training_name(name)) for name in trainings],
-        "grid": [[networks.index((m, t)) for t in trainings] for m in models],
-        "place": [models.index(networks[start][0]), trainings.index(networks[start][1])],
-        "beside": beside,
-    }
+def _largest_loss(cases: Sequence[ExampleCase]) -> tuple[int, int]:
+    """Return the network and the stop with the largest mean loss of the cases.
 
-
-def _first_network(cases: Sequence[ExampleCase]) -> int:
-    """Return the index of the best hardware-aware network, if there is one."""
-    case = cases[0]
-    stop = _first_stop(case) - 1
-    dice = np.nan_to_num(np.mean([one.dice[:, stop] for one in cases], axis=0))
-    trained = np.array([training != "digital" for _, training in case.networks])
-    return int(np.where(trained, 1.0 + dice, dice).argmax())
+    Without a known loss: the first network, after a day or else at the last time.
+    """
+    losses = [case.dice_digital[:, None] - case.dice for case in cases]
+    means = np.ma.masked_invalid(losses).mean(axis=0)
+    if means.count():
+        network, time = np.unravel_index(int(means.filled(-np.inf).argmax()), means.shape)
+        return int(network), 1 + int(time)
+    times_s = list(cases[0].times_s)
+    return 0, 1 + (times_s.index(DAY_S) if DAY_S in times_s else len(times_s) - 1)
 
 
 def _first_picture(case: ExampleCase) -> int:
     """Return the index of the initial image; FLAIR shows most lesions."""
     names = [name.upper() for name in case.pictures]
     return names.index("FLAIR") if "FLAIR" in names else 0
-
-
-def _first_stop(case: ExampleCase) -> int:
-    times_s = list(case.times_s)
-    return 1 + (times_s.index(DAY_S) if DAY_S in times_s else len(times_s) - 1)
 
 
 def _highest(cases: Sequence[ExampleCase]) -> float:
@@ -173,8 +171,7 @@ def _case(case: ExampleCase, n_classes: int, highest: float) -> View:
     dice = np.column_stack([case.dice_digital, case.dice])
     return {
         "place": case.place,
-        "case": case.case,
-        "patient": case.patient,
+        "case": case_name(case.task, case.case),
         "dice": [["" if np.isnan(v) else format_fixed(v, 2) for v in row] for row in dice],
         "planes": {name: _plane(part, n_classes, highest) for name, part in case.slices.items()},
     }

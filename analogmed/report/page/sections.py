@@ -13,7 +13,8 @@ from analogmed.report.page.svg import inline_svg
 from analogmed.report.run import Run
 from analogmed.report.text_table import TextTable
 
-NARROW_IN = 3.8
+NARROW_IN = 3.1
+"""Width of the figures of a phone, on which their text has at least 12 pixels."""
 _MOST_NARROW = 12
 """Largest number of models with narrow figures; each drawing of 50 models takes about 20 s."""
 
@@ -66,9 +67,12 @@ def cases_section(run: Run, prefix: str) -> Iterator[Section]:
     """Yield the section of example cases, if the run has any."""
     if run.examples:
         view = case_view(run.examples)
+        lines = "Yellow: reference. Blue, dashed: prediction."
+        if len(view["classes"]) > 1:
+            lines = "Solid: reference. Dashed: prediction. Each class has its color."
         text = (
-            "Yellow: the reference. Blue, dashed: what the network marks. Move the slider to let "
-            f"the chip age. Shown: {view['pred_of']}."
+            f"{lines} Move the slider to let the chip age; it starts at the largest loss. Shown: "
+            f"{view['pred_of']}." + (" All images are synthetic." if view["is_synthetic"] else "")
         )
         yield Section(
             f"{prefix}-cases", "Example cases", text, view=view | {"colors": color_scale()}
@@ -86,7 +90,7 @@ def wide_and_narrow_figure(
         prefix: prefix of the names in the SVG.
         alt: text alternative.
     """
-    table = _with_names(table)
+    table = with_names(table)
     wide = inline_svg(lambda path: draw(table, path, width_in=WIDTH_IN), prefix=prefix)
     if table["model"].nunique() > _MOST_NARROW:
         return PageFigure(alt, wide)
@@ -111,12 +115,12 @@ def wide_figure(
         alt: text alternative.
         paper: whether the figure needs a light card.
     """
-    table = _with_names(table)
+    table = with_names(table)
     svg = inline_svg(lambda path: draw(table, path), prefix=prefix, recolored=not paper)
     return PageFigure(alt, svg, own_paper=paper)
 
 
-def _with_names(table: pd.DataFrame) -> pd.DataFrame:
+def with_names(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table with the display names of models, tasks and hardware."""
     names = {"model": model_name, "task": task_name, "hardware": hardware_name}
     return table.assign(**{n: table[n].map(call) for n, call in names.items() if n in table})

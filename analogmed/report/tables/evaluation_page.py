@@ -22,7 +22,7 @@ from analogmed.report.text_table import (
     named_estimate,
     network_cell,
 )
-from analogmed.tables.estimates import Place, of_metric, shown_in, unit_of
+from analogmed.tables.estimates import ENDS, Place, of_metric, shown_in, unit_of
 
 Row = dict[str, Any]
 
@@ -68,7 +68,7 @@ def _meaning_of_changes(metric: str) -> str:
     digital = "that of the digitally trained network"
     on_chip = f"{label} on the chip after a day"
     kept = "Times digital" if lower else "Kept"
-    gain = f"{digital}, less {on_chip}" if lower else f"{on_chip}, less {digital}"
+    gain = f"{digital} minus {on_chip}" if lower else f"{on_chip} minus {digital}"
     text = (
         f"t0: right after programming. {kept}: {kept_name(metric)} on the chip divided by "
         f"{digital} run digitally. Gain of training: {gain}."
@@ -115,25 +115,28 @@ def _comparison_table(comparison: pd.DataFrame, label: str) -> TextTable:
     )
 
 
-def curves_table(curves: pd.DataFrame) -> TextTable:
-    """Return the metric of each network at each time."""
+def curves_table(curves: pd.DataFrame, *, losses: bool = False) -> TextTable:
+    """Return the metric of each network at each time, or its loss against the digital run."""
     times_s = sorted(curves["time_s"].dropna().unique())
-    columns = [
-        Column("network", itemgetter("network"), is_text=True),
-        Column("run digitally", itemgetter("digital")),
-    ]
+    metric = str(curves["metric"].iloc[0])
+    names = [f"drift_drop{end}" for end in ENDS] if losses else ["estimate", "low", "high"]
+    columns = [Column("network", itemgetter("network"), is_text=True)]
+    if not losses:
+        columns.append(Column("run digitally", itemgetter("digital")))
     columns += [Column(time_label(time_s), _at(time_s)) for time_s in times_s]
     rows = []
     for key, part in curves.groupby(["task", "model", "training"], sort=False):
         found: dict[Any, Cell] = {
             "digital" if pd.isna(row["time_s"]) else row["time_s"]: estimate_cell(
-                row["estimate"], row["low"], row["high"]
+                *(row[name] for name in names)
             )
             for row in reversed(records(part))
         }
         network = network_cell(str(key[1]), str(key[2]))
         rows.append({"digital": UNKNOWN, **found, "network": network})
-    return TextTable.of("The numbers of this figure", columns, rows)
+    title = metric_title(metric, str(curves["unit"].iloc[0]))
+    title = "The numbers of this figure" if losses else f"{title} at each time"
+    return TextTable.of(title, columns, rows)
 
 
 def _at(time_s: float) -> Callable[[dict[Any, Cell]], Cell | str]:
@@ -177,7 +180,7 @@ def cost_tables_of(summary: pd.DataFrame) -> tuple[TextTable, ...]:
 
 
 def _cost_tables(summary: pd.DataFrame) -> Iterator[TextTable]:
-    for title, names in cost_tables(summary):
+    for title, names in reversed(cost_tables(summary)):
         columns = [Column("model", lambda row: model_name(row["model"]), is_text=True)]
         columns += [Column(column_head(name), partial(_cost, name)) for name in names]
         caption = COST_CAPTION if any("utilisation_" in name for name in names) else ""

@@ -145,8 +145,8 @@ def _missed(summary: pd.DataFrame) -> Iterator[str]:
         yield "No network misses a structure after 1 day."
 
 
-def _reference(summary: pd.DataFrame) -> str:
-    """Return the network that losses refer to."""
+def reference_of(summary: pd.DataFrame) -> str:
+    """Return the network that losses refer to, of ``summary.csv`` or ``curves.csv``."""
     is_own = [OWN_REFERENCE in note for note in summary["note"].astype("string").fillna("")]
     if all(is_own):
         return "the same network without a chip"
@@ -165,7 +165,7 @@ def _caption(summary: pd.DataFrame) -> str:
     lines = [
         f"{patients}, {chips} per network. Intervals: {level:.3g} %, over patients and chips.",
         f"digital: {label} of the network without a chip. new chip: right after programming.",
-        f"{words}: against {_reference(summary)}, paired.",
+        f"{words}: against {reference_of(summary)}, paired.",
         *(f"{label_of(name)}: lower is better." for name in metrics if is_lower_better(name)),
     ]
     return "\n".join([*lines, run_notes(summary)]).rstrip()

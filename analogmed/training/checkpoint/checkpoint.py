@@ -16,6 +16,7 @@ from analogmed.analog.layers.base import AnalogLayer
 from analogmed.data import Task
 from analogmed.foundation.errors import AnalogmedError, CheckpointError, ConfigError
 from analogmed.foundation.files import write_atomically
+from analogmed.foundation.text import Rendered, shortened
 from analogmed.network.computed_weights import plain_name, unwrapped, wrappers_of
 from analogmed.network.probe import check_registered
 from analogmed.network.tiling import RowSplit
@@ -39,8 +40,8 @@ from analogmed.training.checkpoint.tile_parameters import (
 from analogmed.training.settings import NETWORK, network_file
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+@dataclass(frozen=True, repr=False)
+class Checkpoint(Rendered):
     """A trained network.
 
     Attributes:
@@ -58,6 +59,17 @@ class Checkpoint:
     input_ranges: dict[str, Tensor]
     path: Path
     scaled_layers: dict[str, ScaledLayer] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, object]:
+        """Return model, training, data, size and file."""
+        return {
+            "model": self.info.model,
+            "training": self.info.training,
+            "task": self.info.task,
+            "parameters": f"{sum(p.numel() for p in self.network.parameters()):,}",
+            "digital layers": shortened(tuple(self.info.digital_layers or ())),
+            "file": self.path.name,
+        }
 
 
 def save_checkpoint(

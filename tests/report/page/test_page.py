@@ -18,6 +18,7 @@ from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.report.examples import read_example_cases
 from analogmed.report.findings import findings
 from analogmed.report.page.case_view import MOST_PIXELS, case_view, contour_path
+from analogmed.report.provenance import files_of
 from analogmed.report.runs import Run, read_run
 from analogmed.report.writer import NAMES, write_report
 
@@ -58,7 +59,7 @@ def summary_row(**values):
         "task": "lgg", "hardware": "pcm", "model": "unet", "training": "hwa", "dice_1d": 0.8,
         "dice_digital": 0.81, "dice_own_digital": 0.8,
         "normalised_dice_1d": 0.99, "normalised_dice_1d_low": 0.97, "normalised_dice_1d_high": 1.01,
-        "n_patients": 7, "n_chips": 5, "level": 0.95,
+        "n_patients": 20, "n_chips": 5, "level": 0.95,
     }  # fmt: skip
     return row | values
 
@@ -125,14 +126,14 @@ def test_every_link_and_label_points_at_one_element(make_run, tmp_path):
 @pytest.mark.long
 def test_parts_stand_only_where_their_tables_are(run):
     whole = page_of(run)
-    for title in ("Comparison", "Dice over time", "Time to failure", "Example cases"):
+    for title in ("Comparison", "Dice lost over time", "Time to failure", "Example cases"):
         assert f">{title}" in whole
     for name in ("curves", "comparison", "time_to_failure"):
         (run / f"{name}.csv").unlink()
     (run / "examples" / "0-worst.npz").unlink()
     part = page_of(run)
     assert ">Comparison<" in part and ">Loss on the chip<" in part
-    for title in ("Dice over time", "Time to failure", "Example cases"):
+    for title in ("Dice lost over time", "Time to failure", "Example cases"):
         assert title not in part
 
 
@@ -189,7 +190,7 @@ def test_a_gain_whose_interval_includes_zero_is_not_distinguishable():
     assert sentence == (
         "After a day on the chip the hardware-aware U-Net keeps 0.99 of the digital Dice (95 % "
         "interval 0.97 to 1.01); it is not statistically distinguishable from the digitally "
-        "trained one (7 patients and 5 chips)."
+        "trained one (20 patients and 5 chips)."
     )
 
 
@@ -202,7 +203,7 @@ def test_networks_that_are_not_distinguishable_share_a_sentence():
     assert sentences[1] == (
         "Other networks trained for the chip keep: U-Net++ 0.99 (0.97 to 1.01), Swin-UNETR 0.99 "
         "(0.97 to 1.01); they are not statistically distinguishable from the digitally trained "
-        "ones (7 patients and 5 chips)."
+        "ones (20 patients and 5 chips)."
     )
     rows[2] |= {"gain_1d_low": 0.005}
     sentences = findings(Run("run", "evaluation", tables={"summary": pd.DataFrame(rows)}))
@@ -287,7 +288,7 @@ def test_a_share_of_a_useless_digital_dice_is_no_praise():
     assert told(summary_row(**useless, **gain)) == (
         "After a day on the chip the hardware-aware U-Net has a Dice of 0.05; the digitally "
         "trained one has not learned the task: run digitally, its Dice is 0.05; it is not "
-        "statistically distinguishable from the digitally trained one (7 patients and 5 chips)."
+        "statistically distinguishable from the digitally trained one (20 patients and 5 chips)."
     )
 
 
@@ -448,15 +449,12 @@ def test_large_pictures_are_made_smaller_and_contours_are_not(make_run, tmp_path
     assert max(map(abs, corners)) > 2 * 300
 
 
-def test_networks_are_chosen_by_model_and_training_only_where_each_pair_is_there(
-    make_run, tmp_path
-):
+def test_all_trainings_of_a_model_are_shown_together(make_run, tmp_path):
     (case,) = read_example_cases(make_run(tmp_path / "run", models=("unet", "unetpp")))
     view = case_view([case])
-    assert (view["models"], view["grid"]) == (["U-Net", "U-Net++"], [[0, 1], [2, 3]])
-    assert (view["place"], view["beside"]) == ([1, 1], [2, 3])
+    assert (view["models"], view["groups"]) == (["U-Net", "U-Net++"], [[0, 1], [2, 3]])
     odd = replace(case, networks=(*case.networks[:3], ("swin_unetr", "hwa")))
-    assert case_view([odd])["grid"] == []
+    assert case_view([odd])["groups"] == [[0, 1], [2], [3]]
 
 
 def test_examples_of_an_uncertainty_run_are_read_with_their_variance(tmp_path):
@@ -507,7 +505,70 @@ def test_the_page_says_how_to_run_it_again(run):
     words = "".join(Elements(page_of(run)).words)
     assert "python -m analogmed.eval --config experiment.yaml --out runs/run-again" in words
     assert "python -m analogmed.eval --seed 0" in words
-    assert "pip install analogmed==0.1.0" in words
+    assert "# with analogmed 0.1.0" in words
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        ("/usr/bin/analogmed", "# analogmed demo --seed 3"),
+        ("/lib/analogmed/__main__.py", "# analogmed demo --seed 3"),
+        ("/lib/analogmed/eval/__main__.py", "# python -m analogmed.eval demo --seed 3"),
+    ],
+)
+def test_a_run_is_called_again_by_the_program_that_made_it(program, expected):
+    environment = {"command": [program, "demo", "--seed", "3"]}
+    (_, text), _ = files_of(Run("run", "evaluation", environment=environment))
+    assert text.endswith(expected)
+
+
+def test_the_page_names_no_folder_of_the_machine_of_the_run(run):
+    environment = json.loads((run / "environment.json").read_text())
+    environment["command"] = ["/home/me/bin/eval.py", "--task.root=/data/lgg", "--out", "/tmp/a/b"]
+    (run / "environment.json").write_text(json.dumps(environment))
+    settings = (run / "experiment.yaml").read_text()
+    settings = settings.replace("checkpoints: []", "checkpoints:\n- /home/me/unet.safetensors")
+    (run / "experiment.yaml").write_text(settings)
+    words = "".join(Elements(page_of(run)).words)
+    assert "python -m analogmed.eval --task.root=path/to/lgg --out path/to/b" in words
+    assert "- path/to/unet.safetensors" in words
+    assert "/home/me" not in words and "/data/" not in words and "/tmp/a" not in words
+
+
+def test_synthetic_images_are_named_in_title_caption_and_footer(make_run, tmp_path):
+    real = page_of(make_run(tmp_path / "real"))
+    assert "ynthetic" not in real and "Research use only" in real
+    run = make_run(tmp_path / "phantom", case="TCGA_PH_0007_20000101")
+    words = "".join(Elements(page_of(run)).words)
+    assert "Brain phantom (synthetic images) on PCM chips" in words
+    assert "synthetic, PH_0007" in words and "TCGA" not in words
+    assert "The images of Brain phantom are synthetic: they show no patient." in words
+    assert all("are synthetic" in (run / name).read_text() for name in NAMES)
+
+
+def test_the_cases_start_at_the_largest_loss(make_run, tmp_path):
+    (case,) = read_example_cases(make_run(tmp_path / "run", models=("unet", "unetpp")))
+    dice = np.full((4, 3), 0.9)
+    dice[2, 1] = 0.2
+    start = case_view([replace(case, dice_digital=np.full(4, 0.9), dice=dice)])["start"]
+    assert (start["model"], start["stop"]) == (1, 2)
+    unknown = case_view([replace(case, dice=np.full((4, 3), np.nan))])["start"]
+    assert (unknown["model"], case_view([case])["stops"][unknown["stop"]]) == (0, "1 day")
+
+
+def test_too_few_patients_are_asked_for_and_no_share_of_an_uncertain_digital_value_is_stated():
+    row = summary_row(
+        n_patients=3, dice_digital=0.6, dice_digital_low=0.2, dice_digital_high=0.9,
+        normalised_dice_1d=1.19, normalised_dice_1d_low=0.48, normalised_dice_1d_high=1.9,
+    )  # fmt: skip
+    run = Run("run", "evaluation", tables={"summary": pd.DataFrame([row])})
+    assert findings(run) == [
+        "The digital Dice of the U-Net is itself uncertain: 0.60 (95 % interval 0.20 to 0.90), 3 "
+        "patients and 5 chips. Evaluate more patients; the share that it keeps on the chip is not "
+        "stated.",
+        "Only 3 patients: the intervals include the true value less often than 95 %. Evaluate at "
+        "least 20 patients.",
+    ]
 
 
 def test_credentials_of_a_run_of_an_older_version_are_not_on_the_page(run):

@@ -20,6 +20,7 @@ from analogmed.evaluation.statistics.intervals import LEVEL, N_BOOT
 from analogmed.evaluation.studies.robustness.failures import failure_table
 from analogmed.evaluation.studies.robustness.units import Plan
 from analogmed.evaluation.studies.robustness.worker import Worker
+from analogmed.evaluation.summaries.chip_losses import chip_losses
 from analogmed.evaluation.summaries.comparison import compare_models
 from analogmed.evaluation.summaries.expected import warn_on_unexpected_score
 from analogmed.evaluation.summaries.failure_time import time_to_failure
@@ -38,14 +39,15 @@ from analogmed.execution.run_folder import (
 from analogmed.execution.store import Store, UnitResult
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import ensure_writable
-from analogmed.foundation.time_constants import DAY_S
+from analogmed.foundation.text import Rendered, shortened
+from analogmed.foundation.time_constants import DAY_S, time_label
 from analogmed.metrics.notes import RESULT_NOTES
 from analogmed.metrics.properties import chance_of, is_lower_better
 from analogmed.report import drop_per_model, metric_over_time
 from analogmed.report.figures.over_time import measured_losses
 from analogmed.tables.estimates import metrics_of, of_metric
 from analogmed.tables.results import COLUMNS, RESULTS
-from analogmed.tables.robustness import COMPARISON, CURVES, SUMMARY, TIME_TO_FAILURE
+from analogmed.tables.robustness import CHIP_LOSSES, COMPARISON, CURVES, SUMMARY, TIME_TO_FAILURE
 from analogmed.training import Checkpoint, CheckpointInfo
 
 KEPT_SHARE = 0.95
@@ -53,12 +55,17 @@ KEPT_SHARE = 0.95
 
 _ALWAYS = (*DESCRIPTION, *RESULTS.files, *SUMMARY.files, *CURVES.files)
 _EXAMPLES = f"{EXAMPLES}/*.npz"
-_NOT_ALWAYS = (*COMPARISON.files, *TIME_TO_FAILURE.files, "figures/drop_per_model.png")
+_NOT_ALWAYS = (
+    *CHIP_LOSSES.files,
+    *COMPARISON.files,
+    *TIME_TO_FAILURE.files,
+    "figures/drop_per_model.png",
+)
 """Files that are written only if a run has values for them."""
 
 
-@dataclass(frozen=True)
-class Results:
+@dataclass(frozen=True, repr=False)
+class Results(Rendered):
     """Results of an evaluation.
 
     Attributes:
@@ -80,6 +87,19 @@ class Results:
     reused: int = 0
     failures: tuple[str, ...] = ()
     computed: tuple[datetime, datetime] | None = None
+
+    def facts(self) -> dict[str, object]:
+        """Return networks, metrics, numbers of patients, chips and times, and the run folder."""
+        networks = self.table[["model", "training"]].drop_duplicates().itertuples(index=False)
+        return {
+            "networks": shortened(tuple(", ".join(map(str, pair)) for pair in networks)),
+            "chips": f"{self.table['chip'].nunique()} of {self.experiment.hardware.preset}",
+            "patients": self.table["patient"].nunique(),
+            "times": shortened(tuple(map(time_label, self.experiment.sweep.times_s))),
+            "metrics": shortened(self.metrics),
+            "failed units": len(self.failures),
+            "folder": self.experiment.folder,
+        }
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -103,6 +123,11 @@ class Results:
     def curves(self) -> pd.DataFrame:
         """Return all metrics of each network at each time, with intervals."""
         parts = (over_time(self.table, name, **self._bootstrap) for name in self.metrics)
+        return pd.concat(parts, ignore_index=True)
+
+    def chip_losses(self) -> pd.DataFrame:
+        """Return by how much each chip is worse than the digital run, in each metric and time."""
+        parts = [chip_losses(self.table, name) for name in self.metrics]
         return pd.concat(parts, ignore_index=True)
 
     def comparison(self) -> pd.DataFrame:
@@ -169,6 +194,9 @@ class Results:
         curves = self.curves()
         CURVES.write(curves, folder)
         _draw(summary, curves, folder / "figures")
+        losses = self.chip_losses()
+        if not losses.empty:
+            CHIP_LOSSES.write(losses, folder)
         failures = self.failures_over_time(curves)
         if not failures.empty:
             TIME_TO_FAILURE.write(failures, folder)

@@ -5,39 +5,50 @@ for (const viewer of document.querySelectorAll("[data-viewer]")) {
   const slider = viewer.querySelector("input[type=range]");
   const output = viewer.querySelector("output");
   const status = viewer.querySelector("[role=status]");
-  const chosen = { network: view.start.network, stop: view.start.stop, picture: view.start.picture, plane: 0, class: 0, model: view.place[0], training: view.place[1] };
+  const chosen = { stop: view.start.stop, picture: view.start.picture, plane: 0, class: 0, model: view.start.model };
 
-  const outline = (paths) => (chosen.class ? paths[chosen.class - 1] : paths.join(""));
   const setAll = (root, selector, name, value) => {
     for (const element of root.querySelectorAll(selector)) element.setAttribute(name, value);
   };
+  const draw = (contours, kind, paths) =>
+    contours.querySelectorAll(`path.${kind}`).forEach((path, index) => {
+      const outline = chosen.class && chosen.class !== index + 1 ? "" : paths[index];
+      path.setAttribute("d", outline);
+      path.previousElementSibling.setAttribute("d", outline);
+    });
+
+  function showPanel(panel, one, plane, network) {
+    panel.hidden = network === undefined;
+    if (panel.hidden) return "";
+    const contours = panel.querySelector(".contours");
+    draw(contours, "reference", plane.reference);
+    draw(contours, "prediction", plane.prediction[network][chosen.stop]);
+    const shades = panel.querySelector(".uncertainty");
+    if (shades) {
+      const picture = shades.querySelector("image");
+      picture.setAttribute("width", plane.width);
+      picture.setAttribute("height", plane.height);
+      picture.setAttribute("href", plane.uncertainty.length ? plane.uncertainty[network][chosen.stop] : "");
+      shades.querySelector("path").setAttribute("d", plane.reference.join(""));
+    }
+    const dice = one.dice[network][chosen.stop];
+    panel.querySelector(".training").textContent = view.trainings[network];
+    panel.querySelector(".dice").textContent = dice ? `Dice ${dice}` : "";
+    return dice ? `${view.networks[network]}: Dice ${dice}` : "";
+  }
 
   function show(figure) {
     const number = Number(figure.dataset.case);
     const one = view.cases[number];
     const plane = one.planes[view.planes[chosen.plane]];
     const [across, down] = plane.stretch;
-    const contours = figure.querySelector(".contours");
     setAll(figure, ".pictures svg", "viewBox", `0 0 ${plane.width * across} ${plane.height * down}`);
     setAll(figure, ".pictures svg > g", "transform", `scale(${across} ${down})`);
-    setAll(contours, "use", "href", `#${key}-${number}-${chosen.plane}-${chosen.picture}`);
-    const [back, reference, front, prediction] = contours.querySelectorAll("path");
-    const expected = outline(plane.reference);
-    const found = outline(plane.prediction[chosen.network][chosen.stop]);
-    for (const path of [back, reference]) path.setAttribute("d", expected);
-    for (const path of [front, prediction]) path.setAttribute("d", found);
-    const shades = figure.querySelector(".uncertainty");
-    if (shades) {
-      const picture = shades.querySelector("image");
-      picture.setAttribute("width", plane.width);
-      picture.setAttribute("height", plane.height);
-      const of = plane.uncertainty.length ? plane.uncertainty[chosen.network][chosen.stop] : "";
-      picture.setAttribute("href", of);
-      shades.querySelector("path").setAttribute("d", expected);
-    }
-    const dice = one.dice[chosen.network][chosen.stop];
-    figure.querySelector(".dice").textContent = dice ? `Dice ${dice}` : "";
-    return dice ? `${one.place} case: Dice ${dice}` : "";
+    setAll(figure, ".contours use", "href", `#${key}-${number}-${chosen.plane}-${chosen.picture}`);
+    const group = view.groups[chosen.model];
+    const shown = Array.from(figure.querySelectorAll(".panel"), (panel, index) => showPanel(panel, one, plane, group[index]));
+    const known = shown.filter(Boolean);
+    return known.length ? `${one.place} case: ${known.join(", ")}` : "";
   }
 
   function update() {
@@ -45,14 +56,13 @@ for (const viewer of document.querySelectorAll("[data-viewer]")) {
     slider.setAttribute("aria-valuetext", stop);
     output.textContent = stop;
     const told = Array.from(viewer.querySelectorAll("[data-case]"), show).filter(Boolean);
-    status.textContent = `${view.networks[chosen.network]}, ${stop}. ${told.join("; ")}`;
+    status.textContent = `${view.models[chosen.model]}, ${stop}. ${told.join("; ")}`;
   }
 
   viewer.addEventListener("input", (event) => {
     const control = event.target.dataset.control;
     if (control) {
       chosen[control] = Number(event.target.value);
-      if (control === "model" || control === "training") chosen.network = view.grid[chosen.model][chosen.training];
       update();
     }
   });

@@ -70,6 +70,7 @@ def test_the_run_folder_holds_all_that_the_design_lists(results, experiment):
         "experiment.yaml",
         "environment.json",
         *TABLES,
+        "chip_losses.csv",
         "curves.csv",
         "comparison.csv",
         "time_to_failure.csv",

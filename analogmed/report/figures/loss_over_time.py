@@ -1,0 +1,125 @@
+"""Figure of the loss over time: the mean of each network, and each single chip."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analogmed.foundation.errors import DataError
+from analogmed.report.figures.panels import (
+    PANEL,
+    TimeAxis,
+    looks,
+    panel_grid,
+    panel_legend,
+    panel_title,
+    panels_per_row,
+    places_caption,
+    sample_caption,
+)
+from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
+from analogmed.report.names import loss_title, training_name
+from analogmed.tables.estimates import ENDS
+from analogmed.tables.table import require_columns
+
+_LOSS = [f"drift_drop{end}" for end in ENDS]
+_APART = 0.07
+"""Distance in decades between the whiskers of two trainings at the same time."""
+
+
+def has_losses(curves: pd.DataFrame) -> bool:
+    """Return whether any loss against a digital run is known."""
+    return bool("drift_drop" in curves and curves["drift_drop"].notna().any())
+
+
+def loss_over_time(
+    curves: pd.DataFrame,
+    path: Path | str,
+    *,
+    chips: pd.DataFrame | None = None,
+    lower_is_better: bool | None = None,
+    width_in: float = WIDTH_IN,
+) -> Path:
+    """Draw the paired loss over the age of the chip: one panel per model, a thin line per chip.
+
+    Markers are means over patients and chips, whiskers their confidence intervals.
+
+    Args:
+        curves: ``curves.csv`` of one metric.
+        path: ``.png`` or ``.svg`` file.
+        chips: ``chip_losses.csv`` of the same metric; ``None`` draws no lines of single chips.
+        lower_is_better: whether lower values of the metric are better; by default, as the metric
+            declares.
+        width_in: width of the figure in inches; a narrow figure has fewer panels per row.
+
+    Returns:
+        ``path``; identical tables yield identical bytes.
+
+    Raises:
+        DataError: there is no loss in the curves, or a column is missing.
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    needed = [*PANEL, "training", "time_s", "metric", "unit", *_LOSS]
+    require_columns(curves, [*needed, "n_patients", "n_chips", "level"], "the table to draw")
+    curves = curves[curves["time_s"].notna() & curves["drift_drop"].notna()]
+    if curves.empty:
+        raise DataError(
+            "nothing to draw: the curves have no loss against a digital run; "
+            "evaluate the digital baseline too"
+        )
+    with publication_style():
+        panels = list(curves.groupby(PANEL, sort=False))
+        figure, grid = panel_grid(len(panels), height_in=3.1, width_in=width_in)
+        times_s = sorted(curves["time_s"].unique())
+        place = TimeAxis(times_s, panels=len(panels), width_in=width_in)
+        for axes, (key, rows) in zip(grid, panels, strict=True):
+            _draw_panel(axes, rows, _chips_of(chips, key), place)
+            axes.set_title(panel_title(key, curves), parse_math=False)
+        first = curves.iloc[0]
+        for axes in grid[:: panels_per_row(width_in)]:
+            axes.set_ylabel(loss_title(first["metric"], first["unit"], lower_is_better))
+        caption = places_caption(curves) + sample_caption(curves, "Whiskers")
+        caption += "" if chips is None else ". Thin lines: single chips"
+        panel_legend(figure, grid, caption, n_columns=2)
+        return save_figure(figure, path)
+
+
+def _chips_of(chips: pd.DataFrame | None, key: tuple[object, ...]) -> pd.DataFrame | None:
+    """Return the rows of one panel."""
+    return None if chips is None else chips[(chips[PANEL] == list(key)).all(axis=1)]
+
+
+def _draw_panel(
+    axes: Axes, rows: pd.DataFrame, chips: pd.DataFrame | None, place: TimeAxis
+) -> None:
+    axes.axhline(0.0, color="0.15", linewidth=0.8)
+    trainings = rows["training"].unique()
+    for index, (training, look) in enumerate(
+        (training, looks(trainings)[training]) for training in trainings
+    ):
+        if chips is not None:
+            for _, line in chips[chips["training"] == training].groupby("chip"):
+                line = line.sort_values("time_s")
+                axes.plot(
+                    place(line["time_s"]),
+                    line["drift_drop"],
+                    color=look.color,
+                    linewidth=0.6,
+                    alpha=0.5,
+                )
+        curve = rows[rows["training"] == training].sort_values("time_s")
+        loss, low, high = (curve[name].to_numpy(dtype=np.float64) for name in _LOSS)
+        axes.errorbar(
+            place(curve["time_s"]) + _APART * (index - (len(trainings) - 1) / 2),
+            loss,
+            yerr=np.clip(np.array([loss - low, high - loss]), 0.0, None),
+            color=look.color,
+            linestyle=look.line,
+            linewidth=1.6,
+            elinewidth=1.1,
+            marker=look.marker,
+            markersize=5.5,
+            label=training_name(training),
+        )
+    place.decorate(axes)
