@@ -128,7 +128,8 @@ class Results(Rendered):
     def chip_losses(self) -> pd.DataFrame:
         """Return by how much each chip is worse than the digital run, in each metric and time."""
         parts = [chip_losses(self.table, name) for name in self.metrics]
-        return pd.concat(parts, ignore_index=True)
+        known = [part for part in parts if not part.empty]
+        return pd.concat(known, ignore_index=True) if known else pd.DataFrame()
 
     def comparison(self) -> pd.DataFrame:
         """Compare each pair of networks on the chip after one day, with Holm's correction.
