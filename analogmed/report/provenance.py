@@ -113,7 +113,10 @@ def _called(program: str, command: list[str]) -> str:
     script, given = Path(command[0]), portable(command[1:])
     if "analogmed" in (script.name, script.stem) or script.parts[-2:] == _MAIN:
         return shlex.join(["analogmed", *given])
-    return f"python -m {program} {shlex.join(given)}".rstrip()
+    module, *command_words = program.split()
+    if given[: len(command_words)] != command_words:
+        given = [*command_words, *given]
+    return f"python -m {module} {shlex.join(given)}".rstrip()
 
 
 def _quoted(name: str) -> str:

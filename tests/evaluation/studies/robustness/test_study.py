@@ -375,4 +375,5 @@ def test_a_network_on_other_data_or_hardware_than_it_was_trained_for_is_told(
 def test_a_page_shows_the_tables_that_an_evaluation_writes(experiment, read_back):
     run = read_back(experiment.out)
     assert run.kind == "evaluation"
-    assert set(run.tables) == {"summary", "curves", "comparison", "time_to_failure"}
+    others = {"curves", "comparison", "time_to_failure", "chip_losses"}
+    assert set(run.tables) == {"summary", *others}
