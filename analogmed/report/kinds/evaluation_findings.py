@@ -124,7 +124,8 @@ class _Words:
         start = f"Time to failure for {with_article(self.label)} of {limit}"
         if len(when_of) == 1 < len(failures):
             (when,) = when_of
-            yield f"{start}: {when} for all {len(failures)} networks."
+            every = "both" if len(failures) == 2 else f"all {len(failures)}"
+            yield f"{start}: {when} for {every} networks."
             return
         when = "; ".join(f"{when} for the {_listed(names)}" for when, names in when_of.items())
         yield f"{start}: {when}."
