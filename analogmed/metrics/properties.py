@@ -38,13 +38,19 @@ def bounds_of(name: str) -> Bounds:
     return metric(name).bounds if is_metric(name) else _UNKNOWN
 
 
-def is_lower_better(name: str) -> bool:
+def is_lower_better(name: str, given: bool | None = None) -> bool:
     """Return whether lower values of a metric are better; false for an unknown name.
+
+    Args:
+        name: name of the metric.
+        given: the answer for a metric of the user; by default, as the metric declares.
 
     Example:
         >>> is_lower_better("dice"), is_lower_better("hd95")
         (False, True)
     """
+    if given is not None:
+        return given
     return is_metric(name) and metric(name).direction == "lower"
 
 

@@ -133,7 +133,7 @@ def loss_title(metric: str, unit: str, lower_is_better: bool | None = None) -> s
         >>> loss_title("dice", "1"), loss_title("hd95", "mm")
         ('Dice lost against digital', 'HD95 (mm) added against digital')
     """
-    lower = is_lower_better(metric) if lower_is_better is None else lower_is_better
+    lower = is_lower_better(metric, lower_is_better)
     return f"{metric_title(metric, unit)} {'added' if lower else 'lost'} against digital"
 
 

@@ -1,4 +1,4 @@
-"""What only POSIX systems have is optional: locks of files, and the cores of a process."""
+"""Systems other than POSIX: file locks and the CPU affinity of a process are optional."""
 
 import os
 import subprocess

@@ -64,7 +64,7 @@ def results_of(monkeypatch, _results):
         found = metric(name)
         values = few["value"]
         if found.direction == "lower":
-            values = 10.0 * (2.0 - values)  # whose spread is small beside the mean
+            values = 10.0 * (2.0 - values)  # with a small relative spread
         return few.assign(metric=name, value=values, unit=found.unit_for("px"))
 
     def make(*metrics):

@@ -478,7 +478,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
 
 
 def test_a_run_is_not_resumed_on_data_that_have_grown(tmp_path, monkeypatch):
-    """It would go on with other patients, and forget those of its first epochs."""
+    """It would continue with other patients, and forget those of its first epochs."""
     root = write_two_class_task(tmp_path / "Task90_Blocks")
     config = TrainConfig(
         task=TaskConfig("msd", root=root, spatial_dims=2, options={"window": [32, 32]}),

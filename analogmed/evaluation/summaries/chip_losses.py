@@ -28,7 +28,7 @@ def chip_losses(
     Raises:
         DataError: the table lacks a column.
     """
-    lower = is_lower_better(metric) if lower_is_better is None else lower_is_better
+    lower = is_lower_better(metric, lower_is_better)
     rows = []
     for run in network_runs(table, metric):
         for time_s in sorted(run.on_chip):

@@ -154,7 +154,7 @@ def over_time(
         known = ", ".join(sorted(table["metric"].unique()))
         raise DataError(f"the results table has no metric '{metric}'; it has: {known or 'none'}")
     settings = {"n_boot": n_boot, "level": level}
-    lower = is_lower_better(metric) if lower_is_better is None else lower_is_better
+    lower = is_lower_better(metric, lower_is_better)
     rows = [*_digital_rows(table, metric, seed, settings)]
     for run in network_runs(table, metric):
         rows += [_time_row(run, time_s, lower, seed, settings) for time_s in sorted(run.on_chip)]

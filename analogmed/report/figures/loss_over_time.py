@@ -95,9 +95,9 @@ def _draw_panel(
 ) -> None:
     axes.axhline(0.0, color="0.15", linewidth=0.8)
     trainings = rows["training"].unique()
-    for index, (training, look) in enumerate(
-        (training, looks(trainings)[training]) for training in trainings
-    ):
+    look_of = looks(trainings)
+    for index, training in enumerate(trainings):
+        look = look_of[training]
         if chips is not None:
             for _, line in chips[chips["training"] == training].groupby("chip"):
                 line = line.sort_values("time_s")

@@ -33,7 +33,7 @@ def loss_section(
     """
     metric = str(curves["metric"].iloc[0])
     label = label_of(metric)
-    lower = is_lower_better(metric) if lower_is_better is None else lower_is_better
+    lower = is_lower_better(metric, lower_is_better)
     draw = partial(
         loss_over_time, chips=None if chips is None else with_names(chips), lower_is_better=lower
     )

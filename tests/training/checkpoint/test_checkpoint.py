@@ -399,9 +399,9 @@ def test_test_patients_of_the_training_are_refused_under_another_name_of_the_dat
     seen = CheckpointInfo.of_task(volumes, "unet", patients=[first.patient_id])
     again = CheckpointInfo.of_json(seen.to_json(), saved)
     assert again.scans == seen.scans != ()
-    renamed = dataclasses.replace(first, patient_id="somebody")
+    renamed = dataclasses.replace(first, patient_id="renamed")
     other = dataclasses.replace(volumes, name="knees", test=(renamed, *volumes.test[1:]))
-    with pytest.raises(LeakageError, match=f"1 of the test .*somebody.*in data .*{seen.task}"):
+    with pytest.raises(LeakageError, match=f"1 of the test .*renamed.*in data .*{seen.task}"):
         again.refuse_leakage(other, saved)
     others = dataclasses.replace(other, test=volumes.train)
     again.refuse_leakage(others, saved)
