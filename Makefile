@@ -14,7 +14,7 @@ eval: $(READY)  ## evaluate a U-Net on ReRAM and PCM chips, and write runs/demo/
 # keeps bytecode even if the environment, as in many containers, forbids it: else each worker compiles all tests every time
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile
 
-test: $(READY)  ## run the tests that are quick, in six minutes on two cores
+test: $(READY)  ## run the tests that are quick, in five minutes on two cores
 	$(PYTEST) -m "not slow and not long and not exhaustive"
 
 test-ci: $(READY)  ## run these and the slow ones, as CI does

@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from analogmed.metrics.structure import Structure
 
 
+_NO_OVERLAP = EmptyValues(missed=0.0, spurious=0.0, both=math.nan)
+"""No overlap if one mask is empty; undefined if both are."""
+_OF_REFERENCE = EmptyValues(spurious=math.nan)
+"""Shares of the reference are undefined if the reference is empty."""
+
+
 def _metric(
     name: str,
     label: str,
     monai_name: str,
-    empty: EmptyValues = EmptyValues(),  # noqa: B008, which is frozen
+    empty: EmptyValues = _NO_OVERLAP,
     *,
     counts_absent: bool = False,
     learned: float | None = None,
@@ -43,8 +49,6 @@ def _metric(
         count_score=count_score,
     )
 
-
-_OF_REFERENCE = EmptyValues(spurious=math.nan)  # undefined shares of an empty reference
 
 DICE = _metric("dice", "Dice", "f1 score", learned=0.5)
 """Below 0.5, prediction and reference overlap in less than half of their mean size."""
