@@ -84,7 +84,7 @@ class Subnet(nn.Module):
         Raises:
             ShapeError: the images are too small for the depth, or their size is no such multiple.
         """
-        _check_size(self.genotype, tuple(images.shape[2:]))
+        check_size(self.genotype, tuple(images.shape[2:]))
         values = images
         skips: list[Tensor] = []
         levels = [level for level in self.levels if isinstance(level, _Level)]
@@ -142,8 +142,16 @@ def _levels(genotype: Genotype, in_channels: int) -> list[_Level]:
     return made[::-1]
 
 
-def _check_size(genotype: Genotype, size: tuple[int, ...]) -> None:
-    """Raise if poolings do not divide the size, or a norm has only one position."""
+def check_size(genotype: Genotype, size: tuple[int, ...]) -> None:
+    """Raise an error if poolings do not divide the size, or a norm has only one position.
+
+    Args:
+        genotype: network.
+        size: spatial size of the images.
+
+    Raises:
+        ShapeError: names the size, and the divisor or the level.
+    """
     divisor = 2 ** (genotype.depth - 1)
     where = f"a network of {genotype.depth} levels ({genotype}) on images of {size}"
     if len(size) != genotype.spatial_dims or any(n < divisor or n % divisor for n in size):

@@ -13,7 +13,6 @@ import pandas as pd
 from optuna.samplers import BaseSampler
 from tqdm import tqdm
 
-from analogmed.data import Task
 from analogmed.execution.compute import Outcome
 from analogmed.execution.executors import Executor, make_executor
 from analogmed.execution.run_folder import describe_run
@@ -33,6 +32,7 @@ from analogmed.search.results import (
 )
 from analogmed.search.selection import patients_of, selection_split, write_selection
 from analogmed.search.settings import SearchConfig
+from analogmed.search.space.fit import check_space_fits
 from analogmed.search.strategy import Context, find_strategy
 from analogmed.search.supernet.operations import FIGURE, report_importance
 from analogmed.search.supernet.weights import refuse_leakage
@@ -160,7 +160,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
         inner = write_selection(config.task, folder, parts, replaces=not has_begun(config))
         make = MakeCandidates(config, inner)
         evaluator = make.evaluator()
-        check_fits(config, evaluator.task)
+        check_space_fits(config.space, evaluator.task)
         if config.supernets:
             refuse_leakage(config.supernets.values(), task)
             refuse_other_supernets(study, config.supernets)
@@ -212,26 +212,6 @@ def make_sampler(config: SearchConfig, evaluator: Evaluator) -> BaseSampler:
         raise ConfigError(
             f"strategy {config.strategy.name}: {error}; its options: {known}"
         ) from error
-
-
-def check_fits(config: SearchConfig, task: Task) -> None:
-    """Raise an error if networks of the space do not fit the images.
-
-    Raises:
-        ConfigError: names the dimensions, the depth and the window.
-    """
-    if config.space.spatial_dims != task.spatial_dims:
-        raise ConfigError(
-            f"space.spatial_dims is {config.space.spatial_dims}, but task {task.name} is "
-            f"{task.spatial_dims}D"
-        )
-    divisor = 2 ** (max(config.space.depths) - 1)
-    if any(size % divisor for size in task.window):
-        raise ConfigError(
-            f"space.depths: networks of {max(config.space.depths)} levels take sizes divisible by "
-            f"{divisor}, but the window of task {task.name} is {task.window}; leave out these "
-            "depths, or set task.options.window to such a size"
-        )
 
 
 def evaluate_all(

@@ -1,6 +1,5 @@
 """Setup of a supernetwork's training before its first step: data, weights, latencies."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.hardware import load_profile
 from analogmed.models import Genotype
+from analogmed.search.space.fit import check_space_fits
 from analogmed.search.space.space import Space
 from analogmed.search.supernet.architecture_weights import ArchitectureWeights
 from analogmed.search.supernet.latency import Latencies, latencies, of_profile, of_table, table_for
@@ -164,7 +164,10 @@ def load_tasks(config: SupernetConfig) -> tuple[Task, ...]:
     for task in tasks:
         task.require_masks()
     for task in tasks:
-        _check(task, config.space)
+        check_space_fits(config.space, task)
+        for name, cases in (("training", task.train), ("validation", task.validation)):
+            if not cases:
+                raise DataError(f"task {task.name} has no {name} case; change task.shares")
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise ConfigError(f"more_tasks: a task is listed twice: {', '.join(names)}")
@@ -201,26 +204,6 @@ def fixed_networks(config: SupernetConfig, n: int) -> tuple[Genotype, ...]:
 
 
 _DRAWS = 100
-
-
-def _check(task: Task, space: Space) -> None:
-    if task.spatial_dims != space.spatial_dims:
-        raise ConfigError(
-            f"task {task.name} is {task.spatial_dims}D and the space {space.spatial_dims}D; set "
-            "space.spatial_dims, or task.spatial_dims where the data can be both"
-        )
-    divisor = 2 ** (max(space.depths) - 1)
-    if any(side % divisor for side in task.window) or math.prod(task.window) == divisor ** len(
-        task.window
-    ):
-        raise ConfigError(
-            f"the window {list(task.window)} of task {task.name} cannot be halved "
-            f"{max(space.depths) - 1} times with more than one point left; take smaller "
-            f"space.depths, or a task.size of multiples of {divisor}"
-        )
-    for name, cases in (("training", task.train), ("validation", task.validation)):
-        if not cases:
-            raise DataError(f"task {task.name} has no {name} case; change task.shares")
 
 
 def _material(

@@ -264,11 +264,15 @@ def test_a_loss_that_is_no_number_stops_the_run(config):
 @pytest.mark.parametrize(
     ("changes", "error", "told"),
     [
-        ({"space": Space(depths=(5,), widths=(2,))}, ConfigError, "cannot be halved 4 times"),
+        (
+            {"space": Space(depths=(5,), widths=(2,))},
+            ConfigError,
+            "at the deepest level, got .16, 16.",
+        ),
         (
             {"space": Space(spatial_dims=3)},
             ConfigError,
-            "task phantom_brain is 2D and the space 3D",
+            "space.spatial_dims: expected 2 for task phantom_brain, got 3",
         ),
         ({"latency": LatencyConfig("hermess")}, ConfigError, "did you mean 'hermes"),
     ],
