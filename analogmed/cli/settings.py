@@ -175,9 +175,14 @@ class VerifyConfig:
 
     Attributes:
         path: folder of the data set, or the folder above it.
+        images: file patterns of NIfTI files, one per channel, as in task.options of nifti; by
+            default the layout is recognised.
+        label: file pattern of the labels; required with images.
     """
 
     path: Path = positional("FOLDER")
+    images: tuple[str, ...] = ()
+    label: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import io
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,14 +17,17 @@ from rich.text import Text
 from tqdm import tqdm
 
 from analogmed.data.case import Case
-from analogmed.data.datasets.layout import Finding, Layout, recognise
+from analogmed.data.datasets.listing import Finding, Layout, Listing, recognise
+from analogmed.data.datasets.nifti_layout import NIFTI, list_by_patterns
 from analogmed.data.integrity_grids import grid_differences
 from analogmed.data.readers.images import read_image
 from analogmed.data.readers.nifti import Volume, read_nifti
 from analogmed.data.samples import binary_mask, check_same_shape, class_indices
 from analogmed.data.splits import find_duplicates
+from analogmed.data.tasks import LAYOUTS
 from analogmed.data.volumes import check_same_grid
-from analogmed.foundation.errors import AnalogmedError
+from analogmed.foundation.errors import AnalogmedError, ConfigError
+from analogmed.foundation.files import require_folder
 
 T = TypeVar("T")
 
@@ -71,7 +74,7 @@ class Report:
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
-def verify(path: Path | str) -> Report:
+def verify(path: Path | str, images: Sequence[str] = (), label: str = "") -> Report:
     """Check every file of a data set, and the consistency between files.
 
     Supports the LGG, DSB 2018 and Decathlon layouts, BraTS, MedMNIST, and folders of NIfTI files.
@@ -81,40 +84,60 @@ def verify(path: Path | str) -> Report:
 
     Args:
         path: folder of the data set, or its parent.
+        images, label: file patterns of NIfTI files, as of
+            :func:`analogmed.data.datasets.nifti_folder.load_nifti`; without them, the layout is
+            recognised.
 
     Returns:
         All problems and warnings. A progress bar is shown on a terminal.
 
     Raises:
-        DataError: the folder does not exist or has no known layout.
+        ConfigError: only one of ``images`` and ``label`` is given, or a pattern is invalid.
+        DataError: the folder does not exist, has no known layout, or no file matches ``images``.
     """
-    layout = recognise(Path(path))
-    found = _Findings(list(layout.problems), list(layout.warnings))
+    found = _Findings([], [])
+    layout, folder, listing = _listed(Path(path), tuple(images), label, found)
     sound = []
-    for case in tqdm(layout.cases, desc="verify", unit="case", disable=None):
+    for case in tqdm(listing.cases, desc="verify", unit="case", disable=None):
         before = len(found.problems)
-        _check_case(case, layout, found)
+        _check_case(case, layout, listing, found)
         if len(found.problems) == before:
             sound.append(case)
     found.warnings += _duplicates(sound)
-    found.warnings += grid_differences(layout.folder, found.first_volumes)
-    if not layout.cases:
-        found.problems.append(Finding(layout.folder, "no complete case", "download it again"))
+    found.warnings += grid_differences(folder, found.first_volumes)
+    if not listing.cases:
+        found.problems.append(Finding(folder, "no complete case", "download it again"))
     counts = {
-        "cases": len(layout.cases),
+        "cases": len(listing.cases),
         "sound cases": len(sound),
-        "files": _count_files(layout),
+        "files": _count_files(layout, listing),
         **found.counts,
         "problems": len(found.problems),
         "warnings": len(found.warnings),
     }
-    return Report(layout.folder, layout.name, tuple(found.problems), tuple(found.warnings), counts)
+    return Report(folder, layout.name, tuple(found.problems), tuple(found.warnings), counts)
 
 
-def _count_files(layout: Layout) -> int:
+def _listed(
+    path: Path, images: tuple[str, ...], label: str, found: "_Findings"
+) -> tuple[Layout, Path, Listing]:
+    """Return layout, folder and cases of a data set, by patterns or by its recognised layout."""
+    if bool(images) != bool(label):
+        raise ConfigError(
+            f"images, label: expected both or none, got images {list(images)} and label {label!r}. "
+            "Give the file patterns of both, as in task.options."
+        )
+    if images:
+        folder = require_folder(path)
+        return NIFTI, folder, list_by_patterns(folder, images, label, found.problem)
+    layout, folder = recognise(path, LAYOUTS)
+    return layout, folder, layout.list(folder, found.problem, found.warning)
+
+
+def _count_files(layout: Layout, listing: Listing) -> int:
     if layout.is_archive:
-        return len({path for case in layout.cases for path in case.images})
-    return sum(len(case.images) + len(case.labels) for case in layout.cases)
+        return len({path for case in listing.cases for path in case.images})
+    return sum(len(case.images) + len(case.labels) for case in listing.cases)
 
 
 @dataclass
@@ -125,26 +148,24 @@ class _Findings:
     first_volumes: dict[str, Volume] = field(default_factory=dict)
     """First volume of each case without its voxels, by case id."""
 
+    def problem(self, path: Path, what: str, hint: str) -> None:
+        """Record a problem."""
+        self.problems.append(Finding(path, what, hint))
 
-def _check_case(case: Case, layout: Layout, found: _Findings) -> None:
+    def warning(self, path: Path, what: str, hint: str) -> None:
+        """Record a warning."""
+        self.warnings.append(Finding(path, what, hint))
+
+
+def _check_case(case: Case, layout: Layout, listing: Listing, found: _Findings) -> None:
     before = len(found.problems)
-    if layout.is_archive:
-        _check_entry(case, layout, found)
-        return
-    if layout.is_volumetric:
-        _check_volumes(case, layout, found)
-    else:
+    if listing.is_volumetric:
+        _check_volumes(case, listing, found)
+    elif not layout.is_archive:
         _check_images(case, found)
-    if layout.read is not None and len(found.problems) == before:
+    if listing.read is not None and len(found.problems) == before:
         with _noting(case.images[0], found):
-            layout.read(case)
-
-
-def _check_entry(case: Case, layout: Layout, found: _Findings) -> None:
-    """Check that a case of an archive can be read."""
-    if layout.read is not None:
-        with _noting(case.images[0], found):
-            layout.read(case)
+            listing.read(case)
 
 
 def _check_images(case: Case, found: _Findings) -> None:
@@ -166,7 +187,7 @@ def _check_images(case: Case, found: _Findings) -> None:
     found.warnings += _constant(images)
 
 
-def _check_volumes(case: Case, layout: Layout, found: _Findings) -> None:
+def _check_volumes(case: Case, listing: Listing, found: _Findings) -> None:
     """Check that the volumes of a case share one grid and that labels have allowed integers."""
     images = _read_all(case.images, read_nifti, found)
     labels = _read_all(case.labels, read_nifti, found)
@@ -178,7 +199,7 @@ def _check_volumes(case: Case, layout: Layout, found: _Findings) -> None:
             check_same_grid(volumes[0], volume)
     for path, label in labels.items():
         with _noting(path, found):
-            class_indices(label.data, (), layout.label_values, path)
+            class_indices(label.data, (), listing.label_values, path)
         if not np.any(label.data):
             found.counts["empty masks"] += 1
             found.warnings.append(_empty_label(case))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from analogmed.data.datasets.layout import Finding
+from analogmed.data.datasets.listing import Finding
 from analogmed.data.readers.nifti import Volume
 from analogmed.data.readers.orientation import axis_codes, to_ras
 

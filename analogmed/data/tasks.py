@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from analogmed.data.case import Case, Sample, Task
+from analogmed.data.datasets import dsb2018, lgg, medmnist, msd, nifti_layout
 from analogmed.data.datasets.dsb2018 import load_dsb2018
 from analogmed.data.datasets.lgg import load_lgg
+from analogmed.data.datasets.listing import Layout
 from analogmed.data.datasets.medmnist import load_medmnist
 from analogmed.data.datasets.msd import load_msd
 from analogmed.data.datasets.msd_tasks import MSD_TASKS, MsdTask
@@ -183,26 +185,23 @@ def _with_fitting_window(task: Task) -> Task:
     return replace(task, window=window)
 
 
-def _given_path(name: str, content: str, origin: str, root: Path | None) -> Path:
-    """Return the file or folder that the user specified, which must exist."""
-    if root is not None and root.is_file():
-        return root
-    return _given(name, content, origin, root)
-
-
-def _given(name: str, content: str, origin: str, root: Path | None) -> Path:
-    """Return the folder that the user specified, which must exist."""
+def _given(name: str, layout: Layout, root: Path | None) -> Path:
+    """Return the folder, or file of an archive, that the user specified, which must exist."""
     if root is None:
-        raise ConfigError(f"task {name!r} needs root, {content}; {origin}")
+        raise ConfigError(f"task {name!r} needs root, {layout.content}; {layout.origin}")
+    if layout.is_archive and root.is_file():
+        return root
     try:
         return require_folder(root)
     except DataError as error:
-        raise ConfigError(f"{error}; task {name!r} needs {content}; {origin}") from error
+        raise ConfigError(
+            f"{error}; task {name!r} needs {layout.content}; {layout.origin}"
+        ) from error
 
 
 def _decathlon_folder(task: MsdTask, root: Path | None) -> Path:
     content = f"the folder {task.folder} or the one that holds it"
-    root = _given(task.short_name, content, _DECATHLON, root)
+    root = _given(task.short_name, replace(msd.LAYOUT, content=content), root)
     below = root / task.folder
     return below if below.is_dir() else root
 
@@ -232,62 +231,22 @@ def _phantom(kind: str, load: Callable[..., Task]) -> _Source:
     return _Source(load, partial(_phantom_folder, kind), f"phantom_{kind}", fits_window=True)
 
 
-_DECATHLON = "the data come from http://medicaldecathlon.com (CC BY-SA 4.0)"
+def _on_disk(name: str, load: Callable[..., Task], layout: Layout) -> _Source:
+    return _Source(load, partial(_given, name, layout), is_format=layout.is_format)
 
-_SOURCES = {
-    "lgg": _Source(
-        load_lgg,
-        partial(
-            _given,
-            "lgg",
-            "the folder kaggle_3m or the one that holds it",
-            "the data come from https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
-        ),
-    ),
-    "dsb2018": _Source(
-        load_dsb2018,
-        partial(
-            _given,
-            "dsb2018",
-            "the folder stage1_train or the one that holds it",
-            "the data come from https://bbbc.broadinstitute.org/BBBC038",
-        ),
-    ),
-    "msd": _Source(
-        load_msd,
-        partial(_given, "msd", "a task folder with its dataset.json", _DECATHLON),
-        is_format=True,
-    ),
-    "medmnist": _Source(
-        load_medmnist,
-        partial(
-            _given_path,
-            "medmnist",
-            "a MedMNIST file (.npz), or the folder that holds it",
-            "the data come from https://medmnist.com (CC BY 4.0)",
-        ),
-        is_format=True,
-    ),
-    "brats": _Source(
-        load_brats,
-        partial(
-            _given,
-            "brats",
-            "the folder that holds a folder per case",
-            "the data come from https://www.med.upenn.edu/cbica/brats/ after registration",
-        ),
-        is_format=True,
-    ),
-    "nifti": _Source(
-        load_nifti,
-        partial(
-            _given,
-            "nifti",
-            "the folder that holds a folder per case",
-            "name its files with the options images, label and classes",
-        ),
-        is_format=True,
-    ),
+
+_DATA_SETS: dict[str, tuple[Callable[..., Task], Layout]] = {
+    "lgg": (load_lgg, lgg.LAYOUT),
+    "dsb2018": (load_dsb2018, dsb2018.LAYOUT),
+    "msd": (load_msd, msd.LAYOUT),
+    "medmnist": (load_medmnist, medmnist.LAYOUT),
+    "brats": (load_brats, nifti_layout.BRATS),
+    "nifti": (load_nifti, nifti_layout.NIFTI),
+}
+LAYOUTS = tuple(layout for _, layout in _DATA_SETS.values())
+"""Layout of each data set on disk; the first that applies to a folder is that of its data."""
+
+_SOURCES = {name: _on_disk(name, *one) for name, one in _DATA_SETS.items()} | {
     "phantom_brain": _phantom("brain", load_lgg),
     "phantom_spleen": _phantom("spleen", load_msd),
     "phantom_nuclei": _phantom("nuclei", load_dsb2018),

@@ -12,7 +12,7 @@ from analogmed.data.datasets.dsb2018 import load_dsb2018
 from analogmed.data.datasets.lgg import load_lgg
 from analogmed.data.integrity import verify
 from analogmed.data.phantoms.write import write_phantom
-from analogmed.foundation.errors import DataError
+from analogmed.foundation.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -234,13 +234,15 @@ def test_a_field_without_nuclei_has_a_label_of_zeros(nuclei):
     assert not task.read(case).label.any()
 
 
-def test_a_nucleus_mask_of_another_size_and_a_field_without_masks_are_found(nuclei):
+def test_a_mask_of_another_size_and_fields_without_masks_or_image_are_found(nuclei):
     first, second = sorted(path for path in nuclei.iterdir() if path.is_dir())[:2]
     mask = next((first / "masks").iterdir())
     Image.fromarray(np.zeros((10, 10), np.uint8)).save(mask)
     shutil.rmtree(second / "masks")
+    third = sorted(path for path in nuclei.iterdir() if path.is_dir())[2]
+    shutil.rmtree(third / "images")
     problems = {problem.path: problem.what for problem in verify(nuclei).problems}
-    assert problems.keys() == {mask, second}
+    assert problems.keys() == {mask, second, third}
     assert "(10, 10)" in problems[mask]
     assert "no label" in problems[second]
 
@@ -258,6 +260,9 @@ def test_a_brats_case_that_lacks_a_channel_is_found(tmp_path):
     problem = the_only(verify(tmp_path).problems)
     assert problem.path == tmp_path / "BraTS_002"
     assert "t1ce" in problem.what
+    for path in (tmp_path / "BraTS_002").glob("*_[ft]*"):
+        path.unlink()
+    assert "label without image" in the_only(verify(tmp_path).problems).what
 
 
 def test_folders_with_an_image_and_a_label_are_no_broken_brats_set(tmp_path):
@@ -272,6 +277,54 @@ def test_folders_with_an_image_and_a_label_are_no_broken_brats_set(tmp_path):
     assert (report.counts["sound cases"], report.counts["files"]) == (2, 4)
     save_nifti(case / "p02_seg.nii.gz", np.full((8, 8, 8), 0.4, np.float32), np.eye(4))
     assert "not integers" in the_only(verify(tmp_path).problems).what
+
+
+@pytest.fixture
+def two_folders(tmp_path):
+    """Two cases of different sizes, as images/NAME_0000.nii.gz and labels/NAME.nii.gz."""
+    for number, depth in enumerate((8, 9), start=1):
+        data = np.arange(64 * depth, dtype=np.int16).reshape(8, 8, depth)
+        for part, name, values in (
+            ("images", f"p{number}_0000.nii.gz", data),
+            ("labels", f"p{number}.nii.gz", (data > 300).astype(np.uint8)),
+        ):
+            (tmp_path / part).mkdir(exist_ok=True)
+            save_nifti(tmp_path / part / name, values, np.eye(4))
+    return tmp_path
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_a_folder_of_images_and_one_of_labels_are_pairs_of_files(two_folders, renamed):
+    if renamed:
+        for path in (two_folders / "images").iterdir():
+            path.rename(path.with_name(path.name.replace("_0000", "")))
+    report = verify(two_folders)
+    assert report.ok, found(report.problems)
+    assert (report.counts["cases"], report.counts["sound cases"]) == (2, 2)
+    save_nifti(two_folders / "labels/p2.nii.gz", np.full((8, 8, 9), 0.4, np.float32), np.eye(4))
+    assert "not integers" in the_only(verify(two_folders).problems).what
+
+
+def test_files_of_two_folders_without_a_partner_are_problems(two_folders):
+    (two_folders / "labels/p1.nii.gz").rename(two_folders / "labels/p3.nii.gz")
+    shutil.copy(two_folders / "labels/p2.nii.gz", two_folders / "labels/p4.nii")
+    report = verify(two_folders)
+    assert {path: what.partition(" (")[0] for path, what in found(report.problems)} == {
+        two_folders.name: "1 of 2 cases have no file 'labels/*.nii.gz': p1",
+        "p3.nii.gz": "label without image",
+        "p4.nii": "no name like images/*_0000.nii.gz or labels/*.nii.gz, as most files here have",
+    }
+
+
+def test_patterns_of_the_loader_choose_the_files(two_folders):
+    (two_folders / "images").rename(two_folders / "scans")
+    assert not verify(two_folders).ok, "volumes of a folder of another name are one case"
+    patterns = {"images": ["scans/p*_0000.nii.gz"], "label": "labels/p*.nii.gz"}
+    assert verify(two_folders, **patterns).counts["sound cases"] == 2
+    (two_folders / "labels/p1.nii.gz").unlink()
+    assert ": 1 (" in the_only(verify(two_folders, **patterns).problems).what
+    with pytest.raises(ConfigError, match="expected both or none"):
+        verify(two_folders, images=["scans/*.nii.gz"])
 
 
 @pytest.mark.parametrize("parts", [("t2f", "t1n", "t1c", "t2w"), ("t2f",)])

@@ -5,15 +5,22 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from analogmed.data.case import Case
+from analogmed.data.datasets.listing import Fault, refuse
 from analogmed.data.datasets.msd import patient_of
 from analogmed.data.readers.files import is_hidden, natural_order
 from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.text import shortened
 
 _MOST_LISTED = 10_000
+_RESTORE = "restore it from the source, or remove the case"
 
 
 def list_cases(
-    root: Path, images: tuple[str, ...], label: str, patient_pattern: str | None
+    root: Path,
+    images: tuple[str, ...],
+    label: str,
+    patient_pattern: str | None,
+    fault: Fault = refuse,
 ) -> list[Case]:
     """Return the cases whose files match the patterns.
 
@@ -25,15 +32,20 @@ def list_cases(
         images: one pattern per channel.
         label: pattern of the labels.
         patient_pattern: see :func:`analogmed.data.datasets.msd.patient_of`.
+        fault: receives each case without exactly one file of a pattern; by default it raises
+            DataError.
+
+    Returns:
+        The cases, in natural order; a case with a fault has the files that were found.
 
     Raises:
         ConfigError: a pattern is no file pattern, or names a folder without one ``*``.
-        DataError: no file matches, or a case has no or several files of a pattern.
+        DataError: no file matches the patterns of the images.
     """
     if not images:
         raise ConfigError("images is empty; give a pattern per channel")
-    if any("/" in pattern for pattern in (*images, label)):
-        return _cases_by_name(root, images, label, patient_pattern)
+    if _by_name(images, label):
+        return _cases_by_name(root, images, label, patient_pattern, fault)
     folders = _case_folders(root, images)
     if not folders:
         raise _nothing_matches(root, images)
@@ -44,15 +56,36 @@ def list_cases(
         Case(
             case_id=case_id,
             patient_id=patient_of(case_id, patient_pattern),
-            images=tuple(_single_match(folder, pattern, case_id) for pattern in images),
-            labels=(_single_match(folder, label, case_id),),
+            images=tuple(path for each in images for path in _single_match(folder, each, fault)),
+            labels=tuple(_single_match(folder, label, fault)),
         )
         for case_id, folder in zip(ids, folders, strict=True)
     ]
 
 
+def labels_alone(root: Path, images: tuple[str, ...], label: str) -> list[Path]:
+    """Return the label files without an image of any pattern of the case, in natural order.
+
+    Args:
+        root, images, label: as in :func:`list_cases`.
+    """
+    if _by_name(images, label):
+        names = set().union(*(_files_by_name(root, pattern) for pattern in images))
+        labels = _files_by_name(root, label)
+        return [labels[name] for name in sorted(labels.keys() - names, key=natural_order)]
+    folders = set(_case_folders(root, images))
+    found = (path for path in root.rglob(label) if path.parent not in folders)
+    visible = [path for path in found if not is_hidden(path, root)]
+    return sorted(visible, key=lambda path: natural_order(path.as_posix()))
+
+
+def _by_name(images: tuple[str, ...], label: str) -> bool:
+    """Return whether cases are files of equal names, not folders."""
+    return any("/" in pattern for pattern in (*images, label))
+
+
 def _cases_by_name(
-    root: Path, images: tuple[str, ...], label: str, patient_pattern: str | None
+    root: Path, images: tuple[str, ...], label: str, patient_pattern: str | None, fault: Fault
 ) -> list[Case]:
     tables = {pattern: _files_by_name(root, pattern) for pattern in (*images, label)}
     names = sorted(set().union(*(tables[pattern] for pattern in images)), key=natural_order)
@@ -60,16 +93,16 @@ def _cases_by_name(
         raise _nothing_matches(root, images)
     for pattern, files in tables.items():
         if missing := [name for name in names if name not in files]:
-            raise DataError(
-                f"{root}: {len(missing)} of {len(names)} cases have no file {pattern!r}, for "
-                f"instance {missing[0]}; {_files_in(root, (root / pattern).parent.glob('*'))}"
-            )
+            there = _files_in(root, (root / pattern).parent.glob("*"))
+            count = f"{len(missing)} of {len(names)} cases have no file {pattern!r}"
+            what = f"{count}: {shortened(tuple(missing))} ({there})"
+            fault(root, what, "restore them from the source, or give other patterns")
     return [
         Case(
             case_id=name,
             patient_id=patient_of(name, patient_pattern),
-            images=tuple(tables[pattern][name] for pattern in images),
-            labels=(tables[label][name],),
+            images=tuple(tables[each][name] for each in images if name in tables[each]),
+            labels=(tables[label][name],) if name in tables[label] else (),
         )
         for name in names
     ]
@@ -109,15 +142,18 @@ def _case_folders(root: Path, images: tuple[str, ...]) -> list[Path]:
     return sorted(found, key=lambda folder: natural_order(folder.as_posix()))
 
 
-def _single_match(folder: Path, pattern: str, case_id: str) -> Path:
+def _single_match(folder: Path, pattern: str, fault: Fault) -> list[Path]:
+    """Return the one file of a case folder that matches a pattern, or none after a fault."""
     matches = sorted(path for path in folder.glob(pattern) if not is_hidden(path))
-    if len(matches) != 1:
-        names = ", ".join(path.name for path in matches) or _files_in(folder, folder.glob("*"))
-        raise DataError(
-            f"case {case_id}: pattern {pattern!r} matches {len(matches)} files in {folder} "
-            f"({names}); expected exactly 1"
-        )
-    return matches[0]
+    if len(matches) == 1:
+        return matches
+    names = ", ".join(path.name for path in matches) or _files_in(folder, folder.glob("*"))
+    fault(
+        folder,
+        f"pattern {pattern!r} matches {len(matches)} files ({names}); expected exactly 1",
+        _RESTORE,
+    )
+    return []
 
 
 def _files_in(root: Path, paths: Iterable[Path]) -> str:

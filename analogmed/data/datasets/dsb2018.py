@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from analogmed.data.case import Case, Sample, Task
+from analogmed.data.datasets.listing import Fault, Layout, Listing, case_folders, refuse
 from analogmed.data.normalise import checked_size, z_score
 from analogmed.data.readers.files import is_hidden
 from analogmed.data.readers.images import read_image
@@ -21,6 +22,7 @@ from analogmed.foundation.files import require_folder
 CLASSES = ("nucleus",)
 _CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 _FOLDER = "stage1_train"
+_PARTS = ("images", "masks")
 _WINDOW = (256, 256)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """ITU-R BT.601 weights of red, green and blue for conversion to grey."""
@@ -63,8 +65,13 @@ def load_dsb2018(
     size = checked_size(size, 2)
     root = require_folder(root)
     folder = root / _FOLDER if (root / _FOLDER).is_dir() else root
+    cases = list_cases(folder)
+    if not cases:
+        raise DataError(
+            f"{folder}: no <id>/images/<id>.png in it; give the folder that holds {_FOLDER}"
+        )
     train, validation, test = split_cases(
-        _list_cases(folder), SplitSettings(split_seed, checked_shares(shares), split_file)
+        cases, SplitSettings(split_seed, checked_shares(shares), split_file)
     )
     return Task(
         name=name,
@@ -118,29 +125,39 @@ def count_overlaps(case: Case) -> int:
         return int(np.count_nonzero(_nuclei_per_pixel(case, shape) > 1))
 
 
-def _list_cases(folder: Path) -> list[Case]:
-    folders = sorted(f for f in folder.glob("*") if (f / "images").is_dir() and not is_hidden(f))
-    if not folders:
-        raise DataError(
-            f"{folder}: no <id>/images/<id>.png in it; give the folder that holds {_FOLDER}"
-        )
-    return [_case_of(f) for f in folders]
+def list_cases(folder: Path, fault: Fault = refuse) -> list[Case]:
+    """Return the image of each folder that has a folder of images or of masks.
+
+    Args:
+        folder: folder of the folders of images.
+        fault: receives each folder without exactly one image, or without a label; by default it
+            raises DataError.
+    """
+    fields = [
+        each for each in case_folders(folder) if any((each / part).is_dir() for part in _PARTS)
+    ]
+    cases = (_case_of(each, fault) for each in fields)
+    return [case for case in cases if case is not None]
 
 
-def _case_of(folder: Path) -> Case:
+def _case_of(folder: Path, fault: Fault) -> Case | None:
     images = _png_files(folder / "images")
-    if len(images) != 1:
-        raise DataError(f"case {folder.name}: {len(images)} PNG in {folder / 'images'}, expected 1")
     labels = _png_files(folder / "masks")
     if not labels and (folder / "label.png").exists():
         labels = (folder / "label.png",)
-    if not labels:
-        raise DataError(
-            f"case {folder.name}: no label, expected {folder / 'masks'}/*.png or label.png; "
+    if len(images) != 1:
+        what = f"{len(images)} PNG in images, expected 1"
+        fault(folder, what, "restore it, or remove the folder")
+    elif not labels:
+        fault(
+            folder,
+            "no label: expected masks/*.png or label.png",
             "use the labelled stage 1 training images; for a field without nuclei, write a "
-            "label.png of zeros"
+            "label.png of zeros",
         )
-    return Case(folder.name, folder.name, images, labels)
+    else:
+        return Case(folder.name, folder.name, images, labels)
+    return None
 
 
 def _png_files(folder: Path) -> tuple[Path, ...]:
@@ -165,3 +182,14 @@ def _nuclei_per_pixel(case: Case, shape: tuple[int, ...]) -> np.ndarray:
         check_same_shape(shape, case.images[0], mask.shape[:2], path)
         coverage += binary_mask(mask, path)
     return coverage
+
+
+LAYOUT = Layout(
+    name="DSB 2018 (stage1_train)",
+    files="<id>/images/*.png (DSB 2018)",
+    content="the folder stage1_train or the one that holds it",
+    origin="the data come from https://bbbc.broadinstitute.org/BBBC038",
+    applies=lambda folder: any(folder.glob("*/images/*.png")),
+    list=lambda folder, problem, _: Listing(list_cases(folder, problem), NucleiReader()),
+    folders=(_FOLDER,),
+)

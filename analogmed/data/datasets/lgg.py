@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from analogmed.data.case import Case, Sample, Task
+from analogmed.data.datasets.listing import Fault, Layout, Listing, case_folders, refuse
 from analogmed.data.normalise import checked_size, z_score
 from analogmed.data.readers.files import is_hidden, natural_order
 from analogmed.data.readers.images import read_image
@@ -61,7 +62,12 @@ def load_lgg(
     size = checked_size(size, 2)
     root = require_folder(root)
     folder = root / _FOLDER if (root / _FOLDER).is_dir() else root
-    cases = _list_cases(folder)
+    cases = list_cases(folder)
+    if not cases:
+        raise DataError(
+            f"{folder}: no <patient>/<patient>_<n>.tif with <patient>_<n>_mask.tif; give the "
+            f"folder that holds {_FOLDER}"
+        )
     train, validation, test = split_cases(
         cases, SplitSettings(split_seed, checked_shares(shares), split_file)
     )
@@ -109,32 +115,29 @@ class StackReader:
         return image_sample(image, label, self.size, case)
 
 
-def _list_cases(folder: Path) -> list[Case]:
-    folders = sorted(
-        (f for f in folder.glob("*") if f.is_dir() and not is_hidden(f)), key=lambda f: f.name
-    )
-    cases = [case for case in map(_case_of, folders) if case is not None]
-    if not cases:
-        raise DataError(
-            f"{folder}: no <patient>/<patient>_<n>.tif with <patient>_<n>_mask.tif; give the "
-            f"folder that holds {_FOLDER}"
-        )
-    return cases
+def list_cases(folder: Path, fault: Fault = refuse) -> list[Case]:
+    """Return the scan of each folder: its slices that have a mask, in natural order.
+
+    Args:
+        folder: folder of the folders of scans.
+        fault: receives each slice without its mask and each mask without its slice; by default it
+            raises DataError.
+    """
+    cases = (_case_of(each, fault) for each in case_folders(folder))
+    return [case for case in cases if case is not None]
 
 
-def _case_of(folder: Path) -> Case | None:
+def _case_of(folder: Path, fault: Fault) -> Case | None:
     files = [path for path in folder.glob("*.tif") if not is_hidden(path)]
     masks = {path.name.removesuffix(_MASK_END): path for path in files if _is_mask(path)}
     slices = {path.stem: path for path in files if not _is_mask(path)}
-    if not files:
+    for stem in sorted(slices.keys() - masks.keys(), key=natural_order):
+        fault(slices[stem], f"no {stem}{_MASK_END} in its folder", "restore it from the source")
+    for stem in sorted(masks.keys() - slices.keys(), key=natural_order):
+        fault(masks[stem], f"a mask without its slice {stem}.tif", "restore the slice")
+    stems = sorted(slices.keys() & masks.keys(), key=natural_order)
+    if not stems:
         return None
-    alone = sorted(slices.keys() ^ masks.keys(), key=natural_order)
-    if alone:
-        raise DataError(
-            f"case {folder.name}: {', '.join(alone)} in {folder}: a slice without its "
-            f"{_MASK_END} file, or a mask without its slice"
-        )
-    stems = sorted(slices, key=natural_order)
     patient = _TCGA_PATIENT.fullmatch(folder.name)
     return Case(
         case_id=folder.name,
@@ -153,3 +156,14 @@ def _read_alike(paths: Sequence[Path]) -> list[np.ndarray]:
     for array, path in zip(arrays, paths, strict=True):
         check_same_shape(arrays[0].shape, paths[0], array.shape, path)
     return arrays
+
+
+LAYOUT = Layout(
+    name="LGG (kaggle_3m)",
+    files=f"<patient>/*{_MASK_END} (LGG)",
+    content="the folder kaggle_3m or the one that holds it",
+    origin="the data come from https://www.kaggle.com/datasets/mateuszbuda/lgg-mri-segmentation",
+    applies=lambda folder: any(folder.glob(f"*/*{_MASK_END}")),
+    list=lambda folder, problem, _: Listing(list_cases(folder, problem), StackReader()),
+    folders=(_FOLDER,),
+)

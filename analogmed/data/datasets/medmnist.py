@@ -18,9 +18,10 @@ from types import MappingProxyType
 import numpy as np
 
 from analogmed.data.case import Case, Sample, Task
+from analogmed.data.datasets.listing import Fault, Layout, Listing, report_error
 from analogmed.data.normalise import checked_size, resize_image
 from analogmed.data.samples import MAX_CLASSES, naming_case
-from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.kinds.classification import MULTICLASS, MULTILABEL, Classification
 
 PARTS = ("train", "val", "test")
@@ -195,7 +196,7 @@ def list_cases(file: Path, arrays: dict[str, np.ndarray]) -> dict[str, tuple[Cas
     }
 
 
-def constant_images(cases: Iterable[Case]) -> Iterator[Case]:
+def _constant_images(cases: Iterable[Case]) -> Iterator[Case]:
     """Yield the cases whose pixels all have one value."""
     for case in cases:
         part, number = _address(case)
@@ -296,3 +297,29 @@ def _padded(image: np.ndarray) -> np.ndarray:
     missing = [-length % STEP for length in image.shape[2:]]
     widths = [(0, 0), (0, 0), *((lack // 2, lack - lack // 2) for lack in missing)]
     return np.pad(image, widths, constant_values=-1.0)
+
+
+def _list(folder: Path, problem: Fault, warning: Fault) -> Listing:
+    """List the images of the one file of a folder."""
+    cases: tuple[Case, ...] = ()
+    try:
+        file = find_file(folder)
+        parts = list_cases(file, read_arrays(file))
+        cases = tuple(case for part in parts.values() for case in part)
+    except AnalogmedError as error:
+        report_error(problem, folder, error, "download it again")
+    for case in _constant_images(cases):
+        warning(case.images[0], f"case {case.case_id}: constant image", "check its source")
+    return Listing(cases, MedMnistReader())
+
+
+LAYOUT = Layout(
+    name="MedMNIST",
+    files="one *.npz (MedMNIST)",
+    content="a MedMNIST file (.npz), or the folder that holds it",
+    origin="the data come from https://medmnist.com (CC BY 4.0)",
+    applies=lambda folder: any(folder.glob("*.npz")),
+    list=_list,
+    is_archive=True,
+    is_format=True,
+)

@@ -8,6 +8,13 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from analogmed.data.case import Case, Task
+from analogmed.data.datasets.listing import (
+    Fault,
+    Layout,
+    Listing,
+    refuse,
+    report_error,
+)
 from analogmed.data.datasets.msd_tasks import MsdTask, known_msd_task
 from analogmed.data.normalise import checked_size
 from analogmed.data.readers.files import is_hidden, natural_order
@@ -128,6 +135,8 @@ def load_msd(
         classes_from="labels in dataset.json, or task.options.labels",
     )
     cases = [_case_of(image, label, patient_pattern) for image, label in description.training]
+    if not cases:
+        raise DataError(f"{root}: 0 images in imagesTr with a label in labelsTr; download it again")
     train, validation, test = split_cases(
         cases, SplitSettings(split_seed, checked_shares(shares), split_file)
     )
@@ -148,11 +157,13 @@ def load_msd(
     )
 
 
-def read_description(root: Path) -> MsdDescription:
+def read_description(root: Path, fault: Fault = refuse) -> MsdDescription:
     """Read ``dataset.json``, or return the description of an official task if it is missing.
 
     Args:
         root: task folder.
+        fault: receives each file of an official task without its partner; by default it raises
+            DataError.
 
     Returns:
         Channels, labels and training files.
@@ -176,7 +187,7 @@ def read_description(root: Path) -> MsdDescription:
         stacklevel=3,
     )
     labels = {0: "background"} | dict(enumerate(known.classes, start=1))
-    return MsdDescription(known.folder, known.modalities, labels, _pairs_on_disk(root))
+    return MsdDescription(known.folder, known.modalities, labels, _pairs_on_disk(root, fault))
 
 
 def case_name(image: Path) -> str:
@@ -220,20 +231,18 @@ def _chosen_classes(
     return {name: known[name] for name in labels}
 
 
-def _case_of(image: Path, label: Path, patient_pattern: str | None) -> Case:
+def _case_of(image: Path, label: Path, patient_pattern: str | None = None) -> Case:
     case_id = case_name(image)
     return Case(case_id, patient_of(case_id, patient_pattern), (image,), (label,))
 
 
-def _pairs_on_disk(root: Path) -> tuple[tuple[Path, Path], ...]:
+def _pairs_on_disk(root: Path, fault: Fault) -> tuple[tuple[Path, Path], ...]:
     images, labels = (_volumes(root / folder) for folder in ("imagesTr", "labelsTr"))
-    alone = sorted(images.keys() ^ labels.keys(), key=natural_order)
-    if alone or not images:
-        raise DataError(
-            f"{root}: {len(images)} images in imagesTr and {len(labels)} labels in labelsTr"
-            + (f"; without a partner: {', '.join(alone)}" if alone else "; expected some")
-        )
-    return tuple((images[name], labels[name]) for name in sorted(images, key=natural_order))
+    for name in sorted(images.keys() ^ labels.keys(), key=natural_order):
+        what = "image without label" if name in images else "label without image"
+        fault(images.get(name) or labels[name], what, "restore the other from the source")
+    pairs = sorted(images.keys() & labels.keys(), key=natural_order)
+    return tuple((images[name], labels[name]) for name in pairs)
 
 
 def _volumes(folder: Path) -> dict[str, Path]:
@@ -322,3 +331,43 @@ def _refuse_repeats(names: Iterable[str], path: Path) -> None:
     repeated = sorted({name for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]
     if repeated:
         raise DataError(f"{path}: training lists {', '.join(repeated)} more than once")
+
+
+def _list(folder: Path, problem: Fault, warning: Fault) -> Listing:
+    """List the cases of ``dataset.json``, or the pairs on disk if that file is damaged."""
+    path = folder / "dataset.json"
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            description = read_description(folder, problem)
+    except DataError as error:
+        report_error(problem, path, error, "download the data set again")
+        pairs = _pairs_on_disk(folder, problem)
+        return Listing([_case_of(*pair) for pair in pairs], is_volumetric=True)
+    for one in caught:
+        report_error(warning, path, str(one.message))
+    known = {file for pair in description.training for file in pair}
+    for part in ("imagesTr", "labelsTr"):
+        for file in sorted(_volumes(folder / part).values()):
+            if path.exists() and file not in known:
+                warning(file, "not listed in dataset.json", "add it there, or remove it")
+    reader = VolumeReader(
+        channels=description.modalities,
+        class_values=tuple((value,) for value in description.labels if value != 0),
+        allowed_values=tuple(description.labels),
+        intensities=tuple(intensity_of(name) for name in description.modalities),
+    )
+    cases = [_case_of(*pair) for pair in description.training]
+    return Listing(cases, reader, True, tuple(description.labels))
+
+
+LAYOUT = Layout(
+    name="Medical Segmentation Decathlon",
+    files="imagesTr with dataset.json (Decathlon)",
+    content="a task folder with its dataset.json",
+    origin="the data come from http://medicaldecathlon.com (CC BY-SA 4.0)",
+    applies=lambda folder: (folder / "dataset.json").exists() or (folder / "imagesTr").is_dir(),
+    list=_list,
+    folders=("Task*",),
+    is_format=True,
+)

@@ -30,6 +30,7 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import require_folder
 
 BRATS_IMAGES = ("*_flair.nii*", "*_t1.nii*", "*_t1ce.nii*", "*_t2.nii*")
+BRATS_LABEL = "*_seg.nii*"
 BRATS_CLASSES: ClassValues = {"necrotic core": 1, "edema": 2, "enhancing tumour": 4}
 BRATS_VALUES = (0, 1, 2, 4)
 
@@ -39,7 +40,7 @@ def load_brats(
     *,
     name: str = "brats",
     images: Sequence[str] = BRATS_IMAGES,
-    label: str = "*_seg.nii*",
+    label: str = BRATS_LABEL,
     channels: Sequence[str] | None = None,
     classes: ClassValues = BRATS_CLASSES,
     label_values: Sequence[int] | None = BRATS_VALUES,

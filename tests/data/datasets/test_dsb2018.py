@@ -87,18 +87,18 @@ def test_merged_label_file_stands_in_for_the_masks(folder, nuclei):
 def test_image_without_a_label_is_refused(folder):
     for path in (folder / "stage1_train" / "dark" / "masks").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match="case dark: no label"):
+    with pytest.raises(DataError, match="dark: no label"):
         load_dsb2018(folder)
 
 
 def test_second_or_missing_image_is_refused(folder):
     images = folder / "stage1_train" / "dark" / "images"
     Image.new("L", (30, 20)).save(images / "second.png")
-    with pytest.raises(DataError, match="case dark: 2 PNG"):
+    with pytest.raises(DataError, match="dark: 2 PNG"):
         load_dsb2018(folder)
     for path in images.iterdir():
         path.unlink()
-    with pytest.raises(DataError, match="case dark: 0 PNG"):
+    with pytest.raises(DataError, match="dark: 0 PNG"):
         load_dsb2018(folder)
 
 

@@ -104,7 +104,7 @@ def test_constant_channel_and_empty_mask_are_accepted(folder):
 
 def test_slice_without_its_mask_is_named(folder):
     first_slice(folder, "_3_mask.tif").unlink()
-    with pytest.raises(DataError, match=f"{PATIENTS[0]}_3 in"):
+    with pytest.raises(DataError, match=f"no {PATIENTS[0]}_3_mask.tif in"):
         load_lgg(folder)
 
 
