@@ -20,7 +20,7 @@ from analogmed.report.figures.style import age, count_range
 from analogmed.report.levels import few_patients
 from analogmed.report.names import hardware_name, metric_title
 from analogmed.report.page.losses import loss_section
-from analogmed.report.page.sections import Section, wide_and_narrow_figure
+from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.provenance import facts_of
 from analogmed.report.run import Run
 from analogmed.report.text import in_interval, records
@@ -173,7 +173,7 @@ class Robustness:
                 lower_is_better=self.lower_is_better,
                 reference="the same network without a chip",
             )
-        figure = wide_and_narrow_figure(
+        figure = page_figure(
             metric_over_time,
             self.curves,
             "run1-metric",

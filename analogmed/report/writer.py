@@ -115,6 +115,7 @@ def to_html(chapters: Sequence[Chapter]) -> str:
     return environment.get_template("page.html.j2").render(
         title=_title(chapters),
         lead=_lead(chapters),
+        kinds=list(dict.fromkeys(chapter.run.kind for chapter in chapters)),
         notices=_notices(chapters),
         chapters=chapters,
         style=Markup(_resource("page.css")),
@@ -171,7 +172,9 @@ def _title(chapters: Sequence[Chapter]) -> str:
     """Return the data sets and the hardware of the page as its title."""
     chips: dict[str, list[str]] = {}
     for chapter in chapters:
-        hardware = (chapter.run.settings.get("hardware") or {}).get("preset")
+        settings = chapter.run.settings
+        on_chips = chapter.run.kind != "training" or settings.get("training") != "digital"
+        hardware = on_chips and (settings.get("hardware") or {}).get("preset")
         if chapter.run.data_name:
             places = chips.setdefault(_data_of(chapter.run), [])
             places += [f"on {hardware_name(str(hardware))} chips"] if hardware else []

@@ -6,6 +6,7 @@ from pathlib import Path
 from posixpath import dirname, relpath
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -22,6 +23,7 @@ COPIES = {
 
 _LINK = re.compile(r"\]\(([^)\s#]+\.md)(#[^)\s]*)?\)")
 _ROLE = re.compile(r":(?:func|class|meth|mod|attr|data):(?=<code>)")
+_LOADED = re.compile(r"<(?:script|img|link rel=\"stylesheet\")[^>]*?(?:src|href)=\"(https?:[^\"]*)")
 _INTERVAL = re.compile(r"(?<=\()([-+]?\d[\d.]*) to ([-+]?\d[\d.]*)(?=\))")
 
 
@@ -51,6 +53,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def on_page_content(html: str, **_: Any) -> str:
     """Drop the Sphinx roles of docstrings, and keep intervals on one line."""
     return _INTERVAL.sub(r"\1&nbsp;to&nbsp;\2", _ROLE.sub("", html))
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Refuse a page that loads something from another host: the site works offline.
+
+    Raises:
+        PluginError: an element of the page has an address on another host.
+    """
+    if found := _LOADED.search(output):
+        raise PluginError(f"{page.file.src_uri}: loads {found[1]} from another host; expected none")
+    return output
 
 
 def _relink(link: re.Match[str], source: str, here: str) -> str:

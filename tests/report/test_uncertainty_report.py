@@ -179,7 +179,7 @@ def test_the_terminals_tables_tell_estimates_with_intervals(conformal, mitigatio
     assert "0.125\u20130.500" in text
     assert "7 patients" in text
     text = render_conformal(conformal)
-    assert "at most 10 % of a structure missed?" in text
+    assert "target: at most 10 % of a structure missed" in text
     assert "0.080 (0.020 to 0.200)" in text
     text = render_mitigation(mitigation)
     assert "drift_compensation" in text

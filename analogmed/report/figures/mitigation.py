@@ -1,10 +1,12 @@
 """Figure of the mitigations: effect of each mitigation over time."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import seaborn
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import DataError
@@ -12,6 +14,7 @@ from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.style import (
     WIDTH_IN,
     count_range,
+    is_narrow,
     legend_below,
     publication_style,
     save_figure,
@@ -20,7 +23,7 @@ from analogmed.report.names import training_name
 from analogmed.tables.table import require_columns
 
 OPTIONS = {
-    "none": "no correction",
+    "none": "no mitigation",
     "drift_compensation": "drift compensation",
     "batchnorm": "+ BatchNorm",
     "input_ranges": "+ input ranges",
@@ -31,12 +34,15 @@ SHOWN = {"dice": "Dice", "ece_band": "ECE, band", "nll_band": "NLL, band"}
 _MARKERS = "XosD^v"
 
 
-def mitigation_gains(summary: pd.DataFrame, path: Path | str) -> Path:
-    """Draw Dice and calibration per mitigation: one column per network, time on the x axis.
+def mitigation_gains(
+    summary: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN
+) -> Path:
+    """Draw Dice and calibration per mitigation: networks side by side, time on the x axis.
 
     Args:
         summary: ``summary.csv`` of a mitigation run.
         path: ``.png`` or ``.svg`` file.
+        width_in: width of the figure in inches; a narrow figure has one column.
 
     Returns:
         ``path``; identical summaries yield identical bytes.
@@ -52,40 +58,55 @@ def mitigation_gains(summary: pd.DataFrame, path: Path | str) -> Path:
     networks = list(summary.groupby(["model", "training"], sort=False))
     times = sorted(summary["time_s"].unique())
     options = [option for option in OPTIONS if (summary["option"] == option).any()]
-    palette = seaborn.color_palette("colorblind", len(OPTIONS))
     with publication_style():
-        figure = Figure(figsize=(max(WIDTH_IN, 2.0 * len(networks)), 7.2), layout="constrained")
-        grid = figure.subplots(len(SHOWN), len(networks), sharex=True, sharey="row", squeeze=False)
-        for column, (key, rows) in zip(grid.T, networks, strict=True):
+        columns = _columns(len(networks), width_in)
+        for column, (key, rows) in zip(columns, networks, strict=True):
             for axes, metric in zip(column, SHOWN, strict=True):
-                for place, option in enumerate(options):
-                    part = rows[(rows["option"] == option) & (rows["metric"] == metric)]
-                    part = part.sort_values("time_s")
-                    value = part["value"].to_numpy()
-                    ends = np.abs(part[["value_low", "value_high"]].to_numpy().T - value)
-                    axes.errorbar(
-                        np.searchsorted(times, part["time_s"])
-                        + 0.12 * (place - (len(options) - 1) / 2),
-                        value,
-                        ends,
-                        fmt=_MARKERS[place],
-                        markersize=4,
-                        color=palette[list(OPTIONS).index(option)],
-                        elinewidth=0.9,
-                        label=OPTIONS[option],
-                    )
+                _draw_options(axes, rows[rows["metric"] == metric], options, times)
             column[0].set_title(
                 f"{key[0]}\n{training_name(str(key[1]))}",
                 parse_math=False,
                 fontsize="small",
             )
-            column[-1].set_xticks(range(len(times)), [time_label(t) for t in times])
-            column[-1].set_xlim(-0.5, len(times) - 0.5)
-        for axes, label in zip(grid[:, 0], SHOWN.values(), strict=True):
-            axes.set_ylabel(label)
+        for column in columns if is_narrow(width_in) else columns[:1]:
+            for axes, label in zip(column, SHOWN.values(), strict=True):
+                axes.set_ylabel(label)
         patients = count_range(summary["n_patients"].tolist(), "patient")
         chips = count_range(summary["n_chips"].tolist(), "chip")
         caption = f"Whiskers: 95 % bootstrap interval over {patients} and {chips}"
-        entries = grid[0, 0].get_legend_handles_labels()
+        figure, entries = columns[0][0].figure, columns[0][0].get_legend_handles_labels()
         legend_below(figure, *entries, caption=caption, columns=3)
         return save_figure(figure, path)
+
+
+def _columns(n_networks: int, width_in: float) -> np.ndarray:
+    """Return the panels of a new figure: a row per network and, in it, a panel per metric."""
+    if is_narrow(width_in):
+        n_panels = n_networks * len(SHOWN)
+        figure = Figure(figsize=(width_in, 1.9 * n_panels + 1.8), layout="constrained")
+        return figure.subplots(n_panels, 1, squeeze=False).reshape(n_networks, len(SHOWN))
+    figure = Figure(figsize=(max(width_in, 2.0 * n_networks), 7.2), layout="constrained")
+    return figure.subplots(len(SHOWN), n_networks, sharex=True, sharey="row", squeeze=False).T
+
+
+def _draw_options(
+    axes: Axes, rows: pd.DataFrame, options: Sequence[str], times: Sequence[float]
+) -> None:
+    """Draw one metric of one network: its mitigations next to each other at each time."""
+    palette = seaborn.color_palette("colorblind", len(OPTIONS))
+    for place, option in enumerate(options):
+        part = rows[rows["option"] == option].sort_values("time_s")
+        value = part["value"].to_numpy()
+        ends = np.abs(part[["value_low", "value_high"]].to_numpy().T - value)
+        axes.errorbar(
+            np.searchsorted(times, part["time_s"]) + 0.12 * (place - (len(options) - 1) / 2),
+            value,
+            ends,
+            fmt=_MARKERS[place],
+            markersize=4,
+            color=palette[list(OPTIONS).index(option)],
+            elinewidth=0.9,
+            label=OPTIONS[option],
+        )
+    axes.set_xticks(range(len(times)), [time_label(t) for t in times])
+    axes.set_xlim(-0.5, len(times) - 0.5)

@@ -1,6 +1,5 @@
 """Parts of figures with one panel per model over the age of the chip."""
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +15,6 @@ from analogmed.report.figures.style import WIDTH_IN, count_range, legend_below
 PANEL_IN = WIDTH_IN / 3
 PANEL = ["task", "hardware", "model"]
 LEGEND_HEIGHT_IN = 1.0
-_CHARACTERS_PER_IN = 13.5
-"""Line length of a caption below a narrow figure, per width of the figure."""
 _MARGIN_IN = 0.6
 """Width of a panel that its vertical axis takes."""
 _CHARACTER_IN, _GAP_IN = 0.078, 0.1
@@ -142,7 +139,7 @@ def panel_title(key: Sequence[object], rows: pd.DataFrame) -> str:
 
 
 def panel_legend(figure: Figure, axes: Sequence[Axes], caption: str, n_columns: int) -> None:
-    """Write one legend for all panels below them, with a caption; narrow figures break its lines.
+    """Write one legend for all panels below them, with a caption.
 
     Args:
         figure: figure of the panels.
@@ -150,10 +147,6 @@ def panel_legend(figure: Figure, axes: Sequence[Axes], caption: str, n_columns: 
         caption: meaning of bands, whiskers and lines.
         n_columns: number of columns in a figure of full width.
     """
-    width_in = figure.get_figwidth()
-    if width_in < WIDTH_IN:
-        lines = textwrap.wrap(caption, int(_CHARACTERS_PER_IN * width_in))
-        n_columns, caption = 1, "\n".join(lines)
     entries = {
         label: handle
         for panel in axes

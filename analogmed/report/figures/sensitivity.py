@@ -16,6 +16,7 @@ from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.style import (
     WIDTH_IN,
     count_range,
+    is_narrow,
     legend_below,
     publication_style,
     save_figure,
@@ -31,20 +32,29 @@ OF_SOURCES = {
     "noise_all_but": "all but this: Dice regained",
 }
 _CELL_IN, _BAR_IN, _FRAME_IN = 0.24, 0.5, 1.6
+_LABEL_IN = 0.28
+"""Smallest distance of the numbers of two points."""
+_MOST_LARGE = 8
+"""Largest number of columns of a heat map whose cells have room for larger digits."""
+_SMALLEST = 7.8
+"""Size of smaller digits in points, which is 12 pixels on a wide page."""
 _COSTS = {"latency": ("latency_ms", "latency of one slice (ms)")}
 _COSTS["energy"] = ("energy_mj", "energy of one slice (mJ)")
 _NEEDED = ["setting", "subject", "time_s", "effect", "effect_low", "effect_high"]
 _COUNTS = ["n_patients", "n_chips", "level"]
 
 
-def sensitivity_heat_map(ranking: pd.DataFrame, path: Path | str) -> Path:
-    """Draw the Dice drop of each layer: layers as rows, the two settings and the times as columns.
+def sensitivity_heat_map(
+    ranking: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN
+) -> Path:
+    """Draw the Dice drop of each layer: layers as rows, times as columns, and two settings.
 
     Effects whose confidence interval excludes 0 are printed in bold.
 
     Args:
         ranking: result of ``analogmed.evaluation.studies.sensitivity.ranking.rank``.
         path: ``.png`` or ``.svg`` file.
+        width_in: width of the figure in inches; in a narrow one, panels are below each other.
 
     Returns:
         ``path``; identical rankings yield identical bytes.
@@ -57,32 +67,32 @@ def sensitivity_heat_map(ranking: pd.DataFrame, path: Path | str) -> Path:
     names = list(dict.fromkeys(rows["subject"]))
     widest = float(rows["effect"].abs().max()) or 1e-3
     norm = TwoSlopeNorm(0.0, -widest, widest)
+    kinds = [kind for kind in OF_LAYERS if (rows["setting"] == kind).any()]
+    n_columns = rows["time_s"].nunique() * (1 if is_narrow(width_in) else len(kinds))
+    size = "small" if n_columns <= _MOST_LARGE else _SMALLEST
     with publication_style():
-        figure = Figure(figsize=(WIDTH_IN, _FRAME_IN + _CELL_IN * len(names)))
-        figure.set_layout_engine("constrained")
-        kinds = [kind for kind in OF_LAYERS if (rows["setting"] == kind).any()]
-        grid = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+        grid = _panels(len(kinds), _CELL_IN * len(names), width_in)
+        figure = grid[0].figure
         for axes, kind in zip(grid, kinds, strict=True):
-            image = _draw_cells(axes, rows[rows["setting"] == kind], names, norm)
+            image = _draw_cells(axes, rows[rows["setting"] == kind], names, norm, size)
             axes.set_title(OF_LAYERS[kind], fontsize="medium")
-        grid[0].set_yticks(range(len(names)), names, fontsize="small")
-        for label in grid[0].get_yticklabels():
-            label.set_parse_math(False)
-        figure.colorbar(image, ax=list(grid), label="Dice", fraction=0.04, pad=0.02)
-        figure.supxlabel(
-            f"{_caption(rows, 'time after programming. Bold: the')} excludes 0",
-            fontsize="small",
-            color="0.35",
-        )
+            axes.set_yticks(range(len(names)), names, fontsize="small")
+            for label in axes.get_yticklabels():
+                label.set_parse_math(False)
+        side = "bottom" if is_narrow(width_in) else "right"
+        figure.colorbar(image, ax=grid, label="Dice", fraction=0.04, pad=0.02, location=side)
+        caption = f"{_caption(rows, 'Columns: time after programming. Bold: the')} excludes 0"
+        legend_below(figure, [], [], caption=caption)
         return save_figure(figure, path)
 
 
-def source_bars(ranking: pd.DataFrame, path: Path | str) -> Path:
+def source_bars(ranking: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
     """Draw the effect of each noise source, alone and removed, with CIs: one panel per time.
 
     Args:
         ranking: result of ``analogmed.evaluation.studies.sensitivity.ranking.rank``.
         path: ``.png`` or ``.svg`` file.
+        width_in: width of the figure in inches; in a narrow one, panels are below each other.
 
     Returns:
         ``path``; identical rankings yield identical bytes.
@@ -98,9 +108,7 @@ def source_bars(ranking: pd.DataFrame, path: Path | str) -> Path:
     times_s = sorted(rows["time_s"].unique())
     palette = seaborn.color_palette("colorblind")
     with publication_style():
-        figure = Figure(figsize=(WIDTH_IN, _FRAME_IN + _BAR_IN * len(names)))
-        figure.set_layout_engine("constrained")
-        grid = figure.subplots(1, len(times_s), sharey=True, sharex=True, squeeze=False)[0]
+        grid = _panels(len(times_s), _BAR_IN * len(names), width_in)
         for axes, time_s in zip(grid, times_s, strict=True):
             here = ranking[ranking["time_s"] == time_s]
             for kind, name in controls.items():
@@ -116,19 +124,20 @@ def source_bars(ranking: pd.DataFrame, path: Path | str) -> Path:
             axes.grid(visible=True, axis="x")
             axes.set_axisbelow(True)
             axes.set_xlabel("Dice")
-        grid[0].set_yticks(range(len(names)), names)
+            axes.set_yticks(range(len(names)), names)
         grid[0].invert_yaxis()
-        entries = grid[0].get_legend_handles_labels()
+        figure, entries = grid[0].figure, grid[0].get_legend_handles_labels()
         legend_below(figure, *entries, caption=_caption(rows, "Whiskers:"))
         return save_figure(figure, path)
 
 
-def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
+def placement_curve(steps: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
     """Draw the Dice drop against latency or energy for every evaluated placement.
 
     Args:
         steps: ``analogmed.evaluation.studies.placement.study.PlacementResult.steps``.
         path: ``.png`` or ``.svg`` file.
+        width_in: width of the figure in inches.
 
     Returns:
         ``path``; identical steps yield identical bytes.
@@ -149,7 +158,7 @@ def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
     require_columns(steps, [column], "the table to draw")
     blue, orange = seaborn.color_palette("colorblind")[:2]
     with publication_style():
-        figure = Figure(figsize=(WIDTH_IN, 4.6), layout="constrained")
+        figure = Figure(figsize=(width_in, 4.6), layout="constrained")
         axes = figure.subplots()
         bounds = np.array([steps["drop"] - steps["drop_low"], steps["drop_high"] - steps["drop"]])
         axes.errorbar(
@@ -176,23 +185,46 @@ def placement_curve(steps: pd.DataFrame, path: Path | str) -> Path:
             zorder=4,
             label="chosen",
         )
-        for number, (_, step) in enumerate(front.iterrows()):
-            axes.annotate(
-                f"{step['digital_layers']}",
-                (step[column], step["drop"]),
-                xytext=(5, 7 if number % 2 == 0 else -15),  # keeps neighbours apart
-                textcoords="offset points",
-                fontsize="small",
-            )
+        _number_points(axes, front[column], front["drop"], front["digital_layers"])
         axes.axhline(steps["loss"].iloc[0], color=orange, linestyle="--", label="accepted loss")
         axes.axhline(0.0, color="0.15", linewidth=0.8)
-        axes.set_xlabel(f"{label}, estimated")
+        separator = "\n" if is_narrow(width_in) else " "
+        axes.set_xlabel(f"{label},{separator}estimated")
         axes.set_ylabel("Dice lost against digital")
         place = f"{steps['profile'].iloc[0]}, level {steps['level_of_profile'].iloc[0]}"
-        axes.set_title(f"{place}; numbers: digital layers", parse_math=False, fontsize="medium")
+        title = f"{place};{separator}numbers: digital layers"
+        axes.set_title(title, parse_math=False, fontsize="small" if separator == "\n" else "medium")
         entries = axes.get_legend_handles_labels()
         legend_below(figure, *entries, caption=_caption(steps, "Whiskers:"))
         return save_figure(figure, path)
+
+
+def _panels(number: int, height_in: float, width_in: float) -> list[Axes]:
+    """Return the panels of a new figure: side by side, or below each other on a phone."""
+    narrow = is_narrow(width_in)
+    size = (width_in, _FRAME_IN + height_in * (number if narrow else 1) + 0.8 * narrow * number)
+    figure = Figure(figsize=size, layout="constrained")
+    shape = (number, 1) if narrow else (1, number)
+    return list(figure.subplots(*shape, sharey=True, sharex=not narrow, squeeze=False).ravel())
+
+
+def _number_points(axes: Axes, xs: pd.Series, ys: pd.Series, numbers: pd.Series) -> None:
+    """Write the number of each point above it, except where it would touch the one before."""
+    apart = _LABEL_IN * (axes.get_xlim()[1] - axes.get_xlim()[0]) / axes.figure.get_figwidth()
+    last = -np.inf
+    for x, y, number in zip(xs, ys, numbers, strict=True):
+        if x - last < apart:
+            continue
+        last = x
+        axes.annotate(
+            f"{number}",
+            (x, y),
+            xytext=(0, 9),
+            textcoords="offset points",
+            ha="center",
+            fontsize="small",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
+        )
 
 
 def _rows(ranking: pd.DataFrame, kinds: dict[str, str], what: str) -> pd.DataFrame:
@@ -204,7 +236,11 @@ def _rows(ranking: pd.DataFrame, kinds: dict[str, str], what: str) -> pd.DataFra
 
 
 def _draw_cells(
-    axes: Axes, rows: pd.DataFrame, names: Sequence[str], norm: TwoSlopeNorm
+    axes: Axes,
+    rows: pd.DataFrame,
+    names: Sequence[str],
+    norm: TwoSlopeNorm,
+    fontsize: str | float,
 ) -> AxesImage:
     times_s = sorted(rows["time_s"].unique())
     effect, low, high = (
@@ -225,7 +261,7 @@ def _draw_cells(
             va="center",
             color="white" if abs(float(norm(value)) - 0.5) > 0.35 else "0.15",
             weight="bold" if low[y, x] > 0 or high[y, x] < 0 else "normal",
-            fontsize="x-small",
+            fontsize=fontsize,
         )
     axes.set_xticks(range(len(times_s)), [time_label(time_s) for time_s in times_s])
     axes.grid(visible=False)

@@ -1,5 +1,6 @@
 """Common style of all figures, and deterministic figure files."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import time_label
 
 WIDTH_IN = 8.0
+_CHARACTERS_PER_IN = 13.5
+"""Line length of a caption below a narrow figure, per width of the figure."""
 DPI = 150
 FORMATS = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
 
@@ -37,6 +40,11 @@ def publication_style() -> Iterator[None]:
         yield
 
 
+def is_narrow(width_in: float) -> bool:
+    """Return whether a figure of this width is for a phone: panels below each other."""
+    return width_in < WIDTH_IN
+
+
 def legend_below(
     figure: Figure,
     handles: Sequence[Artist],
@@ -47,13 +55,18 @@ def legend_below(
 ) -> None:
     """Write the legend below all panels, with a caption above its entries.
 
+    A figure that is narrower than ``WIDTH_IN`` breaks the caption into lines, and has one column.
+
     Args:
         figure: figure with constrained layout.
         handles: legend handle of each entry.
         labels: label of each entry.
         caption: meaning of bands or whiskers; empty for none.
-        columns: number of columns.
+        columns: number of columns in a figure of full width.
     """
+    if is_narrow(width_in := figure.get_figwidth()):
+        lines = textwrap.wrap(caption, int(_CHARACTERS_PER_IN * width_in))
+        columns, caption = 1, "\n".join(lines)
     legend = figure.legend(
         handles,
         labels,

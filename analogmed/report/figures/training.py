@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analogmed.foundation.errors import DataError
 from analogmed.metrics.registry import label_of, metric
-from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
+from analogmed.report.figures.style import WIDTH_IN, is_narrow, publication_style, save_figure
 from analogmed.tables.table import require_columns
 from analogmed.tables.training_log import score_column
 
@@ -19,7 +19,12 @@ _HEIGHT_IN = 5.4
 
 
 def training_curves(
-    log: pd.DataFrame, path: Path | str, *, title: str = "", kept_epoch: int | None = None
+    log: pd.DataFrame,
+    path: Path | str,
+    *,
+    width_in: float = WIDTH_IN,
+    title: str = "",
+    kept_epoch: int | None = None,
 ) -> Path:
     """Draw loss, validation score and learning rate over the epochs; mark the best and kept epoch.
 
@@ -27,6 +32,7 @@ def training_curves(
         log: contents of a run folder's ``log.csv``; the score, whose column is named after the
             metric, is NaN in epochs without validation.
         path: ``.png`` or ``.svg`` file.
+        width_in: width of the figure in inches.
         title: title of the figure.
         kept_epoch: epoch whose state the run keeps; ``None`` marks the best epoch only.
 
@@ -43,7 +49,7 @@ def training_curves(
     if log.empty:
         raise DataError(f"{what} lacks any epoch{advice}")
     with publication_style():
-        figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
+        figure = Figure(figsize=(width_in, _HEIGHT_IN), layout="constrained")
         loss, scores, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
         color = seaborn.color_palette("colorblind")[0]
         marker = "o" if log["loss"].count() == 1 else ""  # a line through one point is invisible
@@ -80,4 +86,5 @@ def _draw_scores(
             kept["epoch"], kept[score], color=color, marker="o", markersize=9, fillstyle="none"
         )
         text = f"kept {kept[score].iloc[0]:.3f}, after epoch {kept_epoch}; {text}"
-    axes.set_title(text, loc="right", fontsize="medium")
+    separator = ";\n" if is_narrow(axes.figure.get_figwidth()) else "; "
+    axes.set_title(text.replace("; ", separator), loc="right", fontsize="medium")

@@ -11,12 +11,18 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import LogFormatter
 
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.maps import draw_example_maps
-from analogmed.report.figures.style import WIDTH_IN, legend_below, publication_style, save_figure
+from analogmed.report.figures.style import (
+    WIDTH_IN,
+    is_narrow,
+    legend_below,
+    publication_style,
+    save_figure,
+)
 from analogmed.report.names import TRAINING_NAMES, training_name
 from analogmed.tables.table import Table, require_columns
 from analogmed.tables.uncertainty import CONFORMAL_SUMMARY, DENSITY, RELIABILITY, RISK_COVERAGE
@@ -24,6 +30,8 @@ from analogmed.tables.uncertainty import CONFORMAL_SUMMARY, DENSITY, RELIABILITY
 REGIONS = {"image": "whole image", "band": "band about the structure"}
 LINES = ["-", "--", ":", "-."]
 _ROW_IN = 2.5
+_SIDE_IN = 0.12
+"""Room beside a narrow figure for the last label of a time or a power of ten."""
 Draw = Callable[[Axes, pd.DataFrame, dict[str, Any]], object]
 
 
@@ -54,7 +62,11 @@ def draw_uncertainty(folder: Path | str) -> list[Path]:
 
 
 def uncertainty_density(
-    density: pd.DataFrame, path: Path | str, *, measure: str = "variance"
+    density: pd.DataFrame,
+    path: Path | str,
+    *,
+    width_in: float = WIDTH_IN,
+    measure: str = "variance",
 ) -> Path:
     """Draw the density of the uncertainty of all test voxels: one column per model.
 
@@ -64,6 +76,7 @@ def uncertainty_density(
     Args:
         density: ``density.csv`` of a run.
         path: ``.png`` or ``.svg`` file.
+        width_in: width of the figure in inches; in a narrow one, panels are below each other.
         measure: variance, entropy or mutual_information; the entropy is drawn if there is no
             variance.
 
@@ -95,17 +108,19 @@ def uncertainty_density(
         axes.set_xscale("log")
         axes.set_xlim(1e-8, max(1.0, highest))
 
-    return _panels(
-        rows, path, draw, units.get(measure, measure.replace("_", " ")), "share per decade"
-    )
+    x_label = units.get(measure, measure.replace("_", " "))
+    return _panels(rows, path, draw, x_label, "share per decade", width_in)
 
 
-def reliability_diagram(reliability: pd.DataFrame, path: Path | str, *, least: int = 20) -> Path:
+def reliability_diagram(
+    reliability: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN, least: int = 20
+) -> Path:
     """Draw accuracy against confidence of the most probable class; the diagonal is calibrated.
 
     Args:
         reliability: ``reliability.csv`` of a run.
         path: ``.png`` or ``.svg`` file.
+        width_in: width of the figure in inches; in a narrow one, panels are below each other.
         least: smallest number of voxels of a bin; smaller bins are omitted.
 
     Returns:
@@ -128,15 +143,18 @@ def reliability_diagram(reliability: pd.DataFrame, path: Path | str, *, least: i
         axes.plot(part["confidence"], part["accuracy"], marker="o", markersize=2.5, **look)
         axes.set_xlim(first - 0.02, 1.01)
 
-    return _panels(rows, path, draw, "confidence", "accuracy")
+    return _panels(rows, path, draw, "confidence", "accuracy", width_in)
 
 
-def risk_coverage_curves(curves: pd.DataFrame, path: Path | str) -> Path:
+def risk_coverage_curves(
+    curves: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN
+) -> Path:
     """Draw the error rate of the remaining voxels as the most uncertain ones are rejected.
 
     Args:
         curves: ``risk_coverage.csv`` of a run.
         path: ``.png`` or ``.svg`` file.
+        width_in: width of the figure in inches; in a narrow one, panels are below each other.
 
     Returns:
         ``path``; identical tables yield identical bytes.
@@ -154,17 +172,19 @@ def risk_coverage_curves(curves: pd.DataFrame, path: Path | str) -> Path:
     def draw(axes: Axes, part: pd.DataFrame, look: dict[str, Any]) -> None:
         axes.plot(part["coverage"], part["risk"], **look)
 
-    return _panels(
-        curves, path, draw, "share of voxels kept", "error rate of these", from_zero=True
-    )
+    labels = ("share of voxels kept", "error rate of these")
+    return _panels(curves, path, draw, *labels, width_in, from_zero=True)
 
 
-def conformal_over_time(summary: pd.DataFrame, path: Path | str) -> Path:
+def conformal_over_time(
+    summary: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN
+) -> Path:
     """Draw the false-negative rate of conformal masks over the time since programming.
 
     Args:
         summary: ``conformal_summary.csv`` of a run.
         path: ``.png`` or ``.svg`` file.
+        width_in: width of the figure in inches; in a narrow one, panels are below each other.
 
     Returns:
         ``path``; identical tables yield identical bytes.
@@ -183,8 +203,7 @@ def conformal_over_time(summary: pd.DataFrame, path: Path | str) -> Path:
     trainings = [t for t in TRAINING_NAMES if (rows["training"] == t).any()]
     ways = ["digital", "first", "each"]
     with publication_style():
-        figure = Figure(figsize=(WIDTH_IN, 2 * _ROW_IN + 1.1), layout="constrained")
-        grid = figure.subplots(2, len(panels), sharex=True, sharey="row", squeeze=False)
+        figure, grid = _grid(2, len(panels), width_in)
         for column, (key, part) in zip(grid.T, panels, strict=True):
             for place, (training, way) in enumerate((t, w) for t in trainings for w in ways):
                 line = part[(part["training"] == training) & (part["calibrated"] == way)]
@@ -196,12 +215,14 @@ def conformal_over_time(summary: pd.DataFrame, path: Path | str) -> Path:
                 column[1].plot(at, line["volume_ratio"], marker="o", markersize=3, **look)
             column[0].axhline(rows["alpha"].iloc[0], color="0.15", linewidth=0.8)
             column[0].set_title(" / ".join(map(str, key)), parse_math=False, fontsize="medium")
-            column[1].set_xticks(range(len(times)), [time_label(t) for t in times])
+            for axes in column:
+                axes.set_xticks(range(len(times)), [time_label(t) for t in times])
             column[1].set_yscale("log")
-            column[1].yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-            column[1].yaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
-        grid[0, 0].set_ylabel("share missed")
-        grid[1, 0].set_ylabel("marked volume\n/ true volume")
+            column[1].yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+            column[1].yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        for share, volume in grid.T if is_narrow(width_in) else grid.T[:1]:
+            share.set_ylabel("share missed")
+            volume.set_ylabel("marked volume\n/ true volume")
         names = {"digital": "set digitally", "first": f"set at {time_label(times[0])}"}
         handles = [
             Line2D([], [], **_line(training, ways.index(way)))
@@ -224,6 +245,7 @@ def _panels(
     draw: Draw,
     x_label: str,
     y_label: str,
+    width_in: float,
     *,
     from_zero: bool = False,
 ) -> Path:
@@ -234,9 +256,7 @@ def _panels(
     times = sorted(rows["time_s"].dropna().unique())
     handles: dict[str, Line2D] = {}
     with publication_style():
-        size = (WIDTH_IN, _ROW_IN * len(regions) + 1.1)
-        figure = Figure(figsize=size, layout="constrained")
-        grid = figure.subplots(len(regions), len(models), sharex=True, sharey="row", squeeze=False)
+        figure, grid = _grid(len(regions), len(models), width_in)
         for (i, region), (j, model) in product(enumerate(regions), enumerate(models)):
             part = rows[(rows["region"] == region) & (rows["model"] == model)]
             for key, line in part.groupby(["training", "source", "time_s"], dropna=False):
@@ -246,7 +266,7 @@ def _panels(
                 handles.setdefault(label, Line2D([], [], **look))
             if i == 0:
                 grid[i, j].set_title(model, parse_math=False)
-            if j == 0:
+            if j == 0 or is_narrow(width_in):
                 grid[i, j].set_ylabel(f"{REGIONS[region]}\n{y_label}")
         for axes in grid[-1]:
             axes.set_xlabel(x_label)
@@ -254,6 +274,19 @@ def _panels(
             axes.set_ylim(bottom=0.0)
         legend_below(figure, list(handles.values()), list(handles), columns=2)
         return save_figure(figure, path)
+
+
+def _grid(n_rows: int, n_columns: int, width_in: float) -> tuple[Figure, np.ndarray]:
+    """Return a new figure with its panels, of which a narrow one stacks the columns."""
+    if is_narrow(width_in):
+        n_panels = n_rows * n_columns
+        figure = Figure(figsize=(width_in, _ROW_IN * n_panels + 2.0), layout="constrained")
+        figure.get_layout_engine().set(w_pad=_SIDE_IN)
+        panels = figure.subplots(n_panels, 1, squeeze=False)
+        return figure, panels.reshape(n_columns, n_rows).T
+    figure = Figure(figsize=(width_in, _ROW_IN * n_rows + 1.1), layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey="row", squeeze=False)
+    return figure, grid
 
 
 def _shown(rows: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from analogmed.report.kinds.kind import Kind
 from analogmed.report.levels import best_digital, limit_text
 from analogmed.report.names import with_article
 from analogmed.report.page.losses import loss_section
-from analogmed.report.page.sections import Section, cases_section, wide_and_narrow_figure
+from analogmed.report.page.sections import Section, cases_section, page_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.evaluation import run_notes
 from analogmed.report.tables.evaluation_page import (
@@ -68,7 +68,7 @@ def _over_time(curves: pd.DataFrame, chips: pd.DataFrame | None, prefix: str) ->
             f"{prefix}-time{end}",
             f"{label} over time",
             "Lines: means over chips and patients. Bands: confidence intervals.",
-            figures=(wide_and_narrow_figure(metric_over_time, rows, key, alt),),
+            figures=(page_figure(metric_over_time, rows, key, alt),),
             folded=(curves_table(rows),),
         )
 
@@ -90,7 +90,7 @@ def _losses(summary: pd.DataFrame, metric: str, prefix: str, end: str) -> Iterat
         "Loss on the chip" + (f": {label}" if end else ""),
         f"{text}points to the right have lost. Where an interval includes 0, the drop is not "
         "distinguishable from 0.",
-        figures=(wide_and_narrow_figure(draw, summary, f"{prefix}-drops{end}", alt),),
+        figures=(page_figure(draw, summary, f"{prefix}-drops{end}", alt),),
         folded=(losses_table(summary, metric),),
     )
 

@@ -4,15 +4,24 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.mitigation import mitigation_gains
+from analogmed.report.figures.style import age
 from analogmed.report.kinds.kind import Kind
-from analogmed.report.names import network_name
-from analogmed.report.page.sections import Section, wide_figure
+from analogmed.report.names import capitalised, network_name
+from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.mitigation import mitigation_table
 from analogmed.report.text import format_fixed, records, size_interval
 from analogmed.tables import mitigation
+
+_WORDS = {
+    "drift_compensation": "drift compensation than without",
+    "batchnorm": "BatchNorm statistics of the chip than with drift compensation alone",
+    "input_ranges": "input ranges of the chip than with drift compensation alone",
+    "temperature": "a fitted temperature than with drift compensation alone",
+    "all": "all mitigations together than with none",
+}
+"""Each mitigation and its reference, as they follow the word "with"."""
 
 
 def _findings(run: Run) -> Iterator[str]:
@@ -20,21 +29,24 @@ def _findings(run: Run) -> Iterator[str]:
     dice = summary[(summary["metric"] == "dice") & summary["gain"].notna()]
     last = dice[dice["time_s"] == dice["time_s"].max()]
     for row in records(last):
-        name, option = network_name(row["model"], row["training"]), str(row["option"])
-        age, gain = time_label(row["time_s"]), row["gain"]
+        network, option = network_name(row["model"], row["training"]), str(row["option"])
+        gain = row["gain"]
         interval = size_interval(row["gain_low"], row["gain_high"], row["level"])
         if pd.notna(row["gain_low"]) and not row["gain_low"] <= 0 <= row["gain_high"]:
-            verb = "gains" if gain > 0 else "costs"
+            effect = "higher" if gain > 0 else "lower"
             yield (
-                f"At {age}, {option.replace('_', ' ')} {verb} the {name} "
-                f"{format_fixed(abs(gain))} Dice{interval}."
+                f"{capitalised(age(row['time_s']))}, the Dice of the {network} is {effect} by "
+                f"{format_fixed(abs(gain))}{interval} with {_WORDS[option]}."
             )
 
 
 def _sections(run: Run, prefix: str) -> Iterator[Section]:
     summary = run.tables["summary"]
-    figure = wide_figure(
-        mitigation_gains, summary, f"{prefix}-gains", "Dice and calibration by option"
+    figure = page_figure(
+        mitigation_gains,
+        summary,
+        f"{prefix}-gains",
+        "Dice and calibration by mitigation; the table has the numbers",
     )
     yield Section(
         f"{prefix}-mitigation",

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from analogmed.foundation.text import shortened
 from analogmed.report.figures.sensitivity import placement_curve
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.kinds.sensitivity import sensitivity_sections
-from analogmed.report.page.sections import Section, wide_figure
+from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.sensitivity import placement_table
 from analogmed.report.text import format_fixed, in_interval, records
@@ -21,9 +22,10 @@ def _findings(run: Run) -> Iterator[str]:
         yield "No evaluated placement keeps the Dice drop within the accepted limit."
         return
     row = records(chosen)[0]
-    layers: str = "none" if pd.isna(row["digital"]) else str(row["digital"])
+    layers = () if pd.isna(row["digital"]) else tuple(str(row["digital"]).split(";"))
+    digital = f"{len(layers)} digital layer{'s' * (len(layers) > 1)} ({shortened(layers)})"
     yield (
-        f"Left digital: {layers.replace(';', ', ')}; the Dice lost is then "
+        f"With {digital if layers else 'all layers analog'}, the Dice drop is "
         f"{format_fixed(row['drop'])}"
         f"{in_interval(row['drop_low'], row['drop_high'], row['level'])}."
     )
@@ -31,11 +33,15 @@ def _findings(run: Run) -> Iterator[str]:
 
 def _sections(run: Run, prefix: str) -> Iterator[Section]:
     steps = run.tables["placements"]
-    figure = wide_figure(
-        placement_curve, steps, f"{prefix}-curve", "Dice lost against cost", paper=True
+    figure = page_figure(
+        placement_curve,
+        steps,
+        f"{prefix}-curve",
+        "Dice drop against cost; the table has the numbers",
+        paper=True,
     )
     table = placement_table(steps)
-    yield Section(f"{prefix}-placement", "Which layers to leave digital", "", (figure,), (table,))
+    yield Section(f"{prefix}-placement", "Choice of the digital layers", "", (figure,), (table,))
     yield from sensitivity_sections(run, prefix)
 
 

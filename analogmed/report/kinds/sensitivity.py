@@ -2,28 +2,36 @@
 
 from collections.abc import Iterator
 
-from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.sensitivity import sensitivity_heat_map, source_bars
+from analogmed.report.figures.style import age
 from analogmed.report.kinds.kind import Kind
-from analogmed.report.page.sections import Section, wide_figure
+from analogmed.report.names import capitalised
+from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.sensitivity import sensitivity_table
 from analogmed.report.text import format_fixed, in_interval, records
 from analogmed.tables import sensitivity
 
+_MOST_NARROW_TIMES = 3
+"""Largest number of times whose columns of numbers fit on a phone."""
+
 
 def _findings(run: Run) -> Iterator[str]:
     ranking = run.tables["ranking"]
     last = ranking[ranking["time_s"] == ranking["time_s"].max()]
-    kinds = {"only_analog": "layer that costs", "noise_alone": "noise source that costs"}
+    kinds = {
+        "only_analog": "the layer with the largest Dice drop as the only analog one",
+        "noise_alone": "the noise source with the largest Dice drop as the only one",
+    }
     for kind, what in kinds.items():
         rows = last[last["setting"] == kind].sort_values("rank")
         if not rows.empty:
             row = records(rows)[0]
+            low, high = row["effect_low"], row["effect_high"]
+            open_end = ", not statistically distinguishable from 0" if low <= 0 <= high else ""
             yield (
-                f"The {what} the most, alone, at {time_label(row['time_s'])}: {row['subject']}, "
-                f"{format_fixed(row['effect'])} Dice"
-                f"{in_interval(row['effect_low'], row['effect_high'], row['level'])}."
+                f"{capitalised(age(row['time_s']))}, {what} is {row['subject']}: "
+                f"{format_fixed(row['effect'])}{in_interval(low, high, row['level'])}{open_end}."
             )
 
 
@@ -33,17 +41,24 @@ def sensitivity_sections(run: Run, prefix: str) -> Iterator[Section]:
         return
     ranking = run.tables["ranking"]
     draws = {
-        ("only_analog", "only_digital"): (sensitivity_heat_map, "Dice that each layer costs"),
-        ("noise_alone", "noise_all_but"): (source_bars, "Dice that each noise source costs"),
+        ("only_analog", "only_digital"): (
+            sensitivity_heat_map,
+            "Dice drop of each layer; the table has the numbers",
+        ),
+        ("noise_alone", "noise_all_but"): (
+            source_bars,
+            "Dice drop of each noise source; the table has the numbers",
+        ),
     }
+    few_times = ranking["time_s"].nunique() <= _MOST_NARROW_TIMES
     figures = [
-        wide_figure(draw, ranking, f"{prefix}-{draw.__name__}", alt, paper=True)
+        page_figure(draw, ranking, f"{prefix}-{draw.__name__}", alt, paper=True, narrow=few_times)
         for settings, (draw, alt) in draws.items()
         if ranking["setting"].isin(settings).any()
     ]
     yield Section(
         f"{prefix}-sensitivity",
-        "What each layer and noise source costs",
+        "Dice drop by layer and noise source",
         figures=tuple(figures),
         folded=(sensitivity_table(ranking),),
     )

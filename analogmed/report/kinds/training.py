@@ -6,7 +6,7 @@ from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.training import training_curves
 from analogmed.report.kinds.kind import Kind
-from analogmed.report.page.sections import Section, wide_figure
+from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.run import Run
 from analogmed.report.text import format_fixed, records
 from analogmed.tables.training_log import LOG, score_column
@@ -30,7 +30,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
         yield Section(f"{prefix}-training", "Training", "No epoch is done yet.")
         return
     alt = f"Loss and validation {label_of(score_column(log.columns))}"
-    figure = wide_figure(training_curves, log, f"{prefix}-log", alt)
+    figure = page_figure(training_curves, log, f"{prefix}-log", alt)
     yield Section(f"{prefix}-training", "Training", figures=(figure,))
 
 

@@ -1,7 +1,6 @@
 """Runs of ``analogmed.uncertainty``."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -15,8 +14,8 @@ from analogmed.report.figures.uncertainty import (
     uncertainty_density,
 )
 from analogmed.report.kinds.kind import Kind
-from analogmed.report.names import model_name
-from analogmed.report.page.sections import Section, cases_section, is_drawable, wide_figure
+from analogmed.report.names import capitalised, model_name
+from analogmed.report.page.sections import Section, cases_section, is_drawable, page_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.conformal import conformal_table
 from analogmed.report.tables.uncertainty import (
@@ -30,12 +29,12 @@ from analogmed.tables import uncertainty
 
 Row = dict[str, Any]
 
-_CALIBRATION = {
-    "mean_variance": ("less certain", "more certain", "variance of the probability"),
-    "mean_entropy": ("less certain", "more certain", "entropy"),
-    "ece": ("worse calibrated", "better calibrated", "calibration error"),
+_COMPARED = {
+    "mean_variance": "variance of the probability",
+    "mean_entropy": "entropy",
+    "ece": "calibration error",
 }
-"""Meaning of higher and lower values, and name of each metric."""
+"""Metrics of which the page states the comparison, with their names."""
 
 _DENSITY_TEXT = (
     "Share of the test set's voxels by their uncertainty, over many passes through the chips."
@@ -58,30 +57,32 @@ def _findings(run: Run) -> Iterator[str]:
         times_s = of_model["time_s"]
         at = of_model[times_s == (DAY_S if (times_s == DAY_S).any() else times_s.max())]
         by_metric = {row["metric"]: row for row in records(at)}
-        told: dict[str, list[str]] = {}
-        for metric in filter(by_metric.__contains__, _CALIBRATION):
-            what, values = _compared(by_metric[metric], metric)
-            told.setdefault(what, []).append(values)
-        if told:
-            patients = count_range(at["n_patients"].tolist(), "patient")
-            outcomes = [f"{what} ({'; '.join(values)})" for what, values in told.items()]
-            yield (
-                f"On the chip, {age(float(at['time_s'].iloc[0]))} and about the structure, "
-                f"hardware-aware training makes the {model_name(str(model))} "
-                f"{', '.join(outcomes)}. {patients}, 95 % intervals."
-            )
+        for metric in filter(by_metric.__contains__, _COMPARED):
+            yield _compared(by_metric[metric], _COMPARED[metric], model_name(str(model)))
 
 
-def _compared(row: Row, metric: str) -> tuple[str, str]:
-    """Return the outcome of a comparison and the values that it is based on."""
-    higher, lower, name = _CALIBRATION[metric]
-    difference = row["difference"]
+def _compared(row: Row, name: str, network: str) -> str:
+    """Return a sentence on one metric of a network with hardware-aware and digital training."""
     low, high = row["difference_low"], row["difference_high"]
-    values = f"{name} {format_number(row['hwa'])} against {format_number(row['digital'])}"
+    patients = count_range([int(row["n_patients"])], "patient")
+    interval = ""
+    if pd.notna(low):
+        ends = f"{format_number(low, 4)} to {format_number(high, 4)}"
+        interval = f"95 % interval of the difference {ends}; "
+    hwa, digital = format_number(row["hwa"]), format_number(row["digital"])
+    what = f"the {name} of the {network}"
     if pd.isna(low) or low <= 0 <= high:
-        return f"neither {higher} nor {lower} (the interval includes 0)", values
-    interval = f"difference {format_number(low, 4)} to {format_number(high, 4)}"
-    return higher if difference > 0 else lower, f"{values}, {interval}"
+        outcome = (
+            f"{what} with hardware-aware and with digital training is not statistically "
+            f"distinguishable: {hwa} and {digital}"
+        )
+    else:
+        verb = "raises" if row["difference"] > 0 else "lowers"
+        outcome = f"hardware-aware training {verb} {what}: {hwa} instead of {digital}"
+    return (
+        f"{capitalised(age(float(row['time_s'])))}, in the band about the structure, {outcome} "
+        f"({interval}{patients})."
+    )
 
 
 def _sections(run: Run, prefix: str) -> Iterator[Section]:
@@ -89,7 +90,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
     if "comparison" in tables and (time_s := time_to_look_at(tables["comparison"])) is not None:
         yield Section(
             f"{prefix}-claim",
-            "Does training for the chip make it more certain?",
+            "Uncertainty by training",
             tables=(trainings_table(tables["comparison"], time_s),),
             folded=(trainings_table(tables["comparison"]),),
         )
@@ -102,7 +103,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
         tables=(uncertainty_table(tables["summary"]),),
         folded=(scaled,) if scaled.rows else (),
     )
-    figures: dict[str, tuple[str, str, Callable[[pd.DataFrame, Path], object]]] = {
+    figures: dict[str, tuple[str, str, Callable[..., object]]] = {
         "density": ("Densities of the uncertainty", _DENSITY_TEXT, uncertainty_density),
         "reliability": ("Reliability", _RELIABILITY_TEXT, reliability_diagram),
         "risk_coverage": ("Risk and coverage", _RISK_TEXT, risk_coverage_curves),
@@ -111,11 +112,11 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
     for name, (title, text, draw) in figures.items():
         if name not in tables or not is_drawable(tables[name]):
             continue
-        figure = wide_figure(draw, tables[name], f"{prefix}-{name}", f"{title}. {text}")
+        figure = page_figure(draw, tables[name], f"{prefix}-{name}", f"{title}. {text}")
         shown = (conformal_table(tables[name]),) if name == "conformal_summary" else ()
         yield Section(f"{prefix}-{name}", title, text, figures=(figure,), folded=shown)
     if (split := split_table(tables["summary"])).rows:
-        yield Section(f"{prefix}-split", "Where the variance comes from", tables=(split,))
+        yield Section(f"{prefix}-split", "Components of the variance", tables=(split,))
 
 
 KIND = Kind(

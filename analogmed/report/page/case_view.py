@@ -72,6 +72,7 @@ def case_view(examples: Sequence[ExampleCase]) -> View:
         },
         "highest": highest,
         "pred_of": first.pred_of,
+        "has_dice": any(np.isfinite(case.dice).any() for case in shown),
         "is_synthetic": any(is_synthetic(case.task, case.case) for case in shown),
         "cases": [_case(case, n_classes, highest) for case in shown],
     }

@@ -7,7 +7,7 @@ import pandas as pd
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.loss_over_time import loss_over_time
-from analogmed.report.page.sections import Section, wide_and_narrow_figure, with_names
+from analogmed.report.page.sections import Section, page_figure, with_names
 from analogmed.report.tables.evaluation_page import curves_table
 from analogmed.report.tables.terminal import reference_of
 
@@ -47,7 +47,7 @@ def loss_section(
         + ("" if chips is None else "Thin lines: single chips. ")
         + "Where an interval includes 0, the loss is not statistically distinguishable from 0.",
         figures=(
-            wide_and_narrow_figure(
+            page_figure(
                 draw,
                 curves,
                 prefix,

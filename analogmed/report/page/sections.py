@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -70,17 +69,23 @@ def cases_section(run: Run, prefix: str) -> Iterator[Section]:
         lines = "Yellow: reference. Blue, dashed: prediction."
         if len(view["classes"]) > 1:
             lines = "Solid: reference. Dashed: prediction. Each class has its color."
-        text = (
-            f"{lines} Move the slider to let the chip age; it starts at the largest loss. Shown: "
-            f"{view['pred_of']}." + (" All images are synthetic." if view["is_synthetic"] else "")
+        starts = "; it starts at the largest loss" if view["has_dice"] else ""
+        text = f"{lines} Move the slider to let the chip age{starts}. Shown: {view['pred_of']}." + (
+            " All images are synthetic." if view["is_synthetic"] else ""
         )
         yield Section(
             f"{prefix}-cases", "Example cases", text, view=view | {"colors": color_scale()}
         )
 
 
-def wide_and_narrow_figure(
-    draw: Callable[..., object], table: pd.DataFrame, prefix: str, alt: str
+def page_figure(
+    draw: Callable[..., object],
+    table: pd.DataFrame,
+    prefix: str,
+    alt: str,
+    *,
+    paper: bool = False,
+    narrow: bool = True,
 ) -> PageFigure:
     """Return a figure for wide pages and, if it has few models, one for phones.
 
@@ -89,35 +94,20 @@ def wide_and_narrow_figure(
         table: rows to draw.
         prefix: prefix of the names in the SVG.
         alt: text alternative.
-    """
-    table = with_names(table)
-    wide = inline_svg(lambda path: draw(table, path, width_in=WIDTH_IN), prefix=prefix)
-    if table["model"].nunique() > _MOST_NARROW:
-        return PageFigure(alt, wide)
-    narrow = inline_svg(lambda path: draw(table, path, width_in=NARROW_IN), prefix=f"{prefix}-n")
-    return PageFigure(alt, wide, narrow)
-
-
-def wide_figure(
-    draw: Callable[[pd.DataFrame, Path], object],
-    table: pd.DataFrame,
-    prefix: str,
-    alt: str,
-    *,
-    paper: bool = False,
-) -> PageFigure:
-    """Return a figure of page width.
-
-    Args:
-        draw: function of the table and a path.
-        table: rows to draw.
-        prefix: prefix of the names in the SVG.
-        alt: text alternative.
         paper: whether the figure needs a light card.
+        narrow: whether the figure fits on a phone; otherwise it scrolls there.
     """
     table = with_names(table)
-    svg = inline_svg(lambda path: draw(table, path), prefix=prefix, recolored=not paper)
-    return PageFigure(alt, svg, own_paper=paper)
+
+    def drawn(width_in: float, names: str) -> str:
+        return inline_svg(
+            lambda path: draw(table, path, width_in=width_in), prefix=names, recolored=not paper
+        )
+
+    wide = drawn(WIDTH_IN, prefix)
+    if not narrow or ("model" in table and table["model"].nunique() > _MOST_NARROW):
+        return PageFigure(alt, wide, own_paper=paper)
+    return PageFigure(alt, wide, drawn(NARROW_IN, f"{prefix}-n"), own_paper=paper)
 
 
 def with_names(table: pd.DataFrame) -> pd.DataFrame:

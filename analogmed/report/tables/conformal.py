@@ -48,7 +48,7 @@ def render_conformal(summary: pd.DataFrame) -> str:
         Column("kept", _kept),
         Column("patients\nto set", itemgetter("n_units")),
     )
-    title = f"Conformal masks: {_question(summary)}"
+    title = f"Conformal masks, {_target(summary)}"
     return terminal(TextTable.of(title, columns, records(summary)), width=WIDTH)
 
 
@@ -66,12 +66,12 @@ def conformal_table(summary: pd.DataFrame) -> TextTable:
         Column("marked / true", lambda row: format_number(row["volume_ratio"], 2)),
         Column("kept", _kept),
     )
-    question = _question(summary)
-    return TextTable.of(question[:1].upper() + question[1:], columns, records(summary))
+    title = f"Conformal masks, {_target(summary)}"
+    return TextTable.of(title, columns, records(summary))
 
 
-def _question(summary: pd.DataFrame) -> str:
-    return f"at most {100 * float(summary['alpha'].iloc[0]):g} % of a structure missed?"
+def _target(summary: pd.DataFrame) -> str:
+    return f"target: at most {100 * float(summary['alpha'].iloc[0]):g} % of a structure missed"
 
 
 def _kept(row: Row) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analogmed.report.figures.mitigation import OPTIONS
 from analogmed.report.figures.style import count_range
 from analogmed.report.tables.uncertainty import WIDTH, time_text
 from analogmed.report.text import UNKNOWN, format_number, format_signed, records
@@ -72,7 +73,7 @@ def mitigation_table(summary: pd.DataFrame) -> TextTable:
             "network", lambda r: network_cell(str(r["model"]), str(r["training"])), is_text=True
         ),
         Column("time", lambda row: time_text(row["time_s"]), is_text=True),
-        Column("correction", lambda row: str(row["option"]).replace("_", " "), is_text=True),
+        Column("mitigation", lambda row: OPTIONS[row["option"]], is_text=True),
     ]
     columns += [
         Column(head, _of_metric(name, lambda row: format_number(row["value"])))
@@ -88,7 +89,14 @@ def mitigation_table(summary: pd.DataFrame) -> TextTable:
     columns += [
         Column(head, _cost(name)) for name, head in _COSTS_ON_PAGE.items() if name in summary
     ]
-    return TextTable.of("Corrections of a programmed chip", columns, _by_option(summary))
+    caption = (
+        "Dice gained: of drift compensation, and of all together, relative to no mitigation; of "
+        'those with "+", which are added to drift compensation, relative to drift compensation. '
+        "Images, labelled images and passes through the chip: number that each use of the "
+        "mitigation needs."
+    )
+    rows = _by_option(summary)
+    return TextTable.of("Mitigations on the chip", columns, rows, caption=caption)
 
 
 def _by_option(summary: pd.DataFrame) -> Iterator[Row]:

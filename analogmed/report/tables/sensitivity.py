@@ -118,9 +118,11 @@ def render_placement(steps: pd.DataFrame) -> str:
 def placement_table(steps: pd.DataFrame) -> TextTable:
     """Return every evaluated placement."""
     columns = (
-        Column("layer moved", _layer, is_text=True),
+        Column("layer made digital", _layer, is_text=True),
         Column(
-            "", lambda r: "chosen" if r["chosen"] else "kept" if r["kept"] else "", is_text=True
+            "status",
+            lambda r: "chosen" if r["chosen"] else "kept" if r["kept"] else "not kept",
+            is_text=True,
         ),
         Column("digital layers", itemgetter("digital_layers")),
         Column("Dice lost", lambda row: named_estimate(row, "drop")),
@@ -128,7 +130,11 @@ def placement_table(steps: pd.DataFrame) -> TextTable:
         Column("mJ", lambda row: format_number(row["energy_mj"])),
         Column("tiles", itemgetter("tiles")),
     )
-    caption = "Time and energy of one slice, estimated."
+    caption = (
+        "Each row makes one more layer digital, unless the row before was not kept. Dice lost: "
+        "relative to the digital network, with its interval. Time and energy: of one slice, "
+        "estimated."
+    )
     return TextTable.of("Placements", columns, records(steps), caption=caption)
 
 

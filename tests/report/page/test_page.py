@@ -250,8 +250,8 @@ def test_a_small_p_value_is_written_without_an_equals_sign():
     assert "(p < 0.001 over patients" in told(row, comparison=pd.DataFrame([pair]))
 
 
-@pytest.mark.parametrize(("sign", "verb"), [(1, "gains"), (-1, "costs")])
-def test_what_a_mitigation_gains_or_costs_has_its_interval(sign, verb):
+@pytest.mark.parametrize(("sign", "word"), [(1, "higher"), (-1, "lower")])
+def test_what_a_mitigation_gains_or_costs_has_its_interval(sign, word):
     low, high = sorted([sign * 0.04, sign * 0.06])
     row = {
         "task": "lgg", "model": "unet", "training": "digital", "option": "batchnorm",
@@ -260,8 +260,9 @@ def test_what_a_mitigation_gains_or_costs_has_its_interval(sign, verb):
     }  # fmt: skip
     run = Run("run", "mitigation", tables={"summary": pd.DataFrame([row])})
     assert findings(run) == [
-        f"At 1 day, batchnorm {verb} the digitally trained U-Net 0.050 Dice "
-        "(95 % interval 0.040 to 0.060)."
+        f"1 day after programming, the Dice of the digitally trained U-Net is {word} by 0.050 "
+        "(95 % interval 0.040 to 0.060) with BatchNorm statistics of the chip than with drift "
+        "compensation alone."
     ]
 
 

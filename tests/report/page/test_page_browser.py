@@ -7,6 +7,7 @@ import select
 import shutil
 import subprocess
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,33 @@ def test_each_class_has_its_color(browser, page):
     )
     reference, prediction = (browser.run(colors.format(k)) for k in ("reference", "prediction"))
     assert reference == prediction and len(set(reference)) == 2
+
+
+@pytest.fixture(scope="module")
+def page_of_kind(tables_of, tmp_path_factory):
+    """Function that returns the page of a small run of a kind."""
+
+    @cache
+    def make(kind):
+        folder = tmp_path_factory.mktemp(kind)
+        for name, table in tables_of(kind).items():
+            table.to_csv(folder / f"{name}.csv", index=False)
+        return write_report([folder])[0]
+
+    return make
+
+
+KINDS = ("training", "uncertainty", "mitigation", "sensitivity", "placement")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", [390, 1280])
+def test_pages_of_all_kinds_fit_the_window_with_readable_text(browser, page_of_kind, kind, width):
+    browser.open(page_of_kind(kind), width=width)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    assert browser.run(SMALLEST) >= 11.9
+    hidden = "[...document.querySelectorAll('.chart .wide')].filter((e) => e.checkVisibility())"
+    assert (browser.run(f"{hidden}.length") == 0) == (width == 390 or kind == "uncertainty")
 
 
 @pytest.mark.parametrize("width", [360, 390, 820, 1280])

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -29,36 +30,48 @@ def test_a_placement_tells_the_layers_left_digital_and_each_layers_cost(write, t
     folder = write("placed", **tables_of("placement"))
     assert read_run(folder).kind == "placement"
     page, markdown, latex = texts_of(folder)
-    assert "Left digital: head; the Dice lost is then 0.030 (95 % interval 0.020 to 0.040)." in page
-    assert "Which layers to leave digital" in page and "noise source that costs" not in page
+    found = "With 1 digital layer (head), the Dice drop is 0.030 (95 % interval 0.020 to 0.040)."
+    assert found in page
+    assert "Choice of the digital layers" in page and "noise source with" not in page
     assert "| head | chosen | 1 | 0.030 (0.020\u20130.040)" in markdown
     assert r"head & chosen & 1 & 0.030 (0.020--0.040)" in latex
 
 
 def test_a_sensitivity_run_names_the_worst_layer_and_the_worst_source(write, tables_of):
     page = texts_of(write("sensitivity", **tables_of("sensitivity")))[0]
-    assert "The layer that costs the most, alone, at 1 day: head, 0.030 Dice" in page
-    assert "The noise source that costs the most, alone, at 1 day: drift, 0.030 Dice" in page
+    for what in (
+        "layer with the largest Dice drop as the only analog one is head",
+        "noise source with the largest Dice drop as the only one is drift",
+    ):
+        found = f"1 day after programming, the {what}: 0.030 (95 % interval 0.020 to 0.040)."
+        assert found in page
     assert page.count("<figure") == 2
 
 
 def test_a_mitigation_tells_what_it_gains_and_what_it_takes(write, tables_of):
     page, markdown, _ = texts_of(write("mitigation", **tables_of("mitigation")))
-    assert "At 1 day, batchnorm gains the hardware-aware U-Net 0.020 Dice" in page
     assert (
-        "| batchnorm | 0.800 | 0.800 | 0.800 | 0.020 (0.010\u20130.030) | 32 | 0 | 32 |" in markdown
+        "1 day after programming, the Dice of the hardware-aware U-Net is higher by 0.020 (95 % "
+        "interval 0.010 to 0.030) with BatchNorm statistics of the chip than with drift "
+        "compensation alone."
+    ) in page
+    assert (
+        "| + BatchNorm | 0.800 | 0.800 | 0.800 | 0.020 (0.010\u20130.030) | 32 | 0 | 32 |"
+        in markdown
     )
 
 
 def test_an_uncertainty_run_tells_certainty_apart_from_being_right(write, tables_of):
     page, markdown, _ = texts_of(write("sure", **tables_of("uncertainty")))
-    assert (
-        "On the chip, 1 day after programming and about the structure, hardware-aware training "
-        "makes the U-Net more certain (variance of the probability 0.006 against 0.016, difference "
-        "-0.0110 to -0.0090), worse calibrated (calibration error 0.040 against 0.018, difference "
-        "0.0210 to 0.0230). 7 patients, 95 % intervals."
-    ) in page
-    assert "Where the variance comes from" in page
+    start = "1 day after programming, in the band about the structure, "
+    for outcome in (
+        "hardware-aware training lowers the variance of the probability of the U-Net: 0.006 "
+        "instead of 0.016 (95 % interval of the difference -0.0110 to -0.0090; 7 patients).",
+        "hardware-aware training raises the calibration error of the U-Net: 0.040 instead of "
+        "0.018 (95 % interval of the difference 0.0210 to 0.0230; 7 patients).",
+    ):
+        assert start + outcome in page
+    assert "Components of the variance" in page
     assert "| U-Net, hardware-aware | 1 day | 0.01000 (0.00500\u20130.02000) |" in markdown
     assert "Reliability" not in page
 
@@ -67,8 +80,12 @@ def test_an_outcome_whose_interval_holds_zero_is_left_open(write, tables_of):
     tables = tables_of("uncertainty")
     tables["comparison"][["difference_low", "difference_high"]] = [-0.1, 0.1]
     page = texts_of(write("open", **tables))[0]
-    assert "neither less certain nor more certain (the interval includes 0)" in page
-    assert "neither worse calibrated nor better calibrated (the interval includes 0)" in page
+    for name in ("variance of the probability", "calibration error"):
+        found = (
+            f"the {name} of the U-Net with hardware-aware and with digital training is not "
+            "statistically distinguishable: "
+        )
+        assert found in page
 
 
 def test_a_folder_with_only_a_part_of_a_run_is_refused(write):
@@ -111,3 +128,24 @@ def test_the_title_has_the_name_of_own_data(write, tables_of, options, name):
     (folder / "experiment.yaml").write_text(json.dumps(settings))
     page = write_report([folder])[0].read_text(encoding="utf-8")
     assert f"<h1>{name} on PCM chips</h1>" in page.replace("\n", "")
+
+
+def test_a_digital_training_is_on_no_chip(write, tables_of):
+    folder = write("trained", **tables_of("training"))
+    titles = []
+    for training in ("digital", "hwa"):
+        settings = {"task": {"name": "lgg"}, "hardware": {"preset": "pcm"}, "training": training}
+        (folder / "training.yaml").write_text(json.dumps(settings))
+        titles.append(texts_of(folder)[1].splitlines()[0])
+    assert titles == ["# LGG", "# LGG on PCM chips"]
+
+
+def test_the_contents_of_a_page_are_its_runs_and_of_a_run_its_sections(write, tables_of):
+    page = texts_of(*(write(name, **tables_of("training")) for name in ("one", "two")))[0]
+    bar = page[page.index("<nav") : page.index("</nav>")]
+    assert re.findall('href="#(.*?)"', bar) == ["run1", "run2"]
+    second = page[page.index('<article id="run2"') :]
+    contents = second[second.index('<ul class="contents"') : second.index("</ul>")]
+    assert re.findall('href="#(.*?)"', contents) == ["run2-training", "run2-made"]
+    alone = texts_of(write("alone", **tables_of("training")))[0]
+    assert 'class="contents"' not in alone
