@@ -158,6 +158,11 @@ class MeasureConfig:
     device_name: str | None = None
     out: Path = Path("runs/measure")
 
+    @property
+    def folder(self) -> Path:
+        """Run folder."""
+        return self.out
+
     def __post_init__(self) -> None:
         _check_networks(self.model, self.input, self.out_channels)
         for text in self.held_out:

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import pandas as pd
 import torch
 
 from analogmed.foundation.credentials import masked_values
@@ -21,12 +22,11 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import ensure_writable, remove_leftovers, write_text_atomically
 from analogmed.foundation.locks import FileLock
 from analogmed.foundation.settings.paths import write_settings
+from analogmed.tables.table import Table
 
 LOCK = ".analogmed-lock"
 WRITTEN = ".analogmed-files"
 ENVIRONMENT = "environment.json"
-DESCRIPTION = ("experiment.yaml", ENVIRONMENT)
-"""Files of :func:`describe_run`."""
 
 _held: set[Path] = set()
 """Folders that are locked by a run of this process."""
@@ -222,6 +222,64 @@ class WrittenFiles:
             return False
         versions = content.get("versions") if isinstance(content, dict) else None
         return isinstance(versions, dict) and "analogmed" in versions
+
+
+class RunFolder:
+    """Folder of one run: its settings, its environment, and the list of its other files.
+
+    Args:
+        folder: run folder.
+        always: tables, and names of other files, that the run writes.
+        optional: tables, and names and patterns of other files, that it writes only if it has
+            values for them. Files of a pattern are recorded by :attr:`files` when they are written.
+        settings: name of the file of the settings.
+    """
+
+    def __init__(
+        self,
+        folder: Path | str,
+        always: Iterable[Table | str],
+        optional: Iterable[Table | str] = (),
+        *,
+        settings: str = "experiment.yaml",
+    ) -> None:
+        self.files = WrittenFiles(folder)
+        self._settings = settings
+        self._always = (settings, ENVIRONMENT, *_names(always))
+        self._optional = _names(optional)
+
+    @property
+    def path(self) -> Path:
+        """Path of the folder."""
+        return self.files.folder
+
+    def begin(self) -> None:
+        """Reserve the names of all files before the computation.
+
+        Raises:
+            ConfigError: a file of such a name exists that no run has written.
+        """
+        self.files.claim(*self._always, *self._optional)
+
+    def renew(self, config: Any) -> None:
+        """Write the settings, a dataclass, and the environment; remove optional files of past runs.
+
+        Raises:
+            ConfigError: a file of such a name exists that no run has written.
+        """
+        self.files.renew(self._always, self._optional)
+        describe_run(config, self.path, self._settings)
+
+    def write(self, table: Table, content: pd.DataFrame) -> None:
+        """Write a table; an optional one is left out if it has no rows."""
+        if not (content.empty and table.file in self._optional):
+            table.write(content, self.path)
+
+
+def _names(files: Iterable[Table | str]) -> tuple[str, ...]:
+    return tuple(
+        name for file in files for name in (file.files if isinstance(file, Table) else (file,))
+    )
 
 
 _PACKAGES = ("analogmed", "torch", "aihwkit", "monai", "numpy", "pandas", "nibabel", "scipy")

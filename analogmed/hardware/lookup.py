@@ -25,6 +25,8 @@ from analogmed.tables.table import Columns, Table
 _WARM_UP = 2
 _SHOWN = 3
 _PLACE = ("device", "threads", "runtime")
+PROVENANCE = "provenance.yaml"
+"""Name of the file that describes the measurement."""
 _TIMES = ("median_ms", "low_ms", "high_ms", "repetitions")
 OPERATIONS = Table("operations", Columns(texts=(*_PLACE, *KEY, *_TIMES)))
 """All cells are text, so that operations are equal to those that were written."""
@@ -98,7 +100,7 @@ class LookupTable:
         folder = Path(folder)
         OPERATIONS.write(table, folder)
         text = dump_yaml(dict(self.provenance))
-        write_text_atomically(folder / "provenance.yaml", text)
+        write_text_atomically(folder / PROVENANCE, text)
 
 
 def read_table(folder: Path | str) -> LookupTable:
@@ -108,7 +110,7 @@ def read_table(folder: Path | str) -> LookupTable:
         DataError: the table is missing or damaged, or contains several devices.
         ConfigError: the provenance is not plain YAML.
     """
-    path = Path(folder) / "operations.csv"
+    path = Path(folder) / OPERATIONS.file
     if not path.is_file():
         raise DataError(
             f"{path}: no table of operations; make one with python -m analogmed.hardware measure"
@@ -116,7 +118,7 @@ def read_table(folder: Path | str) -> LookupTable:
     table = OPERATIONS.read(path.parent)
     if len(table[list(_PLACE)].drop_duplicates()) != 1:
         raise DataError(f"{path}: expected one device, number of threads and runtime")
-    provenance = read_yaml(Path(folder) / "provenance.yaml")
+    provenance = read_yaml(Path(folder) / PROVENANCE)
     for name in _PLACE:
         if str(provenance.get(name)) != table[name].iloc[0]:
             raise DataError(f"{path}: {name} differs from that in provenance.yaml")

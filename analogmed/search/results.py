@@ -33,6 +33,8 @@ _TRAILING = {
     "error": "string",
     "genotype": "string",
 }
+FIGURES = ("figures/pareto.png", "figures/history.png")
+"""Pareto front and history of a search, relative to its folder."""
 COLUMNS = {**_LEADING, **dict.fromkeys(METRICS, "float64"), **_TRAILING}
 """Columns and types of the table of candidates, which has one row per trial, in their order.
 
@@ -110,9 +112,9 @@ def write_results(folder: Path, candidates: pd.DataFrame, goal: Goal) -> None:
         return
     first, across = goal.objectives[0], _across(goal)
     minimize = {name for name in (first, across) if direction_of(name) == "minimize"}
-    figures = folder / "figures"
-    pareto_front(evaluated, figures / "pareto.png", x=across, y=first, minimize=minimize)
-    search_history(evaluated, figures / "history.png", y=first, minimize=minimize)
+    front_figure, history_figure = (folder / name for name in FIGURES)
+    pareto_front(evaluated, front_figure, x=across, y=first, minimize=minimize)
+    search_history(evaluated, history_figure, y=first, minimize=minimize)
 
 
 def _across(goal: Goal) -> str:

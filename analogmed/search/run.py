@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from analogmed.execution.compute import Outcome
 from analogmed.execution.executors import Executor, make_executor
-from analogmed.execution.run_folder import describe_run
+from analogmed.execution.run_folder import RunFolder, describe_run
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import ensure_writable
 from analogmed.foundation.seeds import derive_seed
@@ -24,13 +24,14 @@ from analogmed.report.text import records
 from analogmed.search.candidates import CandidateUnit, MakeCandidates
 from analogmed.search.evaluator import Evaluator
 from analogmed.search.results import (
+    FIGURES,
     candidates_of,
     front_of,
     nearest_of,
     trial_folder,
     write_results,
 )
-from analogmed.search.selection import patients_of, selection_split, write_selection
+from analogmed.search.selection import SELECTION, patients_of, selection_split, write_selection
 from analogmed.search.settings import SearchConfig
 from analogmed.search.space.fit import check_space_fits
 from analogmed.search.strategy import Context, find_strategy
@@ -45,10 +46,12 @@ from analogmed.search.trials.study import (
     refuse_other_supernets,
 )
 from analogmed.search.winner import train_winner
+from analogmed.tables.search import CANDIDATES, FRONT, IMPORTANCE
 
 LOGGER = "analogmed.search"
 """Name of the logger that reports each network, at level INFO."""
 _PATIENCE_S = 2.0
+_SETTINGS = "search.yaml"
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
         AnalogmedError: as :func:`search`, before anything is evaluated.
     """
     with FileLock(folder / ".start.lock").held():
+        _run_folder(folder).begin()
         study = open_study(config)
         task = config.task.load()
         task.require_masks()
@@ -165,7 +169,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
             refuse_leakage(config.supernets.values(), task)
             refuse_other_supernets(study, config.supernets)
         study.sampler = make_sampler(config, evaluator)
-        describe_run(config, folder, "search.yaml")
+        describe_run(config, folder, _SETTINGS)
         ledger = TrialQueue(
             study,
             config.space,
@@ -177,6 +181,11 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
             elsewhere=config.storage is not None,
         )
     return ledger, make
+
+
+def _run_folder(folder: Path) -> RunFolder:
+    always, optional = [SELECTION, CANDIDATES, FRONT], [*FIGURES, IMPORTANCE, FIGURE]
+    return RunFolder(folder, always, optional, settings=_SETTINGS)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from analogmed.training.learner import StepOptimizer
 from analogmed.training.log import TrainingLog
 from analogmed.training.optimise import accumulation
 from analogmed.training.settings import TrainConfig
-from analogmed.training.state.folder import Resumable, RunFolder
+from analogmed.training.state.folder import Resumable, TrainingFolder
 
 Batch = TypeVar("Batch")
 
@@ -67,7 +67,7 @@ class Trainable(Resumable, Protocol[Batch]):
         """Write the model of a training that diverged, and return where states of the run are."""
 
 
-def fit(run: Trainable[Batch], folder: RunFolder) -> History:
+def fit(run: Trainable[Batch], folder: TrainingFolder) -> History:
     """Train a model to its last epoch, from the state in the run folder if there is one.
 
     After each epoch, the state, the log and the progress are written. The average of the weights,

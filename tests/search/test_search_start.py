@@ -118,6 +118,14 @@ def test_a_second_study_does_not_replace_the_split_of_the_first(on_files, withou
     assert (on_files.out / "selection.json").read_bytes() == before
 
 
+def test_a_file_of_the_user_is_not_replaced_by_a_search(on_files, without_training):
+    on_files.out.mkdir()
+    (on_files.out / "candidates.csv").write_text("mine")
+    with pytest.raises(ConfigError, match=r"replace or remove candidates\.csv, which no run"):
+        search(on_files)
+    assert (on_files.out / "candidates.csv").read_text() == "mine"
+
+
 def evaluate_all(ledger):
     while (claim := ledger.claim()) is not None:
         if isinstance(claim, ClaimedTrial):

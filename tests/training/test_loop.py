@@ -16,7 +16,7 @@ from analogmed.training.distributed import Ranks
 from analogmed.training.learner import StepOptimizer
 from analogmed.training.log import logged_metric
 from analogmed.training.loop import Trainable, fit
-from analogmed.training.state.folder import RunFolder
+from analogmed.training.state.folder import TrainingFolder
 from analogmed.training.state.state import load_latest
 
 BATCHES = 3
@@ -73,7 +73,7 @@ def config(tmp_path):
 
 
 def trained(run):
-    return fit(run, RunFolder(run.config, run.ranks, "line.yaml"))
+    return fit(run, TrainingFolder(run.config, run.ranks, "line.yaml"))
 
 
 def test_an_interrupted_training_resumes_to_the_same_state(config, tmp_path):
@@ -114,7 +114,7 @@ def test_of_a_metric_whose_lower_values_are_better_lower_scores_are_kept(config,
     assert "validation HD95 6.000, best 4.000," in caplog.messages[-1]
     board = EventAccumulator(str(config.folder / "tensorboard")).Reload()
     assert [event.value for event in board.Scalars("hd95")] == [9, 5, 7, 4, 4, 6]
-    again = RunFolder(config, run.ranks, "line.yaml").history
+    again = TrainingFolder(config, run.ranks, "line.yaml").history
     assert (again.metric, again.best, again.has_stalled(2)) == ("hd95", 4.0, True)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analogmed.cli.named_networks import NamedNetwork
 from analogmed.cli.settings import MapConfig
-from analogmed.foundation.files import ensure_writable
+from analogmed.execution.run_folder import RunFolder, locked
 from analogmed.hardware import (
     Cost,
     LookupTable,
@@ -32,21 +32,39 @@ from analogmed.report import (
 from analogmed.tables.hardware import LAYERS, SKIP_BUFFERS, SUMMARY, TILES, TIMELINE
 
 _DEVICE = ("device", "threads", "runtime")
+_FIGURES = "figures"
 
 
 def run(options: MapConfig) -> None:
     """Map networks onto tiles and estimate their cost; print the tables."""
+    if options.out is None:
+        _print(_results(options), options)
+        return
+    with locked(options.out) as folder:
+        run_folder = _run_folder(folder, options)
+        run_folder.begin()
+        results = _results(options)
+        _print(results, options)
+        _write(results, run_folder, options)
+    print(f"tables and figures: {folder}/")
+
+
+def _run_folder(folder: Path, options: MapConfig) -> RunFolder:
+    costs, drawn = (SKIP_BUFFERS, TIMELINE), ("tiles", "reuse", "pipeline")
+    figures = [f"{_FIGURES}/*-{name}.png" for name in drawn]
+    has_costs = options.load_profile() is not None
+    always = (SUMMARY, LAYERS, TILES, *(costs if has_costs else ()))
+    optional = [*figures, *(() if has_costs else costs)]
+    return RunFolder(folder, always, optional, settings="hardware.yaml")
+
+
+def _results(options: MapConfig) -> "list[_Result]":
     shape, profile = options.input, options.load_profile()
     size = options.tile_size or (profile.tile_size if profile else (512,))
-    folder = None if options.out is None else ensure_writable(options.out)
     table = None if options.table is None else read_table(options.table)
-    results = [
+    return [
         _Result(network, shape, size, profile, table, options) for network in options.networks()
     ]
-    _print(results, options)
-    if folder is not None:
-        _write(results, folder, options)
-        print(f"tables and figures: {folder}/")
 
 
 class _Result:
@@ -138,23 +156,31 @@ def _print(results: list[_Result], options: MapConfig) -> None:
             )
 
 
-def _write(results: list[_Result], folder: Path, options: MapConfig) -> None:
-    SUMMARY.write(pd.DataFrame([result.summary(options.slices) for result in results]), folder)
-    LAYERS.write(_stacked(results, _Result.layers), folder)
-    TILES.write(_stacked(results, lambda result: result.placement.table()), folder)
+def _write(results: list[_Result], folder: RunFolder, options: MapConfig) -> None:
+    folder.renew(options)
+    folder.write(SUMMARY, pd.DataFrame([result.summary(options.slices) for result in results]))
+    folder.write(LAYERS, _stacked(results, _Result.layers))
+    folder.write(TILES, _stacked(results, lambda result: result.placement.table()))
     costed = [result for result in results if result.cost is not None]
     if costed:
-        SKIP_BUFFERS.write(_stacked(costed, lambda r: r.cost.buffers()), folder)
-        TIMELINE.write(_stacked(costed, lambda r: r.cost.timeline(options.drawn_slices)), folder)
+        folder.write(SKIP_BUFFERS, _stacked(costed, lambda r: r.cost.buffers()))
+        folder.write(TIMELINE, _stacked(costed, lambda r: r.cost.timeline(options.drawn_slices)))
     for result in results:
         file = re.sub(r"[^\w.-]+", "_", result.name).strip("_")
-        figures = folder / "figures"
+        name = f"{_FIGURES}/{file}"
         blocks = result.placement.table()
-        tile_occupancy(blocks, figures / f"{file}-tiles.png", title=result.name)
-        reuse_per_layer(result.mapped.table(), figures / f"{file}-reuse.png", title=result.name)
+        _draw(tile_occupancy, blocks, f"{name}-tiles.png", result, folder)
+        _draw(reuse_per_layer, result.mapped.table(), f"{name}-reuse.png", result, folder)
         if result.cost is not None:
             timeline = result.cost.timeline(options.drawn_slices)
-            slice_timeline(timeline, figures / f"{file}-pipeline.png", title=result.name)
+            _draw(slice_timeline, timeline, f"{name}-pipeline.png", result, folder)
+
+
+def _draw(
+    draw: Callable[..., object], table: pd.DataFrame, name: str, of: _Result, folder: RunFolder
+) -> None:
+    folder.files.record(name)
+    draw(table, folder.path / name, title=of.name)
 
 
 def _stacked(results: list[_Result], table: Callable[[Any], pd.DataFrame]) -> pd.DataFrame:

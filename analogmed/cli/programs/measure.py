@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -10,7 +9,7 @@ from tqdm import tqdm
 
 from analogmed.cli.named_networks import NamedNetwork, parse_network
 from analogmed.cli.settings import MeasureConfig
-from analogmed.foundation.files import ensure_writable
+from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.hardware import (
     Agreement,
     LookupTable,
@@ -22,16 +21,21 @@ from analogmed.hardware import (
     measure_operations,
     record,
 )
+from analogmed.hardware.lookup import OPERATIONS, PROVENANCE
 from analogmed.tables.hardware import NETWORKS
 
 
+@in_run_folder
 def run(options: MeasureConfig) -> None:
     """Measure, write the table, and print the prediction error on held-out networks."""
     shape = options.input
     tabled, held_out = (
         list(map(parse_network, texts)) for texts in (options.model, options.held_out)
     )
-    folder = ensure_writable(options.out)
+    folder = RunFolder(
+        options.folder, [OPERATIONS, PROVENANCE], [NETWORKS], settings="measure.yaml"
+    )
+    folder.begin()
     torch.set_num_threads(options.threads)
     machine = describe_machine() | {"repetitions": options.repetitions, "input": list(shape)}
     machine |= {"networks": [each.text for each in tabled + held_out]}
@@ -41,8 +45,11 @@ def run(options: MeasureConfig) -> None:
     models = [each.build(shape, options.out_channels) for each in tabled + held_out]
     recorded = [record(model, (1, *shape)) for model in models]
     table = _measure(recorded, machine, options.repetitions)
-    table.write(folder)
-    print(f"{len(table.timings)} operations on {machine['device']}: {folder / 'operations.csv'}")
+    folder.renew(options)
+    table.write(folder.path)
+    print(
+        f"{len(table.timings)} operations on {machine['device']}: {folder.path / OPERATIONS.file}"
+    )
     if held_out:
         start = len(tabled)
         found = measure_networks(models[start:], (1, *shape), repetitions=options.repetitions)
@@ -64,7 +71,7 @@ def _report(
     networks: Sequence[NamedNetwork],
     recorded: Sequence[Recorded],
     measured: Sequence[Timing],
-    folder: Path,
+    folder: RunFolder,
 ) -> None:
     predicted_s = [table.predict_s(each.counts) for each in recorded]
     measured_s = [timing.median_s for timing in measured]
@@ -83,7 +90,7 @@ def _report(
         }
     )
     rows["error"] = rows["predicted_ms"] / rows["measured_ms"] - 1
-    NETWORKS.write(rows, folder)
+    folder.write(NETWORKS, rows)
     _print(rows, found)
 
 

@@ -4,10 +4,12 @@ import shlex
 
 from analogmed.cli.options import to_options
 from analogmed.cli.programs.study import is_first_process, logged_training
+from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.search.settings import SearchConfig, StrategyConfig
-from analogmed.search.supernet.operations import report_importance
+from analogmed.search.supernet.operations import FIGURE, report_importance
 from analogmed.search.supernet.run import train_supernet
 from analogmed.search.supernet.settings import ImportanceConfig, SupernetConfig
+from analogmed.tables.search import IMPORTANCE
 
 
 def run(config: SupernetConfig) -> None:
@@ -30,8 +32,12 @@ def search_with(config: SupernetConfig) -> SearchConfig:
     )
 
 
+@in_run_folder
 def run_importance(settings: ImportanceConfig) -> None:
     """Write table and figure of block importance, and print the most important blocks."""
+    folder = RunFolder(settings.folder, [IMPORTANCE, FIGURE], settings="importance.yaml")
+    folder.begin()
+    folder.renew(settings)
     table = report_importance(settings.supernets, settings.out, n=settings.n, seed=settings.seed)
     one = ["supernet", "task"] if table["supernet"].nunique() > 1 else ["task"]
     best = table.loc[table.groupby([*one, "level"], sort=False)["importance"].idxmax()]

@@ -34,7 +34,7 @@ from analogmed.training.learner import StepOptimizer
 from analogmed.training.log import make_title
 from analogmed.training.loop import Trainable, fit, is_due
 from analogmed.training.losses import distillation
-from analogmed.training.state.folder import RunFolder, one_run
+from analogmed.training.state.folder import TrainingFolder, one_run
 from analogmed.training.state.nested_tensors import write_nested
 
 Batch: TypeAlias = tuple[SupernetTask, Tensor, Tensor]
@@ -68,7 +68,7 @@ def train_supernet(config: SupernetConfig) -> Path:
 
 
 def _train(config: SupernetConfig, ranks: Ranks) -> Path:
-    folder = RunFolder(
+    folder = TrainingFolder(
         config, ranks, SETTINGS, written=(config.path.name, TRACE.file, PRUNING.file)
     )
     if ranks.is_first and config.restart:

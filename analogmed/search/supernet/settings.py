@@ -208,6 +208,11 @@ class ImportanceConfig:
     seed: int = 0
     out: Path = Path("runs/importance")
 
+    @property
+    def folder(self) -> Path:
+        """Run folder."""
+        return self.out
+
     def __post_init__(self) -> None:
         require_at_least_one("n", self.n)
         if not self.supernets:

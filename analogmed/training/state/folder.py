@@ -56,8 +56,8 @@ class _Config(Protocol):
         """Whether the run starts over."""
 
 
-class RunFolder:
-    """Folder of one run.
+class TrainingFolder:
+    """Folder of one training, from which it resumes.
 
     Args:
         config: settings of the run.

@@ -56,6 +56,38 @@ def test_a_comparison_has_a_line_per_network_and_no_layers(capsys):
     assert sum("unet(features=2)" in line for line in out.splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        (["hardware", "map", *SMALL], "summary.csv"),
+        (["hardware", "map", *SMALL], "figures/mine-tiles.png"),
+        (["hardware", "measure", *SMALL, "--held_out"], "operations.csv"),
+        (["hardware", "measure", *SMALL, "--held_out"], "networks.csv"),
+        (["search", "importance", "--supernets", "no-such-folder"], "importance.csv"),
+    ],
+)
+def test_a_file_of_the_user_in_the_folder_of_a_run_stays(command, file, capsys, tmp_path):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    assert run_command(command[0], [*command[1:], "--out", str(tmp_path)]) == 2
+    assert f"would replace or remove {file}, which no run" in capsys.readouterr().err
+    assert path.read_text() == "mine"
+
+
+def test_a_run_replaces_the_files_of_the_run_before_and_describes_itself(capsys, tmp_path):
+    out = tmp_path / "out"
+    for profile in ("hermes-1-phase", "none"):
+        status, _, err = run(capsys, *SMALL, "--profile", profile, "--out", out)
+        assert status == 0, err
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert {name for name in names if not name.startswith(".")} == {
+        *("environment.json", "hardware.yaml", "summary.csv", "layers.csv", "tiles.csv"),
+        *("figures/unet_features_2-tiles.png", "figures/unet_features_2-reuse.png"),
+    }
+    assert yaml.safe_load((out / "hardware.yaml").read_text())["profile"] == "none"
+
+
 @pytest.mark.slow
 def test_a_folder_gets_tables_and_figures(capsys, tmp_path):
     out = tmp_path / "cost"

@@ -24,13 +24,7 @@ from analogmed.evaluation.studies.mitigation.compute import (
 from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
-from analogmed.execution.run_folder import (
-    DESCRIPTION,
-    WrittenFiles,
-    describe_run,
-    in_run_folder,
-)
-from analogmed.foundation.files import ensure_writable
+from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.metrics.metric import Bounds
 from analogmed.metrics.properties import bounds_of, difference_bounds
 from analogmed.report.figures.mitigation import mitigation_gains
@@ -38,7 +32,6 @@ from analogmed.tables.mitigation import SUMMARY, VALUES
 from analogmed.training import Checkpoint
 
 _FIGURE = "figures/mitigation.png"
-_WRITTEN = (*DESCRIPTION, *VALUES.files, *SUMMARY.files, _FIGURE)
 
 
 @dataclass(frozen=True)
@@ -83,12 +76,16 @@ class MitigationResult:
         Raises:
             ConfigError: a file of such a name exists that no run has written.
         """
-        WrittenFiles(folder).claim(*_WRITTEN)
-        describe_run(self.config, folder)
-        VALUES.write(self.table, folder)
+        run = _run_folder(folder)
+        run.renew(self.config)
+        run.write(VALUES, self.table)
         summary = self.summary()
-        SUMMARY.write(summary, folder)
+        run.write(SUMMARY, summary)
         mitigation_gains(summary, folder / _FIGURE)
+
+
+def _run_folder(folder: Path) -> RunFolder:
+    return RunFolder(folder, [VALUES, SUMMARY, _FIGURE])
 
 
 @in_run_folder
@@ -113,15 +110,14 @@ def measure_mitigation(config: MitigationConfig) -> MitigationResult:
         LeakageError: a network has been trained on a test patient.
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
-    folder = ensure_writable(config.folder)
-    WrittenFiles(folder).claim(*_WRITTEN)
+    _run_folder(config.folder).begin()
     store = open_store(config)
     prepared = prepare(config, networks="distinct")
     config, task = prepared.config, prepared.task
     plan = _plan(config, task, prepared.checkpoints)
     done = run_units(plan, MitigationCompute, config, task, store, cases=len(task.test))
     found = MitigationResult(config, *done.value, describe_reuse(done, config))
-    found.write(folder)
+    found.write(config.folder)
     return found
 
 

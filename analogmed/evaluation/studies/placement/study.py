@@ -26,14 +26,9 @@ from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.sensitivity.settings import PlacementConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
-from analogmed.execution.run_folder import (
-    DESCRIPTION,
-    WrittenFiles,
-    describe_run,
-    in_run_folder,
-)
+from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.files import ensure_writable, write_text_atomically
+from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.settings.paths import read_plain_settings, with_paths_from
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.foundation.strict_yaml import dump_yaml
@@ -43,7 +38,6 @@ from analogmed.tables.sensitivity import PLACEMENTS, RANKING
 
 PLACEMENT = "placement.yaml"
 _FIGURE = "figures/placements.png"
-_ALWAYS = (*DESCRIPTION, *RANKING.files, *PLACEMENTS.files, _FIGURE)
 
 _SHARED = (
     "task", "checkpoints", "hardware", "sweep", "calibration", "digital_layers", "row_split",
@@ -98,10 +92,10 @@ class PlacementResult:
         Raises:
             ConfigError: a file of such a name exists that no run has written.
         """
-        WrittenFiles(folder).renew(_ALWAYS, (PLACEMENT,))
-        describe_run(self.config, folder)
-        RANKING.write(self.ranking, folder)
-        PLACEMENTS.write(self.steps, folder)
+        run = _run_folder(folder)
+        run.renew(self.config)
+        run.write(RANKING, self.ranking)
+        run.write(PLACEMENTS, self.steps)
         placement_curve(self.steps, folder / _FIGURE)
         if self.chosen is not None:
             write_text_atomically(folder / PLACEMENT, dump_yaml(self._placement()))
@@ -134,6 +128,10 @@ class PlacementResult:
         }
 
 
+def _run_folder(folder: Path) -> RunFolder:
+    return RunFolder(folder, [RANKING, PLACEMENTS, _FIGURE], [PLACEMENT])
+
+
 @in_run_folder
 def place_layers(config: PlacementConfig) -> PlacementResult:
     """Choose the layers that stay digital, and write the run folder.
@@ -153,8 +151,8 @@ def place_layers(config: PlacementConfig) -> PlacementResult:
         CoverageError: no layer of the network can be mapped onto a tile.
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
-    folder = ensure_writable(config.folder)
-    WrittenFiles(folder).claim(*_ALWAYS, PLACEMENT)
+    folder = config.folder
+    _run_folder(folder).begin()
     profile = with_processor(config)
     store = open_store(config)
     prepared = prepare(config, networks="one")

@@ -30,15 +30,9 @@ from analogmed.evaluation.summaries.summary import over_time, summarise
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.compute import Outcome
 from analogmed.execution.plans import Finished, Rounds
-from analogmed.execution.run_folder import (
-    DESCRIPTION,
-    WrittenFiles,
-    describe_run,
-    in_run_folder,
-)
+from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.execution.store import Store, UnitResult
 from analogmed.foundation.errors import DataError
-from analogmed.foundation.files import ensure_writable
 from analogmed.foundation.text import Rendered, shortened
 from analogmed.foundation.time_constants import DAY_S, time_label
 from analogmed.metrics.notes import RESULT_NOTES
@@ -53,12 +47,11 @@ from analogmed.training import Checkpoint, CheckpointInfo
 KEPT_SHARE = 0.95
 
 
-_ALWAYS = (*DESCRIPTION, *RESULTS.files, *SUMMARY.files, *CURVES.files)
 _EXAMPLES = f"{EXAMPLES}/*.npz"
 _NOT_ALWAYS = (
-    *CHIP_LOSSES.files,
-    *COMPARISON.files,
-    *TIME_TO_FAILURE.files,
+    CHIP_LOSSES,
+    COMPARISON,
+    TIME_TO_FAILURE,
     "figures/drop_per_model.png",
 )
 """Files that are written only if a run has values for them."""
@@ -186,25 +179,18 @@ class Results(Rendered):
         Raises:
             ConfigError: a file of this name exists that no run has written.
         """
-        written = WrittenFiles(folder)
-        written.renew(_ALWAYS, _optional(self.experiment))
+        run = _run_folder(folder, self.experiment)
+        run.renew(self.experiment)
         summary = self.summary()
-        describe_run(self.experiment, folder)
-        RESULTS.write(self.table, folder)
-        SUMMARY.write(summary, folder)
+        run.write(RESULTS, self.table)
+        run.write(SUMMARY, summary)
         curves = self.curves()
-        CURVES.write(curves, folder)
+        run.write(CURVES, curves)
         _draw(summary, curves, folder / "figures")
-        losses = self.chip_losses()
-        if not losses.empty:
-            CHIP_LOSSES.write(losses, folder)
-        failures = self.failures_over_time(curves)
-        if not failures.empty:
-            TIME_TO_FAILURE.write(failures, folder)
-        comparison = self.comparison()
-        if not comparison.empty:
-            COMPARISON.write(comparison, folder)
-        written.settle()
+        run.write(CHIP_LOSSES, self.chip_losses())
+        run.write(TIME_TO_FAILURE, self.failures_over_time(curves))
+        run.write(COMPARISON, self.comparison())
+        run.files.settle()
 
 
 def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
@@ -222,12 +208,12 @@ def _draw(summary: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
             drop_per_model(summary, folder / name, metric=metric)
 
 
-def _optional(experiment: Experiment) -> list[str]:
-    """Return the names of files that a run writes only if it has values for them."""
+def _run_folder(folder: Path, experiment: Experiment) -> RunFolder:
     names = experiment.metrics
     drops = [f"figures/{name}_drop_per_model.png" for name in names[1:]]
     figures = [f"figures/{name}_over_time.png" for name in names]
-    return [*_NOT_ALWAYS, *figures, *drops, _EXAMPLES]
+    optional = [*_NOT_ALWAYS, *figures, *drops, _EXAMPLES]
+    return RunFolder(folder, [RESULTS, SUMMARY, CURVES], optional)
 
 
 @in_run_folder
@@ -252,12 +238,12 @@ def evaluate(experiment: Experiment) -> Results:
         AnalogmedError: every unit failed.
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
-    folder = ensure_writable(experiment.folder)
+    folder = experiment.folder
     store = open_store(experiment)
     prepared = prepare(experiment, networks="distinct", whole_images=True)
     task, checkpoints = prepared.task, prepared.checkpoints
     experiment = prepared.config.for_task(task)
-    WrittenFiles(folder).claim(*_ALWAYS, *_optional(experiment))
+    _run_folder(folder, experiment).begin()
     warn_on_placement_mismatch(checkpoints, experiment)
     costs = [cost_of(checkpoint, experiment, task) for checkpoint in checkpoints]
     found = run_sweep(experiment, task, checkpoints, store)

@@ -16,17 +16,10 @@ from analogmed.evaluation.studies.sensitivity.compute import (
 from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.sensitivity.settings import SensitivityConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
-from analogmed.execution.run_folder import (
-    DESCRIPTION,
-    WrittenFiles,
-    describe_run,
-    in_run_folder,
-)
-from analogmed.foundation.files import ensure_writable
+from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.report import sensitivity_heat_map, source_bars
 from analogmed.tables.sensitivity import RANKING, SETTINGS
 
-_ALWAYS = (*DESCRIPTION, *SETTINGS.files, *RANKING.files)
 _LAYERS, _SOURCES = "figures/layers.png", "figures/sources.png"
 
 
@@ -57,14 +50,18 @@ class SensitivityResult:
             ConfigError: a file of such a name exists that no run has written.
         """
         ranking = self.ranking()
-        WrittenFiles(folder).renew(_ALWAYS, (_LAYERS, _SOURCES))
-        describe_run(self.config, folder)
-        SETTINGS.write(self.table, folder)
-        RANKING.write(ranking, folder)
+        run = _run_folder(folder)
+        run.renew(self.config)
+        run.write(SETTINGS, self.table)
+        run.write(RANKING, ranking)
         if "layers" in self.config.parts:
             sensitivity_heat_map(ranking, folder / _LAYERS)
         if "sources" in self.config.parts:
             source_bars(ranking, folder / _SOURCES)
+
+
+def _run_folder(folder: Path) -> RunFolder:
+    return RunFolder(folder, [SETTINGS, RANKING], [_LAYERS, _SOURCES])
 
 
 @in_run_folder
@@ -88,8 +85,7 @@ def sensitivity(config: SensitivityConfig) -> SensitivityResult:
         LeakageError: the network has been trained on a test patient.
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
-    folder = ensure_writable(config.folder)
-    WrittenFiles(folder).claim(*_ALWAYS, _LAYERS, _SOURCES)
+    _run_folder(config.folder).begin()
     store = open_store(config)
     prepared = prepare(config, networks="one")
     config, task, (checkpoint,) = prepared.config, prepared.task, prepared.checkpoints
@@ -98,5 +94,5 @@ def sensitivity(config: SensitivityConfig) -> SensitivityResult:
     rounds = ablation_rounds(AblationPlan(config, task, checkpoint), settings)
     done = run_units(rounds, AblationCompute, config, task, store, cases=len(task.test))
     found = SensitivityResult(config, done.value, describe_reuse(done, config))
-    found.write(folder)
+    found.write(config.folder)
     return found

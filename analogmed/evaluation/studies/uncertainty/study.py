@@ -24,30 +24,23 @@ from analogmed.evaluation.studies.uncertainty.summary import (
 )
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
-from analogmed.execution.run_folder import (
-    DESCRIPTION,
-    WrittenFiles,
-    describe_run,
-    in_run_folder,
-)
-from analogmed.foundation.files import ensure_writable
+from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.report.figures.maps import figures_of_examples
 from analogmed.report.figures.uncertainty import draw_uncertainty
 from analogmed.tables import uncertainty as tables
 from analogmed.training import Checkpoint, CheckpointInfo
 
 _FIGURES = ("density", "reliability", "risk_coverage", "conformal", "maps_*")
-_ALWAYS = (*DESCRIPTION, *tables.VALUES.files)
 _OPTIONAL = (
-    *tables.SUMMARY.files,
-    *tables.COMPARISON.files,
-    *tables.DENSITY.files,
-    *tables.RELIABILITY.files,
-    *tables.RISK_COVERAGE.files,
-    *tables.TEMPERATURES.files,
-    *tables.CONFORMAL.files,
-    *tables.CONFORMAL_SUMMARY.files,
-    *tables.EXAMPLES.files,
+    tables.SUMMARY,
+    tables.COMPARISON,
+    tables.DENSITY,
+    tables.RELIABILITY,
+    tables.RISK_COVERAGE,
+    tables.TEMPERATURES,
+    tables.CONFORMAL,
+    tables.CONFORMAL_SUMMARY,
+    tables.EXAMPLES,
     "examples.npz",
     *(f"figures/{name}.png" for name in _FIGURES),
 )
@@ -117,10 +110,9 @@ class UncertaintyResult:
         Raises:
             ConfigError: a file of such a name exists that no run has written.
         """
-        written = WrittenFiles(folder)
-        written.renew(_ALWAYS, _OPTIONAL)
-        describe_run(self.config, folder)
-        tables.VALUES.write(self.scores.table(), folder)
+        run = _run_folder(folder)
+        run.renew(self.config)
+        run.write(tables.VALUES, self.scores.table())
         contents = {
             tables.SUMMARY: self.summary(),
             tables.COMPARISON: self.comparison(),
@@ -132,12 +124,15 @@ class UncertaintyResult:
             tables.CONFORMAL_SUMMARY: self.conformal_summary(),
         }
         for table, content in contents.items():
-            if not content.empty:
-                table.write(content, folder)
+            run.write(table, content)
         self.examples.write(folder)
         if self.examples.rows:
-            written.record(*figures_of_examples(pd.DataFrame(self.examples.rows)))
+            run.files.record(*figures_of_examples(pd.DataFrame(self.examples.rows)))
         draw_uncertainty(folder)
+
+
+def _run_folder(folder: Path) -> RunFolder:
+    return RunFolder(folder, [tables.VALUES], _OPTIONAL)
 
 
 @in_run_folder
@@ -161,8 +156,7 @@ def measure_uncertainty(config: UncertaintyConfig) -> UncertaintyResult:
         NonFiniteError: a network returns NaN or Inf; the message names the case.
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
-    folder = ensure_writable(config.folder)
-    WrittenFiles(folder).claim(*_ALWAYS, *_OPTIONAL)
+    _run_folder(config.folder).begin()
     store = open_store(config)
     prepared = prepare(config, networks="ensembles")
     task, networks = prepared.task, _ensembles(prepared.checkpoints)
@@ -173,7 +167,7 @@ def measure_uncertainty(config: UncertaintyConfig) -> UncertaintyResult:
     rounds = _rounds(config, task, networks)
     done = run_units(rounds, UncertaintyCompute, config, task, store, cases=cases)
     found = replace(done.value, reuse=describe_reuse(done, config))
-    found.write(folder)
+    found.write(config.folder)
     return found
 
 
