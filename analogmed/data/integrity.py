@@ -77,9 +77,9 @@ class Report:
 def verify(path: Path | str, images: Sequence[str] = (), label: str = "") -> Report:
     """Check every file of a data set, and the consistency between files.
 
-    Supports the LGG, DSB 2018 and Decathlon layouts, BraTS, MedMNIST, and folders of NIfTI files.
-    Each file is read completely with the loaders' own checks (checksums, header, geometry, finite
-    voxels). Then pairs are compared (shape, affine, label values), and valid cases are read again
+    Supports the LGG, DSB 2018 and Decathlon layouts, BraTS, MedMNIST, ChestX-ray14, and folders of
+    NIfTI files. Each file is read completely with the loaders' own checks (checksums, header,
+    geometry, finite voxels). Then pairs are compared (shape, affine, label values), and valid cases are read again
     by the loader itself. A fault in one case does not hide faults in others.
 
     Args:
@@ -110,7 +110,7 @@ def verify(path: Path | str, images: Sequence[str] = (), label: str = "") -> Rep
     counts = {
         "cases": len(listing.cases),
         "sound cases": len(sound),
-        "files": _count_files(layout, listing),
+        "files": _count_files(listing),
         **found.counts,
         "problems": len(found.problems),
         "warnings": len(found.warnings),
@@ -134,10 +134,8 @@ def _listed(
     return layout, folder, layout.list(folder, found.problem, found.warning)
 
 
-def _count_files(layout: Layout, listing: Listing) -> int:
-    if layout.is_archive:
-        return len({path for case in listing.cases for path in case.images})
-    return sum(len(case.images) + len(case.labels) for case in listing.cases)
+def _count_files(listing: Listing) -> int:
+    return len({path for case in listing.cases for path in (*case.images, *case.labels)})
 
 
 @dataclass
@@ -162,16 +160,16 @@ def _check_case(case: Case, layout: Layout, listing: Listing, found: _Findings) 
     if listing.is_volumetric:
         _check_volumes(case, listing, found)
     elif not layout.is_archive:
-        _check_images(case, found)
+        _check_images(case, listing, found)
     if listing.read is not None and len(found.problems) == before:
         with _noting(case.images[0], found):
             listing.read(case)
 
 
-def _check_images(case: Case, found: _Findings) -> None:
+def _check_images(case: Case, listing: Listing, found: _Findings) -> None:
     """Check that slices or a field have one shape and that masks have two values."""
     images = _read_all(case.images, read_image, found)
-    labels = _read_all(case.labels, read_image, found)
+    labels = _read_all(case.labels if listing.has_masks else (), read_image, found)
     everything = images | labels
     for path, pixels in everything.items():
         first, reference = next(iter(everything.items()))
@@ -181,7 +179,8 @@ def _check_images(case: Case, found: _Findings) -> None:
     for path, pixels in labels.items():
         with _noting(path, found):
             masks.append(binary_mask(pixels, path))
-    found.counts["empty masks"] += sum(not mask.any() for mask in masks)
+    if listing.has_masks:
+        found.counts["empty masks"] += sum(not mask.any() for mask in masks)
     if masks and not any(mask.any() for mask in masks):
         found.warnings.append(_empty_label(case))
     found.warnings += _constant(images)

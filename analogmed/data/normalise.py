@@ -9,6 +9,8 @@ from scipy import ndimage
 from analogmed.foundation.errors import ConfigError, ShapeError
 
 _MAX_BOX_SHARE = 0.75
+_STEP = 32
+"""Classified images are padded to multiples of this size, which five reductions need."""
 
 
 def ct_window(data: np.ndarray, low_hu: float = -150.0, high_hu: float = 250.0) -> np.ndarray:
@@ -114,6 +116,23 @@ def resize_image(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     flat = image.reshape(-1, *spatial)
     resized = [_zoom(ndimage.gaussian_filter(one, sigmas, mode="nearest"), size, 1) for one in flat]
     return np.stack(resized).reshape(*image.shape[: -len(spatial)], *size)
+
+
+def padded_size(size: Sequence[int]) -> tuple[int, ...]:
+    """Return the size of classified images after :func:`pad_image`: multiples of 32."""
+    return tuple(_STEP * math.ceil(length / _STEP) for length in size)
+
+
+def pad_image(image: np.ndarray, value: float) -> np.ndarray:
+    """Return classified images (N, C, H, W), padded evenly to a multiple of 32 pixels.
+
+    Args:
+        image: shape (N, C, H, W).
+        value: intensity of the padding.
+    """
+    lacks = np.subtract(padded_size(image.shape[2:]), image.shape[2:]).tolist()
+    widths = [(0, 0), (0, 0), *((lack // 2, lack - lack // 2) for lack in lacks)]
+    return np.pad(image, widths, constant_values=value)
 
 
 def resize_label(label: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -77,15 +77,30 @@ def binary_mask(mask: np.ndarray, path: Path) -> np.ndarray:
     Raises:
         DataError: the mask contains other values, or its colours differ.
     """
-    if mask.ndim == 3:
-        colours = mask[..., :3]
-        if not (colours == colours[..., :1]).all():
-            raise DataError(f"{path}: a colour image; expected a mask of 0 and 255")
-        mask = colours[..., 0]
+    mask = one_channel(mask, path, "a mask of 0 and 255")
     values = np.flatnonzero(np.bincount(mask.ravel())).tolist()
     if set(values) not in _BINARY_VALUES:
         raise DataError(f"{path}: mask values {_listed(values)}; expected 0 and 255")
     return mask > 0
+
+
+def one_channel(pixels: np.ndarray, path: Path, expected: str) -> np.ndarray:
+    """Return the pixels (H, W) of an image whose colours are equal, without its alpha channel.
+
+    Args:
+        pixels: pixels as stored: (H, W), or (H, W, C) with equal colours and an alpha channel.
+        path: path of the file, for errors.
+        expected: description of the image, for errors.
+
+    Raises:
+        DataError: the colours differ.
+    """
+    if pixels.ndim == 2:
+        return pixels
+    colours = pixels[..., :3]
+    if not (colours == colours[..., :1]).all():
+        raise DataError(f"{path}: a colour image; expected {expected}")
+    return np.ascontiguousarray(colours[..., 0])
 
 
 def check_same_shape(

@@ -17,9 +17,9 @@ class TaskConfig:
 
     Attributes:
         name: data set: phantom_brain, phantom_spleen or phantom_nuclei (generated), lgg, dsb2018,
-            brats, nifti, msd, a Decathlon task such as Task09_Spleen or spleen, medmnist (images
-            with classes), or the name of a plugin. Own data (nifti, brats, msd, medmnist) get a
-            name in tables by options.name.
+            brats, nifti, msd, a Decathlon task such as Task09_Spleen or spleen, medmnist or
+            chestxray14 (images with classes), or the name of a plugin. Own data (nifti, brats, msd,
+            medmnist) get a name in tables by options.name.
         root: folder of the data set, or file of medmnist; by default phantoms are generated in the
             cache folder, and other data sets require it.
         size: spatial size to which every image is resampled; by default that of the data set.

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from analogmed.data.case import Case, Sample, Task
-from analogmed.data.datasets import dsb2018, lgg, medmnist, msd, nifti_layout
+from analogmed.data.datasets import chestxray14, dsb2018, lgg, medmnist, msd, nifti_layout
+from analogmed.data.datasets.chestxray14 import load_chestxray14
 from analogmed.data.datasets.dsb2018 import load_dsb2018
 from analogmed.data.datasets.lgg import load_lgg
 from analogmed.data.datasets.listing import Layout
@@ -105,8 +106,8 @@ def load_task(
     """Load a data set by name.
 
     Names: ``lgg``, ``dsb2018``, ``brats``, ``nifti``, ``msd`` (any Decathlon task folder),
-    ``medmnist`` (any MedMNIST file), the ten Decathlon tasks by folder or short name
-    (``Task09_Spleen``, ``spleen``), the phantoms ``phantom_brain``, ``phantom_spleen`` and
+    ``medmnist`` (any MedMNIST file), ``chestxray14``, the ten Decathlon tasks by folder or short
+    name (``Task09_Spleen``, ``spleen``), the phantoms ``phantom_brain``, ``phantom_spleen`` and
     ``phantom_nuclei``, and entry points of the group ``analogmed.tasks``: callables
     ``(root, **options) -> Task``.
 
@@ -237,6 +238,7 @@ def _on_disk(name: str, load: Callable[..., Task], layout: Layout) -> _Source:
 
 _DATA_SETS: dict[str, tuple[Callable[..., Task], Layout]] = {
     "lgg": (load_lgg, lgg.LAYOUT),
+    "chestxray14": (load_chestxray14, chestxray14.LAYOUT),
     "dsb2018": (load_dsb2018, dsb2018.LAYOUT),
     "msd": (load_msd, msd.LAYOUT),
     "medmnist": (load_medmnist, medmnist.LAYOUT),

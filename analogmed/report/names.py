@@ -21,6 +21,7 @@ _TASKS = {
     "lgg": "LGG",
     "dsb2018": "DSB 2018",
     "breastmnist": "BreastMNIST",
+    "chestxray14": "ChestX-ray14",
     "pneumoniamnist": "PneumoniaMNIST",
 }
 _HARDWARE = {

@@ -60,12 +60,14 @@ class Listing:
         read: reader of the loader; ``None`` if the layout does not define channels and labels.
         is_volumetric: whether the files are NIfTI volumes, not 8-bit images.
         label_values: allowed values in the label of a volume; ``None`` for any.
+        has_masks: whether the label files are masks, not a table, which the listing checks.
     """
 
     cases: Sequence[Case]
     read: Callable[[Case], Sample] | None = None
     is_volumetric: bool = False
     label_values: tuple[int, ...] | None = None
+    has_masks: bool = True
 
 
 @dataclass(frozen=True)

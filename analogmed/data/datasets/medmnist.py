@@ -4,7 +4,6 @@ Source: Yang et al. 2023, doi:10.1038/s41597-022-01721-8; https://medmnist.com
 """
 
 import hashlib
-import math
 import re
 import warnings
 import zipfile
@@ -19,15 +18,13 @@ import numpy as np
 
 from analogmed.data.case import Case, Sample, Task
 from analogmed.data.datasets.listing import Fault, Layout, Listing, report_error
-from analogmed.data.normalise import checked_size, resize_image
+from analogmed.data.normalise import checked_size, pad_image, padded_size, resize_image
 from analogmed.data.samples import MAX_CLASSES, naming_case
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.kinds.classification import MULTICLASS, MULTILABEL, Classification
 
 PARTS = ("train", "val", "test")
 KEYS = tuple(f"{part}_{what}" for part in PARTS for what in ("images", "labels"))
-STEP = 32
-"""Images are padded to multiples of this size, which networks with five reductions need."""
 _CHANNELS = {2: ("grey",), 3: ("red", "green", "blue")}
 _ORGANS = (
     "bladder", "left femur", "right femur", "heart", "left kidney", "right kidney", "liver",
@@ -111,7 +108,7 @@ def load_medmnist(
         spatial_dims=2,
         channels=_CHANNELS[arrays["train_images"].ndim - 1],
         classes=names,
-        window=tuple(STEP * math.ceil(length / STEP) for length in shape),
+        window=padded_size(shape),
         spacing_unit="px",
         train=cases["train"],
         validation=cases["val"],
@@ -144,7 +141,7 @@ class MedMnistReader:
         channels = np.atleast_3d(pixels).transpose(2, 0, 1)[None]
         image = channels.astype(np.float32) / np.float32(127.5) - np.float32(1)
         size = self.size or pixels.shape[:2]
-        image = _padded(resize_image(image, size))
+        image = pad_image(resize_image(image, size), -1.0)
         label = arrays[f"{part}_labels"][number][None].astype(np.uint8)
         return Sample(image, label, (1.0, 1.0), case)
 
@@ -290,13 +287,6 @@ def _without_repeated(
             )
         later |= {case.digest for case in cases[part]}
         yield part, kept
-
-
-def _padded(image: np.ndarray) -> np.ndarray:
-    """Return images (1, C, H, W), padded evenly with black (-1) to a multiple of ``STEP``."""
-    missing = [-length % STEP for length in image.shape[2:]]
-    widths = [(0, 0), (0, 0), *((lack // 2, lack - lack // 2) for lack in missing)]
-    return np.pad(image, widths, constant_values=-1.0)
 
 
 def _list(folder: Path, problem: Fault, warning: Fault) -> Listing:
