@@ -262,6 +262,8 @@ examples:
       brain slices with gliomas, in the layout of the LGG data set
   analogmed data phantom spleen data/ --seed 1 --patients 4
       four abdominal volumes, in the layout of the Decathlon
+  analogmed data phantom chest data/
+      chest X-rays with findings, in the layout of ChestX-ray14
 """
 
 _DATA_DOWNLOAD = """\

@@ -195,13 +195,13 @@ class PhantomConfig:
     """Generated data set in the layout of a real one; the same seed yields the same bytes.
 
     Attributes:
-        kind: brain, spleen or nuclei.
+        kind: brain, spleen, nuclei or chest.
         root: folder below which the data set is written; created if missing.
         seed: root seed of all random draws.
         patients: number of patients, or of fields of nuclei; by default 24 for brain, 12 for
-            spleen and 60 for nuclei.
-        size: number of pixels along both in-plane axes, 32 to 512; by default 64 for brain, 96 for
-            spleen and 128 for nuclei.
+            spleen, 60 for nuclei and 480 for chest.
+        size: number of pixels along both in-plane axes, 32 to 512; by default 64 for brain and
+            chest, 96 for spleen and 128 for nuclei.
     """
 
     kind: PhantomKind = positional("KIND")

@@ -79,8 +79,8 @@ def verify(path: Path | str, images: Sequence[str] = (), label: str = "") -> Rep
 
     Supports the LGG, DSB 2018 and Decathlon layouts, BraTS, MedMNIST, ChestX-ray14, and folders of
     NIfTI files. Each file is read completely with the loaders' own checks (checksums, header,
-    geometry, finite voxels). Then pairs are compared (shape, affine, label values), and valid cases are read again
-    by the loader itself. A fault in one case does not hide faults in others.
+    geometry, finite voxels). Then pairs are compared (shape, affine, label values), and valid cases
+    are read again by the loader itself. A fault in one case does not hide faults in others.
 
     Args:
         path: folder of the data set, or its parent.

@@ -16,10 +16,10 @@ class TaskConfig:
     """Data set and its split by patient.
 
     Attributes:
-        name: data set: phantom_brain, phantom_spleen or phantom_nuclei (generated), lgg, dsb2018,
-            brats, nifti, msd, a Decathlon task such as Task09_Spleen or spleen, medmnist or
-            chestxray14 (images with classes), or the name of a plugin. Own data (nifti, brats, msd,
-            medmnist) get a name in tables by options.name.
+        name: data set: phantom_brain, phantom_spleen, phantom_nuclei or phantom_chest (generated),
+            lgg, dsb2018, brats, nifti, msd, a Decathlon task such as Task09_Spleen or spleen,
+            medmnist or chestxray14 (images with classes), or the name of a plugin. Own data (nifti,
+            brats, msd, medmnist) get a name in tables by options.name.
         root: folder of the data set, or file of medmnist; by default phantoms are generated in the
             cache folder, and other data sets require it.
         size: spatial size to which every image is resampled; by default that of the data set.

@@ -19,6 +19,7 @@ from analogmed.data.datasets.medmnist import load_medmnist
 from analogmed.data.datasets.msd import load_msd
 from analogmed.data.datasets.msd_tasks import MSD_TASKS, MsdTask
 from analogmed.data.datasets.nifti_folder import load_brats, load_nifti
+from analogmed.data.phantoms.ranges import CHEST_FINDINGS
 from analogmed.data.splits import SPLITS, check_duplicates, checked_shares
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
@@ -107,9 +108,9 @@ def load_task(
 
     Names: ``lgg``, ``dsb2018``, ``brats``, ``nifti``, ``msd`` (any Decathlon task folder),
     ``medmnist`` (any MedMNIST file), ``chestxray14``, the ten Decathlon tasks by folder or short
-    name (``Task09_Spleen``, ``spleen``), the phantoms ``phantom_brain``, ``phantom_spleen`` and
-    ``phantom_nuclei``, and entry points of the group ``analogmed.tasks``: callables
-    ``(root, **options) -> Task``.
+    name (``Task09_Spleen``, ``spleen``), the phantoms ``phantom_brain``, ``phantom_spleen``,
+    ``phantom_nuclei`` and ``phantom_chest``, and entry points of the group ``analogmed.tasks``:
+    callables ``(root, **options) -> Task``.
 
     Args:
         name: name of the data set.
@@ -228,8 +229,8 @@ def _as_given(root: Path | None) -> Path | None:
     return root
 
 
-def _phantom(kind: str, load: Callable[..., Task]) -> _Source:
-    return _Source(load, partial(_phantom_folder, kind), f"phantom_{kind}", fits_window=True)
+def _phantom(kind: str, load: Callable[..., Task], *, fits_window: bool = True) -> _Source:
+    return _Source(load, partial(_phantom_folder, kind), f"phantom_{kind}", fits_window)
 
 
 def _on_disk(name: str, load: Callable[..., Task], layout: Layout) -> _Source:
@@ -252,6 +253,9 @@ _SOURCES = {name: _on_disk(name, *one) for name, one in _DATA_SETS.items()} | {
     "phantom_brain": _phantom("brain", load_lgg),
     "phantom_spleen": _phantom("spleen", load_msd),
     "phantom_nuclei": _phantom("nuclei", load_dsb2018),
+    "phantom_chest": _phantom(
+        "chest", partial(load_chestxray14, findings=CHEST_FINDINGS), fits_window=False
+    ),
 }
 
 

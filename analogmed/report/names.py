@@ -18,6 +18,7 @@ _TASKS = {
     "phantom_brain": "Brain phantom",
     "phantom_spleen": "Spleen phantom",
     "phantom_nuclei": "Nuclei phantom",
+    "phantom_chest": "Chest phantom",
     "lgg": "LGG",
     "dsb2018": "DSB 2018",
     "breastmnist": "BreastMNIST",

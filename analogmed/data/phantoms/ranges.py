@@ -1,10 +1,19 @@
-"""Kinds of phantom, and the ranges of their settings."""
+"""Kinds of phantom, their findings, and the ranges of their settings."""
 
 from typing import Literal
 
 from analogmed.foundation.errors import ConfigError
 
-PhantomKind = Literal["brain", "spleen", "nuclei"]
+PhantomKind = Literal["brain", "spleen", "nuclei", "chest"]
+CHEST_FINDINGS = (
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumothorax",
+)
+"""Findings of ChestX-ray14 that occur in chest phantoms."""
 _SIZE_RANGE = (32, 512)
 
 

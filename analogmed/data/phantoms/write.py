@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analogmed.data.phantoms.brain import write_brain
+from analogmed.data.phantoms.chest import write_chest
 from analogmed.data.phantoms.nuclei import write_nuclei
 from analogmed.data.phantoms.ranges import check_phantom
 from analogmed.data.phantoms.spleen import write_spleen
@@ -33,6 +34,7 @@ _KINDS = {
     "brain": _Kind("kaggle_3m", write_brain, n_patients=24, size=64),
     "spleen": _Kind("Task09_Spleen", write_spleen, n_patients=12, size=96),
     "nuclei": _Kind("stage1_train", write_nuclei, n_patients=60, size=128),
+    "chest": _Kind("chestxray14", write_chest, n_patients=480, size=64),
 }
 
 PHANTOM_KINDS = tuple(_KINDS)
@@ -50,22 +52,25 @@ def write_phantom(
     """Write a phantom data set below ``root``, or return an existing identical one.
 
     ``brain`` draws FLAIR-like slices with a glioma (``kaggle_3m``, 24 patients of 8 slices,
-    64 x 64), ``spleen`` draws abdominal CT (``Task09_Spleen``, 12 volumes, 96 x 96 x 24) and
-    ``nuclei`` draws microscopy fields (``stage1_train``, 60 fields, 128 x 128). References come
-    from the latent anatomy, with an annotator's variation, and not from the visible image.
+    64 x 64), ``spleen`` draws abdominal CT (``Task09_Spleen``, 12 volumes, 96 x 96 x 24),
+    ``nuclei`` draws microscopy fields (``stage1_train``, 60 fields, 128 x 128), and ``chest`` draws
+    chest X-rays with six kinds of findings (``chestxray14``, 480 patients of one to six images,
+    64 x 64). References come from the latent anatomy (masks with an annotator's variation), and not
+    from the visible image.
 
     The folder appears only when it is complete, and contains its seed, version and parameters in
     ``phantom.json``. Equal arguments yield identical bytes.
 
     Args:
-        kind: ``"brain"``, ``"spleen"`` or ``"nuclei"``.
+        kind: ``"brain"``, ``"spleen"``, ``"nuclei"`` or ``"chest"``.
         root: parent folder; created if missing.
         seed: root seed of all draws.
         n_patients: number of patients (of fields for nuclei), at least 1.
         size: number of pixels along both in-plane axes, 32 to 512.
 
     Returns:
-        Folder with the data: ``root/kaggle_3m``, ``root/Task09_Spleen`` or ``root/stage1_train``.
+        Folder with the data: ``root/kaggle_3m``, ``root/Task09_Spleen``, ``root/stage1_train`` or
+        ``root/chestxray14``.
 
     Raises:
         ConfigError: an argument is out of range.

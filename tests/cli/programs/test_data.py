@@ -43,7 +43,10 @@ def test_errors_come_without_a_traceback(tmp_path, capsys):
         ([], "data: expected a sub-command; choose from: verify, phantom, download"),
         (["verfy"], "data: unknown sub-command 'verfy'; did you mean 'verify'?"),
         (["verify"], "missing FOLDER; expected analogmed data verify FOLDER [options]"),
-        (["phantom", "heart", "x"], "kind: 'heart' is not known; choose from: brain, nuclei"),
+        (
+            ["phantom", "heart", "x"],
+            "kind: 'heart' is not known; choose from: brain, chest, nuclei",
+        ),
         (["phantom", "brain", "x", "--seed", "one"], "seed"),
     ],
 )
