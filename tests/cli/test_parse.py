@@ -357,8 +357,8 @@ def test_positional_settings_may_come_from_a_file(written):
         ([], "missing KIND and FOLDER; expected program KIND FOLDER \\[options\\]$"),
         (["brain"], "missing FOLDER; expected program KIND FOLDER"),
         (
-            ["heart", "data"],
-            "kind: 'heart' is not known; choose from: brain, chest, nuclei, spleen",
+            ["knee", "data"],
+            "kind: 'knee' is not known; choose from: brain, chest, nuclei, spleen",
         ),
         (["brain", "data", "more"], "unexpected argument 'more'"),
         (["brain", "data", "--sede", "1"], "unknown option --sede; did you mean '--seed'"),

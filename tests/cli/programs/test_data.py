@@ -44,8 +44,8 @@ def test_errors_come_without_a_traceback(tmp_path, capsys):
         (["verfy"], "data: unknown sub-command 'verfy'; did you mean 'verify'?"),
         (["verify"], "missing FOLDER; expected analogmed data verify FOLDER [options]"),
         (
-            ["phantom", "heart", "x"],
-            "kind: 'heart' is not known; choose from: brain, chest, nuclei",
+            ["phantom", "knee", "x"],
+            "kind: 'knee' is not known; choose from: brain, chest, nuclei",
         ),
         (["phantom", "brain", "x", "--seed", "one"], "seed"),
     ],

@@ -17,7 +17,7 @@ from analogmed.kinds.classification import MULTILABEL
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    return load_task("phantom_chest", tmp_path_factory.mktemp("chest"), phantom_patients=240)
+    return load_task("phantom_chest", tmp_path_factory.mktemp("chest"), phantom_patients=48)
 
 
 def images_of(cases):
@@ -30,18 +30,15 @@ def test_the_task_has_the_findings_that_are_drawn(task):
     rows = read_table(find_table(task.root))
     found = Counter(finding for row in rows.values() for finding in row.findings)
     assert set(found) == set(CHEST_FINDINGS)
-    shares = np.array(list(found.values())) / len(rows)
-    assert 0.08 < shares.min() < shares.max() < 0.35
-    assert 0.2 < np.mean([not row.findings for row in rows.values()]) < 0.5
 
 
 def test_patients_have_several_images_and_the_official_lists_split_them(task):
     counts = Counter(len(case.images) for case in task.train + task.validation + task.test)
-    assert set(counts) == set(range(1, 7))
+    assert {1, 2, 3} <= set(counts) <= set(range(1, 7))
     listed = [set((task.root / name).read_text().split()) for name in LISTS]
     assert images_of(task.train + task.validation) == listed[0]
     assert images_of(task.test) == listed[1]
-    assert len(task.test) == 60
+    assert len(task.test) == 12
 
 
 def test_files_have_the_form_of_the_real_ones(task, shared_data):
@@ -57,11 +54,15 @@ def test_an_integrity_check_has_no_finding(tmp_path):
     assert (report.layout, report.problems, report.warnings) == ("ChestX-ray14", (), ())
 
 
-def test_a_linear_classifier_learns_part_of_the_findings(task):
-    """The phantom is neither trivial nor impossible: half of its images are shown to the model."""
+@pytest.mark.slow
+def test_a_linear_classifier_learns_part_of_the_findings(tmp_path):
+    """The phantom is neither trivial nor impossible: half of its patients are for training."""
+    task = load_task("phantom_chest", tmp_path, phantom_patients=240)
     samples = [task.read(case) for case in task.train + task.validation + task.test]
     images = np.concatenate([sample.image.reshape(len(sample.image), -1) for sample in samples])
     labels = np.concatenate([sample.label for sample in samples])
+    assert 0.08 < labels.mean(axis=0).min() < labels.mean(axis=0).max() < 0.35
+    assert 0.2 < (labels.sum(axis=1) == 0).mean() < 0.5
     patient = np.repeat(np.arange(len(samples)), [len(sample.image) for sample in samples])
     train = patient % 2 == 0
     parts = PCA(40, svd_solver="randomized", random_state=0).fit(images[train])
