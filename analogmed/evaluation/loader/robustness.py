@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import TqdmWarning
 
 from analogmed.analog.chip import check_programmable
 from analogmed.analog.conversion import conversion_of, hardware_of
@@ -32,6 +32,10 @@ from analogmed.metrics.properties import is_lower_better
 from analogmed.network.probe import NetworkProbe
 from analogmed.network.walk import evaluating
 from analogmed.tables.results import to_table
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", TqdmWarning)  # a notebook without ipywidgets has no bar
+    from tqdm.auto import tqdm
 
 Network = Callable[[Tensor], Tensor]
 Inferer = Callable[[Tensor, Network], Tensor]

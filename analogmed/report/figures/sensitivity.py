@@ -71,8 +71,7 @@ def sensitivity_heat_map(
     n_columns = rows["time_s"].nunique() * (1 if is_narrow(width_in) else len(kinds))
     size = "small" if n_columns <= _MOST_LARGE else _SMALLEST
     with publication_style():
-        grid = _panels(len(kinds), _CELL_IN * len(names), width_in)
-        figure = grid[0].figure
+        figure, grid = _panels(len(kinds), _CELL_IN * len(names), width_in)
         for axes, kind in zip(grid, kinds, strict=True):
             image = _draw_cells(axes, rows[rows["setting"] == kind], names, norm, size)
             axes.set_title(OF_LAYERS[kind], fontsize="medium")
@@ -108,7 +107,7 @@ def source_bars(ranking: pd.DataFrame, path: Path | str, *, width_in: float = WI
     times_s = sorted(rows["time_s"].unique())
     palette = seaborn.color_palette("colorblind")
     with publication_style():
-        grid = _panels(len(times_s), _BAR_IN * len(names), width_in)
+        figure, grid = _panels(len(times_s), _BAR_IN * len(names), width_in)
         for axes, time_s in zip(grid, times_s, strict=True):
             here = ranking[ranking["time_s"] == time_s]
             for kind, name in controls.items():
@@ -126,7 +125,7 @@ def source_bars(ranking: pd.DataFrame, path: Path | str, *, width_in: float = WI
             axes.set_xlabel("Dice")
             axes.set_yticks(range(len(names)), names)
         grid[0].invert_yaxis()
-        figure, entries = grid[0].figure, grid[0].get_legend_handles_labels()
+        entries = grid[0].get_legend_handles_labels()
         legend_below(figure, *entries, caption=_caption(rows, "Whiskers:"))
         return save_figure(figure, path)
 
@@ -185,7 +184,7 @@ def placement_curve(steps: pd.DataFrame, path: Path | str, *, width_in: float = 
             zorder=4,
             label="chosen",
         )
-        _number_points(axes, front[column], front["drop"], front["digital_layers"])
+        _number_points(axes, front, column, width_in)
         axes.axhline(steps["loss"].iloc[0], color=orange, linestyle="--", label="accepted loss")
         axes.axhline(0.0, color="0.15", linewidth=0.8)
         separator = "\n" if is_narrow(width_in) else " "
@@ -199,20 +198,22 @@ def placement_curve(steps: pd.DataFrame, path: Path | str, *, width_in: float = 
         return save_figure(figure, path)
 
 
-def _panels(number: int, height_in: float, width_in: float) -> list[Axes]:
-    """Return the panels of a new figure: side by side, or below each other on a phone."""
+def _panels(number: int, height_in: float, width_in: float) -> tuple[Figure, list[Axes]]:
+    """Return a new figure with its panels: side by side, or below each other on a phone."""
     narrow = is_narrow(width_in)
     size = (width_in, _FRAME_IN + height_in * (number if narrow else 1) + 0.8 * narrow * number)
     figure = Figure(figsize=size, layout="constrained")
     shape = (number, 1) if narrow else (1, number)
-    return list(figure.subplots(*shape, sharey=True, sharex=not narrow, squeeze=False).ravel())
+    grid = figure.subplots(*shape, sharey=True, sharex=not narrow, squeeze=False)
+    return figure, list(grid.ravel())
 
 
-def _number_points(axes: Axes, xs: pd.Series, ys: pd.Series, numbers: pd.Series) -> None:
-    """Write the number of each point above it, except where it would touch the one before."""
-    apart = _LABEL_IN * (axes.get_xlim()[1] - axes.get_xlim()[0]) / axes.figure.get_figwidth()
+def _number_points(axes: Axes, front: pd.DataFrame, cost: str, width_in: float) -> None:
+    """Write the digital layers of each point above it, unless they would touch those before."""
+    apart = _LABEL_IN * (axes.get_xlim()[1] - axes.get_xlim()[0]) / width_in
     last = -np.inf
-    for x, y, number in zip(xs, ys, numbers, strict=True):
+    points = front[[cost, "drop", "digital_layers"]].itertuples(index=False, name=None)
+    for x, y, number in points:
         if x - last < apart:
             continue
         last = x

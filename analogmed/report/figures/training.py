@@ -55,7 +55,8 @@ def training_curves(
         marker = "o" if log["loss"].count() == 1 else ""  # a line through one point is invisible
         loss.plot(log["epoch"], log["loss"], color=color, marker=marker)
         loss.set_ylabel("training loss")
-        _draw_scores(scores, log.dropna(subset=score), score, color, kept_epoch)
+        separator = ";\n" if is_narrow(width_in) else "; "
+        _draw_scores(scores, log.dropna(subset=score), score, color, kept_epoch, separator)
         rate.plot(log["epoch"], log["learning_rate"], color="0.4", marker=marker)
         rate.set_ylabel("learning\nrate")
         rate.set_ylim(bottom=0)
@@ -71,6 +72,7 @@ def _draw_scores(
     score: str,
     color: tuple[float, float, float],
     kept_epoch: int | None,
+    separator: str,
 ) -> None:
     axes.set_ylabel(f"validation {label_of(score)}")
     if validated.empty:
@@ -85,6 +87,5 @@ def _draw_scores(
         axes.plot(
             kept["epoch"], kept[score], color=color, marker="o", markersize=9, fillstyle="none"
         )
-        text = f"kept {kept[score].iloc[0]:.3f}, after epoch {kept_epoch}; {text}"
-    separator = ";\n" if is_narrow(axes.figure.get_figwidth()) else "; "
-    axes.set_title(text.replace("; ", separator), loc="right", fontsize="medium")
+        text = f"kept {kept[score].iloc[0]:.3f}, after epoch {kept_epoch}{separator}{text}"
+    axes.set_title(text, loc="right", fontsize="medium")

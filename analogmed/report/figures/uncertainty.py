@@ -10,6 +10,7 @@ import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogFormatter
 
@@ -31,7 +32,7 @@ REGIONS = {"image": "whole image", "band": "band about the structure"}
 LINES = ["-", "--", ":", "-."]
 _ROW_IN = 2.5
 _SIDE_IN = 0.12
-"""Room beside a narrow figure for the last label of a time or a power of ten."""
+"""Margin of a narrow figure, in which the last label of its axis ends."""
 Draw = Callable[[Axes, pd.DataFrame, dict[str, Any]], object]
 
 
@@ -280,8 +281,8 @@ def _grid(n_rows: int, n_columns: int, width_in: float) -> tuple[Figure, np.ndar
     """Return a new figure with its panels, of which a narrow one stacks the columns."""
     if is_narrow(width_in):
         n_panels = n_rows * n_columns
-        figure = Figure(figsize=(width_in, _ROW_IN * n_panels + 2.0), layout="constrained")
-        figure.get_layout_engine().set(w_pad=_SIDE_IN)
+        layout = ConstrainedLayoutEngine(w_pad=_SIDE_IN)
+        figure = Figure(figsize=(width_in, _ROW_IN * n_panels + 2.0), layout=layout)
         panels = figure.subplots(n_panels, 1, squeeze=False)
         return figure, panels.reshape(n_columns, n_rows).T
     figure = Figure(figsize=(width_in, _ROW_IN * n_rows + 1.1), layout="constrained")
