@@ -10,6 +10,8 @@ from _timing import interleaved
 from _workloads import Setup
 from torch import nn
 
+from analogmed.network.probe import is_out_of_memory
+
 _SLOW_ROUNDS = 3
 
 Build = Callable[[str, Setup], tuple[Run, nn.Module]]
@@ -73,12 +75,6 @@ def _time(
         for name, timing in timings.items()
     ]
     return rows, skipped
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an allocation failed, in Python, torch or a GPU."""
-    failed = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return failed or (isinstance(error, RuntimeError) and "allocate" in str(error))
 
 
 def _finished(run: Run, setup: Setup) -> Run:

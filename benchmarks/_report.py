@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from analogmed.foundation.process import keep_freed_memory
+from analogmed.foundation.process import keep_freed_memory, processor_name
 
 _PACKAGES = ("torch", "aihwkit", "aihwkit-lightning", "numba", "triton", "monai", "numpy")
 _SHARE_OF_FREE_MEMORY = 0.8
@@ -90,7 +90,7 @@ def _machine() -> dict[str, Any]:
         except PackageNotFoundError:
             packages[name] = None
     return {
-        "processor": _processor(),
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "system": platform.platform(),
@@ -98,15 +98,6 @@ def _machine() -> dict[str, Any]:
         "packages": packages,
         "allocator": os.environ.get("ANALOGMED_ALLOCATOR", "keeps freed memory"),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def _free_bytes() -> int | None:

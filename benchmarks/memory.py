@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from _compare import is_out_of_memory
 from _contenders import (
     FORWARD_CONTENDERS,
     REFERENCE,
@@ -31,6 +30,8 @@ from _report import Report, parser, prepare
 from _simulators import SkippedError
 from _table import show
 from _workloads import FORWARD, TRAINING, Setup, Workload
+
+from analogmed.network.probe import is_out_of_memory
 
 TARGET = 1.3
 _SMALL_SIDE = 32

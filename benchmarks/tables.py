@@ -9,11 +9,12 @@ versions follow one another, in the order of their file names.
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from _table import as_markdown, caption, known, reasons, table_of
+
+from analogmed.report.text_table import replace_between
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "explanation" / "performance.md"
 
@@ -28,17 +29,8 @@ def main() -> None:
     arguments = options.parse_args()
     text = arguments.document.read_text()
     for benchmark, documents in _read(arguments.results).items():
-        text = put_between_markers(text, benchmark, "\n\n".join(map(_section, documents)))
+        text = replace_between(text, benchmark, "\n\n".join(map(_section, documents)))
     arguments.document.write_text(text)
-
-
-def put_between_markers(text: str, name: str, content: str) -> str:
-    """Return the text with new content between the two markers of a name."""
-    start, stop = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    pattern = re.compile(f"{re.escape(start)}.*?{re.escape(stop)}", re.DOTALL)
-    if not pattern.search(text):
-        raise SystemExit(f"the document has no '{start}' and '{stop}' to put the tables between")
-    return pattern.sub(lambda _: f"{start}\n{content}\n{stop}", text)
 
 
 def _read(folder: Path) -> dict[str, list[dict[str, Any]]]:

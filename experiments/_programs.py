@@ -4,13 +4,19 @@ import os
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from multiprocessing import get_context
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import pandas as pd
 
+from analogmed.execution.compute import Step
+from analogmed.execution.executors import make_executor, outcomes_of
+from analogmed.execution.settings import EngineConfig
+from analogmed.foundation.errors import AnalogmedError
 from analogmed.report.text_table import pipe_table
 
 T = TypeVar("T")
@@ -42,20 +48,60 @@ def in_parallel(run: Callable[[T], R], items: Iterable[T], workers: int) -> list
 def in_processes(run: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     """Yield the results of a function that computes, each as soon as it is known.
 
+    If a process is killed, its item is computed once more in a new one.
+
     Args:
         run: function of a module, or ``partial`` of one.
         items: its arguments.
         workers: processes; 1 computes here, in the order of the items.
+
+    Raises:
+        Exception: the error of the function for an item.
+        AnalogmedError: the processes of an item were killed twice.
     """
-    if workers == 1:
-        yield from map(run, items)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            for done in as_completed([pool.submit(run, item) for item in items]):
-                yield done.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    executor = make_executor(EngineConfig(workers=workers), _MakeCalls(run))
+    with closing(executor):
+        for outcome in outcomes_of(executor, map(_Item, items)):
+            for text in outcome.warnings:
+                warnings.warn(text, stacklevel=2)
+            if outcome.stop is not None:
+                raise outcome.stop
+            if outcome.failure:
+                raise AnalogmedError(f"{outcome.unit.title}: {outcome.failure}")
+            yield outcome.value
+
+
+@dataclass(frozen=True)
+class _Item:
+    """Argument of a function, as a unit of work."""
+
+    value: Any
+
+    @property
+    def title(self) -> str:
+        """Name of the item in messages."""
+        return str(self.value)
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """Compute that calls a function with each item; its first error ends the work."""
+
+    run: Callable[[Any], Any]
+    fatal = (Exception,)
+
+    def __call__(self, item: _Item, step: Step) -> Any:
+        return self.run(item.value)
+
+
+@dataclass(frozen=True)
+class _MakeCalls:
+    """Factory of the calls of a function in each process."""
+
+    run: Callable[[Any], Any]
+
+    def __call__(self) -> _Calls:
+        return _Calls(self.run)
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -63,17 +109,6 @@ def markdown(table: pd.DataFrame) -> str:
     heads = list(map(str, table.columns))
     rows = [list(map(str, row)) for row in table.itertuples(index=False)]
     return pipe_table(heads, rows, len(heads)) + "\n"
-
-
-def replace_between(text: str, name: str, table: str) -> str:
-    """Return the text of a page with a table between the markers of its name.
-
-    The markers are ``<!-- NAME -->`` and ``<!-- end of NAME -->``.
-    """
-    start, stop = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    if start not in text or stop not in text:
-        raise SystemExit(f"the document has no '{start}' and '{stop}' to put the table between")
-    return text[: text.index(start) + len(start)] + f"\n{table}\n" + text[text.index(stop) :]
 
 
 def with_interval(value: float, low: float, high: float, form: str = ".3f") -> str:

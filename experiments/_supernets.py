@@ -9,6 +9,7 @@ from _programs import run_program
 
 from analogmed.cli.options import to_options
 from analogmed.config import TaskConfig
+from analogmed.foundation.settings.plain import from_plain
 from analogmed.models import Genotype
 from analogmed.search.benchmark.rank_agreement import rank_agreement
 from analogmed.search.benchmark.table import BenchmarkTable
@@ -32,10 +33,7 @@ RULES: dict[str, dict[str, Any]] = {
 def table_task(bench: BenchmarkTable, task: str) -> TaskConfig:
     """Return the data of a table's task, with the split on which its networks were tested."""
     given = {name: value for name, value in bench.about["tasks"][task].items() if value is not None}
-    for name in ("size", "shares"):
-        if name in given:
-            given[name] = tuple(given[name])
-    return TaskConfig(**given)
+    return from_plain(TaskConfig, given, f"benchmark table, task {task}")
 
 
 def train_supernet(

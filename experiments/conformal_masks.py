@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _programs import markdown, replace_between, with_interval
+from _programs import markdown, with_interval
 
 import analogmed
 from analogmed.config import SweepConfig
@@ -30,6 +30,7 @@ from analogmed.evaluation.studies.uncertainty.settings import Source, Uncertaint
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.time_constants import time_label
 from analogmed.report.names import TRAINING_NAMES
+from analogmed.report.text_table import replace_between
 from analogmed.training import Checkpoint, load_checkpoint
 
 SHIPPED = "phantom_brain"

@@ -13,9 +13,10 @@ from pathlib import Path
 import isotropic_in_table
 import published_networks
 import table1
-from _programs import markdown, replace_between
+from _programs import markdown
 
 from analogmed.foundation.files import write_text_atomically
+from analogmed.report.text_table import replace_between
 from analogmed.search.benchmark.table import load
 
 COST = "explanation/evidence/cost.md"

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _programs import replace_between
 
 from analogmed.evaluation.statistics.intervals import Interval, difference, ratio, two_way_bootstrap
 from analogmed.evaluation.statistics.spread import std_between_chips
 from analogmed.evaluation.statistics.stopping import enough
 from analogmed.foundation.files import write_text_atomically
-from analogmed.report.text_table import pipe_table
+from analogmed.report.text_table import pipe_table, replace_between
 
 CASES, CHIPS = (5, 10, 20, 100), (2, 3, 5, 10, 20)
 STDS = {  # standard deviations of patients, chips and residual

@@ -4,7 +4,7 @@ import copy
 import warnings
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
@@ -13,7 +13,7 @@ from torch import nn
 from analogmed.analog import layers
 from analogmed.analog.aihwkit_backend.layers import configs_of, is_analog, to_aihwkit
 from analogmed.analog.description.aihwkit_config import description_of
-from analogmed.analog.description.hardware import Hardware
+from analogmed.analog.description.hardware import Backend, Hardware
 from analogmed.analog.description.resolve import as_rpu_config
 from analogmed.analog.description.support import check_support
 from analogmed.analog.digital_layers import left_digital
@@ -34,8 +34,6 @@ from analogmed.network.selection import (
 )
 from analogmed.network.tiling import RowSplit
 from analogmed.network.walk import own_attributes, replace_layers
-
-Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
 
 MANY_TILES = 100_000
 """Number of tiles above which ``convert`` warns, since each tile computes a separate MVM."""

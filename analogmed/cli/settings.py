@@ -12,6 +12,7 @@ from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.foundation.settings.fields import may_be_empty, positional
 from analogmed.foundation.text import nearest
 from analogmed.hardware.profiles import Level, Profile, load_profile
+from analogmed.network.tiling import RowSplit
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class MapConfig:
     profile: str = "hermes-1-phase"
     level: Level = "mvm_only"
     tile_size: tuple[int, ...] | None = None
-    row_split: Literal["channels", "even"] = "channels"
+    row_split: RowSplit = "channels"
     transposed: Literal["analog", "digital"] = "analog"
     digital: tuple[str, ...] = ()
     packing: Literal["none", "first_fit"] = "none"

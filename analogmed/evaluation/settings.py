@@ -3,9 +3,9 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from analogmed.analog.description.hardware import Hardware
+from analogmed.analog.description.hardware import Backend, Hardware
 from analogmed.analog.description.resolve import as_hardware
 from analogmed.analog.settings import CalibrationConfig, resolve_layers
 from analogmed.data.settings import TaskConfig
@@ -22,8 +22,10 @@ from analogmed.foundation.time_constants import (
     YEAR_S,
     to_seconds,
 )
+from analogmed.hardware.profiles import Level
 from analogmed.metrics.registry import PRIMARY
 from analogmed.metrics.registry import metric as metric_of
+from analogmed.network.tiling import RowSplit
 
 if TYPE_CHECKING:
     from analogmed.data.case import Task
@@ -144,9 +146,9 @@ class Experiment:
     tolerance: float = 2.0
     digital_layers: tuple[str, ...] | None = None
     profile: str | None = None
-    level: Literal["mvm_only", "measured_layer"] = "mvm_only"
-    row_split: Literal["even", "channels"] = "even"
-    backend: Literal["auto", "torch", "numba", "triton", "aihwkit"] = "auto"
+    level: Level = "mvm_only"
+    row_split: RowSplit = "even"
+    backend: Backend = "auto"
     device: str = "cpu"
     batch_size: int = 8
     seed: int = 0

@@ -1,4 +1,4 @@
-"""Memory and processor cores of this process.
+"""Memory and processor of this process.
 
 By default, glibc returns large freed blocks to the system, and each new tensor causes page faults:
 on two cores, ``x * 2`` on a 67 MB tensor takes 17 ms, and 1.4 ms if freed memory is kept. Importing
@@ -7,7 +7,9 @@ analogmed changes nothing; only the programs call :func:`keep_freed_memory`.
 
 import ctypes
 import os
+import platform
 import sys
+from pathlib import Path
 
 SWITCH = "ANALOGMED_ALLOCATOR"
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -35,3 +37,13 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def processor_name() -> str:
+    """Return the name of the processor; its architecture if the system does not report a name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -18,6 +18,7 @@ from torch import nn
 
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import write_text_atomically
+from analogmed.foundation.process import processor_name
 from analogmed.foundation.strict_yaml import dump_yaml, read_yaml
 from analogmed.hardware.operations import FILL, KEY, Operation, Recorded
 from analogmed.tables.table import Columns, Table
@@ -221,7 +222,7 @@ def describe_machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "runtime": f"torch {torch.__version__}",
         "clock": _clock().__name__,
-        "processor": _cpu_name(),
+        "processor": processor_name(),
         "architecture": platform.machine(),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -250,13 +251,4 @@ def _device_name() -> str:
     try:
         return Path("/proc/device-tree/model").read_text().rstrip("\0\n")
     except OSError:
-        return _cpu_name()
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+        return processor_name()

@@ -3,14 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 
 from analogmed.foundation.text import Rendered, shortened
+from analogmed.network.tiling import RowSplit as RowSplit
 from analogmed.network.trace import Call, Skip
-
-RowSplit = Literal["channels", "even"]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,19 @@ from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.network.copy import copy_network
 from analogmed.network.products import unregistered_layers
 
-_MEMORY = re.compile(r"out of memory|can't allocate|not enough memory|bad_alloc", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|bad_alloc|bad allocation|"
+    r"Cannot allocate memory|Unable to allocate",
+    re.IGNORECASE,
+)
 _SUM_TOLERANCE = 1e-3
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error reports exhausted memory: of a GPU, of torch on a CPU, of numpy."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ class NetworkProbe:
         except AnalogmedError:
             raise
         except Exception as error:
-            if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
+            if is_out_of_memory(error):
                 raise
             raise ConfigError(
                 f"{self.name}: the network fails in {mode} mode on images of shape "

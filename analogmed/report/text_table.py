@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from analogmed.foundation.errors import DataError
 from analogmed.report.names import model_name, training_name
 from analogmed.report.text import EN_DASH, UNKNOWN, format_fixed
 
@@ -269,6 +270,22 @@ def pipe_table(heads: Sequence[str], rows: Iterable[Sequence[str]], text_columns
     """
     rule = ["---"] * text_columns + ["---:"] * (len(heads) - text_columns)
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rule, *rows))
+
+
+def replace_between(text: str, name: str, content: str) -> str:
+    """Return the text of a page with new content between the markers of its name.
+
+    The markers are ``<!-- NAME -->`` and ``<!-- end of NAME -->``.
+
+    Raises:
+        DataError: the page lacks a marker.
+    """
+    start, stop = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, found, rest = text.partition(start)
+    _, end, after = rest.partition(stop)
+    if not (found and end):
+        raise DataError(f"page: expected the markers '{start}' and '{stop}', got none. Add them.")
+    return f"{before}{start}\n{content}\n{stop}{after}"
 
 
 def latex_text(text: str) -> str:

@@ -13,7 +13,7 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
 from analogmed.foundation.settings.forms import expand_short_forms
 from analogmed.foundation.text import nearest
-from analogmed.hardware.profiles import load_profile
+from analogmed.hardware.profiles import Level, load_profile
 from analogmed.search.objectives import Constraint, Goal
 from analogmed.search.space.space import Space
 from analogmed.search.strategy_names import strategy_names
@@ -125,7 +125,7 @@ class SearchConfig:
     hardware: Hardware = Hardware()
     digital_layers: tuple[str, ...] = ()
     profile: str = "hermes-4-phase"
-    level: Literal["mvm_only", "measured_layer"] = "mvm_only"
+    level: Level = "mvm_only"
     supernets: dict[str, Path] = field(default_factory=dict)
     engine: EngineConfig = EngineConfig()
     study: str = "search"

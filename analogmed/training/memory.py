@@ -50,13 +50,6 @@ def checkpoint_activations(model: nn.Module) -> int:
     return len(blocks)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error reports exhausted memory: of a GPU, of torch on a CPU, of numpy."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
-
-
 def explain_out_of_memory(
     error: BaseException,
     *,
@@ -70,7 +63,7 @@ def explain_out_of_memory(
     """Return an error that states, with numbers, which of batch, patch and checkpointing to change.
 
     Args:
-        error: error for which :func:`is_out_of_memory` is true.
+        error: error for which :func:`analogmed.network.probe.is_out_of_memory` is true.
         batch_size: patches in a batch.
         window: size of a patch.
         weights: number of trainable weights; each takes 16 bytes in training in float32 with AdamW:
@@ -153,11 +146,6 @@ def _without_a_trace(block: nn.Module) -> Iterator[None]:
             module._buffers.update(buffers)
 
 
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|not enough memory|bad_alloc|bad allocation|"
-    r"Cannot allocate memory|Unable to allocate",
-    re.IGNORECASE,
-)
 _ASKED = re.compile(
     r"(?:allocate|allocate an array of)\s+(\d+(?:\.\d+)?)\s*(bytes?|[KMGTPE]iB)\b", re.IGNORECASE
 )

@@ -20,6 +20,7 @@ from analogmed.foundation.settings.plain import to_plain
 from analogmed.models import build_model, required_divisor
 from analogmed.models.settings import ModelConfig
 from analogmed.network.copy import copy_network
+from analogmed.network.probe import is_out_of_memory
 from analogmed.training.checkpoint.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -28,11 +29,7 @@ from analogmed.training.checkpoint.checkpoint import (
 from analogmed.training.checkpoint.info import CheckpointInfo, check_window, scans_of
 from analogmed.training.checkpoint.tile_parameters import load_out_scales
 from analogmed.training.distributed import Ranks
-from analogmed.training.memory import (
-    checkpoint_activations,
-    explain_out_of_memory,
-    is_out_of_memory,
-)
+from analogmed.training.memory import checkpoint_activations, explain_out_of_memory
 from analogmed.training.sampling.patches import PatchSampler
 from analogmed.training.settings import LoadingConfig, TrainConfig
 

@@ -19,6 +19,7 @@ NETWORK = "network.safetensors"
 """Name of the network that a run keeps, in its folder."""
 Keep = Literal["last", "best"]
 """Which state of a run is kept; see :class:`TrainConfig`."""
+Training = Literal["digital", "hwa"]
 SETTINGS = "training.yaml"
 """Name of the file of a run folder that holds its settings."""
 
@@ -224,7 +225,7 @@ class TrainConfig:
 
     task: TaskConfig = TaskConfig()
     model: ModelConfig = ModelConfig()
-    training: Literal["digital", "hwa"] = "digital"
+    training: Training = "digital"
     init: Path | None = None
     hardware: Hardware = Hardware()
     digital_layers: tuple[str, ...] = ()

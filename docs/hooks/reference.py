@@ -12,6 +12,7 @@ from analogmed.cli.help import description_of
 from analogmed.cli.main import load
 from analogmed.cli.parse import build_parser
 from analogmed.cli.programs.presets import argument_meanings, shown
+from analogmed.report.text_table import pipe_table
 
 PACKAGES = (
     "analogmed",
@@ -146,11 +147,8 @@ def _option_row(action: Any) -> tuple[str, str, str, str]:
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-    )
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    return pipe_table(escaped[0], escaped[1:], len(escaped[0]))
 
 
 def _code(value: Any) -> str:

@@ -13,12 +13,8 @@ from analogmed import create_rpu_config
 from analogmed.analog import Chip, calibrate, convert
 from analogmed.foundation.errors import ConfigError
 from analogmed.models import build_model
-from analogmed.training.memory import (
-    _readable,
-    checkpoint_activations,
-    explain_out_of_memory,
-    is_out_of_memory,
-)
+from analogmed.network.probe import is_out_of_memory
+from analogmed.training.memory import _readable, checkpoint_activations, explain_out_of_memory
 
 NETWORKS = {
     "swin_unetr": {"feature_size": 12, "window_size": 4, "attn_drop_rate": 0.2},
@@ -210,7 +206,8 @@ def test_a_step_that_does_not_fit_the_process_is_explained():
     program = """
         import resource, torch
         from analogmed.models import build_model
-        from analogmed.training.memory import explain_out_of_memory, is_out_of_memory
+        from analogmed.network.probe import is_out_of_memory
+        from analogmed.training.memory import explain_out_of_memory
         model = build_model("unet", in_channels=1, out_channels=1, features=8)
         size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (size + 2**28, resource.RLIM_INFINITY))

@@ -10,6 +10,8 @@ from analogmed.analog.description.ranges import check_ranges
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
 
+Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
+"""Computation of the products of analog layers."""
 ModifierName = Literal[
     "none",
     "add_normal",

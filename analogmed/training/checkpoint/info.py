@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 from analogmed.analog import Hardware
 from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig, rpu_config_of
@@ -17,11 +17,10 @@ from analogmed.metrics.properties import bounds_of
 from analogmed.metrics.registry import label_of
 from analogmed.models import required_divisor
 from analogmed.network.tiling import RowSplit
-from analogmed.training.settings import SETTINGS
+from analogmed.training.settings import SETTINGS, Training
 
 FORMAT = 1
 
-Training = Literal["digital", "hwa"]
 _Aspect: TypeAlias = Callable[[TorchInferenceRPUConfig], tuple[object, ...]]
 
 

@@ -60,8 +60,8 @@ from analogmed.execution.compute import Step
 from analogmed.execution.store import UnitResult
 from analogmed.execution.threads import threads
 from analogmed.execution.unit import Unit
+from analogmed.network.probe import is_out_of_memory
 from analogmed.training import Checkpoint
-from analogmed.training.memory import is_out_of_memory
 
 NONE, COMPENSATED, ALL = "none", "drift_compensation", "all"
 RUN = ["task", "model", "training"]

@@ -24,9 +24,9 @@ from analogmed.foundation.errors import (
     DataError,
 )
 from analogmed.metrics.notes import note_with_batch
+from analogmed.network.probe import is_out_of_memory
 from analogmed.tables.results import to_table
 from analogmed.training import Checkpoint
-from analogmed.training.memory import is_out_of_memory
 
 
 class Worker(UnitWorker[Experiment]):
