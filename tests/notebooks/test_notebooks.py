@@ -5,14 +5,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from ipykernel.kernelspec import write_kernel_spec
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpecManager
-from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-LIMIT_S = 600
 
 # The client leaves sockets to the garbage collector, which is to come here and not in later tests.
 pytestmark = [
@@ -28,15 +22,12 @@ def read(name):
 
 
 @pytest.fixture
-def execute(tmp_path, monkeypatch):
+def execute(program, tmp_path, monkeypatch):
     """Runs a notebook in a temporary folder, with settings in place of its own."""
     for variable in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable.lower()))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    write_kernel_spec(tmp_path / "kernels" / "python3")
-    specs = KernelSpecManager(kernel_dirs=[str(tmp_path / "kernels")], ensure_native_kernel=False)
-    work = tmp_path / "work"
-    work.mkdir()
+    run_all_cells = program("notebooks", "execute").execute
 
     def run(name, settings):
         notebook = read(name)
@@ -46,13 +37,8 @@ def execute(tmp_path, monkeypatch):
             if "parameters" in cell.metadata.get("tags", [])
         )
         notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(settings))
-        NotebookClient(
-            notebook,
-            timeout=LIMIT_S,
-            km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=specs),
-            resources={"metadata": {"path": str(work)}},
-        ).execute(cleanup_kc=True)
-        return notebook, work
+        run_all_cells(notebook, tmp_path)
+        return notebook, tmp_path / "work"
 
     yield run
     gc.collect()
@@ -87,20 +73,6 @@ def settings_of(task, **others):
     return "\n".join(f"{name} = {value}" for name, value in settings.items())
 
 
-@pytest.mark.parametrize("name", [path.name for path in NOTEBOOKS])
-def test_a_notebook_is_committed_without_outputs_and_with_stable_ids(name):
-    notebook = read(name)
-    nbformat.validate(notebook)
-    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
-    assert notebook.metadata == {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert len(code) > 10
-    assert all(cell.execution_count is None and not cell.outputs for cell in code)
-
-
 def test_a_newcomer_gets_from_data_to_the_report(execute, tiny_task):
     settings = settings_of(tiny_task, options='{"features": 2}', epochs=2, chips=2)
     notebook, work = execute("from_data_to_report.ipynb", settings)
@@ -109,6 +81,20 @@ def test_a_newcomer_gets_from_data_to_the_report(execute, tiny_task):
     assert pictures(notebook) == {"cases", "train", "ages-figure", "figure"}
     page = work / "runs" / "notebook" / "eval" / "report.html"
     assert "<html" in page.read_text(encoding="utf-8")
+
+
+def test_a_network_and_a_loader_are_enough(execute):
+    notebook, work = execute("own_network.ipynb", 'chips, times = 2, ["t0", "1 day"]')
+    assert pictures(notebook) == {"plot", "chip-figure"}
+    for cell_id, words in {
+        "data": ("phantom_brain", "patients"),
+        "convert": ("weights on tiles", "100.0%"),
+        "robustness": ("Dice", "1 day"),
+        "hwa": ("Dice", "1 day"),
+    }.items():
+        assert all(word in shown(notebook, cell_id, "text/html") for word in words)
+    page = work / "runs" / "notebook" / "dice.html"
+    assert "single chips" in page.read_text(encoding="utf-8")
 
 
 def test_uncertainty_is_measured_and_compared(execute, tiny_task, tiny_digital, tiny_hwa):
