@@ -73,7 +73,9 @@ class Task(Rendered):
         window: spatial input size of a network. Larger images use sliding windows; smaller ones are
             padded and their predictions cropped.
         spacing_unit: ``"mm"``, or ``"px"`` if the files contain no voxel size.
-        train, validation, test: cases of each split; no patient appears in more than one.
+        train: cases of the training split; no patient appears in more than one split.
+        validation: cases of the validation split.
+        test: cases of the test split.
         read: function that reads, checks and normalises one case.
         primary_metric: name of the metric by which networks are trained, compared and summarised;
             by default that of the kind.

@@ -38,7 +38,8 @@ class Interval:
 
     Attributes:
         estimate: the statistic on all patients and chips.
-        low, high: ends of the interval; NaN where there are too few patients or chips.
+        low: lower end of the interval; NaN where there are too few patients or chips.
+        high: upper end, as ``low``.
         n_patients: number of patients with at least one value.
         n_chips: number of chips of the smallest set; 0 where every array is deterministic.
         note: reason for a missing interval; empty otherwise.

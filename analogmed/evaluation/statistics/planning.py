@@ -27,7 +27,8 @@ class VarianceComponents:
         residual: standard deviation of one patient on one chip beyond these two.
         read: standard deviation between reads of one patient on one chip; 0 for a pilot with a
             single read, where it is part of ``residual``.
-        n_patients, n_chips: size of the pilot.
+        n_patients: number of patients of the pilot.
+        n_chips: number of its chips.
     """
 
     patient: float

@@ -31,7 +31,9 @@ class CheckpointInfo:
     Attributes:
         model: name of the network in the registry.
         options: options of its builder.
-        in_channels, out_channels, spatial_dims: numbers of channels and dimensions of the network.
+        in_channels: number of channels of an image.
+        out_channels: number of channels of the logits.
+        spatial_dims: number of spatial dimensions of the network, 2 or 3.
         training: ``"digital"`` or ``"hwa"`` (hardware-aware).
         task: task that the network was trained on.
         classes: names of the foreground classes, in the order of the outputs.
