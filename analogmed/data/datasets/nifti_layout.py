@@ -37,7 +37,8 @@ def list_by_patterns(folder: Path, images: tuple[str, ...], label: str, problem:
 def _list_brats(folder: Path, problem: Fault, _warning: Fault) -> Listing:
     """List a case per folder, by the names until 2021 or by those of 2023 that occur."""
     volumes = _volumes_below(folder)
-    images, label = BRATS_IMAGES, BRATS_LABEL
+    images: tuple[str, ...] = BRATS_IMAGES
+    label = BRATS_LABEL
     newer = tuple(each for each in _IMAGES_2023 if any(path.match(each) for path in volumes))
     if newer:
         images, label = newer, _LABEL_2023
