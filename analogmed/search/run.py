@@ -47,6 +47,7 @@ from analogmed.search.trials.study import (
 )
 from analogmed.search.winner import train_winner
 from analogmed.tables.search import CANDIDATES, FRONT, IMPORTANCE
+from analogmed.tables.table import Table
 
 LOGGER = "analogmed.search"
 """Name of the logger that reports each network, at level INFO."""
@@ -184,7 +185,8 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
 
 
 def _run_folder(folder: Path) -> RunFolder:
-    always, optional = [SELECTION, CANDIDATES, FRONT], [*FIGURES, IMPORTANCE, FIGURE]
+    always: tuple[Table | str, ...] = (SELECTION, CANDIDATES, FRONT)
+    optional: tuple[Table | str, ...] = (*FIGURES, IMPORTANCE, FIGURE)
     return RunFolder(folder, always, optional, settings=_SETTINGS)
 
 

@@ -42,13 +42,14 @@ from analogmed.report.figures.over_time import measured_losses
 from analogmed.tables.estimates import metrics_of, of_metric
 from analogmed.tables.results import COLUMNS, RESULTS
 from analogmed.tables.robustness import CHIP_LOSSES, COMPARISON, CURVES, SUMMARY, TIME_TO_FAILURE
+from analogmed.tables.table import Table
 from analogmed.training import Checkpoint, CheckpointInfo
 
 KEPT_SHARE = 0.95
 
 
 _EXAMPLES = f"{EXAMPLES}/*.npz"
-_NOT_ALWAYS = (
+_NOT_ALWAYS: tuple[Table | str, ...] = (
     CHIP_LOSSES,
     COMPARISON,
     TIME_TO_FAILURE,
@@ -212,7 +213,7 @@ def _run_folder(folder: Path, experiment: Experiment) -> RunFolder:
     names = experiment.metrics
     drops = [f"figures/{name}_drop_per_model.png" for name in names[1:]]
     figures = [f"figures/{name}_over_time.png" for name in names]
-    optional = [*_NOT_ALWAYS, *figures, *drops, _EXAMPLES]
+    optional = (*_NOT_ALWAYS, *figures, *drops, _EXAMPLES)
     return RunFolder(folder, [RESULTS, SUMMARY, CURVES], optional)
 
 

@@ -28,10 +28,11 @@ from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.report.figures.maps import figures_of_examples
 from analogmed.report.figures.uncertainty import draw_uncertainty
 from analogmed.tables import uncertainty as tables
+from analogmed.tables.table import Table
 from analogmed.training import Checkpoint, CheckpointInfo
 
 _FIGURES = ("density", "reliability", "risk_coverage", "conformal", "maps_*")
-_OPTIONAL = (
+_OPTIONAL: tuple[Table | str, ...] = (
     tables.SUMMARY,
     tables.COMPARISON,
     tables.DENSITY,
