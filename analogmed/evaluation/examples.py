@@ -18,6 +18,7 @@ The folder ``examples`` in the run folder contains one ``.npz`` file per case, r
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ import torch
 
 from analogmed.data import Sample, Task
 from analogmed.evaluation.deploy import make_analog
-from analogmed.evaluation.passes import chip_passes
+from analogmed.evaluation.passes import Pass, chip_passes, predict_case
 from analogmed.evaluation.planes import Plane, choose_planes
-from analogmed.evaluation.session import Network
 from analogmed.evaluation.settings import Experiment
 from analogmed.evaluation.summaries.runs import present_structures
 from analogmed.execution.run_folder import WrittenFiles
@@ -40,7 +40,7 @@ from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.case import case_metrics, mean_of_present
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.network.inference import predict_logits, to_classes
+from analogmed.network.inference import to_classes
 from analogmed.training import Checkpoint
 
 FOLDER, FORMAT = "examples", 1
@@ -178,26 +178,20 @@ def _run(
     planes: Mapping[str, Sequence[Plane]],
 ) -> dict[str, dict[str, Any]]:
     """Return slices and Dice of one network, run digitally and on its first chip at each time."""
-    digital = checkpoint.network.to(experiment.device)
-    runs: list[dict[str, dict[str, Any]]] = [_cut_all(digital, samples, planes, experiment, task)]
-    passes = chip_passes(
+    digital = Pass.digital(checkpoint.network.to(experiment.device))
+    on_chip = chip_passes(
         make_analog(checkpoint, experiment, task),
         replace(experiment.sweep, reads=1),
         model=checkpoint.info.model,
         seed=experiment.seed,
         chips=[0],
     )
-    for one in passes:
-        found: dict[str, dict[str, Any]] = {}
-        for place, sample in samples.items():
-            one.start(sample.case.case_id)
-            found |= _cut_all(one.network, {place: sample}, planes, experiment, task)
-        runs.append(found)
+    runs = [_cut_all(one, samples, planes, experiment, task) for one in chain([digital], on_chip)]
     return {place: _of_times([run[place] for run in runs]) for place in samples}
 
 
 def _cut_all(
-    network: Network,
+    one: Pass,
     samples: Mapping[str, Sample],
     planes: Mapping[str, Sequence[Plane]],
     experiment: Experiment,
@@ -205,11 +199,7 @@ def _cut_all(
 ) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for place, sample in samples.items():
-        images = torch.from_numpy(sample.image).to(experiment.device)
-        logits = predict_logits(
-            network, images, window=task.window, batch_size=experiment.batch_size
-        )
-        pred = to_classes(logits).cpu().numpy()
+        pred = to_classes(predict_case(one, sample, task, experiment)).cpu().numpy()
         cuts: dict[str, Any] = {plane.name: plane.cut(pred) for plane in planes[place]}
         found[place] = cuts | {"dice": _dice(pred, sample, task)}
     return found

@@ -1,13 +1,23 @@
 """Passes through a network: reads of a chip, and other sources of passes."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from analogmed.analog import Chip
-from analogmed.evaluation.settings import SweepConfig
+from analogmed.data import Sample, Task
+from analogmed.data.samples import naming_case
+from analogmed.evaluation.settings import Experiment, SweepConfig
 from analogmed.foundation.seeds import derive_seed
+from analogmed.network.inference import predict_each, require_finite
+
+DIGITAL_TIME_S = float("nan")
+"""Time of a pass without a chip."""
+
+Network = Callable[[Tensor], Tensor]
+Restart = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -25,8 +35,19 @@ class Pass:
     time_s: float
     chip: int
     read: int
-    network: Callable[[Tensor], Tensor]
-    restart: Callable[[str], object] | None = None
+    network: Network
+    restart: Restart | None = None
+
+    @classmethod
+    def digital(cls, network: Network, read: int = 0, restart: Restart | None = None) -> "Pass":
+        """Return a pass without a chip.
+
+        Args:
+            network: function from images to logits.
+            read: number of the draw or member.
+            restart: function that restarts the noise at an address; ``None`` without noise.
+        """
+        return cls(DIGITAL_TIME_S, 0, read, network, restart)
 
     @classmethod
     def of_chip(cls, chip: Chip, number: int, time_s: float, read: int) -> "Pass":
@@ -60,10 +81,14 @@ def chip_passes(
         chips: numbers of the chips.
     """
     for number in chips:
-        chip = Chip(analog, seed=chip_seed(seed, model, number))
-        for time_s in sweep.times_s:
-            for read in range(sweep.reads):
-                yield Pass.of_chip(chip, number, time_s, read)
+        chip = program_chip(analog, model=model, seed=seed, number=number)
+        for time_s, read in sweep.readings:
+            yield Pass.of_chip(chip, number, time_s, read)
+
+
+def program_chip(analog: nn.Module, *, model: str, seed: int, number: int) -> Chip:
+    """Return a programmed chip; see :func:`chip_passes`."""
+    return Chip(analog, seed=chip_seed(seed, model, number))
 
 
 def chip_seed(root: int, model: str, number: int) -> int:
@@ -72,3 +97,48 @@ def chip_seed(root: int, model: str, number: int) -> int:
     All trainings of a model are therefore compared on the same chips.
     """
     return derive_seed(root, model, "chip", number)
+
+
+def predict_case(one: Pass, sample: Sample, task: Task, config: Experiment) -> Tensor:
+    """Compute the logits of one case in one pass, shape (N, K, *spatial).
+
+    Raises:
+        NonFiniteError: a logit is NaN or Inf; the message names the case.
+    """
+    (logits,) = predict_cases(one, [sample], task, config)
+    return logits
+
+
+@torch.inference_mode()
+def predict_cases(
+    one: Pass, samples: Sequence[Sample], task: Task, config: Experiment
+) -> tuple[Tensor, ...]:
+    """Compute the logits of cases that are predicted together.
+
+    The noise restarts at the first case.
+
+    Args:
+        one: pass through a network.
+        samples: cases; their images have one size if there are several cases.
+        task: task with the window.
+        config: settings with batch size and device.
+
+    Returns:
+        logits of each case, shape (N, K, *spatial).
+
+    Raises:
+        NonFiniteError: a logit is NaN or Inf; the message names the case.
+    """
+    first = samples[0].case
+    one.start(first.case_id)
+    with naming_case(first):
+        logits = predict_each(
+            one.network,
+            [torch.from_numpy(sample.image).to(config.device) for sample in samples],
+            window=task.window,
+            batch_size=config.batch_size,
+        )
+    for sample, of_case in zip(samples, logits, strict=True):
+        with naming_case(sample.case):
+            require_finite(of_case)
+    return logits

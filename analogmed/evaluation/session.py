@@ -5,18 +5,15 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from torch import Tensor
 
-from analogmed.analog import ChipSnapshot
 from analogmed.data import Case, Sample, Task
 from analogmed.data.samples import naming_case
+from analogmed.evaluation.passes import Pass, predict_cases
 from analogmed.evaluation.settings import Experiment
 from analogmed.kinds.kind import Scorer, Scoring
-from analogmed.network.inference import predict_each
 from analogmed.training import Checkpoint
 
 Row = dict[str, object]
-Network = Callable[[Tensor], Tensor]
 
 _CACHE_BYTES = 2 * 2**30
 
@@ -66,20 +63,18 @@ class Cases:
 
 def read_cases(
     unit: Deployment,
-    network: Network,
+    one: Pass,
     cases: Cases,
     experiment: Experiment,
-    where: Row,
     on_case: Callable[[], object],
 ) -> list[Row]:
-    """Compute the rows of one network, or of one read of a chip, on all cases.
+    """Compute the rows of one pass on all cases; those of a chip have its time and read.
 
     Args:
         unit: deployment that the rows belong to.
-        network: function from images to logits.
+        one: pass through its network.
         cases: test samples.
         experiment: all settings.
-        where: time and read of a chip; empty for the digital run.
         on_case: callback after each case.
     """
     address: Row = {
@@ -88,7 +83,7 @@ def read_cases(
         "training": unit.checkpoint.info.training,
         "hardware": "digital" if unit.chip is None else experiment.hardware.preset,
         "chip": unit.chip,
-        **where,
+        **({} if unit.chip is None else {"time_s": one.time_s, "read": one.read}),
     }
     task = cases.task
     scorer = task.kind.scorer(
@@ -97,9 +92,7 @@ def read_cases(
     patients: dict[str, str] = {}
     for group in _groups(cases, task.kind.cases_together(experiment.batch_size)):
         patients |= {sample.case.case_id: sample.case.patient_id for sample in group}
-        if isinstance(network, ChipSnapshot):
-            network.restart(group[0].case.case_id)
-        _add_cases(scorer, network, group, cases, experiment)
+        _add_cases(scorer, one, group, task, experiment)
         for _ in group:
             on_case()
     return [
@@ -126,15 +119,9 @@ def _groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
 
 @torch.inference_mode()
 def _add_cases(
-    scorer: Scorer, network: Network, group: Sequence[Sample], cases: Cases, experiment: Experiment
+    scorer: Scorer, one: Pass, group: Sequence[Sample], task: Task, experiment: Experiment
 ) -> None:
-    with naming_case(group[0].case):
-        logits = predict_each(
-            network,
-            [torch.from_numpy(sample.image).to(experiment.device) for sample in group],
-            window=cases.task.window,
-            batch_size=experiment.batch_size,
-        )
+    logits = predict_cases(one, group, task, experiment)
     for sample, of_case in zip(group, logits, strict=True):
         with naming_case(sample.case):
             scorer.add(sample.case.case_id, of_case, sample.label, sample.spacing)

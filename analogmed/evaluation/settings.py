@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -72,6 +73,11 @@ class SweepConfig:
         object.__setattr__(self, "times_s", tuple(sorted(seconds)))
         if self.width is not None:
             self._check_width(self.width)
+
+    @property
+    def readings(self) -> tuple[tuple[float, int], ...]:
+        """Time in s and number of each read of a chip."""
+        return tuple(product(self.times_s, range(self.reads)))
 
     def _check_width(self, width: float) -> None:
         if not 0 < width < math.inf:

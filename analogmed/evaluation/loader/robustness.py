@@ -189,7 +189,7 @@ def _all_values(
     with tqdm(total=total, desc="chips over time", unit="run", disable=None) as progress:
         with ideal_tiles(analog), evaluating(analog):
             images.check(analog)
-            run = Pass(float("nan"), 0, 0, analog)
+            run = Pass.digital(analog)
             place = address | {"hardware": "digital", "chip": pd.NA}
             rows = [place | row for row in images.rows(run)]
         _check_values(to_table(rows), metric)

@@ -23,7 +23,7 @@ from analogmed.evaluation.deploy import (
     digital_layers_of,
     make_analog,
 )
-from analogmed.evaluation.passes import Pass, chip_seed
+from analogmed.evaluation.passes import Pass, program_chip
 from analogmed.evaluation.session import Cases
 from analogmed.evaluation.studies.mitigation.corrections import (
     batchnorm_of_chip,
@@ -98,8 +98,7 @@ def units_of_network(
         "digital_layers": sorted(digital_layers_of(checkpoint, config)),
         "threads": threads_of(config.engine),
     }
-    sweep = config.sweep
-    passes = len(sweep.times_s) * sweep.reads * (len(config.options) + 2)
+    passes = len(config.sweep.readings) * (len(config.options) + 2)
     title = partial(unit_title, checkpoint)
     return [
         MitigationUnit(described | {"chip": None}, title("costs"), 0, checkpoint.path, None),
@@ -107,7 +106,7 @@ def units_of_network(
             MitigationUnit(
                 described | {"chip": chip}, title(f"chip {chip}"), passes, checkpoint.path, chip
             )
-            for chip in range(sweep.chips)
+            for chip in range(config.sweep.chips)
         ),
     ]
 
@@ -233,9 +232,9 @@ class MitigatedNetwork:
             step: callback after each case.
         """
         rows: list[dict[str, Any]] = []
-        seed = chip_seed(self.config.seed, self.checkpoint.info.model, number)
-        chip = Chip(self.with_compensation, seed=seed)
-        plain = Chip(self.without, seed=seed)
+        model, seed = self.checkpoint.info.model, self.config.seed
+        chip = program_chip(self.with_compensation, model=model, seed=seed, number=number)
+        plain = program_chip(self.without, model=model, seed=seed, number=number)
         for time_s in self.config.sweep.times_s:
             for option in self._settings():
                 used = plain if option == NONE else chip

@@ -32,9 +32,8 @@ def failure_table(
         "value": float("nan"),
         "note": outcome.failure,
     }
-    sweep = experiment.sweep
     readings: list[Row] = [
-        {"time_s": time_s, "read": read} for time_s in sweep.times_s for read in range(sweep.reads)
+        {"time_s": time_s, "read": read} for time_s, read in experiment.sweep.readings
     ]
     return to_table(
         [

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from analogmed.evaluation.passes import chip_passes
+from analogmed.evaluation.passes import Pass, chip_passes
 from analogmed.evaluation.session import Cases, Deployment, Row, read_cases
 from analogmed.evaluation.settings import Experiment
 
@@ -26,16 +26,13 @@ def run_unit(
         on_case: callback after each case.
     """
     if analog is None or unit.chip is None:
-        digital = unit.checkpoint.network.to(experiment.device)
-        return read_cases(unit, digital, cases, experiment, {}, on_case)
-    rows: list[Row] = []
-    for one in chip_passes(
+        digital = Pass.digital(unit.checkpoint.network.to(experiment.device))
+        return read_cases(unit, digital, cases, experiment, on_case)
+    passes = chip_passes(
         analog,
         experiment.sweep,
         model=unit.checkpoint.info.model,
         seed=experiment.seed,
         chips=[unit.chip],
-    ):
-        where: Row = {"time_s": one.time_s, "read": one.read}
-        rows += read_cases(unit, one.network, cases, experiment, where, on_case)
-    return rows
+    )
+    return [row for one in passes for row in read_cases(unit, one, cases, experiment, on_case)]

@@ -74,8 +74,7 @@ class Plan:
             "digital_layers": digital_layers,
             "threads": 1 if on_one else self._threads,
         }
-        sweep = self.experiment.sweep
-        passes = len(sweep.times_s) * sweep.reads
+        passes = len(self.experiment.sweep.readings)
         title = unit_title(checkpoint, f"chip {number}")
         return PlannedUnit(described, title, passes, checkpoint.path, number)
 

@@ -100,11 +100,10 @@ class AblationPlan:
             "chip_hardware": to_plain(hardware),
             "settings": [[each.name, each.subject, sorted(each.digital)] for each in settings],
         }
-        sweep = self._config.sweep
         names = settings[0].name if len(settings) == 1 else f"{len(settings)} settings"
         subject = f" {settings[0].subject}" if len(settings) == 1 and settings[0].subject else ""
         title = unit_title(self._checkpoint, f"{names}{subject}, chip {number}")
-        passes = len(sweep.times_s) * sweep.reads * len(settings)
+        passes = len(self._config.sweep.readings) * len(settings)
         return AblationUnit(described, title, passes, self._checkpoint.path, number, settings)
 
 
@@ -213,12 +212,12 @@ class AblatedNetwork:
             chips=[number],
         ):
             assert isinstance(one.network, ChipSnapshot)
-            where: Row = {"time_s": one.time_s, "read": one.read}
             for setting in settings:
                 address = {"setting": setting.name, "subject": setting.subject}
                 with self._digital_in(analog, setting.digital):
                     part = one.network.without(setting.digital)
-                    found = read_cases(unit, part, self.cases, self.config, where, on_case)
+                    read = replace(one, network=part, restart=part.restart)
+                    found = read_cases(unit, read, self.cases, self.config, on_case)
                 rows += [{**address, **row} for row in found]
         return rows
 

@@ -12,7 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from analogmed.data import Sample, Task
 from analogmed.evaluation.deploy import make_analog
-from analogmed.evaluation.passes import Pass, chip_passes
+from analogmed.evaluation.passes import DIGITAL_TIME_S, Pass, chip_passes, predict_case
 from analogmed.evaluation.settings import Experiment
 from analogmed.evaluation.studies.uncertainty.maps import (
     UncertaintyMaps,
@@ -20,12 +20,9 @@ from analogmed.evaluation.studies.uncertainty.maps import (
     probabilities,
 )
 from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
-from analogmed.foundation.errors import AnalogmedError
 from analogmed.foundation.seeds import derive_seed
-from analogmed.network.inference import predict_logits, to_classes
 from analogmed.training import Checkpoint
 
-DIGITAL_TIME_S = float("nan")
 _BLOCK_BYTES = 2 * 2**30
 
 
@@ -136,16 +133,7 @@ def predict(one: Pass, sample: Sample, task: Task, config: Experiment) -> Tensor
     Raises:
         NonFiniteError: a logit is NaN or Inf; the message names the case.
     """
-    one.start(sample.case.case_id)
-    images = torch.from_numpy(sample.image).to(config.device)
-    try:
-        logits = predict_logits(
-            one.network, images, window=task.window, batch_size=config.batch_size
-        )
-        to_classes(logits)
-    except AnalogmedError as error:
-        raise type(error)(f"case {sample.case.case_id}: {error}") from error
-    return probabilities(logits)
+    return probabilities(predict_case(one, sample, task, config))
 
 
 def has_dropout(network: nn.Module) -> bool:
@@ -213,7 +201,7 @@ def _endless(seed: int, *address: object) -> Iterator[int]:
 
 
 def _digital(checkpoint: Checkpoint, config: UncertaintyConfig, read: int) -> Pass:
-    return Pass(DIGITAL_TIME_S, 0, read, checkpoint.network.to(config.device))
+    return Pass.digital(checkpoint.network.to(config.device), read)
 
 
 def _dropped(checkpoint: Checkpoint, config: UncertaintyConfig) -> Iterator[Pass]:
@@ -222,7 +210,7 @@ def _dropped(checkpoint: Checkpoint, config: UncertaintyConfig) -> Iterator[Pass
     for read in range(config.passes):
         seed = derive_seed(config.seed, *name, "dropout", read)
         dropping = DropoutNetwork(network, config.dropout, seed)
-        yield Pass(DIGITAL_TIME_S, 0, read, dropping, dropping.restart)
+        yield Pass.digital(dropping, read, dropping.restart)
 
 
 def _key(time_s: float) -> float:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analogmed.data import Task
+from analogmed.evaluation.passes import DIGITAL_TIME_S
 from analogmed.evaluation.studies.uncertainty.conformal import MaskCounts
 from analogmed.evaluation.studies.uncertainty.conformal_table import ConformalCounts
 from analogmed.evaluation.studies.uncertainty.examples import Examples
-from analogmed.evaluation.studies.uncertainty.passes import DIGITAL_TIME_S
 from analogmed.evaluation.studies.uncertainty.scores import ADDRESS, Address, Scores
 from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
 from analogmed.execution.store import UnitResult
