@@ -20,6 +20,7 @@ import analogmed as am
 from analogmed.data import Task
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import time_label
+from analogmed.metrics.case import mean_dice
 from analogmed.report.figures.style import DPI, publication_style
 from analogmed.report.names import hardware_name
 
@@ -85,8 +86,7 @@ def _draw_panel(panel: Axes, head: Head, mask: np.ndarray) -> None:
     shown = np.ma.masked_equal(mask.astype(float), 0)
     panel.imshow(shown, cmap="autumn", vmin=0, vmax=2, alpha=0.55, interpolation="nearest")
     panel.contour(head.reference, [0.5], colors="#56B4E9", linewidths=1.2)
-    both = mask.sum() + head.reference.sum()
-    dice = 2 * (mask & head.reference).sum() / both
+    dice = mean_dice(mask[None], head.reference[None], 1)
     panel.set_xlabel(f"Dice {dice:.2f}", fontsize="x-small", labelpad=2)
     panel.set(xticks=[], yticks=[])
 

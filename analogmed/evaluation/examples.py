@@ -37,16 +37,15 @@ from analogmed.execution.threads import one_thread
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.metrics.case import case_metrics, mean_of_present
+from analogmed.metrics.case import mean_dice
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.network.inference import to_classes
+from analogmed.report.examples import FORMAT, MOST_PICTURES, to_bytes
 from analogmed.training import Checkpoint
 
-FOLDER, FORMAT = "examples", 1
+FOLDER = "examples"
 COLORS = ("red", "green", "blue")
-MOST_PICTURES = 4
-_WINDOW_PERCENT = (0.5, 99.5)
 
 
 def choose_cases(table: pd.DataFrame, n_cases: int, metric: str = "dice") -> dict[str, str]:
@@ -201,21 +200,8 @@ def _cut_all(
     for place, sample in samples.items():
         pred = to_classes(predict_case(one, sample, task, experiment)).cpu().numpy()
         cuts: dict[str, Any] = {plane.name: plane.cut(pred) for plane in planes[place]}
-        found[place] = cuts | {"dice": _dice(pred, sample, task)}
+        found[place] = cuts | {"dice": mean_dice(pred, sample.label, len(task.classes))}
     return found
-
-
-def _dice(pred: np.ndarray, sample: Sample, task: Task) -> float:
-    rows = case_metrics(
-        pred,
-        sample.label,
-        n_classes=len(task.classes),
-        spacing=sample.spacing,
-        tolerance=0.0,
-        unit=task.spacing_unit,
-        metrics=("dice",),
-    )
-    return mean_of_present(rows)
 
 
 def _of_times(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -241,9 +227,9 @@ def _pictures(sample: Sample, planes: Sequence[Plane], task: Task) -> dict[str, 
     for plane in planes:
         channels = [plane.cut(sample.image[:, channel]) for channel in range(n_pictures)]
         if _is_colored(task):
-            arrays[f"image_{plane.name}"] = _windowed(np.stack(channels, axis=-1))[None]
+            arrays[f"image_{plane.name}"] = to_bytes(np.stack(channels, axis=-1))[None]
         else:
-            arrays[f"image_{plane.name}"] = np.stack(list(map(_windowed, channels)))
+            arrays[f"image_{plane.name}"] = np.stack(list(map(to_bytes, channels)))
         arrays[f"label_{plane.name}"] = plane.cut(sample.label)
         arrays[f"spacing_{plane.name}"] = np.array(plane.spacing(sample.spacing))
     return arrays
@@ -251,10 +237,3 @@ def _pictures(sample: Sample, planes: Sequence[Plane], task: Task) -> dict[str, 
 
 def _is_colored(task: Task) -> bool:
     return task.channels == COLORS
-
-
-def _windowed(picture: np.ndarray) -> np.ndarray:
-    """Scale to bytes, black to white, between two percentiles; colours share them."""
-    low, high = np.percentile(picture, _WINDOW_PERCENT)
-    scaled = (picture - low) / max(float(high - low), 1e-12)
-    return np.round(255 * np.clip(scaled, 0.0, 1.0)).astype(np.uint8)

@@ -224,3 +224,10 @@ def require_fixed_chips(experiment: Experiment) -> None:
             "sweep.width: only eval adds chips until an interval is narrow; expected no value, got "
             f"{experiment.sweep.width!r}. Set the number of chips with --sweep.chips."
         )
+
+
+def require_dice(experiment: Experiment) -> None:
+    """Make Dice the metric of an experiment; raise a ConfigError if it has another one."""
+    object.__setattr__(experiment, "metrics", experiment.metrics or ("dice",))
+    if experiment.metrics != ("dice",):
+        raise ConfigError(f"metrics: expected dice only, got {list(experiment.metrics)}")

@@ -122,3 +122,26 @@ def mean_of_present(found: Iterable[CaseMetric]) -> float:
     """Return the mean of a metric over the classes that the reference contains; NaN without one."""
     values = [row.value for row in found if row.note not in ABSENT]
     return float(np.mean(values)) if values else math.nan
+
+
+def mean_dice(pred: np.ndarray | torch.Tensor, label: np.ndarray, n_classes: int) -> float:
+    """Return the Dice of one case, mean over the classes of its reference; NaN without one.
+
+    Args:
+        pred: predicted class indices, integer or bool, shape (N, *spatial).
+        label: reference class indices, same shape.
+        n_classes: number of foreground classes.
+
+    Raises:
+        ShapeError, NonFiniteError, ValueError: as for :func:`case_metrics`.
+    """
+    found = case_metrics(
+        pred,
+        label,
+        n_classes=n_classes,
+        spacing=(1.0,) * (label.ndim - 1),
+        tolerance=0.0,
+        unit="px",
+        metrics=("dice",),
+    )
+    return mean_of_present(found)

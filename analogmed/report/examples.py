@@ -10,7 +10,11 @@ import pandas as pd
 from analogmed.foundation.errors import DataError
 from analogmed.report.figures.maps import DAMAGED_ARCHIVE, read_archive, read_examples
 
-_FORMAT, _MOST_PICTURES = 1, 4
+FORMAT = 1
+"""Format of the files of an evaluation, which ``analogmed.evaluation.examples`` describes."""
+MOST_PICTURES = 4
+"""Maximum number of channels whose pictures are shown."""
+_WINDOW_PERCENT = (0.5, 99.5)
 _WRONG_CONTENT = (LookupError, ValueError, TypeError, RecursionError)
 """Errors for inconsistent arrays and descriptions."""
 
@@ -105,8 +109,8 @@ def _no_case(path: Path, error: BaseException) -> DataError:
 
 def _of_arrays(arrays: dict[str, np.ndarray]) -> ExampleCase:
     about = json.loads(str(arrays["about"]))
-    if about["format"] != _FORMAT:
-        raise ValueError(f"format {about['format']}, expected {_FORMAT}")
+    if about["format"] != FORMAT:
+        raise ValueError(f"format {about['format']}, expected {FORMAT}")
     example = ExampleCase(
         **{name: str(about[name]) for name in ("case", "patient", "task", "hardware", "place")},
         classes=tuple(map(str, about["classes"])),
@@ -153,11 +157,11 @@ def _of_rank(rank: str, rows: pd.DataFrame, arrays: dict[str, np.ndarray]) -> Ex
         )
 
     label = arrays[f"{rank}_reference"]
-    pictures = np.moveaxis(arrays[f"{rank}_image"], -1, 0)[:_MOST_PICTURES]
+    pictures = np.moveaxis(arrays[f"{rank}_image"], -1, 0)[:MOST_PICTURES]
     digital = [names.get((*network, "deterministic", -1.0)) for network in networks]
     unknown = np.zeros_like(label)
     part = ExampleSlice(
-        images=np.stack([_to_bytes(picture) for picture in pictures]),
+        images=np.stack([to_bytes(picture) for picture in pictures]),
         label=label,
         spacing=(1.0, 1.0),
         digital=np.array([arrays[f"{name}_prediction"] if name else unknown for name in digital]),
@@ -183,9 +187,16 @@ def _of_rank(rank: str, rows: pd.DataFrame, arrays: dict[str, np.ndarray]) -> Ex
     return example
 
 
-def _to_bytes(image: np.ndarray) -> np.ndarray:
-    """Return the image as bytes, scaled linearly between two percentiles."""
-    low, high = np.percentile(image, [0.5, 99.5])
+def to_bytes(image: np.ndarray) -> np.ndarray:
+    """Scale an image to bytes, black to white, between two percentiles; colours share them.
+
+    Args:
+        image: shape (H, W), or (H, W, 3).
+
+    Returns:
+        uint8, same shape.
+    """
+    low, high = np.percentile(image, _WINDOW_PERCENT)
     scaled = np.clip((image - low) / max(float(high - low), 1e-12), 0.0, 1.0)
     return np.round(255 * scaled).astype(np.uint8)
 

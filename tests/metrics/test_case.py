@@ -18,7 +18,7 @@ from scipy.spatial.distance import cdist
 from analogmed.foundation.errors import ConfigError, NonFiniteError, ShapeError
 from analogmed.metrics import case as module
 from analogmed.metrics.arrays import hausdorff95, overlap, surface_dice
-from analogmed.metrics.case import case_metrics
+from analogmed.metrics.case import case_metrics, mean_dice
 from analogmed.metrics.registry import METRICS
 
 MONAI_CALLS_ITS_OWN_DEPRECATED_ARGUMENT = "ignore:.*always_return_as_numpy.*:FutureWarning"
@@ -347,3 +347,20 @@ def test_the_examples_in_the_docstrings_hold():
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_the_mean_dice_of_a_case_is_over_the_classes_of_its_reference():
+    label = np.zeros((2, 4, 4), np.uint8)
+    label[0, :2], label[0, 2:] = 1, 2
+    pred = label.copy()
+    pred[0, 1], pred[1] = 0, 3  # half of class 1, all of class 2, and class 3 without a reference
+    assert mean_dice(pred, label, 3) == pytest.approx((2 / 3 + 1) / 2)
+    assert np.isnan(mean_dice(pred, np.zeros_like(label), 3))
+
+
+@pytest.mark.parametrize("spacing", [(2.0, 0.5), (5.0, 2.0, 0.5)])
+def test_the_mean_dice_of_a_case_does_not_depend_on_its_spacing(spacing):
+    rng = np.random.default_rng(0)
+    pred, label = (rng.integers(0, 3, (3, 6, 6)).astype(np.uint8) for _ in range(2))
+    found = values(pred, label, ("dice",), n_classes=2, spacing=spacing)
+    assert mean_dice(pred, label, 2) == np.mean([row.value for row in found.values()])

@@ -38,8 +38,8 @@ from analogmed.evaluation.studies.uncertainty.calibration import (
     flatten,
     negative_log_likelihood,
 )
+from analogmed.evaluation.studies.uncertainty.maps import classes_of
 from analogmed.evaluation.studies.uncertainty.passes import predict
-from analogmed.evaluation.studies.uncertainty.scores import mean_dice
 from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig
 from analogmed.evaluation.studies.uncertainty.temperature import (
     fit_temperature,
@@ -60,6 +60,7 @@ from analogmed.execution.compute import Step
 from analogmed.execution.store import UnitResult
 from analogmed.execution.threads import threads
 from analogmed.execution.unit import Unit
+from analogmed.metrics.case import mean_dice
 from analogmed.network.probe import is_out_of_memory
 from analogmed.training import Checkpoint
 
@@ -296,7 +297,7 @@ class MitigatedNetwork:
         whole = flatten(prob, sample.label)
         near = flatten(prob, sample.label, band(sample.label, self.config.margin))
         values = (
-            mean_dice(prob, sample, self.task),
+            mean_dice(classes_of(prob), sample.label, len(self.task.classes)),
             calibration_error(whole.confidence, whole.correct),
             negative_log_likelihood(whole),
             calibration_error(near.confidence, near.correct),

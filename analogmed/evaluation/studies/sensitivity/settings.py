@@ -5,7 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analogmed.evaluation.settings import Experiment, SweepConfig, require_fixed_chips
+from analogmed.evaluation.settings import (
+    Experiment,
+    SweepConfig,
+    require_dice,
+    require_fixed_chips,
+)
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.time_constants import DAY_S
 
@@ -41,9 +46,7 @@ class SensitivityConfig(Experiment):
         super().__post_init__()
         if len(self.checkpoints) > 1:
             raise ConfigError(f"checkpoints: expected one network, got {len(self.checkpoints)}")
-        object.__setattr__(self, "metrics", self.metrics or ("dice",))
-        if self.metrics != ("dice",):
-            raise ConfigError(f"metrics: expected dice only, got {list(self.metrics)}")
+        require_dice(self)
         if self.backend == "aihwkit":
             raise ConfigError(
                 "backend: aihwkit's layers cannot be taken from a chip one by one; use another"

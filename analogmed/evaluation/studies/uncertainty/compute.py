@@ -13,8 +13,9 @@ from analogmed.evaluation.deploy import digital_layers_of
 from analogmed.evaluation.passes import Pass
 from analogmed.evaluation.session import Cases
 from analogmed.evaluation.studies.uncertainty.calibration import Voxels
+from analogmed.evaluation.studies.uncertainty.maps import classes_of
 from analogmed.evaluation.studies.uncertainty.passes import expected_passes, maps_of, passes_of
-from analogmed.evaluation.studies.uncertainty.scores import SCALED, mean_dice, scaled_maps
+from analogmed.evaluation.studies.uncertainty.scores import SCALED, scaled_maps
 from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
 from analogmed.evaluation.studies.uncertainty.storage import SourceResult
 from analogmed.evaluation.studies.uncertainty.temperature import (
@@ -35,6 +36,7 @@ from analogmed.execution.compute import Step
 from analogmed.execution.store import UnitResult
 from analogmed.execution.threads import threads
 from analogmed.execution.unit import Unit
+from analogmed.metrics.case import mean_dice
 from analogmed.training import Checkpoint
 
 
@@ -159,7 +161,10 @@ class UncertaintyCompute(UnitWorker[UncertaintyConfig]):
         assert make_passes is not None
         maps = maps_of(make_passes, self._test, self.task, self.config, lambda *_: step())
         rows = [
-            (sample.case.case_id, mean_dice(of_case.mean, sample, self.task))
+            (
+                sample.case.case_id,
+                mean_dice(classes_of(of_case.mean), sample.label, len(self.task.classes)),
+            )
             for _, sample, of_case in maps
         ]
         return pd.DataFrame(rows, columns=["case", "dice"])

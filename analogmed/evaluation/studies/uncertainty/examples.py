@@ -10,7 +10,7 @@ import pandas as pd
 
 from analogmed.data import Sample, Task
 from analogmed.evaluation.planes import choose_planes
-from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps
+from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, classes_of
 from analogmed.evaluation.studies.uncertainty.scores import ADDRESS, Address
 from analogmed.foundation.files import write_atomically
 from analogmed.tables.uncertainty import EXAMPLES
@@ -61,9 +61,7 @@ class Examples:
             self.arrays[f"{key}_image"] = np.stack(channels, axis=-1).astype(np.float32)
             self.arrays[f"{key}_reference"] = cut(sample.label)
         name = self._next_name(key)
-        mean = maps.mean
-        predicted = mean[:, 0] > 0.5 if mean.shape[1] == 1 else mean.argmax(1)
-        self.arrays[f"{name}_prediction"] = cut(predicted).astype(np.uint8)
+        self.arrays[f"{name}_prediction"] = cut(classes_of(maps.mean))
         self.arrays[f"{name}_entropy"] = cut(maps.entropy).astype(np.float32)
         self.arrays[f"{name}_variance"] = cut(maps.variance).astype(np.float32)
         self.rows.append(

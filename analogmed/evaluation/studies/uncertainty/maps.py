@@ -161,6 +161,12 @@ def probabilities(logits: Tensor) -> Tensor:
     return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, 1)
 
 
+def classes_of(prob: np.ndarray) -> np.ndarray:
+    """Return the class indices, uint8, (N, *spatial), of (N, K, *spatial) mean probabilities."""
+    indices = prob[:, 0] > 0.5 if prob.shape[1] == 1 else prob.argmax(1)
+    return indices.astype(np.uint8)
+
+
 def entropy(prob: Tensor) -> Tensor:
     """Return the entropy in nats, (N, *spatial), of (N, K, *spatial) probabilities; 0 ln 0 is 0."""
     if prob.shape[1] == 1:

@@ -20,9 +20,9 @@ from analogmed.evaluation.studies.uncertainty.calibration import (
     reliability_counts,
     risk_coverage,
 )
-from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, entropy
+from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, classes_of, entropy
 from analogmed.evaluation.studies.uncertainty.temperature import scale
-from analogmed.metrics.case import case_metrics, mean_of_present
+from analogmed.metrics.case import mean_dice
 
 ADDRESS = ["task", "model", "training", "source", "time_s"]
 COLUMNS = [*ADDRESS, "region", "case", "patient", "metric", "value"]
@@ -64,8 +64,9 @@ class Scores:
         regions = {"image": None, "band": band(sample.label, self.margin)}
         for region, mask in regions.items():
             self._of_region(address, sample, maps, measures, region, mask)
-        values = {"dice": mean_dice(maps.mean, sample, task)}
-        marked = (_classes(maps.mean) > 0).sum()
+        classes = classes_of(maps.mean)
+        values = {"dice": mean_dice(classes, sample.label, len(task.classes))}
+        marked = (classes > 0).sum()
         values["entropy_per_foreground"] = float(maps.entropy.sum(dtype=float) / max(marked, 1))
         self._write(address, sample, "image", values)
 
@@ -208,25 +209,6 @@ def scaled_maps(maps: UncertaintyMaps, temperature: float) -> UncertaintyMaps:
         read_variance=unknown,
         chip_variance=unknown,
     )
-
-
-def mean_dice(prob: np.ndarray, sample: Sample, task: Task) -> float:
-    """Compute the Dice of the mean probability's mask, mean over the classes of the reference."""
-    found = case_metrics(
-        torch.from_numpy(_classes(prob)),
-        sample.label,
-        n_classes=len(task.classes),
-        spacing=sample.spacing,
-        unit=task.spacing_unit,
-        metrics=("dice",),
-        tolerance=1.0,
-    )
-    return mean_of_present(found)
-
-
-def _classes(prob: np.ndarray) -> np.ndarray:
-    indices = prob[:, 0] > 0.5 if prob.shape[1] == 1 else prob.argmax(1)
-    return indices.astype(np.uint8)
 
 
 def _mean(values: np.ndarray) -> float:

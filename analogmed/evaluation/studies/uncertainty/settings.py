@@ -6,6 +6,7 @@ from typing import Literal
 from analogmed.evaluation.settings import (
     Experiment,
     SweepConfig,
+    require_dice,
     require_fixed_chips,
 )
 from analogmed.foundation.errors import ConfigError
@@ -23,9 +24,7 @@ class _OnChips(Experiment):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fixed_chips(self)
-        object.__setattr__(self, "metrics", self.metrics or ("dice",))
-        if self.metrics != ("dice",):
-            raise ConfigError(f"metrics: expected dice only, got {list(self.metrics)}")
+        require_dice(self)
         if self.profile is not None:
             raise ConfigError("profile: this program computes no cost; give the profile to eval")
 

@@ -6,8 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analogmed.evaluation.studies.uncertainty.maps import UncertaintyStream, entropy, probabilities
+from analogmed.evaluation.studies.uncertainty.maps import (
+    UncertaintyStream,
+    classes_of,
+    entropy,
+    probabilities,
+)
 from analogmed.foundation.errors import NonFiniteError, ShapeError
+from analogmed.network.inference import to_classes
 
 
 def streamed(passes):
@@ -135,3 +141,9 @@ def test_passes_that_do_not_belong_together_are_refused():
         stream.maps()
     with pytest.raises(ValueError, match="no pass"):
         UncertaintyStream().maps()
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_classes_of_probabilities_are_those_of_the_logits(classes):
+    logits = torch.randn(2, classes, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert np.array_equal(classes_of(probabilities(logits).numpy()), to_classes(logits).numpy())
