@@ -23,14 +23,13 @@ from torch import nn
 from analogmed.analog import Hardware, coverage
 from analogmed.config import Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation.deploy import make_analog
-from analogmed.evaluation.session import Cases, Deployment
+from analogmed.evaluation.session import Cases
 from analogmed.evaluation.statistics import difference, two_way_bootstrap
-from analogmed.evaluation.studies.robustness.sweep import run_unit
+from analogmed.evaluation.studies.robustness.sweep import chip_table
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.process import keep_freed_memory
 from analogmed.metrics.properties import bounds_of, difference_bounds
 from analogmed.report.text_table import pipe_table
-from analogmed.tables.results import to_table
 from analogmed.training import Checkpoint, load_checkpoint
 
 BACKENDS = ("aihwkit", "torch", "numba")
@@ -95,10 +94,7 @@ def dice(
 ) -> tuple[dict[float, pd.DataFrame], tuple[str, ...]]:
     """Return the Dice (cases x chips) by time, and the names of the layers on tiles."""
     analog = make_analog(checkpoint, experiment, cases.task)
-    rows = []
-    for chip in range(experiment.sweep.chips):
-        rows += run_unit(Deployment(checkpoint, chip), analog, cases, experiment, lambda: None)
-    table = to_table(rows)
+    table = chip_table(checkpoint, analog, cases, experiment, digital=False)
     by_time = {
         time_s: part.pivot_table("value", ["patient", "case", "class"], "chip", dropna=False)
         for time_s, part in table[table["metric"] == "dice"].groupby("time_s")

@@ -26,8 +26,8 @@ from _programs import in_processes
 
 from analogmed.config import Experiment, SweepConfig, TaskConfig, to_plain, to_yaml
 from analogmed.evaluation.deploy import make_analog
-from analogmed.evaluation.session import Cases, Deployment
-from analogmed.evaluation.studies.robustness.sweep import run_unit
+from analogmed.evaluation.session import Cases
+from analogmed.evaluation.studies.robustness.sweep import chip_table
 from analogmed.execution.run_folder import describe_environment
 from analogmed.execution.threads import one_thread
 from analogmed.foundation.files import ensure_writable, write_atomically, write_text_atomically
@@ -36,7 +36,6 @@ from analogmed.search.benchmark.table import TIMES_S, save, space_to_dict
 from analogmed.search.evaluator import ChipEvaluator
 from analogmed.search.settings import CandidateConfig
 from analogmed.search.space.space import Space
-from analogmed.tables.results import to_table
 from analogmed.training import LoadingConfig, OptimizerConfig, load_checkpoint, train
 
 SPACE = Space(depths=(2, 3), blocks=("A", "C", "F"), widths=(4, 8), growths=(1, 2), kernels=(3,))
@@ -192,17 +191,9 @@ def _evaluated(path: Path, experiment: Experiment, cases: Cases) -> pd.DataFrame
     sweep = SweepConfig(chips=experiment.sweep.chips, times_s=TIMES_S)
     experiment = replace(experiment, sweep=sweep, batch_size=64)
     network = load_checkpoint(path, factories=("subnet",))
-    rows = run_unit(Deployment(network, None), None, cases, experiment, _nothing)
-    analog = make_analog(network, experiment, cases.task)
-    for chip in range(sweep.chips):
-        rows += run_unit(Deployment(network, chip), analog, cases, experiment, _nothing)
-    table = to_table(rows)
+    table = chip_table(network, make_analog(network, experiment, cases.task), cases, experiment)
     of_run = table.groupby(["hardware", "chip", "time_s"], dropna=False, observed=True)["value"]
     return of_run.agg(dice="mean", n_cases="count").reset_index()
-
-
-def _nothing() -> None:
-    """Do nothing after a case."""
 
 
 def _provenance() -> str:

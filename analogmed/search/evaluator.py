@@ -13,10 +13,10 @@ from analogmed.analog import Hardware
 from analogmed.data import Task
 from analogmed.data.settings import TaskConfig
 from analogmed.evaluation.deploy import make_analog
-from analogmed.evaluation.session import Cases, Deployment, Row
+from analogmed.evaluation.session import Cases
 from analogmed.evaluation.settings import Experiment, SweepConfig
 from analogmed.evaluation.statistics.spread import std_between_chips
-from analogmed.evaluation.studies.robustness.sweep import run_unit
+from analogmed.evaluation.studies.robustness.sweep import chip_table
 from analogmed.evaluation.studies.uncertainty.passes import maps_of, passes_of
 from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
 from analogmed.evaluation.summaries.runs import NetworkRun, network_runs
@@ -34,7 +34,7 @@ from analogmed.models.settings import ModelConfig
 from analogmed.search.digital_layers import layers_of
 from analogmed.search.settings import CandidateConfig, SearchConfig
 from analogmed.tables.estimates import Estimate, shown_in
-from analogmed.tables.results import RESULTS, to_table
+from analogmed.tables.results import RESULTS
 from analogmed.training import (
     Checkpoint,
     TrainConfig,
@@ -247,15 +247,8 @@ class ChipEvaluator:
     def _table(self, network: Checkpoint, experiment: Experiment) -> pd.DataFrame:
         """Return the long results table: the digital run, and all chips at all times."""
         with one_thread():
-            rows: list[Row] = run_unit(
-                Deployment(network, None), None, self._cases, experiment, _nothing
-            )
             analog = make_analog(network, experiment, self.task)
-            for chip in range(experiment.sweep.chips):
-                rows += run_unit(
-                    Deployment(network, chip), analog, self._cases, experiment, _nothing
-                )
-        return to_table(rows)
+            return chip_table(network, analog, self._cases, experiment)
 
     def _mutual_information(self, network: Checkpoint, experiment: Experiment) -> float:
         """Return the mean over voxels, cases, chips and reads at one day, in nats."""

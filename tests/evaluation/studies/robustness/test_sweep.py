@@ -11,7 +11,7 @@ from analogmed.config import CalibrationConfig, Experiment, SweepConfig
 from analogmed.data import Case, Sample
 from analogmed.evaluation.deploy import calibration_batches, make_analog
 from analogmed.evaluation.session import Cases, Deployment
-from analogmed.evaluation.studies.robustness.sweep import run_unit
+from analogmed.evaluation.studies.robustness.sweep import chip_table, run_unit
 from analogmed.foundation.errors import ConfigError, NonFiniteError
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.network.inference import to_classes
@@ -81,6 +81,17 @@ def test_an_ideal_chip_computes_as_the_digital_network(digital, experiment):
     on_chip, plain = rows(Deployment(digital, 0), ideal), rows(Deployment(digital, None), ideal)
     for _, part in on_chip.groupby(["time_s", "read"]):
         assert np.allclose(part["value"], plain["value"], atol=1e-3)
+
+
+def test_the_table_of_a_network_is_its_digital_run_followed_by_all_chips(digital, experiment):
+    experiment = replace(experiment, sweep=SweepConfig(chips=2, times_s=(DAY_S,)))
+    parts = [rows(Deployment(digital, chip), experiment) for chip in (None, 0, 1)]
+    cases = Cases(experiment.task.load())
+    analog = make_analog(digital, experiment, cases.task)
+    whole = chip_table(digital, analog, cases, experiment)
+    pd.testing.assert_frame_equal(whole, pd.concat(parts, ignore_index=True))
+    chips = chip_table(digital, analog, cases, experiment, digital=False)
+    pd.testing.assert_frame_equal(chips, pd.concat(parts[1:], ignore_index=True))
 
 
 def test_every_case_is_counted(digital, experiment):
