@@ -24,13 +24,13 @@ from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.strict_yaml import read_yaml
 from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.maps import read_examples, uncertainty_maps
-from analogmed.report.figures.style import count_range
 from analogmed.report.figures.uncertainty import (
     reliability_diagram,
     risk_coverage_curves,
     uncertainty_density,
 )
 from analogmed.report.names import TRAINING_NAMES
+from analogmed.report.text import level_of, patients_of
 from analogmed.training import load_checkpoint
 
 DAY_S = 86_400.0
@@ -117,10 +117,9 @@ def tables(folders: list[Path]) -> str:
         pd.concat([_read(folder, name) for folder in folders]) for name in ("comparison", "summary")
     )
     sweep = read_yaml(folders[0] / "experiment.yaml")["sweep"]
-    patients = count_range(comparison["n_patients"].tolist(), "patient")
     text = (
-        f"{patients}, {sweep['chips']} chips of {sweep['reads']} reads; 95 % intervals over "
-        "patients, not corrected for their number.\n"
+        f"{patients_of(comparison)}, {sweep['chips']} chips of {sweep['reads']} reads; "
+        f"{level_of(comparison)} intervals over patients, not corrected for their number.\n"
     )
     for region, title in REGIONS.items():
         differences = comparison[comparison["region"] == region]

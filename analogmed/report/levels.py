@@ -8,7 +8,7 @@ import pandas as pd
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import is_metric
 from analogmed.metrics.registry import metric as metric_of
-from analogmed.report.text import format_fixed
+from analogmed.report.text import count_range, format_fixed, format_level
 
 FEW_PATIENTS, ENOUGH_PATIENTS = 10, 20
 """Number of patients below which a finding asks for more, and the number that it asks for."""
@@ -26,10 +26,9 @@ def few_patients(n_patients: int, level: float) -> Iterator[str]:
         ([], 'Only 3 patients: ')
     """
     if n_patients < FEW_PATIENTS:
-        noun = "patient" if n_patients == 1 else "patients"
         yield (
-            f"Only {n_patients} {noun}: the intervals include the true value less often than "
-            f"{100 * level:.3g} %. Evaluate at least {ENOUGH_PATIENTS} patients."
+            f"Only {count_range([n_patients], 'patient')}: the intervals include the true value "
+            f"less often than {format_level(level)}. Evaluate at least {ENOUGH_PATIENTS} patients."
         )
 
 

@@ -16,16 +16,16 @@ from analogmed.foundation.time_constants import time_label, to_seconds
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.loss_over_time import has_losses
 from analogmed.report.figures.over_time import metric_over_time
-from analogmed.report.figures.style import age, count_range
 from analogmed.report.levels import few_patients
 from analogmed.report.names import hardware_name, metric_title
 from analogmed.report.page.losses import loss_section
 from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.provenance import facts_of
 from analogmed.report.run import Run
-from analogmed.report.text import in_interval, records
+from analogmed.report.text import age, count_range, format_level, in_interval
 from analogmed.report.text_table import Cell, Column, TextTable, estimate_cell
 from analogmed.report.writer import Chapter, to_html
+from analogmed.tables.table import records
 
 _WIDTH = 80
 Row = dict[str, Any]
@@ -71,14 +71,14 @@ class Robustness:
 
     @property
     def _sample(self) -> str:
-        patients = count_range([int(row["n_patients"]) for row in self._rows], "patient")
-        chips = count_range([int(row["n_chips"]) for row in self._rows[1:]], "chip")
+        patients = count_range((row["n_patients"] for row in self._rows), "patient")
+        chips = count_range((row["n_chips"] for row in self._rows[1:]), "chip")
         return f"{patients}, {chips}"
 
     @property
     def _captions(self) -> tuple[str, str]:
         """Meaning of the first and of the second column of numbers."""
-        level = f"{100 * float(self._rows[0]['level']):.3g} %"
+        level = format_level(self._rows[0]["level"])
         drop = "on the chip minus digital" if self.lower_is_better else "digital minus on the chip"
         better = "; lower is better" if self.lower_is_better else ""
         return (

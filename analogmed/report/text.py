@@ -1,17 +1,17 @@
 """Numbers as text: one format for each kind of number in tables and sentences."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
+from analogmed.foundation.time_constants import time_label
+
 EN_DASH = "\u2013"
 UNKNOWN = EN_DASH
 """Text of a missing value."""
-
-
-def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows as dictionaries by column name."""
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+SAMPLE_COLUMNS = ("n_patients", "n_chips", "level")
+"""Columns of a table that state its sample sizes and the level of its intervals."""
 
 
 def format_fixed(value: float, digits: int = 3) -> str:
@@ -100,6 +100,64 @@ def p_equation(value: float) -> str:
     return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
+def age(time_s: float) -> str:
+    """Return the time since programming in words.
+
+    Example:
+        >>> age(86_400.0), age(0.0)
+        ('1 day after programming', 'right after programming')
+    """
+    return f"{time_label(time_s) if time_s else 'right'} after programming"
+
+
+def count_range(values: Iterable[float], noun: str) -> str:
+    """Return a count or a range of counts, such as ``"12 patients"`` or ``"10 to 12 chips"``.
+
+    Example:
+        >>> count_range([5, 5], "chip"), count_range([1], "chip"), count_range([9, 12], "patient")
+        ('5 chips', '1 chip', '9 to 12 patients')
+    """
+    counts = set(map(int, values))
+    low, high = min(counts), max(counts)
+    number = f"{low}" if low == high else f"{low} to {high}"
+    return f"{number} {noun}" if high == 1 else f"{number} {noun}s"
+
+
+def sample_sizes(rows: pd.DataFrame, joined: str = ", ") -> str:
+    """Return the numbers of patients and chips of the rows of a table.
+
+    Example:
+        >>> sample_sizes(pd.DataFrame({"n_patients": [7, 7], "n_chips": [5, 1]}), " and ")
+        '7 patients and 1 to 5 chips'
+    """
+    return joined.join((patients_of(rows), count_range(rows["n_chips"], "chip")))
+
+
+def patients_of(rows: pd.DataFrame) -> str:
+    """Return the number of patients of the rows of a table.
+
+    Example:
+        >>> patients_of(pd.DataFrame({"n_patients": [1]}))
+        '1 patient'
+    """
+    return count_range(rows["n_patients"], "patient")
+
+
+def format_level(level: float) -> str:
+    """Return a confidence level in per cent.
+
+    Example:
+        >>> format_level(0.95)
+        '95 %'
+    """
+    return f"{100 * float(level):.3g} %"
+
+
+def level_of(rows: pd.DataFrame) -> str:
+    """Return the confidence level of the intervals of a table."""
+    return format_level(rows["level"].iloc[0])
+
+
 def in_interval(low: float, high: float, level: float, digits: int = 3) -> str:
     """Return a confidence interval as it follows an estimate in a sentence.
 
@@ -110,7 +168,7 @@ def in_interval(low: float, high: float, level: float, digits: int = 3) -> str:
     if pd.isna(low) or pd.isna(high):
         return " (no interval: too few patients or chips)"
     ends = f"{format_fixed(low, digits)} to {format_fixed(high, digits)}"
-    return f" ({100 * level:.3g} % interval {ends})"
+    return f" ({format_level(level)} interval {ends})"
 
 
 def size_interval(low: float, high: float, level: float) -> str:

@@ -20,7 +20,6 @@ from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import ensure_writable
 from analogmed.foundation.seeds import derive_seed
 from analogmed.models import Genotype
-from analogmed.report.text import records
 from analogmed.search.candidates import CandidateUnit, MakeCandidates
 from analogmed.search.evaluator import Evaluator
 from analogmed.search.results import (
@@ -47,7 +46,7 @@ from analogmed.search.trials.study import (
 )
 from analogmed.search.winner import train_winner
 from analogmed.tables.search import CANDIDATES, FRONT, IMPORTANCE
-from analogmed.tables.table import Table
+from analogmed.tables.table import Table, records
 
 LOGGER = "analogmed.search"
 """Name of the logger that reports each network, at level INFO."""

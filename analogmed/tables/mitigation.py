@@ -15,7 +15,7 @@ SUMMARY = Table(
     "summary",
     Columns(
         names=("model", "training", "option", "metric"),
-        numbers=("time_s", *with_ends("value", "gain"), "level"),
+        numbers=("time_s", *with_ends("value", "gain"), "n_patients", "n_chips", "level"),
         key=("model", "training", "option", "metric", "time_s"),
     ),
 )

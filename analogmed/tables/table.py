@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,11 @@ MOST_HEAD = 100_000
 LARGEST = 1e15
 """Limit of the absolute value of a number."""
 _AGAIN = "Run the program that wrote it again"
+
+
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as dictionaries by column name, with values of Python types."""
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ SUMMARY = Table(
     "summary",
     Columns(
         names=(*_PASSES, "metric"),
-        numbers=("time_s", "estimate", "low", "high", "n_patients"),
+        numbers=("time_s", "estimate", "low", "high", "n_patients", "level"),
         key=(*_PASSES, "metric", "time_s"),
     ),
 )
@@ -23,7 +23,10 @@ COMPARISON = Table(
     "comparison",
     Columns(
         names=("model", "source", "region", "metric"),
-        numbers=("time_s", "digital", "hwa", *with_ends("difference"), "p_value", "n_patients"),
+        numbers=(
+            *("time_s", "digital", "hwa", *with_ends("difference")),
+            *("p_value", "n_patients", "level"),
+        ),
         optional=("p_holm",),
         key=("model", "source", "region", "metric", "time_s"),
         can_be_empty=True,

@@ -84,8 +84,8 @@ def mitigation():
         {
             "model": "unet", "training": "digital", "time_s": time_s, "option": option,
             "metric": metric, "value": 0.8, "value_low": 0.7, "value_high": 0.9, "gain": gain,
-            "gain_low": gain, "gain_high": gain, "n_patients": 7, "n_chips": 3, "images": 32,
-            "labelled_images": 0, "passes": 32, "parameters": 1472,
+            "gain_low": gain, "gain_high": gain, "n_patients": 7, "n_chips": 3, "level": 0.9,
+            "images": 32, "labelled_images": 0, "passes": 32, "parameters": 1472,
         }
         for time_s in TIMES
         for option, gain in (("none", np.nan), ("drift_compensation", 0.3), ("batchnorm", -0.1))
@@ -171,18 +171,19 @@ def test_a_folder_without_tables_draws_nothing(tmp_path):
 def test_the_terminals_tables_tell_estimates_with_intervals(conformal, mitigation):
     rows = [
         {**dict(zip(KEYS, where, strict=True)), "metric": metric, "estimate": 0.25, "low": 0.125,
-         "high": 0.5, "n_patients": 7}
+         "high": 0.5, "n_patients": 7, "level": 0.9}
         for where in WHERE
         for metric in ("dice", "mean_entropy", "ece", "nll")
     ]  # fmt: skip
     text = render_uncertainty(pd.DataFrame(rows))
     assert "0.125\u20130.500" in text
-    assert "7 patients" in text
+    assert "7 patients; 90 % bootstrap intervals" in text
     text = render_conformal(conformal)
     assert "target: at most 10 % of a structure missed" in text
     assert "0.080 (0.020 to 0.200)" in text
     text = render_mitigation(mitigation)
     assert "drift_compensation" in text
+    assert "7 patients, 3 chips, 90 % intervals" in text
     assert "-0.100" in text and "+0.300" in text and "1472" in text
     assert max(map(len, text.splitlines())) <= 200
 

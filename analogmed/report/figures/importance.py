@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from analogmed.foundation.errors import DataError
-from analogmed.report.figures.style import WIDTH_IN, count_range, publication_style, save_figure
+from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
+from analogmed.report.text import count_range
 from analogmed.tables.table import require_columns
 
 _NEEDED = ["task", "level", "block", "importance", "networks"]

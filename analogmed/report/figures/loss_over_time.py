@@ -20,6 +20,7 @@ from analogmed.report.figures.panels import (
 )
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
 from analogmed.report.names import loss_title, training_name
+from analogmed.report.text import SAMPLE_COLUMNS
 from analogmed.tables.estimates import ENDS
 from analogmed.tables.table import require_columns
 
@@ -61,7 +62,7 @@ def loss_over_time(
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     needed = [*PANEL, "training", "time_s", "metric", "unit", *_LOSS]
-    require_columns(curves, [*needed, "n_patients", "n_chips", "level"], "the table to draw")
+    require_columns(curves, [*needed, *SAMPLE_COLUMNS], "the table to draw")
     curves = curves[curves["time_s"].notna() & curves["drift_drop"].notna()]
     if curves.empty:
         raise DataError(
@@ -79,7 +80,7 @@ def loss_over_time(
         first = curves.iloc[0]
         for axes in grid[:: panels_per_row(width_in)]:
             axes.set_ylabel(loss_title(first["metric"], first["unit"], lower_is_better))
-        caption = places_caption(curves) + sample_caption(curves, "Whiskers")
+        caption = places_caption(curves) + sample_caption(curves, "Whiskers:")
         caption += "" if chips is None else ". Thin lines: single chips"
         panel_legend(figure, grid, caption, n_columns=2)
         return save_figure(figure, path)

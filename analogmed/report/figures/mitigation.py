@@ -11,15 +11,16 @@ from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import time_label
+from analogmed.report.figures.panels import sample_caption
 from analogmed.report.figures.style import (
     WIDTH_IN,
-    count_range,
     is_narrow,
     legend_below,
     publication_style,
     save_figure,
 )
 from analogmed.report.names import training_name
+from analogmed.report.text import SAMPLE_COLUMNS
 from analogmed.tables.table import require_columns
 
 OPTIONS = {
@@ -52,7 +53,7 @@ def mitigation_gains(
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     needed = ["model", "training", "time_s", "option", "metric", "value", "value_low", "value_high"]
-    require_columns(summary, needed, "the table to draw")
+    require_columns(summary, [*needed, *SAMPLE_COLUMNS], "the table to draw")
     if summary.empty:
         raise DataError("nothing to draw: no mitigation was measured")
     networks = list(summary.groupby(["model", "training"], sort=False))
@@ -71,9 +72,7 @@ def mitigation_gains(
         for column in columns if is_narrow(width_in) else columns[:1]:
             for axes, label in zip(column, SHOWN.values(), strict=True):
                 axes.set_ylabel(label)
-        patients = count_range(summary["n_patients"].tolist(), "patient")
-        chips = count_range(summary["n_chips"].tolist(), "chip")
-        caption = f"Whiskers: 95 % bootstrap interval over {patients} and {chips}"
+        caption = sample_caption(summary, "Whiskers:")
         figure, entries = columns[0][0].figure, columns[0][0].get_legend_handles_labels()
         legend_below(figure, *entries, caption=caption, columns=3)
         return save_figure(figure, path)

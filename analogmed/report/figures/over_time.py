@@ -24,6 +24,7 @@ from analogmed.report.figures.panels import (
 )
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
 from analogmed.report.names import loss_title, metric_title, training_name
+from analogmed.report.text import SAMPLE_COLUMNS
 from analogmed.tables.estimates import (
     Estimate,
     columns_for,
@@ -58,7 +59,7 @@ def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float 
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
     needed = [*PANEL, "training", "time_s", "metric", "unit", "estimate", "low", "high"]
-    require_columns(curves, [*needed, "n_patients", "n_chips", "level"], "the table to draw")
+    require_columns(curves, [*needed, *SAMPLE_COLUMNS], "the table to draw")
     on_chip = curves[(curves["hardware"] != "digital") & curves["time_s"].notna()]
     if on_chip.empty:
         raise DataError("nothing to draw: the curves have no row measured on a chip")
@@ -76,7 +77,7 @@ def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float 
         first = on_chip.iloc[0]
         for axes in grid[:: panels_per_row(width_in)]:
             axes.set_ylabel(metric_title(str(first["metric"]), str(first["unit"])))
-        caption = places_caption(on_chip) + sample_caption(on_chip, "Bands")
+        caption = places_caption(on_chip) + sample_caption(on_chip, "Bands:")
         panel_legend(figure, grid, caption, n_columns=2)
         return save_figure(figure, path)
 
@@ -106,7 +107,7 @@ def drop_per_model(
     )
     require_columns(
         summary,
-        [*PANEL, "training", *of_losses, "n_patients", "n_chips", "level"],
+        [*PANEL, "training", *of_losses, *SAMPLE_COLUMNS],
         "the table to draw",
     )
     summary = of_metric(summary, metric)
@@ -130,7 +131,7 @@ def drop_per_model(
             title = ("\non " if narrow else " on ").join(map(str, key))
             axes.set_title(title, parse_math=False)
         grid[0].set_ylim(places[-1] + 0.5, places[0] - 0.5)
-        panel_legend(figure, grid, sample_caption(summary, "Whiskers"), n_columns=len(losses))
+        panel_legend(figure, grid, sample_caption(summary, "Whiskers:"), n_columns=len(losses))
         return save_figure(figure, path)
 
 

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, YEAR_S, time_label
-from analogmed.report.figures.style import WIDTH_IN, count_range, legend_below
+from analogmed.report.figures.style import WIDTH_IN, legend_below
+from analogmed.report.text import level_of, sample_sizes
 
 PANEL_IN = WIDTH_IN / 3
 PANEL = ["task", "hardware", "model"]
@@ -162,11 +163,13 @@ def places_caption(rows: pd.DataFrame) -> str:
 
 
 def sample_caption(rows: pd.DataFrame, mark: str) -> str:
-    """Return the meaning of a mark, with the numbers of patients and chips."""
-    patients = count_range(rows["n_patients"].tolist(), "patient")
-    chips = count_range(rows["n_chips"].tolist(), "chip")
-    level = 100 * float(rows["level"].iloc[0])
-    return f"{mark}: {level:.3g} % bootstrap interval over {patients} and {chips}"
+    """Return the meaning of a mark, with the numbers of patients and chips.
+
+    Args:
+        rows: rows of a table with ``n_patients``, ``n_chips`` and ``level``.
+        mark: mark with its punctuation, such as ``"Whiskers:"``.
+    """
+    return f"{mark} {level_of(rows)} bootstrap interval over {sample_sizes(rows, ' and ')}"
 
 
 def unique_pairs(rows: pd.DataFrame, first: str, second: str) -> list[tuple[str, str]]:

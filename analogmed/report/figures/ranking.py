@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analogmed.foundation.errors import DataError
 from analogmed.report.figures.style import WIDTH_IN, legend_below, publication_style, save_figure
+from analogmed.report.text import format_fixed
 from analogmed.tables.table import require_columns
 
 _CELL_IN, _CHARACTER_IN, _BAR_IN, _MARGIN_IN = 0.95, 0.1, 1.5, 0.3
@@ -214,9 +215,9 @@ def _write_cell(
     if np.isnan(value):
         axes.text(column, row, "-", ha="center", va="center", color="0.35")
         return
-    text = f"{value:.2f}".replace("-0.00", "0.00")
+    text = format_fixed(value, 2)
     if row != column:
-        text += f"\n[{pair['low']:.2f}, {pair['high']:.2f}]".replace("-0.00", "0.00")
+        text += f"\n[{format_fixed(pair['low'], 2)}, {format_fixed(pair['high'], 2)}]"
     share = (value - least) / (1.0 - least)
     dark = share > 0.75 or (least < 0 and share < 0.25)
     color = "white" if dark else "0.15"

@@ -13,14 +13,15 @@ from matplotlib.image import AxesImage
 
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import time_label
+from analogmed.report.figures.panels import sample_caption
 from analogmed.report.figures.style import (
     WIDTH_IN,
-    count_range,
     is_narrow,
     legend_below,
     publication_style,
     save_figure,
 )
+from analogmed.report.text import SAMPLE_COLUMNS, format_fixed
 from analogmed.tables.table import require_columns
 
 OF_LAYERS = {
@@ -41,7 +42,6 @@ _SMALLEST = 7.8
 _COSTS = {"latency": ("latency_ms", "latency of one slice (ms)")}
 _COSTS["energy"] = ("energy_mj", "energy of one slice (mJ)")
 _NEEDED = ["setting", "subject", "time_s", "effect", "effect_low", "effect_high"]
-_COUNTS = ["n_patients", "n_chips", "level"]
 
 
 def sensitivity_heat_map(
@@ -80,8 +80,8 @@ def sensitivity_heat_map(
                 label.set_parse_math(False)
         side = "bottom" if is_narrow(width_in) else "right"
         figure.colorbar(image, ax=grid, label="Dice", fraction=0.04, pad=0.02, location=side)
-        caption = f"{_caption(rows, 'Columns: time after programming. Bold: the')} excludes 0"
-        legend_below(figure, [], [], caption=caption)
+        caption = sample_caption(rows, "Columns: time after programming. Bold: the")
+        legend_below(figure, [], [], caption=f"{caption} excludes 0")
         return save_figure(figure, path)
 
 
@@ -126,7 +126,7 @@ def source_bars(ranking: pd.DataFrame, path: Path | str, *, width_in: float = WI
             axes.set_yticks(range(len(names)), names)
         grid[0].invert_yaxis()
         entries = grid[0].get_legend_handles_labels()
-        legend_below(figure, *entries, caption=_caption(rows, "Whiskers:"))
+        legend_below(figure, *entries, caption=sample_caption(rows, "Whiskers:"))
         return save_figure(figure, path)
 
 
@@ -148,7 +148,7 @@ def placement_curve(steps: pd.DataFrame, path: Path | str, *, width_in: float = 
     needed = ["objective", "drop", "drop_low", "drop_high", "pareto", "chosen", "loss"]
     require_columns(
         steps,
-        [*needed, "digital_layers", "profile", "level_of_profile", *_COUNTS],
+        [*needed, "digital_layers", "profile", "level_of_profile", *SAMPLE_COLUMNS],
         "the table to draw",
     )
     if steps.empty:
@@ -194,7 +194,7 @@ def placement_curve(steps: pd.DataFrame, path: Path | str, *, width_in: float = 
         title = f"{place};{separator}numbers: digital layers"
         axes.set_title(title, parse_math=False, fontsize="small" if separator == "\n" else "medium")
         entries = axes.get_legend_handles_labels()
-        legend_below(figure, *entries, caption=_caption(steps, "Whiskers:"))
+        legend_below(figure, *entries, caption=sample_caption(steps, "Whiskers:"))
         return save_figure(figure, path)
 
 
@@ -229,7 +229,7 @@ def _number_points(axes: Axes, front: pd.DataFrame, cost: str, width_in: float) 
 
 
 def _rows(ranking: pd.DataFrame, kinds: dict[str, str], what: str) -> pd.DataFrame:
-    require_columns(ranking, [*_NEEDED, *_COUNTS], "the table to draw")
+    require_columns(ranking, [*_NEEDED, *SAMPLE_COLUMNS], "the table to draw")
     rows = ranking[ranking["setting"].isin(list(kinds))]
     if rows.empty:
         raise DataError(f"nothing to draw: the ranking has no {what}")
@@ -257,7 +257,7 @@ def _draw_cells(
         axes.text(
             x,
             y,
-            f"{value:.3f}".replace("-0.000", "0.000"),
+            format_fixed(value),
             ha="center",
             va="center",
             color="white" if abs(float(norm(value)) - 0.5) > 0.35 else "0.15",
@@ -285,10 +285,3 @@ def _draw_bars(
         error_kw={"elinewidth": 0.9, "ecolor": "0.1"},
         label=label or None,
     )
-
-
-def _caption(rows: pd.DataFrame, mark: str) -> str:
-    patients = count_range(rows["n_patients"].tolist(), "patient")
-    chips = count_range(rows["n_chips"].tolist(), "chip")
-    level = 100 * float(rows["level"].iloc[0])
-    return f"{mark} {level:.3g} % bootstrap interval over {patients} and {chips}"

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_atomically
-from analogmed.foundation.time_constants import time_label
 
 WIDTH_IN = 8.0
 _CHARACTERS_PER_IN = 13.5
@@ -98,25 +97,3 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
         raise ConfigError(f"cannot draw '{path}': a figure ends in {' or '.join(FORMATS)}")
     metadata = FORMATS[path.suffix]
     return write_atomically(path, lambda file: figure.savefig(file, dpi=DPI, metadata=metadata))
-
-
-def age(time_s: float) -> str:
-    """Return the time since programming in words.
-
-    Example:
-        >>> age(86_400.0), age(0.0)
-        ('1 day after programming', 'right after programming')
-    """
-    return f"{time_label(time_s) if time_s else 'right'} after programming"
-
-
-def count_range(values: list[int], noun: str) -> str:
-    """Return a count or a range of counts, such as ``"12 patients"`` or ``"10 to 12 chips"``.
-
-    Example:
-        >>> count_range([5, 5], "chip"), count_range([1], "chip"), count_range([9, 12], "patient")
-        ('5 chips', '1 chip', '9 to 12 patients')
-    """
-    low, high = min(values), max(values)
-    number = f"{low}" if low == high else f"{low} to {high}"
-    return f"{number} {noun}" if high == 1 else f"{number} {noun}s"

@@ -8,7 +8,6 @@ import pandas as pd
 from analogmed.foundation.time_constants import time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.figures.style import count_range
 from analogmed.report.levels import best_digital, few_patients, has_learned, limit_text
 from analogmed.report.names import (
     hardware_name,
@@ -19,8 +18,15 @@ from analogmed.report.names import (
 )
 from analogmed.report.run import Run
 from analogmed.report.tables.evaluation_page import against_digital, rows_of
-from analogmed.report.text import format_fixed, in_interval, p_equation, records, size_interval
+from analogmed.report.text import (
+    format_fixed,
+    in_interval,
+    p_equation,
+    sample_sizes,
+    size_interval,
+)
 from analogmed.tables.estimates import OWN_REFERENCE, metrics_of, of_metric
+from analogmed.tables.table import records
 
 Row = dict[str, Any]
 
@@ -242,8 +248,7 @@ def _listed(names: list[str]) -> str:
 
 def _counts(rows: list[Row]) -> str:
     """Return the numbers of patients and chips of networks."""
-    patients = count_range([int(row["n_patients"]) for row in rows], "patient")
-    return f"{patients} and {count_range([int(row['n_chips']) for row in rows], 'chip')}"
+    return sample_sizes(pd.DataFrame(rows), " and ")
 
 
 def _shares(rows: list[Row]) -> str:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analogmed.report.figures.mitigation import mitigation_gains
-from analogmed.report.figures.style import age
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.names import capitalised, network_name
 from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.mitigation import mitigation_table
-from analogmed.report.text import format_fixed, records, size_interval
+from analogmed.report.text import age, format_fixed, size_interval
 from analogmed.tables import mitigation
+from analogmed.tables.table import records
 
 _WORDS = {
     "drift_compensation": "drift compensation than without",

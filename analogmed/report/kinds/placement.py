@@ -11,8 +11,9 @@ from analogmed.report.kinds.sensitivity import sensitivity_sections
 from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.sensitivity import placement_table
-from analogmed.report.text import format_fixed, in_interval, records
+from analogmed.report.text import format_fixed, in_interval
 from analogmed.tables import sensitivity
+from analogmed.tables.table import records
 
 
 def _findings(run: Run) -> Iterator[str]:

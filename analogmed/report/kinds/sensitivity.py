@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from analogmed.report.figures.sensitivity import sensitivity_heat_map, source_bars
-from analogmed.report.figures.style import age
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.names import capitalised
 from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.sensitivity import sensitivity_table
-from analogmed.report.text import format_fixed, in_interval, records
+from analogmed.report.text import age, format_fixed, in_interval
 from analogmed.tables import sensitivity
+from analogmed.tables.table import records
 
 _MOST_NARROW_TIMES = 3
 """Largest number of times whose columns of numbers fit on a phone."""

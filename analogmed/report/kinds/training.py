@@ -8,7 +8,8 @@ from analogmed.report.figures.training import training_curves
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.run import Run
-from analogmed.report.text import format_fixed, records
+from analogmed.report.text import format_fixed
+from analogmed.tables.table import records
 from analogmed.tables.training_log import LOG, score_column
 
 

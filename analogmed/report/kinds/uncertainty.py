@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.report.figures.style import age, count_range
 from analogmed.report.figures.uncertainty import (
     conformal_over_time,
     reliability_diagram,
@@ -24,8 +23,9 @@ from analogmed.report.tables.uncertainty import (
     trainings_table,
     uncertainty_table,
 )
-from analogmed.report.text import format_number, records
+from analogmed.report.text import age, count_range, format_level, format_number
 from analogmed.tables import uncertainty
+from analogmed.tables.table import records
 
 Row = dict[str, Any]
 
@@ -64,11 +64,11 @@ def _findings(run: Run) -> Iterator[str]:
 def _compared(row: Row, name: str, network: str) -> str:
     """Return a sentence on one metric of a network with hardware-aware and digital training."""
     low, high = row["difference_low"], row["difference_high"]
-    patients = count_range([int(row["n_patients"])], "patient")
+    patients = count_range([row["n_patients"]], "patient")
     interval = ""
     if pd.notna(low):
         ends = f"{format_number(low, 4)} to {format_number(high, 4)}"
-        interval = f"95 % interval of the difference {ends}; "
+        interval = f"{format_level(row['level'])} interval of the difference {ends}; "
     hwa, digital = format_number(row["hwa"]), format_number(row["digital"])
     what = f"the {name} of the {network}"
     if pd.isna(low) or low <= 0 <= high:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analogmed.report.tables.uncertainty import WIDTH, time_text
-from analogmed.report.text import format_number, records
+from analogmed.report.text import format_number
 from analogmed.report.text_table import (
     Column,
     TextTable,
@@ -15,7 +15,7 @@ from analogmed.report.text_table import (
     network_cell,
     terminal,
 )
-from analogmed.tables.table import require_columns
+from analogmed.tables.table import records, require_columns
 
 Row = dict[str, Any]
 

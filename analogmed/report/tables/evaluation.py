@@ -9,14 +9,14 @@ import pandas as pd
 
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.figures.style import count_range
 from analogmed.report.names import metric_title
 from analogmed.report.text import (
     UNKNOWN,
     format_fixed,
     format_quantity,
     format_share,
-    records,
+    level_of,
+    sample_sizes,
 )
 from analogmed.report.text_table import (
     Cell,
@@ -36,7 +36,7 @@ from analogmed.tables.estimates import (
     unit_of,
 )
 from analogmed.tables.robustness import COSTS, PROFILED, RUN
-from analogmed.tables.table import require_columns
+from analogmed.tables.table import records, require_columns
 
 Row: TypeAlias = dict[str, Any]
 
@@ -166,14 +166,11 @@ def _table(title: str, columns: Sequence[Column], rows: Sequence[Row], **layout:
 
 def summary_caption(rows: pd.DataFrame) -> str:
     """Return the caption: sample sizes, intervals, references and notes."""
-    patients = count_range(rows["n_patients"].tolist(), "patient")
-    chips = count_range(rows["n_chips"].tolist(), "chip")
-    level = 100 * float(rows["level"].iloc[0])
     metrics = metrics_of(rows.columns)
     label = label_of(metrics[0])
     lines = [
-        f"{patients}, {chips}. Intervals: {level:.3g} %, from a two-way bootstrap over patients "
-        "and chips (digital: patients).",
+        f"{sample_sizes(rows)}. Intervals: {level_of(rows)}, from a two-way bootstrap over "
+        "patients and chips (digital: patients).",
         f"digital, hwa: trained digitally, or hardware-aware. {label} digital: the same network "
         "run digitally.",
         "Noise drop, and 1 day / digital, compare with the digitally trained network of the model, "

@@ -10,10 +10,17 @@ import pandas as pd
 from analogmed.foundation.time_constants import time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.figures.style import age, count_range
 from analogmed.report.names import kept_name, metric_title, model_name, place_name
 from analogmed.report.tables.evaluation import column_head, cost_rows, cost_tables, cost_text
-from analogmed.report.text import UNKNOWN, format_number, format_p, records
+from analogmed.report.text import (
+    UNKNOWN,
+    age,
+    count_range,
+    format_number,
+    format_p,
+    level_of,
+    sample_sizes,
+)
 from analogmed.report.text_table import (
     Cell,
     Column,
@@ -23,6 +30,7 @@ from analogmed.report.text_table import (
     network_cell,
 )
 from analogmed.tables.estimates import ENDS, Place, of_metric, shown_in, unit_of
+from analogmed.tables.table import records
 
 Row = dict[str, Any]
 
@@ -51,10 +59,10 @@ def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None, metric
     if missed:
         columns.append(Column("missed", _missed))
     where = "" if _several(summary) else f" of {_place(records(summary)[0])}"
-    level = 100 * float(summary["level"].iloc[0])
     caption = (
-        f"Below each estimate its {level:.3g} % interval, from a two-way bootstrap over patients "
-        f"and chips (run digitally: patients). {_n(summary)}. {_meaning_of_changes(metric)}"
+        f"Below each estimate its {level_of(summary)} interval, from a two-way bootstrap over "
+        f"patients and chips (run digitally: patients). {sample_sizes(summary)}. "
+        f"{_meaning_of_changes(metric)}"
     )
     caption += " p: of the gain, over patients, after Holm's correction." if p_values else ""
     caption += " Missed: structures whose prediction is empty." if missed else ""
@@ -111,7 +119,8 @@ def _comparison_table(comparison: pd.DataFrame, label: str) -> TextTable:
         columns,
         rows,
         caption="p: sign-flip test over patients, and with Holm's correction for "
-        f"{count_range([len(rows)], 'pair')}. Intervals count chips too. {_n(comparison)}.",
+        f"{count_range([len(rows)], 'pair')}. Intervals count chips too. "
+        f"{sample_sizes(comparison)}.",
     )
 
 
@@ -248,8 +257,3 @@ def _p_value(row: Row, p_values: dict[tuple[Any, ...], float]) -> float:
 def _missed(row: Row) -> str:
     known = not pd.isna(row["missed"])
     return f"{int(row['missed'])} of {int(row['missed_of'])}" if known else UNKNOWN
-
-
-def _n(rows: pd.DataFrame) -> str:
-    patients = count_range([int(n) for n in rows["n_patients"]], "patient")
-    return f"{patients}, {count_range([int(n) for n in rows['n_chips']], 'chip')}"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.report.text import format_quantity, format_share, records
+from analogmed.report.text import format_quantity, format_share
 from analogmed.report.text_table import Column, TextTable, terminal
 from analogmed.tables.hardware import MEANS
-from analogmed.tables.table import require_columns
+from analogmed.tables.table import records, require_columns
 
 WIDTH = 120
 TILES = {

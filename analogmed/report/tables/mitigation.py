@@ -6,9 +6,15 @@ from typing import Any
 import pandas as pd
 
 from analogmed.report.figures.mitigation import OPTIONS
-from analogmed.report.figures.style import count_range
 from analogmed.report.tables.uncertainty import WIDTH, time_text
-from analogmed.report.text import UNKNOWN, format_number, format_signed, records
+from analogmed.report.text import (
+    SAMPLE_COLUMNS,
+    UNKNOWN,
+    format_number,
+    format_signed,
+    level_of,
+    sample_sizes,
+)
 from analogmed.report.text_table import (
     Cell,
     Column,
@@ -18,7 +24,7 @@ from analogmed.report.text_table import (
     network_cell,
     terminal,
 )
-from analogmed.tables.table import require_columns
+from analogmed.tables.table import records, require_columns
 
 Row = dict[str, Any]
 
@@ -42,7 +48,7 @@ def render_mitigation(summary: pd.DataFrame) -> str:
     Raises:
         DataError: a column is missing.
     """
-    require_columns(summary, [*_KEYS, "metric", "value", "gain", *_COSTS])
+    require_columns(summary, [*_KEYS, "metric", "value", "gain", *_COSTS, *SAMPLE_COLUMNS])
     columns = [
         Column(
             "model", lambda r: Cell(str(r["model"]), str(r["training"])), is_text=True, wrap="no"
@@ -55,11 +61,10 @@ def render_mitigation(summary: pd.DataFrame) -> str:
     table = TextTable.of(
         "Mitigations on the chip", columns, _by_option(summary), stacked=True, leading=1
     )
-    patients = count_range(summary["n_patients"].tolist(), "patient")
-    chips = count_range(summary["n_chips"].tolist(), "chip")
     return (
         f"{terminal(table, width=WIDTH)}Gain: drift_compensation and all against none, the others "
-        f"against drift_compensation; {patients}, {chips}, 95 % intervals of a two-way bootstrap.\n"
+        f"against drift_compensation; {sample_sizes(summary)}, {level_of(summary)} intervals of a "
+        "two-way bootstrap.\n"
         "images: unlabelled images, labelled: labelled images needed each time; passes through the "
         "chip.\n"
     )

@@ -8,10 +8,10 @@ from typing import Any
 import pandas as pd
 
 from analogmed.metrics.registry import PRIMARY
-from analogmed.report.text import format_quantity, records
+from analogmed.report.text import format_quantity
 from analogmed.report.text_table import Column, TextTable, terminal
 from analogmed.tables.estimates import metrics_of
-from analogmed.tables.table import require_columns
+from analogmed.tables.table import records, require_columns
 
 _WIDTH = 120
 _COUNTED = ("parameters", "tiles", "latency_ms")

@@ -7,10 +7,16 @@ from typing import Any
 import pandas as pd
 
 from analogmed.foundation.time_constants import time_label
-from analogmed.report.figures.style import count_range
-from analogmed.report.text import format_fixed, format_number, format_quantity, records
+from analogmed.report.text import (
+    SAMPLE_COLUMNS,
+    format_fixed,
+    format_number,
+    format_quantity,
+    level_of,
+    sample_sizes,
+)
 from analogmed.report.text_table import Column, TextTable, named_estimate, terminal
-from analogmed.tables.table import require_columns
+from analogmed.tables.table import records, require_columns
 
 Row = dict[str, Any]
 
@@ -49,7 +55,7 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
     Raises:
         DataError: a column is missing.
     """
-    require_columns(ranking, ["setting", "subject", "time_s", "rank", "effect", "n_patients"])
+    require_columns(ranking, ["setting", "subject", "time_s", "rank", "effect", *SAMPLE_COLUMNS])
     time_s = float(ranking["time_s"].max())
     last = ranking[ranking["time_s"] == time_s]
     parts = []
@@ -69,10 +75,9 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
             parts.append(f"   and {len(rows) - most} more, in ranking.csv\n")
     for row in records(last[last["setting"].isin(list(CONTROLS))]):
         parts.append(f"{CONTROLS[row['setting']]}: Dice lost {_spelled_out(row, 'drop')}\n")
-    patients = count_range(ranking["n_patients"].tolist(), "patient")
-    chips = count_range(ranking["n_chips"].tolist(), "chip")
-    level = 100 * float(ranking["level"].iloc[0])
-    parts.append(f"{patients}, {chips}; {level:.3g} % intervals of a two-way bootstrap.\n")
+    parts.append(
+        f"{sample_sizes(ranking)}; {level_of(ranking)} intervals of a two-way bootstrap.\n"
+    )
     return "".join(parts)
 
 

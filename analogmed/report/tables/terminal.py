@@ -10,11 +10,10 @@ import pandas as pd
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.figures.style import count_range
 from analogmed.report.names import metric_title, network_label, place_name
 from analogmed.report.tables.evaluation import render_cost_tables, run_notes
 from analogmed.report.tables.evaluation_page import rows_of
-from analogmed.report.text import format_fixed, records
+from analogmed.report.text import format_fixed, level_of, sample_sizes
 from analogmed.report.text_table import (
     Cell,
     Column,
@@ -24,6 +23,7 @@ from analogmed.report.text_table import (
     terminal,
 )
 from analogmed.tables.estimates import ENDS, OWN_REFERENCE, metrics_of, of_metric, unit_of
+from analogmed.tables.table import records
 
 Row = dict[str, Any]
 
@@ -80,7 +80,6 @@ def _table(title: str, summary: pd.DataFrame, curves: pd.DataFrame, metric: str)
     at = {(row["model"], row["training"], row["time_s"]): row for row in records(curves)}
     digits = _digits([*summary["own_digital"], *curves["estimate"], *curves["drift_drop_high"]])
     lost = f"{_lost(metric)} {_since(lost_at_s)}"
-    level = 100 * float(summary["level"].iloc[0])
 
     def row_at(row: Row, time_s: float) -> Row:
         return at.get((row["model"], row["training"], time_s), {})
@@ -103,7 +102,7 @@ def _table(title: str, summary: pd.DataFrame, curves: pd.DataFrame, metric: str)
         ),
         Column("\ndigital", lambda row: format_fixed(row["own_digital"], digits), wrap="no"),
         *(Column(_head(time_s), partial(value_at, time_s), wrap="no") for time_s in times_s),
-        Column(f"{lost}\n({level:.3g} % interval)", drop, wrap="no"),
+        Column(f"{lost}\n({level_of(summary)} interval)", drop, wrap="no"),
     ]
     return TextTable.of(title, columns, records(summary), spaced=False)
 
@@ -156,14 +155,12 @@ def reference_of(summary: pd.DataFrame) -> str:
 
 def _caption(summary: pd.DataFrame) -> str:
     """Return the caption: sample sizes, intervals, the reference of losses, and notes."""
-    patients = count_range(summary["n_patients"].tolist(), "patient")
-    chips = count_range(summary["n_chips"].tolist(), "chip")
-    level = 100 * float(summary["level"].iloc[0])
     metrics = metrics_of(summary.columns)
     label = label_of(metrics[0])
     words = ", ".join(dict.fromkeys(map(_lost, metrics)))
     lines = [
-        f"{patients}, {chips} per network. Intervals: {level:.3g} %, over patients and chips.",
+        f"{sample_sizes(summary)} per network. Intervals: {level_of(summary)}, over patients and "
+        "chips.",
         f"digital: {label} of the network without a chip. new chip: right after programming.",
         f"{words}: against {reference_of(summary)}, paired.",
         *(f"{label_of(name)}: lower is better." for name in metrics if is_lower_better(name)),

@@ -7,9 +7,16 @@ from typing import Any
 import pandas as pd
 
 from analogmed.foundation.time_constants import DAY_S, time_label
-from analogmed.report.figures.style import age, count_range
 from analogmed.report.names import model_name
-from analogmed.report.text import UNKNOWN, format_fixed, format_number, format_p, records
+from analogmed.report.text import (
+    UNKNOWN,
+    age,
+    format_fixed,
+    format_number,
+    format_p,
+    level_of,
+    patients_of,
+)
 from analogmed.report.text_table import (
     Cell,
     Column,
@@ -19,7 +26,7 @@ from analogmed.report.text_table import (
     network_cell,
     terminal,
 )
-from analogmed.tables.table import require_columns
+from analogmed.tables.table import records, require_columns
 
 Row = dict[str, Any]
 Measure = tuple[str, str]
@@ -66,7 +73,9 @@ def render_uncertainty(summary: pd.DataFrame) -> str:
     Raises:
         DataError: a column is missing.
     """
-    require_columns(summary, [*_KEYS, "region", "metric", "estimate", "low", "high", "n_patients"])
+    require_columns(
+        summary, [*_KEYS, "region", "metric", "estimate", "low", "high", "n_patients", "level"]
+    )
     columns = [
         Column(
             "model\ntraining",
@@ -84,11 +93,10 @@ def render_uncertainty(summary: pd.DataFrame) -> str:
     columns += [Column(head, _measured(key, _in_terminal)) for key, head in IN_TERMINAL.items()]
     title = "Uncertainty and calibration; all but Dice in the boundary band of the structure"
     table = TextTable.of(title, columns, _by_pass(summary), stacked=True, leading=1)
-    patients = count_range(summary["n_patients"].tolist(), "patient")
     return (
-        f"{terminal(table, width=WIDTH)}{patients}; 95 % bootstrap intervals over patients, chips "
-        "pooled. one: a single pass. T: temperature fitted on validation cases at that time. Whole "
-        "image: summary.csv.\n"
+        f"{terminal(table, width=WIDTH)}{patients_of(summary)}; {level_of(summary)} bootstrap "
+        "intervals over patients, chips pooled. one: a single pass. T: temperature fitted on "
+        "validation cases at that time. Whole image: summary.csv.\n"
     )
 
 
@@ -111,7 +119,7 @@ def uncertainty_table(summary: pd.DataFrame, *, scaled: bool = False) -> TextTab
     ]
     caption = (
         "All but Dice in a band about the structure. Below each estimate its interval over "
-        f"{count_range(summary['n_patients'].tolist(), 'patient')}. ECE: calibration error; AUROC: "
+        f"{patients_of(summary)}. ECE: calibration error; AUROC: "
         "how well uncertainty finds wrong voxels; AURC: area under the risk-coverage curve."
     )
     title = "With a temperature fitted at each time" if scaled else "Uncertainty and calibration"

@@ -16,6 +16,7 @@ from analogmed.evaluation.studies.uncertainty.examples import Examples
 from analogmed.evaluation.studies.uncertainty.scores import ADDRESS, Address, Scores
 from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
 from analogmed.execution.store import UnitResult
+from analogmed.tables.table import records
 
 _TEMPERATURES = [*ADDRESS, "temperature"]
 _EXAMPLES = ["rank", "case", "name", *ADDRESS]
@@ -111,28 +112,23 @@ class SourceResult:
         """
         found, parts = cls.empty(config, task, ranks), result.parts
         scores = found.scores
-        scores.rows = _records(result.table)
-        for row in _records(parts["reliability"]):
+        scores.rows = records(result.table)
+        for row in records(parts["reliability"]):
             counts = row["counts"].reshape(-1, 3)
             scores.reliability[_address(row), row["region"], row["patient"]] = counts
-        for row in _records(parts["risks"]):
+        for row in records(parts["risks"]):
             scores.risks[_address(row), row["region"]].append(row["curve"])
-        for row in _records(parts["densities"]):
+        for row in records(parts["densities"]):
             scores.densities[_address(row), row["region"], row["measure"]] = row["counts"]
-        for row in _records(parts["masks"]):
+        for row in records(parts["masks"]):
             key = (row["time_s"], row["chip"], row["read"], row["class"], row["patient"])
             found.masks.counts[key] = MaskCounts(
                 row["found"], row["marked"], row["structure"], row["voxels"]
             )
         found.examples.arrays = dict(_arrays(parts["arrays"]))
-        found.examples.rows = _records(parts["examples"])
-        found.temperatures = _records(parts["temperatures"])
+        found.examples.rows = records(parts["examples"])
+        found.temperatures = records(parts["temperatures"])
         return found
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a table with values of Python types."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def _address(row: Mapping[str, Any]) -> Address:
@@ -142,6 +138,6 @@ def _address(row: Mapping[str, Any]) -> Address:
 
 
 def _arrays(table: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
-    for row in _records(table):
+    for row in records(table):
         array = np.frombuffer(row["data"], np.dtype(row["dtype"]))
         yield row["name"], array.reshape(tuple(row["shape"]))
