@@ -17,7 +17,7 @@ from monai.losses import DiceCELoss
 from torch import nn
 
 import analogmed as am
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import analog_layers, ranged_layers
 from analogmed.foundation.errors import ConfigError
 
 DAY_S = 86_400.0
@@ -44,7 +44,7 @@ def network(name: str, setup: Setup) -> nn.Module:
 def forward_pass(name: str, setup: Setup) -> tuple[Run, nn.Module]:
     """Return one evaluation of the images on a chip, one day after programming, and its network."""
     model, images = network(name, setup).eval(), _laid_out(name, setup)
-    if any(isinstance(layer, AnalogLayer) for layer in model.modules()):
+    if analog_layers(model):
         reading = am.Chip(model, seed=0).at(DAY_S)
         return lambda: reading(images), model
     for layer in model.modules():
@@ -75,9 +75,7 @@ def training_step(name: str, setup: Setup) -> tuple[Run, nn.Module]:
 def share_on_tiles(model: nn.Module, setup: Setup) -> float:
     """Return the share of the weights of convolutions and linear layers that are on tiles."""
     weights = {
-        name: layer.weight.numel()
-        for name, layer in setup.calibrated.named_modules()
-        if isinstance(layer, AnalogLayer)
+        name: layer.weight.numel() for name, layer in analog_layers(setup.calibrated).items()
     }
     on_tiles = [size for name, size in weights.items() if _is_on_tiles(model.get_submodule(name))]
     return sum(on_tiles) / sum(weights.values())
@@ -127,9 +125,9 @@ def _own(backend: str) -> Callable[[Setup], nn.Module]:
 def _with_ranges_from_data(setup: Setup) -> nn.Module:
     """Return a network as analogmed trains it: input ranges are calibrated, not learned."""
     model = _own("auto")(setup)
-    for layer in model.modules():
-        if isinstance(layer, AnalogLayer) and layer.input_range is not None:
-            layer.input_range.requires_grad_(False)
+    for layer in ranged_layers(model).values():
+        assert layer.input_range is not None
+        layer.input_range.requires_grad_(False)
     return model
 
 

@@ -13,7 +13,7 @@ from aihwkit.simulator.parameters.enums import NoiseManagementType
 from torch import nn
 
 from analogmed.analog import to_aihwkit
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import analog_layers
 
 AIHWKIT_LAYERS = (AnalogConv2d, AnalogLinear)
 
@@ -40,9 +40,8 @@ def aihwkit_compiled(setup: Setup) -> nn.Module:
         if name not in {"tile_class", "tile_array_class"}
     }
     analog = copy.deepcopy(setup.calibrated)
-    for layer in analog.modules():
-        if isinstance(layer, AnalogLayer):
-            layer.rpu_config = InferenceRPUConfig(**shared)
+    for layer in analog_layers(analog).values():
+        layer.rpu_config = InferenceRPUConfig(**shared)
     try:
         return to_aihwkit(analog)
     except RuntimeError as error:

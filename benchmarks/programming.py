@@ -25,7 +25,7 @@ from torch import nn
 
 import analogmed as am
 from analogmed.analog import to_aihwkit
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import analog_layers
 
 PASS_PIXELS = 100 * 256 * 256
 WORKLOADS = ("unet-256", "unet-512", "unetpp", "swin-2d", "swin-3d")
@@ -69,7 +69,7 @@ def _runs(model: nn.Module, setup: Setup) -> dict[str, Run]:
 
 
 def _weights(model: nn.Module) -> int:
-    return sum(m.weight.numel() for m in model.modules() if isinstance(m, AnalogLayer))
+    return sum(layer.weight.numel() for layer in analog_layers(model).values())
 
 
 def _row(

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from aihwkit.nn.modules.base import AnalogLayerBase
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from analogmed.analog.aihwkit_backend.layers import from_aihwkit, is_analog, set_ranges_like
 from analogmed.analog.ideal_tiles import ideal_tiles
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import AnalogLayer, analog_layers, ranged_layers
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.network.batches import checked_network, network_batches
-from analogmed.network.walk import evaluating
+from analogmed.network.walk import evaluating, hooked
 
 
 @torch.no_grad()
@@ -47,13 +48,13 @@ def calibrate(
     checked_network(model)
     if not isinstance(quantile, int | float) or not 0 < quantile <= 1:
         raise ConfigError(f"calibrate: quantile must lie in (0, 1], got {quantile!r}")
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, AnalogLayer)}
+    layers = analog_layers(model)
     if not layers and any(map(is_analog, model.modules())):
         own = calibrate(from_aihwkit(model), batches, quantile=quantile, key=key)
         return set_ranges_like(model, own)
     if not layers:
         raise CoverageError("calibrate: the model has no analog layer; convert it first")
-    ranged = {name: layer for name, layer in layers.items() if layer.input_range is not None}
+    ranged = ranged_layers(model)
     if not ranged:
         return model  # the hardware scales each vector separately
     seen = {name: InputStatistics(name, layer) for name, layer in ranged.items()}
@@ -106,18 +107,14 @@ def _run(
     batches: Iterable[Tensor],
     seen: dict[str, "InputStatistics"],
 ) -> None:
-    handles = [seen[name].watch(layer) for name, layer in ranged.items()]
     empty = True
-    try:
-        with ideal_tiles(model), evaluating(model):
-            for batch in batches:
-                if batch.numel() == 0:
-                    raise ConfigError(f"calibrate: a batch is empty: shape {tuple(batch.shape)}")
-                empty = False
-                model(batch.clone())  # a network may change its input in place
-    finally:
-        for handle in handles:
-            handle.remove()
+    handles = (seen[name].watch(layer) for name, layer in ranged.items())
+    with hooked(handles), ideal_tiles(model), evaluating(model):
+        for batch in batches:
+            if batch.numel() == 0:
+                raise ConfigError(f"calibrate: a batch is empty: shape {tuple(batch.shape)}")
+            empty = False
+            model(batch.clone())  # a network may change its input in place
     if empty:
         raise ConfigError("calibrate: no batch was given; the input ranges are unchanged")
 
@@ -148,7 +145,7 @@ class InputStatistics:
         self._rows = [_Histogram() for _ in layer.grid.rows]
         self.calls = 0
 
-    def watch(self, layer: nn.Module) -> Any:
+    def watch(self, layer: nn.Module) -> RemovableHandle:
         """Count the inputs of each call of a layer, and return the hook's handle."""
 
         def count(_: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:

@@ -19,7 +19,7 @@ from analogmed.analog.devices.programming import ProgrammedModel
 from analogmed.analog.devices.reram import check_times
 from analogmed.analog.engines.layout import CHANNELS_LAST
 from analogmed.analog.engines.select import may_compile
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import AnalogLayer, analog_layers
 from analogmed.analog.tile.rows import LayerSnapshot
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.seeds import derive_seed
@@ -55,11 +55,7 @@ class Chip:
         check_programmable(model)
         self.model = model
         self.seed = seed
-        own = {
-            name.replace(_COMPILED, ""): layer
-            for name, layer in model.named_modules()
-            if isinstance(layer, AnalogLayer)
-        }
+        own = {name.replace(_COMPILED, ""): layer for name, layer in analog_layers(model).items()}
         self._programmed = ProgrammedModel(own, derive_seed(seed, "program"))
         self._aihwkit = {
             name: AihwkitTiles(tiles, derive_seed(seed, "program", name))

@@ -18,7 +18,7 @@ from analogmed.analog.description.resolve import as_rpu_config
 from analogmed.analog.description.support import check_support
 from analogmed.analog.digital_layers import left_digital
 from analogmed.analog.engines.select import EngineName, check_engine
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import AnalogLayer, analog_layers
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.text import nearest
 from analogmed.network.batches import checked_network
@@ -137,7 +137,7 @@ def conversion_of(analog: nn.Module) -> dict[str, Any]:
 
 
 def _warn_of_many_tiles(analog: nn.Module, rpu_config: TorchInferenceRPUConfig) -> None:
-    grids = [layer.grid for layer in analog.modules() if isinstance(layer, AnalogLayer)]
+    grids = [layer.grid for layer in analog_layers(analog).values()]
     tiles = sum(len(grid.rows) * len(grid.cols) for grid in grids)
     if tiles > MANY_TILES:
         size = rpu_config.mapping.max_input_size, rpu_config.mapping.max_output_size

@@ -1,8 +1,8 @@
 """Analog coverage of a network, and the reasons for its digital layers."""
 
 import math
-from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from analogmed.foundation.text import Rendered, shortened
 from analogmed.network.products import FunctionalProducts
 from analogmed.network.seeding import seeded
 from analogmed.network.selection import ASKED_FOR, digital_reason, multiplies_weight
-from analogmed.network.walk import evaluating
+from analogmed.network.walk import evaluating, hooked
 
 
 @dataclass(frozen=True, repr=False)
@@ -171,16 +171,16 @@ def _watch(model: nn.Module, names: list[str], input_shape: tuple[int, ...] | No
     inputs = _zeros(model, names, input_shape)
     products = FunctionalProducts(model, [inputs])
     try:
-        with ExitStack() as stack:
-            for name, layer in layers.items():
-                hook = layer.register_forward_hook(
-                    lambda layer, args, output, name=name: count(name, layer, args, output)
-                )
-                stack.callback(hook.remove)
-            for context in (torch.no_grad(), evaluating(model), seeded(0)):
-                stack.enter_context(context)
-            stack.enter_context(products.ignoring(layers.values()))
-            stack.enter_context(products)
+        with (
+            hooked(
+                layer.register_forward_hook(partial(count, name)) for name, layer in layers.items()
+            ),
+            torch.no_grad(),
+            evaluating(model),
+            seeded(0),
+            products.ignoring(layers.values()),
+            products,
+        ):
             model(inputs)
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         if input_shape is not None:

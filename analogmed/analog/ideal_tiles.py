@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import analog_layers
 
 
 @contextmanager
@@ -15,7 +15,7 @@ def ideal_tiles(model: nn.Module) -> Iterator[nn.Module]:
     Args:
         model: analog model with analogmed's layers; no chip of it may be read meanwhile.
     """
-    layers = [layer for layer in model.modules() if isinstance(layer, AnalogLayer)]
+    layers = list(analog_layers(model).values())
     converters = {id(layer.rpu_config): layer.rpu_config.forward for layer in layers}
     before = {key: io.is_perfect for key, io in converters.items()}
     ranges = [layer.input_range for layer in layers]

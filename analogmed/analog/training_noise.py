@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_backend.training import modifier_strength, tiles_of
 from analogmed.analog.devices.programming import ProgrammedModel
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import AnalogLayer, analog_layers
 from analogmed.analog.tile.modifier import disturbed, scaled
 from analogmed.analog.tile.precision import without_autocast
 from analogmed.analog.tile.weight_perturbation import WeightPerturbation
@@ -92,7 +92,7 @@ class TrainingNoise:
                 "noise.weights 'chips' is not for aihwkit's own layers; take 'modifier', or "
                 "another backend than 'aihwkit'"
             )
-        self._layers = {n: m for n, m in model.named_modules() if isinstance(m, AnalogLayer)}
+        self._layers = analog_layers(model)
         self._weights, self._ramp_steps, self._ages_s = weights, ramp_steps, ages_s
         self._every, self._seed, self._rank = every, seed, rank
         self._chip: dict[str, list[_Deviation]] = {}

@@ -8,7 +8,7 @@ from aihwkit.simulator.tiles.inference_torch import TorchInferenceTile
 from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_backend.training import tiles_of
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import AnalogLayer, analog_layers
 
 
 class WeightClipper:
@@ -30,7 +30,7 @@ class WeightClipper:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._layers = [layer for layer in model.modules() if isinstance(layer, AnalogLayer)]
+        self._layers = list(analog_layers(model).values())
         self._scales = [_scales(layer) for layer in self._layers]
         self._tiles = tiles_of(model)
         ranges = [part.input_range for part in (*self._layers, *self._tiles)]

@@ -1,6 +1,5 @@
 """Mapping of the layers of a network onto crossbar tiles."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -9,9 +8,10 @@ from torch import nn
 
 from analogmed.foundation.errors import ConfigError, CoverageError
 from analogmed.hardware.tile_map import LayerTiles, RowSplit, TileMap
-from analogmed.network.selection import MAPPED, digital_reason, multiplies_weight, refuse_unknown
+from analogmed.network.matrix import MAPPED, TRANSPOSED, WeightMatrix
+from analogmed.network.selection import digital_reason, multiplies_weight, refuse_unknown
 from analogmed.network.tiling import split_even, split_rows
-from analogmed.network.trace import CONVOLUTIONS, TRANSPOSED, trace
+from analogmed.network.trace import trace
 
 
 def map_tiles(
@@ -84,7 +84,7 @@ def map_tiles(
         calls=traced.calls,
         skips=traced.skips,
         digital_macs={
-            name: vectors[name] * math.prod(_matrix(model.get_submodule(name))[:3])
+            name: vectors[name] * WeightMatrix.of(model.get_submodule(name)).weights
             for name in countable
             if vectors[name] > 0
         },
@@ -136,31 +136,17 @@ def _choose(
 def _lay(
     name: str, layer: nn.Module, vectors: int, tile_size: tuple[int, int], row_split: RowSplit
 ) -> LayerTiles:
-    rows, cols, groups, channel_rows = _matrix(layer)
+    matrix = WeightMatrix.of(layer)
     tile_rows, tile_cols = tile_size
     return LayerTiles(
         name=name,
         type=type(layer).__name__,
-        rows=rows,
-        cols=cols,
-        groups=groups,
-        row_sizes=split_rows(rows, tile_rows, row_split, channel_rows),
-        col_sizes=split_even(cols, tile_cols),
+        rows=matrix.rows,
+        cols=matrix.cols,
+        groups=matrix.groups,
+        row_sizes=split_rows(matrix.rows, tile_rows, row_split, matrix.channel_rows),
+        col_sizes=split_even(matrix.cols, tile_cols),
         tile_size=tile_size,
         reuse_factor=vectors,
         transposed=isinstance(layer, TRANSPOSED),
     )
-
-
-def _matrix(layer: nn.Module) -> tuple[int, int, int, int]:
-    """Return rows and columns of one group's matrix, the groups, and the rows per input channel."""
-    if isinstance(layer, CONVOLUTIONS):
-        kernel = math.prod(layer.kernel_size)
-        channels = layer.in_channels // layer.groups
-        return channels * kernel, layer.out_channels // layer.groups, layer.groups, kernel
-    if isinstance(layer, TRANSPOSED):
-        kernel = math.prod(layer.kernel_size)
-        columns = layer.out_channels // layer.groups * kernel
-        return layer.in_channels // layer.groups, columns, layer.groups, 1
-    assert isinstance(layer, nn.Linear)
-    return layer.in_features, layer.out_features, 1, 1

@@ -19,7 +19,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from analogmed.foundation.errors import ShapeError
 from analogmed.network.copy import copy_network
-from analogmed.network.trace import CONVOLUTIONS, TRANSPOSED, device_and_dtype
+from analogmed.network.matrix import MAPPED
+from analogmed.network.trace import device_and_dtype, storages_of
+from analogmed.network.walk import hooked
 
 _NORMS = (
     nn.modules.batchnorm._BatchNorm,  # includes instance norms
@@ -88,7 +90,7 @@ def record(model: nn.Module, input_shape: Sequence[int]) -> Recorded:
     """
     model = copy_network(model).eval()
     recorder = _Recorder()
-    handles = [
+    handles = (
         handle
         for module in model.modules()
         if not any(module.children())
@@ -96,19 +98,16 @@ def record(model: nn.Module, input_shape: Sequence[int]) -> Recorded:
             module.register_forward_pre_hook(recorder.enter),
             module.register_forward_hook(recorder.leave, with_kwargs=True),
         )
-    ]
+    )
     inputs = torch.full(tuple(input_shape), FILL, **device_and_dtype(model))
     try:
-        with torch.inference_mode(), recorder:
+        with hooked(handles), torch.inference_mode(), recorder:
             model(inputs)
     except (RuntimeError, ValueError, IndexError) as error:
         raise ShapeError(
             f"{type(model).__name__} cannot be run on an input of shape {tuple(input_shape)}: "
             f"{error}"
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
     return recorder.finish()
 
 
@@ -228,7 +227,7 @@ def _chain(modules: list[nn.Module]) -> Callable[..., object]:
 
 def _belongs(module: nn.Module, group: list[nn.Module]) -> bool:
     """Return whether a layer is the norm, or a following activation, of a layer with weights."""
-    if not isinstance(group[0], (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)):
+    if not isinstance(group[0], MAPPED):
         return False
     if isinstance(module, _NORMS):
         return len(group) == 1
@@ -256,9 +255,7 @@ def _computes(func: Any, inputs: Any, outputs: Any) -> bool:
         return False
     if func._schema.is_mutable:
         return True
-    given = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
-    storages = {leaf.untyped_storage()._cdata for leaf in given}
-    return any(leaf.untyped_storage()._cdata not in storages for leaf in made)
+    return bool(storages_of(made).keys() - storages_of(inputs).keys())
 
 
 def _of_layers(modules: list[nn.Module], inputs: tuple[Any, ...]) -> Operation:

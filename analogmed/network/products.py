@@ -1,15 +1,16 @@
 """Products of weights that a network computes outside its layers."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from analogmed.network.trace import storages_of
+from analogmed.network.walk import hooked
 
 UNREGISTERED = "a tensor that is no parameter of the network"
 """Label of a weight that is used by the network but is not one of its parameters."""
@@ -44,13 +45,13 @@ class FunctionalProducts(TorchDispatchMode):
     def __init__(self, model: nn.Module, inputs: Iterable[Tensor]) -> None:
         super().__init__()
         self.macs: dict[str, float] = {}
-        self._data = {key for tensor in inputs for key in _storages(tensor)}
+        self._data = {key for tensor in inputs for key in storages_of(tensor)}
         self._origin: dict[int, frozenset[str]] = {}
         self._depth = 0
         for _, buffer in model.named_buffers():
-            self._origin |= dict.fromkeys(_storages(buffer), frozenset())
+            self._origin |= dict.fromkeys(storages_of(buffer), frozenset())
         for name, parameter in model.named_parameters():
-            self._origin |= dict.fromkeys(_storages(parameter), frozenset({name}))
+            self._origin |= dict.fromkeys(storages_of(parameter), frozenset({name}))
 
     @contextmanager
     def ignoring(self, layers: Iterable[nn.Module]) -> Iterator[None]:
@@ -61,12 +62,16 @@ class FunctionalProducts(TorchDispatchMode):
 
         def leave(_layer: nn.Module, _inputs: object, output: object) -> None:
             self._depth -= 1
-            self._data.update(_storages(output))
+            self._data.update(storages_of(output))
 
-        with ExitStack() as stack:
-            for layer in layers:
-                stack.callback(layer.register_forward_pre_hook(enter).remove)
-                stack.callback(layer.register_forward_hook(leave).remove)
+        with hooked(
+            handle
+            for layer in layers
+            for handle in (
+                layer.register_forward_pre_hook(enter),
+                layer.register_forward_hook(leave),
+            )
+        ):
             yield
 
     def __torch_dispatch__(
@@ -74,10 +79,10 @@ class FunctionalProducts(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         outputs = func(*args, **kwargs)
-        inputs = _storages((args, kwargs))
+        inputs = storages_of((args, kwargs))
         if self._depth == 0 and self._data.intersection(inputs):
             self._record(func, args, kwargs, outputs)
-        self._mark(inputs, _storages(outputs))
+        self._mark(inputs, storages_of(outputs))
         return outputs
 
     def _record(self, func: Any, args: Any, kwargs: dict[str, Any], outputs: Any) -> None:
@@ -92,7 +97,7 @@ class FunctionalProducts(TorchDispatchMode):
             self.macs[name] = self.macs.get(name, 0.0) + macs
 
     def _weights_in(self, tensor: Tensor) -> frozenset[str]:
-        keys = _storages(tensor)
+        keys = storages_of(tensor)
         if self._data.intersection(keys):
             return frozenset()
         unknown = isinstance(tensor, nn.Parameter) and not self._origin.keys() & keys.keys()
@@ -125,15 +130,6 @@ def _macs(func: Any, args: Any, kwargs: dict[str, Any], outputs: Any) -> float:
     if func._opname in ("mv", "addmv"):
         return float(args[-2].numel())
     return 0.0
-
-
-def _storages(tree: Any) -> dict[int, Tensor]:
-    tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-    return {
-        tensor.untyped_storage()._cdata: tensor
-        for tensor in tensors
-        if tensor.layout is torch.strided and not is_lazy(tensor)
-    }
 
 
 def unregistered_layers(model: nn.Module) -> dict[str, str]:

@@ -8,17 +8,7 @@ from torch.nn.utils import parametrize
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
-
-MAPPED: tuple[type[nn.Module], ...] = (
-    nn.Linear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
-"""Layers of torch whose weight matrix can be mapped onto tiles."""
+from analogmed.network.matrix import MAPPED
 
 ASKED_FOR = "asked for"
 """Reason of a layer that the settings or the network request to be digital."""

@@ -6,14 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.network.copy import copy_network
-
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+from analogmed.network.matrix import count_vectors
 
 
 @dataclass(frozen=True)
@@ -22,8 +21,7 @@ class Call:
 
     Attributes:
         layer: name of the layer.
-        vectors: number of MVMs: output positions of a convolution, input positions of a transposed
-            convolution, vectors of a Linear layer.
+        vectors: number of MVMs, see :func:`analogmed.network.matrix.count_vectors`.
     """
 
     layer: str
@@ -109,7 +107,7 @@ def _run(model: nn.Module, names: tuple[str, ...], shape: tuple[int, ...]) -> Tr
 
     def counting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            calls[entered.pop()] = Call(name, _vectors(layer, inputs, output))
+            calls[entered.pop()] = Call(name, count_vectors(layer, inputs[0], output))
 
         return count
 
@@ -128,15 +126,6 @@ def device_and_dtype(model: nn.Module) -> dict[str, Any]:
     """Return ``device`` and ``dtype`` of a network's inputs: those of its first weights."""
     weights = [weight for weight in model.parameters() if weight.is_floating_point()]
     return {"device": weights[0].device, "dtype": weights[0].dtype} if weights else {}
-
-
-def _vectors(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
-    if isinstance(layer, TRANSPOSED):
-        return inputs[0].numel() // layer.in_channels
-    if isinstance(layer, CONVOLUTIONS):
-        return output.numel() // layer.out_channels
-    assert isinstance(layer, nn.Linear)
-    return output.numel() // layer.out_features
 
 
 @dataclass
@@ -161,12 +150,12 @@ class _Lifetimes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        inputs = _storages((args, kwargs))
+        inputs = storages_of((args, kwargs))
         outputs = func(*args, **(kwargs or {}))
         read = [self._by_storage[key] for key in inputs if key in self._by_storage]
         for feature in read:
             feature.read = self.call
-        for key, tensor in _storages(outputs).items():
+        for key, tensor in storages_of(outputs).items():
             if key in inputs:
                 continue
             if read:
@@ -192,6 +181,14 @@ class _Lifetimes(TorchDispatchMode):
         )
 
 
-def _storages(tree: Any) -> dict[int, Tensor]:
+def storages_of(tree: Any) -> dict[int, Tensor]:
+    """Return the tensors in a nested structure by their storage, without those that have none.
+
+    Sparse tensors and parameters that are not initialised have no storage.
+    """
     tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-    return {tensor.untyped_storage()._cdata: tensor for tensor in tensors if not tensor.is_sparse}
+    return {
+        tensor.untyped_storage()._cdata: tensor
+        for tensor in tensors
+        if tensor.layout is torch.strided and not is_lazy(tensor)
+    }

@@ -1,12 +1,13 @@
-"""Replacement of layers of a network, and temporary evaluation mode."""
+"""Replacement of layers of a network, and temporary hooks and evaluation mode."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from typing import Any
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from analogmed.network.copy import copy_network
 
@@ -52,3 +53,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Remove hooks after the block, or if a later one cannot be registered.
+
+    Args:
+        handles: handles of the hooks; an iterator registers them as it yields them.
+    """
+    with ExitStack() as stack:
+        for handle in handles:
+            stack.callback(handle.remove)
+        yield

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from analogmed.network.trace import Call, Skip, trace
+from analogmed.network.trace import Call, Skip, storages_of, trace
 
 
 class Residual(nn.Module):
@@ -83,3 +83,11 @@ def test_a_layer_that_holds_others_is_called_before_them():
     names = ["0", "1", "1.down", "1.up", "2"]
     traced = trace(model, names, (1, 8))
     assert [call.layer for call in traced.calls] == names
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+def test_tensors_without_a_storage_are_left_out():
+    dense = torch.ones(2, 2)
+    lazy = nn.LazyLinear(1).weight
+    tree = {"a": [dense, dense.view(4), lazy], "b": (dense.to_sparse(), dense.to_sparse_csr(), 1)}
+    assert list(storages_of(tree)) == [dense.untyped_storage()._cdata]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from analogmed.analog import layers
 from analogmed.analog.description.support import check_support
 from analogmed.analog.devices.reram import with_memory
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import AnalogLayer, analog_layers
 from analogmed.analog.tile.noise_stream import NoiseStream
 from analogmed.analog.tile.rows import LayerSnapshot, TileRow
 from analogmed.foundation.errors import ConfigError
@@ -92,9 +92,8 @@ def aihwkit_tiles(model: nn.Module) -> Iterator[tuple[str, list[TorchInferenceTi
 
 def configs_of(model: nn.Module) -> Iterator[TorchInferenceRPUConfig]:
     """Yield the hardware configuration of each analog layer, of analogmed or of aihwkit."""
-    for layer in model.modules():
-        if isinstance(layer, AnalogLayer):
-            yield layer.rpu_config
+    for layer in analog_layers(model).values():
+        yield layer.rpu_config
     for _, tiles in aihwkit_tiles(model):
         yield tiles[0].rpu_config
 

@@ -249,6 +249,17 @@ class AnalogLayer(nn.Module):
         return torch.matmul(weight, inputs.flatten(3)).unflatten(3, inputs.shape[3:])
 
 
+def analog_layers(model: nn.Module) -> dict[str, AnalogLayer]:
+    """Return the analog layers of a model by name."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, AnalogLayer)}
+
+
+def ranged_layers(model: nn.Module) -> dict[str, AnalogLayer]:
+    """Return the analog layers that have input ranges, by name."""
+    layers = analog_layers(model).items()
+    return {name: layer for name, layer in layers if layer.input_range is not None}
+
+
 def _product(layer: AnalogLayer, inputs: Tensor, bias: Tensor | None) -> Tensor:
     with full_precision(inputs.device):
         return engine_for(layer, inputs).product(layer, inputs, bias)

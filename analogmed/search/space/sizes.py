@@ -9,7 +9,7 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
 from analogmed.models.subnet import Subnet
-from analogmed.network.trace import CONVOLUTIONS, TRANSPOSED
+from analogmed.network.matrix import MAPPED, TRANSPOSED
 from analogmed.search.space.extents import Extent, LayerExtent, Section, SizeUnit
 from analogmed.search.space.unions import Operation
 
@@ -54,7 +54,7 @@ def operation_sizes(
 
 def _extent(layer: nn.Module, sections: _Sections | None) -> LayerExtent:
     parameters = list(layer.parameters())
-    if not isinstance(layer, (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)):  # a norm
+    if not isinstance(layer, MAPPED):  # a norm
         return LayerExtent({}, parameters[0].numel(), per_output=len(parameters), is_analog=False)
     inputs, outputs = (
         (layer.in_features, layer.out_features)

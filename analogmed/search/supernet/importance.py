@@ -8,12 +8,11 @@ from torch import Tensor, nn
 from analogmed.foundation.errors import ConfigError, NonFiniteError
 from analogmed.models.blocks import ChannelLinear
 from analogmed.models.subnet import Subnet
+from analogmed.network.matrix import MAPPED, TRANSPOSED
 
 PARTS = ("down", "up", "join")
 """Parts of a level: the encoder block, its upsampling partner, and the block that joins."""
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _NORMS = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
@@ -53,7 +52,7 @@ def importance_of_inputs(module: nn.Module, of_outputs: Tensor) -> Tensor:
     of_outputs = of_outputs.double()
     if isinstance(module, _NORMS):
         return of_outputs if module.weight is None else _absolute(module) * of_outputs
-    if isinstance(module, (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)):
+    if isinstance(module, MAPPED):
         matrices = _matrices(module)  # (groups, inputs of a group, outputs of a group)
         return (matrices @ of_outputs.view(len(matrices), -1, 1)).flatten()
     passes_on = isinstance(module, nn.Identity) or type(module).__module__ in _PASSED_ON
@@ -135,10 +134,10 @@ def _scaled(module: nn.Module, of_outputs: Tensor) -> list[Tensor]:
             scaled = _scaled(layer, of_outputs) + scaled
             of_outputs = importance_of_inputs(layer, of_outputs)
         return scaled
-    if not isinstance(module, (nn.Linear, *_CONVOLUTIONS, *_TRANSPOSED)):
+    if not isinstance(module, MAPPED):
         return []
     weight = module.weight.detach().double()
-    out_axis = 1 if isinstance(module, _TRANSPOSED) else 0
+    out_axis = 1 if isinstance(module, TRANSPOSED) else 0
     return [weight * of_outputs.view(-1, *(1,) * (weight.ndim - 1 - out_axis))]
 
 
@@ -156,7 +155,7 @@ def _matrices(layer: nn.Module) -> Tensor:
     summed = _absolute(layer)
     summed = summed.flatten(2).sum(2) if summed.ndim > 2 else summed
     matrices = summed.unflatten(0, (int(getattr(layer, "groups", 1)), -1))
-    return matrices if isinstance(layer, _TRANSPOSED) else matrices.mT
+    return matrices if isinstance(layer, TRANSPOSED) else matrices.mT
 
 
 def _absolute(layer: nn.Module) -> Tensor:

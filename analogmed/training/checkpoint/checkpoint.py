@@ -12,7 +12,7 @@ from analogmed.analog import Hardware, from_aihwkit, left_digital
 from analogmed.analog.aihwkit_backend.layers import is_analog
 from analogmed.analog.aihwkit_backend.training import tiles_of
 from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig, rpu_config_of
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import analog_layers
 from analogmed.data import Task
 from analogmed.foundation.errors import AnalogmedError, CheckpointError, ConfigError
 from analogmed.foundation.files import write_atomically
@@ -217,8 +217,8 @@ def load_trained_ranges(
 
 
 def _refuse_other_tiles(path: Path | str, model: nn.Module, info: CheckpointInfo) -> None:
-    for name, layer in model.named_modules():
-        if not isinstance(layer, AnalogLayer) or layer.out_scale is None:
+    for name, layer in analog_layers(model).items():
+        if layer.out_scale is None:
             continue
         own = layer.rpu_config.mapping
         if not info.has_tiles(layer.rpu_config, layer.row_split):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from analogmed.analog import Chip, ChipSnapshot
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import analog_layers, ranged_layers
 from analogmed.analog.settings import CalibrationConfig
 from analogmed.data import Sample, Task
 from analogmed.evaluation.deploy import (
@@ -29,7 +29,6 @@ from analogmed.evaluation.studies.mitigation.corrections import (
     batchnorm_of_chip,
     batchnorms,
     input_ranges_of_chip,
-    ranged_layers,
 )
 from analogmed.evaluation.studies.uncertainty.calibration import (
     Voxels,
@@ -201,9 +200,9 @@ class MitigatedNetwork:
         """Return the cost of each option at each time it is applied."""
         images, labelled = len(self.images), sum(len(sample.label) for sample in self.validation)
         model = self.with_compensation
-        layers = [m for m in model.modules() if isinstance(m, AnalogLayer)]
         tiles = sum(
-            len(la.grid.rows) * len(la.grid.cols) * len(la.weight_matrix()) for la in layers
+            len(layer.grid.rows) * len(layer.grid.cols) * len(layer.weight_matrix())
+            for layer in analog_layers(model).values()
         )
         statistics = sum(2 * layer.num_features for layer in batchnorms(model))
         ranges = sum(len(layer.grid.rows) for layer in ranged_layers(model).values())

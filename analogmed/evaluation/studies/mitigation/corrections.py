@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from analogmed.analog.calibration import InputStatistics
-from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.layers.base import ranged_layers
 from analogmed.foundation.errors import CoverageError
+from analogmed.network.walk import hooked
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -46,9 +47,7 @@ def batchnorm_of_chip(
     if not layers:
         raise CoverageError("the network has no BatchNorm statistics to estimate again")
     seen: dict[_BatchNorm, list[_Moments]] = defaultdict(list)
-    with ExitStack() as stack:
-        for layer in layers:
-            stack.callback(layer.register_forward_hook(_restate(seen)).remove)
+    with hooked(layer.register_forward_hook(_restate(seen)) for layer in layers):
         for batch in batches:
             forward(batch)
     if not seen:
@@ -81,9 +80,7 @@ def input_ranges_of_chip(
     if not layers:
         raise CoverageError("the hardware scales each vector by itself: it has no input ranges")
     seen = {name: InputStatistics(name, layer) for name, layer in layers.items()}
-    with ExitStack() as stack:
-        for name, layer in layers.items():
-            stack.callback(seen[name].watch(layer).remove)
+    with hooked(seen[name].watch(layer) for name, layer in layers.items()):
         for batch in batches:
             forward(batch)
     reached = {name: each for name, each in seen.items() if each.calls}
@@ -99,15 +96,6 @@ def batchnorms(model: nn.Module) -> list[_BatchNorm]:
     """Return the BatchNorm layers that track running statistics."""
     found = (m for m in model.modules() if isinstance(m, _BatchNorm))
     return [layer for layer in found if layer.running_mean is not None]
-
-
-def ranged_layers(model: nn.Module) -> dict[str, AnalogLayer]:
-    """Return the analog layers that have input ranges, by name."""
-    return {
-        name: layer
-        for name, layer in model.named_modules()
-        if isinstance(layer, AnalogLayer) and layer.input_range is not None
-    }
 
 
 class _Moments(NamedTuple):

@@ -21,6 +21,7 @@ from analogmed.evaluation.studies.uncertainty.maps import (
 )
 from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
 from analogmed.foundation.seeds import derive_seed
+from analogmed.network.walk import hooked
 from analogmed.training import Checkpoint
 
 _BLOCK_BYTES = 2 * 2**30
@@ -175,18 +176,15 @@ class DropoutNetwork:
 def _dropping(network: nn.Module, rate: float) -> Iterator[None]:
     own = [m for m in network.modules() if isinstance(m, _DropoutNd) and not m.training]
     layers = [m for m in network.modules() if isinstance(m, _ConvNd | nn.Linear)][1:]
-    handles = []
-    try:
-        for module in own:
-            module.train()
-        if rate:
-            handles = [layer.register_forward_pre_hook(_dropout_of(rate)) for layer in layers]
-        yield
-    finally:
-        for module in own:
-            module.eval()
-        for handle in handles:
-            handle.remove()
+    further = layers if rate else []
+    with hooked(layer.register_forward_pre_hook(_dropout_of(rate)) for layer in further):
+        try:
+            for module in own:
+                module.train()
+            yield
+        finally:
+            for module in own:
+                module.eval()
 
 
 def _dropout_of(rate: float) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
