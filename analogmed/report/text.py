@@ -111,13 +111,15 @@ def age(time_s: float) -> str:
 
 
 def count_range(values: Iterable[float], noun: str) -> str:
-    """Return a count or a range of counts, such as ``"12 patients"`` or ``"10 to 12 chips"``.
+    """Return a count or a range of counts, such as ``"12 patients"``; NaN is left out.
 
     Example:
         >>> count_range([5, 5], "chip"), count_range([1], "chip"), count_range([9, 12], "patient")
         ('5 chips', '1 chip', '9 to 12 patients')
     """
-    counts = set(map(int, values))
+    counts = [int(value) for value in values if not pd.isna(value)]
+    if not counts:
+        return f"{UNKNOWN} {noun}s"
     low, high = min(counts), max(counts)
     number = f"{low}" if low == high else f"{low} to {high}"
     return f"{number} {noun}" if high == 1 else f"{number} {noun}s"
