@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-MAPPED: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+MAPPED = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
 """Layers of torch whose weight matrix can be mapped onto tiles."""
 
 
