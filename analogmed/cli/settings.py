@@ -174,10 +174,11 @@ class MeasureConfig:
 
 @dataclass(frozen=True)
 class VerifyConfig:
-    """Check of a data set: LGG, DSB 2018, Decathlon, BraTS, or folders of NIfTI files.
+    """Check of a data set, whose layout is recognised.
 
-    Every file is read to its end. Checksums, headers, geometry, pairs of image and label, label
-    values and duplicates are checked, and all problems are listed.
+    Layouts are those of LGG, DSB 2018, Decathlon, BraTS, MedMNIST, ChestX-ray14, and folders of
+    NIfTI files. Every file is read to its end. Checksums, headers, geometry, pairs of image and
+    label, label values and duplicates are checked, and all problems are listed.
 
     Attributes:
         path: folder of the data set, or the folder above it.

@@ -93,9 +93,10 @@ def test_a_folder_gets_tables_and_figures(capsys, tmp_path):
     out = tmp_path / "cost"
     options = ["--out", out, "--packing", "first_fit", "--drawn_slices", 3]
     assert run(capsys, *SMALL, *options)[0] == 0
-    names = {path.name for path in out.iterdir()}
+    names = {path.name for path in out.iterdir() if not path.name.startswith(".")}
     assert names == {
-        "figures", "layers.csv", "skip_buffers.csv", "summary.csv", "tiles.csv", "timeline.csv",
+        "environment.json", "figures", "hardware.yaml", "layers.csv", "skip_buffers.csv",
+        "summary.csv", "tiles.csv", "timeline.csv",
     }  # fmt: skip
     figures = {path.name for path in (out / "figures").iterdir()}
     assert figures == {f"unet_features_2-{what}.png" for what in ("tiles", "reuse", "pipeline")}
