@@ -71,6 +71,19 @@ CURVES = Table(
         key=(*RUN, "metric", "time_s"),
     ),
 )
+CLASS_SCORES = Table(
+    "class_scores",
+    Columns(
+        names=(*RUN, "class", "metric"),
+        texts=("unit", "note"),
+        numbers=(
+            *("time_s", "estimate", "low", "high"),
+            *("drift_drop", "drift_drop_low", "drift_drop_high"),
+            *("n_patients", "n_chips", "level"),
+        ),
+        key=(*RUN, "class", "metric", "time_s"),
+    ),
+)
 CHIP_LOSSES = Table(
     "chip_losses",
     Columns(

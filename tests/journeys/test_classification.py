@@ -94,6 +94,7 @@ class TestRun:
         (page,) = (folder / "page").glob("*.html")
         text = re.sub(r"<script.*?</script>", "", page.read_text(), flags=re.DOTALL)
         assert "AUROC" in text
+        assert ("AUROC of each class" in text) == (not folder.name.startswith("binary"))
         assert "Dice" not in text
         assert "Missed" not in text
 

@@ -8,6 +8,7 @@ from analogmed.evaluation import evaluate
 from analogmed.evaluation.studies.robustness.study import Results
 from analogmed.foundation.errors import AnalogmedError
 from analogmed.report import render_evaluation, render_summary
+from analogmed.report.tables.class_scores import render_class_scores
 
 
 def run(settings: EvalConfig) -> None:
@@ -16,6 +17,8 @@ def run(settings: EvalConfig) -> None:
     def tables(results: Results) -> Iterator[str]:
         if settings.wide:
             yield render_summary(results.summary())
+            if of_classes := render_class_scores(results.class_scores()):
+                yield of_classes
         else:
             yield render_evaluation(results.summary(), results.curves(), costs=settings.costs)
             yield "All estimates: --wide true. Tiles and costs: --costs true."

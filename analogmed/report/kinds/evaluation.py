@@ -16,6 +16,7 @@ from analogmed.report.names import with_article
 from analogmed.report.page.losses import loss_section
 from analogmed.report.page.sections import Section, cases_section, page_figure
 from analogmed.report.run import Run
+from analogmed.report.tables.class_scores import class_tables
 from analogmed.report.tables.evaluation import run_notes
 from analogmed.report.tables.evaluation_page import (
     comparison_tables,
@@ -44,6 +45,13 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
         folded=() if comparison is None else comparison_tables(comparison),
         listing=(("Notes on the runs", notes),) if notes else (),
     )
+    if "class_scores" in tables and (of_classes := class_tables(tables["class_scores"])):
+        yield Section(
+            f"{prefix}-classes",
+            "Classes",
+            "Below each estimate its interval. The scores above are means over classes.",
+            tables=of_classes,
+        )
     for metric in metrics:
         yield from _losses(summary, metric, prefix, "" if metric == metrics[0] else f"-{metric}")
     if "time_to_failure" in tables:
@@ -122,6 +130,7 @@ KIND = Kind(
     tables=(
         robustness.SUMMARY,
         robustness.CURVES,
+        robustness.CLASS_SCORES,
         robustness.CHIP_LOSSES,
         robustness.COMPARISON,
         robustness.TIME_TO_FAILURE,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.names import metric_title
+from analogmed.report.names import kept_name, metric_title
 from analogmed.report.text import (
     UNKNOWN,
     format_fixed,
@@ -128,7 +128,8 @@ def _metric_tables(rows: pd.DataFrame, metric: str, place: str) -> Iterator[Text
         for estimate in shown
         if estimate.formula != "gain"
     ]
-    columns.append(Column("missed\n1 day", _missed))
+    if has_missed(rows):
+        columns.append(Column("missed\n1 day", _missed))
     title = f"{metric_title(metric, unit_of(rows))} of {place}"
     yield _table(title, columns, records(rows), stacked=True, leading=1)
     for estimate in shown:
@@ -179,7 +180,13 @@ def summary_caption(rows: pd.DataFrame) -> str:
         "\u00b1: standard deviation over chips.",
         f"Gain: {label} after 1 day minus that of the digitally trained network of the model, on "
         "the same chips.",
-        "AVM: 1 month minus 1 s. Missed: structures whose prediction is empty.",
+        "AVM: 1 month minus 1 s."
+        + (" Missed: structures whose prediction is empty." if has_missed(rows) else ""),
+        *(
+            f"1 day / digital: of {kept_name(name)}."
+            for name in metrics
+            if kept_name(name) != label_of(name)
+        ),
         *(
             f"{label_of(name)}: lower is better. Its drops are by how much it is worse, its gains "
             "by how much it is better."
@@ -236,6 +243,11 @@ def _estimate(estimate: Estimate, row: Row) -> Cell:
     if spread and not pd.isna(row.get(spread.key)):
         return replace(cell, text=f"{cell.text} \u00b1 {format_fixed(row[spread.key])}")
     return cell
+
+
+def has_missed(rows: pd.DataFrame) -> bool:
+    """Return whether missed structures are known, as they are for masks."""
+    return bool(rows["missed"].notna().any())
 
 
 def _missed(row: Row) -> str:

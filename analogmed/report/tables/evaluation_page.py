@@ -11,7 +11,13 @@ from analogmed.foundation.time_constants import time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.names import kept_name, metric_title, model_name, place_name
-from analogmed.report.tables.evaluation import column_head, cost_rows, cost_tables, cost_text
+from analogmed.report.tables.evaluation import (
+    column_head,
+    cost_rows,
+    cost_tables,
+    cost_text,
+    has_missed,
+)
 from analogmed.report.text import (
     UNKNOWN,
     age,
@@ -52,7 +58,7 @@ def summary_table(summary: pd.DataFrame, comparison: pd.DataFrame | None, metric
     """
     summary = of_metric(summary, metric)
     p_values = {} if comparison is None else against_digital(rows_of(comparison, metric))
-    missed = bool(summary["missed"].notna().any())
+    missed = has_missed(summary)
     columns = [_network_column(summary), *_measured(summary, "page", metric)]
     if p_values:
         columns.append(Column("p (Holm)", lambda row: format_p(_p_value(row, p_values))))

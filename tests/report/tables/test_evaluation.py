@@ -52,10 +52,15 @@ class TestTerminalTable:
 
     def test_a_value_that_is_not_there_is_a_dash(self, summary):
         summary[["avm", "avm_low", "avm_high"]] = np.nan
-        summary["missed"] = pd.array([pd.NA] * len(summary), dtype="Int64")
+        summary["missed"] = pd.array([pd.NA, *[1] * (len(summary) - 1)], dtype="Int64")
         text = render_summary(summary)
         assert "nan" not in text.lower()
         assert lines_of(text, "unet ")[0].split()[-1] == "\u2013"
+
+    def test_missed_structures_are_not_mentioned_where_they_are_unknown(self, summary):
+        assert "Missed: structures" in render_summary(summary)
+        summary["missed"] = pd.array([pd.NA] * len(summary), dtype="Int64")
+        assert "missed" not in render_summary(summary).lower()
 
     def test_notes_of_a_row_stand_below_the_table(self, summary):
         summary.loc[1, "note"] = "7 of 8 cases are in every run"

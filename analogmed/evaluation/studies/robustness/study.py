@@ -21,6 +21,7 @@ from analogmed.evaluation.studies.robustness.failures import failure_table
 from analogmed.evaluation.studies.robustness.units import Plan
 from analogmed.evaluation.studies.robustness.worker import Worker
 from analogmed.evaluation.summaries.chip_losses import chip_losses
+from analogmed.evaluation.summaries.class_scores import class_scores
 from analogmed.evaluation.summaries.comparison import compare_models
 from analogmed.evaluation.summaries.expected import warn_on_unexpected_score
 from analogmed.evaluation.summaries.failure_time import time_to_failure
@@ -41,7 +42,14 @@ from analogmed.report import drop_per_model, metric_over_time
 from analogmed.report.figures.over_time import measured_losses
 from analogmed.tables.estimates import metrics_of, of_metric
 from analogmed.tables.results import COLUMNS, RESULTS
-from analogmed.tables.robustness import CHIP_LOSSES, COMPARISON, CURVES, SUMMARY, TIME_TO_FAILURE
+from analogmed.tables.robustness import (
+    CHIP_LOSSES,
+    CLASS_SCORES,
+    COMPARISON,
+    CURVES,
+    SUMMARY,
+    TIME_TO_FAILURE,
+)
 from analogmed.tables.table import Table
 from analogmed.training import Checkpoint, CheckpointInfo
 
@@ -51,6 +59,7 @@ KEPT_SHARE = 0.95
 _EXAMPLES = f"{EXAMPLES}/*.npz"
 _NOT_ALWAYS: tuple[Table | str, ...] = (
     CHIP_LOSSES,
+    CLASS_SCORES,
     COMPARISON,
     TIME_TO_FAILURE,
     "figures/drop_per_model.png",
@@ -125,6 +134,17 @@ class Results(Rendered):
         known = [part for part in parts if not part.empty]
         return pd.concat(known, ignore_index=True) if known else pd.DataFrame()
 
+    def class_scores(self) -> pd.DataFrame:
+        """Return all metrics of each class, digitally and after one day, with intervals.
+
+        Empty for a single class. Without one day in the sweep, its last time is taken.
+        """
+        times_s = self.experiment.sweep.times_s
+        time_s = DAY_S if DAY_S in times_s else max(times_s)
+        parts = [class_scores(self.table, name, time_s, **self._bootstrap) for name in self.metrics]
+        known = [part for part in parts if not part.empty]
+        return pd.concat(known, ignore_index=True) if known else pd.DataFrame()
+
     def comparison(self) -> pd.DataFrame:
         """Compare each pair of networks on the chip after one day, with Holm's correction.
 
@@ -188,6 +208,7 @@ class Results(Rendered):
         curves = self.curves()
         run.write(CURVES, curves)
         _draw(summary, curves, folder / "figures")
+        run.write(CLASS_SCORES, self.class_scores())
         run.write(CHIP_LOSSES, self.chip_losses())
         run.write(TIME_TO_FAILURE, self.failures_over_time(curves))
         run.write(COMPARISON, self.comparison())

@@ -1,0 +1,34 @@
+"""Scores of each class of a task with several: the content of ``class_scores.csv``."""
+
+from typing import Any
+
+import pandas as pd
+
+from analogmed.evaluation.summaries.summary import over_time
+
+
+def class_scores(table: pd.DataFrame, metric: str, time_s: float, **settings: Any) -> pd.DataFrame:
+    """Compute a metric of each class, digitally and on the chip at one time.
+
+    Args:
+        table: long results table, columns ``COLUMNS``.
+        metric: name in the ``metric`` column.
+        time_s: seconds after programming.
+        **settings: settings of the intervals, see
+            :func:`analogmed.evaluation.summaries.summary.over_time`.
+
+    Returns:
+        The rows of ``over_time`` for each class, with a column ``class``; no rows if the metric has
+        a single class.
+    """
+    at_time = table["time_s"].isna() | (table["time_s"] == time_s)
+    rows = table[(table["metric"] == metric) & at_time & table["class"].notna()]
+    names = rows["class"].unique()
+    if len(names) < 2:
+        return pd.DataFrame()
+    parts = []
+    for name in names:
+        part = over_time(rows[rows["class"] == name], metric, **settings)
+        part.insert(0, "class", name)
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
