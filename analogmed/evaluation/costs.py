@@ -10,6 +10,7 @@ from analogmed.evaluation.deploy import to_tiles
 from analogmed.evaluation.session import Row
 from analogmed.evaluation.settings import Experiment
 from analogmed.hardware import TileMap, estimate, load_profile, map_tiles
+from analogmed.tables.hardware import MEANS
 from analogmed.training import Checkpoint
 
 
@@ -70,13 +71,4 @@ def _estimates(lay: Callable[[tuple[int, int]], TileMap], experiment: Experiment
     }
 
 
-_COSTS = (
-    "parameters",
-    "tiles",
-    "utilisation_per_tile",
-    "utilisation_per_layer",
-    "utilisation_per_leaf_module",
-    "reuse_factor_per_tile",
-    "reuse_factor_per_layer",
-    "reuse_factor_per_leaf_module",
-)
+_COSTS = ("parameters", "tiles", *MEANS)

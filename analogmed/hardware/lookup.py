@@ -21,16 +21,12 @@ from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.process import processor_name
 from analogmed.foundation.strict_yaml import dump_yaml, read_yaml
 from analogmed.hardware.operations import FILL, KEY, Operation, Recorded
-from analogmed.tables.table import Columns, Table
+from analogmed.tables.hardware import DEVICE, OPERATIONS
 
 _WARM_UP = 2
 _SHOWN = 3
-_PLACE = ("device", "threads", "runtime")
 PROVENANCE = "provenance.yaml"
 """Name of the file that describes the measurement."""
-_TIMES = ("median_ms", "low_ms", "high_ms", "repetitions")
-OPERATIONS = Table("operations", Columns(texts=(*_PLACE, *KEY, *_TIMES)))
-"""All cells are text, so that operations are equal to those that were written."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,7 @@ class LookupTable:
 
     def write(self, folder: Path | str) -> None:
         """Write ``operations.csv`` and ``provenance.yaml``."""
-        place = {name: self.provenance[name] for name in _PLACE}
+        place = {name: self.provenance[name] for name in DEVICE}
         rows = [
             place
             | dataclasses.asdict(operation)
@@ -97,7 +93,7 @@ class LookupTable:
             }
             for operation, timing in self.timings.items()
         ]
-        table = pd.DataFrame(rows, columns=[*_PLACE, *KEY, *_TIMES])
+        table = OPERATIONS.frame(rows)
         folder = Path(folder)
         OPERATIONS.write(table, folder)
         text = dump_yaml(dict(self.provenance))
@@ -117,10 +113,10 @@ def read_table(folder: Path | str) -> LookupTable:
             f"{path}: no table of operations; make one with python -m analogmed.hardware measure"
         )
     table = OPERATIONS.read(path.parent)
-    if len(table[list(_PLACE)].drop_duplicates()) != 1:
+    if len(table[list(DEVICE)].drop_duplicates()) != 1:
         raise DataError(f"{path}: expected one device, number of threads and runtime")
     provenance = read_yaml(Path(folder) / PROVENANCE)
-    for name in _PLACE:
+    for name in DEVICE:
         if str(provenance.get(name)) != table[name].iloc[0]:
             raise DataError(f"{path}: {name} differs from that in provenance.yaml")
     try:

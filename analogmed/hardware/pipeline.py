@@ -15,6 +15,7 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.hardware.placement import Placement
 from analogmed.hardware.profiles import Level, Profile
 from analogmed.hardware.tile_map import TileMap
+from analogmed.tables.hardware import SKIP_BUFFERS
 
 NUMBER_BYTES = 1
 """Bytes per feature value: features are 8-bit on all chips of the profiles."""
@@ -223,5 +224,5 @@ class Cost:
                     "bytes": copies * skip.elements * NUMBER_BYTES,
                 }
             )
-        table = pd.DataFrame(rows, columns=["made_by", "read_by", "kept_ms", "copies", "bytes"])
+        table = SKIP_BUFFERS.frame(rows)
         return table.assign(profile=self.profile.name, level=self.level)

@@ -10,6 +10,7 @@ import pandas as pd
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
 from analogmed.hardware.tile_map import TileMap
+from analogmed.tables.hardware import TILES
 
 Packing = Literal["none", "first_fit"]
 
@@ -75,8 +76,7 @@ class Placement:
             columns ``layer``, ``tile``, ``row``, ``col``, ``rows``, ``cols``, ``tile_rows``,
             ``tile_cols``.
         """
-        columns = ["layer", "tile", "row", "col", "rows", "cols"]
-        table = pd.DataFrame([vars(block) for block in self.blocks], columns=columns)
+        table = TILES.frame([vars(block) for block in self.blocks])
         return table.assign(tile_rows=self.tile_size[0], tile_cols=self.tile_size[1])
 
 

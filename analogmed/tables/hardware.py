@@ -16,18 +16,14 @@ SUMMARY = Table("summary", Columns(names=("model", "input"), texts=("tile_size",
 LAYERS = Table(
     "layers", Columns(names=("layer",), numbers=("tiles", "utilisation", "reuse_factor"))
 )
-TILES = Table(
-    "tiles",
-    Columns(
-        names=("layer",),
-        numbers=("tile", "row", "col", "rows", "cols", "tile_rows", "tile_cols"),
-    ),
-)
+_TILE = ("tile", "row", "col", "rows", "cols", "tile_rows", "tile_cols")
+TILES = Table("tiles", Columns(names=("layer",), numbers=_TILE), order=("layer", *_TILE))
 SKIP_BUFFERS = Table(
     "skip_buffers",
     Columns(
         names=("made_by", "read_by"), numbers=("kept_ms", "copies", "bytes"), can_be_empty=True
     ),
+    order=("made_by", "read_by", "kept_ms", "copies", "bytes", "profile", "level"),
 )
 TIMELINE = Table(
     "timeline",
@@ -37,11 +33,20 @@ TIMELINE = Table(
         can_be_empty=True,
     ),
 )
+DEVICE = ("device", "threads", "runtime")
+"""Columns that identify the processor of measured times."""
+_OPERATION = (
+    *("operation", "kernel", "dilation", "in_channels", "out_channels", "spatial", "norm"),
+    *("activation", "dtype", "arguments"),
+)
+_OPERATIONS = (*DEVICE, *_OPERATION, "median_ms", "low_ms", "high_ms", "repetitions")
+OPERATIONS = Table("operations", Columns(texts=_OPERATIONS), order=_OPERATIONS)
+"""Measured operations; all cells are text, so that operations read are equal to those written."""
 NETWORKS = Table(
     "networks",
     Columns(
         names=("network",),
-        texts=("device", "threads", "runtime"),
+        texts=DEVICE,
         numbers=("predicted_ms", "measured_ms", "low_ms", "high_ms", "repetitions", "error"),
     ),
 )

@@ -1,12 +1,13 @@
 """Tables of a measurement of mitigations."""
 
 from analogmed.tables.estimates import with_ends
+from analogmed.tables.results import MODEL, NETWORK
 from analogmed.tables.table import Columns, Table
 
 VALUES = Table(
     "mitigation",
     Columns(
-        names=("task", "model", "training", "option", "metric", "case", "patient"),
+        names=(*NETWORK, "option", "metric", "case", "patient"),
         numbers=("chip", "time_s", "read", "value"),
     ),
     parquet=True,
@@ -14,8 +15,8 @@ VALUES = Table(
 SUMMARY = Table(
     "summary",
     Columns(
-        names=("model", "training", "option", "metric"),
+        names=(*MODEL, "option", "metric"),
         numbers=("time_s", *with_ends("value", "gain"), "n_patients", "n_chips", "level"),
-        key=("model", "training", "option", "metric", "time_s"),
+        key=(*MODEL, "option", "metric", "time_s"),
     ),
 )

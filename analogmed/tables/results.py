@@ -23,6 +23,12 @@ COLUMNS = {
     "note": "string",
 }
 """Columns of the table with their types."""
+MODEL = ("model", "training")
+"""Columns that identify a network of a task."""
+NETWORK = ("task", *MODEL)
+"""Columns that identify a network."""
+RUN = (*NETWORK, "hardware")
+"""Columns that identify a network on one kind of chip."""
 _TEXTS = ("subject", "note")
 """Columns of text that can be empty."""
 

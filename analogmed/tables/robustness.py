@@ -4,8 +4,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from analogmed.metrics.registry import PRIMARY
-from analogmed.tables.estimates import columns_for, metrics_of, summary_estimates
+from analogmed.tables.estimates import columns_for, metrics_of, summary_estimates, with_ends
 from analogmed.tables.hardware import MEANS
+from analogmed.tables.results import MODEL, RUN
 from analogmed.tables.table import Columns, Table
 
 COSTS = {
@@ -29,8 +30,6 @@ NAMED_COSTS = ("profile", "profile_level", "profile_tile_size")
 """Cost columns that contain text."""
 PROFILED = ("profile", "estimated_", "uncosted_")
 """Prefixes of the columns that depend on a profile."""
-RUN = ("task", "model", "training", "hardware")
-"""Columns that identify a network on chips."""
 _NEEDED = ("digital", "1d", "noise_drop", "normalised_1d")
 """Estimates from which the findings of an evaluation are made."""
 
@@ -70,6 +69,10 @@ CURVES = Table(
         numbers=("time_s", "estimate", "low", "high", "n_patients", "n_chips", "level"),
         key=(*RUN, "metric", "time_s"),
     ),
+    order=(
+        *(*RUN, "time_s", "metric", "unit", "estimate", "low", "high"),
+        *(*with_ends("drift_drop"), "n_patients", "n_chips", "level", "note"),
+    ),
 )
 CLASS_SCORES = Table(
     "class_scores",
@@ -91,17 +94,21 @@ CHIP_LOSSES = Table(
         numbers=("time_s", "chip", "drift_drop"),
         key=(*RUN, "metric", "time_s", "chip"),
     ),
+    order=(*RUN, "metric", "time_s", "chip", "drift_drop"),
+)
+_OTHER = tuple(f"other_{name}" for name in MODEL)
+_DIFFERENCE = (
+    *("time_s", "difference", "low", "high", "p_value", "p_holm"),
+    *("n_patients", "n_chips"),
 )
 COMPARISON = Table(
     "comparison",
     Columns(
-        names=(*RUN, "other_model", "other_training", "metric"),
-        numbers=(
-            *("time_s", "difference", "low", "high", "p_value", "p_holm"),
-            *("n_patients", "n_chips"),
-        ),
-        key=(*RUN, "other_model", "other_training", "metric", "time_s"),
+        names=(*RUN, *_OTHER, "metric"),
+        numbers=_DIFFERENCE,
+        key=(*RUN, *_OTHER, "metric", "time_s"),
     ),
+    order=("task", "hardware", *MODEL, *_OTHER, "metric", *_DIFFERENCE, "level", "note"),
 )
 TIME_TO_FAILURE = Table(
     "time_to_failure",

@@ -17,8 +17,16 @@ IMPORTANCE = Table(
         numbers=("level", "importance", "mean_importance", "networks"),
         can_be_empty=True,
     ),
+    order=(
+        *("task", "level", "block", "importance", "mean_importance"),
+        *("down", "up", "join", "networks"),
+    ),
 )
-TRACE = Table("trace", Columns(names=("genotype",), numbers=("epoch", "score")))
+TRACE = Table(
+    "trace",
+    Columns(names=("genotype",), numbers=("epoch", "score")),
+    order=("epoch", "genotype", "score"),
+)
 """Scores of the same networks during the training of a supernetwork."""
 PRUNING = Table(
     "pruning", Columns(names=("block",), numbers=("epoch", "level", "dice", "latency_s"))

@@ -69,11 +69,13 @@ class Table:
         name: name of its files, without suffix.
         columns: columns that its readers need.
         parquet: whether it is also written as Parquet.
+        order: all columns of its files in their order; empty if they follow from the rows.
     """
 
     name: str
     columns: Columns = Columns()
     parquet: bool = False
+    order: tuple[str, ...] = ()
 
     @property
     def file(self) -> str:
@@ -88,6 +90,10 @@ class Table:
     def columns_for(self, found: Collection[str]) -> Columns:
         """Return the columns of a table that has certain columns."""
         return self.columns
+
+    def frame(self, rows: list[dict[str, Any]]) -> pd.DataFrame:
+        """Return rows as a table with the columns of ``order``; cells that rows lack are NaN."""
+        return pd.DataFrame(rows, columns=list(self.order))
 
     def write(self, table: pd.DataFrame, folder: Path) -> None:
         """Write the table into a folder as CSV and, if it is also Parquet, as that.

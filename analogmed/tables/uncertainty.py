@@ -1,15 +1,18 @@
 """Tables of an uncertainty measurement."""
 
 from analogmed.tables.estimates import with_ends
+from analogmed.tables.results import MODEL, NETWORK
 from analogmed.tables.table import Columns, Table
 
-_NETWORK = ("model", "training")
-_PASSES = (*_NETWORK, "source", "region")
+ADDRESS = (*NETWORK, "source", "time_s")
+"""Columns that identify the passes of a network."""
+_PASSES = (*MODEL, "source", "region")
 
 VALUES = Table(
     "uncertainty",
     Columns(names=("task", *_PASSES, "case", "patient", "metric"), numbers=("time_s", "value")),
     parquet=True,
+    order=(*ADDRESS, "region", "case", "patient", "metric", "value"),
 )
 SUMMARY = Table(
     "summary",
@@ -31,6 +34,10 @@ COMPARISON = Table(
         key=("model", "source", "region", "metric", "time_s"),
         can_be_empty=True,
     ),
+    order=(
+        *("task", "model", "source", "time_s", "region", "metric", "digital", "hwa"),
+        *(*with_ends("difference"), "p_value", "p_holm", "n_patients", "level"),
+    ),
 )
 DENSITY = Table(
     "density",
@@ -45,12 +52,13 @@ RISK_COVERAGE = Table(
 )
 TEMPERATURES = Table(
     "temperatures",
-    Columns(names=("task", *_NETWORK, "source"), numbers=("time_s", "temperature")),
+    Columns(names=(*NETWORK, "source"), numbers=("time_s", "temperature")),
+    order=(*ADDRESS, "temperature"),
 )
 CONFORMAL = Table(
     "conformal",
     Columns(
-        names=("task", *_NETWORK, "calibrated", "class", "patient"),
+        names=(*NETWORK, "calibrated", "class", "patient"),
         numbers=("time_s", "chip", "threshold", "n_units", "fnr", "marked_share", "volume_ratio"),
         flags=("trivial",),
     ),
@@ -58,15 +66,14 @@ CONFORMAL = Table(
 CONFORMAL_SUMMARY = Table(
     "conformal_summary",
     Columns(
-        names=(*_NETWORK, "calibrated", "class", "kept"),
+        names=(*MODEL, "calibrated", "class", "kept"),
         numbers=("time_s", *with_ends("fnr"), "volume_ratio", "alpha"),
         flags=("trivial",),
-        key=(*_NETWORK, "calibrated", "class", "time_s"),
+        key=(*MODEL, "calibrated", "class", "time_s"),
     ),
 )
 EXAMPLES = Table(
     "examples",
-    Columns(
-        names=("rank", "case", "name", *_NETWORK, "source"), numbers=("time_s",), key=("name",)
-    ),
+    Columns(names=("rank", "case", "name", *MODEL, "source"), numbers=("time_s",), key=("name",)),
+    order=("rank", "case", "name", *ADDRESS),
 )

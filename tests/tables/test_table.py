@@ -1,8 +1,12 @@
 """A table checks its columns and types when it is written, as its reader does."""
 
+import importlib
+import pkgutil
+
 import pandas as pd
 import pytest
 
+from analogmed import tables
 from analogmed.foundation.errors import DataError
 from analogmed.tables.table import Columns, Table
 
@@ -45,3 +49,28 @@ def test_a_table_that_is_written_can_be_read(numbers, tmp_path):
     assert found["kept"].tolist() == [True, True]
     assert found["note"].tolist() == ["", ""]
     assert not (tmp_path / "steps.parquet").exists()
+
+
+def ordered_tables():
+    modules = [
+        importlib.import_module(found.name)
+        for found in pkgutil.iter_modules(tables.__path__, "analogmed.tables.")
+    ]
+    found = [value for each in modules for value in vars(each).values() if isinstance(value, Table)]
+    return [table for table in found if table.order]
+
+
+def test_a_table_has_the_columns_that_its_readers_need():
+    found = ordered_tables()
+    assert {"curves", "comparison", "operations"} <= {table.name for table in found}
+    for table in found:
+        assert len(set(table.order)) == len(table.order), table.name
+        assert {*table.columns.required, *table.columns.key} <= {*table.order}, table.name
+
+
+def test_rows_become_a_table_with_its_columns_in_their_order():
+    table = Table("steps", order=("layer", "drop", "note"))
+    frame = table.frame([{"note": "", "layer": "head"}])
+    assert list(frame) == ["layer", "drop", "note"]
+    assert frame["drop"].isna().all()
+    assert list(table.frame([])) == ["layer", "drop", "note"]

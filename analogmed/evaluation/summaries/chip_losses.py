@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from analogmed.evaluation.summaries.runs import RUN, network_runs
+from analogmed.evaluation.summaries.runs import network_runs
 from analogmed.metrics.properties import is_lower_better
-
-_COLUMNS = [*RUN, "metric", "time_s", "chip", "drift_drop"]
+from analogmed.tables.robustness import CHIP_LOSSES
 
 
 def chip_losses(
@@ -39,4 +38,4 @@ def chip_losses(
                 for chip, loss in zip(run.chips, losses.filled(np.nan), strict=True)
                 if np.isfinite(loss)
             ]
-    return pd.DataFrame(rows, columns=_COLUMNS)
+    return CHIP_LOSSES.frame(rows)

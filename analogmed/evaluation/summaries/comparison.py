@@ -13,12 +13,8 @@ from analogmed.foundation.errors import DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.properties import difference_bounds
-
-NETWORK = ("model", "training")
-COMPARISON_COLUMNS = (
-    "task", "hardware", "model", "training", "other_model", "other_training", "metric", "time_s",
-    "difference", "low", "high", "p_value", "p_holm", "n_patients", "n_chips", "level", "note",
-)  # fmt: skip
+from analogmed.tables.results import MODEL
+from analogmed.tables.robustness import COMPARISON
 
 
 def compare_models(
@@ -73,7 +69,7 @@ def compare_models(
         pairs = [_pair(*pair, time_s, seed, settings) for pair in combinations(group, 2)]
         adjusted = holm([float(pair["p_value"]) for pair in pairs])
         rows += [row | {"p_holm": p} for row, p in zip(pairs, adjusted, strict=True)]
-    return pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+    return COMPARISON.frame(rows)
 
 
 def _pair(
@@ -95,8 +91,8 @@ def _pair(
         seed=derive_seed(seed, "bootstrap", first.key["task"]),
         **settings,
     )
-    names = {name: first.key[name] for name in ("task", "hardware", *NETWORK)}
-    names |= {f"other_{name}": second.key[name] for name in NETWORK}
+    names = {name: first.key[name] for name in ("task", "hardware", *MODEL)}
+    names |= {f"other_{name}": second.key[name] for name in MODEL}
     notes = dict.fromkeys(note for note in (interval.note, test.note) if note)
     return names | {
         "metric": first.metric,

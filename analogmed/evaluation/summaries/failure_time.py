@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from analogmed.evaluation.summaries.runs import RUN
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.metrics.properties import is_lower_better
+from analogmed.tables.results import RUN
 from analogmed.tables.table import require_columns
 
 NOT_WITHIN = "not within the sweep"

@@ -11,11 +11,10 @@ from analogmed.metrics.notes import ABSENT, RESULT_NOTES, SMALLER_BATCH
 from analogmed.metrics.registry import is_metric, metric
 from analogmed.tables.estimates import OWN_DIGITAL, OWN_REFERENCE, REFERENCE, Term
 from analogmed.tables.results import COLUMNS as RESULTS_COLUMNS
-from analogmed.tables.robustness import RUN as NETWORK
+from analogmed.tables.results import NETWORK, RUN
 from analogmed.tables.table import require_columns
 
 COLUMNS = tuple(RESULTS_COLUMNS)
-RUN = [*NETWORK]
 _NAMES = (*RUN, "case", "patient")
 
 
@@ -82,9 +81,9 @@ def network_runs(table: pd.DataFrame, metric: str) -> Iterator[NetworkRun]:
     rows = table[table["metric"] == metric]
     digital = rows[rows["hardware"] == "digital"]
     chips = rows[(rows["hardware"] != "digital") & rows["time_s"].notna()]
-    for key, on_chip in chips.groupby(RUN, sort=False):
+    for key, on_chip in chips.groupby(list(RUN), sort=False):
         names = {column: str(name) for column, name in zip(RUN, key, strict=True)}
-        of_network = (table[RUN[:3]] == pd.Series(names)[RUN[:3]]).all(axis=1)
+        of_network = (table[list(NETWORK)] == pd.Series(names)[list(NETWORK)]).all(axis=1)
         notes = _limits(table[of_network & table["hardware"].isin([names["hardware"], "digital"])])
         yield _run(names, metric, on_chip, digital, notes)
 

@@ -10,11 +10,12 @@ import pandas as pd
 from analogmed.evaluation.settings import Experiment
 from analogmed.evaluation.statistics.planning import VarianceComponents, variance_components
 from analogmed.evaluation.statistics.stopping import Decision, enough
-from analogmed.evaluation.summaries.runs import RUN, network_runs, present_structures
+from analogmed.evaluation.summaries.runs import network_runs, present_structures
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.properties import bounds_of
 from analogmed.metrics.registry import label_of
+from analogmed.tables.results import RUN
 from analogmed.training import CheckpointInfo
 
 GROWTH = 4

@@ -17,7 +17,6 @@ from analogmed.evaluation.statistics.intervals import (
 from analogmed.evaluation.statistics.spread import std_between_chips
 from analogmed.evaluation.summaries.runs import (
     COLUMNS,
-    RUN,
     NetworkRun,
     align_runs,
     check_columns,
@@ -39,6 +38,8 @@ from analogmed.metrics.properties import (
 )
 from analogmed.metrics.registry import metric_unit
 from analogmed.tables.estimates import ENDS, Estimate, summary_estimates
+from analogmed.tables.results import RUN
+from analogmed.tables.robustness import CURVES
 
 __all__ = ["COLUMNS", "over_time", "summarise"]
 
@@ -116,7 +117,7 @@ def summarise(
     if metric_unit(primary) != "1":
         summary[f"{primary}_unit"] = [run.unit for run in runs]
     for metric in others:
-        summary = summary.merge(_further(table, metric, seed, settings), on=RUN, how="left")
+        summary = summary.merge(_further(table, metric, seed, settings), on=list(RUN), how="left")
     return summary
 
 
@@ -158,9 +159,7 @@ def over_time(
     rows = [*_digital_rows(table, metric, seed, settings)]
     for run in network_runs(table, metric):
         rows += [_time_row(run, time_s, lower, seed, settings) for time_s in sorted(run.on_chip)]
-    columns = [*RUN, "time_s", "metric", "unit", "estimate", "low", "high"]
-    columns += ["drift_drop", "drift_drop_low", "drift_drop_high", "n_patients", "n_chips"]
-    return pd.DataFrame(rows, columns=[*columns, "level", "note"])
+    return CURVES.frame(rows)
 
 
 def _digital_trained(run: NetworkRun, runs: Sequence[NetworkRun]) -> NetworkRun | None:
@@ -305,7 +304,7 @@ def _digital_rows(
     table: pd.DataFrame, metric: str, seed: int, settings: dict[str, Any]
 ) -> Iterator[dict[str, object]]:
     rows = table[(table["metric"] == metric) & (table["hardware"] == "digital")]
-    for key, run in rows.groupby(RUN, sort=False):
+    for key, run in rows.groupby(list(RUN), sort=False):
         names = dict(zip(RUN, key, strict=True))
         values = digital_values(run)
         patient_of = run.drop_duplicates("case").set_index("case")["patient"]

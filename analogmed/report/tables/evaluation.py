@@ -35,7 +35,8 @@ from analogmed.tables.estimates import (
     spread_of,
     unit_of,
 )
-from analogmed.tables.robustness import COSTS, PROFILED, RUN
+from analogmed.tables.results import RUN
+from analogmed.tables.robustness import COSTS, PROFILED
 from analogmed.tables.table import records, require_columns
 
 Row: TypeAlias = dict[str, Any]

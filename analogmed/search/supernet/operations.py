@@ -140,8 +140,7 @@ def importance_table(shared: SharedWeights, *, n: int = 32, seed: int = 0) -> pd
         ).items()
         if gene.startswith("block_")
     ]
-    columns = ["task", "level", "block", "importance", "mean_importance", *PARTS, "networks"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = IMPORTANCE.frame(rows)
     table["importance"] = _shares(table["mean_importance"], table["task"] + table["level"].map(str))
     return table
 

@@ -160,7 +160,7 @@ class SupernetTraining(Trainable[Batch]):
                 for genotype, score in zip(self._setup.traced, scores, strict=True)
             ]
         if self.ranks.is_first:
-            traced = pd.DataFrame(self._traced, columns=["epoch", "genotype", "score"])
+            traced = TRACE.frame(self._traced)
             self._write_table(TRACE, traced)
             self._write_table(PRUNING, pd.DataFrame(list(map(vars, self._pruning.dropped))))
 

@@ -61,10 +61,10 @@ from analogmed.execution.threads import threads
 from analogmed.execution.unit import Unit
 from analogmed.metrics.case import mean_dice
 from analogmed.network.probe import is_out_of_memory
+from analogmed.tables.results import NETWORK
 from analogmed.training import Checkpoint
 
 NONE, COMPENSATED, ALL = "none", "drift_compensation", "all"
-RUN = ["task", "model", "training"]
 METRICS = ("dice", "ece", "nll", "ece_band", "nll_band")
 COSTS = ("images", "labelled_images", "passes", "parameters")
 
@@ -331,4 +331,4 @@ class MitigatedNetwork:
 
     def _run(self) -> dict[str, Any]:
         info = self.checkpoint.info
-        return dict(zip(RUN, (self.task.name, info.model, info.training), strict=True))
+        return dict(zip(NETWORK, (self.task.name, info.model, info.training), strict=True))

@@ -15,7 +15,6 @@ from analogmed.evaluation.studies.mitigation.compute import (
     ALL,
     COMPENSATED,
     NONE,
-    RUN,
     MitigationCompute,
     MitigationUnit,
     inputs_of_units,
@@ -29,6 +28,7 @@ from analogmed.metrics.metric import Bounds
 from analogmed.metrics.properties import bounds_of, difference_bounds
 from analogmed.report.figures.mitigation import mitigation_gains
 from analogmed.tables.mitigation import SUMMARY, VALUES
+from analogmed.tables.results import NETWORK
 from analogmed.training import Checkpoint
 
 _FIGURE = "figures/mitigation.png"
@@ -58,7 +58,7 @@ class MitigationResult:
         chip without drift compensation. For the other options, it is relative to drift compensation
         alone. Chips and patients are resampled; both settings use the same draw.
         """
-        keys = [*RUN, "time_s", "metric"]
+        keys = [*NETWORK, "time_s", "metric"]
         rows = []
         for key, part in self.table.groupby(keys, sort=False):
             by_option = {name: _wide(rows_) for name, rows_ in part.groupby("option", sort=False)}
@@ -68,7 +68,7 @@ class MitigationResult:
                 bounds = bounds_of(str(where["metric"])), difference_bounds(str(where["metric"]))
                 before = None if option == NONE else by_option[base]
                 rows.append(where | _gain(values, before, bounds, self.config.seed))
-        return pd.DataFrame(rows).merge(self.costs, on=[*RUN, "option"], how="left")
+        return pd.DataFrame(rows).merge(self.costs, on=[*NETWORK, "option"], how="left")
 
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and the figure into a run folder.

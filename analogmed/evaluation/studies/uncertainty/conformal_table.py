@@ -22,8 +22,9 @@ from analogmed.evaluation.studies.uncertainty.conformal import (
     control_risk_without_each,
 )
 from analogmed.metrics.properties import bounds_of
+from analogmed.tables.results import NETWORK
 
-RUN = ["task", "model", "training", "calibrated", "time_s", "class"]
+_WHERE = [*NETWORK, "calibrated", "time_s", "class"]
 VALUES = ("fnr", "marked_share", "volume_ratio")
 _DIGITAL = -1.0
 
@@ -156,8 +157,8 @@ def summarise_conformal(table: pd.DataFrame, alpha: float, *, seed: int = 0) -> 
         confidence interval of the FNR, else ``open``.
     """
     rows = []
-    for key, part in table.groupby(RUN, dropna=False, sort=False):
-        row: dict[str, Any] = dict(zip(RUN, key, strict=True))
+    for key, part in table.groupby(_WHERE, dropna=False, sort=False):
+        row: dict[str, Any] = dict(zip(_WHERE, key, strict=True))
         for value in VALUES:
             wide = part.assign(chip=part["chip"].fillna(-1)).pivot(
                 index="patient", columns="chip", values=value

@@ -11,9 +11,9 @@ import pandas as pd
 from analogmed.data import Sample, Task
 from analogmed.evaluation.planes import choose_planes
 from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, classes_of
-from analogmed.evaluation.studies.uncertainty.scores import ADDRESS, Address
+from analogmed.evaluation.studies.uncertainty.scores import Address
 from analogmed.foundation.files import write_atomically
-from analogmed.tables.uncertainty import EXAMPLES
+from analogmed.tables.uncertainty import ADDRESS, EXAMPLES
 
 
 @dataclass

@@ -23,9 +23,8 @@ from analogmed.evaluation.studies.uncertainty.calibration import (
 from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, classes_of, entropy
 from analogmed.evaluation.studies.uncertainty.temperature import scale
 from analogmed.metrics.case import mean_dice
+from analogmed.tables.uncertainty import ADDRESS, VALUES
 
-ADDRESS = ["task", "model", "training", "source", "time_s"]
-COLUMNS = [*ADDRESS, "region", "case", "patient", "metric", "value"]
 SCALED = "+temperature"
 COVERAGES = np.linspace(0.01, 1.0, 100)
 DENSITY_EDGES = np.concatenate([[0.0], np.logspace(-10, 0, 101), np.logspace(0, 1, 11)[1:]])
@@ -43,7 +42,7 @@ class Scores:
     Attributes:
         n_bins: number of bins of the calibration errors.
         margin: margin of the band around the reference, in voxels.
-        rows: rows of the long table, columns ``COLUMNS``.
+        rows: rows of the long table, columns of the table ``VALUES``.
         reliability: counts of each address, region and patient, shape (bins, 3).
         risks: risk of each case at ``COVERAGES``, by address and region.
         densities: voxels in each bin of ``DENSITY_EDGES``, by address, region and measure.
@@ -79,7 +78,7 @@ class Scores:
 
     def table(self) -> pd.DataFrame:
         """Return the long table."""
-        return pd.DataFrame(self.rows, columns=COLUMNS).astype({"time_s": float, "value": float})
+        return VALUES.frame(self.rows).astype({"time_s": float, "value": float})
 
     def reliability_table(self) -> pd.DataFrame:
         """Return the bins of the reliability diagrams, pooled over the voxels of all cases."""

@@ -13,13 +13,12 @@ from analogmed.evaluation.passes import DIGITAL_TIME_S
 from analogmed.evaluation.studies.uncertainty.conformal import MaskCounts
 from analogmed.evaluation.studies.uncertainty.conformal_table import ConformalCounts
 from analogmed.evaluation.studies.uncertainty.examples import Examples
-from analogmed.evaluation.studies.uncertainty.scores import ADDRESS, Address, Scores
+from analogmed.evaluation.studies.uncertainty.scores import Address, Scores
 from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
 from analogmed.execution.store import UnitResult
 from analogmed.tables.table import records
+from analogmed.tables.uncertainty import ADDRESS, EXAMPLES, TEMPERATURES
 
-_TEMPERATURES = [*ADDRESS, "temperature"]
-_EXAMPLES = ["rank", "case", "name", *ADDRESS]
 _MASKS = ["time_s", "chip", "read", "class", "patient"]
 
 
@@ -92,8 +91,8 @@ class SourceResult:
             "arrays": (arrays, ["name", "dtype", "shape", "data"]),
         }
         tables = {name: pd.DataFrame(rows, columns=heads) for name, (rows, heads) in parts.items()}
-        tables["examples"] = pd.DataFrame(self.examples.rows, columns=_EXAMPLES)
-        tables["temperatures"] = pd.DataFrame(self.temperatures, columns=_TEMPERATURES)
+        tables["examples"] = EXAMPLES.frame(self.examples.rows)
+        tables["temperatures"] = TEMPERATURES.frame(self.temperatures)
         return UnitResult(scores.table(), tables)
 
     @classmethod

@@ -13,9 +13,10 @@ from analogmed.evaluation.studies.uncertainty.calibration import (
     pooled_calibration_error,
     rank_correlation,
 )
-from analogmed.evaluation.studies.uncertainty.scores import ADDRESS, Scores
+from analogmed.evaluation.studies.uncertainty.scores import Scores
 from analogmed.foundation.seeds import derive_seed
 from analogmed.metrics.properties import bounds_of, difference_bounds
+from analogmed.tables.uncertainty import ADDRESS, COMPARISON
 
 WHERE = [*ADDRESS, "region"]
 COMPARED = (
@@ -47,7 +48,7 @@ def summarise_uncertainty(scores: Scores, *, seed: int = 0) -> pd.DataFrame:
     ]
     rows += [
         {**where, "region": "image", "metric": name, **_correlation(cases, measure, seed)}
-        for where, cases in _groups(table[table["region"] == "image"], ADDRESS)
+        for where, cases in _groups(table[table["region"] == "image"], list(ADDRESS))
         for measure, name in CASE_MEASURES.items()
     ]
     rows += _pooled(scores, seed)
@@ -68,7 +69,7 @@ def compare_trainings(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         the number of sources, times, regions and metrics. Empty if no model has both trainings.
     """
     seed = derive_seed(seed, "uncertainty")
-    keys = ["task", "model", "source", "time_s", "region", "metric"]
+    keys = [name for name in (*WHERE, "metric") if name != "training"]
     rows = []
     chosen = table[table["metric"].isin(COMPARED)]
     for where, part in _groups(chosen, keys):
@@ -103,9 +104,7 @@ def compare_trainings(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 "level": LEVEL,
             }
         )
-    columns = [*keys, "digital", "hwa", "difference", "difference_low", "difference_high"]
-    columns += ["p_value", "p_holm", "n_patients", "level"]
-    compared = pd.DataFrame(rows, columns=columns)
+    compared = COMPARISON.frame(rows)
     return compared.assign(p_holm=_over_models(compared))
 
 

@@ -2,11 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.evaluation.studies.uncertainty.scores import ADDRESS, Scores
+from analogmed.evaluation.studies.uncertainty.scores import Scores
 from analogmed.evaluation.studies.uncertainty.summary import (
     compare_trainings,
     summarise_uncertainty,
 )
+from analogmed.tables.uncertainty import ADDRESS
 
 CENTRES = (np.arange(15) + 0.5) / 15
 WHERE = ("lgg", "unet", "hwa", "chips", 0.0)
