@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from analogmed.evaluation.preparation import shipped_folder
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.process import keep_freed_memory
 
-SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints" / "phantom_brain"
+SHIPPED = shipped_folder("phantom_brain")
 
 
 def parser(description: str | None, *, chips: int) -> argparse.ArgumentParser:

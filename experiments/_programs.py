@@ -1,14 +1,15 @@
-"""Parallel execution of programs and functions, and formatting of their tables."""
+"""Programs and functions that experiments run in parallel, and tables that they write."""
 
 import os
 import shlex
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -17,6 +18,7 @@ from analogmed.execution.compute import Step
 from analogmed.execution.executors import make_executor, outcomes_of
 from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import AnalogmedError
+from analogmed.foundation.files import write_text_atomically
 from analogmed.report.text_table import pipe_table
 
 T = TypeVar("T")
@@ -37,6 +39,59 @@ def run_program(verb: str, arguments: Iterable[object]) -> None:
     )
     if done.returncode:
         raise SystemExit(f"failed: python -m {shlex.join(command)}\n{done.stderr}")
+
+
+def train_pair(
+    training: Sequence[str], model: Sequence[str], out: Path, *, hwa: Sequence[str] = ()
+) -> tuple[Path, Path, Path]:
+    """Train a network digitally, and from this start once digitally and once hardware-aware.
+
+    Args:
+        training: settings of all three trainings.
+        model: settings of the network.
+        out: folder of the runs ``start``, ``digital`` and ``hwa``.
+        hwa: further settings of the hardware-aware training.
+
+    Returns:
+        the three run folders.
+    """
+    start, digital, aware = (out / name for name in ("start", "digital", "hwa"))
+    further = [*training, f"--init={start}"]
+    run_program("train", [*training, *model, f"--out={start}"])
+    run_program("train", [*further, f"--out={digital}"])
+    run_program("train", [*further, "--training=hwa", *hwa, f"--out={aware}"])
+    return start, digital, aware
+
+
+def evaluate_networks(
+    data: Sequence[str],
+    networks: Sequence[Path],
+    out: Path,
+    *,
+    chips: int,
+    times_s: Sequence[int],
+    further: Sequence[str] = (),
+) -> None:
+    """Evaluate networks on the same chips, with ``python -m analogmed.eval``.
+
+    Args:
+        data: settings of the task.
+        networks: files or run folders of the networks.
+        out: run folder of the evaluation.
+        chips: number of chips.
+        times_s: times after programming, in s.
+        further: further settings.
+    """
+    checkpoints = f"--checkpoints=[{', '.join(map(str, networks))}]"
+    sweep = [f"--sweep.chips={chips}", f"--sweep.times_s={list(times_s)}", "--batch_size=32"]
+    run_program("eval", [*data, checkpoints, *sweep, *further, f"--out={out}"])
+
+
+def write_table(folder: Path, name: str, table: pd.DataFrame, text: str = "") -> None:
+    """Write a table as ``NAME.csv`` and its text, if any, as ``NAME.md``, each atomically."""
+    write_text_atomically(folder / f"{name}.csv", table.to_csv(index=False))
+    if text:
+        write_text_atomically(folder / f"{name}.md", text)
 
 
 def in_parallel(run: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:

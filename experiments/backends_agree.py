@@ -23,6 +23,7 @@ from torch import nn
 from analogmed.analog import Hardware, coverage
 from analogmed.config import Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation.deploy import make_analog
+from analogmed.evaluation.preparation import shipped_folder
 from analogmed.evaluation.session import Cases
 from analogmed.evaluation.statistics import difference, two_way_bootstrap
 from analogmed.evaluation.studies.robustness.sweep import chip_table
@@ -34,7 +35,7 @@ from analogmed.training import Checkpoint, load_checkpoint
 
 BACKENDS = ("aihwkit", "torch", "numba")
 TIMES_S = (20.0, 86_400.0)  # t0 of the PCM model, and one day
-SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints" / "phantom_brain"
+SHIPPED = shipped_folder("phantom_brain")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -113,13 +114,9 @@ def _difference(
         values, others, statistic=difference, bounds=difference_bounds("dice"), **settings
     )
     return {
-        "dice": mean.estimate,
-        "dice_low": mean.low,
-        "dice_high": mean.high,
+        **mean.cells("dice"),
         "chip_std": float(np.nanmean(values, axis=0).std(ddof=1)),
-        "difference": moved.estimate,
-        "difference_low": moved.low,
-        "difference_high": moved.high,
+        **moved.cells("difference"),
         "patients": mean.n_patients,
         "chips": mean.n_chips,
     }

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
-from _programs import in_processes
+from _programs import in_processes, write_table
 from _strategy_tables import BASELINE, curves_of, shared_weights_text, strategies_text, summary_of
 from _supernets import EPOCHS, ranked_by_shared_weights, refuse_tested, train_supernet
 
@@ -86,14 +86,14 @@ def main(arguments: list[str] | None = None) -> None:
         searches = with_others(searches, path)
     best = table_values(bench, setting).max()
     curves, summary = curves_of(searches), summary_of(searches, best)
-    write_text_atomically(given.out / "searches.csv", searches.to_csv(index=False))
-    write_text_atomically(given.out / "curves.csv", curves.to_csv(index=False))
-    write_text_atomically(given.out / "strategies.csv", summary.to_csv(index=False))
+    write_table(given.out, "searches", searches)
+    write_table(given.out, "curves", curves)
+    write_table(given.out, "strategies", summary)
     query = "the mean over chips" if setting.exact else "one chip"
     text = strategies_text(summary, setting.objective, query, best)
     if setting.supernetworks:
         ranked = ranked_by_shared_weights(bench, setting.supernetworks, given.n_boot)
-        write_text_atomically(given.out / "shared_weights.csv", ranked.to_csv(index=False))
+        write_table(given.out, "shared_weights", ranked)
         text += f"\n{shared_weights_text(ranked)}"
     write_text_atomically(given.out / "strategies.md", text)
     if setting.objective == "dice_1d":

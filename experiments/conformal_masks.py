@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _programs import markdown, with_interval
+from _programs import markdown, with_interval, write_table
 
-import analogmed
 from analogmed.config import SweepConfig
 from analogmed.data import Case, Sample, Task, load_task
+from analogmed.evaluation.preparation import shipped_folder
 from analogmed.evaluation.studies.uncertainty.conformal_table import (
     ConformalCounts,
     summarise_conformal,
@@ -61,8 +61,7 @@ def main() -> None:
 
 def run_one(training: str, task: Task, samples: list[Sample], given: argparse.Namespace) -> None:
     """Calibrate thresholds with one network, test them, and write two tables."""
-    folder = Path(analogmed.__path__[0]) / "checkpoints" / SHIPPED
-    checkpoint = load_checkpoint(folder / f"unet-{training}.safetensors")
+    checkpoint = load_checkpoint(shipped_folder(SHIPPED) / f"unet-{training}.safetensors")
     checkpoint.info.refuse_leakage(
         replace(task, test=(*task.validation, *task.test)), checkpoint.path
     )
@@ -74,13 +73,13 @@ def run_one(training: str, task: Task, samples: list[Sample], given: argparse.Na
     ledger = ConformalCounts(task)
     observe(ledger, "deterministic", checkpoint, samples, task, config)
     sizes = pd.DataFrame([run | row for row in by_size(ledger, task, given.alpha, given.draws)])
-    write_text_atomically(given.out / f"sizes-{training}.csv", sizes.to_csv(index=False))
+    write_table(given.out, f"sizes-{training}", sizes)
     observe(ledger, "chips", checkpoint, samples, task, config)
     found = ledger.evaluate(
         _patients(task.validation), _patients(task.test), given.alpha, leave_one_out=False
     )
     summary = summarise_conformal(pd.DataFrame([run | row for row in found]), given.alpha)
-    write_text_atomically(given.out / f"summary-{training}.csv", summary.to_csv(index=False))
+    write_table(given.out, f"summary-{training}", summary)
 
 
 def new_patients(n_calibration: int, n_test: int) -> Task:

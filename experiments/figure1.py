@@ -25,7 +25,14 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from _programs import in_parallel, markdown, run_program, with_interval
+from _programs import (
+    evaluate_networks,
+    in_parallel,
+    markdown,
+    train_pair,
+    with_interval,
+    write_table,
+)
 
 from analogmed.data import load_task
 from analogmed.evaluation import summarise
@@ -85,7 +92,7 @@ def main() -> None:
         return run_one(*of, arguments)
 
     summary = summary_of(in_parallel(run, runs, arguments.workers))
-    summary.to_csv(arguments.out / "summary.csv", index=False)
+    write_table(arguments.out, "summary", summary)
     write_text_atomically(arguments.out / "table.md", to_markdown(summary))
     tables = (dice_rows(summary), normalised_rows(summary), mean_rows(summary))
     overview = "\n".join(markdown(pd.DataFrame(rows)) for rows in tables)
@@ -140,20 +147,11 @@ def run_one(
         f"--validate_every={epochs}",  # keeps the last state, since few patients select unreliably
         f"--loading.patches_per_image={PATCHES_PER_IMAGE.get(name, 1)}",
     ]
-    start = out / "start"
-    run_program(
-        "train",
-        [*training, f"--model={model}", f"--model.options={MODELS[model]}", f"--out={start}"],
-    )
-    run_program("train", [*training, f"--init={start}", f"--out={out / 'digital'}"])
-    run_program("train", [*training, f"--init={start}", "--training=hwa", f"--out={out / 'hwa'}"])
-    for folder, networks, chips, times_s in (
-        (START, [start], 1, [0]),
-        (ON_CHIPS, [out / "digital", out / "hwa"], arguments.chips, [0, 1, 86400, 2592000]),
-    ):
-        checkpoints = f"--checkpoints=[{', '.join(map(str, networks))}]"
-        sweep = [f"--sweep.chips={chips}", f"--sweep.times_s={times_s}", "--batch_size=32"]
-        run_program("eval", [*data, checkpoints, *sweep, f"--out={out / folder}"])
+    network = [f"--model={model}", f"--model.options={MODELS[model]}"]
+    start, *networks = train_pair(training, network, out)
+    evaluate_networks(data, [start], out / START, chips=1, times_s=(0,))
+    times_s = (0, 1, 86400, 2592000)
+    evaluate_networks(data, networks, out / ON_CHIPS, chips=arguments.chips, times_s=times_s)
     return out
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 from _programs import in_parallel, markdown, run_program, with_interval
 from figure1 import PHANTOMS, REAL
 
-import analogmed
+from analogmed.evaluation.preparation import shipped_folder
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.strict_yaml import read_yaml
 from analogmed.foundation.time_constants import time_label
@@ -31,6 +31,8 @@ from analogmed.report.figures.uncertainty import (
 )
 from analogmed.report.names import TRAINING_NAMES
 from analogmed.report.text import level_of, patients_of
+from analogmed.tables.table import Table
+from analogmed.tables.uncertainty import COMPARISON, DENSITY, RELIABILITY, RISK_COVERAGE, SUMMARY
 from analogmed.training import load_checkpoint
 
 DAY_S = 86_400.0
@@ -48,9 +50,9 @@ MEASURES = {
 }
 REGIONS = {"band": "Band about the structure", "image": "Whole image"}
 CURVES = {
-    "figure3": ("density", uncertainty_density),
-    "reliability": ("reliability", reliability_diagram),
-    "risk_coverage": ("risk_coverage", risk_coverage_curves),
+    "figure3": (DENSITY, uncertainty_density),
+    "reliability": (RELIABILITY, reliability_diagram),
+    "risk_coverage": (RISK_COVERAGE, risk_coverage_curves),
 }
 
 
@@ -106,7 +108,7 @@ def draw(task: str, folders: list[Path], out: Path) -> list[Path]:
         path = out / f"figure2_{task}_{folder.name}.png"
         drawn.append(uncertainty_maps(arrays, rows, path))
     for name, (table, draw_curves) in CURVES.items():
-        rows = pd.concat([pd.read_csv(folder / f"{table}.csv") for folder in folders])
+        rows = pd.concat([table.read(folder) for folder in folders])
         drawn.append(draw_curves(rows, out / f"{name}_{task}.png"))
     return drawn
 
@@ -114,7 +116,7 @@ def draw(task: str, folders: list[Path], out: Path) -> list[Path]:
 def tables(folders: list[Path]) -> str:
     """Return the results as text, as differences and as values, in Markdown."""
     comparison, summary = (
-        pd.concat([_read(folder, name) for folder in folders]) for name in ("comparison", "summary")
+        pd.concat([_read(folder, table) for folder in folders]) for table in (COMPARISON, SUMMARY)
     )
     sweep = read_yaml(folders[0] / "experiment.yaml")["sweep"]
     text = (
@@ -176,11 +178,11 @@ def value_table(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _read(folder: Path, name: str) -> pd.DataFrame:
+def _read(folder: Path, table: Table) -> pd.DataFrame:
     """Return the rows of a run's table that are shown, sorted by measure."""
-    table = pd.read_csv(folder / f"{name}.csv")
-    sources = ["chips"] if name == "comparison" else ["deterministic", "chips"]
-    shown = table[table["source"].isin(sources) & table["metric"].isin(MEASURES)]
+    rows = table.read(folder)
+    sources = ["chips"] if table is COMPARISON else ["deterministic", "chips"]
+    shown = rows[rows["source"].isin(sources) & rows["metric"].isin(MEASURES)]
     return shown.sort_values(
         "metric", key=lambda names: names.map(list(MEASURES).index), kind="stable"
     )
@@ -208,7 +210,7 @@ def _networks(task: str, model: str, arguments: argparse.Namespace) -> list[Path
         return [path for path in given if load_checkpoint(path).info.model == model]
     trained = arguments.trained or (REAL_NETWORKS if arguments.real else None)
     if trained is None:
-        shipped = Path(analogmed.__path__[0]) / "checkpoints" / SHIPPED
+        shipped = shipped_folder(SHIPPED)
         return [shipped / f"{model}-{training}.safetensors" for training in TRAINING_NAMES]
     folders = [trained / task / model / training for training in TRAINING_NAMES]
     for folder in folders:

@@ -18,13 +18,14 @@ from matplotlib.figure import Figure
 
 import analogmed as am
 from analogmed.data import Task
+from analogmed.evaluation.preparation import shipped_folder
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.time_constants import time_label
 from analogmed.metrics.case import mean_dice
 from analogmed.report.figures.style import DPI, publication_style
 from analogmed.report.names import hardware_name
 
-SHIPPED = Path(am.__file__).parent / "checkpoints" / "phantom_brain"
+SHIPPED = shipped_folder("phantom_brain")
 NETWORKS = {"unet-digital": "trained digitally", "unet-hwa": "hardware-aware training (for PCM)"}
 CHANNEL = 1  # FLAIR
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _programs import write_table
 
 from analogmed.evaluation.statistics.intervals import Interval, difference, ratio, two_way_bootstrap
 from analogmed.evaluation.statistics.spread import std_between_chips
@@ -74,9 +75,9 @@ def main() -> None:
             text = replace_between(text, name, table)
         write_text_atomically(given.document, text)
     if given.out:
-        write_text_atomically(given.out / "coverage.csv", fixed.to_csv(index=False))
-        write_text_atomically(given.out / "missed.csv", missed.to_csv(index=False))
-        write_text_atomically(given.out / "stopping.csv", stopped.to_csv(index=False))
+        write_table(given.out, "coverage", fixed)
+        write_table(given.out, "missed", missed)
+        write_table(given.out, "stopping", stopped)
     print("\n\n".join(tables.values()))
 
 

@@ -27,7 +27,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from _programs import in_parallel, markdown, run_program, with_interval
+from _programs import (
+    evaluate_networks,
+    in_parallel,
+    markdown,
+    train_pair,
+    with_interval,
+    write_table,
+)
 
 from analogmed.evaluation.statistics.intervals import (
     ChipMeans,
@@ -40,8 +47,9 @@ from analogmed.foundation.files import write_text_atomically
 from analogmed.hardware import map_tiles
 from analogmed.metrics.properties import difference_bounds
 from analogmed.models import Genotype, Level, build_model
+from analogmed.tables.robustness import SUMMARY
 
-DAY_S = 86_400.0
+DAY_S = 86_400
 TOLERANCE = 0.1
 EPOCHS = 60
 TASK = "phantom_brain"
@@ -165,9 +173,9 @@ def main() -> None:
     tables = [_table(match, group, arguments.out) for match, group in matches.items()]
     differences = [_differences(match, group, arguments.out) for match, group in matches.items()]
     for name, rows in (("table", pd.concat(tables)), ("differences", pd.concat(differences))):
-        rows.to_csv(arguments.out / f"{name}.csv", index=False)
-        write_text_atomically(arguments.out / f"{name}.md", markdown(_as_text(rows)))
-        print(markdown(_as_text(rows)))
+        text = markdown(_as_text(rows))
+        write_table(arguments.out, name, rows, text)
+        print(text)
 
 
 def run_one(network: Network, arguments: argparse.Namespace) -> None:
@@ -179,14 +187,10 @@ def run_one(network: Network, arguments: argparse.Namespace) -> None:
     data = [f"--task={TASK}", *arguments.data]
     length = [f"--epochs={epochs}", f"--validate_every={epochs}"]
     training = [*data, *length, *arguments.optimizer]
-    start, digital, hwa = out / "start", out / "digital", out / "hwa"
     model = [f"--model={network.model}", f"--model.options={options}"]
-    run_program("train", [*training, *model, f"--out={start}"])
-    run_program("train", [*training, f"--init={start}", f"--out={digital}"])
-    run_program("train", [*training, f"--init={start}", "--training=hwa", tiles, f"--out={hwa}"])
-    sweep = [f"--sweep.chips={arguments.chips}", f"--sweep.times_s=[0, {DAY_S:g}]"]
-    networks = [f"--checkpoints=[{digital}, {hwa}]", "--batch_size=32"]
-    run_program("eval", [*data, *networks, *sweep, tiles, f"--out={out / 'eval'}"])
+    _, *networks = train_pair(training, model, out, hwa=[tiles])
+    sweep = {"chips": arguments.chips, "times_s": (0, DAY_S)}
+    evaluate_networks(data, networks, out / "eval", **sweep, further=[tiles])
 
 
 def _matches(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Network]]]:
@@ -224,7 +228,7 @@ def _table(match: str, networks: list[Network], out: Path) -> pd.DataFrame:
     estimates = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
     tables = []
     for network in networks:
-        summary = pd.read_csv(out / network.folder / "eval" / "summary.csv")
+        summary = SUMMARY.read(out / network.folder / "eval")
         columns = ["training", *estimates, "n_patients", "n_chips", "parameters", "tiles"]
         labels = {"matched": match, "network": network.name, "width": network.width}
         tables.append(summary[columns].assign(**labels))
@@ -247,8 +251,8 @@ def _differences(match: str, networks: list[Network], out: Path) -> pd.DataFrame
             "network": first.key["model"],
             "less": second.key["model"],
             "training": first.key["training"],
-            **_columns("dice_1d", _day_difference(first, second)),
-            **_columns("kept", _kept_difference(first, second)),
+            **_day_difference(first, second).cells("dice_1d"),
+            **_kept_difference(first, second).cells("kept"),
         }
         for first, second in combinations(runs, 2)
         if first.key["training"] == second.key["training"]
@@ -287,10 +291,6 @@ def _less_kept(
     day: ChipMeans, other_day: ChipMeans, digital: ChipMeans, other_digital: ChipMeans
 ) -> np.ndarray:
     return day.mean() / digital.mean() - other_day.mean() / other_digital.mean()
-
-
-def _columns(name: str, interval: Interval) -> dict[str, float]:
-    return {name: interval.estimate, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
 def _as_text(rows: pd.DataFrame) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from _programs import with_interval
+from _programs import with_interval, write_table
 from _supernets import EPOCHS, RULES, train_supernet
 
 from analogmed.foundation.files import write_text_atomically
@@ -28,6 +28,7 @@ from analogmed.report.figures.ranking import rank_scatter, task_heat_map, tau_ov
 from analogmed.report.text_table import pipe_table
 from analogmed.search.benchmark.rank_agreement import Estimate, agreement_matrix, rank_agreement
 from analogmed.search.benchmark.table import BenchmarkTable, load
+from analogmed.tables.search import TRACE
 
 TOP_SHARE = 0.1  # share of the networks in a top list
 SCORES = {
@@ -63,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     if traces:
         tables["training"] = over_training(bench, task, traces, given)
     for name, table in tables.items():
-        write_text_atomically(out / f"{name}.csv", table.to_csv(index=False))
+        write_table(out, name, table)
     text = to_text(tables)
     write_text_atomically(out / "ranking.md", text)
     draw(bench, task, tables, out, given)
@@ -115,7 +116,7 @@ def over_training(
     """Return tau between shared-weight and stand-alone scores, after each traced epoch."""
     rows = []
     for rule, folder in traces.items():
-        trace = pd.read_csv(Path(folder) / "trace.csv")
+        trace = TRACE.read(Path(folder))
         trace = trace.drop_duplicates(["epoch", "genotype"])  # sampled twice from a small space
         keys = trace["genotype"].map(lambda text: Genotype.of(text).key)
         for name in ("digital", "1 day"):

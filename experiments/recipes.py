@@ -13,13 +13,13 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from _programs import in_parallel, markdown, run_program, with_interval
+from _programs import evaluate_networks, in_parallel, markdown, run_program, with_interval
 
 from analogmed.evaluation.statistics import difference, two_way_bootstrap
 from analogmed.foundation.files import write_text_atomically
 from analogmed.metrics.properties import difference_bounds
 
-DAY_S, MONTH_S = 86_400.0, 2_592_000.0
+DAY_S, MONTH_S = 86_400, 2_592_000
 MODIFIER = ["--noise.weights=modifier"]
 RECIPES = {
     "default": [],
@@ -88,9 +88,8 @@ def train_all(name: str, root: list[str], folder: Path, arguments: argparse.Name
         settings = ["--training=hwa", *RECIPES[recipe], f"--init={start}"]
         run_program("train", [*training, *settings, f"--out={out / 'network'}"])
         hardware = [s for s in RECIPES[recipe] if s.startswith("--hardware")]
-        sweep = [f"--sweep.chips={arguments.chips}", "--sweep.times_s=[0, 86400, 2592000]"]
-        networks = [f"--checkpoints=[{out / 'network'}]", "--batch_size=32"]
-        run_program("eval", [*data, *networks, *hardware, *sweep, f"--out={out / 'eval'}"])
+        sweep = {"chips": arguments.chips, "times_s": (0, DAY_S, MONTH_S)}
+        evaluate_networks(data, [out / "network"], out / "eval", **sweep, further=hardware)
 
     in_parallel(run, arguments.recipes, arguments.workers)
 

@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from _programs import markdown, run_program, with_interval
+from _programs import evaluate_networks, markdown, run_program, with_interval
 
 from analogmed.analog import Hardware
 from analogmed.evaluation import compare_models
@@ -22,6 +22,7 @@ from analogmed.foundation.files import write_text_atomically
 from analogmed.hardware import map_tiles
 from analogmed.models import build_model
 from analogmed.search.settings import CandidateConfig
+from analogmed.tables.robustness import SUMMARY
 
 TASK = [
     "--task=phantom_brain",
@@ -29,7 +30,7 @@ TASK = [
     "--task.shares=[0.35, 0.05, 0.6]",
 ]
 SHAPE, CHANNELS, CLASSES = (64, 64), 3, 1
-TIMES = "--sweep.times_s=[0, 1, 86400, 2592000]"
+TIMES_S = (0, 1, 86400, 2592000)
 KEPT = ["dice_own_digital", "dice_t0", "dice_1d", "dice_1mo"]
 
 
@@ -49,13 +50,10 @@ def main() -> None:
     )
     run_program("train", [*_like_candidates(arguments), f"--out={out / 'unet'}"])
     networks = [out / "search" / "best", out / "unet"]
-    stages = ", ".join(f"{network / 'digital'}, {network}" for network in networks)
-    sweep = [f"--sweep.chips={arguments.chips}", TIMES, f"--engine.workers={arguments.workers}"]
-    evaluated = out / "eval"
-    run_program(
-        "eval",
-        [*TASK, f"--checkpoints=[{stages}]", *sweep, "--batch_size=32", f"--out={evaluated}"],
-    )
+    stages = [stage for network in networks for stage in (network / "digital", network)]
+    evaluated, workers = out / "eval", [f"--engine.workers={arguments.workers}"]
+    sweep = {"chips": arguments.chips, "times_s": TIMES_S}
+    evaluate_networks(TASK, stages, evaluated, **sweep, further=workers)
     table = table_of(evaluated)
     write_text_atomically(out / "table.md", table)
     print(table)
@@ -70,7 +68,7 @@ def unet_tiles(features: int) -> int:
 
 def table_of(evaluated: Path) -> str:
     """Return Dice and tiles of the networks, and the difference between the hardware-aware ones."""
-    summary = pd.read_csv(evaluated / "summary.csv")
+    summary = SUMMARY.read(evaluated)
     rows = [
         {
             "network": row["model"],

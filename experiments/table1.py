@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from _programs import markdown
+from _programs import markdown, write_table
 
-from analogmed.foundation.files import write_atomically, write_text_atomically
 from analogmed.hardware import map_tiles
 from analogmed.models import build_model
 
@@ -144,8 +143,7 @@ def main() -> None:
     text = to_markdown(found) + EXPLANATION
     print(text)
     if options.out is not None:
-        write_atomically(options.out / "table1.csv", lambda path: found.to_csv(path, index=False))
-        write_text_atomically(options.out / "table1.md", text)
+        write_table(options.out, "table1", found, text)
 
 
 if __name__ == "__main__":

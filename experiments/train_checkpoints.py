@@ -11,7 +11,7 @@ analogmed/checkpoints/phantom_brain/.
 import argparse
 from pathlib import Path
 
-from _programs import in_parallel, run_program
+from _programs import in_parallel, train_pair
 
 from analogmed.foundation.files import write_atomically
 from analogmed.training.checkpoint.file import read_file, write_file
@@ -39,14 +39,10 @@ def main() -> None:
 
 def train_one(model: str) -> None:
     """Train the digital start, and from it the two shipped networks."""
-    start = RUNS / model / "start"
-    run_program(
-        "train", [f"--model={model}", f"--model.options={MODELS[model]}", *EPOCHS, f"--out={start}"]
-    )
-    for training in ("digital", "hwa"):
-        out = RUNS / model / training
-        run_program("train", [f"--training={training}", f"--init={start}", *EPOCHS, f"--out={out}"])
-        ship(out / "network.safetensors", SHIPPED / f"{model}-{training}.safetensors")
+    network = [f"--model={model}", f"--model.options={MODELS[model]}"]
+    _, *trained = train_pair(EPOCHS, network, RUNS / model)
+    for folder in trained:
+        ship(folder / "network.safetensors", SHIPPED / f"{model}-{folder.name}.safetensors")
 
 
 def ship(trained: Path, shipped: Path) -> None:

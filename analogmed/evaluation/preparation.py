@@ -94,14 +94,18 @@ def checkpoint_paths(experiment: Experiment) -> tuple[Path, ...]:
     """
     if experiment.checkpoints:
         return experiment.checkpoints
-    shipped = Path(str(files("analogmed") / "checkpoints" / experiment.task.name))
-    found = tuple(sorted(shipped.glob("*.safetensors")))
+    found = tuple(sorted(shipped_folder(experiment.task.name).glob("*.safetensors")))
     if not found:
         raise ConfigError(
             f"no network is shipped for task '{experiment.task.name}'; train one with "
             "python -m analogmed.train and give its file with --checkpoints"
         )
     return found
+
+
+def shipped_folder(task: str) -> Path:
+    """Return the folder of the networks that are shipped for a task; other tasks have none."""
+    return Path(str(files("analogmed") / "checkpoints" / task))
 
 
 def check_settings(experiment: Experiment) -> None:

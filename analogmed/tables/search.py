@@ -24,7 +24,7 @@ IMPORTANCE = Table(
 )
 TRACE = Table(
     "trace",
-    Columns(names=("genotype",), numbers=("epoch", "score")),
+    Columns(texts=("genotype",), numbers=("epoch", "score")),
     order=("epoch", "genotype", "score"),
 )
 """Scores of the same networks during the training of a supernetwork."""

@@ -8,7 +8,9 @@ import pytest
 
 from analogmed import tables
 from analogmed.foundation.errors import DataError
-from analogmed.tables.table import Columns, Table
+from analogmed.models.genotype import Genotype, Level
+from analogmed.tables.search import TRACE
+from analogmed.tables.table import LONGEST_NAME, Columns, Table
 
 TABLE = Table(
     "steps", Columns(names=("layer",), texts=("note",), numbers=("drop",), flags=("kept",))
@@ -74,3 +76,10 @@ def test_rows_become_a_table_with_its_columns_in_their_order():
     assert list(frame) == ["layer", "drop", "note"]
     assert frame["drop"].isna().all()
     assert list(table.frame([])) == ["layer", "drop", "note"]
+
+
+def test_a_traced_genotype_is_read_back_whatever_its_length(tmp_path):
+    genotype = Genotype((Level("C", 8),) * 5).to_json()
+    assert len(genotype) > LONGEST_NAME
+    TRACE.write(TRACE.frame([{"epoch": 1, "genotype": genotype, "score": 0.5}]), tmp_path)
+    assert TRACE.read(tmp_path)["genotype"].item() == genotype
