@@ -13,6 +13,7 @@ from analogmed.analog.aihwkit_backend.layers import from_aihwkit, is_analog, set
 from analogmed.analog.ideal_tiles import ideal_tiles
 from analogmed.analog.layers.base import AnalogLayer, analog_layers, ranged_layers
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
+from analogmed.foundation.settings.checks import require_number
 from analogmed.network.batches import checked_network, network_batches
 from analogmed.network.walk import evaluating, hooked
 
@@ -46,8 +47,7 @@ def calibrate(
         NonFiniteError: an activation is NaN or Inf; names the layer.
     """
     checked_network(model)
-    if not isinstance(quantile, int | float) or not 0 < quantile <= 1:
-        raise ConfigError(f"calibrate: quantile must lie in (0, 1], got {quantile!r}")
+    require_number("calibrate: quantile", quantile, above=0, at_most=1)
     layers = analog_layers(model)
     if not layers and any(map(is_analog, model.modules())):
         own = calibrate(from_aihwkit(model), batches, quantile=quantile, key=key)

@@ -20,7 +20,7 @@ from analogmed.analog.digital_layers import left_digital
 from analogmed.analog.engines.select import EngineName, check_engine
 from analogmed.analog.layers.base import AnalogLayer, analog_layers
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.settings.checks import require_choice
 from analogmed.network.batches import checked_network
 from analogmed.network.copy import copy_network
 from analogmed.network.products import unregistered_layers
@@ -96,8 +96,7 @@ def convert(
         ("backend", backend, Backend),
         ("row_split", row_split, RowSplit),
     ):
-        if choice not in get_args(choices):
-            raise ConfigError(f"unknown {what} '{choice}'; {nearest(choice, get_args(choices))}")
+        require_choice(what, choice, get_args(choices))
     check_support(rpu_config := as_rpu_config(rpu_config))
     digital = (digital,) if isinstance(digital, str) else tuple(digital)
     _check_model(model, digital)

@@ -1,10 +1,11 @@
 """Settings of calibration, and of the layers that stay digital."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.settings.checks import require_at_least_one
+from analogmed.foundation.settings.checks import require_at_least_one, require_number
 from analogmed.foundation.strict_yaml import read_yaml
 
 
@@ -23,8 +24,16 @@ class CalibrationConfig:
 
     def __post_init__(self) -> None:
         require_at_least_one("calibration.images", self.images)
-        if not 0 < self.quantile <= 1:
-            raise ConfigError(f"calibration.quantile must lie in (0, 1], got {self.quantile}")
+        require_number("calibration.quantile", self.quantile, above=0, at_most=1)
+
+
+def require_ages(ages_s: tuple[float, float]) -> None:
+    """Raise ConfigError if ages of a virtual chip are no range of finite times, 0 s or more."""
+    if not 0 <= ages_s[0] <= ages_s[1] < math.inf:
+        raise ConfigError(
+            "noise.ages_s must be two finite times of 0 s or more, the smaller first, got "
+            f"{list(ages_s)}"
+        )
 
 
 def resolve_layers(digital_layers: Iterable[str]) -> tuple[str, ...]:

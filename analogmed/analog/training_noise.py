@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from analogmed.analog.aihwkit_backend.training import modifier_strength, tiles_of
 from analogmed.analog.devices.programming import ProgrammedModel
 from analogmed.analog.layers.base import AnalogLayer, analog_layers
+from analogmed.analog.settings import require_ages
 from analogmed.analog.tile.modifier import disturbed, scaled
 from analogmed.analog.tile.precision import without_autocast
 from analogmed.analog.tile.weight_perturbation import WeightPerturbation
@@ -74,11 +75,7 @@ class TrainingNoise:
         seed: int = 0,
         rank: int = 0,
     ) -> None:
-        if not 0 <= ages_s[0] <= ages_s[1] < math.inf:
-            raise ConfigError(
-                f"noise.ages_s must be two finite times of 0 s or more, the smaller first, got "
-                f"{list(ages_s)}"
-            )
+        require_ages(ages_s)
         if ramp_steps < 0 or every < 1:
             raise ConfigError(
                 f"the ramp must take 0 steps or more, got {ramp_steps}, and a chip serve 1 step or "

@@ -94,6 +94,24 @@ class Registry(Generic[T]):
         return loaded
 
 
+def refuse_unknown_options(what: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise an error for an option that a function does not have.
+
+    Args:
+        what: kind and name of the function, for messages.
+        given: names of the given options.
+        known: names of its options.
+
+    Raises:
+        ConfigError: names the first unknown option and the nearest known one.
+    """
+    known = tuple(known)
+    for option in given:
+        if option not in known:
+            meant = nearest(option, known) if known else "it has no options"
+            raise ConfigError(f"{what}: unknown option '{option}'; {meant}")
+
+
 def find_plugin(group: str, name: str, *, kind: str, is_built_in: bool) -> EntryPoint | None:
     """Return the entry point of a name, or ``None`` if no installed package provides it.
 

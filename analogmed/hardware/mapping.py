@@ -7,6 +7,7 @@ from typing import Literal
 from torch import nn
 
 from analogmed.foundation.errors import ConfigError, CoverageError
+from analogmed.foundation.settings.checks import require_choice
 from analogmed.hardware.tile_map import LayerTiles, RowSplit, TileMap
 from analogmed.network.matrix import MAPPED, TRANSPOSED, WeightMatrix
 from analogmed.network.selection import digital_reason, multiplies_weight, refuse_unknown
@@ -54,8 +55,8 @@ def map_tiles(
         ShapeError: the network fails on an input of shape ``input_shape``.
     """
     size = _tile_shape(tile_size)
-    _check_choice("row_split", row_split, ("channels", "even"))
-    _check_choice("transposed", transposed, ("analog", "digital"))
+    require_choice("row_split", row_split, ("channels", "even"))
+    require_choice("transposed", transposed, ("analog", "digital"))
     patterns = _known_patterns(model, digital)
     analog, left_digital = _choose(model, transposed == "analog", patterns)
     countable = [name for name in left_digital if isinstance(model.get_submodule(name), MAPPED)]
@@ -96,11 +97,6 @@ def _tile_shape(tile_size: int | Sequence[int]) -> tuple[int, int]:
     if len(sizes) != 2 or not all(isinstance(size, int) and size >= 1 for size in sizes):
         raise ConfigError(f"tile_size: expected rows and columns, 1 or more, found {tile_size}")
     return sizes[0], sizes[1]
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, str]) -> None:
-    if value not in choices:
-        raise ConfigError(f"{name}: expected '{choices[0]}' or '{choices[1]}', found '{value}'")
 
 
 def _known_patterns(model: nn.Module, digital: Iterable[str]) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.settings.checks import require_choice
 from analogmed.hardware.tile_map import TileMap
 from analogmed.tables.hardware import TILES
 
@@ -98,9 +97,7 @@ def place(tiles: TileMap, packing: Packing = "none") -> Placement:
 
     Source: Coffman, Garey, Johnson, Tarjan 1980, doi:10.1137/0209062 (shelf packing).
     """
-    if packing not in get_args(Packing):
-        known = get_args(Packing)
-        raise ConfigError(f"unknown packing '{packing}'; {nearest(str(packing), known)}")
+    require_choice("packing", packing, get_args(Packing))
     parts = list(parts_of(tiles))
     if packing == "none":
         blocks = [

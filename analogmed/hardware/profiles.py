@@ -20,8 +20,8 @@ from analogmed.foundation.registry import (
     described,
     load_plugin,
 )
+from analogmed.foundation.settings.checks import require_choice, require_number
 from analogmed.foundation.strict_yaml import check_keys, read_yaml
-from analogmed.foundation.text import nearest
 
 PLUGIN_GROUP = "analogmed.hardware"
 Level = Literal["mvm_only", "measured_layer"]
@@ -100,8 +100,7 @@ class Profile:
         Raises:
             ConfigError: the level is unknown, or not available for this profile.
         """
-        if level not in get_args(Level):
-            raise ConfigError(f"unknown level '{level}'; {nearest(str(level), get_args(Level))}")
+        require_choice("level", level, get_args(Level))
         found: Figures | None = getattr(self, level)
         if found is None:
             raise ConfigError(
@@ -185,10 +184,7 @@ def _load_plugin(plugin: EntryPoint) -> Profile:
 
 def _check_above_zero(holder: object, names: Iterable[str]) -> None:
     for name in names:
-        value = getattr(holder, name)
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not math.isfinite(value) or value <= 0:
-            raise ConfigError(f"{name}: expected a finite number above 0, found {value!r}")
+        require_number(name, getattr(holder, name), above=0)
 
 
 def _check_text(holder: object, names: Iterable[str]) -> None:

@@ -78,5 +78,5 @@ def test_packed_blocks_hold_every_weight_inside_their_tile_and_never_overlap(siz
 
 
 def test_another_packing_is_refused():
-    with pytest.raises(ConfigError, match="unknown packing 'fistfit'; did you mean 'first_fit'"):
+    with pytest.raises(ConfigError, match="packing: unknown value 'fistfit'; did you mean"):
         place(linear(4, 4), "fistfit")

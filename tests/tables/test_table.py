@@ -79,7 +79,7 @@ def test_rows_become_a_table_with_its_columns_in_their_order():
 
 
 def test_a_traced_genotype_is_read_back_whatever_its_length(tmp_path):
-    genotype = Genotype((Level("C", 8),) * 5).to_json()
+    genotype = Genotype((Level("C", 8, 3),) * 5).to_json()
     assert len(genotype) > LONGEST_NAME
     TRACE.write(TRACE.frame([{"epoch": 1, "genotype": genotype, "score": 0.5}]), tmp_path)
     assert TRACE.read(tmp_path)["genotype"].item() == genotype

@@ -1,12 +1,11 @@
 """Valid range of each argument of the hardware description."""
 
 import dataclasses
-import math
 from typing import Any, Literal, get_args, get_origin
 
 from analogmed.analog.description.device_models import device_model
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.settings.checks import is_finite, require_choice, require_number
 
 _POSITIVE = (
     "inp_bound",
@@ -44,55 +43,33 @@ def check_ranges(hardware: Any) -> None:
         ConfigError: names the first invalid argument, its value, and the expected range.
     """
     for name in _POSITIVE:
-        _require(name, getattr(hardware, name), low=0.0, open_low=True)
+        require_number(f"hardware.{name}", getattr(hardware, name), above=0)
     for name in _NON_NEGATIVE:
-        _require(name, getattr(hardware, name), low=0.0)
+        require_number(f"hardware.{name}", getattr(hardware, name), at_least=0)
     for name in _WHOLE:
         value = getattr(hardware, name)
         if int(value) != value:
             raise ConfigError(f"hardware.{name}: expected a whole number, got {value!r}")
-    _require("input_range_keep", hardware.input_range_keep, low=0.0, high=1.0)
-    _require("drop_connect", hardware.drop_connect, low=0.0, high=1.0, open_high=True)
+    require_number("hardware.input_range_keep", hardware.input_range_keep, at_least=0, at_most=1)
+    require_number("hardware.drop_connect", hardware.drop_connect, at_least=0, below=1)
     _require_coefficients(hardware.modifier_coeffs)
     if hardware.g_max_us is not None:
-        _require("g_max_us", hardware.g_max_us, low=0.0, open_low=True)
+        require_number("hardware.g_max_us", hardware.g_max_us, above=0)
     _require_tile(hardware.tile_size)
     for field in dataclasses.fields(hardware):
         if get_origin(field.type) is Literal:
-            _require_choice(field.name, getattr(hardware, field.name), get_args(field.type))
+            value = getattr(hardware, field.name)
+            require_choice(f"hardware.{field.name}", value, get_args(field.type))
         elif field.type is bool:
             _require_switch(field.name, getattr(hardware, field.name))
     _require_one_scale(hardware)
     _require_acceptance_range(hardware)
 
 
-def _require(
-    name: str,
-    value: float,
-    *,
-    low: float,
-    high: float = math.inf,
-    open_low: bool = False,
-    open_high: bool = False,
-) -> None:
-    on_edge = (open_low and value == low) or (open_high and value == high)
-    if _is_finite(value) and low <= value <= high and not on_edge:
-        return
-    span = f"{'above' if open_low else 'at least'} {low:g}"
-    if math.isfinite(high):
-        span += f" and {'below' if open_high else 'at most'} {high:g}"
-    raise ConfigError(f"hardware.{name}: expected a finite number {span}, got {value!r}")
-
-
-def _is_finite(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]
-
-
 def _require_coefficients(values: object) -> None:
     if values is None:
         return
-    if not isinstance(values, tuple | list) or not values or not all(map(_is_finite, values)):
+    if not isinstance(values, tuple | list) or not values or not all(map(is_finite, values)):
         raise ConfigError(
             f"hardware.modifier_coeffs: expected one finite number or more, got {values!r}"
         )
@@ -135,13 +112,6 @@ def _require_tile(size: object) -> None:
         raise ConfigError(
             "hardware.tile_size: expected a whole number of at least 1, or (rows, columns), got "
             f"{size!r}"
-        )
-
-
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(
-            f"hardware.{name}: unknown value {value!r}; {nearest(str(value), choices)}"
         )
 
 

@@ -1,9 +1,52 @@
-"""Range checks of settings."""
+"""Checks of single settings: choices and ranges."""
 
 import math
 import operator
+from collections.abc import Collection
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
+
+
+def require_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Raise ConfigError, with the nearest choice, if a value is none of the choices."""
+    if value not in choices:
+        raise ConfigError(f"{name}: unknown value {value!r}; {nearest(str(value), choices)}")
+
+
+def is_finite(value: object) -> bool:
+    """Return whether a value is a finite number, as a file of settings can contain it."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def require_number(
+    name: str,
+    value: object,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> None:
+    """Raise ConfigError if a value is not a finite number within bounds.
+
+    Args:
+        name: name of the setting, as the user types it.
+        value: value of the setting.
+        at_least, above: lower bound that is part of the range, or not.
+        at_most, below: upper bound that is part of the range, or not.
+    """
+    bounds = (
+        ("at least", at_least, operator.ge),
+        ("above", above, operator.gt),
+        ("at most", at_most, operator.le),
+        ("below", below, operator.lt),
+    )
+    given = [(word, bound, fits) for word, bound, fits in bounds if bound is not None]
+    if not is_finite(value) or not all(fits(value, bound) for _, bound, fits in given):
+        span = " and ".join(f"{word} {bound:g}" for word, bound, _ in given)
+        number = f"a finite number {span}" if span else "a finite number"
+        raise ConfigError(f"{name}: expected {number}, got {value!r}")
 
 
 def require_whole(name: str, value: object, *, least: int | None = None) -> None:

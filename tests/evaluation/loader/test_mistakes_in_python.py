@@ -271,7 +271,7 @@ CALLS = {
     "an empty batch": (lambda k: k.robustness([(k.x[:0], k.y[:0])]), "batch of images is empty"),
     "a quantile in per cent": (
         lambda k: am.calibrate(k.analog, [k.x], quantile=99.95),
-        "quantile must lie in (0, 1], got 99.95",
+        "quantile: expected a finite number above 0 and at most 1, got 99.95",
     ),
     "a quantile as text": (lambda k: am.calibrate(k.analog, [k.x], quantile="high"), "quantile"),
     "a layer that it has not": (
