@@ -29,8 +29,8 @@ from analogmed.foundation.registry import (
     described,
     home_of,
     load_callable,
+    refuse_unknown_options,
 )
-from analogmed.foundation.text import nearest
 
 PLUGIN_GROUP = "analogmed.tasks"
 
@@ -301,14 +301,16 @@ def _dealt(
     if "name" in options:
         _check_own_name(name, source, options["name"])
     dispensable = {"split_seed": 0, "shares": _SHARES}
-    for key, value in (settings | options).items():
-        # A data set that cannot be 3D is detected by its spatial_dims after loading.
-        quiet = key == "spatial_dims" or dispensable.get(key, ...) == value
-        if not (key in known or takes_all or (key in settings and quiet)):
-            raise ConfigError(
-                f"task {name!r} has no option {key!r}; {nearest(key, known - {'name'})}"
-            )
     every = settings | options
+    # A data set that cannot be 3D is detected by its spatial_dims after loading.
+    quiet = {
+        key
+        for key, value in every.items()
+        if key in settings and (key == "spatial_dims" or dispensable.get(key, ...) == value)
+    }
+    if not takes_all:
+        given = [key for key in every if key not in known | quiet]
+        refuse_unknown_options(f"task {name!r}", given, known - {"name"})
     missing = [key for key, p in load_takes.items() if p.default is p.empty and key not in every]
     if missing:
         example = f"; {_NIFTI_EXAMPLE}" if source.load is load_nifti else ""

@@ -22,6 +22,7 @@ from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy, Volume, 
 from analogmed.data.readers.orientation import Orientation, axis_codes, to_ras
 from analogmed.data.samples import MAX_CLASSES, check_same_shape, class_indices, naming_case
 from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.settings.checks import require_choice
 
 Axes = Literal["zyx", "xyz"]
 Intensity = Literal["ct", "z_score", "z_score_foreground", "z_score_nonzero", "none"]
@@ -281,8 +282,7 @@ def _check_settings(reader: VolumeReader) -> None:
     checked_size(reader.size, reader.spatial_dims)
     check_ct_window(*reader.ct_window_hu)
     for intensity in reader.intensities:
-        if intensity not in get_args(Intensity):
-            raise ConfigError(f"intensity must be one of {get_args(Intensity)}, not {intensity!r}")
+        require_choice("intensity", intensity, get_args(Intensity))
     if len(reader.class_values) > MAX_CLASSES:
         raise ConfigError(
             f"classes: expected at most {MAX_CLASSES}, got {len(reader.class_values)}; "

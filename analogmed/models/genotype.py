@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_choice
 from analogmed.foundation.text import nearest
 
 VERSION = 1
@@ -127,8 +128,7 @@ class Level:
                 f"block {self.block}: expected a kernel of 3, 5 or 7, found {self.kernel!r}"
             )
         for way in ("down", "up"):
-            if getattr(self, way) not in get_args(Place):
-                raise ConfigError(f"{way}: {nearest(str(getattr(self, way)), get_args(Place))}")
+            require_choice(way, getattr(self, way), get_args(Place))
             if kind in ("zero", "identity"):
                 object.__setattr__(self, way, "analog")
 
@@ -164,8 +164,7 @@ class Genotype:
     def __post_init__(self) -> None:
         if type(self.spatial_dims) is not int or self.spatial_dims not in (2, 3):
             raise ConfigError(f"spatial_dims: expected 2 or 3, found {self.spatial_dims!r}")
-        if self.purpose not in get_args(Purpose):
-            raise ConfigError(f"purpose: {nearest(str(self.purpose), get_args(Purpose))}")
+        require_choice("purpose", self.purpose, get_args(Purpose))
         if len(self.levels) > MAX_DEPTH:
             raise ConfigError(f"expected at most {MAX_DEPTH} levels, found {len(self.levels)}")
         for level in self.levels:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.foundation.settings.checks import require_choice
 from analogmed.foundation.text import nearest
 
 Compat: TypeAlias = Literal["same", "faithful"]
@@ -229,8 +230,7 @@ def _convolution(where: str, described: Any) -> Convolution:
     if kernel not in KERNELS:
         raise ConfigError(f"{where}: kernel_size: expected 3 or 5, found {kernel}")
     activation = _entry(where, described, "act_func")
-    if activation not in ACTIVATIONS:
-        raise ConfigError(f"{where}: act_func: {nearest(str(activation), ACTIVATIONS)}")
+    require_choice(f"{where}: act_func", activation, ACTIVATIONS)
     return Convolution(
         in_channels=_whole(where, described, "in_channels"),
         out_channels=_whole(where, described, "out_channels"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from analogmed.foundation.errors import ConfigError, ShapeError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.settings.checks import require_choice
 from analogmed.models.med_nas_architecture import Architecture, Compat, Convolution
 
 Pool: TypeAlias = Literal["max", "avg"]
@@ -60,8 +60,7 @@ class MedNasBench(nn.Module):
         if spatial_dims != 2:
             raise ConfigError(f"networks of MED-NAS-Bench are 2D; the task is {spatial_dims}D")
         for name, choice, choices in (("compat", compat, Compat), ("pool", pool, Pool)):
-            if choice not in get_args(choices):
-                raise ConfigError(f"{name}: {nearest(str(choice), get_args(choices))}")
+            require_choice(name, choice, get_args(choices))
         self.architecture = described = Architecture.of(config).for_image(in_channels)
         self.compat = compat
         filters = described.filters

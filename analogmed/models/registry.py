@@ -11,6 +11,7 @@ from analogmed.foundation.registry import (
     Registry,
     call_plugin,
     home_of,
+    refuse_unknown_options,
 )
 from analogmed.foundation.text import nearest
 
@@ -200,9 +201,4 @@ def _check_options(name: str, factory: Callable[..., Any], options: dict[str, An
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return
     accepted = [p.name for p in parameters if p.name not in _CONTRACT and p.kind not in _VARIADIC]
-    for option in options:
-        if option not in accepted:
-            raise ConfigError(
-                f"model '{name}' has no option '{option}'; it accepts: "
-                f"{', '.join(accepted) or 'none'}"
-            )
+    refuse_unknown_options(f"model '{name}'", options, accepted)

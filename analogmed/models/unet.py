@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one, require_number
 
 _CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _NORM = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -44,10 +44,8 @@ class UNet(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if features < 1:
-            raise ConfigError(f"features: expected at least 1, found {features}")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"dropout: expected a share in [0, 1), found {dropout}")
+        require_at_least_one("features", features)
+        require_number("dropout", dropout, at_least=0, below=1)
 
         def level(channels: int, width: int) -> nn.Sequential:
             return _level(channels, width, spatial_dims, dropout)

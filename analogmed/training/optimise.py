@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from analogmed.foundation.errors import CheckpointError, ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.settings.checks import require_choice, require_number
 from analogmed.network.weights import STATISTICS
 from analogmed.training.settings import OptimizerConfig
 
@@ -40,13 +40,12 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+    require_choice("optimizer.name", config.name, _OPTIMIZERS)
     if config.name == "adamw":
         return torch.optim.AdamW(groups, config.learning_rate)
-    if config.name == "sgd":
-        return torch.optim.SGD(
-            groups, config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
-        )
-    raise ConfigError(f"unknown optimizer '{config.name}'; {nearest(config.name, _OPTIMIZERS)}")
+    return torch.optim.SGD(
+        groups, config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
+    )
 
 
 def schedule_factor(config: OptimizerConfig, steps: int) -> Callable[[int], float]:
@@ -70,10 +69,7 @@ def schedule_factor(config: OptimizerConfig, steps: int) -> Callable[[int], floa
         "polynomial": lambda progress: (1 - progress) ** config.power,
         "constant": lambda progress: 1.0,
     }
-    if config.schedule not in shapes:
-        raise ConfigError(
-            f"unknown schedule '{config.schedule}'; {nearest(config.schedule, shapes)}"
-        )
+    require_choice("optimizer.schedule", config.schedule, shapes)
     shape, warm_up = shapes[config.schedule], round(config.warm_up * steps)
 
     def factor(step: int) -> float:
@@ -120,8 +116,7 @@ class WeightEma:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise ConfigError(f"the decay of averaged weights must lie in [0, 1), got {decay!r}")
+        require_number("decay of averaged weights", decay, at_least=0, below=1)
         self.decay = decay
         self.updates = 0
         self._weights = {name: value.detach().clone() for name, value in _averaged(model).items()}

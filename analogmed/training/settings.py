@@ -1,16 +1,19 @@
 """Settings of a training run."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from analogmed.analog import Hardware
 from analogmed.analog.description.resolve import as_hardware
-from analogmed.analog.settings import CalibrationConfig, resolve_layers
+from analogmed.analog.settings import CalibrationConfig, require_ages, resolve_layers
 from analogmed.data.settings import TaskConfig
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
+from analogmed.foundation.settings.checks import (
+    require_at_least_one,
+    require_at_least_zero,
+    require_number,
+)
 from analogmed.foundation.settings.forms import expand_short_forms
 from analogmed.foundation.time_constants import HOUR_S, MONTH_S
 from analogmed.models.settings import ModelConfig
@@ -27,11 +30,6 @@ SETTINGS = "training.yaml"
 def network_file(path: Path) -> Path:
     """Return the file that a path to a checkpoint means: in a run folder, the network it keeps."""
     return path / NETWORK if path.is_dir() else path
-
-
-def _require_share(name: str, value: float) -> None:
-    if not math.isfinite(value) or not 0 <= value < 1:
-        raise ConfigError(f"{name} must lie in [0, 1), got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class OptimizerConfig:
         for name in ("learning_rate", "gradient_norm", "power"):
             require_at_least_zero(f"optimizer.{name}", getattr(self, name), zero=False)
         for name in ("momentum", "warm_up", "ema"):
-            _require_share(f"optimizer.{name}", getattr(self, name))
+            require_number(f"optimizer.{name}", getattr(self, name), at_least=0, below=1)
 
 
 @dataclass(frozen=True)
@@ -134,8 +132,7 @@ class LoadingConfig:
         require_at_least_zero("loading.workers", self.workers)
         for name in ("patches_per_image", "mixed_cases"):
             require_at_least_one(f"loading.{name}", getattr(self, name))
-        if not 0 <= self.foreground <= 1:
-            raise ConfigError(f"loading.foreground must lie in [0, 1], got {self.foreground!r}")
+        require_number("loading.foreground", self.foreground, at_least=0, at_most=1)
 
 
 @dataclass(frozen=True)
@@ -170,14 +167,9 @@ class NoiseConfig:
         return {"frozen": 0, "late": epochs // 2, "learned": epochs}[self.norms]
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ramp <= 1:
-            raise ConfigError(f"noise.ramp must lie in [0, 1], got {self.ramp!r}")
+        require_number("noise.ramp", self.ramp, at_least=0, at_most=1)
         require_at_least_one("noise.every", self.every)
-        if not 0 <= self.ages_s[0] <= self.ages_s[1] < math.inf:
-            raise ConfigError(
-                "noise.ages_s must be two finite times of 0 s or more, the smaller first, got "
-                f"{self.ages_s!r}"
-            )
+        require_ages(self.ages_s)
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def test_misspelt_task_gets_the_nearest_name(name, near):
 
 
 def test_misspelt_option_gets_the_nearest_name(brain):
-    with pytest.raises(ConfigError, match="'lgg' has no option 'widnow'; did you mean 'window'"):
+    with pytest.raises(ConfigError, match="'lgg': unknown option 'widnow'; did you mean 'window'"):
         load_task("lgg", brain, widnow=(8, 8))
 
 

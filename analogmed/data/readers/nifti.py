@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast, get_args
 
 import numpy as np
 
 from analogmed.data.readers.files import check_not_placeholder
-from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import read_head
+from analogmed.foundation.settings.checks import require_choice
 
 if TYPE_CHECKING:
     import nibabel as nib
@@ -76,8 +77,7 @@ def read_nifti(
         DataError: the file is missing, damaged, too large, not NIfTI, has an impossible geometry,
             or contains NaN or Inf.
     """
-    if nan_policy not in ("error", "zero"):
-        raise ConfigError(f"nan_policy must be 'error' or 'zero', not {nan_policy!r}")
+    require_choice("nan_policy", nan_policy, get_args(NanPolicy))
     path = Path(path)
     from analogmed.data.readers.nifti_header import geometry_of, layout_of
 

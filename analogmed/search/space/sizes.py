@@ -5,8 +5,7 @@ from typing import TypeAlias, get_args
 
 from torch import nn
 
-from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.settings.checks import require_choice
 from analogmed.models import Genotype
 from analogmed.models.subnet import Subnet
 from analogmed.network.matrix import MAPPED, TRANSPOSED
@@ -31,8 +30,7 @@ def operation_sizes(
     Raises:
         ConfigError: another unit.
     """
-    if unit not in get_args(SizeUnit):
-        raise ConfigError(f"size: {nearest(str(unit), get_args(SizeUnit))}")
+    require_choice("size", unit, get_args(SizeUnit))
     levels = network.genotype.levels[: network.genotype.depth]
     own = next(network.levels.parameters()).shape[1]  # levels without weights pass the image on
     images: _Sections = {

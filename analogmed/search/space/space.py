@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_choice
 from analogmed.foundation.text import nearest
 from analogmed.models import Genotype, Level
 from analogmed.models.genotype import (
@@ -56,7 +57,7 @@ class Space:
     def __post_init__(self) -> None:
         if type(self.spatial_dims) is not int or self.spatial_dims not in _BLOCKS:
             raise ConfigError(f"space.spatial_dims: expected 2 or 3, found {self.spatial_dims!r}")
-        _check_choice("purpose", self.purpose, get_args(Purpose))
+        require_choice("space.purpose", self.purpose, get_args(Purpose))
         object.__setattr__(self, "blocks", self.blocks or _BLOCKS[self.spatial_dims])
         for name in ("depths", "blocks", "widths", "growths", "kernels", "places"):
             values = getattr(self, name)
@@ -67,7 +68,7 @@ class Space:
             _check_whole(name, getattr(self, name), range(1, most + 1), f"1 to {most}")
         _check_whole("kernels", self.kernels, KERNELS, "3, 5 or 7")
         for place in self.places:
-            _check_choice("places", place, get_args(Place))
+            require_choice("space.places", place, get_args(Place))
         self._check_blocks()
         widest = max(self.widths) * max(self.growths) ** (max(self.depths) - 1)
         if widest > MAX_CHANNELS:
@@ -298,8 +299,3 @@ def _check_whole(
     for value in values:
         if type(value) is not int or value not in allowed:
             raise ConfigError(f"space.{name}: expected {expected}, found {value!r}")
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"space.{name}: unknown {value!r}; {nearest(str(value), choices)}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.seeds import derive_seed
-from analogmed.foundation.text import nearest
+from analogmed.foundation.settings.checks import require_choice
 from analogmed.models import Genotype
 from analogmed.models.genotype import BLOCKS
 from analogmed.search.space.space import Gene, Space
@@ -101,8 +101,7 @@ def paths_of_step(
     Raises:
         ConfigError: the rule is unknown.
     """
-    if rule not in RULES:
-        raise ConfigError(f"unknown sampling rule '{rule}'; {nearest(rule, RULES)}")
+    require_choice("rule", rule, RULES)
     return RULES[rule](choices, n, np.random.default_rng(derive_seed(seed, "paths", step)))
 
 

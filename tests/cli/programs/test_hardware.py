@@ -184,7 +184,7 @@ def test_measure_fills_a_table_that_predicts_networks(capsys, tmp_path):
         (["--model", "unett"], 2, "unknown model 'unett'; did you mean 'unet'?"),
         (["--model", "unet(features"], 2, "for instance unet(features=8), found 'unet(features'"),
         (["measure", "--held_out", "unett"], 2, "unknown model 'unett'; did you mean 'unet'?"),
-        (["--model", "unet(width=3)"], 2, "has no option 'width'"),
+        (["--model", "unet(width=3)"], 2, "model 'unet': unknown option 'width'"),
         (["--table", "nowhere"], 1, "no table of operations"),
         (["measure", "--threads", "0"], 2, "--threads must be 1 or more, got 0"),
         (["measure", "--repetitions", "-1"], 2, "--repetitions must be 1 or more, got -1"),

@@ -375,7 +375,7 @@ def changed(where, **changes):
 @pytest.mark.parametrize(
     ("described", "message"),
     [
-        (changed("outer.conv1", act_func="leakyrelu"), "act_func: did you mean 'LeakyRelu'"),
+        (changed("outer.conv1", act_func="leakyrelu"), "act_func: unknown value 'leakyrelu'; did"),
         (changed("outer.conv1", act_func="swish"), "outer conv1: act_func: choose from: LeakyRelu"),
         (changed("inner.conv2", name="Conv"), "inner conv2: expected a layer named Contract, fou"),
         (changed("outer.conv3", name="Contract"), "outer conv3: expected a layer named Expand"),
@@ -435,7 +435,7 @@ def test_a_missing_entry_of_a_block_is_named(name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"compat": "faithfull"}, "compat: did you mean 'faithful'"),
+        ({"compat": "faithfull"}, "compat: unknown value 'faithfull'; did you mean"),
         ({"pool": "mean"}, "pool: choose from: avg, max"),
         ({"spatial_dims": 3}, "are 2D; the task is 3D"),
     ],
