@@ -1,6 +1,5 @@
 """Settings of an evaluation on chips."""
 
-import math
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -12,7 +11,11 @@ from analogmed.analog.settings import CalibrationConfig, resolve_layers
 from analogmed.data.settings import TaskConfig
 from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
+from analogmed.foundation.settings.checks import (
+    require_at_least_one,
+    require_at_least_zero,
+    require_number,
+)
 from analogmed.foundation.settings.forms import expand_short_forms
 from analogmed.foundation.time_constants import (
     DAY_S,
@@ -80,10 +83,7 @@ class SweepConfig:
         return tuple(product(self.times_s, range(self.reads)))
 
     def _check_width(self, width: float) -> None:
-        if not 0 < width < math.inf:
-            raise ConfigError(
-                f"sweep.width: expected the width of an interval, above 0 and finite, got {width!r}"
-            )
+        require_number("sweep.width", width, above=0)
         if DAY_S not in self.times_s:
             raise ConfigError(
                 "sweep.width: expected one day among sweep.times_s, since the interval is that "
@@ -173,8 +173,8 @@ class Experiment:
         require_at_least_one("batch_size", self.batch_size)
         require_at_least_zero("tolerance", self.tolerance)
         require_at_least_zero("examples", self.examples)
-        if self.limit is not None and not math.isfinite(self.limit):
-            raise ConfigError(f"limit: expected a finite number, got {self.limit!r}")
+        if self.limit is not None:
+            require_number("limit", self.limit)
         if self.digital_layers is not None:
             object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))

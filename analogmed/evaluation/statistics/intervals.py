@@ -14,7 +14,7 @@ from scipy import stats
 
 from analogmed.evaluation.statistics.bounded_means import CHUNK_VALUES, limit_distances
 from analogmed.evaluation.statistics.crossed_values import CrossedValues, divide
-from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one, require_number
 
 N_BOOT = 2000
 LEVEL = 0.95
@@ -173,10 +173,8 @@ def two_way_bootstrap(
 
 def check_settings(n_boot: int, level: float) -> None:
     """Raise a ConfigError for settings out of their range."""
-    if n_boot < 1:
-        raise ConfigError(f"n_boot must be at least 1, but is {n_boot}")
-    if not 0.0 < level < 1.0:
-        raise ConfigError(f"level must lie between 0 and 1, but is {level}")
+    require_at_least_one("n_boot", n_boot)
+    require_number("level", level, above=0, below=1)
 
 
 def _means(

@@ -8,7 +8,8 @@ import pandas as pd
 from scipy import stats
 
 from analogmed.evaluation.statistics.crossed_values import by_patient
-from analogmed.foundation.errors import ConfigError, DataError, ShapeError
+from analogmed.foundation.errors import DataError, ShapeError
+from analogmed.foundation.settings.checks import require_number, require_whole
 
 CASES = (5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200)
 CHIPS = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50)
@@ -140,10 +141,10 @@ def plan_size(
     Raises:
         ConfigError: the width is not positive, or there are fewer than two cases or chips.
     """
-    if not width > 0.0:
-        raise ConfigError(f"width must be positive, but is {width}")
-    if min(*cases, *chips, 2) < 2:
-        raise ConfigError(f"cases and chips must be at least 2, but are {cases} and {chips}")
+    require_number("width", width, above=0)
+    for name, numbers in (("cases", cases), ("chips", chips)):
+        for number in numbers:
+            require_whole(name, number, least=2)
     rows = [
         {
             "cases": n,

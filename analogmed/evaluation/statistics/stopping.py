@@ -7,7 +7,7 @@ import numpy as np
 
 from analogmed.evaluation.statistics.intervals import UNBOUNDED, Interval, two_way_bootstrap
 from analogmed.evaluation.statistics.planning import expected_width, variance_components
-from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_number, require_whole
 
 MIN_CHIPS = 5
 FAR_CHIPS = 1000
@@ -75,10 +75,8 @@ def enough(
     Raises:
         ConfigError: the width is not positive, or ``min_chips`` is below 2.
     """
-    if not width > 0.0:
-        raise ConfigError(f"width must be positive, but is {width}")
-    if min_chips < 2:
-        raise ConfigError(f"min_chips must be at least 2, but is {min_chips}")
+    require_number("width", width, above=0)
+    require_whole("min_chips", min_chips, least=2)
     patients = range(len(values)) if patients is None else patients
     interval = two_way_bootstrap(
         values, patients=patients, bounds=bounds, n_boot=n_boot, level=level, seed=seed

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.errors import DataError
+from analogmed.foundation.settings.checks import require_number
 from analogmed.metrics.properties import is_lower_better
 from analogmed.tables.results import RUN
 from analogmed.tables.table import require_columns
@@ -43,8 +44,7 @@ def time_to_failure(curves: pd.DataFrame, limit: float) -> pd.DataFrame:
         ConfigError: the limit is not finite.
         DataError: the curves lack a column, or contain no run on a chip.
     """
-    if not np.isfinite(limit):
-        raise ConfigError(f"limit must be a finite number, but is {limit}")
+    require_number("limit", limit)
     require_columns(curves, NEEDED, "the table of curves", advice="; pass what over_time returns")
     on_chip = curves[curves["time_s"].notna()]
     if on_chip.empty:

@@ -8,7 +8,7 @@ from analogmed.__main__ import main
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--alpha", "2"], "alpha must lie between 0 and 1, got 2.0"),
+        (["--alpha", "2"], "alpha: expected a finite number above 0 and below 1, got 2.0"),
         (["--sources", "chip"], "chip"),
         (["mitigation", "--optoins", "batchnorm"], "did you mean '--options'?"),
         (["mitigation", "--images", "0"], "images must be 1 or more, got 0"),

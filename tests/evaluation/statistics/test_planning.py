@@ -177,7 +177,7 @@ def test_a_pilot_that_cannot_tell_is_refused():
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(ConfigError, match="width must be positive"):
+    with pytest.raises(ConfigError, match="width: expected a finite number above 0"):
         plan_size(TRUTH, 0.0)
-    with pytest.raises(ConfigError, match="at least 2"):
+    with pytest.raises(ConfigError, match="chips must be 2 or more, got 1"):
         plan_size(TRUTH, 0.1, chips=(1, 2))

@@ -85,7 +85,7 @@ def test_failed_chips_and_single_failures_do_not_end_the_rule():
 
 
 def test_settings_out_of_range_are_refused():
-    with pytest.raises(ConfigError, match="width must be positive"):
+    with pytest.raises(ConfigError, match="width: expected a finite number above 0"):
         enough(values_of(5), -1.0)
     with pytest.raises(ConfigError, match="min_chips"):
         enough(values_of(5), 0.1, min_chips=1)

@@ -134,7 +134,7 @@ def test_a_stopped_sequential_sweep_goes_on_to_the_same_table(experiment):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"width": 0.0}, "sweep.width: expected the width of an interval, above 0 and .* got 0.0"),
+        ({"width": 0.0}, "sweep.width: expected a finite number above 0, got 0.0"),
         ({"width": math.inf}, "above 0 and finite, got inf"),
         ({"width": 0.1, "times_s": (0.0,)}, "expected one day among sweep.times_s.* Add 86400"),
         ({"width": 0.1, "first_chips": 1}, "between 2, the fewest .* got 1"),

@@ -1,6 +1,5 @@
 """Settings of the layer-wise evaluation and of placements."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,11 @@ from analogmed.evaluation.settings import (
     require_fixed_chips,
 )
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import (
+    require_at_least_one,
+    require_at_least_zero,
+    require_number,
+)
 from analogmed.foundation.time_constants import DAY_S
 
 Part = Literal["layers", "sources"]
@@ -54,8 +58,7 @@ class SensitivityConfig(Experiment):
         if self.profile is not None and not isinstance(self, PlacementConfig):
             raise ConfigError("profile: computes no cost here; give it to placement, or to eval")
         require_fixed_chips(self)
-        if self.every_nth_slice < 1:
-            raise ConfigError(f"every_nth_slice must be 1 or more, got {self.every_nth_slice}")
+        require_at_least_one("every_nth_slice", self.every_nth_slice)
         object.__setattr__(self, "parts", tuple(dict.fromkeys(self.parts)))
         if not self.parts:
             raise ConfigError("parts is empty; give layers, sources, or both")
@@ -95,12 +98,11 @@ class PlacementConfig(SensitivityConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (math.isfinite(self.loss) and 0 <= self.loss < 1):
-            raise ConfigError(f"loss: a loss of Dice is 0 or more and below 1, got {self.loss!r}")
+        require_number("loss", self.loss, at_least=0, below=1)
         for name in ("digital_gmac_per_s", "digital_pj_per_mac"):
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} must be above 0 and finite, got {value!r}")
+            if value is not None:
+                require_at_least_zero(name, value, zero=False)
         if self.profile is None:
             raise ConfigError(
                 "a placement needs the times of a profile, for instance hermes-1-phase"

@@ -15,7 +15,8 @@ import numpy as np
 from scipy import ndimage, stats
 
 from analogmed.evaluation.studies.uncertainty.maps import check_probabilities
-from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.foundation.errors import ShapeError
+from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
 from analogmed.metrics.masks import class_map
 
 PROB_FLOOR = float(np.finfo(np.float32).eps)
@@ -80,8 +81,7 @@ def band(label: np.ndarray, margin: int) -> np.ndarray:
     Returns:
         Mask, bool, same shape; empty where an image has no foreground.
     """
-    if margin < 0:
-        raise ConfigError(f"margin must be 0 or more voxels, got {margin}")
+    require_at_least_zero("margin", margin)
     near = [
         ndimage.distance_transform_edt(image == 0) <= margin
         if image.any()
@@ -109,8 +109,7 @@ def calibration_error(
     Source: Guo et al. 2017, arXiv:1706.04599; adaptive: Nguyen and O'Connor 2015,
     arXiv:1508.05154, with the absolute gap.
     """
-    if n_bins < 1:
-        raise ConfigError(f"n_bins must be 1 or more, got {n_bins}")
+    require_at_least_one("n_bins", n_bins)
     if not len(confidence):
         return float("nan")
     if not adaptive:

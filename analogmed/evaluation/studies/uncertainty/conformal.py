@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from analogmed.evaluation.studies.uncertainty.settings import check_alpha
 from analogmed.foundation.errors import ShapeError
+from analogmed.foundation.settings.checks import require_number
 
 THRESHOLDS = np.concatenate([[0.0], special.expit(np.linspace(-16.0, 16.0, 641))])
 """Ascending thresholds; the guarantee is valid for any fixed set that contains 0."""
@@ -102,7 +102,7 @@ def control_risk(losses: Sequence[np.ndarray] | np.ndarray, alpha: float) -> Ris
         ConfigError: alpha is outside (0, 1). ShapeError: there is not one loss per threshold.
         ValueError: a loss is outside [0, 1], or decreases with the threshold.
     """
-    check_alpha(alpha)
+    require_number("alpha", alpha, above=0, below=1)
     curves, defined = _checked(losses)
     return _control(curves.sum(0), int(defined.sum()), alpha)
 
@@ -124,7 +124,7 @@ def control_risk_without_each(
     Raises:
         ConfigError, ShapeError, ValueError: as in :func:`control_risk`.
     """
-    check_alpha(alpha)
+    require_number("alpha", alpha, above=0, below=1)
     (own, defined), (others, of_others) = _checked(losses), _checked(further)
     total, n_units = own.sum(0) + others.sum(0), int(defined.sum() + of_others.sum())
     return [
@@ -158,7 +158,7 @@ def needed(alpha: float) -> int:
         >>> needed(0.1), needed(0.05)
         (9, 19)
     """
-    check_alpha(alpha)
+    require_number("alpha", alpha, above=0, below=1)
     return math.ceil((1.0 - alpha) / alpha - 1e-9)
 
 

@@ -10,6 +10,11 @@ from analogmed.evaluation.settings import (
     require_fixed_chips,
 )
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import (
+    require_at_least_one,
+    require_at_least_zero,
+    require_number,
+)
 from analogmed.foundation.time_constants import DAY_S
 
 Source = Literal["deterministic", "chips", "mc_dropout", "ensemble"]
@@ -75,13 +80,10 @@ class UncertaintyConfig(_OnChips):
         object.__setattr__(self, "sources", tuple(dict.fromkeys(self.sources)))
         if not self.sources:
             raise ConfigError("sources is empty; give at least one, for instance chips")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"dropout must lie in [0, 1), got {self.dropout!r}")
-        check_alpha(self.alpha)
-        if self.bins < 1:
-            raise ConfigError(f"bins must be 1 or more, got {self.bins}")
-        if self.margin < 0:
-            raise ConfigError(f"margin must be 0 or more voxels, got {self.margin}")
+        require_number("dropout", self.dropout, at_least=0, below=1)
+        require_number("alpha", self.alpha, above=0, below=1)
+        require_at_least_one("bins", self.bins)
+        require_at_least_zero("margin", self.margin)
 
     @property
     def passes(self) -> int:
@@ -127,15 +129,7 @@ class MitigationConfig(_OnChips):
         object.__setattr__(self, "options", tuple(dict.fromkeys(self.options)))
         if not self.options:
             raise ConfigError("options is empty; give at least one, for instance batchnorm")
-        if self.images < 1:
-            raise ConfigError(f"images must be 1 or more, got {self.images}")
-        if self.margin < 0:
-            raise ConfigError(f"margin must be 0 or more voxels, got {self.margin}")
+        require_at_least_one("images", self.images)
+        require_at_least_zero("margin", self.margin)
         if self.backend == "aihwkit":
             raise ConfigError("backend: mitigations are measured with analogmed's layers only")
-
-
-def check_alpha(alpha: float) -> None:
-    """Raise a ConfigError for a share outside (0, 1)."""
-    if not 0.0 < alpha < 1.0:
-        raise ConfigError(f"alpha must lie between 0 and 1, got {alpha!r}")

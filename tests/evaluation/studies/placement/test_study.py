@@ -169,7 +169,7 @@ def test_the_program_tells_a_negative_loss_in_a_sentence(capsys, monkeypatch):
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
     assert main(["placement", "--loss=-0.01"]) == 2
     assert capsys.readouterr().err == (
-        "error: loss: a loss of Dice is 0 or more and below 1, got -0.01\n"
+        "error: loss: expected a finite number at least 0 and below 1, got -0.01\n"
     )
 
 
@@ -212,7 +212,7 @@ def test_layers_measured_with_other_settings_are_refused(config, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": -0.01}, "loss.*0 or more and below 1, got -0.01"),
+        ({"loss": -0.01}, "loss: .* at least 0 and below 1, got -0.01"),
         ({"loss": float("nan")}, "loss"),
         ({"loss": 1.0}, "loss"),
         ({"digital_gmac_per_s": -1.0}, "digital_gmac_per_s must be above 0"),

@@ -111,7 +111,7 @@ def test_units_needed_are_one_less_than_one_over_alpha():
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -1, float("nan")])
 def test_an_alpha_outside_its_range_is_refused(alpha):
-    with pytest.raises(ConfigError, match="alpha must lie between 0 and 1"):
+    with pytest.raises(ConfigError, match="alpha: expected a finite number above 0 and below 1"):
         control_risk([], alpha)
 
 

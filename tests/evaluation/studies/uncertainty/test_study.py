@@ -264,8 +264,8 @@ def test_few_patients_are_told_beforehand(config, tmp_path):
     ("changes", "message"),
     [
         ({"sources": ()}, "sources is empty"),
-        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\)"),
-        ({"alpha": 0.0}, "alpha must lie between 0 and 1"),
+        ({"dropout": 1.0}, "dropout: expected a finite number at least 0 and below 1"),
+        ({"alpha": 0.0}, "alpha: expected a finite number above 0 and below 1"),
         ({"bins": 0}, "bins must be 1 or more"),
         ({"margin": -1}, "margin must be 0 or more"),
         ({"metrics": ("hd95",)}, "expected dice only"),
