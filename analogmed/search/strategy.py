@@ -3,7 +3,7 @@
 import inspect
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
 from importlib.metadata import EntryPoint
@@ -22,9 +22,9 @@ from analogmed.foundation.registry import (
     call_plugin,
     described,
     load_callable,
+    refuse_unknown_options,
 )
 from analogmed.foundation.seeds import derive_seed
-from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
 from analogmed.search.objectives import Goal
 from analogmed.search.space.space import Genes, Space
@@ -212,24 +212,6 @@ _STRATEGIES: Registry[Strategy] = Registry(
 )
 
 
-def refuse_unknown_options(strategy: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise an error for an option that a strategy does not have.
-
-    Args:
-        strategy: name of the strategy.
-        given: names of the given options.
-        known: names of its available options.
-
-    Raises:
-        ConfigError: names the first unknown option and the nearest available one.
-    """
-    known = tuple(known)
-    for option in given:
-        if option not in known:
-            meant = nearest(option, known) if known else "it has no options"
-            raise ConfigError(f"strategy {strategy}: unknown option '{option}'; {meant}")
-
-
 def _refusing_unknown_options(name: str, strategy: Strategy) -> Strategy:
     """Return the strategy with a check of its options.
 
@@ -239,9 +221,11 @@ def _refusing_unknown_options(name: str, strategy: Strategy) -> Strategy:
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return strategy
 
+    known = [parameter.name for parameter in parameters]
+
     @wraps(strategy)
     def checked(context: Context, **options: Any) -> BaseSampler:
-        refuse_unknown_options(name, options, [parameter.name for parameter in parameters])
+        refuse_unknown_options(f"strategy {name}", options, known)
         return strategy(context, **options)
 
     return checked

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.settings.checks import require_choice
+from analogmed.foundation.settings.checks import require_choice, require_number, require_whole
 from analogmed.foundation.text import nearest
 from analogmed.models import Genotype, Level
 from analogmed.models.genotype import (
@@ -194,8 +194,7 @@ class Space:
 
         Source: McKay, Beckman, Conover 1979, doi:10.1080/00401706.1979.10489755.
         """
-        if n < 0:
-            raise ConfigError(f"latin hypercube: expected 0 networks or more, found {n}")
+        require_whole("number of networks", n, least=0)
         columns: dict[str, list[Gene]] = {}
         for name, choices in self.genes.items():
             order = generator.permutation(len(choices))
@@ -271,8 +270,7 @@ class Space:
         for name, rate in rates.items():
             if name not in known:
                 raise ConfigError(f"mutation rate '{name}': {nearest(str(name), known)}")
-            if not 0 <= rate <= 1:
-                raise ConfigError(f"mutation rate '{name}': expected 0 to 1, found {rate!r}")
+            require_number(f"mutation rate '{name}'", rate, at_least=0, at_most=1)
 
     @property
     def _first_blocks(self) -> tuple[str, ...]:

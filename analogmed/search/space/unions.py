@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
 from analogmed.search.space.extents import Extent
 
 Operation = tuple[int, str]
@@ -221,10 +222,9 @@ def _joined(one: float | Extent | None, other: float | Extent) -> float | Extent
 
 
 def _check(delta: float, blocks_per_level: int | None) -> None:
-    if not 0 <= delta < math.inf:
-        raise ConfigError(f"delta: expected 0 or more, found {delta!r}")
-    if blocks_per_level is not None and blocks_per_level < 1:
-        raise ConfigError(f"blocks_per_level: expected 1 or more, found {blocks_per_level!r}")
+    require_at_least_zero("delta", delta)
+    if blocks_per_level is not None:
+        require_at_least_one("blocks_per_level", blocks_per_level)
 
 
 def _within(candidates: Candidates, delta: float) -> "_Left":

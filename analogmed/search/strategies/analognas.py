@@ -13,7 +13,9 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import kendalltau
 
 from analogmed.foundation.errors import AnalogmedError, ConfigError
+from analogmed.foundation.registry import refuse_unknown_options
 from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.settings.checks import require_choice, require_number, require_whole
 from analogmed.metrics.registry import PRIMARY
 from analogmed.models import Genotype
 from analogmed.search.objectives import Constraint
@@ -25,7 +27,6 @@ from analogmed.search.strategy import (
     Context,
     Evaluated,
     GenotypeSampler,
-    refuse_unknown_options,
     tried,
 )
 from analogmed.tables.estimates import find_objective, spread_of
@@ -68,16 +69,13 @@ class AnalogNASConfig:
     def __post_init__(self) -> None:
         for name, least in (("initial", 2), ("check_every", 2), ("population", 2)):
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"{name}: expected at least {least}, found {value!r}")
-        if self.iterations < 0:
-            raise ConfigError(f"iterations: expected 0 or more, found {self.iterations!r}")
-        if not -1 <= self.least_tau <= 1:
-            raise ConfigError(f"least_tau: expected -1 to 1, found {self.least_tau!r}")
-        if self.objective not in ("score", "score_over_std"):
-            raise ConfigError(
-                f"objective: choose from: score, score_over_std; found {self.objective!r}"
-            )
+            if value is not None:
+                require_whole(name, value, least=least)
+        require_whole("iterations", self.iterations, least=0)
+        require_number("least_tau", self.least_tau, at_least=-1, at_most=1)
+        if self.max_avm_drop is not None:
+            require_number("max_avm_drop", self.max_avm_drop)
+        require_choice("objective", self.objective, ("score", "score_over_std"))
 
 
 def analognas(context: Context, **options: Any) -> "AnalogNAS":
@@ -90,12 +88,9 @@ def analognas(context: Context, **options: Any) -> "AnalogNAS":
     Raises:
         ConfigError: an option is unknown or out of its range.
     """
-    refuse_unknown_options("analognas", options, [each.name for each in fields(AnalogNASConfig)])
-    try:
-        config = AnalogNASConfig(**options)
-    except TypeError as error:  # a text in place of a number
-        raise ConfigError(f"strategy analognas: {error}") from error
-    return AnalogNAS(context, config)
+    known = [each.name for each in fields(AnalogNASConfig)]
+    refuse_unknown_options("strategy analognas", options, known)
+    return AnalogNAS(context, AnalogNASConfig(**options))
 
 
 class AnalogNAS(GenotypeSampler):

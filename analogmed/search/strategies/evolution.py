@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.models import Genotype
 from analogmed.search.objectives import best_first
 from analogmed.search.strategy import Context, Evaluated, GenotypeSampler
@@ -38,8 +39,7 @@ def evolution(
     Source: Real et al. 2019, arXiv:1802.01548.
     """
     size = min(100, max(4, context.budget // 5)) if population is None else population
-    if size < 1:
-        raise ConfigError(f"population: expected at least 1, found {size}")
+    require_at_least_one("population", size)
     drawn = min(size, max(3, size // 4)) if tournament is None else tournament
     if not 1 <= drawn <= size:
         raise ConfigError(f"tournament: expected 1 to the population, {size}; found {drawn}")

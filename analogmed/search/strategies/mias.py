@@ -9,6 +9,7 @@ import pandas as pd
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.foundation.text import nearest
 from analogmed.models import Genotype
 from analogmed.search.space.best_first import best_first_networks
@@ -206,8 +207,7 @@ class MtMiasC(Ranking):
         candidates: int = 64,
     ) -> None:
         super().__init__(ranking.context)
-        if candidates < 1:
-            raise ConfigError(f"candidates: expected 1 or more, found {candidates!r}")
+        require_at_least_one("candidates", candidates)
         self._ranking, self._number, self._size = ranking, candidates, size
         self._delta, self._blocks = delta, blocks_per_level
 

@@ -19,8 +19,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.registry import refuse_unknown_options
 from analogmed.foundation.seeds import derive_seed
-from analogmed.search.strategy import METRICS_ATTRIBUTE, Context, refuse_unknown_options
+from analogmed.foundation.settings.checks import require_at_least_one, require_whole
+from analogmed.search.strategy import METRICS_ATTRIBUTE, Context
 
 Count: TypeAlias = Callable[[FrozenTrial], Sequence[float]]
 """Function that returns the violation of each constraint by a trial."""
@@ -52,8 +54,8 @@ def tpe(context: Context, *, startup: int | None = None, candidates: int = 24) -
     Source: Bergstra et al. 2011, Algorithms for hyper-parameter optimization.
     """
     first = min(10, max(2, context.budget // 4)) if startup is None else startup
-    _at_least("startup", first, 1)
-    _at_least("candidates", candidates, 1)
+    require_at_least_one("startup", first)
+    require_at_least_one("candidates", candidates)
     return Reseeded(
         context.seed,
         lambda seed: TPESampler(
@@ -210,10 +212,10 @@ def _genetic(
     options: dict[str, Any],
 ) -> BaseSampler:
     own = ("dividing_parameter",) if kind is NSGAIIISampler else ()
-    refuse_unknown_options(name, options, ("population", *_PROBABILITIES, *own))
+    refuse_unknown_options(f"strategy {name}", options, ("population", *_PROBABILITIES, *own))
     if population is None:
         population = min(50, max(_SMALLEST_POPULATION, context.budget // 6))
-    _at_least("population", population, 2)
+    require_whole("population", population, least=2)
 
     def make(seed: int) -> BaseSampler:
         return kind(
@@ -239,8 +241,3 @@ def _constraints(context: Context) -> Count | None:
         return goal.known_violations(trial.user_attrs[METRICS_ATTRIBUTE])
 
     return count if goal.constraints else None
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigError(f"{name}: expected at least {least}, found {value!r}")

@@ -11,8 +11,9 @@ from weakref import ReferenceType, ref
 import numpy as np
 import pandas as pd
 
-from analogmed.foundation.errors import AnalogmedError, ConfigError
+from analogmed.foundation.errors import AnalogmedError
 from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.models import Genotype
 from analogmed.report.figures.importance import importance_heat_map
 from analogmed.search.space.choices import Option, Options
@@ -47,8 +48,7 @@ def networks_with(
     Raises:
         ConfigError: fewer than one network.
     """
-    if n < 1:
-        raise ConfigError(f"n: expected 1 network or more of each option, found {n!r}")
+    require_at_least_one("n", n)
     generator = np.random.default_rng(derive_seed(seed, "operations"))
     drawn = [
         {name: options[int(generator.integers(len(options)))] for name, options in genes.items()}

@@ -6,7 +6,11 @@ from typing import Literal
 
 from analogmed.data.settings import TaskConfig
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
+from analogmed.foundation.settings.checks import (
+    require_at_least_one,
+    require_at_least_zero,
+    require_number,
+)
 from analogmed.hardware.profiles import Level
 from analogmed.models.settings import ModelConfig
 from analogmed.search.space.space import Space
@@ -40,8 +44,7 @@ class PruningConfig:
         require_at_least_zero("pruning.every", self.every)
         require_at_least_zero("pruning.warm_up", self.warm_up)
         require_at_least_one("pruning.keep", self.keep)
-        if not 0 <= self.decay < 1:
-            raise ConfigError(f"pruning.decay must lie in [0, 1), got {self.decay!r}")
+        require_number("pruning.decay", self.decay, at_least=0, below=1)
 
     def one_path_after(self, operations: int) -> int | None:
         """Return the epoch after which one operation per level is left.

@@ -251,13 +251,16 @@ def test_a_metric_that_is_not_measured_is_asked_for(history):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"initial": 1}, "initial: expected at least 2, found 1"),
-        ({"population": 1}, "population: expected at least 2, found 1"),
-        ({"iterations": -1}, "iterations: expected 0 or more, found -1"),
-        ({"least_tau": 2}, "least_tau: expected -1 to 1, found 2"),
-        ({"objective": "dice"}, "choose from: score, score_over_std; found 'dice'"),
+        ({"initial": 1}, "initial must be 2 or more, got 1"),
+        ({"population": 1}, "population must be 2 or more, got 1"),
+        ({"iterations": -1}, "iterations must be 0 or more, got -1"),
+        ({"least_tau": 2}, "least_tau: expected a finite number at least -1 and at most 1, got 2"),
+        (
+            {"objective": "dice"},
+            "objective: unknown value 'dice'; choose from: score, score_over_std",
+        ),
         ({"max_avm": 1}, "analognas: unknown option 'max_avm'; did you mean 'max_avm_drop'"),
-        ({"iterations": "many"}, "strategy analognas: .*str"),
+        ({"iterations": "many"}, "iterations: expected a whole number of 0 or more, got 'many'"),
     ],
 )
 def test_a_wrong_option_is_refused_before_the_search(options, message):

@@ -89,7 +89,7 @@ def test_sizes_follow_from_the_budget():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"population": 0}, "population: expected at least 1, found 0"),
+        ({"population": 0}, "population must be 1 or more, got 0"),
         ({"population": 4, "tournament": 5}, "tournament: expected 1 to the population, 4; found"),
         ({"rates": {"width": 1.5}}, "width"),
         ({"rates": {"colour": 0.5}}, "colour"),

@@ -280,7 +280,7 @@ def test_tasks_have_to_be_chosen_or_be_several(context):
     for name in ("mt_mias", "mt_mias_c"):
         with pytest.raises(ConfigError, match=r"several tasks .* phantom_brain only"):
             find_strategy(name)(replace(context, supernets=one))
-    with pytest.raises(ConfigError, match="candidates: expected 1"):
+    with pytest.raises(ConfigError, match="candidates must be 1 or more"):
         find_strategy("mt_mias_c")(context, candidates=0)
 
 

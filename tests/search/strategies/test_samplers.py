@@ -124,12 +124,12 @@ def test_a_trial_of_which_nothing_is_known_keeps_no_constraint():
 @pytest.mark.parametrize(
     ("strategy", "options", "message"),
     [
-        (nsga2, {"population": 1}, "population: expected at least 2, found 1"),
+        (nsga2, {"population": 1}, "population must be 2 or more, got 1"),
         (nsga2, {"mutation_prob": 2}, "nsga2.*mutation_prob"),
         (nsga3, {"no_such_option": 2}, "nsga3: unknown option 'no_such_option'; choose from"),
         (nsga2, {"mutation_probability": 0.1}, "did you mean 'mutation_prob'"),
         (nsga2, {"dividing_parameter": 3}, "nsga2: unknown option 'dividing_parameter'"),
-        (tpe, {"candidates": 0}, "candidates: expected at least 1, found 0"),
+        (tpe, {"candidates": 0}, "candidates must be 1 or more, got 0"),
     ],
 )
 def test_a_wrong_option_is_refused_before_the_search(strategy, options, message):

@@ -62,7 +62,7 @@ def test_networks_have_the_level_that_is_looked_at():
 def test_the_same_seed_draws_the_same_networks():
     draws = [networks_with(SPACE.genes, SPACE, n=4, seed=seed) for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
-    with pytest.raises(ConfigError, match="n: expected 1 network"):
+    with pytest.raises(ConfigError, match="n must be 1 or more"):
         networks_with(SPACE.genes, SPACE, n=0, seed=0)
 
 
