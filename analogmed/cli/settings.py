@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analogmed.analog.description.presets import PRESETS
+from analogmed.analog.description.presets import check_preset
 from analogmed.cli.named_networks import NamedNetwork, parse_network
 from analogmed.data.phantoms.ranges import PhantomKind, check_phantom
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.foundation.settings.fields import may_be_empty, positional
-from analogmed.foundation.text import nearest
 from analogmed.hardware.profiles import Level, Profile, load_profile
 from analogmed.network.tiling import RowSplit
 
@@ -42,8 +41,7 @@ class PresetsConfig:
 
     def __post_init__(self) -> None:
         for name in self.names:
-            if name not in PRESETS:
-                raise ConfigError(f"unknown hardware preset '{name}'; {nearest(name, PRESETS)}")
+            check_preset(name)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
+
 _PCM: dict[str, Any] = {
     "perfect": False,
     "tile_size": 512,
@@ -89,3 +92,9 @@ DESCRIPTIONS = {
     "ideal": "digital computation, to check a set-up",
 }
 """Description of each preset, with its source."""
+
+
+def check_preset(name: str) -> None:
+    """Raise ConfigError, with the nearest preset, if there is none of this name."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown hardware preset '{name}'; {nearest(name, PRESETS)}")
