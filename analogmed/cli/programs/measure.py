@@ -21,8 +21,8 @@ from analogmed.hardware import (
     measure_operations,
     record,
 )
-from analogmed.hardware.lookup import OPERATIONS, PROVENANCE
-from analogmed.tables.hardware import NETWORKS
+from analogmed.hardware.lookup import PROVENANCE
+from analogmed.tables.hardware import NETWORKS, OPERATIONS
 
 
 @in_run_folder
