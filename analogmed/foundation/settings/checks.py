@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Collection
+from typing import TypeGuard
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
@@ -14,7 +15,7 @@ def require_choice(name: str, value: object, choices: Collection[str]) -> None:
         raise ConfigError(f"{name}: unknown value {value!r}; {nearest(str(value), choices)}")
 
 
-def is_finite(value: object) -> bool:
+def is_finite(value: object) -> TypeGuard[float]:
     """Return whether a value is a finite number, as a file of settings can contain it."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

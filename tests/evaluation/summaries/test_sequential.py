@@ -135,7 +135,7 @@ def test_a_stopped_sequential_sweep_goes_on_to_the_same_table(experiment):
     ("values", "message"),
     [
         ({"width": 0.0}, "sweep.width: expected a finite number above 0, got 0.0"),
-        ({"width": math.inf}, "above 0 and finite, got inf"),
+        ({"width": math.inf}, "a finite number above 0, got inf"),
         ({"width": 0.1, "times_s": (0.0,)}, "expected one day among sweep.times_s.* Add 86400"),
         ({"width": 0.1, "first_chips": 1}, "between 2, the fewest .* got 1"),
         ({"width": 0.1, "chips": 4, "first_chips": 5}, "sweep.chips = 4, got 5"),

@@ -376,7 +376,10 @@ def changed(where, **changes):
     ("described", "message"),
     [
         (changed("outer.conv1", act_func="leakyrelu"), "act_func: unknown value 'leakyrelu'; did"),
-        (changed("outer.conv1", act_func="swish"), "outer conv1: act_func: choose from: LeakyRelu"),
+        (
+            changed("outer.conv1", act_func="swish"),
+            "act_func: unknown value 'swish'; choose from: L",
+        ),
         (changed("inner.conv2", name="Conv"), "inner conv2: expected a layer named Contract, fou"),
         (changed("outer.conv3", name="Contract"), "outer conv3: expected a layer named Expand"),
         (changed("outer.conv3", use_bn=True), "outer conv3: use_bn: an Expand has no norm"),
@@ -436,7 +439,7 @@ def test_a_missing_entry_of_a_block_is_named(name):
     ("options", "message"),
     [
         ({"compat": "faithfull"}, "compat: unknown value 'faithfull'; did you mean"),
-        ({"pool": "mean"}, "pool: choose from: avg, max"),
+        ({"pool": "mean"}, "pool: unknown value 'mean'; choose from: avg, max"),
         ({"spatial_dims": 3}, "are 2D; the task is 3D"),
     ],
 )
