@@ -252,6 +252,8 @@ _DATA_VERIFY = """\
 examples:
   analogmed data verify data/kaggle_3m
   analogmed data verify data/Task09_Spleen
+  analogmed data verify --config mine.yaml
+      the folder and the file patterns of the task of eval or train
 
 Exit status: 0 without problems, 1 with problems, 2 for an invalid option.
 """

@@ -37,7 +37,7 @@ def run(program: Callable[[list[str]], int | None], words: list[str]) -> int:
         Exit status, see :func:`analogmed.cli.exit_status.run_program`.
     """
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _show_once()
         return run_program(program, words)
 
 
@@ -85,5 +85,14 @@ def load(path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(masked(f"warning: {message}"), file=sys.stderr)
+def _show_once() -> Callable[..., None]:
+    """Return a function that prints each warning once, also if several places raise it."""
+    shown = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        text = masked(f"warning: {message}")
+        if text not in shown:
+            shown.add(text)
+            print(text, file=sys.stderr)
+
+    return show

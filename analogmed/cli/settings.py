@@ -7,6 +7,7 @@ from typing import Literal
 from analogmed.analog.description.presets import check_preset
 from analogmed.cli.named_networks import NamedNetwork, parse_network
 from analogmed.data.phantoms.ranges import PhantomKind, check_phantom
+from analogmed.data.settings import TaskConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.foundation.settings.fields import may_be_empty, positional
@@ -179,15 +180,39 @@ class VerifyConfig:
     label, label values and duplicates are checked, and all problems are listed.
 
     Attributes:
-        path: folder of the data set, or the folder above it.
-        images: file patterns of NIfTI files, one per channel, as in task.options of nifti; by
-            default the layout is recognised.
+        path: folder of the data set, or the folder above it; by default task.root.
+        images: file patterns of NIfTI files, one per channel; by default those of task.options, and
+            without any, the layout is recognised.
         label: file pattern of the labels; required with images.
+        task: data set as in the settings file of eval or train; only its folder and its file
+            patterns are used.
     """
 
-    path: Path = positional("FOLDER")
+    path: Path | None = positional("FOLDER", default=None)
     images: tuple[str, ...] = ()
     label: str = ""
+    task: TaskConfig = TaskConfig()
+
+    def __post_init__(self) -> None:
+        if self.folder is None:
+            raise ConfigError(
+                "missing FOLDER; expected analogmed data verify FOLDER, or --config FILE with "
+                "task.root"
+            )
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder to verify: FOLDER, or that of the task."""
+        return self.path or self.task.root
+
+    @property
+    def patterns(self) -> tuple[tuple[str, ...], str]:
+        """File patterns of the channels and of the labels; empty for a recognised layout."""
+        if self.images or self.label:
+            return self.images, self.label
+        images = self.task.options.get("images", ())
+        images = (images,) if isinstance(images, str) else tuple(images)
+        return images, self.task.options.get("label", "")
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,11 @@ def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
     its test cases; their labels are not used.
     """
     if not task.train:
-        warnings.warn(f"{task.name} has no training case: calibrating on test images", stacklevel=2)
+        warnings.warn(
+            f"{task.name} has no training case: calibrating on test images. List patients of the "
+            "training under train in task.split_file to calibrate on their images.",
+            stacklevel=2,
+        )
     cases = calibration_cases(experiment, task)
     per_case = -(-experiment.calibration.images // len(cases))
     for position, case in enumerate(cases):

@@ -96,7 +96,8 @@ def _check_images(images: Tensor, axes: set[int]) -> None:
         raise ConfigError(
             f"loader: expected batches of images (B, C, *spatial) with {missing} spatial axes, got "
             f"shape {tuple(images.shape)}, which lacks the batch or the channel axis. Add it with "
-            "images[None] or images[:, None], or use a DataLoader."
+            "images[None] or images[:, None], or use a DataLoader. If the images have "
+            f"{missing - 1} spatial axes, use a network with {missing - 1}."
         )
 
 

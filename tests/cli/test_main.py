@@ -169,6 +169,17 @@ def test_an_error_is_one_sentence_and_an_exit_status(capsys):
 
 
 @pytest.mark.filterwarnings("always:careful")
+def test_a_warning_of_several_places_is_printed_once(capsys):
+    def program(_):
+        warnings.warn("careful", stacklevel=1)
+        warnings.warn("careful, too", stacklevel=1)
+        warnings.warn("careful", stacklevel=1)
+
+    assert run(program, []) == 0
+    assert capsys.readouterr().err == "warning: careful\nwarning: careful, too\n"
+
+
+@pytest.mark.filterwarnings("always:careful")
 def test_warnings_are_sentences_without_a_place_in_the_code(capsys):
     before = warnings.showwarning
     assert run(lambda _: warnings.warn("careful", stacklevel=1), []) == 0

@@ -8,7 +8,8 @@ from analogmed.data.phantoms.write import write_phantom
 
 def run_verify(settings: VerifyConfig) -> int:
     """Print the report of a data set; return 1 if it lists problems."""
-    report = verify(settings.path, settings.images, settings.label)
+    assert settings.folder is not None  # checked by the settings
+    report = verify(settings.folder, *settings.patterns)
     print(report)
     return 0 if report.ok else 1
 

@@ -2,6 +2,8 @@ import subprocess
 import sys
 from functools import partial
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from analogmed.cli.main import run_command
@@ -30,6 +32,21 @@ def test_problems_give_exit_code_1_and_a_table(brain, capsys, monkeypatch):
     assert f"no {mask.name} in its folder" in capsys.readouterr().out
 
 
+def test_the_settings_file_of_a_task_names_folder_and_patterns(tmp_path, capsys):
+    case = tmp_path / "scans" / "p01"
+    case.mkdir(parents=True)
+    voxels = np.arange(512, dtype=np.int16).reshape(8, 8, 8)
+    for part, values in (("mr", voxels), ("organ", (voxels > 300).astype(np.uint8))):
+        nib.save(nib.Nifti1Image(values, np.eye(4)), case / f"p01_{part}.nii")
+    settings = tmp_path / "mine.yaml"
+    options = "{images: ['*_mr.nii'], label: '*_organ.nii', classes: {organ: [1]}}"
+    settings.write_text(f"task: {{name: nifti, root: scans, options: {options}}}\n")
+    assert main(["verify", "--config", str(settings)]) == 0
+    assert "sound cases: 1, files: 2, problems: 0" in capsys.readouterr().out
+    assert main(["verify", "--config", str(settings), "--images", "*_ct.nii"]) == 2
+    assert "images, label: expected both or none" in capsys.readouterr().err
+
+
 def test_errors_come_without_a_traceback(tmp_path, capsys):
     assert main(["verify", str(tmp_path / "none")]) == 1
     assert (
@@ -42,7 +59,7 @@ def test_errors_come_without_a_traceback(tmp_path, capsys):
     [
         ([], "data: expected a sub-command; choose from: verify, phantom, download"),
         (["verfy"], "data: unknown sub-command 'verfy'; did you mean 'verify'?"),
-        (["verify"], "missing FOLDER; expected analogmed data verify FOLDER [options]"),
+        (["verify"], "missing FOLDER; expected analogmed data verify FOLDER, or --config"),
         (
             ["phantom", "knee", "x"],
             "kind: 'knee' is not known; choose from: brain, chest, nuclei",

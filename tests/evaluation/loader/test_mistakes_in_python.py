@@ -80,7 +80,7 @@ LOADERS = {
     ),
     "images without a batch axis": (
         lambda k: k.robustness([(k.x[0], k.y[0])]),
-        "lacks the batch or the channel axis.*images[None]",
+        "lacks the batch or the channel axis.*images[None].*1 spatial axes, use a network with 1.",
     ),
     "images without a channel axis": (
         lambda k: k.robustness([(k.x[:, 0], k.y)]),

@@ -253,7 +253,10 @@ def test_a_network_is_not_tested_on_patients_that_it_was_trained_on(experiment, 
 def test_a_network_with_other_channels_is_refused_with_both_numbers(experiment, tmp_path):
     options = {"phantom_patients": 4, "phantom_size": 32}
     spleen = TaskConfig("phantom_spleen", root=tmp_path, spatial_dims=2, options=options)
-    message = r"has 3 input and 1 output channels in 2D; task phantom_spleen needs 1 \(CT\) and 1"
+    message = (
+        r"has 3 input and 1 output channels in 2D; task phantom_spleen needs 1 \(CT\) and 1 in 2D"
+        r"\. Its training was on task phantom_brain with the classes tumour\. Set that task, or .*"
+    )
     with pytest.raises(ConfigError, match=message):
         evaluate(replace(experiment, task=spleen, out=tmp_path / "run"))
 
