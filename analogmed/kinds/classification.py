@@ -69,7 +69,7 @@ class Classification(Kind):
         return torch.from_numpy(label.copy())
 
     def cases_together(self, batch_size: int) -> int:
-        """Return the number of images in a pass: cases are single images of one size."""
+        """Return the size of a batch: the images of all cases have one size."""
         return batch_size
 
     def scorer(self, scoring: Scoring) -> Scorer:

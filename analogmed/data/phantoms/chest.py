@@ -172,7 +172,7 @@ def _exposed(density: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     blurred = ndimage.gaussian_filter(density, rng.uniform(0.2, 0.6))
     contrast, offset = rng.normal(1, 0.12), rng.normal(0, 0.05)
     image = (0.45 + contrast * (blurred - 0.45) + offset).clip(0, 1) ** rng.uniform(0.8, 1.25)
-    image += rng.normal(0, rng.uniform(0.01, 0.035), density.shape)
+    image += rng.normal(0, rng.uniform(0.008, 0.025), density.shape)
     return np.round(255 * image.clip(0, 1)).astype(np.uint8)
 
 
@@ -211,7 +211,7 @@ def _nodule(
 ) -> None:
     """Draw one to three small discs."""
     for _number in range(rng.integers(1, 4)):
-        _disc(density, rng, grid, lung, rng.uniform(0.045, 0.08), rng.uniform(0.15, 0.45))
+        _disc(density, rng, grid, lung, rng.uniform(0.05, 0.09), rng.uniform(0.2, 0.55))
 
 
 def _mass(
@@ -222,7 +222,7 @@ def _mass(
     lung: np.ndarray,
 ) -> None:
     """Draw a large disc."""
-    _disc(density, rng, grid, lung, rng.uniform(0.1, 0.2), rng.uniform(0.12, 0.35))
+    _disc(density, rng, grid, lung, rng.uniform(0.12, 0.22), rng.uniform(0.16, 0.42))
 
 
 def _infiltration(
@@ -238,7 +238,7 @@ def _infiltration(
     reach = rng.uniform(0.2, 0.45)
     envelope = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * reach**2))
     patches = (0.55 + 0.6 * grid.noise(rng, 0.12)).clip(0)
-    density += rng.uniform(0.07, 0.24) * envelope * patches * special.expit(-lung / _SOFT)
+    density += rng.uniform(0.1, 0.32) * envelope * patches * special.expit(-lung / _SOFT)
 
 
 def _pneumothorax(
@@ -254,7 +254,7 @@ def _pneumothorax(
     apex = special.expit(-lung / _SOFT) * special.expit(-edge / np.float32(_SOFT))
     density += apex * (rng.uniform(0.06, 0.15) - density)
     line = np.exp(-((edge / 0.03) ** 2)) * special.expit(-lung / _SOFT)
-    density += rng.uniform(0.05, 0.2) * line
+    density += rng.uniform(0.08, 0.25) * line
 
 
 def _effusion(
@@ -267,7 +267,7 @@ def _effusion(
     """Draw opacity with a meniscus above the diaphragm of one side."""
     y, x = position
     side = _side(rng)
-    height = rng.uniform(0.06, 0.42)
+    height = rng.uniform(0.08, 0.45)
     outwards = (side * x - anatomy.lung_apart) / anatomy.lung_width
     level = anatomy.diaphragm - height * (0.7 + 0.6 * outwards.clip(-0.8, 1)) - 0.02
     covered = special.expit((y - level) / np.float32(_SOFT)) * special.expit(-lungs[side] / _SOFT)
