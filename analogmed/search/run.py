@@ -19,6 +19,7 @@ from analogmed.execution.run_folder import RunFolder, describe_run
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import ensure_writable
 from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.settings.forms import takes_keywords
 from analogmed.models import Genotype
 from analogmed.search.candidates import CandidateUnit, MakeCandidates
 from analogmed.search.evaluator import Evaluator
@@ -88,6 +89,7 @@ class NothingFeasibleError(AnalogmedError):
     """Error if no network meets the constraints; its message lists the nearest networks."""
 
 
+@takes_keywords
 def search(config: SearchConfig) -> SearchResult:
     """Search for networks, and train the best one.
 

@@ -145,8 +145,6 @@ class SearchConfig:
             raise ConfigError(
                 f"--engine.threads: applies to eval only, got {self.engine.threads}. Leave it out."
             )
-        if self.out is not None:
-            object.__setattr__(self, "out", Path(self.out))
         given = self.digital_layers
         object.__setattr__(self, "digital_layers", resolve_layers(given))
         goal = self.goal

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _NormBase
 
 from analogmed.analog import TrainingNoise
+from analogmed.foundation.settings.forms import takes_keywords
 from analogmed.training.checkpoint.checkpoint import save_checkpoint
 from analogmed.training.distributed import Ranks, joined
 from analogmed.training.learner import StepOptimizer
@@ -26,6 +27,7 @@ from analogmed.training.validation import Validation
 _STOPPED = "stopped.safetensors"
 
 
+@takes_keywords
 @torch.random.fork_rng(devices=())
 def train(config: TrainConfig) -> Path:
     """Train a network, digitally or hardware-aware, and keep its final state.

@@ -246,9 +246,6 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "validate_every", "validation_chips"):
             require_at_least_one(name, getattr(self, name))
         require_at_least_zero("patience", self.patience)
-        for name in ("init", "out"):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, Path(getattr(self, name)))
         if self.loss.distillation and self.training != "hwa":
             raise ConfigError(
                 "loss.distillation: only hardware-aware training has a network to learn from"

@@ -160,6 +160,18 @@ def test_a_network_is_trained_for_the_chip_in_a_loop_of_ones_own():
     assert am.Chip(analog, seed=0).at("1 day")(images).isfinite().all()
 
 
+@pytest.mark.slow
+def test_training_and_evaluation_take_keywords(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ANALOGMED_CACHE", str(tmp_path))
+    ((_, text),) = blocks(DOCS / "how-to" / "training.md", "python")
+    names = {}
+    exec(text, names)
+    assert names["checkpoint"].is_file()
+    assert names["result"].experiment.sweep.times_s == (0, 86400)
+    assert "unet" in capsys.readouterr().out
+
+
 def test_the_benchmark_table_is_queried():
     ((_, text),) = blocks(DOCS / "explanation" / "evidence" / "benchmark-table.md", "python")
     names = {}

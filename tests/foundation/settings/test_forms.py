@@ -7,7 +7,7 @@ import pytest
 
 from analogmed.config import Experiment, ModelConfig, SweepConfig, TaskConfig
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.settings.forms import expand_short_forms
+from analogmed.foundation.settings.forms import expand_short_forms, settings_of, takes_keywords
 from analogmed.training.settings import TrainConfig
 
 
@@ -25,6 +25,12 @@ def test_one_value_stands_for_a_list():
     assert config.checkpoints == (Path("runs/lgg"),)
     assert config.metrics == ("hd95",)
     assert config.digital_layers == ("head*",)
+
+
+def test_a_path_is_given_as_text():
+    config = TrainConfig(init="runs/lgg", out="runs/hwa")
+    assert (config.init, config.out) == (Path("runs/lgg"), Path("runs/hwa"))
+    assert Experiment(out="runs/eval").folder == Path("runs/eval")
 
 
 @dataclass(frozen=True)
@@ -63,3 +69,49 @@ def test_another_value_is_refused(given, sentence):
 def test_times_are_numbers_or_texts_with_a_unit():
     assert SweepConfig(times_s=("1 day", 60)).times_s == (60.0, 86_400.0)
     assert SweepConfig(times_s="1 day") == SweepConfig(times_s=86_400.0)
+
+
+def test_flat_keywords_are_fields_of_the_settings_or_of_one_nested_group():
+    flat = settings_of(
+        Experiment,
+        {
+            "task": "lgg",
+            "root": "data",
+            "hardware": "reram",
+            "tile_size": 64,
+            "chips": 2,
+            "seed": 1,
+        },
+    )
+    assert flat == Experiment(
+        task=TaskConfig("lgg", "data"),
+        hardware={"preset": "reram", "tile_size": 64},
+        sweep={"chips": 2},
+        seed=1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"chip": 2}, "unknown setting 'chip'; did you mean 'chips'"),
+        ({"sweep": SweepConfig(), "chips": 2}, "chips: sweep is given as a whole, too"),
+        ({"sweep": {"chips": 3}, "chips": 2}, "chips: sweep is given as a whole, too"),
+        ({"options": {}}, r"got one of task and model\. Give it as task=\{'options': \.\.\.\}"),
+    ],
+)
+def test_a_keyword_without_one_place_is_refused(given, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        settings_of(TrainConfig if "options" in given else Experiment, given)
+
+
+@takes_keywords
+def _chips_of(experiment: Experiment) -> int:
+    return experiment.sweep.chips
+
+
+def test_a_function_takes_settings_or_keywords():
+    assert _chips_of(Experiment(sweep={"chips": 3})) == _chips_of(chips=3) == 3
+    assert _chips_of() == SweepConfig().chips
+    with pytest.raises(ConfigError, match=r"_chips_of: expected Experiment\(...\) or keywords"):
+        _chips_of(Experiment(), chips=3)

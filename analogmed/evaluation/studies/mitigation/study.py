@@ -24,6 +24,7 @@ from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
 from analogmed.execution.run_folder import RunFolder, in_run_folder
+from analogmed.foundation.settings.forms import takes_keywords
 from analogmed.metrics.metric import Bounds
 from analogmed.metrics.properties import bounds_of, difference_bounds
 from analogmed.report.figures.mitigation import mitigation_gains
@@ -88,6 +89,7 @@ def _run_folder(folder: Path) -> RunFolder:
     return RunFolder(folder, [VALUES, SUMMARY, _FIGURE])
 
 
+@takes_keywords
 @in_run_folder
 def measure_mitigation(config: MitigationConfig) -> MitigationResult:
     """Run networks on chips with each mitigation, and with all of them.

@@ -29,6 +29,7 @@ from analogmed.execution.plans import Rounds
 from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_text_atomically
+from analogmed.foundation.settings.forms import takes_keywords
 from analogmed.foundation.settings.paths import read_plain_settings, with_paths_from
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.foundation.strict_yaml import dump_yaml
@@ -132,6 +133,7 @@ def _run_folder(folder: Path) -> RunFolder:
     return RunFolder(folder, [RANKING, PLACEMENTS, _FIGURE], [PLACEMENT])
 
 
+@takes_keywords
 @in_run_folder
 def place_layers(config: PlacementConfig) -> PlacementResult:
     """Choose the layers that stay digital, and write the run folder.

@@ -34,6 +34,7 @@ from analogmed.execution.plans import Finished, Rounds
 from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.execution.store import Store, UnitResult
 from analogmed.foundation.errors import DataError
+from analogmed.foundation.settings.forms import takes_keywords
 from analogmed.foundation.text import Rendered, shortened
 from analogmed.foundation.time_constants import DAY_S, time_label
 from analogmed.metrics.notes import RESULT_NOTES
@@ -238,6 +239,7 @@ def _run_folder(folder: Path, experiment: Experiment) -> RunFolder:
     return RunFolder(folder, [RESULTS, SUMMARY, CURVES], optional)
 
 
+@takes_keywords
 @in_run_folder
 def evaluate(experiment: Experiment) -> Results:
     """Evaluate trained networks, digitally and on chips, and write the run folder.

@@ -17,6 +17,7 @@ from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.sensitivity.settings import SensitivityConfig
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.run_folder import RunFolder, in_run_folder
+from analogmed.foundation.settings.forms import takes_keywords
 from analogmed.report import sensitivity_heat_map, source_bars
 from analogmed.tables.sensitivity import RANKING, SETTINGS
 
@@ -64,6 +65,7 @@ def _run_folder(folder: Path) -> RunFolder:
     return RunFolder(folder, [SETTINGS, RANKING], [_LAYERS, _SOURCES])
 
 
+@takes_keywords
 @in_run_folder
 def sensitivity(config: SensitivityConfig) -> SensitivityResult:
     """Run a network with one layer analog or digital, and with one noise source on or off.

@@ -25,6 +25,7 @@ from analogmed.evaluation.studies.uncertainty.summary import (
 from analogmed.evaluation.unit_runs import describe_reuse, open_store, run_units
 from analogmed.execution.plans import Rounds
 from analogmed.execution.run_folder import RunFolder, in_run_folder
+from analogmed.foundation.settings.forms import takes_keywords
 from analogmed.report.figures.maps import figures_of_examples
 from analogmed.report.figures.uncertainty import draw_uncertainty
 from analogmed.tables import uncertainty as tables
@@ -136,6 +137,7 @@ def _run_folder(folder: Path) -> RunFolder:
     return RunFolder(folder, [tables.VALUES], _OPTIONAL)
 
 
+@takes_keywords
 @in_run_folder
 def measure_uncertainty(config: UncertaintyConfig) -> UncertaintyResult:
     """Measure predictive uncertainty and calibration of networks, digitally and on chips.
