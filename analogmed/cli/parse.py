@@ -207,6 +207,8 @@ def _settings_of(path: str, config_class: Any, words: Words, section: str) -> st
     for key, short in SHORT.items():
         if isinstance(content.get(key), str):
             content[key] = {short: content[key]}
+    if getattr(config_class, "takes_files_of_other_commands", False):
+        content = _own_part(content, config_class)
     _check_keys(content, config_class, path)
     if isinstance(hardware := content.get("hardware"), dict):
         preset = hardware.get("preset", Hardware.preset)
@@ -218,6 +220,22 @@ def _settings_of(path: str, config_class: Any, words: Words, section: str) -> st
         }
     content = words.shielded(content, config_class, section)
     return dump_yaml(content, on_one_line=True)
+
+
+def _own_part(content: dict[str, Any], config_class: Any) -> dict[str, Any]:
+    """Return settings without those of other commands; keys of no command stay for the check.
+
+    Of a file of another command, only sections stay, because other keys of the same name can have
+    another meaning there.
+    """
+    own = {name: kind for name, kind in _settings(config_class) if name in content}
+    unknown = content.keys() - own.keys()
+    if not unknown or not _commands_with(unknown):
+        return content
+    kept: Collection[str] = own.keys()
+    if _commands_with(content.keys()):
+        kept = {name for name, kind in own.items() if dataclasses.is_dataclass(kind)}
+    return {name: value for name, value in content.items() if name in kept}
 
 
 def _check_keys(content: dict[str, Any], config_class: Any, path: str) -> None:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from analogmed.analog.description.presets import check_preset
 from analogmed.cli.named_networks import NamedNetwork, parse_network
+from analogmed.data.datasets.options import one_text, some_texts
 from analogmed.data.phantoms.ranges import PhantomKind, check_phantom
 from analogmed.data.settings import TaskConfig
 from analogmed.foundation.errors import ConfigError
@@ -180,13 +181,17 @@ class VerifyConfig:
     label, label values and duplicates are checked, and all problems are listed.
 
     Attributes:
-        path: folder of the data set, or the folder above it; by default task.root.
+        path: folder of the data set, the folder above it, or file of MedMNIST; by default
+            task.root.
         images: file patterns of NIfTI files, one per channel; by default those of task.options, and
             without any, the layout is recognised.
-        label: file pattern of the labels; required with images.
-        task: data set as in the settings file of eval or train; only its folder and its file
-            patterns are used.
+        label: file pattern of the labels; by default that of task.options. Both are required, or
+            none; with task brats, each has a default.
+        task: data set as in the settings file of eval or train, whose other settings have no
+            effect; only its folder and its file patterns are used.
     """
+
+    takes_files_of_other_commands: ClassVar[bool] = True
 
     path: Path | None = positional("FOLDER", default=None)
     images: tuple[str, ...] = ()
@@ -207,12 +212,22 @@ class VerifyConfig:
 
     @property
     def patterns(self) -> tuple[tuple[str, ...], str]:
-        """File patterns of the channels and of the labels; empty for a recognised layout."""
-        if self.images or self.label:
-            return self.images, self.label
-        images = self.task.options.get("images", ())
-        images = (images,) if isinstance(images, str) else tuple(images)
-        return images, self.task.options.get("label", "")
+        """File patterns of the channels and of the labels; empty for a recognised layout.
+
+        Raises:
+            ConfigError: a pattern of the task is not a text.
+        """
+        images, label, options = self.images, self.label, self.task.options
+        if not images and "images" in options:
+            images = some_texts("task.options.images", options["images"])
+        if not label and "label" in options:
+            label = one_text("task.options.label", options["label"])
+        if self.task.name == "brats" and bool(images) != bool(label):
+            # imports the readers of volumes, which other commands do not need
+            from analogmed.data.datasets.nifti_folder import BRATS_IMAGES, BRATS_LABEL
+
+            images, label = images or BRATS_IMAGES, label or BRATS_LABEL
+        return images, label
 
 
 @dataclass(frozen=True)

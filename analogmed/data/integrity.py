@@ -42,7 +42,7 @@ class Report:
     """Result of :func:`verify`.
 
     Attributes:
-        path: folder that was checked.
+        path: folder or file that was checked.
         layout: name of the layout.
         problems: faults that make a loader raise or return wrong data.
         warnings: valid but unusual content: duplicates, empty labels, constant images, and
@@ -67,9 +67,10 @@ class Report:
         columns = shutil.get_terminal_size(_UNFOLDED).columns
         console = Console(file=out, width=max(_MIN_COLUMNS, columns))
         console.print(Text(f"{self.path}: {self.layout}"), soft_wrap=True)
+        root = self.path.parent if self.path.is_file() else self.path
         for title, findings in (("problem", self.problems), ("warning", self.warnings)):
             if findings:
-                console.print(_table(title, findings, self.path))
+                console.print(_table(title, findings, root))
         console.print(", ".join(f"{name}: {count}" for name, count in self.counts.items()))
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
@@ -83,7 +84,7 @@ def verify(path: Path | str, images: Sequence[str] = (), label: str = "") -> Rep
     are read again by the loader itself. A fault in one case does not hide faults in others.
 
     Args:
-        path: folder of the data set, or its parent.
+        path: folder of the data set, or its parent; or a MedMNIST file.
         images, label: file patterns of NIfTI files, as of
             :func:`analogmed.data.datasets.nifti_folder.load_nifti`; without them, the layout is
             recognised.

@@ -247,6 +247,20 @@ def test_a_mask_of_another_size_and_fields_without_masks_or_image_are_found(nucl
     assert "no label" in problems[second]
 
 
+def test_a_label_without_image_and_any_other_folder_are_found(nuclei):
+    first, second = sorted(path for path in nuclei.iterdir() if path.is_dir())[:2]
+    shutil.rmtree(first / "images")
+    (first / "masks").rename(second / "other")
+    Image.fromarray(np.zeros((48, 48), np.uint8)).save(first / "label.png")
+    (nuclei / "notes").mkdir()
+    problems = {problem.path: problem.what for problem in verify(nuclei).problems}
+    assert problems == dict.fromkeys((first, nuclei / "notes"), "0 PNG in images, expected 1")
+    with pytest.raises(DataError, match="0 PNG"):
+        load_dsb2018(nuclei)
+    shutil.rmtree(first)
+    assert load_dsb2018(nuclei).test
+
+
 def test_a_brats_case_that_lacks_a_channel_is_found(tmp_path):
     affine = np.eye(4)
     for case in ("BraTS_001", "BraTS_002"):
@@ -303,6 +317,13 @@ def test_a_folder_of_images_and_one_of_labels_are_pairs_of_files(two_folders, re
     assert (report.counts["cases"], report.counts["sound cases"]) == (2, 2)
     save_nifti(two_folders / "labels/p2.nii.gz", np.full((8, 8, 9), 0.4, np.float32), np.eye(4))
     assert "not integers" in the_only(verify(two_folders).problems).what
+
+
+def test_labels_below_another_folder_are_no_pairs(two_folders):
+    (two_folders / "more").mkdir()
+    (two_folders / "labels").rename(two_folders / "more" / "labels")
+    problems = [problem.what for problem in verify(two_folders).problems]
+    assert not [what for what in problems if "have no file" in what or "no name like" in what]
 
 
 def test_files_of_two_folders_without_a_partner_are_problems(two_folders):

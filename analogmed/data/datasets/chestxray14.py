@@ -15,6 +15,7 @@ import numpy as np
 
 from analogmed.data.case import Case, Sample, Task
 from analogmed.data.datasets.listing import Fault, Layout, Listing, refuse, report_error
+from analogmed.data.datasets.options import some_texts
 from analogmed.data.normalise import checked_size, pad_image, padded_size, resize_image
 from analogmed.data.readers.files import is_hidden
 from analogmed.data.readers.images import read_image
@@ -50,6 +51,7 @@ _LARGEST = (224, 224)
 _PATIENT_DIGITS = 8
 _MAX_BYTES = 2**27
 _MOST_LISTED = 3
+_OPTION = "task.options.findings"
 
 
 class XRay(NamedTuple):
@@ -152,7 +154,7 @@ class ChestReader:
     def _image(self, path: Path) -> np.ndarray:
         pixels = one_channel(read_image(path), path, "a grey one")
         if pixels.dtype != np.uint8:
-            raise DataError(f"{path}: {pixels.dtype} pixels; expected 8 bits a pixel. Convert it.")
+            raise DataError(f"{path}: {pixels.dtype} pixels, expected 8 bits a pixel; convert it")
         image = resize_image(pixels, self.size or pixels.shape)
         return pad_image(image[None, None] / np.float32(127.5) - np.float32(1), -1.0)
 
@@ -169,9 +171,8 @@ def find_table(folder: Path) -> Path:
     found = sorted(path for path in folder.glob(_ANY_TABLE) if not is_hidden(path))
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
-        raise DataError(
-            f"{folder}: expected the table {_TABLES[0]}, got {names}. Give the folder with it."
-        )
+        action = "keep one of them" if found else "give the folder with it"
+        raise DataError(f"{folder}: expected the table {_TABLES[0]}, got {names}; {action}")
     return found[0]
 
 
@@ -184,7 +185,7 @@ def read_table(table: Path) -> Mapping[str, XRay]:
     try:
         state = table.stat()
     except OSError as error:
-        raise DataError(f"{table}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{table}: cannot be read ({error.strerror}); check the file") from error
     return _read(table, state.st_mtime_ns, state.st_size)
 
 
@@ -199,12 +200,12 @@ def find_images(folder: Path) -> dict[str, Path]:
     for path in sorted(paths):
         if path.name in files:
             raise DataError(
-                f"{path}: expected one file of each image, got also {files[path.name]}. Remove one."
+                f"{path}: expected one file of each image, got also {files[path.name]}; remove one"
             )
         files[path.name] = path
     if not files:
         raise DataError(
-            f"{folder}: no image; expected {_IMAGES[0]} or {_IMAGES[1]}. Unpack the archives."
+            f"{folder}: no image, expected {_IMAGES[0]} or {_IMAGES[1]}; unpack the archives"
         )
     return files
 
@@ -254,13 +255,13 @@ def split_patients(
     if unlisted:
         raise DataError(
             f"{folder}: expected each image in {LISTS[0]} or {LISTS[1]}, got {_listed(unlisted)} "
-            "in neither. Add them to one, or remove both lists."
+            "in neither; add them to one, or remove both lists"
         )
     others, test = (_with_images_of(names, cases) for names in (first, second))
     try:
         check_leakage(others, (), test)
     except LeakageError as error:
-        raise LeakageError(f"{folder}, {' and '.join(LISTS)}: {error}") from error
+        raise LeakageError(f"{folder}: {' and '.join(LISTS)}: {error}") from error
     for_training, for_validation, _ = settings.shares
     total = for_training + for_validation
     shares = (for_training / total, for_validation / total, 0.0) if total else (1.0, 0.0, 0.0)
@@ -269,16 +270,15 @@ def split_patients(
 
 
 def _checked_findings(findings: Sequence[str] | None) -> tuple[str, ...]:
-    chosen = FINDINGS if findings is None else tuple(findings)
+    chosen = FINDINGS if findings is None else some_texts(_OPTION, findings)
     for finding in chosen:
         if finding not in FINDINGS:
             raise ConfigError(
-                f"task.options.findings: unknown finding {finding!r}; {nearest(finding, FINDINGS)}"
+                f"{_OPTION}: unknown finding {finding!r}; {nearest(finding, FINDINGS)}"
             )
     if not chosen or len(set(chosen)) < len(chosen):
         raise ConfigError(
-            "task.options.findings: expected one or more different findings, got "
-            f"{', '.join(chosen) or 'none'}"
+            f"{_OPTION}: expected one or more different findings, got {', '.join(chosen) or 'none'}"
         )
     return chosen
 
@@ -295,24 +295,30 @@ def _read(table: Path, _time: int, _size: int) -> Mapping[str, XRay]:
     if missing:
         raise DataError(
             f"{table}: no column {', '.join(missing)}; expected the table of ChestX-ray14, got "
-            f"{', '.join(heads) or 'an empty file'}"
+            f"{', '.join(heads) or 'an empty file'}; download it again"
         )
     places = [heads.index(head) for head in (_NAME, _LABELS, _PATIENT)]
     rows: dict[str, XRay] = {}
     for number, cells in enumerate(lines[1:], start=2):
-        where = f"{table}, line {number}"
+        where = f"{table}: line {number}"
         if not cells:
             continue
         if len(cells) <= max(places):
-            raise DataError(f"{where}: {len(cells)} columns; expected those of the first line")
+            raise DataError(
+                f"{where}: {len(cells)} columns, expected those of the first line; correct the line"
+            )
         image, labels, patient = (cells[place].strip() for place in places)
         if image in rows:
-            raise DataError(f"{where}: expected one row of each image, got {image} again")
+            raise DataError(
+                f"{where}: expected one row of each image, got {image} again; remove one of them"
+            )
         if not image or not patient:
-            raise DataError(f"{where}: expected an image and a patient, got {cells[:4]}")
+            raise DataError(
+                f"{where}: expected an image and a patient, got {cells[:4]}; correct the line"
+            )
         rows[image] = XRay(_findings(labels, where), patient.zfill(_PATIENT_DIGITS))
     if not rows:
-        raise DataError(f"{table}: no rows; expected one for each image")
+        raise DataError(f"{table}: no rows, expected one for each image; download it again")
     return rows
 
 
@@ -322,7 +328,9 @@ def _findings(labels: str, where: str) -> frozenset[str]:
         return frozenset()
     for name in sorted(names.difference(FINDINGS)):
         if name == NO_FINDING:
-            raise DataError(f"{where}: expected findings or {NO_FINDING!r}, got {labels!r}")
+            raise DataError(
+                f"{where}: expected findings or {NO_FINDING!r}, got {labels!r}; correct the line"
+            )
         raise DataError(f"{where}: unknown finding {name!r}; {nearest(name, FINDINGS)}")
     return names
 
@@ -330,8 +338,8 @@ def _findings(labels: str, where: str) -> frozenset[str]:
 def _read_list(path: Path) -> set[str]:
     if not path.exists():
         raise DataError(
-            f"{path}: missing file; expected both {' and '.join(LISTS)}. Download it, or remove "
-            "the other list."
+            f"{path}: missing file, expected both {' and '.join(LISTS)}; download it, or remove "
+            "the other list"
         )
     lines = read_text(path, _MAX_BYTES, error=DataError).splitlines()
     return {line.strip() for line in lines if line.strip()}
@@ -361,7 +369,10 @@ def _list(folder: Path, problem: Fault, _: Fault) -> Listing:
         )
         split_patients(folder, list_patients(rows, files, table), SplitSettings())
     except AnalogmedError as error:
-        report_error(problem, folder, error, "download it again")
+        text = str(error).removeprefix("cannot read ")
+        named = Path(text.partition(": ")[0])
+        path = named if named.is_relative_to(folder) else folder
+        report_error(problem, path, text, "download it again")
     return Listing(cases, ChestReader(), has_masks=False)
 
 

@@ -22,7 +22,8 @@ from analogmed.foundation.files import require_folder
 CLASSES = ("nucleus",)
 _CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 _FOLDER = "stage1_train"
-_PARTS = ("images", "masks")
+_LABEL = "label.png"
+_PARTS = ("images", "masks", _LABEL)
 _WINDOW = (256, 256)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """ITU-R BT.601 weights of red, green and blue for conversion to grey."""
@@ -126,25 +127,26 @@ def count_overlaps(case: Case) -> int:
 
 
 def list_cases(folder: Path, fault: Fault = refuse) -> list[Case]:
-    """Return the image of each folder that has a folder of images or of masks.
+    """Return the image of each folder that has a folder of images or of masks, or a label file.
 
     Args:
         folder: folder of the folders of images.
         fault: receives each folder without exactly one image, or without a label; by default it
             raises DataError.
     """
-    fields = [
-        each for each in case_folders(folder) if any((each / part).is_dir() for part in _PARTS)
-    ]
-    cases = (_case_of(each, fault) for each in fields)
+    cases = (_case_of(each, fault) for each in case_folders(folder) if _is_field(each))
     return [case for case in cases if case is not None]
+
+
+def _is_field(folder: Path) -> bool:
+    return any((folder / part).exists() for part in _PARTS)
 
 
 def _case_of(folder: Path, fault: Fault) -> Case | None:
     images = _png_files(folder / "images")
     labels = _png_files(folder / "masks")
-    if not labels and (folder / "label.png").exists():
-        labels = (folder / "label.png",)
+    if not labels and (folder / _LABEL).exists():
+        labels = (folder / _LABEL,)
     if len(images) != 1:
         what = f"{len(images)} PNG in images, expected 1"
         fault(folder, what, "restore it, or remove the folder")
@@ -184,12 +186,25 @@ def _nuclei_per_pixel(case: Case, shape: tuple[int, ...]) -> np.ndarray:
     return coverage
 
 
+def _applies(folder: Path) -> bool:
+    images = (path.parent for path in folder.glob("*/images") if any(path.glob("*.png")))
+    return any((each / "masks").is_dir() or (each / _LABEL).is_file() for each in images)
+
+
+def _list(folder: Path, problem: Fault, _: Fault) -> Listing:
+    """List the images; any other visible folder is a problem."""
+    for each in case_folders(folder):
+        if not _is_field(each):
+            _case_of(each, problem)
+    return Listing(list_cases(folder, problem), NucleiReader())
+
+
 LAYOUT = Layout(
     name="DSB 2018 (stage1_train)",
-    files="<id>/images/*.png (DSB 2018)",
+    files="<id>/images/*.png with <id>/masks (DSB 2018)",
     content="the folder stage1_train or the one that holds it",
     origin="the data come from https://bbbc.broadinstitute.org/BBBC038",
-    applies=lambda folder: any(folder.glob("*/images/*.png")),
-    list=lambda folder, problem, _: Listing(list_cases(folder, problem), NucleiReader()),
+    applies=_applies,
+    list=_list,
     folders=(_FOLDER,),
 )

@@ -79,7 +79,7 @@ class Layout:
         files: form of its files, for messages.
         content: required content of the folder of the task, for messages.
         origin: source of the data, for messages.
-        applies: whether a folder has this layout.
+        applies: whether a folder has this layout, or with is_archive also a file.
         list: function of a folder, and of a :data:`Fault` for problems and one for warnings.
         folders: patterns of the usual names of its folder.
         is_archive: whether all cases are in one file, which the listing checks.
@@ -103,12 +103,15 @@ def recognise(path: Path, layouts: Sequence[Layout]) -> tuple[Layout, Path]:
     """Return the layout of a data set and the folder of its cases.
 
     Args:
-        path: folder of the data set, or its parent.
+        path: folder of the data set, or its parent; or the one file of a data set.
         layouts: all layouts, in the order in which they are tried.
 
     Raises:
         DataError: the folder does not exist, has no known layout, or contains several data sets.
     """
+    archives = [layout for layout in layouts if layout.is_archive]
+    if path.is_file() and (archive := _first(archives, path)):
+        return archive, path
     require_folder(path)
     patterns = [pattern for layout in layouts for pattern in layout.folders]
     folders = (path, *(found for pattern in patterns for found in sorted(path.glob(pattern))))

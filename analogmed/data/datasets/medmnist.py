@@ -290,7 +290,7 @@ def _without_repeated(
 
 
 def _list(folder: Path, problem: Fault, warning: Fault) -> Listing:
-    """List the images of the one file of a folder."""
+    """List the images of a file, or of the one file of a folder."""
     cases: tuple[Case, ...] = ()
     try:
         file = find_file(folder)
@@ -308,7 +308,7 @@ LAYOUT = Layout(
     files="one *.npz (MedMNIST)",
     content="a MedMNIST file (.npz), or the folder that holds it",
     origin="the data come from https://medmnist.com (CC BY 4.0)",
-    applies=lambda folder: any(folder.glob("*.npz")),
+    applies=lambda path: path.suffix == ".npz" or any(path.glob("*.npz")),
     list=_list,
     is_archive=True,
     is_format=True,

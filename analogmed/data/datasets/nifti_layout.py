@@ -66,15 +66,16 @@ def _list_nifti(folder: Path, problem: Fault, _warning: Fault) -> Listing:
 
 
 def _images_and_labels(folder: Path) -> tuple[list[Path], list[Path]] | None:
-    """Return the volumes of the folder of images and of that of labels, if each exists once."""
+    """Return the volumes of the folders of images and labels, if each is once in the folder."""
     by_folder = _by_folder(folder).items()
     images, labels = (
         [files for part, files in by_folder if part.name.lower().startswith(start)]
         for start in ("image", "label")
     )
-    if len(images) == len(labels) == 1 and images[0][0].parent.parent == folder:
-        return images[0], labels[0]
-    return None
+    if len(images) != 1 or len(labels) != 1:
+        return None
+    are_here = all(files[0].parent.parent == folder for files in (*images, *labels))
+    return (images[0], labels[0]) if are_here else None
 
 
 def _patterns(images: list[Path], labels: list[Path]) -> tuple[tuple[str, ...], str]:

@@ -1,12 +1,18 @@
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from analogmed.cli.main import run_command
+from analogmed.cli.settings import VerifyConfig
+from analogmed.config import Experiment, TaskConfig
+from analogmed.data.datasets.nifti_folder import BRATS_IMAGES, BRATS_LABEL
+from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.paths import write_settings
 
 main = partial(run_command, "data")
 
@@ -43,8 +49,31 @@ def test_the_settings_file_of_a_task_names_folder_and_patterns(tmp_path, capsys)
     settings.write_text(f"task: {{name: nifti, root: scans, options: {options}}}\n")
     assert main(["verify", "--config", str(settings)]) == 0
     assert "sound cases: 1, files: 2, problems: 0" in capsys.readouterr().out
-    assert main(["verify", "--config", str(settings), "--images", "*_ct.nii"]) == 2
-    assert "images, label: expected both or none" in capsys.readouterr().err
+    assert main(["verify", "--config", str(settings), "--images", "*_ct.nii"]) == 1
+    assert "no file matches the patterns of images, *_ct.nii" in capsys.readouterr().err
+
+
+def test_the_resolved_settings_of_a_run_name_the_folder(brain, tmp_path, capsys):
+    settings = tmp_path / "run" / "experiment.yaml"
+    settings.parent.mkdir()
+    write_settings(settings, Experiment(task=TaskConfig("lgg", root=brain)))
+    assert main(["verify", "--config", str(settings)]) == 0
+    assert "sound cases: 3" in capsys.readouterr().out
+    settings.write_text(f"task: {{name: lgg, root: {brain}}}\nchekpoints: []\n")
+    assert main(["verify", "--config", str(settings)]) == 2
+    assert "unknown key 'chekpoints'" in capsys.readouterr().err
+
+
+def test_patterns_of_a_task_complete_each_other():
+    def patterns(name, options, **given):
+        return VerifyConfig(Path("x"), task=TaskConfig(name, options=options), **given).patterns
+
+    assert patterns("nifti", {"images": "a", "label": "b"}, images=("c",)) == (("c",), "b")
+    assert patterns("brats", {"label": "b"}) == (BRATS_IMAGES, "b")
+    assert patterns("brats", {"images": ["a"]}) == (("a",), BRATS_LABEL)
+    assert patterns("brats", {}) == ((), "")
+    with pytest.raises(ConfigError, match=r"task.options.images: expected a list of texts, got No"):
+        patterns("nifti", {"images": None, "label": "b"})
 
 
 def test_errors_come_without_a_traceback(tmp_path, capsys):

@@ -116,6 +116,24 @@ def test_findings_can_be_chosen(root):
     assert Counter(map(tuple, labels.tolist())) == {(0, 0): 6, (0, 1): 3, (1, 0): 3}
 
 
+def test_a_single_finding_may_be_a_text(root):
+    assert load_chestxray14(root, findings="Mass").classes == ("Mass",)
+
+
+@pytest.mark.parametrize("name", ["chestxray14", "chest"])
+def test_images_of_one_folder_are_no_nuclei_in_the_folder_above(root, name):
+    folder = root / name
+    (folder / "images").mkdir(parents=True)
+    for path in list(root.glob("images_*/images/*.png")):
+        path.rename(folder / "images" / path.name)
+    (root / TABLE).rename(folder / TABLE)
+    if name == "chestxray14":
+        assert verify(root).layout == "ChestX-ray14"
+    else:
+        with pytest.raises(DataError, match="no known layout"):
+            verify(root)
+
+
 def test_training_draws_single_images_of_patients(root):
     task = load_chestxray14(root, shares=(1.0, 0.0, 0.0))
     loading = LoadingConfig(augment=False)
@@ -170,8 +188,13 @@ def test_lists_that_do_not_fit_the_images_are_named(root):
     with pytest.raises(DataError, match=r"got 8 \(00000003_000.png, .* in neither"):
         load_chestxray14(root)
     (root / LISTS[0]).unlink()
-    with pytest.raises(DataError, match=r"train_val_list.txt: missing file; expected both"):
+    with pytest.raises(DataError, match=r"train_val_list.txt: missing file, expected both"):
         load_chestxray14(root)
+    (problem,) = verify(root).problems
+    assert (problem.path, problem.hint) == (
+        root / LISTS[0],
+        "download it, or remove the other list",
+    )
 
 
 @pytest.mark.parametrize(
@@ -184,11 +207,11 @@ def test_lists_that_do_not_fit_the_images_are_named(root):
             table_of() + line(names()[2], "Mass"),
             r"line 14: expected one row of each .*got 00000002",
         ),
-        (table_of() + "a.png,Mass\n", r"line 14: 2 columns; expected those of the first line"),
+        (table_of() + "a.png,Mass\n", r"line 14: 2 columns, expected those of the first line"),
         (table_of() + "a.png,Mass,0,,58\n", r"line 14: expected an image and a patient, got"),
         (table_of() + line("00000009_000.png", "Mass"), r"got 1 \(00000009_000.png\) without a fi"),
         ("\n".join(table_of().splitlines()[:-2]), r"got 2 \(.*00000008_001.png\) without a row"),
-        (HEAD, r"no rows; expected one for each image"),
+        (HEAD, r"no rows, expected one for each image"),
         ("", r"no column Image Index, Finding Labels, Patient ID; .* got an empty file"),
     ],
 )
@@ -198,6 +221,10 @@ def test_a_table_that_does_not_fit_is_named(root, text, message):
         load_chestxray14(root)
     report = verify(root)
     assert (report.layout, report.ok) == ("ChestX-ray14", False)
+    first = report.problems[0]
+    assert first.path == root / TABLE
+    assert str(root) not in first.what
+    assert not first.hint.startswith("expected")
 
 
 def test_grey_images_with_an_alpha_channel_are_read_and_others_named(root):

@@ -55,6 +55,19 @@ def test_labels_define_the_kind_and_the_classes(write, n_columns, highest, kind,
         np.testing.assert_array_equal(labels, content[f"{part}_labels"])
 
 
+def test_an_integrity_check_takes_the_file_itself(write):
+    content = arrays()
+    content["val_images"][0] = 7
+    path = write(content)
+    report = verify(path)
+    assert (report.layout, report.ok, report.counts["cases"]) == ("MedMNIST", True, 13)
+    assert path.name in str(report)
+    assert len(report.warnings) == 1
+    path.write_bytes(b"")
+    report = verify(path)
+    assert (report.layout, report.ok) == ("MedMNIST", False)
+
+
 def test_images_are_scaled_and_padded_with_black(write):
     content = arrays()
     content["train_images"][0, 0, :2] = (0, 255)

@@ -42,7 +42,10 @@ def test_patients_have_several_images_and_the_official_lists_split_them(task):
 
 
 def test_files_have_the_form_of_the_real_ones(task, shared_data):
-    real = find_table(shared_data / "chestxray14").read_text().splitlines()
+    folder = shared_data / "chestxray14"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    real = find_table(folder).read_text().splitlines()
     drawn = find_table(task.root).read_text().splitlines()
     assert drawn[0] == real[0]
     assert len(drawn[1].split(",")) == len(real[1].split(","))
