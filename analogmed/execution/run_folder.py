@@ -146,7 +146,8 @@ class WrittenFiles:
         if listed is not None and (foreign := [name for name in present if name not in listed]):
             raise ConfigError(
                 f"--out {self.folder}: this run would replace or remove {', '.join(foreign)}, "
-                "which no run of analogmed has written. Move these files, or give another --out."
+                "which no run of analogmed has listed as its own; results of an earlier version "
+                "may not be listed either. Move these files, or give another --out."
             )
         exact = [name for name in names if "*" not in name]
         self._write((listed or set()) | set(present) | set(exact))
@@ -253,13 +254,18 @@ class RunFolder:
         """Path of the folder."""
         return self.files.folder
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names and patterns of all files that the run may write, relative to the folder."""
+        return (*self._always, *self._optional)
+
     def begin(self) -> None:
         """Reserve the names of all files before the computation.
 
         Raises:
             ConfigError: a file of such a name exists that no run has written.
         """
-        self.files.claim(*self._always, *self._optional)
+        self.files.claim(*self.names)
 
     def renew(self, config: Any) -> None:
         """Write the settings, a dataclass, and the environment; remove optional files of past runs.

@@ -35,12 +35,13 @@ from analogmed.search.selection import SELECTION, patients_of, selection_split, 
 from analogmed.search.settings import SearchConfig
 from analogmed.search.space.fit import check_space_fits
 from analogmed.search.strategy import Context, find_strategy
-from analogmed.search.supernet.operations import FIGURE, report_importance
+from analogmed.search.supernet.operations import FIGURE, importance_of, report_importance
 from analogmed.search.supernet.weights import refuse_leakage
 from analogmed.search.trials.journal_lock import FileLock
 from analogmed.search.trials.queue import ClaimedTrial, TrialQueue, TrialStatus
 from analogmed.search.trials.study import (
     has_begun,
+    is_without_patients,
     open_study,
     refuse_other_patients,
     refuse_other_supernets,
@@ -124,8 +125,10 @@ def search(config: SearchConfig) -> SearchResult:
     finally:
         in_work = ledger.in_work()  # before the table, to miss no result
         candidates = candidates_of(ledger.study, config.space, config.goal)
-        write_results(folder, candidates, config.goal)
-        _draw_importance(config)
+        with _one_at_a_time(folder) as run:
+            run.files.record(*run.names)
+            write_results(folder, candidates, config.goal)
+            _draw_importance(config)
     if in_work:
         return SearchResult(config, candidates, in_work)
     _raise_if_no_winner(config, candidates)
@@ -156,9 +159,10 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
     Raises:
         AnalogmedError: as :func:`search`, before anything is evaluated.
     """
-    with FileLock(folder / ".start.lock").held():
-        _run_folder(folder).begin()
+    with _one_at_a_time(folder) as run:
+        run.begin()
         study = open_study(config)
+        is_new = is_without_patients(study)
         task = config.task.load()
         task.require_masks()
         parts = selection_split(task, seed=config.seed)
@@ -171,7 +175,10 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
             refuse_leakage(config.supernets.values(), task)
             refuse_other_supernets(study, config.supernets)
         study.sampler = make_sampler(config, evaluator)
-        describe_run(config, folder, _SETTINGS)
+        if is_new:
+            run.renew(config)
+        else:
+            describe_run(config, folder, _SETTINGS)
         ledger = TrialQueue(
             study,
             config.space,
@@ -185,10 +192,17 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
     return ledger, make
 
 
-def _run_folder(folder: Path) -> RunFolder:
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[RunFolder]:
+    """Let one process write the files of a search; then release names of files not written."""
     always: tuple[Table | str, ...] = (SELECTION, CANDIDATES, FRONT)
     optional: tuple[Table | str, ...] = (*FIGURES, IMPORTANCE, FIGURE)
-    return RunFolder(folder, always, optional, settings=_SETTINGS)
+    run = RunFolder(folder, always, optional, settings=_SETTINGS)
+    with FileLock(folder / ".start.lock").held():
+        try:
+            yield run
+        finally:
+            run.files.settle()
 
 
 @contextmanager
@@ -301,7 +315,7 @@ def _draw_importance(config: SearchConfig) -> None:
     if not config.supernets or (config.folder / FIGURE).exists():
         return
     try:
-        report_importance(tuple(config.supernets.values()), config.folder)
+        report_importance(importance_of(tuple(config.supernets.values())), config.folder)
     except DataError as error:
         warnings.warn(f"no heat map of importance: {error}", stacklevel=2)
 

@@ -109,8 +109,11 @@ def test_files_of_other_origin_are_refused_and_stay(tmp_path):
     for name in ("comparison.csv", "examples/mine.npz", "notes.txt"):
         (tmp_path / name).write_text("of the user")
     written = WrittenFiles(tmp_path)
-    with pytest.raises(ConfigError, match=r"comparison\.csv, examples/mine\.npz, which no run"):
+    with pytest.raises(
+        ConfigError, match=r"comparison\.csv, examples/mine\.npz, which no run"
+    ) as caught:
         written.claim("results.csv", "comparison.csv", "examples/*.npz")
+    assert "results of an earlier version may not be listed either. Move" in str(caught.value)
     written.remove("comparison.csv", "examples/*.npz")
     assert (tmp_path / "comparison.csv").exists()
     assert (tmp_path / "examples" / "mine.npz").exists()

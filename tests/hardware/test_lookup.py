@@ -18,6 +18,8 @@ from analogmed.hardware import (
     read_table,
     record,
 )
+from analogmed.hardware.operations import KEY
+from analogmed.tables.hardware import DEVICE, OPERATIONS
 
 SHAPE = (1, 2, 16, 16)
 
@@ -31,6 +33,11 @@ def model():
 def table(model):
     timings = measure_operations([record(model, SHAPE)], repetitions=5)
     return LookupTable(timings, describe_machine() | {"repetitions": 5})
+
+
+def test_the_table_has_a_column_for_each_part_of_the_key_of_an_operation():
+    first = len(DEVICE)
+    assert OPERATIONS.order[first : first + len(KEY)] == KEY
 
 
 def test_each_operation_is_measured_and_a_network_is_their_sum(model, table):

@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from analogmed.config import TaskConfig
+from analogmed.execution.run_folder import WrittenFiles
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.search import run as runner
 from analogmed.search.evaluator import ChipEvaluator
@@ -28,7 +29,7 @@ class Constant:
 
     def evaluate(self, genotype, folder):
         channels = genotype.levels[0].channels
-        (folder / "hwa").mkdir(parents=True)
+        (folder / "hwa").mkdir(parents=True, exist_ok=True)
         return {"dice_1d": channels / 10} | self.count(genotype)
 
     def count(self, genotype):
@@ -124,6 +125,27 @@ def test_a_file_of_the_user_is_not_replaced_by_a_search(on_files, without_traini
     with pytest.raises(ConfigError, match=r"replace or remove candidates\.csv, which no run"):
         search(on_files)
     assert (on_files.out / "candidates.csv").read_text() == "mine"
+
+
+def test_a_name_that_a_search_has_not_used_is_free(on_files, without_training):
+    search(on_files)
+    (on_files.out / "importance.csv").write_text("mine")
+    with pytest.raises(ConfigError, match=r"replace or remove importance\.csv, which no run"):
+        search(replace(on_files, budget=4))
+    assert (on_files.out / "importance.csv").read_text() == "mine"
+
+
+def test_a_resumed_search_keeps_optional_files_and_a_new_one_removes_them(
+    on_files, without_training
+):
+    search(on_files)
+    figure = on_files.out / "figures" / "importance.png"
+    WrittenFiles(on_files.out).record("figures/importance.png")
+    figure.write_text("of a run")
+    take_part(replace(on_files, budget=4))
+    assert figure.exists()
+    take_part(replace(on_files, study="second"))
+    assert not figure.exists()
 
 
 def evaluate_all(ledger):

@@ -6,7 +6,7 @@ from analogmed.cli.options import to_options
 from analogmed.cli.programs.study import is_first_process, logged_training
 from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.search.settings import SearchConfig, StrategyConfig
-from analogmed.search.supernet.operations import FIGURE, report_importance
+from analogmed.search.supernet.operations import FIGURE, importance_of, report_importance
 from analogmed.search.supernet.run import train_supernet
 from analogmed.search.supernet.settings import ImportanceConfig, SupernetConfig
 from analogmed.tables.search import IMPORTANCE
@@ -37,8 +37,9 @@ def run_importance(settings: ImportanceConfig) -> None:
     """Write table and figure of block importance, and print the most important blocks."""
     folder = RunFolder(settings.folder, [IMPORTANCE, FIGURE], settings="importance.yaml")
     folder.begin()
+    table = importance_of(settings.supernets, n=settings.n, seed=settings.seed)
     folder.renew(settings)
-    table = report_importance(settings.supernets, settings.out, n=settings.n, seed=settings.seed)
+    report_importance(table, settings.out)
     one = ["supernet", "task"] if table["supernet"].nunique() > 1 else ["task"]
     best = table.loc[table.groupby([*one, "level"], sort=False)["importance"].idxmax()]
     print(best[[*one, "level", "block", "importance"]].to_string(index=False))

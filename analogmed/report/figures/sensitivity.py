@@ -184,7 +184,7 @@ def placement_curve(steps: pd.DataFrame, path: Path | str, *, width_in: float = 
             zorder=4,
             label="chosen",
         )
-        _number_points(axes, front, column, width_in)
+        _number_points(axes, pd.concat([front[~front["chosen"]], chosen]), column, width_in)
         axes.axhline(steps["loss"].iloc[0], color=orange, linestyle="--", label="accepted loss")
         axes.axhline(0.0, color="0.15", linewidth=0.8)
         separator = "\n" if is_narrow(width_in) else " "
@@ -194,7 +194,8 @@ def placement_curve(steps: pd.DataFrame, path: Path | str, *, width_in: float = 
         title = f"{place};{separator}numbers: digital layers"
         axes.set_title(title, parse_math=False, fontsize="small" if separator == "\n" else "medium")
         entries = axes.get_legend_handles_labels()
-        legend_below(figure, *entries, caption=sample_caption(steps, "Whiskers:"))
+        caption = sample_caption(steps, "Of close points, one has a number. Whiskers:")
+        legend_below(figure, *entries, caption=caption)
         return save_figure(figure, path)
 
 
@@ -209,14 +210,18 @@ def _panels(number: int, height_in: float, width_in: float) -> tuple[Figure, lis
 
 
 def _number_points(axes: Axes, front: pd.DataFrame, cost: str, width_in: float) -> None:
-    """Write the digital layers of each point above it, unless they would touch those before."""
+    """Write the digital layers of each point above it, first of the chosen one.
+
+    A point whose number would touch another one has none.
+    """
     apart = _LABEL_IN * (axes.get_xlim()[1] - axes.get_xlim()[0]) / width_in
-    last = -np.inf
-    points = front[[cost, "drop", "digital_layers"]].itertuples(index=False, name=None)
+    numbered: list[float] = []
+    first = front.sort_values("chosen", ascending=False, kind="stable")
+    points = first[[cost, "drop", "digital_layers"]].itertuples(index=False, name=None)
     for x, y, number in points:
-        if x - last < apart:
+        if any(abs(x - other) < apart for other in numbered):
             continue
-        last = x
+        numbered.append(x)
         axes.annotate(
             f"{number}",
             (x, y),

@@ -20,8 +20,8 @@ def _findings(run: Run) -> Iterator[str]:
     ranking = run.tables["ranking"]
     last = ranking[ranking["time_s"] == ranking["time_s"].max()]
     kinds = {
-        "only_analog": "the layer with the largest Dice drop as the only analog one",
-        "noise_alone": "the noise source with the largest Dice drop as the only one",
+        "only_analog": "the layer with the most Dice lost as the only analog one",
+        "noise_alone": "the noise source with the most Dice lost as the only one",
     }
     for kind, what in kinds.items():
         rows = last[last["setting"] == kind].sort_values("rank")
@@ -43,11 +43,11 @@ def sensitivity_sections(run: Run, prefix: str) -> Iterator[Section]:
     draws = {
         ("only_analog", "only_digital"): (
             sensitivity_heat_map,
-            "Dice drop of each layer; the table has the numbers",
+            "Dice lost or regained by layer; the table has the numbers",
         ),
         ("noise_alone", "noise_all_but"): (
             source_bars,
-            "Dice drop of each noise source; the table has the numbers",
+            "Dice lost or regained by noise source; the table has the numbers",
         ),
     }
     few_times = ranking["time_s"].nunique() <= _MOST_NARROW_TIMES
@@ -58,7 +58,7 @@ def sensitivity_sections(run: Run, prefix: str) -> Iterator[Section]:
     ]
     yield Section(
         f"{prefix}-sensitivity",
-        "Dice drop by layer and noise source",
+        "Dice lost by layer and noise source",
         figures=tuple(figures),
         folded=(sensitivity_table(ranking),),
     )

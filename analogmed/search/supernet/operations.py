@@ -246,14 +246,11 @@ def _shares(values: pd.Series, groups: pd.Series) -> pd.Series:
     return (values / total).where(total > 0, 1 / number)
 
 
-def report_importance(
-    supernets: Sequence[Path | str], folder: Path, *, n: int = 32, seed: int = 0
-) -> pd.DataFrame:
-    """Write ``importance.csv`` and ``figures/importance.png``.
+def importance_of(supernets: Sequence[Path | str], *, n: int = 32, seed: int = 0) -> pd.DataFrame:
+    """Return the importance of each block of each level of several supernetworks.
 
     Args:
         supernets: run folders of trained supernetworks.
-        folder: output folder.
         n: number of networks with a block, over which the importance is averaged.
         seed: seed of the draw.
 
@@ -263,14 +260,24 @@ def report_importance(
 
     Raises:
         CheckpointError: a run folder contains no trained supernetwork.
-        DataError: pruning has left no level with a choice of blocks.
     """
     folders = dict.fromkeys(Path(one) for one in supernets)
     tables = [
         importance_table(SharedWeights.load(one), n=n, seed=seed).assign(supernet=str(one))
         for one in folders
     ]
-    table = pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True)
+
+
+def report_importance(table: pd.DataFrame, folder: Path) -> None:
+    """Write ``importance.csv`` and ``figures/importance.png``.
+
+    Args:
+        table: table of :func:`importance_of`.
+        folder: output folder.
+
+    Raises:
+        DataError: pruning has left no level with a choice of blocks.
+    """
     write_importance(table, folder)
     importance_heat_map(table, folder / FIGURE)
-    return table

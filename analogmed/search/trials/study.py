@@ -89,6 +89,11 @@ def has_begun(config: SearchConfig) -> bool:
     return config.storage is not None or (config.folder / "locks").exists()
 
 
+def is_without_patients(study: Study) -> bool:
+    """Return whether no search has stored its patients, as in a new study."""
+    return PATIENTS not in study.user_attrs
+
+
 def refuse_other_patients(study: Study, patients: Mapping[str, list[str]]) -> None:
     """Store the patients of a new study, and compare those of an existing one.
 

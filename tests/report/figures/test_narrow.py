@@ -53,8 +53,10 @@ def test_the_numbers_of_placements_with_similar_costs_do_not_touch(texts_of, tab
     steps = tables_of("placement")["placements"].iloc[[0] * 6].reset_index(drop=True)
     steps["latency_ms"] = [1.0, 1.01, 1.02, 1.03, 3.0, 5.0]
     steps["digital_layers"] = [14, 13, 12, 11, 10, 9]
+    steps["chosen"] = steps["digital_layers"] == 12
     _, texts = texts_of("placement_curve", steps, width_in)
-    numbers = [box for text, box in texts if isinstance(text, Annotation)]
-    assert len(numbers) >= 3
-    for left, right in pairwise(numbers):
+    found = [(text, box) for text, box in texts if isinstance(text, Annotation)]
+    assert len(found) >= 3
+    assert "12" in [text.get_text() for text, _ in found]
+    for left, right in pairwise(sorted((box for _, box in found), key=lambda box: box.x0)):
         assert left.x1 <= right.x0

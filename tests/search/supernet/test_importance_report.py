@@ -7,7 +7,7 @@ import pytest
 from analogmed.cli.main import run_command
 from analogmed.foundation.errors import DataError
 from analogmed.search.supernet import operations as importance_program
-from analogmed.search.supernet.operations import report_importance
+from analogmed.search.supernet.operations import importance_of, report_importance
 
 main = partial(run_command, "search")
 
@@ -55,5 +55,13 @@ def test_two_supernetworks_of_one_task_are_kept_apart(tables, tmp_path, capsys):
 def test_the_table_is_written_even_if_there_is_nothing_to_draw(tables, tmp_path):
     tables["spos"] = tables["spos"].head(0)
     with pytest.raises(DataError, match="no level has a choice of blocks"):
-        report_importance([tmp_path / "spos"], tmp_path / "out")
+        report_importance(importance_of([tmp_path / "spos"]), tmp_path / "out")
     assert (tmp_path / "out" / "importance.csv").exists()
+
+
+def test_a_failed_computation_keeps_the_settings_of_the_results(tables, tmp_path):
+    out = tmp_path / "out"
+    main(["importance", "--supernets", str(tmp_path / "spos"), "--out", str(out)])
+    before = (out / "importance.yaml").read_bytes()
+    assert main(["importance", "--supernets", str(tmp_path / "unknown"), "--out", str(out)])
+    assert (out / "importance.yaml").read_bytes() == before
