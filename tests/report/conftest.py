@@ -1,9 +1,12 @@
 import json
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axis import Tick
+from matplotlib.text import Text
 
 from analogmed.config import Experiment, to_yaml
 from analogmed.evaluation.examples import write_example
@@ -129,6 +132,24 @@ def example(case, classes, planes, *, variance, models):
             shape = arrays[f"pred_{plane}"].shape
             arrays[f"variance_{plane}"] = np.linspace(0, 0.2, np.prod(shape)).reshape(shape)
     return about, arrays
+
+
+@pytest.fixture
+def texts_of(monkeypatch):
+    """Draws a figure and returns it with its texts, except labels of ticks, and their boxes."""
+
+    def get(draw, table, width_in):
+        drawn = []
+        module = sys.modules[draw.__module__]
+        monkeypatch.setattr(module, "save_figure", lambda figure, path: drawn.append(figure))
+        draw(table, "figure.svg", width_in=width_in)
+        (figure,) = drawn
+        figure.draw_without_rendering()
+        ticks = {label for tick in figure.findobj(Tick) for label in (tick.label1, tick.label2)}
+        texts = [text for text in figure.findobj(Text) if text not in ticks and text.get_text()]
+        return figure, [(text, text.get_window_extent()) for text in texts]
+
+    return get
 
 
 @pytest.fixture(scope="session")

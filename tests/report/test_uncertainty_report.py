@@ -13,6 +13,7 @@ from analogmed.report.figures.uncertainty import (
     risk_coverage_curves,
     uncertainty_density,
 )
+from analogmed.report.page.sections import NARROW_IN
 from analogmed.report.tables.conformal import render_conformal
 from analogmed.report.tables.mitigation import render_mitigation
 from analogmed.report.tables.uncertainty import render_comparison, render_uncertainty
@@ -139,6 +140,23 @@ def test_the_whole_error_rate_is_in_sight(risks, tmp_path, monkeypatch):
         low, high = axes.get_ylim()
         assert low == 0.0
         assert high >= risks["risk"].max()
+
+
+@pytest.mark.parametrize(
+    ("draw", "name"),
+    [
+        (uncertainty_density, "density"),
+        (reliability_diagram, "reliability"),
+        (risk_coverage_curves, "risks"),
+        (conformal_over_time, "conformal"),
+    ],
+)
+def test_no_text_of_a_figure_for_a_phone_is_cut_off(texts_of, draw, name, request):
+    content = request.getfixturevalue(name)
+    figure, texts = texts_of(draw, content[content["model"] == "unet"], NARROW_IN)
+    assert figure.get_figwidth() == NARROW_IN
+    for text, box in texts:
+        assert box.x0 >= -1 and box.x1 <= figure.bbox.x1 + 1, text.get_text()
 
 
 @pytest.fixture
