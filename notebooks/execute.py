@@ -4,6 +4,7 @@
 temporary working directory and on one thread: all of them, or those of the given names.
 """
 
+import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
 LIMIT_S = 1800
+_TQDM_WARNING = re.compile(r"[^\n]*TqdmWarning[^\n]*\n(?:  [^\n]*\n)?")
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -48,7 +50,10 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
 def _remove_traces(notebook: nbformat.NotebookNode, work: Path) -> None:
     """Remove the working directory from paths in outputs, and the warning of a missing bar."""
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
-        cell.outputs = [o for o in cell.outputs if "TqdmWarning" not in o.get("text", "")]
+        for output in cell.outputs:
+            if "TqdmWarning" in output.get("text", ""):  # of two lines: the warning and its source
+                output["text"] = _TQDM_WARNING.sub("", output["text"])
+        cell.outputs = [o for o in cell.outputs if o.get("text", "-")]
         for output in cell.outputs:
             for texts in (output, output.get("data", {})):
                 for kind in {"text", "text/plain", "text/html"} & set(texts):

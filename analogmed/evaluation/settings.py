@@ -226,7 +226,7 @@ def require_fixed_chips(experiment: Experiment) -> None:
         )
 
 
-def require_dice(experiment: Experiment) -> None:
+def set_dice_only(experiment: Experiment) -> None:
     """Make Dice the metric of an experiment; raise a ConfigError if it has another one."""
     object.__setattr__(experiment, "metrics", experiment.metrics or ("dice",))
     if experiment.metrics != ("dice",):

@@ -61,7 +61,7 @@ class SearchResult:
     """Result of a search.
 
     Attributes:
-        config: settings of the search.
+        config: settings of the search; or their fields as keywords.
         candidates: table of all proposed networks.
         in_work: number of networks that other processes are still evaluating; the process that
             finishes last trains the winner.

@@ -81,7 +81,7 @@ CLASS_SCORES = Table(
         texts=("unit", "note"),
         numbers=(
             *("time_s", "estimate", "low", "high"),
-            *("drift_drop", "drift_drop_low", "drift_drop_high"),
+            *with_ends("drift_drop"),
             *("n_patients", "n_chips", "level"),
         ),
         key=(*RUN, "class", "metric", "time_s"),

@@ -92,8 +92,8 @@ class Table:
         return self.columns
 
     def frame(self, rows: list[dict[str, Any]]) -> pd.DataFrame:
-        """Return rows as a table with the columns of ``order``; cells that rows lack are NaN."""
-        return pd.DataFrame(rows, columns=list(self.order))
+        """Return rows as a table with the columns of ``order``, if any; missing cells are NaN."""
+        return pd.DataFrame(rows, columns=list(self.order) or None)
 
     def write(self, table: pd.DataFrame, folder: Path) -> None:
         """Write the table into a folder as CSV and, if it is also Parquet, as that.

@@ -1,10 +1,14 @@
 """Scores of each class of a task with several: the content of ``class_scores.csv``."""
 
+import math
 from typing import Any
 
 import pandas as pd
 
+from analogmed.evaluation.summaries.runs import present_structures
 from analogmed.evaluation.summaries.summary import over_time
+
+IN_NO_REFERENCE = "in no reference of the test cases"
 
 
 def class_scores(table: pd.DataFrame, metric: str, time_s: float, **settings: Any) -> pd.DataFrame:
@@ -18,8 +22,8 @@ def class_scores(table: pd.DataFrame, metric: str, time_s: float, **settings: An
             :func:`analogmed.evaluation.summaries.summary.over_time`.
 
     Returns:
-        The rows of ``over_time`` for each class, with a column ``class``; no rows if the metric has
-        a single class.
+        The rows of ``over_time`` for each class, with a column ``class``; NaN with a note for a
+        class that is in no reference; no rows if the metric has a single class.
     """
     at_time = table["time_s"].isna() | (table["time_s"] == time_s)
     rows = table[(table["metric"] == metric) & at_time & table["class"].notna()]
@@ -28,7 +32,11 @@ def class_scores(table: pd.DataFrame, metric: str, time_s: float, **settings: An
         return pd.DataFrame()
     parts = []
     for name in names:
-        part = over_time(rows[rows["class"] == name], metric, **settings)
+        of_class = rows[rows["class"] == name]
+        is_absent = present_structures(of_class).empty
+        if is_absent:
+            of_class = of_class.assign(value=math.nan, note="")
+        part = over_time(of_class, metric, **settings)
         part.insert(0, "class", name)
-        parts.append(part)
+        parts.append(part.assign(note=IN_NO_REFERENCE) if is_absent else part)
     return pd.concat(parts, ignore_index=True)

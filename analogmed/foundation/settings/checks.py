@@ -3,6 +3,7 @@
 import math
 import operator
 from collections.abc import Collection
+from numbers import Real
 from typing import TypeGuard
 
 from analogmed.foundation.errors import ConfigError
@@ -11,13 +12,13 @@ from analogmed.foundation.text import nearest
 
 def require_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Raise ConfigError, with the nearest choice, if a value is none of the choices."""
-    if value not in choices:
+    if value not in tuple(choices):
         raise ConfigError(f"{name}: unknown value {value!r}; {nearest(str(value), choices)}")
 
 
 def is_finite(value: object) -> TypeGuard[float]:
-    """Return whether a value is a finite number, as a file of settings can contain it."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Return whether a value is a finite real number and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def require_number(
@@ -68,6 +69,6 @@ def require_at_least_one(name: str, value: int) -> None:
 
 def require_at_least_zero(name: str, value: float, *, zero: bool = True) -> None:
     """Raise ConfigError if a value is negative or not finite, or 0 while ``zero`` is false."""
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    if not is_finite(value) or value < 0 or (value == 0 and not zero):
         bound = "0 or more" if zero else "above 0"
         raise ConfigError(f"{name} must be {bound} and finite, got {value!r}")

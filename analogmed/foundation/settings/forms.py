@@ -32,12 +32,25 @@ def expand_short_forms(settings: Any) -> None:
             expanded = _nested(name, value, nested)
         elif isinstance(value, str | Path) and any(get_origin(of) is tuple for of in kinds):
             expanded = (value,)
-        elif isinstance(value, str) and Path in kinds and str not in kinds:
-            expanded = Path(value)
+        expanded = _with_paths(expanded, kinds)
         if expanded is not value:
             object.__setattr__(settings, name, expanded)
 
 
+def _with_paths(value: Any, kinds: tuple[Any, ...]) -> Any:
+    """Return the value with paths in place of their texts, alone, in a tuple or in a mapping."""
+    if isinstance(value, str) and Path in kinds and str not in kinds:
+        return Path(value)
+    for kind in kinds:
+        if isinstance(value, tuple) and get_args(kind) == (Path, ...):
+            return tuple(map(Path, value)) if str in map(type, value) else value
+        if isinstance(value, dict) and get_args(kind) == (str, Path):
+            return {name: Path(path) for name, path in value.items()}
+    return value
+
+
+_NAMES = ("name", "preset")
+"""First fields that a text stands for."""
 _S = TypeVar("_S")
 _S_contra = TypeVar("_S_contra", contravariant=True)
 _R = TypeVar("_R")
@@ -58,10 +71,12 @@ def takes_keywords(program: Callable[[_S], _R]) -> TakesKeywords[_S, _R]:
     fields, or a field of exactly one of its nested settings: ``chips=5`` for
     ``sweep={"chips": 5}``.
     """
-    kind: Any = next(iter(program.__annotations__.values()))
+    parameter, kind = next(iter(program.__annotations__.items()))
 
     @functools.wraps(program)
     def call(config: _S | None = None, /, **settings: Any) -> _R:
+        if config is None and isinstance(settings.get(parameter), kind):
+            config = settings.pop(parameter)
         if config is not None and settings:
             raise ConfigError(
                 f"{program.__name__}: expected {kind.__name__}(...) or keywords, got both "
@@ -73,7 +88,7 @@ def takes_keywords(program: Callable[[_S], _R]) -> TakesKeywords[_S, _R]:
 
 
 def settings_of(kind: Any, given: Mapping[str, Any]) -> Any:
-    """Return settings from flat keywords.
+    """Return settings from flat keywords; other settings of a nested group keep their defaults.
 
     Args:
         kind: settings class.
@@ -88,9 +103,13 @@ def settings_of(kind: Any, given: Mapping[str, Any]) -> Any:
     for group, field in _nested_fields(kind):
         homes.setdefault(field, []).append(group)
     fields = {name: value for name, value in given.items() if name in own}
+    flat: dict[str, dict[str, Any]] = {}
     for name in [name for name in given if name not in fields]:
         group = _only_home(name, homes.get(name, []), [*own, *homes])
-        fields[group] = _fields_of(group, fields.get(group, {}), kind, name) | {name: given[name]}
+        flat.setdefault(group, {})[name] = given[name]
+    for group, parts in flat.items():
+        known = _given_fields(group, fields[group], kind, parts) if group in fields else None
+        fields[group] = (_own_defaults(group, kind) if known is None else known) | parts
     return kind(**fields)
 
 
@@ -105,14 +124,25 @@ def _only_home(name: str, groups: list[str], known: list[str]) -> str:
     return groups[0]
 
 
-def _fields_of(group: str, value: object, kind: Any, name: str) -> dict[str, Any]:
-    """Return the given fields of nested settings, which may be a mapping or a name."""
-    if isinstance(value, str):
-        first = next(field for nested, field in _nested_fields(kind) if nested == group)
-        return {first: value}
-    if isinstance(value, Mapping) and name not in value:
+def _given_fields(group: str, value: object, kind: Any, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of nested settings that are given as a mapping or a name."""
+    first = next(field for nested, field in _nested_fields(kind) if nested == group)
+    if isinstance(value, str) and first in _NAMES:
+        value = {first: value}
+    if isinstance(value, Mapping) and not value.keys() & flat.keys():
         return dict(value)
+    name = next(iter(flat))
     raise ConfigError(f"{name}: {group} is given as a whole, too. Write {name} into {group}.")
+
+
+def _own_defaults(group: str, kind: Any) -> dict[str, Any]:
+    """Return the defaults of nested settings that differ from those of their class."""
+    (field,) = (field for field in dataclasses.fields(kind) if field.name == group)
+    if not dataclasses.is_dataclass(field.default):
+        return {}
+    plain: Any = type(field.default)()
+    values = {part.name: getattr(field.default, part.name) for part in dataclasses.fields(plain)}
+    return {name: value for name, value in values.items() if value != getattr(plain, name)}
 
 
 def _nested_fields(kind: Any) -> Iterator[tuple[str, str]]:

@@ -49,7 +49,8 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
         yield Section(
             f"{prefix}-classes",
             "Classes",
-            "Below each estimate its interval. The scores above are means over classes.",
+            "Below each estimate its interval. A score above is the mean over the classes that are "
+            "listed for it here.",
             tables=of_classes,
         )
     for metric in metrics:

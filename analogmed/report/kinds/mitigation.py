@@ -35,7 +35,7 @@ def _findings(run: Run) -> Iterator[str]:
         if pd.notna(low) and not low <= 0 <= high:
             yield (
                 f"{capitalised(age(row['time_s']))}, the Dice gained by the {network} with "
-                f"{_WORDS[option]} is {format_fixed(gain)}{in_interval(low, high, row['level'])}."
+                f"{_WORDS.get(option, option)} is {format_fixed(gain)}{in_interval(low, high, row['level'])}."
             )
 
 

@@ -18,11 +18,10 @@ from analogmed.report.text_table import (
     network_cell,
     terminal,
 )
+from analogmed.tables.results import NETWORK
 from analogmed.tables.table import records
 
 Row = dict[str, Any]
-
-_NETWORK = ["task", "model", "training"]
 
 
 def render_class_scores(classes: pd.DataFrame) -> str:
@@ -67,7 +66,7 @@ def _class_table(classes: pd.DataFrame) -> TextTable:
 
 
 def _key(row: Row) -> tuple[Any, ...]:
-    return (row["class"], *(row[name] for name in _NETWORK))
+    return (row["class"], *(row[name] for name in NETWORK))
 
 
 def _score(row: Row | None) -> Any:

@@ -78,7 +78,7 @@ def mitigation_table(summary: pd.DataFrame) -> TextTable:
             "network", lambda r: network_cell(str(r["model"]), str(r["training"])), is_text=True
         ),
         Column("time", lambda row: time_text(row["time_s"]), is_text=True),
-        Column("mitigation", lambda row: OPTIONS[row["option"]], is_text=True),
+        Column("mitigation", lambda row: OPTIONS.get(row["option"], row["option"]), is_text=True),
     ]
     columns += [
         Column(head, _of_metric(name, lambda row: format_number(row["value"])))

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analogmed.evaluation.summaries.class_scores import class_scores
+from analogmed.evaluation.summaries.class_scores import IN_NO_REFERENCE, class_scores
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.metrics.notes import NO_POSITIVE
+from analogmed.metrics.notes import BOTH_EMPTY, NO_POSITIVE, SPURIOUS
 from analogmed.report.tables.class_scores import class_tables, render_class_scores
 from analogmed.tables.results import COLUMNS
 
@@ -46,6 +46,18 @@ def test_each_class_has_its_score_and_loss_at_one_time():
         assert on_chip.loc[name, "drift_drop"] == pytest.approx(0.1)
         assert on_chip.loc[name, "low"] < on_chip.loc[name, "estimate"] < 1
     assert np.isnan(on_chip.loc["Hernia", "estimate"])
+
+
+@pytest.mark.parametrize(("note", "value"), [(BOTH_EMPTY, np.nan), (SPURIOUS, 0.0)])
+def test_a_class_that_no_reference_contains_has_no_score(note, value):
+    table = results().assign(metric="dice")
+    is_absent = table["class"] == "Hernia"
+    table.loc[is_absent, ["note", "value"]] = [note, value]
+    found = class_scores(table, "dice", DAY_S, n_boot=100)
+    absent = found[found["class"] == "Hernia"]
+    assert len(absent) == 2 and absent["estimate"].isna().all()
+    assert set(absent["note"]) == {IN_NO_REFERENCE}
+    assert found.loc[found["class"] == "Mass", "estimate"].notna().all()
 
 
 def test_a_single_class_has_no_table():

@@ -13,6 +13,8 @@ def test_a_choice_names_the_nearest_one():
         ConfigError, match=r"^schedule: unknown value 'cosin'; did you mean 'cosine'\?$"
     ):
         require_choice("schedule", "cosin", ("cosine", "constant"))
+    with pytest.raises(ConfigError, match=r"unknown value \['b'\]"):
+        require_choice("part", ["b"], {"b": 1})
     with pytest.raises(ConfigError, match=r"unknown value None; choose from: a, b$"):
         require_choice("part", None, ("b", "a"))
 
@@ -20,9 +22,9 @@ def test_a_choice_names_the_nearest_one():
 @pytest.mark.parametrize(
     ("bounds", "inside", "outside"),
     [
-        ({"at_least": 0, "below": 1}, [0, 0.5, np.float64(0.5)], [1, -1e-9]),
+        ({"at_least": 0, "below": 1}, [0, 0.5, np.float32(0.5), np.int64(0)], [1, -1e-9]),
         ({"above": 0, "at_most": 1}, [1, 1e-9], [0, 1.0001]),
-        ({}, [-3, 0.0], [math.inf, math.nan, "3", None, True, np.float32(1)]),
+        ({}, [-3, 0.0], [math.inf, math.nan, "3", None, True, 1j]),
     ],
 )
 def test_a_number_is_finite_and_within_its_bounds(bounds, inside, outside):

@@ -1,13 +1,15 @@
 """Short forms of nested settings and of lists."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from analogmed.config import Experiment, ModelConfig, SweepConfig, TaskConfig
+from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.forms import expand_short_forms, settings_of, takes_keywords
+from analogmed.search.settings import SearchConfig
 from analogmed.training.settings import TrainConfig
 
 
@@ -28,6 +30,8 @@ def test_one_value_stands_for_a_list():
 
 
 def test_a_path_is_given_as_text():
+    assert Experiment(checkpoints=("a", Path("b"))).checkpoints == (Path("a"), Path("b"))
+    assert SearchConfig(supernets={"lgg": "runs/super"}).supernets == {"lgg": Path("runs/super")}
     config = TrainConfig(init="runs/lgg", out="runs/hwa")
     assert (config.init, config.out) == (Path("runs/lgg"), Path("runs/hwa"))
     assert Experiment(out="runs/eval").folder == Path("runs/eval")
@@ -91,12 +95,20 @@ def test_flat_keywords_are_fields_of_the_settings_or_of_one_nested_group():
     )
 
 
+def test_other_settings_of_a_group_keep_the_defaults_of_their_study():
+    config = settings_of(UncertaintyConfig, {"chips": 3, "reads": 2})
+    assert config.sweep == replace(UncertaintyConfig().sweep, chips=3, reads=2)
+    assert config.sweep.times_s != SweepConfig().times_s
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
+        ({"sweep": "5", "reads": 2}, "reads: sweep is given as a whole, too"),
         ({"chip": 2}, "unknown setting 'chip'; did you mean 'chips'"),
         ({"sweep": SweepConfig(), "chips": 2}, "chips: sweep is given as a whole, too"),
         ({"sweep": {"chips": 3}, "chips": 2}, "chips: sweep is given as a whole, too"),
+        ({"hardware": "pcm", "preset": "ideal"}, "preset: hardware is given as a whole, too"),
         ({"options": {}}, r"got one of task and model\. Give it as task=\{'options': \.\.\.\}"),
     ],
 )
@@ -112,6 +124,7 @@ def _chips_of(experiment: Experiment) -> int:
 
 def test_a_function_takes_settings_or_keywords():
     assert _chips_of(Experiment(sweep={"chips": 3})) == _chips_of(chips=3) == 3
+    assert _chips_of(experiment=Experiment(sweep={"chips": 3})) == 3
     assert _chips_of() == SweepConfig().chips
     with pytest.raises(ConfigError, match=r"_chips_of: expected Experiment\(...\) or keywords"):
         _chips_of(Experiment(), chips=3)

@@ -98,7 +98,7 @@ def measure_mitigation(config: MitigationConfig) -> MitigationResult:
     taken from the store.
 
     Args:
-        config: networks, mitigations, data and hardware.
+        config: networks, mitigations, data and hardware; or their fields as keywords.
 
     Returns:
         The results, as written into the run folder. An option that is not applicable to a network

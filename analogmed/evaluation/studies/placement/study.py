@@ -142,7 +142,7 @@ def place_layers(config: PlacementConfig) -> PlacementResult:
     placement) of an interrupted run are taken from the store.
 
     Args:
-        config: network, chip, accepted drop and objective.
+        config: network, chip, accepted drop and objective; or their fields as keywords.
 
     Returns:
         All placements that were run.

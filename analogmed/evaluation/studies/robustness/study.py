@@ -249,7 +249,7 @@ def evaluate(experiment: Experiment) -> Results:
     next run computes them again.
 
     Args:
-        experiment: networks, data, hardware and further settings.
+        experiment: networks, data, hardware and further settings; or their fields as keywords.
 
     Returns:
         The results, as written into the run folder.

@@ -7,8 +7,8 @@ from typing import Literal
 from analogmed.evaluation.settings import (
     Experiment,
     SweepConfig,
-    require_dice,
     require_fixed_chips,
+    set_dice_only,
 )
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import (
@@ -50,7 +50,7 @@ class SensitivityConfig(Experiment):
         super().__post_init__()
         if len(self.checkpoints) > 1:
             raise ConfigError(f"checkpoints: expected one network, got {len(self.checkpoints)}")
-        require_dice(self)
+        set_dice_only(self)
         if self.backend == "aihwkit":
             raise ConfigError(
                 "backend: aihwkit's layers cannot be taken from a chip one by one; use another"

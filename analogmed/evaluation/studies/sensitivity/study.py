@@ -74,7 +74,7 @@ def sensitivity(config: SensitivityConfig) -> SensitivityResult:
     interrupted run are taken from the store.
 
     Args:
-        config: layers, noise sources, data and hardware.
+        config: layers, noise sources, data and hardware; or their fields as keywords.
 
     Returns:
         The results, as written into the run folder.

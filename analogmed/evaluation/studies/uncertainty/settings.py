@@ -6,8 +6,8 @@ from typing import Literal
 from analogmed.evaluation.settings import (
     Experiment,
     SweepConfig,
-    require_dice,
     require_fixed_chips,
+    set_dice_only,
 )
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import (
@@ -29,7 +29,7 @@ class _OnChips(Experiment):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fixed_chips(self)
-        require_dice(self)
+        set_dice_only(self)
         if self.profile is not None:
             raise ConfigError("profile: this program computes no cost; give the profile to eval")
 

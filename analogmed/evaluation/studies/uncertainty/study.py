@@ -146,7 +146,7 @@ def measure_uncertainty(config: UncertaintyConfig) -> UncertaintyResult:
     store.
 
     Args:
-        config: networks, data, hardware and passes.
+        config: networks, data, hardware and passes; or their fields as keywords.
 
     Returns:
         The results, as written into the run folder.
