@@ -30,12 +30,12 @@ def _findings(run: Run) -> Iterator[str]:
     last = dice[dice["time_s"] == dice["time_s"].max()]
     for row in records(last):
         network, option = network_name(row["model"], row["training"]), str(row["option"])
-        gain = row["gain"]
+        gain, words = row["gain"], _WORDS.get(option, option)
         low, high = row["gain_low"], row["gain_high"]
         if pd.notna(low) and not low <= 0 <= high:
             yield (
                 f"{capitalised(age(row['time_s']))}, the Dice gained by the {network} with "
-                f"{_WORDS.get(option, option)} is {format_fixed(gain)}{in_interval(low, high, row['level'])}."
+                f"{words} is {format_fixed(gain)}{in_interval(low, high, row['level'])}."
             )
 
 
