@@ -135,7 +135,7 @@ MISTAKES = {
     "another shape of the label": (
         training("shapes"), 1, r"16, 16, 16\), but .*16, 16, 15",
     ),
-    "a case without a label": (evaluation("unlabelled"), 1, "case p1: pattern .* matches 0 files"),
+    "a case without a label": (evaluation("unlabelled"), 1, "p1: pattern .* matches 0 files"),
     "a time without a unit": (evaluation("mr", "--sweep.times_s", "1", "day"), 2, "time 'day'"),
     "a negative time": (evaluation("mr", "--sweep.times_s", "-1 day"), 2, "0 s or more"),
     "no chip": (evaluation("mr", "--sweep.chips", "0"), 2, "sweep.chips must be 1 or more"),

@@ -151,7 +151,7 @@ def test_a_network_without_genotype_or_of_other_dimensions_is_refused():
         build_model("subnet", in_channels=1, out_channels=1, spatial_dims=3, genotype=genotype)
     with pytest.raises(ConfigError, match="genotype"):
         build_model("subnet", in_channels=1, out_channels=1)
-    with pytest.raises(ConfigError, match="no option 'genotyp'"):
+    with pytest.raises(ConfigError, match="unknown option 'genotyp'"):
         build_model("subnet", in_channels=1, out_channels=1, genotyp=genotype)
 
 

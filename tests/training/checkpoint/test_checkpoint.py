@@ -263,7 +263,7 @@ def test_a_safetensors_file_of_other_origin_is_refused(tmp_path):
         ({"digital_layers": "head"}, "digital_layers must be a list of names, not 'head'"),
         ({"model": "nnunet"}, "cannot build its network.*unknown model 'nnunet'"),
         ({"options": {"in_channels": 3}}, "cannot build its network"),
-        ({"options": {"feature": 3}}, "no option 'feature'"),
+        ({"options": {"feature": 3}}, "unknown option 'feature'"),
     ],
 )
 def test_a_header_that_makes_no_sense_is_refused_with_its_path(saved, changes, message):
