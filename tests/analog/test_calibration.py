@@ -295,7 +295,7 @@ def test_what_cannot_be_calibrated_is_refused():
     model = analog_of(nn.Linear(3, 2))
     with pytest.raises(ConfigError, match="no batch"):
         calibrate(model, [])
-    with pytest.raises(ConfigError, match="above 0 and at most 1, got 1.5"):
+    with pytest.raises(ConfigError, match=r"above 0 and at most 1, got 1\.5"):
         calibrate(model, [torch.rand(2, 3)], quantile=1.5)
     with pytest.raises(NonFiniteError, match="layer '0'"):
         calibrate(model, [torch.tensor([[1.0, float("nan"), 0.0]])])

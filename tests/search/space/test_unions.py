@@ -142,5 +142,5 @@ def test_candidates_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize(("delta", "most"), [(-0.1, None), (math.nan, None), (0.1, 0)])
 def test_bounds_out_of_their_range_are_refused(delta, most):
-    with pytest.raises(ConfigError, match="must be [01] or more"):
+    with pytest.raises(ConfigError, match=r"must be [01] or more"):
         greedy_union(_shared_or_own(), delta=delta, blocks_per_level=most)
