@@ -140,7 +140,8 @@ def _own_defaults(group: str, kind: Any) -> dict[str, Any]:
     (field,) = (field for field in dataclasses.fields(kind) if field.name == group)
     if not dataclasses.is_dataclass(field.default):
         return {}
-    plain: Any = type(field.default)()
+    nested: Any = type(field.default)
+    plain = nested()
     values = {part.name: getattr(field.default, part.name) for part in dataclasses.fields(plain)}
     return {name: value for name, value in values.items() if value != getattr(plain, name)}
 
