@@ -10,16 +10,16 @@ from analogmed.report.names import capitalised, network_name
 from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.mitigation import mitigation_table
-from analogmed.report.text import age, format_fixed, in_interval
+from analogmed.report.text import age, format_fixed, size_interval
 from analogmed.tables import mitigation
 from analogmed.tables.table import records
 
 _WORDS = {
-    "drift_compensation": "drift compensation relative to no mitigation",
-    "batchnorm": "BatchNorm statistics of the chip relative to drift compensation alone",
-    "input_ranges": "input ranges of the chip relative to drift compensation alone",
-    "temperature": "a fitted temperature relative to drift compensation alone",
-    "all": "all mitigations together relative to no mitigation",
+    "drift_compensation": "drift compensation than without",
+    "batchnorm": "BatchNorm statistics of the chip than with drift compensation alone",
+    "input_ranges": "input ranges of the chip than with drift compensation alone",
+    "temperature": "a fitted temperature than with drift compensation alone",
+    "all": "all mitigations together than with none",
 }
 """Each mitigation and its reference, as they follow the word "with"."""
 
@@ -31,11 +31,12 @@ def _findings(run: Run) -> Iterator[str]:
     for row in records(last):
         network, option = network_name(row["model"], row["training"]), str(row["option"])
         gain, words = row["gain"], _WORDS.get(option, option)
-        low, high = row["gain_low"], row["gain_high"]
-        if pd.notna(low) and not low <= 0 <= high:
+        interval = size_interval(row["gain_low"], row["gain_high"], row["level"])
+        if pd.notna(row["gain_low"]) and not row["gain_low"] <= 0 <= row["gain_high"]:
+            effect = "higher" if gain > 0 else "lower"
             yield (
-                f"{capitalised(age(row['time_s']))}, the Dice gained by the {network} with "
-                f"{words} is {format_fixed(gain)}{in_interval(low, high, row['level'])}."
+                f"{capitalised(age(row['time_s']))}, the Dice of the {network} is {effect} by "
+                f"{format_fixed(abs(gain))}{interval} with {words}."
             )
 
 

@@ -20,13 +20,13 @@ def _findings(run: Run) -> Iterator[str]:
     steps = run.tables["placements"]
     chosen = steps[steps["chosen"].astype(bool)]
     if chosen.empty:
-        yield "No evaluated placement keeps the Dice lost within the accepted limit."
+        yield "No evaluated placement keeps the loss of Dice within the accepted limit."
         return
     row = records(chosen)[0]
     layers = () if pd.isna(row["digital"]) else tuple(str(row["digital"]).split(";"))
     digital = f"{len(layers)} digital layer{'s' * (len(layers) > 1)} ({shortened(layers)})"
     yield (
-        f"With {digital if layers else 'all layers analog'}, the Dice lost is "
+        f"With {digital if layers else 'all layers analog'}, the loss of Dice is "
         f"{format_fixed(row['drop'])}"
         f"{in_interval(row['drop_low'], row['drop_high'], row['level'])}."
     )

@@ -20,8 +20,8 @@ def _findings(run: Run) -> Iterator[str]:
     ranking = run.tables["ranking"]
     last = ranking[ranking["time_s"] == ranking["time_s"].max()]
     kinds = {
-        "only_analog": "the layer with the most Dice lost as the only analog one",
-        "noise_alone": "the noise source with the most Dice lost as the only one",
+        "only_analog": "the layer with the largest loss of Dice as the only analog one",
+        "noise_alone": "the noise source with the largest loss of Dice as the only one",
     }
     for kind, what in kinds.items():
         rows = last[last["setting"] == kind].sort_values("rank")

@@ -30,7 +30,7 @@ def test_a_placement_tells_the_layers_left_digital_and_each_layers_cost(write, t
     folder = write("placed", **tables_of("placement"))
     assert read_run(folder).kind == "placement"
     page, markdown, latex = texts_of(folder)
-    found = "With 1 digital layer (head), the Dice lost is 0.030 (95 % interval 0.020 to 0.040)."
+    found = "With 1 digital layer (head), the loss of Dice is 0.030 (95 % interval 0.020 to 0.040)."
     assert found in page
     assert "Choice of the digital layers" in page and "noise source with" not in page
     assert "| head | chosen | 1 | 0.030 (0.020\u20130.040)" in markdown
@@ -40,8 +40,8 @@ def test_a_placement_tells_the_layers_left_digital_and_each_layers_cost(write, t
 def test_a_sensitivity_run_names_the_worst_layer_and_the_worst_source(write, tables_of):
     page = texts_of(write("sensitivity", **tables_of("sensitivity")))[0]
     for what in (
-        "layer with the most Dice lost as the only analog one is head",
-        "noise source with the most Dice lost as the only one is drift",
+        "layer with the largest loss of Dice as the only analog one is head",
+        "noise source with the largest loss of Dice as the only one is drift",
     ):
         found = f"1 day after programming, the {what}: 0.030 (95 % interval 0.020 to 0.040)."
         assert found in page
@@ -51,9 +51,9 @@ def test_a_sensitivity_run_names_the_worst_layer_and_the_worst_source(write, tab
 def test_a_mitigation_tells_what_it_gains_and_what_it_takes(write, tables_of):
     page, markdown, _ = texts_of(write("mitigation", **tables_of("mitigation")))
     assert (
-        "1 day after programming, the Dice gained by the hardware-aware U-Net with BatchNorm "
-        "statistics of the chip relative to drift compensation alone is 0.020 (95 % interval 0.010 "
-        "to 0.030)."
+        "1 day after programming, the Dice of the hardware-aware U-Net is higher by 0.020 (95 % "
+        "interval 0.010 to 0.030) with BatchNorm statistics of the chip than with drift "
+        "compensation alone."
     ) in page
     assert (
         "| + BatchNorm | 0.800 | 0.800 | 0.800 | 0.020 (0.010\u20130.030) | 32 | 0 | 32 |"
