@@ -169,7 +169,6 @@ class Experiment:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hardware", as_hardware(self.hardware))
         expand_short_forms(self)
-        object.__setattr__(self, "checkpoints", tuple(map(Path, self.checkpoints)))
         require_at_least_one("batch_size", self.batch_size)
         require_at_least_zero("tolerance", self.tolerance)
         require_at_least_zero("examples", self.examples)

@@ -61,7 +61,7 @@ class SearchResult:
     """Result of a search.
 
     Attributes:
-        config: settings of the search; or their fields as keywords.
+        config: settings of the search.
         candidates: table of all proposed networks.
         in_work: number of networks that other processes are still evaluating; the process that
             finishes last trains the winner.
@@ -98,7 +98,7 @@ def search(config: SearchConfig) -> SearchResult:
     that is running elsewhere on the same run folder or database.
 
     Args:
-        config: settings of the search.
+        config: settings of the search. Its fields can be given as keywords instead.
 
     Returns:
         the result, as it is written into the run folder.

@@ -43,7 +43,7 @@ def train(config: TrainConfig) -> Path:
     interrupted run is resumed after its last epoch, with the results of an uninterrupted run.
 
     Args:
-        config: settings of the run; or their fields as keywords.
+        config: settings of the run. Its fields can be given as keywords instead.
 
     Returns:
         the checkpoint file of the kept network.

@@ -46,6 +46,24 @@ class _Anatomy:
     ribs: float
 
 
+@dataclass
+class _Film:
+    """Image into whose density findings are drawn.
+
+    Attributes:
+        density: density of each pixel, float (rows, columns), changed in place.
+        rng: random number generator.
+        grid: positions of the pixels in the frame of the image.
+        y, x: positions of the pixels in the frame of the patient.
+    """
+
+    density: np.ndarray
+    rng: np.random.Generator
+    grid: Grid
+    y: np.ndarray
+    x: np.ndarray
+
+
 def write_chest(folder: Path, seed: int, n_patients: int, size: int) -> None:
     """Write ``images_001/images/*.png``, the table of findings, and the two official lists.
 
@@ -130,6 +148,7 @@ def draw_chest(
     grid = Grid((size, size), (2 / size, 2 / size))
     y, x = _positions(rng, grid)
     density = np.full(grid.shape, 0.05, dtype=np.float32)
+    film = _Film(density, rng, grid, y, x)
     draw = partial(paint, density, softness=_SOFT)
     draw(ellipsoid((y, x), (0.25, 0), (1.35, 0.95)), 0.6)
     lungs = {
@@ -144,12 +163,12 @@ def draw_chest(
         draw(lung, 0.22 + vessels)
     for finding in findings:
         if finding in _IN_LUNGS:
-            _IN_LUNGS[finding](density, rng, grid, (y, x), lungs[_side(rng)])
+            _IN_LUNGS[finding](film, lungs[_side(rng)])
     for side in (-1, 1):
         dome = (anatomy.diaphragm + 0.45 + 0.03 * side, side * anatomy.lung_apart)
         draw(ellipsoid((y, x), dome, (0.5, 0.5)), 0.66)
     if "Effusion" in findings:
-        _effusion(density, rng, (y, x), anatomy, lungs)
+        _effusion(film, anatomy, lungs)
     draw(np.abs(x) - np.float32(0.13), 0.7)
     scale = rng.uniform(1.04, 1.14) if magnified else 1.0
     half_width = anatomy.heart_half_width * scale * rng.normal(1, 0.03)
@@ -180,98 +199,60 @@ def _side(rng: np.random.Generator) -> int:
     return int(rng.choice([-1, 1]))
 
 
-def _place(rng: np.random.Generator, grid: Grid, lung: np.ndarray) -> tuple[float, float]:
+def _place(film: _Film, lung: np.ndarray) -> tuple[float, float]:
     """Return y and x of a point inside a lung, in the frame of the image."""
     places = np.flatnonzero(lung < -0.06)
-    row, column = np.unravel_index(rng.choice(places), grid.shape)
-    rows, columns = grid.coordinates()
+    row, column = np.unravel_index(film.rng.choice(places), film.grid.shape)
+    rows, columns = film.grid.coordinates()
     return float(rows[row, 0]), float(columns[0, column])
 
 
-def _disc(
-    density: np.ndarray,
-    rng: np.random.Generator,
-    grid: Grid,
-    lung: np.ndarray,
-    radius: float,
-    contrast: float,
-) -> None:
-    rows, columns = grid.coordinates()
-    radii = radius * rng.uniform(0.85, 1.2, size=2)
-    distance = ellipsoid((rows, columns), _place(rng, grid, lung), radii)
-    density += contrast * special.expit(-distance / np.float32(_SOFT / 2))
+def _disc(film: _Film, lung: np.ndarray, radius: float, contrast: float) -> None:
+    radii = radius * film.rng.uniform(0.85, 1.2, size=2)
+    distance = ellipsoid(film.grid.coordinates(), _place(film, lung), radii)
+    film.density += contrast * special.expit(-distance / np.float32(_SOFT / 2))
 
 
-def _nodule(
-    density: np.ndarray,
-    rng: np.random.Generator,
-    grid: Grid,
-    _: tuple[np.ndarray, np.ndarray],
-    lung: np.ndarray,
-) -> None:
+def _nodule(film: _Film, lung: np.ndarray) -> None:
     """Draw one to three small discs."""
-    for _number in range(rng.integers(1, 4)):
-        _disc(density, rng, grid, lung, rng.uniform(0.05, 0.09), rng.uniform(0.2, 0.55))
+    for _number in range(film.rng.integers(1, 4)):
+        _disc(film, lung, film.rng.uniform(0.05, 0.09), film.rng.uniform(0.2, 0.55))
 
 
-def _mass(
-    density: np.ndarray,
-    rng: np.random.Generator,
-    grid: Grid,
-    _: tuple[np.ndarray, np.ndarray],
-    lung: np.ndarray,
-) -> None:
+def _mass(film: _Film, lung: np.ndarray) -> None:
     """Draw a large disc."""
-    _disc(density, rng, grid, lung, rng.uniform(0.12, 0.22), rng.uniform(0.16, 0.42))
+    _disc(film, lung, film.rng.uniform(0.12, 0.22), film.rng.uniform(0.16, 0.42))
 
 
-def _infiltration(
-    density: np.ndarray,
-    rng: np.random.Generator,
-    grid: Grid,
-    _: tuple[np.ndarray, np.ndarray],
-    lung: np.ndarray,
-) -> None:
+def _infiltration(film: _Film, lung: np.ndarray) -> None:
     """Draw diffuse, patchy opacity in part of a lung."""
-    rows, columns = grid.coordinates()
-    y, x = _place(rng, grid, lung)
-    reach = rng.uniform(0.2, 0.45)
+    rows, columns = film.grid.coordinates()
+    y, x = _place(film, lung)
+    reach = film.rng.uniform(0.2, 0.45)
     envelope = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * reach**2))
-    patches = (0.55 + 0.6 * grid.noise(rng, 0.12)).clip(0)
-    density += rng.uniform(0.1, 0.32) * envelope * patches * special.expit(-lung / _SOFT)
+    patches = (0.55 + 0.6 * film.grid.noise(film.rng, 0.12)).clip(0)
+    film.density += film.rng.uniform(0.1, 0.32) * envelope * patches * special.expit(-lung / _SOFT)
 
 
-def _pneumothorax(
-    density: np.ndarray,
-    rng: np.random.Generator,
-    _: Grid,
-    position: tuple[np.ndarray, np.ndarray],
-    lung: np.ndarray,
-) -> None:
+def _pneumothorax(film: _Film, lung: np.ndarray) -> None:
     """Draw a dark crescent without vessels at the apex, and the line of the pleura."""
-    depth = rng.uniform(0.1, 0.4)
-    edge = position[0] - (position[0][lung < 0].min() + depth) - 0.4 * lung
+    depth = film.rng.uniform(0.1, 0.4)
+    edge = film.y - (film.y[lung < 0].min() + depth) - 0.4 * lung
     apex = special.expit(-lung / _SOFT) * special.expit(-edge / np.float32(_SOFT))
-    density += apex * (rng.uniform(0.06, 0.15) - density)
+    film.density += apex * (film.rng.uniform(0.06, 0.15) - film.density)
     line = np.exp(-((edge / 0.03) ** 2)) * special.expit(-lung / _SOFT)
-    density += rng.uniform(0.08, 0.25) * line
+    film.density += film.rng.uniform(0.08, 0.25) * line
 
 
-def _effusion(
-    density: np.ndarray,
-    rng: np.random.Generator,
-    position: tuple[np.ndarray, np.ndarray],
-    anatomy: _Anatomy,
-    lungs: dict[int, np.ndarray],
-) -> None:
+def _effusion(film: _Film, anatomy: _Anatomy, lungs: dict[int, np.ndarray]) -> None:
     """Draw opacity with a meniscus above the diaphragm of one side."""
-    y, x = position
-    side = _side(rng)
-    height = rng.uniform(0.08, 0.45)
-    outwards = (side * x - anatomy.lung_apart) / anatomy.lung_width
+    side = _side(film.rng)
+    height = film.rng.uniform(0.08, 0.45)
+    outwards = (side * film.x - anatomy.lung_apart) / anatomy.lung_width
     level = anatomy.diaphragm - height * (0.7 + 0.6 * outwards.clip(-0.8, 1)) - 0.02
-    covered = special.expit((y - level) / np.float32(_SOFT)) * special.expit(-lungs[side] / _SOFT)
-    density += covered * (rng.uniform(0.52, 0.66) - density)
+    below = special.expit((film.y - level) / np.float32(_SOFT))
+    covered = below * special.expit(-lungs[side] / _SOFT)
+    film.density += covered * (film.rng.uniform(0.52, 0.66) - film.density)
 
 
 _IN_LUNGS = {

@@ -42,8 +42,8 @@ def _with_paths(value: Any, kinds: tuple[Any, ...]) -> Any:
     if isinstance(value, str) and Path in kinds and str not in kinds:
         return Path(value)
     for kind in kinds:
-        if isinstance(value, tuple) and get_args(kind) == (Path, ...):
-            return tuple(map(Path, value)) if str in map(type, value) else value
+        if isinstance(value, tuple | list) and get_args(kind) == (Path, ...):
+            return tuple(map(Path, value))
         if isinstance(value, dict) and get_args(kind) == (str, Path):
             return {name: Path(path) for name, path in value.items()}
     return value

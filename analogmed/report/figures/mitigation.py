@@ -105,7 +105,7 @@ def _draw_options(
             markersize=4,
             color=palette[list(OPTIONS).index(option)],
             elinewidth=0.9,
-            label=OPTIONS.get(option, option),
+            label=OPTIONS[option],
         )
     axes.set_xticks(range(len(times)), [time_label(t) for t in times])
     axes.set_xlim(-0.5, len(times) - 0.5)

@@ -98,7 +98,8 @@ def measure_mitigation(config: MitigationConfig) -> MitigationResult:
     taken from the store.
 
     Args:
-        config: networks, mitigations, data and hardware; or their fields as keywords.
+        config: networks, mitigations, data and hardware. Its fields can be given as keywords
+            instead.
 
     Returns:
         The results, as written into the run folder. An option that is not applicable to a network

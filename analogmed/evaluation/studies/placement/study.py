@@ -142,7 +142,8 @@ def place_layers(config: PlacementConfig) -> PlacementResult:
     placement) of an interrupted run are taken from the store.
 
     Args:
-        config: network, chip, accepted drop and objective; or their fields as keywords.
+        config: network, chip, accepted drop and objective. Its fields can be given as keywords
+            instead.
 
     Returns:
         All placements that were run.

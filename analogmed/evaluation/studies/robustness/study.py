@@ -249,7 +249,8 @@ def evaluate(experiment: Experiment) -> Results:
     next run computes them again.
 
     Args:
-        experiment: networks, data, hardware and further settings; or their fields as keywords.
+        experiment: networks, data, hardware and further settings. Its fields can be given as
+            keywords instead.
 
     Returns:
         The results, as written into the run folder.

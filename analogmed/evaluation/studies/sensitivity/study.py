@@ -74,7 +74,8 @@ def sensitivity(config: SensitivityConfig) -> SensitivityResult:
     interrupted run are taken from the store.
 
     Args:
-        config: layers, noise sources, data and hardware; or their fields as keywords.
+        config: layers, noise sources, data and hardware. Its fields can be given as keywords
+            instead.
 
     Returns:
         The results, as written into the run folder.

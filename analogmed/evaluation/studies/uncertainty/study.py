@@ -146,7 +146,7 @@ def measure_uncertainty(config: UncertaintyConfig) -> UncertaintyResult:
     store.
 
     Args:
-        config: networks, data, hardware and passes; or their fields as keywords.
+        config: networks, data, hardware and passes. Its fields can be given as keywords instead.
 
     Returns:
         The results, as written into the run folder.
