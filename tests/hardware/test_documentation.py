@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from analogmed.execution.run_folder import LOCK, WRITTEN
 from analogmed.hardware import estimate, load_profile, map_tiles, place
 from analogmed.models import build_model
 
@@ -84,4 +85,7 @@ def test_measuring_does_without_the_simulator(tmp_path):
     command = [sys.executable, "-c", WITHOUT_AIHWKIT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert {path.name for path in tmp_path.iterdir()} == {"operations.csv", "provenance.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("operations.csv", "provenance.yaml", "measure.yaml", "environment.json"),
+        *(LOCK, WRITTEN),
+    }
