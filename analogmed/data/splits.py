@@ -24,6 +24,10 @@ _TOLERANCE = 1e-6
 _NEEDED_FIRST = (2, 0, 1)
 
 
+SHARES = (0.6, 0.1, 0.3)
+"""Shares of patients for training, validation and test, as in the settings of a task."""
+
+
 @dataclass(frozen=True)
 class SplitSettings:
     """Assignment of cases to train, validation and test.
@@ -35,7 +39,7 @@ class SplitSettings:
     """
 
     seed: int = 0
-    shares: tuple[float, ...] = (0.6, 0.1, 0.3)
+    shares: tuple[float, ...] = SHARES
     file: Path | str | None = None
 
 

@@ -20,7 +20,7 @@ from analogmed.data.datasets.msd import load_msd
 from analogmed.data.datasets.msd_tasks import MSD_TASKS, MsdTask
 from analogmed.data.datasets.nifti_folder import load_brats, load_nifti
 from analogmed.data.phantoms.ranges import CHEST_FINDINGS
-from analogmed.data.splits import SPLITS, check_duplicates, checked_shares
+from analogmed.data.splits import SHARES, SPLITS, check_duplicates, checked_shares
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
 from analogmed.foundation.registry import (
@@ -35,7 +35,6 @@ from analogmed.foundation.registry import (
 PLUGIN_GROUP = "analogmed.tasks"
 
 _WINDOW_STEP = 16
-_SHARES = (0.6, 0.1, 0.3)
 _KEYWORDS = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -98,7 +97,7 @@ def load_task(
     root: Path | str | None = None,
     *,
     split_seed: int = 0,
-    shares: Sequence[float] = _SHARES,
+    shares: Sequence[float] = SHARES,
     split_file: Path | str | None = None,
     size: Sequence[int] | None = None,
     spatial_dims: int | None = None,
@@ -300,7 +299,7 @@ def _dealt(
     known = locate_takes.keys() | load_takes.keys()
     if "name" in options:
         _check_own_name(name, source, options["name"])
-    dispensable = {"split_seed": 0, "shares": _SHARES}
+    dispensable = {"split_seed": 0, "shares": SHARES}
     every = settings | options
     # A data set that cannot be 3D is detected by its spatial_dims after loading.
     quiet = {

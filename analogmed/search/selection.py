@@ -7,13 +7,12 @@ from pathlib import Path
 
 from analogmed.data import Case, Task
 from analogmed.data.settings import TaskConfig
-from analogmed.data.splits import split_by_patient
+from analogmed.data.splits import SHARES, split_by_patient
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.seeds import derive_seed
 
 SELECTION = "selection.json"
-SHARES = (0.6, 0.1, 0.3)
 _FEWEST = 3
 
 

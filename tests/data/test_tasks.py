@@ -11,7 +11,8 @@ from analogmed.data.datasets.lgg import load_lgg
 from analogmed.data.datasets.msd import load_msd
 from analogmed.data.datasets.nifti_folder import load_brats
 from analogmed.data.phantoms.write import write_phantom
-from analogmed.data.splits import check_leakage
+from analogmed.data.settings import TaskConfig
+from analogmed.data.splits import SHARES, check_leakage
 from analogmed.data.tasks import cache_folder, load_task, task_names
 from analogmed.foundation.errors import ConfigError, DataError, LeakageError
 
@@ -245,3 +246,7 @@ def test_the_text_of_a_task_and_of_a_sample_is_short(tiny_task):
     assert f"{len({case.patient_id for case in task.train})} training" in task._repr_html_()
     sample = task.read(task.train[0])
     assert len(repr(sample)) < 400 and str(sample.image.shape) in repr(sample)
+
+
+def test_loaders_split_as_the_settings_of_a_task_do():
+    assert TaskConfig().shares == SHARES

@@ -21,6 +21,7 @@ from analogmed.data.readers.files import is_hidden
 from analogmed.data.readers.images import read_image
 from analogmed.data.samples import naming_case, one_channel
 from analogmed.data.splits import (
+    SHARES,
     Cases,
     SplitSettings,
     check_leakage,
@@ -73,7 +74,7 @@ def load_chestxray14(
     findings: Sequence[str] | None = None,
     size: Sequence[int] | None = None,
     split_seed: int = 0,
-    shares: Sequence[float] = (0.6, 0.1, 0.3),
+    shares: Sequence[float] = SHARES,
     split_file: Path | str | None = None,
 ) -> Task:
     """Load ChestX-ray14 or a part of it; a case is a patient with all images.

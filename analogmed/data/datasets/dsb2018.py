@@ -15,7 +15,7 @@ from analogmed.data.normalise import checked_size, z_score
 from analogmed.data.readers.files import is_hidden
 from analogmed.data.readers.images import read_image
 from analogmed.data.samples import binary_mask, check_same_shape, image_sample, naming_case
-from analogmed.data.splits import SplitSettings, checked_shares, split_cases
+from analogmed.data.splits import SHARES, SplitSettings, checked_shares, split_cases
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
 
@@ -37,7 +37,7 @@ def load_dsb2018(
     size: Sequence[int] | None = None,
     window: Sequence[int] | None = None,
     split_seed: int = 0,
-    shares: Sequence[float] = (0.6, 0.1, 0.3),
+    shares: Sequence[float] = SHARES,
     split_file: Path | str | None = None,
 ) -> Task:
     """Load the nuclei data set; each image is one case and counts as one patient.

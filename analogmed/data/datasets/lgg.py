@@ -17,7 +17,7 @@ from analogmed.data.normalise import checked_size, z_score
 from analogmed.data.readers.files import is_hidden, natural_order
 from analogmed.data.readers.images import read_image
 from analogmed.data.samples import binary_mask, check_same_shape, image_sample, naming_case
-from analogmed.data.splits import SplitSettings, checked_shares, split_cases
+from analogmed.data.splits import SHARES, SplitSettings, checked_shares, split_cases
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import require_folder
 
@@ -36,7 +36,7 @@ def load_lgg(
     size: Sequence[int] | None = None,
     window: Sequence[int] | None = None,
     split_seed: int = 0,
-    shares: Sequence[float] = (0.6, 0.1, 0.3),
+    shares: Sequence[float] = SHARES,
     split_file: Path | str | None = None,
 ) -> Task:
     """Load the LGG data set; each case is the stack of slices of one scan of a patient.

@@ -20,7 +20,7 @@ from analogmed.data.normalise import checked_size
 from analogmed.data.readers.files import is_hidden, natural_order
 from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy
 from analogmed.data.readers.orientation import Orientation
-from analogmed.data.splits import SplitSettings, checked_shares, split_cases
+from analogmed.data.splits import SHARES, SplitSettings, checked_shares, split_cases
 from analogmed.data.volumes import (
     Axes,
     Intensity,
@@ -74,7 +74,7 @@ def load_msd(
     spacing_mm: Sequence[float] | None = None,
     patient_pattern: str | None = None,
     split_seed: int = 0,
-    shares: Sequence[float] = (0.6, 0.1, 0.3),
+    shares: Sequence[float] = SHARES,
     split_file: Path | str | None = None,
 ) -> Task:
     """Load the labelled cases of a Decathlon task.

@@ -15,7 +15,7 @@ from analogmed.data.datasets.options import (
 from analogmed.data.normalise import checked_size
 from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy
 from analogmed.data.readers.orientation import Orientation
-from analogmed.data.splits import SplitSettings, checked_shares, split_cases
+from analogmed.data.splits import SHARES, SplitSettings, checked_shares, split_cases
 from analogmed.data.volumes import (
     SOFT_TISSUE_HU,
     Axes,
@@ -56,7 +56,7 @@ def load_brats(
     spacing_mm: Sequence[float] | None = None,
     patient_pattern: str | None = None,
     split_seed: int = 0,
-    shares: Sequence[float] = (0.6, 0.1, 0.3),
+    shares: Sequence[float] = SHARES,
     split_file: Path | str | None = None,
 ) -> Task:
     """Load brain tumour cases in the layout of BraTS 2017 to 2021.
@@ -118,7 +118,7 @@ def load_nifti(
     spacing_mm: Sequence[float] | None = None,
     patient_pattern: str | None = None,
     split_seed: int = 0,
-    shares: Sequence[float] = (0.6, 0.1, 0.3),
+    shares: Sequence[float] = SHARES,
     split_file: Path | str | None = None,
 ) -> Task:
     """Load cases of NIfTI files: a folder for each, or folders of images and of labels.
