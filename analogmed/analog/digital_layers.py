@@ -13,7 +13,8 @@ from analogmed.analog.aihwkit_backend.layers import is_analog
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ShapeError
 from analogmed.foundation.text import Rendered, shortened
-from analogmed.network.products import FunctionalProducts
+from analogmed.network.digital_product import DigitalProduct
+from analogmed.network.products import FunctionalProducts, is_matrix
 from analogmed.network.seeding import seeded
 from analogmed.network.selection import ASKED_FOR, digital_reason, multiplies_weight
 from analogmed.network.walk import evaluating, hooked
@@ -24,14 +25,21 @@ class Coverage(Rendered):
     """Share of a model's weights and multiply-accumulates that runs on tiles.
 
     Attributes:
-        weight_share: share of the multiplying weights, in [0, 1]. Analog layers that the forward
-            pass of one input did not call are not counted.
+        weight_share: share of the multiplying weights, in [0, 1]. Analog layers and parameters that
+            the forward pass of one input did not use are not counted.
         mac_share: share of the multiply-accumulates of one forward pass; NaN if the pass failed.
         digital_layers: name and reason of each layer that multiplies a weight digitally.
-        analog_layers: names of the layers on tiles.
+        analog_layers: names of the layers on tiles that the forward pass called; all layers on
+            tiles if it failed.
         digital_products: name and reason of each parameter that the forward pass multiplies outside
             a layer, and therefore digitally.
-        uncalled_layers: names of the analog layers that the forward pass did not call.
+        uncalled_layers: names of the layers on tiles that the forward pass did not call.
+        elementwise: names of the trainable parameters of two or more dimensions that are no
+            weights of a product: tables and biases, which are added or looked up, and vectors.
+        unused: names of the trainable parameters of two or more dimensions outside these layers
+            that the forward pass did not use.
+
+    Together, layers and parameters cover all trainable parameters of two or more dimensions.
     """
 
     weight_share: float
@@ -40,6 +48,8 @@ class Coverage(Rendered):
     analog_layers: tuple[str, ...]
     digital_products: dict[str, str] = field(default_factory=dict)
     uncalled_layers: tuple[str, ...] = ()
+    elementwise: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def facts(self) -> dict[str, object]:
         """Return the shares on tiles, and the layers that stay digital."""
@@ -49,6 +59,7 @@ class Coverage(Rendered):
             "multiply-accumulates on tiles": f"{self.mac_share:.1%}",
             "digital": shortened(self.digital_layers | self.digital_products),
             "not called": shortened(self.uncalled_layers),
+            "not used": shortened(self.unused),
         }
 
     def __str__(self) -> str:
@@ -59,6 +70,7 @@ class Coverage(Rendered):
         digital = self.digital_layers | self.digital_products
         lines += [f"  digital: {name}: {reason}" for name, reason in digital.items()]
         lines += [f"  not called: {name}" for name in self.uncalled_layers]
+        lines += [f"  not used: {name}" for name in self.unused]
         return "\n".join(lines)
 
     @property
@@ -68,6 +80,7 @@ class Coverage(Rendered):
         return (
             *(f"{name} stays digital: {reason}" for name, reason in digital.items()),
             *(f"{name} is on tiles, but is never called" for name in self.uncalled_layers),
+            *(f"{name} is never used" for name in self.unused),
         )
 
 
@@ -85,18 +98,39 @@ def coverage(model: nn.Module, input_shape: tuple[int, ...] | None = None) -> Co
     analog = [name for name, layer in model.named_modules() if is_analog(layer)]
     digital = _digital_layers(model)
     run = _watch(model, [*analog, *digital], input_shape)
-    weights = {name: _weights(model.get_submodule(name)) for name in [*analog, *digital]}
-    own = dict(model.named_parameters())
-    weights |= {name: float(own[name].numel()) for name in run.products if name in own}
     called = [name for name in analog if name not in run.uncalled]
+    others = _parameters_outside(model, [*analog, *digital])
+    products = _digital_products(others, run)
+    weights = {name: _weights(model.get_submodule(name)) for name in [*analog, *digital]}
+    weights |= {name: float(w.numel()) for name, w in model.named_parameters() if name in products}
+    others = {name: w for name, w in others.items() if name not in products}
     return Coverage(
         _share({n: w for n, w in weights.items() if n not in run.uncalled}, called),
-        _share(run.macs | run.products, called),
+        _share(run.macs | run.products | run.elementwise, called),
         digital,
-        tuple(analog),
-        dict.fromkeys(run.products, _FUNCTIONAL),
+        tuple(called),
+        products,
         tuple(name for name in analog if name in run.uncalled),
+        tuple(name for name in others if run.used is None or name in run.used),
+        tuple(name for name in others if run.used is not None and name not in run.used),
     )
+
+
+def _parameters_outside(model: nn.Module, layers: list[str]) -> dict[str, nn.Parameter]:
+    """Return the trainable parameters of two or more dimensions that these layers do not own."""
+    owned = {id(p) for name in layers for p in model.get_submodule(name).parameters()}
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and parameter.ndim >= 2 and id(parameter) not in owned
+    }
+
+
+def _digital_products(others: dict[str, nn.Parameter], run: "_Run") -> dict[str, str]:
+    """Return the weights that are multiplied digitally outside a layer, with reasons."""
+    if run.used is None:
+        return {name: _UNKNOWN for name, weight in others.items() if is_matrix(weight)}
+    return dict.fromkeys(run.elementwise, _ELEMENTWISE) | dict.fromkeys(run.products, _FUNCTIONAL)
 
 
 def left_digital(model: nn.Module) -> tuple[str, ...]:
@@ -114,6 +148,8 @@ _FUNCTIONAL = (
     "it is multiplied outside of a layer; use a module such as nn.Conv2d or nn.Linear, registered "
     "in the network, to map it onto tiles"
 )
+_ELEMENTWISE = "it is multiplied element by element, which a crossbar does not compute"
+_UNKNOWN = "the forward pass failed, so its use is not determined; set the shape of an input"
 
 
 def _digital_layers(model: nn.Module) -> dict[str, str]:
@@ -149,11 +185,16 @@ class _Run:
     Attributes:
         macs: multiply-accumulates by layer.
         products: multiply-accumulates by weight that is multiplied outside these layers.
+        elementwise: multiplications by weight that is multiplied element by element.
+        used: names of the parameters outside these layers that had a part in the result; ``None``
+            if the pass failed.
         uncalled: names of the layers that were not called.
     """
 
     macs: dict[str, float]
     products: dict[str, float]
+    elementwise: dict[str, float]
+    used: frozenset[str] | None
     uncalled: frozenset[str]
 
 
@@ -188,8 +229,9 @@ def _watch(model: nn.Module, names: list[str], input_shape: tuple[int, ...] | No
                 f"coverage: {type(model).__name__} does not take an input of shape "
                 f"{input_shape}: {error}"
             ) from error
-        return _Run(dict.fromkeys(names, math.nan), {}, frozenset())
-    return _Run(macs, products.macs, frozenset(uncalled))
+        return _Run(dict.fromkeys(names, math.nan), {}, {}, None, frozenset())
+    elementwise = {n: count for n, count in products.elementwise.items() if n not in products.macs}
+    return _Run(macs, products.macs, elementwise, frozenset(products.used), frozenset(uncalled))
 
 
 def _zeros(model: nn.Module, names: list[str], shape: tuple[int, ...] | None) -> Tensor:
@@ -203,6 +245,8 @@ def _zeros(model: nn.Module, names: list[str], shape: tuple[int, ...] | None) ->
 
 def _layer_macs(layer: nn.Module, inputs: Tensor, output: Tensor) -> float:
     """Return the number of multiply-accumulates of a layer for the whole batch."""
+    if isinstance(layer, DigitalProduct):
+        return float(layer.count_macs(inputs, output))
     channels: Any
     if getattr(layer, "transposed", False):
         channels, per_vector = layer.in_channels, inputs

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
@@ -23,6 +24,7 @@ _PRODUCTS = frozenset(
         "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
     }
 )  # fmt: skip
+_ELEMENTWISE = frozenset({"mul", "mul_", "div", "div_", "addcmul", "addcmul_", "lerp", "lerp_"})
 _OF_TORCH = ("aten", "prim", "prims")
 
 
@@ -33,6 +35,8 @@ class FunctionalProducts(TorchDispatchMode):
     the parameters from which it was computed. A product of a constant with data, such as
     ``F.conv2d(x, self.w)``, is recorded under the names of these parameters. Operators of other
     libraries count as products if they take data and a constant of two or more dimensions.
+    A frozen parameter, such as a mask, is named only where no trainable one has a part in the
+    product.
 
     Args:
         model: network that runs while the mode is active.
@@ -40,25 +44,35 @@ class FunctionalProducts(TorchDispatchMode):
 
     Attributes:
         macs: multiply-accumulates by name of the weight; 0 if they cannot be counted.
+        elementwise: multiplications by name of a trainable matrix that is multiplied by data
+            element by element. A vector, such as a scale per channel, is not a matrix.
+        used: names of the parameters that any function combines with data.
     """
 
     def __init__(self, model: nn.Module, inputs: Iterable[Tensor]) -> None:
         super().__init__()
         self.macs: dict[str, float] = {}
+        self.elementwise: dict[str, float] = {}
+        self.used: set[str] = set()
         self._data = {key for tensor in inputs for key in storages_of(tensor)}
         self._origin: dict[int, frozenset[str]] = {}
         self._depth = 0
         for _, buffer in model.named_buffers():
             self._origin |= dict.fromkeys(storages_of(buffer), frozenset())
-        for name, parameter in model.named_parameters():
+        parameters = dict(model.named_parameters())
+        trainable = {name for name, each in parameters.items() if each.requires_grad}
+        self._trainable = {UNREGISTERED, *(trainable or parameters)}
+        self._matrices = {name for name, each in parameters.items() if is_matrix(each)}
+        for name, parameter in parameters.items():
             self._origin |= dict.fromkeys(storages_of(parameter), frozenset({name}))
 
     @contextmanager
     def ignoring(self, layers: Iterable[nn.Module]) -> Iterator[None]:
         """Record nothing inside these layers, whose MVMs are counted separately."""
 
-        def enter(_layer: nn.Module, _inputs: object) -> None:
+        def enter(_layer: nn.Module, inputs: object) -> None:
             self._depth += 1
+            self.used.update(*map(self._weights_in, _tensors(inputs)))
 
         def leave(_layer: nn.Module, _inputs: object, output: object) -> None:
             self._depth -= 1
@@ -86,15 +100,23 @@ class FunctionalProducts(TorchDispatchMode):
         return outputs
 
     def _record(self, func: Any, args: Any, kwargs: dict[str, Any], outputs: Any) -> None:
-        if not _multiplies(func):
+        constants = _tensors((args, kwargs))
+        self.used.update(*map(self._weights_in, constants))
+        if _multiplies(func):
+            counts, macs = self.macs, _macs(func, args, kwargs, outputs)
+            names = self._named(each for each in constants if each.ndim >= 2)
+        elif func._opname in _ELEMENTWISE:
+            counts, macs = self.elementwise, float(outputs.numel())
+            names = self._named(constants) & self._matrices & self._trainable
+        else:
             return
-        names: set[str] = set()
-        for tensor in tree_leaves((args, kwargs)):
-            if isinstance(tensor, Tensor) and tensor.ndim >= 2:
-                names.update(self._weights_in(tensor))
         for name in names:
-            macs = _macs(func, args, kwargs, outputs) / len(names)
-            self.macs[name] = self.macs.get(name, 0.0) + macs
+            counts[name] = counts.get(name, 0.0) + macs / len(names)
+
+    def _named(self, constants: Iterable[Tensor]) -> frozenset[str]:
+        """Return the weights in these tensors: the trainable ones, if there are any."""
+        names = frozenset[str]().union(*map(self._weights_in, constants))
+        return names & self._trainable or names
 
     def _weights_in(self, tensor: Tensor) -> frozenset[str]:
         keys = storages_of(tensor)
@@ -113,6 +135,15 @@ class FunctionalProducts(TorchDispatchMode):
         for key in outputs:
             self._data.discard(key)  # an earlier tensor may have used the same memory
             self._origin[key] = origin
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def is_matrix(parameter: Tensor) -> bool:
+    """Return whether two or more dimensions of a parameter are larger than 1."""
+    return not is_lazy(parameter) and sum(size > 1 for size in parameter.shape) >= 2
 
 
 def _unregistered(tensor: Tensor) -> frozenset[str]:

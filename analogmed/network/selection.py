@@ -8,6 +8,7 @@ from torch.nn.utils import parametrize
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
+from analogmed.network.digital_product import DigitalProduct
 from analogmed.network.matrix import MAPPED
 
 ASKED_FOR = "asked for"
@@ -16,7 +17,13 @@ ASKED_FOR = "asked for"
 STAYS_DIGITAL = "stays_digital"
 """Name of the attribute by which a network marks one of its layers as digital."""
 
-_OTHER_PRODUCTS = (nn.MultiheadAttention, nn.Bilinear, nn.RNNBase, nn.RNNCellBase)
+_OTHER_PRODUCTS = (
+    nn.MultiheadAttention,
+    nn.Bilinear,
+    nn.RNNBase,
+    nn.RNNCellBase,
+    DigitalProduct,
+)
 _OPAQUE = (nn.modules.linear.NonDynamicallyQuantizableLinear,)  # its weight is read from outside
 _METHODS = ("forward", "_conv_forward", "_output_padding", "_call_impl", "_wrapped_call_impl")
 _NO_PARAMETER = (
@@ -37,6 +44,8 @@ def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -
     """
     if getattr(layer, STAYS_DIGITAL, False) or is_named(name, digital):
         return ASKED_FOR
+    if isinstance(layer, DigitalProduct):
+        return layer.reason
     if isinstance(layer, _OTHER_PRODUCTS):
         return f"{type(layer).__name__} has no analog counterpart"
     base = mapped_base(layer)
