@@ -24,6 +24,7 @@ from analogmed.foundation.settings.checks import require_choice
 from analogmed.network.batches import checked_network
 from analogmed.network.copy import copy_network
 from analogmed.network.products import unregistered_layers
+from analogmed.network.recurrent import unroll_recurrent
 from analogmed.network.selection import (
     ASKED_FOR,
     STAYS_DIGITAL,
@@ -61,6 +62,8 @@ def convert(
 
     Convolutions and transposed convolutions (1D to 3D, also grouped) and Linear layers are mapped
     onto tiles. So are their subclasses that override no method involved in the product.
+    ``nn.LSTM``, ``nn.GRU``, ``nn.RNN`` and their cells become Linear layers that are called once
+    per step.
     :func:`analogmed.coverage` lists the layers that stay digital, with the reason. Warns of layers
     that torch has not registered.
 
@@ -99,7 +102,7 @@ def convert(
         require_choice(what, choice, get_args(choices))
     check_support(rpu_config := as_rpu_config(rpu_config))
     digital = (digital,) if isinstance(digital, str) else tuple(digital)
-    _check_model(model, digital)
+    _check_model(model)
     engine: EngineName = "auto" if backend == "aihwkit" else backend
     check_engine(engine, rpu_config.forward)
     analog = _replace_layers(
@@ -154,9 +157,12 @@ def _replace_layers(
     row_split: RowSplit,
     engine: EngineName,
 ) -> nn.Module:
-    for name, layer in model.named_modules(remove_duplicate=False):
-        if multiplies_weight(layer) and digital_reason(name, layer, digital) == ASKED_FOR:
-            setattr(layer, STAYS_DIGITAL, True)
+    _mark_digital(model, digital)
+    model = unroll_recurrent(model)
+    _mark_digital(model, digital)  # Linear layers of the recurrent ones
+    names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+    refuse_unknown("digital layers", digital, names)
+    for layer in model.modules():
         if isinstance(layer, nn.TransformerEncoderLayer):
             layer.activation_relu_or_gelu = 0  # disable the fused path, which bypasses the tiles
     return replace_layers(
@@ -164,6 +170,12 @@ def _replace_layers(
         lambda name, layer: digital_reason(name, layer) is None,
         lambda name, layer: _analog_twin(name, layer, rpu_config, row_split, engine),
     )
+
+
+def _mark_digital(model: nn.Module, digital: tuple[str, ...]) -> None:
+    for name, layer in model.named_modules(remove_duplicate=False):
+        if multiplies_weight(layer) and digital_reason(name, layer, digital) == ASKED_FOR:
+            setattr(layer, STAYS_DIGITAL, True)
 
 
 def _analog_twin(
@@ -194,17 +206,14 @@ def _reasons(model: nn.Module) -> str:
     return "".join(f"; {name or 'the model'}: {reason}" for name, reason in islice(digital, 3))
 
 
-def _check_model(model: nn.Module, digital: tuple[str, ...]) -> None:
+def _check_model(model: nn.Module) -> None:
     checked_network(model)
-    names = []
     for name, layer in model.named_modules(remove_duplicate=False):
-        names.append(name)
         if is_analog(layer):
             raise ConfigError(
                 f"layer '{name}' is analog already; convert the digital network, once for each "
                 "hardware"
             )
-    refuse_unknown("digital layers", digital, names)
     unregistered = unregistered_layers(model)
     if unregistered:
         listed = ", ".join(f"{place} ({kind})" for place, kind in unregistered.items())

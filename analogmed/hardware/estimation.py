@@ -32,7 +32,8 @@ def estimate(
         profile: tile type.
         level: accounting level, ``mvm_only`` or ``measured_layer``.
         tile_budget: total number of tiles; slow layers are replicated to fill it. Without a budget,
-            each layer exists once.
+            each layer exists once. Replicas share the MVMs of one call. Calls run in sequence, so
+            that a layer with one MVM per call, as in a recurrence, is not replicated.
         placement: placement of ``mapped``; one part per tile by default. Packed layers cannot be
             replicated.
 
@@ -130,26 +131,15 @@ def _call_times(
     turns = _turns(placement)
     layers = {layer.name: layer for layer in mapped.layers}
     times_s = []
-    for call, macs in zip(mapped.calls, _digital_macs(mapped), strict=True):
+    for call in mapped.calls:
         if layer := layers.get(call.layer):
             time_ns = _product(layer, profile, level)[0] * turns[call.layer]
             times_s.append(1e-9 * call.vectors * time_ns)
         elif profile.digital_gmac_per_s is None:
             times_s.append(0.0)
         else:
-            times_s.append(1e-9 * macs / profile.digital_gmac_per_s)
+            times_s.append(1e-9 * call.macs / profile.digital_gmac_per_s)
     return times_s
-
-
-def _digital_macs(mapped: TileMap) -> list[float]:
-    """Return the MACs of each call on the digital processor; 0 for a call on tiles."""
-    uses: Counter[str] = Counter()
-    for call in mapped.calls:
-        uses[call.layer] += call.vectors
-    return [
-        mapped.digital_macs.get(call.layer, 0) * call.vectors / uses[call.layer]
-        for call in mapped.calls
-    ]
 
 
 def _turns(placement: Placement) -> dict[str, int]:
@@ -165,12 +155,14 @@ def _turns(placement: Placement) -> dict[str, int]:
 
 def _replicas(mapped: TileMap, times_s: list[float], tile_budget: int) -> dict[str, int]:
     totals: dict[str, float] = {}
+    largest: dict[str, int] = {}  # calls run in sequence: only the MVMs of one call are shared
     for call, time_s in zip(mapped.calls, times_s, strict=True):
         totals[call.layer] = totals.get(call.layer, 0.0) + time_s
+        largest[call.layer] = max(largest.get(call.layer, 0), call.vectors)
     return replicate(
         {layer.name: totals[layer.name] for layer in mapped.layers},
         {layer.name: layer.tiles for layer in mapped.layers},
-        {layer.name: layer.reuse_factor for layer in mapped.layers},
+        {layer.name: largest[layer.name] for layer in mapped.layers},
         tile_budget,
     )
 
@@ -184,12 +176,12 @@ def _stages(
 ) -> tuple[Stage, ...]:
     layers = {layer.name: layer for layer in mapped.layers}
     stages, start_s = [], 0.0
-    for call, time_s, macs in zip(mapped.calls, times_s, _digital_macs(mapped), strict=True):
+    for call, time_s in zip(mapped.calls, times_s, strict=True):
         if layer := layers.get(call.layer):
             stage = Stage(
                 layer=call.layer,
                 start_s=start_s,
-                time_s=time_s / replicas[call.layer],
+                time_s=time_s / min(replicas[call.layer], max(1, call.vectors)),
                 energy_j=call.vectors * _product_j(layer, profile, level),
                 tiles=layer.tiles * replicas[call.layer],
                 replicas=replicas[call.layer],
@@ -197,7 +189,7 @@ def _stages(
             )
         else:
             known = profile.digital_gmac_per_s is not None
-            energy_j = 1e-12 * macs * (profile.digital_pj_per_mac or 0.0)
+            energy_j = 1e-12 * call.macs * (profile.digital_pj_per_mac or 0.0)
             bound_by = "processor" if known else "unknown"
             stage = Stage(call.layer, start_s, time_s, energy_j, 0, 1, bound_by)
         stages.append(stage)

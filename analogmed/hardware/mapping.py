@@ -9,7 +9,9 @@ from torch import nn
 from analogmed.foundation.errors import ConfigError, CoverageError
 from analogmed.foundation.settings.checks import require_choice
 from analogmed.hardware.tile_map import LayerTiles, RowSplit, TileMap
+from analogmed.network.digital_product import DigitalProduct
 from analogmed.network.matrix import MAPPED, TRANSPOSED, WeightMatrix
+from analogmed.network.recurrent import unroll_recurrent
 from analogmed.network.selection import digital_reason, multiplies_weight, refuse_unknown
 from analogmed.network.tiling import split_even, split_rows
 from analogmed.network.trace import trace
@@ -30,8 +32,9 @@ def map_tiles(
     channel, used once per output position. A transposed convolution has one row per input channel
     and (output channels x kernel volume) columns, and is used once per input position; overlapping
     results are added digitally. A Linear layer is used once per vector. The bias is digital. A
-    layer that is called several times is stored once, and its uses add up. The layers are selected
-    as in :func:`analogmed.convert`.
+    layer that is called several times is stored once, and its uses add up. Recurrent layers of
+    torch are Linear layers that are called once per step. The layers are selected as in
+    :func:`analogmed.convert`.
 
     Args:
         model: network; a copy of it runs once in evaluation mode.
@@ -57,13 +60,15 @@ def map_tiles(
     size = _tile_shape(tile_size)
     require_choice("row_split", row_split, ("channels", "even"))
     require_choice("transposed", transposed, ("analog", "digital"))
+    model = unroll_recurrent(model)
     patterns = _known_patterns(model, digital)
     analog, left_digital = _choose(model, transposed == "analog", patterns)
-    countable = [name for name in left_digital if isinstance(model.get_submodule(name), MAPPED)]
+    countable = [name for name in left_digital if isinstance(model.get_submodule(name), _COUNTED)]
     traced = trace(model, [*analog, *countable], input_shape)
-    vectors: Counter[str] = Counter()
+    vectors, macs = Counter[str](), Counter[str]()
     for call in traced.calls:
         vectors[call.layer] += call.vectors
+        macs[call.layer] += call.macs
     layers = tuple(
         _lay(name, layer, vectors[name], size, row_split)
         for name, layer in analog.items()
@@ -84,12 +89,12 @@ def map_tiles(
         leaf_modules=sum(not any(module.children()) for module in model.modules()),
         calls=traced.calls,
         skips=traced.skips,
-        digital_macs={
-            name: vectors[name] * WeightMatrix.of(model.get_submodule(name)).weights
-            for name in countable
-            if vectors[name] > 0
-        },
+        digital_macs={name: macs[name] for name in countable if macs[name] > 0},
     )
+
+
+_COUNTED = (*MAPPED, DigitalProduct)
+"""Digital layers whose multiply-accumulates are counted."""
 
 
 def _tile_shape(tile_size: int | Sequence[int]) -> tuple[int, int]:

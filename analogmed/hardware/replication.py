@@ -21,7 +21,8 @@ def replicate(
     Args:
         times_s: time of each layer with one replica, in s.
         tiles: number of tiles of one replica of each layer.
-        vectors: number of MVMs of each layer, which is the largest useful number of replicas.
+        vectors: number of MVMs in the largest call of each layer, which is the largest useful
+            number of replicas.
         tile_budget: total number of tiles.
 
     Returns:

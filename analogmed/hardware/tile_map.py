@@ -69,8 +69,8 @@ class TileMap(Rendered):
     Attributes:
         layers: layers on tiles, in the network's order.
         digital_layers: layers that were requested to stay digital, and others that multiply a
-            weight but cannot be mapped onto tiles (torch's attention, recurrent and bilinear
-            layers).
+            weight but cannot be mapped onto tiles (torch's attention and bilinear layers, and
+            layers that declare a digital product).
         unused_layers: layers that the forward pass did not call; they are not mapped.
         tile_size: rows and columns of a tile.
         row_split: row splitting method.
@@ -79,7 +79,7 @@ class TileMap(Rendered):
         calls: calls of the layers on tiles and in ``digital_macs``, in the order of execution.
         skips: feature maps that are needed after the call that follows their producer.
         digital_macs: MACs for one input of each digital layer that is a convolution, a
-            transposed convolution or a Linear layer.
+            transposed convolution or a Linear layer, or declares its products.
     """
 
     layers: tuple[LayerTiles, ...]

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from analogmed.network.digital_product import DigitalProduct
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 MAPPED = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
@@ -62,3 +64,16 @@ def count_vectors(layer: nn.Module, inputs: Tensor, output: Tensor) -> int:
         return output.numel() // layer.out_channels
     assert isinstance(layer, nn.Linear)
     return output.numel() // layer.out_features
+
+
+def count_macs(layer: nn.Module, inputs: Tensor, output: Tensor) -> int:
+    """Return the number of multiply-accumulates in one call of a layer.
+
+    Args:
+        layer: layer of ``MAPPED``, or a :class:`DigitalProduct`.
+        inputs: first argument of the call.
+        output: its result.
+    """
+    if isinstance(layer, DigitalProduct):
+        return layer.count_macs(inputs, output)
+    return count_vectors(layer, inputs, output) * WeightMatrix.of(layer).weights

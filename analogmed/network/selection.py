@@ -17,6 +17,9 @@ ASKED_FOR = "asked for"
 STAYS_DIGITAL = "stays_digital"
 """Name of the attribute by which a network marks one of its layers as digital."""
 
+RECURRENT = (nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+"""Recurrent layers of torch that conversion replaces by Linear layers."""
+
 _OTHER_PRODUCTS = (
     nn.MultiheadAttention,
     nn.Bilinear,
@@ -26,6 +29,8 @@ _OTHER_PRODUCTS = (
 )
 _OPAQUE = (nn.modules.linear.NonDynamicallyQuantizableLinear,)  # its weight is read from outside
 _METHODS = ("forward", "_conv_forward", "_output_padding", "_call_impl", "_wrapped_call_impl")
+_PARAMETRISED = "its weight is parametrised; remove the parametrisation first"
+_COMPUTED = ("_orig", "_g", "_v")  # names of pruned and normalised weights
 _NO_PARAMETER = (
     "its weight is no parameter: a hook computes it; make it one first with prune.remove, "
     "remove_weight_norm or remove_spectral_norm of torch.nn.utils"
@@ -46,13 +51,15 @@ def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -
         return ASKED_FOR
     if isinstance(layer, DigitalProduct):
         return layer.reason
+    if isinstance(layer, RECURRENT):
+        return _recurrent_reason(layer)
     if isinstance(layer, _OTHER_PRODUCTS):
         return f"{type(layer).__name__} has no analog counterpart"
     base = mapped_base(layer)
     if base is None:
         return "not a layer that multiplies a weight"
     if parametrize.is_parametrized(layer):
-        return "its weight is parametrised; remove the parametrisation first"
+        return _PARAMETRISED
     if getattr(layer, "weight", None) is None or isinstance(
         layer.weight, nn.UninitializedParameter
     ):
@@ -60,6 +67,14 @@ def digital_reason(name: str, layer: nn.Module, digital: tuple[str, ...] = ()) -
     if not isinstance(layer.weight, nn.Parameter):
         return _NO_PARAMETER
     return _other_computation(layer, base)
+
+
+def _recurrent_reason(layer: nn.Module) -> str | None:
+    if parametrize.is_parametrized(layer):
+        return _PARAMETRISED
+    if any(key.startswith("weight_") and key.endswith(_COMPUTED) for key in layer._parameters):
+        return _NO_PARAMETER
+    return _other_computation(layer, next(base for base in RECURRENT if isinstance(layer, base)))
 
 
 def multiplies_weight(layer: nn.Module) -> bool:

@@ -12,7 +12,8 @@ from torch.utils._pytree import tree_leaves
 
 from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.network.copy import copy_network
-from analogmed.network.matrix import count_vectors
+from analogmed.network.digital_product import DigitalProduct
+from analogmed.network.matrix import count_macs, count_vectors
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,14 @@ class Call:
 
     Attributes:
         layer: name of the layer.
-        vectors: number of MVMs, see :func:`analogmed.network.matrix.count_vectors`.
+        vectors: number of MVMs, see :func:`analogmed.network.matrix.count_vectors`; 0 for a layer
+            that computes no product of a matrix.
+        macs: number of multiply-accumulates.
     """
 
     layer: str
     vectors: int
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ def trace(model: nn.Module, names: Iterable[str], input_shape: Sequence[int]) ->
 
     Args:
         model: network to trace; it is left unchanged.
-        names: names of the convolutions, transposed convolutions and Linear layers to record.
+        names: names of the convolutions, transposed convolutions, Linear layers and digital
+            products to record.
         input_shape: shape of the input, (1, C, *spatial).
 
     Raises:
@@ -105,9 +110,13 @@ def _run(model: nn.Module, names: tuple[str, ...], shape: tuple[int, ...]) -> Tr
         entered.append(len(calls))
         calls.append(None)
 
-    def counting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            calls[entered.pop()] = Call(name, count_vectors(layer, inputs[0], output))
+    def counting(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Any], None]:
+        def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+            result = output[0] if isinstance(output, tuple) else output
+            vectors = 0
+            if not isinstance(layer, DigitalProduct):
+                vectors = count_vectors(layer, inputs[0], result)
+            calls[entered.pop()] = Call(name, vectors, count_macs(layer, inputs[0], result))
 
         return count
 

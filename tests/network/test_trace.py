@@ -25,7 +25,8 @@ NAMES = ("last", "first", "second")
 
 def test_calls_come_in_the_order_of_execution():
     calls = trace(Residual(), NAMES, (1, 2, 5, 6)).calls
-    assert calls == (Call("first", 30), Call("second", 30), Call("last", 30))
+    macs = 4 * 2 * 9 * 30
+    assert calls == (Call("first", 30, macs), Call("second", 30, macs), Call("last", 30, 4 * 30))
 
 
 def test_a_skip_lives_from_where_it_is_made_to_where_it_is_read_last():

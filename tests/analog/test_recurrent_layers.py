@@ -1,0 +1,112 @@
+"""Recurrent layers on tiles."""
+
+import pytest
+import torch
+from aihwkit.nn import AnalogLSTMCell, AnalogRNN
+from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from torch import nn
+
+from analogmed.analog import Chip, calibrate, convert, coverage
+from analogmed.analog.conversion import conversion_of
+from analogmed.foundation.errors import ConfigError
+from analogmed.network.weights import load_weights, weights_of
+
+SHAPE = (2, 4, 5)
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.memory = nn.LSTM(5, 6, batch_first=True)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.memory(x)[0][:, -1])
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return Network().eval()
+
+
+def test_all_weights_of_a_recurrent_layer_are_on_tiles(network):
+    report = coverage(convert(network, "pcm"), SHAPE)
+    assert report.analog_layers == ("memory.ih_l0", "memory.hh_l0", "head")
+    assert (report.weight_share, report.mac_share, report.digital_layers) == (1.0, 1.0, {})
+
+
+def test_ideal_tiles_give_the_results_of_torch(network):
+    inputs = torch.randn(SHAPE)
+    torch.testing.assert_close(
+        convert(network, "ideal")(inputs), network(inputs), atol=1e-5, rtol=0
+    )
+
+
+def test_ideal_tiles_give_the_results_of_aihwkit():
+    config = TorchInferenceRPUConfig()
+    config.forward.is_perfect = True
+    torch.manual_seed(0)
+    theirs = AnalogRNN(AnalogLSTMCell, 5, 6, rpu_config=config).eval()
+    cell = theirs.rnn.layers[0].cell
+    plain = nn.LSTM(5, 6)
+    with torch.no_grad():
+        for name in ("ih", "hh"):
+            weight, bias = getattr(cell, f"weight_{name}").get_weights()
+            getattr(plain, f"weight_{name}_l0").copy_(weight)
+            getattr(plain, f"bias_{name}_l0").copy_(bias)
+    inputs = torch.randn(4, 2, 5)
+    found = convert(plain, {"preset": "ideal"}, backend="torch")(inputs)[0]
+    torch.testing.assert_close(found, theirs(inputs)[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("digital", "listed"), [(["memory"], {"memory"}), (["*.hh_l0"], {"memory.hh_l0"})]
+)
+def test_a_layer_or_one_of_its_matrices_stays_digital(network, digital, listed):
+    analog = convert(network, "pcm", digital=digital)
+    assert set(coverage(analog, SHAPE).digital_layers) == listed
+    assert conversion_of(analog)["digital"] == sorted(listed)
+    inputs = torch.randn(SHAPE)
+    torch.testing.assert_close(
+        convert(network, "ideal", digital=digital)(inputs), network(inputs), atol=1e-5, rtol=0
+    )
+
+
+def test_an_unknown_matrix_is_refused_with_the_nearest_one(network):
+    with pytest.raises(ConfigError, match=r"'memory\.hh_l1'; did you mean 'memory\.hh_l0'"):
+        convert(network, "pcm", digital=["memory.hh_l1"])
+
+
+def test_every_step_draws_new_noise_and_a_chip_repeats_its_result(network):
+    inputs = torch.ones(SHAPE)
+    analog = convert(network, "pcm")
+    calibrate(analog, [inputs])
+    assert analog.memory.hh_l0.calibrated
+    chip = Chip(analog, seed=0)
+    steps = []
+    handle = analog.memory.ih_l0.register_forward_hook(lambda *args: steps.append(args[2]))
+    first = chip.at(0.0)(inputs)
+    handle.remove()
+    assert not torch.equal(steps[0], steps[1])  # equal inputs
+    assert torch.equal(first, Chip(analog, seed=0).at(0.0)(inputs))
+    assert not torch.equal(first, chip.at(86_400.0)(inputs))
+
+
+def test_weights_of_the_analog_network_fit_the_plain_one(network):
+    analog = convert(network, "pcm").train()
+    optimizer = torch.optim.SGD(analog.parameters(), 0.1)
+    analog(torch.randn(SHAPE)).square().sum().backward()
+    optimizer.step()
+    weights = {n: w for n, w in weights_of(analog).items() if not n.endswith("input_range")}
+    other = Network().eval()
+    load_weights(other, weights, "test")
+    assert torch.equal(other.memory.weight_hh_l0, analog.memory.hh_l0.weight)
+    assert not torch.equal(other.memory.weight_hh_l0, network.memory.weight_hh_l0)
+
+
+def test_aihwkits_layers_compute_recurrent_layers_too(network):
+    inputs = torch.randn(SHAPE)
+    analog = convert(network, "ideal", backend="aihwkit")
+    assert coverage(analog, SHAPE).weight_share == 1.0
+    torch.testing.assert_close(analog(inputs), network(inputs), atol=1e-5, rtol=0)
