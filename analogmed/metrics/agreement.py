@@ -1,7 +1,7 @@
 """Metrics of decided classes, from confusion matrices: reference by decision.
 
-Functions take counts of shape (..., K, K). Those of one class have K = 2, with the negative images
-first. A share of no image is NaN.
+Functions take counts of images, or of the voxels of a mask, of shape (..., K, K). Those of one
+class have K = 2, with the negatives first. A share of nothing is NaN.
 """
 
 from typing import TYPE_CHECKING
@@ -13,27 +13,32 @@ if TYPE_CHECKING:
 
 
 def sensitivity(counts: "np.ndarray") -> "np.ndarray":
-    """Return the share of the positive images that are decided positive."""
+    """Return the share of the positives that are decided positive."""
     return counts[..., 1, 1] / counts[..., 1, :].sum(axis=-1)
 
 
 def specificity(counts: "np.ndarray") -> "np.ndarray":
-    """Return the share of the negative images that are decided negative."""
+    """Return the share of the negatives that are decided negative."""
     return counts[..., 0, 0] / counts[..., 0, :].sum(axis=-1)
 
 
 def precision(counts: "np.ndarray") -> "np.ndarray":
-    """Return the share of the images decided positive that are positive; 0 if none is."""
+    """Return the share of what is decided positive that is positive; 0 if nothing is."""
     return counts[..., 1, 1] / counts[..., :, 1].sum(axis=-1).clip(1.0)
 
 
 def f1(counts: "np.ndarray") -> "np.ndarray":
-    """Return the harmonic mean of sensitivity and precision; NaN without a positive image."""
+    """Return the harmonic mean of sensitivity and precision; NaN without positives."""
     import numpy as np  # not needed to list metrics
 
     positive = counts[..., 1, :].sum(axis=-1)
     shares = 2 * counts[..., 1, 1] / (positive + counts[..., :, 1].sum(axis=-1))
     return np.where(positive > 0, shares, np.nan)
+
+
+def jaccard(counts: "np.ndarray") -> "np.ndarray":
+    """Return the share of what is positive, or decided positive, that is both."""
+    return counts[..., 1, 1] / (counts[..., 1, :].sum(axis=-1) + counts[..., 0, 1])
 
 
 def accuracy(counts: "np.ndarray") -> "np.ndarray":

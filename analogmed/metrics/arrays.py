@@ -30,7 +30,7 @@ def overlap(pred: torch.Tensor, ref: torch.Tensor, *, metric: str) -> torch.Tens
         ValueError: an input is not one-hot.
         ConfigError: the metric is unknown.
 
-    Source: Maier-Hein et al. 2024, Metrics reloaded; computed by monai.metrics.
+    Source: Maier-Hein et al. 2024, Metrics reloaded.
 
     Example:
         >>> ref = torch.tensor([[[[1, 1, 0, 0]]]], dtype=torch.bool)

@@ -1,6 +1,7 @@
 """Segmentation metrics of one case, with a defined value for empty structures.
 
-MONAI computes the metrics. This module defines the values for which MONAI 1.6 has no suitable rule.
+MONAI computes the distances of surfaces. This module defines values of empty masks, for which MONAI
+1.6 has no suitable rule.
 A missed structure is the worst result instead of a NaN that drops out of the mean. Voxel counts are
 exact, while MONAI rounds them to float32, which miscounts a small structure in a volume of more
 than 2**24 voxels.

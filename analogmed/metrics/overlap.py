@@ -1,6 +1,6 @@
 """Overlap metrics: shares of voxels, some of them also of images.
 
-Source: Maier-Hein et al. 2024; those of masks are computed by monai.metrics.
+Source: Maier-Hein et al. 2024.
 """
 
 import math
@@ -25,19 +25,18 @@ _OF_REFERENCE = EmptyValues(spurious=math.nan)
 def _metric(
     name: str,
     label: str,
-    monai_name: str,
+    share: "Callable[[np.ndarray], np.ndarray]",
     empty: EmptyValues = _NO_OVERLAP,
     *,
+    of_images: bool = True,
     counts_absent: bool = False,
     learned: float | None = None,
-    count_score: "Callable[[np.ndarray], np.ndarray] | None" = None,
 ) -> Metric:
     def score(structure: "Structure") -> float:
-        import torch
-        from monai.metrics import compute_confusion_matrix_metric
+        import numpy as np  # not needed to list metrics
 
-        matrix = torch.tensor([structure.counts], dtype=torch.float64)
-        return float(compute_confusion_matrix_metric(monai_name, matrix).item())
+        with np.errstate(invalid="ignore"):  # a share of no voxel is NaN
+            return float(share(structure.confusion))
 
     return Metric(
         name,
@@ -46,23 +45,15 @@ def _metric(
         empty=empty,
         counts_absent=counts_absent,
         learned=learned,
-        count_score=count_score,
+        count_score=share if of_images else None,
     )
 
 
-DICE = _metric("dice", "Dice", "f1 score", learned=0.5)
+DICE = _metric("dice", "Dice", agreement.f1, of_images=False, learned=0.5)
 """Below 0.5, prediction and reference overlap in less than half of their mean size."""
-JACCARD = _metric("jaccard", "Jaccard", "threat score")
-SENSITIVITY = _metric(
-    "sensitivity", "Sensitivity", "sensitivity", _OF_REFERENCE, count_score=agreement.sensitivity
-)
-SPECIFICITY = _metric(
-    "specificity",
-    "Specificity",
-    "specificity",
-    counts_absent=True,
-    count_score=agreement.specificity,
-)
-PRECISION = _metric("precision", "Precision", "precision", count_score=agreement.precision)
-RECALL = _metric("recall", "Recall", "recall", _OF_REFERENCE, count_score=agreement.sensitivity)
-F1 = _metric("f1", "F1", "f1 score", count_score=agreement.f1)
+JACCARD = _metric("jaccard", "Jaccard", agreement.jaccard, of_images=False)
+SENSITIVITY = _metric("sensitivity", "Sensitivity", agreement.sensitivity, _OF_REFERENCE)
+SPECIFICITY = _metric("specificity", "Specificity", agreement.specificity, counts_absent=True)
+PRECISION = _metric("precision", "Precision", agreement.precision)
+RECALL = _metric("recall", "Recall", agreement.sensitivity, _OF_REFERENCE)
+F1 = _metric("f1", "F1", agreement.f1)

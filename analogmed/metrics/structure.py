@@ -50,6 +50,16 @@ class Structure:
         return Counts(true_positive, false_positive, true_negative, false_negative)
 
     @cached_property
+    def confusion(self) -> np.ndarray:
+        """Numbers of voxels by reference and prediction, float64, shape (2, 2), negatives first."""
+        found = self.counts
+        rows = (
+            (found.true_negative, found.false_positive),
+            (found.false_negative, found.true_positive),
+        )
+        return np.array(rows, dtype=np.float64)
+
+    @cached_property
     def note(self) -> str:
         """Note of the empty masks; empty text if neither is empty."""
         counts = self.counts

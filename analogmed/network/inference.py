@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from monai.inferers import sliding_window_inference
 from torch import Tensor
 
 from analogmed.foundation.errors import NonFiniteError
@@ -44,6 +43,8 @@ def predict_logits(
 
     if tuple(images.shape[2:]) == tuple(window):
         return torch.cat([on_copy(part) for part in images.split(batch_size)])
+    from monai.inferers import sliding_window_inference  # takes seconds, and needed here only
+
     blended = sliding_window_inference(
         images, window, batch_size, on_copy, overlap=0.25, mode="gaussian"
     )

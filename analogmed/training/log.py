@@ -5,9 +5,8 @@ import math
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from analogmed.metrics.metric import Metric
@@ -19,6 +18,9 @@ from analogmed.training.checkpoint.checkpoint import load_checkpoint
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import EpochRecord, History
 from analogmed.training.settings import Keep, TrainConfig
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 LOG = training_log.LOG.file
 CURVES = "curves.png"
@@ -191,11 +193,13 @@ def _draw(folder: Path, history: History, title: str, keep: Keep) -> None:
     training_curves(history.table(), folder / CURVES, title=title, kept_epoch=kept)
 
 
-def _board(folder: Path, history: History) -> SummaryWriter:
+def _board(folder: Path, history: History) -> "SummaryWriter":
     """Open the TensorBoard events of a run, and rewrite its last epoch.
 
     A killed process may have lost that epoch.
     """
+    from torch.utils.tensorboard import SummaryWriter  # takes a second, and trainings need it only
+
     last = history.records[-1] if history.records else None
     step = last.step if last else 0
     board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
@@ -204,7 +208,7 @@ def _board(folder: Path, history: History) -> SummaryWriter:
     return board
 
 
-def _add(board: SummaryWriter, history: History) -> None:
+def _add(board: "SummaryWriter", history: History) -> None:
     """Add the last epoch of a history."""
     row = history.plain()[-1]
     for name in ("loss", "learning_rate", history.metric, "seconds"):

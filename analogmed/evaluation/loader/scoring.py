@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.metrics.metric import IterationMetric
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -58,6 +57,8 @@ def _registered(metric: str, logits: Tensor, indices: Tensor) -> Values:
 
 
 def _called(metric: Score, name: str, logits: Tensor, indices: Tensor) -> Values:
+    from monai.metrics.metric import IterationMetric
+
     prediction, reference = to_classes(logits).long(), indices
     if isinstance(metric, IterationMetric):
         prediction, reference = (_channels(m, logits.shape[1]) for m in (prediction, reference))
