@@ -1,7 +1,7 @@
 """Calibration of input ranges: a high quantile of the inputs of each row of tiles."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,13 +14,20 @@ from analogmed.analog.ideal_tiles import ideal_tiles
 from analogmed.analog.layers.base import AnalogLayer, analog_layers, ranged_layers
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.settings.checks import require_number
-from analogmed.network.batches import checked_network, network_batches
+from analogmed.foundation.settings.forms import checks_arguments
+from analogmed.network.batches import checked_keys, checked_network, network_batches
 from analogmed.network.walk import evaluating, hooked
 
 
+@checks_arguments
 @torch.no_grad()
 def calibrate(
-    model: nn.Module, batches: Iterable[Any], *, quantile: float = 0.9995, key: str = "image"
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    quantile: float = 0.9995,
+    key: str = "image",
+    keys: Sequence[str] | None = None,
 ) -> nn.Module:
     """Set the input range of every row tile to a quantile of the absolute inputs that reach it.
 
@@ -36,6 +43,7 @@ def calibrate(
             images are enough.
         quantile: quantile of the absolute inputs that sets the input range, in (0, 1].
         key: key of the images where a batch is a mapping.
+        keys: keys of images and labels as for :func:`analogmed.robustness`, in place of ``key``.
 
     Returns:
         ``model``, for chaining. (In a notebook, end the line with a semicolon: the last expression
@@ -47,6 +55,7 @@ def calibrate(
         NonFiniteError: an activation is NaN or Inf; names the layer.
     """
     checked_network(model)
+    key = key if keys is None else checked_keys(keys)[0]
     require_number("calibrate: quantile", quantile, above=0, at_most=1)
     layers = analog_layers(model)
     if not layers and any(map(is_analog, model.modules())):

@@ -24,6 +24,7 @@ from analogmed.analog.tile.rows import LayerSnapshot
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.checks import require_whole
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.time_constants import time_label, to_seconds
 from analogmed.network.batches import checked_network
 from analogmed.network.walk import evaluating
@@ -31,6 +32,7 @@ from analogmed.network.walk import evaluating
 _COMPILED = "_orig_mod."  # prefix that torch.compile adds to names, which seed the noise
 
 
+@checks_arguments
 class Chip:
     """One programmed instance of an analog model.
 

@@ -21,6 +21,7 @@ from analogmed.analog.engines.select import EngineName, check_engine
 from analogmed.analog.layers.base import AnalogLayer, analog_layers
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.settings.checks import require_choice
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.network.batches import checked_network
 from analogmed.network.copy import copy_network
 from analogmed.network.products import unregistered_layers
@@ -50,6 +51,7 @@ _ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
 }
 
 
+@checks_arguments
 def convert(
     model: nn.Module,
     rpu_config: TorchInferenceRPUConfig | Hardware | Mapping[str, Any] | str = "pcm",
@@ -146,7 +148,7 @@ def _warn_of_many_tiles(analog: nn.Module, rpu_config: TorchInferenceRPUConfig) 
         warnings.warn(
             f"hardware.tile_size: {size[0]} x {size[1]} cuts {type(analog).__name__} into {tiles} "
             f"tiles; expected at most {MANY_TILES}. An image takes minutes; set larger tiles.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -220,5 +222,5 @@ def _check_model(model: nn.Module) -> None:
         warnings.warn(
             f"{type(model).__name__}: torch does not register the layers in plain containers, so "
             f"these stay digital: {listed}. Put them in an nn.ModuleList or nn.ModuleDict.",
-            stacklevel=3,
+            stacklevel=4,
         )

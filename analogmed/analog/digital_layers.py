@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from analogmed.analog.aihwkit_backend.layers import is_analog
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ShapeError
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.text import Rendered, shortened
 from analogmed.network.digital_product import DigitalProduct
 from analogmed.network.products import FunctionalProducts, is_matrix
@@ -84,6 +85,7 @@ class Coverage(Rendered):
         )
 
 
+@checks_arguments
 def coverage(model: nn.Module, input_shape: tuple[int, ...] | None = None) -> Coverage:
     """Report which part of a model is analog.
 

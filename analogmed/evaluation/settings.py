@@ -16,7 +16,7 @@ from analogmed.foundation.settings.checks import (
     require_at_least_zero,
     require_number,
 )
-from analogmed.foundation.settings.forms import expand_short_forms
+from analogmed.foundation.settings.forms import checks_arguments, expand_short_forms
 from analogmed.foundation.time_constants import (
     DAY_S,
     HOUR_S,
@@ -40,6 +40,7 @@ DEFAULT_TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, 7 * DAY_S, MONTH_S, YEAR_S)
 """t0, a second, an hour, a day, a week, a month and a year after programming."""
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class SweepConfig:
     """Numbers of chips and reads, and the times since programming.
@@ -96,6 +97,7 @@ class SweepConfig:
             )
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Experiment:
     """Evaluation of networks on a task, digitally and on chips.

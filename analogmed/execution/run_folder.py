@@ -96,19 +96,10 @@ _S = TypeVar("_S", bound=_Settings)
 
 
 def in_run_folder(program: Callable[[_S], _R]) -> Callable[[_S], _R]:
-    """Lock the run folder of the settings while a function runs; see :func:`locked`.
-
-    The function raises a ConfigError if its argument is not an instance of the annotated settings.
-    """
-    kind = next(iter(program.__annotations__.values()), object)
+    """Lock the run folder of the settings while a function runs; see :func:`locked`."""
 
     @functools.wraps(program)
     def run(config: _S) -> _R:
-        if not isinstance(config, kind):
-            raise ConfigError(
-                f"{program.__name__}: expected its settings, {kind.__name__}(...), got "
-                f"{type(config).__name__}"
-            )
         with locked(config.folder):
             return program(config)
 

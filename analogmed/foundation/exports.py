@@ -28,7 +28,11 @@ def lazy_exports(
             )
             return get(old[name])
         if name not in homes:
-            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+            raise AttributeError(
+                f"module '{package}' has no attribute '{name}'",
+                name=name,
+                obj=sys.modules[package],
+            )
         home = homes[name]
         module = home if home.startswith("analogmed.") else f"{package}.{home}"
         value = getattr(import_module(module), name)

@@ -8,6 +8,7 @@ from torch import nn
 
 from analogmed.foundation.errors import ConfigError, CoverageError
 from analogmed.foundation.settings.checks import require_choice
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.hardware.tile_map import LayerTiles, RowSplit, TileMap
 from analogmed.network.digital_product import DigitalProduct
 from analogmed.network.matrix import MAPPED, TRANSPOSED, WeightMatrix
@@ -17,6 +18,7 @@ from analogmed.network.tiling import split_even, split_rows
 from analogmed.network.trace import trace
 
 
+@checks_arguments
 def map_tiles(
     model: nn.Module,
     input_shape: Sequence[int],

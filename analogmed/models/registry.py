@@ -13,6 +13,7 @@ from analogmed.foundation.registry import (
     home_of,
     refuse_unknown_options,
 )
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.text import nearest
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _BUNDLE = "bundle:"
 _CONTRACT = ("in_channels", "out_channels", "spatial_dims")
 
 
+@checks_arguments
 def build_model(
     name: str, *, in_channels: int, out_channels: int, spatial_dims: int = 2, **options: Any
 ) -> "nn.Module":

@@ -1,7 +1,7 @@
 """Images and labels of a batch, in the forms in which loaders of torch and MONAI yield them."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,19 @@ def checked_network(model: object) -> nn.Module:
             f"network: expected a torch network (nn.Module) as the first argument, got {kind}"
         )
     return model
+
+
+def checked_keys(keys: Sequence[str]) -> tuple[str, str]:
+    """Return the keys of images and labels of a mapping.
+
+    Raises:
+        ConfigError: they are not two names.
+    """
+    if isinstance(keys, str) or len(keys) != 2 or not all(isinstance(key, str) for key in keys):
+        raise ConfigError(
+            f"keys: expected two names, of the images and of the labels, got {keys!r}"
+        )
+    return keys[0], keys[1]
 
 
 def network_batches(
@@ -150,8 +163,8 @@ def _entry(batch: Any, key: str, place: int) -> Any:
         if key not in batch:
             known = ", ".join(f"'{name}'" for name in batch)
             raise ConfigError(
-                f"batch: it has no entry '{key}', but {known or 'none'}. Give the names of its "
-                "entries: key= of calibrate, keys= of robustness"
+                f"batch: it has no entry '{key}', but {known or 'none'}. Give the keys of images "
+                "and labels to calibrate and robustness: keys=(..., ...)"
             )
         return batch[key]
     if isinstance(batch, tuple | list):

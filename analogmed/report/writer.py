@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import write_text_atomically
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.report.findings import findings
 from analogmed.report.kinds.registry import kind_of
 from analogmed.report.names import capitalised, hardware_name, task_name
@@ -50,6 +51,7 @@ class Chapter:
     parts: tuple[Section, ...]
 
 
+@checks_arguments
 def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -> list[Path]:
     """Write ``report.html``, ``report.md`` and ``report.tex`` for some runs.
 

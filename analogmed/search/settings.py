@@ -11,7 +11,7 @@ from analogmed.data.settings import TaskConfig
 from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
-from analogmed.foundation.settings.forms import expand_short_forms
+from analogmed.foundation.settings.forms import checks_arguments, expand_short_forms
 from analogmed.foundation.text import nearest
 from analogmed.hardware.profiles import Level, load_profile
 from analogmed.search.objectives import Constraint, Goal
@@ -75,6 +75,7 @@ class CandidateConfig:
             require_at_least_one(f"candidate.{name}", getattr(self, name))
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class SearchConfig:
     """Search for networks with high on-chip Dice at low cost.

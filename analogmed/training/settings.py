@@ -14,7 +14,7 @@ from analogmed.foundation.settings.checks import (
     require_at_least_zero,
     require_number,
 )
-from analogmed.foundation.settings.forms import expand_short_forms
+from analogmed.foundation.settings.forms import checks_arguments, expand_short_forms
 from analogmed.foundation.time_constants import HOUR_S, MONTH_S
 from analogmed.models.settings import ModelConfig
 
@@ -172,6 +172,7 @@ class NoiseConfig:
         require_ages(self.ages_s)
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class TrainConfig:
     """Digital or hardware-aware training of one network.

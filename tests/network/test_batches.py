@@ -44,7 +44,7 @@ def test_a_loader_of_monai_yields_images_and_labels():
 @pytest.mark.parametrize(
     ("read", "batch", "sentence"),
     [
-        (images_of, {"img": IMAGES}, "no entry 'image', but 'img'. Give .* key="),
+        (images_of, {"img": IMAGES}, "no entry 'image', but 'img'. Give .* keys="),
         (images_of, "scan.nii.gz", "expected 'image' as a tensor .* got str"),
         (images_of, (), "expected at least 1 entries"),
         (labels_of, IMAGES, "expected images with labels"),

@@ -8,6 +8,7 @@ from analogmed.analog.description.device_models import NoiseModelName, device_mo
 from analogmed.analog.description.presets import PRESETS, check_preset
 from analogmed.analog.description.ranges import check_ranges
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.text import nearest
 
 Backend = Literal["auto", "torch", "numba", "triton", "aihwkit"]
@@ -29,6 +30,7 @@ _OF_PRESET: Any = None
 _MODIFIERS_OF_DEVICES = ("poly", "prog_noise", "pcm_noise")  # std_dev is a factor on their noise
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class Hardware:
     """The arguments of :func:`create_rpu_config`; what is left out is taken from the preset.

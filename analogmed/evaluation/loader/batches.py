@@ -9,7 +9,7 @@ from torch.utils.data import SequentialSampler
 
 from analogmed.analog.chip import check_images
 from analogmed.foundation.errors import ConfigError
-from analogmed.network.batches import labels_of, network_batches
+from analogmed.network.batches import checked_keys, labels_of, network_batches
 
 
 @dataclass(frozen=True)
@@ -26,21 +26,18 @@ class LoadedBatch:
 
 
 def read_batches(
-    analog: nn.Module, loader: Iterable[Any], keys: tuple[str, str]
+    analog: nn.Module, loader: Iterable[Any], keys: Sequence[str]
 ) -> list[LoadedBatch]:
     """Return all batches of a loader.
 
     Raises:
         ConfigError: the loader is empty, or its batches have another form.
     """
-    if isinstance(keys, str) or len(keys) != 2:
-        raise ConfigError(
-            f"keys: expected two names, of the images and of the labels, got {keys!r}"
-        )
+    image, label = checked_keys(keys)
     batches = []
-    for batch, images in network_batches(analog, loader, key=keys[0]):
+    for batch, images in network_batches(analog, loader, key=image):
         check_images(images)
-        labels = labels_of(batch, key=keys[1])
+        labels = labels_of(batch, key=label)
         if labels.ndim == images.ndim - 1:
             labels = labels[:, None]
         if labels.ndim != images.ndim:

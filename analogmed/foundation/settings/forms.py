@@ -1,11 +1,12 @@
-"""Short forms of settings in Python: a name, a mapping, one value of a list, flat keywords."""
+"""Arguments in Python: short forms of settings, flat keywords, and errors of wrong names."""
 
 import dataclasses
 import functools
+import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
@@ -55,6 +56,60 @@ _S = TypeVar("_S")
 _S_contra = TypeVar("_S_contra", contravariant=True)
 _R = TypeVar("_R")
 _R_co = TypeVar("_R_co", covariant=True)
+_P = ParamSpec("_P")
+
+
+def checks_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Raise a ConfigError, which names the accepted arguments, where Python raises a TypeError.
+
+    Applies to unknown, missing and surplus arguments of a function, or of the settings class that
+    this decorates. Warnings of the function come from one frame deeper than without it.
+    """
+    signature = inspect.signature(function)
+
+    def check(*args: Any, **named: Any) -> None:
+        try:
+            signature.bind(*args, **named)
+        except TypeError as error:
+            raise _misfit(function.__name__, signature, named, str(error)) from None
+
+    if isinstance(function, type):
+        return _checked_class(function, check)
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **named: _P.kwargs) -> _R:
+        check(*args, **named)
+        return function(*args, **named)
+
+    return call
+
+
+def _checked_class(kind: Any, check: Callable[..., None]) -> Any:
+    """Return the class, whose instances are now made of checked arguments."""
+    build = kind.__init__
+
+    @functools.wraps(build)
+    def init(self: Any, *args: Any, **named: Any) -> None:
+        check(*args, **named)
+        build(self, *args, **named)
+
+    kind.__init__ = init
+    return kind
+
+
+def _misfit(
+    name: str, signature: inspect.Signature, named: Iterable[str], problem: str
+) -> ConfigError:
+    """Return the error of arguments that do not fit a signature."""
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
+    accepted = list(signature.parameters)[: -1 if takes_any else None]
+    listed = f"It accepts {', '.join(accepted)}{' and options' if takes_any else ''}."
+    unknown = None if takes_any else next((each for each in named if each not in accepted), None)
+    if unknown is None:
+        return ConfigError(f"{name}: {problem}. {listed}")
+    meant = nearest(unknown, accepted)
+    suggestion = f"; {meant}" if meant.startswith("did you mean") else "."
+    return ConfigError(f"{name}: unknown argument '{unknown}'{suggestion} {listed}")
 
 
 class TakesKeywords(Protocol[_S_contra, _R_co]):
@@ -74,7 +129,7 @@ def takes_keywords(program: Callable[[_S], _R]) -> TakesKeywords[_S, _R]:
     parameter, kind = next(iter(program.__annotations__.items()))
 
     @functools.wraps(program)
-    def call(config: _S | None = None, /, **settings: Any) -> _R:
+    def call(config: _S | None = None, /, *others: object, **settings: Any) -> _R:
         if config is None and isinstance(settings.get(parameter), kind):
             config = settings.pop(parameter)
         if config is not None and settings:
@@ -82,17 +137,24 @@ def takes_keywords(program: Callable[[_S], _R]) -> TakesKeywords[_S, _R]:
                 f"{program.__name__}: expected {kind.__name__}(...) or keywords, got both "
                 f"({', '.join(settings)}). Write these into {kind.__name__}(...)."
             )
-        return program(settings_of(kind, settings) if config is None else config)
+        if others or not isinstance(config, kind | None):
+            got = ", ".join(type(value).__name__ for value in (config, *others))
+            raise ConfigError(
+                f"{program.__name__}: expected {kind.__name__}(...) or keywords, got {got}. Give "
+                "each setting by its name: setting=value."
+            )
+        return program(settings_of(kind, settings, program.__name__) if config is None else config)
 
     return call
 
 
-def settings_of(kind: Any, given: Mapping[str, Any]) -> Any:
+def settings_of(kind: Any, given: Mapping[str, Any], program: str = "settings") -> Any:
     """Return settings from flat keywords; other settings of a nested group keep their defaults.
 
     Args:
         kind: settings class.
         given: values by field, or by field of exactly one of the nested settings.
+        program: name of the function that takes them, for messages.
 
     Raises:
         ConfigError: a keyword is unknown, several nested settings have it, or one of them is given
@@ -105,7 +167,11 @@ def settings_of(kind: Any, given: Mapping[str, Any]) -> Any:
     fields = {name: value for name, value in given.items() if name in own}
     flat: dict[str, dict[str, Any]] = {}
     for name in [name for name in given if name not in fields]:
-        group = _only_home(name, homes.get(name, []), [*own, *homes])
+        if name not in homes:
+            raise ConfigError(
+                f"{program}: unknown setting {name!r}; {nearest(name, [*own, *homes])}"
+            )
+        group = _only_home(name, homes[name])
         flat.setdefault(group, {})[name] = given[name]
     for group, parts in flat.items():
         known = _given_fields(group, fields[group], kind, parts) if group in fields else None
@@ -113,9 +179,7 @@ def settings_of(kind: Any, given: Mapping[str, Any]) -> Any:
     return kind(**fields)
 
 
-def _only_home(name: str, groups: list[str], known: list[str]) -> str:
-    if not groups:
-        raise ConfigError(f"unknown setting {name!r}; {nearest(name, known)}")
+def _only_home(name: str, groups: list[str]) -> str:
     if len(groups) > 1:
         raise ConfigError(
             f"{name}: expected a setting of one group, got one of {' and '.join(groups)}. Give it "

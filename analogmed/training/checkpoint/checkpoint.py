@@ -16,6 +16,7 @@ from analogmed.analog.layers.base import analog_layers
 from analogmed.data import Task
 from analogmed.foundation.errors import AnalogmedError, CheckpointError, ConfigError
 from analogmed.foundation.files import write_atomically
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.text import Rendered, shortened
 from analogmed.network.computed_weights import plain_name, unwrapped, wrappers_of
 from analogmed.network.probe import check_registered
@@ -72,6 +73,7 @@ class Checkpoint(Rendered):
         }
 
 
+@checks_arguments
 def save_checkpoint(
     path: Path | str,
     model: nn.Module,
@@ -161,6 +163,7 @@ def _described(
     return CheckpointInfo.of_task(task, factory, patients=patients, expected_score=expected_score)
 
 
+@checks_arguments
 def load_checkpoint(path: Path | str, *, factories: Collection[str] = ()) -> Checkpoint:
     """Read a checkpoint and rebuild its network.
 

@@ -87,7 +87,7 @@ def _check_digest(
             f"checkpoint {path}: no digest in the header, so that damaged weights cannot be "
             "detected; the file was written by an older version. Load it and write it again with "
             "save_checkpoint.",
-            stacklevel=4,
+            stacklevel=5,
         )
     elif digest != _digest(description, tensors):
         raise CheckpointError(

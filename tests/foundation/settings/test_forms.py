@@ -8,7 +8,12 @@ import pytest
 from analogmed.config import Experiment, ModelConfig, SweepConfig, TaskConfig
 from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.settings.forms import expand_short_forms, settings_of, takes_keywords
+from analogmed.foundation.settings.forms import (
+    checks_arguments,
+    expand_short_forms,
+    settings_of,
+    takes_keywords,
+)
 from analogmed.search.settings import SearchConfig
 from analogmed.training.settings import TrainConfig
 
@@ -128,3 +133,57 @@ def test_a_function_takes_settings_or_keywords():
     assert _chips_of() == SweepConfig().chips
     with pytest.raises(ConfigError, match=r"_chips_of: expected Experiment\(...\) or keywords"):
         _chips_of(Experiment(), chips=3)
+    with pytest.raises(ConfigError, match=r"_chips_of: unknown setting 'chip'; did you mean 'chi"):
+        _chips_of(chip=3)
+    for given in (("pcm",), (Experiment(), "pcm"), (None, "pcm")):
+        with pytest.raises(ConfigError, match=r"_chips_of: expected Exp.* or keywords, got .*str"):
+            _chips_of(*given)
+
+
+@checks_arguments
+def _measure(network, *, chips=5, times=()):
+    return chips
+
+
+@checks_arguments
+def _build(name, **options):
+    return options
+
+
+@checks_arguments
+@dataclass(frozen=True)
+class Settings:
+    chips: int = 5
+
+
+def test_a_checked_function_or_class_works_as_before():
+    assert _measure("a", chips=2) == 2
+    assert _build("a", features=2) == {"features": 2}
+    assert replace(Settings(3), chips=4) == Settings(chips=4)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda: _measure("a", chip=2),
+            "_measure: unknown argument 'chip'; did you mean 'chips'? It accepts network, chips, "
+            "times.",
+        ),
+        (
+            lambda: _measure("a", device="cpu"),
+            "_measure: unknown argument 'device'. It accepts network, chips, times.",
+        ),
+        (lambda: _measure("a", 3), "_measure: too many positional arguments. It accepts network"),
+        (lambda: _measure(), "_measure: missing a required argument: 'network'. It accepts"),
+        (
+            lambda: _build(features=2),
+            "_build: missing a required argument: 'name'. It accepts name and options.",
+        ),
+        (lambda: Settings(chip=2), "Settings: unknown argument 'chip'; did you mean 'chips'?"),
+    ],
+)
+def test_arguments_that_do_not_fit_name_the_accepted_ones(call, sentence):
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert str(caught.value).startswith(sentence)
