@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
 LIMIT_S = 1800
-_TQDM_WARNING = re.compile(r"[^\n]*TqdmWarning[^\n]*\n(?:  [^\n]*\n)?")
+_BAR = re.compile(r"[^\r\n]*\|[^\r\n|]*\| \d+/\d+ \[[^\r\n]*\]\s*")
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -48,11 +48,11 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
 
 
 def _remove_traces(notebook: nbformat.NotebookNode, work: Path) -> None:
-    """Remove the working directory from paths in outputs, and the warning of a missing bar."""
+    """Remove progress bars, and the working directory from paths in outputs."""
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         for output in cell.outputs:
-            if "TqdmWarning" in output.get("text", ""):  # of two lines: the warning and its source
-                output["text"] = _TQDM_WARNING.sub("", output["text"])
+            if output.get("name") == "stderr":
+                output["text"] = _BAR.sub("", output["text"]).strip("\r\n")
         cell.outputs = [o for o in cell.outputs if o.get("text", "-")]
         for output in cell.outputs:
             for texts in (output, output.get("data", {})):

@@ -6,11 +6,10 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
-
 from analogmed.data.archive import extract
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import is_occupied
+from analogmed.foundation.progress import ProgressBar
 from analogmed.foundation.temporary import temporary_folder
 
 _TIMEOUT_S = 60.0
@@ -91,7 +90,7 @@ def _fetch(url: str, path: Path, destination: Path) -> str:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response, path.open("wb") as file:
             length = response.length
-            with tqdm(total=length, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
+            with ProgressBar(length, unit="B", title=path.name, scaled=True) as bar:
                 while chunk := response.read(_CHUNK_BYTES):
                     file.write(chunk)
                     digest.update(chunk)

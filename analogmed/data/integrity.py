@@ -14,7 +14,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from tqdm import tqdm
 
 from analogmed.data.case import Case
 from analogmed.data.datasets.listing import Finding, Layout, Listing, recognise
@@ -28,6 +27,7 @@ from analogmed.data.tasks import LAYOUTS
 from analogmed.data.volumes import check_same_grid
 from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.foundation.files import require_folder
+from analogmed.foundation.progress import ProgressBar
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def verify(path: Path | str, images: Sequence[str] = (), label: str = "") -> Rep
             recognised.
 
     Returns:
-        All problems and warnings. A progress bar is shown on a terminal.
+        All problems and warnings. The progress is shown on stderr.
 
     Raises:
         ConfigError: only one of ``images`` and ``label`` is given, or a pattern is invalid.
@@ -99,11 +99,13 @@ def verify(path: Path | str, images: Sequence[str] = (), label: str = "") -> Rep
     found = _Findings([], [])
     layout, folder, listing = _listed(Path(path), tuple(images), label, found)
     sound = []
-    for case in tqdm(listing.cases, desc="verify", unit="case", disable=None):
-        before = len(found.problems)
-        _check_case(case, layout, listing, found)
-        if len(found.problems) == before:
-            sound.append(case)
+    with ProgressBar(len(listing.cases), unit="case", title="verify") as bar:
+        for case in listing.cases:
+            before = len(found.problems)
+            _check_case(case, layout, listing, found)
+            if len(found.problems) == before:
+                sound.append(case)
+            bar.update()
     found.warnings += _duplicates(sound)
     found.warnings += grid_differences(folder, found.first_volumes)
     if not listing.cases:

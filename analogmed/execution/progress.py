@@ -1,11 +1,10 @@
 """Progress bar of a whole sweep: finished cases of all workers, and the remaining time."""
 
 from collections.abc import Iterable
-from types import TracebackType
-
-from tqdm import tqdm
+from typing import Self
 
 from analogmed.execution.unit import Unit
+from analogmed.foundation.progress import ProgressBar
 
 
 class Progress:
@@ -20,33 +19,27 @@ class Progress:
     def __init__(self, cases: int) -> None:
         self._cases = cases
         self._counted: dict[str, int] = {}
-        self._bar = tqdm(total=0, unit="case", disable=None, smoothing=0.05)
+        self._bar = ProgressBar(0, unit="case")
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
     @property
     def done(self) -> int:
         """Number of finished cases."""
-        return int(self._bar.n) if not self._bar.disable else sum(self._counted.values())
+        return self._bar.done
 
     def expect(self, units: Iterable[Unit]) -> None:
         """Add units to the total."""
-        self._bar.total += sum(unit.passes for unit in units) * self._cases
-        self._bar.refresh()
+        self._bar.expect(sum(unit.passes for unit in units) * self._cases)
 
     def case(self, unit: Unit) -> None:
         """Count one finished case of a unit."""
         self._counted[unit.key] = self._counted.get(unit.key, 0) + 1
-        self._bar.set_description(unit.title, refresh=False)
+        self._bar.describe(unit.title)
         self._bar.update()
 
     def finish(self, unit: Unit) -> None:

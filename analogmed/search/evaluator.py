@@ -23,7 +23,7 @@ from analogmed.evaluation.summaries.runs import NetworkRun, network_runs
 from analogmed.execution.threads import one_thread, threads
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import write_text_atomically
-from analogmed.foundation.logs import without_progress
+from analogmed.foundation.progress import without_progress
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, SECOND_S, T0_S
 from analogmed.hardware import estimate, load_profile, map_tiles
 from analogmed.hardware.profiles import Level

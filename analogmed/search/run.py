@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 from optuna.samplers import BaseSampler
-from tqdm import tqdm
 
 from analogmed.execution.compute import Outcome
 from analogmed.execution.executors import Executor, make_executor
 from analogmed.execution.run_folder import RunFolder, describe_run
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import ensure_writable
+from analogmed.foundation.progress import ProgressBar
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.forms import takes_keywords
 from analogmed.models import Genotype
@@ -282,27 +282,23 @@ def _record_outcome(ledger: TrialQueue, outcome: Outcome) -> Outcome:
 
 @contextmanager
 def _progress(ledger: TrialQueue) -> Iterator[Callable[[Outcome], None]]:
-    """Show a progress bar of the budget in a terminal, and log one line per network."""
+    """Show the progress through the budget, and log one line per network."""
     first = ledger.goal.objectives[0]
 
     def tell(outcome: Outcome) -> None:
         done = ledger.spent() - ledger.in_work()
-        bar.update(done - bar.n)
         value = (outcome.value or {}).get(first)
         found = outcome.failure or f"{first} {'unknown' if value is None else f'{value:.4g}'}"
-        bar.set_postfix_str(found[:_SHORT])
-        _logger.info(
-            "%d of %d: trial %d, %s, %s, %.0f s",
-            done,
-            ledger.budget,
-            outcome.unit.claim.number,
-            outcome.unit.claim.genotype,
-            found,
-            outcome.seconds,
+        bar.describe(note=found[:_SHORT])
+        bar.log(
+            _logger,
+            f"{done} of {ledger.budget}: trial {outcome.unit.claim.number}, "
+            f"{outcome.unit.claim.genotype}, {found}, {outcome.seconds:.0f} s",
         )
+        bar.update(done - bar.done)
 
     done = ledger.spent() - ledger.in_work()
-    with tqdm(total=ledger.budget, initial=done, unit="network", disable=None) as bar:
+    with ProgressBar(ledger.budget, unit="network", title="search", done=done) as bar:
         yield tell
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from tqdm import tqdm
 
+from analogmed.foundation.progress import ProgressBar
 from analogmed.metrics.metric import Metric
 from analogmed.metrics.registry import metric
 from analogmed.report import training_curves
@@ -35,7 +36,7 @@ class TrainingLog:
     """Progress bar, lines of :data:`LOGGER`, ``log.csv``, TensorBoard and ``curves.png`` of a run.
 
     A line is logged after each validation, and after an epoch when the last line is a minute old.
-    The bar is shown in terminals only. Ranks other than the first are silent.
+    Without a terminal, lines replace the bar. Ranks other than the first are silent.
 
     Args:
         config: settings of the run.
@@ -55,13 +56,12 @@ class TrainingLog:
         self._losses: list[float] = []
         self._start = self._begun = self._told = time.monotonic()
         self._epochs, self._epochs_before = config.epochs, len(history)
-        self._progress = tqdm(
-            total=batches,
-            initial=len(history) * batches // config.epochs,
-            desc=self._title,
+        self._progress = ProgressBar(
+            batches,
             unit="batch",
-            disable=None if self._enabled else True,
-            smoothing=0.05,
+            title=self._title,
+            done=len(history) * batches // config.epochs,
+            shown=self._enabled,
         )
         self._board = None
         if self._enabled:
@@ -87,19 +87,19 @@ class TrainingLog:
         self._scores.append(score)
         if self._enabled:
             text = f"{self._title}: start, validation {self._metric.label} {score:.3f}"
-            logging.getLogger(LOGGER).info(text)
+            self._progress.log(logging.getLogger(LOGGER), text)
         return EpochRecord(0, 0, math.nan, learning_rate, score, seconds)
 
     def batch(self, loss: float, step: int) -> None:
         """Log the loss of a batch, after ``step`` steps of the optimizer."""
         self._losses.append(loss)
-        self._progress.update()
         recent = self._losses[-_RECENT:]
         shown = {"step": str(step), "loss": f"{sum(recent) / len(recent):.3f}"}
         if self._scores:
             best = self._metric.best(self._scores)
             shown |= {self._metric.name: f"{self._scores[-1]:.3f}", "best": f"{best:.3f}"}
-        self._progress.set_postfix(shown, refresh=False)
+        self._progress.describe(note=", ".join(f"{name}={value}" for name, value in shown.items()))
+        self._progress.update()
 
     def epoch(self, epoch: int, step: int, learning_rate: float, score: float) -> EpochRecord:
         """Return the record of what happened since the last call, or since the start.
@@ -140,9 +140,10 @@ class TrainingLog:
         label, best = self._metric.label, self._metric.best(self._scores)
         score = f"validation {label} {record.score:.3f}, " if record.is_validated else ""
         best_so_far = f"best {best:.3f}, " if self._scores else ""
-        logging.getLogger(LOGGER).info(
+        self._progress.log(
+            logging.getLogger(LOGGER),
             f"{self._title}: epoch {record.epoch}/{self._epochs}, loss {record.loss:.3f}, "
-            f"{score}{best_so_far}{tqdm.format_interval(left_s)} left"
+            f"{score}{best_so_far}{tqdm.format_interval(left_s)} left",
         )
 
 

@@ -1,15 +1,14 @@
 """Program of ``analogmed hardware measure``: operation timings and latency prediction."""
 
-import sys
 from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from analogmed.cli.named_networks import NamedNetwork, parse_network
 from analogmed.cli.settings import MeasureConfig
 from analogmed.execution.run_folder import RunFolder, in_run_folder
+from analogmed.foundation.progress import ProgressBar
 from analogmed.hardware import (
     Agreement,
     LookupTable,
@@ -59,7 +58,7 @@ def run(options: MeasureConfig) -> None:
 def _measure(
     recorded: Sequence[Recorded], machine: dict[str, object], repetitions: int
 ) -> LookupTable:
-    with tqdm(total=repetitions, desc="operations", file=sys.stderr, disable=None) as bar:
+    with ProgressBar(repetitions, unit="round", title="operations") as bar:
         timings = measure_operations(
             recorded, repetitions=repetitions, progress=lambda number: bar.update(number > 1)
         )

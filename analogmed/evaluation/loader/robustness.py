@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from tqdm import TqdmWarning
 
 from analogmed.analog.chip import check_programmable
 from analogmed.analog.conversion import conversion_of, hardware_of
@@ -26,16 +25,14 @@ from analogmed.evaluation.passes import Pass, chip_passes
 from analogmed.evaluation.settings import SweepConfig
 from analogmed.evaluation.summaries.runs import present_structures
 from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.foundation.progress import ProgressBar
 from analogmed.foundation.settings.checks import require_at_least_one, require_whole
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.time_constants import HOUR_S, to_seconds
 from analogmed.metrics.properties import is_lower_better
 from analogmed.network.probe import NetworkProbe
 from analogmed.network.walk import evaluating
 from analogmed.tables.results import to_table
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore", TqdmWarning)  # a notebook without ipywidgets has no bar
-    from tqdm.auto import tqdm
 
 Network = Callable[[Tensor], Tensor]
 Inferer = Callable[[Tensor, Network], Tensor]
@@ -46,6 +43,7 @@ _LOWER_IS_BETTER = ("distance", "loss", "error")
 """Parts of names of functions whose lower values are better."""
 
 
+@checks_arguments
 def robustness(
     analog: nn.Module,
     loader: Iterable[Any],
@@ -154,7 +152,12 @@ class _Images:
         check_logits(logits, first.labels[:1])
         self._references = references_of(self._batches, logits.shape[1])
 
-    def rows(self, each: Pass) -> Iterator[dict[str, object]]:
+    @property
+    def number(self) -> int:
+        """Number of images."""
+        return len(self._patients)
+
+    def rows(self, each: Pass, progress: ProgressBar) -> Iterator[dict[str, object]]:
         """Yield the values of all images in one pass."""
         each.start("loader")
         patients = enumerate(self._patients)
@@ -172,6 +175,7 @@ class _Images:
                         "unit": unit,
                         "note": note,
                     }
+            progress.update(len(batch.images))
 
     @torch.no_grad()
     def _logits(self, network: Network, images: Tensor) -> Tensor:
@@ -185,20 +189,18 @@ def _all_values(
     address = {"task": _TASK, "model": model, "training": _TRAINING, "metric": metric}
     known = hardware_of(analog)
     hardware = "chip" if known is None else known.preset
-    total = 1 + sweep.chips * len(sweep.times_s)
-    with tqdm(total=total, desc="chips over time", unit="run", disable=None) as progress:
+    total = images.number * (1 + sweep.chips * len(sweep.times_s))
+    with ProgressBar(total, title="chips over time", unit="image") as progress:
         with ideal_tiles(analog), evaluating(analog):
             images.check(analog)
             run = Pass.digital(analog)
             place = address | {"hardware": "digital", "chip": pd.NA}
-            rows = [place | row for row in images.rows(run)]
+            rows = [place | row for row in images.rows(run, progress)]
         _check_values(to_table(rows), metric)
-        progress.update()
         for each in chip_passes(analog, sweep, model=model, seed=seed, chips=range(sweep.chips)):
             place = address | {"hardware": hardware, "chip": each.chip}
             place |= {"time_s": each.time_s, "read": each.read}
-            rows += [place | row for row in images.rows(each)]
-            progress.update()
+            rows += [place | row for row in images.rows(each, progress)]
     return to_table(rows)
 
 
@@ -269,6 +271,6 @@ def _seconds(times: Sequence[str | float] | str | float) -> tuple[float, ...]:
         warnings.warn(
             f"times: numbers are seconds, so that the last time is {largest:g} s after programming;"
             f" write '{largest:g} days' for days, or '{largest:g} s' to confirm seconds",
-            stacklevel=3,
+            stacklevel=4,
         )
     return seconds

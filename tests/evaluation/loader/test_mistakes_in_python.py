@@ -278,9 +278,25 @@ CALLS = {
         lambda k: am.convert(k.network, digital="head"),
         "no layer of the model is called 'head'",
     ),
+    "a keyword of another function": (
+        lambda k: am.calibrate(k.analog, [k.x], device="cpu"),
+        "calibrate: unknown argument 'device'. It accepts model, batches, quantile, key, keys",
+    ),
+    "a misspelt keyword": (
+        lambda k: am.robustness(k.analog, [(k.x, k.y)], chip=2),
+        "robustness: unknown argument 'chip'; did you mean 'chips'? It accepts",
+    ),
+    "the keyword of other functions for the chip": (
+        lambda k: am.convert(k.network, hardware="pcm"),
+        "convert: unknown argument 'hardware'. It accepts model, rpu_config",
+    ),
+    "a setting of another name": (
+        lambda k: am.TrainConfig(lr=0.1),
+        "TrainConfig: unknown argument 'lr'. It accepts task, model",
+    ),
     "a task in place of an experiment": (
         lambda k: am.evaluate("phantom_brain"),
-        "evaluate: expected its settings, Experiment(...), got str",
+        "evaluate: expected Experiment(...) or keywords, got str",
     ),
 }
 HARDWARE = {
@@ -357,6 +373,11 @@ WORKS = {
     "patients as numbers": lambda k: k.robustness(patients=np.array([1, 1, 2, 2, 3])),
     "calibrated in double precision": lambda k: k.robustness(
         of=am.calibrate(am.convert(k.network), [k.x.double().numpy()])
+    ),
+    "calibrated with the keys of the evaluation": lambda k: k.robustness(
+        [{"img": k.x, "seg": k.y}],
+        am.calibrate(am.convert(k.network), [{"img": k.x}], keys=("img", "seg")),
+        keys=("img", "seg"),
     ),
     "calibrated with batches of a loader": lambda k: k.robustness(
         of=am.calibrate(am.convert(k.network), DataLoader(k.dataset, batch_size=2))
