@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from analogmed.cli.options import to_options
-from analogmed.foundation.logs import log_to_stderr
+from analogmed.foundation.progress import log_to_stderr
 from analogmed.report.tables.search import render_front
 from analogmed.search.run import LOGGER, search
 from analogmed.search.settings import SearchConfig

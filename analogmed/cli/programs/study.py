@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from analogmed.evaluation.settings import Experiment
-from analogmed.foundation.logs import log_to_stderr
+from analogmed.foundation.progress import log_to_stderr
 from analogmed.training.log import LOGGER
 
 
