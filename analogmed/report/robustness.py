@@ -12,7 +12,7 @@ import pandas as pd
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_text_atomically
-from analogmed.foundation.time_constants import time_label, to_seconds
+from analogmed.foundation.time_constants import MONTH_S, time_label, to_seconds
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.loss_over_time import has_losses
 from analogmed.report.figures.over_time import metric_over_time
@@ -76,8 +76,8 @@ class Robustness:
         return f"{patients}, {chips}"
 
     @property
-    def _captions(self) -> tuple[str, str]:
-        """Meaning of the first and of the second column of numbers."""
+    def _captions(self) -> tuple[str, ...]:
+        """Meaning of the columns of numbers, and of a time that may be given in another way."""
         level = format_level(self._rows[0]["level"])
         drop = "on the chip minus digital" if self.lower_is_better else "digital minus on the chip"
         better = "; lower is better" if self.lower_is_better else ""
@@ -86,6 +86,7 @@ class Robustness:
             "interval from a two-way bootstrap over patients and chips (digital: patients).",
             f"Drop: {self._name} {drop}, paired by patient. Where its interval includes 0, the "
             "drop is not statistically distinguishable from 0.",
+            *(["1 month: 30 days."] if MONTH_S in self.settings.get("times_s", ()) else []),
         )
 
     @property

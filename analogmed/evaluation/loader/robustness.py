@@ -50,7 +50,7 @@ def robustness(
     *,
     metric: str | Score = "dice",
     lower_is_better: bool | None = None,
-    times: Sequence[str | float] | str | float = ("t0", "1 day", "30 days"),
+    times: Sequence[str | float] | str | float = ("t0", "1 day", "1 month"),
     chips: int = 5,
     patients: Iterable[object] | None = None,
     inferer: Inferer | None = None,
@@ -75,6 +75,7 @@ def robustness(
         lower_is_better: whether lower values of a function are better; by default, of those with
             distance, loss or error in their names.
         times: times since programming: numbers in s, or texts such as ``"1 day"``.
+            A month has 30 days.
         chips: number of chips; at least two for an interval.
         patients: patient of each image, in the order of the loader, which must not shuffle; by
             default, each image is a patient of its own. Images of one patient are not independent:

@@ -17,6 +17,7 @@ from analogmed.report.figures.panels import (
     panels_per_row,
     places_caption,
     sample_caption,
+    with_names,
 )
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
 from analogmed.report.names import loss_title, training_name
@@ -63,7 +64,8 @@ def loss_over_time(
     """
     needed = [*PANEL, "training", "time_s", "metric", "unit", *_LOSS]
     require_columns(curves, [*needed, *SAMPLE_COLUMNS], "the table to draw")
-    curves = curves[curves["time_s"].notna() & curves["drift_drop"].notna()]
+    curves = with_names(curves[curves["time_s"].notna() & curves["drift_drop"].notna()])
+    chips = None if chips is None else with_names(chips)
     if curves.empty:
         raise DataError(
             "nothing to draw: the curves have no loss against a digital run; "

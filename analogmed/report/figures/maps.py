@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
-from analogmed.report.names import TRAINING_NAMES
+from analogmed.report.names import TRAINING_NAMES, model_name
 from analogmed.tables.uncertainty import EXAMPLES
 
 _CONTOUR = "#f0e442"
@@ -142,7 +142,7 @@ def uncertainty_maps(arrays: dict[str, np.ndarray], index: pd.DataFrame, path: P
         )
         first = index.iloc[0]
         bar.set_label(
-            f"standard deviation of the probability over passes; {first['model']}, "
+            f"standard deviation of the probability over passes; {model_name(first['model'])}, "
             f"chips at {time_label(float(first['time_s']))}",
             parse_math=False,
         )

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import time_label
-from analogmed.report.figures.panels import sample_caption
+from analogmed.report.figures.panels import sample_caption, with_names
 from analogmed.report.figures.style import (
     WIDTH_IN,
     is_narrow,
@@ -56,7 +56,7 @@ def mitigation_gains(
     require_columns(summary, [*needed, *SAMPLE_COLUMNS], "the table to draw")
     if summary.empty:
         raise DataError("nothing to draw: no mitigation was measured")
-    networks = list(summary.groupby(["model", "training"], sort=False))
+    networks = list(with_names(summary).groupby(["model", "training"], sort=False))
     times = sorted(summary["time_s"].unique())
     options = [option for option in OPTIONS if (summary["option"] == option).any()]
     with publication_style():

@@ -21,6 +21,7 @@ from analogmed.report.figures.panels import (
     places_caption,
     sample_caption,
     unique_pairs,
+    with_names,
 )
 from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
 from analogmed.report.names import loss_title, metric_title, training_name
@@ -60,6 +61,7 @@ def metric_over_time(curves: pd.DataFrame, path: Path | str, *, width_in: float 
     """
     needed = [*PANEL, "training", "time_s", "metric", "unit", "estimate", "low", "high"]
     require_columns(curves, [*needed, *SAMPLE_COLUMNS], "the table to draw")
+    curves = with_names(curves)
     on_chip = curves[(curves["hardware"] != "digital") & curves["time_s"].notna()]
     if on_chip.empty:
         raise DataError("nothing to draw: the curves have no row measured on a chip")
@@ -110,7 +112,7 @@ def drop_per_model(
         [*PANEL, "training", *of_losses, *SAMPLE_COLUMNS],
         "the table to draw",
     )
-    summary = of_metric(summary, metric)
+    summary = with_names(of_metric(summary, metric))
     losses = measured_losses(summary)
     if not losses:
         raise DataError(

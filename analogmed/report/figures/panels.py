@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analogmed.foundation.time_constants import DAY_S, MONTH_S, T0_S, YEAR_S, time_label
 from analogmed.report.figures.style import WIDTH_IN, legend_below
+from analogmed.report.names import hardware_name, model_name, place_name, task_name
 from analogmed.report.text import level_of, sample_sizes
 
 PANEL_IN = WIDTH_IN / 3
@@ -133,6 +134,12 @@ def panel_grid(n_panels: int, *, height_in: float, width_in: float) -> tuple[Fig
     return figure, list(grid[:n_panels])
 
 
+def with_names(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the display names of models, tasks and hardware."""
+    names = {"model": model_name, "task": task_name, "hardware": hardware_name}
+    return table.assign(**{n: table[n].map(call) for n, call in names.items() if n in table})
+
+
 def panel_title(key: Sequence[object], rows: pd.DataFrame) -> str:
     """Return the model, prefixed by task and hardware if the figure shows several."""
     parts = [name for name, column in zip(key, PANEL, strict=True) if rows[column].nunique() > 1]
@@ -159,7 +166,7 @@ def panel_legend(figure: Figure, axes: Sequence[Axes], caption: str, n_columns: 
 def places_caption(rows: pd.DataFrame) -> str:
     """Return data sets and chips of the rows as the start of a caption."""
     pairs = unique_pairs(rows, "task", "hardware")
-    return " and ".join(f"{task} on {hardware}" for task, hardware in pairs) + ". "
+    return " and ".join(place_name(task, hardware) for task, hardware in pairs) + ". "
 
 
 def sample_caption(rows: pd.DataFrame, mark: str) -> str:

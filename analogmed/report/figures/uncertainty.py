@@ -17,6 +17,7 @@ from matplotlib.ticker import LogFormatter
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.maps import draw_example_maps
+from analogmed.report.figures.panels import with_names
 from analogmed.report.figures.style import (
     WIDTH_IN,
     is_narrow,
@@ -196,7 +197,7 @@ def conformal_over_time(
     """
     needed = ["model", "training", "calibrated", "time_s", "class", "fnr", "fnr_low", "fnr_high"]
     require_columns(summary, [*needed, "alpha", "volume_ratio"], "the table to draw")
-    rows = summary[summary["time_s"].notna()]
+    rows = with_names(summary[summary["time_s"].notna()])
     if rows.empty:
         raise DataError("nothing to draw: no conformal mask was measured on a chip")
     times = sorted(rows["time_s"].unique())
@@ -300,7 +301,7 @@ def _shown(rows: pd.DataFrame) -> pd.DataFrame:
     ]
     if shown.empty:
         raise DataError("nothing to draw: neither chips nor a deterministic run were measured")
-    return shown
+    return with_names(shown)
 
 
 def _look(

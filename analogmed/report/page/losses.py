@@ -7,7 +7,7 @@ import pandas as pd
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.loss_over_time import loss_over_time
-from analogmed.report.page.sections import Section, page_figure, with_names
+from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.tables.evaluation_page import curves_table
 from analogmed.report.tables.terminal import reference_of
 
@@ -34,9 +34,7 @@ def loss_section(
     metric = str(curves["metric"].iloc[0])
     label = label_of(metric)
     lower = is_lower_better(metric, lower_is_better)
-    draw = partial(
-        loss_over_time, chips=None if chips is None else with_names(chips), lower_is_better=lower
-    )
+    draw = partial(loss_over_time, chips=chips, lower_is_better=lower)
     reference = reference or reference_of(curves[curves["time_s"].notna()])
     word = "added" if lower else "lost"
     return Section(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analogmed.report.figures.style import WIDTH_IN
-from analogmed.report.names import hardware_name, model_name, task_name
 from analogmed.report.page.case_view import View, case_view, color_scale
 from analogmed.report.page.svg import inline_svg
 from analogmed.report.run import Run
@@ -97,7 +96,6 @@ def page_figure(
         paper: whether the figure needs a light card.
         narrow: whether the figure fits on a phone; otherwise it scrolls there.
     """
-    table = with_names(table)
 
     def drawn(width_in: float, names: str) -> str:
         return inline_svg(
@@ -108,12 +106,6 @@ def page_figure(
     if not narrow or ("model" in table and table["model"].nunique() > _MOST_NARROW):
         return PageFigure(alt, wide, own_paper=paper)
     return PageFigure(alt, wide, drawn(NARROW_IN, f"{prefix}-n"), own_paper=paper)
-
-
-def with_names(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the display names of models, tasks and hardware."""
-    names = {"model": model_name, "task": task_name, "hardware": hardware_name}
-    return table.assign(**{n: table[n].map(call) for n, call in names.items() if n in table})
 
 
 def is_drawable(table: pd.DataFrame) -> bool:

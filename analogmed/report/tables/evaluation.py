@@ -9,7 +9,7 @@ import pandas as pd
 
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.names import kept_name, metric_title
+from analogmed.report.names import kept_name, metric_title, place_name
 from analogmed.report.text import (
     UNKNOWN,
     format_fixed,
@@ -73,7 +73,7 @@ def render_cost_tables(summary: pd.DataFrame) -> str:
     """
     groups = summary.groupby(["task", "hardware"], sort=False)
     tables = [
-        _cost_table(f"{title} of {task} on {hardware}", rows, columns)
+        _cost_table(f"{place_name(str(task), str(hardware))}: {title}", rows, columns)
         for (task, hardware), rows in groups
         for title, columns in cost_tables(rows)
     ]
@@ -95,12 +95,12 @@ def _parts(summary: pd.DataFrame) -> Iterator[TextTable | str]:
     if summary.empty:
         yield "No network was evaluated on a chip."
     for (task, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
-        place = f"{task} on {hardware}"
+        place = place_name(str(task), str(hardware))
         for metric in metrics:
             yield from _metric_tables(of_metric(rows, metric), metric, place)
         yield summary_caption(rows)
         for title, columns in cost_tables(rows):
-            yield _cost_table(f"{title} of {place}", rows, columns)
+            yield _cost_table(f"{place}: {title}", rows, columns)
 
 
 def _checked_metrics(summary: pd.DataFrame) -> tuple[str, ...]:
@@ -120,7 +120,7 @@ def _metric_tables(rows: pd.DataFrame, metric: str, place: str) -> Iterator[Text
     Args:
         rows: summary of one metric, see :func:`analogmed.tables.estimates.of_metric`.
         metric: its name.
-        place: task and hardware.
+        place: data set and chips.
     """
     shown = [estimate for estimate in shown_in("terminal") if estimate.key in rows]
     columns = [Column("\nmodel", _network, is_text=True, wrap="anywhere")]
@@ -131,7 +131,7 @@ def _metric_tables(rows: pd.DataFrame, metric: str, place: str) -> Iterator[Text
     ]
     if has_missed(rows):
         columns.append(Column("missed\n1 day", _missed))
-    title = f"{metric_title(metric, unit_of(rows))} of {place}"
+    title = f"{place}: {metric_title(metric, unit_of(rows))}"
     yield _table(title, columns, records(rows), stacked=True, leading=1)
     for estimate in shown:
         if estimate.formula == "gain":
@@ -150,7 +150,7 @@ def _gain_tables(
         Column("interval", lambda row: _estimate(estimate, row).second),
     ]
     if found := records(rows[rows[key].notna()]):
-        yield _table(f"{estimate.head('terminal', metric)}, {place}", columns, found)
+        yield _table(f"{place}: {estimate.head('terminal', metric)}", columns, found)
 
 
 def _cost_table(title: str, rows: pd.DataFrame, names: Sequence[str]) -> TextTable:

@@ -34,8 +34,8 @@ def test_the_table_is_narrow_and_all_estimates_are_there_on_request(
         assert printed[name].startswith("3 of 3 digital runs and chips are reused from ")
     assert "Brain phantom on PCM chips: Dice" in printed["narrow"]
     assert "lost in 1 day" in printed["narrow"] and "Cost" not in printed["narrow"]
-    assert "Cost of phantom_brain on pcm" in printed["costs"]
-    for part in ("noise drop", "AVM", "missed", "Cost of phantom_brain on pcm", "utilisation"):
+    assert "Brain phantom on PCM chips: Cost" in printed["costs"]
+    for part in ("noise drop", "AVM", "missed", "Brain phantom on PCM chips: Cost", "utilisation"):
         assert part in printed["wide"]
     for text in printed.values():
         assert text.splitlines()[-1].endswith(f"tables and figures: {tmp_path / 'run'}/")

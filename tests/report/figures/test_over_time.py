@@ -68,6 +68,12 @@ def test_names_with_dollar_signs_are_not_read_as_formulas(tmp_path, curves, summ
         draw(odd, tmp_path / f"{index}.png")
 
 
+def test_names_are_those_that_a_reader_knows(draw, curves, tmp_path):
+    text = draw(tmp_path / "figure.svg").read_text()
+    assert "U-Net" in text and "unet" not in text
+    assert "LGG on PCM" in text and "pcm" not in text
+
+
 class TestCurves:
     @pytest.mark.slow
     def test_both_trainings_and_their_baselines_are_drawn_in_their_colors(self, tmp_path, curves):

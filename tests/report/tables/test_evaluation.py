@@ -70,11 +70,11 @@ class TestTerminalTable:
         summary["reuse_factor_per_tile"] = np.repeat([7.42, 12.53, 43.2], 2)
         summary["tiles"] = np.repeat([120, 300, 12345], 2)
         text = render_summary(summary)
-        assert "Cost of lgg on pcm" in text
+        assert "LGG on PCM chips: Cost" in text
         assert [line.split() for line in lines_of(text, "swin_unetr")][-1] == [
             "swin_unetr", "43.2", "12,345",
         ]  # fmt: skip
-        costs = text[text.index("Cost of lgg") :]
+        costs = text[text.index("LGG on PCM chips: Cost") :]
         assert len(lines_of(costs, "swin_unetr")) == 1
 
     def test_a_column_that_is_no_cost_is_not_shown_as_one(self, summary):
@@ -91,7 +91,7 @@ class TestTerminalTable:
     def test_tasks_and_hardware_are_separate_tables(self, summary):
         other = summary.assign(task="spleen", hardware="reram")
         text = render_summary(pd.concat([summary, other]))
-        assert text.index("Dice of lgg on pcm") < text.index("Dice of spleen on reram")
+        assert text.index("LGG on PCM chips: Dice") < text.index("spleen on ReRAM chips: Dice")
 
     def test_a_summary_without_a_chip_says_so(self, summary):
         assert render_summary(summary[:0]) == "No network was evaluated on a chip.\n"

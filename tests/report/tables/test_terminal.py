@@ -113,7 +113,7 @@ def test_costs_are_shown_on_request_only(summary, curves):
     summary["tiles"] = np.repeat([120, 300, 12345], 2)
     assert "12,345" not in render_evaluation(summary, curves)
     with_costs = render_evaluation(summary, curves, costs=True)
-    assert "Cost of lgg on pcm" in with_costs and "12,345" in with_costs
+    assert "LGG on PCM chips: Cost" in with_costs and "12,345" in with_costs
     assert with_costs.endswith(render_summary(summary)[-40:])
 
 

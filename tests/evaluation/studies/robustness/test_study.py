@@ -148,7 +148,7 @@ def test_a_profile_adds_estimates_on_tiles_of_its_own_size(experiment, tmp_path)
     assert row["estimated_energy_mj"] == pytest.approx(1e3 * cost.stack_j(1))
     assert row["estimated_throughput_per_s"] == pytest.approx(cost.throughput_per_s)
     text = render_summary(results.summary())
-    assert "Estimated time and energy of phantom_brain on pcm" in text
+    assert "Brain phantom on PCM chips: Estimated time and energy" in text
     assert max(map(len, text.splitlines())) <= 120
     for part in ("hermes-1-phase", "mvm_only", "256 x 256"):
         assert part in text
