@@ -1,4 +1,4 @@
-"""Dice drop of three networks on three tasks: Figure 1 b to d of Hamzaoui et al.
+"""Loss of Dice of three networks on three tasks: Figure 1 b to d of Hamzaoui et al.
 
     python experiments/figure1.py                                # brain, spleen and nuclei phantoms
     python experiments/figure1.py --real lgg=data/lgg dsb2018=data/dsb2018 \\

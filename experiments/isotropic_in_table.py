@@ -24,7 +24,7 @@ TRAININGS = {"digital": "digital", "hwa": "hardware-aware"}
 DIFFERENCES = {
     "dice_digital": "Dice digital",
     "dice_1d": "Dice after a day",
-    "lost after a day": "Dice drop after a day",
+    "lost after a day": "Dice lost after a day",
 }
 N_BOOT = 10_000
 

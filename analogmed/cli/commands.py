@@ -30,7 +30,7 @@ COMMANDS = {
     "demo": Command(
         "cli.evaluation:DemoConfig",
         "demo:run",
-        "Dice drop of a U-Net on two kinds of chip",
+        "Loss of Dice of a U-Net on two kinds of chip",
     ),
     "eval": Command(
         "cli.evaluation:EvalConfig",
@@ -40,7 +40,7 @@ COMMANDS = {
     "sensitivity layers": Command(
         "evaluation.studies.sensitivity.settings:SensitivityConfig",
         "sensitivity:run_layers",
-        "Dice drop of each layer and each noise source",
+        "Loss of Dice of each layer and each noise source",
     ),
     "sensitivity placement": Command(
         "evaluation.studies.sensitivity.settings:PlacementConfig",

@@ -1,4 +1,4 @@
-"""Programs of ``analogmed sensitivity``: Dice drop of layers and noise sources, and placement."""
+"""Programs of ``analogmed sensitivity``: loss of Dice by layer and noise source; placement."""
 
 from analogmed.cli.programs.study import run_study
 from analogmed.evaluation import place_layers, sensitivity

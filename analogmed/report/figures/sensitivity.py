@@ -47,7 +47,7 @@ _NEEDED = ["setting", "subject", "time_s", "effect", "effect_low", "effect_high"
 def sensitivity_heat_map(
     ranking: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN
 ) -> Path:
-    """Draw the Dice drop of each layer: layers as rows, times as columns, and two settings.
+    """Draw the loss of Dice of each layer: layers as rows, times as columns, and two settings.
 
     Effects whose confidence interval excludes 0 are printed in bold.
 
@@ -131,7 +131,7 @@ def source_bars(ranking: pd.DataFrame, path: Path | str, *, width_in: float = WI
 
 
 def placement_curve(steps: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
-    """Draw the Dice drop against latency or energy for every evaluated placement.
+    """Draw the loss of Dice against latency or energy for every evaluated placement.
 
     Args:
         steps: ``analogmed.evaluation.studies.placement.study.PlacementResult.steps``.

@@ -82,7 +82,7 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
 
 
 def sensitivity_table(ranking: pd.DataFrame) -> TextTable:
-    """Return layers and noise sources by their Dice drop at the last time."""
+    """Return layers and noise sources by their loss of Dice at the last time."""
     time_s = float(ranking["time_s"].max())
     last = ranking[(ranking["time_s"] == time_s) & ranking["setting"].isin(list(SETTINGS))]
     columns = (

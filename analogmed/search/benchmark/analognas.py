@@ -90,7 +90,7 @@ class AnalogNASEvaluator:
     It wraps any evaluator of this package: :class:`analogmed.search.evaluator.ChipEvaluator`, which
     trains networks and evaluates them on chips, or a benchmark table.
 
-    Scores and variations are in per cent, as are the optimizer's: 1-day Dice, and the Dice drop
+    Scores and variations are in per cent, as are the optimizer's: 1-day Dice, and the loss of Dice
     over a month, which is positive where Dice falls and is compared with ``T_AVM``. A network whose
     training diverges has the lowest score and an infinite variation.
 
@@ -141,7 +141,7 @@ class AnalogNASEvaluator:
             architecture: list with one architecture.
 
         Returns:
-            1-day Dice, and the Dice drop over a month; both in per cent.
+            1-day Dice, and the loss of Dice over a month; both in per cent.
 
         Raises:
             ConfigError: it is not of the space, or the evaluator does not measure these metrics.

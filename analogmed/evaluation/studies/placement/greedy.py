@@ -58,7 +58,7 @@ class Search:
     Attributes:
         steps: evaluated placements, in order.
         digital: layers of the present placement that are digital.
-        drop: Dice drop of the present placement at the worst time.
+        drop: loss of Dice of the present placement at the worst time.
     """
 
     def __init__(

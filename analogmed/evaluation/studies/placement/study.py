@@ -1,4 +1,4 @@
-"""Choice of the digital layers for minimum latency or energy at an accepted Dice drop.
+"""Choice of the digital layers for minimum latency or energy at an accepted loss of Dice.
 
 The search is greedy: layers become digital in the order of the Dice regained per added cost. Every
 set of digital layers is run on the chips, since the drops of single layers are not additive. Once

@@ -1,1 +1,1 @@
-"""Sensitivity: Dice drop per layer and noise source."""
+"""Sensitivity: loss of Dice by layer and noise source."""

@@ -1,4 +1,4 @@
-"""Ranking of layers and noise sources by Dice drop, from the long table of all settings."""
+"""Ranking of layers and noise sources by loss of Dice, from the long table of all settings."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _KEY = ["setting", "subject", "time_s"]
 def rank(
     table: pd.DataFrame, *, n_boot: int = 2000, level: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
-    """Compute the Dice drop of each layer and noise source, with two-way bootstrap intervals.
+    """Compute the loss of Dice of each layer and noise source, with two-way bootstrap intervals.
 
     Args:
         table: long table, columns ``analogmed.tables.sensitivity.SETTINGS_COLUMNS``.

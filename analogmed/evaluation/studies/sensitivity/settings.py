@@ -24,7 +24,7 @@ SWEEP = SweepConfig(chips=5, times_s=(0.0, DAY_S))
 
 @dataclass(frozen=True)
 class SensitivityConfig(Experiment):
-    """Dice drop of one network, by layer and by noise source.
+    """Loss of Dice of one network, by layer and by noise source.
 
     Attributes:
         checkpoints: one trained network; by default the shipped U-Net, trained digitally.
@@ -66,11 +66,11 @@ class SensitivityConfig(Experiment):
 
 @dataclass(frozen=True)
 class PlacementConfig(SensitivityConfig):
-    """Choice of the digital layers of one network within an accepted Dice drop.
+    """Choice of the digital layers of one network within an accepted loss of Dice.
 
     Attributes:
-        loss: largest accepted Dice drop relative to the digital network, at the worst of the times;
-            0 or more, below 1.
+        loss: largest accepted loss of Dice relative to the digital network, at the worst of the
+            times; 0 or more, below 1.
         objective: quantity to minimise, latency or energy per slice.
         profile: tile type, as for analogmed hardware: a name or a YAML file.
         level: accounting level, mvm_only or measured_layer.
@@ -78,8 +78,8 @@ class PlacementConfig(SensitivityConfig):
             by default that of the profile.
         digital_pj_per_mac: energy of the processor for digital layers, in pJ per MAC; by default
             that of the profile.
-        whole_curve: continue after the accepted Dice drop is reached, to compute the whole Pareto
-            curve.
+        whole_curve: continue after the accepted loss of Dice is reached, to compute the whole
+            Pareto curve.
         sensitivity: run folder of analogmed sensitivity with the same settings, whose layers are
             used; by default they are measured first.
         out: run folder; by default runs/NAME.

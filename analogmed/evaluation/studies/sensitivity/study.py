@@ -39,7 +39,7 @@ class SensitivityResult:
     reuse: str = ""
 
     def ranking(self) -> pd.DataFrame:
-        """Rank layers and noise sources by their Dice drop; see ``rank``."""
+        """Rank layers and noise sources by their loss of Dice; see ``rank``."""
         return rank(self.table, seed=self.config.seed)
 
     def write(self, folder: Path) -> None:
