@@ -37,7 +37,8 @@ class Sample(Rendered):
     """Input and reference of one case.
 
     Attributes:
-        image: float32, shape (N, C, *spatial): N slices of a 2D task, N = 1 for a 3D task.
+        image: float32, shape (N, C, *spatial): N slices of a 2D task, N windows of a 1D task, N = 1
+            for a 3D task.
         label: reference of the kind of the task; for segmentation uint8 class indices, shape
             (N, *spatial), with 0 for the background.
         spacing: voxel size along the axes of a mask, in ``Task.spacing_unit``. Two values for
@@ -67,7 +68,7 @@ class Task(Rendered):
     Attributes:
         name: name in the results table.
         root: folder that contains the cases.
-        spatial_dims: 2 or 3, the dimensions of the convolutions.
+        spatial_dims: 1 (signals over time), 2 or 3, the dimensions of the convolutions.
         channels: names of the input channels.
         classes: names of the foreground classes; class index 1 is ``classes[0]``.
         window: spatial input size of a network. Larger images use sliding windows; smaller ones are

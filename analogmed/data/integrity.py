@@ -160,7 +160,10 @@ class _Findings:
 
 def _check_case(case: Case, layout: Layout, listing: Listing, found: _Findings) -> None:
     before = len(found.problems)
-    if listing.is_volumetric:
+    if listing.check is not None:
+        with _noting(case.images[0], found):
+            listing.check(case, found.problem, found.warning)
+    elif listing.is_volumetric:
         _check_volumes(case, listing, found)
     elif not layout.is_archive:
         _check_images(case, listing, found)

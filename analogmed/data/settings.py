@@ -16,10 +16,11 @@ class TaskConfig:
     """Data set and its split by patient.
 
     Attributes:
-        name: data set: phantom_brain, phantom_spleen, phantom_nuclei or phantom_chest (generated),
-            lgg, dsb2018, brats, nifti, msd, a Decathlon task such as Task09_Spleen or spleen,
-            medmnist or chestxray14 (images with classes), or the name of a plugin. Own data (nifti,
-            brats, msd, medmnist) get a name in tables by options.name.
+        name: data set: phantom_brain, phantom_spleen, phantom_nuclei, phantom_chest or phantom_ecg
+            (generated), lgg, dsb2018, brats, nifti, msd, a Decathlon task such as Task09_Spleen or
+            spleen, medmnist or chestxray14 (images with classes), mitbih (heartbeats with classes),
+            or the name of a plugin. Own data (nifti, brats, msd, medmnist) get a name in tables by
+            options.name.
         root: folder of the data set, or file of medmnist; by default phantoms are generated in the
             cache folder, and other data sets require it.
         size: spatial size to which every image is resampled; by default that of the data set.
@@ -34,7 +35,7 @@ class TaskConfig:
     name: str = "phantom_brain"
     root: Path | None = None
     size: tuple[int, ...] | None = None
-    spatial_dims: Literal[2, 3] | None = None
+    spatial_dims: Literal[1, 2, 3] | None = None
     split_seed: int = 0
     shares: tuple[float, float, float] = (0.6, 0.1, 0.3)
     split_file: Path | None = None

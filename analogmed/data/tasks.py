@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from analogmed.data.case import Case, Sample, Task
-from analogmed.data.datasets import chestxray14, dsb2018, lgg, medmnist, msd, nifti_layout
+from analogmed.data.datasets import chestxray14, dsb2018, lgg, medmnist, mitbih, msd, nifti_layout
 from analogmed.data.datasets.chestxray14 import load_chestxray14
 from analogmed.data.datasets.dsb2018 import load_dsb2018
 from analogmed.data.datasets.lgg import load_lgg
 from analogmed.data.datasets.listing import Layout
 from analogmed.data.datasets.medmnist import load_medmnist
+from analogmed.data.datasets.mitbih import load_mitbih
 from analogmed.data.datasets.msd import load_msd
 from analogmed.data.datasets.msd_tasks import MSD_TASKS, MsdTask
 from analogmed.data.datasets.nifti_folder import load_brats, load_nifti
-from analogmed.data.phantoms.ranges import CHEST_FINDINGS
+from analogmed.data.phantoms.ranges import CHEST_FINDINGS, ECG_CLASSES
+from analogmed.data.signals.leads import TWELVE
 from analogmed.data.splits import SHARES, SPLITS, check_duplicates, checked_shares
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import require_folder
@@ -106,10 +108,10 @@ def load_task(
     """Load a data set by name.
 
     Names: ``lgg``, ``dsb2018``, ``brats``, ``nifti``, ``msd`` (any Decathlon task folder),
-    ``medmnist`` (any MedMNIST file), ``chestxray14``, the ten Decathlon tasks by folder or short
-    name (``Task09_Spleen``, ``spleen``), the phantoms ``phantom_brain``, ``phantom_spleen``,
-    ``phantom_nuclei`` and ``phantom_chest``, and entry points of the group ``analogmed.tasks``:
-    callables ``(root, **options) -> Task``.
+    ``medmnist`` (any MedMNIST file), ``chestxray14``, ``mitbih``, the ten Decathlon tasks by folder
+    or short name (``Task09_Spleen``, ``spleen``), the phantoms ``phantom_brain``,
+    ``phantom_spleen``, ``phantom_nuclei``, ``phantom_chest`` and ``phantom_ecg``, and entry points
+    of the group ``analogmed.tasks``: callables ``(root, **options) -> Task``.
 
     Args:
         name: name of the data set.
@@ -119,7 +121,7 @@ def load_task(
         shares: shares of train, validation and test; they sum to 1.
         split_file: YAML or JSON file of patient ids that replaces the random split.
         size: spatial size to resample to.
-        spatial_dims: 2 or 3, if the data set supports both.
+        spatial_dims: number of spatial dimensions, if the data set supports several.
         **options: keyword arguments of the loader, such as ``labels`` of
             :func:`analogmed.data.datasets.msd.load_msd`. ``name`` is the name of own data
             (``nifti``, ``brats`` or ``msd``) in tables and checkpoints.
@@ -239,6 +241,7 @@ def _on_disk(name: str, load: Callable[..., Task], layout: Layout) -> _Source:
 _DATA_SETS: dict[str, tuple[Callable[..., Task], Layout]] = {
     "lgg": (load_lgg, lgg.LAYOUT),
     "chestxray14": (load_chestxray14, chestxray14.LAYOUT),
+    "mitbih": (load_mitbih, mitbih.LAYOUT),
     "dsb2018": (load_dsb2018, dsb2018.LAYOUT),
     "msd": (load_msd, msd.LAYOUT),
     "medmnist": (load_medmnist, medmnist.LAYOUT),
@@ -254,6 +257,9 @@ _SOURCES = {name: _on_disk(name, *one) for name, one in _DATA_SETS.items()} | {
     "phantom_nuclei": _phantom("nuclei", load_dsb2018),
     "phantom_chest": _phantom(
         "chest", partial(load_chestxray14, findings=CHEST_FINDINGS), fits_window=False
+    ),
+    "phantom_ecg": _phantom(
+        "ecg", partial(load_mitbih, classes=ECG_CLASSES, leads=TWELVE), fits_window=False
     ),
 }
 

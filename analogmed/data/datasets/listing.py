@@ -61,6 +61,8 @@ class Listing:
         is_volumetric: whether the files are NIfTI volumes, not 8-bit images.
         label_values: allowed values in the label of a volume; ``None`` for any.
         has_masks: whether the label files are masks, not a table, which the listing checks.
+        check: check of the files of a case, in place of that of images, called with functions of
+            problems and warnings; it also raises DataError.
     """
 
     cases: Sequence[Case]
@@ -68,6 +70,7 @@ class Listing:
     is_volumetric: bool = False
     label_values: tuple[int, ...] | None = None
     has_masks: bool = True
+    check: Callable[[Case, Fault, Fault], None] | None = None
 
 
 @dataclass(frozen=True)

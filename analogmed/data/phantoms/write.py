@@ -8,6 +8,7 @@ from pathlib import Path
 
 from analogmed.data.phantoms.brain import write_brain
 from analogmed.data.phantoms.chest import write_chest
+from analogmed.data.phantoms.ecg import write_ecg
 from analogmed.data.phantoms.nuclei import write_nuclei
 from analogmed.data.phantoms.ranges import check_phantom
 from analogmed.data.phantoms.spleen import write_spleen
@@ -35,6 +36,7 @@ _KINDS = {
     "spleen": _Kind("Task09_Spleen", write_spleen, n_patients=12, size=96),
     "nuclei": _Kind("stage1_train", write_nuclei, n_patients=60, size=128),
     "chest": _Kind("chestxray14", write_chest, n_patients=480, size=64),
+    "ecg": _Kind("mitdb", write_ecg, n_patients=80, size=60),
 }
 
 PHANTOM_KINDS = tuple(_KINDS)
@@ -53,24 +55,25 @@ def write_phantom(
 
     ``brain`` draws FLAIR-like slices with a glioma (``kaggle_3m``, 24 patients of 8 slices,
     64 x 64), ``spleen`` draws abdominal CT (``Task09_Spleen``, 12 volumes, 96 x 96 x 24),
-    ``nuclei`` draws microscopy fields (``stage1_train``, 60 fields, 128 x 128), and ``chest`` draws
+    ``nuclei`` draws microscopy fields (``stage1_train``, 60 fields, 128 x 128), ``chest`` draws
     chest X-rays with six kinds of findings (``chestxray14``, 480 patients of one to six images,
-    64 x 64). References come from the latent anatomy (masks with an annotator's variation), and not
+    64 x 64), and ``ecg`` writes 12 leads with annotated heartbeats (``mitdb``, 80 patients, 60 s).
+    References come from the latent anatomy (masks with an annotator's variation), and not
     from the visible image.
 
     The folder appears only when it is complete, and contains its seed, version and parameters in
     ``phantom.json``. Equal arguments yield identical bytes.
 
     Args:
-        kind: ``"brain"``, ``"spleen"``, ``"nuclei"`` or ``"chest"``.
+        kind: ``"brain"``, ``"spleen"``, ``"nuclei"``, ``"chest"`` or ``"ecg"``.
         root: parent folder; created if missing.
         seed: root seed of all draws.
         n_patients: number of patients (of fields for nuclei), at least 1.
-        size: number of pixels along both in-plane axes, 32 to 512.
+        size: number of pixels along both in-plane axes, or seconds of an ECG, 32 to 512.
 
     Returns:
-        Folder with the data: ``root/kaggle_3m``, ``root/Task09_Spleen``, ``root/stage1_train`` or
-        ``root/chestxray14``.
+        Folder with the data: ``root/kaggle_3m``, ``root/Task09_Spleen``, ``root/stage1_train``,
+        ``root/chestxray14`` or ``root/mitdb``.
 
     Raises:
         ConfigError: an argument is out of range.

@@ -1,8 +1,10 @@
 """Networks that classify whole images: one logit per class for each image."""
 
+import math
 from collections.abc import Sequence
 
 from monai.networks import nets
+from monai.networks.layers.factories import Conv, Pool
 from torch import Tensor, nn
 
 from analogmed.foundation.errors import ConfigError, ShapeError
@@ -37,7 +39,7 @@ def densenet121(
 
 @divisible_by(_REDUCTION)
 class LightClassifier(nn.Module):
-    """Small network of three convolutions and a residual multilayer perceptron, for 2D images.
+    """Small network of three convolutions and a residual multilayer perceptron.
 
     Activations need little memory in training; most weights are in the first linear layer, whose
     size follows from ``window``.
@@ -45,13 +47,13 @@ class LightClassifier(nn.Module):
     Args:
         in_channels: number of image channels.
         out_channels: number of logits per image.
-        spatial_dims: 2.
-        window: height and width of the images, multiples of 8; one number for both.
+        spatial_dims: 1, 2 or 3.
+        window: size of the images along each axis, multiples of 8; one number for all axes.
         features: number of channels of the three convolutions.
         hidden: number of features of the residual path; its inner layer has half as many.
 
     Raises:
-        ConfigError: ``spatial_dims`` is not 2, or an option is out of its range.
+        ConfigError: an option is out of its range.
     """
 
     def __init__(
@@ -64,15 +66,16 @@ class LightClassifier(nn.Module):
         hidden: int = 256,
     ) -> None:
         super().__init__()
-        self.window = (window, window) if isinstance(window, int) else tuple(window)
+        self.window = (window,) * spatial_dims if isinstance(window, int) else tuple(window)
         _check(spatial_dims, self.window, features, hidden)
+        convolution, pooling = Conv[Conv.CONV, spatial_dims], Pool[Pool.AVG, spatial_dims]
         layers: list[nn.Module] = []
         channels = in_channels
         for width in features:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.SiLU(), nn.AvgPool2d(2)]
+            layers += [convolution(channels, width, 3, padding=1), nn.SiLU(), pooling(2)]
             channels = width
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
-        positions = (self.window[0] // _REDUCTION) * (self.window[1] // _REDUCTION)
+        positions = math.prod(size // _REDUCTION for size in self.window)
         self.entry = nn.Sequential(nn.Linear(channels * positions, hidden), nn.SiLU())
         self.residual = nn.Sequential(
             nn.Linear(hidden, hidden // 2), nn.SiLU(), nn.Linear(hidden // 2, hidden)
@@ -81,7 +84,7 @@ class LightClassifier(nn.Module):
         self.head = nn.Linear(hidden, out_channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (B, out_channels) of images (B, in_channels, H, W).
+        """Return logits (B, out_channels) of images (B, in_channels, *window).
 
         Raises:
             ShapeError: the images do not have the size of ``window``.
@@ -99,11 +102,9 @@ class LightClassifier(nn.Module):
 def _check(
     spatial_dims: int, window: tuple[int, ...], features: Sequence[int], hidden: int
 ) -> None:
-    if spatial_dims != 2:
-        raise ConfigError(f"light_classifier: expected 2D images, got {spatial_dims}D")
-    if len(window) != 2 or any(size < 1 or size % _REDUCTION for size in window):
+    if len(window) != spatial_dims or any(size < 1 or size % _REDUCTION for size in window):
         raise ConfigError(
-            f"model.options.window: expected two multiples of {_REDUCTION}, got {window}"
+            f"model.options.window: expected {spatial_dims} multiples of {_REDUCTION}, got {window}"
         )
     if len(features) != 3 or min(features) < 1:
         raise ConfigError(

@@ -24,14 +24,16 @@ _LARGEST_ANGLE = np.deg2rad(20)
 class Augmentation:
     """Flips, rotations and zooms, and changes of intensity, contrast and noise.
 
-    Contrast is changed about the minimum and range of all channels together.
+    Contrast is changed about the minimum and range of all channels together. Signals over time (1D)
+    are only scaled, shifted and disturbed by noise: their direction, duration and form have a
+    meaning.
 
     Volumes are rotated in the plane of their slices, in which voxels are alike; positions outside
     the patch are filled by reflection. Intensities should have a range of about 1, as
     z-scores and windows have.
 
     Args:
-        spatial_dims: 2 or 3.
+        spatial_dims: 1, 2 or 3.
         through_slices: spatial axis of a volume that runs through its slices.
         masks: whether labels are masks, which move with the image. Without masks, images are
             flipped only along their last axis.
@@ -64,6 +66,11 @@ class Augmentation:
 def _transforms(
     spatial_dims: int, through_slices: int, *, masks: bool
 ) -> list[RandomizableTransform]:
+    scale = RandScaleIntensityd("image", factors=0.25, prob=0.5, channel_wise=True)
+    shift = RandShiftIntensityd("image", offsets=0.25, prob=0.5, channel_wise=True)
+    noise = RandGaussianNoised("image", prob=0.2, std=0.05)
+    if spatial_dims == 1:
+        return [scale, shift, noise]
     keys = (_IMAGE, _MASK) if masks else (_IMAGE,)
     # A number is the angle about the first axis, and takes one random number instead of three.
     angles = [0.0] * through_slices + [_LARGEST_ANGLE] if through_slices else _LARGEST_ANGLE
@@ -79,10 +86,10 @@ def _transforms(
             mode=("bilinear", "nearest")[: len(keys)],
             padding_mode="reflection",
         ),
-        RandScaleIntensityd("image", factors=0.25, prob=0.5, channel_wise=True),
-        RandShiftIntensityd("image", offsets=0.25, prob=0.5, channel_wise=True),
+        scale,
+        shift,
         RandAdjustContrastd("image", gamma=(0.7, 1.5), prob=0.2),
-        RandGaussianNoised("image", prob=0.2, std=0.05),
+        noise,
     ]
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -16,6 +17,7 @@ from PIL import Image
 
 from analogmed.data import load_dsb2018, load_lgg, load_msd
 from analogmed.data.datasets.chestxray14 import LISTS, load_chestxray14
+from analogmed.data.datasets.mitbih import load_mitbih
 from analogmed.data.phantoms.fields import Grid, ellipsoid, rician
 from analogmed.data.phantoms.nuclei import draw_field, hash_name
 from analogmed.data.phantoms.write import PHANTOM_KINDS, write_phantom
@@ -27,6 +29,7 @@ LOADERS = {
     "spleen": load_msd,
     "nuclei": load_dsb2018,
     "chest": load_chestxray14,
+    "ecg": partial(load_mitbih, leads=["II"]),
 }
 TABLES = {"phantom.json", "dataset.json", "data.csv", "Data_Entry_2017_v2020.csv", *LISTS}
 """Files that describe all patients of a phantom."""

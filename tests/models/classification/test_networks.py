@@ -29,15 +29,26 @@ def test_the_light_classifier_gives_one_logit_per_class_and_image():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 28}, "expected two multiples of 8"),
+        ({"window": 28}, "expected 2 multiples of 8"),
         ({"features": [8, 8]}, "expected 3 numbers of channels"),
         ({"hidden": 1}, "expected 2 or more, got 1"),
-        ({"spatial_dims": 3}, "expected 2D images, got 3D"),
+        ({"window": [32], "spatial_dims": 2}, r"expected 2 multiples of 8, got \(32,\)"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         build_model("light_classifier", in_channels=1, out_channels=1, **options)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_images_may_have_any_number_of_axes(axes):
+    network = build_model(
+        "light_classifier", in_channels=2, out_channels=3, spatial_dims=axes, window=16
+    )
+    images = torch.rand(2, 2, *(16,) * axes)
+    assert network(images).shape == (2, 3)
+    analog = convert(network.eval(), "ideal")
+    torch.testing.assert_close(analog(images), network(images))
 
 
 def test_densenet_has_the_weights_of_its_source_and_needs_multiples_of_32():

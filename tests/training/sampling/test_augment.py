@@ -41,6 +41,20 @@ def test_labels_keep_to_their_classes_and_the_patch_to_its_shape(disc):
     assert moved > 5  # zoomed or rotated, not just flipped
 
 
+def test_signals_keep_their_form_and_direction():
+    """Each channel is scaled and shifted, and noise of 0.05 is small against the signal."""
+    signal = torch.stack([torch.linspace(-3, 3, 64) ** 3, torch.linspace(0, 20, 64)])
+    changed = 0
+    for seed in range(30):
+        image, label = Augmentation(1, masks=False)(signal, torch.ones(1), seed=seed)
+        assert torch.equal(label, torch.ones(1))
+        for before, after in zip(signal, image, strict=True):
+            correlation = torch.corrcoef(torch.stack([before, after]))[0, 1]
+            assert correlation > 0.999
+        changed += int(not torch.equal(image, signal))
+    assert changed > 20
+
+
 def test_volumes_are_rotated_in_plane(disc):
     """A label that is constant on each plane stays so."""
     planes = torch.arange(12, dtype=torch.uint8)[None, :, None, None].expand(1, 12, 24, 24).clone()

@@ -1,0 +1,1 @@
+"""Signals over time: WFDB records, their leads on one time grid, and noise."""

@@ -1,0 +1,142 @@
+"""Leads of a record for a network: chosen by name, resampled to one rate, and normalised."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal, get_args
+
+import numpy as np
+from scipy import signal
+
+from analogmed.data.datasets.options import some_texts
+from analogmed.data.normalise import z_score
+from analogmed.data.signals.noise import add_noise, checked_noise
+from analogmed.data.signals.records import Record, read_leads
+from analogmed.foundation.errors import ConfigError, DataError
+from analogmed.foundation.seeds import derive_seed
+from analogmed.foundation.settings.checks import require_choice
+
+NanPolicy = Literal["error", "missing"]
+TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+"""Leads of a standard ECG."""
+_RATES = (50, 1000)
+_MAINS_HZ = (50, 60)
+_LARGEST_SEED = 2**63 - 1
+_LEAST_NOISY_HZ = 121
+"""Lowest rate at which noise of mains can be added."""
+_MAX_DENOMINATOR = 1000
+
+
+@dataclass(frozen=True)
+class LeadReader:
+    """Reader of the leads of a record.
+
+    Noise is added at the rate of the file. Then leads are resampled with an anti-aliasing filter,
+    and each is normalised to mean 0 and standard deviation 1 over the record. A missing or constant
+    lead is 0.
+
+    Attributes:
+        leads: names of the leads, in the order of the channels.
+        rate: samples per second of the result, 50 to 1000.
+        missing_leads: those of the leads that are 0, whether or not a record has them.
+        nan_policy: ``"error"``, or ``"missing"`` for a lead with invalid samples.
+        noise: signal-to-noise ratio in dB by kind, see
+            :func:`analogmed.data.signals.noise.add_noise`.
+        noise_seed: seed of the noise; each record has its own.
+        mains_hz: frequency of mains, 50 or 60.
+
+    Raises:
+        ConfigError: an attribute is invalid.
+    """
+
+    leads: tuple[str, ...]
+    rate: int = 100
+    missing_leads: tuple[str, ...] = ()
+    nan_policy: NanPolicy = "error"
+    noise: Mapping[str, float] = field(default_factory=dict)
+    noise_seed: int = 0
+    mains_hz: int = 50
+
+    def __post_init__(self) -> None:
+        leads = some_texts("task.options.leads", self.leads)
+        missing = some_texts("task.options.missing_leads", self.missing_leads)
+        if not leads or len(set(leads)) < len(leads):
+            raise ConfigError(
+                f"task.options.leads: expected one or more different leads, got {list(leads)}"
+            )
+        if not set(missing) < set(leads):
+            raise ConfigError(
+                f"task.options.missing_leads: expected some of the leads {', '.join(leads)}, but "
+                f"not all of them, got {', '.join(missing)}"
+            )
+        _check_whole("rate", self.rate, *_RATES)
+        _check_whole("noise_seed", self.noise_seed, 0, _LARGEST_SEED)
+        _check_whole("mains_hz", self.mains_hz, *_MAINS_HZ)
+        require_choice("task.options.nan_policy", self.nan_policy, get_args(NanPolicy))
+        checked = {"leads": leads, "missing_leads": missing, "noise": checked_noise(self.noise)}
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    def __call__(self, record: Record) -> np.ndarray:
+        """Return leads, float32, shape (leads, samples at the rate of the reader).
+
+        Raises:
+            DataError: a lead is missing or has invalid samples, or a file cannot be read.
+        """
+        present = [lead for lead in self.leads if lead not in self.missing_leads]
+        self._check_present(present, record)
+        signals = np.zeros((len(self.leads), record.length))
+        if present:
+            signals[[self.leads.index(lead) for lead in present]] = read_leads(record, present)
+        self._remove_invalid(signals, record)
+        if self.noise:
+            self._check_rate(record)
+            rng = np.random.default_rng(derive_seed(self.noise_seed, "noise", record.name))
+            signals = add_noise(signals, record.rate, self.noise, rng, mains_hz=self.mains_hz)
+        up, down = self._factors(record)
+        # The mean beyond the ends: a step from the offset of a file to 0 would add an artefact.
+        resampled = signal.resample_poly(signals, up, down, axis=1, padtype="mean")
+        return np.stack([z_score(lead) for lead in resampled])
+
+    def place_of(self, samples: np.ndarray, record: Record) -> np.ndarray:
+        """Return the numbers of samples of a record on the time grid of the result."""
+        return np.rint(samples * (self.rate / record.rate)).astype(np.int64)
+
+    def _factors(self, record: Record) -> tuple[int, int]:
+        ratio = self.rate / Fraction(record.rate).limit_denominator(_MAX_DENOMINATOR)
+        return ratio.numerator, ratio.denominator
+
+    def _check_present(self, leads: Sequence[str], record: Record) -> None:
+        absent = [lead for lead in leads if lead not in record.leads]
+        if absent:
+            raise DataError(
+                f"{record.header}: no lead {', '.join(absent)}; expected it among "
+                f"{', '.join(record.leads)}; name leads of the file in task.options.leads, or name "
+                "it in task.options.missing_leads, too"
+            )
+
+    def _check_rate(self, record: Record) -> None:
+        if record.rate < _LEAST_NOISY_HZ:
+            raise DataError(
+                f"{record.header}: noise needs {_LEAST_NOISY_HZ} samples per second or more, "
+                f"got {record.rate:g}; remove task.options.noise"
+            )
+
+    def _remove_invalid(self, signals: np.ndarray, record: Record) -> None:
+        """Set leads with invalid samples to 0, or raise an error."""
+        invalid = ~np.isfinite(signals)
+        found = [lead for lead, bad in zip(self.leads, invalid.any(axis=1), strict=True) if bad]
+        if found and self.nan_policy == "error":
+            raise DataError(
+                f"{record.files[0]}: {int(invalid.sum())} invalid samples (NaN) in lead "
+                f"{', '.join(found)}; expected none; set task.options.nan_policy to missing to "
+                "use 0 for such a lead"
+            )
+        signals[invalid.any(axis=1)] = 0.0
+
+
+def _check_whole(option: str, value: object, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        raise ConfigError(
+            f"task.options.{option}: expected a whole number from {low} to {high}, got {value!r}"
+        )
