@@ -52,7 +52,7 @@ def test_signals_keep_their_form_and_direction():
             correlation = torch.corrcoef(torch.stack([before, after]))[0, 1]
             assert correlation > 0.999
         changed += int(not torch.equal(image, signal))
-    assert changed > 20
+    assert changed > 15
 
 
 def test_volumes_are_rotated_in_plane(disc):
