@@ -266,6 +266,8 @@ examples:
       four abdominal volumes, in the layout of the Decathlon
   analogmed data phantom chest data/
       chest X-rays with findings, in the layout of ChestX-ray14
+  analogmed data phantom ecg data/
+      12 leads with annotated heartbeats, in the layout of MIT-BIH
 """
 
 _DATA_DOWNLOAD = """\

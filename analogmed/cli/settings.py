@@ -235,13 +235,13 @@ class PhantomConfig:
     """Generated data set in the layout of a real one; the same seed yields the same bytes.
 
     Attributes:
-        kind: brain, spleen, nuclei or chest.
+        kind: brain, spleen, nuclei, chest or ecg.
         root: folder below which the data set is written; created if missing.
         seed: root seed of all random draws.
         patients: number of patients, or of fields of nuclei; by default 24 for brain, 12 for
-            spleen, 60 for nuclei and 480 for chest.
-        size: number of pixels along both in-plane axes, 32 to 512; by default 64 for brain and
-            chest, 96 for spleen and 128 for nuclei.
+            spleen, 60 for nuclei, 480 for chest and 80 for ecg.
+        size: number of pixels along both in-plane axes, or seconds of an ECG, 32 to 512; by default
+            64 for brain and chest, 96 for spleen, 128 for nuclei and 60 for ecg.
     """
 
     kind: PhantomKind = positional("KIND")

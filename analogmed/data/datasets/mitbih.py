@@ -28,6 +28,7 @@ from analogmed.data.signals.records import (
     read_header,
 )
 from analogmed.data.splits import (
+    SHARES,
     Cases,
     SplitSettings,
     check_leakage,
@@ -82,7 +83,7 @@ def load_mitbih(
     nan_policy: NanPolicy = "error",
     exclude: Sequence[str] = EXCLUDED,
     split_seed: int = 0,
-    shares: Sequence[float] = (0.6, 0.1, 0.3),
+    shares: Sequence[float] = SHARES,
     split_file: Path | str | None = None,
 ) -> Task:
     """Load heartbeats of the MIT-BIH arrhythmia database; a case is a record with all its beats.
