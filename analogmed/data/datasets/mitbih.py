@@ -119,9 +119,9 @@ def load_mitbih(
     reader = BeatReader(
         classes=_checked_classes(classes),
         leads=LeadReader(
-            leads=tuple(some_texts("task.options.leads", leads)),
+            leads=some_texts("task.options.leads", leads),
             rate=rate,
-            missing_leads=tuple(some_texts("task.options.missing_leads", missing_leads)),
+            missing_leads=some_texts("task.options.missing_leads", missing_leads),
             nan_policy=nan_policy,
             noise=noise,
             noise_seed=noise_seed,

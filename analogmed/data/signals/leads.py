@@ -8,7 +8,6 @@ from typing import Literal, get_args
 import numpy as np
 from scipy import signal
 
-from analogmed.data.datasets.options import some_texts
 from analogmed.data.normalise import z_score
 from analogmed.data.signals.noise import add_noise, checked_noise
 from analogmed.data.signals.records import Record, read_leads
@@ -58,13 +57,12 @@ class LeadReader:
     mains_hz: int = 50
 
     def __post_init__(self) -> None:
-        leads = some_texts("task.options.leads", self.leads)
-        missing = some_texts("task.options.missing_leads", self.missing_leads)
+        leads, missing = self.leads, self.missing_leads
         if not leads or len(set(leads)) < len(leads):
             raise ConfigError(
                 f"task.options.leads: expected one or more different leads, got {list(leads)}"
             )
-        if not set(missing) < set(leads):
+        if not {*missing} < {*leads}:
             raise ConfigError(
                 f"task.options.missing_leads: expected some of the leads {', '.join(leads)}, but "
                 f"not all of them, got {', '.join(missing)}"
@@ -73,9 +71,7 @@ class LeadReader:
         _check_whole("noise_seed", self.noise_seed, 0, _LARGEST_SEED)
         _check_whole("mains_hz", self.mains_hz, *_MAINS_HZ)
         require_choice("task.options.nan_policy", self.nan_policy, get_args(NanPolicy))
-        checked = {"leads": leads, "missing_leads": missing, "noise": checked_noise(self.noise)}
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "noise", checked_noise(self.noise))
 
     def __call__(self, record: Record) -> np.ndarray:
         """Return leads, float32, shape (leads, samples at the rate of the reader).
