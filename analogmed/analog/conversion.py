@@ -24,6 +24,7 @@ from analogmed.foundation.settings.checks import require_choice
 from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.network.batches import checked_network
 from analogmed.network.copy import copy_network
+from analogmed.network.masked import MaskedLinear
 from analogmed.network.products import unregistered_layers
 from analogmed.network.recurrent import unroll_recurrent
 from analogmed.network.selection import (
@@ -41,6 +42,7 @@ MANY_TILES = 100_000
 """Number of tiles above which ``convert`` warns, since each tile computes a separate MVM."""
 
 _ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
+    MaskedLinear: layers.AnalogMaskedLinear,
     nn.Linear: layers.AnalogLinear,
     nn.Conv1d: layers.AnalogConv1d,
     nn.Conv2d: layers.AnalogConv2d,

@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 PLUGIN_GROUP = "analogmed.models"
 _BUILT_IN = {
     "attention_unet": "analogmed.models.monai_networks:attention_unet",
+    "convlstm_cfc": "analogmed.models.sequences.liquid_networks:convlstm_cfc",
+    "convlstm_ltc": "analogmed.models.sequences.liquid_networks:convlstm_ltc",
     "densenet121": "analogmed.models.classification.networks:densenet121",
     "dynunet": "analogmed.models.monai_networks:dynunet",
     "light_classifier": "analogmed.models.classification.networks:LightClassifier",
     "med_nas_bench": "analogmed.models.med_nas_bench:MedNasBench",
+    "s4d": "analogmed.models.sequences.s4d_network:S4D",
+    "s4d_ncp": "analogmed.models.sequences.liquid_networks:S4DNcp",
+    "spiking_convlstm_cfc": "analogmed.models.sequences.spiking:spiking_convlstm_cfc",
     "subnet": "analogmed.models.subnet:Subnet",
     "swin_unetr": "analogmed.models.monai_networks:swin_unetr",
     "unet": "analogmed.models.unet:UNet",
@@ -46,8 +51,8 @@ def build_model(
             below; or ``"bundle:/path/to/folder"``, the network of a MONAI bundle, whose option
             ``pretrained`` (default true) loads its weights.
         in_channels: number of image channels.
-        out_channels: number of logits per position, or per image for ``densenet121`` and
-            ``light_classifier``.
+        out_channels: number of logits per position, or per image or signal for networks that
+            classify these.
         spatial_dims: 1, 2 or 3; not every network supports all three.
         **options: options of the network; see :func:`describe_model`.
 

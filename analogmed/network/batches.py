@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.network.computed_weights import unwrapped
 
 _RAW = 100.0
 """Largest absolute value from which on whole-numbered images count as not normalised."""
@@ -51,7 +52,7 @@ def network_batches(
     images of the first batch are whole numbers of 100 and more, as if not normalised.
 
     Args:
-        model: network, whose convolutions define the number of axes.
+        model: network, whose ``spatial_dims`` or convolutions define the number of axes.
         loader: iterable of batches of the forms of :func:`images_of`.
         key: key of the images where a batch is a mapping.
 
@@ -89,7 +90,10 @@ def _check_loader(loader: object) -> None:
 
 
 def _spatial_axes(model: nn.Module) -> set[int]:
-    """Return the numbers of spatial axes of the convolutions of a network."""
+    """Return the number of spatial axes that a network declares, or those of its convolutions."""
+    declared = getattr(unwrapped(model), "spatial_dims", None)
+    if isinstance(declared, int):
+        return {declared}
     kernels = (
         getattr(layer, "kernel_size", None)
         for layer in model.modules()

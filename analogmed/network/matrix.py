@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from analogmed.network.digital_product import DigitalProduct
+from analogmed.network.masked import MaskedLinear
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-MAPPED = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
-"""Layers of torch whose weight matrix can be mapped onto tiles."""
+MAPPED = (MaskedLinear, nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+"""Layers whose weight matrix can be mapped onto tiles."""
 
 
 @dataclass(frozen=True)

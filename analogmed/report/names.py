@@ -13,6 +13,11 @@ _MODELS = {
     "dynunet": "DynUNet",
     "densenet121": "DenseNet-121",
     "light_classifier": "light classifier",
+    "s4d": "S4D",
+    "s4d_ncp": "S4D-NCP",
+    "convlstm_cfc": "ConvLSTM-CfC",
+    "convlstm_ltc": "ConvLSTM-LTC",
+    "spiking_convlstm_cfc": "spiking ConvLSTM-CfC",
 }
 _TASKS = {
     "phantom_brain": "Brain phantom",

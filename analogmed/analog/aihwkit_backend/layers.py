@@ -34,9 +34,9 @@ def is_analog(layer: nn.Module) -> bool:
 def to_aihwkit(model: nn.Module) -> nn.Module:
     """Return a copy of an analog model with aihwkit's layers, where its torch tile supports them.
 
-    ``Linear`` and ungrouped, zero-padded ``Conv2d`` with the even row split become aihwkit's
-    layers. All other layers become digital again, as aihwkit would leave them, with learned output
-    scales multiplied into their weights.
+    ``Linear`` without a mask and ungrouped, zero-padded ``Conv2d`` with the even row split become
+    aihwkit's layers. All other layers become digital again, as aihwkit would leave them, with
+    learned output scales multiplied into their weights.
 
     Args:
         model: analog model from ``convert``.
@@ -197,7 +197,7 @@ def _twin_without_analogmed(name: str, layer: nn.Module) -> nn.Module:
 
 
 def _aihwkit_twin(layer: AnalogLayer) -> nn.Module | None:
-    if layer.row_split != "even":
+    if layer.row_split != "even" or isinstance(layer, layers.AnalogMaskedLinear):
         return None
     config, bias = copy.deepcopy(layer.rpu_config), layer.bias is not None
     if isinstance(layer, layers.AnalogLinear):
@@ -264,7 +264,7 @@ def _digital_twin(layer: AnalogLayer) -> nn.Module:
             layer.set_weight_matrix(
                 torch.cat([r.weight * r.scale[:, :, None] for r in layer.reference_rows()], 2)
             )
-    base = next(c for c in type(layer).__mro__ if c.__module__.startswith("torch.nn.modules"))
+    base = next(c for c in type(layer).__mro__ if not issubclass(c, AnalogLayer))
     twin: nn.Module = object.__new__(base)
     twin.__dict__.update(own_attributes(layer))
     for name in (

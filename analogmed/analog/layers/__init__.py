@@ -18,7 +18,7 @@ from analogmed.analog.layers.convolution import (
     AnalogConvTranspose2d,
     AnalogConvTranspose3d,
 )
-from analogmed.analog.layers.linear import AnalogLinear
+from analogmed.analog.layers.linear import AnalogLinear, AnalogMaskedLinear
 
 __all__ = [
     "AnalogConv1d",
@@ -29,4 +29,5 @@ __all__ = [
     "AnalogConvTranspose3d",
     "AnalogLayer",
     "AnalogLinear",
+    "AnalogMaskedLinear",
 ]

@@ -1,4 +1,4 @@
-"""``nn.Linear`` on tiles."""
+"""``nn.Linear`` on tiles, without and with a mask."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.analog.tile.precision import in_type_of_weight
 from analogmed.foundation.errors import ShapeError
+from analogmed.network.masked import MaskedLinear
 
 
 class AnalogLinear(AnalogLayer, nn.Linear):
@@ -60,3 +61,11 @@ class AnalogLinear(AnalogLayer, nn.Linear):
         """Map inputs of shape (..., in_features) to outputs of shape (..., out_features)."""
         flat = self.analog_product(self.batched(input), self.bias)
         return flat.reshape(*input.shape[:-1], self.out_features)
+
+
+class AnalogMaskedLinear(AnalogLinear, MaskedLinear):
+    """``MaskedLinear`` on tiles: masked weights are devices that are programmed to 0."""
+
+    def weight_matrix(self) -> Tensor:
+        """See :class:`AnalogLayer`."""
+        return self.masked_weight()[None]

@@ -12,6 +12,7 @@ from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import AnalogmedError, CheckpointError, ConfigError
 from analogmed.models import build_model
 from analogmed.models.outline import outline_of
+from analogmed.network.recurrent import unroll_recurrent
 from analogmed.network.weights import check_weights, kind_of, refuse_not_finite
 from analogmed.training.checkpoint.info import CheckpointInfo
 from analogmed.training.checkpoint.tile_parameters import INPUT_RANGE, OUT_SCALE
@@ -96,7 +97,8 @@ def check_parts(parts: Parts, network: nn.Module, source: str, *, finite: bool =
             finite; input ranges that are not positive; ranges or scales of an unknown layer.
     """
     check_weights(network, parts.weights, source)
-    layers = {name for name, _ in network.named_modules(remove_duplicate=False)}
+    unrolled = unroll_recurrent(network)
+    layers = {name for name, _ in unrolled.named_modules(remove_duplicate=False)}
     for what, of_layers in (("input range", parts.ranges), ("output scale", parts.scales)):
         for name, values in of_layers.items():
             if name not in layers:

@@ -16,6 +16,7 @@ from analogmed.analog import convert
 from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import AnalogmedError, CheckpointError
+from analogmed.network.recurrent import unroll_recurrent
 from analogmed.network.tiling import RowSplit, TileGrid
 
 INPUT_RANGE, OUT_SCALE = ".input_range", ".out_scale"
@@ -116,10 +117,11 @@ def multiply_out_scales(
     except (AnalogmedError, AttributeError) as error:
         raise CheckpointError(f"its learned output scales have no tiles: {error}") from error
     scaled = {name: _scaled(name, layers[name], scale) for name, scale in out_scales.items()}
+    own_layers = unroll_recurrent(network)  # shares the weights
     for name, layer in layers.items():
         assert isinstance(layer, AnalogLayer)
         layer.set_weight_matrix(_product(layer))
-        weight = network.get_submodule(name).weight
+        weight = own_layers.get_submodule(name).weight
         assert isinstance(weight, Tensor)
         weight.copy_(layer.weight)
     return scaled

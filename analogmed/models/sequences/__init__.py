@@ -1,0 +1,1 @@
+"""Networks that classify sequences such as the leads of an ECG."""
