@@ -16,7 +16,7 @@ from analogmed.tables.table import names_of_columns
 
 MOST_NETWORKS = 100
 MOST_JSON = 4 * 2**20
-_SETTINGS = ("experiment.yaml", "training.yaml")
+_SETTINGS = ("experiment.yaml", "training.yaml", "search.yaml", "hardware.yaml")
 _SETTINGS_TYPES: dict[str, type] = {"task": dict, "hardware": dict, "sweep": dict}
 _ENVIRONMENT_TYPES: dict[str, type] = {"versions": dict, "git": dict, "command": list, "time": str}
 """Entries that a page formats separately; all others are shown as text."""
@@ -110,6 +110,6 @@ def _checked(path: Path, content: dict[str, Any], types: dict[str, type]) -> dic
 
 
 _ADVICE = (
-    "give a folder that python -m analogmed.eval, uncertainty, sensitivity or train has written; "
-    "of a search, give its folder best"
+    "give a folder that eval, train, uncertainty, sensitivity, search or hardware of analogmed has "
+    "written"
 )

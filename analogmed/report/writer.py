@@ -56,7 +56,7 @@ def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -
     """Write ``report.html``, ``report.md`` and ``report.tex`` for some runs.
 
     Args:
-        folders: folders of evaluation, uncertainty, sensitivity or training runs.
+        folders: run folders of any command.
         out: output folder; by default the first run folder.
 
     Returns:

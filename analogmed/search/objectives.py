@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
 from analogmed.metrics.registry import PRIMARY, metric_names
-from analogmed.tables.estimates import find_objective, shown_in
+from analogmed.tables.estimates import find_objective, is_minimized, shown_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,14 +71,10 @@ def direction_of(name: str) -> Direction:
         >>> direction_of("dice_1d"), direction_of("hd95_1d"), direction_of("tiles")
         ('maximize', 'minimize', 'minimize')
     """
-    if name in METRICS:
-        return METRICS[name]
-    found = find_objective(name, PRIMARY)
-    if found is None:
+    if name not in METRICS and find_objective(name, PRIMARY) is None:
         known = {e.column(m, primary=False) for m in metric_names() for e in shown_in("search")}
         raise ConfigError(f"unknown metric '{name}'; {nearest(name, known.union(METRICS))}")
-    estimate, metric = found
-    return "minimize" if estimate.is_lower_better(metric) else "maximize"
+    return "minimize" if is_minimized(name, PRIMARY) else "maximize"
 
 
 @dataclass(frozen=True)

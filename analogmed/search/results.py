@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from analogmed.metrics.registry import PRIMARY
 from analogmed.models import Genotype
 from analogmed.report.figures.search import pareto_front, search_history
-from analogmed.search.objectives import METRICS, Goal, direction_of, objectives_of
+from analogmed.search.objectives import METRICS, Goal, objectives_of
 from analogmed.search.space.space import Space
 from analogmed.search.strategy import METRICS_ATTRIBUTE
 from analogmed.search.trials.queue import COPY_OF, ERROR, SECONDS, WORKER, TrialStatus
@@ -110,17 +110,9 @@ def write_results(folder: Path, candidates: pd.DataFrame, goal: Goal) -> None:
     evaluated = candidates[candidates["status"] == TrialStatus.EVALUATED.value]
     if evaluated.empty:
         return
-    first, across = goal.objectives[0], _across(goal)
-    minimize = {name for name in (first, across) if direction_of(name) == "minimize"}
     front_figure, history_figure = (folder / name for name in FIGURES)
-    pareto_front(evaluated, front_figure, x=across, y=first, minimize=minimize)
-    search_history(evaluated, history_figure, y=first, minimize=minimize)
-
-
-def _across(goal: Goal) -> str:
-    """Return the metric that the figure of the front plots against the first objective."""
-    others = [name for name in (*goal.objectives[1:], "tiles") if name != goal.objectives[0]]
-    return others[0] if others else f"{PRIMARY}_1d"
+    pareto_front(evaluated, front_figure, objectives=goal.objectives)
+    search_history(evaluated, history_figure, objectives=goal.objectives)
 
 
 def _metrics(goal: Goal) -> tuple[str, ...]:

@@ -240,6 +240,17 @@ def find_objective(name: str, primary: str) -> tuple[Estimate, str] | None:
     return None
 
 
+def is_minimized(objective: str, primary: str) -> bool:
+    """Return whether lower values of an objective of a search are better; those of costs are.
+
+    Example:
+        >>> [is_minimized(name, "dice") for name in ("dice_1d", "hd95_1d", "tiles")]
+        [False, True, True]
+    """
+    found = find_objective(objective, primary)
+    return found is None or found[0].is_lower_better(found[1])
+
+
 def _order_in_search(estimate: Estimate) -> tuple[bool, bool, bool]:
     first = estimate.terms[0]
     is_change = estimate.formula not in ("mean", "spread")

@@ -2,9 +2,12 @@
 
 import optuna
 import pandas as pd
+import pytest
 from optuna.trial import TrialState, create_trial
 
+from analogmed.foundation.errors import DataError
 from analogmed.models import Genotype, Level
+from analogmed.report import write_report
 from analogmed.report.tables.search import render_front
 from analogmed.search.objectives import METRICS, Goal
 from analogmed.search.results import candidates_of, front_of, write_results
@@ -45,8 +48,27 @@ def test_a_goal_of_another_metric_has_its_columns_its_front_and_its_figures(tmp_
     written = pd.read_csv(tmp_path / "front.csv")
     assert written["hd95_1d"].tolist() == [3.0, 4.0]
     assert (tmp_path / "figures" / "pareto.png").is_file()
+    (tmp_path / "search.yaml").write_text("objectives: [hd95_1d, tiles]\n")
+    page, markdown, _ = (path.read_text(encoding="utf-8") for path in write_report([tmp_path]))
+    assert (
+        "The best of 3 evaluated networks is trial 1: HD95 after 1 day on the chip 3, tiles 2."
+    ) in page
+    assert "2 of them are on the Pareto front." in page
+    assert "| 1 | 2d:A4 | 3 | 2 |" in markdown
+    assert "python -m analogmed.search run --config search.yaml" in page
     heads = render_front(written, goal.objectives).splitlines()[2].split()
     assert heads[2:6] == ["hd95_1d", "tiles", "hd95_1mo", "hd95_digital"]
+
+
+def test_a_page_of_a_search_needs_an_evaluated_network_and_its_objectives(tmp_path):
+    goal = Goal(("dice_1d", "tiles"))
+    study = optuna.create_study(directions=goal.directions)
+    write_results(tmp_path, candidates_of(study, SPACE, goal), goal)
+    assert "No network is evaluated yet." in write_report([tmp_path])[0].read_text()
+    write_results(tmp_path, candidates_of(study_of(goal), SPACE, goal), goal)
+    (tmp_path / "search.yaml").write_text("objectives: [nsd_1d]\n")
+    with pytest.raises(DataError, match=r"search.yaml, entry 'objectives': expected columns of"):
+        write_report([tmp_path])
 
 
 def test_a_goal_of_dice_has_the_same_columns_as_ever():

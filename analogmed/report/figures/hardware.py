@@ -15,7 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analogmed.foundation.errors import DataError
-from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
+from analogmed.report.figures.style import (
+    SMALLEST_PT,
+    WIDTH_IN,
+    publication_style,
+    save_figure,
+)
 from analogmed.tables.table import require_columns
 
 MOST_NAMED_LAYERS = 90
@@ -29,7 +34,9 @@ EMPTY_COLOR, EDGE_COLOR = "0.95", "0.7"
 _Place = tuple[float, float]
 
 
-def tile_occupancy(blocks: pd.DataFrame, path: Path | str, *, title: str = "") -> Path:
+def tile_occupancy(
+    blocks: pd.DataFrame, path: Path | str, *, title: str = "", width_in: float = WIDTH_IN
+) -> Path:
     """Draw each tile as a rectangle, filled where it stores weights.
 
     If no tile is shared, each layer has a separate line of tiles. Otherwise, the tiles are ordered
@@ -39,6 +46,7 @@ def tile_occupancy(blocks: pd.DataFrame, path: Path | str, *, title: str = "") -
         blocks: result of ``analogmed.hardware.Placement.table``.
         path: ``.png`` or ``.svg`` file.
         title: text above the tiles; the tile size and the share of used cells are appended.
+        width_in: width of the figure in inches.
 
     Returns:
         ``path``; identical blocks yield identical bytes.
@@ -63,12 +71,11 @@ def tile_occupancy(blocks: pd.DataFrame, path: Path | str, *, title: str = "") -
     ]
     with publication_style():
         label_in = CHARACTER_IN * max(map(len, labels)) if by_layer else 0.0
-        figure, axes = _tile_canvas(
-            1 + max(y for _, y in places.values()), label_in, 0.0 if by_layer else KEY_IN
-        )
+        height = 1 + max(y for _, y in places.values())
+        figure, axes = _tile_canvas(height, label_in, 0.0 if by_layer else KEY_IN, width_in)
         _draw_tiles(axes, blocks, places, _colors(layers))
         if by_layer:
-            axes.set_yticks([line + 0.45 for line in lines], labels, fontsize="x-small")
+            axes.set_yticks([line + 0.45 for line in lines], labels, fontsize=SMALLEST_PT)
             for label in axes.get_yticklabels():
                 label.set_parse_math(False)
         else:
@@ -77,13 +84,16 @@ def tile_occupancy(blocks: pd.DataFrame, path: Path | str, *, title: str = "") -
         return save_figure(figure, path)
 
 
-def reuse_per_layer(layers: pd.DataFrame, path: Path | str, *, title: str = "") -> Path:
+def reuse_per_layer(
+    layers: pd.DataFrame, path: Path | str, *, title: str = "", width_in: float = WIDTH_IN
+) -> Path:
     """Draw the number of MVMs of each layer's tiles for one input.
 
     Args:
         layers: result of ``analogmed.hardware.TileMap.table``.
         path: ``.png`` or ``.svg`` file.
         title: text above the bars.
+        width_in: width of the figure in inches.
 
     Raises:
         DataError: there is no layer, or a column is missing.
@@ -94,7 +104,7 @@ def reuse_per_layer(layers: pd.DataFrame, path: Path | str, *, title: str = "") 
         raise DataError("nothing to draw: there is no layer on tiles")
     names = layers["layer"].tolist()
     with publication_style():
-        figure = Figure(figsize=(WIDTH_IN, 1.2 + _line_in(len(names)) * len(names)))
+        figure = Figure(figsize=(width_in, 1.2 + _line_in(len(names)) * len(names)))
         figure.set_layout_engine("constrained")
         axes = figure.subplots()
         axes.barh(range(len(names)), layers["reuse_factor"], color=_colors(names), log=True)
@@ -105,13 +115,16 @@ def reuse_per_layer(layers: pd.DataFrame, path: Path | str, *, title: str = "") 
         return save_figure(figure, path)
 
 
-def slice_timeline(timeline: pd.DataFrame, path: Path | str, *, title: str = "") -> Path:
+def slice_timeline(
+    timeline: pd.DataFrame, path: Path | str, *, title: str = "", width_in: float = WIDTH_IN
+) -> Path:
     """Draw the slices of a pipelined stack in each layer as a Gantt chart.
 
     Args:
         timeline: result of ``analogmed.hardware.Cost.timeline``.
         path: ``.png`` or ``.svg`` file.
         title: text above the chart; profile and level are appended.
+        width_in: width of the figure in inches.
 
     Raises:
         DataError: the timeline is empty, or a column is missing.
@@ -126,7 +139,7 @@ def slice_timeline(timeline: pd.DataFrame, path: Path | str, *, title: str = "")
     slices = sorted(timeline["slice"].unique())
     palette = seaborn.color_palette("colorblind", 8)
     with publication_style():
-        figure = Figure(figsize=(WIDTH_IN, 1.6 + _line_in(len(names)) * len(names)))
+        figure = Figure(figsize=(width_in, 1.6 + _line_in(len(names)) * len(names)))
         figure.set_layout_engine("constrained")
         axes = figure.subplots()
         for number in slices:
@@ -177,18 +190,20 @@ def _by_number(blocks: pd.DataFrame) -> tuple[dict[int, _Place], list[float]]:
     return places, []
 
 
-def _tile_canvas(height: float, label_in: float, key_in: float) -> tuple[Figure, Axes]:
+def _tile_canvas(
+    height: float, label_in: float, key_in: float, total_width_in: float
+) -> tuple[Figure, Axes]:
     """Return a figure whose height fits its tiles, with one axis unit per tile."""
     left = MARGIN_IN + label_in
-    width_in = WIDTH_IN - left - MARGIN_IN
+    width_in = total_width_in - left - MARGIN_IN
     height_in = (height + 0.15) * width_in / (TILES_PER_LINE + 0.1)
     total_in = TITLE_IN + height_in + MARGIN_IN + key_in
-    figure = Figure(figsize=(WIDTH_IN, total_in))
+    figure = Figure(figsize=(total_width_in, total_in))
     axes = figure.add_axes(
         (
-            left / WIDTH_IN,
+            left / total_width_in,
             (MARGIN_IN + key_in) / total_in,
-            width_in / WIDTH_IN,
+            width_in / total_width_in,
             height_in / total_in,
         )
     )
@@ -248,7 +263,7 @@ def _color_key(figure: Figure, layers: Sequence[str]) -> None:
     axes = figure.add_axes((0.25, 0.3 / figure.get_figheight(), 0.5, 0.1 / figure.get_figheight()))
     scale = ScalarMappable(norm=Normalize(0, 1), cmap=ListedColormap(_colors(layers)))
     key = figure.colorbar(scale, cax=axes, orientation="horizontal")
-    key.set_ticks([0, 1], labels=[layers[0], layers[-1]], fontsize="x-small")
+    key.set_ticks([0, 1], labels=[layers[0], layers[-1]], fontsize=SMALLEST_PT)
     key.outline.set_visible(False)
     for label in axes.get_xticklabels():
         label.set_parse_math(False)
@@ -270,7 +285,7 @@ def _line_in(layers: int) -> float:
 def _layer_axis(axes: Axes, names: Sequence[str]) -> None:
     """Label the vertical axis with the layers from top to bottom."""
     step = -(-len(names) // MOST_NAMED_LAYERS)
-    axes.set_yticks(range(0, len(names), step), names[::step], fontsize="x-small")
+    axes.set_yticks(range(0, len(names), step), names[::step], fontsize=SMALLEST_PT)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.set_ylim(len(names) - 0.4, -0.6)

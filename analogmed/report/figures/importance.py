@@ -21,7 +21,9 @@ _TWO_PANELS = 6
 """Largest number of blocks for which two tasks fit next to each other."""
 
 
-def importance_heat_map(importance: pd.DataFrame, path: Path | str) -> Path:
+def importance_heat_map(
+    importance: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN
+) -> Path:
     """Draw the importance of the blocks of each level, one panel per task and supernetwork.
 
     The most important block of a level is printed in bold. A cell is empty if the level does not
@@ -31,6 +33,7 @@ def importance_heat_map(importance: pd.DataFrame, path: Path | str) -> Path:
         importance: result of ``importance_table`` of analogmed.search, or its CSV file; the tables
             of several tasks are concatenated.
         path: ``.png`` or ``.svg`` file.
+        width_in: width of the figure in inches.
 
     Returns:
         ``path``; identical tables yield identical bytes.
@@ -50,7 +53,7 @@ def importance_heat_map(importance: pd.DataFrame, path: Path | str) -> Path:
     norm = Normalize(0.0, float(importance["importance"].max()) or 1.0)
     with publication_style():
         height = down * (0.6 + _CELL_IN * len(levels)) + _FRAME_IN
-        figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
+        figure = Figure(figsize=(width_in, height), layout="constrained")
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (title, rows) in zip(grid, panels, strict=False):
             image = _draw(axes, rows, levels, blocks, norm)

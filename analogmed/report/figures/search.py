@@ -1,6 +1,6 @@
 """Figures of a search: its Pareto front and its history."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,14 @@ from matplotlib.ticker import MaxNLocator
 
 from analogmed.foundation.errors import DataError
 from analogmed.metrics.registry import PRIMARY
-from analogmed.report.figures.style import WIDTH_IN, publication_style, save_figure
-from analogmed.tables.estimates import find_objective
+from analogmed.report.figures.style import (
+    WIDTH_IN,
+    is_narrow,
+    legend_below,
+    publication_style,
+    save_figure,
+)
+from analogmed.tables.estimates import find_objective, is_minimized
 from analogmed.tables.table import require_columns
 
 LABELS = {
@@ -32,18 +38,17 @@ def pareto_front(
     candidates: pd.DataFrame,
     path: Path | str,
     *,
-    x: str,
-    y: str,
-    minimize: Collection[str] = (),
+    objectives: Sequence[str],
+    width_in: float = WIDTH_IN,
 ) -> Path:
-    """Draw two metrics of all candidates against each other, with a line along the Pareto front.
+    """Draw the first two objectives of all candidates, with a line along the Pareto front.
 
     Args:
         candidates: evaluated rows of a search's ``candidates.csv``.
         path: ``.png`` or ``.svg`` file.
-        x: metric on the horizontal axis.
-        y: metric on the vertical axis.
-        minimize: metrics to minimise, which determine the corner marked as better.
+        objectives: metrics that the search optimises; the first one is on the vertical axis. The
+            number of tiles, or else the primary metric, stands for a second one.
+        width_in: width of the figure in inches.
 
     Returns:
         ``path``; identical tables yield identical bytes.
@@ -52,36 +57,42 @@ def pareto_front(
         DataError: there is no candidate, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
+    y = objectives[0]
+    x = next(name for name in (*objectives[1:], "tiles", f"{PRIMARY}_1d") if name != y)
+    minimize = [name for name in (x, y) if is_minimized(name, PRIMARY)]
     _check(candidates, ("feasible", "on_front", x, y))
     with publication_style():
-        figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
-        axes = figure.subplots()
+        figure, axes = _canvas(width_in)
         _draw_candidates(axes, candidates, x, y)
         _draw_front(axes, candidates, x, y, reached="steps-post" if x in minimize else "steps-pre")
         if x in _COUNTS:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel(_label(x))
-        axes.set_ylabel(_label(y))
+        axes.set_xlabel(objective_label(x))
+        axes.set_ylabel(objective_label(y))
         sides = ("left" if x in minimize else "right", "bottom" if y in minimize else "top")
+        separator = "\n" if is_narrow(width_in) else " "
         axes.set_title(
-            f"{len(candidates)} networks; better towards the {sides[1]} {sides[0]}",
+            f"{len(candidates)} networks;{separator}better towards the {sides[1]} {sides[0]}",
             loc="right",
             fontsize="medium",
         )
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
-        return save_figure(figure, path)
+        return _with_legend(figure, axes, path)
 
 
 def search_history(
-    candidates: pd.DataFrame, path: Path | str, *, y: str, minimize: Collection[str] = ()
+    candidates: pd.DataFrame,
+    path: Path | str,
+    *,
+    objectives: Sequence[str],
+    width_in: float = WIDTH_IN,
 ) -> Path:
-    """Draw a metric of each candidate in order of evaluation, and the best feasible value so far.
+    """Draw the first objective of each candidate in order, and the best feasible value so far.
 
     Args:
         candidates: evaluated rows of a search's ``candidates.csv``, in order.
         path: ``.png`` or ``.svg`` file.
-        y: metric to draw.
-        minimize: metrics to minimise.
+        objectives: metrics that the search optimises, of which the first one is drawn.
+        width_in: width of the figure in inches.
 
     Returns:
         ``path``; identical tables yield identical bytes.
@@ -90,16 +101,16 @@ def search_history(
         DataError: there is no candidate, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
+    y = objectives[0]
     _check(candidates, ("feasible", y))
     feasible = candidates["feasible"].fillna(False).to_numpy(dtype=bool)
     values = candidates[y].to_numpy(dtype=np.float64)
-    worst, best_of = (np.inf, np.minimum) if y in minimize else (-np.inf, np.maximum)
+    worst, best_of = (np.inf, np.minimum) if is_minimized(y, PRIMARY) else (-np.inf, np.maximum)
     best = best_of.accumulate(np.where(feasible, values, worst))
     count = np.arange(1, len(values) + 1)
     color = seaborn.color_palette("colorblind")[0]
     with publication_style():
-        figure = Figure(figsize=(WIDTH_IN, _HEIGHT_IN), layout="constrained")
-        axes = figure.subplots()
+        figure, axes = _canvas(width_in)
         axes.plot(count[feasible], values[feasible], "o", color=_GREY, label="candidate")
         if not feasible.all():
             axes.plot(
@@ -108,10 +119,25 @@ def search_history(
         found = np.isfinite(best)
         axes.step(count[found], best[found], where="post", color=color, label="best so far")
         axes.set_xlabel("networks evaluated")
-        axes.set_ylabel(_label(y))
+        axes.set_ylabel(objective_label(y))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
-        return save_figure(figure, path)
+        return _with_legend(figure, axes, path)
+
+
+def objective_label(name: str) -> str:
+    """Return the label of a metric of candidates; unknown ones keep their names."""
+    found = find_objective(name, PRIMARY)
+    return found[0].head("search", found[1]) if found else LABELS.get(name, name)
+
+
+def _canvas(width_in: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width_in, _HEIGHT_IN), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _with_legend(figure: Figure, axes: Axes, path: Path | str) -> Path:
+    legend_below(figure, *axes.get_legend_handles_labels(), columns=3)
+    return save_figure(figure, path)
 
 
 def _draw_candidates(axes: Axes, candidates: pd.DataFrame, x: str, y: str) -> None:
@@ -129,12 +155,6 @@ def _draw_front(axes: Axes, candidates: pd.DataFrame, x: str, y: str, *, reached
     color = seaborn.color_palette("colorblind")[0]
     look = {"color": color, "markersize": 7, "drawstyle": reached}
     axes.plot(front[x], front[y], "o-", label="Pareto front", **look)
-
-
-def _label(name: str) -> str:
-    """Return the label of a metric of candidates; unknown ones keep their names."""
-    found = find_objective(name, PRIMARY)
-    return found[0].head("search", found[1]) if found else LABELS.get(name, name)
 
 
 def _check(candidates: pd.DataFrame, columns: Collection[str]) -> None:

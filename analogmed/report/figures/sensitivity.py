@@ -15,6 +15,7 @@ from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.panels import sample_caption
 from analogmed.report.figures.style import (
+    SMALLEST_PT,
     WIDTH_IN,
     is_narrow,
     legend_below,
@@ -37,8 +38,6 @@ _LABEL_IN = 0.28
 """Smallest distance of the numbers of two points."""
 _MOST_LARGE = 8
 """Largest number of columns of a heat map whose cells have room for larger digits."""
-_SMALLEST = 7.8
-"""Size of smaller digits in points, which is 12 pixels on a wide page."""
 _COSTS = {"latency": ("latency_ms", "latency of one slice (ms)")}
 _COSTS["energy"] = ("energy_mj", "energy of one slice (mJ)")
 _NEEDED = ["setting", "subject", "time_s", "effect", "effect_low", "effect_high"]
@@ -69,7 +68,7 @@ def sensitivity_heat_map(
     norm = TwoSlopeNorm(0.0, -widest, widest)
     kinds = [kind for kind in OF_LAYERS if (rows["setting"] == kind).any()]
     n_columns = rows["time_s"].nunique() * (1 if is_narrow(width_in) else len(kinds))
-    size = "small" if n_columns <= _MOST_LARGE else _SMALLEST
+    size = "small" if n_columns <= _MOST_LARGE else SMALLEST_PT
     with publication_style():
         figure, grid = _panels(len(kinds), _CELL_IN * len(names), width_in)
         for axes, kind in zip(grid, kinds, strict=True):

@@ -16,6 +16,8 @@ from analogmed.foundation.files import write_atomically
 WIDTH_IN = 8.0
 _CHARACTERS_PER_IN = 13.5
 """Line length of a caption below a narrow figure, per width of the figure."""
+SMALLEST_PT = 7.8
+"""Smallest text in points, which is 12 pixels on a wide page."""
 DPI = 150
 FORMATS = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}}
 

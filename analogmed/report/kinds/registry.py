@@ -5,7 +5,16 @@ from importlib import import_module
 
 from analogmed.report.kinds.kind import Kind
 
-NAMES = ("evaluation", "uncertainty", "mitigation", "placement", "sensitivity", "training")
+NAMES = (
+    "evaluation",
+    "uncertainty",
+    "mitigation",
+    "placement",
+    "sensitivity",
+    "training",
+    "search",
+    "hardware",
+)
 """Names of all kinds, in the order in which a folder is compared with them.
 
 The kind NAME is ``KIND`` in the module of this name.

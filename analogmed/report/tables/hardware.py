@@ -1,6 +1,7 @@
 """Hardware cost of networks as tables for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -49,25 +50,33 @@ LAYERS = {
 
 
 def render_tiles(costs: pd.DataFrame) -> str:
+    """Return :func:`tiles_table` as plain text, 120 columns wide."""
+    return terminal(tiles_table(costs), width=WIDTH)
+
+
+def tiles_table(costs: pd.DataFrame) -> TextTable:
     """Return tiles, utilisation and reuse factor, one line per network.
 
     Args:
         costs: one row per network with ``model``, ``input`` and the result of
             ``analogmed.hardware.TileMap.summary``.
 
-    Returns:
-        plain text, 120 columns wide.
-
     Raises:
         DataError: a column is missing.
     """
     require_columns(costs, ["model", "input", "tile_size", *TILES])
     sizes = " and ".join(dict.fromkeys(costs["tile_size"]))
-    return _render(f"Networks on tiles of {sizes}", costs, TILES)
+    return _table(f"Networks on tiles of {sizes}", costs, TILES)
 
 
 def render_costs(costs: pd.DataFrame) -> str:
-    """Return time, energy and area, one line per network, with profile and level.
+    """Return :func:`estimate_tables` as plain text, 120 columns wide."""
+    parts = (part for table, lines in _estimates(costs) for part in (table, *lines))
+    return "".join(terminal(part, width=WIDTH) for part in parts)
+
+
+def estimate_tables(costs: pd.DataFrame) -> list[TextTable]:
+    """Return time, energy and area, one line per network, a table per profile and level.
 
     Args:
         costs: one row per network with ``model`` and the result of
@@ -76,16 +85,21 @@ def render_costs(costs: pd.DataFrame) -> str:
     Raises:
         DataError: a column is missing.
     """
+    return [
+        replace(table, caption=" ".join(f"{line}." for line in lines))
+        for table, lines in _estimates(costs)
+    ]
+
+
+def _estimates(costs: pd.DataFrame) -> Iterator[tuple[TextTable, list[str]]]:
+    """Yield each table of :func:`estimate_tables`, and lines about layers that it lacks."""
     kinds = ["profile", "level", "slices", "packing"]
     require_columns(costs, ["model", *kinds, "uncosted_layers", *PLACED])
-    parts = []
     for (profile, level, slices, packing), rows in costs.groupby(kinds, sort=False):
         packed = "" if packing == "none" else f", packed ({packing})"
         heads = {name: head.format(slices=slices) for name, head in PLACED.items()}
-        parts.append(_render(f"Estimates for {profile}, level {level}{packed}", rows, heads))
-        left_out = rows[rows["uncosted_layers"] > 0]
-        parts += [_left_out(row) for row in records(left_out)]
-    return "".join(parts)
+        table = _table(f"Estimates for {profile}, level {level}{packed}", rows, heads)
+        yield table, [_left_out(row) for row in records(rows[rows["uncosted_layers"] > 0])]
 
 
 def _left_out(row: Mapping[str, object]) -> str:
@@ -94,12 +108,17 @@ def _left_out(row: Mapping[str, object]) -> str:
     untimed = row.get("untimed_layers", number)
     unpowered = row.get("unpowered_layers", number)
     if untimed == unpowered:
-        return f"{row['model']}: {number} layers are digital and in none of these figures\n"
+        return f"{row['model']}: {number} layers are digital and in none of these figures"
     lacking = f"{untimed} of them not in the times, {unpowered} not in the energies"
-    return f"{row['model']}: {number} layers are digital, {lacking}\n"
+    return f"{row['model']}: {number} layers are digital, {lacking}"
 
 
 def render_layers(layers: pd.DataFrame, title: str) -> str:
+    """Return :func:`layers_table` as plain text, 120 columns wide."""
+    return terminal(layers_table(layers, title), width=WIDTH)
+
+
+def layers_table(layers: pd.DataFrame, title: str) -> TextTable:
     """Return one line per layer of a network.
 
     Args:
@@ -116,17 +135,21 @@ def render_layers(layers: pd.DataFrame, title: str) -> str:
         del heads["groups"]
     if "replicas" in heads and (layers["replicas"] == 1).all():
         del heads["replicas"]
-    return _render(title, layers, heads, first="layer")
+    return _table(title, layers, heads, first="layer")
 
 
-def _render(
-    title: str, rows: pd.DataFrame, heads: Mapping[str, str], *, first: str = "model"
-) -> str:
+def _table(
+    title: str,
+    rows: pd.DataFrame,
+    heads: Mapping[str, str],
+    *,
+    first: str = "model",
+) -> TextTable:
     columns = [
         Column(f"\n{first}", itemgetter(first), is_text=True, wrap="anywhere", least_width=10),
         *(Column(head, partial(_cell, name), wrap="no") for name, head in heads.items()),
     ]
-    return terminal(TextTable.of(title, columns, records(rows), spaced=False), width=WIDTH)
+    return TextTable.of(title, columns, records(rows), spaced=False)
 
 
 def _cell(name: str, row: Mapping[str, Any]) -> str:

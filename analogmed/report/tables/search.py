@@ -1,6 +1,6 @@
 """The Pareto front of a search as a table for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -31,16 +31,31 @@ def render_front(front: pd.DataFrame, objectives: Sequence[str], most: int = 12)
     Raises:
         DataError: a column is missing.
     """
+    more = [f"and {len(front) - most} more in front.csv"] if len(front) > most else []
+    return terminal(front_table(front.head(most), objectives), *more, width=_WIDTH)
+
+
+def front_table(
+    front: pd.DataFrame, objectives: Sequence[str], *, head: Callable[[str], str] = str
+) -> TextTable:
+    """Return the networks of a front, one line each; the objectives are the first columns.
+
+    Args:
+        front: rows of a search's ``front.csv``.
+        objectives: optimised metrics.
+        head: head of the column of a metric.
+
+    Raises:
+        DataError: a column is missing.
+    """
     metric = _metric(front)
     estimated = (f"{metric}_1d", f"{metric}_1mo", f"{metric}_digital")
     names = list(dict.fromkeys([*objectives, *estimated, *_COUNTED]))
     require_columns(front, ("number", "network", *names), "the front")
-    columns = [Column("trial", itemgetter("number"))]
+    columns = [Column("trial", itemgetter("number"), is_text=True)]
     columns += [Column("network", itemgetter("network"), is_text=True)]
-    columns += [Column(name, partial(_quantity, name)) for name in names]
-    table = TextTable.of("Pareto front", columns, records(front.head(most)))
-    more = [f"and {len(front) - most} more in front.csv"] if len(front) > most else []
-    return terminal(table, *more, width=_WIDTH)
+    columns += [Column(head(name), partial(_quantity, name)) for name in names]
+    return TextTable.of("Pareto front", columns, records(front))
 
 
 def _metric(front: pd.DataFrame) -> str:

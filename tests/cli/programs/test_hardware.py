@@ -10,6 +10,7 @@ from PIL import Image
 from analogmed.cli.main import run_command
 from analogmed.cli.named_networks import parse_network
 from analogmed.foundation.errors import ConfigError
+from analogmed.report import write_report
 
 main = partial(run_command, "hardware")
 
@@ -86,6 +87,27 @@ def test_a_run_replaces_the_files_of_the_run_before_and_describes_itself(capsys,
         *("figures/unet_features_2-tiles.png", "figures/unet_features_2-reuse.png"),
     }
     assert yaml.safe_load((out / "hardware.yaml").read_text())["profile"] == "none"
+
+
+@pytest.mark.slow
+def test_a_page_shows_tiles_cost_and_layers(capsys, tmp_path):
+    options = ["--slices", 10, "--transposed", "digital", "--out", tmp_path]
+    assert run(capsys, *SMALL, *options)[0] == 0
+    layers = pd.read_csv(tmp_path / "layers.csv").set_index("layer")
+    page, markdown, _ = (path.read_text(encoding="utf-8") for path in write_report([tmp_path]))
+    assert page.count("<figure") == 3
+    assert f"the layer {layers['energy_mj'].idxmax()} takes most energy" in page
+    assert "4 layers are digital and in none of these figures." in page
+    assert "estimated for hermes-1-phase (level mvm_only)" in page
+    assert "Layers of unet(features=2)" in page and "| encoder1.conv1 | Conv2d |" in markdown
+    assert "python -m analogmed.hardware map --config hardware.yaml" in page
+
+
+def test_a_page_without_a_profile_has_tiles_alone(capsys, tmp_path):
+    assert run(capsys, *SMALL, "--profile", "none", "--out", tmp_path)[0] == 0
+    page = write_report([tmp_path])[0].read_text(encoding="utf-8")
+    assert "Networks on tiles of 512 x 512" in page and "Time and energy" not in page
+    assert page.count("<figure") == 2
 
 
 @pytest.mark.slow

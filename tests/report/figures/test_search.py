@@ -20,14 +20,15 @@ CANDIDATES = pd.DataFrame(
         "on_front": [False, True, True, False],
     }
 )
+OBJECTIVES = ["dice_1d", "tiles"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".svg"])
 def test_equal_tables_give_equal_bytes(tmp_path, suffix):
     for draw in (
-        lambda path: pareto_front(CANDIDATES, path, x="tiles", y="dice_1d", minimize=["tiles"]),
-        lambda path: search_history(CANDIDATES, path, y="dice_1d"),
+        lambda path: pareto_front(CANDIDATES, path, objectives=OBJECTIVES),
+        lambda path: search_history(CANDIDATES, path, objectives=OBJECTIVES),
     ):
         first, second = draw(tmp_path / f"a{suffix}"), draw(tmp_path / f"b{suffix}")
         assert first.read_bytes() == second.read_bytes()
@@ -36,18 +37,18 @@ def test_equal_tables_give_equal_bytes(tmp_path, suffix):
 
 def test_other_fronts_and_orders_give_other_figures(tmp_path):
     all_of_it = CANDIDATES.assign(on_front=True)
-    pareto_front(CANDIDATES, tmp_path / "a.svg", x="tiles", y="dice_1d", minimize=["tiles"])
-    pareto_front(all_of_it, tmp_path / "b.svg", x="tiles", y="dice_1d", minimize=["tiles"])
+    pareto_front(CANDIDATES, tmp_path / "a.svg", objectives=OBJECTIVES)
+    pareto_front(all_of_it, tmp_path / "b.svg", objectives=OBJECTIVES)
     assert (tmp_path / "a.svg").read_text() != (tmp_path / "b.svg").read_text()
-    search_history(CANDIDATES, tmp_path / "c.svg", y="tiles")
-    search_history(CANDIDATES, tmp_path / "d.svg", y="tiles", minimize=["tiles"])
+    search_history(CANDIDATES, tmp_path / "c.svg", objectives=["tiles"])
+    search_history(CANDIDATES, tmp_path / "d.svg", objectives=OBJECTIVES)
     assert (tmp_path / "c.svg").read_text() != (tmp_path / "d.svg").read_text()
 
 
 def test_a_search_without_a_feasible_network_is_drawn(tmp_path):
     nothing = CANDIDATES.assign(feasible=False, on_front=False)
-    pareto_front(nothing, tmp_path / "a.png", x="tiles", y="dice_1d")
-    search_history(nothing, tmp_path / "b.png", y="dice_1d")
+    pareto_front(nothing, tmp_path / "a.png", objectives=OBJECTIVES)
+    search_history(nothing, tmp_path / "b.png", objectives=OBJECTIVES)
 
 
 @pytest.mark.parametrize(
@@ -59,12 +60,12 @@ def test_a_search_without_a_feasible_network_is_drawn(tmp_path):
 )
 def test_what_cannot_be_drawn_is_told(tmp_path, table, message):
     with pytest.raises(DataError, match=message):
-        pareto_front(table, tmp_path / "a.png", x="tiles", y="dice_1d")
+        pareto_front(table, tmp_path / "a.png", objectives=OBJECTIVES)
 
 
 def test_another_suffix_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="a figure ends in"):
-        search_history(CANDIDATES, tmp_path / "a.jpg", y="dice_1d")
+        search_history(CANDIDATES, tmp_path / "a.jpg", objectives=OBJECTIVES)
 
 
 def test_a_front_is_a_line_for_each_network():
