@@ -95,7 +95,8 @@ def command_page(name: str) -> str:
         if actions:
             title = str(group.title).capitalize()
             rows = [_option_row(action) for action in actions]
-            parts += [f"## {title}", _table(("option", "values", "default", "meaning"), rows)]
+            table = _table(("option", "values", "default", "meaning"), rows)
+            parts += [f"## {title}", f'<div class="options" markdown>\n\n{table}\n\n</div>']
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
