@@ -19,8 +19,8 @@ class TaskConfig:
         name: data set: phantom_brain, phantom_spleen, phantom_nuclei, phantom_chest or phantom_ecg
             (generated), lgg, dsb2018, brats, nifti, msd, a Decathlon task such as Task09_Spleen or
             spleen, medmnist or chestxray14 (images with classes), mitbih (heartbeats with classes),
-            or the name of a plugin. Own data (nifti, brats, msd, medmnist) get a name in tables by
-            options.name.
+            cinc2021 or cpsc2018 (ECGs with diagnoses), or the name of a plugin. Own data (nifti,
+            brats, msd, medmnist) get a name in tables by options.name.
         root: folder of the data set, or file of medmnist; by default phantoms are generated in the
             cache folder, and other data sets require it.
         size: spatial size to which every image is resampled; by default that of the data set.

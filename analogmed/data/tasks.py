@@ -10,8 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from analogmed.data.case import Case, Sample, Task
-from analogmed.data.datasets import chestxray14, dsb2018, lgg, medmnist, mitbih, msd, nifti_layout
+from analogmed.data.datasets import (
+    chestxray14,
+    cinc2021,
+    dsb2018,
+    lgg,
+    medmnist,
+    mitbih,
+    msd,
+    nifti_layout,
+)
 from analogmed.data.datasets.chestxray14 import load_chestxray14
+from analogmed.data.datasets.cinc2021 import load_cinc2021
 from analogmed.data.datasets.dsb2018 import load_dsb2018
 from analogmed.data.datasets.lgg import load_lgg
 from analogmed.data.datasets.listing import Layout
@@ -21,6 +31,7 @@ from analogmed.data.datasets.msd import load_msd
 from analogmed.data.datasets.msd_tasks import MSD_TASKS, MsdTask
 from analogmed.data.datasets.nifti_folder import load_brats, load_nifti
 from analogmed.data.phantoms.ranges import CHEST_FINDINGS, ECG_CLASSES
+from analogmed.data.signals.diagnoses import CPSC
 from analogmed.data.signals.leads import TWELVE
 from analogmed.data.splits import SHARES, SPLITS, check_duplicates, checked_shares
 from analogmed.foundation.errors import ConfigError, DataError
@@ -108,10 +119,11 @@ def load_task(
     """Load a data set by name.
 
     Names: ``lgg``, ``dsb2018``, ``brats``, ``nifti``, ``msd`` (any Decathlon task folder),
-    ``medmnist`` (any MedMNIST file), ``chestxray14``, ``mitbih``, the ten Decathlon tasks by folder
-    or short name (``Task09_Spleen``, ``spleen``), the phantoms ``phantom_brain``,
-    ``phantom_spleen``, ``phantom_nuclei``, ``phantom_chest`` and ``phantom_ecg``, and entry points
-    of the group ``analogmed.tasks``: callables ``(root, **options) -> Task``.
+    ``medmnist`` (any MedMNIST file), ``chestxray14``, ``mitbih``, ``cinc2021``, ``cpsc2018``, the
+    ten Decathlon tasks by folder or short name (``Task09_Spleen``, ``spleen``), the phantoms
+    ``phantom_brain``, ``phantom_spleen``, ``phantom_nuclei``, ``phantom_chest`` and
+    ``phantom_ecg``, and entry points of the group ``analogmed.tasks``: callables
+    ``(root, **options) -> Task``.
 
     Args:
         name: name of the data set.
@@ -242,14 +254,16 @@ _DATA_SETS: dict[str, tuple[Callable[..., Task], Layout]] = {
     "lgg": (load_lgg, lgg.LAYOUT),
     "chestxray14": (load_chestxray14, chestxray14.LAYOUT),
     "mitbih": (load_mitbih, mitbih.LAYOUT),
+    "cinc2021": (load_cinc2021, cinc2021.LAYOUT),
+    "cpsc2018": (partial(load_cinc2021, name="cpsc2018", classes=CPSC), cinc2021.LAYOUT),
     "dsb2018": (load_dsb2018, dsb2018.LAYOUT),
     "msd": (load_msd, msd.LAYOUT),
     "medmnist": (load_medmnist, medmnist.LAYOUT),
     "brats": (load_brats, nifti_layout.BRATS),
     "nifti": (load_nifti, nifti_layout.NIFTI),
 }
-LAYOUTS = tuple(layout for _, layout in _DATA_SETS.values())
-"""Layout of each data set on disk; the first that applies to a folder is that of its data."""
+LAYOUTS = tuple(dict.fromkeys(layout for _, layout in _DATA_SETS.values()))
+"""Layouts of data sets on disk; the first that applies to a folder is that of its data."""
 
 _SOURCES = {name: _on_disk(name, *one) for name, one in _DATA_SETS.items()} | {
     "phantom_brain": _phantom("brain", load_lgg),

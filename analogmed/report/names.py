@@ -26,6 +26,8 @@ _TASKS = {
     "phantom_chest": "Chest phantom",
     "phantom_ecg": "ECG phantom",
     "lgg": "LGG",
+    "cinc2021": "CinC 2021",
+    "cpsc2018": "CPSC 2018",
     "mitbih": "MIT-BIH",
     "dsb2018": "DSB 2018",
     "breastmnist": "BreastMNIST",

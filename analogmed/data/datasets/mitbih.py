@@ -14,9 +14,8 @@ import numpy as np
 from analogmed.data.case import Case, Sample, Task
 from analogmed.data.datasets.listing import Fault, Layout, Listing, refuse, report_error
 from analogmed.data.datasets.options import some_texts
-from analogmed.data.normalise import padded_size
 from analogmed.data.samples import naming_case
-from analogmed.data.signals.leads import LeadReader, NanPolicy
+from analogmed.data.signals.leads import LeadReader, NanPolicy, checked_window
 from analogmed.data.signals.records import (
     ANNOTATIONS,
     HEADER,
@@ -38,7 +37,6 @@ from analogmed.data.splits import (
 )
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import require_folder
-from analogmed.foundation.settings.checks import require_number
 from analogmed.foundation.text import nearest
 from analogmed.kinds.classification import MULTICLASS
 
@@ -64,7 +62,6 @@ EXCLUDED = (*PACED, "201")
 _ONE_PATIENT = ("201", "202")
 _LEADS = ("MLII",)
 _CLASSES = ("N", "S", "V")
-_SECONDS = (0.3, 60.0)
 _ORIGIN = "https://physionet.org/content/mitdb"
 
 
@@ -101,7 +98,7 @@ def load_mitbih(
         leads: names of the leads, which are the channels.
         missing_leads: those of the leads that are set to 0.
         rate: samples per second to which records are resampled, 50 to 1000.
-        window_s: length of a window in seconds; rounded up to a multiple of 32 samples.
+        window_s: length of a window in seconds.
         noise: signal-to-noise ratio in dB by kind: ``baseline``, ``muscle``, ``mains``.
         noise_seed: seed of the noise.
         mains_hz: frequency of mains, 50 or 60.
@@ -127,7 +124,7 @@ def load_mitbih(
             noise_seed=noise_seed,
             mains_hz=mains_hz,
         ),
-        seconds=_checked_seconds(window_s),
+        seconds=checked_window(window_s),
     )
     settings = SplitSettings(split_seed, checked_shares(shares), split_file)
     root = require_folder(root)
@@ -166,8 +163,7 @@ class BeatReader:
     @property
     def window(self) -> tuple[int]:
         """Number of samples of a window."""
-        (size,) = padded_size((round(self.seconds * self.leads.rate),))
-        return (size,)
+        return (self.leads.samples_in(self.seconds),)
 
     def __call__(self, case: Case) -> Sample:
         """Return windows (beats, leads, samples), and their class indices (beats, 1).
@@ -300,12 +296,6 @@ def _checked_exclusions(folder: Path, exclude: Sequence[str]) -> tuple[str, ...]
             f"task.options.exclude: expected names of records in {folder}, got {', '.join(unknown)}"
         )
     return names
-
-
-def _checked_seconds(seconds: float) -> float:
-    low, high = _SECONDS
-    require_number("task.options.window_s", seconds, at_least=low, at_most=high)
-    return float(seconds)
 
 
 def _windows(signals: np.ndarray, centres: np.ndarray, size: int) -> np.ndarray:

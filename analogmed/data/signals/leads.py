@@ -13,12 +13,13 @@ from analogmed.data.signals.noise import add_noise, checked_noise
 from analogmed.data.signals.records import Record, read_leads
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.seeds import derive_seed
-from analogmed.foundation.settings.checks import require_choice
+from analogmed.foundation.settings.checks import require_choice, require_number
 
 NanPolicy = Literal["error", "missing"]
 TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """Leads of a standard ECG."""
 _RATES = (50, 1000)
+_SECONDS = (0.3, 60.0)
 _MAINS_HZ = (50, 60)
 _LARGEST_SEED = 2**63 - 1
 _LEAST_NOISY_HZ = 121
@@ -98,6 +99,10 @@ class LeadReader:
         """Return the numbers of samples of a record on the time grid of the result."""
         return np.rint(samples * (self.rate / record.rate)).astype(np.int64)
 
+    def samples_in(self, seconds: float) -> int:
+        """Return the number of samples of a window, at least 1."""
+        return max(1, round(seconds * self.rate))
+
     def _factors(self, record: Record) -> tuple[int, int]:
         ratio = self.rate / Fraction(record.rate).limit_denominator(_MAX_DENOMINATOR)
         return ratio.numerator, ratio.denominator
@@ -129,6 +134,17 @@ class LeadReader:
                 "use 0 for such a lead"
             )
         signals[invalid.any(axis=1)] = 0.0
+
+
+def checked_window(seconds: float) -> float:
+    """Return the length of a window in seconds.
+
+    Raises:
+        ConfigError: it is out of range.
+    """
+    low, high = _SECONDS
+    require_number("task.options.window_s", seconds, at_least=low, at_most=high)
+    return float(seconds)
 
 
 def _check_whole(option: str, value: object, low: int, high: int) -> None:

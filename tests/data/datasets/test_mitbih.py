@@ -73,7 +73,7 @@ def test_the_peak_is_in_the_middle_and_windows_end_with_the_record(root):
 
 
 def test_classes_leads_rate_and_window_can_be_chosen(root):
-    options = {"classes": ["V", "Q"], "leads": "V1", "rate": 200, "window_s": 0.6}
+    options = {"classes": ["V", "Q"], "leads": "V1", "rate": 200, "window_s": 0.64}
     task = load_task("mitbih", root, **options)
     assert (task.classes, task.channels, task.window) == (("V", "Q"), ("V1",), (128,))
     assert task.read(task.test[0]).label[:, 0].tolist() == [0, 1]
