@@ -35,12 +35,12 @@ COMMANDS = {
     "eval": Command(
         "cli.evaluation:EvalConfig",
         "evaluate:run",
-        "Dice of networks on chips over time since programming",
+        "score of networks on chips over time since programming",
     ),
     "sensitivity layers": Command(
         "evaluation.studies.sensitivity.settings:SensitivityConfig",
         "sensitivity:run_layers",
-        "Loss of Dice of each layer and each noise source",
+        "loss of score by each layer and each noise source",
     ),
     "sensitivity placement": Command(
         "evaluation.studies.sensitivity.settings:PlacementConfig",
@@ -66,7 +66,7 @@ COMMANDS = {
     "search run": Command(
         "search.settings:SearchConfig",
         "search:run",
-        "search for networks with high on-chip Dice at low cost",
+        "search for networks with a high on-chip score at low cost",
     ),
     "search supernet": Command(
         "search.supernet.settings:SupernetConfig",

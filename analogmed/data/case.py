@@ -116,7 +116,7 @@ class Task(Rendered):
         if not self.kind.has_masks:
             raise ConfigError(
                 f"task.name: expected a segmentation task, got {self.name}, which is "
-                f"{self.kind.name}. Only train, eval and report support classes of whole images."
+                f"{self.kind.name}. This command does not support classes of whole images."
             )
 
     def facts(self) -> dict[str, object]:

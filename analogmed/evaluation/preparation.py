@@ -32,7 +32,7 @@ class Prepared(Generic[Config]):
     """Checked data and networks of a study.
 
     Attributes:
-        config: settings, completed with the files of the networks.
+        config: settings, completed with the metrics of the task and the files of the networks.
         task: data.
         checkpoints: trained networks, in the order of ``config.checkpoints``.
     """
@@ -42,7 +42,7 @@ class Prepared(Generic[Config]):
     checkpoints: tuple[Checkpoint, ...]
 
 
-def prepare(config: Config, *, networks: Networks, whole_images: bool = False) -> Prepared[Config]:
+def prepare(config: Config, *, networks: Networks) -> Prepared[Config]:
     """Load data and networks of a study, and check them.
 
     Args:
@@ -50,19 +50,16 @@ def prepare(config: Config, *, networks: Networks, whole_images: bool = False) -
         networks: ``distinct`` for networks that differ in model or training, ``ensembles`` if
             several of one model and training are allowed, ``one`` for a single network: by default
             the shipped, digitally trained U-Net; its digital layers are entered in the settings.
-        whole_images: whether the study supports tasks that classify whole images.
 
     Raises:
-        ConfigError: settings conflict, the study does not support the kind of the task, a network
-            does not fit the task, or two networks that must be distinct have the same model and
-            training.
+        ConfigError: settings conflict, the study does not compute a metric, a network does not fit
+            the task, or two networks that must be distinct have the same model and training.
         DataError: the data cannot be read. CheckpointError: a network cannot be read.
         LeakageError: a network has been trained on a test patient.
     """
     check_settings(config)
     task = config.task.load()
-    if not whole_images:
-        task.require_masks()
+    config = config.for_task(task)
     paths = checkpoint_paths(config)
     paths = (_default_of(paths),) if networks == "one" else paths
     checkpoints = tuple(load_checkpoint(path, factories=config.factories) for path in paths)

@@ -168,6 +168,9 @@ class Experiment:
     name: str = "eval"
     restart: bool = False
 
+    only_primary = False
+    """Whether the study computes no metric but the primary one of the task."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "hardware", as_hardware(self.hardware))
         expand_short_forms(self)
@@ -198,10 +201,16 @@ class Experiment:
         """Return the settings with the metrics of a run on a task.
 
         Raises:
-            ConfigError: a metric is unknown or not defined for the kind of the task, or ``limit``
-                or ``sweep.width`` is outside the bounds of the primary metric.
+            ConfigError: a metric is unknown, not defined for the kind of the task or not computed
+                by the study, or ``limit`` or ``sweep.width`` is outside the bounds of the primary
+                metric.
         """
         metrics = self.metrics_for(task)
+        if self.only_primary and len(metrics) > 1:
+            raise ConfigError(
+                f"metrics: expected {metrics[0]} only, the primary metric of {task.name}, got "
+                f"{list(self.metrics)}"
+            )
         task.kind.check_metrics(metrics)
         low, high = metric_of(metrics[0]).bounds
         label = metric_of(metrics[0]).label
@@ -225,10 +234,3 @@ def require_fixed_chips(experiment: Experiment) -> None:
             "sweep.width: only eval adds chips until an interval is narrow; expected no value, got "
             f"{experiment.sweep.width!r}. Set the number of chips with --sweep.chips."
         )
-
-
-def set_dice_only(experiment: Experiment) -> None:
-    """Make Dice the metric of an experiment; raise a ConfigError if it has another one."""
-    object.__setattr__(experiment, "metrics", experiment.metrics or ("dice",))
-    if experiment.metrics != ("dice",):
-        raise ConfigError(f"metrics: expected dice only, got {list(experiment.metrics)}")

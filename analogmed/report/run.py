@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from analogmed.metrics.registry import PRIMARY
 from analogmed.report.examples import ExampleCase
 from analogmed.report.names import is_synthetic
 
@@ -38,6 +39,12 @@ class Run:
         options = task.get("options")
         own = options.get("name") if isinstance(options, dict) else None
         return str(own or task.get("name") or "")
+
+    @property
+    def primary_metric(self) -> str:
+        """Name of the first metric of the settings; that of segmentation if they name none."""
+        listed = self.settings.get("metrics")
+        return str(listed[0]) if isinstance(listed, list) and listed else PRIMARY
 
     @property
     def is_synthetic(self) -> bool:

@@ -103,5 +103,22 @@ class TestRun:
         network = ["--checkpoints", str(folder / "hwa"), "--out", str(folder / "other")]
         assert main(["eval", *task, *network, "--metrics", "dice"]) == 2
         assert "dice is not defined for multi" in capsys.readouterr().err
-        assert main(["sensitivity", *task, *network]) == 2
+        assert main(["uncertainty", *task, *network]) == 2
         assert "expected a segmentation task, got data, which is multi" in capsys.readouterr().err
+
+    def test_the_sensitivity_is_that_of_the_primary_metric(self, run, tmp_path):
+        task, folder = run
+        network = ["--checkpoints", str(folder / "hwa"), "--layers", "head", "--parts", "layers"]
+        sweep = ["--sweep.chips", "2", "--sweep.times_s", "0"]
+        main(["sensitivity", *task, *network, *sweep, "--out", str(tmp_path / "layers")])
+        table = pd.read_parquet(tmp_path / "layers" / "results.parquet")
+        assert set(table["metric"]) == {"auroc"}
+        means = table.groupby("setting")["value"].mean()
+        ranking = pd.read_csv(tmp_path / "layers" / "ranking.csv").set_index("setting")
+        expected = means["digital"] - means["only_analog"]
+        assert ranking.loc["only_analog", "drop"] == pytest.approx(expected)
+        main(["report", str(tmp_path / "layers"), "--out", str(tmp_path / "page")])
+        (page,) = (tmp_path / "page").glob("*.html")
+        text = re.sub(r"<script.*?</script>", "", page.read_text(), flags=re.DOTALL)
+        assert "AUROC lost by layer" in text
+        assert "Dice" not in text

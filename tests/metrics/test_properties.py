@@ -118,7 +118,10 @@ def test_sensitivity():
         for chip in ([None] if setting == "digital" else range(2))
         for row in per_patient(values, **place, time_s=np.nan if setting == "digital" else 0.0)
     ]
-    ranking = rank(to_settings_table(rows))
+    table = to_settings_table(rows)
+    distances = rank(table.assign(metric="hd95"), metric="hd95")
+    assert distances.loc[distances["setting"] == "all_analog", "drop"].item() == -0.5
+    ranking = rank(table)
     assert (ranking[["drop_low", "effect_low"]] >= -1.0).all(axis=None)
     assert (ranking[["drop_high", "effect_high"]] <= 1.0).all(axis=None)
 

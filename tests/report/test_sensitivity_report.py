@@ -142,6 +142,11 @@ def test_the_text_of_placements_names_profile_and_level_and_what_was_chosen(step
     assert "0.030 (0.010 to 0.050)" in lines[0]
 
 
+def test_texts_name_the_metric_of_the_run(ranking, steps):
+    assert "Only this layer analog: AUROC lost" in render_sensitivity(ranking, metric="auroc")
+    assert "AUROC lost" in render_placement(steps, metric="auroc")
+
+
 def test_a_table_without_its_columns_is_refused(ranking, steps):
     with pytest.raises(DataError, match="rank"):
         render_sensitivity(ranking.drop(columns="rank"))

@@ -1,4 +1,4 @@
-"""Program of ``analogmed eval``: Dice of networks on chips over time since programming."""
+"""Program of ``analogmed eval``: score of networks on chips over time since programming."""
 
 from collections.abc import Iterator
 

@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import time_label
+from analogmed.metrics.registry import PRIMARY, label_of
 from analogmed.report.figures.panels import sample_caption
 from analogmed.report.figures.style import (
     SMALLEST_PT,
@@ -26,12 +27,12 @@ from analogmed.report.text import SAMPLE_COLUMNS, format_fixed
 from analogmed.tables.table import require_columns
 
 OF_LAYERS = {
-    "only_analog": "only this layer analog:\nDice lost",
-    "only_digital": "only this layer digital:\nDice regained",
+    "only_analog": "only this layer analog:\n{} lost",
+    "only_digital": "only this layer digital:\n{} regained",
 }
 OF_SOURCES = {
-    "noise_alone": "alone: Dice lost against digital",
-    "noise_all_but": "all but this: Dice regained",
+    "noise_alone": "alone: {} lost against digital",
+    "noise_all_but": "all but this: {} regained",
 }
 _CELL_IN, _BAR_IN, _FRAME_IN = 0.24, 0.5, 1.6
 _LABEL_IN = 0.28
@@ -44,9 +45,13 @@ _NEEDED = ["setting", "subject", "time_s", "effect", "effect_low", "effect_high"
 
 
 def sensitivity_heat_map(
-    ranking: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN
+    ranking: pd.DataFrame,
+    path: Path | str,
+    *,
+    width_in: float = WIDTH_IN,
+    metric: str = PRIMARY,
 ) -> Path:
-    """Draw the loss of Dice of each layer: layers as rows, times as columns, and two settings.
+    """Draw the drop of each layer: layers as rows, times as columns, and two settings.
 
     Effects whose confidence interval excludes 0 are printed in bold.
 
@@ -54,6 +59,7 @@ def sensitivity_heat_map(
         ranking: result of ``analogmed.evaluation.studies.sensitivity.ranking.rank``.
         path: ``.png`` or ``.svg`` file.
         width_in: width of the figure in inches; in a narrow one, panels are below each other.
+        metric: name of the metric of the ranking.
 
     Returns:
         ``path``; identical rankings yield identical bytes.
@@ -62,7 +68,7 @@ def sensitivity_heat_map(
         DataError: there is no layer in the ranking, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    rows = _rows(ranking, OF_LAYERS, "layer")
+    rows, label = _rows(ranking, OF_LAYERS, "layer"), label_of(metric)
     names = list(dict.fromkeys(rows["subject"]))
     widest = float(rows["effect"].abs().max()) or 1e-3
     norm = TwoSlopeNorm(0.0, -widest, widest)
@@ -73,24 +79,31 @@ def sensitivity_heat_map(
         figure, grid = _panels(len(kinds), _CELL_IN * len(names), width_in)
         for axes, kind in zip(grid, kinds, strict=True):
             image = _draw_cells(axes, rows[rows["setting"] == kind], names, norm, size)
-            axes.set_title(OF_LAYERS[kind], fontsize="medium")
+            axes.set_title(OF_LAYERS[kind].format(label), fontsize="medium")
             axes.set_yticks(range(len(names)), names, fontsize="small")
-            for label in axes.get_yticklabels():
-                label.set_parse_math(False)
+            for text in axes.get_yticklabels():
+                text.set_parse_math(False)
         side = "bottom" if is_narrow(width_in) else "right"
-        figure.colorbar(image, ax=grid, label="Dice", fraction=0.04, pad=0.02, location=side)
+        figure.colorbar(image, ax=grid, label=label, fraction=0.04, pad=0.02, location=side)
         caption = sample_caption(rows, "Columns: time after programming. Bold: the")
         legend_below(figure, [], [], caption=f"{caption} excludes 0")
         return save_figure(figure, path)
 
 
-def source_bars(ranking: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
+def source_bars(
+    ranking: pd.DataFrame,
+    path: Path | str,
+    *,
+    width_in: float = WIDTH_IN,
+    metric: str = PRIMARY,
+) -> Path:
     """Draw the effect of each noise source, alone and removed, with CIs: one panel per time.
 
     Args:
         ranking: result of ``analogmed.evaluation.studies.sensitivity.ranking.rank``.
         path: ``.png`` or ``.svg`` file.
         width_in: width of the figure in inches; in a narrow one, panels are below each other.
+        metric: name of the metric of the ranking.
 
     Returns:
         ``path``; identical rankings yield identical bytes.
@@ -115,13 +128,13 @@ def source_bars(ranking: pd.DataFrame, path: Path | str, *, width_in: float = WI
                 part = here[here["setting"] == kind].set_index("subject").reindex(sources)
                 color = palette[0 if offset < 0 else 2]
                 places = [names.index(source) for source in sources]
-                _draw_bars(axes, part, places, offset, color, label)
+                _draw_bars(axes, part, places, offset, color, label.format(label_of(metric)))
             axes.axvline(0.0, color="0.15", linewidth=0.8)
             axes.set_title(time_label(time_s))
             axes.grid(visible=False, axis="y")
             axes.grid(visible=True, axis="x")
             axes.set_axisbelow(True)
-            axes.set_xlabel("Dice")
+            axes.set_xlabel(label_of(metric))
             axes.set_yticks(range(len(names)), names)
         grid[0].invert_yaxis()
         entries = grid[0].get_legend_handles_labels()
@@ -129,13 +142,20 @@ def source_bars(ranking: pd.DataFrame, path: Path | str, *, width_in: float = WI
         return save_figure(figure, path)
 
 
-def placement_curve(steps: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN) -> Path:
-    """Draw the loss of Dice against latency or energy for every evaluated placement.
+def placement_curve(
+    steps: pd.DataFrame,
+    path: Path | str,
+    *,
+    width_in: float = WIDTH_IN,
+    metric: str = PRIMARY,
+) -> Path:
+    """Draw the loss of the primary metric against latency or energy for every evaluated placement.
 
     Args:
         steps: ``analogmed.evaluation.studies.placement.study.PlacementResult.steps``.
         path: ``.png`` or ``.svg`` file.
         width_in: width of the figure in inches.
+        metric: name of the metric of the drops.
 
     Returns:
         ``path``; identical steps yield identical bytes.
@@ -188,7 +208,7 @@ def placement_curve(steps: pd.DataFrame, path: Path | str, *, width_in: float = 
         axes.axhline(0.0, color="0.15", linewidth=0.8)
         separator = "\n" if is_narrow(width_in) else " "
         axes.set_xlabel(f"{label},{separator}estimated")
-        axes.set_ylabel("Dice lost against digital")
+        axes.set_ylabel(f"{label_of(metric)} lost against digital")
         place = f"{steps['profile'].iloc[0]}, level {steps['level_of_profile'].iloc[0]}"
         title = f"{place};{separator}numbers: digital layers"
         axes.set_title(title, parse_math=False, fontsize="small" if separator == "\n" else "medium")

@@ -1,10 +1,12 @@
 """Runs of ``analogmed.sensitivity placement``."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pandas as pd
 
 from analogmed.foundation.text import shortened
+from analogmed.metrics.registry import label_of
 from analogmed.report.figures.sensitivity import placement_curve
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.kinds.sensitivity import sensitivity_sections
@@ -17,31 +19,31 @@ from analogmed.tables.table import records
 
 
 def _findings(run: Run) -> Iterator[str]:
-    steps = run.tables["placements"]
+    steps, label = run.tables["placements"], label_of(run.primary_metric)
     chosen = steps[steps["chosen"].astype(bool)]
     if chosen.empty:
-        yield "No evaluated placement keeps the loss of Dice within the accepted limit."
+        yield f"No evaluated placement keeps the loss of {label} within the accepted limit."
         return
     row = records(chosen)[0]
     layers = () if pd.isna(row["digital"]) else tuple(str(row["digital"]).split(";"))
     digital = f"{len(layers)} digital layer{'s' * (len(layers) > 1)} ({shortened(layers)})"
     yield (
-        f"With {digital if layers else 'all layers analog'}, the loss of Dice is "
+        f"With {digital if layers else 'all layers analog'}, the loss of {label} is "
         f"{format_fixed(row['drop'])}"
         f"{in_interval(row['drop_low'], row['drop_high'], row['level'])}."
     )
 
 
 def _sections(run: Run, prefix: str) -> Iterator[Section]:
-    steps = run.tables["placements"]
+    steps, metric = run.tables["placements"], run.primary_metric
     figure = page_figure(
-        placement_curve,
+        partial(placement_curve, metric=metric),
         steps,
         f"{prefix}-curve",
-        "Dice lost against cost; the table has the numbers",
+        f"{label_of(metric)} lost against cost; the table has the numbers",
         paper=True,
     )
-    table = placement_table(steps)
+    table = placement_table(steps, metric)
     yield Section(f"{prefix}-placement", "Choice of the digital layers", "", (figure,), (table,))
     yield from sensitivity_sections(run, prefix)
 

@@ -1,7 +1,9 @@
 """Runs of ``analogmed.sensitivity``."""
 
 from collections.abc import Iterator
+from functools import partial
 
+from analogmed.metrics.registry import label_of
 from analogmed.report.figures.sensitivity import sensitivity_heat_map, source_bars
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.names import capitalised
@@ -17,11 +19,11 @@ _MOST_NARROW_TIMES = 3
 
 
 def _findings(run: Run) -> Iterator[str]:
-    ranking = run.tables["ranking"]
+    ranking, label = run.tables["ranking"], label_of(run.primary_metric)
     last = ranking[ranking["time_s"] == ranking["time_s"].max()]
     kinds = {
-        "only_analog": "the layer with the largest loss of Dice as the only analog one",
-        "noise_alone": "the noise source with the largest loss of Dice as the only one",
+        "only_analog": f"the layer with the largest loss of {label} as the only analog one",
+        "noise_alone": f"the noise source with the largest loss of {label} as the only one",
     }
     for kind, what in kinds.items():
         rows = last[last["setting"] == kind].sort_values("rank")
@@ -39,28 +41,36 @@ def sensitivity_sections(run: Run, prefix: str) -> Iterator[Section]:
     """Yield the section on layers and noise sources, if the run has ranked them."""
     if "ranking" not in run.tables:
         return
-    ranking = run.tables["ranking"]
+    ranking, metric = run.tables["ranking"], run.primary_metric
+    label = label_of(metric)
     draws = {
         ("only_analog", "only_digital"): (
             sensitivity_heat_map,
-            "Dice lost or regained by layer; the table has the numbers",
+            f"{label} lost or regained by layer; the table has the numbers",
         ),
         ("noise_alone", "noise_all_but"): (
             source_bars,
-            "Dice lost or regained by noise source; the table has the numbers",
+            f"{label} lost or regained by noise source; the table has the numbers",
         ),
     }
     few_times = ranking["time_s"].nunique() <= _MOST_NARROW_TIMES
     figures = [
-        page_figure(draw, ranking, f"{prefix}-{draw.__name__}", alt, paper=True, narrow=few_times)
+        page_figure(
+            partial(draw, metric=metric),
+            ranking,
+            f"{prefix}-{draw.__name__}",
+            alt,
+            paper=True,
+            narrow=few_times,
+        )
         for settings, (draw, alt) in draws.items()
         if ranking["setting"].isin(settings).any()
     ]
     yield Section(
         f"{prefix}-sensitivity",
-        "Dice lost by layer and noise source",
+        f"{label} lost by layer and noise source",
         figures=tuple(figures),
-        folded=(sensitivity_table(ranking),),
+        folded=(sensitivity_table(ranking, metric),),
     )
 
 

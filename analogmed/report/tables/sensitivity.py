@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analogmed.foundation.time_constants import time_label
+from analogmed.metrics.registry import PRIMARY, label_of
 from analogmed.report.text import (
     SAMPLE_COLUMNS,
     format_fixed,
@@ -22,10 +23,10 @@ Row = dict[str, Any]
 
 WIDTH = 120
 TITLES = {
-    "only_analog": "Only this layer analog: Dice lost against digital",
-    "only_digital": "Only this layer digital: Dice regained against all layers analog",
-    "noise_alone": "Only this noise source: Dice lost against digital",
-    "noise_all_but": "All noise sources but this: Dice regained against all",
+    "only_analog": "Only this layer analog: {} lost against digital",
+    "only_digital": "Only this layer digital: {} regained against all layers analog",
+    "noise_alone": "Only this noise source: {} lost against digital",
+    "noise_all_but": "All noise sources but this: {} regained against all",
 }
 SETTINGS = {
     "only_analog": "only this layer analog",
@@ -42,12 +43,13 @@ _spelled_out = partial(named_estimate, dash=False)
 """Content of a cell with an estimate whose limits are separated by a word."""
 
 
-def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
+def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8, metric: str = PRIMARY) -> str:
     """Return the first lines of the rankings at the latest evaluated time.
 
     Args:
         ranking: result of ``analogmed.evaluation.studies.sensitivity.ranking.rank``.
         most: largest number of lines per ranking.
+        metric: name of the metric of the ranking.
 
     Returns:
         plain text, at most 120 columns wide.
@@ -58,7 +60,7 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
     require_columns(ranking, ["setting", "subject", "time_s", "rank", "effect", *SAMPLE_COLUMNS])
     time_s = float(ranking["time_s"].max())
     last = ranking[ranking["time_s"] == time_s]
-    parts = []
+    parts, label = [], label_of(metric)
     for kind, title in TITLES.items():
         rows = last[last["setting"] == kind].sort_values("rank")
         if rows.empty:
@@ -70,35 +72,37 @@ def render_sensitivity(ranking: pd.DataFrame, *, most: int = 8) -> str:
             Column("lost in all", lambda row: _spelled_out(row, "drop")),
         )
         shown = records(rows.head(most))
-        parts.append(TextTable.of(f"{title}, {time_label(time_s)}", columns, shown).terminal(WIDTH))
+        head = f"{title.format(label)}, {time_label(time_s)}"
+        parts.append(TextTable.of(head, columns, shown).terminal(WIDTH))
         if len(rows) > most:
             parts.append(f"   and {len(rows) - most} more, in ranking.csv\n")
     for row in records(last[last["setting"].isin(list(CONTROLS))]):
-        parts.append(f"{CONTROLS[row['setting']]}: Dice lost {_spelled_out(row, 'drop')}\n")
+        parts.append(f"{CONTROLS[row['setting']]}: {label} lost {_spelled_out(row, 'drop')}\n")
     parts.append(
         f"{sample_sizes(ranking)}; {level_of(ranking)} intervals of a two-way bootstrap.\n"
     )
     return "".join(parts)
 
 
-def sensitivity_table(ranking: pd.DataFrame) -> TextTable:
-    """Return layers and noise sources by their loss of Dice at the last time."""
+def sensitivity_table(ranking: pd.DataFrame, metric: str = PRIMARY) -> TextTable:
+    """Return layers and noise sources by their loss of a metric at the last time."""
     time_s = float(ranking["time_s"].max())
     last = ranking[(ranking["time_s"] == time_s) & ranking["setting"].isin(list(SETTINGS))]
     columns = (
         Column("setting", lambda row: SETTINGS[row["setting"]], is_text=True),
         Column("layer or source", itemgetter("subject"), is_text=True),
-        Column("Dice lost or regained", lambda row: named_estimate(row, "effect")),
+        Column(f"{label_of(metric)} lost or regained", lambda row: named_estimate(row, "effect")),
     )
     rows = records(last.sort_values(["setting", "rank"]))
     return TextTable.of(f"The numbers, {time_label(time_s)}", columns, rows)
 
 
-def render_placement(steps: pd.DataFrame) -> str:
+def render_placement(steps: pd.DataFrame, *, metric: str = PRIMARY) -> str:
     """Return one line per evaluated placement.
 
     Args:
         steps: ``analogmed.evaluation.studies.placement.study.PlacementResult.steps``.
+        metric: name of the metric of the drops.
 
     Raises:
         DataError: a column is missing.
@@ -108,7 +112,7 @@ def render_placement(steps: pd.DataFrame) -> str:
     columns = (
         Column("digital too", _layer, is_text=True),
         Column("in all", itemgetter("digital_layers"), is_text=True),
-        Column("Dice lost", lambda row: _spelled_out(row, "drop")),
+        Column(f"{label_of(metric)} lost", lambda row: _spelled_out(row, "drop")),
         Column("predicted", lambda row: format_fixed(row["predicted_drop"])),
         Column("ms", lambda row: format_quantity(row["latency_ms"])),
         Column("mJ", lambda row: format_quantity(row["energy_mj"])),
@@ -120,8 +124,9 @@ def render_placement(steps: pd.DataFrame) -> str:
     return terminal(TextTable.of(title, columns, records(steps)), width=WIDTH)
 
 
-def placement_table(steps: pd.DataFrame) -> TextTable:
+def placement_table(steps: pd.DataFrame, metric: str = PRIMARY) -> TextTable:
     """Return every evaluated placement."""
+    label = label_of(metric)
     columns = (
         Column("layer made digital", _layer, is_text=True),
         Column(
@@ -130,13 +135,13 @@ def placement_table(steps: pd.DataFrame) -> TextTable:
             is_text=True,
         ),
         Column("digital layers", itemgetter("digital_layers")),
-        Column("Dice lost", lambda row: named_estimate(row, "drop")),
+        Column(f"{label} lost", lambda row: named_estimate(row, "drop")),
         Column("ms", lambda row: format_number(row["latency_ms"])),
         Column("mJ", lambda row: format_number(row["energy_mj"])),
         Column("tiles", itemgetter("tiles")),
     )
     caption = (
-        "Each row makes one more layer digital, unless the row before was not kept. Dice lost: "
+        f"Each row makes one more layer digital, unless the row before was not kept. {label} lost: "
         "relative to the digital network, with its interval. Time and energy: of one slice, "
         "estimated."
     )

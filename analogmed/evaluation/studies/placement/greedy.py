@@ -58,7 +58,7 @@ class Search:
     Attributes:
         steps: evaluated placements, in order.
         digital: layers of the present placement that are digital.
-        drop: loss of Dice of the present placement at the worst time.
+        drop: loss of the primary metric of the present placement at the worst time.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Search:
         return self.steps
 
     def _forward(self) -> Rounds[None]:
-        """Make layers digital, in the order of the Dice regained per added cost."""
+        """Make layers digital, in the order of what they regain per added cost."""
         for name in sorted(self.added, key=self._worth, reverse=True):
             enough = self.drop <= self.config.loss and not self.config.whole_curve
             last_on_tiles = len(self.digital) == len(self.layers) - 1
@@ -121,7 +121,7 @@ class Search:
                 self._keep(fewer)
 
     def _worth(self, name: str) -> tuple[bool, float]:
-        """Return the Dice regained per added cost, the mean of the layer's two effects.
+        """Return what a layer regains per added cost, the mean of its two effects.
 
         The effects are that of the only digital layer and that of the only analog layer.
         """
@@ -133,7 +133,7 @@ class Search:
         """Yield the units of one placement; return its step."""
         setting = AblationSetting("placement", moved, self.config.hardware, digital)
         table = yield from ablation_rounds(self.plan, [setting])
-        drops = rank(table, seed=self.config.seed)
+        drops = rank(table, metric=self.config.primary_metric, seed=self.config.seed)
         if not digital:
             self.all_analog = drops.set_index("time_s")["drop"]
         worst = drops.sort_values("drop").iloc[-1]
@@ -166,8 +166,8 @@ class Search:
     def _predicted(self, digital: frozenset[str]) -> float:
         """Predict the drop from single-layer effects, at the worst time.
 
-        The prediction is the drop of the fully analog network minus the Dice regained by each
-        digital layer.
+        The prediction is the drop of the fully analog network minus what each digital layer
+        regains.
         """
         left = self.all_analog
         for name in sorted(digital):

@@ -1,8 +1,9 @@
-"""Choice of the digital layers for minimum latency or energy at an accepted loss of Dice.
+"""Choice of the digital layers for minimum latency or energy at an accepted loss.
 
-The search is greedy: layers become digital in the order of the Dice regained per added cost. Every
-set of digital layers is run on the chips, since the drops of single layers are not additive. Once
-the drop is accepted, each digital layer is tried on its tiles again, the most expensive first.
+The search is greedy: layers become digital in the order of what they regain of the primary metric
+per added cost. Every set of digital layers is run on the chips, since the drops of single layers
+are not additive. Once the drop is accepted, each digital layer is tried on its tiles again, the
+most expensive first.
 """
 
 import math
@@ -34,6 +35,7 @@ from analogmed.foundation.settings.paths import read_plain_settings, with_paths_
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.foundation.strict_yaml import dump_yaml
 from analogmed.hardware import Profile, load_profile
+from analogmed.metrics.registry import label_of
 from analogmed.report import placement_curve
 from analogmed.tables.sensitivity import PLACEMENTS, RANKING
 
@@ -68,22 +70,23 @@ class PlacementResult:
 
     @property
     def chosen(self) -> pd.Series | None:
-        """Cheapest step within the accepted drop; ``None`` if there is none."""
+        """Cheapest step within the accepted loss; ``None`` if there is none."""
         rows = self.steps[self.steps["chosen"]]
         return None if rows.empty else rows.iloc[0]
 
     def verdict(self) -> str:
         """Return a sentence that describes the chosen placement."""
         step, loss = self.chosen, self.config.loss
+        label = label_of(self.config.primary_metric)
         if step is None:
             return (
-                f"no placement that was run loses {loss:g} Dice or less; the least loss is "
+                f"no placement that was run loses {loss:g} {label} or less; the least loss is "
                 f"{self.steps['drop'].min():.3f}: accept more, train for the chip, or leave all "
                 "layers digital"
             )
         names = str(step["digital"]) or "none"
         return (
-            f"digital layers: {names}; Dice lost {step['drop']:.3f} ({step['drop_low']:.3f} to "
+            f"digital layers: {names}; {label} lost {step['drop']:.3f} ({step['drop_low']:.3f} to "
             f"{step['drop_high']:.3f}), accepted {loss:g}"
         )
 
@@ -97,7 +100,7 @@ class PlacementResult:
         run.renew(self.config)
         run.write(RANKING, self.ranking)
         run.write(PLACEMENTS, self.steps)
-        placement_curve(self.steps, folder / _FIGURE)
+        placement_curve(self.steps, folder / _FIGURE, metric=self.config.primary_metric)
         if self.chosen is not None:
             write_text_atomically(folder / PLACEMENT, dump_yaml(self._placement()))
 
@@ -142,7 +145,7 @@ def place_layers(config: PlacementConfig) -> PlacementResult:
     placement) of an interrupted run are taken from the store.
 
     Args:
-        config: network, chip, accepted drop and objective. Its fields can be given as keywords
+        config: network, chip, accepted loss and objective. Its fields can be given as keywords
             instead.
 
     Returns:
@@ -150,7 +153,7 @@ def place_layers(config: PlacementConfig) -> PlacementResult:
 
     Raises:
         ConfigError: settings conflict, the profile does not define the processor for digital
-            layers, or no placement is within the accepted drop (the tables are written).
+            layers, or no placement is within the accepted loss (the tables are written).
         CoverageError: no layer of the network can be mapped onto a tile.
         KeyboardInterrupt: the run was interrupted; the message reports the number of stored units.
     """
@@ -205,7 +208,7 @@ def _rounds(
     """
     if config.sensitivity is None:
         table = yield from ablation_rounds(plan, list_ablations(config, layers))
-        ranking = rank(table, seed=config.seed)
+        ranking = rank(table, metric=config.primary_metric, seed=config.seed)
     else:
         ranking = _read_ranking(config, config.sensitivity, layers)
     steps = yield from Search(config, plan, layers, costs, ranking).run()

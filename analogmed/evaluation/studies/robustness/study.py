@@ -265,9 +265,9 @@ def evaluate(experiment: Experiment) -> Results:
     """
     folder = experiment.folder
     store = open_store(experiment)
-    prepared = prepare(experiment, networks="distinct", whole_images=True)
+    prepared = prepare(experiment, networks="distinct")
     task, checkpoints = prepared.task, prepared.checkpoints
-    experiment = prepared.config.for_task(task)
+    experiment = prepared.config
     _run_folder(folder, experiment).begin()
     warn_on_placement_mismatch(checkpoints, experiment)
     costs = [cost_of(checkpoint, experiment, task) for checkpoint in checkpoints]

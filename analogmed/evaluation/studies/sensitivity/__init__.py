@@ -1,1 +1,1 @@
-"""Sensitivity: loss of Dice by layer and noise source."""
+"""Sensitivity: loss of the primary metric per layer and noise source."""

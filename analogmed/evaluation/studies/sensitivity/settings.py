@@ -4,12 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from analogmed.evaluation.settings import (
-    Experiment,
-    SweepConfig,
-    require_fixed_chips,
-    set_dice_only,
-)
+from analogmed.evaluation.settings import Experiment, SweepConfig, require_fixed_chips
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import (
     require_at_least_one,
@@ -24,21 +19,23 @@ SWEEP = SweepConfig(chips=5, times_s=(0.0, DAY_S))
 
 @dataclass(frozen=True)
 class SensitivityConfig(Experiment):
-    """Loss of Dice of one network, by layer and by noise source.
+    """Drop of the primary metric of one network, by layer and by noise source.
 
     Attributes:
         checkpoints: one trained network; by default the shipped U-Net, trained digitally.
         parts: what is measured: layers, sources, or both.
         layers: names or patterns of the layers to measure; by default all layers on tiles.
-        every_nth_slice: step between evaluated slices of a case with several slices; 1 evaluates
-            all.
+        every_nth_slice: step between evaluated slices or images of a case with several of them; 1
+            evaluates all.
         sweep: chips, times and reads.
-        metrics: dice, the only metric of this command.
+        metrics: the primary metric of the task, the only one of this command.
         tolerance: without effect in this command, which does not compute nsd.
         limit: without effect in this command, which computes no time to failure.
         out: run folder; by default runs/NAME.
         name: name of the run.
     """
+
+    only_primary = True
 
     parts: tuple[Part, ...] = ("layers", "sources")
     layers: tuple[str, ...] = ()
@@ -50,7 +47,6 @@ class SensitivityConfig(Experiment):
         super().__post_init__()
         if len(self.checkpoints) > 1:
             raise ConfigError(f"checkpoints: expected one network, got {len(self.checkpoints)}")
-        set_dice_only(self)
         if self.backend == "aihwkit":
             raise ConfigError(
                 "backend: aihwkit's layers cannot be taken from a chip one by one; use another"
@@ -66,11 +62,11 @@ class SensitivityConfig(Experiment):
 
 @dataclass(frozen=True)
 class PlacementConfig(SensitivityConfig):
-    """Choice of the digital layers of one network within an accepted loss of Dice.
+    """Choice of the digital layers of one network within an accepted loss of the primary metric.
 
     Attributes:
-        loss: largest accepted loss of Dice relative to the digital network, at the worst of the
-            times; 0 or more, below 1.
+        loss: largest accepted loss of the primary metric relative to the digital network, at the
+            worst of the times; 0 or more, below 1.
         objective: quantity to minimise, latency or energy per slice.
         profile: tile type, as for analogmed hardware: a name or a YAML file.
         level: accounting level, mvm_only or measured_layer.
@@ -78,8 +74,7 @@ class PlacementConfig(SensitivityConfig):
             by default that of the profile.
         digital_pj_per_mac: energy of the processor for digital layers, in pJ per MAC; by default
             that of the profile.
-        whole_curve: continue after the accepted loss of Dice is reached, to compute the whole
-            Pareto curve.
+        whole_curve: continue after the accepted loss is reached, to compute the whole Pareto curve.
         sensitivity: run folder of analogmed sensitivity with the same settings, whose layers are
             used; by default they are measured first.
         out: run folder; by default runs/NAME.

@@ -39,8 +39,9 @@ class SensitivityResult:
     reuse: str = ""
 
     def ranking(self) -> pd.DataFrame:
-        """Rank layers and noise sources by their loss of Dice; see ``rank``."""
-        return rank(self.table, seed=self.config.seed)
+        """Rank layers and noise sources by their loss of the primary metric; see ``rank``."""
+        config = self.config
+        return rank(self.table, metric=config.primary_metric, seed=config.seed)
 
     def write(self, folder: Path) -> None:
         """Write settings, environment, tables and figures into a run folder.
@@ -56,9 +57,9 @@ class SensitivityResult:
         run.write(SETTINGS, self.table)
         run.write(RANKING, ranking)
         if "layers" in self.config.parts:
-            sensitivity_heat_map(ranking, folder / _LAYERS)
+            sensitivity_heat_map(ranking, folder / _LAYERS, metric=self.config.primary_metric)
         if "sources" in self.config.parts:
-            source_bars(ranking, folder / _SOURCES)
+            source_bars(ranking, folder / _SOURCES, metric=self.config.primary_metric)
 
 
 def _run_folder(folder: Path) -> RunFolder:

@@ -3,12 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from analogmed.evaluation.settings import (
-    Experiment,
-    SweepConfig,
-    require_fixed_chips,
-    set_dice_only,
-)
+from analogmed.evaluation.settings import Experiment, SweepConfig, require_fixed_chips
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import (
     require_at_least_one,
@@ -26,10 +21,11 @@ TIMES_S = (0.0, DAY_S, 30 * DAY_S)
 class _OnChips(Experiment):
     """Settings that both measurements add to those of an evaluation."""
 
+    only_primary = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require_fixed_chips(self)
-        set_dice_only(self)
         if self.profile is not None:
             raise ConfigError("profile: this program computes no cost; give the profile to eval")
 
@@ -55,7 +51,7 @@ class UncertaintyConfig(_OnChips):
             of validation and test except the tested one.
         bins: number of bins of calibration errors and reliability diagrams.
         margin: margin of the boundary band, in voxels, by which the reference is dilated.
-        metrics: dice, the only metric of this command.
+        metrics: the primary metric of the task, the only one of this command.
         tolerance: without effect in this command, which does not compute nsd.
         limit: without effect in this command, which computes no time to failure.
         profile: not supported by this command, which computes no cost.
@@ -103,7 +99,7 @@ class MitigationConfig(_OnChips):
         temperature_region: voxels on which a temperature is fitted: the band around the reference,
             or the whole image.
         margin: margin of the boundary band, in voxels, by which the reference is dilated.
-        metrics: dice, the only metric of this command.
+        metrics: the primary metric of the task, the only one of this command.
         tolerance: without effect in this command, which does not compute nsd.
         limit: without effect in this command, which computes no time to failure.
         profile: not supported by this command, which computes no cost.

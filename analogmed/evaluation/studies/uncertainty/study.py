@@ -163,6 +163,7 @@ def measure_uncertainty(config: UncertaintyConfig) -> UncertaintyResult:
     store = open_store(config)
     prepared = prepare(config, networks="ensembles")
     task, networks = prepared.task, _ensembles(prepared.checkpoints)
+    task.require_masks()
     paths = tuple(member.path for members in networks for member in members)
     config = replace(prepared.config, checkpoints=paths)
     _warn_too_few_patients(config, task)

@@ -238,7 +238,6 @@ def test_a_network_without_analog_layers_is_refused(config, tmp_path):
     ("changes", "message"),
     [
         ({"checkpoints": (Path("a"), Path("b"))}, "expected one network"),
-        ({"metrics": ("hd95",)}, "expected dice only"),
         ({"backend": "aihwkit"}, "backend"),
         ({"every_nth_slice": 0}, "every_nth_slice must be 1 or more, got 0"),
         ({"parts": ()}, "parts is empty"),
@@ -249,6 +248,11 @@ def test_a_network_without_analog_layers_is_refused(config, tmp_path):
 def test_settings_that_do_not_fit_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         SensitivityConfig(**changes)
+
+
+def test_another_metric_than_the_primary_one_is_refused(config, tmp_path):
+    with pytest.raises(ConfigError, match="metrics: expected dice only, the primary metric of pha"):
+        sensitivity(replace(config, metrics=("hd95",), out=tmp_path))
 
 
 def test_only_every_nth_slice_is_looked_at(checkpoint, config):

@@ -268,7 +268,6 @@ def test_few_patients_are_told_beforehand(config, tmp_path):
         ({"alpha": 0.0}, "alpha: expected a finite number above 0 and below 1"),
         ({"bins": 0}, "bins must be 1 or more"),
         ({"margin": -1}, "margin must be 0 or more"),
-        ({"metrics": ("hd95",)}, "expected dice only"),
         ({"profile": "hermes-1-phase"}, "computes no cost"),
     ],
 )
