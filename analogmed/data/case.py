@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import Rendered, shortened
 from analogmed.kinds.kind import Kind
 from analogmed.kinds.segmentation import SEGMENTATION
@@ -110,14 +109,6 @@ class Task(Rendered):
     def through_slices(self) -> int:
         """Spatial axis of a volume that runs through its slices: the last one in (X, Y, Z)."""
         return 2 if self.spatial_dims == 3 and self.axes.endswith("z") else 0
-
-    def require_masks(self) -> None:
-        """Raise ConfigError if the references are no masks."""
-        if not self.kind.has_masks:
-            raise ConfigError(
-                f"task.name: expected a segmentation task, got {self.name}, which is "
-                f"{self.kind.name}. This command does not support classes of whole images."
-            )
 
     def facts(self) -> dict[str, object]:
         """Return name, channels, classes, window, and the patients of each split."""

@@ -90,7 +90,7 @@ def read_cases(
         Scoring(task.classes, experiment.metrics_for(task), experiment.tolerance, task.spacing_unit)
     )
     patients: dict[str, str] = {}
-    for group in _groups(cases, task.kind.cases_together(experiment.batch_size)):
+    for group in groups(cases, task.kind.cases_together(experiment.batch_size)):
         patients |= {sample.case.case_id: sample.case.patient_id for sample in group}
         _add_cases(scorer, one, group, task, experiment)
         for _ in group:
@@ -110,7 +110,7 @@ def read_cases(
     ]
 
 
-def _groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+def groups(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
     """Yield groups of consecutive samples."""
     remaining = iter(samples)
     while group := list(islice(remaining, size)):

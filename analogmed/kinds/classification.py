@@ -7,6 +7,7 @@ and the mean over all cases is the score (:mod:`analogmed.metrics.images`). A cl
 undefined has NaN for all cases, with the reason as note.
 """
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -39,11 +40,23 @@ class Classification(Kind):
 
     primary_metric = "auroc"
     has_masks = False
+    purpose = "classification"
     exclusive: bool
 
     @abstractmethod
     def probabilities(self, logits: "Tensor") -> "Tensor":
         """Return the probability of each class, shape (N, K)."""
+
+    @abstractmethod
+    def of_positions(self, prob: np.ndarray) -> np.ndarray:
+        """Return the probability of each class, shape (N, K), of those of positions."""
+
+    def of_class(
+        self, prob: np.ndarray, label: np.ndarray, index: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the probability of a class and the images that have it, shape (N,)."""
+        probability = self.of_positions(prob)
+        return probability[:, index], self.holds(label, probability.shape[1])[:, index]
 
     @abstractmethod
     def decide(self, probability: np.ndarray) -> np.ndarray:
@@ -67,6 +80,15 @@ class Classification(Kind):
         import torch
 
         return torch.from_numpy(label.copy())
+
+    def batch_score(self, logits: "Tensor", target: "Tensor") -> float:
+        """Return the mean probability of the reference, since a batch may lack classes."""
+        import torch
+
+        log = self.log_probabilities(logits.detach().float(), 1.0)
+        index = target.long() if log.ndim == target.ndim else target.long()[:, None]
+        own = log.gather(1, index).exp()
+        return float(own.mean()) if torch.isfinite(own).all() else math.nan
 
     def cases_together(self, batch_size: int) -> int:
         """Return the size of a batch: the images of all cases have one size."""
@@ -117,6 +139,14 @@ class Multilabel(Classification):
         """Return the sigmoid of each logit."""
         return logits.sigmoid()
 
+    def positions(self, logits: "Tensor") -> "Tensor":
+        """Return the sigmoid of each logit, shape (N, 1, labels): a position is a label."""
+        return self.probabilities(logits)[:, None]
+
+    def of_positions(self, prob: np.ndarray) -> np.ndarray:
+        """Return those of the labels."""
+        return prob[:, 0]
+
     def decide(self, probability: np.ndarray) -> np.ndarray:
         """Return whether each probability is above 0.5."""
         return probability > 0.5
@@ -152,6 +182,14 @@ class Multiclass(Classification):
     def probabilities(self, logits: "Tensor") -> "Tensor":
         """Return the softmax of the logits."""
         return logits.softmax(dim=1)
+
+    def positions(self, logits: "Tensor") -> "Tensor":
+        """Return the softmax of the logits, shape (N, classes, 1): an image is one position."""
+        return self.probabilities(logits)[..., None]
+
+    def of_positions(self, prob: np.ndarray) -> np.ndarray:
+        """Return those of the classes."""
+        return prob[..., 0]
 
     def decide(self, probability: np.ndarray) -> np.ndarray:
         """Return whether each class is the most probable one."""
@@ -190,8 +228,17 @@ class _Scorer(Scorer):
         from analogmed.network.inference import require_finite
 
         require_finite(logits)
+        self._add(case, self._kind.probabilities(logits.double()).cpu().numpy(), label)
+
+    def add_probabilities(
+        self, case: str, prob: np.ndarray, label: np.ndarray, spacing: Sequence[float]
+    ) -> None:
+        """Keep probabilities and reference of a case."""
+        self._add(case, self._kind.of_positions(prob), label)
+
+    def _add(self, case: str, probability: np.ndarray, label: np.ndarray) -> None:
         self._cases.append(case)
-        self._probabilities.append(self._kind.probabilities(logits.double()).cpu().numpy())
+        self._probabilities.append(probability)
         self._references.append(self._kind.holds(label, len(self.scoring.classes)))
 
     def scores(self) -> list[CaseScore]:

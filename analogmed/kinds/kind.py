@@ -88,6 +88,19 @@ class Scorer(ABC):
         """
 
     @abstractmethod
+    def add_probabilities(
+        self, case: str, prob: np.ndarray, label: np.ndarray, spacing: Sequence[float]
+    ) -> None:
+        """Add the prediction of a case as probabilities.
+
+        Args:
+            case: identifier of the case.
+            prob: probabilities, as :meth:`Kind.positions` returns them.
+            label: reference of the case, see the kind.
+            spacing: size of a voxel.
+        """
+
+    @abstractmethod
     def scores(self) -> list[CaseScore]:
         """Return the scores of all cases, in the order in which these were added."""
 
@@ -99,11 +112,13 @@ class Kind(ABC):
         name: name in settings and messages.
         primary_metric: primary metric of tasks that name none.
         has_masks: whether a reference is a mask on the grid of its image.
+        purpose: purpose of the networks of a search space for such tasks.
     """
 
     name: str
     primary_metric: str
     has_masks: bool
+    purpose: str
 
     @abstractmethod
     def n_logits(self, n_classes: int) -> int:
@@ -151,6 +166,40 @@ class Kind(ABC):
         """Return logarithms of probabilities at a temperature; those along axis 1 sum to 1."""
 
     @abstractmethod
+    def batch_score(self, logits: "Tensor", target: "Tensor") -> float:
+        """Return a score of a training batch, higher is better; NaN if it is undefined.
+
+        Args:
+            logits: shape (B, K, ...).
+            target: targets of the batch, see :meth:`target`.
+        """
+
+    @abstractmethod
+    def positions(self, logits: "Tensor") -> "Tensor":
+        """Return the probabilities of what is predicted at each position of N images.
+
+        Returns:
+            shape (N, K, *positions), where a reference of the kind has the shape (N, *positions):
+            with K = 1 the probability of reference 1 against 0; otherwise those of the references 0
+            to K - 1, which sum to 1.
+        """
+
+    @abstractmethod
+    def of_class(
+        self, prob: np.ndarray, label: np.ndarray, index: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the probability of a class, and where the reference has it.
+
+        Args:
+            prob: probabilities, as :meth:`positions` returns them.
+            label: reference of the images.
+            index: index of the class, from 0.
+
+        Returns:
+            probability and bool mask of one shape.
+        """
+
+    @abstractmethod
     def cases_together(self, batch_size: int) -> int:
         """Return the number of cases that are predicted in one pass.
 
@@ -188,8 +237,12 @@ class Kind(ABC):
             DataError: the kind has no value for this; the message names the reason.
         """
 
-    def check_metrics(self, names: Sequence[str]) -> None:
+    def check_metrics(self, names: Sequence[str], *, setting: str = "metrics") -> None:
         """Raise an error for a metric that is not defined for this kind.
+
+        Args:
+            names: names of the metrics.
+            setting: name of the setting in the message.
 
         Raises:
             ConfigError: names the metric and those of this kind.
@@ -198,5 +251,5 @@ class Kind(ABC):
             if not self.supports(metric(name)):
                 known = [each for each in metric_names() if self.supports(metric(each))]
                 raise ConfigError(
-                    f"metrics: {name} is not defined for {self.name}; {nearest(name, known)}"
+                    f"{setting}: {name} is not defined for {self.name}; {nearest(name, known)}"
                 )

@@ -6,6 +6,7 @@ softmax. Scores are computed for each case and class; :mod:`analogmed.metrics.ca
 of empty structures.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 from analogmed.kinds.kind import CaseScore, Kind, Scorer, Scoring
 from analogmed.kinds.patch import cropped
 from analogmed.metrics.metric import Metric
-from analogmed.metrics.notes import MISSED
+from analogmed.metrics.notes import BOTH_EMPTY, MISSED
 from analogmed.metrics.registry import PRIMARY, metric
 from analogmed.metrics.structure import Structure
 
@@ -34,12 +35,24 @@ class _Scorer(Scorer):
 
     def add(self, case: str, logits: "Tensor", label: np.ndarray, spacing: Sequence[float]) -> None:
         """Compute and keep the scores of a case."""
-        from analogmed.metrics.case import case_metrics
         from analogmed.network.inference import to_classes
+
+        self._add_classes(case, to_classes(logits).cpu().numpy(), label, spacing)
+
+    def add_probabilities(
+        self, case: str, prob: np.ndarray, label: np.ndarray, spacing: Sequence[float]
+    ) -> None:
+        """Compute and keep the scores of a case."""
+        self._add_classes(case, classes_of(prob), label, spacing)
+
+    def _add_classes(
+        self, case: str, classes: np.ndarray, label: np.ndarray, spacing: Sequence[float]
+    ) -> None:
+        from analogmed.metrics.case import case_metrics
 
         scoring = self.scoring
         found = case_metrics(
-            to_classes(logits).cpu(),
+            classes,
             label,
             n_classes=len(scoring.classes),
             spacing=spacing,
@@ -64,12 +77,19 @@ class _Scorer(Scorer):
         return self._scores
 
 
+def classes_of(prob: np.ndarray) -> np.ndarray:
+    """Return the class indices, uint8, (N, *spatial), of (N, K, *spatial) probabilities."""
+    indices = prob[:, 0] > 0.5 if prob.shape[1] == 1 else prob.argmax(1)
+    return indices.astype(np.uint8)
+
+
 class Segmentation(Kind):
     """A class for each voxel."""
 
     name = "segmentation"
     primary_metric = PRIMARY
     has_masks = True
+    purpose = "segmentation"
 
     def n_logits(self, n_classes: int) -> int:
         """Return 1 for one class, else the number of classes and the background."""
@@ -115,6 +135,37 @@ class Segmentation(Kind):
         if logits.shape[1] == 1:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
         return F.log_softmax(logits / temperature, dim=1)
+
+    def batch_score(self, logits: "Tensor", target: "Tensor") -> float:
+        """Return the mean Dice over the classes that the batch or its prediction contains."""
+        import torch
+
+        from analogmed.metrics.case import case_metrics
+        from analogmed.network.inference import to_classes
+
+        if not torch.isfinite(logits).all():
+            return math.nan
+        found = case_metrics(
+            to_classes(logits.detach()),
+            target[:, 0],
+            n_classes=max(1, logits.shape[1] - 1),
+            spacing=(1.0,) * (target.ndim - 2),
+            tolerance=0.0,
+            unit="px",
+            metrics=(PRIMARY,),
+        )
+        scores = [row.value for row in found if row.note != BOTH_EMPTY]
+        return sum(scores) / len(scores) if scores else math.nan
+
+    def positions(self, logits: "Tensor") -> "Tensor":
+        """Return the sigmoid of one logit or the softmax of several; shape (N, K, *spatial)."""
+        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+    def of_class(
+        self, prob: np.ndarray, label: np.ndarray, index: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the probability map of a class and its mask, shape (N, *spatial)."""
+        return prob[:, 0 if prob.shape[1] == 1 else index + 1], label == index + 1
 
     def cases_together(self, batch_size: int) -> int:
         """Return 1: cases differ in size, and their results do not depend on each other."""

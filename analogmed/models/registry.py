@@ -26,6 +26,7 @@ _BUILT_IN = {
     "convlstm_ltc": "analogmed.models.sequences.liquid_networks:convlstm_ltc",
     "densenet121": "analogmed.models.classification.networks:densenet121",
     "dynunet": "analogmed.models.monai_networks:dynunet",
+    "efficientnet": "analogmed.models.classification.networks:efficientnet",
     "light_classifier": "analogmed.models.classification.networks:LightClassifier",
     "med_nas_bench": "analogmed.models.med_nas_bench:MedNasBench",
     "s4d": "analogmed.models.sequences.s4d_network:S4D",

@@ -12,6 +12,7 @@ _MODELS = {
     "attention_unet": "Attention U-Net",
     "dynunet": "DynUNet",
     "densenet121": "DenseNet-121",
+    "efficientnet": "EfficientNet",
     "light_classifier": "light classifier",
     "s4d": "S4D",
     "s4d_ncp": "S4D-NCP",

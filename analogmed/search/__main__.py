@@ -1,4 +1,4 @@
-"""`python -m analogmed.search`: search for networks that retain their Dice on a chip."""
+"""`python -m analogmed.search`: search for networks that retain their score on a chip."""
 
 import sys
 

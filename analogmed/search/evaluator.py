@@ -103,7 +103,7 @@ class ChipEvaluator:
         candidate: how networks are trained, and on how many chips they are evaluated.
         profile: tile type for latency and energy.
         level: accounting level of latency and energy.
-        metrics: further metrics of segmentations, besides the primary metric of the task.
+        metrics: further metrics of predictions, besides the primary metric of the task.
         uncertainty: whether to measure the predictive uncertainty.
         backend: implementation of the tile computations.
         device: device of the computation.
@@ -151,7 +151,7 @@ class ChipEvaluator:
 
         Raises:
             NonFiniteError: the training diverged.
-            DataError: no selection case contains anything to segment.
+            DataError: the primary metric is undefined in all selection cases.
         """
         write_text_atomically(folder / "genotype.json", genotype.to_json() + "\n")
         with without_progress(TRAINING), threads(self._candidate.threads):
@@ -298,7 +298,7 @@ def chip_metrics(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float
 
     Raises:
         DataError: the primary metric is undefined in all cases on chips, for instance because no
-            case contains anything to segment.
+            case contains anything to segment, or no class has positive and negative images.
     """
     found: dict[str, float] = {}
     for metric in metrics:
@@ -311,7 +311,8 @@ def chip_metrics(table: pd.DataFrame, metrics: Sequence[str]) -> dict[str, float
     if f"{metrics[0]}_1d" not in found:
         raise DataError(
             f"{label_of(metrics[0])} is undefined in all selection cases after a day on the chip; "
-            "expected a case that contains something to segment"
+            "expected a case that contains something to segment, or positive and negative images "
+            "of a class"
         )
     return found
 

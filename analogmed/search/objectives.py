@@ -165,7 +165,7 @@ class Goal:
 
     @property
     def estimated(self) -> tuple[str, ...]:
-        """Metrics of segmentations that are named by the objectives and constraints.
+        """Metrics of predictions that are named by the objectives and constraints.
 
         The primary metric of the task, which is always estimated, need not be one of them.
         """

@@ -164,7 +164,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
         study = open_study(config)
         is_new = is_without_patients(study)
         task = config.task.load()
-        task.require_masks()
+        task.kind.check_metrics(config.goal.estimated, setting="objectives")
         parts = selection_split(task, seed=config.seed)
         refuse_other_patients(study, {**parts, "final_test": patients_of(task.test)})
         inner = write_selection(config.task, folder, parts, replaces=not has_begun(config))

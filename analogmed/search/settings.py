@@ -78,15 +78,16 @@ class CandidateConfig:
 @checks_arguments
 @dataclass(frozen=True)
 class SearchConfig:
-    """Search for networks with high on-chip Dice at low cost.
+    """Search for networks with a high on-chip score at low cost.
 
     Attributes:
         task: data; the search never reads the test patients.
-        space: search space.
+        space: search space; of a classification task with purpose classification.
         strategy: search strategy.
         objectives: metrics to optimise, of which the first selects the winner: dice_1d,
             dice_1d_std, dice_t0, dice_1mo, dice_digital, avm_drop, uncertainty, parameters, tiles,
-            latency_ms, energy_mj; for another metric its name in place of dice, such as hd95_1d.
+            latency_ms, energy_mj; for another metric its name in place of dice, such as hd95_1d, or
+            auroc_1d for classification.
         constraints: bounds on these metrics, for instance "tiles <= 40".
         budget: number of networks to train, by all processes together; a larger budget extends a
             finished search.
@@ -159,10 +160,6 @@ class SearchConfig:
                 "uncertainty: the mutual information between passes is 0 for a single pass; "
                 f"expected 2 passes or more, got {passes} (candidate.chips * candidate.reads). Set "
                 "candidate.chips to 2"
-            )
-        if self.space.purpose != "segmentation":
-            raise ConfigError(
-                f"space.purpose {self.space.purpose}: there is no task to train such networks on"
             )
         if self.digital_layers:
             from analogmed.search.digital_layers import refuse_unknown  # loads torch

@@ -1,7 +1,7 @@
 """Setup of a training run before its first step: data, network and starting point."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -17,7 +17,7 @@ from analogmed.data.plausibility import check_plausible
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.plain import to_plain
-from analogmed.models import build_model, required_divisor
+from analogmed.models import build_model, model_options, required_divisor
 from analogmed.models.settings import ModelConfig
 from analogmed.network.copy import copy_network
 from analogmed.network.probe import is_out_of_memory
@@ -143,6 +143,8 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     ranks.share_of(config.batch_size)  # raises for an uneven batch before the data are read
     device = _device(config, ranks)
     task = _load_task(config)
+    if start is None:
+        config = replace(config, model=_with_window(config.model, task.window))
     patients = _patients_seen(task, start)
     sampler = make_sampler(config, task, ranks)
     _warn_missing_classes(sampler, task)
@@ -208,7 +210,14 @@ def digital_stage(config: TrainConfig) -> TrainConfig | None:
     )
 
 
-_HEADS = "deep_supervision"
+_HEADS, _WINDOW = "deep_supervision", "window"
+
+
+def _with_window(model: ModelConfig, window: Sequence[int]) -> ModelConfig:
+    """Return the settings of a network, with the window of a task if its option is not given."""
+    if _WINDOW in model.options or _WINDOW not in model_options(model.name):
+        return model
+    return ModelConfig(model.name, {**model.options, _WINDOW: list(window)})
 
 
 def _with_model_of(start: Checkpoint, config: TrainConfig) -> TrainConfig:
@@ -219,7 +228,10 @@ def _with_model_of(start: Checkpoint, config: TrainConfig) -> TrainConfig:
             f"network {'with' if found.options.get(_HEADS) else 'without'} the heads for it; give "
             "both the same value"
         )
-    if to_plain(config.model) not in map(to_plain, (ModelConfig(), ModelConfig(found.name), found)):
+    given = config.model
+    if _WINDOW in found.options and given.name == found.name:
+        given = _with_window(given, found.options[_WINDOW])
+    if to_plain(given) not in map(to_plain, (ModelConfig(), ModelConfig(found.name), found)):
         raise ConfigError(
             f"{config.init} holds {found.name} with options {found.options}, but model says "
             f"{config.model.name} with options {config.model.options}; leave model out"

@@ -30,7 +30,7 @@ PACKAGES = (
 
 BUILDERS = {
     "analogmed.models.unet": ("UNet",),
-    "analogmed.models.classification.networks": ("densenet121", "LightClassifier"),
+    "analogmed.models.classification.networks": ("densenet121", "efficientnet", "LightClassifier"),
     "analogmed.models.monai_networks": ("unetpp", "attention_unet", "dynunet", "swin_unetr"),
 }
 """Builders of networks by module; their arguments are options."""

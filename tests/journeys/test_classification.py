@@ -103,8 +103,59 @@ class TestRun:
         network = ["--checkpoints", str(folder / "hwa"), "--out", str(folder / "other")]
         assert main(["eval", *task, *network, "--metrics", "dice"]) == 2
         assert "dice is not defined for multi" in capsys.readouterr().err
-        assert main(["uncertainty", *task, *network]) == 2
-        assert "expected a segmentation task, got data, which is multi" in capsys.readouterr().err
+
+    def test_the_uncertainty_is_that_of_each_image_and_class(self, run, tmp_path):
+        task, folder = run
+        networks = ["--checkpoints", str(folder / "hwa" / "digital"), str(folder / "hwa")]
+        sweep = ["--sweep.chips", "2", "--sweep.times_s", "0", "--sweep.reads", "2"]
+        passes = ["--sources", "deterministic", "chips", "--alpha", "0.3"]
+        out = tmp_path / "sure"
+        assert main(["uncertainty", *task, *networks, *sweep, *passes, "--out", str(out)]) == 0
+        summary = pd.read_csv(out / "summary.csv")
+        chips = summary[(summary["source"] == "chips") & (summary["training"] == "hwa")]
+        of_all = chips[chips["region"] == "image"].set_index("metric")["estimate"]
+        parts = of_all["mean_expected_entropy"] + of_all["mean_mutual_information"]
+        assert of_all["mean_entropy"] == pytest.approx(parts, rel=1e-3)
+        assert {"auroc", "brier", "nll", "ece_pooled", "auroc_entropy"} <= set(of_all.index)
+        assert not {"ece", "dice", "dice_correlation"} & set(summary["metric"])
+        classes = set(chips["region"]) - {"image"}
+        of_classes = chips[chips["region"].isin(classes) & (chips["metric"] == "auroc")]
+        assert of_all["auroc"] == pytest.approx(of_classes["estimate"].mean())
+        conformal = pd.read_csv(out / "conformal.csv")
+        assert set(conformal["class"]) == classes
+        address = ["calibrated", "training", "time_s", "chip", "class"]
+        patients = conformal.groupby(address, dropna=False)["patient"].nunique()
+        assert set(patients) == {LENGTHS["test"]}
+        assert conformal["volume_ratio"].isna().all()
+        page = self.page_of(out, tmp_path / "page")
+        assert "Conformal label sets" in page
+        assert "of all images" in page
+
+    def test_the_gain_of_a_mitigation_is_that_of_the_primary_metric(self, run, tmp_path):
+        task, folder = run
+        options = ["--options", "temperature", "input_ranges", "--images", "8"]
+        sweep = ["--sweep.chips", "2", "--sweep.times_s", "1 day"]
+        network, out = ["--checkpoints", str(folder / "hwa")], tmp_path / "mitigated"
+        command = ["uncertainty", "mitigation", *task, *network, *sweep, *options]
+        assert main([*command, "--out", str(out)]) == 0
+        table = pd.read_csv(out / "mitigation.csv")
+        assert set(table["metric"]) == {"auroc", "brier", "nll"}
+        means = table[table["metric"] == "auroc"].groupby("option")["value"].mean()
+        summary = pd.read_csv(out / "summary.csv").set_index(["option", "metric"])
+        gain = means["drift_compensation"] - means["none"]
+        assert summary.loc[("drift_compensation", "auroc"), "gain"] == pytest.approx(gain)
+        if not folder.name.startswith("multiclass"):  # one temperature of both keeps each order
+            assert means["temperature"] == pytest.approx(means["drift_compensation"])
+        assert "AUROC gained" in self.page_of(out, tmp_path / "page")
+
+    def page_of(self, folder, out):
+        """Return the text of the page of a run, which is not about masks."""
+        assert main(["report", str(folder), "--out", str(out)]) == 0
+        (page,) = out.glob("*.html")
+        text = re.sub(r"<script.*?</script>", "", page.read_text(), flags=re.DOTALL)
+        for word in ("Dice", "voxel", "structure", "in the band"):
+            assert word not in text
+        return text
 
     def test_the_sensitivity_is_that_of_the_primary_metric(self, run, tmp_path):
         task, folder = run
@@ -117,8 +168,5 @@ class TestRun:
         ranking = pd.read_csv(tmp_path / "layers" / "ranking.csv").set_index("setting")
         expected = means["digital"] - means["only_analog"]
         assert ranking.loc["only_analog", "drop"] == pytest.approx(expected)
-        main(["report", str(tmp_path / "layers"), "--out", str(tmp_path / "page")])
-        (page,) = (tmp_path / "page").glob("*.html")
-        text = re.sub(r"<script.*?</script>", "", page.read_text(), flags=re.DOTALL)
-        assert "AUROC lost by layer" in text
-        assert "Dice" not in text
+        page = self.page_of(tmp_path / "layers", tmp_path / "page")
+        assert "AUROC lost by layer" in page

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from analogmed.evaluation.studies.mitigation.compute import COSTS
-from analogmed.evaluation.studies.mitigation.compute import METRICS as OF_MITIGATION
 from analogmed.evaluation.studies.mitigation.study import MitigationResult, _wide
+from analogmed.evaluation.studies.mitigation.values import METRICS as OF_MITIGATION
 from analogmed.evaluation.studies.sensitivity.ranking import rank
 from analogmed.evaluation.studies.uncertainty.conformal_table import VALUES, summarise_conformal
 from analogmed.evaluation.studies.uncertainty.scores import Scores

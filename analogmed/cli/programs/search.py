@@ -1,4 +1,4 @@
-"""Program of ``analogmed search``: search for networks with high on-chip Dice and low cost."""
+"""Program of ``analogmed search``: search for networks with a high on-chip score and low cost."""
 
 import shlex
 import time

@@ -18,7 +18,8 @@ class LoadedBatch:
 
     Attributes:
         images: images (B, C, *spatial), on the device of the network.
-        labels: labels (B, 1, *spatial) or, one channel per logit, (B, K, *spatial).
+        labels: labels (B, 1, *spatial) or, one channel per logit, (B, K, *spatial); of classified
+            images (B, 1) or (B, K).
     """
 
     images: Tensor
@@ -38,13 +39,13 @@ def read_batches(
     for batch, images in network_batches(analog, loader, key=image):
         check_images(images)
         labels = labels_of(batch, key=label)
-        if labels.ndim == images.ndim - 1:
+        if labels.ndim in (1, images.ndim - 1):
             labels = labels[:, None]
-        if labels.ndim != images.ndim:
+        if labels.ndim not in (2, images.ndim):
             raise ConfigError(
                 f"loader: labels of shape {tuple(labels.shape)} do not fit images of shape "
                 f"{tuple(images.shape)}; expected a class index for each position, (B, *spatial) "
-                "or (B, 1, *spatial), or one channel per logit"
+                "or (B, 1, *spatial), or one channel per logit; of classified images (B,) or (B, K)"
             )
         if not labels.is_floating_point():
             labels = labels.long()

@@ -12,6 +12,7 @@ from analogmed.evaluation.summaries.runs import network_runs, present_structures
 from analogmed.evaluation.summaries.summary import over_time
 from analogmed.execution.run_folder import describe_environment
 from analogmed.foundation.time_constants import time_label
+from analogmed.metrics.notes import UNDEFINED
 from analogmed.report.figures.over_time import metric_over_time
 from analogmed.report.robustness import Robustness
 
@@ -68,6 +69,11 @@ class RobustnessResult:
         present = set(present_structures(self.values)["class"])
         if absent := [name for name in self.values["class"].unique() if name not in present]:
             notes.append(f"{', '.join(absent)}: in no reference, and so in no mean")
+        undefined = self.values[self.values["note"].isin(UNDEFINED)].drop_duplicates("class")
+        notes += [
+            f"{name}: {note}, and so in no mean"
+            for name, note in zip(undefined["class"], undefined["note"], strict=True)
+        ]
         if min(self.values["patient"].nunique(), self.values["chip"].nunique()) < 2:
             notes.append("no intervals: they need at least two chips and two patients")
         return notes

@@ -20,7 +20,8 @@ from analogmed.evaluation.loader.batches import (
     references_of,
 )
 from analogmed.evaluation.loader.result import RobustnessResult
-from analogmed.evaluation.loader.scoring import Score, Values, scorer
+from analogmed.evaluation.loader.scoring import Masks, Score, Scored, Values, scorer
+from analogmed.evaluation.loader.whole_images import WholeImages
 from analogmed.evaluation.passes import Pass, chip_passes
 from analogmed.evaluation.settings import SweepConfig
 from analogmed.evaluation.summaries.runs import present_structures
@@ -67,11 +68,14 @@ def robustness(
             learned input ranges.
         loader: batches of images (B, C, *spatial) with labels: tuples, or mappings as of MONAI's
             dictionary transforms. Labels are class indices, (B, *spatial) or (B, 1, *spatial), or
-            one channel per logit, (B, K, *spatial).
+            one channel per logit, (B, K, *spatial). Labels of classified images are class indices,
+            (B,), or 0 or 1 for each logit, (B, K).
         metric: name of a metric, for instance ``"dice"`` or ``"hd95"`` (in pixels); or a function
             of a prediction and a reference, each of one image, that returns a number. A metric of
             MONAI gets both with one channel per class. Any other function gets class indices,
-            (1, *spatial). Images for which it is NaN or infinite in some run are in no mean.
+            (1, *spatial). Images for which it is NaN or infinite in some run are in no mean. For
+            classified images, the name of one of their metrics, for instance ``"auroc"``; the value
+            of an image is its contribution to the score.
         lower_is_better: whether lower values of a function are better; by default, of those with
             distance, loss or error in their names.
         times: times since programming: numbers in s, or texts such as ``"1 day"``.
@@ -108,7 +112,7 @@ def robustness(
     check_programmable(analog, sweep.times_s)
     batches = read_batches(analog, loader, keys)
     of_image = checked_patients(patients, loader, sum(len(batch.images) for batch in batches))
-    images = _Images(batches, of_image, inferer, score)
+    images = _Images(batches, of_image, inferer, score, metric)
     table = _all_values(analog, images, sweep, name, seed)
     settings = {
         "hardware": _hardware(analog),
@@ -138,10 +142,11 @@ class _Images:
         patients: Sequence[str],
         inferer: Inferer | None,
         score: Callable[[Tensor, Tensor], Values],
+        metric: str | Score,
     ) -> None:
         self._batches, self._patients = batches, patients
-        self._inferer, self._score = inferer, score
-        self._references: list[Tensor] = []
+        self._inferer, self._score, self._metric = inferer, score, metric
+        self._scored: Scored | None = None
 
     def check(self, network: nn.Module) -> None:
         """Raise an error if the network does not return logits that fit the labels."""
@@ -151,7 +156,20 @@ class _Images:
             _probe(network, window)
         logits = self._logits(network, first.images[:1])
         check_logits(logits, first.labels[:1])
-        self._references = references_of(self._batches, logits.shape[1])
+        if logits.ndim == 2:
+            self._scored = WholeImages(self._batches, logits.shape[1], self._metric)
+        else:
+            self._scored = Masks(references_of(self._batches, logits.shape[1]), self._score)
+
+    def check_values(self, digital: pd.DataFrame, metric: str) -> None:
+        """Raise an error if no image of the digital run has a value of the metric."""
+        assert self._scored is not None
+        if present_structures(digital)["value"].notna().any():
+            return
+        raise ConfigError(
+            f"loader: {metric} is undefined for all {digital['case'].nunique()} images; expected "
+            f"{self._scored.expected}"
+        )
 
     @property
     def number(self) -> int:
@@ -160,22 +178,24 @@ class _Images:
 
     def rows(self, each: Pass, progress: ProgressBar) -> Iterator[dict[str, object]]:
         """Yield the values of all images in one pass."""
+        assert self._scored is not None
         each.start("loader")
-        patients = enumerate(self._patients)
-        for batch, references in zip(self._batches, self._references, strict=True):
+        for number, of_class, value, unit, note in self._scored.values(self._outputs(each, progress)):
+            yield {
+                "case": f"{number:06d}",
+                "patient": self._patients[number],
+                "class": of_class,
+                "value": value,
+                "unit": unit,
+                "note": note,
+            }
+
+    def _outputs(self, each: Pass, progress: ProgressBar) -> Iterator[Tensor]:
+        """Yield the logits of each image, shape (1, K, *spatial)."""
+        for batch in self._batches:
             logits = self._logits(each.network, batch.images)
             check_logits(logits, batch.labels)
-            for one, reference in zip(logits.split(1), references.split(1), strict=True):
-                number, patient = next(patients)
-                for of_class, value, unit, note in self._score(one, reference):
-                    yield {
-                        "case": f"{number:06d}",
-                        "patient": patient,
-                        "class": of_class,
-                        "value": value,
-                        "unit": unit,
-                        "note": note,
-                    }
+            yield from logits.split(1)
             progress.update(len(batch.images))
 
     @torch.no_grad()
@@ -197,22 +217,12 @@ def _all_values(
             run = Pass.digital(analog)
             place = address | {"hardware": "digital", "chip": pd.NA}
             rows = [place | row for row in images.rows(run, progress)]
-        _check_values(to_table(rows), metric)
+        images.check_values(to_table(rows), metric)
         for each in chip_passes(analog, sweep, model=model, seed=seed, chips=range(sweep.chips)):
             place = address | {"hardware": hardware, "chip": each.chip}
             place |= {"time_s": each.time_s, "read": each.read}
             rows += [place | row for row in images.rows(each, progress)]
     return to_table(rows)
-
-
-def _check_values(digital: pd.DataFrame, metric: str) -> None:
-    """Raise an error if no image of the digital run has a value of the metric."""
-    if present_structures(digital)["value"].notna().any():
-        return
-    raise ConfigError(
-        f"loader: {metric} is undefined for all {digital['case'].nunique()} images; expected "
-        "labels with a structure (values above 0) in at least one image"
-    )
 
 
 def _window(images: Tensor, inferer: Inferer | None) -> Tensor | None:
@@ -231,18 +241,19 @@ def _window(images: Tensor, inferer: Inferer | None) -> Tensor | None:
 
 def _probe(analog: nn.Module, images: Tensor) -> None:
     """Raise an error for a network that fails, or returns something else than logits."""
-    window = tuple(images.shape[2:])
+    window, logits_size = tuple(images.shape[2:]), None
     try:
         with torch.no_grad():
             output = analog(images.clone())
         outputs = output.shape[1] if isinstance(output, Tensor) and output.ndim > 1 else 1
+        logits_size = () if isinstance(output, Tensor) and output.ndim == 2 else None
     except ShapeError as error:
         raise ConfigError(
             f"loader: the network does not take images of shape {tuple(images.shape)}: {error}"
         ) from error
     except RuntimeError:
         outputs = 1  # the probe describes the failure
-    NetworkProbe("network", images.shape[1], outputs, window).check(analog, images)
+    NetworkProbe("network", images.shape[1], outputs, window, logits_size).check(analog, images)
 
 
 def _hardware(analog: nn.Module) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """Scores of one image by a registered metric, a metric of MONAI, or any function."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,44 @@ Score = Callable[..., Any]
 """Function of a prediction and a reference, both of one image, that returns a number."""
 Values = Iterator[tuple[str, float, str, str]]
 """Class, value, unit and note of each class of one image."""
+ImageValue = tuple[int, str, float, str, str]
+"""Number of an image; class, value, unit and note of one of its classes."""
+
+
+class Scored(Protocol):
+    """Scores of the images of a loader.
+
+    Attributes:
+        expected: labels of which at least some are needed for a score, for messages.
+    """
+
+    expected: str
+
+    def values(self, logits: Iterable[Tensor]) -> Iterator[ImageValue]:
+        """Yield the values of all images, whose logits are given image by image."""
+
+
+class Masks:
+    """Scores of masks, image by image.
+
+    Args:
+        references: class indices (B, *spatial) of all batches.
+        score: function from logits and reference of one image to its values.
+    """
+
+    expected = "labels with a structure (values above 0) in at least one image"
+
+    def __init__(
+        self, references: Sequence[Tensor], score: Callable[[Tensor, Tensor], Values]
+    ) -> None:
+        self._references, self._score = references, score
+
+    def values(self, logits: Iterable[Tensor]) -> Iterator[ImageValue]:
+        """Yield the values of each image and class."""
+        references = (one for batch in self._references for one in batch.split(1))
+        for number, (one, reference) in enumerate(zip(logits, references, strict=True)):
+            for of_class in self._score(one, reference):
+                yield number, *of_class
 
 
 def scorer(metric: str | Score) -> tuple[Callable[[Tensor, Tensor], Values], str]:

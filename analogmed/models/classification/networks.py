@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from monai.networks import nets
 from monai.networks.layers.factories import Conv, Pool
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.foundation.settings.checks import require_choice
 from analogmed.models.divisor import divisible_by
+from analogmed.network.selection import STAYS_DIGITAL
 
+_EFFICIENTNETS = (*(f"b{number}" for number in range(9)), "l2")
 _REDUCTION = 8
 """Reduction of the image size by the three poolings of the light classifier."""
 
@@ -37,6 +41,45 @@ def densenet121(
     )
 
 
+@divisible_by(32)
+def efficientnet(
+    in_channels: int,
+    out_channels: int,
+    spatial_dims: int = 2,
+    variant: str = "b0",
+    depthwise: str = "digital",
+) -> nn.Module:
+    """EfficientNet with random weights (MONAI EfficientNetBN).
+
+    Args:
+        in_channels: number of image channels.
+        out_channels: number of logits per image.
+        spatial_dims: 1, 2 or 3.
+        variant: b0 to b8, or l2; larger ones are wider and deeper.
+        depthwise: digital leaves the depthwise convolutions digital; analog maps them onto tiles,
+            where each channel takes a tile of its own with few used cells.
+
+    Raises:
+        ConfigError: ``variant`` or ``depthwise`` is unknown.
+
+    Source: Tan and Le 2019, arXiv:1905.11946.
+    """
+    require_choice("model.options.variant", variant, _EFFICIENTNETS)
+    require_choice("model.options.depthwise", depthwise, ("digital", "analog"))
+    network = nets.EfficientNetBN(
+        f"efficientnet-{variant}",
+        pretrained=False,
+        spatial_dims=spatial_dims,
+        in_channels=in_channels,
+        num_classes=out_channels,
+    )
+    if depthwise == "digital":
+        for layer in network.modules():
+            if isinstance(layer, _ConvNd) and layer.groups == layer.in_channels > 1:
+                setattr(layer, STAYS_DIGITAL, True)
+    return network
+
+
 @divisible_by(_REDUCTION)
 class LightClassifier(nn.Module):
     """Small network of three convolutions and a residual multilayer perceptron.
@@ -49,6 +92,7 @@ class LightClassifier(nn.Module):
         out_channels: number of logits per image.
         spatial_dims: 1, 2 or 3.
         window: size of the images along each axis, multiples of 8; one number for all axes.
+            In training, the default is the size of the images of the task.
         features: number of channels of the three convolutions.
         hidden: number of features of the residual path; its inner layer has half as many.
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import time_label
+from analogmed.metrics.registry import PRIMARY, is_metric, label_of
 from analogmed.report.figures.panels import sample_caption, with_names
 from analogmed.report.figures.style import (
     WIDTH_IN,
@@ -31,14 +32,31 @@ OPTIONS = {
     "temperature": "+ temperature",
     "all": "all together",
 }
-SHOWN = {"dice": "Dice", "ece_band": "ECE, band", "nll_band": "NLL, band"}
+_CALIBRATION = (
+    {"ece_band": "ECE, band", "nll_band": "NLL, band"},
+    {"brier": "Brier score", "nll": "NLL"},
+)
+"""Calibration about the structure of masks, or of classified images, which have no band."""
 _MARKERS = "XosD^v"
+
+
+def primary_of(summary: pd.DataFrame) -> str:
+    """Return the primary metric of a mitigation run: the only score among its metrics."""
+    return next((name for name in summary["metric"].unique() if is_metric(name)), PRIMARY)
+
+
+def shown_metrics(summary: pd.DataFrame) -> dict[str, str]:
+    """Return the metrics of a mitigation run to show, with their labels, the primary one first."""
+    primary = primary_of(summary)
+    of_masks, of_images = _CALIBRATION
+    has_band = summary["metric"].isin(list(of_masks)).any()
+    return {primary: label_of(primary), **(of_masks if has_band else of_images)}
 
 
 def mitigation_gains(
     summary: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN
 ) -> Path:
-    """Draw Dice and calibration per mitigation: networks side by side, time on the x axis.
+    """Draw score and calibration per mitigation: networks side by side, time on the x axis.
 
     Args:
         summary: ``summary.csv`` of a mitigation run.
@@ -56,13 +74,14 @@ def mitigation_gains(
     require_columns(summary, [*needed, *SAMPLE_COLUMNS], "the table to draw")
     if summary.empty:
         raise DataError("nothing to draw: no mitigation was measured")
+    shown = shown_metrics(summary)
     networks = list(with_names(summary).groupby(["model", "training"], sort=False))
     times = sorted(summary["time_s"].unique())
     options = [option for option in OPTIONS if (summary["option"] == option).any()]
     with publication_style():
-        columns = _columns(len(networks), width_in)
+        columns = _columns(len(networks), len(shown), width_in)
         for column, (key, rows) in zip(columns, networks, strict=True):
-            for axes, metric in zip(column, SHOWN, strict=True):
+            for axes, metric in zip(column, shown, strict=True):
                 _draw_options(axes, rows[rows["metric"] == metric], options, times)
             column[0].set_title(
                 f"{key[0]}\n{training_name(str(key[1]))}",
@@ -70,7 +89,7 @@ def mitigation_gains(
                 fontsize="small",
             )
         for column in columns if is_narrow(width_in) else columns[:1]:
-            for axes, label in zip(column, SHOWN.values(), strict=True):
+            for axes, label in zip(column, shown.values(), strict=True):
                 axes.set_ylabel(label)
         caption = sample_caption(summary, "Whiskers:")
         figure, entries = columns[0][0].figure, columns[0][0].get_legend_handles_labels()
@@ -78,14 +97,14 @@ def mitigation_gains(
         return save_figure(figure, path)
 
 
-def _columns(n_networks: int, width_in: float) -> np.ndarray:
+def _columns(n_networks: int, n_metrics: int, width_in: float) -> np.ndarray:
     """Return the panels of a new figure: a row per network and, in it, a panel per metric."""
     if is_narrow(width_in):
-        n_panels = n_networks * len(SHOWN)
+        n_panels = n_networks * n_metrics
         figure = Figure(figsize=(width_in, 1.9 * n_panels + 1.8), layout="constrained")
-        return figure.subplots(n_panels, 1, squeeze=False).reshape(n_networks, len(SHOWN))
+        return figure.subplots(n_panels, 1, squeeze=False).reshape(n_networks, n_metrics)
     figure = Figure(figsize=(max(width_in, 2.0 * n_networks), 7.2), layout="constrained")
-    return figure.subplots(len(SHOWN), n_networks, sharex=True, sharey="row", squeeze=False).T
+    return figure.subplots(n_metrics, n_networks, sharex=True, sharey="row", squeeze=False).T
 
 
 def _draw_options(

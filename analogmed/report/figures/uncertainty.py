@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,27 @@ _ROW_IN = 2.5
 _SIDE_IN = 0.12
 """Margin of a narrow figure, in which the last label of its axis ends."""
 Draw = Callable[[Axes, pd.DataFrame, dict[str, Any]], object]
+
+
+class _Size(NamedTuple):
+    """Size of conformal predictions.
+
+    Attributes:
+        column: column of ``conformal_summary.csv``.
+        label: label of the axis.
+        is_ratio: whether the axis is logarithmic.
+    """
+
+    column: str
+    label: str
+    is_ratio: bool
+
+
+_SIZES = (
+    _Size("volume_ratio", "marked volume\n/ true volume", is_ratio=True),
+    _Size("marked_share", "share of images\nwith the class in their set", is_ratio=False),
+)
+"""Sizes of masks, and of label sets, which have no volume."""
 
 
 def draw_uncertainty(folder: Path | str) -> list[Path]:
@@ -137,7 +158,8 @@ def reliability_diagram(
         ["model", "training", "source", "time_s", "region", "voxels", "accuracy"],
         "the table to draw",
     )
-    rows = reliability[reliability["voxels"] >= least]
+    shown = (reliability["voxels"] >= least) & reliability["region"].isin(list(REGIONS))
+    rows = reliability[shown]
     first = min(0.5, float(rows["confidence"].min())) if len(rows) else 0.5  # 1/K for K classes
 
     def draw(axes: Axes, part: pd.DataFrame, look: dict[str, Any]) -> None:
@@ -174,7 +196,7 @@ def risk_coverage_curves(
     def draw(axes: Axes, part: pd.DataFrame, look: dict[str, Any]) -> None:
         axes.plot(part["coverage"], part["risk"], **look)
 
-    labels = ("share of voxels kept", "error rate of these")
+    labels = (f"share of {_items(curves)} kept", "error rate of these")
     return _panels(curves, path, draw, *labels, width_in, from_zero=True)
 
 
@@ -200,6 +222,7 @@ def conformal_over_time(
     rows = with_names(summary[summary["time_s"].notna()])
     if rows.empty:
         raise DataError("nothing to draw: no conformal mask was measured on a chip")
+    size = _SIZES[bool(rows["volume_ratio"].isna().all())]
     times = sorted(rows["time_s"].unique())
     panels = list(rows.groupby(["model", "class"], sort=False))
     trainings = [t for t in TRAINING_NAMES if (rows["training"] == t).any()]
@@ -214,17 +237,18 @@ def conformal_over_time(
                 at = np.searchsorted(times, line["time_s"]) + 0.05 * (place - 2.5)
                 spread = np.abs(line[["fnr_low", "fnr_high"]].to_numpy().T - line["fnr"].to_numpy())
                 column[0].errorbar(at, line["fnr"], spread, marker="o", markersize=3, **look)
-                column[1].plot(at, line["volume_ratio"], marker="o", markersize=3, **look)
+                column[1].plot(at, line[size.column], marker="o", markersize=3, **look)
             column[0].axhline(rows["alpha"].iloc[0], color="0.15", linewidth=0.8)
             column[0].set_title(" / ".join(map(str, key)), parse_math=False, fontsize="medium")
             for axes in column:
                 axes.set_xticks(range(len(times)), [time_label(t) for t in times])
-            column[1].set_yscale("log")
-            column[1].yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-            column[1].yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+            if size.is_ratio:
+                column[1].set_yscale("log")
+                column[1].yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+                column[1].yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
         for share, volume in grid.T if is_narrow(width_in) else grid.T[:1]:
             share.set_ylabel("share missed")
-            volume.set_ylabel("marked volume\n/ true volume")
+            volume.set_ylabel(size.label)
         names = {"digital": "set digitally", "first": f"set at {time_label(times[0])}"}
         handles = [
             Line2D([], [], **_line(training, ways.index(way)))
@@ -269,13 +293,19 @@ def _panels(
             if i == 0:
                 grid[i, j].set_title(model, parse_math=False)
             if j == 0 or is_narrow(width_in):
-                grid[i, j].set_ylabel(f"{REGIONS[region]}\n{y_label}")
+                place = f"{REGIONS[region]}\n" if len(regions) > 1 else ""
+                grid[i, j].set_ylabel(place + y_label)
         for axes in grid[-1]:
             axes.set_xlabel(x_label)
         for axes in grid[:, 0] if from_zero else ():
             axes.set_ylim(bottom=0.0)
         legend_below(figure, list(handles.values()), list(handles), columns=2)
         return save_figure(figure, path)
+
+
+def _items(table: pd.DataFrame) -> str:
+    """Return what the rows of a table count: voxels of masks, or predictions of whole images."""
+    return "voxels" if (table["region"] == "band").any() else "predictions"
 
 
 def _grid(n_rows: int, n_columns: int, width_in: float) -> tuple[Figure, np.ndarray]:

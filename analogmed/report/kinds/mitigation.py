@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analogmed.report.figures.mitigation import mitigation_gains
+from analogmed.metrics.registry import label_of
+from analogmed.report.figures.mitigation import mitigation_gains, primary_of
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.names import capitalised, network_name
 from analogmed.report.page.sections import Section, page_figure
@@ -26,8 +27,9 @@ _WORDS = {
 
 def _findings(run: Run) -> Iterator[str]:
     summary = run.tables["summary"]
-    dice = summary[(summary["metric"] == "dice") & summary["gain"].notna()]
-    last = dice[dice["time_s"] == dice["time_s"].max()]
+    primary = primary_of(summary)
+    gains = summary[(summary["metric"] == primary) & summary["gain"].notna()]
+    last = gains[gains["time_s"] == gains["time_s"].max()]
     for row in records(last):
         network, option = network_name(row["model"], row["training"]), str(row["option"])
         gain, words = row["gain"], _WORDS.get(option, option)
@@ -35,8 +37,8 @@ def _findings(run: Run) -> Iterator[str]:
         if pd.notna(row["gain_low"]) and not row["gain_low"] <= 0 <= row["gain_high"]:
             effect = "higher" if gain > 0 else "lower"
             yield (
-                f"{capitalised(age(row['time_s']))}, the Dice of the {network} is {effect} by "
-                f"{format_fixed(abs(gain))}{interval} with {words}."
+                f"{capitalised(age(row['time_s']))}, the {label_of(primary)} of the {network} is "
+                f"{effect} by {format_fixed(abs(gain))}{interval} with {words}."
             )
 
 
@@ -46,7 +48,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
         mitigation_gains,
         summary,
         f"{prefix}-gains",
-        "Dice and calibration by mitigation; the table has the numbers",
+        f"{label_of(primary_of(summary))} and calibration by mitigation; the table has the numbers",
     )
     yield Section(
         f"{prefix}-mitigation",

@@ -37,6 +37,7 @@ def render_conformal(summary: pd.DataFrame) -> str:
         return ""
     needed = ["model", "training", "calibrated", "time_s", "class", "fnr", "volume_ratio", "kept"]
     require_columns(summary, [*needed, "alpha", "n_units", "trivial"])
+    size, head = _size(summary)
     times = {"digital": "digitally", "first": "at first time", "each": "at this time"}
     columns = (
         Column("network", lambda r: f"{r['model']} {r['training']}", is_text=True, wrap="no"),
@@ -44,16 +45,17 @@ def render_conformal(summary: pd.DataFrame) -> str:
         Column("set", lambda row: times[row["calibrated"]], is_text=True, wrap="no"),
         Column("used", lambda row: time_text(row["time_s"]), is_text=True, wrap="no"),
         Column("share missed", lambda row: _spelled_out(row, "fnr")),
-        Column("marked / true volume", lambda row: _spelled_out(row, "volume_ratio")),
+        Column(head, lambda row: _spelled_out(row, size)),
         Column("kept", _kept),
         Column("patients\nto set", itemgetter("n_units")),
     )
-    title = f"Conformal masks, {_target(summary)}"
+    title = _title(summary)
     return terminal(TextTable.of(title, columns, records(summary)), width=WIDTH)
 
 
 def conformal_table(summary: pd.DataFrame) -> TextTable:
     """Return the false-negative rates of conformal masks."""
+    size, head = _size(summary)
     times = {"digital": "digitally", "first": "at the first time", "each": "at this time"}
     columns = (
         Column("network", lambda row: network_cell(row["model"], row["training"]), is_text=True),
@@ -63,15 +65,25 @@ def conformal_table(summary: pd.DataFrame) -> TextTable:
         ),
         Column("used", lambda row: time_text(row["time_s"]), is_text=True),
         Column("share missed", lambda row: named_estimate(row, "fnr")),
-        Column("marked / true", lambda row: format_number(row["volume_ratio"], 2)),
+        Column(head.removesuffix(" volume"), lambda row: format_number(row[size], 2)),
         Column("kept", _kept),
     )
-    title = f"Conformal masks, {_target(summary)}"
+    title = _title(summary)
     return TextTable.of(title, columns, records(summary))
 
 
-def _target(summary: pd.DataFrame) -> str:
-    return f"target: at most {100 * float(summary['alpha'].iloc[0]):g} % of a structure missed"
+def _size(summary: pd.DataFrame) -> tuple[str, str]:
+    """Return column and head of the size of predictions; label sets have no volume."""
+    if summary["volume_ratio"].isna().all():
+        return "marked_share", "share marked"
+    return "volume_ratio", "marked / true volume"
+
+
+def _title(summary: pd.DataFrame) -> str:
+    alpha = f"at most {100 * float(summary['alpha'].iloc[0]):g} %"
+    if _size(summary)[0] == "marked_share":
+        return f"Conformal label sets, target: {alpha} of the images with a class missed"
+    return f"Conformal masks, target: {alpha} of a structure missed"
 
 
 def _kept(row: Row) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.report.figures.mitigation import OPTIONS
+from analogmed.metrics.registry import label_of
+from analogmed.report.figures.mitigation import OPTIONS, primary_of, shown_metrics
 from analogmed.report.tables.uncertainty import WIDTH, time_text
 from analogmed.report.text import (
     SAMPLE_COLUMNS,
@@ -28,7 +29,6 @@ from analogmed.tables.table import records, require_columns
 
 Row = dict[str, Any]
 
-METRICS = {"dice": "Dice", "ece_band": "ECE, band", "nll_band": "NLL, band"}
 _COSTS = {
     "images": "images",
     "labelled_images": "labelled",
@@ -56,8 +56,9 @@ def render_mitigation(summary: pd.DataFrame) -> str:
         Column("time", lambda row: time_text(row["time_s"]), is_text=True, wrap="no"),
         Column("option", lambda row: row["option"], is_text=True, wrap="no"),
     ]
-    columns += [Column(f"{head}\ngain", _of_metric(name, _gain)) for name, head in METRICS.items()]
-    columns += [Column(head, _cost(name)) for name, head in _COSTS.items()]
+    shown, primary = shown_metrics(summary), primary_of(summary)
+    columns += [Column(f"{head}\ngain", _of_metric(name, _gain)) for name, head in shown.items()]
+    columns += [Column(head, _cost(primary, name)) for name, head in _COSTS.items()]
     table = TextTable.of(
         "Mitigations on the chip", columns, _by_option(summary), stacked=True, leading=1
     )
@@ -72,7 +73,8 @@ def render_mitigation(summary: pd.DataFrame) -> str:
 
 def mitigation_table(summary: pd.DataFrame) -> TextTable:
     """Return the effect and cost of each mitigation at each time."""
-    measured = set(summary["metric"])
+    measured, primary = set(summary["metric"]), primary_of(summary)
+    label = label_of(primary)
     columns = [
         Column(
             "network", lambda r: network_cell(str(r["model"]), str(r["training"])), is_text=True
@@ -82,21 +84,23 @@ def mitigation_table(summary: pd.DataFrame) -> TextTable:
     ]
     columns += [
         Column(head, _of_metric(name, lambda row: format_number(row["value"])))
-        for name, head in METRICS.items()
+        for name, head in shown_metrics(summary).items()
         if name in measured
     ]
     columns.append(
         Column(
-            "Dice gained",
-            _of_metric("dice", lambda r: estimate_cell(r["gain"], r["gain_low"], r["gain_high"])),
+            f"{label} gained",
+            _of_metric(primary, lambda r: estimate_cell(r["gain"], r["gain_low"], r["gain_high"])),
         )
     )
     columns += [
-        Column(head, _cost(name)) for name, head in _COSTS_ON_PAGE.items() if name in summary
+        Column(head, _cost(primary, name))
+        for name, head in _COSTS_ON_PAGE.items()
+        if name in summary
     ]
     caption = (
-        "Dice gained: of drift compensation, and of all together, relative to no mitigation; of "
-        'those with "+", which are added to drift compensation, relative to drift compensation. '
+        f"{label} gained: of drift compensation, and of all together, relative to no mitigation; "
+        'of those with "+", which are added to drift compensation, relative to drift compensation. '
         "Images, labelled images and passes through the chip: number that each use of the "
         "mitigation needs."
     )
@@ -120,9 +124,9 @@ def _of_metric(name: str, write: Callable[[Row], Content]) -> Callable[[Row], Co
     return cell
 
 
-def _cost(name: str) -> Callable[[Row], Content]:
+def _cost(metric: str, name: str) -> Callable[[Row], Content]:
     """Return the content of the column of a cost, which is the same for all metrics."""
-    return lambda row: row["metrics"]["dice"][name]
+    return lambda row: row["metrics"][metric][name]
 
 
 def _gain(row: Row) -> Cell:

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analogmed.foundation.time_constants import DAY_S, time_label
+from analogmed.metrics.registry import PRIMARY, is_metric, label_of
 from analogmed.report.names import model_name
 from analogmed.report.text import (
     UNKNOWN,
@@ -53,6 +54,22 @@ ON_PAGE = {
     ("auroc_entropy", "band"): "AUROC of errors",
     ("aurc_entropy", "band"): "AURC",
 }
+OF_IMAGES = {
+    ("mean_variance", "image"): "variance",
+    ("mean_entropy", "image"): "entropy (nats)",
+    ("mean_mutual_information", "image"): "mutual information (nats)",
+    ("ece_pooled", "image"): "ECE",
+    ("brier", "image"): "Brier",
+    ("nll", "image"): "NLL",
+    ("auroc_entropy", "image"): "AUROC of errors",
+}
+"""Measures of classified images, besides the primary metric, in the terminal and on a page."""
+_HEADS = {
+    "variance": "variance\nx 1000",
+    "entropy (nats)": "entropy\n(nats)",
+    "AUROC of errors": "AUROC\nof errors",
+}
+"""Heads of columns in the terminal that differ from those on a page."""
 _ORIGINS = {
     "mean_variance": "all",
     "mean_read_variance": "between reads",
@@ -90,13 +107,20 @@ def render_uncertainty(summary: pd.DataFrame) -> str:
             wrap="no",
         ),
     ]
-    columns += [Column(head, _measured(key, _in_terminal)) for key, head in IN_TERMINAL.items()]
-    title = "Uncertainty and calibration; all but Dice in the boundary band of the structure"
+    shown = _shown(summary, IN_TERMINAL)
+    shown.pop(("mean_mutual_information", "image"), None)  # nine columns are too wide
+    columns += [
+        Column(_HEADS.get(head, head), _measured(key, _in_terminal)) for key, head in shown.items()
+    ]
+    title, more = "Uncertainty and calibration", "Each class"
+    if has_band(summary):
+        title += "; all but Dice in the boundary band of the structure"
+        more = "Whole image"
     table = TextTable.of(title, columns, _by_pass(summary), stacked=True, leading=1)
     return (
         f"{terminal(table, width=WIDTH)}{patients_of(summary)}; {level_of(summary)} bootstrap "
         "intervals over patients, chips pooled. one: a single pass. T: temperature fitted on "
-        "validation cases at that time. Whole image: summary.csv.\n"
+        f"validation cases at that time. {more}: summary.csv.\n"
     )
 
 
@@ -115,15 +139,36 @@ def uncertainty_table(summary: pd.DataFrame, *, scaled: bool = False) -> TextTab
         Column("time", lambda row: time_text(row["time_s"]), is_text=True),
     ]
     columns += [
-        Column(head, _measured(key, _on_page)) for key, head in ON_PAGE.items() if key in known
+        Column(head, _measured(key, _on_page))
+        for key, head in _shown(summary, ON_PAGE).items()
+        if key in known
     ]
+    below = f"elow each estimate its interval over {patients_of(summary)}. ECE: calibration error; "
     caption = (
-        "All but Dice in a band about the structure. Below each estimate its interval over "
-        f"{patients_of(summary)}. ECE: calibration error; AUROC: "
-        "how well uncertainty finds wrong voxels; AURC: area under the risk-coverage curve."
+        f"All but Dice in a band about the structure. B{below}AUROC: how well uncertainty finds "
+        "wrong voxels; AURC: area under the risk-coverage curve."
+        if has_band(summary)
+        else f"B{below}AUROC of errors: how well uncertainty finds wrong predictions."
     )
     title = "With a temperature fitted at each time" if scaled else "Uncertainty and calibration"
     return TextTable.of(title, columns, _by_pass(wanted), caption=caption)
+
+
+def class_table(summary: pd.DataFrame) -> TextTable:
+    """Return the calibration of each class of classified images; without rows for masks."""
+    classes = summary[~summary["region"].isin(["image", "band"])]
+    primary = _primary_of(summary)
+    heads = {primary: label_of(primary), "ece_pooled": "ECE", "brier": "Brier", "nll": "NLL"}
+    columns = [
+        Column("network", _network, is_text=True),
+        Column("passes", lambda row: _source(str(row["source"])), is_text=True),
+        Column("time", lambda row: time_text(row["time_s"]), is_text=True),
+        Column("class", lambda row: row["region"], is_text=True),
+    ]
+    columns += [Column(head, _of_class(metric)) for metric, head in heads.items()]
+    rows = _by_pass(classes, "region")
+    caption = "ECE: mean gap between the probability of a class and the share of images with it."
+    return TextTable.of("Calibration of each class", columns, rows, caption=caption)
 
 
 def render_comparison(comparison: pd.DataFrame) -> str:
@@ -145,7 +190,7 @@ def render_comparison(comparison: pd.DataFrame) -> str:
     columns = (
         Column("model", lambda row: row["model"], is_text=True, wrap="no"),
         Column("time", lambda row: time_text(row["time_s"]), is_text=True, wrap="no"),
-        Column("in the band", _metric_words, is_text=True, wrap="no"),
+        Column(_place_words(comparison), _metric_words, is_text=True, wrap="no"),
         Column("digital", lambda row: format_number(row["digital"])),
         Column("hwa", lambda row: format_number(row["hwa"])),
         Column(
@@ -168,6 +213,7 @@ def trainings_table(comparison: pd.DataFrame, time_s: float | None = None) -> Te
     chosen = _on_chips(comparison)
     chosen = chosen if time_s is None else chosen[chosen["time_s"] == time_s]
     p_name, p_head = _p_column(comparison)
+    named = _shown(comparison, ON_PAGE)
 
     def model(row: Row) -> str:
         when = f", {time_text(row['time_s'])}" if time_s is None else ""
@@ -176,8 +222,8 @@ def trainings_table(comparison: pd.DataFrame, time_s: float | None = None) -> Te
     columns = (
         Column("model", model, is_text=True),
         Column(
-            "in the band",
-            lambda row: ON_PAGE.get((row["metric"], row["region"])) or _metric_words(row),
+            _place_words(comparison),
+            lambda row: named.get((row["metric"], row["region"])) or _metric_words(row),
             is_text=True,
         ),
         Column("digital", lambda row: format_number(row["digital"], _digits(row))),
@@ -214,13 +260,14 @@ def split_table(summary: pd.DataFrame) -> TextTable:
         Column("network", _network, is_text=True),
         Column("time", lambda row: time_text(row["time_s"]), is_text=True),
     ]
+    place = "band" if has_band(summary) else "image"
     columns += [
-        Column(head, _measured((metric, "band"), _on_page)) for metric, head in _ORIGINS.items()
+        Column(head, _measured((metric, place), _on_page)) for metric, head in _ORIGINS.items()
     ]
-    chips = summary[(summary["source"] == "chips") & (summary["region"] == "band")]
-    needed = [("mean_read_variance", "band"), ("mean_chip_variance", "band")]
+    chips = summary[(summary["source"] == "chips") & (summary["region"] == place)]
+    needed = [("mean_read_variance", place), ("mean_chip_variance", place)]
     return TextTable.of(
-        "Variance of the probability, about the structure",
+        f"Variance of the probability{', about the structure' * has_band(summary)}",
         columns,
         (row for row in _by_pass(chips) if all(key in row["measures"] for key in needed)),
         caption="Between reads of one chip: read noise and output noise. Between chips: "
@@ -233,11 +280,37 @@ def time_text(time_s: Any) -> str:
     return "digital" if pd.isna(time_s) else time_label(float(time_s))
 
 
-def _by_pass(summary: pd.DataFrame) -> Iterator[Row]:
+def _of_class(metric: str) -> Callable[[Row], Cell | str]:
+    """Return the content of the column of a metric in rows of a class."""
+    return lambda row: _measured((metric, row["region"]), _on_page)(row)
+
+
+def has_band(table: pd.DataFrame) -> bool:
+    """Return whether a table has rows in the boundary band of masks."""
+    return bool((table["region"] == "band").any())
+
+
+def _primary_of(table: pd.DataFrame) -> str:
+    """Return the primary metric of an uncertainty run: the only score among its metrics."""
+    return next((name for name in table["metric"].unique() if is_metric(name)), PRIMARY)
+
+
+def _shown(table: pd.DataFrame, of_masks: dict[Measure, str]) -> dict[Measure, str]:
+    """Return the measures to show: those of masks, or those of classified images."""
+    primary = _primary_of(table)
+    known = set(zip(table["metric"], table["region"], strict=True))
+    if has_band(table):
+        return dict(of_masks)
+    of_images = {key: head for key, head in OF_IMAGES.items() if key in known}
+    return {(primary, "image"): label_of(primary), **of_images}
+
+
+def _by_pass(summary: pd.DataFrame, *further: str) -> Iterator[Row]:
     """Yield network, source and time with their rows by metric and region as ``measures``."""
-    for key, rows in summary.groupby(_KEYS, dropna=False, sort=False):
+    keys = [*_KEYS, *further]
+    for key, rows in summary.groupby(keys, dropna=False, sort=False):
         measures = {(str(row["metric"]), str(row["region"])): row for row in records(rows)}
-        yield {**dict(zip(_KEYS, key, strict=True)), "measures": measures}
+        yield {**dict(zip(keys, key, strict=True)), "measures": measures}
 
 
 def _measured(key: Measure, write: Callable[[Row], Cell]) -> Callable[[Row], Cell | str]:
@@ -262,9 +335,15 @@ def _on_page(row: Row) -> Cell:
 
 
 def _on_chips(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Return rows on chips in the boundary band; Dice of the whole image."""
+    """Return rows on chips in the boundary band and Dice of the whole image, or of all images."""
     place = (comparison["region"] == "band") | (comparison["metric"] == "dice")
+    if not has_band(comparison):
+        place = comparison["region"] == "image"
     return comparison[(comparison["source"] == "chips") & place]
+
+
+def _place_words(comparison: pd.DataFrame) -> str:
+    return "in the band" if has_band(comparison) else "of all images"
 
 
 def _p_column(comparison: pd.DataFrame) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Check that the networks of a search space can segment the images of a task."""
+"""Check that the networks of a search space can process the images of a task."""
 
 from analogmed.data import Task
 from analogmed.foundation.errors import ConfigError, ShapeError
@@ -12,12 +12,17 @@ def check_space_fits(space: Space, task: Task) -> None:
     """Raise an error if a network of a space cannot process the window of a task.
 
     Raises:
-        ConfigError: names the dimensions, or the depth and the window.
+        ConfigError: names the dimensions, the purpose, or the depth and the window.
     """
     if space.spatial_dims != task.spatial_dims:
         raise ConfigError(
             f"space.spatial_dims: expected {task.spatial_dims} for task {task.name}, got "
             f"{space.spatial_dims}. Set it, or task.spatial_dims where the data can be both."
+        )
+    if space.purpose != task.kind.purpose:
+        raise ConfigError(
+            f"space.purpose: expected {task.kind.purpose} for task {task.name}, got "
+            f"{space.purpose}. Set it."
         )
     depth = max(space.depths)
     try:

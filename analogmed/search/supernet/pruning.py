@@ -1,4 +1,4 @@
-"""Progressive pruning: removal of the operations with the lowest Dice per latency."""
+"""Progressive pruning: removal of the operations with the lowest score per latency."""
 
 import math
 from collections.abc import Iterable
@@ -19,7 +19,8 @@ class PrunedOperation:
         epoch: epoch after which it was pruned.
         level: level, counted from the image.
         block: name of the block.
-        dice: running average of the networks that used it.
+        dice: running average of the score on a batch of the networks that used it: Dice, or the
+            probability of the reference class of classified images.
         latency_s: latency in its score, in s.
     """
 
@@ -31,7 +32,7 @@ class PrunedOperation:
 
 
 class Pruning:
-    """Running averages of the operations' Dice, and removal of the worst operations.
+    """Running averages of the operations' scores, and removal of the worst operations.
 
     Args:
         choices: initial choices.
@@ -52,7 +53,7 @@ class Pruning:
         self._average: dict[tuple[int, str], float] = {}
 
     def observe(self, genotype: Genotype, dice: float) -> None:
-        """Update the averages with the Dice of a network on a batch; NaN is ignored."""
+        """Update the averages with the score of a network on a batch; NaN is ignored."""
         if not math.isfinite(dice):
             return
         for level, gene in enumerate(genotype.levels[: genotype.depth]):
@@ -61,7 +62,7 @@ class Pruning:
             self._average[level, gene.block] = before + share * (dice - before)
 
     def score(self, level: int, block: str) -> float:
-        """Return the average Dice per second of an operation; NaN before it was used."""
+        """Return the average score per second of an operation; NaN before it was used."""
         average = self._average.get((level, block), math.nan)
         return average / self._seconds(level, block)
 

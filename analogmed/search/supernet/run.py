@@ -12,11 +12,7 @@ from torch import Tensor
 
 from analogmed.execution.run_folder import WrittenFiles
 from analogmed.foundation.files import write_atomically
-from analogmed.metrics.case import case_metrics
-from analogmed.metrics.notes import BOTH_EMPTY
-from analogmed.metrics.overlap import DICE
 from analogmed.models import Genotype
-from analogmed.network.inference import to_classes
 from analogmed.network.walk import evaluating
 from analogmed.search.supernet.path_sampling import ReducedSpace
 from analogmed.search.supernet.pruning import Pruning
@@ -124,17 +120,17 @@ class SupernetTraining(Trainable[Batch]):
         yield from self._setup.epoch(epoch)
 
     def backward(self, number: int, batch: Batch, share: float) -> float:
-        """Add the gradients of a step's networks, pass their Dice to the pruning, return the loss.
+        """Add the gradients of a step's networks, pass scores to the pruning, return the loss.
 
         One network's graph is freed before the next one's is built.
         """
         setup, choices = self._setup, self._pruning.choices
         paths = setup.paths(choices, self.optimizer.steps)
         loss = 0.0
-        for path, path_loss, dice in _losses(setup, batch, paths):
+        for path, path_loss, score in _losses(setup, batch, paths):
             (share * path_loss).backward()
             loss += path_loss.item()
-            self._pruning.observe(path.genotype, dice)
+            self._pruning.observe(path.genotype, score)
         latency = setup.config.loss.latency * setup.expected_latency(choices, paths)
         if latency.requires_grad:
             (share * latency).backward()
@@ -216,41 +212,26 @@ class SupernetTraining(Trainable[Batch]):
 def _losses(
     setup: SupernetSetup, batch: Batch, paths: Sequence[SampledSubnet]
 ) -> Iterator[tuple[SampledSubnet, Tensor, float]]:
-    """Yield each network with its part of the loss of a step, and its Dice on the batch.
+    """Yield each network with its part of the loss of a step, and its score on the batch.
 
-    In a sandwich, all but the first learn from the first one's masks instead of the labels.
+    In a sandwich, all but the first learn from the first one's predictions instead of the labels.
     """
     material, images, labels = batch
-    config, first = setup.config, None
+    config, first, kind = setup.config, None, material.run.task.kind
     share = 1 / len(paths) if config.rule in ("spos", "gumbel") else 1.0
     labels = setup.ranks.gather(labels)
     for path in paths:
         logits = setup.supernet(images, path.genotype, material.run.task.name, path.gates)
         logits = setup.ranks.gather(logits)
         if config.rule == "sandwich" and first is not None:
-            loss = distillation(logits, first)
+            loss = distillation(logits, first, kind=kind)
         else:
             loss = material.loss(images, logits, labels)
             first = logits.detach()
-        dice = _dice(logits, labels) if config.pruning.every else math.nan
-        yield path, config.loss.cross_entropy * share * loss, dice
-
-
-def _dice(logits: Tensor, labels: Tensor) -> float:
-    """Return the mean Dice over the classes of a batch; NaN if undefined, or logits not finite."""
-    if not torch.isfinite(logits).all():
-        return math.nan
-    found = case_metrics(
-        to_classes(logits.detach()),
-        labels[:, 0],
-        n_classes=max(1, logits.shape[1] - 1),
-        spacing=(1.0,) * (labels.ndim - 2),
-        tolerance=0.0,
-        unit="px",
-        metrics=(DICE.name,),
-    )
-    scores = [row.value for row in found if row.note != BOTH_EMPTY]
-    return sum(scores) / len(scores) if scores else math.nan
+        score = math.nan
+        if config.pruning.every:
+            score = kind.batch_score(logits, labels)
+        yield path, config.loss.cross_entropy * share * loss, score
 
 
 def _mean(values: Sequence[float]) -> float:

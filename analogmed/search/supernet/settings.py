@@ -31,8 +31,8 @@ class PruningConfig:
             level; 0 never prunes.
         warm_up: number of epochs before the first interval begins.
         keep: number of operations that each level keeps.
-        decay: decay of the running average of the Dice of the networks that use an operation, in
-            [0, 1).
+        decay: decay of the running average of the score on a batch (Dice, or the probability of
+            the reference class) of the networks that use an operation, in [0, 1).
     """
 
     every: int = 0
@@ -65,7 +65,7 @@ class MiasLossConfig:
     """``L = cross_entropy * TSL + latency * T``.
 
     Attributes:
-        cross_entropy: weight of the task-specific loss TSL, Dice and cross-entropy.
+        cross_entropy: weight of the task-specific loss TSL.
         latency: weight of T, the sum over levels of the latency of the slowest sampled operation,
             relative to the slowest path. T has a gradient only with the rule gumbel.
         temperature: temperature of the rule gumbel.
@@ -154,10 +154,6 @@ class SupernetConfig:
         require_at_least_zero("trace", self.trace)
         if self.out is not None:
             object.__setattr__(self, "out", Path(self.out))
-        if self.space.purpose == "classification":
-            raise ConfigError(
-                "space.purpose: the tasks' labels are masks, which train no classification"
-            )
         if self.optimizer.accumulate != 1:
             raise ConfigError("optimizer.accumulate: every step takes one batch; leave it at 1")
         if self.rule in ("fairnas", "sandwich") and self.paths != 1:

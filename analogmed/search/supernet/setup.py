@@ -162,8 +162,6 @@ def load_tasks(config: SupernetConfig) -> tuple[Task, ...]:
     """
     tasks = tuple(given.load() for given in config.tasks)
     for task in tasks:
-        task.require_masks()
-    for task in tasks:
         check_space_fits(config.space, task)
         for name, cases in (("training", task.train), ("validation", task.validation)):
             if not cases:

@@ -60,7 +60,7 @@ def two_logits(kit, labels, **options):
 LOADERS = {
     "one label for each image": (
         lambda k: two_logits(k, torch.ones(len(k.x), dtype=torch.long)),
-        "labels of shape (5,) do not fit images of shape (5, 1, 16, 16); expected a class index",
+        "labels of shape (1, 1) do not fit logits of shape (1, 2, 16, 16); expected class indices",
     ),
     "labels of several classes at a position": (
         lambda k: two_logits(k, torch.ones(len(k.x), 2, *k.x.shape[2:])),

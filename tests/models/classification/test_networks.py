@@ -5,6 +5,7 @@ import torch
 
 from analogmed.analog import convert, coverage
 from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.hardware import map_tiles
 from analogmed.models import build_model, required_divisor
 
 
@@ -56,6 +57,31 @@ def test_densenet_has_the_weights_of_its_source_and_needs_multiples_of_32():
         network = build_model("densenet121", in_channels=1, out_channels=14)
     assert parameters(network) == 6_961_934
     assert required_divisor("densenet121") == (32, 32)
+
+
+@pytest.mark.slow
+def test_depthwise_convolutions_of_efficientnet_are_digital_unless_they_are_wanted_on_tiles():
+    network = build_model("efficientnet", in_channels=1, out_channels=1).eval()
+    assert parameters(network) == 4_008_253
+    assert required_divisor("efficientnet") == (32, 32)
+    mapped = map_tiles(network, (1, 1, 32, 32), 256)
+    assert mapped.summary()["tiles"] == 184
+    assert len(mapped.digital_layers) == 16
+    covered = coverage(convert(network, "pcm"))
+    assert covered.weight_share == pytest.approx(0.954, abs=5e-4)
+    options = {"depthwise": "analog", "in_channels": 1, "out_channels": 1}
+    with torch.device("meta"):
+        network = build_model("efficientnet", **options)
+    assert not any(getattr(layer, "stays_digital", False) for layer in network.modules())
+
+
+def test_options_of_efficientnet_are_checked():
+    for options, message in (
+        ({"variant": "b9"}, r"model.options.variant: unknown value 'b9'; did you mean 'b0'"),
+        ({"depthwise": "tiles"}, "model.options.depthwise: unknown value 'tiles'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            build_model("efficientnet", in_channels=1, out_channels=1, **options)
 
 
 @pytest.mark.parametrize(

@@ -292,7 +292,6 @@ def test_a_task_without_validation_patients_is_refused(config):
     ("changes", "told"),
     [
         ({"rule": "fairnas", "paths": 2}, "paths: fairnas has a number of networks"),
-        ({"space": Space(purpose="classification")}, "train no classification"),
         ({"optimizer": OptimizerConfig(accumulate=2)}, "leave it at 1"),
         ({"epochs": 0}, "epochs must be 1 or more"),
         ({"trace": -1}, "trace must be 0 or more"),

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from torch import Tensor
 from analogmed.analog import Chip, ChipSnapshot
 from analogmed.analog.layers.base import analog_layers, ranged_layers
 from analogmed.analog.settings import CalibrationConfig
-from analogmed.data import Sample, Task
+from analogmed.data import Task
 from analogmed.evaluation.deploy import (
     calibration_batches,
     calibration_cases,
@@ -30,18 +29,13 @@ from analogmed.evaluation.studies.mitigation.corrections import (
     batchnorms,
     input_ranges_of_chip,
 )
-from analogmed.evaluation.studies.uncertainty.calibration import (
-    Voxels,
-    band,
-    calibration_error,
-    flatten,
-    negative_log_likelihood,
-)
-from analogmed.evaluation.studies.uncertainty.maps import classes_of
-from analogmed.evaluation.studies.uncertainty.passes import predict
+from analogmed.evaluation.studies.mitigation.values import values_of
+from analogmed.evaluation.studies.uncertainty.calibration import Voxels
+from analogmed.evaluation.studies.uncertainty.passes import predictions
 from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig
 from analogmed.evaluation.studies.uncertainty.temperature import (
     fit_temperature,
+    fitting_region,
     fitting_voxels,
     scale,
     thinning_step,
@@ -59,13 +53,11 @@ from analogmed.execution.compute import Step
 from analogmed.execution.store import UnitResult
 from analogmed.execution.threads import threads
 from analogmed.execution.unit import Unit
-from analogmed.metrics.case import mean_dice
 from analogmed.network.probe import is_out_of_memory
 from analogmed.tables.results import NETWORK
 from analogmed.training import Checkpoint
 
 NONE, COMPENSATED, ALL = "none", "drift_compensation", "all"
-METRICS = ("dice", "ece", "nll", "ece_band", "nll_band")
 COSTS = ("images", "labelled_images", "passes", "parameters")
 
 
@@ -193,7 +185,7 @@ class MitigatedNetwork:
         wanted = min(config.images, len(images))
         self.images = images[torch.linspace(0, len(images) - 1, wanted).long()]
         self.options = self._possible()
-        self._region = config.temperature_region, config.margin
+        self._region = fitting_region(config, task)
         self._thinning = thinning_step((sample.label for sample in validation), *self._region)
 
     def costs(self) -> list[dict[str, Any]]:
@@ -260,11 +252,14 @@ class MitigatedNetwork:
             for read in range(self.config.sweep.reads):
                 one = Pass.of_chip(chip, 0, time_s, read)
                 temperature = self._temperature(one) if "temperature" in wanted else None
-                for sample in self.test:
-                    prob = predict(one, sample, self.task, self.config).cpu().numpy()
-                    prob = prob if temperature is None else scale(prob, temperature)
-                    yield from self._rows(prob, sample, read)
+                values = values_of(self.task, self.config.margin)
+                for sample, found in predictions(one, self.test, self.task, self.config):
+                    prob = found.cpu().numpy()
+                    values.add(sample, prob if temperature is None else scale(prob, temperature))
                     step()
+                for row in values.rows():
+                    case = {"case": row["case"], "patient": row["patient"], "read": read}
+                    yield case | {"metric": row["metric"], "value": row["value"]}
 
     def _adjusting(self, chip: Chip, time_s: float, what: str) -> ChipSnapshot:
         """Return a separate read for the adjustment, numbered after the measured reads."""
@@ -287,24 +282,10 @@ class MitigatedNetwork:
 
     def _temperature(self, one: Pass) -> float:
         voxels: list[Voxels] = []
-        for sample in self.validation:
-            prob = predict(one, sample, self.task, self.config).cpu().numpy()
-            voxels.append(fitting_voxels(prob, sample.label, *self._region, self._thinning))
+        for sample, prob in predictions(one, self.validation, self.task, self.config):
+            found = prob.cpu().numpy()
+            voxels.append(fitting_voxels(found, sample.label, *self._region, self._thinning))
         return fit_temperature(voxels)
-
-    def _rows(self, prob: np.ndarray, sample: Sample, read: int) -> Iterator[dict[str, Any]]:
-        whole = flatten(prob, sample.label)
-        near = flatten(prob, sample.label, band(sample.label, self.config.margin))
-        values = (
-            mean_dice(classes_of(prob), sample.label, len(self.task.classes)),
-            calibration_error(whole.confidence, whole.correct),
-            negative_log_likelihood(whole),
-            calibration_error(near.confidence, near.correct),
-            negative_log_likelihood(near),
-        )
-        case = {"case": sample.case.case_id, "patient": sample.case.patient_id, "read": read}
-        for metric, value in zip(METRICS, values, strict=True):
-            yield case | {"metric": metric, "value": value}
 
     def _batches(self) -> Iterator[Tensor]:
         yield from self.images.split(self.config.batch_size)

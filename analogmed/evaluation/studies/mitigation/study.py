@@ -117,7 +117,6 @@ def measure_mitigation(config: MitigationConfig) -> MitigationResult:
     store = open_store(config)
     prepared = prepare(config, networks="distinct")
     config, task = prepared.config, prepared.task
-    task.require_masks()
     plan = _plan(config, task, prepared.checkpoints)
     done = run_units(plan, MitigationCompute, config, task, store, cases=len(task.test))
     found = MitigationResult(config, *done.value, describe_reuse(done, config))

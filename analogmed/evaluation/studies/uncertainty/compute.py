@@ -13,13 +13,13 @@ from analogmed.evaluation.deploy import digital_layers_of
 from analogmed.evaluation.passes import Pass
 from analogmed.evaluation.session import Cases
 from analogmed.evaluation.studies.uncertainty.calibration import Voxels
-from analogmed.evaluation.studies.uncertainty.maps import classes_of
 from analogmed.evaluation.studies.uncertainty.passes import expected_passes, maps_of, passes_of
 from analogmed.evaluation.studies.uncertainty.scores import SCALED, scaled_maps
 from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
 from analogmed.evaluation.studies.uncertainty.storage import SourceResult
 from analogmed.evaluation.studies.uncertainty.temperature import (
     fit_temperature,
+    fitting_region,
     fitting_voxels,
     thinning_step,
 )
@@ -36,6 +36,7 @@ from analogmed.execution.compute import Step
 from analogmed.execution.store import UnitResult
 from analogmed.execution.threads import threads
 from analogmed.execution.unit import Unit
+from analogmed.kinds.segmentation import classes_of
 from analogmed.metrics.case import mean_dice
 from analogmed.training import Checkpoint
 
@@ -187,7 +188,7 @@ class UncertaintyCompute(UnitWorker[UncertaintyConfig]):
 
         info = members[0].info
         run = (task.name, info.model, info.training)
-        region = config.temperature_region, config.margin
+        region = fitting_region(config, task)
         n = thinning_step((sample.label for sample in self._validation), *region)
         fitting: dict[float, list[Voxels]] = {}
         for time_s, sample, maps in maps_of(make_passes, self._validation, task, config, observe):
@@ -207,3 +208,4 @@ class UncertaintyCompute(UnitWorker[UncertaintyConfig]):
             if time_s in fitted:
                 scaled = scaled_maps(maps, fitted[time_s])
                 found.scores.add((*run, source + SCALED, time_s), sample, scaled, task)
+        found.scores.finish(task)

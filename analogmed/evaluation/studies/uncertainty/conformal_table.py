@@ -1,4 +1,6 @@
-"""Conformal masks on drifting chips: risk of thresholds that are calibrated at different times.
+"""Conformal predictions on drifting chips: risk of thresholds calibrated at different times.
+
+A mask marks voxels of a structure; a label set marks the images that may have a class.
 
 Three calibrations are compared: on the digital network (``digital``), on each chip at the first
 time of the sweep (``first``), and on each chip again at each time (``each``).
@@ -47,12 +49,12 @@ class ConformalCounts:
 
     def observe(self, one: Pass, sample: Sample, prob: Tensor) -> None:
         """Add the probabilities of one case in one pass."""
-        values = prob.cpu().numpy()
+        values, kind = prob.cpu().numpy(), self.task.kind
         time_s = _DIGITAL if np.isnan(one.time_s) else one.time_s
         for index in range(1, len(self.task.classes) + 1):
-            found = values[:, 0 if values.shape[1] == 1 else index]
+            found, present = kind.of_class(values, sample.label, index - 1)
             key = (time_s, one.chip, one.read, index, sample.case.patient_id)
-            counts = MaskCounts.of(found, sample.label == index)
+            counts = MaskCounts.of(found, present)
             self.counts[key] = self.counts[key] + counts if key in self.counts else counts
 
     def merge(self, other: "ConformalCounts") -> None:
@@ -71,7 +73,9 @@ class ConformalCounts:
             leave_one_out: whether the other test patients are used for calibration too.
 
         Returns:
-            One row per calibration, time, chip, class and test patient with the structure.
+            One row per calibration, time, chip, class and test patient. Of masks, there are rows of
+            patients with the structure only. Of classified images, there are rows of all patients,
+            since images without the class may be marked, too; they have no volume.
         """
         rows: list[dict[str, object]] = []
         for time_s in sorted({key[0] for key in self.counts}):
@@ -103,6 +107,7 @@ class ConformalCounts:
         leave_one_out: bool,
     ) -> list[dict[str, object]]:
         rows: list[dict[str, object]] = []
+        is_mask = self.task.kind.has_masks
         set_on = 0 if set_at_s == _DIGITAL else chip
         for index, name in enumerate(self.task.classes, start=1):
             units = [self._loss(set_at_s, set_on, index, patient) for patient in calibration]
@@ -113,7 +118,7 @@ class ConformalCounts:
                 controls = [control_risk(units, alpha)] * len(test)
             for patient, control in zip(test, controls, strict=True):
                 counts = self._reads(time_s, chip, index, patient)
-                if not counts or not counts[0].structure:
+                if not counts or (is_mask and not counts[0].structure):
                     continue
                 rows.append(
                     {
@@ -122,7 +127,7 @@ class ConformalCounts:
                         "chip": pd.NA if time_s == _DIGITAL else chip,
                         "class": name,
                         "patient": patient,
-                        **_outcome(control, counts),
+                        **_outcome(control, counts, has_volume=is_mask),
                     }
                 )
         return rows
@@ -159,6 +164,7 @@ def summarise_conformal(table: pd.DataFrame, alpha: float, *, seed: int = 0) -> 
     rows = []
     for key, part in table.groupby(_WHERE, dropna=False, sort=False):
         row: dict[str, Any] = dict(zip(_WHERE, key, strict=True))
+        counts: list[tuple[int, int]] = []
         for value in VALUES:
             wide = part.assign(chip=part["chip"].fillna(-1)).pivot(
                 index="patient", columns="chip", values=value
@@ -172,14 +178,14 @@ def summarise_conformal(table: pd.DataFrame, alpha: float, *, seed: int = 0) -> 
                 seed=seed,
             )
             row |= found.cells(value)
+            counts.append((found.n_patients, found.n_chips))
         row |= {
             "alpha": alpha,
             "kept": _kept(row, alpha),
             "threshold": float(part["threshold"].mean()),
             "n_units": int(part["n_units"].min()),
             "trivial": bool(part["trivial"].any()),
-            "n_patients": found.n_patients,
-            "n_chips": found.n_chips,
+            **dict(zip(("n_patients", "n_chips"), counts[0], strict=True)),
         }
         rows.append(row)
     return pd.DataFrame(rows)
@@ -191,7 +197,9 @@ def _kept(row: dict[str, Any], alpha: float) -> str:
     return "yes" if row["fnr_high"] <= alpha else "no" if row["fnr_low"] > alpha else "open"
 
 
-def _outcome(control: RiskControl, reads: Sequence[MaskCounts]) -> dict[str, object]:
+def _outcome(
+    control: RiskControl, reads: Sequence[MaskCounts], *, has_volume: bool
+) -> dict[str, object]:
     index = control.index
     marked = float(np.mean([read.marked[index] for read in reads]))
     return {
@@ -200,5 +208,5 @@ def _outcome(control: RiskControl, reads: Sequence[MaskCounts]) -> dict[str, obj
         "trivial": control.trivial,
         "fnr": float(np.mean([read.missed_share[index] for read in reads])),
         "marked_share": marked / reads[0].voxels,
-        "volume_ratio": marked / reads[0].structure,
+        "volume_ratio": marked / reads[0].structure if has_volume else np.nan,
     }

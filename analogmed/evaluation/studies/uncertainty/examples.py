@@ -10,9 +10,10 @@ import pandas as pd
 
 from analogmed.data import Sample, Task
 from analogmed.evaluation.planes import choose_planes
-from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, classes_of
+from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps
 from analogmed.evaluation.studies.uncertainty.scores import Address
 from analogmed.foundation.files import write_atomically
+from analogmed.kinds.segmentation import classes_of
 from analogmed.tables.uncertainty import ADDRESS, EXAMPLES
 
 

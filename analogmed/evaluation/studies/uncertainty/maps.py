@@ -1,4 +1,6 @@
-"""Monte Carlo uncertainty of a segmentation: maps from many passes of one input, streamed.
+"""Monte Carlo uncertainty of a prediction: maps from many passes of one input, streamed.
+
+A map has a value for each position: a voxel, or a label of a classified image.
 
 A pass is one read of one chip, one draw of dropout or one member of an ensemble. Passes are not
 stored, only means, sums of squares (Welford 1962, Technometrics 4(3)) and sums of entropies.
@@ -156,17 +158,6 @@ class UncertaintyStream:
         return (within + between).clamp_min(0.0), within, between
 
 
-def probabilities(logits: Tensor) -> Tensor:
-    """Return the sigmoid of one logit or the softmax of several; shape (N, K, *spatial)."""
-    return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, 1)
-
-
-def classes_of(prob: np.ndarray) -> np.ndarray:
-    """Return the class indices, uint8, (N, *spatial), of (N, K, *spatial) mean probabilities."""
-    indices = prob[:, 0] > 0.5 if prob.shape[1] == 1 else prob.argmax(1)
-    return indices.astype(np.uint8)
-
-
 def entropy(prob: Tensor) -> Tensor:
     """Return the entropy in nats, (N, *spatial), of (N, K, *spatial) probabilities; 0 ln 0 is 0."""
     if prob.shape[1] == 1:
@@ -194,7 +185,7 @@ def check_probabilities(prob: Tensor | np.ndarray) -> None:
     if low < 0 or high > 1:
         raise ValueError(
             f"probabilities lie in [0, 1], but these range from {float(low):.4g} to "
-            f"{float(high):.4g}: put logits through probabilities() first"
+            f"{float(high):.4g}: put logits through positions() of the kind first"
         )
     if values.shape[1] > 1:
         worst = float((values.sum(1) - 1.0).abs().max())

@@ -12,13 +12,10 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from analogmed.data import Sample, Task
 from analogmed.evaluation.deploy import make_analog
-from analogmed.evaluation.passes import DIGITAL_TIME_S, Pass, chip_passes, predict_case
+from analogmed.evaluation.passes import DIGITAL_TIME_S, Pass, chip_passes, predict_cases
+from analogmed.evaluation.session import groups
 from analogmed.evaluation.settings import Experiment
-from analogmed.evaluation.studies.uncertainty.maps import (
-    UncertaintyMaps,
-    UncertaintyStream,
-    probabilities,
-)
+from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, UncertaintyStream
 from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
 from analogmed.foundation.seeds import derive_seed
 from analogmed.network.walk import hooked
@@ -117,8 +114,7 @@ def maps_of(
     for block in _blocks(samples, task.out_channels * 2 + 6, n_times):
         streams: dict[tuple[float, int], UncertaintyStream] = {}
         for one in make_passes():
-            for index, sample in enumerate(block):
-                prob = predict(one, sample, task, config)
+            for index, (sample, prob) in enumerate(predictions(one, block, task, config)):
                 stream = streams.setdefault((_key(one.time_s), index), UncertaintyStream())
                 stream.add(prob, one.chip)
                 observe(one, sample, prob)
@@ -128,13 +124,18 @@ def maps_of(
 
 
 @torch.inference_mode()
-def predict(one: Pass, sample: Sample, task: Task, config: Experiment) -> Tensor:
-    """Compute the probabilities of one case in one pass, shape (N, K, *spatial).
+def predictions(
+    one: Pass, samples: Iterable[Sample], task: Task, config: Experiment
+) -> Iterator[tuple[Sample, Tensor]]:
+    """Yield each case with its probabilities in one pass, shape (N, K, *positions).
 
     Raises:
         NonFiniteError: a logit is NaN or Inf; the message names the case.
     """
-    return probabilities(predict_case(one, sample, task, config))
+    for group in groups(samples, task.kind.cases_together(config.batch_size)):
+        logits = predict_cases(one, group, task, config)
+        for sample, of_case in zip(group, logits, strict=True):
+            yield sample, task.kind.positions(of_case)
 
 
 def has_dropout(network: nn.Module) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from analogmed.data import Sample, Task
+from analogmed.data import Case, Sample, Task
 from analogmed.evaluation.studies.uncertainty.calibration import (
     area_under_risk_coverage,
     auroc,
@@ -20,8 +20,9 @@ from analogmed.evaluation.studies.uncertainty.calibration import (
     reliability_counts,
     risk_coverage,
 )
-from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, classes_of, entropy
+from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps, entropy
 from analogmed.evaluation.studies.uncertainty.temperature import scale
+from analogmed.kinds.segmentation import classes_of
 from analogmed.metrics.case import mean_dice
 from analogmed.tables.uncertainty import ADDRESS, VALUES
 
@@ -67,7 +68,10 @@ class Scores:
         values = {"dice": mean_dice(classes, sample.label, len(task.classes))}
         marked = (classes > 0).sum()
         values["entropy_per_foreground"] = float(maps.entropy.sum(dtype=float) / max(marked, 1))
-        self._write(address, sample, "image", values)
+        self._write(address, sample.case, "image", values)
+
+    def finish(self, task: Task) -> None:
+        """Add the metrics that are defined by all cases together; masks have none."""
 
     def merge(self, other: "Scores") -> None:
         """Add the metrics of other addresses."""
@@ -157,22 +161,35 @@ class Scores:
                 continue
             values[f"auroc_{name}"] = auroc(measure, ~correct)
             values[f"aurc_{name}"] = area_under_risk_coverage(measure, ~correct)
-            key = (address, region, name)
-            counts = np.histogram(np.clip(measure, 0.0, DENSITY_EDGES[-1]), DENSITY_EDGES)[0]
-            self.densities[key] = self.densities.get(key, 0) + counts
+            self._count(address, region, name, measure)
             if name == "entropy" and len(measure):
                 curve = np.interp(COVERAGES, *risk_coverage(measure, ~correct))
                 self.risks[address, region].append(curve)
-        reliable = (address, region, sample.case.patient_id)
-        counts = reliability_counts(confidence, correct, n_bins=self.n_bins)
-        self.reliability[reliable] = self.reliability.get(reliable, 0.0) + counts
-        self._write(address, sample, region, values)
+        self._rely(address, region, sample.case, confidence, correct)
+        self._write(address, sample.case, region, values)
 
-    def _write(
-        self, address: Address, sample: Sample, region: str, values: dict[str, float]
+    def _count(self, address: Address, region: str, name: str, measure: np.ndarray) -> None:
+        """Add the values of a measure to its histogram."""
+        key = (address, region, name)
+        counts = np.histogram(np.clip(measure, 0.0, DENSITY_EDGES[-1]), DENSITY_EDGES)[0]
+        self.densities[key] = self.densities.get(key, 0) + counts
+
+    def _rely(
+        self,
+        address: Address,
+        region: str,
+        case: Case,
+        confidence: np.ndarray,
+        correct: np.ndarray,
     ) -> None:
+        """Add predictions to the counts of the reliability diagram."""
+        key = (address, region, case.patient_id)
+        counts = reliability_counts(confidence, correct, n_bins=self.n_bins)
+        self.reliability[key] = self.reliability.get(key, 0.0) + counts
+
+    def _write(self, address: Address, one: Case, region: str, values: dict[str, float]) -> None:
         where = dict(zip(ADDRESS, address, strict=True)) | {"region": region}
-        case = {"case": sample.case.case_id, "patient": sample.case.patient_id}
+        case = {"case": one.case_id, "patient": one.patient_id}
         self.rows += [
             {**where, **case, "metric": metric, "value": value} for metric, value in values.items()
         ]

@@ -45,12 +45,15 @@ class UncertaintyConfig(_OnChips):
         temperature: fit a temperature on the validation cases for each source and time, and report
             scaled values too.
         temperature_region: voxels on which the temperature is fitted: the band around the
-            reference, or the whole image, which confident background dominates.
-        alpha: target share of missed voxels of conformal masks, in (0, 1).
+            reference, or the whole image, which confident background dominates; without effect in
+            classification.
+        alpha: target share of missed voxels of conformal masks, or of missed images with a class of
+            conformal label sets, in (0, 1).
         conformal_cases: patients that set the threshold: validation, or leave_one_out, all patients
             of validation and test except the tested one.
         bins: number of bins of calibration errors and reliability diagrams.
-        margin: margin of the boundary band, in voxels, by which the reference is dilated.
+        margin: margin of the boundary band, in voxels, by which the reference is dilated; without
+            effect in classification.
         metrics: the primary metric of the task, the only one of this command.
         tolerance: without effect in this command, which does not compute nsd.
         limit: without effect in this command, which computes no time to failure.
@@ -97,8 +100,9 @@ class MitigationConfig(_OnChips):
         images: number of unlabelled training images that batchnorm and input_ranges use on the
             chip.
         temperature_region: voxels on which a temperature is fitted: the band around the reference,
-            or the whole image.
-        margin: margin of the boundary band, in voxels, by which the reference is dilated.
+            or the whole image; without effect in classification.
+        margin: margin of the boundary band, in voxels, by which the reference is dilated; without
+            effect in classification.
         metrics: the primary metric of the task, the only one of this command.
         tolerance: without effect in this command, which does not compute nsd.
         limit: without effect in this command, which computes no time to failure.

@@ -13,6 +13,7 @@ from analogmed.evaluation.passes import DIGITAL_TIME_S
 from analogmed.evaluation.studies.uncertainty.conformal import MaskCounts
 from analogmed.evaluation.studies.uncertainty.conformal_table import ConformalCounts
 from analogmed.evaluation.studies.uncertainty.examples import Examples
+from analogmed.evaluation.studies.uncertainty.images.scores import scores_of
 from analogmed.evaluation.studies.uncertainty.scores import Address, Scores
 from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
 from analogmed.execution.store import UnitResult
@@ -49,7 +50,7 @@ class SourceResult:
             task: data of the measurement.
             ranks: rank of each selected case.
         """
-        scores = Scores(config.bins, config.margin)
+        scores = scores_of(task)(config.bins, config.margin)
         return cls(scores, Examples(dict(ranks)), ConformalCounts(task))
 
     def merge(self, other: "SourceResult") -> None:

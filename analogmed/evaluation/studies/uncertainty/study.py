@@ -163,7 +163,6 @@ def measure_uncertainty(config: UncertaintyConfig) -> UncertaintyResult:
     store = open_store(config)
     prepared = prepare(config, networks="ensembles")
     task, networks = prepared.task, _ensembles(prepared.checkpoints)
-    task.require_masks()
     paths = tuple(member.path for members in networks for member in members)
     config = replace(prepared.config, checkpoints=paths)
     _warn_too_few_patients(config, task)
@@ -184,10 +183,7 @@ def _rounds(
         for members in networks
     ]
     plan = UncertaintyPlan(config, task, [member for members in networks for member in members])
-    first = plan.dice(networks[0][0])
-    results = yield [first]
-    dice = results[first.key].table
-    ranks = Examples.chosen(dict(zip(dice["case"], dice["dice"], strict=True))).ranks
+    ranks = (yield from _example_ranks(plan, networks[0][0])) if task.kind.has_masks else {}
     units = [
         [plan.source(source, members, ranks) for source in present] for members, present in sources
     ]
@@ -201,6 +197,14 @@ def _rounds(
     return found
 
 
+def _example_ranks(plan: UncertaintyPlan, network: Checkpoint) -> Rounds[dict[str, str]]:
+    """Yield the unit of the Dice of each case; return the rank of the cases to show."""
+    unit = plan.dice(network)
+    results = yield [unit]
+    dice = results[unit.key].table
+    return Examples.chosen(dict(zip(dice["case"], dice["dice"], strict=True))).ranks
+
+
 def _warn_too_few_patients(config: UncertaintyConfig, task: Task) -> None:
     """Warn if there is no case for a temperature, or too few patients for a threshold."""
     if not task.validation:
@@ -210,8 +214,8 @@ def _warn_too_few_patients(config: UncertaintyConfig, task: Task) -> None:
         units += len(_patients(task.test)) - 1
     if units < needed(config.alpha):
         warnings.warn(
-            f"{units} patients set the threshold of the conformal masks, but alpha "
-            f"{config.alpha:g} needs {needed(config.alpha)}: every voxel is marked; give "
+            f"{units} patients set the threshold of the conformal predictions, but alpha "
+            f"{config.alpha:g} needs {needed(config.alpha)}: every voxel or image is marked; give "
             "--conformal_cases leave_one_out, a larger --alpha, or more validation patients",
             stacklevel=3,
         )

@@ -16,11 +16,12 @@ from analogmed.evaluation.studies.uncertainty.calibration import (
 from analogmed.evaluation.studies.uncertainty.scores import Scores
 from analogmed.foundation.seeds import derive_seed
 from analogmed.metrics.properties import bounds_of, difference_bounds
+from analogmed.metrics.registry import is_metric
 from analogmed.tables.uncertainty import ADDRESS, COMPARISON
 
 WHERE = [*ADDRESS, "region"]
 COMPARED = (
-    "mean_variance", "mean_entropy", "ece", "nll", "brier", "auroc_entropy", "aurc_entropy", "dice",
+    "mean_variance", "mean_entropy", "ece", "nll", "brier", "auroc_entropy", "aurc_entropy",
 )  # fmt: skip
 CASE_MEASURES = {"mean_entropy": "dice_correlation",
                  "entropy_per_foreground": "dice_correlation_per_foreground"}  # fmt: skip
@@ -29,7 +30,9 @@ CASE_MEASURES = {"mean_entropy": "dice_correlation",
 def summarise_uncertainty(scores: Scores, *, seed: int = 0) -> pd.DataFrame:
     """Summarise each network, source, time, region and metric, with an interval over patients.
 
-    Metrics of cases are averaged over them. Three metrics describe the whole test set.
+    Metrics of cases are averaged over them. Of classified images, the regions are all images and
+    each class, and the values of cases are contributions to scores of all images. Three metrics
+    describe the whole test set.
     ``ece_pooled`` is the calibration error of all voxels together. ``dice_correlation`` and
     ``dice_correlation_per_foreground`` are Spearman's rank correlation over cases between Dice and
     the entropy of the image: its mean, or its sum divided by the size of the mask. A useful
@@ -50,6 +53,7 @@ def summarise_uncertainty(scores: Scores, *, seed: int = 0) -> pd.DataFrame:
         {**where, "region": "image", "metric": name, **_correlation(cases, measure, seed)}
         for where, cases in _groups(table[table["region"] == "image"], list(ADDRESS))
         for measure, name in CASE_MEASURES.items()
+        if {measure, "dice"} <= set(cases["metric"])
     ]
     rows += _pooled(scores, seed)
     return pd.DataFrame(rows)
@@ -63,7 +67,8 @@ def compare_trainings(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         seed: seed of the bootstrap and the permutations.
 
     Returns:
-        One row per task, model, source, time, region and metric of ``COMPARED``: the difference,
+        One row per task, model, source, time, region and metric, which is the primary one of the
+        task or of ``COMPARED``: the difference,
         its interval over patients, and the p-value of a paired permutation test. ``p_holm`` is
         corrected for the number of models in the same comparison. Neither p-value is corrected for
         the number of sources, times, regions and metrics. Empty if no model has both trainings.
@@ -71,7 +76,8 @@ def compare_trainings(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     seed = derive_seed(seed, "uncertainty")
     keys = [name for name in (*WHERE, "metric") if name != "training"]
     rows = []
-    chosen = table[table["metric"].isin(COMPARED)]
+    scores = [name for name in table["metric"].unique() if is_metric(name)]
+    chosen = table[table["metric"].isin([*COMPARED, *scores])]
     for where, part in _groups(chosen, keys):
         wide = part.pivot(index=["case", "patient"], columns="training", values="value")
         if not {"digital", "hwa"} <= set(wide.columns):

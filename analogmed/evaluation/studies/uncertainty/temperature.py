@@ -12,7 +12,12 @@ from collections.abc import Iterable
 import numpy as np
 from scipy import optimize, special
 
+from analogmed.data import Task
 from analogmed.evaluation.studies.uncertainty.calibration import PROB_FLOOR, Voxels, band, flatten
+from analogmed.evaluation.studies.uncertainty.settings import (
+    MitigationConfig,
+    UncertaintyConfig,
+)
 from analogmed.foundation.errors import DataError
 
 RANGE = (0.05, 20.0)
@@ -50,10 +55,15 @@ def fit_temperature(voxels: list[Voxels]) -> float:
     if min(found.x - low, high - found.x) < 1e-3:
         warnings.warn(
             f"the temperature ran to the end of its range, {temperature:.3g}: the validation cases "
-            "are segmented without an error, or there are too few",
+            "are predicted without an error, or there are too few",
             stacklevel=2,
         )
     return temperature
+
+
+def fitting_region(config: UncertaintyConfig | MitigationConfig, task: Task) -> tuple[str, int]:
+    """Return region and margin for :func:`fitting_voxels`; only masks have a band around them."""
+    return (config.temperature_region if task.kind.has_masks else "image"), config.margin
 
 
 def thinning_step(labels: Iterable[np.ndarray], region: str, margin: int) -> int:

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from analogmed.evaluation.studies.uncertainty.maps import (
     UncertaintyStream,
-    classes_of,
     entropy,
-    probabilities,
 )
 from analogmed.foundation.errors import NonFiniteError, ShapeError
+from analogmed.kinds.segmentation import SEGMENTATION, classes_of
 from analogmed.network.inference import to_classes
+
+probabilities = SEGMENTATION.positions
 
 
 def streamed(passes):

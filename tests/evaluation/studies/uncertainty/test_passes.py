@@ -14,11 +14,16 @@ from analogmed.evaluation.studies.uncertainty.passes import (
     has_dropout,
     maps_of,
     passes_of,
-    predict,
+    predictions,
 )
 from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
 from analogmed.foundation.errors import NonFiniteError
 from analogmed.training import load_checkpoint
+
+
+def predict(one, sample, task, config):
+    ((_, prob),) = predictions(one, [sample], task, config)
+    return prob
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,142 @@
+"""Metrics of the uncertainty of classified images: scores of all images together.
+
+A position is a label of an image, or an image with exclusive classes. Calibration errors and error
+detection need many of them. They are therefore computed over the positions of all cases, not case
+by case as for masks. The region of a row is ``image`` for all positions, or the name of a class.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analogmed.data import Case, Sample, Task
+from analogmed.evaluation.studies.uncertainty.calibration import (
+    Voxels,
+    brier_score,
+    flatten,
+    negative_log_likelihood,
+    risk_coverage,
+)
+from analogmed.evaluation.studies.uncertainty.maps import UncertaintyMaps
+from analogmed.evaluation.studies.uncertainty.scores import (
+    COVERAGES,
+    PARTS,
+    Address,
+    Scores,
+    measures_of,
+)
+from analogmed.kinds.kind import CaseScore, Scoring
+from analogmed.metrics.images import ClassImages
+from analogmed.metrics.ranking import AUROC
+
+
+@dataclass
+class _Cases:
+    """Predictions of the cases of an address.
+
+    Attributes:
+        cases: the cases, in order.
+        probabilities: mean probabilities of each case, shape (N, K, *positions).
+        labels: reference of each case.
+        wrong: whether each position of each case is predicted wrongly.
+        measures: uncertainty of each position of each case, by measure.
+    """
+
+    cases: list[Case] = field(default_factory=list)
+    probabilities: list[np.ndarray] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
+    wrong: list[np.ndarray] = field(default_factory=list)
+    measures: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+
+
+@dataclass
+class ImageScores(Scores):
+    """Metrics of classified images; :meth:`finish` adds those of all cases together."""
+
+    pending: dict[Address, _Cases] = field(default_factory=lambda: defaultdict(_Cases))
+
+    def add(self, address: Address, sample: Sample, maps: UncertaintyMaps, task: Task) -> None:
+        """Add the maps of one case."""
+        positions = flatten(maps.mean, sample.label)
+        values = _proper_scores(positions)
+        kept = self.pending[address]
+        for name, whole in measures_of(maps).items():
+            values[f"mean_{name}"] = float(whole.mean(dtype=np.float64))
+            if name not in PARTS:
+                self._count(address, "image", name, whole.ravel())
+                kept.measures[name].append(whole.ravel())
+        self._rely(address, "image", sample.case, positions.confidence, positions.correct)
+        self._write(address, sample.case, "image", values)
+        for index, name in enumerate(task.classes):
+            prob, present = task.kind.of_class(maps.mean, sample.label, index)
+            of_class = Voxels(np.stack([1.0 - prob, prob], axis=1), present.astype(np.uint8))
+            self._rely(address, name, sample.case, prob, present)
+            self._write(address, sample.case, name, _proper_scores(of_class))
+        kept.cases.append(sample.case)
+        kept.probabilities.append(maps.mean)
+        kept.labels.append(sample.label)
+        kept.wrong.append(~positions.correct)
+
+    def finish(self, task: Task) -> None:
+        """Add contributions to the primary metric and to error detection, and the risk curves."""
+        for address, kept in self.pending.items():
+            lengths = [len(part) for part in kept.wrong]
+            wrong, case = np.concatenate(kept.wrong), np.repeat(np.arange(len(lengths)), lengths)
+            detected = {}
+            for name, parts in kept.measures.items():
+                images = ClassImages(wrong, np.concatenate(parts), case)
+                detected[f"auroc_{name}"] = _rank_terms(images)
+            for number, one in enumerate(kept.cases):
+                values = {name: float(terms[number]) for name, terms in detected.items()}
+                self._write(address, one, "image", values)
+            self._add_primary(address, kept, task)
+            uncertainty = np.concatenate(kept.measures["entropy"])
+            curve = np.interp(COVERAGES, *risk_coverage(uncertainty, wrong))
+            self.risks[address, "image"].append(curve)
+        self.pending.clear()
+
+    def _add_primary(self, address: Address, kept: _Cases, task: Task) -> None:
+        """Add the contributions of cases to the primary metric, of each class and their mean."""
+        by_case: dict[str, list[CaseScore]] = defaultdict(list)
+        for score in primary_scores(task, kept.cases, kept.probabilities, kept.labels):
+            by_case[score.case].append(score)
+        for one in kept.cases:
+            found = by_case[one.case_id]
+            self._write(address, one, "image", {task.primary_metric: mean_of_classes(found)})
+            for score in found:
+                self._write(address, one, score.class_name, {score.metric: score.value})
+
+
+def primary_scores(
+    task: Task, cases: list[Case], probabilities: list[np.ndarray], labels: list[np.ndarray]
+) -> list[CaseScore]:
+    """Return the contributions of cases to the primary metric of a task, of each class."""
+    scoring = Scoring(task.classes, (task.primary_metric,), 0.0, task.spacing_unit)
+    scorer = task.kind.scorer(scoring)
+    for case, prob, label in zip(cases, probabilities, labels, strict=True):
+        scorer.add_probabilities(case.case_id, prob, label, ())
+    return scorer.scores()
+
+
+def mean_of_classes(scores: list[CaseScore]) -> float:
+    """Return the mean over the classes whose score is defined; NaN without one."""
+    values = [score.value for score in scores if np.isfinite(score.value)]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def scores_of(task: Task) -> type[Scores]:
+    """Return the class of the scores for the kind of a task."""
+    return Scores if task.kind.has_masks else ImageScores
+
+
+def _proper_scores(positions: Voxels) -> dict[str, float]:
+    return {"brier": brier_score(positions), "nll": negative_log_likelihood(positions)}
+
+
+def _rank_terms(images: ClassImages) -> np.ndarray:
+    """Return the contributions of cases to the AUROC; NaN if it is undefined."""
+    if images.note:
+        return np.full(images.n_cases, np.nan)
+    assert AUROC.rank_terms is not None
+    return AUROC.rank_terms(images)

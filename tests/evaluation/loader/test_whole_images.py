@@ -1,0 +1,65 @@
+"""Robustness of a network that classifies whole images, from a loader."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+import analogmed as am
+from analogmed.foundation.errors import ConfigError
+
+IMAGES = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+BRIGHT = (IMAGES.mean((1, 2, 3)) > IMAGES.mean()).long()
+
+
+def on_tiles(n_logits):
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, n_logits)
+    ).eval()
+    return network, am.calibrate(am.convert(network, "pcm"), [IMAGES])
+
+
+@pytest.mark.parametrize(
+    ("n_logits", "labels"),
+    [(1, BRIGHT), (2, torch.stack([BRIGHT, 1 - BRIGHT], 1).float()), (2, BRIGHT)],
+    ids=["binary", "multilabel", "multiclass"],
+)
+def test_scores_are_those_of_all_images_together(n_logits, labels):
+    network, analog = on_tiles(n_logits)
+    loader = [(IMAGES[:8], labels[:8]), (IMAGES[8:], labels[8:])]
+    result = am.robustness(analog, loader, metric="auroc", times=["t0"], chips=2)
+    digital = result.values[result.values["hardware"] == "digital"]
+    with torch.no_grad():
+        logits = network(IMAGES)
+    is_index = labels.ndim == 1 and n_logits > 1
+    score = logits.softmax(1) if is_index else logits
+    positive = labels[:, None] == torch.arange(n_logits) if is_index else labels.reshape(12, -1)
+    expected = [roc_auc_score(positive[:, k], score[:, k]) for k in range(n_logits)]
+    found = digital.groupby("class")["value"].mean()
+    assert found.to_list() == pytest.approx(expected)
+    assert result.table.loc["digital", "auroc"] == pytest.approx(np.mean(expected))
+    assert result.notes == []
+
+
+def test_an_undefined_class_is_named():
+    _, analog = on_tiles(2)
+    labels = torch.stack([BRIGHT, torch.zeros_like(BRIGHT)], 1)
+    result = am.robustness(analog, [(IMAGES, labels)], metric="auroc", times=["t0"], chips=2)
+    assert result.notes == ["class 1: no positive case, and so in no mean"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "metric", "message"),
+    [
+        (BRIGHT, "dice", "metric: dice is not defined for multiclass"),
+        (BRIGHT, roc_auc_score, "metric: expected the name of a metric of images, such as auroc"),
+        (BRIGHT + 5, "auroc", r"labels of shape \(B, 1\) with the values 5, 6 do not fit 2 logits"),
+        (0 * BRIGHT, "auroc", "auroc is undefined for all 12 images; expected positive and neg"),
+    ],
+)
+def test_what_does_not_fit_is_refused(labels, metric, message):
+    _, analog = on_tiles(2)
+    with pytest.raises(ConfigError, match=message):
+        am.robustness(analog, [(IMAGES, labels)], metric=metric, times=["t0"], chips=2)
