@@ -87,7 +87,13 @@ def read_cases(
     }
     task = cases.task
     scorer = task.kind.scorer(
-        Scoring(task.classes, experiment.metrics_for(task), experiment.tolerance, task.spacing_unit)
+        Scoring(
+            task.classes,
+            experiment.metrics_for(task),
+            experiment.tolerance,
+            task.spacing_unit,
+            unit.checkpoint.info.thresholds,
+        )
     )
     patients: dict[str, str] = {}
     for group in groups(cases, task.kind.cases_together(experiment.batch_size)):

@@ -16,6 +16,7 @@ import numpy as np
 
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.kinds.kind import CaseScore, Kind, Scorer, Scoring
+from analogmed.metrics.agreement import best_threshold
 from analogmed.metrics.images import ClassImages, confusion, of_counts
 from analogmed.metrics.metric import Metric
 from analogmed.metrics.notes import NO_VALUE
@@ -59,8 +60,13 @@ class Classification(Kind):
         return probability[:, index], self.holds(label, probability.shape[1])[:, index]
 
     @abstractmethod
-    def decide(self, probability: np.ndarray) -> np.ndarray:
-        """Return whether each class is predicted, bool, shape (N, K)."""
+    def decide(self, probability: np.ndarray, thresholds: Sequence[float] = ()) -> np.ndarray:
+        """Return whether each class is predicted, bool, shape (N, K).
+
+        Args:
+            probability: probability of each class, shape (N, K).
+            thresholds: threshold of each class, where the kind has thresholds; 0.5 by default.
+        """
 
     def n_logits(self, n_classes: int) -> int:
         """Return the number of classes."""
@@ -117,8 +123,9 @@ class Classification(Kind):
             DataError: names the metric.
         """
         raise DataError(
-            f"{label_of(name)} is undefined for every class: expected positive and negative images "
-            "of at least one class, in two cases each. Use cases with both."
+            f"{label_of(name)} is undefined for every class of the validation cases; expected "
+            "positive and negative images of at least one class, in two cases each. Use more "
+            "validation patients."
         )
 
     def _check_weight(self, cross_entropy: float) -> None:
@@ -134,6 +141,7 @@ class Multilabel(Classification):
 
     name = "multilabel"
     exclusive = False
+    has_thresholds = True
 
     def probabilities(self, logits: "Tensor") -> "Tensor":
         """Return the sigmoid of each logit."""
@@ -147,22 +155,48 @@ class Multilabel(Classification):
         """Return those of the labels."""
         return prob[:, 0]
 
-    def decide(self, probability: np.ndarray) -> np.ndarray:
-        """Return whether each probability is above 0.5."""
-        return probability > 0.5
+    def decide(self, probability: np.ndarray, thresholds: Sequence[float] = ()) -> np.ndarray:
+        """Return whether each probability is above its threshold."""
+        return probability > np.array(thresholds or 0.5)
 
     def holds(self, label: np.ndarray, n_classes: int) -> np.ndarray:
         """Return whether each image has each label."""
         return label > 0
 
-    def loss(self, n_classes: int, *, dice: float, cross_entropy: float) -> "SupervisedLoss":
-        """Return the binary cross-entropy, a mean over labels; ``dice`` has no effect."""
+    def loss(
+        self,
+        n_classes: int,
+        *,
+        dice: float,
+        cross_entropy: float,
+        focal: float = 0.0,
+        class_shares: np.ndarray | None = None,
+    ) -> "SupervisedLoss":
+        """Return the binary cross-entropy, a mean over labels; ``dice`` has no effect.
+
+        A positive image of a label weighs as much more as there are more negative ones.
+
+        Source: Lin et al. 2017, arXiv:1708.02002, for the focal loss.
+        """
+        import torch
         import torch.nn.functional as F
+        from monai.losses.focal_loss import sigmoid_focal_loss
 
         self._check_weight(cross_entropy)
-        return lambda logits, target: (
-            cross_entropy * F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
-        )
+        if not focal and class_shares is None:
+            return lambda logits, target: (
+                cross_entropy * F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
+            )
+        shares = np.full(n_classes, 0.5) if class_shares is None else _defined_shares(class_shares)
+        positive = torch.from_numpy((1 - shares) / shares)
+
+        def loss(logits: "Tensor", target: "Tensor") -> "Tensor":
+            labels = target.to(logits.dtype)
+            weights = torch.where(target > 0, positive.to(logits), 1.0)
+            found: Tensor = (weights * sigmoid_focal_loss(logits, labels, focal)).mean()
+            return cross_entropy * found
+
+        return loss
 
     def log_probabilities(self, logits: "Tensor", temperature: float) -> "Tensor":
         """Return those of absence and presence, shape (B, 2, K)."""
@@ -191,7 +225,7 @@ class Multiclass(Classification):
         """Return those of the classes."""
         return prob[..., 0]
 
-    def decide(self, probability: np.ndarray) -> np.ndarray:
+    def decide(self, probability: np.ndarray, thresholds: Sequence[float] = ()) -> np.ndarray:
         """Return whether each class is the most probable one."""
         return np.eye(probability.shape[1], dtype=bool)[probability.argmax(axis=1)]
 
@@ -199,18 +233,50 @@ class Multiclass(Classification):
         """Return whether each image has each class."""
         return label == np.arange(n_classes)
 
-    def loss(self, n_classes: int, *, dice: float, cross_entropy: float) -> "SupervisedLoss":
-        """Return the cross-entropy; ``dice`` has no effect."""
+    def loss(
+        self,
+        n_classes: int,
+        *,
+        dice: float,
+        cross_entropy: float,
+        focal: float = 0.0,
+        class_shares: np.ndarray | None = None,
+    ) -> "SupervisedLoss":
+        """Return the cross-entropy; ``dice`` has no effect.
+
+        Weights of classes are relative to the sum of the weights of a batch.
+
+        Source: Lin et al. 2017, arXiv:1708.02002, for the focal loss.
+        """
+        import torch
         import torch.nn.functional as F
+        from monai.losses.focal_loss import softmax_focal_loss
 
         self._check_weight(cross_entropy)
-        return lambda logits, target: cross_entropy * F.cross_entropy(logits, target[:, 0])
+        if not focal and class_shares is None:
+            return lambda logits, target: cross_entropy * F.cross_entropy(logits, target[:, 0])
+        shares = np.ones(n_classes) if class_shares is None else _defined_shares(class_shares)
+        weight = torch.from_numpy(1 / shares)
+
+        def loss(logits: "Tensor", target: "Tensor") -> "Tensor":
+            index = target[:, 0]
+            one_hot = F.one_hot(index, logits.shape[1]).to(logits.dtype)
+            weights = weight.to(logits)[index]
+            each = softmax_focal_loss(logits, one_hot, focal).sum(1)
+            return cross_entropy * (weights * each).sum() / weights.sum()
+
+        return loss
 
     def log_probabilities(self, logits: "Tensor", temperature: float) -> "Tensor":
         """Return those of the classes, shape (B, K)."""
         import torch.nn.functional as F
 
         return F.log_softmax(logits / temperature, dim=1)
+
+
+def _defined_shares(shares: np.ndarray) -> np.ndarray:
+    """Return the shares of classes; a class of no image or of all counts as half of them."""
+    return np.where((shares > 0) & (shares < 1), shares, 0.5)
 
 
 class _Scorer(Scorer):
@@ -241,6 +307,13 @@ class _Scorer(Scorer):
         self._probabilities.append(probability)
         self._references.append(self._kind.holds(label, len(self.scoring.classes)))
 
+    def thresholds(self) -> tuple[float, ...]:
+        """Return the threshold of each class with the largest F1, if the kind has thresholds."""
+        if not self._kind.has_thresholds:
+            return ()
+        probability, reference = map(np.concatenate, (self._probabilities, self._references))
+        return tuple(map(best_threshold, probability.T, reference.T))
+
     def scores(self) -> list[CaseScore]:
         """Return the contribution of each case to each score."""
         classes = self.scoring.classes
@@ -248,7 +321,7 @@ class _Scorer(Scorer):
         case = np.repeat(np.arange(len(lengths)), lengths)
         probability = np.concatenate(self._probabilities)
         reference = np.concatenate(self._references)
-        decided = self._kind.decide(probability)
+        decided = self._kind.decide(probability, self.scoring.thresholds)
         terms: list[tuple[str, Metric, np.ndarray, str]] = []
         for name, metric_name in self._kind.rows(classes, self.scoring.metrics):
             score = metric(metric_name)

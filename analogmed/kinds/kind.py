@@ -54,12 +54,15 @@ class Scoring:
         metrics: names of the metrics.
         tolerance: accepted deviation of surfaces, in the unit of the spacing.
         unit: unit of the spacing, ``"mm"`` or ``"px"``.
+        thresholds: threshold of the probability of each class, for a kind that decides by them; 0.5
+            by default.
     """
 
     classes: tuple[str, ...]
     metrics: tuple[str, ...]
     tolerance: float
     unit: str
+    thresholds: tuple[float, ...] = ()
 
 
 class Scorer(ABC):
@@ -104,6 +107,13 @@ class Scorer(ABC):
     def scores(self) -> list[CaseScore]:
         """Return the scores of all cases, in the order in which these were added."""
 
+    def thresholds(self) -> tuple[float, ...]:
+        """Return the threshold of each class with the largest F1 on these cases; by default none.
+
+        They are those of a kind that decides each class by a threshold.
+        """
+        return ()
+
 
 class Kind(ABC):
     """Kind of a task.
@@ -113,12 +123,14 @@ class Kind(ABC):
         primary_metric: primary metric of tasks that name none.
         has_masks: whether a reference is a mask on the grid of its image.
         purpose: purpose of the networks of a search space for such tasks.
+        has_thresholds: whether each class is decided by a threshold of its probability.
     """
 
     name: str
     primary_metric: str
     has_masks: bool
     purpose: str
+    has_thresholds = False
 
     @abstractmethod
     def n_logits(self, n_classes: int) -> int:
@@ -152,13 +164,27 @@ class Kind(ABC):
         """
 
     @abstractmethod
-    def loss(self, n_classes: int, *, dice: float, cross_entropy: float) -> "SupervisedLoss":
+    def loss(
+        self,
+        n_classes: int,
+        *,
+        dice: float,
+        cross_entropy: float,
+        focal: float = 0.0,
+        class_shares: np.ndarray | None = None,
+    ) -> "SupervisedLoss":
         """Return the loss of logits (B, K, ...) and their targets, a scalar.
 
         Args:
             n_classes: number of classes.
             dice: weight of the overlap term, where the kind has one.
             cross_entropy: weight of the cross-entropy.
+            focal: exponent of the focal loss; 0 is the plain cross-entropy.
+            class_shares: share of the training images with each class, by whose inverse classes are
+                weighted; by default classes have no weights.
+
+        Raises:
+            ConfigError: the kind has no loss of these settings.
         """
 
     @abstractmethod

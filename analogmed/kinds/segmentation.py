@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analogmed.foundation.errors import ConfigError
 from analogmed.kinds.kind import CaseScore, Kind, Scorer, Scoring
 from analogmed.kinds.patch import cropped
 from analogmed.metrics.metric import Metric
@@ -113,18 +114,39 @@ class Segmentation(Kind):
         """Return the mask of the patch, shape (1, *window)."""
         return cropped(label[None], corner, window)
 
-    def loss(self, n_classes: int, *, dice: float, cross_entropy: float) -> "SupervisedLoss":
-        """Return MONAI's ``DiceCELoss``: Dice over the whole batch, and cross-entropy."""
-        from monai.losses import DiceCELoss
+    def loss(
+        self,
+        n_classes: int,
+        *,
+        dice: float,
+        cross_entropy: float,
+        focal: float = 0.0,
+        class_shares: np.ndarray | None = None,
+    ) -> "SupervisedLoss":
+        """Return MONAI's ``DiceCELoss``: Dice over the whole batch, and cross-entropy.
 
+        With a focal exponent, MONAI's ``FocalLoss`` takes the place of the cross-entropy. Its mean
+        over classes is multiplied by their number, so that an exponent of 0 is the cross-entropy.
+
+        Raises:
+            ConfigError: classes have weights.
+        """
+        from monai.losses import DiceCELoss, DiceLoss, FocalLoss
+
+        if class_shares is not None:
+            raise ConfigError(
+                "loss.class_weights: not defined for segmentation, whose Dice term weighs all "
+                "classes equally; expected none, got balanced. Raise loss.dice."
+            )
         one = self.n_logits(n_classes) == 1
-        return DiceCELoss(
-            sigmoid=one,
-            softmax=not one,
-            to_onehot_y=not one,
-            batch=True,
-            lambda_dice=dice,
-            lambda_ce=cross_entropy,
+        form = {"sigmoid": one, "softmax": not one, "to_onehot_y": not one, "batch": True}
+        if not focal:
+            return DiceCELoss(**form, lambda_dice=dice, lambda_ce=cross_entropy)
+        overlap = DiceLoss(**form)
+        focused = FocalLoss(gamma=focal, to_onehot_y=not one, use_softmax=not one)
+        scale = cross_entropy * self.n_logits(n_classes)
+        return lambda logits, target: (
+            dice * overlap(logits, target) + scale * focused(logits, target)
         )
 
     def log_probabilities(self, logits: "Tensor", temperature: float) -> "Tensor":

@@ -41,6 +41,34 @@ def jaccard(counts: "np.ndarray") -> "np.ndarray":
     return counts[..., 1, 1] / (counts[..., 1, :].sum(axis=-1) + counts[..., 0, 1])
 
 
+def best_threshold(probability: "np.ndarray", positive: "np.ndarray") -> float:
+    """Return the threshold of the largest F1, midway between two probabilities.
+
+    Of several, it is the one closest to 0.5.
+
+    Args:
+        probability: probability of the class, shape (n,).
+        positive: whether an image has the class, bool, shape (n,).
+
+    Returns:
+        Threshold, above which an image is decided positive; 0.5 without a positive or a negative
+        image.
+    """
+    import numpy as np  # not needed to list metrics
+
+    if positive.all() or not positive.any():
+        return 0.5
+    levels, group = np.unique(probability, return_inverse=True)
+    decided = np.bincount(group)[::-1].cumsum()[::-1]  # at or above each level
+    hits = np.bincount(group, weights=positive)[::-1].cumsum()[::-1]
+    candidates = np.append((levels[1:] + levels[:-1]) / 2, 0.5)
+    places = np.append(np.arange(1, len(levels)), np.searchsorted(levels, 0.5, side="right"))
+    decided, hits = (np.append(counts, 0)[places] for counts in (decided, hits))
+    scores = 2 * hits / (positive.sum() + decided)
+    best = candidates[scores == scores.max()]
+    return float(best[np.abs(best - 0.5).argmin()])
+
+
 def accuracy(counts: "np.ndarray") -> "np.ndarray":
     """Return the share of the images whose decided class is that of the reference."""
     return _agreement(counts) / counts.sum(axis=(-2, -1))

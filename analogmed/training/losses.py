@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,7 +16,12 @@ from analogmed.training.settings import LossConfig
 Loss = Callable[[Tensor, Tensor | Sequence[Tensor], Tensor], Tensor]
 
 
-def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) -> Loss:
+def make_loss(
+    task: Task,
+    config: LossConfig,
+    teacher: nn.Module | None = None,
+    class_shares: np.ndarray | None = None,
+) -> Loss:
     """Return the loss of a batch, a function of its images, the network's outputs and the labels.
 
     The kind of the task defines the loss of logits and labels. With deep supervision it is the mean
@@ -28,6 +34,7 @@ def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) 
         config: weights of the terms.
         teacher: network with the same logits for distillation; it is put in evaluation mode, and
             run for each batch, without gradients.
+        class_shares: share of the training images with each class, for class weights.
 
     Returns:
         a function of images (B, C, *window), outputs (B, K, *window) or a sequence of these whose
@@ -35,7 +42,8 @@ def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) 
         a kind without masks, outputs are (B, K) and labels (B, targets).
 
     Raises:
-        ConfigError: distillation without a teacher; from the function: deep supervision of a
+        ConfigError: distillation without a teacher, or class weights that the kind of the task does
+            not have; from the function: deep supervision of a
             network that returns a single output. ShapeError, from the function too: logits of
             another size than the labels.
 
@@ -43,7 +51,11 @@ def make_loss(task: Task, config: LossConfig, teacher: nn.Module | None = None) 
     Hinton, Vinyals, Dean 2015, arXiv:1503.02531, for distillation.
     """
     supervised = task.kind.loss(
-        len(task.classes), dice=config.dice, cross_entropy=config.cross_entropy
+        len(task.classes),
+        dice=config.dice,
+        cross_entropy=config.cross_entropy,
+        focal=config.focal,
+        class_shares=class_shares if config.class_weights == "balanced" else None,
     )
     if teacher is not None:
         teacher.eval()

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from analogmed.analog import TrainingNoise
 from analogmed.foundation.settings.forms import takes_keywords
-from analogmed.training.checkpoint.checkpoint import save_checkpoint
+from analogmed.training.checkpoint.checkpoint import load_checkpoint, save_checkpoint
 from analogmed.training.distributed import Ranks, joined
 from analogmed.training.learner import StepOptimizer
 from analogmed.training.log import complete_log, make_title
@@ -109,7 +109,7 @@ class NetworkTraining(Trainable[tuple[Tensor, Tensor]]):
         self.starts_trained = config.init is not None
         self._setup = setup
         self._network = setup.ranks.wrap(model)
-        self._loss = make_loss(setup.task, config.loss, setup.teacher)
+        self._loss = make_loss(setup.task, config.loss, setup.teacher, setup.sampler.class_shares)
         self._validation = Validation(setup)
         steps = config.epochs * math.ceil(self.batches_per_epoch / config.optimizer.accumulate)
         self.optimizer = StepOptimizer(model, config, steps)
@@ -148,8 +148,13 @@ class NetworkTraining(Trainable[tuple[Tensor, Tensor]]):
         return self._validation(self.model) if self.ranks.is_first else math.nan
 
     def keep(self, score: float) -> None:
-        """Write the network with its score."""
-        save_checkpoint(self.config.path, self.model, self._setup.checkpoint_info(score))
+        """Write the network with its score and, if it decides by them, its digital thresholds."""
+        path, info = self.config.path, self._setup.checkpoint_info(score)
+        save_checkpoint(path, self.model, info)
+        if self._setup.task.kind.has_thresholds:
+            written = load_checkpoint(path, factories=(self.config.model.name,)).network
+            thresholds = self._validation.thresholds(written.to(self._setup.device))
+            save_checkpoint(path, self.model, replace(info, thresholds=thresholds))
 
     def end_epoch(self, epoch: int) -> None:
         """Do nothing: a network has no tables besides the log."""

@@ -78,6 +78,11 @@ class LossConfig:
     Attributes:
         dice: weight of the soft Dice loss; without effect in classification.
         cross_entropy: weight of the cross-entropy; binary for labels that are independent.
+        focal: exponent of the focal loss, by which the cross-entropy of well predicted examples
+            weighs less; 0 is the plain cross-entropy.
+        class_weights: balanced weighs the cross-entropy of a class by the inverse of its frequency
+            in the training images, positive against negative for independent labels; only for
+            classification.
         deep_supervision: add an output head at each level of unetpp and dynunet, and train all of
             them.
         distillation: weight of the distance to the probabilities of the network from which
@@ -87,12 +92,14 @@ class LossConfig:
 
     dice: float = 1.0
     cross_entropy: float = 1.0
+    focal: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
     deep_supervision: bool = False
     distillation: float = 0.0
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("dice", "cross_entropy", "distillation"):
+        for name in ("dice", "cross_entropy", "focal", "distillation"):
             require_at_least_zero(f"loss.{name}", getattr(self, name))
         require_at_least_zero("loss.temperature", self.temperature, zero=False)
         if self.dice + self.cross_entropy + self.distillation == 0:

@@ -10,7 +10,7 @@ from analogmed.analog import Chip
 from analogmed.data import Case, Task
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.kinds.kind import Scoring
+from analogmed.kinds.kind import Scorer, Scoring
 from analogmed.network.inference import predict_each
 from analogmed.network.walk import evaluating
 from analogmed.training.preparation import Setup
@@ -56,6 +56,21 @@ class MeanScore:
 
     def __call__(self, networks: Sequence[Network]) -> float:
         """Return the mean over networks; without a defined value, that of the kind of the task."""
+        scorers, order = self._scored(networks)
+        scores = [score for scorer in scorers for score in scorer.scores()]
+        scores.sort(key=lambda score: order[score.case])  # sums are in the order of the cases
+        defined = [score.value for score in scores if not math.isnan(score.value)]
+        return sum(defined) / len(defined) if defined else self._undefined()
+
+    def thresholds(self, network: Network) -> tuple[float, ...]:
+        """Return the threshold of each class with the largest F1; empty if the kind has none."""
+        if not self._task.kind.has_thresholds:
+            return ()
+        (scorer,), _ = self._scored([network])
+        return scorer.thresholds()
+
+    def _scored(self, networks: Sequence[Network]) -> tuple[list[Scorer], dict[str, int]]:
+        """Return scorers of networks with all cases, and the position of each case."""
         scorers = [self._task.kind.scorer(self._scoring) for _ in networks]
         order: dict[str, int] = {}
         step = self._task.kind.cases_together(self._batch_size)
@@ -69,10 +84,7 @@ class MeanScore:
                 )
                 for sample, of_case in zip(samples, logits, strict=True):
                     scorer.add(sample.case.case_id, of_case, sample.label, sample.spacing)
-        scores = [score for scorer in scorers for score in scorer.scores()]
-        scores.sort(key=lambda score: order[score.case])  # sums are in the order of the cases
-        defined = [score.value for score in scores if not math.isnan(score.value)]
-        return sum(defined) / len(defined) if defined else self._undefined()
+        return scorers, order
 
     def _undefined(self) -> float:
         sample = self._samples[0]
@@ -113,6 +125,11 @@ class Validation:
         """Return the score of a network that is not on tiles."""
         with evaluating(model), torch.no_grad():
             return self._mean_score([model])
+
+    def thresholds(self, network: nn.Module) -> tuple[float, ...]:
+        """Return the threshold of each class of a network that is not on tiles, if it has any."""
+        with evaluating(network), torch.no_grad():
+            return self._mean_score.thresholds(network)
 
     def _chips(self, model: nn.Module) -> list[Chip]:
         config = self._run.config

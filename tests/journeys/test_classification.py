@@ -58,6 +58,28 @@ def run(request, tmp_path_factory):
 
 @pytest.mark.slow
 class TestRun:
+    def test_the_thresholds_of_a_checkpoint_decide(self, run):
+        _, folder = run
+        info = load_checkpoint(folder / "hwa").info
+        assert len(info.thresholds) == {"binary": 1, "multilabel": 2}.get(folder.name[:-1], 0)
+        table = pd.read_parquet(folder / "eval" / "results.parquet")
+        rows = table[(table["hardware"] == "digital") & (table["training"] == "hwa")]
+        accuracy = rows[rows["metric"] == "accuracy"].groupby("class")["value"].mean()
+        network = load_checkpoint(folder / "hwa").network.eval()
+        with np.load(folder / "data.npz") as data:
+            images, labels = data["test_images"], data["test_labels"]
+        images = np.pad(
+            images / np.float32(127.5) - 1, [(0, 0), (4, 4), (4, 4)], constant_values=-1
+        )
+        with torch.no_grad():
+            logits = network(torch.from_numpy(images[:, None]).float()).double()
+        if info.thresholds:
+            decided = logits.sigmoid().numpy() > np.array(info.thresholds)
+            expected = (decided == labels).mean(axis=0)
+        else:
+            expected = [(logits.argmax(1).numpy() == labels[:, 0]).mean()]
+        assert accuracy.to_numpy() == pytest.approx(expected)
+
     def test_digital_scores_are_those_of_scikit_learn(self, run):
         _, folder = run
         table = pd.read_parquet(folder / "eval" / "results.parquet")

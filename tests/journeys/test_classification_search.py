@@ -18,9 +18,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory):
-    findings = '{phantom_patients: 40, phantom_size: 32, findings: ["Cardiomegaly", "Effusion"]}'
+    options = "{phantom_patients: 120, phantom_size: 32}"
     root = tmp_path_factory.mktemp("chest")
-    return ["--task", "phantom_chest", "--task.root", str(root), "--task.options", findings]
+    return ["--task", "phantom_chest", "--task.root", str(root), "--task.options", options]
 
 
 def test_a_search_finds_networks_that_classify(task, tmp_path):

@@ -126,6 +126,94 @@ def test_losses_are_the_cross_entropies():
             kind.loss(n_classes, dice=1.0, cross_entropy=0.0)
 
 
+def example(kind, n_classes):
+    logits, label = drawn(kind, n_classes)
+    target = torch.stack([kind.target(one, (0, 0), (32, 32)) for one in label]).long()
+    shares = kind.holds(label, n_classes).mean(axis=0)
+    return logits, target, shares
+
+
+def loss_of(kind, logits, target, **settings):
+    return kind.loss(logits.shape[1], dice=1.0, cross_entropy=1.0, **settings)(logits, target)
+
+
+@pytest.mark.parametrize("kind", [MULTILABEL, MULTICLASS])
+def test_the_focal_loss_weighs_well_predicted_images_less(kind):
+    logits, target, _ = example(kind, 3)
+    plain = loss_of(kind, logits, target)
+    torch.testing.assert_close(loss_of(kind, logits, target, focal=1e-9), plain)
+    reference = kind.log_probabilities(logits, 1.0)
+    index = target[:, None] if kind is MULTILABEL else target
+    own = reference.gather(1, index)
+    expected = (-((1 - own.exp()) ** 2) * own).mean()
+    torch.testing.assert_close(loss_of(kind, logits, target, focal=2.0), expected)
+
+
+def test_balanced_weights_are_the_inverse_frequencies():
+    logits, target, shares = example(MULTICLASS, 3)
+    weight = torch.from_numpy(1 / shares)
+    expected = F.cross_entropy(logits, target[:, 0], weight=weight)
+    found = loss_of(MULTICLASS, logits, target, class_shares=shares)
+    torch.testing.assert_close(found, expected)
+    logits, target, shares = example(MULTILABEL, 3)
+    weight = torch.from_numpy((1 - shares) / shares)
+    expected = F.binary_cross_entropy_with_logits(logits, target.double(), pos_weight=weight)
+    found = loss_of(MULTILABEL, logits, target, class_shares=shares)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_class_that_no_training_image_has_gets_no_weight_of_its_own():
+    logits, target, _ = example(MULTILABEL, 2)
+    found = loss_of(MULTILABEL, logits, target, class_shares=np.array([0.0, 1.0]))
+    torch.testing.assert_close(found, loss_of(MULTILABEL, logits, target))
+
+
+def test_the_focal_loss_of_masks_takes_the_place_of_the_cross_entropy():
+    for n_classes in (1, 2):
+        logits = torch.randn(2, SEGMENTATION.n_logits(n_classes), 8, 8)
+        target = torch.randint(n_classes + 1, (2, 1, 8, 8))
+        settings = {"dice": 0.5, "cross_entropy": 2.0}
+        plain = SEGMENTATION.loss(n_classes, **settings)(logits, target.float())
+        focal = SEGMENTATION.loss(n_classes, **settings, focal=1e-9)(logits, target.float())
+        torch.testing.assert_close(focal, plain)
+    with pytest.raises(ConfigError, match=r"loss.class_weights: not defined for segmentation"):
+        SEGMENTATION.loss(2, **settings, class_shares=np.array([0.1, 0.2]))
+
+
+def test_thresholds_have_the_largest_f1():
+    logits, label = drawn(MULTILABEL, 2)
+    label[:, 1] = 0
+    scoring = Scoring(("a", "b"), ("f1",), 0.0, "px")
+    scorer = MULTILABEL.scorer(scoring)
+    scorer.add("all", logits, label, ())
+    first, second = scorer.thresholds()
+    assert second == 0.5  # a class without a positive image
+    probability = logits.sigmoid().numpy()[:, 0]
+    scores = {
+        level: sklearn_metrics.f1_score(label[:, 0], probability > level)
+        for level in (first, *np.linspace(0.0, 1.0, 101))
+    }
+    assert scores[first] == max(scores.values())
+    decided = MULTILABEL.decide(np.array([[0.4, 0.4], [0.6, 0.6]]), (0.3, 0.7))
+    assert decided.tolist() == [[True, False], [True, False]]
+    assert MULTICLASS.scorer(scoring).thresholds() == ()
+
+
+@pytest.mark.parametrize("kind", [MULTILABEL, MULTICLASS])
+def test_positions_have_the_form_of_references(kind):
+    logits, label = drawn(kind, 3)
+    prob = kind.positions(logits).numpy()
+    assert (len(prob), *prob.shape[2:]) == label.shape
+    for index in range(3):
+        found, present = kind.of_class(prob, label, index)
+        assert found == pytest.approx(kind.probabilities(logits)[:, index].numpy())
+        assert present.tolist() == kind.holds(label, 3)[:, index].tolist()
+    target = torch.from_numpy(label).long()
+    log = kind.log_probabilities(logits, 1.0)
+    own = log.gather(1, target if kind is MULTICLASS else target[:, None]).exp()
+    assert kind.batch_score(logits, target) == pytest.approx(own.mean().item(), abs=1e-6)
+
+
 @pytest.mark.parametrize("kind", [MULTILABEL, MULTICLASS])
 def test_distillation_compares_probabilities(kind):
     logits, _ = drawn(kind, 3)

@@ -23,6 +23,10 @@ from analogmed.data.samples import MAX_CLASSES, naming_case
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.kinds.classification import MULTICLASS, MULTILABEL, Classification
 
+MAX_BYTES = 2**36
+"""Largest unpacked size of a file, 64 GiB; the largest data set has 17 GB at 224 x 224 pixels."""
+MAX_RATIO = 100
+"""Largest ratio of unpacked and packed size; images are compressed by less than 10."""
 PARTS = ("train", "val", "test")
 KEYS = tuple(f"{part}_{what}" for part in PARTS for what in ("images", "labels"))
 _CHANNELS = {2: ("grey",), 3: ("red", "green", "blue")}
@@ -218,12 +222,24 @@ def _read(file: Path, _time: int, _size: int) -> dict[str, np.ndarray]:
                     f"{file}: no array {', '.join(missing)}; expected those of MedMNIST, got "
                     f"{', '.join(archive.files) or 'none'}"
                 )
+            _check_size(file, archive.zip.infolist())
             arrays = {key: archive[key] for key in KEYS}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{file}: damaged ({error}); download it again") from error
     for part in PARTS:
         _check_part(arrays, part, file)
     return arrays
+
+
+def _check_size(file: Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    """Raise DataError, before anything is unpacked, if a file would take too much memory."""
+    unpacked = sum(entry.file_size for entry in entries)
+    most = min(MAX_BYTES, MAX_RATIO * max(file.stat().st_size, 2**20))
+    if unpacked > most:
+        raise DataError(
+            f"{file}: its arrays take {unpacked:,} bytes; expected at most {most:,} for a file of "
+            f"{file.stat().st_size:,} bytes. Download it again."
+        )
 
 
 def _check_part(arrays: dict[str, np.ndarray], part: str, file: Path) -> None:

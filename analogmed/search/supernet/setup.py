@@ -217,7 +217,9 @@ def _material(
         device=device,
     )
     run = Setup(config, ranks, device, task, tuple(sorted(patients)), model, None, sampler)
-    return SupernetTask(run, make_loss(task, config.loss), validation)
+    return SupernetTask(
+        run, make_loss(task, config.loss, class_shares=sampler.class_shares), validation
+    )
 
 
 def latencies_of(config: LatencyConfig, space: Space, task: Task) -> Latencies:

@@ -52,6 +52,8 @@ class CheckpointInfo:
             for separate images, and if unknown, as in older files.
         expected_score: digital score by the task's primary metric on test cases, known from
             elsewhere; ``eval`` warns where the digital run is far from it. ``None`` if unknown.
+        thresholds: threshold of each class with the largest F1 on the validation cases, run
+            digitally; empty if unknown, and for kinds of task that do not decide by thresholds.
     """
 
     model: str
@@ -73,6 +75,7 @@ class CheckpointInfo:
     axes: str = ""
     expected_score: float | None = None
     scans: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()
 
     @classmethod
     def of_task(
@@ -222,8 +225,10 @@ class CheckpointInfo:
 
     def to_json(self) -> str:
         """Return the header of the checkpoint file."""
-        content = asdict(self) | {"scans": list(self.scans)}
-        for name, unknown in (("axes", ""), ("expected_score", None), ("scans", [])):
+        lists = {"scans": list(self.scans), "thresholds": list(self.thresholds)}
+        content = asdict(self) | lists
+        unknowns = {"axes": "", "expected_score": None, "scans": [], "thresholds": []}
+        for name, unknown in unknowns.items():
             if content[name] == unknown:  # older versions can read the file
                 del content[name]
         return json.dumps({"format": FORMAT, **content}, sort_keys=True)
@@ -342,6 +347,7 @@ _FIELDS: dict[str, Callable[[str, Any], Any]] = {
     "digital_layers": _names_or_none,
     "axes": _kind(str),
     "scans": _list(str, "digests"),
+    "thresholds": _list(float, "numbers"),
     "expected_score": _kind(float, int, type(None)),
     "score": _kind(float, int),
     "seed": _kind(int),

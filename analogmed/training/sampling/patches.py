@@ -89,6 +89,12 @@ class PatchSampler:
             name for name, is_held in zip(self._task.classes, held, strict=True) if not is_held
         )
 
+    @property
+    def class_shares(self) -> np.ndarray:
+        """Share of the training images with each class, shape (classes,)."""
+        shares: np.ndarray = self._table.holds.mean(axis=0)
+        return shares
+
     def reads_per_epoch(self) -> int:
         """Return how many cases an epoch reads from disk; 0 if all samples stay in memory."""
         sizes, workers = self._table.sizes, max(1, self._loading.workers)

@@ -8,7 +8,7 @@ import pytest
 from analogmed.data import load_task
 from analogmed.data.datasets.medmnist import KEYS, MedMnistReader, load_medmnist
 from analogmed.data.integrity import verify
-from analogmed.data.splits import find_duplicates
+from analogmed.data.splits import SeenData, find_duplicates
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.kinds.classification import MULTICLASS, MULTILABEL
 
@@ -134,6 +134,20 @@ def changed(key, change):
 def test_other_content_is_named(write, content, message):
     with pytest.raises(DataError, match=message):
         load_medmnist(write(content))
+
+
+def test_a_file_that_unpacks_to_much_more_is_refused_before_it_is_unpacked(write):
+    content = arrays() | {"test_images": np.zeros((140_000, 28, 28), np.uint8)}
+    path = write(content)
+    with pytest.raises(DataError, match=r"arrays take 1\d\d,\d{3},\d{3} bytes; expected at"):
+        load_medmnist(path)
+
+
+def test_scans_of_one_file_differ(write):
+    task = load_medmnist(write(arrays()))
+    seen = SeenData.of("elsewhere", task.train)
+    assert len(seen.scans) == len(task.train)
+    assert seen.tested_in(task) == set()
 
 
 def test_a_truncated_file_is_named(write):
