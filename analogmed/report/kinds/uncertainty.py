@@ -118,7 +118,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
         folded=(scaled,) if scaled.rows else (),
     )
     if (classes := class_table(tables["summary"])).rows:
-        yield Section(f"{prefix}-classes", "Calibration of each class", folded=(classes,))
+        yield Section(f"{prefix}-classes", "Classes", tables=(classes,))
     figures: dict[str, tuple[str, tuple[str, str], Callable[..., object]]] = {
         "density": ("Densities of the uncertainty", _DENSITY, uncertainty_density),
         "reliability": ("Reliability", _RELIABILITY, reliability_diagram),

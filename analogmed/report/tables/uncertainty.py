@@ -168,7 +168,7 @@ def class_table(summary: pd.DataFrame) -> TextTable:
     columns += [Column(head, _of_class(metric)) for metric, head in heads.items()]
     rows = _by_pass(classes, "region")
     caption = "ECE: mean gap between the probability of a class and the share of images with it."
-    return TextTable.of("Calibration of each class", columns, rows, caption=caption)
+    return TextTable.of("Score and calibration of each class", columns, rows, caption=caption)
 
 
 def render_comparison(comparison: pd.DataFrame) -> str:
@@ -356,7 +356,7 @@ def _metric_words(row: Row) -> str:
 
 
 def _digits(row: Row) -> int:
-    return 5 if "variance" in str(row["metric"]) else 3
+    return 5 if any(word in str(row["metric"]) for word in ("variance", "mutual")) else 3
 
 
 def _network(row: Row) -> Cell:
