@@ -180,7 +180,8 @@ class _Images:
         """Yield the values of all images in one pass."""
         assert self._scored is not None
         each.start("loader")
-        for number, of_class, value, unit, note in self._scored.values(self._outputs(each, progress)):
+        found = self._scored.values(self._outputs(each, progress))
+        for number, of_class, value, unit, note in found:
             yield {
                 "case": f"{number:06d}",
                 "patient": self._patients[number],
