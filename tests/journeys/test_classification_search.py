@@ -44,7 +44,7 @@ def test_objectives_that_are_not_defined_are_refused(task, tmp_path, capsys):
 
 def test_a_supernetwork_shares_the_weights_of_networks_that_classify(task, tmp_path):
     out = tmp_path / "supernet"
-    options = ["--rule", "sandwich", "--paths", "2", "--epochs", "1", "--probes", "1"]
+    options = ["--rule", "sandwich", "--epochs", "1", "--probes", "1"]
     pruning = ["--pruning.every", "1", "--pruning.keep", "1"]
     command = ["search", "supernet", *task, *SPACE, *options, *pruning]
     assert main([*command, "--out", str(out)]) == 0
