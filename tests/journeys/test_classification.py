@@ -57,6 +57,7 @@ def run(request, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the temperature ran")
 class TestRun:
     def test_the_thresholds_of_a_checkpoint_decide(self, run):
         _, folder = run
