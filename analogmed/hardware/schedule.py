@@ -1,7 +1,7 @@
 """Initiation interval between consecutive slices."""
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 _TOLERANCE = 1e-9
 
@@ -39,14 +39,20 @@ def _sharing(
     stages: Sequence[tuple[float, float]], resources: Sequence[frozenset[int]]
 ) -> Iterator[tuple[float, float]]:
     """Yield gap (end to start) and span (start to end) of stage pairs that share a resource."""
-    running = [
-        (start, length, needed)
-        for (start, length), needed in zip(stages, resources, strict=True)
-        if length > 0
-    ]
-    for (start, length, needed), (later, later_length, also) in combinations(running, 2):
+    users: dict[frozenset[int], list[tuple[float, float]]] = {}
+    for (start, length), needed in zip(stages, resources, strict=True):
+        if length > 0:
+            users.setdefault(needed, []).append((start, length))
+    for running in users.values():
+        yield from map(_distance, combinations(running, 2))
+    for (needed, running), (also, others) in combinations(users.items(), 2):
         if needed & also:
-            yield max(later - (start + length), 0.0), later + later_length - start
+            yield from map(_distance, map(sorted, product(running, others)))
+
+
+def _distance(pair: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    (start, length), (later, later_length) = pair
+    return max(later - (start + length), 0.0), later + later_length - start
 
 
 def _is_free(interval: float, least: float, pairs: Sequence[tuple[float, float]]) -> bool:

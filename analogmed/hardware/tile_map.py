@@ -167,6 +167,19 @@ class TileMap(Rendered):
             for layer in self.layers
         )
 
+    def digital_table(self) -> pd.DataFrame:
+        """Return one row per digital layer, in the network's order.
+
+        Returns:
+            columns ``layer``, ``macs`` (for one input; empty where they are not counted, as in
+            attention) and ``mac_share`` (of the counted MACs of the whole network).
+        """
+        total = sum(layer.macs for layer in self.layers) + sum(self.digital_macs.values())
+        macs = [self.digital_macs.get(name, math.nan) for name in self.digital_layers]
+        shares = [count / total for count in macs]
+        columns = {"layer": list(self.digital_layers), "macs": macs, "mac_share": shares}
+        return pd.DataFrame(columns)
+
     def _means(self, name: str, value: Callable[[LayerTiles], float]) -> dict[str, float]:
         tiles = sum(layer.tiles for layer in self.layers)
         mapped_by_paper = [layer for layer in self.layers if not layer.transposed]

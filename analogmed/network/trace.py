@@ -1,5 +1,6 @@
 """Execution trace of a network for one input: layer calls in order, and skip connections."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,8 +59,9 @@ class Trace:
 def trace(model: nn.Module, names: Iterable[str], input_shape: Sequence[int]) -> Trace:
     """Run a copy of a network once and record the calls of some of its layers.
 
-    The copy runs on torch's meta device, which computes shapes without allocating memory. A network
-    that does not support this runs on zeros on its own device.
+    The copy runs on torch's meta device, which computes shapes without allocating memory, but takes
+    milliseconds per function. A network that does not support this, or a small one on a small
+    input, which may have thousands of steps, runs on zeros on its own device.
 
     Args:
         model: network to trace; it is left unchanged.
@@ -78,16 +80,27 @@ def trace(model: nn.Module, names: Iterable[str], input_shape: Sequence[int]) ->
             f"found {shape}"
         )
     names = tuple(names)
-    try:
-        return _run(_meta_copy(model), names, shape)
-    except Exception:
-        pass  # the meta device is not always supported; real errors occur again on zeros
+    if not _is_small(model, shape):
+        try:
+            return _run(_meta_copy(model), names, shape)
+        except Exception:
+            pass  # the meta device is not always supported; real errors occur again on zeros
     try:
         return _run(copy_network(model), names, shape)
     except Exception as error:
         raise ShapeError(
             f"{type(model).__name__} cannot be run on an input of shape {shape}: {error}"
         ) from error
+
+
+_SMALL_INPUT, _SMALL_NETWORK = 2**16, 2**20
+"""Numbers of values up to which a network runs on zeros at once."""
+
+
+def _is_small(model: nn.Module, shape: tuple[int, ...]) -> bool:
+    parameters = [parameter for parameter in model.parameters() if not is_lazy(parameter)]
+    weights = sum(parameter.numel() for parameter in parameters)
+    return math.prod(shape) <= _SMALL_INPUT and weights <= _SMALL_NETWORK
 
 
 def _meta_copy(model: nn.Module) -> nn.Module:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from analogmed.report.tables.evaluation import render_summary as render_summary
     from analogmed.report.tables.evaluation import to_markdown as to_markdown
     from analogmed.report.tables.hardware import render_costs as render_costs
+    from analogmed.report.tables.hardware import render_digital as render_digital
     from analogmed.report.tables.hardware import render_layers as render_layers
     from analogmed.report.tables.hardware import render_tiles as render_tiles
     from analogmed.report.tables.sensitivity import render_placement as render_placement
@@ -31,6 +32,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "drop_per_model": "figures.over_time",
         "placement_curve": "figures.sensitivity",
         "render_costs": "tables.hardware",
+        "render_digital": "tables.hardware",
         "render_evaluation": "tables.terminal",
         "render_layers": "tables.hardware",
         "render_placement": "tables.sensitivity",

@@ -23,6 +23,7 @@ from analogmed.hardware import (
 )
 from analogmed.report import (
     render_costs,
+    render_digital,
     render_layers,
     render_tiles,
     reuse_per_layer,
@@ -144,6 +145,9 @@ def _print(results: list[_Result], options: MapConfig) -> None:
                 f"{result.name}: packed ({options.packing}) on {placed.tiles} tiles, of which "
                 f"{placed.shared_tiles} are shared; {placed.utilisation:.1%} of their cells used\n"
             )
+    digital = _stacked(results, lambda result: result.mapped.digital_table())
+    if len(digital):
+        print(render_digital(digital))
     if results[0].cost is not None:
         print(render_costs(costs))
         print(f"{options.level}: {results[0].cost.profile.figures(options.level).source}.\n")

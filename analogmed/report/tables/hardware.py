@@ -48,6 +48,8 @@ LAYERS = {
     "energy_mj": "energy\nmJ",
 }
 
+DIGITAL = {"layer": "\nlayer", "macs": "\nMACs", "mac_share": "share of\nall MACs"}
+
 
 def render_tiles(costs: pd.DataFrame) -> str:
     """Return :func:`tiles_table` as plain text, 120 columns wide."""
@@ -138,6 +140,20 @@ def layers_table(layers: pd.DataFrame, title: str) -> TextTable:
     return _table(title, layers, heads, first="layer")
 
 
+def render_digital(layers: pd.DataFrame) -> str:
+    """Return one line per digital layer that multiplies a weight, as plain text.
+
+    Args:
+        layers: result of ``analogmed.hardware.TileMap.digital_table``, with ``model``.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    require_columns(layers, ["model", *DIGITAL])
+    title = "Digital layers, with their multiply-accumulates (MACs)"
+    return terminal(_table(title, layers, DIGITAL), width=WIDTH)
+
+
 def _table(
     title: str,
     rows: pd.DataFrame,
@@ -154,4 +170,6 @@ def _table(
 
 def _cell(name: str, row: Mapping[str, Any]) -> str:
     value = row[name]
-    return format_share(value, 2) if name.startswith("utilisation") else format_quantity(value)
+    if name.startswith("utilisation") or (name == "mac_share" and not pd.isna(value)):
+        return format_share(value, 2)
+    return format_quantity(value)

@@ -57,6 +57,16 @@ def test_a_comparison_has_a_line_per_network_and_no_layers(capsys):
     assert sum("unet(features=2)" in line for line in out.splitlines()) == 2
 
 
+def test_digital_layers_are_listed_with_their_products(capsys):
+    network = "s4d(features=4, state=4, layers=1)"
+    status, out, _ = run(capsys, "--model", network, "--input", 2, 20, "--out_channels", 3)
+    assert status == 0
+    line = next(line for line in out.splitlines() if "encoder.1.kernel" in line)
+    macs = 4 * 20 * 17
+    share = macs / (macs + 20 * (2 * 4 + 4 * 8) + 4 * 3)
+    assert line.split()[-2:] == [f"{macs:,}", f"{share:.2%}"]
+
+
 @pytest.mark.parametrize(
     ("command", "file"),
     [

@@ -2,7 +2,13 @@ import pandas as pd
 import pytest
 
 from analogmed.foundation.errors import DataError
-from analogmed.report.tables.hardware import render_costs, render_layers, render_tiles
+from analogmed.report.tables.hardware import (
+    render_costs,
+    render_digital,
+    render_layers,
+    render_tiles,
+)
+from analogmed.report.text import UNKNOWN
 
 COSTS = pd.DataFrame(
     {
@@ -107,3 +113,18 @@ def test_no_line_is_wider_than_the_page():
 def test_a_missing_column_is_named(render):
     with pytest.raises(DataError, match="lacks the columns model"):
         render(COSTS.drop(columns="model"))
+
+
+def test_digital_layers_have_their_products_and_share():
+    layers = pd.DataFrame(
+        {
+            "model": ["s4d", "swin"],
+            "layer": ["encoder.1.kernel", "attention"],
+            "macs": [8_256_000.0, None],
+            "mac_share": [0.125, None],
+        }
+    )
+    lines = render_digital(layers).splitlines()
+    found = [line.split() for line in lines if " s4d " in line or " swin " in line]
+    assert found[0] == ["s4d", "encoder.1.kernel", "8,256,000", "12.50%"]
+    assert found[1] == ["swin", "attention", UNKNOWN, UNKNOWN]
