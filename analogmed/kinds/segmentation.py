@@ -8,7 +8,7 @@ of empty structures.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -139,7 +139,12 @@ class Segmentation(Kind):
                 "classes equally; expected none, got balanced. Raise loss.dice."
             )
         one = self.n_logits(n_classes) == 1
-        form = {"sigmoid": one, "softmax": not one, "to_onehot_y": not one, "batch": True}
+        form: dict[str, Any] = {
+            "sigmoid": one,
+            "softmax": not one,
+            "to_onehot_y": not one,
+            "batch": True,
+        }
         if not focal:
             return DiceCELoss(**form, lambda_dice=dice, lambda_ce=cross_entropy)
         overlap = DiceLoss(**form)

@@ -34,7 +34,7 @@ def fold_norms(network: nn.Module) -> nn.Module:
     layers = dict(model.named_modules())
     with torch.no_grad():
         fused = {
-            convolution: fuse_conv_bn_eval(layers[convolution], layers[norm])  # type: ignore[type-var]
+            convolution: fuse_conv_bn_eval(layers[convolution], layers[norm])
             for convolution, norm in pairs.items()
         }
     norms = {layers[norm] for norm in pairs.values()}

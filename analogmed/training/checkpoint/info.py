@@ -227,7 +227,12 @@ class CheckpointInfo:
         """Return the header of the checkpoint file."""
         lists = {"scans": list(self.scans), "thresholds": list(self.thresholds)}
         content = asdict(self) | lists
-        unknowns = {"axes": "", "expected_score": None, "scans": [], "thresholds": []}
+        unknowns: dict[str, Any] = {
+            "axes": "",
+            "expected_score": None,
+            "scans": [],
+            "thresholds": [],
+        }
         for name, unknown in unknowns.items():
             if content[name] == unknown:  # older versions can read the file
                 del content[name]
