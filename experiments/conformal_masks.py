@@ -25,7 +25,7 @@ from analogmed.evaluation.studies.uncertainty.conformal_table import (
     ConformalCounts,
     summarise_conformal,
 )
-from analogmed.evaluation.studies.uncertainty.passes import passes_of, predict
+from analogmed.evaluation.studies.uncertainty.passes import passes_of, predictions
 from analogmed.evaluation.studies.uncertainty.settings import Source, UncertaintyConfig
 from analogmed.foundation.files import write_text_atomically
 from analogmed.foundation.time_constants import time_label
@@ -108,8 +108,8 @@ def observe(
     make_passes = passes_of(source, [checkpoint], config, task)
     assert make_passes is not None
     for one in make_passes():
-        for sample in samples:
-            ledger.observe(one, sample, predict(one, sample, task, config))
+        for sample, prob in predictions(one, samples, task, config):
+            ledger.observe(one, sample, prob)
 
 
 def by_size(
