@@ -17,7 +17,7 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
 LIMIT_S = 1800
-_BAR = re.compile(r"[^\r\n]*\|[^\r\n|]*\| \d+/\d+ \[[^\r\n]*\]\s*")
+_BAR = re.compile(r"[^\r\n]*\d+(?:/\d+|\w+) \[[^\r\n]*\]\s*")
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},

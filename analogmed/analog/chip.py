@@ -65,6 +65,7 @@ class Chip:
         }
         self._layers: dict[str, AnalogLayer | AihwkitTiles] = {**own, **self._aihwkit}
 
+    @checks_arguments
     def at(self, t_inference_s: str | float, read: int = 0) -> "ChipSnapshot":
         """Return the chip at a time after programming.
 

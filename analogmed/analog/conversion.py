@@ -30,6 +30,7 @@ from analogmed.network.recurrent import unroll_recurrent
 from analogmed.network.selection import (
     ASKED_FOR,
     STAYS_DIGITAL,
+    checked_patterns,
     digital_reason,
     mapped_base,
     multiplies_weight,
@@ -105,7 +106,7 @@ def convert(
     ):
         require_choice(what, choice, get_args(choices))
     check_support(rpu_config := as_rpu_config(rpu_config))
-    digital = (digital,) if isinstance(digital, str) else tuple(digital)
+    digital = checked_patterns("digital", digital)
     _check_model(model)
     engine: EngineName = "auto" if backend == "aihwkit" else backend
     check_engine(engine, rpu_config.forward)

@@ -5,7 +5,7 @@ import json
 import math
 import re
 from argparse import ArgumentError
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +24,7 @@ from analogmed.foundation.settings.fields import names_that_may_be_empty, positi
 from analogmed.foundation.settings.paths import read_plain_settings
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.foundation.strict_yaml import check_keys, dump_yaml
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import nearest, nearest_name
 
 T = TypeVar("T")
 
@@ -298,7 +298,16 @@ def _explain(message: str, parser: ArgumentParser, config_class: type) -> str:
             f"unknown option {option}; {nearest(option, known)} Options of the {section} itself "
             f"are written --{section}.options.{name}"
         )
-    return f"unknown option {option}; {nearest(option, known)}"
+    return f"unknown option {option}; {_nearest_option(option, known, parser.prog)}"
+
+
+def _nearest_option(option: str, known: Iterable[str], prog: str) -> str:
+    """Return the end of a message: the nearest option, by its last part if no section is given."""
+    typed = option.removeprefix("--")
+    names = {name if "." in typed else name.rpartition(".")[2]: name for name in known}
+    names = {name.removeprefix("--"): whole for name, whole in names.items()}
+    close = nearest_name(typed, names)
+    return f"'{prog} --help-all' lists all" if close is None else f"did you mean '{names[close]}'?"
 
 
 _REQUIRED = re.compile(r"the following arguments are required: (.+)")

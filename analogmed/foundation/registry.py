@@ -1,6 +1,7 @@
 """Registry of objects that settings select by name: built-in ones and plugins."""
 
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -25,6 +26,8 @@ class Registry(Generic[T]):
         group: entry-point group of plugins that add names.
         expected: requirements on an entry point, for messages.
         load: function that converts an entry point to an object; by default, it loads a callable.
+        synonyms: name for each lower-case word, without hyphens and underscores, that is often used
+            in its place; messages suggest the name.
     """
 
     def __init__(
@@ -35,9 +38,11 @@ class Registry(Generic[T]):
         group: str,
         expected: str,
         load: Callable[[EntryPoint], T] | None = None,
+        synonyms: Mapping[str, str] | None = None,
     ) -> None:
         self.kind, self.built_in, self.group, self.expected = kind, built_in, group, expected
         self._load = load or self._load_callable
+        self._synonyms = synonyms or {}
 
     def names(self) -> tuple[str, ...]:
         """Return all names, sorted, without importing anything."""
@@ -86,8 +91,9 @@ class Registry(Generic[T]):
             name: requested name.
             more: further valid names.
         """
-        known = {*self.names(), *more}
-        return ConfigError(f"unknown {self.kind} '{name}'; {nearest(name, known)}")
+        word = re.sub("[-_]", "", str(name).casefold())
+        meant = nearest(self._synonyms.get(word, name), {*self.names(), *more})
+        return ConfigError(f"unknown {self.kind} '{name}'; {meant}")
 
     def _load_callable(self, plugin: EntryPoint) -> T:
         loaded: Any = load_callable(plugin, kind=self.kind, expected=self.expected)

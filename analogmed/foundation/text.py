@@ -17,9 +17,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
         ``"did you mean 'x'?"`` if a name is similar, else ``"choose from: a, b, c"``.
     """
     known = sorted(known)
-    folded = {each.casefold(): each for each in reversed(known)}
+    close = nearest_name(name, known)
+    return f"choose from: {', '.join(known)}" if close is None else f"did you mean '{close}'?"
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the most similar name in any case; ``None`` if no name is similar.
+
+    Example:
+        >>> nearest_name("Dise", ["dice", "nsd"]), nearest_name("x", ["dice"])
+        ('dice', None)
+    """
+    folded = {each.casefold(): each for each in sorted(known, reverse=True)}
     close = difflib.get_close_matches(str(name).casefold(), sorted(folded), n=1)
-    return f"did you mean '{folded[close[0]]}'?" if close else f"choose from: {', '.join(known)}"
+    return folded[close[0]] if close else None
 
 
 class Rendered(ABC):

@@ -13,7 +13,12 @@ from analogmed.hardware.tile_map import LayerTiles, RowSplit, TileMap
 from analogmed.network.digital_product import DigitalProduct
 from analogmed.network.matrix import MAPPED, TRANSPOSED, WeightMatrix
 from analogmed.network.recurrent import unroll_recurrent
-from analogmed.network.selection import digital_reason, multiplies_weight, refuse_unknown
+from analogmed.network.selection import (
+    checked_patterns,
+    digital_reason,
+    multiplies_weight,
+    refuse_unknown,
+)
 from analogmed.network.tiling import split_even, split_rows
 from analogmed.network.trace import trace
 
@@ -107,7 +112,7 @@ def _tile_shape(tile_size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def _known_patterns(model: nn.Module, digital: Iterable[str]) -> tuple[str, ...]:
-    patterns = tuple(digital)
+    patterns = checked_patterns("digital", digital)
     names = [name for name, _ in model.named_modules(remove_duplicate=False)]
     refuse_unknown("digital", patterns, names)
     return patterns

@@ -143,9 +143,16 @@ def _check_whole(name: str, value: object, most: float = math.inf) -> None:
         raise ConfigError(f"{name}: expected a whole number, 1 {upper}, found {value!r}")
 
 
+_SYNONYMS = {
+    "nnunet": "dynunet",
+    "nnunetv2": "dynunet",
+    "unet++": "unetpp",
+    "unetplusplus": "unetpp",
+    "nestedunet": "unetpp",
+}
 _EXPECTED = "a factory (in_channels, out_channels, spatial_dims) that returns a torch module"
 _MODELS: Registry[Callable[..., Any]] = Registry(
-    "model", _BUILT_IN, group=PLUGIN_GROUP, expected=_EXPECTED
+    "model", _BUILT_IN, group=PLUGIN_GROUP, expected=_EXPECTED, synonyms=_SYNONYMS
 )
 
 

@@ -127,6 +127,21 @@ def means_any(pattern: str, names: Iterable[str]) -> bool:
     return any(fnmatch(name, pattern) for name in names)
 
 
+def checked_patterns(setting: str, given: Iterable[str] | str) -> tuple[str, ...]:
+    """Return names or patterns of layers as a tuple; a text is one of them.
+
+    Raises:
+        ConfigError: they are no texts.
+    """
+    listed = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+    if not all(isinstance(pattern, str) for pattern in listed):
+        raise ConfigError(
+            f"{setting}: expected names or patterns of layers, such as ['head*'], got {given!r}. "
+            "Leave it out for none."
+        )
+    return listed
+
+
 def refuse_unknown(setting: str, patterns: Iterable[str], names: Collection[str]) -> None:
     """Raise ConfigError for a name or pattern that matches no layer of a model.
 

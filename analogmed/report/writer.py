@@ -52,11 +52,13 @@ class Chapter:
 
 
 @checks_arguments
-def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -> list[Path]:
+def write_report(
+    folders: Sequence[Path | str] | Path | str, out: Path | str | None = None
+) -> list[Path]:
     """Write ``report.html``, ``report.md`` and ``report.tex`` for some runs.
 
     Args:
-        folders: run folders of any command.
+        folders: run folders of any command, or one of them.
         out: output folder; by default the first run folder.
 
     Returns:
@@ -67,6 +69,7 @@ def write_report(folders: Sequence[Path | str], out: Path | str | None = None) -
         DataError: a folder is not a run folder, or contains a damaged file.
         InconsistentRunError: the files of a folder are inconsistent.
     """
+    folders = (folders,) if isinstance(folders, str | Path) else folders
     if not folders:
         raise ConfigError("no run folder is given; give one or more, for instance runs/eval")
     chapters = []

@@ -275,6 +275,9 @@ def test_a_file_may_use_the_short_form_and_scientific_notation(written):
     ("arguments", "message"),
     [
         (["--bachsize", "3"], "unknown option --bachsize; did you mean '--batch_size'"),
+        (["--chip", "3"], "unknown option --chip; did you mean '--sweep.chips'"),
+        (["--times", "1 day"], "unknown option --times; did you mean '--sweep.times_s'"),
+        (["--zzz", "1"], "unknown option --zzz; '.* --help-all' lists all"),
         (["--sweep.chip", "3"], r"unknown option --sweep.chip; did you mean '--sweep.chips'"),
         (["--hardware.gmax_us=3"], "did you mean '--hardware.g_max_us'"),
         (["--hardware", "hermess"], "unknown hardware preset 'hermess'; did you mean 'hermes'"),
@@ -283,7 +286,7 @@ def test_a_file_may_use_the_short_form_and_scientific_notation(written):
         (["--backend", "gpu"], "backend: 'gpu' is not known; choose from: aihwkit, auto, numba"),
         (["--engine.name", "rai"], r"engine\.name: 'rai'.*; did you mean 'ray'\? \(local, ray\)$"),
         (["--sweep.width", "x"], r"sweep\.width: expected a number, got x$"),
-        (["--task.spatial_dims", "4"], r"spatial_dims: expected one of \[2, 3\], got 4$"),
+        (["--task.spatial_dims", "4"], r"spatial_dims: expected one of \[1, 2, 3\], got 4$"),
         (["--checkpoints", "a", "--seed=1", "--checkpoints", "b"], "after one --checkpoints, got"),
         (["stray"], "unexpected argument 'stray'"),
         ([""], "unexpected argument ''"),

@@ -11,6 +11,7 @@ from analogmed.evaluation.summaries.chip_losses import chip_losses
 from analogmed.evaluation.summaries.runs import network_runs, present_structures
 from analogmed.evaluation.summaries.summary import over_time
 from analogmed.execution.run_folder import describe_environment
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.time_constants import time_label
 from analogmed.metrics.notes import UNDEFINED
 from analogmed.report.figures.over_time import metric_over_time
@@ -78,10 +79,12 @@ class RobustnessResult:
             notes.append("no intervals: they need at least two chips and two patients")
         return notes
 
+    @checks_arguments
     def plot(self, path: Path | str) -> Path:
         """Draw the score over time with its digital baseline into a PNG or SVG file."""
         return metric_over_time(self.curves, path)
 
+    @checks_arguments
     def report(self, path: Path | str) -> Path:
         """Write a page with the table, the figure, and the settings of the evaluation.
 

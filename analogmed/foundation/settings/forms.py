@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import nearest, nearest_name
 
 
 def expand_short_forms(settings: Any) -> None:
@@ -33,21 +33,30 @@ def expand_short_forms(settings: Any) -> None:
             expanded = _nested(name, value, nested)
         elif isinstance(value, str | Path) and any(get_origin(of) is tuple for of in kinds):
             expanded = (value,)
-        expanded = _with_paths(expanded, kinds)
+        expanded = _with_paths(name, expanded, kinds)
         if expanded is not value:
             object.__setattr__(settings, name, expanded)
 
 
-def _with_paths(value: Any, kinds: tuple[Any, ...]) -> Any:
+def _with_paths(name: str, value: Any, kinds: tuple[Any, ...]) -> Any:
     """Return the value with paths in place of their texts, alone, in a tuple or in a mapping."""
-    if isinstance(value, str) and Path in kinds and str not in kinds:
-        return Path(value)
+    if value is None and type(None) in kinds:
+        return None
+    if Path in kinds and str not in kinds:
+        return _path(name, value)
     for kind in kinds:
-        if isinstance(value, tuple | list) and get_args(kind) == (Path, ...):
-            return tuple(map(Path, value))
+        if get_args(kind) == (Path, ...):
+            listed = value if isinstance(value, tuple | list) else (value,)
+            return tuple(_path(name, path) for path in listed)
         if isinstance(value, dict) and get_args(kind) == (str, Path):
-            return {name: Path(path) for name, path in value.items()}
+            return {key: _path(name, path) for key, path in value.items()}
     return value
+
+
+def _path(name: str, value: object) -> Path:
+    if isinstance(value, str | Path):
+        return Path(value)
+    raise ConfigError(f"{name}: expected a path, or its text, got {type(value).__name__}")
 
 
 _NAMES = ("name", "preset")
@@ -107,8 +116,8 @@ def _misfit(
     unknown = None if takes_any else next((each for each in named if each not in accepted), None)
     if unknown is None:
         return ConfigError(f"{name}: {problem}. {listed}")
-    meant = nearest(unknown, accepted)
-    suggestion = f"; {meant}" if meant.startswith("did you mean") else "."
+    meant = nearest_name(unknown, accepted)
+    suggestion = "." if meant is None else f"; did you mean '{meant}'?"
     return ConfigError(f"{name}: unknown argument '{unknown}'{suggestion} {listed}")
 
 

@@ -160,6 +160,8 @@ def _described(
             f"save_checkpoint: {missing} missing; expected task=, factory= and patients=, or a "
             "CheckpointInfo. patients lists all that training or selection has seen, [] for none."
         )
+    if not isinstance(task, Task):
+        raise ConfigError(f"task: expected a Task, got {task!r:.80}. Pass load_task(...).")
     return CheckpointInfo.of_task(task, factory, patients=patients, expected_score=expected_score)
 
 

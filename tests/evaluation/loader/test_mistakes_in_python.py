@@ -294,6 +294,38 @@ CALLS = {
         lambda k: am.TrainConfig(lr=0.1),
         "TrainConfig: unknown argument 'lr'. It accepts task, model",
     ),
+    "digital layers by their number": (
+        lambda k: am.convert(k.network, digital=[2]),
+        "digital: expected names or patterns of layers, such as.*got [2]",
+    ),
+    "digital layers as a flag": (
+        lambda k: am.convert(k.network, digital=True),
+        "digital: expected names or patterns of layers, such as.*got True",
+    ),
+    "digital layers of a tile map by their number": (
+        lambda k: am.map_tiles(k.network, (1, 1, 16, 16), digital=[2]),
+        "digital: expected names or patterns of layers",
+    ),
+    "a network as a checkpoint": (
+        lambda k: am.Experiment(checkpoints=k.network),
+        "checkpoints: expected a path, or its text, got Sequential",
+    ),
+    "the name of a task in place of the task": (
+        lambda k: am.save_checkpoint("x", k.network, task="lgg", factory="a:b", patients=[]),
+        "task: expected a Task, got 'lgg'. Pass load_task(...).",
+    ),
+    "a network by a synonym": (
+        lambda k: am.build_model("nnU-Net", in_channels=1, out_channels=1),
+        "unknown model 'nnU-Net'; did you mean 'dynunet'",
+    ),
+    "a figure without a file": (
+        lambda k: k.robustness().plot(),
+        "plot: missing a required argument: 'path'",
+    ),
+    "a chip at no time": (
+        lambda k: am.Chip(k.analog).at(),
+        "at: missing a required argument: 't_inference_s'",
+    ),
     "a task in place of an experiment": (
         lambda k: am.evaluate("phantom_brain"),
         "evaluate: expected Experiment(...) or keywords, got str",
