@@ -196,6 +196,14 @@ def test_the_settings_of_a_search_are_valid():
     assert config.objectives == ("dice_1d",)
 
 
+def test_a_network_that_classifies_is_evaluated_from_python():
+    ((_, text),) = blocks(DOCS / "how-to" / "classification.md", "python")
+    names = {}
+    exec(text, names)
+    assert names["result"].metric == "auroc"
+    assert list(names["result"].table.index) == ["digital", "t0", "1 day"]
+
+
 def test_an_entry_point_belongs_to_a_group_of_plugins():
     ((_, text),) = blocks(DOCS / "how-to" / "search.md", "toml")
     assert set(tomllib.loads(text)["project"]["entry-points"]) == {"analogmed.search"}
@@ -216,7 +224,7 @@ def test_modules_and_names_that_blocks_import_exist():
 
 def test_python_that_is_not_run_says_why():
     run = {
-        *("how-to/chips.md", "how-to/training.md"),
+        *("how-to/chips.md", "how-to/classification.md", "how-to/training.md"),
         *("tutorials/own-network.md", "explanation/evidence/benchmark-table.md"),
     }
     open_ = {
