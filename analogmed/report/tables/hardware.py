@@ -73,7 +73,9 @@ def tiles_table(costs: pd.DataFrame) -> TextTable:
 
 def render_costs(costs: pd.DataFrame) -> str:
     """Return :func:`estimate_tables` as plain text, 120 columns wide."""
-    parts = (part for table, lines in _estimates(costs) for part in (table, *lines))
+    parts: list[TextTable | str] = []
+    for table, lines in _estimates(costs):
+        parts += [table, *lines]
     return "".join(terminal(part, width=WIDTH) for part in parts)
 
 
