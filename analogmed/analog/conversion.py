@@ -24,7 +24,7 @@ from analogmed.foundation.settings.checks import require_choice
 from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.network.batches import checked_network
 from analogmed.network.copy import copy_network
-from analogmed.network.masked import MaskedLinear
+from analogmed.network.layers.masked import MaskedLinear
 from analogmed.network.products import unregistered_layers
 from analogmed.network.recurrent import unroll_recurrent
 from analogmed.network.selection import (

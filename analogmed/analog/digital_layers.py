@@ -14,7 +14,7 @@ from analogmed.analog.layers.base import AnalogLayer
 from analogmed.foundation.errors import ShapeError
 from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.text import Rendered, shortened
-from analogmed.network.digital_product import DigitalProduct
+from analogmed.network.layers.digital_product import DigitalProduct
 from analogmed.network.products import FunctionalProducts, is_matrix
 from analogmed.network.seeding import seeded
 from analogmed.network.selection import ASKED_FOR, digital_reason, multiplies_weight

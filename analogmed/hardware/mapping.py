@@ -10,8 +10,8 @@ from analogmed.foundation.errors import ConfigError, CoverageError
 from analogmed.foundation.settings.checks import require_choice
 from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.hardware.tile_map import LayerTiles, RowSplit, TileMap
-from analogmed.network.digital_product import DigitalProduct
-from analogmed.network.matrix import MAPPED, TRANSPOSED, WeightMatrix
+from analogmed.network.layers.digital_product import DigitalProduct
+from analogmed.network.layers.matrix import MAPPED, TRANSPOSED, WeightMatrix
 from analogmed.network.recurrent import unroll_recurrent
 from analogmed.network.selection import (
     checked_patterns,

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from analogmed.foundation.errors import ShapeError
 from analogmed.network.copy import copy_network
-from analogmed.network.matrix import MAPPED
+from analogmed.network.layers.matrix import MAPPED
 from analogmed.network.trace import device_and_dtype, storages_of
 from analogmed.network.walk import hooked
 

@@ -8,8 +8,8 @@ from torch.nn.utils import parametrize
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
-from analogmed.network.digital_product import DigitalProduct
-from analogmed.network.matrix import MAPPED
+from analogmed.network.layers.digital_product import DigitalProduct
+from analogmed.network.layers.matrix import MAPPED
 
 ASKED_FOR = "asked for"
 """Reason of a layer that the settings or the network request to be digital."""

@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.network.copy import copy_network
-from analogmed.network.digital_product import DigitalProduct
-from analogmed.network.matrix import count_macs, count_vectors
+from analogmed.network.layers.digital_product import DigitalProduct
+from analogmed.network.layers.matrix import count_macs, count_vectors
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Call:
 
     Attributes:
         layer: name of the layer.
-        vectors: number of MVMs, see :func:`analogmed.network.matrix.count_vectors`; 0 for a layer
+        vectors: number of MVMs, see :func:`analogmed.network.layers.matrix.count_vectors`; 0 for a layer
             that computes no product of a matrix.
         macs: number of multiply-accumulates.
     """

@@ -7,7 +7,7 @@ from ncps.wirings import AutoNCP
 from torch import nn
 
 from analogmed.analog import convert, coverage
-from analogmed.network.digital_product import DigitalProduct
+from analogmed.network.layers.digital_product import DigitalProduct
 
 SHAPE = (1, 5, 6)
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from analogmed.analog import Chip, calibrate, convert, coverage
-from analogmed.network.masked import MaskedLinear
+from analogmed.network.layers.masked import MaskedLinear
 
 MASK = torch.tensor([[1, 0, 1], [0, 1, 1]])
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from analogmed.hardware import estimate, load_profile, map_tiles
-from analogmed.network.digital_product import DigitalProduct
+from analogmed.network.layers.digital_product import DigitalProduct
 
 STEPS, FEATURES, HIDDEN = 25, 5, 6
 SHAPE = (1, STEPS, FEATURES)

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from aihwkit.exceptions import AihwkitException as AihwkitError
@@ -264,7 +265,7 @@ def _digital_twin(layer: AnalogLayer) -> nn.Module:
             layer.set_weight_matrix(
                 torch.cat([r.weight * r.scale[:, :, None] for r in layer.reference_rows()], 2)
             )
-    base = next(c for c in type(layer).__mro__ if not issubclass(c, AnalogLayer))
+    base: Any = next(c for c in type(layer).__mro__ if not issubclass(c, AnalogLayer))
     twin: nn.Module = object.__new__(base)
     twin.__dict__.update(own_attributes(layer))
     for name in (

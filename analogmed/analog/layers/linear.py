@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from analogmed.analog.layers.base import AnalogLayer
 from analogmed.analog.tile.precision import in_type_of_weight
 from analogmed.foundation.errors import ShapeError
-from analogmed.network.masked import MaskedLinear
+from analogmed.network.layers.masked import MaskedLinear
 
 
 class AnalogLinear(AnalogLayer, nn.Linear):

@@ -8,8 +8,8 @@ from ncps.wirings import AutoNCP, Wiring
 from torch import Tensor, nn
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.network.digital_product import DigitalProduct
-from analogmed.network.masked import MaskedLinear
+from analogmed.network.layers.digital_product import DigitalProduct
+from analogmed.network.layers.masked import MaskedLinear
 
 WIRING_SEED = 22222
 """Default seed of a wiring, that of ncps."""

@@ -1,6 +1,7 @@
 """Networks of signals whose last layers are a liquid network (CfC or LTC)."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -76,8 +77,9 @@ class S4DNcp(nn.Module):
         check_dimensions("s4d_ncp", spatial_dims)
         require_choice("model.options.size", size, _SIZES)
         check_numbers(pool=pool)
-        given = {"features": features, "state": state, "layers": layers, "units": units}
-        given = {key: each for key, each in (given | {"outputs": outputs}).items() if each}
+        options = {"features": features, "state": state, "layers": layers}
+        options |= {"units": units, "outputs": outputs}
+        given: dict[str, Any] = {key: each for key, each in options.items() if each is not None}
         sizes = replace(_SIZES[size], **given)
         width, motor = sizes.features, sizes.outputs
         self.encoder = s4d_encoder(in_channels, width, sizes.state, sizes.layers, dropout)

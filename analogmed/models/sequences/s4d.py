@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from analogmed.network.digital_product import DigitalProduct
+from analogmed.network.layers.digital_product import DigitalProduct
 
 _STEPS = (0.001, 0.1)
 """Range of the initial step sizes of the channels."""

@@ -8,7 +8,7 @@ from torch import nn
 from analogmed.foundation.settings.checks import require_choice
 from analogmed.models import Genotype
 from analogmed.models.subnet import Subnet
-from analogmed.network.matrix import MAPPED, TRANSPOSED
+from analogmed.network.layers.matrix import MAPPED, TRANSPOSED
 from analogmed.search.space.extents import Extent, LayerExtent, Section, SizeUnit
 from analogmed.search.space.unions import Operation
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from analogmed.foundation.errors import ConfigError, NonFiniteError
 from analogmed.models.blocks import ChannelLinear
 from analogmed.models.subnet import Subnet
-from analogmed.network.matrix import MAPPED, TRANSPOSED
+from analogmed.network.layers.matrix import MAPPED, TRANSPOSED
 
 PARTS = ("down", "up", "join")
 """Parts of a level: the encoder block, its upsampling partner, and the block that joins."""

@@ -209,6 +209,7 @@ def test_a_convolutional_recurrence_is_used_for_each_lead_and_sample(leads, step
         ("s4d", {"state": 3}, "expected an even number, 2 or more, got 3"),
         ("s4d", {"layers": 0}, "layers must be 1 or more"),
         ("s4d_ncp", {"size": "smal"}, "did you mean 'small'"),
+        ("s4d_ncp", {"features": 0}, "features must be 1 or more"),
         ("s4d_ncp", {"units": 8, "outputs": 6}, "expected 3 or more than outputs"),
         ("convlstm_ltc", {"pool": 7}, r"expected a divisor of segment \(50\), got 7"),
         ("convlstm_ltc", {"kernel": 4}, "expected an odd number, got 4"),

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from analogmed.network.digital_product import DigitalProduct
-from analogmed.network.masked import MaskedLinear
+from analogmed.network.layers.digital_product import DigitalProduct
+from analogmed.network.layers.masked import MaskedLinear
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

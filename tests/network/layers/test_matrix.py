@@ -5,7 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from analogmed.analog import create_rpu_config
 from analogmed.analog.conversion import convert
-from analogmed.network.matrix import MAPPED, WeightMatrix, count_vectors
+from analogmed.network.layers.matrix import MAPPED, WeightMatrix, count_vectors
 
 LAYERS = {
     "linear": (nn.Linear(6, 5, bias=False), (7, 6)),
