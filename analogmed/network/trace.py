@@ -23,8 +23,8 @@ class Call:
 
     Attributes:
         layer: name of the layer.
-        vectors: number of MVMs, see :func:`analogmed.network.layers.matrix.count_vectors`; 0 for a layer
-            that computes no product of a matrix.
+        vectors: number of MVMs, see :func:`analogmed.network.layers.matrix.count_vectors`; 0 for a
+            layer that computes no product of a matrix.
         macs: number of multiply-accumulates.
     """
 
