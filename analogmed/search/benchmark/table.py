@@ -228,6 +228,10 @@ _TIMES = {
 }
 
 
+_MEASURED = ("dice", "training_cpu_s")
+"""Columns of numbers that hardly repeat: split by bytes, they are a sixth smaller in a wheel."""
+
+
 def load(path: Path | str | None = None) -> BenchmarkTable:
     """Read a benchmark table.
 
@@ -277,9 +281,13 @@ def save(rows: pd.DataFrame, about: Mapping[str, Any], path: Path | str) -> Path
     table = table.replace_schema_metadata(
         {**(table.schema.metadata or {}), _METADATA: json.dumps(described, sort_keys=True).encode()}
     )
-    return write_atomically(
-        path, lambda file: pq.write_table(table, file, compression="zstd", compression_level=19)
-    )
+    layout: dict[str, Any] = {
+        "compression": "zstd",
+        "compression_level": 22,
+        "use_byte_stream_split": list(_MEASURED),
+        "use_dictionary": [name for name in COLUMNS if name not in _MEASURED],
+    }
+    return write_atomically(path, lambda file: pq.write_table(table, file, **layout))
 
 
 def space_to_dict(space: Space) -> dict[str, Any]:
