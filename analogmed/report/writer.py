@@ -191,16 +191,16 @@ def _title(chapters: Sequence[Chapter]) -> str:
 
 
 def _data_of(run: Run) -> str:
-    """Return the data set of a run, which says where its images are synthetic."""
-    return task_name(run.data_name) + (" (synthetic images)" if run.is_synthetic else "")
+    """Return the data set of a run, which says where they are synthetic."""
+    return task_name(run.data_name) + (" (synthetic data)" if run.is_synthetic else "")
 
 
 def _notices(chapters: Sequence[Chapter]) -> list[str]:
-    """Return the sentences at the end of a page: synthetic images, and what it is for."""
+    """Return the sentences at the end of a page: synthetic data, and what it is for."""
     named = [task_name(c.run.data_name) for c in chapters if c.run.is_synthetic]
     synthetic = [name for name in dict.fromkeys(named) if name]
     of_data = f" of {' and '.join(synthetic)}" if synthetic else ""
-    lines = [f"The images{of_data} are synthetic: they show no patient."] if named else []
+    lines = [f"The data{of_data} are synthetic: they show no patient."] if named else []
     return [*lines, "Research use only. No result is a statement about patients."]
 
 

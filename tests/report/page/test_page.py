@@ -544,9 +544,9 @@ def test_synthetic_images_are_named_in_title_caption_and_footer(make_run, tmp_pa
     assert "ynthetic" not in words and "Research use only" in words
     run = make_run(tmp_path / "phantom", case="TCGA_PH_0007_20000101")
     words = "".join(Elements(page_of(run)).words)
-    assert "Brain phantom (synthetic images) on PCM chips" in words
+    assert "Brain phantom (synthetic data) on PCM chips" in words
     assert "synthetic, PH_0007" in words and "TCGA" not in words
-    assert "The images of Brain phantom are synthetic: they show no patient." in words
+    assert "The data of Brain phantom are synthetic: they show no patient." in words
     assert all("are synthetic" in (run / name).read_text() for name in NAMES)
 
 
