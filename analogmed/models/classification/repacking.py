@@ -6,11 +6,15 @@ import torch
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.padding import _ConstantPadNd, _ReflectionPadNd, _ReplicationPadNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.network.copy import copy_network
 from analogmed.network.walk import replace_layers
+
+_OF_EACH_CHANNEL = (nn.Identity, _ConstantPadNd, _ReflectionPadNd, _ReplicationPadNd)
+"""Layers that compute the same of each image channel."""
 
 
 def fold_norms(network: nn.Module) -> nn.Module:
@@ -53,18 +57,21 @@ def with_one_channel(network: nn.Module) -> nn.Module:
     of the network on images whose channels are all equal after normalisation, up to rounding.
 
     Args:
-        network: network whose images are the input of one convolution and of nothing else.
+        network: network whose images, perhaps padded, are the input of one convolution only.
 
     Raises:
         ConfigError: the network cannot be traced by torch.fx, or its images have another use.
     """
     model = copy_network(network)
-    graph = _traced(model)
-    images = next(node for node in graph.nodes if node.op == "placeholder")
-    users = list(images.users)
-    name = str(users[0].target) if len(users) == 1 and users[0].op == "call_module" else ""
-    first = dict(model.named_modules()).get(name) if name else None
-    if not _is_convolution(first) or _calls(graph)[name] > 1:
+    graph, layers = _traced(model), dict(model.named_modules())
+    node = next(node for node in graph.nodes if node.op == "placeholder")
+    first: nn.Module | None = nn.Identity()
+    while isinstance(first, _OF_EACH_CHANNEL):
+        users = list(node.users)
+        is_called = len(users) == 1 and users[0].op == "call_module"
+        first = layers[str(users[0].target)] if is_called else None
+        node = users[0] if is_called else node
+    if not _is_convolution(first) or _calls(graph)[str(node.target)] > 1:
         raise ConfigError(
             f"{type(network).__name__}: expected images that are the input of one convolution, got "
             f"{', '.join(map(str, users)) or 'no use'}. Sum the kernels of your network by hand."
