@@ -27,9 +27,10 @@ from _sweeps import SHIPPED, begun, finish, parser
 
 from analogmed.analog import Chip, ChipSnapshot
 from analogmed.config import Experiment, SweepConfig, TaskConfig
-from analogmed.evaluation import deploy, evaluate, examples, session
+from analogmed.evaluation import deploy, evaluate, passes
 from analogmed.evaluation.studies.robustness.study import Results
 from analogmed.execution.store import Store
+from analogmed.metrics import case
 from analogmed.report.text_table import pipe_table
 
 NETWORKS = ("unet-digital", "unet-hwa")
@@ -109,7 +110,7 @@ class Clock:
 @contextmanager
 def counted(clock: Clock) -> Iterator[None]:
     """Time all parts of a sweep inside the block."""
-    predict = session.predict_logits
+    predict = passes.predict_each
 
     def predict_counted(network: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         timed = clock.timed("forward", network)
@@ -122,11 +123,10 @@ def counted(clock: Clock) -> Iterator[None]:
         (Store, "write"): "store",
         (Results, "write"): "tables and figures",
         (deploy, "calibrate"): "forward",
-        (session, "case_metrics"): "metrics",
+        (case, "case_metrics"): "metrics",
     }
     with ExitStack() as stack:
-        for module in (session, examples):
-            stack.enter_context(patch.object(module, "predict_logits", predict_counted))
+        stack.enter_context(patch.object(passes, "predict_each", predict_counted))
         for (owner, name), part in methods.items():
             timed = clock.timed(part, getattr(owner, name))
             stack.enter_context(patch.object(owner, name, timed))

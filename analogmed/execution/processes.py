@@ -3,6 +3,7 @@
 import atexit
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections import deque
@@ -11,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
@@ -23,14 +24,15 @@ from analogmed.foundation.process import keep_freed_memory
 TRIES = 2
 """Maximum number of processes that are killed while they compute one unit."""
 
-_SPAWN = get_context("spawn")
+_CONTEXT = get_context("forkserver" if sys.platform == "linux" else "spawn")
+"""Start of processes: on Linux, as copies of one that has imported what all of them need."""
 
 
 @dataclass
 class _Process:
     """Worker process and the unit that it computes."""
 
-    process: SpawnProcess
+    process: BaseProcess
     connection: Connection
     unit: Any = None
     ready: bool = False
@@ -121,8 +123,9 @@ class ProcessExecutor:
         return self._start() if len(self._processes) < self.slots else None
 
     def _start(self) -> _Process:
-        ours, theirs = _SPAWN.Pipe()
-        process = _SPAWN.Process(target=worker_loop, args=(theirs, *self._job, self._started))
+        _CONTEXT.set_forkserver_preload(imported())  # read when the first process starts
+        ours, theirs = _CONTEXT.Pipe()
+        process = _CONTEXT.Process(target=worker_loop, args=(theirs, *self._job, self._started))
         process.start()
         theirs.close()
         self._started += 1
@@ -162,6 +165,13 @@ class ProcessExecutor:
         warnings.warn(f"{task.unit.title}: its process {how}; it is computed again", stacklevel=4)
         self._waiting.appendleft(task)
         return None
+
+
+def imported() -> list[str]:
+    """Return the modules of this package that this process has imported, and MONAI if it has."""
+    package = __name__.partition(".")[0]
+    loaded = [name for name in sys.modules if name.partition(".")[0] == package or name == "monai"]
+    return [name for name in loaded if not name.endswith("__main__")]
 
 
 def worker_loop(

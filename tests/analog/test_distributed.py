@@ -1,10 +1,9 @@
 """Two ranks on CPUs against one process, with torch's own DistributedDataParallel."""
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
+import programs
 import pytest
 import torch
 from torch import nn
@@ -30,14 +29,7 @@ def in_one_process(setting):
 def ranks(tmp_path_factory):
     """The gradients that each of two ranks has, by setting."""
     folder = tmp_path_factory.mktemp("ranks")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(_SCRIPT), str(folder), str(rank), "2", *SETTINGS],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    processes = [programs.start(_SCRIPT, folder, rank, 2, *SETTINGS) for rank in range(2)]
     for process in processes:
         _, errors = process.communicate(timeout=180)
         assert process.returncode == 0, errors

@@ -1,10 +1,8 @@
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import programs
 import pytest
 
 from analogmed.models import build_model
@@ -16,13 +14,7 @@ DOCUMENT = ROOT / "docs" / "explanation" / "performance.md"
 
 
 def run(script, *arguments, fails=False):
-    done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / f"{script}.py", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    done = programs.run(ROOT / "benchmarks" / f"{script}.py", *arguments)
     assert (done.returncode != 0) == fails, done.stderr
     return done.stderr if fails else done.stdout
 

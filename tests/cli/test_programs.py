@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import programs
 import pytest
 import torch
 import yaml
@@ -111,7 +112,7 @@ def test_eval_gives_the_same_bytes_in_two_processes(tiny_task, tiny_digital, tmp
 
 
 def test_train_fills_a_run_folder_and_says_its_dice(tiny_task, tmp_path):
-    done = program(
+    done = programs.run(
         *("analogmed", "train", *of_task(tiny_task), "--model.options.features=2"),
         *("--epochs=1", "--out=run"),
         cwd=tmp_path,
@@ -137,7 +138,7 @@ def test_train_fills_a_run_folder_and_says_its_dice(tiny_task, tmp_path):
 
 def test_the_last_line_of_train_evaluates_its_run_with_its_data_and_split(tiny_task, tmp_path):
     settings = ["--task.shares", "0.5", "0.2", "0.3", "--task.split_seed=1", "--hardware=hermes"]
-    done = program(
+    done = programs.run(
         *("analogmed.train", *of_task(tiny_task), *settings, "--model.options.features=2"),
         *("--training=hwa", "--epochs=1", "--validation_chips=1", "--out=a run"),
         cwd=tmp_path,
@@ -157,19 +158,13 @@ def test_the_last_line_of_train_evaluates_its_run_with_its_data_and_split(tiny_t
 
 def training(task, out, epochs):
     arguments = [*of_task(task), f"--out={out}", f"--epochs={epochs}", "--validate_every=1"]
-    return [sys.executable, "-m", "analogmed.train", *arguments, "--model.options.features=2"]
+    return ["analogmed.train", *arguments, "--model.options.features=2"]
 
 
 def test_an_interrupted_training_stops_without_a_traceback_and_leaves_a_whole_network(
     tiny_task, tmp_path
 ):
-    started = subprocess.Popen(
-        training(tiny_task, tmp_path, 100_000),
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **ENVIRONMENT},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
-    )
+    started = programs.start(*training(tiny_task, tmp_path, 100_000))
     try:
         wait_for(tmp_path / "network.safetensors")
         started.send_signal(signal.SIGINT)
@@ -185,18 +180,13 @@ def test_an_interrupted_training_stops_without_a_traceback_and_leaves_a_whole_ne
 
 def test_a_training_that_was_killed_goes_on_to_the_same_bytes(tiny_task, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    environment = {**os.environ, **ENVIRONMENT}
-    subprocess.run(training(tiny_task, whole, 4), check=True, env=environment, capture_output=True)
-    started = subprocess.Popen(
-        training(tiny_task, broken, 4),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
+    assert programs.run(*training(tiny_task, whole, 4)).returncode == 0
+    started = programs.start(*training(tiny_task, broken, 4))
     wait_for(broken / "state-000001.safetensors")
     started.kill()
-    started.wait()
-    subprocess.run(training(tiny_task, broken, 4), check=True, env=environment, capture_output=True)
+    started.communicate()
+    assert started.returncode == -signal.SIGKILL
+    assert programs.run(*training(tiny_task, broken, 4)).returncode == 0
     name = "network.safetensors"
     assert (broken / name).read_bytes() == (whole / name).read_bytes()
     assert [line.split(",")[0] for line in (broken / "log.csv").read_text().splitlines()] == [
@@ -209,15 +199,8 @@ def test_two_ranks_of_torchrun_train_what_one_process_trains(tiny_task, tmp_path
     settings = ["--batch_size=4", "--optimizer=sgd", "--optimizer.learning_rate=1e-3"]
     one = [*training(tiny_task, tmp_path / "one", 1), *settings]
     two = [*training(tiny_task, tmp_path / "two", 1), *settings]
-    ranks = [*("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")]
-    for command in (one, [two[0], *ranks, *two[1:]]):
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, **ENVIRONMENT},
-        )
+    ranks = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    for done in (programs.run(*one), program(*ranks, *two)):
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("validation Dice") == 1
     first, second = (

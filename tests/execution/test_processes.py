@@ -54,7 +54,7 @@ def never_starts(connection, *_):
 @pytest.fixture
 def forked(monkeypatch):
     """Child processes by fork, which start at once and know the classes of this module."""
-    monkeypatch.setattr(processes, "_SPAWN", multiprocessing.get_context("fork"))
+    monkeypatch.setattr(processes, "_CONTEXT", multiprocessing.get_context("fork"))
 
 
 def closing_after(pool, units):

@@ -77,7 +77,7 @@ def test_a_newcomer_gets_from_data_to_the_report(execute, tiny_task):
     settings = settings_of(tiny_task, options='{"features": 2}', epochs=2, chips=2)
     notebook, work = execute("from_data_to_report.ipynb", settings)
     assert "100.0% of the weights" in printed(notebook, "convert")
-    assert "| unet | digital |" in shown(notebook, "summary", "text/markdown")
+    assert "| unet, digital |" in shown(notebook, "summary", "text/markdown")
     assert pictures(notebook) == {"cases", "train", "ages-figure", "figure"}
     page = work / "runs" / "notebook" / "eval" / "report.html"
     assert "<html" in page.read_text(encoding="utf-8")

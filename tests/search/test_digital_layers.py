@@ -191,7 +191,7 @@ def test_the_printed_evaluation_keeps_these_layers_digital(found, config, tmp_pa
 
 
 def test_epochs_of_the_winner_are_told_and_those_of_candidates_are_not(config, tmp_path, capsys):
-    another = replace(config, budget=1, out=tmp_path)
+    another = replace(config, budget=1, out=tmp_path / "another")
     (tmp_path / "search.yaml").write_text((config.out / "search.yaml").read_text())
     main(["--config", str(tmp_path / "search.yaml"), "--budget=1", f"--out={another.out}"])
     told = capsys.readouterr().err.splitlines()

@@ -2,12 +2,10 @@
 
 import copy
 import importlib.util
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import programs
 import pytest
 import torch
 from torch import nn
@@ -34,14 +32,7 @@ def in_one_process():
 
 def test_two_ranks_in_bfloat16_share_the_norms_of_one_process(tmp_path):
     """Statistics to float32, gradients to the 8 bits of bfloat16."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(tmp_path), str(rank)],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    processes = [programs.start(SCRIPT, tmp_path, rank) for rank in range(2)]
     for process in processes:
         _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors
@@ -95,16 +86,11 @@ def test_two_ranks_train_for_the_chip_what_one_process_trains(
     runs = [tmp_path / "two", tmp_path / "again"]
     for out in runs:
         out.with_suffix(".yaml").write_text(to_yaml(replace(config, out=out)))
-    ranks = ["torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [sys.executable, "-m", *ranks, str(TWO_RUNS), *(f"{out}.yaml" for out in runs)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        timeout=900,  # ranks that wait for each other do so for hours
-    )
-    assert done.returncode == 0, done.stderr
+    files = [out.with_suffix(".yaml") for out in runs]
+    started = [programs.start(TWO_RUNS, *files, **rank) for rank in programs.ranks()]
+    for process in started:
+        _, errors = process.communicate(timeout=900)
+        assert process.returncode == 0, errors
     two, again = map(after_a_step, runs)
     for part, values in one.items():
         assert values.norm() > 0

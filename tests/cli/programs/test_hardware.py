@@ -1,8 +1,7 @@
-import subprocess
-import sys
 from functools import partial
 
 import pandas as pd
+import programs
 import pytest
 import yaml
 from PIL import Image
@@ -25,8 +24,7 @@ def run(capsys, *arguments):
 
 @pytest.mark.long
 def test_the_module_runs_by_its_name():
-    command = [sys.executable, "-m", "analogmed.hardware", *SMALL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = programs.run("analogmed.hardware", *SMALL)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Estimates for hermes-1-phase, level mvm_only" in done.stdout
 

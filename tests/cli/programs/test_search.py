@@ -6,9 +6,9 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
+import programs
 import pytest
 
 from analogmed.cli.main import run_command
@@ -49,13 +49,11 @@ def found(config):
     return search(config)
 
 
-def command(config):
-    return [sys.executable, "-m", "analogmed.search", *to_options(config)]
-
-
 def start(config):
+    """Start a search in a process without a parent, whose workers are its children."""
+    command = [sys.executable, "-m", "analogmed.search", *to_options(config)]
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    return subprocess.Popen(command(config), env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def test_a_search_evaluates_its_budget_and_names_the_best(found, config):
@@ -132,18 +130,6 @@ def evaluated_in(folder):
     return [entry["trial_id"] for entry in found if entry.get("state") == 1 and "values" in entry]
 
 
-def children_of(process):
-    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    return [int(child) for child in path.read_text().split()]
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def wait_for(condition, seconds=900):
     end = time.monotonic() + seconds
     while not condition():
@@ -155,12 +141,12 @@ def test_a_killed_search_loses_what_was_in_work_and_no_more(config, found, tmp_p
     killed = replace(config, engine=EngineConfig(workers=2), budget=6, out=tmp_path)
     process = start(killed)
     wait_for(lambda: len(evaluated_in(tmp_path)) >= 2 or process.poll() is not None)
-    children = children_of(process)
+    children = programs.processes_below(process.pid)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     done = evaluated_in(tmp_path)
     assert 2 <= len(done) < 6
-    wait_for(lambda: not any(map(is_alive, children)))
+    wait_for(lambda: not any(map(programs.is_running, children)))
 
     resumed = search(replace(killed, engine=EngineConfig(), budget=len(done) + 1))
     counts = resumed.candidates["status"].value_counts()
@@ -182,7 +168,7 @@ def test_a_killed_search_loses_what_was_in_work_and_no_more(config, found, tmp_p
 
 def test_two_searches_on_one_folder_share_the_budget(config, tmp_path):
     shared = replace(config, budget=4, final_epochs=0, out=tmp_path)
-    other = start(shared)
+    other = programs.start("analogmed.search", *to_options(shared))
     try:
         wait_for((tmp_path / "study.log").exists)
         search(shared)

@@ -1,13 +1,10 @@
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import programs
 import pytest
 import torch
 
@@ -156,19 +153,13 @@ def test_two_ranks_train_what_one_process_trains(config, tmp_path, monkeypatch):
     config = replace(config, out=tmp_path / "two")
     settings = tmp_path / "settings.yaml"
     settings.write_text(to_yaml(config))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    ranks = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    for name, value in ranks.items():
+    first, second = programs.ranks()
+    other = programs.start(TRAIN, settings, **second)
+    for name, value in first.items():
         monkeypatch.setenv(name, value)
-    other = subprocess.Popen(
-        [sys.executable, "-c", TRAIN, str(settings)],
-        env={**os.environ, "RANK": "1", "OMP_NUM_THREADS": "1"},
-    )
-    monkeypatch.setenv("RANK", "0")
     two = weights_of(train_supernet(config))
-    assert other.wait(timeout=60) == 0
+    _, errors = other.communicate(timeout=60)
+    assert other.returncode == 0, errors
     for name, values in one.items():
         torch.testing.assert_close(two[name], values, rtol=1e-4, atol=1e-5, msg=name)
     assert any(not torch.equal(one[name], start[name]) for name in one)

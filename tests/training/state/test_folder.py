@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import pandas as pd
+import programs
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -54,12 +55,7 @@ def settings_file(config, path):
 def test_a_kill_between_state_and_log_loses_no_row(config, finished, tmp_path, epoch):
     config = replace(config, out=tmp_path / "run")
     file = settings_file(config, tmp_path / "settings.yaml")
-    killed = subprocess.run(
-        [sys.executable, "-c", LOSE_THE_LOG, str(file), str(epoch)],
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert killed.returncode == 9
+    assert programs.run(LOSE_THE_LOG, file, epoch).returncode == 9
     train(config)
     found, whole = (
         pd.read_csv(f / "log.csv").drop(columns="seconds") for f in (config.out, finished)

@@ -1,11 +1,10 @@
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
 
+import programs
 import pytest
 import torch
 from torch import nn
@@ -35,7 +34,6 @@ import torch
 from analogmed.training.state.state import TrainingState, load_latest, save_state
 found = load_latest(sys.argv[1])
 epoch = found.epoch if found else 0
-print("ready", flush=True)
 while True:
     epoch += 1
     model = {"weight": torch.full((500_000,), float(epoch))}
@@ -78,15 +76,6 @@ def a_state(epoch, **changes):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir() if path.name not in (WRITTEN, LOCK))
-
-
-def run(code, *arguments):
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -177,7 +166,7 @@ def test_a_state_of_another_format_counts_as_damaged(folder, monkeypatch):
 
 
 def test_a_process_killed_in_the_middle_of_a_save_leaves_the_state_before(folder):
-    assert run(DIE_IN_A_SAVE, folder).returncode == -signal.SIGKILL
+    assert programs.run(DIE_IN_A_SAVE, folder).returncode == -signal.SIGKILL
     left = [name for name in names(folder) if name.startswith(".analogmed-")]
     assert len(left) == 1
     found = load_latest(folder)
@@ -193,14 +182,10 @@ def test_a_process_killed_at_any_moment_leaves_a_whole_state(tmp_path):
     while kills < 4 or not interrupted:
         kills += 1
         assert kills < 20
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVE_FOR_EVER, str(tmp_path)], stdout=subprocess.PIPE
-        )
-        process.stdout.readline()
+        process = programs.start(SAVE_FOR_EVER, tmp_path)
         wait_for(tmp_path, reached)
         time.sleep(draws.uniform(0.0, 0.03))
         process.kill()
-        process.communicate()
         interrupted += any(name.startswith(".") for name in names(tmp_path))
         found = load_latest(tmp_path)  # warnings are errors: nothing may be damaged
         assert found.epoch == found.config["epoch"] > reached
@@ -223,7 +208,7 @@ def wait_for(folder, epoch):
 
 def test_a_full_disk_leaves_the_states_before_and_says_what_to_do(folder):
     before = {name: (folder / name).read_bytes() for name in names(folder)}
-    done = run(FILL_THE_DISK, folder)
+    done = programs.run(FILL_THE_DISK, folder)
     assert done.returncode == 0, done.stderr
     assert f"cannot write the training state to {folder}: " in done.stdout
     assert "state-000002.safetensors is whole. Make room there" in done.stdout

@@ -13,6 +13,7 @@ from multiprocessing import active_children
 from pathlib import Path
 
 import pandas as pd
+import programs
 import pytest
 
 from analogmed.config import EngineConfig, Experiment, SweepConfig, to_yaml
@@ -59,13 +60,16 @@ def content_of(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def started(experiment, folder):
-    """`python -m analogmed.eval` with these settings, in a process of its own."""
+def settings_of(experiment, folder):
     path = folder.parent / f"{folder.name}.yaml"
     path.write_text(to_yaml(replace(experiment, out=folder)))
-    command = [sys.executable, "-m", "analogmed.eval", "--config", str(path)]
+    return ["--config", str(path)]
+
+
+def started(experiment, folder):
+    """`python -m analogmed.eval` in a process without a parent, whose workers are below it."""
     return subprocess.Popen(
-        command,
+        [sys.executable, "-m", "analogmed.eval", *settings_of(experiment, folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -86,18 +90,6 @@ def units_in(folder):
     return sorted((folder / "units").glob("[0-9a-f]*.parquet"))
 
 
-def children_of(pid):
-    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def is_running(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
 def test_a_second_run_computes_nothing_and_gives_the_same_bytes(experiment, whole):
     again = evaluate(experiment)
     assert (again.units, again.reused) == (9, 9)
@@ -106,7 +98,7 @@ def test_a_second_run_computes_nothing_and_gives_the_same_bytes(experiment, whol
 
 def test_a_killed_sweep_goes_on_to_the_same_bytes(experiment, whole, tmp_path):
     folder = tmp_path / "run"
-    process = started(experiment, folder)
+    process = programs.start("analogmed.eval", *settings_of(experiment, folder))
     try:
         wait_for(lambda: len(units_in(folder)) >= 2)
     finally:
@@ -127,7 +119,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(experiment, whole, 
     )
     try:
         wait_for(lambda: len(units_in(folder)) >= 1)
-        workers = children_of(process.pid)
+        workers = programs.processes_below(process.pid)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=LIMIT_S)
     finally:
@@ -137,7 +129,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(experiment, whole, 
     assert re.search(rf"interrupted: {kept} of \d+ units are stored in {folder}\. ", errors)
     assert "Rerun the same command to resume" in errors
     assert "Traceback" not in errors
-    wait_for(lambda: not any(map(is_running, workers)))
+    wait_for(lambda: not any(map(programs.is_running, workers)))
     assert 0 < evaluate(replace(experiment, out=folder)).reused <= kept
     assert content_of(folder) == whole
 
@@ -151,12 +143,12 @@ def test_workers_of_a_killed_sweep_end_by_themselves(experiment, tmp_path):
     )
     try:
         wait_for(lambda: len(units_in(folder)) >= 1)
-        workers = children_of(process.pid)
+        workers = programs.processes_below(process.pid)
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate()
     assert len(workers) >= 2
-    wait_for(lambda: not any(map(is_running, workers)))
+    wait_for(lambda: not any(map(programs.is_running, workers)))
 
 
 def test_two_workers_give_the_bytes_of_one_and_a_killed_one_costs_only_its_unit(
