@@ -26,12 +26,15 @@ def unroll_recurrent(model: nn.Module, digital: tuple[str, ...] = ()) -> nn.Modu
     """Return a network whose recurrent layers call one Linear layer per matrix and step.
 
     ``nn.LSTM``, ``nn.GRU``, ``nn.RNN`` and their cells are replaced by :class:`UnrolledLayer` and
-    :class:`UnrolledCell`. All tensors are shared with the given network.
+    :class:`UnrolledCell`. All tensors are shared with the given network, which is itself returned
+    if it has no such layer.
 
     Args:
         model: network; it is left unchanged.
         digital: names or patterns of layers and blocks that are not replaced.
     """
+    if not any(isinstance(layer, RECURRENT) for layer in model.modules()):
+        return model
     return replace_layers(
         model,
         lambda name, layer: (
