@@ -28,7 +28,8 @@ def run_program(program: Callable[[list[str]], int | None], arguments: list[str]
         _say(error)
         return 2
     except (AnalogmedError, OSError) as error:
-        _say(error)
+        if not (isinstance(error, BrokenPipeError) and _reader_has_ended()):
+            _say(error)
         return 1
     except KeyboardInterrupt as interruption:
         print(masked(str(interruption)) or "stopped", file=sys.stderr)
@@ -76,6 +77,16 @@ def _is_about_torch(error: ImportError, trace: TracebackType | None) -> bool:
         names.append(str(trace.tb_frame.f_globals.get("__name__", "")))
         trace = trace.tb_next
     return any(name.partition(".")[0] in ("torch", "aihwkit") for name in names)
+
+
+def _reader_has_ended() -> bool:
+    """Return whether stdout is a closed pipe, as below ``head``; what is left is not written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _say(error: BaseException) -> None:

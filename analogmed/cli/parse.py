@@ -307,7 +307,7 @@ def _nearest_option(option: str, known: Iterable[str], prog: str) -> str:
     names = {name if "." in typed else name.rpartition(".")[2]: name for name in known}
     names = {name.removeprefix("--"): whole for name, whole in names.items()}
     close = nearest_name(typed, names)
-    return f"'{prog} --help-all' lists all" if close is None else f"did you mean '{names[close]}'?"
+    return f"'{prog} --help' lists all" if close is None else f"did you mean '{names[close]}'?"
 
 
 _REQUIRED = re.compile(r"the following arguments are required: (.+)")

@@ -1,4 +1,6 @@
+import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,17 @@ def test_without_a_place_for_the_log_the_traceback_is_printed(capsys, tmp_path, 
     error = capsys.readouterr().err
     assert error.startswith("error: the program did not expect this error: RuntimeError: x. ")
     assert "Traceback (most recent call last)" in error
+
+
+def test_a_reader_that_has_ended_is_no_error(monkeypatch, capsys):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert run_program(lambda _: print("help", flush=True), []) == 1
+    assert capsys.readouterr().err == ""
+
+
+def test_another_broken_pipe_is_reported(capsys):
+    assert run_program(raising(BrokenPipeError("worker")), []) == 1
+    assert capsys.readouterr().err == "error: worker\n"

@@ -277,7 +277,7 @@ def test_a_file_may_use_the_short_form_and_scientific_notation(written):
         (["--bachsize", "3"], "unknown option --bachsize; did you mean '--batch_size'"),
         (["--chip", "3"], "unknown option --chip; did you mean '--sweep.chips'"),
         (["--times", "1 day"], "unknown option --times; did you mean '--sweep.times_s'"),
-        (["--zzz", "1"], "unknown option --zzz; '.* --help-all' lists all"),
+        (["--zzz", "1"], "unknown option --zzz; '.* --help' lists all"),
         (["--sweep.chip", "3"], r"unknown option --sweep.chip; did you mean '--sweep.chips'"),
         (["--hardware.gmax_us=3"], "did you mean '--hardware.g_max_us'"),
         (["--hardware", "hermess"], "unknown hardware preset 'hermess'; did you mean 'hermes'"),
