@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Literal, get_args
 
 import numpy as np
-from scipy import signal
 
 from analogmed.data.normalise import z_score
 from analogmed.data.signals.noise import add_noise, checked_noise
@@ -90,6 +89,8 @@ class LeadReader:
             self._check_rate(record)
             rng = np.random.default_rng(derive_seed(self.noise_seed, "noise", record.name))
             signals = add_noise(signals, record.rate, self.noise, rng, mains_hz=self.mains_hz)
+        from scipy import signal  # takes a second, which other data sets do not need
+
         up, down = self._factors(record)
         # The mean beyond the ends: a step from the offset of a file to 0 would add an artefact.
         resampled = signal.resample_poly(signals, up, down, axis=1, padtype="mean")

@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from scipy import signal
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_number
@@ -53,6 +52,8 @@ def add_noise(
 
 def without_baseline(signals: np.ndarray, rate: float) -> np.ndarray:
     """Return leads (leads, samples) without their part below 0.5 Hz."""
+    from scipy import signal  # takes a second, which other data sets do not need
+
     filter_ = signal.butter(_ORDER, _BASELINE_HZ, "highpass", fs=rate, output="sos")
     pad = min(int(rate / _BASELINE_HZ), signals.shape[1] - 1)
     filtered: np.ndarray = signal.sosfiltfilt(filter_, signals, axis=1, padlen=pad)
@@ -93,6 +94,8 @@ def _baseline(
 
 def _muscle(rng: np.random.Generator, shape: tuple[int, ...], rate: float, _: float) -> np.ndarray:
     """Return white noise in a band."""
+    from scipy import signal  # takes a second, which other data sets do not need
+
     low, high = _MUSCLE_HZ
     band = (low, min(high, _BELOW_NYQUIST * rate / 2))
     filter_ = signal.butter(_ORDER, band, "bandpass", fs=rate, output="sos")
