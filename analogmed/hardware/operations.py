@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from analogmed.foundation.errors import ShapeError
 from analogmed.network.copy import copy_network
 from analogmed.network.layers.matrix import MAPPED
-from analogmed.network.trace import device_and_dtype, storages_of
+from analogmed.network.trace import OperatorMode, device_and_dtype, storages_of
 from analogmed.network.walk import hooked
 
 _NORMS = (
@@ -121,7 +120,7 @@ class _Group:
     output: Any
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(OperatorMode):
     def __init__(self) -> None:
         super().__init__()
         self._depth = 0

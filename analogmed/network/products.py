@@ -6,11 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-from analogmed.network.trace import storages_of
+from analogmed.network.trace import OperatorMode, storages_of
 from analogmed.network.walk import hooked
 
 UNREGISTERED = "a tensor that is no parameter of the network"
@@ -28,7 +27,7 @@ _ELEMENTWISE = frozenset({"mul", "mul_", "div", "div_", "addcmul", "addcmul_", "
 _OF_TORCH = ("aten", "prim", "prims")
 
 
-class FunctionalProducts(TorchDispatchMode):
+class FunctionalProducts(OperatorMode):
     """Recorder of weight products that are not computed by a layer.
 
     A tensor is data if it depends on the input. Every other tensor is a constant that depends on

@@ -150,6 +150,14 @@ def device_and_dtype(model: nn.Module) -> dict[str, Any]:
     return {"device": weights[0].device, "dtype": weights[0].dtype} if weights else {}
 
 
+class OperatorMode(TorchDispatchMode):
+    """Mode that sees each operator of torch, without the seconds in which torch imports Dynamo."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # no network is compiled while such a mode is active
+
+
 @dataclass
 class _Feature:
     born: int
@@ -157,7 +165,7 @@ class _Feature:
     elements: int
 
 
-class _Lifetimes(TorchDispatchMode):
+class _Lifetimes(OperatorMode):
     """Recorder of the creation and last read of each storage that depends on the input.
 
     Tensors that do not depend on the input, such as an attention mask, are constants of the chip.
