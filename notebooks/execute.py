@@ -18,6 +18,8 @@ from nbclient import NotebookClient
 FOLDER = Path(__file__).parent
 LIMIT_S = 1800
 _BAR = re.compile(r"[^\r\n]*\d+(?:/\d+|\w+) \[[^\r\n]*\]\s*")
+_TQDM_WARNING = re.compile(r"[^\n]*TqdmWarning[^\n]*\n?(?:  [^\n]*\n?)?")
+"""Warning of a library that imports the bars of notebooks, in two lines."""
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -52,7 +54,8 @@ def _remove_traces(notebook: nbformat.NotebookNode, work: Path) -> None:
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         for output in cell.outputs:
             if output.get("name") == "stderr":
-                output["text"] = _BAR.sub("", output["text"]).strip("\r\n")
+                text = _TQDM_WARNING.sub("", output["text"])
+                output["text"] = _BAR.sub("", text).strip("\r\n")
         cell.outputs = [o for o in cell.outputs if o.get("text", "-")]
         for output in cell.outputs:
             for texts in (output, output.get("data", {})):
