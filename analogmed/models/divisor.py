@@ -1,4 +1,4 @@
-"""Divisors of the input size that networks require."""
+"""What networks declare about the size of their input: its divisor, and that it is fixed."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -19,3 +19,12 @@ def divisible_by(divisor: int | Callable[..., Any]) -> Callable[[Factory], Facto
         return factory
 
     return mark
+
+
+def window_of_task(factory: Factory) -> Factory:
+    """Declare that the option ``window`` of a model factory is the window of the task.
+
+    Training sets the option to the window of its task where it is not given.
+    """
+    factory.window_of_task = True  # type: ignore[attr-defined]
+    return factory

@@ -109,6 +109,11 @@ def model_options(name: str) -> dict[str, Any]:
     }
 
 
+def follows_window(name: str) -> bool:
+    """Return whether the option ``window`` of a network is the window of the task by default."""
+    return bool(getattr(_factory(name), "window_of_task", False))
+
+
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 

@@ -17,7 +17,7 @@ from analogmed.data.plausibility import check_plausible
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.plain import to_plain
-from analogmed.models import build_model, model_options, required_divisor
+from analogmed.models import build_model, follows_window, required_divisor
 from analogmed.models.settings import ModelConfig
 from analogmed.network.copy import copy_network
 from analogmed.network.probe import is_out_of_memory
@@ -214,8 +214,8 @@ _HEADS, _WINDOW = "deep_supervision", "window"
 
 
 def _with_window(model: ModelConfig, window: Sequence[int]) -> ModelConfig:
-    """Return the settings of a network, with the window of a task if its option is not given."""
-    if _WINDOW in model.options or _WINDOW not in model_options(model.name):
+    """Return the settings of a network, with the window of a task if it follows that by default."""
+    if _WINDOW in model.options or not follows_window(model.name):
         return model
     return ModelConfig(model.name, {**model.options, _WINDOW: list(window)})
 

@@ -177,7 +177,7 @@ analogmed.hardware: Agreement Block Cost Figures LayerTiles Level LookupTable Op
     agreement describe_machine estimate load_profile map_tiles measure_networks
     measure_operations place profile_names read_table record
 analogmed.models: Genotype Level PLUGIN_GROUP build_model describe_model divisible_by
-    model_names model_options required_divisor
+    follows_window model_names model_options required_divisor window_of_task
 analogmed.report: dice_over_time drop_per_model placement_curve render_costs render_layers
     render_placement render_sensitivity render_summary render_tiles reuse_per_layer
     sensitivity_heat_map slice_timeline source_bars tile_occupancy to_markdown training_curves

@@ -11,7 +11,8 @@ import torch
 from analogmed.analog import Hardware, calibrate, convert
 from analogmed.analog.description.aihwkit_config import rpu_config_of
 from analogmed.analog.layers.base import AnalogLayer
-from analogmed.models import build_model
+from analogmed.models import build_model, follows_window, model_names
+from analogmed.models.settings import ModelConfig
 from analogmed.training import (
     CheckpointInfo,
     NoiseConfig,
@@ -132,3 +133,24 @@ def test_ranges_of_other_tiles_are_calibrated_with_a_warning(config):
     with pytest.warns(UserWarning, match="learned input ranges of .*start.safetensors do not fit"):
         model = set_up(other, Ranks()).model
     assert all(len(model.encoder2.conv1.input_range) == 2 for _ in range(1))
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_only_a_declared_network_is_built_for_the_window_of_the_task(
+    tiny_task, tmp_path, monkeypatch, follows
+):
+    (tmp_path / f"own_window_{follows}.py").write_text(
+        "from torch import nn\n"
+        "def net(in_channels, out_channels, spatial_dims, window=7):\n"
+        "    return nn.Conv2d(in_channels, out_channels, 3, padding='same')\n"
+        f"net.window_of_task = {follows}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    model = ModelConfig(f"own_window_{follows}:net")
+    config = TrainConfig(task=tiny_task, model=model, out=tmp_path / "run")
+    found = set_up(config, Ranks()).config.model
+    assert found.options == ({"window": [32, 32]} if follows else {})
+
+
+def test_of_the_networks_in_the_package_the_light_classifier_follows_the_window():
+    assert [name for name in model_names() if follows_window(name)] == ["light_classifier"]

@@ -10,7 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.foundation.settings.checks import require_choice
-from analogmed.models.divisor import divisible_by
+from analogmed.models.divisor import divisible_by, window_of_task
 from analogmed.network.selection import STAYS_DIGITAL
 
 _EFFICIENTNETS = (*(f"b{number}" for number in range(9)), "l2")
@@ -80,6 +80,7 @@ def efficientnet(
     return network
 
 
+@window_of_task
 @divisible_by(_REDUCTION)
 class LightClassifier(nn.Module):
     """Small network of three convolutions and a residual multilayer perceptron.
