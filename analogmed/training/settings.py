@@ -79,7 +79,8 @@ class LossConfig:
         dice: weight of the soft Dice loss; without effect in classification.
         cross_entropy: weight of the cross-entropy; binary for labels that are independent.
         focal: exponent of the focal loss, by which the cross-entropy of well predicted examples
-            weighs less; 0 is the plain cross-entropy.
+            weighs less; 0 is the plain cross-entropy. Exponents between 0 and 1 are refused: their
+            gradient is not finite at a probability of 1.
         class_weights: balanced weighs the cross-entropy of a class by the inverse of its frequency
             in the training images, positive against negative for independent labels; only for
             classification.
@@ -101,6 +102,11 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name in ("dice", "cross_entropy", "focal", "distillation"):
             require_at_least_zero(f"loss.{name}", getattr(self, name))
+        if 0 < self.focal < 1:
+            raise ConfigError(
+                "loss.focal: the gradient of exponents between 0 and 1 is not finite at a "
+                f"probability of 1; expected 0, or 1 or more, got {self.focal!r}"
+            )
         require_at_least_zero("loss.temperature", self.temperature, zero=False)
         if self.dice + self.cross_entropy + self.distillation == 0:
             raise ConfigError("loss: dice, cross_entropy and distillation are all 0")

@@ -34,6 +34,7 @@ from analogmed.training import (
         (OptimizerConfig, "warm_up", 1.0),
         (LossConfig, "dice", -1.0),
         (LossConfig, "temperature", 0.0),
+        (LossConfig, "focal", 0.5),
         (LoadingConfig, "cache_bytes", -1),
         (LoadingConfig, "mixed_bytes", -1),
         (LoadingConfig, "foreground", 1.5),
@@ -50,6 +51,11 @@ def test_settings_outside_their_range_are_refused_by_name_and_value(config_class
 @pytest.mark.parametrize("name", ["momentum", "warm_up", "ema"])
 def test_shares_from_0_to_below_1_are_accepted(name, value):
     assert getattr(OptimizerConfig(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 2.5])
+def test_exponents_of_the_focal_loss_with_a_finite_gradient_are_accepted(value):
+    assert LossConfig(focal=value).focal == value
 
 
 @pytest.mark.parametrize("ages_s", [(-1.0, 0.0), (2.0, 1.0), (0.0, math.inf)])
