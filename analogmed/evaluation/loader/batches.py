@@ -19,11 +19,25 @@ class LoadedBatch:
     Attributes:
         images: images (B, C, *spatial), on the device of the network.
         labels: labels (B, 1, *spatial) or, one channel per logit, (B, K, *spatial); of classified
-            images (B, 1) or (B, K).
+            images (B, 1) or (B, K). As read, also (B, *spatial).
     """
 
     images: Tensor
     labels: Tensor
+
+    def for_logits(self, logits: Any) -> "LoadedBatch":
+        """Return the batch with the class axis of the labels that logits (B, K, *spatial) need.
+
+        Labels of signals (B, C, L) with two axes are positions (B, L) or classes (B, K); only the
+        logits tell which.
+
+        Raises:
+            ConfigError: the logits are no tensor.
+        """
+        _check_tensor(logits)
+        if self.labels.ndim != logits.ndim - 1:
+            return self
+        return LoadedBatch(self.images, self.labels[:, None])
 
 
 def read_batches(
@@ -39,9 +53,9 @@ def read_batches(
     for batch, images in network_batches(analog, loader, key=image):
         check_images(images)
         labels = labels_of(batch, key=label)
-        if labels.ndim in (1, images.ndim - 1):
+        if labels.ndim == 1:
             labels = labels[:, None]
-        if labels.ndim not in (2, images.ndim):
+        if labels.ndim not in (2, images.ndim - 1, images.ndim):
             raise ConfigError(
                 f"loader: labels of shape {tuple(labels.shape)} do not fit images of shape "
                 f"{tuple(images.shape)}; expected a class index for each position, (B, *spatial) "
@@ -61,17 +75,21 @@ def check_logits(logits: Any, labels: Tensor) -> None:
     Raises:
         ConfigError: states both shapes.
     """
-    if not isinstance(logits, Tensor):
-        raise ConfigError(
-            f"network: expected one tensor of logits, got {type(logits).__name__}; wrap the "
-            "network in a module that returns its logits"
-        )
+    _check_tensor(logits)
     expected = (len(labels), *labels.shape[2:])
     if (len(logits), *logits.shape[2:]) != expected or labels.shape[1] not in (1, logits.shape[1]):
         raise ConfigError(
             f"loader: labels of shape {tuple(labels.shape)} do not fit logits of shape "
             f"{tuple(logits.shape)}; expected class indices (B, 1, *spatial), or one channel per "
             "logit"
+        )
+
+
+def _check_tensor(logits: Any) -> None:
+    if not isinstance(logits, Tensor):
+        raise ConfigError(
+            f"network: expected one tensor of logits, got {type(logits).__name__}; wrap the "
+            "network in a module that returns its logits"
         )
 
 

@@ -155,7 +155,8 @@ class _Images:
         if window is not None:
             _probe(network, window)
         logits = self._logits(network, first.images[:1])
-        check_logits(logits, first.labels[:1])
+        self._batches = [batch.for_logits(logits) for batch in self._batches]
+        check_logits(logits, self._batches[0].labels[:1])
         if logits.ndim == 2:
             self._scored = WholeImages(self._batches, logits.shape[1], self._metric)
         else:

@@ -43,6 +43,30 @@ def test_scores_are_those_of_all_images_together(n_logits, labels):
     assert result.notes == []
 
 
+SIGNALS = torch.rand(12, 2, 16, generator=torch.Generator().manual_seed(1))
+RISING = (SIGNALS.mean((1, 2)) > SIGNALS.mean()).long()
+
+
+@pytest.mark.parametrize(
+    ("n_logits", "labels", "metric"),
+    [
+        (1, RISING[:, None], "auroc"),
+        (2, RISING[:, None], "auroc"),
+        (2, torch.stack([RISING, 1 - RISING], 1), "auroc"),
+        (2, SIGNALS[:, 0].round().long(), "dice"),
+    ],
+    ids=["binary", "multiclass", "multilabel", "positions"],
+)
+def test_labels_of_signals_with_two_axes_are_read_as_the_logits_need(n_logits, labels, metric):
+    torch.manual_seed(0)
+    layers = [nn.Conv1d(2, n_logits, 3, padding=1)]
+    if metric == "auroc":
+        layers += [nn.AdaptiveAvgPool1d(1), nn.Flatten()]
+    analog = am.calibrate(am.convert(nn.Sequential(*layers).eval(), "pcm"), [SIGNALS])
+    result = am.robustness(analog, [(SIGNALS, labels)], metric=metric, times=["t0"], chips=2)
+    assert np.isfinite(result.table.loc["digital", metric])
+
+
 def test_an_undefined_class_is_named():
     _, analog = on_tiles(2)
     labels = torch.stack([BRIGHT, torch.zeros_like(BRIGHT)], 1)
