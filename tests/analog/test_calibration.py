@@ -180,7 +180,7 @@ def test_later_layers_see_what_the_digital_network_computes():
     assert_quantile(model[2].input_range, order_statistic(seen, 0.9).reshape(1))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_more_values_than_torch_quantile_takes():
     model = analog_of(nn.Linear(2, 1))
     inputs = torch.linspace(-1, 1, 2 * 10_500_000).reshape(-1, 2)

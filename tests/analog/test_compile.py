@@ -36,7 +36,7 @@ def gradients(model, owner, images):
     return [outputs.detach(), *(p.grad.clone() for p in owner.parameters())]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 def test_a_compiled_analog_network_gives_the_bytes_of_the_plain_one(analog, images, training):
     analog.train(training)

@@ -10,7 +10,7 @@ from torch import nn
 
 from analogmed.analog import convert, create_rpu_config, ignore_unused_parameters
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 _SCRIPT = Path(__file__).with_name("ddp_rank.py")
 

@@ -133,7 +133,7 @@ def test_half_of_the_ramp_is_half_of_the_way_to_the_chip():
         torch.testing.assert_close(one, (start + end) / 2, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_weights_are_distributed_as_those_of_chips():
     """Of the same age; means and deviations of each weight within their statistical errors."""
     model, draws = analog(), 250

@@ -7,7 +7,7 @@ import pytest
 
 from analogmed.models import build_model
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "explanation" / "performance.md"

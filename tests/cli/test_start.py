@@ -24,7 +24,7 @@ def test_an_aihwkit_that_cannot_be_imported_is_a_sentence_with_the_versions(prog
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_another_error_while_a_program_is_imported_names_its_log(tmp_path):
     (tmp_path / "jsonargparse.py").write_text("raise RuntimeError('broken')\n")
     done = subprocess.run(

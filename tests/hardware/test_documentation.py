@@ -80,7 +80,7 @@ sys.exit(run_command("hardware", ["measure", *small, "--repetitions", "1", "--ou
 """
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_measuring_does_without_the_simulator(tmp_path):
     command = [sys.executable, "-c", WITHOUT_AIHWKIT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -184,7 +184,7 @@ class First(nn.Module):
     ("name", "spatial_dims"),
     [
         *(pytest.param(name, 2, marks=pytest.mark.slow) for name in MONAI),
-        *(pytest.param(name, 3, marks=pytest.mark.long) for name in IN_3D),
+        *(pytest.param(name, 3, marks=pytest.mark.slow) for name in IN_3D),
     ],
 )
 def test_networks_of_monai_on_an_ideal_chip_are_the_digital_ones(name, spatial_dims):

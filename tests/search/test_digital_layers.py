@@ -25,7 +25,7 @@ from analogmed.training import TrainConfig, train
 
 main = partial(run_command, "search")
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 SPACE = Space(depths=(1, 2), blocks=("A", "C"), widths=(2, 4), growths=(1,), kernels=(3,))
 CONVOLUTIONS = Genotype((Level("C", 4, 3), Level("C", 4, 3)))

@@ -36,7 +36,7 @@ def analog(**options):
     return calibrate(convert(digital(), config), [IMAGES]).eval()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_what_aihwkits_torch_tile_has_becomes_aihwkits_and_the_rest_digital():
     theirs = to_aihwkit(analog())
     kinds = [type(layer) for layer in theirs]

@@ -142,7 +142,7 @@ def test_an_element_gets_the_same_noise_wherever_a_part_of_the_batch_begins(samp
     assert np.array_equal(fifth[: 20_000 - start], whole[start : start + sample_size])
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_importing_analogmed_does_not_load_numba():
     code = "import sys, analogmed, analogmed.analog; assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

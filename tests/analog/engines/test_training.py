@@ -326,7 +326,7 @@ def test_a_network_learns_step_by_step_as_with_the_definition():
     assert (found - expected).abs().max() < 0.05
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_with_all_noise_a_network_learns_as_well_as_with_the_definition():
     found, expected = (loss_curve(b, steps=60) for b in ("numba", "torch"))
     assert expected[-10:].mean() < 0.7 * expected[0]

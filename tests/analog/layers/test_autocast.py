@@ -79,7 +79,7 @@ def analog_network(name):
     return calibrate(convert(model, create_rpu_config("pcm")), [images]).train(), images
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["modifier", "chips"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_trains(name, kind):

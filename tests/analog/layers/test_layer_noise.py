@@ -219,7 +219,7 @@ def test_noise_is_equally_large_at_all_positions_and_columns(noise):
         assert np.abs(z).max() < z_limit(len(z)) + 0.5  # chi-square has a longer tail
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_noise_is_independent_between_positions_columns_samples_uses_layers_and_reads(noise):
     """At every shift along every axis: the largest of all circular autocorrelations."""
     for values in (noise, (np.square(noise) - 1) / math.sqrt(2)):

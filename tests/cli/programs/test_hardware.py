@@ -22,7 +22,7 @@ def run(capsys, *arguments):
     return status, captured.out, captured.err
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_module_runs_by_its_name():
     done = programs.run("analogmed.hardware", *SMALL)
     assert (done.returncode, done.stderr) == (0, "")

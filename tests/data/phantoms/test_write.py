@@ -263,7 +263,7 @@ def test_rician_noise_without_signal_has_the_mean_of_rayleigh():
     assert noise.mean() == pytest.approx(3.0 * np.sqrt(np.pi / 2), rel=0.01)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_default_phantoms_are_quick_to_write(tmp_path):
     started = os.times().user
     for kind in PHANTOM_KINDS:

@@ -144,7 +144,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(config, rule, tmp_path):
     assert train_supernet(config) == whole  # nothing is left to do
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_two_ranks_train_what_one_process_trains(config, tmp_path, monkeypatch):
     """One rank is this process, the other one of its own, as torchrun would start them."""
     config = replace(config, rule="fairnas", batch_size=8)

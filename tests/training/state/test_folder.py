@@ -50,7 +50,7 @@ def settings_file(config, path):
     return path
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_a_kill_between_state_and_log_loses_no_row(config, finished, tmp_path, epoch):
     config = replace(config, out=tmp_path / "run")

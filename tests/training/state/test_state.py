@@ -26,7 +26,7 @@ from analogmed.training.state.state import (
     save_state,
 )
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 SAVE_FOR_EVER = """
 import sys
