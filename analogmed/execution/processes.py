@@ -24,7 +24,10 @@ from analogmed.foundation.process import keep_freed_memory
 TRIES = 2
 """Maximum number of processes that are killed while they compute one unit."""
 
-_CONTEXT = get_context("forkserver" if sys.platform == "linux" else "spawn")
+if sys.platform == "linux":
+    _CONTEXT = get_context("forkserver")
+else:
+    _CONTEXT = get_context("spawn")
 """Start of processes: on Linux, as copies of one that has imported what all of them need."""
 
 
