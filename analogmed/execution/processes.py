@@ -7,8 +7,8 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -24,11 +24,13 @@ from analogmed.foundation.process import keep_freed_memory
 TRIES = 2
 """Maximum number of processes that are killed while they compute one unit."""
 
+_SPAWN = get_context("spawn")
 if sys.platform == "linux":
     _CONTEXT = get_context("forkserver")
 else:
-    _CONTEXT = get_context("spawn")
+    _CONTEXT = _SPAWN
 """Start of processes: on Linux, as copies of one that has imported what all of them need."""
+_SAFE_PATH = "PYTHONSAFEPATH"
 
 
 @dataclass
@@ -103,7 +105,10 @@ class ProcessExecutor:
                     return outcome
 
     def close(self) -> None:
-        """End all processes immediately; units in progress are lost."""
+        """End all workers immediately; units in progress are lost.
+
+        On Linux, the process that they were copied from stays for later ones, and ends with this.
+        """
         for process in self._processes:
             process.process.kill()
         for process in self._processes:
@@ -126,10 +131,8 @@ class ProcessExecutor:
         return self._start() if len(self._processes) < self.slots else None
 
     def _start(self) -> _Process:
-        _CONTEXT.set_forkserver_preload(imported())  # read when the first process starts
         ours, theirs = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=worker_loop, args=(theirs, *self._job, self._started))
-        process.start()
+        process = _started_process(theirs, *self._job, self._started)
         theirs.close()
         self._started += 1
         self._processes.append(_Process(process, ours))
@@ -170,6 +173,37 @@ class ProcessExecutor:
         return None
 
 
+def _started_process(*job: Any) -> BaseProcess:
+    """Start a process with a job; see :func:`worker_loop`."""
+    arguments = (dict(os.environ), *job)
+    process: BaseProcess = _CONTEXT.Process(target=worker_loop, args=arguments)
+    try:
+        with _preloading():
+            process.start()
+    except (OSError, EOFError):  # such as a temporary folder whose path is too long for a socket
+        process = _SPAWN.Process(target=worker_loop, args=arguments)
+        process.start()
+    return process
+
+
+@contextmanager
+def _preloading() -> Iterator[None]:
+    """Let the process that is copied, which the first start starts, import what this one has.
+
+    It must not import from the current folder, in which another copy of the package may be.
+    """
+    _CONTEXT.set_forkserver_preload(imported())
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
+
+
 def imported() -> list[str]:
     """Return the modules of this package that this process has imported, and MONAI if it has."""
     package = __name__.partition(".")[0]
@@ -178,6 +212,7 @@ def imported() -> list[str]:
 
 
 def worker_loop(
+    environment: dict[str, str],
     connection: Connection,
     make: Callable[[], Compute],
     threads: int,
@@ -187,6 +222,8 @@ def worker_loop(
     """Compute the units received over a connection, until the parent process ends.
 
     Args:
+        environment: environment of the parent process, which may have changed since the process
+            that was copied started.
         connection: connection that receives units, and sends ``"ready"``, ``"step"`` after each
             case, and outcomes.
         make: factory of the compute.
@@ -194,6 +231,8 @@ def worker_loop(
         device: device for the units.
         number: number of the process, which selects its GPU.
     """
+    os.environ.clear()
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles interrupts
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()

@@ -4,6 +4,7 @@ import signal
 from dataclasses import dataclass
 from functools import partial
 
+import computes
 import pytest
 
 from analogmed.execution import processes
@@ -119,3 +120,15 @@ def test_one_worker_computes_in_this_process_in_order(tmp_path):
     found = [outcome.value for outcome in outcomes_of(executor, map(unit, (2, 1, 3)))]
     assert found == [0.2, 0.1, 0.3]
     assert steps == [2, 2, 1, 1, 3, 3]
+
+
+@pytest.mark.slow
+def test_workers_have_the_environment_of_the_moment_when_they_start(monkeypatch):
+    """On Linux, the process that they are copied from has that of the first start."""
+    found = []
+    for value in ("1", "2"):
+        monkeypatch.setenv("ANALOGMED_VALUE", value)
+        pool = ProcessExecutor(1, partial(computes.environment_of, "ANALOGMED_VALUE"))
+        found.append(closing_after(pool, [unit(2)])[2].value)
+    assert found == ["1", "2"]
+    assert "PYTHONSAFEPATH" not in os.environ
