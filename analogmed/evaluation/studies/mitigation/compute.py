@@ -38,6 +38,7 @@ from analogmed.evaluation.studies.uncertainty.temperature import (
     fitting_region,
     fitting_voxels,
     scale,
+    scale_thresholds,
     thinning_step,
 )
 from analogmed.evaluation.unit_inputs import (
@@ -252,7 +253,10 @@ class MitigatedNetwork:
             for read in range(self.config.sweep.reads):
                 one = Pass.of_chip(chip, 0, time_s, read)
                 temperature = self._temperature(one) if "temperature" in wanted else None
-                values = values_of(self.task, self.config.margin)
+                thresholds = self.checkpoint.info.thresholds
+                if temperature is not None:
+                    thresholds = scale_thresholds(thresholds, temperature)
+                values = values_of(self.task, self.config.margin, thresholds)
                 for sample, found in predictions(one, self.test, self.task, self.config):
                     prob = found.cpu().numpy()
                     values.add(sample, prob if temperature is None else scale(prob, temperature))

@@ -32,9 +32,15 @@ class Values(Protocol):
         """Yield case, patient, metric and value, case by case."""
 
 
-def values_of(task: Task, margin: int) -> Values:
-    """Return empty values for the kind of a task; the margin is that of the band of masks."""
-    return _OfMasks(task, margin) if task.kind.has_masks else _OfImages(task)
+def values_of(task: Task, margin: int, thresholds: tuple[float, ...]) -> Values:
+    """Return empty values for the kind of a task.
+
+    Args:
+        task: task of the test cases.
+        margin: margin of the band of masks, in voxels.
+        thresholds: threshold of the probability of each class of images, as in ``Scoring``.
+    """
+    return _OfMasks(task, margin) if task.kind.has_masks else _OfImages(task, thresholds)
 
 
 class _OfMasks:
@@ -61,8 +67,8 @@ class _OfMasks:
 class _OfImages:
     """Contributions to the primary metric, Brier score and likelihood of classified images."""
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
+    def __init__(self, task: Task, thresholds: tuple[float, ...]) -> None:
+        self._task, self._thresholds = task, thresholds
         self._cases: list[Case] = []
         self._probabilities: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
@@ -74,7 +80,10 @@ class _OfImages:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         of_case: dict[str, list[CaseScore]] = {case.case_id: [] for case in self._cases}
-        for score in primary_scores(self._task, self._cases, self._probabilities, self._labels):
+        found = primary_scores(
+            self._task, self._cases, self._probabilities, self._labels, self._thresholds
+        )
+        for score in found:
             of_case[score.case].append(score)
         for case, prob, label in zip(self._cases, self._probabilities, self._labels, strict=True):
             positions = flatten(prob, label)

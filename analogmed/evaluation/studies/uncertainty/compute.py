@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ from analogmed.evaluation.studies.uncertainty.temperature import (
     fit_temperature,
     fitting_region,
     fitting_voxels,
+    scale_thresholds,
     thinning_step,
 )
 from analogmed.evaluation.unit_inputs import (
@@ -188,6 +190,7 @@ class UncertaintyCompute(UnitWorker[UncertaintyConfig]):
 
         info = members[0].info
         run = (task.name, info.model, info.training)
+        thresholds = _thresholds_of(members)
         region = fitting_region(config, task)
         n = thinning_step((sample.label for sample in self._validation), *region)
         fitting: dict[float, list[Voxels]] = {}
@@ -203,9 +206,16 @@ class UncertaintyCompute(UnitWorker[UncertaintyConfig]):
             for time_s, temperature in fitted.items()
         ]
         for time_s, sample, maps in maps_of(make_passes, self._test, task, config, observe):
-            found.scores.add((*run, source, time_s), sample, maps, task)
+            found.scores.add((*run, source, time_s), sample, maps, task, thresholds)
             found.examples.add((*run, source, time_s), sample, maps, task)
             if time_s in fitted:
                 scaled = scaled_maps(maps, fitted[time_s])
-                found.scores.add((*run, source + SCALED, time_s), sample, scaled, task)
+                limits = scale_thresholds(thresholds, fitted[time_s])
+                found.scores.add((*run, source + SCALED, time_s), sample, scaled, task, limits)
         found.scores.finish(task)
+
+
+def _thresholds_of(members: Sequence[Checkpoint]) -> tuple[float, ...]:
+    """Return the threshold of each class, a mean over networks; empty if one has none."""
+    known = [member.info.thresholds for member in members]
+    return tuple(map(fmean, zip(*known, strict=True))) if all(known) else ()

@@ -1,6 +1,7 @@
 """Metrics of uncertainty maps: rows of the long table, and counts for the diagrams."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,8 +59,15 @@ class Scores:
     )
     densities: dict[tuple[Address, str, str], np.ndarray] = field(default_factory=dict)
 
-    def add(self, address: Address, sample: Sample, maps: UncertaintyMaps, task: Task) -> None:
-        """Add the maps of one case."""
+    def add(
+        self,
+        address: Address,
+        sample: Sample,
+        maps: UncertaintyMaps,
+        task: Task,
+        thresholds: Sequence[float] = (),
+    ) -> None:
+        """Add the maps of one case; thresholds decide the classes of images, as in ``Scoring``."""
         measures = measures_of(maps)
         regions = {"image": None, "band": band(sample.label, self.margin)}
         for region, mask in regions.items():

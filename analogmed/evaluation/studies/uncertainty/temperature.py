@@ -7,7 +7,7 @@ be stored.
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import optimize, special
@@ -115,6 +115,11 @@ def scale(prob: np.ndarray, temperature: float) -> np.ndarray:
         clipped = np.clip(prob.astype(np.float64), PROB_FLOOR, 1.0 - PROB_FLOOR)
         return special.expit(special.logit(clipped) / temperature).astype(np.float32)
     return special.softmax(_log(prob) / temperature, axis=1).astype(np.float32)
+
+
+def scale_thresholds(thresholds: Sequence[float], temperature: float) -> tuple[float, ...]:
+    """Return the thresholds that decide probabilities at a temperature as before."""
+    return tuple(scale(np.array(thresholds)[:, None], temperature)[:, 0].tolist())
 
 
 def _log(prob: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ by case as for masks. The region of a row is ``image`` for all positions, or the
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +42,7 @@ class _Cases:
         labels: reference of each case.
         wrong: whether each position of each case is predicted wrongly.
         measures: uncertainty of each position of each case, by measure.
+        thresholds: threshold of the probability of each class, as in ``Scoring``.
     """
 
     cases: list[Case] = field(default_factory=list)
@@ -48,6 +50,7 @@ class _Cases:
     labels: list[np.ndarray] = field(default_factory=list)
     wrong: list[np.ndarray] = field(default_factory=list)
     measures: dict[str, list[np.ndarray]] = field(default_factory=lambda: defaultdict(list))
+    thresholds: tuple[float, ...] = ()
 
 
 @dataclass
@@ -56,11 +59,19 @@ class ImageScores(Scores):
 
     pending: dict[Address, _Cases] = field(default_factory=lambda: defaultdict(_Cases))
 
-    def add(self, address: Address, sample: Sample, maps: UncertaintyMaps, task: Task) -> None:
-        """Add the maps of one case."""
+    def add(
+        self,
+        address: Address,
+        sample: Sample,
+        maps: UncertaintyMaps,
+        task: Task,
+        thresholds: Sequence[float] = (),
+    ) -> None:
+        """Add the maps of one case; all cases of an address have the same thresholds."""
         positions = flatten(maps.mean, sample.label)
         values = _proper_scores(positions)
         kept = self.pending[address]
+        kept.thresholds = tuple(thresholds)
         for name, whole in measures_of(maps).items():
             values[f"mean_{name}"] = float(whole.mean(dtype=np.float64))
             if name not in PARTS:
@@ -99,20 +110,33 @@ class ImageScores(Scores):
     def _add_primary(self, address: Address, kept: _Cases, task: Task) -> None:
         """Add the contributions of cases to the primary metric, of each class and their mean."""
         by_case: dict[str, list[CaseScore]] = defaultdict(list)
-        for score in primary_scores(task, kept.cases, kept.probabilities, kept.labels):
+        found = primary_scores(task, kept.cases, kept.probabilities, kept.labels, kept.thresholds)
+        for score in found:
             by_case[score.case].append(score)
         for one in kept.cases:
-            found = by_case[one.case_id]
-            self._write(address, one, "image", {task.primary_metric: mean_of_classes(found)})
-            for score in found:
+            of_case = by_case[one.case_id]
+            self._write(address, one, "image", {task.primary_metric: mean_of_classes(of_case)})
+            for score in of_case:
                 self._write(address, one, score.class_name, {score.metric: score.value})
 
 
 def primary_scores(
-    task: Task, cases: list[Case], probabilities: list[np.ndarray], labels: list[np.ndarray]
+    task: Task,
+    cases: list[Case],
+    probabilities: list[np.ndarray],
+    labels: list[np.ndarray],
+    thresholds: tuple[float, ...],
 ) -> list[CaseScore]:
-    """Return the contributions of cases to the primary metric of a task, of each class."""
-    scoring = Scoring(task.classes, (task.primary_metric,), 0.0, task.spacing_unit)
+    """Return the contributions of cases to the primary metric of a task, of each class.
+
+    Args:
+        task: task with its primary metric.
+        cases: cases, in order.
+        probabilities: probabilities of each case, shape (N, K, *positions).
+        labels: reference of each case.
+        thresholds: threshold of the probability of each class, as in ``Scoring``.
+    """
+    scoring = Scoring(task.classes, (task.primary_metric,), 0.0, task.spacing_unit, thresholds)
     scorer = task.kind.scorer(scoring)
     for case, prob, label in zip(cases, probabilities, labels, strict=True):
         scorer.add_probabilities(case.case_id, prob, label, ())
