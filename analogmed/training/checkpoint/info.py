@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 from analogmed.analog import Hardware
 from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig, rpu_config_of
@@ -17,6 +17,7 @@ from analogmed.metrics.properties import bounds_of
 from analogmed.metrics.registry import label_of
 from analogmed.models import required_divisor
 from analogmed.network.tiling import RowSplit
+from analogmed.training.checkpoint.fields import FIELDS, checked_thresholds
 from analogmed.training.settings import SETTINGS, Training
 
 FORMAT = 1
@@ -54,6 +55,9 @@ class CheckpointInfo:
             elsewhere; ``eval`` warns where the digital run is far from it. ``None`` if unknown.
         thresholds: threshold of each class with the largest F1 on the validation cases, run
             digitally; empty if unknown, and for kinds of task that do not decide by thresholds.
+
+    Raises:
+        ConfigError: thresholds are not one finite number in [0, 1] for each class.
     """
 
     model: str
@@ -76,6 +80,10 @@ class CheckpointInfo:
     expected_score: float | None = None
     scans: tuple[str, ...] = ()
     thresholds: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        thresholds = checked_thresholds(self.thresholds, len(self.classes))
+        object.__setattr__(self, "thresholds", thresholds)
 
     @classmethod
     def of_task(
@@ -249,7 +257,7 @@ class CheckpointInfo:
             content = json.loads(text)
             if content.pop("format") != FORMAT:
                 raise CheckpointError(f"checkpoint {source} is of another format than {FORMAT}")
-            for name, check in _FIELDS.items():
+            for name, check in FIELDS.items():
                 if name in content:
                     content[name] = check(name, content[name])
             info = cls(**content)
@@ -302,62 +310,6 @@ def _check_hardware(info: CheckpointInfo) -> None:
         info.own_hardware()
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"hardware: {error}") from error
-
-
-def _kind(*kinds: type) -> Callable[[str, Any], Any]:
-    def check(name: str, value: Any) -> Any:
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise TypeError(f"{name} must be a {kinds[0].__name__}, not {value!r}")
-        return value
-
-    return check
-
-
-def _choice(choices: tuple[str, ...]) -> Callable[[str, Any], Any]:
-    def check(name: str, value: Any) -> Any:
-        if value not in choices:
-            raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-        return value
-
-    return check
-
-
-def _list(of: type, plural: str) -> Callable[[str, Any], tuple[Any, ...]]:
-    def check(name: str, value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list) or not all(type(each) is of for each in value):
-            raise TypeError(f"{name} must be a list of {plural}, not {value!r}")
-        return tuple(value)
-
-    return check
-
-
-def _names_or_none(name: str, value: Any) -> tuple[str, ...] | None:
-    return None if value is None else _list(str, "names")(name, value)
-
-
-_FIELDS: dict[str, Callable[[str, Any], Any]] = {
-    "model": _kind(str),
-    "in_channels": _kind(int),
-    "out_channels": _kind(int),
-    "spatial_dims": _kind(int),
-    "training": _choice(get_args(Training)),
-    "task": _kind(str),
-    "classes": _list(str, "names"),
-    "channels": _list(str, "names"),
-    "patients": _list(str, "names"),
-    "window": _list(int, "numbers"),
-    "options": _kind(dict),
-    "hardware": _kind(dict),
-    "row_split": _choice(get_args(RowSplit)),
-    "digital_layers": _names_or_none,
-    "axes": _kind(str),
-    "scans": _list(str, "digests"),
-    "thresholds": _list(float, "numbers"),
-    "expected_score": _kind(float, int, type(None)),
-    "score": _kind(float, int),
-    "seed": _kind(int),
-}
-"""Fields of a header, with a check of each."""
 
 
 def _where_settings_are(source: Path) -> str:

@@ -260,6 +260,9 @@ def test_a_safetensors_file_of_other_origin_is_refused(tmp_path):
         ({"options": None}, "options must be a dict"),
         ({"model": 5}, "model must be a str"),
         ({"classes": None}, "header cannot be read"),
+        ({"thresholds": [0.5, 0.5]}, "thresholds: expected none, or one for each of the 1 classes"),
+        ({"thresholds": [float("nan")]}, "thresholds: expected a finite number .* got nan"),
+        ({"thresholds": [1.5]}, "thresholds: expected a finite number at least 0 .* got 1.5"),
         ({"digital_layers": "head"}, "digital_layers must be a list of names, not 'head'"),
         ({"model": "nnunet"}, "cannot build its network.*unknown model 'nnunet'"),
         ({"options": {"in_channels": 3}}, "cannot build its network"),
@@ -391,6 +394,20 @@ def test_an_expected_score_can_be_added_to_a_description(tmp_path, saved):
     with pytest.raises(ConfigError, match="expected_score: expected a number, got nan"):
         save_checkpoint(path, network(), INFO, expected_score=float("nan"))
     assert "expected_score" not in json.loads(header_of(saved)["analogmed"])
+
+
+@pytest.mark.parametrize("given", [(0,), [0.5], ()])
+def test_possible_thresholds_are_written_and_read_as_numbers(saved, given):
+    info = dataclasses.replace(INFO, thresholds=given)
+    again = CheckpointInfo.of_json(info.to_json(), saved)
+    assert again.thresholds == info.thresholds == tuple(given)
+    assert all(type(each) is float for each in again.thresholds)
+
+
+@pytest.mark.parametrize("given", [(0.5, 0.5), (float("nan"),), (-0.1,)])
+def test_impossible_thresholds_are_refused_before_they_are_written(given):
+    with pytest.raises(ConfigError, match="thresholds: expected"):
+        dataclasses.replace(INFO, thresholds=given)
 
 
 def test_test_patients_of_the_training_are_refused_under_another_name_of_the_data(tiny_task, saved):
