@@ -44,7 +44,8 @@ def jaccard(counts: "np.ndarray") -> "np.ndarray":
 def best_threshold(probability: "np.ndarray", positive: "np.ndarray") -> float:
     """Return the threshold of the largest F1, midway between two probabilities.
 
-    Of several, it is the one closest to 0.5.
+    A threshold midway between 0 and the lowest probability decides all images positive. Of several
+    thresholds, it is the one closest to 0.5.
 
     Args:
         probability: probability of the class, shape (n,).
@@ -61,8 +62,11 @@ def best_threshold(probability: "np.ndarray", positive: "np.ndarray") -> float:
     levels, group = np.unique(probability, return_inverse=True)
     decided = np.bincount(group)[::-1].cumsum()[::-1]  # at or above each level
     hits = np.bincount(group, weights=positive)[::-1].cumsum()[::-1]
-    candidates = np.append((levels[1:] + levels[:-1]) / 2, 0.5)
-    places = np.append(np.arange(1, len(levels)), np.searchsorted(levels, 0.5, side="right"))
+    bounds = np.unique([0.0, *levels])  # a probability of 0 is above no threshold
+    between = (bounds[1:] + bounds[:-1]) / 2
+    candidates = np.append(between, 0.5)
+    first = len(levels) - len(between)
+    places = np.append(np.arange(first, len(levels)), np.searchsorted(levels, 0.5, side="right"))
     decided, hits = (np.append(counts, 0)[places] for counts in (decided, hits))
     scores = 2 * hits / (positive.sum() + decided)
     best = candidates[scores == scores.max()]

@@ -13,6 +13,7 @@ from analogmed.foundation.errors import ConfigError, DataError, NonFiniteError
 from analogmed.kinds.classification import ALL, MULTICLASS, MULTILABEL
 from analogmed.kinds.kind import Scoring
 from analogmed.kinds.segmentation import SEGMENTATION
+from analogmed.metrics.agreement import best_threshold
 from analogmed.metrics.notes import NO_POSITIVE
 from analogmed.training.losses import distillation
 
@@ -178,6 +179,19 @@ def test_the_focal_loss_of_masks_takes_the_place_of_the_cross_entropy():
         torch.testing.assert_close(focal, plain)
     with pytest.raises(ConfigError, match=r"loss.class_weights: not defined for segmentation"):
         SEGMENTATION.loss(2, **settings, class_shares=np.array([0.1, 0.2]))
+
+
+@pytest.mark.parametrize(
+    ("probability", "positive", "expected"),
+    [
+        ([0.1, 0.2, 0.3], [True, False, True], 0.05),  # all positive: 0.8
+        ([0.1, 0.1], [True, False], 0.05),
+        ([0.0, 0.2, 0.3], [True, False, True], 0.25),  # no threshold is below 0
+        ([0.6, 0.7, 0.8], [True, False, True], 0.5),
+    ],
+)
+def test_a_threshold_may_decide_all_images_positive(probability, positive, expected):
+    assert best_threshold(np.array(probability), np.array(positive)) == pytest.approx(expected)
 
 
 def test_thresholds_have_the_largest_f1():
