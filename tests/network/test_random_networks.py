@@ -162,7 +162,7 @@ MONAI = {
 }
 """Networks of MONAI by the number of spatial dimensions."""
 SIDES = {"SwinUNETR": 64}
-IN_3D = ("UNet", "BasicUNet", "AttentionUnet", "SegResNetDS", "DynUNet", "VNet")
+IN_3D = ("UNet", "BasicUNet", "AttentionUnet", "SegResNetDS", "DynUNet")
 
 
 class First(nn.Module):
@@ -185,6 +185,7 @@ class First(nn.Module):
     [
         *(pytest.param(name, 2, marks=pytest.mark.slow) for name in MONAI),
         *(pytest.param(name, 3, marks=pytest.mark.slow) for name in IN_3D),
+        pytest.param("VNet", 3, marks=pytest.mark.exhaustive),
     ],
 )
 def test_networks_of_monai_on_an_ideal_chip_are_the_digital_ones(name, spatial_dims):
