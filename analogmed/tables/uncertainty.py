@@ -6,6 +6,8 @@ from analogmed.tables.table import Columns, Table
 
 ADDRESS = (*NETWORK, "source", "time_s")
 """Columns that identify the passes of a network."""
+REGIONS = ("image", "band")
+"""Regions of a row that are no class of images: all positions, or the band about masks."""
 _PASSES = (*MODEL, "source", "region")
 
 VALUES = Table(

@@ -28,6 +28,7 @@ from analogmed.report.text_table import (
     terminal,
 )
 from analogmed.tables.table import records, require_columns
+from analogmed.tables.uncertainty import REGIONS
 
 Row = dict[str, Any]
 Measure = tuple[str, str]
@@ -156,7 +157,7 @@ def uncertainty_table(summary: pd.DataFrame, *, scaled: bool = False) -> TextTab
 
 def class_table(summary: pd.DataFrame) -> TextTable:
     """Return the calibration of each class of classified images; without rows for masks."""
-    classes = summary[~summary["region"].isin(["image", "band"])]
+    classes = summary[~summary["region"].isin(REGIONS)]
     primary = _primary_of(summary)
     heads = {primary: label_of(primary), "ece_pooled": "ECE", "brier": "Brier", "nll": "NLL"}
     columns = [

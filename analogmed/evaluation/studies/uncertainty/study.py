@@ -14,6 +14,7 @@ from analogmed.evaluation.studies.uncertainty.compute import UncertaintyCompute,
 from analogmed.evaluation.studies.uncertainty.conformal import needed
 from analogmed.evaluation.studies.uncertainty.conformal_table import summarise_conformal
 from analogmed.evaluation.studies.uncertainty.examples import Examples
+from analogmed.evaluation.studies.uncertainty.images.scores import check_class_names
 from analogmed.evaluation.studies.uncertainty.passes import has_source
 from analogmed.evaluation.studies.uncertainty.scores import Scores
 from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
@@ -165,6 +166,7 @@ def measure_uncertainty(config: UncertaintyConfig) -> UncertaintyResult:
     task, networks = prepared.task, _ensembles(prepared.checkpoints)
     paths = tuple(member.path for members in networks for member in members)
     config = replace(prepared.config, checkpoints=paths)
+    check_class_names(task)
     _warn_too_few_patients(config, task)
     cases = len(task.test) + len(task.validation)
     rounds = _rounds(config, task, networks)

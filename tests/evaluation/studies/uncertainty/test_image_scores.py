@@ -7,13 +7,19 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
+from analogmed.config import TaskConfig
 from analogmed.data import Sample
 from analogmed.evaluation.studies.mitigation.values import values_of
 from analogmed.evaluation.studies.uncertainty.images.scores import ImageScores
 from analogmed.evaluation.studies.uncertainty.maps import UncertaintyStream
 from analogmed.evaluation.studies.uncertainty.scores import scaled_maps
+from analogmed.evaluation.studies.uncertainty.settings import UncertaintyConfig
+from analogmed.evaluation.studies.uncertainty.study import measure_uncertainty
 from analogmed.evaluation.studies.uncertainty.temperature import scale_thresholds
+from analogmed.foundation.errors import ConfigError
 from analogmed.kinds.classification import MULTILABEL
+from analogmed.models import build_model
+from analogmed.training import CheckpointInfo, save_checkpoint
 
 ADDRESS = ("task", "net", "digital", "deterministic", float("nan"))
 THRESHOLDS = (0.2, 0.7)
@@ -65,3 +71,29 @@ def test_the_thresholds_of_the_network_decide_in_a_mitigation_run(drawn):
         values.add(sample, of_case)
     found = [row["value"] for row in values.rows() if row["metric"] == "f1"]
     assert np.mean(found) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["band", "image"])
+def test_a_class_with_the_name_of_a_region_is_refused(tmp_path, name):
+    rng = np.random.default_rng(0)
+    parts = {
+        f"{part}_images": rng.integers(256, size=(4, 16, 16), dtype=np.uint8)
+        for part in ("train", "val", "test")
+    }
+    labels = {
+        f"{part}_labels": np.eye(2, dtype=np.uint8).repeat(2, 0)
+        for part in ("train", "val", "test")
+    }
+    np.savez_compressed(tmp_path / "data.npz", **parts, **labels)
+    config = TaskConfig(
+        name="medmnist", root=tmp_path / "data.npz", options={"classes": ["dim", name]}
+    )
+    task = config.load()
+    options = {"window": list(task.window), "features": [2, 2, 2], "hidden": 2}
+    network = build_model("light_classifier", in_channels=1, out_channels=2, **options)
+    info = CheckpointInfo.of_task(task, "light_classifier", options=options, patients=[])
+    path = save_checkpoint(tmp_path / "net.safetensors", network, info)
+    with pytest.raises(ConfigError, match=f"image and band are regions .* got {name}"):
+        measure_uncertainty(
+            UncertaintyConfig(task=config, checkpoints=(path,), out=tmp_path / "run")
+        )

@@ -27,9 +27,11 @@ from analogmed.evaluation.studies.uncertainty.scores import (
     Scores,
     measures_of,
 )
+from analogmed.foundation.errors import ConfigError
 from analogmed.kinds.kind import CaseScore, Scoring
 from analogmed.metrics.images import ClassImages
 from analogmed.metrics.ranking import AUROC
+from analogmed.tables.uncertainty import REGIONS
 
 
 @dataclass
@@ -147,6 +149,17 @@ def mean_of_classes(scores: list[CaseScore]) -> float:
     """Return the mean over the classes whose score is defined; NaN without one."""
     values = [score.value for score in scores if np.isfinite(score.value)]
     return float(np.mean(values)) if values else float("nan")
+
+
+def check_class_names(task: Task) -> None:
+    """Raise ConfigError if a class of images has the name of another region of the tables."""
+    taken = [] if task.kind.has_masks else [name for name in task.classes if name in REGIONS]
+    if taken:
+        raise ConfigError(
+            f"classes of task {task.name}: {' and '.join(REGIONS)} are regions of the tables of "
+            f"uncertainty; expected other names of classes, got {', '.join(taken)}. Rename the "
+            "class in the task."
+        )
 
 
 def scores_of(task: Task) -> type[Scores]:
