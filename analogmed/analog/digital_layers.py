@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from analogmed.analog.aihwkit_backend.layers import is_analog
 from analogmed.analog.layers.base import AnalogLayer
-from analogmed.foundation.errors import ShapeError
+from analogmed.foundation.errors import PackedSequenceError, ShapeError
 from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.text import Rendered, shortened
 from analogmed.network.layers.digital_product import DigitalProduct
@@ -95,7 +95,8 @@ def coverage(model: nn.Module, input_shape: tuple[int, ...] | None = None) -> Co
             of 64 pixels a side. The share hardly depends on it.
 
     Raises:
-        ShapeError: the model does not accept an input of ``input_shape``.
+        ShapeError: the model does not accept an input of ``input_shape``, or calls a recurrent
+            layer on tiles with a packed sequence.
     """
     analog = [name for name, layer in model.named_modules() if is_analog(layer)]
     digital = _digital_layers(model)
@@ -177,7 +178,10 @@ def _weights(layer: nn.Module) -> float:
         return float(sum(tile.get_weights()[0].numel() for tile in layer.analog_tiles()))
     if isinstance(layer, AnalogLayer):
         return float(layer.weight.numel())
-    return float(sum(p.numel() for p in layer.parameters() if p.ndim >= 2))
+    matrices = [p for p in layer.parameters() if p.ndim >= 2]
+    if isinstance(layer, DigitalProduct):  # its frozen masks are no weights
+        matrices = [p for p in matrices if p.requires_grad] or matrices
+    return float(sum(p.numel() for p in matrices))
 
 
 @dataclass(frozen=True)
@@ -225,6 +229,8 @@ def _watch(model: nn.Module, names: list[str], input_shape: tuple[int, ...] | No
             products,
         ):
             model(inputs)
+    except PackedSequenceError:
+        raise  # an input of another shape does not help
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         if input_shape is not None:
             raise ShapeError(

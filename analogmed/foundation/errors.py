@@ -35,3 +35,7 @@ class NonFiniteError(AnalogmedError, ValueError):
 
 class ShapeError(AnalogmedError, ValueError):
     """Arrays that belong together have different shapes."""
+
+
+class PackedSequenceError(ShapeError):
+    """A layer on tiles was called with a packed sequence, which has no shape of its own."""

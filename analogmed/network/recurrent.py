@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from analogmed.foundation.errors import ShapeError
+from analogmed.foundation.errors import PackedSequenceError, ShapeError
 from analogmed.network.selection import RECURRENT, digital_reason
 from analogmed.network.walk import own_attributes, replace_layers
 
@@ -40,7 +40,7 @@ def unroll_recurrent(model: nn.Module, digital: tuple[str, ...] = ()) -> nn.Modu
         lambda name, layer: (
             isinstance(layer, RECURRENT) and digital_reason(name, layer, digital) is None
         ),
-        lambda _, layer: _unrolled(layer),
+        _unrolled,
     )
 
 
@@ -48,18 +48,21 @@ class _Unrolled(nn.Module):
     """Linear layers of a recurrent layer, with the names of torch's layer in the state dict.
 
     The layers are called ``ih`` (of the input), ``hh`` (of the state) and ``hr`` (projection), with
-    torch's suffix for layer and direction, such as ``hh_l0_reverse``.
+    torch's suffix for layer and direction, such as ``hh_l0_reverse``. Torch's names of parameters,
+    such as ``weight_hh_l0``, are attributes, too.
 
     Args:
+        name: full name of the layer in the network, for messages.
         layer: recurrent layer of torch; its parameters are shared.
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, name: str, layer: nn.Module) -> None:
         super().__init__()
+        self.full_name = name or "*"
         self.register_state_dict_post_hook(_to_torch_names)
         self.register_load_state_dict_pre_hook(_from_torch_names)
         for name, value in own_attributes(layer).items():
-            if name in _OPTIONS:
+            if name in _OPTIONS or name == "_is_full_backward_hook":
                 setattr(self, name, value)
             elif "_hooks" in name and isinstance(value, dict):
                 getattr(self, name).update(value)
@@ -69,6 +72,29 @@ class _Unrolled(nn.Module):
                 self.add_module(name.removeprefix("weight_"), _linear(weight, bias))
         self.step = _step_of(layer)
         self.train(layer.training)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a submodule, or a parameter by its name in torch's layer."""
+        if found := _TORCH_NAME.fullmatch(name):
+            linear = self._modules.get(found[2] + found[3])
+            if linear is not None:
+                return getattr(linear, found[1])
+        return super().__getattr__(name)
+
+    def _state(self, inputs: Tensor, hx: Any, leading: tuple[int, ...]) -> State:
+        """Return the first state ``hx``, or 0, after a check of its shapes (*leading, features)."""
+        shapes = [(*leading, size) for size in _state_sizes(self)]
+        if hx is None:
+            return tuple(inputs.new_zeros(shape) for shape in shapes)
+        parts = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        found = [tuple(part.shape) for part in parts]
+        if found != shapes:
+            raise ShapeError(
+                f"hx of recurrent layer '{self.full_name}' on tiles: expected a first state of "
+                f"shape {' and '.join(map(str, shapes))}, got {' and '.join(map(str, found))}. "
+                "Give it the shape of the last state that torch's layer returns."
+            )
+        return parts
 
     def _matrices(self, suffix: str = "") -> dict[str, nn.Module]:
         """Return the Linear layers of one step, by name without suffix."""
@@ -93,14 +119,18 @@ class UnrolledLayer(_Unrolled):
             hx: first state; 0 by default.
 
         Raises:
-            ShapeError: the input is a packed sequence, or has another number of dimensions.
+            ShapeError: the input is a packed sequence, or has another number of dimensions; the
+                first state has another shape.
         """
-        if isinstance(input, PackedSequence) or input.ndim not in (2, 3):
-            found = type(input).__name__ if isinstance(input, PackedSequence) else input.ndim
-            raise ShapeError(
-                "a recurrent layer on tiles: expected a tensor of 2 or 3 dimensions, got "
-                f"{found}. Pad packed sequences to one length."
+        where = f"recurrent layer '{self.full_name}' on tiles"
+        if isinstance(input, PackedSequence):
+            raise PackedSequenceError(
+                f"{where}: expected a tensor of 2 or 3 dimensions, got a packed sequence. Pad "
+                "sequences to one length, or keep the layer digital: "
+                f'digital=["{self.full_name}"].'
             )
+        if input.ndim not in (2, 3):
+            raise ShapeError(f"{where}: expected a tensor of 2 or 3 dimensions, got {input.ndim}.")
         batched = input.ndim == 3
         batch_axis = 0 if self.batch_first else 1
         sequence = input if batched else input.unsqueeze(batch_axis)
@@ -115,13 +145,10 @@ class UnrolledLayer(_Unrolled):
         """Do nothing: the weights of Linear layers have no common memory."""
 
     def _first(self, sequence: Tensor, hx: Any, batched: bool) -> State:
-        if hx is not None:
-            parts = (hx,) if isinstance(hx, Tensor) else tuple(hx)
-            return parts if batched else tuple(part.unsqueeze(1) for part in parts)
         count = self.num_layers * (2 if self.bidirectional else 1)
-        return tuple(
-            sequence.new_zeros(count, sequence.shape[1], size) for size in _state_sizes(self)
-        )
+        leading = (count, sequence.shape[1]) if batched else (count,)
+        parts = self._state(sequence, hx, leading)
+        return parts if batched else tuple(part.unsqueeze(1) for part in parts)
 
     def _all_layers(self, sequence: Tensor, first: State) -> tuple[Tensor, State]:
         directions = ("", "_reverse") if self.bidirectional else ("",)
@@ -159,18 +186,18 @@ class UnrolledCell(_Unrolled):
         Args:
             input: shape (B, features) or (features,).
             hx: state; 0 by default.
+
+        Raises:
+            ShapeError: the state has another shape.
         """
-        if hx is None:
-            sizes = _state_sizes(self)
-            state = tuple(input.new_zeros(*input.shape[:-1], size) for size in sizes)
-        else:
-            state = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+        state = self._state(input, hx, tuple(input.shape[:-1]))
         state = self.step(self._matrices(), input, state)
         return state if len(state) == 2 else state[0]
 
 
-def _unrolled(layer: nn.Module) -> nn.Module:
-    return UnrolledLayer(layer) if isinstance(layer, nn.RNNBase) else UnrolledCell(layer)
+def _unrolled(name: str, layer: nn.Module) -> nn.Module:
+    kind = UnrolledLayer if isinstance(layer, nn.RNNBase) else UnrolledCell
+    return kind(name, layer)
 
 
 def _linear(weight: Any, bias: Any) -> nn.Linear:

@@ -74,7 +74,11 @@ def _recurrent_reason(layer: nn.Module) -> str | None:
         return _PARAMETRISED
     if any(key.startswith("weight_") and key.endswith(_COMPUTED) for key in layer._parameters):
         return _NO_PARAMETER
-    return _other_computation(layer, next(base for base in RECURRENT if isinstance(layer, base)))
+    base = next(base for base in RECURRENT if isinstance(layer, base))
+    other = _other_computation(layer, base)
+    if other is None and type(layer) is not base:
+        return _SUBCLASS.format(kind=type(layer).__name__, base=base.__name__)
+    return other
 
 
 def multiplies_weight(layer: nn.Module) -> bool:
@@ -104,6 +108,10 @@ def _other_computation(layer: nn.Module, base: type[nn.Module]) -> str | None:
 
 
 _COMPUTES_OTHER = "{kind} does not compute what torch's {base} computes"
+_SUBCLASS = (
+    "{kind} is a subclass of nn.{base}, whose own attributes would be lost; use nn.{base} as a "
+    "part of it to map it onto tiles"
+)
 
 
 def is_named(layer: str, patterns: Collection[str]) -> bool:

@@ -15,6 +15,7 @@ from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.network.copy import copy_network
 from analogmed.network.layers.digital_product import DigitalProduct
 from analogmed.network.layers.matrix import count_macs, count_vectors
+from analogmed.network.seeding import seeded
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _run(model: nn.Module, names: tuple[str, ...], shape: tuple[int, ...]) -> Tr
         layer.register_forward_hook(counting(name))
     inputs = torch.zeros(shape, **device_and_dtype(model))
     lifetimes.add(inputs)
-    with torch.no_grad(), lifetimes:
+    with torch.no_grad(), seeded(0), lifetimes:
         model.eval()(inputs)
     return Trace(tuple(call for call in calls if call is not None), lifetimes.skips())
 

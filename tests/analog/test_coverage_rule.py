@@ -7,6 +7,7 @@ from ncps.wirings import AutoNCP
 from torch import nn
 
 from analogmed.analog import convert, coverage
+from analogmed.models.sequences.liquid import WiredLTC, ncp_wiring
 from analogmed.network.layers.digital_product import DigitalProduct
 
 SHAPE = (1, 5, 6)
@@ -144,6 +145,17 @@ def test_a_layer_that_declares_its_products_is_listed_with_its_reason_and_macs()
     assert report.digital_layers == {"0": "its matrix is diagonal"}
     assert report.weight_share == pytest.approx(12 / 42)
     assert report.mac_share == pytest.approx(60 / 90)
+
+
+def test_frozen_masks_of_a_layer_with_its_own_products_are_no_weights():
+    class Wired(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.unsqueeze(1))
+
+    network = Wired(WiredLTC(6, ncp_wiring(12, 4)), nn.Linear(4, 2))
+    report = coverage(convert(network, "pcm", backend="torch"), (1, 6))
+    trained = 4 * (12 * 12 + 6 * 12)  # weight, slope, offset and reversal potential of each synapse
+    assert report.weight_share == pytest.approx(8 / (8 + trained))
 
 
 class OfTwoInputs(Tables):

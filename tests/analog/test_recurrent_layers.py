@@ -5,10 +5,11 @@ import torch
 from aihwkit.nn import AnalogLSTMCell, AnalogRNN
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
 from torch import nn
+from torch.nn.utils.rnn import pack_sequence
 
 from analogmed.analog import Chip, calibrate, convert, coverage
 from analogmed.analog.conversion import conversion_of
-from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.network.weights import load_weights, weights_of
 
 SHAPE = (2, 4, 5)
@@ -110,3 +111,27 @@ def test_aihwkits_layers_compute_recurrent_layers_too(network):
     analog = convert(network, "ideal", backend="aihwkit")
     assert coverage(analog, SHAPE).weight_share == 1.0
     torch.testing.assert_close(analog(inputs), network(inputs), atol=1e-5, rtol=0)
+
+
+def test_a_packed_sequence_ends_in_a_sentence_with_the_remedy():
+    class Packed(Network):
+        def forward(self, x):
+            return self.head(self.memory(pack_sequence(list(x)))[1][0][0])
+
+    network = Packed().eval()
+    with pytest.raises(ShapeError, match=r"'memory' on tiles: .*digital=\[\"memory\"\]"):
+        coverage(convert(network, "pcm"), SHAPE)
+    report = coverage(convert(network, "pcm", digital=["memory"]), SHAPE)
+    assert set(report.digital_layers) == {"memory"}
+
+
+def test_a_forward_pass_may_read_weights_by_the_names_of_torch(network):
+    class Reading(Network):
+        def forward(self, x):
+            return super().forward(x.to(self.memory.weight_ih_l0.dtype))
+
+    inputs = torch.ones(SHAPE)
+    reading = Reading().eval()
+    reading.load_state_dict(network.state_dict())
+    found = convert(reading, "ideal")(inputs)
+    torch.testing.assert_close(found, network(inputs), atol=1e-5, rtol=0)

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from analogmed.foundation.errors import ShapeError
 from analogmed.network.recurrent import unroll_recurrent
+from analogmed.network.selection import digital_reason
 
 INPUT, HIDDEN, STEPS, BATCH = 5, 6, 4, 3
 LAYERS = [
@@ -126,13 +127,56 @@ def test_named_layers_and_others_than_those_of_torch_stay():
         def forward(self, input, hx=None):
             return super().forward(input + 1, hx)
 
-    network = nn.ModuleDict({"own": Own(2, 2), "named": nn.GRU(2, 2), "last": nn.GRU(2, 2)})
+    class Started(nn.GRUCell):
+        def start(self, x):
+            return x.new_zeros(len(x), self.hidden_size)
+
+    network = nn.ModuleDict(
+        {"own": Own(2, 2), "named": nn.GRU(2, 2), "more": Started(2, 2), "last": nn.GRU(2, 2)}
+    )
     unrolled = unroll_recurrent(network, ("named",))
-    assert [type(layer).__name__ for layer in unrolled.values()] == ["Own", "GRU", "UnrolledLayer"]
+    kinds = [type(layer).__name__ for layer in unrolled.values()]
+    assert kinds == ["Own", "GRU", "Started", "UnrolledLayer"]
+    assert digital_reason("more", network["more"]).startswith("Started is a subclass of nn.GRUCell")
 
 
 def test_packed_sequences_are_refused():
     unrolled = unroll_recurrent(layer_of(nn.LSTM, {}))
     packed = pack_sequence([torch.ones(3, INPUT), torch.ones(2, INPUT)])
-    with pytest.raises(ShapeError, match=r"got PackedSequence. Pad packed sequences"):
+    with pytest.raises(ShapeError, match=r"got a packed sequence.*digital=\[\"\*\"\]"):
         unrolled(packed)
+
+
+@pytest.mark.parametrize(("kind", "options"), LAYERS + CELLS)
+def test_parameters_have_the_names_of_torch_as_attributes(kind, options):
+    layer = layer_of(kind, options)
+    unrolled = copy.copy(unroll_recurrent(layer))
+    for name, weight in layer.named_parameters():
+        assert getattr(unrolled, name) is weight
+    with pytest.raises(AttributeError, match="weight_ih_l7"):
+        _ = unrolled.weight_ih_l7
+
+
+def test_a_first_state_of_another_shape_is_refused_as_torch_does():
+    layer = layer_of(nn.GRU, {"num_layers": 2})
+    cell = layer_of(nn.LSTMCell, {})
+    row = torch.ones(BATCH, HIDDEN)
+    for each, inputs, state in (
+        (layer, torch.ones(STEPS, BATCH, INPUT), torch.ones(3, BATCH, HIDDEN)),
+        (layer, torch.ones(STEPS, BATCH, INPUT), torch.ones(2, 1, HIDDEN)),
+        (layer, torch.ones(STEPS, INPUT), torch.ones(2, 1, HIDDEN)),
+        (cell, torch.ones(BATCH, INPUT), (torch.ones(1, HIDDEN), row)),
+        (cell, torch.ones(BATCH, INPUT), (row, torch.ones(BATCH, 1))),
+    ):
+        with pytest.raises((RuntimeError, ValueError)):
+            each(inputs, state)
+        with pytest.raises(ShapeError, match=r"hx of recurrent layer .* expected a first state of"):
+            unroll_recurrent(each)(inputs, state)
+
+
+def test_full_backward_hooks_are_called():
+    layer, seen = layer_of(nn.LSTM, {}), []
+    layer.register_full_backward_hook(lambda *args: seen.append(len(args)))
+    inputs = torch.ones(STEPS, BATCH, INPUT, requires_grad=True)
+    unroll_recurrent(layer)(inputs)[0].sum().backward()
+    assert seen == [3]

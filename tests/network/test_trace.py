@@ -92,3 +92,16 @@ def test_tensors_without_a_storage_are_left_out():
     lazy = nn.LazyLinear(1).weight
     tree = {"a": [dense, dense.view(4), lazy], "b": (dense.to_sparse(), dense.to_sparse_csr(), 1)}
     assert list(storages_of(tree)) == [dense.untyped_storage()._cdata]
+
+
+def test_random_numbers_of_a_forward_pass_leave_the_global_state():
+    class Dropping(nn.Linear):
+        def forward(self, x):
+            return super().forward(nn.functional.dropout(x, 0.5, True))
+
+    network = nn.Sequential(Dropping(4, 4))
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    trace(network, ["0"], (1, 4))
+    assert torch.equal(torch.rand(3), expected)

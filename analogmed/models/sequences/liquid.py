@@ -129,6 +129,8 @@ class WiredLTC(DigitalProduct):
 
     def forward(self, sequence: Tensor) -> Tensor:
         """Return the motor neurons after the last step, (B, outputs), of (B, steps, inputs)."""
+        # ncps keeps the parameters in a second dictionary, which torch does not update
+        self.cell._params = self.cell._parameters
         state = sequence.new_zeros(len(sequence), self.cell.state_size)
         outputs = state
         for inputs in sequence.unbind(1):

@@ -1,5 +1,7 @@
 """Liquid networks, compared with ncps."""
 
+import copy
+
 import pytest
 import torch
 from ncps.torch import LTC, CfC
@@ -81,3 +83,16 @@ def test_a_liquid_time_constant_network_has_the_weights_and_products_of_its_form
     assert trainable == formula == 16_704
     sequence = torch.zeros(2, 5, inputs)
     assert network.count_macs(sequence, sequence) == 2 * 5 * 3 * (inputs * units + 6 * units**2)
+
+
+def test_a_wired_ltc_computes_with_the_weights_that_torch_replaces():
+    torch.manual_seed(0)
+    first, second = (WiredLTC(INPUTS, ncp_wiring(UNITS, OUTPUTS)) for _ in range(2))
+    inputs = torch.randn(3, 6, INPUTS)
+    expected = second(inputs)
+    weights = {name: w.detach() for name, w in second.named_parameters()}
+    assert not torch.equal(first(inputs), expected)
+    assert torch.equal(torch.func.functional_call(first, weights, inputs), expected)
+    first.load_state_dict(second.state_dict(), assign=True)
+    assert torch.equal(first(inputs), expected)
+    assert torch.equal(copy.deepcopy(first)(inputs), expected)
