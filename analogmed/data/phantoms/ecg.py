@@ -106,7 +106,7 @@ def draw_ecg(rng: np.random.Generator, seconds: float) -> tuple[np.ndarray, Anno
     for peak_s, symbol, interval_s in zip(peaks_s, symbols, intervals_s, strict=True):
         _add_beat(dipole, rng, heart, symbol, peak_s, interval_s)
     noise = dict.fromkeys(("baseline", "muscle", "mains"), rng.uniform(8, 17))
-    eight = add_noise(_DOWER @ dipole, RATE, noise, rng)
+    eight = add_noise(_DOWER @ dipole, RATE, noise, lambda _: rng)
     samples = np.rint(peaks_s * RATE).astype(np.int64)
     inside = (samples >= 0) & (samples < length)
     kept = [SYMBOLS[symbol] for symbol, is_inside in zip(symbols, inside, strict=True) if is_inside]

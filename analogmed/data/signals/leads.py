@@ -20,10 +20,13 @@ TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "
 _RATES = (50, 1000)
 _SECONDS = (0.3, 60.0)
 _MAINS_HZ = (50, 60)
+_MAINS_RATE = 4
+"""Suggested samples per period of mains, at which resampling does not weaken it."""
 _LARGEST_SEED = 2**63 - 1
 _LEAST_NOISY_HZ = 121
 """Lowest rate at which noise of mains can be added."""
-_MAX_DENOMINATOR = 1000
+_LARGEST_FACTOR = 100_000
+"""Limit of the factors of a rate, by which the filter of the resampling has 20 times more taps."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class LeadReader:
         nan_policy: ``"error"``, or ``"missing"`` for a lead with invalid samples.
         noise: signal-to-noise ratio in dB by kind, see
             :func:`analogmed.data.signals.noise.add_noise`.
-        noise_seed: seed of the noise; each record has its own.
+        noise_seed: seed of the noise; each record, lead and kind has its own noise, which does not
+            depend on the others.
         mains_hz: frequency of mains, 50 or 60.
 
     Raises:
@@ -69,9 +73,17 @@ class LeadReader:
             )
         _check_whole("rate", self.rate, *_RATES)
         _check_whole("noise_seed", self.noise_seed, 0, _LARGEST_SEED)
-        _check_whole("mains_hz", self.mains_hz, *_MAINS_HZ)
+        if type(self.mains_hz) is not int or self.mains_hz not in _MAINS_HZ:
+            expected = " or ".join(map(str, _MAINS_HZ))
+            raise ConfigError(f"task.options.mains_hz: expected {expected}, got {self.mains_hz!r}")
         require_choice("task.options.nan_policy", self.nan_policy, get_args(NanPolicy))
         object.__setattr__(self, "noise", checked_noise(self.noise))
+        if "mains" in self.noise and 2 * self.mains_hz >= self.rate:
+            raise ConfigError(
+                f"task.options.rate: expected more than {2 * self.mains_hz} for noise of mains of "
+                f"{self.mains_hz} Hz, got {self.rate}; set task.options.rate to "
+                f"{_MAINS_RATE * self.mains_hz}, or remove mains from task.options.noise"
+            )
 
     def __call__(self, record: Record) -> np.ndarray:
         """Return leads, float32, shape (leads, samples at the rate of the reader).
@@ -85,16 +97,20 @@ class LeadReader:
         if present:
             signals[[self.leads.index(lead) for lead in present]] = read_leads(record, present)
         self._remove_invalid(signals, record)
+        # Noise and resampling leave rounding errors of a constant lead, which z_score would enlarge.
+        constant = signals.min(axis=1) == signals.max(axis=1)
         if self.noise:
             self._check_rate(record)
-            rng = np.random.default_rng(derive_seed(self.noise_seed, "noise", record.name))
-            signals = add_noise(signals, record.rate, self.noise, rng, mains_hz=self.mains_hz)
+            noisy = [self._noisy(*each, record) for each in zip(self.leads, signals, strict=True)]
+            signals = np.stack(noisy)
         from scipy import signal  # takes a second, which other data sets do not need
 
         up, down = self._factors(record)
         # The mean beyond the ends: a step from the offset of a file to 0 would add an artefact.
         resampled = signal.resample_poly(signals, up, down, axis=1, padtype="mean")
-        return np.stack([z_score(lead) for lead in resampled])
+        scored = np.stack([z_score(lead) for lead in resampled])
+        scored[constant] = 0.0
+        return scored
 
     def place_of(self, samples: np.ndarray, record: Record) -> np.ndarray:
         """Return the numbers of samples of a record on the time grid of the result."""
@@ -105,8 +121,25 @@ class LeadReader:
         return max(1, round(seconds * self.rate))
 
     def _factors(self, record: Record) -> tuple[int, int]:
-        ratio = self.rate / Fraction(record.rate).limit_denominator(_MAX_DENOMINATOR)
+        """Return the factors by which a record is resampled: up and down."""
+        ratio = self.rate / Fraction(record.rate)
+        if ratio > 1:
+            inverse = (1 / ratio).limit_denominator(_LARGEST_FACTOR)
+            return inverse.denominator, inverse.numerator
+        ratio = ratio.limit_denominator(_LARGEST_FACTOR)
         return ratio.numerator, ratio.denominator
+
+    def _noisy(self, name: str, lead: np.ndarray, record: Record) -> np.ndarray:
+        """Return a lead (samples,) with noise that depends on no other lead and kind."""
+        address = (self.noise_seed, "noise", record.name, name)
+        (noisy,) = add_noise(
+            lead[None],
+            record.rate,
+            self.noise,
+            lambda kind: np.random.default_rng(derive_seed(*address, kind)),
+            mains_hz=self.mains_hz,
+        )
+        return noisy
 
     def _check_present(self, leads: Sequence[str], record: Record) -> None:
         absent = [lead for lead in leads if lead not in record.leads]

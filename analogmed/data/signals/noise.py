@@ -24,27 +24,27 @@ def add_noise(
     signals: np.ndarray,
     rate: float,
     noise: Mapping[str, float],
-    rng: np.random.Generator,
+    generator: Callable[[str], np.random.Generator],
     *,
     mains_hz: float = 50.0,
 ) -> np.ndarray:
     """Return leads with noise of each kind.
 
     The signal-to-noise ratio is 10 log10(var(lead) / var(noise)) of each lead, after removal of its
-    baseline. A constant lead stays as it is.
+    baseline. A constant lead stays as it is, except for rounding errors.
 
     Args:
         signals: leads, shape (leads, samples).
         rate: samples per second.
         noise: signal-to-noise ratio in dB by kind: ``baseline`` (sines below 0.5 Hz), ``muscle``
             (white noise from 20 to 150 Hz, or to the limit of the rate) or ``mains`` (a sine).
-        rng: random number generator, from which each lead and kind is drawn.
+        generator: function of a kind of noise, for the random number generator of all its leads.
         mains_hz: frequency of mains.
     """
     power = without_baseline(signals, rate).var(axis=1, keepdims=True)
     noisy = signals
     for kind, ratio_db in noise.items():
-        drawn = _KINDS[kind](rng, signals.shape, rate, mains_hz)
+        drawn = _KINDS[kind](generator(kind), signals.shape, rate, mains_hz)
         scale = np.sqrt(power / 10 ** (ratio_db / 10) / drawn.var(axis=1, keepdims=True))
         noisy = noisy + scale * drawn
     return noisy

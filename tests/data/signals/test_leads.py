@@ -1,5 +1,7 @@
 """Leads for a network: names, rates, normalisation, missing leads and noise."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from analogmed.data.signals.records import Annotations, read_header, write_recor
 from analogmed.foundation.errors import ConfigError, DataError
 
 RATE, SECONDS = 360, 10
+ONE = Annotations(np.array([1]), ("N",))
 
 
 @pytest.fixture
@@ -31,9 +34,7 @@ def test_leads_have_the_order_of_the_reader_and_are_normalised(record):
 def test_frequencies_above_the_new_rate_are_removed(tmp_path):
     time = np.arange(RATE * SECONDS) / RATE
     slow, fast = np.sin(2 * np.pi * 5 * time), np.sin(2 * np.pi * 95 * time)
-    write_record(
-        tmp_path / "r.hea", (slow + fast)[None], ["I"], RATE, Annotations(np.array([1]), ("N",))
-    )
+    write_record(tmp_path / "r.hea", (slow + fast)[None], ["I"], RATE, ONE)
     lead = LeadReader(("I",))(read_header(tmp_path / "r.hea"))[0]
     hz = np.fft.rfftfreq(1000, 0.01)
     power = np.abs(np.fft.rfft(lead)) ** 2
@@ -51,6 +52,15 @@ def test_constant_and_missing_leads_are_0(record):
     leads = LeadReader(("V5", "V2", "MLII", "III"), missing_leads=("MLII", "III"))(record)
     assert leads[0].any()
     assert not leads[1:].any()
+
+
+@pytest.mark.parametrize("noise", [{}, {"muscle": 6}, {"baseline": 6, "mains": 6}])
+def test_a_constant_lead_of_any_offset_is_0(tmp_path, noise):
+    """Filters leave rounding errors of such a lead, which a z-score would enlarge."""
+    offsets = np.array([0.123, -1.7, 3.001, 5.0])[:, None]
+    write_record(tmp_path / "r.hea", np.tile(offsets, 3000), ["I", "II", "V1", "V2"], RATE, ONE)
+    reader = LeadReader(("I", "II", "V1", "V2"), rate=200, noise=noise)
+    assert not reader(read_header(tmp_path / "r.hea")).any()
 
 
 def test_a_lead_that_a_record_lacks_is_named(record):
@@ -78,6 +88,42 @@ def test_noise_follows_from_seed_and_record(record):
     assert np.abs(first - LeadReader(("V5",))(record)).max() > 0.1
 
 
+def test_the_noise_of_a_lead_depends_on_no_other_lead(record):
+    """So that conditions with and without a lead are paired."""
+    noise = {"muscle": 6.0}
+    (alone,) = LeadReader(("MLII",), noise=noise)(record)
+    both = LeadReader(("V5", "MLII"), noise=noise)(record)
+    missing = LeadReader(("V5", "MLII"), noise=noise, missing_leads=("V5",))(record)
+    np.testing.assert_allclose(both[1], alone, atol=1e-5)
+    np.testing.assert_allclose(missing[1], alone, atol=1e-5)
+
+
+def test_each_kind_of_noise_of_a_lead_is_drawn_on_its_own(record):
+    """A second kind of noise, too weak to see, does not change the first."""
+    (one,) = LeadReader(("V5",), noise={"muscle": 6.0})(record)
+    (two,) = LeadReader(("V5",), noise={"baseline": 100.0, "muscle": 6.0})(record)
+    np.testing.assert_allclose(two, one, atol=1e-3)
+
+
+@pytest.mark.parametrize("mains_hz", [50, 60])
+def test_noise_of_mains_remains_at_the_suggested_rate(record, mains_hz):
+    options = {"noise": {"mains": 0.0}, "mains_hz": mains_hz}
+    suggested = rf"task.options.rate: .* {mains_hz} Hz, got 100; set task.options.rate to (\d+)"
+    with pytest.raises(ConfigError, match=suggested) as error:
+        LeadReader(("V5",), **options)
+    rate = int(re.search(suggested, str(error.value))[1])
+    (lead,) = LeadReader(("V5",), rate=rate, **options)(record)
+    power = np.abs(np.fft.rfft(lead)) ** 2
+    hz = np.fft.rfftfreq(len(lead), 1 / rate)
+    assert power[np.abs(hz - mains_hz) < 1].sum() == pytest.approx(0.5 * power.sum(), rel=0.1)
+
+
+def test_an_odd_rate_needs_no_filter_of_billions_of_taps(record):
+    text = record.header.read_text()
+    record.header.write_text(text.replace(f"r1 3 {RATE} ", "r1 3 99999.999 "))
+    assert LeadReader(("V5",))(read_header(record.header)).shape == (1, 4)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -89,7 +135,8 @@ def test_noise_follows_from_seed_and_record(record):
         ),
         ({"missing_leads": ("I", "II")}, "but not all of them"),
         ({"rate": 10}, "task.options.rate: expected a whole number from 50 to 1000, got 10"),
-        ({"mains_hz": "50"}, "task.options.mains_hz: expected a whole number from 50 to 60"),
+        ({"mains_hz": "50"}, "task.options.mains_hz: expected 50 or 60, got '50'"),
+        ({"mains_hz": 55}, "task.options.mains_hz: expected 50 or 60, got 55"),
         ({"noise_seed": -1}, "task.options.noise_seed: expected a whole number from 0"),
         ({"nan_policy": "zero"}, "task.options.nan_policy: unknown value 'zero'"),
     ],

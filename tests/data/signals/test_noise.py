@@ -16,8 +16,13 @@ def signals():
     return np.stack([wave, 3 * wave + 20 + time / 10])
 
 
+def seeded(seed):
+    """Return the generator of each kind of noise."""
+    return lambda kind: np.random.default_rng([seed, *kind.encode()])
+
+
 def noise_of(signals, kind, ratio_db, **options):
-    noisy = add_noise(signals, RATE, {kind: ratio_db}, np.random.default_rng(1), **options)
+    noisy = add_noise(signals, RATE, {kind: ratio_db}, seeded(1), **options)
     return noisy - signals
 
 
@@ -44,10 +49,8 @@ def test_noise_has_the_band_of_its_kind(signals, kind, low_hz, high_hz):
 def test_kinds_are_added_and_a_constant_lead_stays(signals):
     flat = np.full_like(signals, 4.0)
     both = {"muscle": 6.0, "mains": 6.0}
-    np.testing.assert_allclose(
-        add_noise(flat, RATE, both, np.random.default_rng(0)), flat, atol=1e-6
-    )
-    ratio = add_noise(signals, RATE, both, np.random.default_rng(0)) - signals
+    np.testing.assert_allclose(add_noise(flat, RATE, both, seeded(0)), flat, atol=1e-6)
+    ratio = add_noise(signals, RATE, both, seeded(0)) - signals
     assert 10 * np.log10(0.5 / ratio[0].var()) == pytest.approx(3, abs=0.3)
 
 
