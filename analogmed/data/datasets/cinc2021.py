@@ -32,6 +32,8 @@ from analogmed.foundation.text import nearest
 from analogmed.kinds.classification import MULTILABEL
 
 _SIGNALS = ".mat"
+_FOLDERS = ("", "g[0-9]*/", "training/*/g[0-9]*/")
+"""Folders of records below that of the data: all in one, of one source, and of the challenge."""
 _ORIGIN = "https://physionet.org/content/challenge-2021"
 
 
@@ -152,7 +154,7 @@ def list_records(folder: Path, fault: Fault) -> tuple[Case, ...]:
         DataError: there is no record.
     """
     cases = []
-    for header in find_headers(folder, _ORIGIN):
+    for header in find_headers(folder, _ORIGIN, at_any_depth=True):
         signals = header.with_suffix(_SIGNALS)
         if signals.is_file():
             cases.append(Case(header.stem, header.stem, (signals,), (header,)))
@@ -206,7 +208,10 @@ LAYOUT = Layout(
     files=f"*{HEADER} with *{_SIGNALS} (CinC 2021, CPSC 2018)",
     content=f"the folder that holds the records (*{HEADER}, *{_SIGNALS})",
     origin=f"the data come from {_ORIGIN}",
-    applies=lambda folder: any(folder.glob(f"*{HEADER}")) and any(folder.glob(f"*{_SIGNALS}")),
+    applies=lambda folder: any(
+        any(folder.glob(f"{below}*{HEADER}")) and any(folder.glob(f"{below}*{_SIGNALS}"))
+        for below in _FOLDERS
+    ),
     list=_list,
     folders=("cinc2021", "cpsc2018"),
 )

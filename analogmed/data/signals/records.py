@@ -24,6 +24,8 @@ from analogmed.foundation.errors import DataError
 from analogmed.foundation.files import read_head
 
 HEADER, SAMPLES, ANNOTATIONS = ".hea", ".dat", ".atr"
+RATES = (1, 100_000)
+"""Least and largest number of samples per second."""
 MOST_LEADS = 64
 MOST_SAMPLES = 2**27
 """Largest number of samples of a record, all leads together."""
@@ -87,7 +89,7 @@ def read_header(header: Path) -> Record:
 
     Raises:
         DataError: a file is missing or shorter than the header states, or the header is damaged,
-            has several segments, or a rate of 0.
+            has several segments, or a rate below 1 or above 100,000 Hz.
     """
     if file_size(header) > _MAX_HEADER_BYTES:
         raise DataError(f"{header}: too long for a header; download it again")
@@ -123,6 +125,9 @@ def read_leads(record: Record, leads: Sequence[str]) -> np.ndarray:
 def read_annotations(path: Path, record: Record) -> Annotations:
     """Read the annotations of a record.
 
+    A file with a sampling rate of its own counts its samples at that rate; they are converted to
+    that of the record.
+
     Args:
         path: file of annotations.
         record: header of the record.
@@ -138,12 +143,16 @@ def read_annotations(path: Path, record: Record) -> Annotations:
     samples = np.asarray(found.sample, dtype=np.int64)
     if len(samples) == 0:
         raise DataError(f"{path}: no annotation; expected one of each beat; download it again")
-    outside = samples[(samples < 0) | (samples >= record.length)]
+    scale = record.rate / (found.fs or record.rate)
+    outside = np.floor(samples * scale).astype(np.int64)
+    outside = outside[(outside < 0) | (outside >= record.length)]
     if len(outside):
         raise DataError(
             f"{path}: an annotation at sample {outside[0]} of record {record.name}, which has "
             f"{record.length} samples; download both files again"
         )
+    # The last half sample of a record would be rounded to the sample after its end.
+    samples = np.rint(samples * scale).astype(np.int64).clip(max=record.length - 1)
     return Annotations(samples, tuple(map(str, found.symbol)))
 
 
@@ -177,19 +186,29 @@ def check_signals(record: Record, warning: Callable[[Path, str, str], None]) -> 
             warning(record.files[0], f"lead {lead} is constant", "it counts as a missing lead")
 
 
-def find_headers(folder: Path, origin: str) -> list[Path]:
-    """Return the headers of a folder, sorted.
+def find_headers(folder: Path, origin: str, *, at_any_depth: bool = False) -> list[Path]:
+    """Return the headers of a folder, sorted by their paths.
 
     Args:
         folder: folder of records.
         origin: source of the data, for the message.
+        at_any_depth: whether records may also be in folders below it.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, or two records have one name.
     """
-    headers = sorted(path for path in folder.glob(f"*{HEADER}") if not is_hidden(path))
+    found = folder.glob(f"{'**/' if at_any_depth else ''}*{HEADER}")
+    headers = sorted(path for path in found if not is_hidden(path, folder))
     if not headers:
         raise DataError(f"{folder}: no record, expected *{HEADER}; download {origin}")
+    first_of: dict[str, Path] = {}
+    for header in headers:
+        first = first_of.setdefault(header.stem, header)
+        if first != header:
+            raise DataError(
+                f"{header}: a second record of the name {header.stem}, as {first}; expected one of "
+                "each name; remove or rename one"
+            )
     return headers
 
 
@@ -287,9 +306,11 @@ def _plain(name: str, header: Path) -> str:
 
 
 def _check_sizes(record: Record, found: Any) -> None:
-    if not record.rate > 0:
+    slowest, fastest = RATES
+    if not slowest <= record.rate <= fastest:
         raise DataError(
-            f"{record.header}: expected a sampling rate above 0 Hz, got {record.rate:g}"
+            f"{record.header}: expected a sampling rate from {slowest} to {fastest:,} Hz, got "
+            f"{record.rate:.10g}; correct the header"
         )
     if len(record.leads) > MOST_LEADS or len(record.leads) * record.length > MOST_SAMPLES:
         raise DataError(

@@ -88,6 +88,22 @@ def test_equal_records_are_of_one_patient(root):
     assert len(set(patients.values())) == 6
 
 
+def test_records_are_found_in_the_folders_of_the_challenge(tmp_path):
+    for number in range(1, 5):
+        folder = tmp_path / "training" / ("georgia", "ptb-xl")[number % 2] / "g1"
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder, f"A{number:04}")
+    hidden = tmp_path / ".snapshot"
+    hidden.mkdir()
+    write(hidden, "A0001")
+    assert sorted(labels_of(load_cinc2021(tmp_path))) == ["A0001", "A0002", "A0003", "A0004"]
+    report = verify(tmp_path)
+    assert (report.layout, report.ok) == ("12-lead ECG", True)
+    write(folder, "A0001")
+    with pytest.raises(DataError, match=r"A0001.hea: a second record of the name A0001, as .*g1"):
+        load_cinc2021(tmp_path)
+
+
 def test_classes_have_names_and_codes_of_their_own():
     codes = [code for each in CODES.values() for code in each]
     assert len(codes) == len(set(codes))

@@ -51,11 +51,9 @@ def test_leads_are_read_by_name_in_mv(header):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (
-            "r1 2 250 500",
-            "r1 2 0 500",
-            r"expected a sampling rate above 0 Hz, got 0|damaged header",
-        ),
+        ("r1 2 250 500", "r1 2 0 500", r"expected a sampling rate from 1 to|damaged header"),
+        ("r1 2 250 500", "r1 2 0.0004 500", r"a sampling rate from 1 to 100,000 Hz, got 0.0004"),
+        ("r1 2 250 500", "r1 2 99999999 500", r"rate from 1 to 100,000 Hz, got 99999999"),
         ("r1 2 250 500", "r1 2 250 0", r"no signals or samples"),
         ("r1 2 250 500", "r1 2 250 900000000", r"expected at most 64 signals and \d+ samples"),
         ("r1 2 250 500", "r1/3 2 250 500", r"expected one segment|damaged header"),
@@ -116,6 +114,22 @@ def test_annotations_are_within_the_record(header):
     edit(header, "250 500", "250 400")
     with pytest.raises(DataError, match=r"an annotation at sample 499 of record r1, which has 400"):
         read_annotations(header.with_suffix(".atr"), read_header(header))
+
+
+@pytest.mark.filterwarnings("ignore:.*inplace")
+def test_annotations_with_a_rate_of_their_own_are_placed_on_the_samples(header):
+    import wfdb  # warns where it is imported
+
+    def write(samples, rate):
+        folder = str(header.parent)
+        wfdb.wrann("r1", "atr", np.array(samples), ["N"] * len(samples), fs=rate, write_dir=folder)
+        return read_annotations(header.with_suffix(".atr"), read_header(header)).samples.tolist()
+
+    assert write([50, 250, 499], RATE) == [50, 250, 499]
+    assert write([100, 501, 999], 2 * RATE) == [50, 250, 499]
+    assert write([25, 125], RATE / 2) == [50, 250]
+    with pytest.raises(DataError, match=r"at sample 500 of record r1, which has 500 samples"):
+        write([1000], 2 * RATE)
 
 
 @pytest.mark.parametrize(
