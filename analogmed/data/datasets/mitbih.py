@@ -106,7 +106,8 @@ def load_mitbih(
         exclude: records to leave out: by default the paced ones, and 201, which is of the same
             patient as 202.
         split_seed, shares, split_file: see :class:`analogmed.data.splits.SplitSettings`. For
-            records of MIT-BIH, only ``split_file`` has an effect.
+            records of MIT-BIH, ``shares`` has no effect, and ``split_seed`` only if DS1 has none of
+            the records for validation, or nothing else: a fifth of it is then drawn.
 
     Raises:
         ConfigError: an option is invalid.
@@ -209,8 +210,10 @@ def beats(annotations: Annotations, path: Path) -> tuple[np.ndarray, np.ndarray]
             f"({''.join(class_of)} for beats); correct the file"
         )
     symbols = np.array(annotations.symbols)
-    flutter = np.cumsum((symbols == FLUTTER_START).astype(int) - (symbols == FLUTTER_END))
-    kept = np.array([symbol in class_of for symbol in symbols]) & (flutter <= 0)
+    balance = np.cumsum((symbols == FLUTTER_START).astype(int) - (symbols == FLUTTER_END))
+    # An end without a start, as of a part of a record, does not count.
+    flutter = balance - np.minimum.accumulate(np.minimum(balance, 0))
+    kept = np.array([symbol in class_of for symbol in symbols]) & (flutter == 0)
     return annotations.samples[kept], np.array([class_of[symbol] for symbol in symbols[kept]])
 
 

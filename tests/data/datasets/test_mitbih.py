@@ -94,6 +94,13 @@ def test_beats_during_flutter_are_left_out(tmp_path):
     assert task.read(task.test[0]).label[:, 0].tolist() == [0, 2, 0]
 
 
+def test_an_end_of_flutter_without_a_start_does_not_hide_the_next(tmp_path):
+    for name in ("106", "108", "100"):
+        write(tmp_path, name, "N][V]S")
+    task = load_mitbih(tmp_path)
+    assert task.read(task.test[0]).label[:, 0].tolist() == [0, 1]
+
+
 def test_records_of_one_patient_are_in_one_part(root):
     for name in ("201", "202", "102"):
         write(root, name)
