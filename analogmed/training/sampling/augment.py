@@ -26,7 +26,7 @@ class Augmentation:
 
     Contrast is changed about the minimum and range of all channels together. Signals over time (1D)
     are only scaled, shifted and disturbed by noise: their direction, duration and form have a
-    meaning.
+    meaning. Channels of signals that are 0 throughout are missing ones, and stay 0.
 
     Volumes are rotated in the plane of their slices, in which voxels are alike; positions outside
     the patch are filled by reflection. Intensities should have a range of about 1, as
@@ -43,6 +43,7 @@ class Augmentation:
         # Composed by hand with one state: the overhead and seeding of Compose would take longer
         # than most of the transforms.
         self._transforms = _transforms(spatial_dims, through_slices, masks=masks)
+        self._keeps_missing = spatial_dims == 1
         self._state = np.random.RandomState()
         for transform in self._transforms:
             transform.set_random_state(state=self._state)
@@ -60,6 +61,8 @@ class Augmentation:
         with _plain_tensors():
             for transform in self._transforms:
                 patch = dict(transform(patch))
+        if self._keeps_missing:
+            patch["image"] = patch["image"] * image.any(dim=1, keepdim=True)
         return patch["image"], patch["label"].to(label.dtype)
 
 

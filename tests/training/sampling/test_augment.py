@@ -55,6 +55,14 @@ def test_signals_keep_their_form_and_direction():
     assert changed > 15
 
 
+def test_a_missing_channel_of_a_signal_stays_0():
+    signal = torch.stack([torch.zeros(64), torch.linspace(-1, 1, 64), torch.zeros(64)])
+    for seed in range(30):
+        image, _ = Augmentation(1, masks=False)(signal, torch.ones(1), seed=seed)
+        assert not image[[0, 2]].any()
+        assert image[1].any()
+
+
 def test_volumes_are_rotated_in_plane(disc):
     """A label that is constant on each plane stays so."""
     planes = torch.arange(12, dtype=torch.uint8)[None, :, None, None].expand(1, 12, 24, 24).clone()
