@@ -97,7 +97,7 @@ class LeadReader:
         if present:
             signals[[self.leads.index(lead) for lead in present]] = read_leads(record, present)
         self._remove_invalid(signals, record)
-        # Noise and resampling leave rounding errors of a constant lead, which z_score would enlarge.
+        # Filters leave rounding errors of a constant lead, which z_score would enlarge.
         constant = signals.min(axis=1) == signals.max(axis=1)
         if self.noise:
             self._check_rate(record)
