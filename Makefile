@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 READY_DOCS := $(VENV)/.installed-docs
 
-.PHONY: install eval test test-all test-compiled test-exhaustive lint docs clean
+.PHONY: install eval test test-ci test-all test-compiled test-exhaustive lint docs clean
 
 install: $(READY)  ## set up the environment: analogmed with its tools for tests, in .venv
 
@@ -15,9 +15,12 @@ eval: $(READY)  ## evaluate a U-Net on ReRAM and PCM chips, and write runs/demo/
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist loadfile
 
 test: $(READY)  ## run the tests that are quick, in five minutes on two cores
-	$(PYTEST) -m "not slow and not exhaustive"
+	$(PYTEST) -m "not slow and not long and not exhaustive"
 
-test-all: $(READY)  ## run these and the slow ones: trainings, programs, killed runs, several processes, notebooks
+test-ci: $(READY)  ## run these and the slow ones, as CI does
+	$(PYTEST) -m "not long and not exhaustive"
+
+test-all: $(READY)  ## run these and the long ones: killed runs, several processes, notebooks, programs
 	$(PYTEST) -m "not exhaustive"
 
 test-compiled: $(READY)  ## compare with aihwkit's compiled tile, which runs with this torch on Python 3.13 only

@@ -18,7 +18,7 @@ from analogmed.config import Experiment, to_plain
 from analogmed.models import build_model
 from analogmed.training import load_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TABLES = ("results.parquet", "results.csv", "summary.csv")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}

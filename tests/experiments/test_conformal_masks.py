@@ -8,7 +8,7 @@ import pytest
 
 from analogmed.data import load_task
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

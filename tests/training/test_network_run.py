@@ -195,13 +195,13 @@ def test_hardware_aware_training_keeps_digital_weights_and_learned_ranges(tiny_d
     assert digital.input_ranges == {}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_hardware_aware_training_is_reproducible(short_hwa, tmp_path):
     again = replace(short_hwa, out=tmp_path / "again")
     assert train(short_hwa).read_bytes() == train(again).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_network_of_hardware_aware_training_is_that_of_init(short_hwa, tiny_digital, tmp_path):
     assert load_checkpoint(train(short_hwa)).info.options == {"features": 4}
     train(replace(short_hwa, model=ModelConfig("unet"), out=tmp_path / "named"))
@@ -422,7 +422,7 @@ class StopHereError(Exception):
     pass
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("training", "settings"),
     [
@@ -501,7 +501,7 @@ def test_a_run_is_not_resumed_on_data_that_have_grown(tmp_path, monkeypatch):
         train(config)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_looking_at_a_network_does_not_change_its_training(short_hwa, tmp_path):
     often = replace(short_hwa, epochs=2, validate_every=1, out=tmp_path / "often")
     seldom = replace(often, validate_every=2, out=tmp_path / "seldom")
@@ -629,7 +629,7 @@ def test_a_class_that_no_training_case_holds_is_told_by_name(tmp_path):
         train(config)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "settings",
     [
@@ -707,7 +707,7 @@ def test_the_first_epoch_of_frozen_norms(norms, first):
     assert NoiseConfig(norms=norms).first_frozen_epoch(11) == first
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_computing_activations_again_changes_no_bit(short_hwa, tmp_path):
     frugal = replace(short_hwa, activation_checkpointing=True, out=tmp_path / "frugal")
     assert equal(weights(train(frugal)), weights(train(short_hwa)))

@@ -68,7 +68,7 @@ def told(row, **tables):
     return findings(Run("run", "evaluation", tables={"summary": pd.DataFrame([row]), **tables}))[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_html_in_a_case_id_is_shown_as_it_is_written(make_run, tmp_path):
     page = page_of(make_run(tmp_path / "hostile", case=HOSTILE))
     harmless = Elements(page_of(make_run(tmp_path / "harmless")))
@@ -91,7 +91,7 @@ def test_html_in_a_model_or_class_is_escaped_in_all_three_files(make_run, tmp_pa
     assert r"\textless{}b\textgreater{}unet\_50\%\textless{}/b\textgreater{}" in latex
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_runs_give_the_same_bytes(run, make_run, tmp_path):
     first = [path.read_bytes() for path in write_report([run], tmp_path / "a")]
     second = [path.read_bytes() for path in write_report([run], tmp_path / "b")]
@@ -112,7 +112,7 @@ def test_the_page_names_no_address_to_load_from(run):
     assert all(link.startswith(("#", "data:")) for link in links)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_link_and_label_points_at_one_element(make_run, tmp_path):
     runs = [make_run(tmp_path / name, planes=("axial", "coronal")) for name in ("a", "b")]
     attributes = Elements(write_report(runs)[0].read_text(encoding="utf-8")).attributes
@@ -123,7 +123,7 @@ def test_every_link_and_label_points_at_one_element(make_run, tmp_path):
     assert pointed <= set(names)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_parts_stand_only_where_their_tables_are(run):
     whole = page_of(run)
     for title in ("Comparison", "Dice lost over time", "Time to failure", "Example cases"):
@@ -137,7 +137,7 @@ def test_parts_stand_only_where_their_tables_are(run):
         assert title not in part
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_run_and_an_evaluation_share_a_page(run, tmp_path):
     trained = tmp_path / "trained"
     trained.mkdir()
@@ -329,7 +329,7 @@ def test_the_page_says_what_the_limit_is_of_the_best_digital_dice(run):
     assert f"a Dice of 0.70 ({0.7 / best:.2f} of the best digital one)" in page_of(run)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_pair_is_one_pair(run):
     assert "correction for 15 pairs." in page_of(run)
     comparison = pd.read_csv(run / "comparison.csv")
@@ -489,7 +489,7 @@ def test_the_report_imports_no_torch():
     assert found.stdout.strip() == "[]"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_program_writes_into_the_run_or_elsewhere_and_tells_errors(run, tmp_path, capsys):
     assert main([str(run)]) == 0
     assert all((run / name).is_file() for name in NAMES)

@@ -87,7 +87,7 @@ def put_on_tiles(found, hardware, row_split="even"):
     return analog, load_out_scales(analog, found.scaled_layers)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("row_split", ["even", "channels"])
 @pytest.mark.parametrize("scale", ["none", "tile", "column"])
 def test_a_loaded_network_has_the_outputs_of_the_saved_one_bit_by_bit(tmp_path, scale, row_split):
@@ -107,7 +107,7 @@ def test_a_loaded_network_has_the_outputs_of_the_saved_one_bit_by_bit(tmp_path, 
     assert torch.equal(on_chip(analog), on_chip(model))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("scale", "backend"),
     [("none", "auto"), ("tile", "auto"), ("column", "auto"), ("column", "aihwkit")],
@@ -203,7 +203,7 @@ def test_a_layer_that_is_left_digital_keeps_its_scales(tmp_path):
     torch.testing.assert_close(on_chip(analog), on_chip(model), atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_of_aihwkits_layers_is_kept_as_analogmeds(tmp_path):
     hardware = Hardware(learned_out_scale="column", **TILES)
     theirs = to_aihwkit(trained(hardware))
@@ -218,7 +218,7 @@ def test_a_network_of_aihwkits_layers_is_kept_as_analogmeds(tmp_path):
             assert torch.equal(own[name], value), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_that_registers_its_layers_twice_keeps_its_scales(tmp_path):
     hardware = Hardware("ideal", learned_out_scale="column", tile_size=64)
     shape = {"in_channels": 1, "out_channels": 2, "spatial_dims": 2}

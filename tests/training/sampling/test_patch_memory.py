@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 _PEAK = """
 import ctypes, gc, sys

@@ -31,7 +31,7 @@ from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.training import load_checkpoint, save_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 TABLES = ("results.parquet", "results.csv", "summary.csv")
 LIMIT_S = 900.0

@@ -141,7 +141,7 @@ def test_the_largest_effect_has_the_first_rank(found):
     assert ranking.loc[ranking["subject"] == "", "rank"].isna().all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bytes(found, config, tmp_path):
     sensitivity(replace(config, out=tmp_path))
     for name in ("results.csv", "ranking.csv"):
@@ -279,7 +279,7 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(config, check_resume):
     check_resume(sensitivity, config)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("found")
 def test_two_workers_write_the_bytes_of_one(config, check_two_workers):
     check_two_workers(sensitivity, config)

@@ -222,7 +222,7 @@ def test_damaged_examples_are_refused(found, config, tmp_path):
         read_examples(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bytes(config, tmp_path):
     short = replace(
         config,
@@ -299,6 +299,6 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(found, config, check_resum
     check_resume(measure_uncertainty, config)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_write_the_bytes_of_one(found, config, check_two_workers):
     check_two_workers(measure_uncertainty, config)
