@@ -66,7 +66,7 @@ COMMANDS = {
     "search run": Command(
         "search.settings:SearchConfig",
         "search:run",
-        "search for networks with a high on-chip score at low cost",
+        "search for networks: high score on chips, low cost",
     ),
     "search supernet": Command(
         "search.supernet.settings:SupernetConfig",

@@ -361,7 +361,7 @@ def test_positional_settings_may_come_from_a_file(written):
         (["brain"], "missing FOLDER; expected program KIND FOLDER"),
         (
             ["knee", "data"],
-            "kind: 'knee' is not known; choose from: brain, chest, nuclei, spleen",
+            "kind: 'knee' is not known; choose from: brain, chest, ecg, nuclei, spleen",
         ),
         (["brain", "data", "more"], "unexpected argument 'more'"),
         (["brain", "data", "--sede", "1"], "unknown option --sede; did you mean '--seed'"),

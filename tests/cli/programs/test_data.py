@@ -91,7 +91,7 @@ def test_errors_come_without_a_traceback(tmp_path, capsys):
         (["verify"], "missing FOLDER; expected analogmed data verify FOLDER, or --config"),
         (
             ["phantom", "knee", "x"],
-            "kind: 'knee' is not known; choose from: brain, chest, nuclei",
+            "kind: 'knee' is not known; choose from: brain, chest, ecg, nuclei",
         ),
         (["phantom", "brain", "x", "--seed", "one"], "seed"),
     ],

@@ -12,6 +12,7 @@ from analogmed.evaluation.studies.uncertainty.conformal import (
 )
 from analogmed.evaluation.studies.uncertainty.conformal_table import ConformalCounts
 from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.kinds.segmentation import SEGMENTATION
 
 
 def patient(rng, *, shift=0.0, voxels=60):
@@ -149,7 +150,7 @@ class Counting(MaskCounts):
 def masks_of(n_patients):
     """Digital counts and those of one chip at one time, of patients with one class."""
     rng = np.random.default_rng(0)
-    found = ConformalCounts(SimpleNamespace(classes=("tumour",)))
+    found = ConformalCounts(SimpleNamespace(classes=("tumour",), kind=SEGMENTATION))
     for number in range(n_patients):
         for time_s in (-1.0, 0.0):
             counts = patient(rng)
