@@ -48,3 +48,13 @@ def test_no_slices_clash_and_no_shorter_interval_on_a_grid_does_as_well(layers):
     assert not clash(stages, owners, found)
     shorter = [found * share for share in (0.999, 0.9, 0.75, 2 / 3, 0.5, 1 / 3)]
     assert all(clash(stages, owners, interval) for interval in shorter)
+
+
+@pytest.mark.parametrize("steps", [3, 60, 1000])
+def test_a_recurrent_layer_takes_the_next_input_after_its_last_step(steps):
+    """Two calls per step: the pauses between the calls of one tile are too short for another."""
+    stages, resources = [], []
+    for step in range(steps):
+        stages += [(1.7 * step, 1.0), (1.7 * step + 1.0, 0.5)]
+        resources += [frozenset({0}), frozenset({1})]
+    assert smallest_interval(stages, resources) == pytest.approx(1.7 * (steps - 1) + 1.0)
