@@ -111,7 +111,8 @@ def _misfit(
 ) -> ConfigError:
     """Return the error of arguments that do not fit a signature."""
     takes_any = any(each.kind is each.VAR_KEYWORD for each in signature.parameters.values())
-    accepted = list(signature.parameters)[: -1 if takes_any else None]
+    accepted = [each for each in signature.parameters if each != "self"]
+    accepted = accepted[: -1 if takes_any else None]
     listed = f"It accepts {', '.join(accepted)}{' and options' if takes_any else ''}."
     unknown = None if takes_any else next((each for each in named if each not in accepted), None)
     if unknown is None:

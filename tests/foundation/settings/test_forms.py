@@ -155,6 +155,10 @@ def _build(name, **options):
 class Settings:
     chips: int = 5
 
+    @checks_arguments
+    def at(self, t_s, read=0):
+        return t_s
+
 
 def test_a_checked_function_or_class_works_as_before():
     assert _measure("a", chips=2) == 2
@@ -179,6 +183,10 @@ def test_a_checked_function_or_class_works_as_before():
         (
             lambda: _build(features=2),
             "_build: missing a required argument: 'name'. It accepts name and options.",
+        ),
+        (
+            lambda: Settings().at(tme="1 day"),
+            "at: unknown argument 'tme'. It accepts t_s, read.",
         ),
         (lambda: Settings(chip=2), "Settings: unknown argument 'chip'; did you mean 'chips'?"),
     ],
