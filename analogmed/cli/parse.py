@@ -304,7 +304,8 @@ def _explain(message: str, parser: ArgumentParser, config_class: type) -> str:
 def _nearest_option(option: str, known: Iterable[str], prog: str) -> str:
     """Return the end of a message: the nearest option, by its last part if no section is given."""
     typed = option.removeprefix("--")
-    names = {name if "." in typed else name.rpartition(".")[2]: name for name in known}
+    shallow_last = sorted(known, key=lambda name: -name.count("."))  # it takes the place of others
+    names = {name if "." in typed else name.rpartition(".")[2]: name for name in shallow_last}
     names = {name.removeprefix("--"): whole for name, whole in names.items()}
     close = nearest_name(typed, names)
     return f"'{prog} --help' lists all" if close is None else f"did you mean '{names[close]}'?"

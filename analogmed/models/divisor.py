@@ -1,4 +1,4 @@
-"""What networks declare about the size of their input: its divisor, and that it is fixed."""
+"""Requirements of networks on the size of their input."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
