@@ -15,7 +15,7 @@ import numpy as np
 
 from analogmed.data.case import Case, Sample, Task
 from analogmed.data.datasets.listing import Fault, Layout, Listing, refuse, report_error
-from analogmed.data.datasets.options import some_texts
+from analogmed.data.datasets.options import known_texts
 from analogmed.data.normalise import checked_size, pad_image, padded_size, resize_image
 from analogmed.data.readers.files import is_hidden
 from analogmed.data.readers.images import read_image
@@ -271,12 +271,8 @@ def split_patients(
 
 
 def _checked_findings(findings: Sequence[str] | None) -> tuple[str, ...]:
-    chosen = FINDINGS if findings is None else some_texts(_OPTION, findings)
-    for finding in chosen:
-        if finding not in FINDINGS:
-            raise ConfigError(
-                f"{_OPTION}: unknown finding {finding!r}; {nearest(finding, FINDINGS)}"
-            )
+    given = FINDINGS if findings is None else findings
+    chosen = known_texts(_OPTION, given, FINDINGS, "finding")
     if not chosen or len(set(chosen)) < len(chosen):
         raise ConfigError(
             f"{_OPTION}: expected one or more different findings, got {', '.join(chosen) or 'none'}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from analogmed.data.case import Case, Sample, Task
 from analogmed.data.datasets.listing import Fault, Layout, Listing, refuse, report_error
-from analogmed.data.datasets.options import some_texts
+from analogmed.data.datasets.options import known_texts, some_texts
 from analogmed.data.samples import naming_case
 from analogmed.data.signals.diagnoses import CODES, SCORED, diagnoses
 from analogmed.data.signals.leads import TWELVE, LeadReader, NanPolicy, checked_window
@@ -28,7 +28,6 @@ from analogmed.data.splits import (
 )
 from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.foundation.files import require_folder
-from analogmed.foundation.text import nearest
 from analogmed.kinds.classification import MULTILABEL
 
 _SIGNALS = ".mat"
@@ -172,12 +171,7 @@ def _with_patients(cases: Cases) -> Cases:
 
 
 def _checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    chosen = some_texts("task.options.classes", classes)
-    for each in chosen:
-        if each not in CODES:
-            raise ConfigError(
-                f"task.options.classes: unknown diagnosis {each!r}; {nearest(each, CODES)}"
-            )
+    chosen = known_texts("task.options.classes", classes, CODES, "diagnosis")
     if not chosen or len(set(chosen)) < len(chosen):
         raise ConfigError(
             f"task.options.classes: expected one or more different diagnoses, got {list(chosen)}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from analogmed.data.case import Case, Sample, Task
 from analogmed.data.datasets.listing import Fault, Layout, Listing, refuse, report_error
-from analogmed.data.datasets.options import some_texts
+from analogmed.data.datasets.options import known_texts, some_texts
 from analogmed.data.samples import naming_case
 from analogmed.data.signals.leads import LeadReader, NanPolicy, checked_window
 from analogmed.data.signals.records import (
@@ -37,7 +37,6 @@ from analogmed.data.splits import (
 )
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import require_folder
-from analogmed.foundation.text import nearest
 from analogmed.kinds.classification import MULTICLASS
 
 SYMBOLS = MappingProxyType({"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"})
@@ -278,12 +277,7 @@ def _named(cases: Cases, names: Collection[str]) -> Cases:
 
 
 def _checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    chosen = some_texts("task.options.classes", classes)
-    for each in chosen:
-        if each not in SYMBOLS:
-            raise ConfigError(
-                f"task.options.classes: unknown class {each!r}; {nearest(each, SYMBOLS)}"
-            )
+    chosen = known_texts("task.options.classes", classes, SYMBOLS, "class")
     if len(set(chosen)) < max(2, len(chosen)):
         raise ConfigError(
             f"task.options.classes: expected two or more different classes, got {', '.join(chosen)}"

@@ -1,11 +1,12 @@
 """Checks of the options of data sets, which can be any values of a file or command line."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.text import nearest
 
 ClassValues = Mapping[str, int | Sequence[int]]
 _CLASSES_EXAMPLE = "a mapping from class names to label values, for instance {tumour: [1]}"
@@ -33,6 +34,25 @@ def some_texts(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
         return tuple(value)
     raise ConfigError(f"{name}: expected a list of texts, got {value!r}")
+
+
+def known_texts(name: str, value: Any, known: Collection[str], kind: str) -> tuple[str, ...]:
+    """Return a list of names, all of them known; a single one is a list of one.
+
+    Args:
+        name: name of the option.
+        value: value of the option.
+        known: names to choose from.
+        kind: what a name is called in messages, for instance ``"class"``.
+
+    Raises:
+        ConfigError: the value is no list of texts, or a name is unknown.
+    """
+    chosen = some_texts(name, value)
+    for each in chosen:
+        if each not in known:
+            raise ConfigError(f"{name}: unknown {kind} {each!r}; {nearest(each, known)}")
+    return chosen
 
 
 def some_values(name: str, value: Any) -> tuple[int, ...] | None:

@@ -144,12 +144,13 @@ def uncertainty_table(summary: pd.DataFrame, *, scaled: bool = False) -> TextTab
         for key, head in _shown(summary, ON_PAGE).items()
         if key in known
     ]
-    below = f"elow each estimate its interval over {patients_of(summary)}. ECE: calibration error; "
+    interval = f"Below each estimate its interval over {patients_of(summary)}."
     caption = (
-        f"All but Dice in a band about the structure. B{below}AUROC: how well uncertainty finds "
-        "wrong voxels; AURC: area under the risk-coverage curve."
+        f"All but Dice in a band about the structure. {interval} ECE: calibration error; AUROC: "
+        "how well uncertainty finds wrong voxels; AURC: area under the risk-coverage curve."
         if has_band(summary)
-        else f"B{below}AUROC of errors: how well uncertainty finds wrong predictions."
+        else f"{interval} ECE: calibration error; AUROC of errors: how well uncertainty finds "
+        "wrong predictions."
     )
     title = "With a temperature fitted at each time" if scaled else "Uncertainty and calibration"
     return TextTable.of(title, columns, _by_pass(wanted), caption=caption)

@@ -14,7 +14,6 @@ from analogmed.evaluation.studies.uncertainty.calibration import (
     negative_log_likelihood,
 )
 from analogmed.evaluation.studies.uncertainty.images.scores import mean_of_classes, primary_scores
-from analogmed.kinds.kind import CaseScore
 from analogmed.kinds.segmentation import classes_of
 from analogmed.metrics.case import mean_dice
 
@@ -79,16 +78,12 @@ class _OfImages:
         self._labels.append(sample.label)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        of_case: dict[str, list[CaseScore]] = {case.case_id: [] for case in self._cases}
-        found = primary_scores(
-            self._task, self._cases, self._probabilities, self._labels, self._thresholds
-        )
-        for score in found:
-            of_case[score.case].append(score)
-        for case, prob, label in zip(self._cases, self._probabilities, self._labels, strict=True):
+        of_cases = self._cases, self._probabilities, self._labels
+        found = primary_scores(self._task, *of_cases, self._thresholds)
+        for case, prob, label, scores in zip(*of_cases, found, strict=True):
             positions = flatten(prob, label)
             values = {
-                self._task.primary_metric: mean_of_classes(of_case[case.case_id]),
+                self._task.primary_metric: mean_of_classes(scores),
                 "brier": brier_score(positions),
                 "nll": negative_log_likelihood(positions),
             }

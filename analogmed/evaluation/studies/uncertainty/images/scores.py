@@ -111,12 +111,8 @@ class ImageScores(Scores):
 
     def _add_primary(self, address: Address, kept: _Cases, task: Task) -> None:
         """Add the contributions of cases to the primary metric, of each class and their mean."""
-        by_case: dict[str, list[CaseScore]] = defaultdict(list)
         found = primary_scores(task, kept.cases, kept.probabilities, kept.labels, kept.thresholds)
-        for score in found:
-            by_case[score.case].append(score)
-        for one in kept.cases:
-            of_case = by_case[one.case_id]
+        for one, of_case in zip(kept.cases, found, strict=True):
             self._write(address, one, "image", {task.primary_metric: mean_of_classes(of_case)})
             for score in of_case:
                 self._write(address, one, score.class_name, {score.metric: score.value})
@@ -128,8 +124,8 @@ def primary_scores(
     probabilities: list[np.ndarray],
     labels: list[np.ndarray],
     thresholds: tuple[float, ...],
-) -> list[CaseScore]:
-    """Return the contributions of cases to the primary metric of a task, of each class.
+) -> list[list[CaseScore]]:
+    """Return the contributions of each case to the primary metric of a task, of each class.
 
     Args:
         task: task with its primary metric.
@@ -142,7 +138,10 @@ def primary_scores(
     scorer = task.kind.scorer(scoring)
     for case, prob, label in zip(cases, probabilities, labels, strict=True):
         scorer.add_probabilities(case.case_id, prob, label, ())
-    return scorer.scores()
+    of_case: dict[str, list[CaseScore]] = {case.case_id: [] for case in cases}
+    for score in scorer.scores():
+        of_case[score.case].append(score)
+    return list(of_case.values())
 
 
 def mean_of_classes(scores: list[CaseScore]) -> float:
