@@ -1,4 +1,4 @@
-"""Recurrent layers of torch as Linear layers that are called once per step."""
+"""Recurrent layers of torch as Linear layers: products with the state are called once per step."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +16,7 @@ from analogmed.network.walk import own_attributes, replace_layers
 State = tuple[Tensor, ...]
 """State of a step: (h,), or (h, c) of an LSTM, each (B, features)."""
 _Step = Callable[[dict[str, nn.Module], Tensor, State], State]
+"""Next state from the Linear layers, the product of the inputs, (B, gates), and the state."""
 _OPTIONS = (
     *("mode", "input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout"),
     *("bidirectional", "proj_size", "nonlinearity"),
@@ -23,7 +24,10 @@ _OPTIONS = (
 
 
 def unroll_recurrent(model: nn.Module, digital: tuple[str, ...] = ()) -> nn.Module:
-    """Return a network whose recurrent layers call one Linear layer per matrix and step.
+    """Return a network whose recurrent layers call one Linear layer per matrix.
+
+    The product with the state is one call per step. That with the inputs, which are known, is one
+    call for all steps; each step is a product of its own, with read noise of its own.
 
     ``nn.LSTM``, ``nn.GRU``, ``nn.RNN`` and their cells are replaced by :class:`UnrolledLayer` and
     :class:`UnrolledCell`. All tensors are shared with the given network, which is itself returned
@@ -103,7 +107,7 @@ class _Unrolled(nn.Module):
 
 
 class UnrolledLayer(_Unrolled):
-    """``nn.LSTM``, ``nn.GRU`` or ``nn.RNN``, computed step by step; see :class:`_Unrolled`."""
+    """``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` as Linear layers; see :class:`_Unrolled`."""
 
     num_layers: int
     batch_first: bool
@@ -169,9 +173,10 @@ class UnrolledLayer(_Unrolled):
     def _one_direction(
         self, matrices: dict[str, nn.Module], sequence: Tensor, state: State, backwards: bool
     ) -> tuple[Tensor, State]:
-        steps = list(sequence.unbind(0))
+        # the batch comes first, so that the noise of a signal is the same in any batch
+        entering = matrices["ih"](sequence.transpose(0, 1)).unbind(1)
         outputs = []
-        for inputs in reversed(steps) if backwards else steps:
+        for inputs in reversed(entering) if backwards else entering:
             state = self.step(matrices, inputs, state)
             outputs.append(state[0])
         return torch.stack(outputs[::-1] if backwards else outputs), state
@@ -191,7 +196,8 @@ class UnrolledCell(_Unrolled):
             ShapeError: the state has another shape.
         """
         state = self._state(input, hx, tuple(input.shape[:-1]))
-        state = self.step(self._matrices(), input, state)
+        matrices = self._matrices()
+        state = self.step(matrices, matrices["ih"](input), state)
         return state if len(state) == 2 else state[0]
 
 
@@ -225,30 +231,30 @@ def _state_sizes(layer: Any) -> tuple[int, ...]:
     )
 
 
-def _lstm_step(matrices: dict[str, nn.Module], inputs: Tensor, state: State) -> State:
+def _lstm_step(matrices: dict[str, nn.Module], entering: Tensor, state: State) -> State:
     hidden, cell = state
-    gates = matrices["ih"](inputs) + matrices["hh"](hidden)
+    gates = entering + matrices["hh"](hidden)
     enter, forget, new, out = gates.chunk(4, -1)
     cell = forget.sigmoid() * cell + enter.sigmoid() * new.tanh()
     hidden = out.sigmoid() * cell.tanh()
     return (matrices["hr"](hidden) if "hr" in matrices else hidden), cell
 
 
-def _gru_step(matrices: dict[str, nn.Module], inputs: Tensor, state: State) -> State:
+def _gru_step(matrices: dict[str, nn.Module], entering: Tensor, state: State) -> State:
     (hidden,) = state
-    input_reset, input_update, input_new = matrices["ih"](inputs).chunk(3, -1)
+    input_reset, input_update, input_new = entering.chunk(3, -1)
     reset, update, new = matrices["hh"](hidden).chunk(3, -1)
     update = (input_update + update).sigmoid()
     new = (input_new + (input_reset + reset).sigmoid() * new).tanh()
     return (new + update * (hidden - new),)
 
 
-def _tanh_step(matrices: dict[str, nn.Module], inputs: Tensor, state: State) -> State:
-    return ((matrices["ih"](inputs) + matrices["hh"](state[0])).tanh(),)
+def _tanh_step(matrices: dict[str, nn.Module], entering: Tensor, state: State) -> State:
+    return ((entering + matrices["hh"](state[0])).tanh(),)
 
 
-def _relu_step(matrices: dict[str, nn.Module], inputs: Tensor, state: State) -> State:
-    return ((matrices["ih"](inputs) + matrices["hh"](state[0])).relu(),)
+def _relu_step(matrices: dict[str, nn.Module], entering: Tensor, state: State) -> State:
+    return ((entering + matrices["hh"](state[0])).relu(),)
 
 
 _OWN_NAME = re.compile(r"(ih|hh|hr)((?:_l\d+)?(?:_reverse)?)\.(weight|bias)")

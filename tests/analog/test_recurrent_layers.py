@@ -85,13 +85,30 @@ def test_every_step_draws_new_noise_and_a_chip_repeats_its_result(network):
     calibrate(analog, [inputs])
     assert analog.memory.hh_l0.calibrated
     chip = Chip(analog, seed=0)
-    steps = []
-    handle = analog.memory.ih_l0.register_forward_hook(lambda *args: steps.append(args[2]))
+    products = []
+    handle = analog.memory.ih_l0.register_forward_hook(lambda *args: products.append(args[2]))
     first = chip.at(0.0)(inputs)
     handle.remove()
-    assert not torch.equal(steps[0], steps[1])  # equal inputs
+    (product,) = products  # of all signals and steps, which have equal inputs
+    assert len({tuple(each.tolist()) for each in product.flatten(0, 1)}) == 2 * 4
     assert torch.equal(first, Chip(analog, seed=0).at(0.0)(inputs))
+    assert torch.equal(first[:1], Chip(analog, seed=0).at(0.0)(inputs[:1]))  # in any batch
     assert not torch.equal(first, chip.at(86_400.0)(inputs))
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_without_noise_a_sequence_gives_the_results_of_its_single_steps(kind, gradients):
+    torch.manual_seed(0)
+    layer = kind(5, 6, num_layers=2, batch_first=True)
+    inputs = torch.randn(3, 4, 5)
+    analog = calibrate(convert(layer.eval(), {"preset": "pcm", "out_noise": 0.0}), [inputs])
+    expected, state = [], None
+    with torch.set_grad_enabled(gradients):
+        for step in inputs.split(1, 1):
+            output, state = analog(step, state)
+            expected.append(output)
+        assert torch.equal(analog(inputs)[0], torch.cat(expected, 1))
 
 
 def test_weights_of_the_analog_network_fit_the_plain_one(network):

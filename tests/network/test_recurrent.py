@@ -1,4 +1,4 @@
-"""Recurrent layers of torch as Linear layers that are called once per step."""
+"""Recurrent layers of torch as Linear layers."""
 
 import copy
 
@@ -110,14 +110,14 @@ def test_weights_have_the_names_of_torch_in_the_state_dict():
         unrolled.load_state_dict(unfit)
 
 
-def test_each_matrix_is_called_once_per_step_and_the_network_is_left_unchanged():
+def test_the_matrix_of_the_state_is_called_once_per_step_and_the_network_is_left_unchanged():
     network, calls = Network(), []
     unrolled = unroll_recurrent(network)
     for name, layer in unrolled.named_modules():
         if isinstance(layer, nn.Linear):
             layer.register_forward_hook(lambda *_, name=name: calls.append(name))
     unrolled(torch.ones(2, 3, INPUT))
-    of_layers = {f"memory.{kind}_l{layer}": 3 for kind in ("ih", "hh") for layer in (0, 1)}
+    of_layers = {f"memory.{kind}_l{layer}": n for kind, n in (("ih", 1), ("hh", 3)) for layer in (0, 1)}
     assert {name: calls.count(name) for name in calls} == of_layers | {"cell.ih": 1, "cell.hh": 1}
     assert type(network.memory) is nn.LSTM
 
