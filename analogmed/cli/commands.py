@@ -1,6 +1,7 @@
 """The table of commands; importing it imports no command."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
@@ -18,60 +19,78 @@ class Command:
         summary: description in one line.
         simulates: whether the command simulates chips and so requires compatible versions of torch
             and aihwkit.
+        frequent: names of the options that ``--help`` shows, separated by spaces; without any, it
+            shows all of them.
     """
 
     settings: str
     run: str
     summary: str
     simulates: bool = True
+    frequent: str = ""
 
+
+_DATA = "task task.root task.options"
+_ON_CHIPS = f"checkpoints {_DATA} hardware sweep.chips sweep.times_s"
 
 COMMANDS = {
     "demo": Command(
         "cli.evaluation:DemoConfig",
         "demo:run",
         "Loss of Dice of a U-Net on two kinds of chip",
+        frequent="presets patients chips engine.workers out restart",
     ),
     "eval": Command(
         "cli.evaluation:EvalConfig",
         "evaluate:run",
         "score of networks on chips over time since programming",
+        frequent=f"{_ON_CHIPS} metrics engine.workers wide out",
     ),
     "sensitivity layers": Command(
         "evaluation.studies.sensitivity.settings:SensitivityConfig",
         "sensitivity:run_layers",
         "loss of score by each layer and each noise source",
+        frequent=f"{_ON_CHIPS} parts layers engine.workers out",
     ),
     "sensitivity placement": Command(
         "evaluation.studies.sensitivity.settings:PlacementConfig",
         "sensitivity:run_placement",
         "choice of the layers that stay digital",
+        frequent="checkpoints task task.root hardware sweep.chips loss objective profile "
+        "sensitivity out",
     ),
     "uncertainty measure": Command(
         "evaluation.studies.uncertainty.settings:UncertaintyConfig",
         "uncertainty:run_measure",
         "uncertainty and calibration of networks on chips",
+        frequent=f"{_ON_CHIPS} sweep.reads dropout engine.workers out",
     ),
     "uncertainty mitigation": Command(
         "evaluation.studies.uncertainty.settings:MitigationConfig",
         "uncertainty:run_mitigation",
         "effect of corrections after programming",
+        frequent=f"{_ON_CHIPS} options images engine.workers out",
     ),
     "report": Command(
         "cli.settings:ReportConfig", "report:run", "results of run folders on one page", False
     ),
     "train": Command(
-        "training.settings:TrainConfig", "train:run", "digital or hardware-aware training"
+        "training.settings:TrainConfig",
+        "train:run",
+        "digital or hardware-aware training",
+        frequent=f"{_DATA} model model.options training init hardware epochs batch_size device out",
     ),
     "search run": Command(
         "search.settings:SearchConfig",
         "search:run",
         "search for networks: high score on chips, low cost",
+        frequent=f"{_DATA} hardware budget objectives constraints strategy engine.workers out",
     ),
     "search supernet": Command(
         "search.supernet.settings:SupernetConfig",
         "supernet:run",
         "training of shared weights for all networks of a space",
+        frequent=f"{_DATA} rule epochs space.depths space.blocks device out",
     ),
     "search importance": Command(
         "search.supernet.settings:ImportanceConfig",
@@ -82,13 +101,25 @@ COMMANDS = {
         "cli.settings:PresetsConfig", "presets:run", "arguments of the hardware presets", False
     ),
     "hardware map": Command(
-        "cli.settings:MapConfig", "hardware:run", "tiles, latency and energy of networks", False
+        "cli.settings:MapConfig",
+        "hardware:run",
+        "tiles, latency and energy of networks",
+        False,
+        "model input out_channels profile tile_size transposed digital tile_budget out",
     ),
     "hardware measure": Command(
-        "cli.settings:MeasureConfig", "measure:run", "timing of operations on this machine", False
+        "cli.settings:MeasureConfig",
+        "measure:run",
+        "timing of operations on this machine",
+        False,
+        "model input out_channels held_out threads out",
     ),
     "data verify": Command(
-        "cli.settings:VerifyConfig", "data:run_verify", "check of all files of a data set", False
+        "cli.settings:VerifyConfig",
+        "data:run_verify",
+        "check of all files of a data set",
+        False,
+        "path images label task config",
     ),
     "data phantom": Command(
         "cli.settings:PhantomConfig", "data:run_phantom", "generation of a phantom", False
@@ -124,12 +155,17 @@ def find_command(words: list[str]) -> tuple[str, list[str]]:
         raise ConfigError(f"unknown command '{first}'; {nearest(first, firsts)}")
     if rest and rest[0] in known:
         return f"{first} {rest[0]}", rest[1:]
-    is_option = not rest or rest[0].startswith("-")
-    if not is_option:
+    is_argument = not rest or rest[0].startswith("-") or is_path(rest[0])
+    if not is_argument:
         raise ConfigError(f"{first}: unknown sub-command '{rest[0]}'; {nearest(rest[0], known)}")
     if first in NO_DEFAULT:
         raise ConfigError(f"{first}: expected a sub-command; choose from: {', '.join(known)}")
     return f"{first} {known[0]}", rest
+
+
+def is_path(word: str) -> bool:
+    """Return whether a word is a path rather than a sub-command or a value such as ``true``."""
+    return any(character in word for character in "/\\.") or Path(word).exists()
 
 
 def sub_commands(first: str) -> list[str]:

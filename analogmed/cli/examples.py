@@ -1,4 +1,4 @@
-"""Examples of the commands, printed below their ``--help``; at most 80 characters a line."""
+"""Examples of the commands, at most 80 characters a line; ``--help`` shows the first three."""
 
 _DEMO = """\
 examples:
@@ -16,11 +16,10 @@ examples:
       the shipped U-Net, U-Net++ and Swin-UNETR on the generated brain phantom
   analogmed eval --hardware hermes --sweep.chips 10
       the same networks on another chip, with more chip instances
-  analogmed eval --wide true
+  analogmed eval runs/lgg/digital runs/lgg --task lgg --task.root data/lgg
+      your networks on real data
+  analogmed eval --wide
       all estimates with their intervals, and the costs
-  analogmed eval --task lgg --task.root data/lgg \\
-      --checkpoints unet.safetensors
-      your network on real data
   analogmed eval --config runs/eval/experiment.yaml --out runs/again
       a repetition of an earlier run
   analogmed eval --sweep.chips 100 --sweep.width 0.1 \\
@@ -37,9 +36,8 @@ examples:
   analogmed sensitivity
       the shipped U-Net: each layer analog alone and digital alone, and each
       noise source
-  analogmed sensitivity --checkpoints unet.safetensors \\
-      --parts layers --layers 'decoder*' head --sweep.times_s 0 2592000 \\
-      --sweep.chips 10
+  analogmed sensitivity unet.safetensors --parts layers \\
+      --layers 'decoder*' head --sweep.times_s t0 "1 month" --sweep.chips 10
       some layers of your network, at t0 and after one month
 
 Run 'analogmed sensitivity placement --help' for the choice of digital
@@ -52,10 +50,10 @@ examples:
       least latency with a loss of at most 0.01, for a digital processor of
       20e9 multiply-accumulate operations per second
   analogmed sensitivity placement --sensitivity runs/sensitivity \\
-      --profile my-chip.yaml --objective energy --whole_curve true
+      --profile my-chip.yaml --objective energy --whole_curve
       least energy, with layers ranked by an earlier run of sensitivity, and the
       whole Pareto curve
-  analogmed eval --checkpoints unet.safetensors \\
+  analogmed eval unet.safetensors \\
       --digital_layers runs/placement/placement.yaml
       evaluation of the chosen placement
 
@@ -68,12 +66,10 @@ examples:
   analogmed uncertainty
       the shipped networks on the generated brain phantom: 5 chips, 4 reads, at
       t0, after one day and after one month
-  analogmed uncertainty --dropout 0.1 \\
-      --checkpoints unet-digital.safetensors unet-hwa.safetensors \\
-      --conformal_cases leave_one_out
+  analogmed uncertainty unet-digital.safetensors unet-hwa.safetensors \\
+      --dropout 0.1 --conformal_cases leave_one_out
       two trainings of your network, and dropout for digital Monte Carlo passes
-  analogmed uncertainty \\
-      --checkpoints a.safetensors b.safetensors c.safetensors
+  analogmed uncertainty a.safetensors b.safetensors c.safetensors
       an ensemble: networks of one model and training, for instance of several
       seeds
 
@@ -83,7 +79,7 @@ programming. See docs/how-to/uncertainty.md for methods and definitions.
 
 _UNCERTAINTY_MITIGATION = """\
 examples:
-  analogmed uncertainty mitigation --checkpoints unet.safetensors
+  analogmed uncertainty mitigation unet.safetensors
       each correction of a chip alone, and all together, at t0, after one day
       and after one month
   analogmed uncertainty mitigation --options batchnorm --images 128 \\
@@ -99,7 +95,7 @@ examples:
       all presets in one line each
   analogmed presets pcm
       each argument of the preset pcm, with its meaning and unit
-  analogmed presets hermes --differences true
+  analogmed presets hermes --differences
       the arguments in which the preset hermes differs from pcm
 
 Options such as --hardware.out_noise 0.02 of eval and train replace single

@@ -70,7 +70,13 @@ def _run(words: list[str]) -> int | None:
     from analogmed.cli.parse import parse
 
     settings_class = load(f"analogmed.{command.settings}")
-    settings = parse(settings_class, rest, prog=f"analogmed {name}", epilog=EXAMPLES[name])
+    settings = parse(
+        settings_class,
+        rest,
+        prog=f"analogmed {name}",
+        epilog=EXAMPLES[name],
+        frequent=command.frequent,
+    )
     import_module("analogmed.cli.names").check_names(settings)
     if command.simulates:
         keep_freed_memory()

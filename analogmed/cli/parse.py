@@ -15,8 +15,15 @@ from jsonargparse import ActionConfigFile, ArgumentParser
 
 from analogmed.analog.description.hardware import Hardware
 from analogmed.analog.description.presets import PRESETS
-from analogmed.cli.commands import COMMANDS
-from analogmed.cli.help import HelpFormatter, describe_options, description_of, usage_of
+from analogmed.cli.commands import COMMANDS, is_path
+from analogmed.cli.help import (
+    HelpAction,
+    HelpFormatter,
+    describe_options,
+    description_of,
+    short_help,
+    usage_of,
+)
 from analogmed.cli.options import SHORT, is_list
 from analogmed.cli.words import Words
 from analogmed.foundation.errors import AnalogmedError, ConfigError
@@ -29,14 +36,23 @@ from analogmed.foundation.text import nearest, nearest_name
 T = TypeVar("T")
 
 
-def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog: str = "") -> T:
+def parse(
+    config_class: type[T],
+    arguments: Sequence[str],
+    *,
+    prog: str,
+    epilog: str = "",
+    frequent: str = "",
+) -> T:
     """Build a configuration from the command line.
 
     Args:
         config_class: a frozen dataclass, the settings of a command.
         arguments: words of the command line without the program name.
         prog: program name in messages.
-        epilog: examples printed below ``--help``.
+        epilog: examples printed in ``--help``.
+        frequent: names of the options that ``--help`` lists, separated by spaces; without any, it
+            lists all, as ``--help-all`` does.
 
     Raises:
         ConfigError: an option or key is unknown or malformed, or a required word is missing; the
@@ -44,7 +60,7 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
     """
     words = Words()
     arguments = _expand(arguments, config_class, words)
-    parser = build_parser(config_class, prog, epilog)  # type: ignore[arg-type]  # classes are hashable
+    parser = build_parser(config_class, prog, epilog, frequent)  # type: ignore[arg-type]  # classes are hashable
     names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
     try:
         parsed = parser.instantiate(words.with_texts(parser.parse_args(arguments)))
@@ -58,7 +74,7 @@ def parse(config_class: type[T], arguments: Sequence[str], *, prog: str, epilog:
 
 
 @cache
-def build_parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
+def build_parser(config_class: type, prog: str, epilog: str, frequent: str = "") -> ArgumentParser:
     """Return the parser of a command, with the help texts of its options; takes 0.1 s once."""
     parser = ArgumentParser(
         prog=prog,
@@ -67,7 +83,14 @@ def build_parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
         description=description_of(config_class),
         epilog=epilog,
         allow_abbrev=False,
+        add_help=False,
         formatter_class=HelpFormatter,
+    )
+    help_action: Any = parser.add_argument(
+        "-h", "--help", action=HelpAction, help="print the most used options and exit"
+    )
+    parser.add_argument(
+        "--help-all", action=HelpAction, help="print all options and examples and exit"
     )
     file_help = (
         "YAML file of settings; its relative paths, except out and store, are relative to the file"
@@ -81,6 +104,8 @@ def build_parser(config_class: type, prog: str, epilog: str) -> ArgumentParser:
         arguments = [field.name for field in dataclasses.fields(Hardware)]
         parser.set_defaults({f"hardware.{name}": None for name in arguments if name != "preset"})
     describe_options(parser, config_class)
+    if frequent:
+        help_action.text = short_help(parser, config_class, frequent, epilog)
     return parser
 
 
@@ -106,7 +131,8 @@ def _expand(arguments: Sequence[str], config_class: type, words: Words) -> list[
         given.add(setting)
         mapping = _mapping_of(setting, kinds)
         if not values:
-            expanded.append(f"{name}=[]" if setting in may_be_empty else name)
+            empty = "=[]" if setting in may_be_empty else "=true" if kind is bool else ""
+            expanded.append(f"{name}{empty}")
             continue
         first, *rest = values
         if kind is None and mapping is not None:
@@ -129,7 +155,7 @@ def _with_names(
         return arguments
     options: list[str] = []
     free: list[str] = []
-    takes = 0.0
+    takes, kind = 0.0, None
     for number, word in enumerate(arguments):
         if word == "--":
             free += arguments[number + 1 :]
@@ -137,12 +163,15 @@ def _with_names(
         if word.startswith("-") and not _NUMBER.fullmatch(word):
             options.append(word)
             alone = "=" in word or word in _ALONE
-            takes = 0 if alone else _words_of(kinds.get(word.removeprefix("--")))
-        elif takes >= 1:
+            kind = kinds.get(word.removeprefix("--"))
+            takes = 0 if alone else _words_of(kind)
+        elif takes >= 1 and not (kind is bool and is_path(word)):
             options.append(word)
             takes -= 1
         else:
             free.append(word)
+    if "" in free:
+        raise ConfigError("unexpected argument ''; expected a word with characters")
     for name in names:
         if is_list(kinds[name]) and free:  # takes all words that are left
             options.append(f"--{name}={json.dumps(free)}")
@@ -152,7 +181,7 @@ def _with_names(
     return [*free, *options]
 
 
-_ALONE = ("-h", "--help", "--print_config")
+_ALONE = ("-h", "--help", "--help-all", "--print_config")
 
 
 def _words_of(kind: Any) -> float:
@@ -308,7 +337,7 @@ def _nearest_option(option: str, known: Iterable[str], prog: str) -> str:
     names = {name if "." in typed else name.rpartition(".")[2]: name for name in shallow_last}
     names = {name.removeprefix("--"): whole for name, whole in names.items()}
     close = nearest_name(typed, names)
-    return f"'{prog} --help' lists all" if close is None else f"did you mean '{names[close]}'?"
+    return f"'{prog} --help-all' lists all" if close is None else f"did you mean '{names[close]}'?"
 
 
 _REQUIRED = re.compile(r"the following arguments are required: (.+)")

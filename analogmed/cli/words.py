@@ -25,7 +25,7 @@ from analogmed.foundation.strict_yaml import (
     parse_json,
     parse_yaml,
 )
-from analogmed.foundation.time_constants import to_seconds
+from analogmed.foundation.time_constants import to_seconds, warn_of_days
 
 T = TypeVar("T")
 
@@ -63,6 +63,8 @@ class Words:
         content = _list_of(values[0], name) if len(values) == 1 else None
         if content is None and _are_times(name, kind):
             content = list(values)
+        if content is not None and _are_times(name, kind):
+            warn_of_days(content, name)
         if content is None and not _holds_text(kind):
             return f"[{', '.join(values)}]"
         return _dumped(self.shielded(list(values) if content is None else content, kind, name))

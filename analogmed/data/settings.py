@@ -16,9 +16,10 @@ class TaskConfig:
     """Data set and its split by patient.
 
     Attributes:
-        name: data set: phantom_brain, phantom_spleen, phantom_nuclei, phantom_chest or phantom_ecg
-            (generated), lgg, dsb2018, brats, nifti, msd, a Decathlon task such as Task09_Spleen or
-            spleen, medmnist or chestxray14 (images with classes), mitbih (heartbeats with classes),
+        name: data set, such as lgg, spleen or mitbih; nifti for a folder of your own scans. One of
+            phantom_brain, phantom_spleen, phantom_nuclei, phantom_chest or phantom_ecg (generated),
+            lgg, dsb2018, brats, nifti, msd, a Decathlon task such as Task09_Spleen or spleen,
+            medmnist or chestxray14 (images with classes), mitbih (heartbeats with classes),
             cinc2021 or cpsc2018 (ECGs with diagnoses), or the name of a plugin. Own data (nifti,
             brats, msd, medmnist) get a name in tables by options.name.
         root: folder of the data set, or file of medmnist; by default phantoms are generated in the

@@ -16,6 +16,7 @@ from analogmed.foundation.settings.checks import (
     require_at_least_zero,
     require_number,
 )
+from analogmed.foundation.settings.fields import positional
 from analogmed.foundation.settings.forms import checks_arguments, expand_short_forms
 from analogmed.foundation.time_constants import (
     DAY_S,
@@ -145,7 +146,7 @@ class Experiment:
     """
 
     task: TaskConfig = TaskConfig()
-    checkpoints: tuple[Path, ...] = ()
+    checkpoints: tuple[Path, ...] = positional("CHECKPOINT", default=(), is_option=True)
     factories: tuple[str, ...] = ()
     hardware: Hardware = Hardware()
     sweep: SweepConfig = SweepConfig()

@@ -2,6 +2,8 @@
 
 import math
 import re
+import warnings
+from collections.abc import Iterable
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
@@ -65,6 +67,28 @@ def to_seconds(time: str | float) -> float:
     return seconds
 
 
+def warn_of_days(times: Iterable[str | float], name: str, *, stacklevel: int = 2) -> None:
+    """Warn about times without a unit that may be meant as days.
+
+    They may be if all are whole numbers, and the largest is above 1 s and below an hour. Texts with
+    a unit or a decimal point, ``"30 s"`` or ``"30.0"``, are never pointed out.
+
+    Args:
+        times: times as given by the user, as numbers or texts.
+        name: name of the setting, for the message.
+        stacklevel: that of the caller for :func:`warnings.warn`.
+    """
+    listed = list(times)
+    largest = max(map(float, listed), default=0.0) if all(map(_is_whole, listed)) else 0.0
+    if SECOND_S < largest < HOUR_S:
+        warnings.warn(
+            f"{name}: numbers are seconds, so that the last time is {largest:g} s after "
+            f"programming; write '{largest:g} days' for days, or '{largest:g} s' to confirm "
+            "seconds",
+            stacklevel=stacklevel + 1,
+        )
+
+
 def time_label(time_s: float) -> str:
     """Return the short name of a time since programming.
 
@@ -78,6 +102,12 @@ def time_label(time_s: float) -> str:
         if time_s >= length_s:
             return f"{time_s / length_s:.3g} {unit}"
     return f"{time_s:.3g} s"
+
+
+def _is_whole(time: object) -> bool:
+    if isinstance(time, str):
+        return time.isdecimal()
+    return isinstance(time, int | float) and float(time).is_integer()
 
 
 def _from_text(text: str) -> float:

@@ -83,7 +83,8 @@ def test_help_and_an_unknown_option_load_nothing_heavy():
     lines = [[["data", "--help"], 0]]
     for name in COMMANDS:
         words = name.split()
-        lines += [[[*words, "--help"], 0], [[*words, "--nonesuch", "1"], 2]]
+        lines += [[[*words, option], 0] for option in ("--help", "--help-all")]
+        lines.append([[*words, "--nonesuch", "1"], 2])
     run_all(lines, (*HEAVY, "numpy", "pandas"))
 
 

@@ -41,6 +41,7 @@ def test_the_first_word_alone_means_its_first_sub_command():
     ):
         assert find_command([first, "--seed", "1"]) == (f"{first} {second}", ["--seed", "1"])
         assert find_command([first]) == (f"{first} {second}", [])
+    assert find_command(["sensitivity", "runs/a"]) == ("sensitivity layers", ["runs/a"])
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_the_commands_of_the_documents_are_settings():
 def test_help_fits_a_terminal_and_lists_all_settings(name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as done:
-        main([*name.split(), "--help"])
+        main([*name.split(), "--help-all"])
     assert done.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"usage: analogmed {name} ")
@@ -129,6 +130,24 @@ def test_help_fits_a_terminal_and_lists_all_settings(name, capsys, monkeypatch):
     attributes = inspect.getdoc(settings).partition("Attributes:")[2]
     for option in re.findall(r"^    (\w+): ", attributes, re.MULTILINE):
         assert any(re.match(rf"  (--{option}\b|[A-Z])", line) for line in lines)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_one_screen_with_examples_and_the_most_used_options(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as done:
+        main([*name.split(), "-h"])
+    assert done.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 45
+    assert [line for line in lines if len(line) > 80] == []
+    assert lines[0].startswith(f"usage: analogmed {name} ")
+    frequent = COMMANDS[name].frequent.split()
+    if not frequent:
+        return
+    assert len(re.findall(r"^  (analogmed|torchrun) ", "\n".join(lines), re.MULTILINE)) <= 3
+    assert len([line for line in lines if re.match(r"  (--|[A-Z])", line)]) == len(frequent) <= 12
+    assert any(f"analogmed {name} --help-all" in line for line in lines)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -143,6 +162,14 @@ def test_help_states_one_default_of_an_option():
     parser = build_parser(load(COMMANDS["demo"].settings), "analogmed demo", "")
     (text,) = [a.help for a in parser._actions if a.dest == "engine.workers"]
     assert text.lower().count("default") == 1
+
+
+def test_help_shows_the_values_of_the_preset():
+    parser = build_parser(load(COMMANDS["eval"].settings), "analogmed eval", "")
+    texts = {action.dest: action.help for action in parser._actions}
+    assert texts["hardware.tile_size"].endswith("Default: 512 (pcm).")
+    assert texts["hardware.perfect"].endswith("Default: false (pcm).")
+    assert texts["sweep.times_s"].endswith("Default: t0 1s 1h 1day 1week 1month 1year.")
 
 
 def test_the_version_is_that_of_the_package(capsys):

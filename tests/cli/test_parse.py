@@ -56,6 +56,40 @@ def test_words_after_a_list_option_are_its_values():
     assert parse("--task.size", "null").task.size is None
 
 
+def test_checkpoints_are_words_too():
+    wanted = parse("--checkpoints", "runs/a", "b c.safetensors", "--hardware", "hermes")
+    assert parse("runs/a", "b c.safetensors", "--hardware", "hermes") == wanted
+    assert parse("runs/a", "--hardware", "hermes", "b c.safetensors") == wanted
+    assert parse("--restart", "runs/a", "--seed", "1", "b").checkpoints == (
+        Path("runs/a"),
+        Path("b"),
+    )
+    with pytest.raises(ConfigError, match="got it twice"):
+        parse("runs/a", "--checkpoints", "runs/b")
+
+
+def test_true_may_be_left_out():
+    assert parse("--restart").restart
+    assert parse("--restart", "true", "--seed", "1").restart
+    assert not parse("--restart", "false", "--seed", "1").restart
+    assert parse("--hardware.perfect").hardware.perfect
+    with pytest.raises(ConfigError, match="restart"):
+        parse("--restart", "perhaps")
+
+
+def test_seconds_that_may_be_days_are_pointed_out():
+    with pytest.warns(UserWarning, match=r"--sweep.times_s: .* last time is 30 s .*'30 days'"):
+        assert parse("--sweep.times_s", "0", "1", "30").sweep.times_s == (0.0, 1.0, 30.0)
+    for times in (
+        ["0", "1"],
+        ["0", "30 s"],
+        ["0.0", "30.0"],
+        ["0", "30", "3600"],
+        ["1d", "30 days"],
+    ):
+        parse("--sweep.times_s", *times)
+
+
 def test_hardware_takes_from_its_preset_what_is_not_given():
     hardware = parse("--hardware", "hermes", "--hardware.out_noise", "0.1").hardware
     assert hardware == Hardware("hermes", out_noise=0.1)
@@ -153,7 +187,7 @@ def test_any_experiment_is_read_back_equal_from_options_and_from_yaml(experiment
     words=st.lists(
         st.sampled_from(["--task", "--task.options", "--task.options.a.b", "--sweep", "--hardware"])
         | st.sampled_from(["--digital_layers", "--sweep.times_s", "--hardware.tile_size", "--out"])
-        | TEXT.filter(lambda word: word not in ("-h", "--help")),
+        | TEXT.filter(lambda word: word not in ("-h", "--help", "--help-all")),
         max_size=6,
     )
 )
@@ -277,7 +311,7 @@ def test_a_file_may_use_the_short_form_and_scientific_notation(written):
         (["--bachsize", "3"], "unknown option --bachsize; did you mean '--batch_size'"),
         (["--chip", "3"], "unknown option --chip; did you mean '--sweep.chips'"),
         (["--times", "1 day"], "unknown option --times; did you mean '--sweep.times_s'"),
-        (["--zzz", "1"], "unknown option --zzz; '.* --help' lists all"),
+        (["--zzz", "1"], "unknown option --zzz; '.* --help-all' lists all"),
         (["--sweep.chip", "3"], r"unknown option --sweep.chip; did you mean '--sweep.chips'"),
         (["--hardware.gmax_us=3"], "did you mean '--hardware.g_max_us'"),
         (["--hardware", "hermess"], "unknown hardware preset 'hermess'; did you mean 'hermes'"),
@@ -288,9 +322,7 @@ def test_a_file_may_use_the_short_form_and_scientific_notation(written):
         (["--sweep.width", "x"], r"sweep\.width: expected a number, got x$"),
         (["--task.spatial_dims", "4"], r"spatial_dims: expected one of \[1, 2, 3\], got 4$"),
         (["--checkpoints", "a", "--seed=1", "--checkpoints", "b"], "after one --checkpoints, got"),
-        (["stray"], "unexpected argument 'stray'"),
         ([""], "unexpected argument ''"),
-        (["--seed", "1", "2"], "unexpected argument '2'"),
         (["--config"], "--config: expected one argument"),
         (["--task.options.root", "x"], r"write task\.root instead"),
     ],
@@ -299,6 +331,12 @@ def test_a_wrong_option_is_told_in_one_line(arguments, message):
     with pytest.raises(ConfigError, match=message) as caught:
         parse(*arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arguments", [["stray"], ["--seed", "1", "2"]])
+def test_a_word_too_many_is_refused_by_commands_without_words(arguments):
+    with pytest.raises(ConfigError, match=f"unexpected argument '{arguments[-1]}'"):
+        parse(*arguments, config_class=TrainConfig)
 
 
 @pytest.mark.parametrize(

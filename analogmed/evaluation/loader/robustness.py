@@ -1,6 +1,5 @@
 """Robustness of a network on chips, from the network and a loader alone: no file, no settings."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -29,7 +28,7 @@ from analogmed.foundation.errors import ConfigError, ShapeError
 from analogmed.foundation.progress import ProgressBar
 from analogmed.foundation.settings.checks import require_at_least_one, require_whole
 from analogmed.foundation.settings.forms import checks_arguments
-from analogmed.foundation.time_constants import HOUR_S, to_seconds
+from analogmed.foundation.time_constants import to_seconds, warn_of_days
 from analogmed.metrics.properties import is_lower_better
 from analogmed.network.probe import NetworkProbe
 from analogmed.network.walk import evaluating
@@ -279,12 +278,5 @@ def _seconds(times: Sequence[str | float] | str | float) -> tuple[float, ...]:
     """Return times in s; warn if plain numbers are so small that they may be days."""
     listed = list(times) if isinstance(times, Iterable) and not isinstance(times, str) else [times]
     seconds = tuple(map(to_seconds, listed))
-    numbers = not any(isinstance(time, str) for time in listed)
-    if numbers and 0 < max(seconds, default=0) < HOUR_S:
-        largest = max(seconds)
-        warnings.warn(
-            f"times: numbers are seconds, so that the last time is {largest:g} s after programming;"
-            f" write '{largest:g} days' for days, or '{largest:g} s' to confirm seconds",
-            stacklevel=4,
-        )
+    warn_of_days(listed, "times", stacklevel=4)
     return seconds

@@ -3,17 +3,19 @@
 import dataclasses
 from typing import Any
 
-_POSITIONAL, _MAY_BE_EMPTY = "positional", "may_be_empty"
+_POSITIONAL, _OPTION, _MAY_BE_EMPTY = "positional", "option", "may_be_empty"
 
 
-def positional(metavar: str, default: Any = dataclasses.MISSING) -> Any:
+def positional(metavar: str, default: Any = dataclasses.MISSING, *, is_option: bool = False) -> Any:
     """Return a field that the command line takes as a word, or as words if it is a list.
 
     Args:
         metavar: name in the help and in messages, for instance ``FOLDER``.
         default: value without a word; by default, a word is required.
+        is_option: whether the help lists the field as an option, too.
     """
-    return dataclasses.field(default=default, metadata={_POSITIONAL: metavar})
+    metadata = {_POSITIONAL: metavar, _OPTION: is_option}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def may_be_empty(default: tuple[Any, ...]) -> Any:
@@ -25,6 +27,11 @@ def positional_names(settings_class: Any) -> dict[str, str]:
     """Return the names of the positional fields of a settings class, each with its metavar."""
     fields = dataclasses.fields(settings_class)
     return {f.name: f.metadata[_POSITIONAL] for f in fields if _POSITIONAL in f.metadata}
+
+
+def positional_options(settings_class: Any) -> set[str]:
+    """Return the names of the positional fields that the help lists as options, too."""
+    return {f.name for f in dataclasses.fields(settings_class) if f.metadata.get(_OPTION)}
 
 
 def names_that_may_be_empty(settings_class: Any) -> set[str]:

@@ -50,7 +50,10 @@ def read_file(path: Path) -> tuple[str, dict[str, Tensor]]:
             is not what was written.
     """
     if not path.is_file():
-        raise CheckpointError(f"checkpoint {path}: there is no such file")
+        raise CheckpointError(
+            f"checkpoint {path}: there is no such file; expected a checkpoint, or a run folder of "
+            "train"
+        )
     try:
         _refuse_pickle(path)
         with safe_open(path, framework="pt") as file:
