@@ -11,7 +11,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.hardware.placement import Placement
 from analogmed.hardware.profiles import Level, Profile
 from analogmed.hardware.tile_map import TileMap
@@ -90,8 +90,7 @@ class Cost:
         Raises:
             ConfigError: there is less than one slice.
         """
-        if type(slices) is not int or slices < 1:
-            raise ConfigError(f"slices: expected a whole number, 1 or more, found {slices!r}")
+        require_at_least_one("slices", slices)
         if pipelined:
             return self.latency_s + (slices - 1) * self.interval_s
         return slices * self.latency_s

@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.checks import require_at_least_one
 
 
 def replicate(
@@ -32,10 +33,7 @@ def replicate(
         ConfigError: the budget is not a positive integer, or too small for one replica each.
     """
     needed = sum(tiles.values())
-    if type(tile_budget) is not int or tile_budget < 1:
-        raise ConfigError(
-            f"tile_budget: expected a whole number of tiles, 1 or more, found {tile_budget!r}"
-        )
+    require_at_least_one("tile_budget", tile_budget)
     if tile_budget < needed:
         raise ConfigError(
             f"tile_budget: the network takes {needed} tiles, which {tile_budget} cannot hold; "

@@ -1,7 +1,6 @@
 """Networks by name: built-in networks, plugins, factories and MONAI bundles."""
 
 import inspect
-import math
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from analogmed.foundation.registry import (
     home_of,
     refuse_unknown_options,
 )
+from analogmed.foundation.settings.checks import require_at_least_one, require_whole
 from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.text import nearest
 
@@ -67,9 +67,9 @@ def build_model(
     """
     from torch import nn  # takes a second, which names and options do not need
 
-    _check_whole("in_channels", in_channels)
-    _check_whole("out_channels", out_channels)
-    _check_whole("spatial_dims", spatial_dims, most=3)
+    require_at_least_one("in_channels", in_channels)
+    require_at_least_one("out_channels", out_channels)
+    require_whole("spatial_dims", spatial_dims, least=1, most=3)
     factory = _factory(name)
     _check_options(name, factory, options)
     given = {"spatial_dims": spatial_dims, **options}
@@ -131,7 +131,7 @@ def required_divisor(name: str, *, spatial_dims: int = 2, **options: Any) -> tup
     Raises:
         ConfigError: the name or an option is unknown.
     """
-    _check_whole("spatial_dims", spatial_dims, most=3)
+    require_whole("spatial_dims", spatial_dims, least=1, most=3)
     factory = _factory(name)
     _check_options(name, factory, options)
     divisor = getattr(factory, "required_divisor", None)
@@ -140,12 +140,6 @@ def required_divisor(name: str, *, spatial_dims: int = 2, **options: Any) -> tup
     if divisor is None:
         return None
     return (divisor,) * spatial_dims if isinstance(divisor, int) else tuple(divisor)
-
-
-def _check_whole(name: str, value: object, most: float = math.inf) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        upper = "or more" if most == math.inf else f"to {most}"
-        raise ConfigError(f"{name}: expected a whole number, 1 {upper}, found {value!r}")
 
 
 _SYNONYMS = {

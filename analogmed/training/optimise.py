@@ -1,6 +1,7 @@
 """Weight updates: optimizers, learning-rate schedules and averaged weights."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -104,8 +105,7 @@ class WeightEma:
 
     The decay grows with the number of updates n as min(decay, (1 + n) / (10 + n)), so that the
     average soon forgets the initial weights. Statistics are averaged too, because they belong to
-    the
-    weights: the current ones would not fit averaged weights while the learning rate is high.
+    the weights: the current ones would not fit averaged weights while the learning rate is high.
     Calibrated input ranges are not averaged.
 
     Args:
@@ -169,12 +169,15 @@ class WeightEma:
 
 
 _OPTIMIZERS = ("adamw", "sgd")
-_WEIGHTS = ("weight", "weight_orig", "parametrizations.weight.original")  # pruned, parametrised
+_RECURRENT = r"(?:_(?:ih|hh|hr)(?:_l\d+)?(?:_reverse)?)?"
+_WEIGHT_NAME = re.compile(  # also pruned and parametrised
+    rf"(?:.*\.)?(?:weight{_RECURRENT}(?:_orig)?|parametrizations\.weight{_RECURRENT}\.original)"
+)
 _WEIGHT, _UPDATES = "weight:", "updates"
 
 
 def _decays(name: str, parameter: Tensor) -> bool:
-    return name.endswith(_WEIGHTS) and parameter.ndim >= 2
+    return _WEIGHT_NAME.fullmatch(name) is not None and parameter.ndim >= 2
 
 
 def _averaged(model: nn.Module) -> dict[str, Tensor]:

@@ -194,7 +194,7 @@ def test_the_timeline_shifts_each_slice_by_the_interval(lgg_tiles):
 
 @pytest.mark.parametrize("budget", [0, -64, 1.5])
 def test_a_budget_that_is_no_number_of_tiles_is_refused(lgg_tiles, budget):
-    with pytest.raises(ConfigError, match=f"tile_budget: .*1 or more, found {budget}"):
+    with pytest.raises(ConfigError, match=f"tile_budget.* 1 or more, got {budget}"):
         estimate(lgg_tiles, HERMES, tile_budget=budget)
 
 

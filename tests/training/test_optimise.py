@@ -40,6 +40,17 @@ def test_only_weights_that_multiply_decay():
     assert together == {name for name, _ in analog.named_parameters()}
 
 
+@pytest.mark.parametrize("layer", [nn.LSTM(3, 4, 2, proj_size=2), nn.GRU(3, 4), nn.RNNCell(3, 4)])
+def test_the_same_recurrent_weights_decay_digitally_and_on_tiles(layer):
+    network = nn.ModuleDict({"net": layer})
+    analog = convert(network, create_rpu_config())
+    weights = {name for name, p in network.named_parameters() if p.ndim == 2}
+    assert names(network, make_optimizer(network, OptimizerConfig()), 0) == weights
+    decayed = names(analog, make_optimizer(analog, OptimizerConfig()), 0)
+    assert len(decayed) == len(weights)
+    assert all(name.endswith(".weight") for name in decayed)
+
+
 def test_parameters_that_do_not_learn_are_left_out():
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)

@@ -12,7 +12,7 @@ from analogmed.data.signals.noise import add_noise, checked_noise
 from analogmed.data.signals.records import Record, read_leads
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.seeds import derive_seed
-from analogmed.foundation.settings.checks import require_choice, require_number
+from analogmed.foundation.settings.checks import require_choice, require_number, require_whole
 
 NanPolicy = Literal["error", "missing"]
 TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -71,8 +71,9 @@ class LeadReader:
                 f"task.options.missing_leads: expected some of the leads {', '.join(leads)}, but "
                 f"not all of them, got {', '.join(missing)}"
             )
-        _check_whole("rate", self.rate, *_RATES)
-        _check_whole("noise_seed", self.noise_seed, 0, _LARGEST_SEED)
+        low, high = _RATES
+        require_whole("task.options.rate", self.rate, least=low, most=high)
+        require_whole("task.options.noise_seed", self.noise_seed, least=0, most=_LARGEST_SEED)
         if type(self.mains_hz) is not int or self.mains_hz not in _MAINS_HZ:
             expected = " or ".join(map(str, _MAINS_HZ))
             raise ConfigError(f"task.options.mains_hz: expected {expected}, got {self.mains_hz!r}")
@@ -179,10 +180,3 @@ def checked_window(seconds: float) -> float:
     low, high = _SECONDS
     require_number("task.options.window_s", seconds, at_least=low, at_most=high)
     return float(seconds)
-
-
-def _check_whole(option: str, value: object, low: int, high: int) -> None:
-    if type(value) is not int or not low <= value <= high:
-        raise ConfigError(
-            f"task.options.{option}: expected a whole number from {low} to {high}, got {value!r}"
-        )

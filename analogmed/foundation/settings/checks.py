@@ -51,14 +51,25 @@ def require_number(
         raise ConfigError(f"{name}: expected {number}, got {value!r}")
 
 
-def require_whole(name: str, value: object, *, least: int | None = None) -> None:
-    """Raise ConfigError if a value is not a whole number, or below ``least``."""
+def require_whole(
+    name: str, value: object, *, least: int | None = None, most: int | None = None
+) -> None:
+    """Raise ConfigError if a value is not a whole number, below ``least`` or above ``most``.
+
+    Whole numbers of other libraries, such as NumPy's, are accepted, truth values are not. A largest
+    value requires a smallest one.
+    """
     bound = "" if least is None else f" of {least} or more"
+    bound = bound if most is None else f" from {least} to {most}"
+    message = f"{name}: expected a whole number{bound}, got {value!r}"
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise ConfigError(f"{name}: expected a whole number{bound}, got {value!r}") from None
-    if least is not None and number < least:
+        raise ConfigError(message) from None
+    below = least is not None and number < least
+    if isinstance(value, bool) or (most is not None and (below or number > most)):
+        raise ConfigError(message)
+    if below:
         raise ConfigError(f"{name} must be {least} or more, got {value!r}")
 
 
