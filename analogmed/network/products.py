@@ -69,9 +69,9 @@ class FunctionalProducts(OperatorMode):
     def ignoring(self, layers: Iterable[nn.Module]) -> Iterator[None]:
         """Record nothing inside these layers, whose MVMs are counted separately."""
 
-        def enter(_layer: nn.Module, inputs: object) -> None:
+        def enter(_layer: nn.Module, inputs: object, by_keyword: object) -> None:
             self._depth += 1
-            self.used.update(*map(self._weights_in, _tensors(inputs)))
+            self.used.update(*map(self._weights_in, _tensors((inputs, by_keyword))))
 
         def leave(_layer: nn.Module, _inputs: object, output: object) -> None:
             self._depth -= 1
@@ -81,7 +81,7 @@ class FunctionalProducts(OperatorMode):
             handle
             for layer in layers
             for handle in (
-                layer.register_forward_pre_hook(enter),
+                layer.register_forward_pre_hook(enter, with_kwargs=True),
                 layer.register_forward_hook(leave),
             )
         ):

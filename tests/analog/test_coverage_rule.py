@@ -138,6 +138,21 @@ def test_tables_and_vectors_are_elementwise_and_an_unused_matrix_is_named():
     assert report.mac_share == pytest.approx(7 * 36 / (7 * 36 + 30))
 
 
+def test_a_parameter_that_a_layer_takes_by_keyword_is_used():
+    class Ended(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.steps, self.last = nn.LSTM(6, 8, batch_first=True), nn.Linear(8, 2)
+            self.first = nn.Parameter(torch.ones(2, 8))
+
+        def forward(self, x):
+            hidden, cell = self.first[:, None, None].expand(2, 1, len(x), 8)
+            return self.last(self.steps(x, hx=(hidden.contiguous(), cell.contiguous()))[0])
+
+    report = coverage(convert(Ended(), "pcm", digital=("steps",), backend="torch"), SHAPE)
+    assert (report.elementwise, report.unused) == (("first",), ())
+
+
 def test_a_layer_that_declares_its_products_is_listed_with_its_reason_and_macs():
     report = coverage(
         convert(nn.Sequential(Diagonal(), nn.Linear(6, 2)), "pcm", backend="torch"), SHAPE

@@ -117,7 +117,9 @@ def test_the_matrix_of_the_state_is_called_once_per_step_and_the_network_is_left
         if isinstance(layer, nn.Linear):
             layer.register_forward_hook(lambda *_, name=name: calls.append(name))
     unrolled(torch.ones(2, 3, INPUT))
-    of_layers = {f"memory.{kind}_l{layer}": n for kind, n in (("ih", 1), ("hh", 3)) for layer in (0, 1)}
+    of_layers = {
+        f"memory.{kind}_l{layer}": n for kind, n in (("ih", 1), ("hh", 3)) for layer in (0, 1)
+    }
     assert {name: calls.count(name) for name in calls} == of_layers | {"cell.ih": 1, "cell.hh": 1}
     assert type(network.memory) is nn.LSTM
 
