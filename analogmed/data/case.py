@@ -60,6 +60,21 @@ class Sample(Rendered):
         }
 
 
+@dataclass(frozen=True)
+class Strip:
+    """Signal of a case, with the place of each of its images, such as heartbeats.
+
+    Attributes:
+        signal: signal as networks get it, float32, shape (channels, samples).
+        rate: samples per second.
+        places: number of the sample of each image, in the order of the images of the case.
+    """
+
+    signal: np.ndarray
+    rate: float
+    places: np.ndarray
+
+
 @dataclass(frozen=True, repr=False)
 class Task(Rendered):
     """A data set with its labels, split and metric settings.
@@ -83,6 +98,8 @@ class Task(Rendered):
             y (anterior) and z (superior), or the axes of the files; empty for separate images.
         is_oriented: whether these axes are directions in the body, not those of the files.
         kind: what a network predicts.
+        strip: function that reads the signal of which the images of a case are windows; ``None`` if
+            they are no windows of one signal.
     """
 
     name: str
@@ -100,6 +117,7 @@ class Task(Rendered):
     axes: str = ""
     is_oriented: bool = True
     kind: Kind = SEGMENTATION
+    strip: Callable[[Case], Strip] | None = None
 
     def __post_init__(self) -> None:
         if not self.primary_metric:

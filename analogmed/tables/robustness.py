@@ -119,3 +119,24 @@ TIME_TO_FAILURE = Table(
         key=(*RUN, "metric", "limit"),
     ),
 )
+STRIP_SIGNALS = Table(
+    "strip_signals",
+    Columns(
+        names=("task", "case", "channel"),
+        numbers=("second", "value"),
+        key=("case", "channel", "second"),
+    ),
+    order=("task", "case", "patient", "channel", "second", "value"),
+)
+STRIP_IMAGES = Table(
+    "strip_images",
+    Columns(
+        names=(*RUN, "case", "place", "reference", "class"),
+        numbers=("second", "time_s", "probability", "least", "largest", "n_chips"),
+        key=(*RUN, "case", "second", "class", "time_s"),
+    ),
+    order=(
+        *(*RUN, "case", "patient", "place", "second", "reference", "class", "time_s"),
+        *("probability", "least", "largest", "n_chips"),
+    ),
+)

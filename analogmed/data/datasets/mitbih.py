@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from analogmed.data.case import Case, Sample, Task
+from analogmed.data.case import Case, Sample, Strip, Task
 from analogmed.data.datasets.listing import Fault, Layout, Listing, refuse, report_error
 from analogmed.data.datasets.options import known_texts, some_texts
 from analogmed.data.samples import naming_case
@@ -143,6 +143,7 @@ def load_mitbih(
         test=test,
         read=reader,
         kind=MULTICLASS,
+        strip=reader.strip,
     )
 
 
@@ -173,6 +174,21 @@ class BeatReader:
         Raises:
             DataError: a file is missing or damaged, or there is no beat of the classes.
         """
+        strip, classes = self._read(case)
+        label = [[self.classes.index(each)] for each in classes]
+        images = _windows(strip.signal, strip.places, self.window[0])
+        return Sample(images, np.array(label, dtype=np.uint8), (1.0 / strip.rate,), case)
+
+    def strip(self, case: Case) -> Strip:
+        """Return the signal of a record, and the R peaks of its windows.
+
+        Raises:
+            DataError: a file is missing or damaged, or there is no beat of the classes.
+        """
+        return self._read(case)[0]
+
+    def _read(self, case: Case) -> tuple[Strip, np.ndarray]:
+        """Return signal and R peaks, and the class of each beat, shape (beats,)."""
         with naming_case(case):
             header, annotations = case.labels
             record = read_header(header)
@@ -185,10 +201,7 @@ class BeatReader:
                 )
             signals = self.leads(record)
         places = self.leads.place_of(samples[chosen], record)
-        label = [[self.classes.index(each)] for each in classes[chosen]]
-        rate = 1.0 / self.leads.rate
-        images = _windows(signals, places, self.window[0])
-        return Sample(images, np.array(label, dtype=np.uint8), (rate,), case)
+        return Strip(signals, self.leads.rate, places), classes[chosen]
 
 
 def beats(annotations: Annotations, path: Path) -> tuple[np.ndarray, np.ndarray]:

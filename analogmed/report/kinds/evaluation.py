@@ -15,6 +15,7 @@ from analogmed.report.levels import best_digital, limit_text
 from analogmed.report.names import with_article
 from analogmed.report.page.losses import loss_section
 from analogmed.report.page.sections import Section, cases_section, page_figure
+from analogmed.report.page.strips import strip_section
 from analogmed.report.run import Run
 from analogmed.report.tables.class_scores import class_tables
 from analogmed.report.tables.evaluation import run_notes
@@ -38,6 +39,8 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
     if "curves" in tables:
         yield from _over_time(tables["curves"], tables.get("chip_losses"), prefix)
     yield from cases_section(run, prefix)
+    if {"strip_images", "strip_signals"} <= tables.keys():
+        yield from strip_section(tables["strip_images"], tables["strip_signals"], prefix)
     yield Section(
         f"{prefix}-comparison",
         "Comparison",
@@ -135,6 +138,8 @@ KIND = Kind(
         robustness.CHIP_LOSSES,
         robustness.COMPARISON,
         robustness.TIME_TO_FAILURE,
+        robustness.STRIP_IMAGES,
+        robustness.STRIP_SIGNALS,
     ),
     known_table=robustness.SUMMARY,
     known_column="noise_drop",

@@ -18,6 +18,7 @@ from analogmed.evaluation.preparation import prepare, warn_on_placement_mismatch
 from analogmed.evaluation.settings import Experiment
 from analogmed.evaluation.statistics.intervals import LEVEL, N_BOOT
 from analogmed.evaluation.studies.robustness.failures import failure_table
+from analogmed.evaluation.studies.robustness.strips import write_strips
 from analogmed.evaluation.studies.robustness.units import Plan
 from analogmed.evaluation.studies.robustness.worker import Worker
 from analogmed.evaluation.summaries.chip_losses import chip_losses
@@ -48,6 +49,8 @@ from analogmed.tables.robustness import (
     CLASS_SCORES,
     COMPARISON,
     CURVES,
+    STRIP_IMAGES,
+    STRIP_SIGNALS,
     SUMMARY,
     TIME_TO_FAILURE,
 )
@@ -62,6 +65,8 @@ _NOT_ALWAYS: tuple[Table | str, ...] = (
     CHIP_LOSSES,
     CLASS_SCORES,
     COMPARISON,
+    STRIP_IMAGES,
+    STRIP_SIGNALS,
     TIME_TO_FAILURE,
     "figures/drop_per_model.png",
 )
@@ -282,10 +287,12 @@ def evaluate(experiment: Experiment) -> Results:
         found.computed,
     )
     results.write(folder)
-    drawn = experiment.examples and task.kind.has_masks
-    if drawn and notes_of(found.value).isin(RESULT_NOTES).all():
-        n_cases = experiment.examples
-        write_examples(experiment, task, checkpoints, found.value, folder, n_cases=n_cases)
+    if experiment.examples and notes_of(found.value).isin(RESULT_NOTES).all():
+        if task.kind.has_masks:
+            n_cases = experiment.examples
+            write_examples(experiment, task, checkpoints, found.value, folder, n_cases=n_cases)
+        elif task.strip is not None:
+            write_strips(experiment, task, checkpoints, found.value, folder)
     return results
 
 

@@ -1,0 +1,162 @@
+"""Section of a page on strips: signals with their images, and predictions over time."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analogmed.foundation.time_constants import time_label
+from analogmed.report.figures.over_time import LOSS_LOOKS
+from analogmed.report.figures.style import (
+    WIDTH_IN,
+    legend_below,
+    publication_style,
+    save_figure,
+)
+from analogmed.report.names import capitalised, case_name, hardware_name, is_synthetic, network_name
+from analogmed.report.page.sections import Section, page_figure
+from analogmed.tables.results import MODEL
+
+_SIGNAL_IN, _NETWORK_IN, _LEGEND_IN = 1.5, 1.15, 0.8
+_FILLED = 0.7
+"""Share of the distance between two images that the markers of one take."""
+
+
+def strip_section(images: pd.DataFrame, signals: pd.DataFrame, prefix: str) -> Iterator[Section]:
+    """Yield the section of example signals.
+
+    Args:
+        images: ``strip_images.csv``, with one row or more.
+        signals: ``strip_signals.csv``.
+        prefix: prefix of the names in links.
+    """
+    on_chip = images[images["time_s"].notna()]
+    if on_chip.empty:
+        return
+    figures = []
+    for number, (case, rows) in enumerate(images.groupby("case", sort=False)):
+        first = rows.iloc[0]
+        name = case_name(str(first["task"]), str(case))
+        title = f"{capitalised(str(first['place']))} case: {name}"
+        alt = (
+            f"{title}. Its signal, and for each network the probability of the reference of each "
+            "image; strip_images.csv has the numbers."
+        )
+        draw = partial(draw_strip, signals=signals[signals["case"] == case], title=title)
+        figures.append(page_figure(draw, rows, f"{prefix}-strip{number}", alt, narrow=False))
+    times = ", ".join(time_label(time_s) for time_s in sorted(on_chip["time_s"].unique()))
+    chips = int(on_chip["n_chips"].max())
+    hardware = hardware_name(str(on_chip["hardware"].iloc[0]))
+    synthetic = is_synthetic(str(images["task"].iloc[0]))
+    yield Section(
+        f"{prefix}-strips",
+        "Example signals",
+        "Above: a part of a signal, with the reference of each image at its place. Below: the "
+        "predicted probability of this reference, run digitally and on "
+        f"{hardware} chips at {times}, from left to right. Markers: means over {chips} chips. "
+        "Bars: the lowest and the highest chip."
+        + (" All signals are synthetic." if synthetic else ""),
+        figures=tuple(figures),
+    )
+
+
+def draw_strip(
+    images: pd.DataFrame,
+    path: Path | str,
+    *,
+    signals: pd.DataFrame,
+    title: str = "",
+    width_in: float = WIDTH_IN,
+) -> Path:
+    """Draw the strip of one case: the signal, and a panel per network.
+
+    Args:
+        images: rows of ``strip_images.csv`` of the case.
+        path: ``.png`` or ``.svg`` file.
+        signals: rows of ``strip_signals.csv`` of the case.
+        title: title of the figure.
+        width_in: width of the figure in inches.
+
+    Returns:
+        ``path``; identical tables yield identical bytes.
+
+    Raises:
+        ConfigError: the suffix is neither ``.png`` nor ``.svg``.
+    """
+    of_reference = images[_is_of_reference(images)]
+    networks = list(of_reference.groupby(list(MODEL), sort=False))
+    times_s = sorted(images["time_s"].dropna().unique())
+    with publication_style():
+        height_in = _SIGNAL_IN + _NETWORK_IN * len(networks) + _LEGEND_IN
+        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        first, *others = figure.subplots(
+            1 + len(networks),
+            1,
+            sharex=True,
+            squeeze=False,
+            height_ratios=[_SIGNAL_IN, *[_NETWORK_IN] * len(networks)],
+        ).ravel()
+        _draw_signal(first, signals, images)
+        first.set_title(title, parse_math=False)
+        for axes, (network, rows) in zip(others, networks, strict=True):
+            _draw_network(axes, rows, times_s)
+            name = capitalised(network_name(*map(str, network)))
+            axes.set_title(name, fontsize="small", loc="left", parse_math=False)
+        others[-1].set_xlabel("seconds")
+        legend_below(figure, *others[-1].get_legend_handles_labels())
+        return save_figure(figure, path)
+
+
+def _is_of_reference(images: pd.DataFrame) -> np.ndarray:
+    """Return whether the class of a row is in the reference of its image."""
+    pairs = zip(images["class"], images["reference"], strict=True)
+    return np.array([str(name) in str(reference).split("+") for name, reference in pairs], bool)
+
+
+def _draw_signal(axes: Axes, signals: pd.DataFrame, images: pd.DataFrame) -> None:
+    axes.plot(signals["second"], signals["value"], color="0.15", linewidth=0.8)
+    top = float(signals["value"].max())
+    for second, reference in images.groupby("second")["reference"].first().items():
+        axes.annotate(
+            str(reference),
+            (float(str(second)), top),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="center",
+            color="0.15",
+            parse_math=False,
+        )
+    axes.set_ylim(top=top + 0.2 * (top - float(signals["value"].min())))
+    axes.set_ylabel(f"{signals['channel'].iloc[0]} (SD)", parse_math=False)
+
+
+def _draw_network(axes: Axes, rows: pd.DataFrame, times_s: Sequence[float]) -> None:
+    seconds = np.sort(rows["second"].unique())
+    apart = float(np.diff(seconds).min()) if len(seconds) > 1 else 1.0
+    step = _FILLED * apart / (1 + len(times_s))
+    stops = [(rows["time_s"].isna(), "run digitally", ("0.15", "x"))]
+    for number, time_s in enumerate(times_s):
+        look = LOSS_LOOKS[number % len(LOSS_LOOKS)]
+        stops.append((rows["time_s"] == time_s, time_label(time_s), look))
+    for number, (chosen, label, (color, marker)) in enumerate(stops):
+        part = rows[chosen]
+        mean, low, high = (
+            part[name].to_numpy(dtype=np.float64) for name in ("probability", "least", "largest")
+        )
+        axes.errorbar(
+            part["second"] + (number - len(times_s) / 2) * step,
+            mean,
+            yerr=np.clip(np.array([mean - low, high - mean]), 0.0, None),
+            color=color,
+            linestyle="none",
+            marker=marker,
+            markersize=3.5,
+            elinewidth=1.0,
+            label=label,
+        )
+    axes.set_ylim(-0.05, 1.05)
+    axes.set_ylabel("probability")
