@@ -12,6 +12,7 @@ from pathlib import Path
 
 import isotropic_in_table
 import published_networks
+import signal_energy
 import table1
 from _programs import markdown
 
@@ -33,6 +34,7 @@ def published() -> str:
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "table-1": (COST, lambda: table1.to_markdown(table1.table())),
     "published-networks": (COST, published),
+    "signal-energy": (COST, signal_energy.table),
     "isotropic-in-table": (COST, lambda: isotropic_in_table.table(load())),
 }
 """Page and function of each table."""
