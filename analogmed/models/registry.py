@@ -29,6 +29,7 @@ _BUILT_IN = {
     "efficientnet": "analogmed.models.classification.networks:efficientnet",
     "light_classifier": "analogmed.models.classification.networks:LightClassifier",
     "med_nas_bench": "analogmed.models.med_nas_bench:MedNasBench",
+    "region_of_interest": ("analogmed.models.classification.region_of_interest:RegionOfInterest"),
     "s4d": "analogmed.models.sequences.s4d_network:S4D",
     "s4d_ncp": "analogmed.models.sequences.liquid_networks:S4DNcp",
     "spiking_convlstm_cfc": "analogmed.models.sequences.spiking:spiking_convlstm_cfc",

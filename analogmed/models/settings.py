@@ -12,10 +12,10 @@ class ModelConfig:
 
     Attributes:
         name: network: unet, unetpp, swin_unetr, attention_unet, dynunet, subnet (a network of a
-            search space, by its genotype), med_nas_bench; densenet121, efficientnet and
-            light_classifier for classes of whole images; s4d, s4d_ncp, convlstm_cfc, convlstm_ltc
-            and spiking_convlstm_cfc for classes of signals; package.module:factory, or
-            bundle:/path/to/monai/bundle.
+            search space, by its genotype), med_nas_bench; densenet121, efficientnet,
+            light_classifier and region_of_interest for classes of whole images; s4d, s4d_ncp,
+            convlstm_cfc, convlstm_ltc and spiking_convlstm_cfc for classes of signals;
+            package.module:factory, or bundle:/path/to/monai/bundle.
         options: further arguments of the builder of the network, for instance features.
     """
 

@@ -14,6 +14,7 @@ _MODELS = {
     "densenet121": "DenseNet-121",
     "efficientnet": "EfficientNet",
     "light_classifier": "light classifier",
+    "region_of_interest": "region of interest",
     "s4d": "S4D",
     "s4d_ncp": "S4D-NCP",
     "convlstm_cfc": "ConvLSTM-CfC",

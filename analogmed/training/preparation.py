@@ -20,6 +20,7 @@ from analogmed.foundation.settings.plain import to_plain
 from analogmed.models import build_model, follows_window, required_divisor
 from analogmed.models.settings import ModelConfig
 from analogmed.network.copy import copy_network
+from analogmed.network.layers.fitted import FittedToImages
 from analogmed.network.probe import is_out_of_memory
 from analogmed.training.checkpoint.checkpoint import (
     Checkpoint,
@@ -151,7 +152,10 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     if ranks.is_first:
         _tell_repeated_reads(sampler, task, config.loading)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
-    model = _network(config, task, start).to(device)
+    model = _network(config, task, start)
+    if start is None:
+        _fit_to_images(model, task, config.seed)
+    model = model.to(device)
     scans = {*scans_of(task, (*task.train, *task.validation))}
     scans |= set(start.info.scans) if start else set()
     setup = Setup(config, ranks, device, task, patients, model, None, sampler, tuple(sorted(scans)))
@@ -312,6 +316,14 @@ def _network(config: TrainConfig, task: Task, start: Checkpoint | None) -> nn.Mo
         spatial_dims=task.spatial_dims,
         **config.model.options,
     )
+
+
+def _fit_to_images(model: nn.Module, task: Task, seed: int) -> None:
+    """Fit the layers of a new network that follow from the training images."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, FittedToImages):
+            images = (image for case in task.train for image in task.read(case).image)
+            layer.fit_to(images, derive_seed(seed, "fit", name))
 
 
 def _check_network(model: nn.Module, config: TrainConfig, task: Task) -> None:

@@ -31,6 +31,7 @@ PACKAGES = (
 BUILDERS = {
     "analogmed.models.unet": ("UNet",),
     "analogmed.models.classification.networks": ("densenet121", "efficientnet", "LightClassifier"),
+    "analogmed.models.classification.region_of_interest": ("RegionOfInterest",),
     "analogmed.models.monai_networks": ("unetpp", "attention_unet", "dynunet", "swin_unetr"),
 }
 """Builders of networks by module; their arguments are options."""

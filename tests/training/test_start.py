@@ -152,5 +152,6 @@ def test_only_a_declared_network_is_built_for_the_window_of_the_task(
     assert found.options == ({"window": [32, 32]} if follows else {})
 
 
-def test_of_the_networks_in_the_package_the_light_classifier_follows_the_window():
-    assert [name for name in model_names() if follows_window(name)] == ["light_classifier"]
+def test_of_the_networks_in_the_package_those_built_for_one_size_follow_the_window():
+    found = [name for name in model_names() if follows_window(name)]
+    assert found == ["light_classifier", "region_of_interest"]
