@@ -94,7 +94,7 @@ def calibration_batches(experiment: Experiment, task: Task) -> Iterator[Tensor]:
     for position, case in enumerate(cases):
         images = torch.from_numpy(task.read(case).image)
         spread = images[evenly(len(images), per_case, (position + 0.5) / len(cases))]
-        for batch in windowed(spread, task.window).split(experiment.batch_size):
+        for batch in windowed(spread, task.window).split(experiment.images_per_pass):
             yield batch.to(experiment.device)
 
 

@@ -136,7 +136,7 @@ def predict_cases(
             one.network,
             [torch.from_numpy(sample.image).to(config.device) for sample in samples],
             window=task.window,
-            batch_size=config.batch_size,
+            batch_size=config.images_per_pass,
         )
     for sample, of_case in zip(samples, logits, strict=True):
         with naming_case(sample.case):

@@ -96,7 +96,7 @@ def read_cases(
         )
     )
     patients: dict[str, str] = {}
-    for group in groups(cases, task.kind.cases_together(experiment.batch_size)):
+    for group in groups(cases, task.kind.cases_together(experiment.images_per_pass)):
         patients |= {sample.case.case_id: sample.case.patient_id for sample in group}
         _add_cases(scorer, one, group, task, experiment)
         for _ in group:

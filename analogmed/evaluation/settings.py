@@ -39,6 +39,8 @@ Config = TypeVar("Config", bound="Experiment")
 
 DEFAULT_TIMES_S = (T0_S, SECOND_S, HOUR_S, DAY_S, 7 * DAY_S, MONTH_S, YEAR_S)
 """t0, a second, an hour, a day, a week, a month and a year after programming."""
+_IMAGES, _SIGNALS = 8, 256
+"""Default batch sizes; the windows of a signal are small."""
 
 
 @checks_arguments
@@ -130,7 +132,8 @@ class Experiment:
             GPU), torch (reference), or aihwkit (layers of aihwkit); auto selects a compiled one if
             possible.
         device: torch device, for instance cpu or cuda.
-        batch_size: number of images, or of windows of a large image, per forward pass.
+        batch_size: number of images, or of windows of a large image, per forward pass; by default
+            8, or 256 windows of signals.
         seed: root seed of all random draws.
         engine: execution engine; of its settings, only threads affects results.
         store: folder or fsspec URL (s3://bucket/sweep) of finished units of work, from which an
@@ -159,7 +162,7 @@ class Experiment:
     row_split: RowSplit = "even"
     backend: Backend = "auto"
     device: str = "cpu"
-    batch_size: int = 8
+    batch_size: int | None = None
     seed: int = 0
     engine: EngineConfig = EngineConfig()
     store: str | None = None
@@ -175,7 +178,8 @@ class Experiment:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hardware", as_hardware(self.hardware))
         expand_short_forms(self)
-        require_at_least_one("batch_size", self.batch_size)
+        if self.batch_size is not None:
+            require_at_least_one("batch_size", self.batch_size)
         require_at_least_zero("tolerance", self.tolerance)
         require_at_least_zero("examples", self.examples)
         if self.limit is not None:
@@ -194,12 +198,17 @@ class Experiment:
         """The first metric, which is the primary one of the task after :meth:`for_task`."""
         return self.metrics[0] if self.metrics else PRIMARY
 
+    @property
+    def images_per_pass(self) -> int:
+        """Number of images per forward pass: the batch size, or 8 if it is not known yet."""
+        return self.batch_size or _IMAGES
+
     def metrics_for(self, task: "Task") -> tuple[str, ...]:
         """Return all metrics of a run on a task, its primary one first."""
         return tuple(dict.fromkeys((task.primary_metric, *self.metrics)))
 
     def for_task(self: Config, task: "Task") -> Config:
-        """Return the settings with the metrics of a run on a task.
+        """Return the settings with the metrics and the batch size of a run on a task.
 
         Raises:
             ConfigError: a metric is unknown, not defined for the kind of the task or not computed
@@ -225,7 +234,8 @@ class Experiment:
                 f"sweep.width: expected a width of {label}, above 0 and below {high - low:g}, got "
                 f"{self.sweep.width!r}"
             )
-        return replace(self, metrics=metrics)
+        batch_size = self.batch_size or (_SIGNALS if task.spatial_dims == 1 else _IMAGES)
+        return replace(self, metrics=metrics, batch_size=batch_size)
 
 
 def require_fixed_chips(experiment: Experiment) -> None:

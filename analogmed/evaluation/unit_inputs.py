@@ -82,7 +82,7 @@ def inputs_of_all(experiment: Experiment, task: Task, module: str) -> dict[str, 
         "metrics": list(metrics),
         "metric_code": metric_code(metrics),
         "tolerance": experiment.tolerance,
-        "batch_size": experiment.batch_size,
+        "batch_size": experiment.images_per_pass,
         "device": experiment.device.partition(":")[0],
         "gpu": _gpu(experiment.device),
     }

@@ -262,7 +262,7 @@ class ChipEvaluator:
             digital_layers=experiment.digital_layers,
             backend=experiment.backend,
             device=experiment.device,
-            batch_size=experiment.batch_size,
+            batch_size=experiment.images_per_pass,
             seed=experiment.seed,
         )
         with one_thread():

@@ -292,7 +292,7 @@ class MitigatedNetwork:
         return fit_temperature(voxels)
 
     def _batches(self) -> Iterator[Tensor]:
-        yield from self.images.split(self.config.batch_size)
+        yield from self.images.split(self.config.images_per_pass)
 
     def _settings(self) -> list[str]:
         others = [option for option in self.options if option != COMPENSATED]

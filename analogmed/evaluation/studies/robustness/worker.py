@@ -63,13 +63,13 @@ class Worker(UnitWorker[Experiment]):
         """
         self.require_inputs(unit)
         rows, batch_size = self._rows(unit, step)
-        if batch_size == self.config.batch_size:
+        if batch_size == self.config.images_per_pass:
             return UnitResult(to_table(rows))
         rows = [row | {"note": note_with_batch(str(row["note"]), batch_size)} for row in rows]
         return UnitResult(to_table(rows), batch_size=batch_size)
 
     def _rows(self, unit: PlannedUnit, step: Step) -> tuple[list[Row], int]:
-        asked = self.config.batch_size
+        asked = self.config.images_per_pass
         try:
             return self._rows_at(unit, self.config, step), asked
         except Exception as error:
@@ -93,10 +93,10 @@ class Worker(UnitWorker[Experiment]):
         """Return the analog network; its input ranges depend on the calibration batches."""
         if self._analog is not None:
             mapped, batch_size, analog = self._analog
-            if mapped is checkpoint and batch_size == experiment.batch_size:
+            if mapped is checkpoint and batch_size == experiment.images_per_pass:
                 return analog
         self._analog = None
         with one_thread():
             analog = make_analog(checkpoint, experiment, self.task)
-        self._analog = checkpoint, experiment.batch_size, analog
+        self._analog = checkpoint, experiment.images_per_pass, analog
         return analog

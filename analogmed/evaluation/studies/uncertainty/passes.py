@@ -132,7 +132,7 @@ def predictions(
     Raises:
         NonFiniteError: a logit is NaN or Inf; the message names the case.
     """
-    for group in groups(samples, task.kind.cases_together(config.batch_size)):
+    for group in groups(samples, task.kind.cases_together(config.images_per_pass)):
         logits = predict_cases(one, group, task, config)
         for sample, of_case in zip(group, logits, strict=True):
             yield sample, task.kind.positions(of_case)
