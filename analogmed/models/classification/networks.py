@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from analogmed.foundation.errors import ConfigError, ShapeError
-from analogmed.foundation.settings.checks import require_choice
+from analogmed.foundation.settings.checks import require_choice, require_whole
 from analogmed.models.divisor import divisible_by, window_of_task
 from analogmed.network.selection import STAYS_DIGITAL
 
@@ -18,24 +18,48 @@ _REDUCTION = 8
 """Reduction of the image size by the three poolings of the light classifier."""
 
 
-@divisible_by(32)
+def _divisor_of_densenet(blocks: Sequence[int] = (6, 12, 24, 16), **_: object) -> int:
+    """Return the divisor: convolution and pooling at the entry, and a pooling between blocks."""
+    return 2 ** (len(blocks) + 1)
+
+
+@divisible_by(_divisor_of_densenet)
 def densenet121(
-    in_channels: int, out_channels: int, spatial_dims: int = 2, dropout: float = 0.0
+    in_channels: int,
+    out_channels: int,
+    spatial_dims: int = 2,
+    features: int = 64,
+    growth: int = 32,
+    blocks: Sequence[int] = (6, 12, 24, 16),
+    dropout: float = 0.0,
 ) -> nn.Module:
-    """DenseNet-121 with random weights (MONAI DenseNet121).
+    """DenseNet-121, or one of other size, with random weights (MONAI DenseNet121).
 
     Args:
         in_channels: number of image channels.
         out_channels: number of logits per image.
         spatial_dims: 1, 2 or 3.
+        features: number of channels of the first convolution.
+        growth: number of channels that each layer adds.
+        blocks: number of layers of each dense block.
         dropout: dropout ratio in [0, 1].
+
+    Raises:
+        ConfigError: an option is out of its range.
 
     Source: Huang et al. 2017, arXiv:1608.06993.
     """
+    require_whole("model.options.features", features, least=2)
+    require_whole("model.options.growth", growth, least=1)
+    for layers in blocks:
+        require_whole("model.options.blocks", layers, least=1)
     return nets.DenseNet121(
         spatial_dims=spatial_dims,
         in_channels=in_channels,
         out_channels=out_channels,
+        init_features=features,
+        growth_rate=growth,
+        block_config=tuple(blocks),
         dropout_prob=dropout,
         pretrained=False,
     )

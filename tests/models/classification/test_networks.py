@@ -59,6 +59,29 @@ def test_densenet_has_the_weights_of_its_source_and_needs_multiples_of_32():
     assert required_divisor("densenet121") == (32, 32)
 
 
+def test_a_smaller_densenet_has_narrower_and_fewer_layers():
+    options = {"features": 8, "growth": 4, "blocks": [2, 3]}
+    network = build_model("densenet121", in_channels=1, out_channels=2, **options).eval()
+    assert required_divisor("densenet121", **options) == (8, 8)
+    assert network(torch.zeros(3, 1, 8, 16)).shape == (3, 2)
+    convolutions = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv2d)]
+    assert len(convolutions) == 1 + 2 * (2 + 3) + 1  # entry, layers of two, one transition
+    assert network.class_layers.out.in_features == (8 + 2 * 4) // 2 + 3 * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"features": 1}, r"features.* 2 or more, got 1"),
+        ({"growth": 0}, r"growth.* 1 or more, got 0"),
+        ({"blocks": [2, 0]}, r"blocks.* 1 or more, got 0"),
+    ],
+)
+def test_sizes_of_a_densenet_out_of_range_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model("densenet121", in_channels=1, out_channels=1, **options)
+
+
 @pytest.mark.slow
 def test_depthwise_convolutions_of_efficientnet_are_digital_unless_they_are_wanted_on_tiles():
     network = build_model("efficientnet", in_channels=1, out_channels=1).eval()
