@@ -134,7 +134,8 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
 
     Raises:
         ConfigError: settings that do not fit each other, the task, or the network of ``init``.
-        LeakageError: ``init`` was trained on patients that this split keeps for testing.
+        LeakageError: ``init`` or ``loss.teacher`` was trained on patients that this split keeps for
+            testing.
         DataError: the task has no training or validation case.
     """
     start = None
@@ -146,7 +147,9 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     task = _load_task(config)
     if start is None:
         config = replace(config, model=_with_window(config.model, task.window))
-    patients = _patients_seen(task, start)
+    teacher = _load_teacher(config, task)
+    sources = tuple(source for source in (start, teacher) if source)
+    patients = _patients_seen(task, sources)
     sampler = make_sampler(config, task, ranks)
     _warn_missing_classes(sampler, task)
     if ranks.is_first:
@@ -157,17 +160,19 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
         _fit_to_images(model, task, config.seed)
     model = model.to(device)
     scans = {*scans_of(task, (*task.train, *task.validation))}
-    scans |= set(start.info.scans) if start else set()
+    scans |= {scan for source in sources for scan in source.info.scans}
     setup = Setup(config, ranks, device, task, patients, model, None, sampler, tuple(sorted(scans)))
     with setup.within_memory():
         _check_network(model, config, task)
-    teacher = copy_network(model).eval() if config.loss.distillation else None
+    taught_by = None
+    if config.loss.distillation:
+        taught_by = teacher.network.to(device) if teacher else copy_network(model).eval()
     if config.training == "hwa":
         model, has_ranges = on_tiles(model, config, start)
         _warn_placement_changed(start, model)
     if config.activation_checkpointing:
         checkpoint_activations(model)
-    setup = replace(setup, model=model, teacher=teacher)
+    setup = replace(setup, model=model, teacher=taught_by)
     if config.training == "hwa" and config.noise.ranges == "learned" and not has_ranges:
         setup.calibrate()  # others are set before each epoch
     return setup
@@ -206,12 +211,8 @@ def digital_stage(config: TrainConfig) -> TrainConfig | None:
     """Return the digital training that precedes a hardware-aware run without ``init``, if any."""
     if config.training == "digital" or config.init is not None:
         return None
-    return replace(
-        config,
-        training="digital",
-        loss=replace(config.loss, distillation=0.0),
-        out=config.folder / "digital",
-    )
+    loss = config.loss if config.loss.teacher else replace(config.loss, distillation=0.0)
+    return replace(config, training="digital", loss=loss, out=config.folder / "digital")
 
 
 _HEADS, _WINDOW = "deep_supervision", "window"
@@ -266,17 +267,27 @@ def _load_task(config: TrainConfig) -> Task:
     return task
 
 
-def _patients_seen(task: Task, start: Checkpoint | None) -> tuple[str, ...]:
-    """Return the patients of this training and of the one that it starts from.
+def _load_teacher(config: TrainConfig, task: Task) -> Checkpoint | None:
+    """Return the network that ``loss.teacher`` names, if any."""
+    if config.loss.teacher is None:
+        return None
+    teacher = load_checkpoint(config.loss.teacher)
+    teacher.info.check_fits(task, teacher.path)
+    return teacher
+
+
+def _patients_seen(task: Task, sources: Sequence[Checkpoint]) -> tuple[str, ...]:
+    """Return the patients of this training and of the networks from which it starts or learns.
 
     Raises:
-        LeakageError: the start has seen patients that this split keeps for testing.
+        LeakageError: such a network has seen patients that this split keeps for testing.
     """
     seen = {case.patient_id for case in (*task.train, *task.validation)}
-    if start:
-        start.info.refuse_leakage(task, start.path)
-        before, tested = set(start.info.patients), {case.patient_id for case in task.test}
-        if start.info.task == task.name or before & (seen | tested):
+    tested = {case.patient_id for case in task.test}
+    for source in sources:
+        source.info.refuse_leakage(task, source.path)
+        before = set(source.info.patients)
+        if source.info.task == task.name or before & (seen | tested):
             seen |= before  # also of the same data under another name
     return tuple(sorted(seen))
 

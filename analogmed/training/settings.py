@@ -86,9 +86,11 @@ class LossConfig:
             classification.
         deep_supervision: add an output head at each level of unetpp and dynunet, and train all of
             them.
-        distillation: weight of the distance to the probabilities of the network from which
-            hardware-aware training starts.
-        temperature: temperature of these probabilities; values above 1 soften them.
+        distillation: weight of the distance to the probabilities of a teacher.
+        teacher: checkpoint or run folder of the teacher, another network of the package that is
+            trained on the same classes; by default the network from which hardware-aware training
+            starts.
+        temperature: temperature of the probabilities; values above 1 soften them.
     """
 
     dice: float = 1.0
@@ -97,6 +99,7 @@ class LossConfig:
     class_weights: Literal["none", "balanced"] = "none"
     deep_supervision: bool = False
     distillation: float = 0.0
+    teacher: Path | None = None
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -108,6 +111,10 @@ class LossConfig:
                 f"probability of 1; expected 0, or 1 or more, got {self.focal!r}"
             )
         require_at_least_zero("loss.temperature", self.temperature, zero=False)
+        if self.teacher is not None and not self.distillation:
+            raise ConfigError(
+                "loss.teacher: nothing is learned from it; set loss.distillation, too"
+            )
         if self.dice + self.cross_entropy + self.distillation == 0:
             raise ConfigError("loss: dice, cross_entropy and distillation are all 0")
 
@@ -260,9 +267,10 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "validate_every", "validation_chips"):
             require_at_least_one(name, getattr(self, name))
         require_at_least_zero("patience", self.patience)
-        if self.loss.distillation and self.training != "hwa":
+        if self.loss.distillation and self.loss.teacher is None and self.training != "hwa":
             raise ConfigError(
-                "loss.distillation: only hardware-aware training has a network to learn from"
+                "loss.distillation: only hardware-aware training has a network to learn from; give "
+                "one with loss.teacher"
             )
         if self.backend == "aihwkit" and self.precision != "float32":
             raise ConfigError("precision: aihwkit's layers are trained in float32 only")
