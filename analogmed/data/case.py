@@ -98,6 +98,7 @@ class Task(Rendered):
             y (anterior) and z (superior), or the axes of the files; empty for separate images.
         is_oriented: whether these axes are directions in the body, not those of the files.
         kind: what a network predicts.
+        rate: samples per second of signals; 0 for images.
         strip: function that reads the signal of which the images of a case are windows; ``None`` if
             they are no windows of one signal.
     """
@@ -118,6 +119,7 @@ class Task(Rendered):
     is_oriented: bool = True
     kind: Kind = SEGMENTATION
     strip: Callable[[Case], Strip] | None = None
+    rate: int = 0
 
     def __post_init__(self) -> None:
         if not self.primary_metric:

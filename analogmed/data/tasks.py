@@ -25,6 +25,7 @@ from analogmed.data.datasets.cinc2021 import load_cinc2021
 from analogmed.data.datasets.dsb2018 import load_dsb2018
 from analogmed.data.datasets.lgg import load_lgg
 from analogmed.data.datasets.listing import Layout
+from analogmed.data.datasets.medmnist import CLASSES as MEDMNIST
 from analogmed.data.datasets.medmnist import load_medmnist
 from analogmed.data.datasets.mitbih import load_mitbih
 from analogmed.data.datasets.msd import load_msd
@@ -305,6 +306,7 @@ _TASKS: Registry[_Source] = Registry(
     group=PLUGIN_GROUP,
     expected=_EXPECTED,
     load=_load_plugin,
+    synonyms=dict.fromkeys(MEDMNIST, "medmnist") | {"mitdb": "mitbih"},
 )
 
 
@@ -329,6 +331,11 @@ def _dealt(
     }
     if not takes_all:
         given = [key for key in every if key not in known | quiet]
+        if settings_given := [key for key in given if key not in options]:
+            raise ConfigError(
+                f"task.{settings_given[0]}: not a setting of task {name!r}; it has "
+                f"{', '.join(sorted(known - {'name', 'root'}))}. Remove it."
+            )
         refuse_unknown_options(f"task {name!r}", given, known - {"name"})
     missing = [key for key, p in load_takes.items() if p.default is p.empty and key not in every]
     if missing:

@@ -136,7 +136,7 @@ class NetworkProbe:
             raise ConfigError(
                 f"{self.name}: the network returns shape {tuple(first.shape)} in {mode} mode for "
                 f"images of shape {tuple(images.shape)}; expected {expected}: {self._meaning}. "
-                "Change its number of outputs, its padding or its strides."
+                f"{_remedy(first.ndim, len(expected))}"
             )
 
     def _check_logits(self, output: Tensor, network: nn.Module, images: Tensor) -> None:
@@ -192,6 +192,15 @@ class NetworkProbe:
             return "one logit for the one class, at the size of the images"
         logits = f"{self.out_channels} logits, of the background and each class"
         return f"{logits}, at the size of the images"
+
+
+def _remedy(n_axes: int, expected: int) -> str:
+    """Return how to mend logits of another shape, from their number of axes and that expected."""
+    if n_axes == 2 < expected:
+        return "It classifies whole images: choose a network for masks, or a classification task."
+    if n_axes > 2 == expected:
+        return "It returns a mask: choose a network that classifies, or a segmentation task."
+    return "Change its number of outputs, its padding or its strides."
 
 
 def check_registered(network: nn.Module, name: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 from optuna.samplers import BaseSampler
 
+from analogmed.data.case import Task
 from analogmed.execution.compute import Outcome
 from analogmed.execution.executors import Executor, make_executor
 from analogmed.execution.run_folder import RunFolder, describe_run
@@ -164,7 +165,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
         study = open_study(config)
         is_new = is_without_patients(study)
         task = config.task.load()
-        task.kind.check_metrics(config.goal.estimated, setting="objectives")
+        _check_objectives(config, task)
         parts = selection_split(task, seed=config.seed)
         refuse_other_patients(study, {**parts, "final_test": patients_of(task.test)})
         inner = write_selection(config.task, folder, parts, replaces=not has_begun(config))
@@ -190,6 +191,16 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
             elsewhere=config.storage is not None,
         )
     return ledger, make
+
+
+def _check_objectives(config: SearchConfig, task: Task) -> None:
+    """Raise an error for metrics that are not defined for the task; names objectives that are."""
+    try:
+        task.kind.check_metrics(config.goal.estimated, setting="objectives")
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}. For task {task.name}, objectives can be {task.primary_metric}_1d tiles."
+        ) from error
 
 
 @contextmanager

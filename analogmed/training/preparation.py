@@ -17,7 +17,13 @@ from analogmed.data.plausibility import check_plausible
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.plain import to_plain
-from analogmed.models import build_model, follows_window, required_divisor
+from analogmed.models import (
+    build_model,
+    follows_window,
+    model_names,
+    model_options,
+    required_divisor,
+)
 from analogmed.models.settings import ModelConfig
 from analogmed.network.copy import copy_network
 from analogmed.network.layers.fitted import FittedToImages
@@ -204,6 +210,11 @@ def with_heads(config: TrainConfig) -> TrainConfig:
         return config
     if options.get(_HEADS):
         raise ConfigError(f"model.options.{_HEADS} needs loss.{_HEADS}: true, to train the heads")
+    if config.model.name in model_names() and _HEADS not in model_options(config.model.name):
+        raise ConfigError(
+            f"loss.{_HEADS}: expected unetpp or dynunet, which have heads for it, got "
+            f"{config.model.name}. Choose one of them, or leave loss.{_HEADS} out."
+        )
     return replace(config, model=ModelConfig(config.model.name, {**options, _HEADS: True}))
 
 

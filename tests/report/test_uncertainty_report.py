@@ -9,6 +9,7 @@ from analogmed.report.figures.mitigation import mitigation_gains
 from analogmed.report.figures.uncertainty import (
     conformal_over_time,
     draw_uncertainty,
+    is_drawable,
     reliability_diagram,
     risk_coverage_curves,
     uncertainty_density,
@@ -127,6 +128,11 @@ def test_a_figure_is_drawn_the_same_each_time_and_refuses_what_it_cannot_draw(
         draw(content.iloc[:0], tmp_path / "third.png")
     with pytest.raises(ConfigError, match="ends in"):
         draw(content, tmp_path / "figure.jpg")
+
+
+def test_a_run_on_few_images_has_no_reliability_diagram(reliability):
+    assert is_drawable(reliability)
+    assert not is_drawable(reliability.assign(voxels=12))
 
 
 def test_the_whole_error_rate_is_in_sight(risks, tmp_path, monkeypatch):

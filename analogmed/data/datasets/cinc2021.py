@@ -109,6 +109,7 @@ def load_cinc2021(
         test=test,
         read=reader,
         kind=MULTILABEL,
+        rate=reader.leads.rate,
     )
 
 
@@ -158,7 +159,9 @@ def list_records(folder: Path, fault: Fault) -> tuple[Case, ...]:
         if signals.is_file():
             cases.append(Case(header.stem, header.stem, (signals,), (header,)))
         else:
-            fault(signals, "missing file, expected one for each header", "download it again")
+            other = header.with_suffix(".atr").is_file()
+            hint = ", or set task.name to mitbih, which reads .dat and .atr" if other else ""
+            fault(signals, "missing file, expected one for each header", f"download it again{hint}")
     return tuple(cases)
 
 
@@ -183,7 +186,7 @@ def _check_record(case: Case, _: Fault, warning: Fault) -> None:
     """Check all files of a record; see :attr:`Listing.check`."""
     (header,) = case.labels
     record = read_header(header)
-    check_signals(record, warning)
+    check_signals(record, TWELVE, warning)
     diagnoses(record.comments, str(header))
 
 

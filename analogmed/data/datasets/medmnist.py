@@ -21,6 +21,7 @@ from analogmed.data.datasets.listing import Fault, Layout, Listing, report_error
 from analogmed.data.normalise import checked_size, pad_image, padded_size, resize_image
 from analogmed.data.samples import MAX_CLASSES, naming_case
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
+from analogmed.foundation.files import read_head
 from analogmed.kinds.classification import MULTICLASS, MULTILABEL, Classification
 
 MAX_BYTES = 2**36
@@ -215,6 +216,10 @@ def _address(case: Case) -> tuple[str, int]:
 @lru_cache(maxsize=2)
 def _read(file: Path, _time: int, _size: int) -> dict[str, np.ndarray]:
     try:
+        if read_head(file)[:2] != b"PK":
+            raise DataError(
+                f"{file}: no archive of NumPy; expected the .npz file of MedMNIST; give it"
+            )
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [key for key in KEYS if key not in archive.files]
             if missing:
@@ -249,7 +254,8 @@ def _check_part(arrays: dict[str, np.ndarray], part: str, file: Path) -> None:
     if images.dtype != np.uint8 or not is_image or images.shape[1:] != first.shape[1:]:
         raise DataError(
             f"{file}: {part}_images has shape {images.shape} and type {images.dtype}; expected "
-            "uint8 of shape (n, H, W) or (n, H, W, 3), with one size in all parts"
+            "uint8 of shape (n, H, W) or (n, H, W, 3), with one size in all parts (files of 3D "
+            "images are not supported)"
         )
     expected = (len(images), *arrays["train_labels"].shape[1:])
     if labels.ndim != 2 or labels.shape != expected or labels.dtype.kind not in "iu":

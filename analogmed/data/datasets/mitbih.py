@@ -144,6 +144,7 @@ def load_mitbih(
         read=reader,
         kind=MULTICLASS,
         strip=reader.strip,
+        rate=reader.leads.rate,
     )
 
 
@@ -247,7 +248,11 @@ def list_records(folder: Path, fault: Fault, exclude: Collection[str] = ()) -> t
         try:
             record = read_header(header)
             if not annotations.is_file():
-                raise DataError(f"{annotations}: missing file; download it")
+                other = header.with_suffix(".mat").is_file()
+                hint = (
+                    ", or set task.name to cinc2021 or cpsc2018, which read .mat" if other else ""
+                )
+                raise DataError(f"{annotations}: missing file; download it{hint}")
             cases.append(Case(record.name, patient_of(record), record.files, (header, annotations)))
         except DataError as error:
             report_error(fault, header, error, "download it again")
@@ -318,7 +323,7 @@ def _check_record(case: Case, problem: Fault, warning: Fault) -> None:
     """Check all files of a record; see :attr:`Listing.check`."""
     header, annotations = case.labels
     record = read_header(header)
-    check_signals(record, warning)
+    check_signals(record, _LEADS, warning)
     beats(read_annotations(annotations, record), annotations)
 
 

@@ -9,7 +9,7 @@ Source: https://wfdb.io; https://physionet.org/physiotools/wag
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -156,16 +156,21 @@ def read_annotations(path: Path, record: Record) -> Annotations:
     return Annotations(samples, tuple(map(str, found.symbol)))
 
 
-def check_signals(record: Record, warning: Callable[[Path, str, str], None]) -> None:
+def check_signals(
+    record: Record, used: Collection[str], warning: Callable[[Path, str, str], None]
+) -> None:
     """Compare the samples of a record with the checksums of its header, and check their values.
 
     Args:
         record: header of the record.
+        used: leads that the data set reads by default. In others, a unit that is no voltage, and
+            invalid samples, are warnings.
         warning: function of a file, its observed state and the suggested action; called for a
-            constant lead.
+            constant lead, too.
 
     Raises:
-        DataError: a file cannot be read, a checksum differs, or samples are invalid.
+        DataError: a file cannot be read, a checksum differs, or samples of a used lead are invalid
+            or no voltage.
     """
     with _reading(record.files[0], "cannot be read"):
         found = _wfdb().rdrecord(str(record.header.with_suffix("")), physical=False)
@@ -176,13 +181,22 @@ def check_signals(record: Record, warning: Callable[[Path, str, str], None]) -> 
                 f"{record.files[0]}: the samples of lead {lead} do not have the checksum of the "
                 "header: a byte has changed; download it again"
             )
-    for lead, values in zip(record.leads, read_leads(record, record.leads), strict=True):
-        if np.isnan(values).any():
-            raise DataError(
-                f"{record.files[0]}: lead {lead} has {int(np.isnan(values).sum())} invalid samples "
-                "(NaN); set task.options.nan_policy to missing"
-            )
-        if values.min() == values.max():
+    readable = []
+    for place, lead in enumerate(record.leads):
+        if lead in used or record.units[place].lower() in _MILLIVOLTS:
+            readable.append(lead)
+        else:
+            found_unit = f"lead {lead} has the unit {record.units[place]!r}, no voltage"
+            warning(record.files[0], found_unit, "do not name it in task.options.leads")
+    for lead, values in zip(readable, read_leads(record, readable), strict=True):
+        if number := int(np.isnan(values).sum()):
+            invalid = f"lead {lead} has {number} invalid samples (NaN)"
+            if lead in used:
+                raise DataError(
+                    f"{record.files[0]}: {invalid}; set task.options.nan_policy to missing"
+                )
+            warning(record.files[0], invalid, "set task.options.nan_policy to missing to read it")
+        elif values.min() == values.max():
             warning(record.files[0], f"lead {lead} is constant", "it counts as a missing lead")
 
 

@@ -161,7 +161,8 @@ class LightClassifier(nn.Module):
         if tuple(images.shape[2:]) != self.window:
             raise ShapeError(
                 f"model.options.window: the network is built for images of {self.window}; got "
-                f"{tuple(images.shape[2:])}. Set it to the size of the images."
+                f"{tuple(images.shape[2:])}. Set it to the size of the images, or give a trained "
+                "network images of its size (task.size; rate and window_s of signals)."
             )
         features = self.entry(self.convolutions(images))
         logits: Tensor = self.head(self.activation(features + self.residual(features)))

@@ -31,6 +31,8 @@ from analogmed.tables.uncertainty import CONFORMAL_SUMMARY, DENSITY, RELIABILITY
 
 REGIONS = {"image": "whole image", "band": "band about the structure"}
 LINES = ["-", "--", ":", "-."]
+LEAST = 20
+"""Smallest number of predictions of a bin of a reliability diagram."""
 _ROW_IN = 2.5
 _SIDE_IN = 0.12
 """Margin of a narrow figure, in which the last label of its axis ends."""
@@ -77,7 +79,7 @@ def draw_uncertainty(folder: Path | str) -> list[Path]:
     )
     for table, draw in figures_of:
         exists = (folder / f"{table.name}.csv").exists()
-        if exists and _drawable(content := table.read(folder)):
+        if exists and is_drawable(content := table.read(folder)):
             drawn.append(draw(content, figures / f"{table.name.removesuffix('_summary')}.png"))
     if (folder / "examples.npz").exists():
         drawn += draw_example_maps(folder)
@@ -136,7 +138,7 @@ def uncertainty_density(
 
 
 def reliability_diagram(
-    reliability: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN, least: int = 20
+    reliability: pd.DataFrame, path: Path | str, *, width_in: float = WIDTH_IN, least: int = LEAST
 ) -> Path:
     """Draw accuracy against confidence of the most probable class; the diagonal is calibrated.
 
@@ -350,11 +352,17 @@ def _line(training: str, place: int) -> dict[str, Any]:
     return {"color": _color(training), "linestyle": LINES[place]}
 
 
-def _drawable(table: pd.DataFrame) -> bool:
-    """Return whether a table has the on-chip or digital rows that figures show."""
-    if "source" in table.columns:
-        return bool(table["source"].isin(["chips", "deterministic"]).any())
-    return bool(table["time_s"].notna().any())
+def is_drawable(table: pd.DataFrame) -> bool:
+    """Return whether a table has the on-chip or digital rows that figures show.
+
+    Bins of reliability with few predictions are not shown, so that a run on few images has none.
+    """
+    if "source" not in table.columns:
+        return bool(table["time_s"].notna().any())
+    shown = table["source"].isin(["chips", "deterministic"])
+    if "accuracy" in table.columns:
+        shown &= (table["voxels"] >= LEAST) & table["region"].isin(list(REGIONS))
+    return bool(shown.any())
 
 
 def _color(training: str) -> tuple[float, float, float]:

@@ -8,13 +8,14 @@ import pandas as pd
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.report.figures.uncertainty import (
     conformal_over_time,
+    is_drawable,
     reliability_diagram,
     risk_coverage_curves,
     uncertainty_density,
 )
 from analogmed.report.kinds.kind import Kind
 from analogmed.report.names import capitalised, model_name
-from analogmed.report.page.sections import Section, cases_section, is_drawable, page_figure
+from analogmed.report.page.sections import Section, cases_section, page_figure
 from analogmed.report.run import Run
 from analogmed.report.tables.conformal import conformal_table
 from analogmed.report.tables.uncertainty import (

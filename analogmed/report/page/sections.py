@@ -106,10 +106,3 @@ def page_figure(
     if not narrow or ("model" in table and table["model"].nunique() > _MOST_NARROW):
         return PageFigure(alt, wide, own_paper=paper)
     return PageFigure(alt, wide, drawn(NARROW_IN, f"{prefix}-n"), own_paper=paper)
-
-
-def is_drawable(table: pd.DataFrame) -> bool:
-    """Return whether a table has the on-chip or digital rows that figures show."""
-    if "source" in table.columns:
-        return bool(table["source"].isin(["chips", "deterministic"]).any())
-    return bool(table["time_s"].notna().any())

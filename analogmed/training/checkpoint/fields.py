@@ -73,6 +73,7 @@ FIELDS: dict[str, Callable[[str, Any], Any]] = {
     "row_split": _choice(get_args(RowSplit)),
     "digital_layers": _names_or_none,
     "axes": _kind(str),
+    "rate": _kind(int),
     "scans": _list(str, plural="digests"),
     "thresholds": _list(float, int, plural="numbers"),
     "expected_score": _kind(float, int, type(None)),

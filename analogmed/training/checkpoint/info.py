@@ -51,6 +51,7 @@ class CheckpointInfo:
         channels: names of the image channels, in their order; empty in older files.
         axes: order of the spatial axes of its volumes, as in :class:`analogmed.data.Task`; empty
             for separate images, and if unknown, as in older files.
+        rate: samples per second of its signals; 0 for images, and if unknown, as in older files.
         expected_score: digital score by the task's primary metric on test cases, known from
             elsewhere; ``eval`` warns where the digital run is far from it. ``None`` if unknown.
         thresholds: threshold of each class with the largest F1 on the validation cases, run
@@ -77,6 +78,7 @@ class CheckpointInfo:
     seed: int = 0
     channels: tuple[str, ...] = ()
     axes: str = ""
+    rate: int = 0
     expected_score: float | None = None
     scans: tuple[str, ...] = ()
     thresholds: tuple[float, ...] = ()
@@ -152,6 +154,12 @@ class CheckpointInfo:
                 f"{source}: its network was trained on arrays with the axes {self.axes}; task "
                 f"{task.name} has {task.axes}. Set task.options.axes (and slice_axis) as in the "
                 f"training{_where_settings_are(source)}."
+            )
+        if self.rate and task.rate and self.rate != task.rate:
+            raise ConfigError(
+                f"{source}: its network was trained on signals of {self.rate} samples per second; "
+                f"task {task.name} has {task.rate}. Set task.options.rate as in the training"
+                f"{_where_settings_are(source)}."
             )
         for what in ("classes", "channels"):
             self._check_names(what, task, source)
@@ -237,6 +245,7 @@ class CheckpointInfo:
         content = asdict(self) | lists
         unknowns: dict[str, Any] = {
             "axes": "",
+            "rate": 0,
             "expected_score": None,
             "scans": [],
             "thresholds": [],
@@ -274,17 +283,18 @@ def check_window(model: str, options: dict[str, Any], task: Task) -> None:
     Raises:
         ConfigError: names the window and the required divisor.
     """
+    option = "rate times window_s in task.options" if task.rate else "task.options.window"
     divisor = required_divisor(model, spatial_dims=task.spatial_dims, **options)
     if divisor and any(size % by for size, by in zip(task.window, divisor, strict=True)):
         raise ConfigError(
             f"{model} takes sizes divisible by {divisor}, but the window of task {task.name} is "
-            f"{task.window}; set task.options.window to such a size"
+            f"{task.window}; set {option} to such a size"
         )
 
 
 def scans_of(task: Task, cases: Iterable[Case]) -> tuple[str, ...]:
-    """Return the digests of the scans of cases of a task; empty for separate images."""
-    return scan_digests(cases) if task.axes else ()
+    """Return the digests of the scans or records of a task; empty for separate images."""
+    return scan_digests(cases) if task.axes or task.rate else ()
 
 
 def _some(patients: Iterable[str]) -> str:
@@ -293,6 +303,7 @@ def _some(patients: Iterable[str]) -> str:
 
 _OF_TASK = (
     "in_channels", "out_channels", "spatial_dims", "classes", "channels", "window", "axes",
+    "rate",
 )  # fmt: skip
 """Attributes of a description that are those of a task."""
 

@@ -14,6 +14,8 @@ from analogmed.data.signals.records import (
 from analogmed.foundation.errors import DataError
 
 LENGTH, RATE = 500, 250
+LEADS = ("I", "II", "MLII")
+"""Leads that a data set reads."""
 
 
 @pytest.fixture
@@ -80,13 +82,13 @@ def test_a_truncated_file_is_named_with_its_samples(header):
 
 
 def test_a_flipped_bit_changes_the_checksum(header):
-    check_signals(read_header(header), ignore)
+    check_signals(read_header(header), LEADS, ignore)
     samples = header.with_suffix(".dat")
     content = bytearray(samples.read_bytes())
     content[100] ^= 4
     samples.write_bytes(content)
     with pytest.raises(DataError, match=r"r1.dat: the samples of lead MLII do not have the check"):
-        check_signals(read_header(header), ignore)
+        check_signals(read_header(header), LEADS, ignore)
 
 
 def test_a_constant_lead_is_a_warning_and_an_invalid_sample_a_problem(tmp_path):
@@ -95,7 +97,7 @@ def test_a_constant_lead_is_a_warning_and_an_invalid_sample_a_problem(tmp_path):
     beats = Annotations(np.array([5]), ("N",))
     write_record(tmp_path / "r1.hea", signals, ["I", "II"], RATE, beats)
     found = []
-    check_signals(read_header(tmp_path / "r1.hea"), lambda *finding: found.append(finding))
+    check_signals(read_header(tmp_path / "r1.hea"), LEADS, lambda *finding: found.append(finding))
     assert found == [(tmp_path / "r1.dat", "lead II is constant", "it counts as a missing lead")]
     samples = np.fromfile(tmp_path / "r1.dat", dtype="<i2").reshape(LENGTH, 2)
     samples[7, 1] = -(2**15)
@@ -104,7 +106,21 @@ def test_a_constant_lead_is_a_warning_and_an_invalid_sample_a_problem(tmp_path):
     record = read_header(tmp_path / "r1.hea")
     assert np.flatnonzero(np.isnan(read_leads(record, ["II"])[0])).tolist() == [7]
     with pytest.raises(DataError, match=r"lead II has 1 invalid samples \(NaN\)"):
-        check_signals(record, ignore)
+        check_signals(record, LEADS, ignore)
+    found = []
+    check_signals(record, ["I"], lambda *finding: found.append(finding[1:]))
+    assert found == [
+        ("lead II has 1 invalid samples (NaN)", "set task.options.nan_policy to missing to read it")
+    ]
+
+
+def test_an_unused_signal_may_have_another_unit(header):
+    edit(header, "(0)/mV 16 0 1000", "(0)/mmHg 16 0 1000")
+    found = []
+    check_signals(read_header(header), LEADS, lambda *finding: found.append(finding[1]))
+    assert found == ["lead V1 has the unit 'mmHg', no voltage"]
+    with pytest.raises(DataError, match="lead V1 has the unit 'mmHg'"):
+        check_signals(read_header(header), ["V1"], ignore)
 
 
 def test_annotations_are_within_the_record(header):

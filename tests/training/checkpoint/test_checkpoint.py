@@ -424,6 +424,21 @@ def test_test_patients_of_the_training_are_refused_under_another_name_of_the_dat
     again.refuse_leakage(others, saved)
 
 
+def test_records_of_signals_are_recognised_and_their_rate_is_kept(tiny_task, saved):
+    signals = dataclasses.replace(tiny_task.load(), rate=100)
+    seen = CheckpointInfo.of_task(signals, "unet", patients=[signals.test[0].patient_id])
+    again = CheckpointInfo.of_json(seen.to_json(), saved)
+    assert again.rate == 100
+    renamed = dataclasses.replace(signals.test[0], patient_id="renamed")
+    other = dataclasses.replace(signals, name="others", test=(renamed, *signals.test[1:]))
+    with pytest.raises(LeakageError, match=r"1 of the test .*renamed"):
+        again.refuse_leakage(other, saved)
+    again.check_fits(signals, saved)
+    with pytest.raises(ConfigError, match=r"signals of 100 samples per second; task .* has 200"):
+        again.check_fits(dataclasses.replace(signals, rate=200), saved)
+    assert '"rate"' not in INFO.to_json()
+
+
 def test_patients_of_training_data_with_another_name_are_reported(tiny_task, saved):
     task = tiny_task.load()
     seen = dataclasses.replace(INFO, task="mine", patients=(task.test[0].patient_id,))
