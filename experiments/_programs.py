@@ -87,6 +87,26 @@ def evaluate_networks(
     run_program("eval", [*data, checkpoints, *sweep, *further, f"--out={out}"])
 
 
+def case_values(results: pd.DataFrame, metric: str = "dice") -> dict[object, pd.DataFrame]:
+    """Return the values of each case: those of the digital run, and those at each time on chips.
+
+    Args:
+        results: rows of one network in the table ``results.parquet`` of an evaluation.
+        metric: name of the metric; a case has the mean over its classes.
+
+    Returns:
+        one row per patient and case, one column per chip (one in all for the digital run), by time
+        in s, and by ``"digital"``.
+    """
+    table = results[results["metric"] == metric].assign(chip=results["chip"].fillna(-1))
+    return {
+        "digital" if pd.isna(time_s) else time_s: rows.pivot_table(
+            "value", ["patient", "case"], "chip", "mean"
+        )
+        for time_s, rows in table.groupby("time_s", dropna=False)
+    }
+
+
 def write_table(folder: Path, name: str, table: pd.DataFrame, text: str = "") -> None:
     """Write a table as ``NAME.csv`` and its text, if any, as ``NAME.md``, each atomically."""
     write_text_atomically(folder / f"{name}.csv", table.to_csv(index=False))

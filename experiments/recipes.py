@@ -13,7 +13,14 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from _programs import evaluate_networks, in_parallel, markdown, run_program, with_interval
+from _programs import (
+    case_values,
+    evaluate_networks,
+    in_parallel,
+    markdown,
+    run_program,
+    with_interval,
+)
 
 from analogmed.evaluation.statistics import difference, two_way_bootstrap
 from analogmed.foundation.files import write_text_atomically
@@ -95,7 +102,10 @@ def train_all(name: str, root: list[str], folder: Path, arguments: argparse.Name
 
 
 def _row(recipe: str, folder: Path) -> dict[str, object]:
-    own, control = (_dice(_folder(folder, name)) for name in (recipe, CONTROL))
+    own, control = (
+        case_values(pd.read_parquet(_folder(folder, name) / "eval" / "results.parquet"))
+        for name in (recipe, CONTROL)
+    )
     day, reference = own[DAY_S], control[DAY_S].reindex(own[DAY_S].index)
     interval = two_way_bootstrap(
         day.to_numpy(float),
@@ -117,18 +127,6 @@ def _row(recipe: str, folder: Path) -> dict[str, object]:
 
 
 CONTROL = "digital, compute-matched"
-
-
-def _dice(folder: Path) -> dict[object, pd.DataFrame]:
-    """Return the Dice of each case: one column for the digital run, one per chip at each time."""
-    table = pd.read_parquet(folder / "eval" / "results.parquet")
-    table = table[table["metric"] == "dice"].assign(chip=table["chip"].fillna(-1))
-    return {
-        "digital" if pd.isna(time_s) else time_s: rows.pivot_table(
-            "value", ["patient", "case"], "chip", "mean"
-        )
-        for time_s, rows in table.groupby("time_s", dropna=False)
-    }
 
 
 def _folder(folder: Path, recipe: str) -> Path:

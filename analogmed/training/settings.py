@@ -130,6 +130,8 @@ class LoadingConfig:
             effect in classification.
         augment: flip, rotate and zoom patches, and change their intensities.
         patches_per_image: mean number of patches from each slice or volume per epoch.
+        subset: share of the training images that are used, in (0, 1]: the same in all epochs, drawn
+            once with equal numbers of each class, as far as there are enough.
         mixed_cases: largest number of cases whose patches are shuffled together.
         mixed_bytes: largest size in bytes of the cases whose patches are shuffled together, except
             for a single case. If the cache is at least this large, each case is read once per
@@ -142,6 +144,7 @@ class LoadingConfig:
     foreground: float = 0.5
     augment: bool = True
     patches_per_image: int = 1
+    subset: float = 1.0
     mixed_cases: int = 16
     mixed_bytes: int = 2 * 2**30
     workers: int = 0
@@ -153,6 +156,7 @@ class LoadingConfig:
         for name in ("patches_per_image", "mixed_cases"):
             require_at_least_one(f"loading.{name}", getattr(self, name))
         require_number("loading.foreground", self.foreground, at_least=0, at_most=1)
+        require_number("loading.subset", self.subset, above=0, at_most=1)
 
 
 @dataclass(frozen=True)

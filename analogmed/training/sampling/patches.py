@@ -15,7 +15,12 @@ from analogmed.kinds.kind import Kind
 from analogmed.kinds.patch import cropped
 from analogmed.training.sampling.augment import Augmentation
 from analogmed.training.sampling.cache import ImageTable, SampleCache
-from analogmed.training.sampling.plan import PatchPlan, count_reads, plan_epoch
+from analogmed.training.sampling.plan import (
+    PatchPlan,
+    balanced_subset,
+    count_reads,
+    plan_epoch,
+)
 from analogmed.training.settings import LoadingConfig
 
 
@@ -71,7 +76,9 @@ class PatchSampler:
             limit_bytes=self._loading.cache_bytes,
             kind=task.kind,
         )
-        self._table = self._cache.table
+        self._table = balanced_subset(
+            self._cache.table, self._loading.subset, derive_seed(seed, "subset")
+        )
         self._augmentation = (
             Augmentation(len(task.window), task.through_slices, masks=task.kind.has_masks)
             if self._loading.augment

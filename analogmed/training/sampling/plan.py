@@ -7,7 +7,7 @@ patches so that cases that do not stay in memory are rarely read.
 import math
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,35 @@ class PatchPlan:
 
     image: np.ndarray
     class_index: np.ndarray
+
+
+def balanced_subset(table: ImageTable, share: float, seed: int) -> ImageTable:
+    """Return the table of a share of the images, with equal numbers of each class.
+
+    Classes take turns in drawing one of their images, and so does the group of images without a
+    class. An image is drawn once; a class without further images misses its turn.
+
+    Args:
+        table: table of the slices or volumes.
+        share: share of them, in (0, 1]; 1 returns the table itself.
+        seed: seed of the draw.
+    """
+    if share == 1:
+        return table
+    generator = np.random.default_rng(seed)
+    groups = [*table.holds.T, ~table.holds.any(axis=1)]
+    waiting = [generator.permutation(np.flatnonzero(group)).tolist() for group in groups]
+    number, chosen = max(1, round(share * len(table))), set[int]()
+    while len(chosen) < number:
+        for images in waiting:
+            while images and images[-1] in chosen:
+                images.pop()
+            if images and len(chosen) < number:
+                chosen.add(images.pop())
+    kept = sorted(chosen)
+    return replace(
+        table, case=table.case[kept], position=table.position[kept], holds=table.holds[kept]
+    )
 
 
 def plan_epoch(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from analogmed.training.sampling.cache import ImageTable
-from analogmed.training.sampling.plan import count_reads, plan_epoch
+from analogmed.training.sampling.plan import balanced_subset, count_reads, plan_epoch
 
 N_CASES, SLICES = 20, 6
 
@@ -102,3 +102,46 @@ def test_reads_are_counted_as_the_least_recently_used_case_goes():
     assert count_reads([0, 1, 2, 0], sizes, 3) == 4  # 2 displaces 0
     assert count_reads([0, 1, 0, 2, 0], sizes, 3) == 3  # 2 displaces 1
     assert count_reads([2, 2, 0], sizes, 1) == 2
+
+
+@pytest.fixture
+def classified():
+    """Ninety images of class 0, nine of class 1 and one of class 2, in ten cases."""
+    label = np.zeros(100, dtype=int)
+    label[5:95:10], label[50] = 1, 2
+    return ImageTable(
+        np.repeat(np.arange(10), 10),
+        np.tile(np.arange(10), 10),
+        label[:, None] == np.arange(3),
+        np.full(10, 100),
+    )
+
+
+def test_a_subset_has_each_class_as_often_as_there_are_images_and_each_image_once(classified):
+    subset = balanced_subset(classified, 0.15, seed=0)
+    assert subset.holds.sum(axis=0).tolist() == [7, 7, 1]
+    whole = list(zip(classified.case, classified.position, classified.holds.tolist(), strict=True))
+    kept = list(zip(subset.case, subset.position, subset.holds.tolist(), strict=True))
+    assert all(image in whole for image in kept)
+    assert len({image[:2] for image in kept}) == len(kept) == 15
+
+
+def test_a_subset_is_that_of_its_seed(classified):
+    first, again, other = (balanced_subset(classified, 0.1, seed) for seed in (0, 0, 1))
+    assert (first.case.tolist(), first.position.tolist()) == (
+        again.case.tolist(),
+        again.position.tolist(),
+    )
+    assert first.position.tolist() != other.position.tolist()
+    assert balanced_subset(classified, 1.0, seed=0) is classified
+
+
+def test_images_without_a_class_are_a_group_of_their_own(table):
+    subset = balanced_subset(table, 0.1, seed=0)
+    assert subset.holds.any(axis=1).tolist().count(False) == 5  # the other 7: class 1, and class 3
+
+
+def test_an_epoch_of_a_subset_has_no_other_image(classified):
+    subset = balanced_subset(classified, 0.03, seed=0)
+    plan = plan_of(subset, n_patches=30)
+    assert set(plan.image) == {0, 1, 2}
