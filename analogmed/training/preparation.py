@@ -26,7 +26,7 @@ from analogmed.models import (
 )
 from analogmed.models.settings import ModelConfig
 from analogmed.network.copy import copy_network
-from analogmed.network.layers.fitted import FittedToImages
+from analogmed.network.layers.fitted import fit_to_images
 from analogmed.network.probe import is_out_of_memory
 from analogmed.training.checkpoint.checkpoint import (
     Checkpoint,
@@ -34,6 +34,7 @@ from analogmed.training.checkpoint.checkpoint import (
     load_trained_ranges,
 )
 from analogmed.training.checkpoint.info import CheckpointInfo, check_window, scans_of
+from analogmed.training.checkpoint.sources import load_teacher, patients_seen
 from analogmed.training.checkpoint.tile_parameters import load_out_scales
 from analogmed.training.distributed import Ranks
 from analogmed.training.memory import checkpoint_activations, explain_out_of_memory
@@ -153,9 +154,9 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     task = _load_task(config)
     if start is None:
         config = replace(config, model=_with_window(config.model, task.window))
-    teacher = _load_teacher(config, task)
+    teacher = load_teacher(config.loss.teacher, task)
     sources = tuple(source for source in (start, teacher) if source)
-    patients = _patients_seen(task, sources)
+    patients = patients_seen(task, sources)
     sampler = make_sampler(config, task, ranks)
     _warn_missing_classes(sampler, task)
     if ranks.is_first:
@@ -163,7 +164,8 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
     model = _network(config, task, start)
     if start is None:
-        _fit_to_images(model, task, config.seed)
+        images = (image for case in task.train for image in task.read(case).image)
+        fit_to_images(model, images, config.seed)
     model = model.to(device)
     scans = {*scans_of(task, (*task.train, *task.validation))}
     scans |= {scan for source in sources for scan in source.info.scans}
@@ -278,31 +280,6 @@ def _load_task(config: TrainConfig) -> Task:
     return task
 
 
-def _load_teacher(config: TrainConfig, task: Task) -> Checkpoint | None:
-    """Return the network that ``loss.teacher`` names, if any."""
-    if config.loss.teacher is None:
-        return None
-    teacher = load_checkpoint(config.loss.teacher)
-    teacher.info.check_fits(task, teacher.path)
-    return teacher
-
-
-def _patients_seen(task: Task, sources: Sequence[Checkpoint]) -> tuple[str, ...]:
-    """Return the patients of this training and of the networks from which it starts or learns.
-
-    Raises:
-        LeakageError: such a network has seen patients that this split keeps for testing.
-    """
-    seen = {case.patient_id for case in (*task.train, *task.validation)}
-    tested = {case.patient_id for case in task.test}
-    for source in sources:
-        source.info.refuse_leakage(task, source.path)
-        before = set(source.info.patients)
-        if source.info.task == task.name or before & (seen | tested):
-            seen |= before  # also of the same data under another name
-    return tuple(sorted(seen))
-
-
 def _warn_missing_classes(sampler: PatchSampler, task: Task) -> None:
     missing = sampler.missing_classes()
     if missing:
@@ -338,14 +315,6 @@ def _network(config: TrainConfig, task: Task, start: Checkpoint | None) -> nn.Mo
         spatial_dims=task.spatial_dims,
         **config.model.options,
     )
-
-
-def _fit_to_images(model: nn.Module, task: Task, seed: int) -> None:
-    """Fit the layers of a new network that follow from the training images."""
-    for name, layer in model.named_modules():
-        if isinstance(layer, FittedToImages):
-            images = (image for case in task.train for image in task.read(case).image)
-            layer.fit_to(images, derive_seed(seed, "fit", name))
 
 
 def _check_network(model: nn.Module, config: TrainConfig, task: Task) -> None:

@@ -40,6 +40,7 @@ from analogmed.training import (
     save_checkpoint,
     train,
 )
+from analogmed.training.checkpoint.sources import patients_seen
 from analogmed.training.distributed import Ranks
 from analogmed.training.history import EpochRecord
 from analogmed.training.preparation import digital_stage, with_heads
@@ -381,10 +382,10 @@ def test_the_patients_of_a_start_are_carried_under_another_name_of_the_data(shor
     first, *others = start.info.patients
     kept = tuple(case for case in task.train if case.patient_id in others)
     renamed = replace(task, name="renamed", train=kept)
-    assert first in preparation._patients_seen(renamed, start)
+    assert first in patients_seen(renamed, [start])
     strangers = tuple(replace(case, patient_id=f"x{case.patient_id}") for case in kept)
     apart = replace(renamed, train=strangers, validation=(), test=())
-    assert set(preparation._patients_seen(apart, start)) == {case.patient_id for case in strangers}
+    assert set(patients_seen(apart, [start])) == {case.patient_id for case in strangers}
 
 
 def test_layers_that_shall_stay_digital_get_no_input_range(short_hwa):
