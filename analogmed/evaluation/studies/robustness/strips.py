@@ -54,6 +54,8 @@ def write_strips(
 ) -> None:
     """Run the chips of each network on strips of a few cases, and write two tables of them.
 
+    Without a value of the primary metric on a chip, no case can be chosen, and nothing is written.
+
     Args:
         experiment: settings of the sweep.
         task: data of the sweep, with strips.
@@ -61,6 +63,9 @@ def write_strips(
         table: results of the sweep, from which the cases are chosen.
         folder: run folder.
     """
+    of_metric = table[(table["metric"] == task.primary_metric) & table["time_s"].notna()]
+    if of_metric["value"].isna().all():
+        return
     by_id = {case.case_id: case for case in task.test}
     chosen = choose_cases(table, experiment.examples, task.primary_metric)
     parts = [_part(place, task.read(by_id[case]), task) for place, case in chosen.items()]

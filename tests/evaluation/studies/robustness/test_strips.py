@@ -9,7 +9,7 @@ import torch
 
 from analogmed.config import Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation import evaluate
-from analogmed.evaluation.studies.robustness.strips import choose_images
+from analogmed.evaluation.studies.robustness.strips import choose_images, write_strips
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.models import build_model
 from analogmed.report.page.strips import strip_section
@@ -93,10 +93,17 @@ def test_a_page_shows_each_case(run):
     assert list(strip_section(images[images["time_s"].isna()], signals, "run1")) == []
 
 
+def test_no_strip_is_written_where_the_score_is_undefined(run, tmp_path):
+    task, _, experiment = run
+    table = pd.read_parquet(experiment.folder / "results.parquet").assign(value=np.nan)
+    write_strips(experiment.for_task(task), task, [], table, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_examples_no_strip_is_written_and_old_ones_are_removed(run):
     experiment = run[2]
     assert (experiment.folder / STRIP_IMAGES.file).is_file()
     with pytest.warns(UserWarning, match="stays digital"):
         evaluate(replace(experiment, examples=0))
     assert not (experiment.folder / STRIP_IMAGES.file).exists()
-    assert isinstance(pd.read_csv(experiment.folder / "summary.csv"), pd.DataFrame)
+    assert (experiment.folder / "summary.csv").is_file()
