@@ -45,6 +45,13 @@ NETWORKS = (
     Network("phantom_brain", "unet", "{features: 8}", EPOCHS),
     Network("phantom_brain", "unetpp", "{features: [8, 8, 16, 32, 64, 8]}", EPOCHS),
     Network("phantom_brain", "swin_unetr", "{feature_size: 12}", EPOCHS, bits=7),
+    Network(
+        "phantom_ecg",
+        "s4d_ncp",
+        "{size: small, pool: 32}",
+        ("--epochs=10", "--validate_every=10", "--batch_size=64", "--loss.class_weights=balanced"),
+        bits=7,
+    ),
 )
 RUNS = Path("runs/checkpoints")
 SHIPPED = Path(__file__).parents[1] / "analogmed" / "checkpoints"

@@ -474,11 +474,10 @@ def test_a_file_from_before_digital_layers_were_kept_does_not_know_them(tmp_path
 
 @pytest.mark.slow
 def test_the_shipped_networks_are_for_the_default_hardware():
-    folder = resources.files("analogmed") / "checkpoints" / "phantom_brain"
-    infos = [load_checkpoint(path).info for path in sorted(Path(str(folder)).glob("*.safetensors"))]
-    assert [info.is_for(Hardware(), "even") for info in infos if info.training == "hwa"] == [
-        True
-    ] * 3
+    folder = Path(str(resources.files("analogmed") / "checkpoints"))
+    infos = [load_checkpoint(path).info for path in sorted(folder.glob("*/*-hwa.safetensors"))]
+    assert {info.task for info in infos} >= {"phantom_brain", "phantom_ecg"}
+    assert all(info.training == "hwa" and info.is_for(Hardware(), "even") for info in infos)
 
 
 @pytest.mark.parametrize("what", ["classes", "channels"])
