@@ -123,9 +123,9 @@ def drop_per_model(
         panels = list(summary.groupby(["task", "hardware"], sort=False))
         groups = unique_pairs(summary, "model", "training")
         places = _group_places(groups)
-        height_in = 0.8 + (0.42 if width_in >= WIDTH_IN else 0.5) * len(groups)
-        figure, grid = panel_grid(len(panels), height_in=height_in, width_in=width_in)
         narrow = width_in < WIDTH_IN
+        height_in = 1.3 + 0.5 * len(groups) if narrow else 0.8 + 0.42 * len(groups)
+        figure, grid = panel_grid(len(panels), height_in=height_in, width_in=width_in)
         label = loss_title(metric, unit_of(summary))
         for axes, (key, rows) in zip(grid, panels, strict=True):
             _draw_drops(axes, rows, losses, groups, places, narrow=narrow)

@@ -57,7 +57,7 @@ def _findings(run: Run) -> Iterator[str]:
         f"{objective_label(first)} {format_quantity(best[first])}{rest}."
     )
     if others:
-        yield f"{len(front)} of them are on the Pareto front."
+        yield f"{len(front)} of them {'is' if len(front) == 1 else 'are'} on the Pareto front."
     if find_objective(first, PRIMARY):
         yield (
             "Values are means over the patients of the selection, from short trainings. They are "

@@ -13,6 +13,7 @@ from analogmed.foundation.time_constants import time_label
 from analogmed.report.figures.over_time import LOSS_LOOKS
 from analogmed.report.figures.style import (
     WIDTH_IN,
+    is_narrow,
     legend_below,
     publication_style,
     save_figure,
@@ -22,6 +23,8 @@ from analogmed.report.page.sections import Section, page_figure
 from analogmed.tables.results import MODEL
 
 _SIGNAL_IN, _NETWORK_IN, _LEGEND_IN = 1.5, 1.15, 0.8
+_NARROW_LEGEND_IN = 1.5
+_NARROW_IMAGES = 5
 _FILLED = 0.7
 """Share of the distance between two images that the markers of one take."""
 
@@ -47,7 +50,7 @@ def strip_section(images: pd.DataFrame, signals: pd.DataFrame, prefix: str) -> I
             "image; strip_images.csv has the numbers."
         )
         draw = partial(draw_strip, signals=signals[signals["case"] == case], title=title)
-        figures.append(page_figure(draw, rows, f"{prefix}-strip{number}", alt, narrow=False))
+        figures.append(page_figure(draw, rows, f"{prefix}-strip{number}", alt))
     times = ", ".join(time_label(time_s) for time_s in sorted(on_chip["time_s"].unique()))
     chips = int(on_chip["n_chips"].max())
     hardware = hardware_name(str(on_chip["hardware"].iloc[0]))
@@ -79,7 +82,7 @@ def draw_strip(
         path: ``.png`` or ``.svg`` file.
         signals: rows of ``strip_signals.csv`` of the case.
         title: title of the figure.
-        width_in: width of the figure in inches.
+        width_in: width of the figure in inches; a narrow one shows the first few images.
 
     Returns:
         ``path``; identical tables yield identical bytes.
@@ -87,11 +90,18 @@ def draw_strip(
     Raises:
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
+    seconds = np.sort(images["second"].unique())
+    narrow = is_narrow(width_in)
+    if narrow and len(seconds) > _NARROW_IMAGES:
+        end = float(seconds[_NARROW_IMAGES - 1 : _NARROW_IMAGES + 1].mean())
+        images, signals = images[images["second"] < end], signals[signals["second"] < end]
+        title = f"{title}\n(first {_NARROW_IMAGES} images)"
     of_reference = images[_is_of_reference(images)]
     networks = list(of_reference.groupby(list(MODEL), sort=False))
     times_s = sorted(images["time_s"].dropna().unique())
     with publication_style():
-        height_in = _SIGNAL_IN + _NETWORK_IN * len(networks) + _LEGEND_IN
+        height_in = _SIGNAL_IN + _NETWORK_IN * len(networks)
+        height_in += _NARROW_LEGEND_IN if narrow else _LEGEND_IN
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         first, *others = figure.subplots(
             1 + len(networks),
