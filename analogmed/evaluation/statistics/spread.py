@@ -12,6 +12,8 @@ FEWEST_FOR_KURTOSIS = 4
 FEWEST_FOR_SLOPES = 3
 LEAST_DEGREES = 2.0
 """Minimum degrees of freedom of the upper end; with fewer it would be arbitrarily large."""
+_ROUNDING = 1e-12
+"""Relative difference between means of chips below which they are equal but for rounding."""
 
 
 def std_between_chips(
@@ -61,8 +63,10 @@ def std_between_chips(
     n_patients, n_chips = counts.shape
     if n_patients == 0 or n_chips < 2:
         return Interval(np.nan, np.nan, np.nan, n_patients, n_chips, TOO_SMALL)
-    deviations = sums.sum(axis=0) / counts.sum(axis=0)
-    deviations -= deviations.mean()
+    means = sums.sum(axis=0) / counts.sum(axis=0)
+    deviations = means - means.mean()
+    if np.abs(deviations).max() <= _ROUNDING * np.abs(means).max():
+        deviations[:] = 0.0
     variance = float(deviations @ deviations) / (n_chips - 1)
     if n_patients < 2:
         return Interval(np.sqrt(variance), np.nan, np.nan, n_patients, n_chips, TOO_SMALL)

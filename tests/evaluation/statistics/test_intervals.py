@@ -358,6 +358,13 @@ class TestStdBetweenChips:
         found = std_between_chips(np.full((4, 3), 0.5), patients=range(4))
         assert (found.estimate, found.low, found.high) == (0.0, 0.0, 0.0)
 
+    def test_chips_that_differ_by_rounding_only_are_equal(self):
+        values = np.where(np.arange(40)[:, None] < 37, 1 / 0.6, 0.1) + np.zeros(5)
+        values[:, 1] = values[:, 1] * (1 + 2e-16)
+        values[3, 2] += 2.3e-16
+        found = std_between_chips(values, patients=range(40))
+        assert (found.estimate, found.low, found.high) == (0.0, 0.0, 0.0)
+
 
 class TestPairedTest:
     def test_few_cases_are_enumerated_exactly(self):
