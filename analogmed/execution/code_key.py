@@ -29,7 +29,7 @@ _LIMITS = (
 )
 """Environment variables that select the instructions of compiled operations."""
 
-_DISTRIBUTIONS = {"PIL": "pillow", "yaml": "PyYAML"}
+_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "PyYAML"}
 """Distributions whose name differs from that of the module that they provide."""
 
 _first_seen: dict[str, tuple[ModuleSpec, str]] = {}

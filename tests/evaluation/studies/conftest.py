@@ -28,51 +28,35 @@ def units_in(folder: Path) -> set[str]:
 def check_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Callable[[Any], Any], Any], None]:
-    """Function that interrupts a study after its first unit, and runs it again.
+    """Function that interrupts a study after its first unit, and resumes it in two processes.
 
-    The study has run once without interruption, into the run folder of its settings.
+    The study has run once without interruption in one process, on one thread, into the run folder
+    of its settings. Here its store is outside of the run folder.
     """
 
     def check(study: Callable[[Any], Any], config: Any) -> None:
+        folder, store = tmp_path / "interrupted", tmp_path / "store"
+        resumed = replace(config, out=folder, store=str(store))
         stored: list[str] = []
         original = Store.write
 
-        def write(self: Store, *result: Any) -> str:
+        def write_one(self: Store, *result: Any) -> str:
             stored.append(original(self, *result))
-            if len(stored) == 1:
-                raise KeyboardInterrupt
-            return stored[-1]
+            raise KeyboardInterrupt
 
-        monkeypatch.setattr(Store, "write", write)
-        folder = tmp_path / "interrupted"
-        with pytest.raises(KeyboardInterrupt, match=r"1 of \d+ units are stored in .*Rerun"):
-            study(replace(config, out=folder))
-        assert units_in(folder) == set(stored)
-        found = study(replace(config, out=folder))
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(KeyboardInterrupt, match=r"1 of \d+ units are stored in .*Rerun"),
+        ):
+            patch.setattr(Store, "write", write_one)
+            study(resumed)
+        assert len(stored) == 1
+        assert units_in(store) == set(stored)
+        found = study(replace(resumed, engine=EngineConfig(workers=2, threads=1)))
         whole = units_in(config.out)
-        assert len(stored) == len(whole)
-        assert units_in(folder) == set(stored) == whole
-        assert found.reuse.startswith(f"1 of {len(whole)} units are reused from {folder}, computed")
-        assert content_of(folder) == content_of(config.out)
-        assert study(replace(config, out=folder)).reuse.startswith(f"{len(whole)} of {len(whole)} ")
-        assert len(stored) == len(whole)
-
-    return check
-
-
-@pytest.fixture
-def check_two_workers(tmp_path: Path) -> Callable[[Callable[[Any], Any], Any], None]:
-    """Function that runs a study in two processes, with its store outside of the run folder.
-
-    The study has run once in one process, into the run folder of its settings, on one thread.
-    """
-
-    def check(study: Callable[[Any], Any], config: Any) -> None:
-        folder, store = tmp_path / "two", tmp_path / "store"
-        engine = EngineConfig(workers=2, threads=1)
-        study(replace(config, out=folder, store=str(store), engine=engine))
+        assert found.reuse.startswith(f"1 of {len(whole)} units are reused from {store}, computed")
+        assert units_in(store) == whole
         assert not (folder / "units").exists()
-        assert units_in(store) == units_in(config.out)
         assert content_of(folder) == content_of(config.out)
 
     return check

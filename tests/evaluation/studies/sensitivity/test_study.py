@@ -141,13 +141,6 @@ def test_the_largest_effect_has_the_first_rank(found):
     assert ranking.loc[ranking["subject"] == "", "rank"].isna().all()
 
 
-@pytest.mark.long
-def test_the_same_seed_gives_the_same_bytes(found, config, tmp_path):
-    sensitivity(replace(config, out=tmp_path))
-    for name in ("results.csv", "ranking.csv"):
-        assert (tmp_path / name).read_bytes() == (config.out / name).read_bytes()
-
-
 def test_looking_at_fewer_layers_changes_no_row(found, config, tmp_path):
     fewer = replace(config, layers=("head",), parts=("layers",), out=tmp_path)
     table = sensitivity(fewer).table
@@ -275,11 +268,5 @@ def test_a_page_shows_the_table_that_a_sensitivity_run_writes(config, read_back)
 
 
 @pytest.mark.usefixtures("found")
-def test_an_interrupted_run_resumes_to_the_same_bytes(config, check_resume):
+def test_an_interrupted_run_resumes_in_two_processes_to_the_same_bytes(config, check_resume):
     check_resume(sensitivity, config)
-
-
-@pytest.mark.long
-@pytest.mark.usefixtures("found")
-def test_two_workers_write_the_bytes_of_one(config, check_two_workers):
-    check_two_workers(sensitivity, config)

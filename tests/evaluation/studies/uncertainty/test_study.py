@@ -222,21 +222,6 @@ def test_damaged_examples_are_refused(found, config, tmp_path):
         read_examples(tmp_path)
 
 
-@pytest.mark.long
-def test_the_same_seed_gives_the_same_bytes(config, tmp_path):
-    short = replace(
-        config,
-        checkpoints=config.checkpoints[:1],
-        sweep=SweepConfig(chips=2, times_s=(DAY_S,)),
-        sources=("chips", "mc_dropout"),
-    )
-    runs = [replace(short, out=tmp_path / name) for name in "ab"]
-    for run in runs:
-        measure_uncertainty(run)
-    for name in (*TABLES, "summary.csv", "examples.npz", "figures/density.png"):
-        assert (runs[0].out / name).read_bytes() == (runs[1].out / name).read_bytes(), name
-
-
 def test_networks_of_one_model_and_training_are_an_ensemble(config, tiny_digital, tmp_path):
     twin = tmp_path / "twin.safetensors"
     shutil.copy(tiny_digital, twin)
@@ -295,10 +280,5 @@ def test_a_page_shows_the_tables_that_an_uncertainty_run_writes(found, read_back
     assert set(run.tables) == shown | {"conformal_summary"}
 
 
-def test_an_interrupted_run_resumes_to_the_same_bytes(found, config, check_resume):
+def test_an_interrupted_run_resumes_in_two_processes_to_the_same_bytes(found, config, check_resume):
     check_resume(measure_uncertainty, config)
-
-
-@pytest.mark.long
-def test_two_workers_write_the_bytes_of_one(found, config, check_two_workers):
-    check_two_workers(measure_uncertainty, config)
