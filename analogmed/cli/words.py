@@ -56,7 +56,7 @@ class Words:
             if dataclasses.is_dataclass(kind) and isinstance(content, dict):
                 check_keys(content, kind, name)  # type: ignore[arg-type]
             return _dumped(self.shielded(content, kind, name.removeprefix("--")))
-        if values[0] == "null" and type(None) in get_args(kind):
+        if list(values) == ["null"] and type(None) in get_args(kind):
             return "null"
         if not _is_list(kind):
             return str(self.shielded(unquoted(values[0], kind), kind, name))

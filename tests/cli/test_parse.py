@@ -203,6 +203,8 @@ def test_words_are_taken_as_they_are():
         "0.10",
         "[ab]*",
     )
+    assert parse("--digital_layers", "null", "a").digital_layers == ("null", "a")
+    assert parse("--digital_layers", "null").digital_layers is None
     assert parse("--checkpoints", "2024").checkpoints == (Path("2024"),)
     assert parse("--checkpoints", "a, b").checkpoints == (Path("a, b"),)
     assert parse("--out", "#2").out == Path("#2")
