@@ -18,7 +18,7 @@ from analogmed.config import Experiment, to_plain
 from analogmed.models import build_model
 from analogmed.training import load_checkpoint
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 TABLES = ("results.parquet", "results.csv", "summary.csv")
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
@@ -93,7 +93,7 @@ def test_a_data_set_without_a_network_says_how_to_get_one(tiny_task, tmp_path, m
 
 def test_eval_gives_the_same_bytes_in_two_processes(tiny_task, tiny_digital, tmp_path):
     arguments = ["--checkpoints", tiny_digital, "--sweep.chips=2", "--sweep.times_s", 0, 86400]
-    first = program("analogmed.eval", *of_task(tiny_task), *arguments, cwd=tmp_path)
+    first = programs.run("analogmed.eval", *of_task(tiny_task), *arguments, cwd=tmp_path)
     assert (first.returncode, first.stderr) == (0, "")
     assert "Brain phantom on PCM chips: Dice" in first.stdout
     assert first.stdout.splitlines()[-1].endswith("tables and figures: runs/eval/")

@@ -16,7 +16,7 @@ from analogmed.search.supernet.run import train_supernet
 from analogmed.search.supernet.settings import SupernetConfig
 from analogmed.search.supernet.weights import SharedWeights
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 SPACE = Space(depths=(2,), blocks=("A", "C", "F"), widths=(4, 8), growths=(1, 2), kernels=(3,))
 CHIPS = 3

@@ -8,7 +8,7 @@ import pytest
 
 from analogmed.data import load_task
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

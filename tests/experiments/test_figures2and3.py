@@ -6,7 +6,7 @@ import sys
 import pandas as pd
 import pytest
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 CHIPS, READS = 2, 2
 

@@ -39,7 +39,7 @@ def test_repacked_networks_compute_the_same(experiment):
         torch.testing.assert_close(change(big)(images), big(images), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each_step(experiment, data, monkeypatch, tmp_path):
     pytest.importorskip("minisom")
     small = {"features": 4, "growth": 2, "blocks": [1, 1]}

@@ -4,7 +4,7 @@ import pytest
 from analogmed.search.benchmark.table import TIMES_S, load
 from analogmed.search.objectives import METRICS
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 TINY = ["--networks", "1", "--repeats", "1", "--epochs", "1", "--hwa-epochs", "1"]
 TINY += ["--chips", "2", "--patients", "10"]

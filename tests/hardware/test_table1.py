@@ -1,8 +1,7 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
+import programs
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -13,8 +12,8 @@ SCRIPT = Path(__file__).parents[2] / "experiments" / "table1.py"
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("table1")
-    command = [sys.executable, str(SCRIPT), "--out", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = programs.run(SCRIPT, "--out", folder)
+    assert done.returncode == 0, done.stderr
     return done.stdout, pd.read_csv(folder / "table1.csv"), (folder / "table1.md").read_text()
 
 

@@ -25,7 +25,7 @@ def network(name, spatial_dims):
     return model.eval(), torch.rand(1, 2, *(side,) * spatial_dims)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "spatial_dims"), CASES)
 @torch.no_grad()
 def test_ideal_hardware_gives_the_digital_logits(name, spatial_dims):

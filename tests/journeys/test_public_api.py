@@ -34,7 +34,7 @@ def test_importing_the_package_imports_neither_torch_nor_aihwkit():
     assert loaded.isdisjoint({"torch", "aihwkit", "monai", "numpy", "pandas"})
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_every_module_of_the_package_imports_where_torchvision_cannot():
     names = [
         module.name

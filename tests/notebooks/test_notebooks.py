@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parents[2] / "notebooks"
 
 # The client leaves sockets to the garbage collector, which is to come here and not in later tests.
 pytestmark = [
-    pytest.mark.long,
+    pytest.mark.slow,
     pytest.mark.filterwarnings(
         "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
     ),

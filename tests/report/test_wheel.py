@@ -45,7 +45,7 @@ def wheel(tmp_path_factory):
     return built
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_wheel_holds_all_modules_and_data_and_no_tests(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -56,7 +56,7 @@ def test_a_wheel_holds_all_modules_and_data_and_no_tests(wheel):
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"analogmed"}
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_wheel_has_the_files_of_the_package_that_documents_name_and_a_bounded_size(wheel):
     pages = (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
     named = {
@@ -74,7 +74,7 @@ def test_a_wheel_has_the_files_of_the_package_that_documents_name_and_a_bounded_
     assert wheel.stat().st_size < 8e6  # 6.9 MB of it are the weights of six networks
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_an_installed_wheel_writes_a_page(wheel, make_run, tmp_path):
     run, site = make_run(tmp_path / "run"), tmp_path / "site"
     pip("install", wheel, "--no-index", "--target", site)

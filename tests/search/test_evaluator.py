@@ -143,7 +143,6 @@ def test_a_trial_leaves_its_network_and_table_and_no_training_state(evaluated):
     assert not list(folder.glob("*/state-*"))
 
 
-@pytest.mark.long
 def test_equal_seeds_give_equal_candidates(evaluated, evaluator, tmp_path):
     assert evaluator.evaluate(SMALL, tmp_path) == evaluated[0]
 

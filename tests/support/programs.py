@@ -18,7 +18,12 @@ from pathlib import Path
 from analogmed.execution.processes import imported
 
 _CONTEXT = get_context("forkserver")
-_PRELOADED = ("analogmed.cli.programs.train", "analogmed.cli.programs.study", "monai")
+_PRELOADED = (
+    "analogmed.cli.programs.train",
+    "analogmed.cli.programs.study",
+    "monai",
+    "torch._dynamo",  # which the first optimizer imports
+)
 
 
 class Started:

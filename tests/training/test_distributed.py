@@ -16,7 +16,7 @@ from analogmed.training import NoiseConfig, OptimizerConfig, TrainConfig, train
 from analogmed.training.distributed import Ranks, _with_shared_norms
 from analogmed.training.state.state import load_latest
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).with_name("bfloat16_rank.py")
 TWO_RUNS = Path(__file__).with_name("two_runs_rank.py")

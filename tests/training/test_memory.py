@@ -64,7 +64,7 @@ def test_gradients_and_statistics_are_those_without_checkpointing(name):
     assert not differing(step(model, images), step(checkpointed, images))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["torch", "numba"])
 @pytest.mark.parametrize("name", ["swin_unetr", "unet"])
 def test_gradients_of_noisy_tiles_are_those_without_checkpointing(name, backend):
@@ -201,7 +201,7 @@ def test_failure_of_a_gpu_is_explained_with_the_bytes_asked_for():
     assert text in message
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_step_that_does_not_fit_the_process_is_explained():
     program = """
         import resource, torch

@@ -102,10 +102,16 @@ def short_hwa(tiny_training, tiny_digital, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def trained_hwa(tiny_training, tiny_digital, tmp_path_factory):
-    """The weights that such a run gives."""
+def plain_hwa(tiny_training, tiny_digital, tmp_path_factory):
+    """Checkpoint of such a run."""
     out = tmp_path_factory.mktemp("plain") / "hwa"
-    return weights(train(hwa_epoch(tiny_training, tiny_digital, out)))
+    return train(hwa_epoch(tiny_training, tiny_digital, out))
+
+
+@pytest.fixture(scope="module")
+def trained_hwa(plain_hwa):
+    """Its weights."""
+    return weights(plain_hwa)
 
 
 def write_two_class_task(root, n_cases=5):
@@ -196,15 +202,14 @@ def test_hardware_aware_training_keeps_digital_weights_and_learned_ranges(tiny_d
     assert digital.input_ranges == {}
 
 
-@pytest.mark.long
-def test_hardware_aware_training_is_reproducible(short_hwa, tmp_path):
-    again = replace(short_hwa, out=tmp_path / "again")
-    assert train(short_hwa).read_bytes() == train(again).read_bytes()
+def test_hardware_aware_training_is_reproducible(short_hwa, plain_hwa):
+    assert train(short_hwa).read_bytes() == plain_hwa.read_bytes()
 
 
-@pytest.mark.long
-def test_the_network_of_hardware_aware_training_is_that_of_init(short_hwa, tiny_digital, tmp_path):
-    assert load_checkpoint(train(short_hwa)).info.options == {"features": 4}
+def test_the_network_of_hardware_aware_training_is_that_of_init(
+    short_hwa, plain_hwa, tiny_digital, tmp_path
+):
+    assert load_checkpoint(plain_hwa).info.options == {"features": 4}
     train(replace(short_hwa, model=ModelConfig("unet"), out=tmp_path / "named"))
     for model in (ModelConfig("unetpp"), ModelConfig("unet", {"features": 8})):
         with pytest.raises(ConfigError, match=f"{tiny_digital} holds unet .* model says"):
@@ -423,7 +428,6 @@ class StopHereError(Exception):
     pass
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("training", "settings"),
     [
@@ -502,7 +506,6 @@ def test_a_run_is_not_resumed_on_data_that_have_grown(tmp_path, monkeypatch):
         train(config)
 
 
-@pytest.mark.long
 def test_looking_at_a_network_does_not_change_its_training(short_hwa, tmp_path):
     often = replace(short_hwa, epochs=2, validate_every=1, out=tmp_path / "often")
     seldom = replace(often, validate_every=2, out=tmp_path / "seldom")
@@ -630,7 +633,6 @@ def test_a_class_that_no_training_case_holds_is_told_by_name(tmp_path):
         train(config)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     "settings",
     [
@@ -673,12 +675,11 @@ def statistics(state):
     return {name: value for name, value in state.items() if "running" in name}
 
 
-def test_frozen_norms_keep_the_statistics_of_the_digital_network(short_hwa, tiny_digital, tmp_path):
-    frozen, learned = (
-        statistics(weights(train(replace(short_hwa, noise=NoiseConfig(norms=n), out=tmp_path / n))))
-        for n in ("frozen", "learned")
-    )
-    start = statistics(weights(tiny_digital))
+def test_frozen_norms_keep_the_statistics_of_the_digital_network(
+    short_hwa, trained_hwa, tiny_digital
+):
+    frozen = statistics(weights(train(replace(short_hwa, noise=NoiseConfig(norms="frozen")))))
+    learned, start = statistics(trained_hwa), statistics(weights(tiny_digital))
     assert start
     assert equal(frozen, start)
     assert not any(torch.equal(learned[n], start[n]) for n in start if "running_mean" in n)
@@ -708,10 +709,9 @@ def test_the_first_epoch_of_frozen_norms(norms, first):
     assert NoiseConfig(norms=norms).first_frozen_epoch(11) == first
 
 
-@pytest.mark.long
-def test_computing_activations_again_changes_no_bit(short_hwa, tmp_path):
-    frugal = replace(short_hwa, activation_checkpointing=True, out=tmp_path / "frugal")
-    assert equal(weights(train(frugal)), weights(train(short_hwa)))
+def test_computing_activations_again_changes_no_bit(short_hwa, trained_hwa):
+    frugal = replace(short_hwa, activation_checkpointing=True)
+    assert equal(weights(train(frugal)), trained_hwa)
 
 
 def test_deep_supervision_trains_all_heads(tiny_task, tmp_path):

@@ -26,7 +26,7 @@ from analogmed.training import OptimizerConfig, load_checkpoint
 
 main = partial(run_command, "search")
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 SPACE = Space(depths=(1, 2), blocks=("A", "C"), widths=(2, 4), growths=(1,), kernels=(3,))
 

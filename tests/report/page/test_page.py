@@ -50,6 +50,17 @@ def run(make_run, tmp_path):
     return make_run(tmp_path / "run")
 
 
+@pytest.fixture(scope="module")
+def written(make_run, tmp_path_factory):
+    """The three files of such a run, in its folder."""
+    return write_report([make_run(tmp_path_factory.mktemp("written") / "run")])
+
+
+@pytest.fixture(scope="module")
+def page(written):
+    return written[0].read_text(encoding="utf-8")
+
+
 def page_of(run):
     return write_report([run])[0].read_text(encoding="utf-8")
 
@@ -68,15 +79,13 @@ def told(row, **tables):
     return findings(Run("run", "evaluation", tables={"summary": pd.DataFrame([row]), **tables}))[0]
 
 
-@pytest.mark.long
-def test_html_in_a_case_id_is_shown_as_it_is_written(make_run, tmp_path):
-    page = page_of(make_run(tmp_path / "hostile", case=HOSTILE))
-    harmless = Elements(page_of(make_run(tmp_path / "harmless")))
-    found = Elements(page)
+def test_html_in_a_case_id_is_shown_as_it_is_written(page, make_run, tmp_path):
+    hostile = page_of(make_run(tmp_path / "hostile", case=HOSTILE))
+    harmless, found = Elements(page), Elements(hostile)
     assert found.tags == harmless.tags
     assert [name for name, _ in found.attributes] == [name for name, _ in harmless.attributes]
     assert "onerror" not in dict(found.attributes)
-    assert "<script>alert" not in page and "<img" not in page
+    assert "<script>alert" not in hostile and "<img" not in hostile
     assert HOSTILE in "".join(found.words)
 
 
@@ -91,17 +100,12 @@ def test_html_in_a_model_or_class_is_escaped_in_all_three_files(make_run, tmp_pa
     assert r"\textless{}b\textgreater{}unet\_50\%\textless{}/b\textgreater{}" in latex
 
 
-@pytest.mark.long
-def test_the_same_runs_give_the_same_bytes(run, make_run, tmp_path):
-    first = [path.read_bytes() for path in write_report([run], tmp_path / "a")]
-    second = [path.read_bytes() for path in write_report([run], tmp_path / "b")]
-    assert first == second
-    moved = make_run(tmp_path / "elsewhere" / "run")
-    assert [path.read_bytes() for path in write_report([moved])] == first
+def test_the_same_runs_give_the_same_bytes_in_any_folder(written, run, tmp_path):
+    again = write_report([run], tmp_path / "elsewhere")
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
 
 
-def test_the_page_names_no_address_to_load_from(run):
-    page = page_of(run)
+def test_the_page_names_no_address_to_load_from(page):
     assert (
         "http:" not in page
         and "https:" not in page
@@ -112,7 +116,6 @@ def test_the_page_names_no_address_to_load_from(run):
     assert all(link.startswith(("#", "data:")) for link in links)
 
 
-@pytest.mark.long
 def test_every_link_and_label_points_at_one_element(make_run, tmp_path):
     runs = [make_run(tmp_path / name, planes=("axial", "coronal")) for name in ("a", "b")]
     attributes = Elements(write_report(runs)[0].read_text(encoding="utf-8")).attributes
@@ -123,11 +126,9 @@ def test_every_link_and_label_points_at_one_element(make_run, tmp_path):
     assert pointed <= set(names)
 
 
-@pytest.mark.long
-def test_parts_stand_only_where_their_tables_are(run):
-    whole = page_of(run)
+def test_parts_stand_only_where_their_tables_are(page, run):
     for title in ("Comparison", "Dice lost over time", "Time to failure", "Example cases"):
-        assert f">{title}" in whole
+        assert f">{title}" in page
     for name in ("curves", "comparison", "time_to_failure"):
         (run / f"{name}.csv").unlink()
     (run / "examples" / "0-worst.npz").unlink()
@@ -137,7 +138,6 @@ def test_parts_stand_only_where_their_tables_are(run):
         assert title not in part
 
 
-@pytest.mark.long
 def test_a_training_run_and_an_evaluation_share_a_page(run, tmp_path):
     trained = tmp_path / "trained"
     trained.mkdir()
@@ -324,14 +324,13 @@ def test_a_limit_is_explained_and_none_is_praised_that_useless_networks_hold(bes
     assert ("Time to failure" in said) == (best > 0.5)
 
 
-def test_the_page_says_what_the_limit_is_of_the_best_digital_dice(run):
+def test_the_page_says_what_the_limit_is_of_the_best_digital_dice(page, run):
     best = pd.read_csv(run / "summary.csv")[["dice_digital", "dice_own_digital"]].max(axis=None)
-    assert f"a Dice of 0.70 ({0.7 / best:.2f} of the best digital one)" in page_of(run)
+    assert f"a Dice of 0.70 ({0.7 / best:.2f} of the best digital one)" in page
 
 
-@pytest.mark.long
-def test_one_pair_is_one_pair(run):
-    assert "correction for 15 pairs." in page_of(run)
+def test_one_pair_is_one_pair(page, run):
+    assert "correction for 15 pairs." in page
     comparison = pd.read_csv(run / "comparison.csv")
     comparison[:1].to_csv(run / "comparison.csv", index=False)
     assert "correction for 1 pair." in page_of(run)
@@ -489,7 +488,6 @@ def test_the_report_imports_no_torch():
     assert found.stdout.strip() == "[]"
 
 
-@pytest.mark.long
 def test_the_program_writes_into_the_run_or_elsewhere_and_tells_errors(run, tmp_path, capsys):
     assert main([str(run)]) == 0
     assert all((run / name).is_file() for name in NAMES)
@@ -502,8 +500,8 @@ def test_the_program_writes_into_the_run_or_elsewhere_and_tells_errors(run, tmp_
     assert main([str(run), "--out", str(run / "summary.csv" / "x")]) == 2
 
 
-def test_the_page_says_how_to_run_it_again(run):
-    words = "".join(Elements(page_of(run)).words)
+def test_the_page_says_how_to_run_it_again(page):
+    words = "".join(Elements(page).words)
     assert "python -m analogmed.eval --config experiment.yaml --out runs/run-again" in words
     assert "python -m analogmed.eval --seed 0" in words
     assert "# with analogmed 0.1.0" in words
@@ -585,9 +583,9 @@ def test_credentials_of_a_run_of_an_older_version_are_not_on_the_page(run):
         text = (run / name).read_text()
         assert old in text
         (run / name).write_text(text.replace(old, new))
-    for path in write_report([run]):
-        assert "SECRET" not in path.read_text(encoding="utf-8")
-    assert page_of(run).count("s3://***@bucket/sweep") == 3
+    texts = [path.read_text(encoding="utf-8") for path in write_report([run])]
+    assert not any("SECRET" in text for text in texts)
+    assert texts[0].count("s3://***@bucket/sweep") == 3
 
 
 def test_script_data_cannot_end_its_element(make_run, tmp_path):

@@ -1,6 +1,8 @@
+import copy
 import dataclasses
 import json
 import warnings
+from functools import cache
 
 import pytest
 import torch
@@ -56,6 +58,11 @@ def info_for(hardware, **changes):
 
 def trained(hardware, *, row_split="even", steps=6):
     """A small analog network whose weights, ranges, scales and norms have been trained a little."""
+    return copy.deepcopy(_trained(hardware, row_split, steps))
+
+
+@cache
+def _trained(hardware, row_split, steps):
     torch.manual_seed(0)
     model = build_model("unet", in_channels=3, out_channels=1, features=4)
     model = convert(model, rpu_config_of(hardware), row_split=row_split)
@@ -87,9 +94,11 @@ def put_on_tiles(found, hardware, row_split="even"):
     return analog, load_out_scales(analog, found.scaled_layers)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("row_split", ["even", "channels"])
-@pytest.mark.parametrize("scale", ["none", "tile", "column"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scale", "row_split"),
+    [("none", "even"), ("tile", "channels"), ("column", "even"), ("column", "channels")],
+)
 def test_a_loaded_network_has_the_outputs_of_the_saved_one_bit_by_bit(tmp_path, scale, row_split):
     hardware = Hardware(learned_out_scale=scale, **TILES)
     model = trained(hardware, row_split=row_split)
@@ -107,7 +116,7 @@ def test_a_loaded_network_has_the_outputs_of_the_saved_one_bit_by_bit(tmp_path, 
     assert torch.equal(on_chip(analog), on_chip(model))
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "backend"),
     [("none", "auto"), ("tile", "auto"), ("column", "auto"), ("column", "aihwkit")],
@@ -203,7 +212,7 @@ def test_a_layer_that_is_left_digital_keeps_its_scales(tmp_path):
     torch.testing.assert_close(on_chip(analog), on_chip(model), atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_network_of_aihwkits_layers_is_kept_as_analogmeds(tmp_path):
     hardware = Hardware(learned_out_scale="column", **TILES)
     theirs = to_aihwkit(trained(hardware))
@@ -218,7 +227,7 @@ def test_a_network_of_aihwkits_layers_is_kept_as_analogmeds(tmp_path):
             assert torch.equal(own[name], value), name
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_network_that_registers_its_layers_twice_keeps_its_scales(tmp_path):
     hardware = Hardware("ideal", learned_out_scale="column", tile_size=64)
     shape = {"in_channels": 1, "out_channels": 2, "spatial_dims": 2}

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 _PEAK = """
 import ctypes, gc, sys

@@ -21,7 +21,7 @@ from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig
 from analogmed.foundation.errors import ConfigError, CoverageError
 from analogmed.foundation.time_constants import DAY_S
 
-pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:the temperature ran")]
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:the temperature ran")]
 
 
 @pytest.fixture

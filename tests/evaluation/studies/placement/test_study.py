@@ -19,7 +19,7 @@ from analogmed.hardware import estimate, map_tiles
 from analogmed.sensitivity import main
 from analogmed.training import load_checkpoint
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 
 LOUD = Hardware(tile_size=256, out_noise=0.3, prog_noise_scale=3.0)
 SWEEP = SweepConfig(chips=2, times_s=(0.0, DAY_S))

@@ -79,7 +79,6 @@ def test_the_run_folder_holds_all_that_the_design_lists(results, experiment):
     }
 
 
-@pytest.mark.long
 def test_a_smaller_run_in_the_same_folder_leaves_nothing_of_the_larger_one(
     results, experiment, tmp_path
 ):
@@ -127,7 +126,6 @@ def test_without_a_profile_there_are_tiles_but_no_time_and_energy(results):
     assert not [name for name in summary if name.startswith(("estimated_", "profile"))]
 
 
-@pytest.mark.long
 def test_a_profile_adds_estimates_on_tiles_of_its_own_size(experiment, tmp_path):
     once = replace(
         experiment,
@@ -169,7 +167,6 @@ def test_the_digital_dice_of_the_summary_is_the_mean_over_the_digital_rows(resul
     assert results.summary().loc[0, "dice_digital"] == pytest.approx(digital["value"].mean())
 
 
-@pytest.mark.long
 def test_another_seed_gives_other_chips_but_the_same_digital_rows(results, experiment, tmp_path):
     other = evaluate(replace(experiment, seed=1, out=tmp_path)).table
     pd.testing.assert_frame_equal(
@@ -181,7 +178,6 @@ def test_another_seed_gives_other_chips_but_the_same_digital_rows(results, exper
         assert part["value"].tolist() != other_part["value"].tolist()
 
 
-@pytest.mark.long
 def test_the_order_of_the_networks_changes_no_row(results, experiment, tmp_path):
     turned = replace(experiment, checkpoints=experiment.checkpoints[::-1], out=tmp_path)
     pd.testing.assert_frame_equal(rows_of(evaluate(turned).table), rows_of(results.table))
@@ -192,7 +188,6 @@ def test_a_network_alone_has_the_rows_that_it_has_among_others(results, experime
     pd.testing.assert_frame_equal(rows_of(alone.table), rows_of(results.table, training="hwa"))
 
 
-@pytest.mark.long
 def test_more_chips_and_times_keep_the_rows_that_were_there(results, experiment, tmp_path):
     sweep = SweepConfig(chips=3, times_s=(0.0, 1.0, DAY_S), reads=2)
     more = evaluate(replace(experiment, sweep=sweep, out=tmp_path)).table
@@ -200,7 +195,6 @@ def test_more_chips_and_times_keep_the_rows_that_were_there(results, experiment,
     pd.testing.assert_frame_equal(kept, rows_of(results.table, hardware="pcm"))
 
 
-@pytest.mark.long
 def test_the_batch_size_changes_no_digital_row(results, experiment, tmp_path):
     once = replace(
         experiment, batch_size=3, sweep=SweepConfig(chips=1, times_s=(0.0,)), out=tmp_path
@@ -211,7 +205,6 @@ def test_the_batch_size_changes_no_digital_row(results, experiment, tmp_path):
     )
 
 
-@pytest.mark.long
 def test_the_written_experiment_is_the_experiment_and_gives_the_same_bytes(
     results, experiment, tmp_path
 ):
@@ -356,7 +349,6 @@ def test_a_factory_is_called_only_if_the_experiment_allows_it(experiment, tmp_pa
         evaluate(replace(allowed, factories=()))
 
 
-@pytest.mark.long
 def test_a_network_on_other_data_or_hardware_than_it_was_trained_for_is_told(
     experiment, tiny_hwa, tmp_path
 ):

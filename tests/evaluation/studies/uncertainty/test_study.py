@@ -79,7 +79,7 @@ def test_the_run_folder_holds_tables_examples_and_figures(found, config):
 
 
 def test_tables_and_figures_of_an_earlier_run_are_removed(found, tmp_path):
-    found.write(tmp_path)
+    shutil.copytree(found.config.folder, tmp_path, dirs_exist_ok=True)
     no_examples = replace(found.examples, rows=[], arrays={})
     replace(found, temperatures=[], examples=no_examples).write(tmp_path)
     names = {path.stem for path in tmp_path.rglob("[!.]*") if path.is_file()}
