@@ -99,6 +99,7 @@ class Task(Rendered):
         is_oriented: whether these axes are directions in the body, not those of the files.
         kind: what a network predicts.
         rate: samples per second of signals; 0 for images.
+        apart: those of the classes that are scored on their own, and are in no mean over classes.
         strip: function that reads the signal of which the images of a case are windows; ``None`` if
             they are no windows of one signal.
     """
@@ -118,6 +119,7 @@ class Task(Rendered):
     axes: str = ""
     is_oriented: bool = True
     kind: Kind = SEGMENTATION
+    apart: tuple[str, ...] = ()
     strip: Callable[[Case], Strip] | None = None
     rate: int = 0
 

@@ -93,6 +93,7 @@ def read_cases(
             experiment.tolerance,
             task.spacing_unit,
             unit.checkpoint.info.thresholds,
+            task.apart,
         )
     )
     patients: dict[str, str] = {}

@@ -19,7 +19,7 @@ from analogmed.kinds.kind import CaseScore, Kind, Scorer, Scoring
 from analogmed.metrics.agreement import best_threshold
 from analogmed.metrics.images import ClassImages, confusion, of_counts
 from analogmed.metrics.metric import Metric
-from analogmed.metrics.notes import NO_VALUE
+from analogmed.metrics.notes import APART, NO_VALUE
 from analogmed.metrics.registry import label_of, metric
 
 if TYPE_CHECKING:
@@ -334,8 +334,16 @@ class _Scorer(Scorer):
             index = classes.index(name)
             images = ClassImages(reference[:, index], probability[:, index], case)
             terms.append((name, score, *_terms(score, images, decided[:, index])))
+        apart = self.scoring.apart
         return [
-            CaseScore(case_id, name, score.name, float(values[number]), score.unit, note)
+            CaseScore(
+                case_id,
+                name,
+                score.name,
+                float(values[number]),
+                score.unit,
+                note or (APART if name in apart else ""),
+            )
             for number, case_id in enumerate(self._cases)
             for name, score, values, note in terms
         ]

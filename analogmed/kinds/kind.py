@@ -56,6 +56,7 @@ class Scoring:
         unit: unit of the spacing, ``"mm"`` or ``"px"``.
         thresholds: threshold of the probability of each class, for a kind that decides by them; 0.5
             by default.
+        apart: classes that are scored, but in no mean over classes.
     """
 
     classes: tuple[str, ...]
@@ -63,6 +64,7 @@ class Scoring:
     tolerance: float
     unit: str
     thresholds: tuple[float, ...] = ()
+    apart: tuple[str, ...] = ()
 
 
 class Scorer(ABC):

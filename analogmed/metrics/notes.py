@@ -15,7 +15,9 @@ ONE_CASE_NEGATIVE = "negatives in one case only"
 NO_VALUE = "undefined without one of the cases"
 UNDEFINED = (NO_POSITIVE, NO_NEGATIVE, ONE_CASE_POSITIVE, ONE_CASE_NEGATIVE, NO_VALUE)
 """Notes of classes whose scores are undefined on the cases of a task."""
-RESULT_NOTES = ("", MISSED, SPURIOUS_IN_SOME, *ABSENT, *UNDEFINED)
+APART = "in no mean over classes"
+"""Note of values of a class that the task scores on its own."""
+RESULT_NOTES = ("", MISSED, SPURIOUS_IN_SOME, *ABSENT, *UNDEFINED, APART)
 """All notes of computed values; any other note is that of an error."""
 SMALLER_BATCH = re.compile(r"(?:^|; )out of memory, batch_size \d+$")
 """End of the note of a value that was computed with a smaller batch than requested."""

@@ -43,7 +43,9 @@ class MeanScore:
         batch_size: int,
         device: torch.device,
     ) -> None:
-        self._scoring = Scoring(task.classes, (task.primary_metric,), _TOLERANCE, task.spacing_unit)
+        self._scoring = Scoring(
+            task.classes, (task.primary_metric,), _TOLERANCE, task.spacing_unit, apart=task.apart
+        )
         self._task, self._cases = task, range(len(cases))
         self._batch_size, self._device = batch_size, device
         self._samples = SampleCache(
@@ -57,7 +59,8 @@ class MeanScore:
     def __call__(self, networks: Sequence[Network]) -> float:
         """Return the mean over networks; without a defined value, that of the kind of the task."""
         scorers, order = self._scored(networks)
-        scores = [score for scorer in scorers for score in scorer.scores()]
+        found = (score for scorer in scorers for score in scorer.scores())
+        scores = [score for score in found if score.class_name not in self._task.apart]
         scores.sort(key=lambda score: order[score.case])  # sums are in the order of the cases
         defined = [score.value for score in scores if not math.isnan(score.value)]
         return sum(defined) / len(defined) if defined else self._undefined()

@@ -14,7 +14,7 @@ from analogmed.kinds.classification import ALL, MULTICLASS, MULTILABEL
 from analogmed.kinds.kind import Scoring
 from analogmed.kinds.segmentation import SEGMENTATION
 from analogmed.metrics.agreement import best_threshold
-from analogmed.metrics.notes import NO_POSITIVE
+from analogmed.metrics.notes import APART, NO_POSITIVE
 from analogmed.training.losses import distillation
 
 IMAGES = 40
@@ -272,3 +272,13 @@ def test_a_network_that_segments_is_refused():
 def test_scores_that_are_undefined_everywhere_are_an_error():
     with pytest.raises(DataError, match="AUROC is undefined for every class"):
         MULTILABEL.undefined_score("auroc", np.array([[1]]), (1.0, 1.0), 0.0)
+
+
+def test_values_of_a_class_apart_have_a_note_unless_they_are_undefined():
+    scorer = MULTICLASS.scorer(Scoring(("a", "b", "c"), ("auroc",), 0.0, "px", apart=("b", "c")))
+    label = np.array([0, 1, 0, 1, 0, 1, 0, 1], np.uint8)[:, None]
+    logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    for start in (0, 4):
+        scorer.add(f"{start}", logits[start : start + 4], label[start : start + 4], (1.0,))
+    notes = {score.class_name: score.note for score in scorer.scores()}
+    assert notes == {"a": "", "b": APART, "c": NO_POSITIVE}

@@ -69,6 +69,7 @@ def load_mitbih(
     *,
     name: str = "mitbih",
     classes: Sequence[str] = _CLASSES,
+    apart: Sequence[str] = (),
     leads: Sequence[str] = _LEADS,
     missing_leads: Sequence[str] = (),
     rate: int = 100,
@@ -94,6 +95,8 @@ def load_mitbih(
         classes: classes to distinguish, some of N (normal), S (supraventricular ectopic), V
             (ventricular ectopic), F (fusion) and Q (paced or unclassifiable). Beats of other
             classes are left out.
+        apart: those of the classes that are predicted and scored, but are in no mean over classes,
+            such as F and Q, which few patients have.
         leads: names of the leads, which are the channels.
         missing_leads: those of the leads that are set to 0.
         rate: samples per second to which records are resampled, 50 to 1000.
@@ -143,6 +146,7 @@ def load_mitbih(
         test=test,
         read=reader,
         kind=MULTICLASS,
+        apart=_checked_apart(apart, reader.classes),
         strip=reader.strip,
         rate=reader.leads.rate,
     )
@@ -301,6 +305,16 @@ def _checked_classes(classes: Sequence[str]) -> tuple[str, ...]:
             f"task.options.classes: expected two or more different classes, got {', '.join(chosen)}"
         )
     return chosen
+
+
+def _checked_apart(apart: Sequence[str], classes: tuple[str, ...]) -> tuple[str, ...]:
+    names = known_texts("task.options.apart", apart, classes, "class")
+    if not {*names} < {*classes}:
+        raise ConfigError(
+            f"task.options.apart: expected some of the classes {', '.join(classes)}, but not all "
+            f"of them, got {', '.join(names)}"
+        )
+    return names
 
 
 def _checked_exclusions(folder: Path, exclude: Sequence[str]) -> tuple[str, ...]:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.evaluation.summaries.runs import present_structures
+from analogmed.evaluation.summaries.runs import notes_of, present_structures
 from analogmed.evaluation.summaries.summary import over_time
+from analogmed.metrics.notes import APART
 
 IN_NO_REFERENCE = "in no reference of the test cases"
 
@@ -23,7 +24,8 @@ def class_scores(table: pd.DataFrame, metric: str, time_s: float, **settings: An
 
     Returns:
         The rows of ``over_time`` for each class, with a column ``class``; NaN with a note for a
-        class that is in no reference; no rows if the metric has a single class.
+        class that is in no reference; a note for a class that the task scores on its own; no rows
+        if the metric has a single class.
     """
     at_time = table["time_s"].isna() | (table["time_s"] == time_s)
     rows = table[(table["metric"] == metric) & at_time & table["class"].notna()]
@@ -33,10 +35,13 @@ def class_scores(table: pd.DataFrame, metric: str, time_s: float, **settings: An
     parts = []
     for name in names:
         of_class = rows[rows["class"] == name]
+        is_apart = notes_of(of_class).isin([APART])
+        of_class = of_class.assign(note=of_class["note"].mask(is_apart, ""))
         is_absent = present_structures(of_class).empty
         if is_absent:
             of_class = of_class.assign(value=math.nan, note="")
         part = over_time(of_class, metric, **settings)
         part.insert(0, "class", name)
-        parts.append(part.assign(note=IN_NO_REFERENCE) if is_absent else part)
+        note = IN_NO_REFERENCE if is_absent else APART if is_apart.any() else None
+        parts.append(part if note is None else part.assign(note=note))
     return pd.concat(parts, ignore_index=True)

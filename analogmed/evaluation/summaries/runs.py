@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analogmed.foundation.errors import DataError
-from analogmed.metrics.notes import ABSENT, RESULT_NOTES, SMALLER_BATCH
+from analogmed.metrics.notes import ABSENT, APART, RESULT_NOTES, SMALLER_BATCH
 from analogmed.metrics.registry import is_metric, metric
 from analogmed.tables.estimates import OWN_DIGITAL, OWN_REFERENCE, REFERENCE, Term
 from analogmed.tables.results import COLUMNS as RESULTS_COLUMNS
@@ -124,14 +124,17 @@ def align_runs(runs: Sequence[NetworkRun], time_s: float) -> AlignedValues:
 def present_structures(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows whose structure is in the reference, and all rows of a specificity.
 
+    Classes that a task scores on their own are in no mean, and left out.
+
     A structure that the reference lacks has a Dice only in some runs (0 where it is predicted), so
     that means over such structures would compare different cases in each run. The structures of the
     reference are a property of the whole case, independent of runs and of single images.
     """
     names = rows["metric"].unique()
     counted = [name for name in names if is_metric(name) and metric(name).counts_absent]
-    absent = notes_of(rows).isin(ABSENT) & ~rows["metric"].isin(counted)
-    return rows[~absent]
+    notes = notes_of(rows)
+    absent = notes.isin(ABSENT) & ~rows["metric"].isin(counted)
+    return rows[~absent & (notes != APART)]
 
 
 def digital_values(rows: pd.DataFrame) -> pd.Series:

@@ -73,9 +73,10 @@ def test_the_peak_is_in_the_middle_and_windows_end_with_the_record(root):
 
 
 def test_classes_leads_rate_and_window_can_be_chosen(root):
-    options = {"classes": ["V", "Q"], "leads": "V1", "rate": 200, "window_s": 0.64}
+    options = {"classes": ["V", "Q"], "apart": "Q", "leads": "V1", "rate": 200, "window_s": 0.64}
     task = load_task("mitbih", root, **options)
-    assert (task.classes, task.channels, task.window) == (("V", "Q"), ("V1",), (128,))
+    assert (task.classes, task.apart, task.channels) == (("V", "Q"), ("Q",), ("V1",))
+    assert task.window == (128,)
     assert task.read(task.test[0]).label[:, 0].tolist() == [0, 1]
 
 
@@ -137,6 +138,8 @@ def test_without_its_validation_records_some_are_drawn(tmp_path):
     [
         ({"classes": ["N", "X"]}, "unknown class 'X'; choose from: F, N, Q, S, V"),
         ({"classes": "N"}, "expected two or more different classes, got N"),
+        ({"apart": "Q"}, "task.options.apart: unknown class 'Q'; choose from: N, S, V"),
+        ({"apart": ["N", "S", "V"]}, "expected some of the classes N, S, V, but not all of them"),
         ({"leads": 3}, "task.options.leads: expected a list of texts, got 3"),
         ({"window_s": 0.1}, "task.options.window_s: expected a finite number at least 0.3"),
         ({"exclude": ["107", "999"]}, "expected names of records in .*, got 999"),

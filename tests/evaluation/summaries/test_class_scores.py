@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from analogmed.evaluation.summaries.class_scores import IN_NO_REFERENCE, class_scores
+from analogmed.evaluation.summaries.summary import over_time
 from analogmed.foundation.time_constants import DAY_S
-from analogmed.metrics.notes import BOTH_EMPTY, NO_POSITIVE, SPURIOUS
+from analogmed.metrics.notes import APART, BOTH_EMPTY, NO_POSITIVE, SPURIOUS
 from analogmed.report.tables.class_scores import class_tables, render_class_scores
 from analogmed.tables.results import COLUMNS
 
@@ -58,6 +59,22 @@ def test_a_class_that_no_reference_contains_has_no_score(note, value):
     assert len(absent) == 2 and absent["estimate"].isna().all()
     assert set(absent["note"]) == {IN_NO_REFERENCE}
     assert found.loc[found["class"] == "Mass", "estimate"].notna().all()
+
+
+def test_a_class_of_its_own_has_its_score_and_is_in_no_mean():
+    table = results(classes=("Mass", "Nodule", "Other"))
+    is_apart = table["class"] == "Other"
+    expected = over_time(table[~is_apart], "auroc", n_boot=100)
+    table.loc[is_apart, "note"] = APART
+    assert over_time(table, "auroc", n_boot=100)["estimate"].tolist() == pytest.approx(
+        expected["estimate"].tolist()
+    )
+    found = class_scores(table, "auroc", DAY_S, n_boot=100).set_index("class")
+    mean = table[is_apart & (table["hardware"] == "digital")]["value"].mean()
+    assert found.loc["Other", "estimate"].iloc[0] == pytest.approx(mean)
+    assert (found["note"] == APART).groupby("class").all().to_dict() == {
+        "Mass": False, "Nodule": False, "Other": True
+    }  # fmt: skip
 
 
 def test_a_single_class_has_no_table():

@@ -28,9 +28,8 @@ def test_images_of_a_strip_are_the_first_with_the_most_classes_and_then_the_rare
 def run(tmp_path_factory):
     """An evaluation of a network of one state-space layer on the ECG phantom."""
     root = tmp_path_factory.mktemp("strips")
-    config = TaskConfig(
-        "phantom_ecg", options={"phantom_patients": 8, "phantom_size": 32}, root=root
-    )
+    small = {"phantom_patients": 8, "phantom_size": 32, "apart": ["V", "F"]}
+    config = TaskConfig("phantom_ecg", options=small, root=root)
     task, options = config.load(), {"features": 4, "state": 2, "layers": 1}
     torch.manual_seed(0)
     network = build_model("s4d", in_channels=12, out_channels=4, spatial_dims=1, **options)
@@ -91,6 +90,15 @@ def test_a_page_shows_each_case(run):
     assert section.figures[0].alt.startswith("Worst case: synthetic, p00")
     assert "PCM chips at t0, 1 day, from left to right. Markers: means over 3 chips" in section.text
     assert list(strip_section(images[images["time_s"].isna()], signals, "run1")) == []
+
+
+def test_classes_apart_are_predicted_and_in_no_mean(run):
+    folder = run[2].folder
+    rows = pd.read_parquet(folder / "results.parquet")
+    digital = rows[rows["time_s"].isna()].groupby("class")["value"].mean()
+    (summary,) = pd.read_csv(folder / "summary.csv").to_dict("records")
+    assert set(digital.index) == {"N", "S", "V", "F"}
+    assert summary["auroc_digital"] == pytest.approx(digital[["N", "S"]].mean())
 
 
 def test_no_strip_is_written_where_the_score_is_undefined(run, tmp_path):
