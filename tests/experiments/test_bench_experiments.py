@@ -22,7 +22,7 @@ SPACE = Space(depths=(2,), blocks=("A", "C", "F"), widths=(4, 8), growths=(1, 2)
 CHIPS = 3
 TASK = {
     "root": None, "size": [16, 16], "spatial_dims": None, "split_seed": 0, "split_file": None,
-    "shares": [0.5, 0.25, 0.25], "options": {"phantom_patients": 8, "phantom_size": 32},
+    "shares": [0.5, 0.25, 0.25], "options": {"phantom_patients": 4, "phantom_size": 32},
 }  # fmt: skip
 CANDIDATE = {
     "batch_size": 8,
