@@ -46,6 +46,16 @@ NETWORKS = (
     Network("phantom_brain", "unetpp", "{features: [8, 8, 16, 32, 64, 8]}", EPOCHS),
     Network("phantom_brain", "swin_unetr", "{feature_size: 12}", EPOCHS, bits=7),
     Network(
+        "phantom_chest",
+        "light_classifier",
+        "{features: [16, 16, 8], hidden: 16}",
+        (
+            *("--epochs=50", "--validate_every=25", "--batch_size=32"),
+            *("--loading.augment=false", "--optimizer.learning_rate=0.005"),
+        ),
+        bits=7,
+    ),
+    Network(
         "phantom_ecg",
         "s4d_ncp",
         "{size: small, pool: 32}",
