@@ -20,6 +20,7 @@ from analogmed.data.case import Case, Sample, Task
 from analogmed.data.datasets.listing import Fault, Layout, Listing, report_error
 from analogmed.data.normalise import checked_size, pad_image, padded_size, resize_image
 from analogmed.data.samples import MAX_CLASSES, naming_case
+from analogmed.data.splits import split_from_file
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import read_head
 from analogmed.kinds.classification import MULTICLASS, MULTILABEL, Classification
@@ -80,8 +81,9 @@ def load_medmnist(
     name: str | None = None,
     classes: Sequence[str] | None = None,
     size: Sequence[int] | None = None,
+    split_file: Path | str | None = None,
 ) -> Task:
-    """Load a MedMNIST file with its official split.
+    """Load a MedMNIST file with its official split, or another one.
 
     Labels (n, 1) are classes: with two of them the task is binary, and its class is that of label
     1. Labels (n, K) of 0 and 1 are independent of each other. Intensities are scaled from [0, 255]
@@ -94,6 +96,8 @@ def load_medmnist(
         name: name of the task; by default that of the file.
         classes: names of the classes; by default those of the data set of this name.
         size: (H, W) to resample to, before padding.
+        split_file: YAML or JSON file with the images of each part, named as ``train-00017``; by
+            default, parts are the official ones.
 
     Raises:
         ConfigError: ``root`` does not exist or has several files, or ``classes`` or ``size`` is
@@ -107,6 +111,10 @@ def load_medmnist(
     kind, names = _kind_and_classes(arrays, classes or CLASSES.get(stem), file)
     shape = size or arrays["train_images"].shape[1:3]
     cases = dict(_without_repeated(list_cases(file, arrays), file))
+    parts = tuple(cases[part] for part in PARTS)
+    if split_file is not None:
+        parts = split_from_file([case for part in parts for case in part], split_file)
+    train, validation, test = parts
     return Task(
         name=name or stem,
         root=file.parent,
@@ -115,9 +123,9 @@ def load_medmnist(
         classes=names,
         window=padded_size(shape),
         spacing_unit="px",
-        train=cases["train"],
-        validation=cases["val"],
-        test=cases["test"],
+        train=train,
+        validation=validation,
+        test=test,
         read=MedMnistReader(size),
         kind=kind,
     )
@@ -285,8 +293,8 @@ def _kind_and_classes(
     more_is_fine = kind is MULTICLASS and len(names) >= found
     if not more_is_fine and len(names) != found:
         raise ConfigError(
-            f"task.options.classes: expected {found} names for {file}, got {len(names)} "
-            f"({', '.join(names)})"
+            f"task.options.classes: expected {found} name{'s' * (found > 1)} for {file}, got "
+            f"{len(names)} ({', '.join(names)})"
         )
     if len(set(names)) < len(names):
         raise ConfigError(f"task.options.classes: expected different names, got {', '.join(names)}")

@@ -318,7 +318,9 @@ def _checked_apart(apart: Sequence[str], classes: tuple[str, ...]) -> tuple[str,
 
 
 def _checked_exclusions(folder: Path, exclude: Sequence[str]) -> tuple[str, ...]:
-    names = some_texts("task.options.exclude", exclude)
+    given = [exclude] if isinstance(exclude, str | int) else exclude
+    texts = [str(name) if isinstance(name, int) else name for name in given]  # names are numbers
+    names = some_texts("task.options.exclude", texts)
     unknown = [n for n in names if n not in EXCLUDED and not (folder / f"{n}{HEADER}").is_file()]
     if unknown:
         raise ConfigError(

@@ -174,7 +174,8 @@ def _check(
 ) -> None:
     if len(window) != spatial_dims or any(size < 1 or size % _REDUCTION for size in window):
         raise ConfigError(
-            f"model.options.window: expected {spatial_dims} multiples of {_REDUCTION}, got {window}"
+            f"model.options.window: expected a multiple of {_REDUCTION} for each of {spatial_dims} "
+            f"dimensions, got {window}"
         )
     if len(features) != 3 or min(features) < 1:
         raise ConfigError(

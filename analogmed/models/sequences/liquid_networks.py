@@ -26,8 +26,8 @@ class _Size:
 _SIZES = {"large": _Size(64, 32, 4, 48, 24), "small": _Size(20, 16, 2, 28, 8)}
 
 
-def _ncp_divisor(*, pool: int = 8, **_: object) -> int:
-    return pool
+def _ncp_divisor(*, spatial_dims: int = 1, pool: int = 8, **_: object) -> int:
+    return pool if spatial_dims == 1 else 1  # the builder refuses images
 
 
 @divisible_by(_ncp_divisor)
@@ -136,9 +136,9 @@ class SegmentClassifier(nn.Module):
         return logits
 
 
-def segment_divisor(*, segment: int = 50, **_: object) -> int:
-    """Return the number of samples of a segment."""
-    return segment
+def segment_divisor(*, spatial_dims: int = 1, segment: int = 50, **_: object) -> int:
+    """Return the number of samples of a segment; 1 for images, which the builder refuses."""
+    return segment if spatial_dims == 1 else 1
 
 
 def segment_features(

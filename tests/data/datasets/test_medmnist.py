@@ -157,6 +157,15 @@ def test_a_truncated_file_is_named(write):
         load_medmnist(path)
 
 
+def test_a_split_file_replaces_the_official_split(write, tmp_path):
+    path = write(arrays())
+    split = tmp_path / "split.yaml"
+    split.write_text("train: [train-00001, val-00000]\nvalidation: [train-00002]\n")
+    task = load_medmnist(path, split_file=split)
+    assert [case.case_id for case in task.train] == ["train-00001", "val-00000"]
+    assert (len(task.validation), len(task.test)) == (1, 0)
+
+
 def test_a_file_that_is_no_archive_is_named(tmp_path):
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match=r"table\.csv: no archive of NumPy; expected the"):

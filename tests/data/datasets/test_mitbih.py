@@ -110,7 +110,7 @@ def test_records_of_one_patient_are_in_one_part(root):
     with pytest.raises(LeakageError, match=r"201 and 202 \(train, test\)"):
         load_mitbih(root, exclude=["102"])
     with pytest.raises(DataError, match=r"records 102 are in neither part .*\(DS1, DS2\)"):
-        load_mitbih(root, exclude=["201"])
+        load_mitbih(root, exclude=[201])
 
 
 def test_a_split_file_replaces_the_division(root):

@@ -30,10 +30,13 @@ def test_the_light_classifier_gives_one_logit_per_class_and_image():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window": 28}, "expected 2 multiples of 8"),
+        ({"window": 28}, "expected a multiple of 8 for each of 2"),
         ({"features": [8, 8]}, "expected 3 numbers of channels"),
         ({"hidden": 1}, "expected 2 or more, got 1"),
-        ({"window": [32], "spatial_dims": 2}, r"expected 2 multiples of 8, got \(32,\)"),
+        (
+            {"window": [32], "spatial_dims": 2},
+            r"for each of 2 dimensions, got \(32,\)",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
