@@ -22,7 +22,7 @@ from analogmed.training import load_checkpoint
 pytestmark = pytest.mark.slow
 
 LOUD = Hardware(tile_size=256, out_noise=0.3, prog_noise_scale=3.0)
-SWEEP = SweepConfig(chips=2, times_s=(0.0, DAY_S))
+SWEEP = SweepConfig(chips=2, times_s=(DAY_S,))
 
 
 @pytest.fixture(scope="module")
