@@ -200,7 +200,7 @@ def test_plugin_gets_the_settings_that_it_names(plugin, brain):
     assert load_task("mine", brain, colour="blue", size=(16, 16)).name == "mine-blue"
     with pytest.raises(ConfigError, match="did you mean 'colour'"):
         load_task("mine", brain, color="blue")
-    with pytest.raises(ConfigError, match="unknown option 'shares'"):
+    with pytest.raises(ConfigError, match=r"task.shares: not a setting of task 'mine'"):
         load_task("mine", brain, shares=(0.5, 0.2, 0.3))
 
 
