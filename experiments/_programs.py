@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from analogmed.evaluation.summaries.runs import present_structures
 from analogmed.execution.compute import Step
 from analogmed.execution.executors import make_executor, outcomes_of
 from analogmed.execution.settings import EngineConfig
@@ -92,13 +93,15 @@ def case_values(results: pd.DataFrame, metric: str = "dice") -> dict[object, pd.
 
     Args:
         results: rows of one network in the table ``results.parquet`` of an evaluation.
-        metric: name of the metric; a case has the mean over its classes.
+        metric: name of the metric; a case has the mean over its classes, without those that the
+            task scores on their own, and structures that it lacks.
 
     Returns:
         one row per patient and case, one column per chip (one in all for the digital run), by time
         in s, and by ``"digital"``.
     """
-    table = results[results["metric"] == metric].assign(chip=results["chip"].fillna(-1))
+    table = present_structures(results[results["metric"] == metric])
+    table = table.assign(chip=table["chip"].fillna(-1))
     return {
         "digital" if pd.isna(time_s) else time_s: rows.pivot_table(
             "value", ["patient", "case"], "chip", "mean"

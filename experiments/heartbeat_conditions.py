@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from _programs import markdown, run_program, with_interval
+from _programs import case_values, markdown, run_program, with_interval
 
 from analogmed.data.signals.leads import TWELVE
 from analogmed.evaluation.preparation import shipped_folder
@@ -102,9 +102,8 @@ def rows_of(folders: dict[str, Path]) -> list[dict[str, object]]:
 def scores_of(folder: Path) -> dict[tuple[str, str], pd.DataFrame]:
     """Return the contribution of each case on each chip after one day, by network."""
     table = pd.read_parquet(folder / "results.parquet")
-    table = table[(table["metric"] == METRIC) & (table["time_s"] == DAY_S)]
     return {
-        (str(model), str(training)): rows.pivot_table("value", ["patient", "case"], "chip", "mean")
+        (str(model), str(training)): case_values(rows, METRIC)[DAY_S]
         for (model, training), rows in table.groupby(list(MODEL), sort=False)
     }
 

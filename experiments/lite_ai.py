@@ -74,7 +74,7 @@ class Trained:
         model: name of the network.
         options: options of its builder.
         taught: whether the big network is the teacher.
-        precision: of the training.
+        precision: number format of the training.
     """
 
     model: str

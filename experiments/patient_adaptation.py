@@ -31,6 +31,7 @@ from analogmed.data import Case, Task
 from analogmed.evaluation.deploy import make_analog
 from analogmed.evaluation.passes import Pass, chip_passes, predict_cases
 from analogmed.evaluation.statistics import Interval, difference, two_way_bootstrap
+from analogmed.evaluation.summaries.runs import present_structures
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.foundation.time_constants import time_label
@@ -84,6 +85,12 @@ def main() -> None:
     task = config.task.load()
     config = config.for_task(task)
     networks = [load_checkpoint(path, factories=config.factories) for path in config.checkpoints]
+    names = [(checkpoint.info.model, checkpoint.info.training) for checkpoint in networks]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            "checkpoints: expected one network of each model and training, got "
+            f"{', '.join(' '.join(name) for name in names)}"
+        )
     scores = pd.concat([of_network(checkpoint, task, config) for checkpoint in networks])
     text = markdown(summary(scores, config.metrics))
     write_table(out, "adaptation", scores, text)
@@ -133,6 +140,7 @@ def beats_of(
     """Yield the features that enter the last layer in one pass, for each patient.
 
     Raises:
+        ConfigError: the logits of a digital network are not the outputs of this layer.
         DataError: a patient has no beat beyond those for the adaptation.
     """
     for case in cases:
@@ -145,7 +153,12 @@ def beats_of(
             )
         keep = layer.register_forward_pre_hook(partial(_keep, seen))
         with hooked([keep]):
-            predict_cases(one, [sample], task, config)
+            (logits,) = predict_cases(one, [sample], task, config)
+        if isinstance(layer, nn.Linear) and not torch.allclose(layer(torch.cat(seen)), logits):
+            raise ConfigError(
+                "expected a network whose logits are the outputs of its last nn.Linear layer; "
+                "those of this network are computed from them"
+            )
         yield Beats(case, torch.cat(seen).double().cpu(), sample.label)
 
 
@@ -181,14 +194,15 @@ def contributions(
         task: task with its kind and classes.
         config: settings with the number of beats and the metrics.
     """
-    scorer = task.kind.scorer(Scoring(task.classes, config.metrics, config.tolerance, "px"))
+    scoring = Scoring(task.classes, config.metrics, config.tolerance, "px", apart=task.apart)
+    scorer = task.kind.scorer(scoring)
     for each in beats:
         own = layer if penalty is None else adapted(layer, each, penalty, task, config.beats)
         weight, bias = own.weight.detach().double().cpu(), own.bias.detach().double().cpu()
         logits = F.linear(each.features[config.beats :], weight, bias)
         scorer.add(each.case.case_id, logits, each.label[config.beats :], ())
     patients = {each.case.case_id: each.case.patient_id for each in beats}
-    rows = pd.DataFrame(scorer.scores())
+    rows = present_structures(pd.DataFrame(scorer.scores()))
     macro = rows.groupby(["case", "metric"], sort=False)["value"].mean().reset_index()
     return macro.assign(patient=macro["case"].map(patients))
 
@@ -197,7 +211,7 @@ def adapted(layer: nn.Linear, beats: Beats, penalty: float, task: Task, count: i
     """Return a copy of a layer, trained on the first beats of a patient.
 
     It minimises the loss of the task's kind plus ``penalty`` times the squared change of weights
-    and biases, a convex problem, by L-BFGS.
+    and biases, a convex problem, by L-BFGS with up to 200 iterations.
     """
     own = nn.Linear(layer.in_features, layer.out_features).double()
     own.load_state_dict({"weight": layer.weight.detach(), "bias": layer.bias.detach()})

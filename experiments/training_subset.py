@@ -3,10 +3,10 @@
     python experiments/training_subset.py --task mitbih --root data/mitdb --model s4d_ncp \\
         --options "{size: small}" --share 0.01 -- --epochs 4 --batch_size 128
 
-Both networks see the same number of training images: those of the subset in more repetitions. Each
-is trained digitally, and from there digitally and hardware-aware, and is evaluated on the same
-chips. Settings after -- are those of all trainings. Finished steps are not repeated. Writes
-subset.md and subset.csv into the folder of --out.
+Both networks see the same number of training images, up to whole batches: those of the subset in
+more repetitions. Each is trained digitally, and from there digitally and hardware-aware, and is
+evaluated on the same chips. Settings after -- are those of all trainings. Finished steps are not
+repeated. Writes subset.md and subset.csv into the folder of --out.
 """
 
 import argparse
@@ -36,6 +36,11 @@ TIMES_S = (T0_S, DAY_S)
 def main() -> None:
     """Train and evaluate, then print and write the table."""
     arguments = _arguments()
+    repeats = round(1 / arguments.share) if arguments.share > 0 else 0
+    if repeats < 2 or abs(repeats * arguments.share - 1) > 1e-9:
+        raise SystemExit(
+            f"--share: expected 1 divided by a whole number, such as 0.01, got {arguments.share:g}"
+        )
     shares = {"all": 1.0, "subset": arguments.share}
 
     def run(name: str) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def warn_of_days(times: Iterable[str | float], name: str, *, stacklevel: int = 2
     Args:
         times: times as given by the user, as numbers or texts.
         name: name of the setting, for the message.
-        stacklevel: that of the caller for :func:`warnings.warn`.
+        stacklevel: level of the caller, as in :func:`warnings.warn`.
     """
     listed = list(times)
     largest = max(map(float, listed), default=0.0) if all(map(_is_whole, listed)) else 0.0

@@ -60,7 +60,9 @@ def make_loss(
     if teacher is not None:
         teacher.eval()
     elif config.distillation > 0:
-        raise ConfigError("loss.distillation needs a network to learn from; give one with init")
+        raise ConfigError(
+            "loss.distillation needs a network to learn from; set init or loss.teacher"
+        )
 
     def loss_of(images: Tensor, outputs: Tensor | Sequence[Tensor], labels: Tensor) -> Tensor:
         heads = _heads(outputs, deep_supervision=config.deep_supervision)

@@ -21,7 +21,7 @@ from analogmed.training.losses import make_loss
 from analogmed.training.outcome import OUTCOME, report_outcome
 from analogmed.training.preparation import Setup, digital_stage, set_up, with_heads
 from analogmed.training.settings import NETWORK, SETTINGS, TrainConfig
-from analogmed.training.state.folder import TrainingFolder, digest_of_start, one_run
+from analogmed.training.state.folder import TrainingFolder, digest_of_network, one_run
 from analogmed.training.validation import Validation
 
 _STOPPED = "stopped.safetensors"
@@ -52,7 +52,8 @@ def train(config: TrainConfig) -> Path:
         ConfigError: settings that do not fit each other or the task, or differ from those of the
             run in the folder; a folder that cannot be written, or that another run is writing to;
             a lack of memory, with advice on what to make smaller.
-        LeakageError: ``init`` was trained on patients that this split keeps for testing.
+        LeakageError: ``init`` or ``loss.teacher`` was trained on patients that this split keeps for
+            testing.
         DataError: the task has no training or validation case.
         NonFiniteError: the loss became NaN or Inf; names epoch and batch.
     """
@@ -70,10 +71,10 @@ def _train(config: TrainConfig, ranks: Ranks) -> Path:
 
 
 def _run(config: TrainConfig, ranks: Ranks) -> Path:
-    start = digest_of_start(config.init)
-    folder = TrainingFolder(
-        config, ranks, SETTINGS, start=start, written=(NETWORK, _STOPPED, OUTCOME)
-    )
+    start = digest_of_network(config.init)
+    teacher = digest_of_network(config.loss.teacher)
+    written = (NETWORK, _STOPPED, OUTCOME)
+    folder = TrainingFolder(config, ranks, SETTINGS, start=start, teacher=teacher, written=written)
     history, is_hwa = folder.history, config.training == "hwa"
     if len(history) >= config.epochs or history.has_stalled(config.patience):
         if ranks.is_first:

@@ -171,7 +171,7 @@ class WeightEma:
 _OPTIMIZERS = ("adamw", "sgd")
 _RECURRENT = r"(?:_(?:ih|hh|hr)(?:_l\d+)?(?:_reverse)?)?"
 _WEIGHT_NAME = re.compile(  # also pruned and parametrised
-    rf"(?:.*\.)?(?:weight{_RECURRENT}(?:_orig)?|parametrizations\.weight{_RECURRENT}\.original)"
+    rf"(?:.*\.)?(?:(?:\w+_)?weight{_RECURRENT}(?:_orig)?|parametrizations\.weight{_RECURRENT}\.original)"
 )
 _WEIGHT, _UPDATES = "weight:", "updates"
 

@@ -120,6 +120,7 @@ class Setup:
             classes=task.classes,
             channels=task.channels,
             axes=task.axes,
+            rate=task.rate,
             patients=self.patients,
             scans=self.scans,
             window=task.window,
@@ -158,14 +159,13 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     sources = tuple(source for source in (start, teacher) if source)
     patients = patients_seen(task, sources)
     sampler = make_sampler(config, task, ranks)
-    _warn_missing_classes(sampler, task)
+    _warn_missing_classes(sampler, task, config.loading.subset)
     if ranks.is_first:
         _tell_repeated_reads(sampler, task, config.loading)
     torch.manual_seed(derive_seed(config.seed, "initial weights"))
     model = _network(config, task, start)
     if start is None:
-        images = (image for case in task.train for image in task.read(case).image)
-        fit_to_images(model, images, config.seed)
+        fit_to_images(model, sampler.images(), config.seed)
     model = model.to(device)
     scans = {*scans_of(task, (*task.train, *task.validation))}
     scans |= {scan for source in sources for scan in source.info.scans}
@@ -280,12 +280,17 @@ def _load_task(config: TrainConfig) -> Task:
     return task
 
 
-def _warn_missing_classes(sampler: PatchSampler, task: Task) -> None:
+def _warn_missing_classes(sampler: PatchSampler, task: Task, subset: float) -> None:
     missing = sampler.missing_classes()
     if missing:
+        remedy = "task.split_seed or task.shares"
+        where = f"no training case of {task.name} holds"
+        if subset < 1:
+            remedy += ", or set a larger loading.subset"
+            where = f"no image of the subset of {task.name} (loading.subset {subset:g}) has"
         warnings.warn(
-            f"no training case of {task.name} holds {', '.join(missing)}: the network cannot learn "
-            f"{'it' if len(missing) == 1 else 'them'}; change task.split_seed or task.shares",
+            f"{where} {', '.join(missing)}: the network cannot learn "
+            f"{'it' if len(missing) == 1 else 'them'}; change {remedy}",
             stacklevel=2,
         )
 

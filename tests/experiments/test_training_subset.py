@@ -26,6 +26,7 @@ def results(score):
             "class": name,
             "metric": "auroc",
             "value": score + (number + (chip or 0)) / 100,
+            "note": "",
         }
         for training in ("digital", "hwa")
         for time_s, chip in runs

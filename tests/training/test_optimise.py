@@ -51,6 +51,13 @@ def test_the_same_recurrent_weights_decay_digitally_and_on_tiles(layer):
     assert all(name.endswith(".weight") for name in decayed)
 
 
+def test_projections_of_attention_decay():
+    attention = nn.MultiheadAttention(4, 2, kdim=3, vdim=3)
+    decayed = names(attention, make_optimizer(attention, OptimizerConfig()), 0)
+    projections = {f"{name}_proj_weight" for name in "qkv"}
+    assert decayed == {*projections, "out_proj.weight"}
+
+
 def test_parameters_that_do_not_learn_are_left_out():
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)

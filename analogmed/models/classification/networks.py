@@ -18,9 +18,22 @@ _REDUCTION = 8
 """Reduction of the image size by the three poolings of the light classifier."""
 
 
+def _checked_blocks(blocks: object) -> tuple[int, ...]:
+    """Return the numbers of layers of the dense blocks."""
+    name = "model.options.blocks"
+    if not isinstance(blocks, list | tuple) or not blocks:
+        raise ConfigError(
+            f"{name}: expected a list of one or more numbers of layers, such as [6, 12, 24, 16], "
+            f"got {blocks!r}"
+        )
+    for layers in blocks:
+        require_whole(name, layers, least=1)
+    return tuple(blocks)
+
+
 def _divisor_of_densenet(blocks: Sequence[int] = (6, 12, 24, 16), **_: object) -> int:
     """Return the divisor: convolution and pooling at the entry, and a pooling between blocks."""
-    return 2 ** (len(blocks) + 1)
+    return 2 ** (len(_checked_blocks(blocks)) + 1)
 
 
 @divisible_by(_divisor_of_densenet)
@@ -51,15 +64,13 @@ def densenet121(
     """
     require_whole("model.options.features", features, least=2)
     require_whole("model.options.growth", growth, least=1)
-    for layers in blocks:
-        require_whole("model.options.blocks", layers, least=1)
     return nets.DenseNet121(
         spatial_dims=spatial_dims,
         in_channels=in_channels,
         out_channels=out_channels,
         init_features=features,
         growth_rate=growth,
-        block_config=tuple(blocks),
+        block_config=_checked_blocks(blocks),
         dropout_prob=dropout,
         pretrained=False,
     )

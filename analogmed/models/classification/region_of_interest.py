@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from analogmed.foundation.errors import ConfigError, DataError, ShapeError
-from analogmed.foundation.settings.checks import require_choice
+from analogmed.foundation.settings.checks import require_choice, require_number, require_whole
 from analogmed.models.classification.intensities import LEVELS, count_levels, densities, quantise
 from analogmed.models.divisor import divisible_by, window_of_task
 from analogmed.models.registry import build_model, follows_window, required_divisor
@@ -46,7 +46,7 @@ class PixelWeights(DigitalProduct, FittedToImages):
         super().__init__()
         self.window, self.weighting = tuple(window), weighting
         self.side, self.bandwidth = side, bandwidth
-        self.register_buffer("nearest", torch.zeros(self.window, dtype=torch.int16))
+        self.register_buffer("nearest", torch.zeros(self.window, dtype=torch.uint8))
         self.register_buffer("usual", torch.ones(side**2, LEVELS))
 
     def fit_to(self, images: Iterable[np.ndarray], seed: int) -> None:
@@ -100,6 +100,7 @@ def _divisor(
     reduction: int = 2, model: Mapping[str, Any] | None = None, spatial_dims: int = 2, **_: Any
 ) -> tuple[int, ...] | None:
     name, options = _network_of(model)
+    require_whole("model.options.reduction", reduction, least=1)
     inner = required_divisor(name, spatial_dims=spatial_dims, **options)
     return None if inner is None else tuple(reduction * divisor for divisor in inner)
 
@@ -151,7 +152,7 @@ class RegionOfInterest(nn.Module):
         )
         name, options = _network_of(model)
         if follows_window(name):
-            options = {"window": [axis // reduction for axis in size], **options}
+            options["window"] = [axis // reduction for axis in size]
         self.network = build_model(
             name,
             in_channels=2 if weighting == "channel" else 1,
@@ -178,11 +179,17 @@ class RegionOfInterest(nn.Module):
 
 def _network_of(model: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
     """Return name and options of the network."""
-    given = dict(model or {})
+    given = dict(model) if isinstance(model, Mapping) else {} if model is None else {"": model}
     name, options = given.pop("name", "light_classifier"), given.pop("options", {})
     if given or not isinstance(name, str) or not isinstance(options, Mapping):
         raise ConfigError(
-            f"model.options.model: expected name and options, got {dict(model or {})}"
+            "model.options.model: expected name and options, such as {name: light_classifier, "
+            f"options: {{hidden: 64}}}}, got {model!r}"
+        )
+    if "window" in options:
+        raise ConfigError(
+            "model.options.model: window follows from that of the region of interest and "
+            "reduction; leave it out of options"
         )
     return name, dict(options)
 
@@ -200,12 +207,15 @@ def _check(
             f"model 'region_of_interest': expected 2D images of one channel, got {spatial_dims}D "
             f"images of {in_channels}"
         )
-    if reduction < 1 or len(window) != 2 or any(axis < 1 or axis % reduction for axis in window):
+    require_whole("model.options.reduction", reduction, least=1)
+    require_whole("model.options.side", side, least=1, most=16)
+    require_number("model.options.bandwidth", bandwidth, above=0)
+    if len(window) != 2 or any(type(axis) is not int or axis < 1 for axis in window):
         raise ConfigError(
-            f"model.options.reduction: expected a whole number that divides the window {window}, "
-            f"got {reduction}"
+            f"model.options.window: expected one size or two, in whole pixels, got {window}"
         )
-    if not 1 <= side <= 16:
-        raise ConfigError(f"model.options.side: expected 1 to 16, got {side}")
-    if not bandwidth > 0:
-        raise ConfigError(f"model.options.bandwidth: expected a number above 0, got {bandwidth}")
+    if any(axis % reduction for axis in window):
+        raise ConfigError(
+            f"model.options.reduction: expected a number that divides the window {window}, got "
+            f"{reduction}"
+        )

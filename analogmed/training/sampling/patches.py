@@ -89,6 +89,11 @@ class PatchSampler:
         """Return the number of batches in an epoch."""
         return max(1, len(self._table) * self._loading.patches_per_image // self._batch_size)
 
+    def images(self) -> Iterator[np.ndarray]:
+        """Yield all images of an epoch without augmentation, each once, shape (C, *spatial)."""
+        for case, position in zip(self._table.case, self._table.position, strict=True):
+            yield self._cache[int(case)].image[position]
+
     def missing_classes(self) -> tuple[str, ...]:
         """Return the names of the task's classes that no case contains."""
         held = np.asarray(self._table.holds.any(axis=0))

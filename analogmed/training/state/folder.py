@@ -63,7 +63,8 @@ class TrainingFolder:
         config: settings of the run.
         ranks: processes of the run, of which only the first writes.
         settings: name of the file of settings.
-        start: SHA-256 of the checkpoint that the run starts from; empty if there is none.
+        start, teacher: SHA-256 of the checkpoint that the run starts from, and of its teacher's;
+            empty if there is none.
         written: other files that the run writes, in addition to its log.
 
     Raises:
@@ -79,10 +80,11 @@ class TrainingFolder:
         settings: str,
         *,
         start: str = "",
+        teacher: str = "",
         written: Sequence[str] = (),
     ) -> None:
-        self._config, self._ranks, self._start = config, ranks, start
-        self._state = opened(config, ranks, settings, start, written=written)
+        self._config, self._ranks, self._digests = config, ranks, (start, teacher)
+        self._state = opened(config, ranks, settings, start, teacher, written=written)
         self._patients: dict[str, list[str]] = {}
 
     @property
@@ -142,13 +144,15 @@ class TrainingFolder:
     def save(self, run: Resumable, history: History) -> None:
         """Save all that the run needs to resume after its last epoch."""
         if self._ranks.is_first:
+            start, teacher = self._digests
             state = TrainingState(
                 epoch=len(history),
                 model=tensors_of(run.model),
                 learner=run.state_dict(),
                 history=history.plain(),
                 config=to_plain(self._config),
-                start=self._start,
+                start=start,
+                teacher=teacher,
                 patients=self._patients,
             )
             save_state(self._config.folder, state)
@@ -166,7 +170,13 @@ def one_run(folder: Path, ranks: Ranks) -> Iterator[None]:
 
 
 def opened(
-    config: _Config, ranks: Ranks, settings: str, start: str = "", *, written: Sequence[str] = ()
+    config: _Config,
+    ranks: Ranks,
+    settings: str,
+    start: str = "",
+    teacher: str = "",
+    *,
+    written: Sequence[str] = (),
 ) -> TrainingState | None:
     """Create a run folder with its settings and environment, or load the run that it contains.
 
@@ -174,7 +184,7 @@ def opened(
         config: settings of the run.
         ranks: processes of the run, of which only the first writes.
         settings: name of the file of settings.
-        start: digest of the checkpoint that the run starts from.
+        start, teacher: as in :class:`TrainingFolder`.
         written: other files that the run writes, in addition to its log.
 
     Returns:
@@ -197,14 +207,14 @@ def opened(
     state = load_latest(config.folder)
     if state is not None:
         defaults = to_plain(type(config)())
-        refuse_other_configuration(state, to_plain(config), start, defaults=defaults)
+        refuse_other_configuration(state, to_plain(config), start, teacher, defaults=defaults)
     elif ranks.is_first:
         describe_run(config, config.folder, settings)
     return state
 
 
-def digest_of_start(init: Path | None) -> str:
-    """Return the SHA-256 of the checkpoint that a run starts from; empty if there is none."""
-    if init is None or not network_file(init).is_file():
+def digest_of_network(path: Path | None) -> str:
+    """Return the SHA-256 of a checkpoint, or of that of a run folder; empty if there is none."""
+    if path is None or not network_file(path).is_file():
         return ""
-    return file_digest(network_file(init))
+    return file_digest(network_file(path))

@@ -44,6 +44,7 @@ class TrainingState:
         history: log entries, one per epoch.
         config: the configuration as dictionaries, lists, strings and numbers.
         start: SHA-256 of the checkpoint ``init``; empty without one, and in older files.
+        teacher: SHA-256 of the checkpoint ``loss.teacher``; empty without one, and in older files.
         patients: patients by task and part of its split; empty in older files.
     """
 
@@ -53,6 +54,7 @@ class TrainingState:
     history: list[dict[str, Any]] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
     start: str = ""
+    teacher: str = ""
     patients: dict[str, list[str]] = field(default_factory=dict)
 
 
@@ -135,6 +137,7 @@ def refuse_other_configuration(
     state: TrainingState,
     config: Mapping[str, Any],
     start: str = "",
+    teacher: str = "",
     *,
     defaults: Mapping[str, Any],
 ) -> None:
@@ -142,23 +145,27 @@ def refuse_other_configuration(
 
     Settings in :data:`MAY_DIFFER` may differ, because results do not depend on the run folder or on
     the processes that load patches. On another device the run resumes, with different rounding. The
-    network that a run starts from may be at another path, but must be the same. A setting that did
-    not exist when the run began counts as its default.
+    network that a run starts from, and its teacher, may be at another path, but must be the same. A
+    setting that did not exist when the run began counts as its default.
 
     Args:
         state: state to resume from.
         config: current settings, as ``to_plain`` returns them.
         start: SHA-256 of the current ``init`` checkpoint; empty if there is none.
+        teacher: SHA-256 of the current ``loss.teacher`` checkpoint; empty if there is none.
         defaults: defaults of all settings, as ``to_plain`` returns them.
 
     Raises:
         ConfigError: lists each setting that differs, as ``name: old -> new``.
     """
     refused = compare_settings(
-        state.config, config, defaults=defaults, may_differ=(*MAY_DIFFER, _START)
+        state.config, config, defaults=defaults, may_differ=(*MAY_DIFFER, *_NETWORKS)
     )
-    if not _is_same_start(state, config, start):
-        refused[_START] = _told(state.config, state.start), _told(config, start)
+    digests = ((state.start, start), (state.teacher, teacher))
+    for name, (before, now) in zip(_NETWORKS, digests, strict=True):
+        old, new = _path_of(state.config, name), _path_of(config, name)
+        if not _is_same_network(old, new, before, now):
+            refused[name] = _described(old, before), _described(new, now)
     if refused:
         raise ConfigError(
             f"cannot resume after epoch {state.epoch} with another configuration:\n"
@@ -167,22 +174,28 @@ def refuse_other_configuration(
         )
 
 
-_START = "init"
+_NETWORKS = ("init", "loss.teacher")
+"""Settings with the path of a network, which are compared by its content."""
 
 
-def _is_same_start(state: TrainingState, config: Mapping[str, Any], start: str) -> bool:
-    """Compare ``init`` by content, or by path where the content is unknown."""
-    old, new = state.config.get(_START), config.get(_START)
+def _path_of(config: Mapping[str, Any], name: str) -> str | None:
+    value: Any = config
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _is_same_network(old: str | None, new: str | None, before: str, now: str) -> bool:
+    """Compare networks by digest, or by path where a digest is unknown."""
     if old is None or new is None:
         return old is new
-    if state.start and start:
-        return state.start == start
+    if before and now:
+        return before == now
     return network_file(Path(old).resolve()) == network_file(Path(new).resolve())
 
 
-def _told(config: Mapping[str, Any], start: str) -> str:
-    init = config.get(_START)
-    return f"{init or '(none)'}{f' (SHA-256 {start[:12]})' if start else ''}"
+def _described(path: str | None, digest: str) -> str:
+    return f"{path or '(none)'}{f' (SHA-256 {digest[:12]})' if digest else ''}"
 
 
 def _states(folder: Path) -> list[Path]:

@@ -78,6 +78,8 @@ def test_a_smaller_densenet_has_narrower_and_fewer_layers():
         ({"features": 1}, r"features.* 2 or more, got 1"),
         ({"growth": 0}, r"growth.* 1 or more, got 0"),
         ({"blocks": [2, 0]}, r"blocks.* 1 or more, got 0"),
+        ({"blocks": 5}, r"blocks: expected a list of one or more numbers of layers.*got 5"),
+        ({"blocks": []}, r"blocks: expected a list of one or more"),
     ],
 )
 def test_sizes_of_a_densenet_out_of_range_are_refused(options, message):

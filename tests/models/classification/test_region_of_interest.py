@@ -127,10 +127,10 @@ def test_sizes_are_multiples_of_the_networks_times_the_reduction():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reduction": 3}, "reduction: expected a whole number that divides the window"),
+        ({"reduction": 3}, "reduction: expected a number that divides the window"),
         ({"weighting": "add"}, "weighting: unknown value 'add'"),
-        ({"side": 0}, "side: expected 1 to 16, got 0"),
-        ({"bandwidth": 0.0}, "bandwidth: expected a number above 0"),
+        ({"side": 0}, "side: expected a whole number from 1 to 16, got 0"),
+        ({"bandwidth": 0.0}, "bandwidth"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
@@ -139,7 +139,7 @@ def test_options_out_of_range_are_refused(options, message):
 
 
 def test_another_network_needs_a_name_and_only_options():
-    with pytest.raises(ConfigError, match="model: expected name and options, got"):
+    with pytest.raises(ConfigError, match="model: expected name and options, such as"):
         build_model("region_of_interest", in_channels=1, out_channels=1, model={"networks": "unet"})
 
 
@@ -148,3 +148,20 @@ def test_images_of_several_channels_and_other_sizes_are_refused():
         build_model("region_of_interest", in_channels=3, out_channels=1)
     with pytest.raises(ShapeError, match=r"built for images of \(16, 16\); got \(8, 8\)"):
         network()(torch.zeros(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "densenet121"}, "model.options.model: expected name and options.*'densenet121'"),
+        ({"model": {"options": {"window": 8}}}, "model.options.model: window follows from"),
+        ({"reduction": 2.0}, "model.options.reduction: expected a whole number"),
+        ({"reduction": 3}, r"model.options.reduction: .* divides the window \(32, 32\), got 3"),
+        ({"side": "4"}, "model.options.side: expected a whole number from 1 to 16, got '4'"),
+        ({"bandwidth": float("inf")}, "model.options.bandwidth"),
+        ({"window": [32]}, "model.options.window: expected one size or two"),
+    ],
+)
+def test_options_of_another_kind_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model("region_of_interest", in_channels=1, out_channels=2, **options)

@@ -219,6 +219,15 @@ def test_centred_patches_show_rare_classes_as_often_as_common_ones():
     assert sampler.missing_classes() == ("absent",)
 
 
+def test_images_of_a_subset_are_read_once_and_as_they_are(spots):
+    sampler = sampler_of(spots, loading=LoadingConfig(subset=0.5))
+    images = list(sampler.images())
+    assert len(images) == round(0.5 * sum(len(spots.read(case).image) for case in spots.train))
+    known = [image for case in spots.train for image in spots.read(case).image]
+    found = [next(i for i, k in enumerate(known) if np.array_equal(k, image)) for image in images]
+    assert len(set(found)) == len(images)
+
+
 def test_plain_patches_are_cut_from_anywhere_in_the_images(spots):
     """Pixels are numbered, so that each patch tells where it lay."""
     numbered = np.arange(4 * 3 * 40 * 40, dtype=np.float32).reshape(4, 3, 1, 40, 40)

@@ -15,7 +15,7 @@ from analogmed.execution.run_folder import LOCK, WRITTEN, locked
 from analogmed.foundation.errors import CheckpointError, ConfigError
 from analogmed.search.supernet.settings import SupernetConfig
 from analogmed.training.distributed import Ranks
-from analogmed.training.settings import LoadingConfig, TrainConfig
+from analogmed.training.settings import LoadingConfig, LossConfig, TrainConfig
 from analogmed.training.state.folder import opened
 from analogmed.training.state.state import (
     MAY_DIFFER,
@@ -221,8 +221,9 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         save_state(tmp_path / "file", a_state(1))
 
 
-def refuse_other(state, config, start=""):
-    refuse_other_configuration(state, to_plain(config), start, defaults=to_plain(TrainConfig()))
+def refuse_other(state, config, start="", teacher=""):
+    defaults = to_plain(TrainConfig())
+    refuse_other_configuration(state, to_plain(config), start, teacher, defaults=defaults)
 
 
 def test_the_same_configuration_is_taken(folder):
@@ -305,6 +306,18 @@ def test_a_start_is_known_by_its_content_wherever_it_lies():
     ]
     assert refusal(state, replace(config, init=None), "") == [
         "  init: runs/a (SHA-256 121212121212) -> (none)"
+    ]
+
+
+def test_a_teacher_is_known_by_its_content_wherever_it_lies():
+    config = TrainConfig(loss=LossConfig(distillation=1.0, teacher=Path("runs/a")))
+    state = a_state(1, config=to_plain(config), teacher="12" * 32)
+    elsewhere = replace(config, loss=replace(config.loss, teacher=Path("elsewhere/a")))
+    refuse_other(state, elsewhere, teacher="12" * 32)
+    with pytest.raises(ConfigError) as caught:
+        refuse_other(state, config, teacher="34" * 32)
+    assert str(caught.value).splitlines()[1:-1] == [
+        "  loss.teacher: runs/a (SHA-256 121212121212) -> runs/a (SHA-256 343434343434)"
     ]
 
 

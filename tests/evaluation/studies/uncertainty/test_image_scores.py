@@ -73,6 +73,16 @@ def test_the_thresholds_of_the_network_decide_in_a_mitigation_run(drawn):
     assert np.mean(found) == pytest.approx(expected)
 
 
+def test_classes_apart_are_in_no_mean_of_a_mitigation_run(drawn):
+    task, samples, prob, _ = drawn
+    values = values_of(replace(task, apart=("second",)), 3, THRESHOLDS)
+    for sample, of_case in zip(samples, prob, strict=True):
+        values.add(sample, of_case)
+    found = [row["value"] for row in values.rows() if row["metric"] == "f1"]
+    first = np.concatenate([sample.label for sample in samples])[:, 0]
+    assert np.mean(found) == pytest.approx(f1_score(first, prob[:, 0, 0, 0] > THRESHOLDS[0]))
+
+
 @pytest.mark.parametrize("name", ["band", "image"])
 def test_a_class_with_the_name_of_a_region_is_refused(tmp_path, name):
     rng = np.random.default_rng(0)

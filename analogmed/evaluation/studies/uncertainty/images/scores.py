@@ -30,6 +30,7 @@ from analogmed.evaluation.studies.uncertainty.scores import (
 from analogmed.foundation.errors import ConfigError
 from analogmed.kinds.kind import CaseScore, Scoring
 from analogmed.metrics.images import ClassImages
+from analogmed.metrics.notes import APART
 from analogmed.metrics.ranking import AUROC
 from analogmed.tables.uncertainty import REGIONS
 
@@ -134,7 +135,8 @@ def primary_scores(
         labels: reference of each case.
         thresholds: threshold of the probability of each class, as in ``Scoring``.
     """
-    scoring = Scoring(task.classes, (task.primary_metric,), 0.0, task.spacing_unit, thresholds)
+    metrics = (task.primary_metric,)
+    scoring = Scoring(task.classes, metrics, 0.0, task.spacing_unit, thresholds, task.apart)
     scorer = task.kind.scorer(scoring)
     for case, prob, label in zip(cases, probabilities, labels, strict=True):
         scorer.add_probabilities(case.case_id, prob, label, ())
@@ -145,8 +147,12 @@ def primary_scores(
 
 
 def mean_of_classes(scores: list[CaseScore]) -> float:
-    """Return the mean over the classes whose score is defined; NaN without one."""
-    values = [score.value for score in scores if np.isfinite(score.value)]
+    """Return the mean over the classes whose score is defined; NaN without one.
+
+    Classes that a task scores on their own are left out.
+    """
+    kept = [score.value for score in scores if score.note != APART]
+    values = [value for value in kept if np.isfinite(value)]
     return float(np.mean(values)) if values else float("nan")
 
 
