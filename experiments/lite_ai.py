@@ -5,8 +5,8 @@
 The big network is a DenseNet that takes an X-ray as three equal channels. Steps that change it
 without training: one channel, and norms that are folded into convolutions. Steps that are trained
 again: mixed precision; the light classifier; images of half the size, without weights of pixels and
-with those of the region of interest; the big network as teacher; the last two and mixed precision
-together. All networks are trained digitally for the same number of epochs.
+with those of the region of interest, in two ways; the big network as teacher; region of interest,
+teacher and mixed precision together. All are trained digitally for the same number of epochs.
 
 Writes table.md and table.csv into the run folder, and prints the table. Finished trainings are not
 repeated. The region of interest needs minisom (pip install '.[roi]').
@@ -94,6 +94,7 @@ TRAININGS = {
     "light": Trained("light_classifier", {}),
     "half": Trained("region_of_interest", _region("none")),
     "roi": Trained("region_of_interest", _region("multiply")),
+    "roi-channel": Trained("region_of_interest", _region("channel")),
     "taught": Trained("light_classifier", {}, taught=True),
     "all": Trained("region_of_interest", _region("multiply"), taught=True, precision="bfloat16"),
 }
@@ -127,6 +128,7 @@ ROWS = (
     Row("light classifier", "light"),
     Row("light, half the size", "half"),
     Row("light, half the size, region of interest", "roi"),
+    Row("light, half the size, region of interest as a channel", "roi-channel"),
     Row("light, taught by big", "taught"),
     Row("light, region of interest, taught, bfloat16", "all"),
 )
