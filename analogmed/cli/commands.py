@@ -165,7 +165,12 @@ def find_command(words: list[str]) -> tuple[str, list[str]]:
 
 def is_path(word: str) -> bool:
     """Return whether a word is a path rather than a sub-command or a value such as ``true``."""
-    return any(character in word for character in "/\\.") or Path(word).exists()
+    if any(character in word for character in "/\\."):
+        return True
+    try:
+        return Path(word).exists()
+    except OSError:  # longer than a name can be
+        return False
 
 
 def sub_commands(first: str) -> list[str]:

@@ -13,7 +13,7 @@ from analogmed.cli.exit_status import run_program
 from analogmed.foundation.credentials import masked
 from analogmed.foundation.process import keep_freed_memory
 
-_HELP = ("-h", "--help")
+_HELP = ("-h", "--help", "--help-all")
 _VERSION = "--version"
 
 

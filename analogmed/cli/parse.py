@@ -165,7 +165,7 @@ def _with_names(
             alone = "=" in word or word in _ALONE
             kind = kinds.get(word.removeprefix("--"))
             takes = 0 if alone else _words_of(kind)
-        elif takes >= 1 and not (kind is bool and is_path(word)):
+        elif takes >= 1 and not (kind is bool and _is_other_argument(word)):
             options.append(word)
             takes -= 1
         else:
@@ -181,6 +181,12 @@ def _with_names(
     return [*free, *options]
 
 
+def _is_other_argument(word: str) -> bool:
+    """Return whether a word behind an option of a truth value is a path, not the value."""
+    return word.lower() not in _TRUTH and not _NUMBER.fullmatch(word) and is_path(word)
+
+
+_TRUTH = ("true", "false", "yes", "no")
 _ALONE = ("-h", "--help", "--help-all", "--print_config")
 
 

@@ -4,6 +4,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable
+from numbers import Real
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.text import nearest
@@ -107,7 +108,7 @@ def time_label(time_s: float) -> str:
 def _is_whole(time: object) -> bool:
     if isinstance(time, str):
         return time.isdecimal()
-    return isinstance(time, int | float) and float(time).is_integer()
+    return isinstance(time, Real) and not isinstance(time, bool) and float(time).is_integer()
 
 
 def _from_text(text: str) -> float:

@@ -40,8 +40,8 @@ def map_tiles(
     and (output channels x kernel volume) columns, and is used once per input position; overlapping
     results are added digitally. A Linear layer is used once per vector. The bias is digital. A
     layer that is called several times is stored once, and its uses add up. Recurrent layers of
-    torch are Linear layers that are called once per step. The layers are selected as in
-    :func:`analogmed.convert`.
+    torch are Linear layers; that of the state is called once per step. The layers are selected as
+    in :func:`analogmed.convert`.
 
     Args:
         model: network; a copy of it runs once in evaluation mode.

@@ -13,6 +13,7 @@ from analogmed.cli.examples import EXAMPLES
 from analogmed.cli.main import main, run
 from analogmed.cli.parse import build_parser, parse
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.fields import positional_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,8 +129,25 @@ def test_help_fits_a_terminal_and_lists_all_settings(name, capsys, monkeypatch):
     assert "examples:" in lines
     settings = load(COMMANDS[name].settings)
     attributes = inspect.getdoc(settings).partition("Attributes:")[2]
+    words = positional_names(settings)
     for option in re.findall(r"^    (\w+): ", attributes, re.MULTILINE):
-        assert any(re.match(rf"  (--{option}\b|[A-Z])", line) for line in lines)
+        named = rf"--{option}\b" if option not in words else rf"({words[option]}|--{option})\b"
+        assert any(re.match(rf"  ([A-Z]+ \.\.\., )?{named}", line) for line in lines), option
+
+
+def test_help_of_all_options_is_known_at_the_top_and_long_words_are_no_paths(capsys):
+    assert main(["--help-all"]) == main(["data", "--help-all"]) == 0
+    assert "verify" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="unknown sub-command 'aaa"):
+        find_command(["sensitivity", 300 * "a"])
+
+
+def test_a_truth_value_is_a_value_also_if_a_file_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "false").touch()
+    settings = load(COMMANDS["eval"].settings)
+    found = parse(settings, ["--wide", "false", "a.safetensors"], prog="analogmed eval")
+    assert (found.wide, found.checkpoints) == (False, (Path("a.safetensors"),))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

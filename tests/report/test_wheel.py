@@ -71,7 +71,7 @@ def test_a_wheel_has_the_files_of_the_package_that_documents_name_and_a_bounded_
         assert "\nVersion: 0.2.0\n" in archive.read(metadata).decode()
     assert named
     assert missing == set()
-    assert wheel.stat().st_size < 8e6  # 6.9 MB of it are the weights of six networks
+    assert wheel.stat().st_size < 8e6
 
 
 @pytest.mark.slow

@@ -58,5 +58,6 @@ def check_resume(
         assert units_in(store) == whole
         assert not (folder / "units").exists()
         assert content_of(folder) == content_of(config.out)
+        assert study(resumed).reuse.startswith(f"{len(whole)} of {len(whole)} units are reused")
 
     return check
