@@ -16,7 +16,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import analogmed as am
-from analogmed.cli.parse import parse
+from analogmed.cli.parse import build_parser, parse
+from analogmed.config import Experiment
 from analogmed.search.objectives import Goal
 from analogmed.search.settings import SearchConfig
 from analogmed.search.space.space import Space
@@ -83,9 +84,16 @@ def options_of(script):
 
 @cache
 def options_in(path):
-    calls = (n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Call))
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    calls = (node for node in nodes if isinstance(node, ast.Call))
     added = (call for call in calls if getattr(call.func, "attr", "") == "add_argument")
-    return {a.value for call in added for a in call.args if isinstance(a, ast.Constant)}
+    options = {a.value for call in added for a in call.args if isinstance(a, ast.Constant)}
+    if not {"parse", "Experiment"} <= {node.id for node in nodes if isinstance(node, ast.Name)}:
+        return options
+    targets = (node.target for node in nodes if isinstance(node, ast.AnnAssign))
+    fields = (target.id for target in targets if isinstance(target, ast.Name))  # further ones
+    settings = build_parser(Experiment, "", "")._option_string_actions
+    return {*options, *settings, *(f"--{field}" for field in fields)}
 
 
 def test_experiments_and_benchmarks_have_the_options_that_pages_name():
