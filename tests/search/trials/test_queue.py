@@ -1,3 +1,4 @@
+import math
 import time
 from datetime import timedelta
 
@@ -331,7 +332,7 @@ def test_proposals_of_networks_in_evaluation_do_not_use_up_the_proposals(open_le
     first = open_ledger((A2, A2, A2, A2, A2, A2, A4), budget=2, proposals=2)
     second = open_ledger((A2, A2, A2, A2, A2, A2, A4), budget=2, proposals=2)
     claim = first.claim()
-    now_s = time.monotonic()
+    now_s = math.ceil(time.monotonic())  # differences of whole numbers are exact
     asked = []
     for second_s in range(40):
         monkeypatch.setattr(time, "monotonic", lambda now=now_s + second_s: now)

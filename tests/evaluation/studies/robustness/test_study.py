@@ -211,7 +211,7 @@ def test_the_written_experiment_is_the_experiment_and_gives_the_same_bytes(
     path = experiment.out / "experiment.yaml"
     assert yaml.safe_load(path.read_text())["hardware"]["tile_size"] == 512
     again = parse(Experiment, ["--config", str(path)], prog="eval")
-    assert again == replace(experiment, metrics=("dice",))  # resolved from the task
+    assert again == replace(experiment, metrics=("dice",), batch_size=8)  # of the task
     expected = {name: (experiment.out / name).read_bytes() for name in TABLES}
     assert tables_of(again, tmp_path) == expected
     assert (tmp_path / "experiment.yaml").read_text() == to_yaml(replace(again, out=tmp_path))
