@@ -1,17 +1,27 @@
 """Checkpoints: safetensors of the digital weights, with a description in the header."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from analogmed.analog import Hardware, from_aihwkit, left_digital
+from analogmed.analog import (
+    Hardware,
+    calibrate,
+    convert,
+    from_aihwkit,
+    left_digital,
+    to_aihwkit,
+)
 from analogmed.analog.aihwkit_backend.layers import is_analog
 from analogmed.analog.aihwkit_backend.training import tiles_of
 from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig, rpu_config_of
+from analogmed.analog.description.hardware import Backend
+from analogmed.analog.description.resolve import as_rpu_config
 from analogmed.analog.layers.base import analog_layers
 from analogmed.data import Task
 from analogmed.foundation.errors import AnalogmedError, CheckpointError, ConfigError
@@ -36,6 +46,7 @@ from analogmed.training.checkpoint.tile_parameters import (
     INPUT_RANGE,
     ScaledLayer,
     load_input_ranges,
+    load_out_scales,
     multiply_out_scales,
 )
 from analogmed.training.settings import NETWORK, network_file
@@ -71,6 +82,53 @@ class Checkpoint(Rendered):
             "digital layers": shortened(tuple(self.info.digital_layers or ())),
             "file": self.path.name,
         }
+
+    @checks_arguments
+    def to_analog(
+        self,
+        hardware: TorchInferenceRPUConfig | Hardware | Mapping[str, Any] | str | None = None,
+        *,
+        calibration: Iterable[Any] | None = None,
+        digital: Iterable[str] | None = None,
+        row_split: RowSplit = "even",
+        backend: Backend = "auto",
+    ) -> nn.Module:
+        """Return the network on tiles, with its learned output scales and input ranges.
+
+        Args:
+            hardware: chip, as in :func:`analogmed.convert`; by default that of its hardware-aware
+                training, or else the preset pcm.
+            calibration: batches of training images, as in :func:`analogmed.calibrate`, from which
+                input ranges are set. They are needed where the network has not learned ranges for
+                this hardware, as after digital training.
+            digital: names or patterns of layers that stay digital; by default those of its
+                training.
+            row_split: rule that splits rows into tiles, as in :func:`analogmed.convert`.
+            backend: implementation of the tile computations, as in :func:`analogmed.convert`.
+
+        Raises:
+            ConfigError: there are neither learned ranges for this hardware nor ``calibration``; or
+                as in :func:`analogmed.convert`.
+        """
+        if hardware is None:
+            hardware = Hardware(**self.info.hardware) if self.info.hardware else "pcm"
+        rpu_config = as_rpu_config(hardware)
+        analog = convert(
+            self.network,
+            rpu_config,
+            digital=(self.info.digital_layers or ()) if digital is None else digital,
+            row_split=row_split,
+            backend="torch" if backend == "aihwkit" else backend,
+        )
+        load_out_scales(analog, self.scaled_layers)
+        if calibration is not None:
+            calibrate(analog, calibration)
+        elif not load_trained_ranges(analog, self, rpu_config, row_split):
+            raise ConfigError(
+                f"{self.path}: the network has no input ranges for this hardware; expected "
+                "calibration, batches of training images. Give them with calibration=."
+            )
+        return to_aihwkit(analog) if backend == "aihwkit" else analog
 
 
 @checks_arguments
