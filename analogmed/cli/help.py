@@ -8,6 +8,7 @@ import re
 import textwrap
 import types
 from argparse import SUPPRESS, Action
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -56,13 +57,13 @@ class HelpFormatter(argparse.HelpFormatter):
 class HelpAction(argparse._HelpAction):
     """Option that prints one of the help texts of a parser, and exits with status 0."""
 
-    def __init__(self, *args: Any, text: str | None = None, **named: Any) -> None:
+    def __init__(self, *args: Any, text: Callable[[], str] | None = None, **named: Any) -> None:
         super().__init__(*args, **named)
         self.text = text
 
     def __call__(self, parser: Any, *_: Any, **__: Any) -> None:
         """Print the text of this action, by default that of all options, and exit."""
-        print(parser.format_help() if self.text is None else self.text, end="")
+        print((self.text or parser.format_help)(), end="")
         parser.exit()
 
 

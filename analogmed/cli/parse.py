@@ -6,7 +6,7 @@ import math
 import re
 from argparse import ArgumentError
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
@@ -105,7 +105,7 @@ def build_parser(config_class: type, prog: str, epilog: str, frequent: str = "")
         parser.set_defaults({f"hardware.{name}": None for name in arguments if name != "preset"})
     describe_options(parser, config_class)
     if frequent:
-        help_action.text = short_help(parser, config_class, frequent, epilog)
+        help_action.text = partial(short_help, parser, config_class, frequent, epilog)
     return parser
 
 

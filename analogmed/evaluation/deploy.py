@@ -6,14 +6,13 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from analogmed.analog import calibrate, convert, to_aihwkit
+from analogmed.analog import calibrate, to_aihwkit
 from analogmed.analog.description.aihwkit_config import rpu_config_of
 from analogmed.data import Case, Task
 from analogmed.evaluation.settings import Experiment
 from analogmed.training import (
     Checkpoint,
     load_input_ranges,
-    load_out_scales,
     load_trained_ranges,
 )
 
@@ -48,15 +47,13 @@ def make_analog(
 
 def to_tiles(checkpoint: Checkpoint, experiment: Experiment) -> nn.Module:
     """Map a network onto tiles with its learned output scales; input ranges are not set yet."""
-    analog = convert(
-        checkpoint.network.to(experiment.device),
+    checkpoint.network.to(experiment.device)
+    return checkpoint.to_tiles(
         rpu_config_of(experiment.hardware),
-        digital=digital_layers_of(checkpoint, experiment),
+        digital=experiment.digital_layers,
         row_split=experiment.row_split,
-        backend="torch" if experiment.backend == "aihwkit" else experiment.backend,
+        backend=experiment.backend,
     )
-    load_out_scales(analog, checkpoint.scaled_layers)
-    return analog
 
 
 def digital_layers_of(checkpoint: Checkpoint, experiment: Experiment) -> tuple[str, ...]:

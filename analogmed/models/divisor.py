@@ -1,7 +1,12 @@
 """Requirements of networks on the size of their input."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from analogmed.foundation.errors import ShapeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -19,6 +24,16 @@ def divisible_by(divisor: int | Callable[..., Any]) -> Callable[[Factory], Facto
         return factory
 
     return mark
+
+
+def require_window(images: "Tensor", window: tuple[int, ...]) -> None:
+    """Raise ShapeError if images (B, C, *spatial) do not have the size of a network's window."""
+    if tuple(images.shape[2:]) != window:
+        raise ShapeError(
+            f"model.options.window: the network is built for images of {window}; got "
+            f"{tuple(images.shape[2:])}. Set it to the size of the images, or give a trained "
+            "network images of its size (task.size; rate and window_s of signals)."
+        )
 
 
 def window_of_task(factory: Factory) -> Factory:

@@ -8,9 +8,9 @@ from monai.networks.layers.factories import Conv, Pool
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from analogmed.foundation.errors import ConfigError, ShapeError
+from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_choice, require_whole
-from analogmed.models.divisor import divisible_by, window_of_task
+from analogmed.models.divisor import divisible_by, require_window, window_of_task
 from analogmed.network.selection import STAYS_DIGITAL
 
 _EFFICIENTNETS = (*(f"b{number}" for number in range(9)), "l2")
@@ -169,12 +169,7 @@ class LightClassifier(nn.Module):
         Raises:
             ShapeError: the images do not have the size of ``window``.
         """
-        if tuple(images.shape[2:]) != self.window:
-            raise ShapeError(
-                f"model.options.window: the network is built for images of {self.window}; got "
-                f"{tuple(images.shape[2:])}. Set it to the size of the images, or give a trained "
-                "network images of its size (task.size; rate and window_s of signals)."
-            )
+        require_window(images, self.window)
         features = self.entry(self.convolutions(images))
         logits: Tensor = self.head(self.activation(features + self.residual(features)))
         return logits

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from analogmed.foundation.errors import ConfigError, DataError, ShapeError
+from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.settings.checks import require_choice, require_number, require_whole
 from analogmed.models.classification.intensities import LEVELS, count_levels, densities, quantise
-from analogmed.models.divisor import divisible_by, window_of_task
+from analogmed.models.divisor import divisible_by, require_window, window_of_task
 from analogmed.models.registry import build_model, follows_window, required_divisor
 from analogmed.network.layers.digital_product import DigitalProduct
 from analogmed.network.layers.fitted import FittedToImages
@@ -167,11 +167,7 @@ class RegionOfInterest(nn.Module):
         Raises:
             ShapeError: the images do not have the size of ``window``.
         """
-        if tuple(images.shape[2:]) != self.window:
-            raise ShapeError(
-                f"model.options.window: the network is built for images of {self.window}; got "
-                f"{tuple(images.shape[2:])}. Set it to the size of the images."
-            )
+        require_window(images, self.window)
         small = F.avg_pool2d(self.weigh(images), self.reduction)
         logits: Tensor = self.network(small)
         return logits

@@ -113,14 +113,7 @@ class Checkpoint(Rendered):
         if hardware is None:
             hardware = Hardware(**self.info.hardware) if self.info.hardware else "pcm"
         rpu_config = as_rpu_config(hardware)
-        analog = convert(
-            self.network,
-            rpu_config,
-            digital=(self.info.digital_layers or ()) if digital is None else digital,
-            row_split=row_split,
-            backend="torch" if backend == "aihwkit" else backend,
-        )
-        load_out_scales(analog, self.scaled_layers)
+        analog = self.to_tiles(rpu_config, digital=digital, row_split=row_split, backend=backend)
         if calibration is not None:
             calibrate(analog, calibration)
         elif not load_trained_ranges(analog, self, rpu_config, row_split):
@@ -129,6 +122,32 @@ class Checkpoint(Rendered):
                 "calibration, batches of training images. Give them with calibration=."
             )
         return to_aihwkit(analog) if backend == "aihwkit" else analog
+
+    def to_tiles(
+        self,
+        rpu_config: TorchInferenceRPUConfig,
+        *,
+        digital: Iterable[str] | None = None,
+        row_split: RowSplit = "even",
+        backend: Backend = "auto",
+    ) -> nn.Module:
+        """Return the network on tiles with its learned output scales; input ranges are not set yet.
+
+        Args:
+            rpu_config: configuration of the chip.
+            digital, row_split: as in :meth:`to_analog`.
+            backend: as in :meth:`to_analog`, but with ``"aihwkit"``, layers are those of torch,
+                which become aihwkit's when their input ranges are set.
+        """
+        analog = convert(
+            self.network,
+            rpu_config,
+            digital=(self.info.digital_layers or ()) if digital is None else digital,
+            row_split=row_split,
+            backend="torch" if backend == "aihwkit" else backend,
+        )
+        load_out_scales(analog, self.scaled_layers)
+        return analog
 
 
 @checks_arguments

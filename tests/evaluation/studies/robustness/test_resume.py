@@ -96,7 +96,7 @@ def test_a_second_run_computes_nothing_and_gives_the_same_bytes(experiment, whol
     assert content_of(experiment.out) == whole
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at processes in /proc")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads processes in /proc")
 def test_workers_of_a_killed_sweep_end_by_themselves_and_it_goes_on_to_the_same_bytes(
     experiment, whole, tmp_path
 ):
