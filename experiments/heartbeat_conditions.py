@@ -6,27 +6,31 @@
 
 Each network is evaluated under each condition on the test patients, digitally and on the same
 chips after one day. The last column compares a condition with undisturbed signals, paired over
-patients and chips. Takes about ten minutes of one core for the phantom.
+patients and chips. With several models, a second table compares each network with the first one of
+the same training, paired over patients. Takes two minutes of one core for each network of the
+phantom.
 """
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from _programs import case_values, markdown, run_program, with_interval
+from _programs import markdown, run_program, with_interval, write_table
 
 from analogmed.data.signals.leads import TWELVE
 from analogmed.evaluation.preparation import shipped_folder
-from analogmed.evaluation.statistics import difference, two_way_bootstrap
-from analogmed.foundation.files import write_text_atomically
+from analogmed.evaluation.statistics import ChipMeans, difference, two_way_bootstrap
+from analogmed.evaluation.summaries.runs import OWN_DIGITAL, NetworkRun, Term, network_runs
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.properties import difference_bounds
-from analogmed.report.names import network_name
+from analogmed.report.names import model_name, network_name
 from analogmed.tables.results import MODEL
 from analogmed.tables.robustness import CURVES
 
 METRIC = "auroc"
 UNDISTURBED = "undisturbed"
+TERMS: dict[Term, str] = {OWN_DIGITAL: "digitally", DAY_S: "after a day"}
 
 
 def _without(*kept: str) -> list[str]:
@@ -62,9 +66,11 @@ def main() -> None:
         for name, settings in CONDITIONS[group].items():
             folders[name] = arguments.out / name.replace(",", "").replace(" ", "-")
             evaluate([*data, *settings], networks, folders[name], arguments.chips)
-    table = markdown(pd.DataFrame(rows_of(folders)))
-    write_text_atomically(arguments.out / "conditions.md", table)
-    print(table)
+    for name, rows in (("conditions", rows_of(folders)), ("compared", comparisons_of(folders))):
+        if rows:
+            table = pd.DataFrame(rows)
+            write_table(arguments.out, name, table, markdown(table))
+            print(markdown(table))
 
 
 def evaluate(data: list[str], networks: list[Path], out: Path, chips: int) -> None:
@@ -80,11 +86,11 @@ def rows_of(folders: dict[str, Path]) -> list[dict[str, object]]:
     Args:
         folders: run folder of each condition, the undisturbed one first.
     """
-    first = scores_of(folders[UNDISTURBED])
+    runs = {name: runs_of(folder) for name, folder in folders.items()}
     rows = []
-    for network in first:
+    for network, first in runs[UNDISTURBED].items():
         for name, folder in folders.items():
-            scores, curves = scores_of(folder)[network], CURVES.read(folder)
+            curves = CURVES.read(folder)
             rows.append(
                 {
                     "network": network_name(*network),
@@ -93,19 +99,48 @@ def rows_of(folders: dict[str, Path]) -> list[dict[str, object]]:
                     "after a day": _estimate(curves, network, on_chip=True),
                     f"minus {UNDISTURBED}, after a day": ""
                     if name == UNDISTURBED
-                    else _difference(scores, first[network]),
+                    else _contrast(DAY_S, runs[name][network], first),
                 }
             )
     return rows
 
 
-def scores_of(folder: Path) -> dict[tuple[str, str], pd.DataFrame]:
-    """Return the contribution of each case on each chip after one day, by network."""
-    table = pd.read_parquet(folder / "results.parquet")
-    return {
-        (str(model), str(training)): case_values(rows, METRIC)[DAY_S]
-        for (model, training), rows in table.groupby(list(MODEL), sort=False)
-    }
+def comparisons_of(folders: dict[str, Path]) -> list[dict[str, object]]:
+    """Return a row for each condition and network but the first one of each training.
+
+    Its values are AUROC differences: this network minus the first one, on the signals of the row,
+    and this difference minus that on undisturbed signals, which is positive where the network
+    stands the condition better than the first one.
+
+    Args:
+        folders: run folder of each condition, the undisturbed one first.
+    """
+    runs = {name: runs_of(folder) for name, folder in folders.items()}
+    first_of: dict[str, tuple[str, str]] = {}
+    rows = []
+    for network in runs[UNDISTURBED]:
+        reference = first_of.setdefault(network[1], network)
+        for name in folders if network != reference else ():
+            pair = [runs[name][network], runs[name][reference]]
+            before = [runs[UNDISTURBED][network], runs[UNDISTURBED][reference]]
+            row: dict[str, object] = {
+                "network": network_name(*network),
+                "minus": model_name(reference[0]),
+                "signals": name,
+            }
+            for term, title in TERMS.items():
+                row[title] = _contrast(term, *pair)
+            for term, title in TERMS.items():
+                text = "" if name == UNDISTURBED else _contrast(term, *pair, *before)
+                row[f"minus {UNDISTURBED}, {title}"] = text
+            rows.append(row)
+    return rows
+
+
+def runs_of(folder: Path) -> dict[tuple[str, str], NetworkRun]:
+    """Return the values of each model and training in an evaluation."""
+    runs = network_runs(pd.read_parquet(folder / "results.parquet"), METRIC)
+    return {(run.key["model"], run.key["training"]): run for run in runs}
 
 
 def _estimate(curves: pd.DataFrame, network: tuple[str, str], *, on_chip: bool) -> str:
@@ -114,15 +149,26 @@ def _estimate(curves: pd.DataFrame, network: tuple[str, str], *, on_chip: bool) 
     return with_interval(row.estimate, row.low, row.high)
 
 
-def _difference(scores: pd.DataFrame, undisturbed: pd.DataFrame) -> str:
+def _contrast(term: Term, *runs: NetworkRun) -> str:
+    """Return a difference with its interval: of two runs, or of the differences of two pairs.
+
+    Chips are paired between the runs of one model.
+    """
+    cases = sorted(runs[0].cases)
+    low, high = difference_bounds(METRIC)
     interval = two_way_bootstrap(
-        scores.to_numpy(float),
-        undisturbed.reindex(scores.index).to_numpy(float),
-        patients=scores.index.get_level_values("patient"),
-        statistic=difference,
-        bounds=difference_bounds(METRIC),
+        *(run.term(term)[[run.cases.index(case) for case in cases]] for run in runs),
+        patients=[runs[0].patients[runs[0].cases.index(case)] for case in cases],
+        statistic=_difference_of_pairs,
+        chip_sets=[run.key["model"] for run in runs],
+        bounds=(low * len(runs) / 2, high * len(runs) / 2),
     )
     return with_interval(interval.estimate, interval.low, interval.high, "+.3f")
+
+
+def _difference_of_pairs(first: ChipMeans, second: ChipMeans, *pair: ChipMeans) -> np.ndarray:
+    change = difference(first, second)
+    return change - difference(*pair) if pair else change
 
 
 def _arguments() -> argparse.Namespace:
