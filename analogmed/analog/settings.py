@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_number
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.strict_yaml import read_yaml
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class CalibrationConfig:
     """Calibration of the input ranges of the converters.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 
 
 @dataclass(frozen=True)
@@ -147,14 +147,15 @@ def find_command(words: list[str]) -> tuple[str, list[str]]:
         ConfigError: the command is unknown, or its sub-command is missing.
     """
     first, *rest = words
+    first = known_name(first, (name.partition(" ")[0] for name in COMMANDS))
     if first in COMMANDS:
         return first, rest
     known = sub_commands(first)
     if not known:
         firsts = {name.partition(" ")[0] for name in COMMANDS}
         raise ConfigError(f"unknown command '{first}'; {nearest(first, firsts)}")
-    if rest and rest[0] in known:
-        return f"{first} {rest[0]}", rest[1:]
+    if rest and (second := known_name(rest[0], known)) in known:
+        return f"{first} {second}", rest[1:]
     is_argument = not rest or rest[0].startswith("-") or is_path(rest[0])
     if not is_argument:
         raise ConfigError(f"{first}: unknown sub-command '{rest[0]}'; {nearest(rest[0], known)}")

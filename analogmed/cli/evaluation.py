@@ -4,13 +4,15 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from analogmed.analog.description.hardware import Hardware
+from analogmed.analog.description.presets import spelled_preset
 from analogmed.evaluation.settings import Experiment
 from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one
+from analogmed.foundation.settings.forms import checks_arguments
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class EvalConfig(Experiment):
     """Evaluation of networks on a task, digitally and on chips.
@@ -29,6 +31,7 @@ class EvalConfig(Experiment):
         return Experiment(**{name: getattr(self, name) for name in names})
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class DemoConfig:
     """Loss of Dice of a U-Net in a day, trained in two ways, on two kinds of chip.
@@ -53,10 +56,8 @@ class DemoConfig:
     restart: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "presets", tuple(dict.fromkeys(self.presets)))
+        object.__setattr__(self, "presets", tuple(dict.fromkeys(map(spelled_preset, self.presets))))
         if not self.presets:
             raise ConfigError("presets: expected at least one preset, got none. Add reram_cmo.")
-        for preset in self.presets:
-            Hardware(preset)
         for name in ("patients", "chips"):
             require_at_least_one(name, getattr(self, name))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.strict_yaml import parse_yaml
-from analogmed.models.registry import build_model, check_model_name
+from analogmed.models.registry import build_model, check_model_name, spelled_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,7 +48,7 @@ def parse_network(text: str, option: str = "--model") -> NamedNetwork:
     Raises:
         ConfigError: the text has another form, or the name is unknown.
     """
-    found = re.fullmatch(r"\s*([^()\s]+)\s*(?:\((.*)\))?\s*", text)
+    found = re.fullmatch(r"\s*([^()\s]+(?:[ \t]+[^()\s=]+)*)\s*(?:\((.*)\))?\s*", text)
     options: Any = None
     if found:
         try:
@@ -61,8 +61,9 @@ def parse_network(text: str, option: str = "--model") -> NamedNetwork:
             f"{option}: expected name or name(option=value, ...), for instance unet(features=8), "
             f"found '{text}'"
         )
-    check_model_name(found.group(1))
-    return NamedNetwork(text.strip(), found.group(1), options)
+    check_model_name(typed := found.group(1))
+    name = spelled_model(typed)
+    return NamedNetwork(text.strip().replace(typed, name, 1), name, options)
 
 
 def _is_name(key: object) -> bool:

@@ -31,7 +31,7 @@ from analogmed.foundation.settings.fields import names_that_may_be_empty, positi
 from analogmed.foundation.settings.paths import read_plain_settings
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.foundation.strict_yaml import check_keys, dump_yaml
-from analogmed.foundation.text import nearest, nearest_name
+from analogmed.foundation.text import known_name, nearest, nearest_name
 
 T = TypeVar("T")
 
@@ -247,7 +247,7 @@ def _settings_of(path: str, config_class: Any, words: Words, section: str) -> st
     _check_keys(content, config_class, path)
     if isinstance(hardware := content.get("hardware"), dict):
         preset = hardware.get("preset", Hardware.preset)
-        of_preset = to_plain(PRESETS.get(preset, {})) if isinstance(preset, str) else {}
+        of_preset = to_plain(PRESETS.get(known_name(str(preset), PRESETS), {}))
         content["hardware"] = {
             key: value
             for key, value in hardware.items()

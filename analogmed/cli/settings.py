@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from analogmed.analog.description.presets import check_preset
+from analogmed.analog.description.presets import spelled_preset
 from analogmed.cli.named_networks import NamedNetwork, parse_network
 from analogmed.data.datasets.options import one_text, some_texts
 from analogmed.data.phantoms.ranges import PhantomKind, check_phantom
@@ -12,10 +12,13 @@ from analogmed.data.settings import TaskConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one
 from analogmed.foundation.settings.fields import may_be_empty, positional
-from analogmed.hardware.profiles import Level, Profile, load_profile
+from analogmed.foundation.settings.forms import checks_arguments
+from analogmed.foundation.text import known_name
+from analogmed.hardware.profiles import Level, Profile, load_profile, profile_names
 from analogmed.network.tiling import RowSplit
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class ReportConfig:
     """One page with the results of run folders, as HTML, Markdown and LaTeX.
@@ -29,6 +32,7 @@ class ReportConfig:
     out: Path | None = None
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class PresetsConfig:
     """Hardware presets; with names, the value and the meaning of each argument.
@@ -42,10 +46,14 @@ class PresetsConfig:
     differences: bool = False
 
     def __post_init__(self) -> None:
-        for name in self.names:
-            check_preset(name)
+        object.__setattr__(self, "names", tuple(map(spelled_preset, self.names)))
 
 
+NO_PROFILE = "none"
+"""Name in place of a profile for tiles without time and energy."""
+
+
+@checks_arguments
 @dataclass(frozen=True)
 class MapConfig:
     """Tiles, utilisation, latency and energy of networks; nothing is trained or simulated.
@@ -94,11 +102,13 @@ class MapConfig:
 
     def __post_init__(self) -> None:
         _check_networks(self.model, self.input, self.out_channels)
+        known = (*profile_names(), NO_PROFILE)
+        object.__setattr__(self, "profile", known_name(self.profile, known))
         for name in ("slices", "drawn_slices"):
             require_at_least_one(f"--{name}", getattr(self, name))
         if self.tile_budget is not None:
             require_at_least_one("--tile_budget", self.tile_budget)
-            if self.profile == "none":
+            if self.profile == NO_PROFILE:
                 raise ConfigError(
                     "--tile_budget needs the times of a profile; --profile none has none"
                 )
@@ -117,7 +127,7 @@ class MapConfig:
 
     def load_profile(self) -> Profile | None:
         """Return the profile, or ``None`` without one."""
-        return None if self.profile == "none" else load_profile(self.profile)
+        return None if self.profile == NO_PROFILE else load_profile(self.profile)
 
 
 _HELD_OUT = (
@@ -130,6 +140,7 @@ _HELD_OUT = (
 )
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class MeasureConfig:
     """Timing of the operations of networks on this machine, one by one, as a look-up table.
@@ -172,6 +183,7 @@ class MeasureConfig:
             require_at_least_one(f"--{name}", getattr(self, name))
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class VerifyConfig:
     """Check of a data set, whose layout is recognised.
@@ -230,6 +242,7 @@ class VerifyConfig:
         return images, label
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class PhantomConfig:
     """Generated data set in the layout of a real one; the same seed yields the same bytes.
@@ -254,6 +267,7 @@ class PhantomConfig:
         check_phantom(self.seed, self.patients, self.size)
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class DownloadConfig:
     """Download of a task of the Medical Segmentation Decathlon.
@@ -273,6 +287,7 @@ class DownloadConfig:
         from analogmed.data.datasets.msd_tasks import MSD_TASKS
 
         known = [task.folder for task in MSD_TASKS]
+        object.__setattr__(self, "task", known_name(self.task, known))
         if self.task not in known:
             raise ConfigError(f"Decathlon task {self.task!r}; expected one of {', '.join(known)}")
 

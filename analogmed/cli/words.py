@@ -18,6 +18,7 @@ import yaml
 from jsonargparse import Namespace
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.forms import names_of, spelled
 from analogmed.foundation.strict_yaml import (
     MAX_YAML_BYTES,
     check_keys,
@@ -66,7 +67,7 @@ class Words:
         if content is not None and _are_times(name, kind):
             warn_of_days(content, name)
         if content is None and not _holds_text(kind):
-            return f"[{', '.join(values)}]"
+            return f"[{', '.join(spelled(list(values), names_of(kind)))}]"
         return _dumped(self.shielded(list(values) if content is None else content, kind, name))
 
     def entry(self, name: str, key: str, value: str) -> str:
@@ -89,6 +90,8 @@ class Words:
             kind: type of the setting that the values belong to.
             name: dotted name of the setting; a mapping of this name may receive entries later.
         """
+        if names := names_of(kind):
+            return spelled(content, names)
         if isinstance(content, str):
             return self._placed(content) if _is_text(kind) and not _is_plain(content) else content
         if isinstance(content, list) and _are_times(name, kind):

@@ -9,6 +9,7 @@ import numpy as np
 from analogmed.foundation.text import Rendered, shortened
 from analogmed.kinds.kind import Kind
 from analogmed.kinds.segmentation import SEGMENTATION
+from analogmed.metrics.registry import spelled_metric
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,8 @@ class Task(Rendered):
     rate: int = 0
 
     def __post_init__(self) -> None:
-        if not self.primary_metric:
-            object.__setattr__(self, "primary_metric", self.kind.primary_metric)
+        primary = spelled_metric(self.primary_metric) or self.kind.primary_metric
+        object.__setattr__(self, "primary_metric", primary)
 
     @property
     def through_slices(self) -> int:

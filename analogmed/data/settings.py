@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.forms import checks_arguments
 
 if TYPE_CHECKING:
     from analogmed.data.case import Task
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class TaskConfig:
     """Data set and its split by patient.
@@ -43,6 +45,11 @@ class TaskConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.name != TaskConfig.name:
+            # imports the readers of all data sets, which the default does not need
+            from analogmed.data.tasks import spelled_task
+
+            object.__setattr__(self, "name", spelled_task(self.name))
         own = {f.name for f in dataclasses.fields(self)}
         for name in self.options:
             if name in own and name != "name":

@@ -16,7 +16,7 @@ from analogmed.foundation.errors import ConfigError, LeakageError
 from analogmed.foundation.files import file_digest
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.strict_yaml import read_yaml
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 
 Cases = tuple[Case, ...]
 SPLITS = ("train", "validation", "test")
@@ -302,7 +302,7 @@ def _of_patients(cases: Cases, patients: set[str]) -> Cases:
 
 
 def _read_table(path: Path) -> dict[str, list[str]]:
-    table = read_yaml(path)
+    table = {known_name(key, SPLITS): ids for key, ids in read_yaml(path).items()}
     for key, ids in table.items():
         if key not in SPLITS:
             raise ConfigError(

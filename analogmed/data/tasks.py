@@ -119,10 +119,10 @@ def load_task(
 ) -> Task:
     """Load a data set by name.
 
-    Names: ``lgg``, ``dsb2018``, ``brats``, ``nifti``, ``msd`` (any Decathlon task folder),
-    ``medmnist`` (any MedMNIST file), ``chestxray14``, ``mitbih``, ``cinc2021``, ``cpsc2018``, the
-    ten Decathlon tasks by folder or short name (``Task09_Spleen``, ``spleen``), the phantoms
-    ``phantom_brain``, ``phantom_spleen``, ``phantom_nuclei``, ``phantom_chest`` and
+    Names, in any case: ``lgg``, ``dsb2018``, ``brats``, ``nifti``, ``msd`` (any Decathlon task
+    folder), ``medmnist`` (any MedMNIST file), ``chestxray14``, ``mitbih``, ``cinc2021``,
+    ``cpsc2018``, the ten Decathlon tasks by folder or short name (``Task09_Spleen``, ``spleen``),
+    the phantoms ``phantom_brain``, ``phantom_spleen``, ``phantom_nuclei``, ``phantom_chest`` and
     ``phantom_ecg``, and entry points of the group ``analogmed.tasks``: callables
     ``(root, **options) -> Task``.
 
@@ -155,6 +155,7 @@ def load_task(
             ...
         analogmed.foundation.errors.ConfigError: unknown task 'splen'; did you mean 'spleen'?
     """
+    name = spelled_task(name)
     source = _find(name)
     settings: dict[str, Any] = {"split_seed": split_seed, "shares": checked_shares(shares)}
     optional = {"split_file": split_file, "size": size, "spatial_dims": spatial_dims}
@@ -177,6 +178,11 @@ def task_names() -> tuple[str, ...]:
     """
     folders = {task.folder for task in MSD_TASKS}
     return tuple(name for name in _TASKS.names() if name not in folders)
+
+
+def spelled_task(name: str) -> str:
+    """Return the name of a data set that a text spells in any case, or the text if it is none."""
+    return _TASKS.spelled(name)
 
 
 def check_task_name(name: str) -> None:

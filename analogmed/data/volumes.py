@@ -23,6 +23,7 @@ from analogmed.data.readers.orientation import Orientation, axis_codes, to_ras
 from analogmed.data.samples import MAX_CLASSES, check_same_shape, class_indices, naming_case
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.settings.checks import require_choice
+from analogmed.foundation.settings.forms import checks_arguments
 
 Axes = Literal["zyx", "xyz"]
 Intensity = Literal["ct", "z_score", "z_score_foreground", "z_score_nonzero", "none"]
@@ -31,6 +32,7 @@ SOFT_TISSUE_HU = (-150.0, 250.0)
 _MAX_SHIFT_VOXELS = 0.1
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class VolumeReader:
     """Reader that loads, checks and normalises the volumes of one case.

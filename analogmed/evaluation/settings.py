@@ -27,8 +27,8 @@ from analogmed.foundation.time_constants import (
     YEAR_S,
     to_seconds,
 )
-from analogmed.hardware.profiles import Level
-from analogmed.metrics.registry import PRIMARY
+from analogmed.hardware.profiles import Level, spelled_profile
+from analogmed.metrics.registry import PRIMARY, spelled_metric
 from analogmed.metrics.registry import metric as metric_of
 from analogmed.network.tiling import RowSplit
 
@@ -186,7 +186,9 @@ class Experiment:
             require_number("limit", self.limit)
         if self.digital_layers is not None:
             object.__setattr__(self, "digital_layers", resolve_layers(self.digital_layers))
-        object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
+        metrics = dict.fromkeys(map(spelled_metric, self.metrics))
+        object.__setattr__(self, "metrics", tuple(metrics))
+        object.__setattr__(self, "profile", spelled_profile(self.profile))
 
     @property
     def folder(self) -> Path:

@@ -5,8 +5,10 @@ from typing import Literal
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
+from analogmed.foundation.settings.forms import checks_arguments
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class EngineConfig:
     """Execution engine of studies and searches.

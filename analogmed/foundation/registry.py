@@ -1,7 +1,6 @@
 """Registry of objects that settings select by name: built-in ones and plugins."""
 
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -11,13 +10,13 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from analogmed.foundation.errors import AnalogmedError, ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import folded, known_name, nearest, nearest_name
 
 T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Objects of one kind by name; each name is unique.
+    """Objects of one kind by name; each name is unique, and is found in any case.
 
     Args:
         kind: kind of object, for messages.
@@ -26,8 +25,8 @@ class Registry(Generic[T]):
         group: entry-point group of plugins that add names.
         expected: requirements on an entry point, for messages.
         load: function that converts an entry point to an object; by default, it loads a callable.
-        synonyms: name for each lower-case word, without hyphens and underscores, that is often used
-            in its place; messages suggest the name.
+        synonyms: name for each word that is often used in its place, in the form of
+            :func:`analogmed.foundation.text.folded`; messages suggest the name.
     """
 
     def __init__(
@@ -48,12 +47,17 @@ class Registry(Generic[T]):
         """Return all names, sorted, without importing anything."""
         return tuple(sorted({*self.built_in, *plugin_names(self.group)}))
 
+    def spelled(self, name: str) -> str:
+        """Return the name that a text spells in any case, or the text if it is no name."""
+        return known_name(name, self.names())
+
     def plugin(self, name: str) -> EntryPoint | None:
         """Return the entry point of a name; ``None`` if no installed package provides it.
 
         Raises:
             ConfigError: the name is defined more than once.
         """
+        name = self.spelled(name)
         return find_plugin(self.group, name, kind=self.kind, is_built_in=self.is_built_in(name))
 
     def is_built_in(self, name: str) -> bool:
@@ -67,6 +71,7 @@ class Registry(Generic[T]):
             ConfigError: the name is unknown or defined more than once, or its plugin does not meet
                 the requirements.
         """
+        name = self.spelled(name)
         plugin = self.plugin(name)
         if plugin is not None:
             return self._load(plugin)
@@ -81,7 +86,7 @@ class Registry(Generic[T]):
 
     def check(self, name: str) -> None:
         """Raise ConfigError if a name is unknown, without importing anything."""
-        if name not in self.names():
+        if self.spelled(name) not in self.names():
             raise self.unknown(name)
 
     def unknown(self, name: str, more: Iterable[str] = ()) -> ConfigError:
@@ -91,8 +96,10 @@ class Registry(Generic[T]):
             name: requested name.
             more: further valid names.
         """
-        word = re.sub("[-_]", "", str(name).casefold())
-        meant = nearest(self._synonyms.get(word, name), {*self.names(), *more})
+        names = {*self.names(), *more}
+        word = folded(str(name))
+        close = word if word in self._synonyms else nearest_name(name, {*names, *self._synonyms})
+        meant = nearest(self._synonyms.get(close or "", name), names)
         return ConfigError(f"unknown {self.kind} '{name}'; {meant}")
 
     def _load_callable(self, plugin: EntryPoint) -> T:

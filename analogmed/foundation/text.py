@@ -2,8 +2,12 @@
 
 import difflib
 import html
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -31,6 +35,32 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     folded = {each.casefold(): each for each in sorted(known, reverse=True)}
     close = difflib.get_close_matches(str(name).casefold(), sorted(folded), n=1)
     return folded[close[0]] if close else None
+
+
+def known_name(name: T, known: Iterable[str]) -> T:
+    """Return the known name that a text spells, or else the text itself.
+
+    Case, hyphens, underscores and blanks do not matter, and ``+`` is ``p``. A text that spells
+    several names is none of them, unless it is one exactly.
+
+    Args:
+        name: name that the user typed; other values than texts are returned unchanged.
+        known: valid names; others than texts are ignored.
+
+    Example:
+        >>> known_name("MIT-BIH", ["lgg", "mitbih"]), known_name("U-Net++", ["unet", "unetpp"])
+        ('mitbih', 'unetpp')
+    """
+    texts = {each: None for each in known if isinstance(each, str)}
+    if not isinstance(name, str) or name in texts:
+        return name
+    found = [each for each in texts if folded(each) == folded(name) != ""]
+    return found[0] if len(found) == 1 else name  # type: ignore[return-value]  # a text, as name is
+
+
+def folded(name: str) -> str:
+    """Return a name without what does not distinguish names: case, hyphens, underscores, blanks."""
+    return re.sub(r"[-_\s]", "", name.casefold()).replace("+", "p")
 
 
 class Rendered(ABC):

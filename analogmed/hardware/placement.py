@@ -97,7 +97,7 @@ def place(tiles: TileMap, packing: Packing = "none") -> Placement:
 
     Source: Coffman, Garey, Johnson, Tarjan 1980, doi:10.1137/0209062 (shelf packing).
     """
-    require_choice("packing", packing, get_args(Packing))
+    packing = require_choice("packing", packing, get_args(Packing))
     parts = list(parts_of(tiles))
     if packing == "none":
         blocks = [

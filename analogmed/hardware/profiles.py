@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.registry import (
@@ -22,6 +22,9 @@ from analogmed.foundation.registry import (
 )
 from analogmed.foundation.settings.checks import require_choice, require_number
 from analogmed.foundation.strict_yaml import check_keys, read_yaml
+from analogmed.foundation.text import known_name
+
+T = TypeVar("T")
 
 PLUGIN_GROUP = "analogmed.hardware"
 Level = Literal["mvm_only", "measured_layer"]
@@ -100,7 +103,7 @@ class Profile:
         Raises:
             ConfigError: the level is unknown, or not available for this profile.
         """
-        require_choice("level", level, get_args(Level))
+        level = require_choice("level", level, get_args(Level))
         found: Figures | None = getattr(self, level)
         if found is None:
             raise ConfigError(
@@ -127,6 +130,11 @@ def profile_names() -> tuple[str, ...]:
     return _PROFILES.names()
 
 
+def spelled_profile(name: T) -> T:
+    """Return the name of a profile that a text spells in any case; a path and ``None`` stay."""
+    return known_name(name, profile_names())
+
+
 def load_profile(name: str) -> Profile:
     """Return a profile by name or from a file.
 
@@ -140,7 +148,7 @@ def load_profile(name: str) -> Profile:
     """
     if Path(name).suffix in (".yaml", ".yml"):
         return _read(name)
-    if name not in profile_names():
+    if spelled_profile(name) not in profile_names():
         raise ConfigError(f"{_PROFILES.unknown(name)} Or give a YAML file.")
     return _PROFILES.get(name)
 

@@ -55,6 +55,11 @@ def metric(name: str) -> Metric:
     return _REGISTRY.get(name)
 
 
+def spelled_metric(name: str) -> str:
+    """Return the name of a metric that a text spells in any case, or the text if it is none."""
+    return _REGISTRY.spelled(name)
+
+
 def check_metric_name(name: str) -> None:
     """Raise ConfigError if a name is unknown, without importing the metric."""
     _REGISTRY.check(name)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_choice
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 
 VERSION = 1
 """Version of the search space, which defines the meaning of a genotype."""
@@ -113,6 +113,8 @@ class Level:
     up: Place = "analog"
 
     def __post_init__(self) -> None:
+        if self.block not in BLOCKS:
+            object.__setattr__(self, "block", known_name(self.block, BLOCKS))
         kind = block(self.block).kind
         if kind in ("zero", "identity"):
             object.__setattr__(self, "channels", 0)
@@ -128,7 +130,8 @@ class Level:
                 f"block {self.block}: expected a kernel of 3, 5 or 7, found {self.kernel!r}"
             )
         for way in ("down", "up"):
-            require_choice(way, getattr(self, way), get_args(Place))
+            place = require_choice(way, getattr(self, way), get_args(Place))
+            object.__setattr__(self, way, place)
             if kind in ("zero", "identity"):
                 object.__setattr__(self, way, "analog")
 
@@ -164,7 +167,8 @@ class Genotype:
     def __post_init__(self) -> None:
         if type(self.spatial_dims) is not int or self.spatial_dims not in (2, 3):
             raise ConfigError(f"spatial_dims: expected 2 or 3, found {self.spatial_dims!r}")
-        require_choice("purpose", self.purpose, get_args(Purpose))
+        purpose = require_choice("purpose", self.purpose, get_args(Purpose))
+        object.__setattr__(self, "purpose", purpose)
         if len(self.levels) > MAX_DEPTH:
             raise ConfigError(f"expected at most {MAX_DEPTH} levels, found {len(self.levels)}")
         for level in self.levels:

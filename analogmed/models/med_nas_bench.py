@@ -59,8 +59,8 @@ class MedNasBench(nn.Module):
         super().__init__()
         if spatial_dims != 2:
             raise ConfigError(f"networks of MED-NAS-Bench are 2D; the task is {spatial_dims}D")
-        for name, choice, choices in (("compat", compat, Compat), ("pool", pool, Pool)):
-            require_choice(name, choice, get_args(choices))
+        compat = require_choice("compat", compat, get_args(Compat))
+        pool = require_choice("pool", pool, get_args(Pool))
         self.architecture = described = Architecture.of(config).for_image(in_channels)
         self.compat = compat
         filters = described.filters

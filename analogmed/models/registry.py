@@ -89,6 +89,15 @@ def model_names() -> tuple[str, ...]:
     return _MODELS.names()
 
 
+def spelled_model(name: str) -> str:
+    """Return the name of a network that a text spells in any case; others are returned unchanged.
+
+    Factories, bundles and unknown names are unchanged.
+    """
+    is_text = isinstance(name, str)
+    return _MODELS.spelled(name) if is_text and ":" not in name else name
+
+
 def check_model_name(name: str) -> None:
     """Raise ConfigError if a name is unknown; factories and bundles are not imported."""
     if ":" not in name:
@@ -146,7 +155,6 @@ def required_divisor(name: str, *, spatial_dims: int = 2, **options: Any) -> tup
 _SYNONYMS = {
     "nnunet": "dynunet",
     "nnunetv2": "dynunet",
-    "unet++": "unetpp",
     "unetplusplus": "unetpp",
     "nestedunet": "unetpp",
 }

@@ -4,8 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.forms import checks_arguments
+from analogmed.models.registry import spelled_model
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class ModelConfig:
     """Network and its options.
@@ -23,6 +26,7 @@ class ModelConfig:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", spelled_model(self.name))
         for name in ("in_channels", "out_channels", "spatial_dims"):
             if name in self.options:
                 raise ConfigError(f"model.options.{name} follows from the task; leave it out")

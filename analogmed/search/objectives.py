@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 from analogmed.metrics.registry import PRIMARY, metric_names
 from analogmed.tables.estimates import find_objective, is_minimized, shown_in
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 Direction = Literal["maximize", "minimize"]
+_CONSTRAINT = re.compile(r"\s*([\w-]+)\s*(<=|>=)\s*(\S+)\s*")
 
 
 def objectives_of(metric: str, *, primary: bool = True) -> dict[str, Direction]:
@@ -61,6 +62,23 @@ COUNTED = ("parameters", "tiles", "latency_ms", "energy_mj")
 """Metrics that need no training."""
 
 
+def _known() -> set[str]:
+    """Return the names of all objectives, those of each metric with its name."""
+    of_metrics = {e.column(m, primary=False) for m in metric_names() for e in shown_in("search")}
+    return of_metrics.union(METRICS)
+
+
+def spelled_objective(name: str) -> str:
+    """Return the objective that a text spells in any case, or the text if it is none."""
+    return known_name(name, _known())
+
+
+def spelled_constraint(text: str) -> str:
+    """Return a constraint with the name of its metric as :func:`spelled_objective` returns it."""
+    found = _CONSTRAINT.fullmatch(text)
+    return text.replace(found[1], spelled_objective(found[1]), 1) if found else text
+
+
 def direction_of(name: str) -> Direction:
     """Return the direction of improvement of an objective.
 
@@ -72,8 +90,7 @@ def direction_of(name: str) -> Direction:
         ('maximize', 'minimize', 'minimize')
     """
     if name not in METRICS and find_objective(name, PRIMARY) is None:
-        known = {e.column(m, primary=False) for m in metric_names() for e in shown_in("search")}
-        raise ConfigError(f"unknown metric '{name}'; {nearest(name, known.union(METRICS))}")
+        raise ConfigError(f"unknown metric '{name}'; {nearest(name, _known())}")
     return "minimize" if is_minimized(name, PRIMARY) else "maximize"
 
 
@@ -98,7 +115,7 @@ class Constraint:
         Raises:
             ConfigError: the text is not a constraint, or names an unknown metric.
         """
-        found = re.fullmatch(r"\s*(\w+)\s*(<=|>=)\s*(\S+)\s*", text)
+        found = _CONSTRAINT.fullmatch(text)
         try:
             bound = float(found[3]) if found else math.nan
         except ValueError:
@@ -108,8 +125,8 @@ class Constraint:
                 f"constraint {text!r}: expected a metric, <= or >=, and a number, for instance "
                 "'tiles <= 40'"
             )
-        _check_metric("constraint", found[1])
-        return cls(found[1], "<=" if found[2] == "<=" else ">=", bound)
+        _check_metric("constraint", metric := spelled_objective(found[1]))
+        return cls(metric, "<=" if found[2] == "<=" else ">=", bound)
 
     def violation(self, metrics: Mapping[str, float]) -> float:
         """Return the violation: 0 or less where the constraint is met, infinite without the metric.

@@ -12,14 +12,15 @@ from analogmed.execution.settings import EngineConfig
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_at_least_one, require_at_least_zero
 from analogmed.foundation.settings.forms import checks_arguments, expand_short_forms
-from analogmed.foundation.text import nearest
-from analogmed.hardware.profiles import Level, load_profile
-from analogmed.search.objectives import Constraint, Goal
+from analogmed.foundation.text import known_name, nearest
+from analogmed.hardware.profiles import Level, load_profile, spelled_profile
+from analogmed.search.objectives import Constraint, Goal, spelled_constraint, spelled_objective
 from analogmed.search.space.space import Space
 from analogmed.search.strategy_names import strategy_names
 from analogmed.training.settings import LoadingConfig, LossConfig, NoiseConfig, OptimizerConfig
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class StrategyConfig:
     """Search strategy and its options.
@@ -35,10 +36,12 @@ class StrategyConfig:
 
     def __post_init__(self) -> None:
         known = strategy_names()
+        object.__setattr__(self, "name", known_name(self.name, known))
         if self.name not in known:
             raise ConfigError(f"unknown strategy '{self.name}'; {nearest(self.name, known)}")
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class CandidateConfig:
     """Training and evaluation of candidates.
@@ -140,6 +143,10 @@ class SearchConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hardware", as_hardware(self.hardware))
         expand_short_forms(self)
+        objectives = tuple(map(spelled_objective, self.objectives))
+        object.__setattr__(self, "objectives", objectives)
+        object.__setattr__(self, "constraints", tuple(map(spelled_constraint, self.constraints)))
+        object.__setattr__(self, "profile", spelled_profile(self.profile))
         require_at_least_one("budget", self.budget)
         require_at_least_one("proposals", self.proposals)
         require_at_least_zero("final_epochs", self.final_epochs)

@@ -32,6 +32,7 @@ def network_file(path: Path) -> Path:
     return path / NETWORK if path.is_dir() else path
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class OptimizerConfig:
     """Optimizer and learning-rate schedule.
@@ -71,6 +72,7 @@ class OptimizerConfig:
             require_number(f"optimizer.{name}", getattr(self, name), at_least=0, below=1)
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class LossConfig:
     """Training loss: a weighted sum.
@@ -119,6 +121,7 @@ class LossConfig:
             raise ConfigError("loss: dice, cross_entropy and distillation are all 0")
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class LoadingConfig:
     """Sampling and caching of training patches.
@@ -159,6 +162,7 @@ class LoadingConfig:
         require_number("loading.subset", self.subset, above=0, at_most=1)
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class NoiseConfig:
     """Noise injection during hardware-aware training; noise types and sizes are set in hardware.

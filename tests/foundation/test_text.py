@@ -1,6 +1,6 @@
 import pytest
 
-from analogmed.foundation.text import Rendered, nearest
+from analogmed.foundation.text import Rendered, known_name, nearest
 
 
 class Odd(Rendered):
@@ -24,3 +24,27 @@ def test_a_class_without_facts_is_refused():
 
 def test_the_nearest_name_is_found_in_any_case():
     assert nearest("unet", ["UNet", "other"]) == "did you mean 'UNet'?"
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("UNetPP", "unetpp"),
+        ("U-Net++", "unetpp"),
+        ("swin unetr", "swin_unetr"),
+        ("Swin-UNETR", "swin_unetr"),
+        ("unet", "unet"),
+        ("unetr", "unetr"),
+        ("UNETS", "UNETS"),
+        ("", ""),
+        ("-", "-"),
+        (3, 3),
+    ],
+)
+def test_a_name_is_known_in_any_spelling_and_anything_else_is_unchanged(typed, name):
+    assert known_name(typed, ("unet", "unetpp", "swin_unetr", 3)) == name
+
+
+def test_a_spelling_of_two_names_is_neither_of_them():
+    assert known_name("A_B", ("a-b", "ab")) == "A_B"
+    assert known_name("ab", ("a-b", "ab")) == "ab"

@@ -152,7 +152,7 @@ def test_a_genotype_without_version_is_refused():
     ("given", "message"),
     [
         (level(block="Q"), "genotype: level 0: unknown block 'Q'; choose from: A, B"),
-        (level(block="Identity"), "unknown block 'Identity'; did you mean 'identity'"),
+        (level(block="Identiti"), "unknown block 'Identiti'; did you mean 'identity'"),
         (described(level=[]), "unknown key 'level'; did you mean 'levels'"),
         (level(chanels=8), "level 0: unknown key 'chanels'; did you mean 'channels'"),
         (described(purpose="classify"), "purpose: unknown value 'classify'; did you mean"),

@@ -76,8 +76,8 @@ def test_divisor_is_the_product_of_the_strides(name, options, divisor):
 
 
 def test_a_misspelt_name_gets_the_nearest_one():
-    with pytest.raises(ConfigError, match=r"unknown model 'unet_pp'; did you mean 'unetpp'\?"):
-        build_model("unet_pp", in_channels=1, out_channels=1)
+    with pytest.raises(ConfigError, match=r"unknown model 'unetp'; did you mean 'unetpp'\?"):
+        build_model("unetp", in_channels=1, out_channels=1)
 
 
 def test_an_unknown_option_gets_the_nearest_one():

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from analogmed.analog.description.device_models import NoiseModelName, device_model
-from analogmed.analog.description.presets import PRESETS, check_preset
+from analogmed.analog.description.presets import PRESETS, spelled_preset
 from analogmed.analog.description.ranges import check_ranges
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.forms import checks_arguments
@@ -135,7 +135,7 @@ class Hardware:
             raise ConfigError(
                 f"hardware.preset: expected the name of a preset, got {type(self.preset).__name__}"
             )
-        check_preset(self.preset)
+        object.__setattr__(self, "preset", spelled_preset(self.preset))
         defaults = PRESETS[self.preset]
         if (self.modifier or defaults["modifier"]) in _MODIFIERS_OF_DEVICES:
             defaults = defaults | {"modifier_std": 1.0}  # a factor on the noise of the devices

@@ -3,7 +3,7 @@
 from typing import Any
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 
 _PCM: dict[str, Any] = {
     "perfect": False,
@@ -94,7 +94,13 @@ DESCRIPTIONS = {
 """Description of each preset, with its source."""
 
 
-def check_preset(name: str) -> None:
-    """Raise ConfigError, with the nearest preset, if there is none of this name."""
-    if name not in PRESETS:
+def spelled_preset(name: str) -> str:
+    """Return the preset that a text spells in any case.
+
+    Raises:
+        ConfigError: there is none; the message has the nearest one.
+    """
+    spelled = known_name(name, PRESETS)
+    if spelled not in PRESETS:
         raise ConfigError(f"unknown hardware preset '{name}'; {nearest(name, PRESETS)}")
+    return spelled

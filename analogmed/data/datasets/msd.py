@@ -33,7 +33,7 @@ from analogmed.data.volumes import (
 from analogmed.foundation.errors import ConfigError, DataError, SecurityError
 from analogmed.foundation.files import read_head, require_folder
 from analogmed.foundation.strict_yaml import MAX_JSON_BYTES, parse_json, read_text
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 
 _REQUIRED_KEYS = ("name", "modality", "labels", "numTraining", "training")
 _ENDINGS = (".nii.gz", ".nii")
@@ -225,6 +225,7 @@ def _chosen_classes(
         return known
     if not labels or isinstance(labels, str):
         raise ConfigError(f"labels must be a list of class names, not {labels!r}")
+    labels = [known_name(name, known) for name in labels]
     for name in labels:
         if name not in known:
             raise ConfigError(f"{root}: no class {name!r}; {nearest(name, known)}")

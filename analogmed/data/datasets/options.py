@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 
 ClassValues = Mapping[str, int | Sequence[int]]
 _CLASSES_EXAMPLE = "a mapping from class names to label values, for instance {tumour: [1]}"
@@ -48,7 +48,7 @@ def known_texts(name: str, value: Any, known: Collection[str], kind: str) -> tup
     Raises:
         ConfigError: the value is no list of texts, or a name is unknown.
     """
-    chosen = some_texts(name, value)
+    chosen = tuple(known_name(text, known) for text in some_texts(name, value))
     for each in chosen:
         if each not in known:
             raise ConfigError(f"{name}: unknown {kind} {each!r}; {nearest(each, known)}")

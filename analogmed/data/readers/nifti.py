@@ -77,7 +77,7 @@ def read_nifti(
         DataError: the file is missing, damaged, too large, not NIfTI, has an impossible geometry,
             or contains NaN or Inf.
     """
-    require_choice("nan_policy", nan_policy, get_args(NanPolicy))
+    nan_policy = require_choice("nan_policy", nan_policy, get_args(NanPolicy))
     path = Path(path)
     from analogmed.data.readers.nifti_header import geometry_of, layout_of
 

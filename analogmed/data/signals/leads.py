@@ -13,6 +13,7 @@ from analogmed.data.signals.records import Record, read_leads
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.checks import require_choice, require_number, require_whole
+from analogmed.foundation.settings.forms import checks_arguments
 
 NanPolicy = Literal["error", "missing"]
 TWELVE = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -29,6 +30,7 @@ _LARGEST_FACTOR = 100_000
 """Limit of the factors of a rate, by which the filter of the resampling has 20 times more taps."""
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class LeadReader:
     """Reader of the leads of a record.

@@ -8,7 +8,7 @@ import numpy as np
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_number
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 
 _BASELINE_HZ = 0.5
 """Upper limit of the baseline, which is removed where the power of a signal is measured."""
@@ -69,6 +69,7 @@ def checked_noise(noise: Any) -> dict[str, float]:
     example = "a mapping from kinds to dB, for instance {muscle: 12}"
     if not isinstance(noise, Mapping):
         raise ConfigError(f"{_OPTION}: expected {example}, got {noise!r}")
+    noise = {known_name(kind, _KINDS): ratio for kind, ratio in noise.items()}
     for kind, ratio in noise.items():
         if kind not in _KINDS:
             raise ConfigError(f"{_OPTION}: unknown kind {kind!r}; {nearest(str(kind), _KINDS)}")

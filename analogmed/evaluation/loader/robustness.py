@@ -100,6 +100,7 @@ def robustness(
     require_whole("seed", seed)
     sweep = SweepConfig(chips=chips, times_s=_seconds(times))
     score, name = scorer(metric)
+    metric = name if isinstance(metric, str) else metric
     if lower_is_better is None:
         named_so = any(part in name.lower() for part in _LOWER_IS_BETTER)
         lower_is_better = named_so or is_lower_better(name)

@@ -64,7 +64,7 @@ def scorer(metric: str | Score) -> tuple[Callable[[Tensor, Tensor], Values], str
         ConfigError: the name is unknown, or the metric is neither a name nor a function.
     """
     if isinstance(metric, str):
-        registered(metric)  # raises an error for an unknown name
+        metric = registered(metric).name  # raises an error for an unknown name
         return lambda logits, indices: _registered(metric, logits, indices), metric
     if isinstance(metric, type):
         raise ConfigError(

@@ -4,16 +4,24 @@ import math
 import operator
 from collections.abc import Collection
 from numbers import Real
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
+
+T = TypeVar("T")
 
 
-def require_choice(name: str, value: object, choices: Collection[str]) -> None:
-    """Raise ConfigError, with the nearest choice, if a value is none of the choices."""
-    if value not in tuple(choices):
+def require_choice(name: str, value: T, choices: Collection[str]) -> T:
+    """Return the choice that a value spells in any case.
+
+    Raises:
+        ConfigError: the value is none of the choices; the message has the nearest one.
+    """
+    spelled = known_name(value, choices)
+    if spelled not in tuple(choices):
         raise ConfigError(f"{name}: unknown value {value!r}; {nearest(str(value), choices)}")
+    return spelled
 
 
 def is_finite(value: object) -> TypeGuard[float]:

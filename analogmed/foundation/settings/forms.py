@@ -6,10 +6,20 @@ import inspect
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Any,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest, nearest_name
+from analogmed.foundation.text import known_name, nearest, nearest_name
 
 
 def expand_short_forms(settings: Any) -> None:
@@ -72,38 +82,65 @@ def checks_arguments(function: Callable[_P, _R]) -> Callable[_P, _R]:
     """Raise a ConfigError, which names the accepted arguments, where Python raises a TypeError.
 
     Applies to unknown, missing and surplus arguments of a function, or of the settings class that
-    this decorates. Warnings of the function come from one frame deeper than without it.
+    this decorates. An argument that is one of several names takes the name that a text spells in
+    any case. Warnings of the function come from one frame deeper than without it.
     """
     signature = inspect.signature(function)
+    choices = {
+        name: names
+        for name, parameter in signature.parameters.items()
+        if (names := names_of(parameter.annotation))
+    }
 
-    def check(*args: Any, **named: Any) -> None:
+    def checked(*args: Any, **named: Any) -> inspect.BoundArguments:
         try:
-            signature.bind(*args, **named)
+            bound = signature.bind(*args, **named)
         except TypeError as error:
             raise _misfit(function.__name__, signature, named, str(error)) from None
+        for name in choices.keys() & bound.arguments.keys():
+            bound.arguments[name] = spelled(bound.arguments[name], choices[name])
+        return bound
 
     if isinstance(function, type):
-        return _checked_class(function, check)
+        return _checked_class(function, checked)
 
     @functools.wraps(function)
     def call(*args: _P.args, **named: _P.kwargs) -> _R:
-        check(*args, **named)
-        return function(*args, **named)
+        bound = checked(*args, **named)
+        return function(*bound.args, **bound.kwargs)
 
     return call
 
 
-def _checked_class(kind: Any, check: Callable[..., None]) -> Any:
+def _checked_class(kind: Any, checked: Callable[..., inspect.BoundArguments]) -> Any:
     """Return the class, whose instances are now made of checked arguments."""
     build = kind.__init__
 
     @functools.wraps(build)
     def init(self: Any, *args: Any, **named: Any) -> None:
-        check(*args, **named)
-        build(self, *args, **named)
+        bound = checked(*args, **named)
+        build(self, *bound.args, **bound.kwargs)
 
     kind.__init__ = init
     return kind
+
+
+def names_of(kind: Any) -> tuple[str, ...]:
+    """Return the names that a type, or the items of a tuple of this type, may be; often none."""
+    found: list[str] = []
+    for member in _alternatives(kind):
+        if get_origin(member) is Literal:
+            found += [name for name in get_args(member) if isinstance(name, str)]
+        elif get_origin(member) is tuple:
+            found += (name for part in get_args(member) for name in names_of(part))
+    return tuple(dict.fromkeys(found))
+
+
+def spelled(value: Any, names: tuple[str, ...]) -> Any:
+    """Return the name that a text spells in any case, also each of a list; others unchanged."""
+    if isinstance(value, list | tuple):
+        return type(value)(known_name(each, names) for each in value)
+    return known_name(value, names)
 
 
 def _misfit(

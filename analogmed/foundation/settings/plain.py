@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from analogmed.foundation.credentials import masked_values
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.strict_yaml import check_keys, dump_yaml
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 from analogmed.foundation.time_constants import to_seconds
 
 S = TypeVar("S")
@@ -72,6 +72,7 @@ def _of_kind(kind: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         return _of_one_kind(members, value, where)
     if origin is Literal:
+        value = known_name(value, members)
         if value not in members:
             raise ConfigError(f"{where}: unknown value {value!r}; {nearest(str(value), members)}")
         return value

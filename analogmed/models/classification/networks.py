@@ -99,8 +99,8 @@ def efficientnet(
 
     Source: Tan and Le 2019, arXiv:1905.11946.
     """
-    require_choice("model.options.variant", variant, _EFFICIENTNETS)
-    require_choice("model.options.depthwise", depthwise, ("digital", "analog"))
+    variant = require_choice("model.options.variant", variant, _EFFICIENTNETS)
+    depthwise = require_choice("model.options.depthwise", depthwise, ("digital", "analog"))
     network = nets.EfficientNetBN(
         f"efficientnet-{variant}",
         pretrained=False,

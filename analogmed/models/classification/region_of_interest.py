@@ -144,7 +144,7 @@ class RegionOfInterest(nn.Module):
     ) -> None:
         super().__init__()
         size = (window,) * spatial_dims if isinstance(window, int) else tuple(window)
-        require_choice("model.options.weighting", weighting, _WEIGHTINGS)
+        weighting = require_choice("model.options.weighting", weighting, _WEIGHTINGS)
         _check(in_channels, spatial_dims, size, reduction, side, bandwidth)
         self.window, self.reduction = size, reduction
         self.weigh: nn.Module = (

@@ -75,7 +75,7 @@ class S4DNcp(nn.Module):
     ) -> None:
         super().__init__()
         check_dimensions("s4d_ncp", spatial_dims)
-        require_choice("model.options.size", size, _SIZES)
+        size = require_choice("model.options.size", size, _SIZES)
         check_numbers(pool=pool)
         options = {"features": features, "state": state, "layers": layers}
         options |= {"units": units, "outputs": outputs}

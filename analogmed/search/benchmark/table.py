@@ -19,7 +19,7 @@ from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.files import write_atomically
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.plain import from_plain, to_plain
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 from analogmed.foundation.time_constants import DAY_S, HOUR_S, MONTH_S, SECOND_S, T0_S
 from analogmed.models import Genotype
 from analogmed.models.genotype import VERSION
@@ -155,6 +155,7 @@ class BenchmarkTable:
     def _task(self, task: str | None) -> str:
         if task is None:
             return self.tasks[0]
+        task = known_name(task, self.tasks)
         if task not in self.tasks:
             raise ConfigError(f"{self.path}: no task '{task}'; {nearest(task, self.tasks)}")
         return task

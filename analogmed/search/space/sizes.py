@@ -30,7 +30,7 @@ def operation_sizes(
     Raises:
         ConfigError: another unit.
     """
-    require_choice("size", unit, get_args(SizeUnit))
+    unit = require_choice("size", unit, get_args(SizeUnit))
     levels = network.genotype.levels[: network.genotype.depth]
     own = next(network.levels.parameters()).shape[1]  # levels without weights pass the image on
     images: _Sections = {

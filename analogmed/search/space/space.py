@@ -2,13 +2,13 @@
 
 import itertools
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.checks import require_choice, require_number, require_whole
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 from analogmed.models import Genotype, Level
 from analogmed.models.genotype import (
     BLOCKS,
@@ -57,18 +57,20 @@ class Space:
     def __post_init__(self) -> None:
         if type(self.spatial_dims) is not int or self.spatial_dims not in _BLOCKS:
             raise ConfigError(f"space.spatial_dims: expected 2 or 3, found {self.spatial_dims!r}")
-        require_choice("space.purpose", self.purpose, get_args(Purpose))
+        purpose = require_choice("space.purpose", self.purpose, get_args(Purpose))
+        object.__setattr__(self, "purpose", purpose)
         object.__setattr__(self, "blocks", self.blocks or _BLOCKS[self.spatial_dims])
         for name in ("depths", "blocks", "widths", "growths", "kernels", "places"):
             values = getattr(self, name)
             if not isinstance(values, Sequence) or isinstance(values, str) or not values:
                 raise ConfigError(f"space.{name}: expected a list of one or more, found {values!r}")
+            values = (known_name(value, BLOCKS) for value in values) if name == "blocks" else values
             object.__setattr__(self, name, _distinct(values))
         for name, most in (("depths", MAX_DEPTH), ("widths", 1024), ("growths", 4)):
             _check_whole(name, getattr(self, name), range(1, most + 1), f"1 to {most}")
         _check_whole("kernels", self.kernels, KERNELS, "3, 5 or 7")
-        for place in self.places:
-            require_choice("space.places", place, get_args(Place))
+        places = (require_choice("space.places", place, get_args(Place)) for place in self.places)
+        object.__setattr__(self, "places", _distinct(places))
         self._check_blocks()
         widest = max(self.widths) * max(self.growths) ** (max(self.depths) - 1)
         if widest > MAX_CHANNELS:
@@ -287,8 +289,13 @@ def _one_of(choices: tuple[Gene, ...], generator: "np.random.Generator") -> Gene
     return choices[int(generator.integers(len(choices)))]
 
 
-def _distinct(values: Sequence[object]) -> tuple[object, ...]:
-    return tuple(value for number, value in enumerate(values) if value not in values[:number])
+def _distinct(values: Iterable[object]) -> tuple[object, ...]:
+    """Return different values; they need not be hashable."""
+    found: list[object] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return tuple(found)
 
 
 def _check_whole(

@@ -75,7 +75,8 @@ class AnalogNASConfig:
         require_number("least_tau", self.least_tau, at_least=-1, at_most=1)
         if self.max_avm_drop is not None:
             require_number("max_avm_drop", self.max_avm_drop)
-        require_choice("objective", self.objective, ("score", "score_over_std"))
+        known = ("score", "score_over_std")
+        object.__setattr__(self, "objective", require_choice("objective", self.objective, known))
 
 
 def analognas(context: Context, **options: Any) -> "AnalogNAS":

@@ -10,7 +10,7 @@ import pandas as pd
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.checks import require_at_least_one
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 from analogmed.models import Genotype
 from analogmed.search.space.best_first import best_first_networks
 from analogmed.search.space.choices import Option, Options
@@ -286,6 +286,7 @@ def _one_of(weights: Sequence[Weights], task: str | None) -> Weights:
             f"mias searches for one task and there are supernetworks of {', '.join(names)}; choose "
             "by its option task, or take mt_mias"
         )
+    task = known_name(task, names)
     if task is not None and task not in names:
         raise ConfigError(f"mias: task '{task}' has no supernetwork; {nearest(task, names)}")
     return weights[names.index(task) if task is not None else 0]

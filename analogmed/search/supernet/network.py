@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 from analogmed.models import Genotype
 from analogmed.models.blocks import make_block, make_partner
 from analogmed.models.genotype import BLOCKS
@@ -153,6 +153,7 @@ class Supernet(nn.Module):
     def _task(self, task: str | None) -> str:
         if task is None and len(self.tasks) == 1:
             return self.tasks[0]
+        task = known_name(task, self.tasks)
         if task not in self._in:
             raise ConfigError(f"unknown task {task!r}; {nearest(str(task), self.tasks)}")
         return task

@@ -101,7 +101,7 @@ def paths_of_step(
     Raises:
         ConfigError: the rule is unknown.
     """
-    require_choice("rule", rule, RULES)
+    rule = require_choice("rule", rule, RULES)
     return RULES[rule](choices, n, np.random.default_rng(derive_seed(seed, "paths", step)))
 
 

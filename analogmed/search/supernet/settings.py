@@ -11,7 +11,8 @@ from analogmed.foundation.settings.checks import (
     require_at_least_zero,
     require_number,
 )
-from analogmed.hardware.profiles import Level
+from analogmed.foundation.settings.forms import checks_arguments
+from analogmed.hardware.profiles import Level, spelled_profile
 from analogmed.models.settings import ModelConfig
 from analogmed.search.space.space import Space
 from analogmed.training.settings import LoadingConfig, OptimizerConfig, TrainConfig
@@ -22,6 +23,7 @@ SUPERNET = "supernet.safetensors"
 """Name of the trained weights in a run folder."""
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class PruningConfig:
     """Progressive pruning of operations during the training.
@@ -60,6 +62,7 @@ class PruningConfig:
         return self.warm_up + self.every * (operations - 1)
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class MiasLossConfig:
     """``L = cross_entropy * TSL + latency * T``.
@@ -81,6 +84,7 @@ class MiasLossConfig:
         require_at_least_zero("loss.temperature", self.temperature, zero=False)
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class LatencyConfig:
     """Source of the latencies of operations.
@@ -96,7 +100,11 @@ class LatencyConfig:
     level: Level = "mvm_only"
     table: Path | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "profile", spelled_profile(self.profile))
 
+
+@checks_arguments
 @dataclass(frozen=True)
 class SupernetConfig:
     """Training of a supernetwork: shared weights for all networks of a space.
@@ -191,6 +199,7 @@ class SupernetConfig:
         )
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class ImportanceConfig:
     """Importance of the blocks of supernetworks.

@@ -13,7 +13,7 @@ from analogmed.data import Task
 from analogmed.data.splits import SeenData
 from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
 from analogmed.foundation.settings.paths import read_settings
-from analogmed.foundation.text import nearest
+from analogmed.foundation.text import known_name, nearest
 from analogmed.metrics.registry import metric
 from analogmed.models import Genotype
 from analogmed.models.subnet import Subnet
@@ -198,6 +198,7 @@ class TaskWeights:
     """
 
     def __init__(self, shared: SharedWeights, task: str, within: Space | None = None) -> None:
+        task = known_name(task, shared.tasks)
         if task not in shared.tasks:
             raise ConfigError(
                 f"supernetwork {shared.config.folder}: it was not trained for task '{task}'; "

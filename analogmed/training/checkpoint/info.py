@@ -12,10 +12,12 @@ from analogmed.analog.description.aihwkit_config import TorchInferenceRPUConfig,
 from analogmed.data import Case, Task
 from analogmed.data.splits import SeenData, scan_digests
 from analogmed.foundation.errors import CheckpointError, ConfigError, LeakageError
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.metrics.properties import bounds_of
 from analogmed.metrics.registry import label_of
 from analogmed.models import required_divisor
+from analogmed.models.registry import spelled_model
 from analogmed.network.tiling import RowSplit
 from analogmed.training.checkpoint.fields import FIELDS, checked_thresholds
 from analogmed.training.settings import SETTINGS, Training
@@ -25,6 +27,7 @@ FORMAT = 1
 _Aspect: TypeAlias = Callable[[TorchInferenceRPUConfig], tuple[object, ...]]
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class CheckpointInfo:
     """Description of a checkpoint's network.
@@ -84,6 +87,7 @@ class CheckpointInfo:
     thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model", spelled_model(self.model))
         thresholds = checked_thresholds(self.thresholds, len(self.classes))
         object.__setattr__(self, "thresholds", thresholds)
 

@@ -11,12 +11,14 @@ from analogmed.foundation.settings.checks import (
     require_at_least_zero,
     require_number,
 )
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.time_constants import DAY_S
 
 Part = Literal["layers", "sources"]
 SWEEP = SweepConfig(chips=5, times_s=(0.0, DAY_S))
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class SensitivityConfig(Experiment):
     """Drop of the primary metric of one network, by layer and by noise source.
@@ -60,6 +62,7 @@ class SensitivityConfig(Experiment):
             raise ConfigError("parts is empty; give layers, sources, or both")
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class PlacementConfig(SensitivityConfig):
     """Choice of the digital layers of one network within an accepted loss of the primary metric.

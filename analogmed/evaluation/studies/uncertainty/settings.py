@@ -10,6 +10,7 @@ from analogmed.foundation.settings.checks import (
     require_at_least_zero,
     require_number,
 )
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.time_constants import DAY_S
 
 Source = Literal["deterministic", "chips", "mc_dropout", "ensemble"]
@@ -30,6 +31,7 @@ class _OnChips(Experiment):
             raise ConfigError("profile: this program computes no cost; give the profile to eval")
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class UncertaintyConfig(_OnChips):
     """Predictive uncertainty and calibration of networks, digitally and on chips.
@@ -90,6 +92,7 @@ class UncertaintyConfig(_OnChips):
         return self.sweep.chips * self.sweep.reads
 
 
+@checks_arguments
 @dataclass(frozen=True)
 class MitigationConfig(_OnChips):
     """Effect and cost of corrections of a chip after programming.
