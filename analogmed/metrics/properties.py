@@ -69,6 +69,16 @@ def is_of_masks(name: str) -> bool:
     return not is_metric(name) or metric(name).is_of_masks
 
 
+def input_word(name: str) -> str:
+    """Return the word for one input of a network whose primary metric is this one.
+
+    Example:
+        >>> input_word("dice"), input_word("auroc")
+        ('slice', 'image')
+    """
+    return "slice" if is_of_masks(name) else "image"
+
+
 def difference_bounds(name: str) -> Bounds:
     """Return the smallest and the largest possible difference between two means of a metric.
 

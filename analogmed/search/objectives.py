@@ -36,17 +36,14 @@ def objectives_of(metric: str, *, primary: bool = True) -> dict[str, Direction]:
     }
 
 
+COUNTED = ("parameters", "tiles", "latency_ms", "energy_mj")
+"""Metrics that need no training."""
+NOT_SCORED = ("uncertainty", *COUNTED)
+"""Metrics that are no estimates of a score; all are minimised."""
 METRICS: Mapping[str, Direction] = MappingProxyType(
-    {
-        **objectives_of(PRIMARY),
-        "uncertainty": "minimize",
-        "parameters": "minimize",
-        "tiles": "minimize",
-        "latency_ms": "minimize",
-        "energy_mj": "minimize",
-    }
+    {**objectives_of(PRIMARY), **dict.fromkeys(NOT_SCORED, "minimize")}
 )
-"""Metrics of candidates, and the direction of improvement; those of every ``candidates.csv``.
+"""Metrics of candidates of segmentation tasks, and the direction of improvement.
 
 The estimates of Dice stand for those of every metric of the registry: ``hd95_1d`` is that of HD95,
 and ``hd95_avm_drop`` its change over a month. ``avm_drop`` is that of the primary metric of the
@@ -57,9 +54,6 @@ standard deviation over chips), right after it, after a month, and of the networ
 ``avm_drop`` is Dice at one second minus Dice at one month. ``latency_ms`` and ``energy_mj`` are
 estimates for one slice by the profile of a chip.
 """
-
-COUNTED = ("parameters", "tiles", "latency_ms", "energy_mj")
-"""Metrics that need no training."""
 
 
 def _known() -> set[str]:

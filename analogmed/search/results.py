@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 from analogmed.metrics.registry import PRIMARY
 from analogmed.models import Genotype
 from analogmed.report.figures.search import pareto_front, search_history
-from analogmed.search.objectives import METRICS, Goal, objectives_of
+from analogmed.search.objectives import NOT_SCORED, Goal, objectives_of
 from analogmed.search.space.space import Space
 from analogmed.search.strategy import METRICS_ATTRIBUTE
 from analogmed.search.trials.queue import COPY_OF, ERROR, SECONDS, WORKER, TrialStatus
@@ -35,11 +35,6 @@ _TRAILING = {
 }
 FIGURES = ("figures/pareto.png", "figures/history.png")
 """Pareto front and history of a search, relative to its folder."""
-COLUMNS = {**_LEADING, **dict.fromkeys(METRICS, "float64"), **_TRAILING}
-"""Columns and types of the table of candidates, which has one row per trial, in their order.
-
-A goal with estimates of further metrics adds columns after those of :data:`METRICS`.
-"""
 
 
 def trial_folder(folder: Path, number: int, genotype: Genotype) -> Path:
@@ -47,24 +42,29 @@ def trial_folder(folder: Path, number: int, genotype: Genotype) -> Path:
     return folder / "trials" / f"{number:04d}-{genotype.key}"
 
 
-def candidates_of(study: Study, space: Space, goal: Goal) -> pd.DataFrame:
+def candidates_of(
+    study: Study, space: Space, goal: Goal, *, primary: str = PRIMARY
+) -> pd.DataFrame:
     """Return the table of all proposed networks, with their metrics and status.
 
     Args:
         study: study of the search.
         space: search space of the networks.
         goal: goal that determines the feasible networks and the Pareto front.
+        primary: primary metric of the task.
 
     Returns:
-        Columns :data:`COLUMNS`. ``violation`` is the sum by which constraints are broken, each as a
-        share of its bound; ``feasible`` is unknown where a constraint's metric is; ``on_front`` is
-        true of evaluated feasible networks that no other one equals or exceeds in all objectives
-        and exceeds in one.
+        One row per trial: the estimates of the primary metric, the metrics that no score is, those
+        of further metrics of the goal, and the status. ``violation`` is the sum by which
+        constraints are broken, each as a share of its bound; ``feasible`` is unknown where a
+        constraint's metric is; ``on_front`` is true of evaluated feasible networks that no other
+        one equals or exceeds in all objectives and exceeds in one.
     """
     genes = space.genes.keys()
     trials = [t for t in study.get_trials(deepcopy=False) if genes <= t.params.keys()]
-    columns = {**_LEADING, **dict.fromkeys(_metrics(goal), "float64"), **_TRAILING}
-    table = pd.DataFrame([_row(t, space, goal) for t in trials], columns=list(columns))
+    metrics = _metrics(goal, primary)
+    columns = {**_LEADING, **dict.fromkeys(metrics, "float64"), **_TRAILING}
+    table = pd.DataFrame([_row(t, space, goal, metrics) for t in trials], columns=list(columns))
     table = table.astype(columns)
     members = (table["status"] == TrialStatus.EVALUATED.value) & table["feasible"].fillna(False)
     losses = _losses(table[members], goal)
@@ -115,14 +115,14 @@ def write_results(folder: Path, candidates: pd.DataFrame, goal: Goal) -> None:
     search_history(evaluated, history_figure, objectives=goal.objectives)
 
 
-def _metrics(goal: Goal) -> tuple[str, ...]:
+def _metrics(goal: Goal, primary: str) -> tuple[str, ...]:
     """Return the metrics of the table: those of every search, and estimates of further metrics."""
-    further = (objectives_of(name, primary=False) for name in goal.estimated if name != PRIMARY)
-    names = (*METRICS, *(name for names in further for name in names), *goal.metrics)
-    return tuple(dict.fromkeys(names))
+    further = (objectives_of(name, primary=False) for name in goal.estimated if name != primary)
+    names = (*objectives_of(primary), *NOT_SCORED, *(name for names in further for name in names))
+    return tuple(dict.fromkeys((*names, *goal.metrics)))
 
 
-def _row(trial: FrozenTrial, space: Space, goal: Goal) -> dict[str, object]:
+def _row(trial: FrozenTrial, space: Space, goal: Goal, names: tuple[str, ...]) -> dict[str, object]:
     attributes = trial.user_attrs
     metrics: Mapping[str, float] = attributes.get(METRICS_ATTRIBUTE, {})
     genotype = space.decode(trial.params)
@@ -134,7 +134,7 @@ def _row(trial: FrozenTrial, space: Space, goal: Goal) -> dict[str, object]:
         "status": TrialStatus.of(trial).value,
         "network": str(genotype),
         "key": genotype.key,
-        **{name: metrics.get(name) for name in _metrics(goal)},
+        **{name: metrics.get(name) for name in names},
         "violation": broken if known else None,
         "feasible": feasible if metrics else None,
         "on_front": False,

@@ -114,7 +114,7 @@ def search(config: SearchConfig) -> SearchResult:
         KeyboardInterrupt: the search was interrupted; the message states how to resume it.
     """
     folder = ensure_writable(config.folder)
-    ledger, make = begin(config, folder)
+    ledger, make, task = begin(config, folder)
     _logger.info("%d of %d networks are known", ledger.spent(), config.budget)
     try:
         with (
@@ -125,7 +125,9 @@ def search(config: SearchConfig) -> SearchResult:
             evaluate_all(ledger, executor, folder, remote=config.engine.name == "ray")
     finally:
         in_work = ledger.in_work()  # before the table, to miss no result
-        candidates = candidates_of(ledger.study, config.space, config.goal)
+        candidates = candidates_of(
+            ledger.study, config.space, config.goal, primary=task.primary_metric
+        )
         with _one_at_a_time(folder) as run:
             run.files.record(*run.names)
             write_results(folder, candidates, config.goal)
@@ -145,7 +147,7 @@ def search(config: SearchConfig) -> SearchResult:
         return SearchResult(config, candidates, winner=train_winner(config, number, genotype))
 
 
-def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidates]:
+def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidates, Task]:
     """Open the study of a search, check its settings and data, and take part in it.
 
     Processes that share a folder run this function one after the other.
@@ -155,7 +157,8 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
         folder: run folder of the search.
 
     Returns:
-        the queue of trials, and a factory for the object that evaluates networks in each process.
+        the queue of trials, a factory for the object that evaluates networks in each process, and
+        the data with their own split.
 
     Raises:
         AnalogmedError: as :func:`search`, before anything is evaluated.
@@ -190,7 +193,7 @@ def begin(config: SearchConfig, folder: Path) -> tuple[TrialQueue, MakeCandidate
             folder=folder,
             elsewhere=config.storage is not None,
         )
-    return ledger, make
+    return ledger, make, task
 
 
 def _check_objectives(config: SearchConfig, task: Task) -> None:

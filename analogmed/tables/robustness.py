@@ -20,12 +20,15 @@ COSTS = {
     "profile_tile_size": "tile\nsize",
     "estimated_tiles": "tiles\n",
     "estimated_utilisation": "cells\nused",
-    "estimated_latency_ms": "one slice\nms",
-    "estimated_energy_mj": "one slice\nmJ",
-    "estimated_throughput_per_s": "slices\nper s",
+    "estimated_latency_ms": "one {input}\nms",
+    "estimated_energy_mj": "one {input}\nmJ",
+    "estimated_throughput_per_s": "{input}s\nper s",
     "uncosted_layers": "layers\nnot costed",
 }
-"""Cost columns with their heads; other columns of a summary are not costs and are not shown."""
+"""Cost columns with their heads; other columns of a summary are not costs and are not shown.
+
+``{input}`` stands for the word for one input of a network of the task.
+"""
 NAMED_COSTS = ("profile", "profile_level", "profile_tile_size")
 """Cost columns that contain text."""
 PROFILED = ("profile", "estimated_", "uncosted_")

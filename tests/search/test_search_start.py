@@ -156,7 +156,7 @@ def evaluate_all(ledger):
 
 
 def take_part(config):
-    ledger, _ = begin(config, config.folder)
+    ledger, *_ = begin(config, config.folder)
     with closing(ledger):
         evaluate_all(ledger)
     return ledger
@@ -185,8 +185,8 @@ def test_no_other_process_may_open_the_study_before_the_first_takes_part(
         return TrialQueue(*arguments, **options)
 
     monkeypatch.setattr(runner, "TrialQueue", checked)
-    first, _ = begin(on_phantom, on_phantom.folder)
-    second, _ = begin(on_phantom, on_phantom.folder)
+    first, *_ = begin(on_phantom, on_phantom.folder)
+    second, *_ = begin(on_phantom, on_phantom.folder)
     with closing(first), closing(second):
         evaluate_all(first)
         assert len(second.study.trials) == len(first.study.trials)

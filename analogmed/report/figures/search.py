@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analogmed.foundation.errors import DataError
-from analogmed.metrics.registry import PRIMARY
+from analogmed.metrics.properties import input_word
 from analogmed.report.figures.style import (
     WIDTH_IN,
     is_narrow,
@@ -20,14 +20,15 @@ from analogmed.report.figures.style import (
     save_figure,
 )
 from analogmed.tables.estimates import find_objective, is_minimized
+from analogmed.tables.search import measured_metric
 from analogmed.tables.table import require_columns
 
 LABELS = {
     "uncertainty": "mutual information between chips (nats)",
     "parameters": "parameters",
     "tiles": "tiles",
-    "latency_ms": "latency of one slice (ms)",
-    "energy_mj": "energy of one slice (mJ)",
+    "latency_ms": "latency of one {input} (ms)",
+    "energy_mj": "energy of one {input} (mJ)",
 }
 _HEIGHT_IN = 4.5
 _GREY = "0.6"
@@ -57,9 +58,9 @@ def pareto_front(
         DataError: there is no candidate, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    y = objectives[0]
-    x = next(name for name in (*objectives[1:], "tiles", f"{PRIMARY}_1d") if name != y)
-    minimize = [name for name in (x, y) if is_minimized(name, PRIMARY)]
+    y, metric = objectives[0], measured_metric(candidates)
+    x = next(name for name in (*objectives[1:], "tiles", f"{metric}_1d") if name != y)
+    minimize = [name for name in (x, y) if is_minimized(name, metric)]
     _check(candidates, ("feasible", "on_front", x, y))
     with publication_style():
         figure, axes = _canvas(width_in)
@@ -67,8 +68,8 @@ def pareto_front(
         _draw_front(axes, candidates, x, y, reached="steps-post" if x in minimize else "steps-pre")
         if x in _COUNTS:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel(objective_label(x))
-        axes.set_ylabel(objective_label(y))
+        axes.set_xlabel(objective_label(x, metric))
+        axes.set_ylabel(objective_label(y, metric))
         sides = ("left" if x in minimize else "right", "bottom" if y in minimize else "top")
         separator = "\n" if is_narrow(width_in) else " "
         axes.set_title(
@@ -101,11 +102,11 @@ def search_history(
         DataError: there is no candidate, or a column is missing.
         ConfigError: the suffix is neither ``.png`` nor ``.svg``.
     """
-    y = objectives[0]
+    y, metric = objectives[0], measured_metric(candidates)
     _check(candidates, ("feasible", y))
     feasible = candidates["feasible"].fillna(False).to_numpy(dtype=bool)
     values = candidates[y].to_numpy(dtype=np.float64)
-    worst, best_of = (np.inf, np.minimum) if is_minimized(y, PRIMARY) else (-np.inf, np.maximum)
+    worst, best_of = (np.inf, np.minimum) if is_minimized(y, metric) else (-np.inf, np.maximum)
     best = best_of.accumulate(np.where(feasible, values, worst))
     count = np.arange(1, len(values) + 1)
     color = seaborn.color_palette("colorblind")[0]
@@ -119,15 +120,22 @@ def search_history(
         found = np.isfinite(best)
         axes.step(count[found], best[found], where="post", color=color, label="best so far")
         axes.set_xlabel("networks evaluated")
-        axes.set_ylabel(objective_label(y))
+        axes.set_ylabel(objective_label(y, metric))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         return _with_legend(figure, axes, path)
 
 
-def objective_label(name: str) -> str:
-    """Return the label of a metric of candidates; unknown ones keep their names."""
-    found = find_objective(name, PRIMARY)
-    return found[0].head("search", found[1]) if found else LABELS.get(name, name)
+def objective_label(name: str, primary: str) -> str:
+    """Return the label of an objective; unknown ones keep their names.
+
+    Args:
+        name: name of a column of ``candidates.csv``.
+        primary: primary metric of the search.
+    """
+    found = find_objective(name, primary)
+    if found:
+        return found[0].head("search", found[1])
+    return LABELS.get(name, name).format(input=input_word(primary))
 
 
 def _canvas(width_in: float) -> tuple[Figure, Axes]:

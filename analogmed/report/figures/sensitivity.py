@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 
 from analogmed.foundation.errors import DataError
 from analogmed.foundation.time_constants import time_label
+from analogmed.metrics.properties import input_word
 from analogmed.metrics.registry import PRIMARY, label_of
 from analogmed.report.figures.panels import sample_caption
 from analogmed.report.figures.style import (
@@ -39,8 +40,8 @@ _LABEL_IN = 0.28
 """Smallest distance of the numbers of two points."""
 _MOST_LARGE = 8
 """Largest number of columns of a heat map whose cells have room for larger digits."""
-_COSTS = {"latency": ("latency_ms", "latency of one slice (ms)")}
-_COSTS["energy"] = ("energy_mj", "energy of one slice (mJ)")
+_COSTS = {"latency": ("latency_ms", "latency of one {} (ms)")}
+_COSTS["energy"] = ("energy_mj", "energy of one {} (mJ)")
 _NEEDED = ["setting", "subject", "time_s", "effect", "effect_low", "effect_high"]
 
 
@@ -207,7 +208,7 @@ def placement_curve(
         axes.axhline(steps["loss"].iloc[0], color=orange, linestyle="--", label="accepted loss")
         axes.axhline(0.0, color="0.15", linewidth=0.8)
         separator = "\n" if is_narrow(width_in) else " "
-        axes.set_xlabel(f"{label},{separator}estimated")
+        axes.set_xlabel(f"{label.format(input_word(metric))},{separator}estimated")
         axes.set_ylabel(f"{label_of(metric)} lost against digital")
         place = f"{steps['profile'].iloc[0]}, level {steps['level_of_profile'].iloc[0]}"
         title = f"{place};{separator}numbers: digital layers"

@@ -15,7 +15,7 @@ from analogmed.report.run import Run
 from analogmed.report.tables.search import front_table
 from analogmed.report.text import format_quantity
 from analogmed.tables.estimates import find_objective
-from analogmed.tables.search import CANDIDATES, FRONT, IMPORTANCE
+from analogmed.tables.search import CANDIDATES, FRONT, IMPORTANCE, measured_metric
 from analogmed.tables.table import records
 
 _DEFAULT = (f"{PRIMARY}_1d", "tiles")
@@ -47,18 +47,21 @@ def _findings(run: Run) -> Iterator[str]:
         yield "No network is evaluated yet."
         return
     first, *others = _objectives(run)
+    metric = measured_metric(evaluated)
     if front is None or front.empty:
         yield f"None of the {len(evaluated)} evaluated networks meets the constraints."
         return
     best = records(front.head(1))[0]
-    rest = "".join(f", {objective_label(name)} {format_quantity(best[name])}" for name in others)
+    rest = "".join(
+        f", {objective_label(name, metric)} {format_quantity(best[name])}" for name in others
+    )
     yield (
         f"The best of {len(evaluated)} evaluated networks is trial {best['number']:.0f}: "
-        f"{objective_label(first)} {format_quantity(best[first])}{rest}."
+        f"{objective_label(first, metric)} {format_quantity(best[first])}{rest}."
     )
     if others:
         yield f"{len(front)} of them {'is' if len(front) == 1 else 'are'} on the Pareto front."
-    if find_objective(first, PRIMARY):
+    if find_objective(first, metric):
         yield (
             "Values are means over the patients of the selection, from short trainings. They are "
             "optimistically biased for the best networks: evaluate these on the test patients."
@@ -72,6 +75,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
         return
     objectives = _objectives(run)
     front = run.tables.get("front", evaluated.iloc[:0])
+    head = partial(objective_label, primary=measured_metric(evaluated))
     more = f"The first {_MOST_ROWS} of {len(front)} networks." if len(front) > _MOST_ROWS else ""
     yield Section(
         f"{prefix}-front",
@@ -85,7 +89,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
                 "Objectives of all networks, and their Pareto front; the table has the numbers",
             ),
         ),
-        tables=(front_table(front.head(_MOST_ROWS), objectives, head=objective_label),),
+        tables=(front_table(front.head(_MOST_ROWS), objectives, head=head),),
     )
     figure = page_figure(
         partial(search_history, objectives=objectives),

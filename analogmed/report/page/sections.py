@@ -46,6 +46,7 @@ class Section:
             below it.
         folded: tables that are collapsed by default.
         view: example cases; empty if there are none.
+        slider: data of the slider that lets the figures age; empty if there is none.
         facts: names and values.
         listing: preformatted lines, by title.
     """
@@ -57,6 +58,7 @@ class Section:
     tables: tuple[TextTable, ...] = ()
     folded: tuple[TextTable, ...] = ()
     view: View | None = None
+    slider: View | None = None
     facts: tuple[tuple[str, str], ...] = ()
     listing: tuple[tuple[str, str], ...] = ()
 

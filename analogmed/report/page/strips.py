@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analogmed.foundation.time_constants import time_label
+from analogmed.foundation.time_constants import DAY_S, time_label
 from analogmed.report.figures.over_time import LOSS_LOOKS
 from analogmed.report.figures.style import (
     WIDTH_IN,
@@ -19,7 +19,9 @@ from analogmed.report.figures.style import (
     save_figure,
 )
 from analogmed.report.names import capitalised, case_name, hardware_name, is_synthetic, network_name
+from analogmed.report.page.case_view import View
 from analogmed.report.page.sections import Section, page_figure
+from analogmed.report.text import format_fixed
 from analogmed.tables.results import MODEL
 
 _SIGNAL_IN, _NETWORK_IN, _LEGEND_IN = 1.5, 1.15, 0.8
@@ -27,6 +29,9 @@ _NARROW_LEGEND_IN = 1.5
 _NARROW_IMAGES = 5
 _FILLED = 0.7
 """Share of the distance between two images that the markers of one take."""
+_MOST_LARGE = 4
+"""Largest number of markers of one image with large markers."""
+_DIGITAL, _ON_CHIP = "run digitally", "on chips"
 
 
 def strip_section(images: pd.DataFrame, signals: pd.DataFrame, prefix: str) -> Iterator[Section]:
@@ -51,7 +56,8 @@ def strip_section(images: pd.DataFrame, signals: pd.DataFrame, prefix: str) -> I
         )
         draw = partial(draw_strip, signals=signals[signals["case"] == case], title=title)
         figures.append(page_figure(draw, rows, f"{prefix}-strip{number}", alt))
-    times = ", ".join(time_label(time_s) for time_s in sorted(on_chip["time_s"].unique()))
+    times_s = sorted(on_chip["time_s"].unique())
+    times = ", ".join(map(time_label, times_s))
     chips = int(on_chip["n_chips"].max())
     hardware = hardware_name(str(on_chip["hardware"].iloc[0]))
     synthetic = is_synthetic(str(images["task"].iloc[0]))
@@ -61,10 +67,54 @@ def strip_section(images: pd.DataFrame, signals: pd.DataFrame, prefix: str) -> I
         "Above: a part of a signal, with the reference of each image at its place. Below: the "
         "predicted probability of this reference, run digitally and on "
         f"{hardware} chips at {times}, from left to right. Markers: means over {chips} chips. "
-        "Bars: the lowest and the highest chip."
+        "Bars: the lowest and the highest chip. Move the slider to emphasise one time."
         + (" All signals are synthetic." if synthetic else ""),
         figures=tuple(figures),
+        slider=strip_view(images),
     )
+
+
+def strip_view(images: pd.DataFrame) -> View:
+    """Return the data with which the page's script shows the strips of a run at one time.
+
+    Args:
+        images: ``strip_images.csv``, with rows on chips.
+
+    Returns:
+        plain lists, numbers and text: ``networks`` (names), ``stops`` (digital run, then the
+        times), ``start`` with the initial ``stop`` and ``cases``: of each figure in order, its
+        ``place`` and ``values`` by network and stop, the mean probability of the references.
+    """
+    of_reference = images[_is_of_reference(images)]
+    times_s = sorted(images["time_s"].dropna().unique())
+    stops = [None, *times_s]
+    models = of_reference[list(MODEL)].drop_duplicates()
+    networks = [tuple(map(str, model)) for model in models.itertuples(index=False)]
+    cases = []
+    for case in images["case"].unique():
+        rows = of_reference[of_reference["case"] == case]
+        cases.append(
+            {
+                "place": str(images.loc[images["case"] == case, "place"].iloc[0]),
+                "values": [
+                    [_mean_probability(rows, network, time_s) for time_s in stops]
+                    for network in networks
+                ],
+            }
+        )
+    return {
+        "networks": [capitalised(network_name(*network)) for network in networks],
+        "stops": [_DIGITAL, *map(time_label, times_s)],
+        "start": {"stop": 1 + (times_s.index(DAY_S) if DAY_S in times_s else len(times_s) - 1)},
+        "cases": cases,
+    }
+
+
+def _mean_probability(rows: pd.DataFrame, network: tuple[str, ...], time_s: float | None) -> str:
+    """Return the mean of a network at a time; empty if its images have no reference."""
+    at_time = rows["time_s"].isna() if time_s is None else rows["time_s"] == time_s
+    chosen = rows[at_time & (rows[list(MODEL)] == list(network)).all(axis=1)]
+    return "" if chosen.empty else format_fixed(float(chosen["probability"].mean()), 2)
 
 
 def draw_strip(
@@ -112,8 +162,8 @@ def draw_strip(
         ).ravel()
         _draw_signal(first, signals, images)
         first.set_title(title, parse_math=False)
-        for axes, (network, rows) in zip(others, networks, strict=True):
-            _draw_network(axes, rows, times_s)
+        for panel, (axes, (network, rows)) in enumerate(zip(others, networks, strict=True)):
+            _draw_network(axes, rows, times_s, panel)
             name = capitalised(network_name(*map(str, network)))
             axes.set_title(name, fontsize="small", loc="left", parse_math=False)
         others[-1].set_xlabel("seconds")
@@ -144,29 +194,32 @@ def _draw_signal(axes: Axes, signals: pd.DataFrame, images: pd.DataFrame) -> Non
     axes.set_ylabel(f"{signals['channel'].iloc[0]} (SD)", parse_math=False)
 
 
-def _draw_network(axes: Axes, rows: pd.DataFrame, times_s: Sequence[float]) -> None:
+def _draw_network(axes: Axes, rows: pd.DataFrame, times_s: Sequence[float], panel: int) -> None:
+    """Draw the probabilities of a network; the names of its marks tell the script their stops."""
     seconds = np.sort(rows["second"].unique())
     apart = float(np.diff(seconds).min()) if len(seconds) > 1 else 1.0
     step = _FILLED * apart / (1 + len(times_s))
-    stops = [(rows["time_s"].isna(), "run digitally", ("0.15", "x"))]
+    stops = [(rows["time_s"].isna(), _DIGITAL, ("0.15", "x"))]
     for number, time_s in enumerate(times_s):
-        look = LOSS_LOOKS[number % len(LOSS_LOOKS)]
-        stops.append((rows["time_s"] == time_s, time_label(time_s), look))
+        label = "_nolegend_" if number else _ON_CHIP
+        stops.append((rows["time_s"] == time_s, label, LOSS_LOOKS[0]))
     for number, (chosen, label, (color, marker)) in enumerate(stops):
         part = rows[chosen]
         mean, low, high = (
             part[name].to_numpy(dtype=np.float64) for name in ("probability", "least", "largest")
         )
-        axes.errorbar(
+        drawn = axes.errorbar(
             part["second"] + (number - len(times_s) / 2) * step,
             mean,
             yerr=np.clip(np.array([mean - low, high - mean]), 0.0, None),
             color=color,
             linestyle="none",
             marker=marker,
-            markersize=3.5,
+            markersize=3.5 if len(stops) <= _MOST_LARGE else 2.8,
             elinewidth=1.0,
             label=label,
         )
+        for index, artist in enumerate(drawn.get_children()):
+            artist.set_gid(f"stop{number}-{panel}-{index}")
     axes.set_ylim(-0.05, 1.05)
     axes.set_ylabel("probability")

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
-from analogmed.metrics.properties import is_lower_better
-from analogmed.metrics.registry import label_of
+from analogmed.metrics.properties import input_word, is_lower_better
+from analogmed.metrics.registry import PRIMARY, label_of
 from analogmed.report.names import kept_name, metric_title, place_name
 from analogmed.report.text import (
     UNKNOWN,
@@ -155,7 +155,7 @@ def _gain_tables(
 
 def _cost_table(title: str, rows: pd.DataFrame, names: Sequence[str]) -> TextTable:
     columns = [Column("\nmodel", lambda row: str(row["model"]), is_text=True, wrap="anywhere")]
-    columns += [Column(column_head(name), partial(_cost, name)) for name in names]
+    columns += [Column(column_head(name, rows), partial(_cost, name)) for name in names]
     return _table(title, columns, cost_rows(rows, names))
 
 
@@ -227,9 +227,10 @@ def cost_text(column: str, value: Any) -> str:
     return format_share(value) if share else format_quantity(value)
 
 
-def column_head(column: str) -> str:
-    """Return the head of a cost column, in two lines."""
-    return COSTS[column]
+def column_head(column: str, summary: pd.DataFrame) -> str:
+    """Return the head of a cost column of a summary, in two lines."""
+    primary = (metrics_of(summary.columns) or (PRIMARY,))[0]
+    return COSTS[column].format(input=input_word(primary))
 
 
 def _network(row: Row) -> Cell:

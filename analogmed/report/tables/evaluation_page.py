@@ -197,7 +197,7 @@ def cost_tables_of(summary: pd.DataFrame) -> tuple[TextTable, ...]:
 def _cost_tables(summary: pd.DataFrame) -> Iterator[TextTable]:
     for title, names in reversed(cost_tables(summary)):
         columns = [Column("model", lambda row: model_name(row["model"]), is_text=True)]
-        columns += [Column(column_head(name), partial(_cost, name)) for name in names]
+        columns += [Column(column_head(name, summary), partial(_cost, name)) for name in names]
         caption = COST_CAPTION if any("utilisation_" in name for name in names) else ""
         yield TextTable.of(title, columns, cost_rows(summary, names), caption=caption)
 

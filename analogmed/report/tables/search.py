@@ -7,10 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.metrics.registry import PRIMARY
 from analogmed.report.text import format_quantity
 from analogmed.report.text_table import Column, TextTable, terminal
-from analogmed.tables.estimates import metrics_of
+from analogmed.tables.search import measured_metric
 from analogmed.tables.table import records, require_columns
 
 _WIDTH = 120
@@ -48,7 +47,7 @@ def front_table(
     Raises:
         DataError: a column is missing.
     """
-    metric = _metric(front)
+    metric = measured_metric(front)
     estimated = (f"{metric}_1d", f"{metric}_1mo", f"{metric}_digital")
     names = list(dict.fromkeys([*objectives, *estimated, *_COUNTED]))
     require_columns(front, ("number", "network", *names), "the front")
@@ -56,12 +55,6 @@ def front_table(
     columns += [Column("network", itemgetter("network"), is_text=True)]
     columns += [Column(head(name), partial(_quantity, name)) for name in names]
     return TextTable.of("Pareto front", columns, records(front))
-
-
-def _metric(front: pd.DataFrame) -> str:
-    """Return the first metric that was measured; the usual primary one without any."""
-    known = (name for name in metrics_of(front.columns) if front[f"{name}_digital"].notna().any())
-    return next(known, PRIMARY)
 
 
 def _quantity(name: str, row: dict[str, Any]) -> str:

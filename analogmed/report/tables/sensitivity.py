@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analogmed.foundation.time_constants import time_label
+from analogmed.metrics.properties import input_word
 from analogmed.metrics.registry import PRIMARY, label_of
 from analogmed.report.text import (
     SAMPLE_COLUMNS,
@@ -142,8 +143,8 @@ def placement_table(steps: pd.DataFrame, metric: str = PRIMARY) -> TextTable:
     )
     caption = (
         f"Each row makes one more layer digital, unless the row before was not kept. {label} lost: "
-        "relative to the digital network, with its interval. Time and energy: of one slice, "
-        "estimated."
+        "relative to the digital network, with its interval. Time and energy: of one "
+        f"{input_word(metric)}, estimated."
     )
     return TextTable.of("Placements", columns, records(steps), caption=caption)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from analogmed.report import write_report
+from analogmed.tables.robustness import STRIP_IMAGES, STRIP_SIGNALS
 
 pytestmark = pytest.mark.slow
 
@@ -392,6 +393,53 @@ def test_print_shows_a_strip_of_the_times_in_place_of_the_slider(browser, page):
     assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert browser.run(CONTRAST) >= 4.5
     assert browser.image("Page.printToPDF").startswith(b"%PDF")
+
+
+@pytest.fixture(scope="module")
+def page_of_signals(make_run, tmp_path_factory):
+    """A page with one strip of two images, which takes the lowest value at the last time."""
+    folder = make_run(tmp_path_factory.mktemp("signals") / "run")
+    run = {"task": "mitbih", "model": "s4d", "training": "digital", "case": "p0", "patient": "p0"}
+    seconds = [0.01 * step for step in range(300)]
+    signals = [{**run, "channel": "II", "second": s, "value": s % 1} for s in seconds]
+    images = [
+        {
+            **run, "hardware": "pcm", "place": "worst", "second": second, "reference": "N",
+            "class": "N", "time_s": time_s, "probability": p, "least": p, "largest": p,
+            "n_chips": 2,
+        }
+        for time_s, p in ((None, 0.9), (0.0, 0.8), (86_400.0, 0.4))
+        for second in (1.0, 2.0)
+    ]  # fmt: skip
+    STRIP_SIGNALS.write(STRIP_SIGNALS.frame(signals), folder)
+    STRIP_IMAGES.write(STRIP_IMAGES.frame(images), folder)
+    return write_report([folder])[0]
+
+
+STRIP_SLIDER = "document.querySelector('.aging input[type=range]')"
+PALE = """
+[...new Set([...document.querySelectorAll(".aging .pale")].map((e) => e.id.match(/stop\\d/)[0]))]
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_slider_emphasises_one_time_of_a_signal(browser, page_of_signals, width):
+    browser.open(page_of_signals, width=width)
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    value = "document.querySelector('.aging .value').textContent"
+    assert (browser.run(value), browser.run(PALE)) == ("0.40", ["stop1"])
+    browser.run(f"{STRIP_SLIDER}.focus()")
+    browser.press("ArrowLeft", 37)
+    assert (browser.run(value), browser.run(PALE)) == ("0.80", ["stop2"])
+    status = "document.querySelector('.aging [role=status]').textContent"
+    assert browser.run(status) == "t0. worst case: Digitally trained S4D 0.80"
+    browser.press("ArrowLeft", 37)
+    assert (browser.run(value), browser.run(PALE)) == ("0.90", ["stop1", "stop2"])
+    browser.media("print")
+    assert not browser.run(f"{STRIP_SLIDER}.checkVisibility()")
+    opacity = "getComputedStyle(document.querySelector('.aging .pale')).opacity"
+    assert browser.run(opacity) == "1"
+    assert browser.complaints == []
 
 
 def test_print_shows_both_trainings_of_one_model(browser, page_of_models):

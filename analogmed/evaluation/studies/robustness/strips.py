@@ -28,6 +28,8 @@ MOST_IMAGES = 12
 """Largest number of images of a strip."""
 MOST_CHIPS = 10
 """Largest number of chips of each network."""
+MOST_TIMES = 8
+"""Largest number of times; longer sweeps are shown at t0, after a day and after a month."""
 PREFERRED = ("II", "MLII")
 """Channels that show a heartbeat best; the first one is stored without them."""
 _MARGIN_S = 0.5
@@ -199,6 +201,9 @@ def _rows(
 
 
 def _shown(sweep: SweepConfig) -> SweepConfig:
-    """Return one read at t0, after a day and after a month, as far as the sweep has them."""
-    times_s = tuple(time_s for time_s in sweep.times_s if time_s in (T0_S, DAY_S, MONTH_S))
-    return replace(sweep, times_s=times_s or sweep.times_s[-1:], reads=1)
+    """Return one read at each time, or at few times of a long sweep."""
+    times_s = sweep.times_s
+    if len(times_s) > MOST_TIMES:
+        chosen = tuple(time_s for time_s in times_s if time_s in (T0_S, DAY_S, MONTH_S))
+        times_s = chosen or times_s[-1:]
+    return replace(sweep, times_s=times_s, reads=1)

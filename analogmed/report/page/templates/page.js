@@ -5,7 +5,7 @@ for (const viewer of document.querySelectorAll("[data-viewer]")) {
   const slider = viewer.querySelector("input[type=range]");
   const output = viewer.querySelector("output");
   const status = viewer.querySelector("[role=status]");
-  const chosen = { stop: view.start.stop, picture: view.start.picture, plane: 0, class: 0, model: view.start.model };
+  const chosen = { stop: 0, picture: 0, plane: 0, class: 0, model: 0, ...view.start };
 
   const setAll = (root, selector, name, value) => {
     for (const element of root.querySelectorAll(selector)) element.setAttribute(name, value);
@@ -37,7 +37,18 @@ for (const viewer of document.querySelectorAll("[data-viewer]")) {
     return dice ? `${view.networks[network]}: Dice ${dice}` : "";
   }
 
-  function show(figure) {
+  function showStrip(figure) {
+    const one = view.cases[Number(figure.dataset.case)];
+    for (const mark of figure.querySelectorAll("g[id*='-stop']")) {
+      const stop = Number(mark.id.match(/-stop(\d+)-/)[1]);
+      mark.classList.toggle("pale", stop !== 0 && stop !== chosen.stop);
+    }
+    const values = one.values.map((of_network) => of_network[chosen.stop]);
+    figure.querySelectorAll(".value").forEach((element, network) => { element.textContent = values[network]; });
+    return `${one.place} case: ${values.map((value, network) => `${view.networks[network]} ${value}`).join(", ")}`;
+  }
+
+  function showCase(figure) {
     const number = Number(figure.dataset.case);
     const one = view.cases[number];
     const plane = one.planes[view.planes[chosen.plane]];
@@ -55,8 +66,10 @@ for (const viewer of document.querySelectorAll("[data-viewer]")) {
     const stop = view.stops[chosen.stop];
     slider.setAttribute("aria-valuetext", stop);
     output.textContent = stop;
+    const show = view.planes ? showCase : showStrip;
     const told = Array.from(viewer.querySelectorAll("[data-case]"), show).filter(Boolean);
-    status.textContent = `${view.models[chosen.model]}, ${stop}. ${told.join("; ")}`;
+    const at = view.models ? `${view.models[chosen.model]}, ${stop}` : stop;
+    status.textContent = `${at}. ${told.join("; ")}`;
   }
 
   viewer.addEventListener("input", (event) => {
@@ -66,4 +79,5 @@ for (const viewer of document.querySelectorAll("[data-viewer]")) {
       update();
     }
   });
+  if (!view.planes) update();
 }

@@ -1,5 +1,6 @@
 """Strips of an evaluation: signals with their images, and predictions on chips over time."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 
 from analogmed.config import Experiment, SweepConfig, TaskConfig
 from analogmed.evaluation import evaluate
-from analogmed.evaluation.studies.robustness.strips import choose_images, write_strips
+from analogmed.evaluation.studies.robustness.strips import _shown, choose_images, write_strips
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.models import build_model
 from analogmed.report.page.strips import strip_section
@@ -50,7 +51,7 @@ def test_tables_have_the_signal_and_the_probabilities_of_all_chips(run):
     task, network, experiment = run
     signals = STRIP_SIGNALS.read(experiment.folder)
     images = STRIP_IMAGES.read(experiment.folder)
-    assert images["time_s"].drop_duplicates().fillna(-1).tolist() == [-1, 0, DAY_S]
+    assert images["time_s"].drop_duplicates().fillna(-1).tolist() == [-1, 0, 1, DAY_S]
     assert set(images.loc[images["time_s"].notna(), "n_chips"]) == {3}
     assert (images["least"] <= images["probability"]).all()
     assert (images["probability"] <= images["largest"]).all()
@@ -88,8 +89,25 @@ def test_a_page_shows_each_case(run):
     (section,) = strip_section(images, signals, "run1")
     assert len(section.figures) == images["case"].nunique()
     assert section.figures[0].alt.startswith("Worst case: synthetic, p00")
-    assert "PCM chips at t0, 1 day, from left to right. Markers: means over 3 chips" in section.text
+    assert "chips at t0, 1 s, 1 day, from left to right. Markers: means over 3" in section.text
+    slider = section.slider
+    assert slider["stops"] == ["run digitally", "t0", "1 s", "1 day"]
+    assert slider["start"] == {"stop": 3}
+    first = images[images["case"] == images["case"].iloc[0]]
+    own = first[first["class"] == first["reference"]]
+    means = own.groupby(own["time_s"].fillna(-1.0))["probability"].mean()
+    assert slider["cases"][0]["values"] == [[f"{value:.2f}" for value in means]]
+    for svg in (section.figures[0].svg, section.figures[0].narrow):
+        marks = set(re.findall(r'<g id="run1-strip0(?:-n)?-stop(\d)-0-\d"', svg))
+        assert marks == {"0", "1", "2", "3"}
     assert list(strip_section(images[images["time_s"].isna()], signals, "run1")) == []
+
+
+def test_long_sweeps_are_shown_at_few_times():
+    short, long = (SweepConfig(times_s=tuple(map(float, range(n)))) for n in (8, 9))
+    assert _shown(short).times_s == short.times_s
+    assert _shown(long).times_s == (0.0,)
+    assert _shown(replace(long, times_s=(*long.times_s, DAY_S))).times_s == (0.0, DAY_S)
 
 
 def test_classes_apart_are_predicted_and_in_no_mean(run):
