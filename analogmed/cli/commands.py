@@ -105,7 +105,7 @@ COMMANDS = {
         "hardware:run",
         "tiles, latency and energy of networks",
         False,
-        "model input out_channels profile tile_size transposed digital tile_budget out",
+        "checkpoints model input profile tile_size transposed digital tile_budget out",
     ),
     "hardware measure": Command(
         "cli.settings:MeasureConfig",
@@ -113,6 +113,19 @@ COMMANDS = {
         "timing of operations on this machine",
         False,
         "model input out_channels held_out threads out",
+    ),
+    "models import": Command(
+        "cli.settings:ImportConfig",
+        "models:run_import",
+        "checkpoint of a network that was trained elsewhere",
+        False,
+        f"{_DATA} model model.options patients expected_score out config",
+    ),
+    "models export": Command(
+        "cli.settings:ExportConfig",
+        "models:run_export",
+        "weights of a checkpoint for other programs",
+        False,
     ),
     "data verify": Command(
         "cli.settings:VerifyConfig",
@@ -130,7 +143,7 @@ COMMANDS = {
 }
 """Commands by name, in the order in which ``analogmed --help`` lists them."""
 
-NO_DEFAULT = ("data",)
+NO_DEFAULT = ("models", "data")
 """First words that require a second one; elsewhere the first sub-command is the default."""
 
 

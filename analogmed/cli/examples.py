@@ -206,6 +206,8 @@ _HARDWARE_MAP = """\
 examples:
   analogmed hardware --model unet --input 3 256 256
       the U-Net of the LGG benchmark on HERMES tiles
+  analogmed hardware runs/lgg/digital runs/lgg
+      trained networks, on one image of their window
   analogmed hardware --out runs/cost \\
       --model unet unetpp "swin_unetr(feature_size=24)"
       three networks, with tables and figures in a folder
@@ -242,6 +244,36 @@ examples:
 
 No table is shipped, because a table is valid only for the machine that it was
 measured on. See docs/how-to/cost.md.
+"""
+
+_MODELS_IMPORT = """\
+examples:
+  analogmed models import theirs.pt --config mine.yaml \\
+      --model my_nets:unet --out mine.safetensors
+      a state dict, and the function that builds its network
+  analogmed models import theirs.safetensors --config mine.yaml \\
+      --model "swin unetr" --model.options.feature_size 24 \\
+      --patients p01 p02 p03 --expected_score 0.86 --out mine.safetensors
+      a network of analogmed train, and the patients of its training
+  analogmed models import bundles/spleen --config mine.yaml --patients \\
+      --out spleen.safetensors
+      a MONAI bundle, trained on none of these patients
+
+At the end, the command that evaluates the network is printed.
+See docs/tutorials/your-network.md.
+"""
+
+_MODELS_EXPORT = """\
+examples:
+  analogmed models export runs/mine-hwa --out mine-hwa.safetensors
+      state dict of the digital network, with its own names
+  analogmed models export mine.safetensors --factories my_nets:unet \\
+      --out mine.pt
+      the same for torch.load(..., weights_only=True)
+  analogmed models export runs/mine-hwa --out mine-hwa.pt2
+      the network itself, for torch.export.load
+
+See docs/tutorials/your-network.md.
 """
 
 _DATA_VERIFY = """\
@@ -288,6 +320,8 @@ EXAMPLES = {
     "presets": _PRESETS,
     "hardware map": _HARDWARE_MAP,
     "hardware measure": _HARDWARE_MEASURE,
+    "models import": _MODELS_IMPORT,
+    "models export": _MODELS_EXPORT,
     "data verify": _DATA_VERIFY,
     "data phantom": _DATA_PHANTOM,
     "data download": _DATA_DOWNLOAD,

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from analogmed.analog.description.presets import spelled_preset
-from analogmed.cli.named_networks import NamedNetwork, parse_network
+from analogmed.cli.named_networks import DEFAULT_INPUT, NamedNetwork, StoredNetwork, parse_network
 from analogmed.data.datasets.options import one_text, some_texts
 from analogmed.data.phantoms.ranges import PhantomKind, check_phantom
 from analogmed.data.settings import TaskConfig
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.settings.checks import require_at_least_one
+from analogmed.foundation.settings.checks import require_at_least_one, require_number
 from analogmed.foundation.settings.fields import may_be_empty, positional
 from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.foundation.text import known_name
 from analogmed.hardware.profiles import Level, Profile, load_profile, profile_names
+from analogmed.models.settings import ModelConfig
 from analogmed.network.tiling import RowSplit
 
 
@@ -60,9 +61,10 @@ class MapConfig:
 
     Attributes:
         model: networks, each as NAME or "NAME(option=value, ...)"; NAME is one of those of
-            analogmed train, or package.module:factory.
-        input: channels and size of one input, C H W, or C D H W for 3D.
-        out_channels: number of classes.
+            analogmed train, or package.module:factory. By default unet, or none with checkpoints.
+        input: channels and size of one input, C H W, or C D H W for 3D; by default 3 256 256, and
+            for a checkpoint its channels and window.
+        out_channels: number of classes; for a checkpoint that of its network.
         profile: tile type: alpine, hermes-1-phase, hermes-4-phase, hermes-core, a YAML file, or
             none for tiles without time and energy.
         level: accounting level. mvm_only covers MVM and converters; measured_layer was measured on
@@ -82,10 +84,13 @@ class MapConfig:
         slices: number of slices of the stack that the estimates cover.
         drawn_slices: number of slices in the figure of the pipeline.
         out: folder for tables (CSV) and figures (PNG); by default none are written.
+        checkpoints: trained networks, as files or run folders of train.
+        factories: package.module:factory names that checkpoints may import to build their network;
+            others are refused.
     """
 
-    model: tuple[str, ...] = ("unet",)
-    input: tuple[int, ...] = (3, 256, 256)
+    model: tuple[str, ...] = ()
+    input: tuple[int, ...] | None = None
     out_channels: int = 1
     profile: str = "hermes-1-phase"
     level: Level = "mvm_only"
@@ -99,9 +104,14 @@ class MapConfig:
     slices: int = 100
     drawn_slices: int = 4
     out: Path | None = None
+    checkpoints: tuple[Path, ...] = positional("CHECKPOINT", default=())
+    factories: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_networks(self.model, self.input, self.out_channels)
+        object.__setattr__(self, "model", self.model or (() if self.checkpoints else ("unet",)))
+        if self.input is None and not self.checkpoints:
+            object.__setattr__(self, "input", DEFAULT_INPUT)
+        _check_networks(self.model, self.input or DEFAULT_INPUT, self.out_channels)
         known = (*profile_names(), NO_PROFILE)
         object.__setattr__(self, "profile", known_name(self.profile, known))
         for name in ("slices", "drawn_slices"):
@@ -121,9 +131,10 @@ class MapConfig:
         if (profile := self.load_profile()) is not None:
             profile.figures(self.level)
 
-    def networks(self) -> list[NamedNetwork]:
-        """Return the networks."""
-        return list(map(parse_network, self.model))
+    def networks(self) -> list[NamedNetwork | StoredNetwork]:
+        """Return the networks, those of checkpoints first."""
+        stored = [StoredNetwork(path, self.factories) for path in self.checkpoints]
+        return [*stored, *map(parse_network, self.model)]
 
     def load_profile(self) -> Profile | None:
         """Return the profile, or ``None`` without one."""
@@ -176,11 +187,68 @@ class MeasureConfig:
         return self.out
 
     def __post_init__(self) -> None:
+        if not self.model:
+            raise ConfigError("--model: expected at least one network, got none")
         _check_networks(self.model, self.input, self.out_channels)
         for text in self.held_out:
             parse_network(text, "--held_out")
         for name in ("threads", "repetitions"):
             require_at_least_one(f"--{name}", getattr(self, name))
+
+
+@checks_arguments
+@dataclass(frozen=True)
+class ImportConfig:
+    """Checkpoint of a network that was trained elsewhere, for eval, train --init and hardware.
+
+    Weights are read without executing anything from the file. A prefix that all their names have,
+    such as module. or model., does not matter. The network runs once, to check its output.
+
+    Attributes:
+        weights: state dict of torch (.pt, .pth, .ckpt), .safetensors, or folder of a MONAI bundle.
+        out: checkpoint file to write, .safetensors.
+        model: network that the weights are for; not for a bundle, which describes its own.
+        task: data; channels, classes, axes and window are those of the network.
+        patients: patients that training or selection has seen; without a value, none. By default
+            those under train and validation in the split of the task.
+        expected_score: digital score on the test patients by the primary metric of the task (dice
+            for most), as computed elsewhere; eval warns if its digital run differs.
+    """
+
+    takes_files_of_other_commands: ClassVar[bool] = True
+
+    out: Path
+    weights: Path = positional("WEIGHTS")
+    model: ModelConfig = ModelConfig()
+    task: TaskConfig = TaskConfig()
+    patients: tuple[str, ...] | None = may_be_empty(None)
+    expected_score: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".safetensors":
+            raise ConfigError(f"--out: expected a file with .safetensors, got {self.out}")
+        if self.expected_score is not None:
+            require_number("--expected_score", self.expected_score)
+
+
+@checks_arguments
+@dataclass(frozen=True)
+class ExportConfig:
+    """Weights of a checkpoint in a file for other programs, without analogmed.
+
+    Learned output scales are multiplied into the weights; input ranges of converters are left out.
+
+    Attributes:
+        checkpoint: checkpoint file, or run folder of train.
+        out: file to write: .safetensors or .pt with the state dict of the plain torch network;
+            .pt2 with the network itself, as torch.export writes it, for images of its window.
+        factories: package.module:factory names that the checkpoint may import to build its network;
+            others are refused.
+    """
+
+    out: Path
+    checkpoint: Path = positional("CHECKPOINT")
+    factories: tuple[str, ...] = ()
 
 
 @checks_arguments
@@ -293,8 +361,6 @@ class DownloadConfig:
 
 
 def _check_networks(models: tuple[str, ...], sizes: tuple[int, ...], out_channels: int) -> None:
-    if not models:
-        raise ConfigError("--model: expected at least one network, got none")
     for text in models:
         parse_network(text)
     if not 2 <= len(sizes) <= 4 or min(sizes) < 1:

@@ -1,21 +1,18 @@
 """The network of a MONAI bundle, loaded without executing code from the bundle."""
 
 import inspect
-import pickle
 import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from analogmed.foundation.errors import CheckpointError, ConfigError, SecurityError
 from analogmed.foundation.strict_yaml import read_yaml
 from analogmed.models.outline import outline_of
+from analogmed.network.weights import read_weights
 
 _CONFIGS = ("inference.json", "inference.yaml", "inference.yml")
 _WEIGHTS = ("model.safetensors", "model.pt")
@@ -107,7 +104,7 @@ def _built(network_def: Any, path: Path, folder: Path, pretrained: bool) -> nn.M
         _refuse_large(outline_of(build, most_values=MOST_VALUES), path)
         return build()
     weights_path = _find_weights(folder)
-    state = _read_weights(weights_path)
+    state = read_weights(weights_path)
     values = sum(weight.numel() for weight in state.values())
     _check_weights(outline_of(build, most_values=2 * values + 2**22), state, weights_path)
     network = build()
@@ -341,25 +338,6 @@ def _find_weights(folder: Path) -> Path:
         f"bundle {folder}: expected models/{' or models/'.join(_WEIGHTS)}, found neither; download "
         "the weights, or build the network with pretrained=False"
     )
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: damaged, or holds more than weights (then it is refused, since loading it "
-            f"would run code): {error}"
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-            break
-    if not isinstance(state, dict) or not all(isinstance(w, Tensor) for w in state.values()):
-        raise CheckpointError(f"{path}: expected a state dict of tensors, found {type(state)}")
-    return state
 
 
 def _check_weights(outline: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

@@ -1,11 +1,12 @@
 """Settings of a network."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.forms import checks_arguments
-from analogmed.models.registry import spelled_model
+from analogmed.models.registry import follows_window, spelled_model
 
 
 @checks_arguments
@@ -30,3 +31,9 @@ class ModelConfig:
         for name in ("in_channels", "out_channels", "spatial_dims"):
             if name in self.options:
                 raise ConfigError(f"model.options.{name} follows from the task; leave it out")
+
+    def for_window(self, window: Sequence[int]) -> "ModelConfig":
+        """Return the settings with the window of a task, if the network follows it by default."""
+        if "window" in self.options or not follows_window(self.name):
+            return self
+        return replace(self, options={**self.options, "window": list(window)})

@@ -1,8 +1,14 @@
-"""Weights of a network by name, as stored in files."""
+"""Weights of a network by name, as stored in files, also those of other programs."""
 
-from collections.abc import Collection, Mapping
+import pickle
+import re
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from analogmed.foundation.errors import CheckpointError
@@ -12,6 +18,18 @@ from analogmed.network.walk import evaluating
 STATISTICS = ("running_mean", "running_var")
 """Last components of the names of running statistics."""
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_WRAPPERS = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "model_state",
+    "network",
+    "network_weights",
+    "net",
+    "weights",
+)
+"""Keys under which training programs store a state dict, next to the state of the optimizer."""
+_COUNTER = "num_batches_tracked"
 
 
 def weights_of(network: nn.Module, names: Collection[str] = ()) -> dict[str, Tensor]:
@@ -24,7 +42,7 @@ def weights_of(network: nn.Module, names: Collection[str] = ()) -> dict[str, Ten
     """
     with evaluating(network), torch.no_grad():
         state = _plain_state(network, names)
-    first = set(_first_names(state).values())
+    first = set(first_names(state).values())
     storages: set[int] = set()
     weights = {}
     for name in state:
@@ -43,8 +61,83 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str)
             unchanged.
     """
     check_weights(network, weights, source)
-    first_names = _first_names(network.state_dict())
-    network.load_state_dict({name: weights[first] for name, first in first_names.items()})
+    names = first_names(network.state_dict())
+    network.load_state_dict({name: weights[first] for name, first in names.items()})
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from a file of torch or safetensors.
+
+    A file of torch is loaded with ``weights_only=True``. The state dict may be in a dictionary, as
+    training programs store it.
+
+    Args:
+        path: file of ``torch.save``, or ``.safetensors``.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, contains other objects than tensors and
+            plain values, or no state dict.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: there is no such file; expected a state dict of torch, or safetensors"
+        )
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: damaged, or holds more than weights{_global_in(error)}, and is refused, "
+            "since loading it would run code. Save the weights alone, with "
+            "torch.save(network.state_dict(), path)."
+        ) from error
+    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: damaged, or no state dict: {_first_sentence(error)}. Save it again with "
+            "torch.save(network.state_dict(), path)."
+        ) from error
+    return _state_dict(state, path)
+
+
+def load_foreign_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Copy weights into a network; a prefix of all names, such as ``module.``, may differ.
+
+    Counters of batches, which older versions of torch did not store, may be missing.
+
+    Raises:
+        CheckpointError: the weights do not fit; names those that are missing or unexpected, or have
+            another shape.
+    """
+    state = network.state_dict()
+    first = first_names(state)
+    named = renamed(weights, state)
+    named = {name: weight for name, weight in named.items() if first.get(name, name) == name}
+    counters = {name for name in first.values() if name.endswith(_COUNTER)} - named.keys()
+    named |= {name: torch.zeros_like(state[name]) for name in counters}
+    load_weights(network, named, source)
+
+
+def renamed(weights: Mapping[str, Tensor], known: Iterable[str]) -> dict[str, Tensor]:
+    """Return weights whose names have the prefix of the known names in place of their own.
+
+    Args:
+        weights: tensors by name.
+        known: names of the network.
+
+    Returns:
+        the weights with the names, among those without one or more parts that all of them start
+        with, that most known names equal, which may also start with a part of their own.
+    """
+    known = set(known)
+    best: tuple[int, dict[str, Tensor]] = (-1, dict(weights))
+    for own in _prefixes(known):
+        for other in _prefixes(weights):
+            names = {name: own + name.removeprefix(other) for name in weights}
+            equal = len(known.intersection(names.values()))
+            if equal > best[0]:
+                best = equal, {names[name]: weight for name, weight in weights.items()}
+    return best[1]
 
 
 def check_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
@@ -60,7 +153,7 @@ def check_weights(network: nn.Module, weights: Mapping[str, Tensor], source: str
             kind of number (floating-point, integer, complex).
     """
     state = network.state_dict()
-    own = {name: state[name] for name in set(_first_names(state).values())}
+    own = {name: state[name] for name in set(first_names(state).values())}
     common = sorted(own.keys() & weights.keys())
     problems = [
         _listing("missing weights", own.keys() - weights.keys()),
@@ -131,7 +224,7 @@ def _plain_state(network: nn.Module, names: Collection[str]) -> dict[str, Tensor
     }
 
 
-def _first_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+def first_names(state: Mapping[str, Tensor]) -> dict[str, str]:
     """Return the first name of each tensor, by name; a layer may be registered twice."""
     first: dict[tuple[object, ...], str] = {}
     return {
@@ -161,3 +254,45 @@ def _listing(what: str, names: Collection[str]) -> str:
     shown = sorted(names)[:5]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     return f"{what}: {', '.join(shown)}{more}"
+
+
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """Return the dotted prefixes that all names have, the empty one first."""
+    names, prefixes = list(names), [""]
+    while names:
+        part, dot, _ = names[0].removeprefix(prefixes[-1]).partition(".")
+        longer = prefixes[-1] + part + dot
+        if not dot or not all(name.startswith(longer) for name in names):
+            break
+        prefixes.append(longer)
+    return prefixes
+
+
+def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path}: expected a state dict of tensors, found {type(content).__name__}"
+        )
+    others = [name for name, value in content.items() if not isinstance(value, Tensor)]
+    if others or not all(isinstance(name, str) for name in content):
+        raise CheckpointError(
+            f"{path}: expected a state dict of tensors, or one of the keys "
+            f"{', '.join(_WRAPPERS)} with it, found {', '.join(map(str, content))[:200]}"
+        )
+    if not content:
+        raise CheckpointError(f"{path}: expected a state dict of tensors, found an empty one")
+    return content
+
+
+def _global_in(error: Exception) -> str:
+    """Return the object that a pickle would import, in parentheses, if torch names it."""
+    found = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return f" ({found[1]})" if found else ""
+
+
+def _first_sentence(error: Exception) -> str:
+    return str(error).split("\n")[0].split(". ")[0].rstrip(".") or type(error).__name__

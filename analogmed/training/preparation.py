@@ -1,7 +1,7 @@
 """Setup of a training run before its first step: data, network and starting point."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -19,7 +19,6 @@ from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.plain import to_plain
 from analogmed.models import (
     build_model,
-    follows_window,
     model_names,
     model_options,
     required_divisor,
@@ -154,7 +153,7 @@ def set_up(config: TrainConfig, ranks: Ranks) -> Setup:
     device = _device(config, ranks)
     task = _load_task(config)
     if start is None:
-        config = replace(config, model=_with_window(config.model, task.window))
+        config = replace(config, model=config.model.for_window(task.window))
     teacher = load_teacher(config.loss.teacher, task)
     sources = tuple(source for source in (start, teacher) if source)
     patients = patients_seen(task, sources)
@@ -228,14 +227,7 @@ def digital_stage(config: TrainConfig) -> TrainConfig | None:
     return replace(config, training="digital", loss=loss, out=config.folder / "digital")
 
 
-_HEADS, _WINDOW = "deep_supervision", "window"
-
-
-def _with_window(model: ModelConfig, window: Sequence[int]) -> ModelConfig:
-    """Return the settings of a network, with the window of a task if it follows that by default."""
-    if _WINDOW in model.options or not follows_window(model.name):
-        return model
-    return ModelConfig(model.name, {**model.options, _WINDOW: list(window)})
+_HEADS = "deep_supervision"
 
 
 def _with_model_of(start: Checkpoint, config: TrainConfig) -> TrainConfig:
@@ -247,8 +239,8 @@ def _with_model_of(start: Checkpoint, config: TrainConfig) -> TrainConfig:
             "both the same value"
         )
     given = config.model
-    if _WINDOW in found.options and given.name == found.name:
-        given = _with_window(given, found.options[_WINDOW])
+    if "window" in found.options and given.name == found.name:
+        given = given.for_window(found.options["window"])
     if to_plain(given) not in map(to_plain, (ModelConfig(), ModelConfig(found.name), found)):
         raise ConfigError(
             f"{config.init} holds {found.name} with options {found.options}, but model says "

@@ -20,7 +20,7 @@ from analogmed.execution.processes import imported
 _CONTEXT = get_context("forkserver")
 _PRELOADED = (
     "analogmed.cli.programs.train",
-    "analogmed.cli.programs.study",
+    "analogmed.cli.study",
     "monai",
     "torch._dynamo",  # which the first optimizer imports
 )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from analogmed.cli.evaluation import EvalConfig
-from analogmed.cli.programs.study import run_study
+from analogmed.cli.study import run_study
 from analogmed.evaluation import evaluate
 from analogmed.evaluation.studies.robustness.study import Results
 from analogmed.foundation.errors import AnalogmedError

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analogmed.cli.named_networks import NamedNetwork
+from analogmed.cli.named_networks import NamedNetwork, StoredNetwork
 from analogmed.cli.settings import MapConfig
 from analogmed.execution.run_folder import RunFolder, locked
 from analogmed.hardware import (
@@ -60,12 +60,10 @@ def _run_folder(folder: Path, options: MapConfig) -> RunFolder:
 
 
 def _results(options: MapConfig) -> "list[_Result]":
-    shape, profile = options.input, options.load_profile()
+    profile = options.load_profile()
     size = options.tile_size or (profile.tile_size if profile else (512,))
     table = None if options.table is None else read_table(options.table)
-    return [
-        _Result(network, shape, size, profile, table, options) for network in options.networks()
-    ]
+    return [_Result(network, size, profile, table, options) for network in options.networks()]
 
 
 class _Result:
@@ -73,14 +71,13 @@ class _Result:
 
     def __init__(
         self,
-        network: NamedNetwork,
-        shape: tuple[int, ...],
+        network: NamedNetwork | StoredNetwork,
         tile_size: tuple[int, ...],
         profile: Profile | None,
         table: LookupTable | None,
         options: MapConfig,
     ) -> None:
-        self.name = network.text
+        self.name, shape = network.text, network.input_shape(options.input or ())
         model = network.build(shape, options.out_channels)
         self.mapped: TileMap = map_tiles(
             model,
@@ -88,7 +85,7 @@ class _Result:
             tile_size if len(tile_size) > 1 else tile_size[0],
             row_split=options.row_split,
             transposed=options.transposed,
-            digital=options.digital,
+            digital=options.digital or network.digital,
         )
         self.placement = place(self.mapped, options.packing)
         self.cost: Cost | None = None

@@ -1,6 +1,6 @@
 """Programs of ``analogmed sensitivity``: loss by layer and noise source, and placement."""
 
-from analogmed.cli.programs.study import run_study
+from analogmed.cli.study import run_study
 from analogmed.evaluation import place_layers, sensitivity
 from analogmed.evaluation.studies.sensitivity.settings import PlacementConfig, SensitivityConfig
 from analogmed.report import render_placement, render_sensitivity

@@ -3,7 +3,7 @@
 import shlex
 
 from analogmed.cli.options import to_options
-from analogmed.cli.programs.study import is_first_process, logged_training
+from analogmed.cli.study import is_first_process, logged_training
 from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.search.settings import SearchConfig, StrategyConfig
 from analogmed.search.supernet.operations import FIGURE, importance_of, report_importance

@@ -3,7 +3,7 @@
 import shlex
 
 from analogmed.cli.options import to_options
-from analogmed.cli.programs.study import is_first_process, logged_training
+from analogmed.cli.study import is_first_process, logged_training
 from analogmed.evaluation.settings import Experiment
 from analogmed.training import load_checkpoint, train
 from analogmed.training.log import logged_metric

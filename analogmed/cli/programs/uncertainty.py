@@ -1,6 +1,6 @@
 """Programs of ``analogmed uncertainty``: measurement of uncertainty, and of mitigations."""
 
-from analogmed.cli.programs.study import run_study
+from analogmed.cli.study import run_study
 from analogmed.evaluation.studies.mitigation.study import measure_mitigation
 from analogmed.evaluation.studies.uncertainty.settings import MitigationConfig, UncertaintyConfig
 from analogmed.evaluation.studies.uncertainty.study import measure_uncertainty

@@ -18,7 +18,7 @@ def positional(metavar: str, default: Any = dataclasses.MISSING, *, is_option: b
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def may_be_empty(default: tuple[Any, ...]) -> Any:
+def may_be_empty(default: tuple[Any, ...] | None) -> Any:
     """Return a list field that is empty if its option is given without a value."""
     return dataclasses.field(default=default, metadata={_MAY_BE_EMPTY: True})
 

@@ -250,7 +250,7 @@ def test_networks_are_written_like_calls(text, name, options):
     assert (found.text, found.name, found.options) == (text, name, options)
 
 
-@pytest.mark.parametrize("text", ["", "a b", "unet(8)", "unet(features=8", "unet(a=[1)"])
+@pytest.mark.parametrize("text", ["", "a b=1", "unet(8)", "unet(features=8", "unet(a=[1)"])
 def test_what_is_not_written_like_a_call_is_refused(text):
     with pytest.raises(ConfigError, match="--model: expected name"):
         parse_network(text)
