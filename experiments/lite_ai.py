@@ -6,7 +6,9 @@ The big network is a DenseNet that takes an X-ray as three equal channels. Steps
 without training: one channel, and norms that are folded into convolutions. Steps that are trained
 again: mixed precision; the light classifier; images of half the size, without weights of pixels and
 with those of the region of interest, in two ways; the big network as teacher; region of interest,
-teacher and mixed precision together. All are trained digitally for the same number of epochs.
+teacher and mixed precision together. A residual network of MONAI, which has parallel branches
+unlike the others, shows the step of joining them. All are trained digitally for the same number of
+epochs.
 
 Writes table.md and table.csv into the run folder, and prints the table. Finished trainings are not
 repeated. The region of interest needs minisom (pip install '.[roi]').
@@ -16,6 +18,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,18 +26,23 @@ from typing import Any
 import pandas as pd
 import torch
 from _programs import markdown, with_interval, write_table
+from monai.networks.nets import Classifier
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 import analogmed as am
 from analogmed.config import Hardware, ModelConfig, TaskConfig
 from analogmed.data import Task
+from analogmed.hardware import estimate, load_profile
 from analogmed.models import build_model
+from analogmed.models.classification.branches import join_branches
 from analogmed.models.classification.repacking import fold_norms, with_one_channel
 from analogmed.training import LossConfig, train
 
 BIG = {"features": 32, "growth": 16, "blocks": [4, 4, 4]}
 PRESET, DAY = "pcm", "1 day"
-BATCH, CALIBRATION_IMAGES, PASSES = 32, 256, 50
+PROFILE, LEVEL = "hermes-1-phase", "mvm_only"
+BATCH, CALIBRATION_IMAGES, PASSES, STEPS = 32, 256, 50, 10
 
 
 class ThreeChannels(nn.Module):
@@ -66,6 +74,19 @@ class ThreeChannels(nn.Module):
         return copy.eval()
 
 
+def residual_network(in_channels: int, out_channels: int, spatial_dims: int = 2) -> nn.Module:
+    """Return MONAI's classifier of three residual units for images of 32 x 32 pixels."""
+    assert spatial_dims == 2
+    return Classifier(
+        in_shape=(in_channels, 32, 32),
+        classes=out_channels,
+        channels=(16, 32, 64),
+        strides=(2, 2, 2),
+        norm="batch",
+        last_act=None,
+    )
+
+
 @dataclass(frozen=True)
 class Trained:
     """A training.
@@ -87,7 +108,7 @@ def _region(weighting: str) -> dict[str, Any]:
     return {"reduction": 2, "weighting": weighting}
 
 
-BIG_NETWORK = "lite_ai:ThreeChannels"
+BIG_NETWORK, RESIDUAL = "lite_ai:ThreeChannels", "lite_ai:residual_network"
 TRAININGS = {
     "big": Trained(BIG_NETWORK, BIG),
     "big-bfloat16": Trained(BIG_NETWORK, BIG, precision="bfloat16"),
@@ -96,6 +117,7 @@ TRAININGS = {
     "roi": Trained("region_of_interest", _region("multiply")),
     "roi-channel": Trained("region_of_interest", _region("channel")),
     "taught": Trained("light_classifier", {}, taught=True),
+    "residual": Trained(RESIDUAL, {}),
     "all": Trained("region_of_interest", _region("multiply"), taught=True, precision="bfloat16"),
 }
 
@@ -131,6 +153,14 @@ ROWS = (
     Row("light, half the size, region of interest as a channel", "roi-channel"),
     Row("light, taught by big", "taught"),
     Row("light, region of interest, taught, bfloat16", "all"),
+    Row("residual network", "residual"),
+    Row("residual network, joined branches", "residual", join_branches),
+    Row("residual network, folded norms", "residual", fold_norms),
+    Row(
+        "residual network, folded norms and joined branches",
+        "residual",
+        lambda network: join_branches(fold_norms(network)),
+    ),
 )
 
 
@@ -173,7 +203,7 @@ def train_one(
         validate_every=4,
         out=arguments.out / name,
     )
-    return am.load_checkpoint(path, factories=(BIG_NETWORK,)).network.eval()
+    return am.load_checkpoint(path, factories=(BIG_NETWORK, RESIDUAL)).network.eval()
 
 
 def teacher(config: TaskConfig, task: Task, arguments: argparse.Namespace) -> Path:
@@ -197,7 +227,10 @@ def described(row: Row, trained: nn.Module, task: Task, chips: int) -> dict[str,
     am.calibrate(analog, [images for images, _ in batches(task, task.train[::every])])
     scores = am.robustness(analog, test, metric="auroc", times=[DAY], chips=chips).table
     lowered = TRAININGS[row.training].precision == "bfloat16"
-    tiles = am.map_tiles(network, tuple(first[:1].shape), Hardware(PRESET).tile_size)
+    shape = tuple(first[:1].shape)
+    tiles = am.map_tiles(network, shape, Hardware(PRESET).tile_size)
+    profile = load_profile(PROFILE)
+    on_chip = estimate(am.map_tiles(network, shape, profile.tile_size), profile, LEVEL)
     print(row.title, scores.to_string(), sep="\n", flush=True)
 
     def shown(time: str, names: tuple[str, str, str]) -> str:
@@ -207,7 +240,10 @@ def described(row: Row, trained: nn.Module, task: Task, chips: int) -> dict[str,
         "network": row.title,
         "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
         "tiles": f"{tiles.summary()['tiles']:,.0f}",
+        "products of a tile": f"{sum(m.tiles * m.reuse_factor for m in tiles.layers):,.0f}",
+        "time on the chip (us)": f"{1e6 * on_chip.latency_s:.0f}",
         "memory of a training step (MB)": f"{stored_bytes(network, first, lowered) / 1e6:.1f}",
+        "CPU time of a training step (ms)": f"{step_ms(network, *test[0], lowered):.0f}",
         "CPU time of a pass (ms)": f"{pass_ms(network, first[:1]):.1f}",
         "AUROC digital": shown("digital", ("auroc", "low", "high")),
         "AUROC after 1 day": shown(DAY, ("auroc", "low", "high")),
@@ -247,6 +283,21 @@ def stored_bytes(network: nn.Module, images: Tensor, lowered: bool) -> int:
     network.eval()
     del logits
     return sum(stored.values())
+
+
+def step_ms(network: nn.Module, images: Tensor, labels: Tensor, lowered: bool) -> float:
+    """Return the median CPU time of a training step of a copy, in ms."""
+    copy = deepcopy(network).train().requires_grad_()
+    optimizer, times = torch.optim.AdamW(copy.parameters()), []
+    for _ in range(STEPS):
+        begun = time.process_time()
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=lowered):
+            logits = copy(images)
+        binary_cross_entropy_with_logits(logits[:, 0].float(), labels.float()).backward()
+        optimizer.step()
+        times.append(time.process_time() - begun)
+    return 1e3 * statistics.median(times)
 
 
 def pass_ms(network: nn.Module, image: Tensor) -> float:

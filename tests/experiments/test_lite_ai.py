@@ -37,6 +37,15 @@ def test_repacked_networks_compute_the_same(experiment):
     assert len(changes) == 4
     for change in changes:
         torch.testing.assert_close(change(big)(images), big(images), rtol=1e-4, atol=1e-5)
+    residual, images = experiment.residual_network(1, 1).eval(), torch.randn(2, 1, 32, 32)
+    changes = [row.change for row in experiment.ROWS if row.training == "residual"]
+    convolutions = [
+        sum(isinstance(layer, torch.nn.Conv2d) for layer in change(residual).modules())
+        for change in changes
+    ]
+    assert convolutions == [9, 6, 9, 6]
+    for change in changes:
+        torch.testing.assert_close(change(residual)(images), residual(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -46,6 +55,7 @@ def test_the_table_has_a_row_for_each_step(experiment, data, monkeypatch, tmp_pa
     light = {"features": [2, 2, 2], "hidden": 4}
     monkeypatch.setattr(experiment, "BIG", small)
     monkeypatch.setattr(experiment, "PASSES", 2)
+    monkeypatch.setattr(experiment, "STEPS", 1)
     rows = [row for row in experiment.ROWS if row.training in ("big", "all")]
     monkeypatch.setattr(experiment, "ROWS", rows)
     for name, training in list(experiment.TRAININGS.items()):

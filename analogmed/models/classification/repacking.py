@@ -63,7 +63,7 @@ def with_one_channel(network: nn.Module) -> nn.Module:
         ConfigError: the network cannot be traced by torch.fx, or its images have another use.
     """
     model = copy_network(network)
-    graph, layers = _traced(model), dict(model.named_modules())
+    graph, layers = traced(model), dict(model.named_modules())
     node = next(node for node in graph.nodes if node.op == "placeholder")
     first: nn.Module | None = nn.Identity()
     while isinstance(first, _OF_EACH_CHANNEL):
@@ -71,7 +71,7 @@ def with_one_channel(network: nn.Module) -> nn.Module:
         is_called = len(users) == 1 and users[0].op == "call_module"
         first = layers[str(users[0].target)] if is_called else None
         node = users[0] if is_called else node
-    if not _is_convolution(first) or _calls(graph)[str(node.target)] > 1:
+    if not _is_convolution(first) or count_calls(graph)[str(node.target)] > 1:
         raise ConfigError(
             f"{type(network).__name__}: expected images that are the input of one convolution, got "
             f"{', '.join(map(str, users)) or 'no use'}. Sum the kernels of your network by hand."
@@ -91,8 +91,8 @@ def with_one_channel(network: nn.Module) -> nn.Module:
 
 def _folded_pairs(model: nn.Module) -> dict[str, str]:
     """Return the convolutions whose output only a batch norm reads, and these norms."""
-    graph, layers = _traced(model), dict(model.named_modules())
-    calls = _calls(graph)
+    graph, layers = traced(model), dict(model.named_modules())
+    calls = count_calls(graph)
     found: dict[str, str] = {}
     for node in graph.nodes:
         source = node.args[0] if node.args else None
@@ -115,12 +115,17 @@ def _is_convolution(layer: nn.Module | None) -> bool:
     return isinstance(layer, _ConvNd) and not isinstance(layer, _ConvTransposeNd)
 
 
-def _calls(graph: fx.Graph) -> Counter[str]:
+def count_calls(graph: fx.Graph) -> Counter[str]:
     """Return how often each layer is called."""
     return Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
 
 
-def _traced(model: nn.Module) -> fx.Graph:
+def traced(model: nn.Module) -> fx.Graph:
+    """Return the operations of a network in their order.
+
+    Raises:
+        ConfigError: the network cannot be traced by torch.fx.
+    """
     try:
         return fx.symbolic_trace(model).graph
     except Exception as error:
