@@ -39,6 +39,7 @@ class Classification(Kind):
         exclusive: whether an image has exactly one class.
     """
 
+    predicts = "classes of whole images or signals"
     primary_metric = "auroc"
     has_masks = False
     purpose = "classification"
@@ -131,7 +132,7 @@ class Classification(Kind):
     def _check_weight(self, cross_entropy: float) -> None:
         if cross_entropy == 0:
             raise ConfigError(
-                f"loss.cross_entropy: the only term of {self.name}; expected a weight above 0, got "
+                f"loss.cross_entropy: the only term for {self.predicts}; expected a weight above 0, got "
                 "0. Set loss.cross_entropy 1."
             )
 

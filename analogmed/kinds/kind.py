@@ -121,7 +121,8 @@ class Kind(ABC):
     """Kind of a task.
 
     Attributes:
-        name: name in settings and messages.
+        name: name of the kind.
+        predicts: what a network predicts, for messages.
         primary_metric: primary metric of tasks that name none.
         has_masks: whether a reference is a mask on the grid of its image.
         purpose: purpose of the networks of a search space for such tasks.
@@ -129,6 +130,7 @@ class Kind(ABC):
     """
 
     name: str
+    predicts: str
     primary_metric: str
     has_masks: bool
     purpose: str
@@ -279,5 +281,5 @@ class Kind(ABC):
             if not self.supports(metric(name)):
                 known = [each for each in metric_names() if self.supports(metric(each))]
                 raise ConfigError(
-                    f"{setting}: {name} is not defined for {self.name}; {nearest(name, known)}"
+                    f"{setting}: {name} is not defined for {self.predicts}; {nearest(name, known)}"
                 )

@@ -87,7 +87,7 @@ def classes_of(prob: np.ndarray) -> np.ndarray:
 class Segmentation(Kind):
     """A class for each voxel."""
 
-    name = "segmentation"
+    name = predicts = "segmentation"
     primary_metric = PRIMARY
     has_masks = True
     purpose = "segmentation"

@@ -36,7 +36,7 @@ def test_a_search_finds_networks_that_classify(task, tmp_path):
 
 def test_objectives_that_are_not_defined_are_refused(task, tmp_path, capsys):
     assert main(["search", *task, *SPACE, "--out", str(tmp_path)]) == 2
-    assert "objectives: dice is not defined for multilabel" in capsys.readouterr().err
+    assert "objectives: dice is not defined for classes of whole images" in capsys.readouterr().err
     segments = ["--space.purpose", "segmentation", "--objectives", "auroc_1d"]
     assert main(["search", *task, *SPACE, *segments, "--out", str(tmp_path)]) == 2
     assert "expected classification for task phantom_chest, got" in capsys.readouterr().err

@@ -123,7 +123,7 @@ def test_losses_are_the_cross_entropies():
             else F.binary_cross_entropy_with_logits(logits, target.double())
         )
         torch.testing.assert_close(found, 2 * expected)
-        with pytest.raises(ConfigError, match=r"loss.cross_entropy: the only term of multi"):
+        with pytest.raises(ConfigError, match=r"loss.cross_entropy: the only term for classes of"):
             kind.loss(n_classes, dice=1.0, cross_entropy=0.0)
 
 
@@ -256,7 +256,7 @@ def test_images_hold_their_classes():
 
 
 def test_metrics_of_another_kind_are_refused():
-    with pytest.raises(ConfigError, match="metrics: dice is not defined for multilabel"):
+    with pytest.raises(ConfigError, match="metrics: dice is not defined for classes of whole"):
         MULTILABEL.check_metrics(["auroc", "dice"])
     with pytest.raises(ConfigError, match="metrics: auroc is not defined for segmentation"):
         SEGMENTATION.check_metrics(["dice", "auroc"])

@@ -307,6 +307,29 @@ def page_of_kind(tables_of, tmp_path_factory):
 KINDS = ("training", "uncertainty", "mitigation", "sensitivity", "placement")
 
 
+CAPTIONS = """
+(() => {
+  const outside = [];
+  for (const caption of document.querySelectorAll("caption:not(.visually-hidden)")) {
+    const table = caption.closest(".scroll");
+    if (!caption.checkVisibility() || caption.closest("details")) continue;
+    table.scrollLeft = 150;
+    const text = caption.firstElementChild.getBoundingClientRect();
+    const view = table.getBoundingClientRect();
+    if (text.left < view.left - 1 || text.right > view.right + 1) outside.push(caption.textContent);
+  }
+  return outside;
+})()
+"""
+
+
+def test_captions_of_wide_tables_stay_in_view_on_a_phone(browser, page):
+    browser.open(page, width=390)
+    wide = "[...document.querySelectorAll('.scroll')].some((e) => e.scrollWidth > e.clientWidth)"
+    assert browser.run(wide)
+    assert browser.run(CAPTIONS) == []
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("width", [390, 1280])
 def test_pages_of_all_kinds_fit_the_window_with_readable_text(browser, page_of_kind, kind, width):
