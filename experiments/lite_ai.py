@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -228,9 +229,10 @@ def described(row: Row, trained: nn.Module, task: Task, chips: int) -> dict[str,
     scores = am.robustness(analog, test, metric="auroc", times=[DAY], chips=chips).table
     lowered = TRAININGS[row.training].precision == "bfloat16"
     shape = tuple(first[:1].shape)
-    tiles = am.map_tiles(network, shape, Hardware(PRESET).tile_size)
+    lay = partial(am.map_tiles, network, shape, row_split="channels")
+    tiles = lay(Hardware(PRESET).tile_size)
     profile = load_profile(PROFILE)
-    on_chip = estimate(am.map_tiles(network, shape, profile.tile_size), profile, LEVEL)
+    on_chip = estimate(lay(profile.tile_size), profile, LEVEL)
     print(row.title, scores.to_string(), sep="\n", flush=True)
 
     def shown(time: str, names: tuple[str, str, str]) -> str:

@@ -72,14 +72,16 @@ def resnet32() -> nn.Sequential:
 def resnet32_cost(profile: str = PROFILE, level: Level = "mvm_only") -> Cost:
     """Return the cost of one replica per layer (43 published tiles of 512 x 512 fit no more)."""
     known = load_profile(profile)
-    return estimate(map_tiles(resnet32(), RESNET32_INPUT, known.tile_size), known, level)
+    return estimate(
+        map_tiles(resnet32(), RESNET32_INPUT, known.tile_size, row_split="channels"), known, level
+    )
 
 
 def resnet18_cost(profile: str = PROFILE, level: Level = "mvm_only") -> Cost:
     """Return the cost on the published number of tiles, which includes replicas of layers."""
     known = load_profile(profile)
     network = resnet18(spatial_dims=2, n_input_channels=3, num_classes=1000, conv1_t_stride=2)
-    mapped = map_tiles(network, (1, 3, 256, 256), known.tile_size)
+    mapped = map_tiles(network, (1, 3, 256, 256), known.tile_size, row_split="channels")
     return estimate(mapped, known, level, tile_budget=RESNET18_TILES)
 
 
@@ -148,7 +150,7 @@ def table(found: list[Anchor]) -> pd.DataFrame:
 
 def whole_tile_tops_per_w() -> float:
     """Return TOPS/W of 512 x 512 tiles if the energy of ResNet-32 were that of whole tiles."""
-    layers = map_tiles(resnet32(), RESNET32_INPUT, 512).layers
+    layers = map_tiles(resnet32(), RESNET32_INPUT, 512, row_split="channels").layers
     products = sum(layer.reuse_factor * layer.tiles for layer in layers)
     return 2e-12 * 512**2 * products / RESNET32_J
 

@@ -62,7 +62,7 @@ def main() -> None:
 def unet_tiles(features: int) -> int:
     """Return the number of tiles of the U-Net on the default chip."""
     model = build_model("unet", in_channels=CHANNELS, out_channels=CLASSES, features=features)
-    mapped = map_tiles(model, (1, CHANNELS, *SHAPE), Hardware().tile_shape)
+    mapped = map_tiles(model, (1, CHANNELS, *SHAPE), Hardware().tile_shape, row_split="channels")
     return int(mapped.summary()["tiles"])
 
 

@@ -59,7 +59,7 @@ def cost_of(row: Row) -> tuple[TileMap, Cost, int]:
         **row.options,
     )
     profile = load_profile(PROFILE)
-    mapped = map_tiles(network, (1, LEADS, row.samples), profile.tile_size)
+    mapped = map_tiles(network, (1, LEADS, row.samples), profile.tile_size, row_split="channels")
     trainable = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return mapped, estimate(mapped, profile), trainable
 

@@ -84,7 +84,9 @@ def compare(row: Row) -> dict[str, object]:
         spatial_dims=len(row.input_shape) - 1,
         **row.options,
     )
-    tiles = map_tiles(model, (1, *row.input_shape), TILE_SIZE, transposed="digital")
+    tiles = map_tiles(
+        model, (1, *row.input_shape), TILE_SIZE, row_split="channels", transposed="digital"
+    )
     found = tiles.summary()
     return {
         "network": row.paper,

@@ -105,7 +105,7 @@ COMMANDS = {
         "hardware:run",
         "tiles, latency and energy of networks",
         False,
-        "checkpoints model input profile tile_size transposed digital tile_budget out",
+        "checkpoints model input profile tile_size transposed digital_layers tile_budget out",
     ),
     "hardware measure": Command(
         "cli.settings:MeasureConfig",

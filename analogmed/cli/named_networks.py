@@ -1,6 +1,5 @@
 """Networks named on the command line, built without aihwkit."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.strict_yaml import parse_yaml
 from analogmed.models.registry import build_model, check_model_name, spelled_model
+from analogmed.models.settings import network_and_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -107,23 +106,7 @@ def parse_network(text: str, option: str = "--model") -> NamedNetwork:
     Raises:
         ConfigError: the text has another form, or the name is unknown.
     """
-    found = re.fullmatch(r"\s*([^()\s]+(?:[ \t]+[^()\s=]+)*)\s*(?:\((.*)\))?\s*", text)
-    options: Any = None
-    if found:
-        try:
-            pairs = re.sub(r"(\w+)\s*=", r"\1: ", found.group(2) or "")
-            options = parse_yaml(f"{{{pairs}}}", option)
-        except ConfigError:
-            options = None
-    if found is None or not isinstance(options, dict) or not all(map(_is_name, options)):
-        raise ConfigError(
-            f"{option}: expected name or name(option=value, ...), for instance unet(features=8), "
-            f"found '{text}'"
-        )
-    check_model_name(typed := found.group(1))
+    typed, options = network_and_options(text, option)
+    check_model_name(typed)
     name = spelled_model(typed)
     return NamedNetwork(text.strip().replace(typed, name, 1), name, options)
-
-
-def _is_name(key: object) -> bool:
-    return isinstance(key, str) and key.isidentifier()

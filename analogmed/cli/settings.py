@@ -71,10 +71,11 @@ class MapConfig:
             a layer, including links and digital units.
         tile_size: rows and columns of a tile, one number for a square; by default those of the
             profile, and 512 without a profile.
-        row_split: channels cuts the rows of a layer between input channels; even cuts them evenly,
-            as aihwkit does.
+        row_split: even cuts the rows of a layer evenly, as aihwkit does; channels cuts them between
+            input channels.
         transposed: analog maps transposed convolutions onto tiles; digital leaves them digital.
-        digital: names or patterns of layers that stay digital.
+        digital_layers: names or patterns of layers that stay digital; for a checkpoint by default
+            those of its training.
         packing: none places each part of a layer on a tile of its own; first_fit places several
             small layers on one tile, which take turns.
         tile_budget: total number of tiles, which is filled by replicating slow layers; by default
@@ -95,9 +96,9 @@ class MapConfig:
     profile: str = "hermes-1-phase"
     level: Level = "mvm_only"
     tile_size: tuple[int, ...] | None = None
-    row_split: RowSplit = "channels"
+    row_split: RowSplit = "even"
     transposed: Literal["analog", "digital"] = "analog"
-    digital: tuple[str, ...] = ()
+    digital_layers: tuple[str, ...] = ()
     packing: Literal["none", "first_fit"] = "none"
     tile_budget: int | None = None
     table: Path | None = None

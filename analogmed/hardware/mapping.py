@@ -29,7 +29,7 @@ def map_tiles(
     input_shape: Sequence[int],
     tile_size: int | Sequence[int] = 512,
     *,
-    row_split: RowSplit = "channels",
+    row_split: RowSplit = "even",
     transposed: Literal["analog", "digital"] = "analog",
     digital: Iterable[str] = (),
 ) -> TileMap:
@@ -47,9 +47,10 @@ def map_tiles(
         model: network; a copy of it runs once in evaluation mode.
         input_shape: shape of one input with its batch axis, (1, C, *spatial).
         tile_size: rows and columns of a tile; one number for both.
-        row_split: ``"channels"`` keeps the rows of an input channel on one tile, which results in
-            ``ceil(C_in / floor(tile rows / kernel volume))`` row tiles; ``"even"`` is aihwkit's
-            split into ``ceil(rows / tile rows)`` nearly equal parts. A layer whose kernel volume
+        row_split: ``"even"`` is aihwkit's split into ``ceil(rows / tile rows)`` nearly equal parts,
+            as :func:`analogmed.convert` splits rows by default; ``"channels"`` keeps the rows of an
+            input channel on one tile, which results in
+            ``ceil(C_in / floor(tile rows / kernel volume))`` row tiles. A layer whose kernel volume
             exceeds the tile's rows is split evenly in both cases. Columns are always split evenly.
         transposed: ``"digital"`` keeps transposed convolutions digital, as in aihwkit and Hamzaoui
             et al.

@@ -132,8 +132,8 @@ class Classification(Kind):
     def _check_weight(self, cross_entropy: float) -> None:
         if cross_entropy == 0:
             raise ConfigError(
-                f"loss.cross_entropy: the only term for {self.predicts}; expected a weight above 0, got "
-                "0. Set loss.cross_entropy 1."
+                f"loss.cross_entropy: the only term for {self.predicts}; expected a weight above "
+                "0, got 0. Set loss.cross_entropy 1."
             )
 
 

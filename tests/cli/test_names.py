@@ -143,3 +143,15 @@ def test_a_data_set_in_any_case_is_the_same_task(tmp_path):
     )
     assert isinstance(small, Task) and (small.name, small.test) == (big.name, big.test)
     assert Data("MIT-BIH").own_name == "mitbih"
+
+
+def test_a_network_is_written_with_its_options_everywhere():
+    text = "U-Net(features=8)"
+    config = parse(TrainConfig, ["--model", text], prog="analogmed")
+    assert (config.model.name, config.model.options) == ("unet", {"features": 8})
+    assert TrainConfig(model=text).model == config.model == ModelConfig("unet", {"features": 8})
+    assert (parse_network(text).name, parse_network(text).options) == ("unet", {"features": 8})
+    with pytest.raises(ConfigError, match="expected the options of the network once"):
+        parse(TrainConfig, ["--model", text, "--model.options.features", "4"], prog="analogmed")
+    with pytest.raises(ConfigError, match=r"model: expected name or name\(option=value"):
+        TrainConfig(model="unet(8)")

@@ -421,5 +421,5 @@ def test_a_network_with_options_is_one_word():
 
 def test_settings_of_hardware_are_options_and_back():
     settings = MapConfig(("unet(features=8)", "unetpp"), (1, 32, 32), tile_size=(64, 32))
-    settings = replace(settings, profile="none", digital=("head", "up*"), out=Path("x"))
+    settings = replace(settings, profile="none", digital_layers=("head", "up*"), out=Path("x"))
     assert parse(*to_options(settings), config_class=MapConfig) == settings

@@ -13,4 +13,4 @@ def lgg_unet():
 @pytest.fixture(scope="session")
 def lgg_tiles(lgg_unet):
     """Its 19 convolutions on tiles of 256 x 256; transposed convolutions stay digital."""
-    return map_tiles(lgg_unet, (1, 3, 256, 256), 256, transposed="digital")
+    return map_tiles(lgg_unet, (1, 3, 256, 256), 256, row_split="channels", transposed="digital")

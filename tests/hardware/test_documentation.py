@@ -49,6 +49,7 @@ def test_the_table_of_estimates_shows_computed_values():
         build_model("unet", in_channels=3, out_channels=1),
         (1, 3, 256, 256),
         256,
+        row_split="channels",
         transposed="digital",
     )
     for name, options in {

@@ -29,7 +29,9 @@ def only_layer(model, input_shape, tile_size, **options):
 
 @pytest.mark.parametrize("transposed", ["analog", "digital"])
 def test_means_per_leaf_module_are_those_of_the_paper(unet, transposed):
-    summary = map_tiles(unet, UNET_INPUT, 512, transposed=transposed).summary()
+    summary = map_tiles(
+        unet, UNET_INPUT, 512, row_split="channels", transposed=transposed
+    ).summary()
     assert summary["parameters"] == 7_763_041
     assert summary["leaf_modules"] == 63
     assert summary["reuse_factor_per_leaf_module"] == pytest.approx(6574.73, abs=0.005)
@@ -37,7 +39,7 @@ def test_means_per_leaf_module_are_those_of_the_paper(unet, transposed):
 
 
 def test_means_over_the_19_convolutions_are_the_honest_ones(unet):
-    tiles = map_tiles(unet, UNET_INPUT, 512, transposed="digital")
+    tiles = map_tiles(unet, UNET_INPUT, 512, row_split="channels", transposed="digital")
     summary = tiles.summary()
     assert summary["analog_layers"] == 19
     assert summary["tiles"] == 65
@@ -49,7 +51,7 @@ def test_means_over_the_19_convolutions_are_the_honest_ones(unet):
 
 
 def test_tiles_of_256_are_147_and_take_the_energy_of_the_test_vector(unet):
-    tiles = map_tiles(unet, UNET_INPUT, 256, transposed="digital")
+    tiles = map_tiles(unet, UNET_INPUT, 256, row_split="channels", transposed="digital")
     assert tiles.summary()["tiles"] == 147
     products = sum(layer.reuse_factor * layer.tiles for layer in tiles.layers)
     assert products * 13.43e-9 == pytest.approx(12.85e-3, abs=5e-6)  # HERMES: nJ per product
@@ -98,8 +100,8 @@ def test_linear_has_a_row_per_input_and_a_column_per_output():
 
 def test_convolution_is_split_by_whole_channels_or_evenly():
     model = nn.Conv2d(64, 10, 3, padding=1, stride=2)
-    by_channels = only_layer(model, (1, 64, 32, 32), 256)
-    evenly = only_layer(model, (1, 64, 32, 32), 256, row_split="even")
+    by_channels = only_layer(model, (1, 64, 32, 32), 256, row_split="channels")
+    evenly = only_layer(model, (1, 64, 32, 32), 256)
     assert by_channels.row_sizes == (198, 189, 189)  # 22, 21 and 21 channels; 28 would fit
     assert evenly.row_sizes == (192, 192, 192)
     assert by_channels.reuse_factor == evenly.reuse_factor == 16 * 16
@@ -107,8 +109,9 @@ def test_convolution_is_split_by_whole_channels_or_evenly():
 
 def test_channel_split_can_need_more_tiles_than_the_even_one():
     model = nn.Conv2d(85, 1, 3)  # 765 rows; 28 channels of 9 rows fit on 256
-    assert only_layer(model, (1, 85, 8, 8), 256).row_sizes == (198, 189, 189, 189)
-    assert only_layer(model, (1, 85, 8, 8), 256, row_split="even").row_sizes == (255, 255, 255)
+    by_channels = only_layer(model, (1, 85, 8, 8), 256, row_split="channels")
+    assert by_channels.row_sizes == (198, 189, 189, 189)
+    assert only_layer(model, (1, 85, 8, 8), 256).row_sizes == (255, 255, 255)
 
 
 def test_grouped_convolution_is_a_matrix_per_group():
@@ -263,7 +266,7 @@ def test_layers_that_multiply_but_have_no_tiles_are_listed_as_digital():
 
 
 def test_table_has_a_row_per_layer_in_the_order_of_the_network(unet):
-    table = map_tiles(unet, UNET_INPUT, 512).table()
+    table = map_tiles(unet, UNET_INPUT, 512, row_split="channels").table()
     assert len(table) == 23
     first = table.iloc[0]
     assert (first["layer"], first["type"]) == ("encoder1.conv1", "Conv2d")

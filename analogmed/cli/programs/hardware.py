@@ -85,7 +85,7 @@ class _Result:
             tile_size if len(tile_size) > 1 else tile_size[0],
             row_split=options.row_split,
             transposed=options.transposed,
-            digital=options.digital or network.digital,
+            digital=options.digital_layers or network.digital,
         )
         self.placement = place(self.mapped, options.packing)
         self.cost: Cost | None = None

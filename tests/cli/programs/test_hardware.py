@@ -30,7 +30,16 @@ def test_the_module_runs_by_its_name():
 
 
 def test_the_test_vector_is_printed_for_the_unet(capsys):
-    arguments = ["--transposed", "digital", "--slices", 155, "--tile_budget", 223]
+    arguments = [
+        "--transposed",
+        "digital",
+        "--row_split",
+        "channels",
+        "--slices",
+        155,
+        "--tile_budget",
+        223,
+    ]
     status, out, _ = run(capsys, *arguments)
     assert status == 0
     line = next(line for line in out.split("Estimates")[-1].splitlines() if " unet " in line)
@@ -207,8 +216,8 @@ def test_measure_fills_a_table_that_predicts_networks(capsys, tmp_path):
         (["--tile_size", "0"], 2, "--tile_size: expected rows and columns, 1 or more, got 0"),
         (["--slices", "0"], 2, "--slices must be 1 or more, got 0"),
         (["--out_channels", "0"], 2, "--out_channels must be 1 or more, got 0"),
-        (["--digital", "haed"], 2, "no layer of the model is called 'haed'"),
-        (["--digital", "*"], 1, "has no layer on tiles"),
+        (["--digital_layers", "haed"], 2, "no layer of the model is called 'haed'"),
+        (["--digital_layers", "*"], 1, "has no layer on tiles"),
         (["--input", "3"], 2, "--input: expected channels"),
         (["--input", "3", "33", "32"], 1, "cannot be run on an input of shape (1, 3, 33, 32)"),
         (["--model", "unett"], 2, "unknown model 'unett'; did you mean 'unet'?"),
