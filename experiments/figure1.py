@@ -5,6 +5,7 @@
         hippocampus=data/Task04_Hippocampus                      # real data sets
     python experiments/figure1.py --models unet --tasks phantom_spleen --length 3
     python experiments/figure1.py --real lgg=data/lgg --folds 5  # every patient is tested once
+    python experiments/figure1.py --real lgg=data/lgg --folds 5 --size 64 64 --epochs 20
 
 Every network is first trained digitally. From this start, one digital and one hardware-aware
 training follow with the same number of epochs, so that both networks see the same number of
@@ -82,6 +83,8 @@ def main() -> None:
     if arguments.real:
         roots = dict(pair.split("=", 1) for pair in arguments.real)
         tasks = {name: {**REAL[name], "root": root} for name, root in roots.items()}
+    if arguments.size:
+        tasks = {name: {**task, "size": str(arguments.size)} for name, task in tasks.items()}
     runs = [
         (name, split, model, out / model)
         for model, name in product(arguments.models, tasks)
@@ -107,8 +110,8 @@ def splits(
     """Yield the settings of a task for each split, and the folder of its runs.
 
     Without folds, there is one split, with the task's own shares. With folds, patients are assigned
-    to the groups in turn, in the order of their names. Each group is the test split once, with a
-    patient of the next group for validation.
+    to the groups in turn, in the order of their names. Each group is the test split once, with
+    patients of the next group for validation: a tenth of all, and at least one.
     """
     if folds == 1:
         yield task, out
@@ -123,7 +126,8 @@ def splits(
     if folds > len(patients) or len(patients) - largest < 2:
         raise SystemExit(f"{name} has {len(patients)} patients, not enough for --folds {folds}")
     for fold in range(folds):
-        held_out = {"validation": [patients[(fold + 1) % folds]], "test": patients[fold::folds]}
+        following = patients[(fold + 1) % folds :: folds][: max(1, len(patients) // 10)]
+        held_out = {"validation": following, "test": patients[fold::folds]}
         train = sorted(set(patients).difference(*held_out.values()))
         split = {"train": train, **held_out}
         path = out / f"fold{fold + 1}of{folds}" / "split.yaml"
@@ -141,7 +145,7 @@ def run_one(
     The first training, from which both others start, is also evaluated, for its digital Dice.
     """
     data = [f"--task={name}", *(f"--task.{key}={value}" for key, value in task.items())]
-    epochs = max(1, round(arguments.length * EPOCHS[name]))
+    epochs = arguments.epochs or max(1, round(arguments.length * EPOCHS[name]))
     training = [
         *(*data, f"--epochs={epochs}"),
         f"--validate_every={epochs}",  # keeps the last state, since few patients select unreliably
@@ -242,14 +246,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="*", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--chips", type=int, default=10)
     parser.add_argument("--length", type=float, default=1.0, help="factor on the epochs")
+    parser.add_argument("--epochs", type=int, help="epochs of each training, in place of its own")
+    parser.add_argument("--size", type=int, nargs="+", help="size of the images, in pixels")
     parser.add_argument(
         "--folds", type=int, default=1, metavar="N", help="cross-validation: groups of patients"
     )
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--out", type=Path, default=Path("runs/figure1"))
     arguments = parser.parse_args()
-    if arguments.folds < 1:
-        parser.error(f"--folds must be at least 1, but is {arguments.folds}")
+    for name in ("folds", "epochs"):
+        if (number := getattr(arguments, name)) is not None and number < 1:
+            parser.error(f"--{name} must be at least 1, but is {number}")
+    for pair in arguments.real:
+        if pair.partition("=")[0] not in REAL or "=" not in pair:
+            parser.error(f"--real is TASK=ROOT, with a task of {', '.join(REAL)}, but is {pair}")
     return arguments
 
 
