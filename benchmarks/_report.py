@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from analogmed.foundation.process import keep_freed_memory, processor_name
+from analogmed.foundation.process import free_bytes, keep_freed_memory, processor_name
 
 _PACKAGES = ("torch", "aihwkit", "aihwkit-lightning", "numba", "triton", "monai", "numpy")
 _SHARE_OF_FREE_MEMORY = 0.8
@@ -43,7 +43,7 @@ def prepare(threads: int, device: str = "cpu") -> None:
     """
     keep_freed_memory()
     torch.set_num_threads(threads)
-    free = _free_bytes()
+    free = free_bytes()
     if free and device == "cpu":  # the address space of a GPU counts as memory
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
         limit = int(_SHARE_OF_FREE_MEMORY * free)
@@ -98,12 +98,3 @@ def _machine() -> dict[str, Any]:
         "packages": packages,
         "allocator": os.environ.get("ANALOGMED_ALLOCATOR", "keeps freed memory"),
     }
-
-
-def _free_bytes() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    available = (line.split()[1] for line in lines if line.startswith("MemAvailable"))
-    return 1024 * int(next(available, 0)) or None

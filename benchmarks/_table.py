@@ -106,6 +106,17 @@ def _programming_cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
+def _loading_cells(row: dict[str, Any]) -> list[str]:
+    return [
+        row["contender"],
+        f"{row['peak_mb']:.0f}",
+        f"{row['process_mb']:.0f}",
+        str(row["reads"]),
+        f"{row['cpu_s']:.1f}",
+        f"{row['wall_s']:.1f}",
+    ]
+
+
 def _share(on_tiles: float) -> str:
     return f"{on_tiles:.0%}" if on_tiles else "-"
 
@@ -130,6 +141,10 @@ _COLUMNS = {
     "memory": (
         ("contender", "batch", "step MB", "x digital", "process MB", "on tiles"),
         _memory_cells,
+    ),
+    "loading": (
+        ("memory", "peak MB", "process MB", "cases read", "cpu s", "s"),
+        _loading_cells,
     ),
     "programming": (_PROGRAMMING, _programming_cells),
     "scaling": (

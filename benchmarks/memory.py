@@ -10,11 +10,7 @@ weights. "process MB" is the total peak. Linux only.
 """
 
 import argparse
-import ctypes
-import gc
-import multiprocessing
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from _contenders import (
@@ -26,12 +22,10 @@ from _contenders import (
     share_on_tiles,
     training_step,
 )
+from _peak import in_fresh_process, level_mb, status_mb
 from _report import Report, parser, prepare
-from _simulators import SkippedError
 from _table import show
 from _workloads import FORWARD, TRAINING, Setup, Workload
-
-from analogmed.network.probe import is_out_of_memory
 
 TARGET = 1.3
 _SMALL_SIDE = 32
@@ -74,7 +68,7 @@ def _measure(
         group = [n for n in names if n != REFERENCE and (n in SLOW) == slow]
         reference = None
         for name in [REFERENCE, *group] if group or not slow else []:
-            peak = in_fresh_process(kind, name, part, arguments.threads, arguments.rounds)
+            peak = in_fresh_process(_peak, kind, name, part, arguments.threads, arguments.rounds)
             if isinstance(peak, str):
                 skipped[name] = peak
                 continue
@@ -82,37 +76,6 @@ def _measure(
             row = {"contender": name, "batch": batch, "ratio": peak.step_mb / reference.step_mb}
             rows.append(row | asdict(peak))
     return {"rows": rows, "skipped": skipped}
-
-
-def in_fresh_process(
-    kind: str, name: str, workload: Workload, threads: int, steps: int
-) -> Peak | str:
-    """Return the peak of one contender, or the reason why it could not run."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_report_peak, args=(sender, kind, name, workload, threads, steps)
-    )
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    except EOFError:
-        process.join()
-        return f"its process ended with exit code {process.exitcode}"
-    finally:
-        process.join()
-
-
-def _report_peak(sender: Any, kind: str, name: str, workload: Workload, *rest: int) -> None:
-    try:
-        sender.send(_peak(kind, name, workload, *rest))
-    except (SkippedError, NotImplementedError) as error:
-        sender.send(str(error))
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        sender.send(f"ran out of memory with a batch of {workload.shape[0]}")
 
 
 def _peak(kind: str, name: str, workload: Workload, threads: int, steps: int) -> Peak:
@@ -124,25 +87,11 @@ def _peak(kind: str, name: str, workload: Workload, threads: int, steps: int) ->
     run, model = build(name, setup)
     share = share_on_tiles(model, setup)
     del setup, model
-    before = _level_mb()
+    before = level_mb()
     for _ in range(steps):
         run()
-    peak = _status_mb("VmHWM")
+    peak = status_mb("VmHWM")
     return Peak(peak - before, peak, share)
-
-
-def _level_mb() -> float:
-    """Return the resident memory in use, without freed blocks, and reset the recorded peak."""
-    gc.collect()
-    ctypes.CDLL("libc.so.6").malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status_mb("VmRSS")
-
-
-def _status_mb(field: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (value,) = (line.split()[1] for line in lines if line.startswith(field + ":"))
-    return int(value) * 1024 / 1e6
 
 
 def _arguments() -> argparse.Namespace:

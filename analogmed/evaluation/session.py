@@ -10,6 +10,7 @@ from analogmed.data import Case, Sample, Task
 from analogmed.data.samples import naming_case
 from analogmed.evaluation.passes import Pass, predict_cases
 from analogmed.evaluation.settings import Experiment
+from analogmed.foundation.process import free_bytes
 from analogmed.kinds.kind import Scorer, Scoring
 from analogmed.training import Checkpoint
 
@@ -32,7 +33,9 @@ class Deployment:
 
 
 class Cases:
-    """Samples of cases of a task, read when they are needed and cached up to 2 GB.
+    """Samples of cases of a task, read when they are needed and cached as far as memory allows.
+
+    The cache takes at most 2 GB, and at most a quarter of the memory that the process may use.
 
     Args:
         task: task that reads the cases.
@@ -44,6 +47,8 @@ class Cases:
         self._cases = task.test if cases is None else tuple(cases)
         self._kept: dict[str, Sample] = {}
         self._bytes = 0
+        free = free_bytes()
+        self._limit = _CACHE_BYTES if free is None else min(_CACHE_BYTES, free // 4)
 
     def __iter__(self) -> Iterator[Sample]:
         for case in self._cases:
@@ -55,7 +60,7 @@ class Cases:
     def _read(self, case: Case) -> Sample:
         sample = self.task.read(case)
         size = sample.image.nbytes + sample.label.nbytes
-        if self._bytes + size <= _CACHE_BYTES:
+        if self._bytes + size <= self._limit:
             self._kept[case.case_id] = sample
             self._bytes += size
         return sample

@@ -39,6 +39,42 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def free_bytes() -> int | None:
+    """Return the memory in bytes that this process may still use; ``None`` where it is unknown.
+
+    It is the least of the free memory of the machine, and of what is left below the limits of the
+    process (``ulimit -v``, ``ulimit -d``) and of its control group.
+    """
+    try:
+        import resource
+    except ImportError:  # no limits on this system
+        return None
+    machine, own = _kilobytes("/proc/meminfo"), _kilobytes("/proc/self/status")
+    rooms = [machine["MemAvailable"]] if "MemAvailable" in machine else []
+    for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        most, _ = resource.getrlimit(limit)
+        if most != resource.RLIM_INFINITY and used in own:
+            rooms.append(most - own[used])
+    group = Path("/sys/fs/cgroup")
+    try:
+        most_text = (group / "memory.max").read_text().strip()
+        if most_text != "max":
+            rooms.append(int(most_text) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    return max(0, min(rooms)) if rooms else None
+
+
+def _kilobytes(path: str) -> dict[str, int]:
+    """Return the entries of a file of the kernel that are given in kB, in bytes."""
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return {}
+    fields = (line.split() for line in lines if line.endswith(" kB"))
+    return {words[0].removesuffix(":"): 1024 * int(words[1]) for words in fields}
+
+
 def processor_name() -> str:
     """Return the name of the processor; its architecture if the system does not report a name."""
     try:

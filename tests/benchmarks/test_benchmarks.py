@@ -71,6 +71,15 @@ def test_the_peak_of_a_training_step_holds_gradients_and_both_moments_of_adamw(r
         assert row["process_mb"] > row["step_mb"] > 3 * weights_mb
 
 
+@pytest.mark.exhaustive
+def test_training_stays_below_a_limit_of_a_quarter_of_the_data(results):
+    document, printed = measure("loading", results, "--only", "training")
+    rows = by_contender(document, "training")
+    limit_mb = 32 * 8 * 256 * 256 * 17 / 4e6
+    assert rows["a quarter of the data"]["peak_mb"] < limit_mb < rows["all in memory"]["peak_mb"]
+    assert "not run: all, limited to a quarter: ran out of memory" in printed
+
+
 def test_scaling_varies_one_quantity_and_holds_the_others(results):
     document, _ = measure("scaling", results, "--only", "side")
     small, large = document["workloads"]["side"]["rows"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from analogmed.config import SweepConfig
+from analogmed.evaluation.session import Cases
 from analogmed.evaluation.studies.mitigation.compute import (
     MitigationCompute,
     inputs_of_units,
@@ -57,3 +58,17 @@ def test_samples_beyond_the_cache_are_read_when_they_are_needed(
     compute, unit = study(settings, task, load_checkpoint(tiny_digital))
     compute(unit, lambda: None)
     assert 1 <= reads.most <= 3 < len(cases)
+
+
+def test_cases_are_cached_in_a_quarter_of_the_memory_that_is_free(tiny_task, monkeypatch):
+    task = tiny_task.load()
+    sample = task.read(task.train[0])
+    size = sample.image.nbytes + sample.label.nbytes
+    for free, n_reads in ((None, 3), (12 * size, 3), (8 * size, 4), (0, 6)):
+        monkeypatch.setattr("analogmed.evaluation.session.free_bytes", lambda free=free: free)
+        seen = []
+        counted = replace(task, read=lambda case, seen=seen: seen.append(case) or sample)
+        cases = Cases(counted, [replace(task.train[0], case_id=name) for name in "abc"])
+        for _ in range(2):
+            assert len(list(cases)) == 3
+        assert len(seen) == n_reads
