@@ -25,6 +25,7 @@ from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteErr
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.settings.checks import require_whole
 from analogmed.foundation.settings.forms import checks_arguments
+from analogmed.foundation.text import Rendered
 from analogmed.foundation.time_constants import time_label, to_seconds
 from analogmed.network.batches import checked_network
 from analogmed.network.walk import evaluating
@@ -33,7 +34,7 @@ _COMPILED = "_orig_mod."  # prefix that torch.compile adds to names, which seed 
 
 
 @checks_arguments
-class Chip:
+class Chip(Rendered):
     """One programmed instance of an analog model.
 
     Programming noise and drift exponents are sampled once, on construction. Each call of ``at``
@@ -92,8 +93,10 @@ class Chip:
         label = f"chip {self.seed}, {time_label(time_s)}, read {int(read)}"
         return ChipSnapshot(self.model, self._layers, readings, seed, label).restart()
 
-    def __repr__(self) -> str:
-        return f"Chip({type(self.model).__name__}, {len(self._layers)} layers, seed={self.seed})"
+    def facts(self) -> dict[str, object]:
+        """Return network, number of layers on tiles, and seed."""
+        network = type(self.model).__name__
+        return {"network": network, "layers on tiles": len(self._layers), "seed": self.seed}
 
 
 _NO_VIEW = "view size is not compatible"  # part of torch's message

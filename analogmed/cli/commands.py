@@ -1,5 +1,6 @@
 """The table of commands; importing it imports no command."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +38,7 @@ COMMANDS = {
     "demo": Command(
         "cli.evaluation:DemoConfig",
         "demo:run",
-        "Loss of Dice of a U-Net on two kinds of chip",
+        "loss of Dice of a U-Net on two kinds of chip",
         frequent="presets patients chips engine.workers out restart",
     ),
     "eval": Command(
@@ -160,14 +161,14 @@ def find_command(words: list[str]) -> tuple[str, list[str]]:
         ConfigError: the command is unknown, or its sub-command is missing.
     """
     first, *rest = words
-    first = known_name(first, (name.partition(" ")[0] for name in COMMANDS))
+    first = _spelled(first, (name.partition(" ")[0] for name in COMMANDS))
     if first in COMMANDS:
         return first, rest
     known = sub_commands(first)
     if not known:
         firsts = {name.partition(" ")[0] for name in COMMANDS}
         raise ConfigError(f"unknown command '{first}'; {nearest(first, firsts)}")
-    if rest and (second := known_name(rest[0], known)) in known:
+    if rest and (second := _spelled(rest[0], known)) in known:
         return f"{first} {second}", rest[1:]
     is_argument = not rest or rest[0].startswith("-") or is_path(rest[0])
     if not is_argument:
@@ -175,6 +176,11 @@ def find_command(words: list[str]) -> tuple[str, list[str]]:
     if first in NO_DEFAULT:
         raise ConfigError(f"{first}: expected a sub-command; choose from: {', '.join(known)}")
     return f"{first} {known[0]}", rest
+
+
+def _spelled(word: str, known: Iterable[str]) -> str:
+    """Return the command that a word spells in any case; options such as ``--layers`` are none."""
+    return word if word.startswith("-") else known_name(word, known)
 
 
 def is_path(word: str) -> bool:

@@ -320,6 +320,11 @@ def _explain(message: str, parser: ArgumentParser, config_class: type) -> str:
         return _unknown_choice(*choice.groups())
     if union := _UNION.search(message):
         return _no_alternative(*union.groups())
+    if kind := _KIND.search(message):
+        setting, name, value = kind.groups()
+        return f"{setting}: expected {_KINDS.get(name, name)}, got {' '.join(value.split())}"
+    if alone := _ALONE_OPTION.search(message):
+        return f"{alone[1]}: expected one argument after it, got none"
     if not message.lower().startswith(prefix):
         message = re.sub(r"<class '(\w+)'>", r"\1", message.replace("Parser key ", "setting "))
         return " ".join(message.split())
@@ -350,6 +355,12 @@ _REQUIRED = re.compile(r"the following arguments are required: (.+)")
 _CHOICE = re.compile(
     r"""Parser key "(.+?)":\s+Expected a typing\.Literal\[(.+?)]\. Got value: (.*)"""
 )
+
+
+_KIND = re.compile(
+    r"""Parser key "(.+?)":\s+Expected a (?:<class ')?(\w+)(?:'>)?\. Got value: (.*)""", re.DOTALL
+)
+_ALONE_OPTION = re.compile(r"argument (--\S+): expected one argument")
 
 
 _UNION = re.compile(

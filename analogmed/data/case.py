@@ -12,8 +12,8 @@ from analogmed.kinds.segmentation import SEGMENTATION
 from analogmed.metrics.registry import spelled_metric
 
 
-@dataclass(frozen=True)
-class Case:
+@dataclass(frozen=True, repr=False)
+class Case(Rendered):
     """One labelled image, slice stack or volume on disk.
 
     Attributes:
@@ -30,6 +30,15 @@ class Case:
     images: tuple[Path, ...]
     labels: tuple[Path, ...]
     digest: str = ""
+
+    def facts(self) -> dict[str, object]:
+        """Return case, patient, and the number of files."""
+        return {
+            "case": self.case_id,
+            "patient": self.patient_id,
+            "image files": len(self.images),
+            "label files": len(self.labels),
+        }
 
 
 @dataclass(frozen=True, repr=False)

@@ -22,6 +22,7 @@ from analogmed.foundation.errors import ConfigError
 from analogmed.hardware import load_profile
 from analogmed.metrics.registry import metric as metric_of
 from analogmed.training import Checkpoint, CheckpointInfo, load_checkpoint
+from analogmed.training.distributed import missing_device
 
 Config = TypeVar("Config", bound=Experiment)
 Networks = Literal["distinct", "ensembles", "one"]
@@ -115,7 +116,7 @@ def check_settings(experiment: Experiment) -> None:
     try:
         torch.empty(0, device=experiment.device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device '{experiment.device}' is not there: {error}") from error
+        raise missing_device(experiment.device, error) from error
 
 
 def warn_on_mismatch(checkpoint: Checkpoint, task: Task, experiment: Experiment) -> None:

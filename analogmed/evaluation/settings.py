@@ -178,6 +178,7 @@ class Experiment:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hardware", as_hardware(self.hardware))
         expand_short_forms(self)
+        object.__setattr__(self, "device", str(self.device).lower())
         if self.batch_size is not None:
             require_at_least_one("batch_size", self.batch_size)
         require_at_least_zero("tolerance", self.tolerance)

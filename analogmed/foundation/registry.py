@@ -97,6 +97,11 @@ class Registry(Generic[T]):
             more: further valid names.
         """
         names = {*self.names(), *more}
+        if {*str(name).split(",")} & names:
+            return ConfigError(
+                f"unknown {self.kind} '{name}'; separate names by blanks: "
+                f"{str(name).replace(',', ' ')}"
+            )
         word = folded(str(name))
         close = word if word in self._synonyms else nearest_name(name, {*names, *self._synonyms})
         meant = nearest(self._synonyms.get(close or "", name), names)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+_MOST_NAMES = 30
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -18,11 +19,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
         known: valid names.
 
     Returns:
-        ``"did you mean 'x'?"`` if a name is similar, else ``"choose from: a, b, c"``.
+        ``"did you mean 'x'?"`` if a name is similar, else ``"choose from: a, b, c"``; of many names
+        those with the fewest dots, and the number of the others.
     """
     known = sorted(known)
     close = nearest_name(name, known)
-    return f"choose from: {', '.join(known)}" if close is None else f"did you mean '{close}'?"
+    if close is not None:
+        return f"did you mean '{close}'?"
+    if len(known) > _MOST_NAMES:
+        known.sort(key=lambda each: each.count("."))
+    return f"choose from: {shortened(tuple(known), _MOST_NAMES)}"
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:

@@ -66,6 +66,11 @@ def map_tiles(
         ShapeError: the network fails on an input of shape ``input_shape``.
     """
     size = _tile_shape(tile_size)
+    if not isinstance(input_shape, Sequence) or not all(isinstance(n, int) for n in input_shape):
+        raise ConfigError(
+            "input_shape: expected whole numbers (1, C, *spatial), got "
+            f"{type(input_shape).__name__}. Give images.shape."
+        )
     require_choice("row_split", row_split, ("channels", "even"))
     require_choice("transposed", transposed, ("analog", "digital"))
     model = unroll_recurrent(model)

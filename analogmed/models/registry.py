@@ -165,6 +165,8 @@ _MODELS: Registry[Callable[..., Any]] = Registry(
 
 
 def _factory(name: str) -> Callable[..., Any]:
+    if not isinstance(name, str):
+        raise ConfigError(f"name: expected the name of a network, got {type(name).__name__}")
     if name.startswith(_BUNDLE):
         return _bundle_factory(name.removeprefix(_BUNDLE))
     if ":" in name:

@@ -143,6 +143,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hardware", as_hardware(self.hardware))
         expand_short_forms(self)
+        object.__setattr__(self, "device", str(self.device).lower())
         objectives = tuple(map(spelled_objective, self.objectives))
         object.__setattr__(self, "objectives", objectives)
         object.__setattr__(self, "constraints", tuple(map(spelled_constraint, self.constraints)))

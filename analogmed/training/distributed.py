@@ -228,3 +228,10 @@ class _SharedNorm(_BatchNorm):
 
 def _along_channels(values: Tensor, inputs: Tensor) -> Tensor:
     return values.reshape(1, -1, *(1,) * (inputs.ndim - 2))
+
+
+def missing_device(name: str, error: Exception) -> ConfigError:
+    """Return the error of a device on which torch cannot compute."""
+    is_unknown = "Expected one of" in str(error)
+    why = "expected cpu, cuda, or cuda:0 of several GPUs" if is_unknown else str(error)
+    return ConfigError(f"device '{name}' is not there: {why}")

@@ -35,7 +35,7 @@ from analogmed.training.checkpoint.checkpoint import (
 from analogmed.training.checkpoint.info import CheckpointInfo, check_window, scans_of
 from analogmed.training.checkpoint.sources import load_teacher, patients_seen
 from analogmed.training.checkpoint.tile_parameters import load_out_scales
-from analogmed.training.distributed import Ranks
+from analogmed.training.distributed import Ranks, missing_device
 from analogmed.training.memory import checkpoint_activations, explain_out_of_memory
 from analogmed.training.sampling.patches import PatchSampler
 from analogmed.training.settings import LoadingConfig, TrainConfig
@@ -254,7 +254,7 @@ def _device(config: TrainConfig, ranks: Ranks) -> torch.device:
         device = ranks.device(config.device)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device '{config.device}' is not there: {error}") from error
+        raise missing_device(config.device, error) from error
     return device
 
 

@@ -272,6 +272,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "hardware", as_hardware(self.hardware))
         expand_short_forms(self)
+        object.__setattr__(self, "device", str(self.device).lower())
         for name in ("epochs", "batch_size", "validate_every", "validation_chips"):
             require_at_least_one(name, getattr(self, name))
         require_at_least_zero("patience", self.patience)

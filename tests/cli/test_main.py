@@ -43,6 +43,9 @@ def test_the_first_word_alone_means_its_first_sub_command():
         assert find_command([first, "--seed", "1"]) == (f"{first} {second}", ["--seed", "1"])
         assert find_command([first]) == (f"{first} {second}", [])
     assert find_command(["sensitivity", "runs/a"]) == ("sensitivity layers", ["runs/a"])
+    words = ["--layers", "head"]  # an option that is called as the sub-command
+    assert find_command(["sensitivity", *words]) == ("sensitivity layers", words)
+    assert find_command(["Hardware", "Measure"]) == ("hardware measure", [])
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,16 @@ MISTAKES = {
     "options that are no mapping": (["eval", "--task.options", "images"], 2, "task.options"),
     "missing options": (["eval", "--task", "nifti", "--task.root", "mr"], 2, "needs the options"),
     "no epoch": (training("mr", "--epochs", "0"), 2, "epochs must be 1 or more"),
-    "a device that is not there": (evaluation("mr", "--device", "gpu"), 2, "device 'gpu'"),
+    "a device that is not there": (
+        evaluation("mr", "--device", "gpu"), 2, "device 'gpu' is not there: expected cpu, cuda, or",
+    ),
+    "metrics with a comma": (
+        evaluation("mr", "--metrics", "dice,hd95"), 2, "'dice,hd95'; separate .*: dice hd95",
+    ),
+    "no value": (evaluation("mr", "--out"), 2, "--out: expected one argument after it, got none"),
+    "half a chip": (
+        evaluation("mr", "--sweep.chips", "1.5"), 2, "sweep.chips: expected a whole number, got 1",
+    ),
     "a misspelt metric": (evaluation("mr", "--metrics", "dise"), 2, "did you mean 'dice'"),
     "a module that is not there": (
         training("mr", "--model", "no_nets:unet"), 2, "cannot import 'no_nets'.* PYTHONPATH",

@@ -48,3 +48,11 @@ def test_a_name_is_known_in_any_spelling_and_anything_else_is_unchanged(typed, n
 def test_a_spelling_of_two_names_is_neither_of_them():
     assert known_name("A_B", ("a-b", "ab")) == "A_B"
     assert known_name("ab", ("a-b", "ab")) == "ab"
+
+
+def test_of_many_names_those_with_the_fewest_dots_are_listed():
+    names = [f"up.{n}.conv" for n in range(40)] + ["zoom", "in"]
+    message = nearest("head", names)
+    assert message.startswith("choose from: in, zoom, up.0.conv")
+    assert message.endswith("and 12 more") and message.count(",") == 29
+    assert nearest("xyz", ["b", "a"]) == "choose from: a, b"

@@ -136,7 +136,7 @@ class TestRun:
         task, folder = run_of("multilabel")
         network = ["--checkpoints", str(folder / "hwa"), "--out", str(folder / "other")]
         assert main(["eval", *task, *network, "--metrics", "dice"]) == 2
-        assert "dice is not defined for multi" in capsys.readouterr().err
+        assert "dice is not defined for classes of" in capsys.readouterr().err
 
     def test_the_uncertainty_is_that_of_each_image_and_class(self, run, tmp_path):
         task, folder = run

@@ -41,11 +41,19 @@ def expand_short_forms(settings: Any) -> None:
         expanded = value
         if nested is not None and not (value is None and type(None) in kinds):
             expanded = _nested(name, value, nested)
-        elif isinstance(value, str | Path) and any(get_origin(of) is tuple for of in kinds):
-            expanded = (value,)
+        elif any(get_origin(of) is tuple for of in kinds):
+            expanded = (value,) if isinstance(value, str | Path) else value
+            _require_list(name, expanded, kinds)
         expanded = _with_paths(name, expanded, kinds)
         if expanded is not value:
             object.__setattr__(settings, name, expanded)
+
+
+def _require_list(name: str, value: object, kinds: tuple[Any, ...]) -> None:
+    if isinstance(value, Iterable) or (value is None and type(None) in kinds):
+        return
+    if all(get_origin(of) is tuple or of is type(None) for of in kinds):
+        raise ConfigError(f"{name}: expected a list, got {type(value).__name__}")
 
 
 def _with_paths(name: str, value: Any, kinds: tuple[Any, ...]) -> Any:

@@ -258,6 +258,8 @@ def load_checkpoint(path: Path | str, *, factories: Collection[str] = ()) -> Che
             comes from a factory or bundle that is not in ``factories``, or its weights are not
             those of its network or contain NaN or Inf; the message names them.
     """
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"path: expected a path, or its text, got {type(path).__name__}")
     path = _file(Path(path))
     source = f"checkpoint {path}"
     description, tensors = read_file(path)

@@ -254,8 +254,8 @@ def test_an_integrity_check_lists_repeated_and_constant_images(root):
 
 
 def test_settings_and_folders_that_do_not_fit_are_refused(root):
-    with pytest.raises(ConfigError, match=r"unknown finding 'mass'; did you mean 'Mass'"):
-        load_chestxray14(root, findings=["mass"])
+    with pytest.raises(ConfigError, match=r"unknown finding 'masss'; did you mean 'Mass'"):
+        load_chestxray14(root, findings=["masss"])
     with pytest.raises(ConfigError, match=r"one or more different findings, got Mass, Mass"):
         load_chestxray14(root, findings=["Mass", "Mass"])
     content = image(root, names()[0]).read_bytes()

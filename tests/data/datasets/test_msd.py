@@ -348,7 +348,7 @@ def test_ct_window_and_intensity_are_options(spleen):
         ({"window": (4, 4)}, "window"),
         ({"ct_window_hu": (100, -100)}, "low < high"),
         ({"ct_window_hu": (1,)}, "two numbers"),
-        ({"intensity": "zscore"}, "intensity"),
+        ({"intensity": "zscores"}, "intensity"),
     ],
 )
 def test_setting_that_does_not_fit_is_refused(spleen, options, words):

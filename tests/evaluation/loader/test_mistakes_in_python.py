@@ -318,6 +318,22 @@ CALLS = {
         lambda k: am.build_model("nnU-Net", in_channels=1, out_channels=1),
         "unknown model 'nnU-Net'; did you mean 'dynunet'",
     ),
+    "a network by a number": (
+        lambda k: am.build_model(3, in_channels=1, out_channels=1),
+        "name: expected the name of a network, got int",
+    ),
+    "images as the shape of an input": (
+        lambda k: am.map_tiles(k.network, torch.zeros(1, 1, 16, 16)),
+        "input_shape: expected whole numbers.*got Tensor. Give images.shape",
+    ),
+    "a number as a list": (
+        lambda k: am.Experiment(metrics=3),
+        "metrics: expected a list, got int",
+    ),
+    "a checkpoint by a number": (
+        lambda k: am.load_checkpoint(3),
+        "path: expected a path, or its text, got int",
+    ),
     "a figure without a file": (
         lambda k: k.robustness().plot(),
         "plot: missing a required argument: 'path'",

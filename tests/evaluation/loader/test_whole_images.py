@@ -77,7 +77,7 @@ def test_an_undefined_class_is_named():
 @pytest.mark.parametrize(
     ("labels", "metric", "message"),
     [
-        (BRIGHT, "dice", "metric: dice is not defined for multiclass"),
+        (BRIGHT, "dice", "metric: dice is not defined for classes of whole"),
         (BRIGHT, roc_auc_score, "metric: expected the name of a metric of images, such as auroc"),
         (BRIGHT + 5, "auroc", r"labels of shape \(B, 1\) with the values 5, 6 do not fit 2 logits"),
         (0 * BRIGHT, "auroc", "auroc is undefined for all 12 images; expected positive and neg"),
