@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from analogmed.foundation.errors import ConfigError
+from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.hardware.pipeline import NUMBER_BYTES, Cost, Stage
 from analogmed.hardware.placement import Placement, parts_of, place
 from analogmed.hardware.profiles import Level, Profile
@@ -13,6 +14,7 @@ from analogmed.hardware.schedule import smallest_interval
 from analogmed.hardware.tile_map import LayerTiles, TileMap
 
 
+@checks_arguments
 def estimate(
     mapped: TileMap,
     profile: Profile,

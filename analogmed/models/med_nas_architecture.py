@@ -230,7 +230,7 @@ def _convolution(where: str, described: Any) -> Convolution:
     if kernel not in KERNELS:
         raise ConfigError(f"{where}: kernel_size: expected 3 or 5, found {kernel}")
     activation = _entry(where, described, "act_func")
-    require_choice(f"{where}: act_func", activation, ACTIVATIONS)
+    activation = require_choice(f"{where}: act_func", activation, ACTIVATIONS)
     return Convolution(
         in_channels=_whole(where, described, "in_channels"),
         out_channels=_whole(where, described, "out_channels"),

@@ -16,11 +16,12 @@ from analogmed.config import Experiment, Hardware, TaskConfig, read_settings
 from analogmed.data.case import Task
 from analogmed.data.settings import TaskConfig as Data
 from analogmed.data.tasks import load_task, task_names
+from analogmed.data.volumes import VolumeReader
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.settings.fields import positional_names
 from analogmed.foundation.settings.forms import names_of
 from analogmed.foundation.text import folded
-from analogmed.hardware import load_profile, profile_names
+from analogmed.hardware import estimate, load_profile, profile_names
 from analogmed.metrics.registry import metric, metric_names
 from analogmed.models import build_model, model_names
 from analogmed.models.genotype import BLOCKS
@@ -123,6 +124,10 @@ def test_functions_take_names_in_any_case():
     analog = am.convert(layer, "PCM", row_split="Channels", backend="Torch")
     assert analog.row_split == "channels"
     assert type(build_model("U-Net++", in_channels=1, out_channels=1)).__name__ == "UNetPlusPlus"
+    tiles, profile = am.map_tiles(layer, (1, 3), 256), load_profile("HERMES-1-Phase")
+    layer_ms = estimate(tiles, profile, "Measured layer").summary()["latency_ms"]
+    assert layer_ms == estimate(tiles, profile, "measured_layer").summary()["latency_ms"]
+    assert layer_ms != estimate(tiles, profile, "MVM only").summary()["latency_ms"]
     with pytest.raises(ConfigError, match="row_split: unknown value 'chanels'; did you mean"):
         am.convert(layer, "pcm", row_split="chanels")
 
@@ -155,3 +160,12 @@ def test_a_network_is_written_with_its_options_everywhere():
         parse(TrainConfig, ["--model", text, "--model.options.features", "4"], prog="analogmed")
     with pytest.raises(ConfigError, match=r"model: expected name or name\(option=value"):
         TrainConfig(model="unet(8)")
+
+
+def test_a_reader_of_volumes_takes_its_choices_in_any_case():
+    reader = VolumeReader(
+        channels=("a",), class_values=((1,),), allowed_values=None, intensities=("Z-Score",),
+        axes="XYZ", orientation="RAS", nan_policy="Zero",
+    )  # fmt: skip
+    assert (reader.intensities, reader.axes, reader.orientation) == (("z_score",), "xyz", "ras")
+    assert (reader.nan_policy, reader.axis_names) == ("zero", "xyz")

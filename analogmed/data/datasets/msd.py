@@ -153,7 +153,7 @@ def load_msd(
         test=test,
         read=reader,
         axes=reader.axis_names,
-        is_oriented=orientation == "ras",
+        is_oriented=reader.orientation == "ras",
     )
 
 

@@ -192,7 +192,7 @@ def load_nifti(
         test=test,
         read=reader,
         axes=reader.axis_names,
-        is_oriented=orientation == "ras",
+        is_oriented=reader.orientation == "ras",
     )
 
 
