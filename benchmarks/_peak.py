@@ -4,17 +4,23 @@ import ctypes
 import gc
 import multiprocessing
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from _simulators import SkippedError
 
 from analogmed.network.probe import is_out_of_memory
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 OUT_OF_MEMORY = "ran out of memory"
 
 
-def in_fresh_process(measure: Callable[..., Any], *arguments: Any) -> Any:
+def in_fresh_process(
+    measure: Callable[..., "DataclassInstance"], *arguments: Any
+) -> dict[str, Any] | str:
     """Return what a function measures in a process of its own, or why it could not run, as text."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -22,7 +28,8 @@ def in_fresh_process(measure: Callable[..., Any], *arguments: Any) -> Any:
     process.start()
     sender.close()
     try:
-        return receiver.recv()
+        found: dict[str, Any] | str = receiver.recv()
+        return found
     except EOFError:
         process.join()
         return f"its process ended with exit code {process.exitcode}"
@@ -47,7 +54,7 @@ def status_mb(field: str) -> float:
 
 def _send(sender: Any, measure: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     try:
-        sender.send(measure(*arguments))
+        sender.send(asdict(measure(*arguments)))
     except (SkippedError, NotImplementedError) as error:
         sender.send(str(error))
     except Exception as error:

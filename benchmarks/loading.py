@@ -19,7 +19,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def main() -> None:
                 if isinstance(used, str):
                     skipped[name] = used
                 else:
-                    rows.append({"contender": name, **asdict(used)})
+                    rows.append({"contender": name, **used})
             report.add(stage, {"workload": _about(data), "rows": rows, "skipped": skipped})
             show(stage, report.document)
 

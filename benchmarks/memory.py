@@ -10,7 +10,7 @@ weights. "process MB" is the total peak. Linux only.
 """
 
 import argparse
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from _contenders import (
@@ -73,8 +73,8 @@ def _measure(
                 skipped[name] = peak
                 continue
             reference = reference or peak
-            row = {"contender": name, "batch": batch, "ratio": peak.step_mb / reference.step_mb}
-            rows.append(row | asdict(peak))
+            ratio = peak["step_mb"] / reference["step_mb"]
+            rows.append({"contender": name, "batch": batch, "ratio": ratio, **peak})
     return {"rows": rows, "skipped": skipped}
 
 
