@@ -375,7 +375,10 @@ def changed(where, **changes):
 @pytest.mark.parametrize(
     ("described", "message"),
     [
-        (changed("outer.conv1", act_func="leakyrelu"), "act_func: unknown value 'leakyrelu'; did"),
+        (
+            changed("outer.conv1", act_func="leakyrelus"),
+            "act_func: unknown value 'leakyrelus'; did",
+        ),
         (
             changed("outer.conv1", act_func="swish"),
             "act_func: unknown value 'swish'; choose from: L",
