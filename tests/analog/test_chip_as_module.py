@@ -39,7 +39,7 @@ def test_a_snapshot_is_a_module_that_shows_its_chip_time_and_read(chip):
     snapshot = chip.at(DAY_S, read=2)
     assert isinstance(snapshot, nn.Module)
     assert repr(snapshot) == "ChipSnapshot(Sequential on chip 3, 1 day, read 2)"
-    assert repr(chip) == "Chip(Sequential, 2 layers, seed=3)"
+    assert repr(chip) == "<Chip: network: Sequential, layers on tiles: 2, seed: 3>"
 
 
 class Failing(nn.Conv2d):

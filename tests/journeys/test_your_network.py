@@ -13,10 +13,13 @@ import torch
 import yaml
 
 import analogmed as am
+from analogmed.cli.commands import find_command
 from analogmed.cli.evaluation import EvalConfig
 from analogmed.cli.parse import parse
 from analogmed.cli.programs import evaluate as evaluation
+from analogmed.cli.programs import models
 from analogmed.cli.programs import train as training
+from analogmed.cli.settings import ExportConfig, ImportConfig
 from analogmed.foundation.errors import ConfigError, LeakageError
 
 pytestmark = pytest.mark.slow
@@ -29,6 +32,8 @@ SHORT = {
 PROGRAMS = {
     "train": (am.TrainConfig, training.run),
     "eval": (EvalConfig, evaluation.run),
+    "models import": (ImportConfig, models.run_import),
+    "models export": (ExportConfig, models.run_export),
 }
 
 
@@ -50,10 +55,11 @@ def write_case(folder):
 
 
 def run_command(line):
-    program, name, *arguments = shlex.split(line)
+    program, *words = shlex.split(line)
     assert program == "analogmed"
+    name, arguments = find_command(words)
     settings, run = PROGRAMS[name]
-    run(parse(settings, [*arguments, *SHORT[name]], prog=name))
+    run(parse(settings, [*arguments, *SHORT.get(name, [])], prog=name))
 
 
 def run_block(kind, text):

@@ -286,7 +286,7 @@ BAD = [
     ("prog_noise_scale", -1.0),
     ("read_noise_scale", -1.0),
     ("drift_scale", -1.0),
-    ("noise_management", "absmax"),
+    ("noise_management", "max"),
     ("modifier", "add"),
     ("clip", "gaussian"),
     ("remap", "layer"),
