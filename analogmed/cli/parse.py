@@ -316,6 +316,11 @@ def _explain(message: str, parser: ArgumentParser, config_class: type) -> str:
         metavars = positional_names(config_class)
         found = [metavars.get(name, f"--{name}") for name in missing[1].split(", ")]
         return f"missing {' and '.join(found)}; expected {parser.usage}"
+    known = {name for action in parser._actions for name in action.option_strings}
+    if nested := _NESTED.search(message):
+        option, last = f"--{nested[1]}.{nested[2]}", f"--{nested[2]}"
+        meant = last if last in known else option
+        return f"unknown option {option}; {_nearest_option(meant, known, parser.prog)}"
     if choice := _CHOICE.search(message):
         return _unknown_choice(*choice.groups())
     if union := _UNION.search(message):
@@ -331,7 +336,6 @@ def _explain(message: str, parser: ArgumentParser, config_class: type) -> str:
     option = message[len(prefix) :].strip().partition(" ")[0].partition("=")[0]
     if not option.startswith("-"):
         return f"unexpected argument '{option}'; a setting is written --name value"
-    known = {name for action in parser._actions for name in action.option_strings}
     section, _, name = option.removeprefix("--").rpartition(".")
     if f"--{section}.options" in known:
         return (
@@ -352,6 +356,9 @@ def _nearest_option(option: str, known: Iterable[str], prog: str) -> str:
 
 
 _REQUIRED = re.compile(r"the following arguments are required: (.+)")
+_NESTED = re.compile(
+    r"""Parser key "(.+?)":.*(?:Got|Given) value: NestedArg\(key='(.+?)', val=""", re.DOTALL
+)
 _CHOICE = re.compile(
     r"""Parser key "(.+?)":\s+Expected a typing\.Literal\[(.+?)]\. Got value: (.*)"""
 )

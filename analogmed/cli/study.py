@@ -1,6 +1,7 @@
 """Runs of studies and trainings from the command line."""
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +25,7 @@ F = TypeVar("F", bound=_Found)
 
 
 def run_study(study: Callable[[C], F], settings: C, render: Callable[[F], Iterable[str]]) -> F:
-    """Run a study; print what was reused, its tables, the time it took and its folder.
+    """Run a study; print what was reused, its tables, its time, its folder and how to see a page.
 
     Args:
         study: function from the settings to the result.
@@ -41,6 +42,7 @@ def run_study(study: Callable[[C], F], settings: C, render: Callable[[F], Iterab
     for text in render(found):
         print(text)
     print(f"{time.monotonic() - start:.0f} s; tables and figures: {settings.folder}/")
+    print(f"a page of them: {shlex.join(['analogmed', 'report', str(settings.folder)])}")
     return found
 
 

@@ -102,12 +102,12 @@ def early_state(kept: int | None, epochs: int, keep: Keep) -> str | None:
     """
     if kept is None or kept >= _LAST_SHARE * epochs:
         return None
-    state = f"the state of epoch {kept}" if kept else "the network that training started from"
+    state = f"the state of epoch {kept} of {epochs}" if kept else "the network that it started from"
     reason, remedy = "it has the best validation score", ", or set keep: last"
     if keep == "last":
         reason, remedy = "all later states have worse scores than the start", ""
     return (
-        f"keep: the run keeps {state} of {epochs} epochs, because {reason}; expected a state near "
+        f"keep: the run keeps {state}, because {reason}; expected a state near "
         "the end, where the learning rate is small. Use more validation cases, more chips or a "
         f"smaller optimizer.learning_rate{remedy}."
     )

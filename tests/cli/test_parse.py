@@ -314,6 +314,8 @@ def test_a_file_may_use_the_short_form_and_scientific_notation(written):
         (["--chip", "3"], "unknown option --chip; did you mean '--sweep.chips'"),
         (["--times", "1 day"], "unknown option --times; did you mean '--sweep.times_s'"),
         (["--zzz", "1"], "unknown option --zzz; '.* --help-all' lists all"),
+        (["--seed.x", "3"], "unknown option --seed.x; did you mean '--seed'"),
+        (["--seed.limit", "3"], "unknown option --seed.limit; did you mean '--limit'"),
         (["--sweep.chip", "3"], r"unknown option --sweep.chip; did you mean '--sweep.chips'"),
         (["--hardware.gmax_us=3"], "did you mean '--hardware.g_max_us'"),
         (["--hardware", "hermess"], "unknown hardware preset 'hermess'; did you mean 'hermes'"),

@@ -96,7 +96,7 @@ def test_eval_gives_the_same_bytes_in_two_processes(tiny_task, tiny_digital, tmp
     first = programs.run("analogmed.eval", *of_task(tiny_task), *arguments, cwd=tmp_path)
     assert (first.returncode, first.stderr) == (0, "")
     assert "Brain phantom on PCM chips: Dice" in first.stdout
-    assert first.stdout.splitlines()[-1].endswith("tables and figures: runs/eval/")
+    assert first.stdout.splitlines()[-2].endswith("tables and figures: runs/eval/")
     runs = tmp_path / "runs"
     second = program(
         *("analogmed", "eval", "--config", runs / "eval" / "experiment.yaml"),

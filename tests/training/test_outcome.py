@@ -43,7 +43,7 @@ def test_the_scores_are_read_in_one_line_and_an_early_state_is_a_warning(config,
         report_outcome(set_up(config, Ranks()), History(tuple(records)))
     digital, t0, day, month = pd.read_csv(config.folder / OUTCOME)["dice"]
     warned = caplog.records[-1].getMessage()
-    assert "keeps the network that training started from of 2 epochs" in warned
+    assert "keeps the network that it started from, because" in warned
     line = outcome_of(config.folder)
     assert line == f"digital {digital:.3f}, t0 {t0:.3f}, 1 day {day:.3f}, 1 month {month:.3f}"
     assert (config.folder / OUTCOME).read_bytes() == before

@@ -328,7 +328,7 @@ def _refuse_unknown_factory(path: Path, model: str, factories: Collection[str]) 
     if ":" in model and model not in factories:
         raise CheckpointError(
             f"checkpoint {path} would call '{model}' for its network; if you trust it, allow this "
-            f"with factories={[model]} (--factories {model})"
+            f"with factories={[model]} (--factories {model}, in training --model {model})"
         )
 
 

@@ -20,7 +20,8 @@ _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 WRITE_IT = (
     "load its weights into the network and write both with analogmed.save_checkpoint(path, "
-    "network, task=..., factory=..., patients=...); docs/tutorials/your-network.md shows how"
+    "network, task=..., factory=..., patients=...), or call 'analogmed models import'; "
+    "docs/tutorials/your-network.md shows how"
 )
 
 
