@@ -109,9 +109,9 @@ class NetworkProbe:
                 raise
             raise ConfigError(
                 f"{self.name}: the network fails in {mode} mode on images of shape "
-                f"{tuple(images.shape)}: {type(error).__name__}: {error}. Expected a network that "
-                f"takes (B, {self.in_channels}, {self._sizes}) in float32; change the network, the "
-                "task's window or its channels."
+                f"{tuple(images.shape)}: {type(error).__name__}: {str(error).rstrip('.')}. "
+                f"Expected a network that takes (B, {self.in_channels}, {self._sizes}) in "
+                "float32; change the network, the task's window or its channels."
             ) from error
 
     def _check_outputs(self, output: object, images: Tensor, training: bool) -> None:

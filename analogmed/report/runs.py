@@ -16,6 +16,7 @@ from analogmed.tables.table import names_of_columns
 
 MOST_NETWORKS = 100
 MOST_JSON = 4 * 2**20
+_MOST_SHOWN = 5
 _SETTINGS = ("experiment.yaml", "training.yaml", "search.yaml", "hardware.yaml")
 _SETTINGS_TYPES: dict[str, type] = {"task": dict, "hardware": dict, "sweep": dict}
 _ENVIRONMENT_TYPES: dict[str, type] = {"versions": dict, "git": dict, "command": list, "time": str}
@@ -56,15 +57,29 @@ def read_run(folder: Path | str) -> Run:
 
 def _kind(folder: Path) -> Kind:
     """Return the kind of a run, determined from the columns of its tables."""
-    kinds = list(map(kind_of, NAMES))
-    for kind in kinds:
-        path = folder / f"{kind.known_table.name}.csv"
-        if path.is_file() and kind.known_column in names_of_columns(path):
-            return kind
+    found = _known_kind(folder)
+    if found is not None:
+        return found
+    inside = [child.name for child in sorted(folder.iterdir()) if child.is_dir()]
+    runs = [name for name in inside if _known_kind(folder / name) is not None]
+    if runs:
+        raise DataError(
+            f"{folder} is no run folder, but contains {', '.join(runs[:_MOST_SHOWN])}: expected "
+            "one or more of them"
+        )
+    kinds = map(kind_of, NAMES)
     wanted = {f"{kind.known_table.name}.csv with '{kind.known_column}'" for kind in kinds}
     raise DataError(
         f"{folder} is no run folder: expected one of {', '.join(sorted(wanted))}; {_ADVICE}"
     )
+
+
+def _known_kind(folder: Path) -> Kind | None:
+    for kind in map(kind_of, NAMES):
+        path = folder / f"{kind.known_table.name}.csv"
+        if path.is_file() and kind.known_column in names_of_columns(path):
+            return kind
+    return None
 
 
 def _check_networks(folder: Path, tables: dict[str, pd.DataFrame]) -> None:

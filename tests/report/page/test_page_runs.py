@@ -88,6 +88,12 @@ def test_an_outcome_whose_interval_holds_zero_is_left_open(write, tables_of):
         assert found in page
 
 
+def test_a_folder_of_run_folders_is_refused_with_their_names(write):
+    folder = write("cost", layers=pd.DataFrame({"reuse_factor": [1.0]}))
+    with pytest.raises(DataError, match=rf"but contains {folder.name}: expected one or more"):
+        read_run(folder.parent)
+
+
 def test_a_folder_with_only_a_part_of_a_run_is_refused(write):
     with pytest.raises(DataError, match=r"is no run folder: expected one of .*ranking\.csv"):
         read_run(write("part", density=pd.DataFrame({"count": [1]})))
