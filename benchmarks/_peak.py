@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from _simulators import SkippedError
 
+from analogmed.foundation.process import bytes_by_name
 from analogmed.network.probe import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ def level_mb() -> float:
 
 def status_mb(field: str) -> float:
     """Return a field of the status of this process in MB, such as ``VmHWM``, its peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (value,) = (line.split()[1] for line in lines if line.startswith(field + ":"))
-    return int(value) * 1024 / 1e6
+    return bytes_by_name("/proc/self/status")[field] / 1e6
 
 
 def _send(sender: Any, measure: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

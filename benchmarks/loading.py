@@ -5,7 +5,7 @@
 A folder of NIfTI volumes is generated, 64 cases of 8 slices of 256 x 256 pixels with 4 channels:
 570 MB as float32 images with masks. Three quarters of the cases are those of the stage: training
 cases, or test cases. The memory allowed is a quarter of the data: what the process may allocate
-above its level after the start (RLIMIT_DATA), on which the kernel insists. Training then keeps a
+above its level after the start (RLIMIT_DATA), as the kernel enforces it. Training then keeps a
 quarter of it in each of its two caches (training and validation cases).
 
 Each contender runs in a fresh process, after a first run on two small cases, which triggers all

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.models.registry import build_model, check_model_name, spelled_model
@@ -31,11 +31,11 @@ class NamedNetwork:
         digital: layers that stay digital without a setting; none.
     """
 
+    digital: ClassVar[tuple[str, ...]] = ()
+
     text: str
     name: str
     options: dict[str, Any]
-
-    digital: tuple[str, ...] = ()
 
     def input_shape(self, given: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of one input (C, *spatial): the given one, or if empty, the default."""

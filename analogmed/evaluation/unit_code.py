@@ -13,6 +13,7 @@ from analogmed.execution.code_key import (
     versions_of,
 )
 from analogmed.foundation.registry import find_plugin
+from analogmed.foundation.settings.paths import BUNDLE
 from analogmed.metrics.registry import PLUGIN_GROUP as METRICS
 from analogmed.models.bundle import find_config
 from analogmed.models.registry import PLUGIN_GROUP as MODELS
@@ -40,8 +41,8 @@ def network_code(model: str) -> str:
     Raises:
         ConfigError: the source cannot be read, or has changed since it was imported.
     """
-    if model.startswith("bundle:"):
-        return _content_digest(find_config(Path(model.removeprefix("bundle:"))))
+    if model.startswith(BUNDLE):
+        return _content_digest(find_config(Path(model.removeprefix(BUNDLE))))
     return user_code_digest(model) if ":" in model else _plugin_code(MODELS, model, "model")
 
 

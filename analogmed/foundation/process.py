@@ -49,7 +49,7 @@ def free_bytes() -> int | None:
         import resource
     except ImportError:  # no limits on this system
         return None
-    machine, own = _kilobytes("/proc/meminfo"), _kilobytes("/proc/self/status")
+    machine, own = bytes_by_name("/proc/meminfo"), bytes_by_name("/proc/self/status")
     rooms = [machine["MemAvailable"]] if "MemAvailable" in machine else []
     for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         most, _ = resource.getrlimit(limit)
@@ -65,8 +65,12 @@ def free_bytes() -> int | None:
     return max(0, min(rooms)) if rooms else None
 
 
-def _kilobytes(path: str) -> dict[str, int]:
-    """Return the entries of a file of the kernel that are given in kB, in bytes."""
+def bytes_by_name(path: str) -> dict[str, int]:
+    """Return the sizes that a file of the kernel lists in kB, in bytes; none without the file.
+
+    Example:
+        ``bytes_by_name("/proc/self/status")["VmHWM"]`` is the peak of the resident memory.
+    """
     try:
         lines = Path(path).read_text().splitlines()
     except OSError:

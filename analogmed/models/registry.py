@@ -14,6 +14,7 @@ from analogmed.foundation.registry import (
 )
 from analogmed.foundation.settings.checks import require_at_least_one, require_whole
 from analogmed.foundation.settings.forms import checks_arguments
+from analogmed.foundation.settings.paths import BUNDLE
 from analogmed.foundation.text import nearest
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ _BUILT_IN = {
     "unet": "analogmed.models.unet:UNet",
     "unetpp": "analogmed.models.monai_networks:unetpp",
 }
-_BUNDLE = "bundle:"
 _CONTRACT = ("in_channels", "out_channels", "spatial_dims")
 
 
@@ -167,8 +167,8 @@ _MODELS: Registry[Callable[..., Any]] = Registry(
 def _factory(name: str) -> Callable[..., Any]:
     if not isinstance(name, str):
         raise ConfigError(f"name: expected the name of a network, got {type(name).__name__}")
-    if name.startswith(_BUNDLE):
-        return _bundle_factory(name.removeprefix(_BUNDLE))
+    if name.startswith(BUNDLE):
+        return _bundle_factory(name.removeprefix(BUNDLE))
     if ":" in name:
         return _import_factory(name)
     return _MODELS.get(name)

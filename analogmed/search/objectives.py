@@ -39,7 +39,7 @@ def objectives_of(metric: str, *, primary: bool = True) -> dict[str, Direction]:
 COUNTED = ("parameters", "tiles", "latency_ms", "energy_mj")
 """Metrics that need no training."""
 NOT_SCORED = ("uncertainty", *COUNTED)
-"""Metrics that are no estimates of a score; all are minimised."""
+"""Metrics that are not scores; all are minimised."""
 METRICS: Mapping[str, Direction] = MappingProxyType(
     {**objectives_of(PRIMARY), **dict.fromkeys(NOT_SCORED, "minimize")}
 )

@@ -54,9 +54,9 @@ def candidates_of(
         primary: primary metric of the task.
 
     Returns:
-        One row per trial: the estimates of the primary metric, the metrics that no score is, those
-        of further metrics of the goal, and the status. ``violation`` is the sum by which
-        constraints are broken, each as a share of its bound; ``feasible`` is unknown where a
+        One row per trial: the estimates of the primary metric, the metrics that are not scores,
+        the estimates of further metrics of the goal, and the status. ``violation`` is the sum by
+        which constraints are broken, each as a share of its bound; ``feasible`` is unknown where a
         constraint's metric is; ``on_front`` is true of evaluated feasible networks that no other
         one equals or exceeds in all objectives and exceeds in one.
     """

@@ -22,7 +22,8 @@ _OUTPUTS = ("out", "store")
 _NAMES_OR_FILES = ("digital_layers", "profile")
 """Settings of text that are the path of a YAML file if they end like one."""
 _YAML = (".yaml", ".yml")
-_BUNDLE = "bundle:"
+BUNDLE = "bundle:"
+"""Prefix of the name of a network that is a folder with a MONAI bundle."""
 _PACKAGE = Path(__file__).parents[2]
 
 
@@ -143,8 +144,8 @@ def _moved(value: Any, kind: Any, name: str, move: Callable[[str], str]) -> Any:
 
 
 def _moved_text(value: str, name: str, move: Callable[[str], str]) -> str:
-    if value.startswith(_BUNDLE):
-        return _BUNDLE + move(value.removeprefix(_BUNDLE))
+    if value.startswith(BUNDLE):
+        return BUNDLE + move(value.removeprefix(BUNDLE))
     if name in _NAMES_OR_FILES and value.endswith(_YAML):
         return move(value)
     return value

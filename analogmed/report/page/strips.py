@@ -195,7 +195,7 @@ def _draw_signal(axes: Axes, signals: pd.DataFrame, images: pd.DataFrame) -> Non
 
 
 def _draw_network(axes: Axes, rows: pd.DataFrame, times_s: Sequence[float], panel: int) -> None:
-    """Draw the probabilities of a network; the names of its marks tell the script their stops."""
+    """Draw the probabilities of a network; the id of each mark has the stop that it belongs to."""
     seconds = np.sort(rows["second"].unique())
     apart = float(np.diff(seconds).min()) if len(seconds) > 1 else 1.0
     step = _FILLED * apart / (1 + len(times_s))

@@ -11,13 +11,13 @@ from torch import nn
 from analogmed.data import Task
 from analogmed.foundation.errors import ConfigError
 from analogmed.foundation.files import write_atomically
+from analogmed.foundation.settings.paths import BUNDLE
 from analogmed.models.settings import ModelConfig
 from analogmed.network.weights import load_foreign_weights, read_weights
 from analogmed.training.checkpoint.check import build_network, outline_of_network
 from analogmed.training.checkpoint.checkpoint import Checkpoint, save_checkpoint
 from analogmed.training.checkpoint.info import CheckpointInfo
 
-_BUNDLE = "bundle:"
 PROGRAM = ".pt2"
 """Suffix of a file that contains the network itself, as torch.export writes it."""
 FORMATS = (".safetensors", ".pt", ".pth", PROGRAM)
@@ -54,7 +54,7 @@ def import_checkpoint(
         ConfigError: the network or an option is unknown, or its output does not fit the task.
     """
     if weights.is_dir():
-        model = ModelConfig(f"{_BUNDLE}{weights}", {"pretrained": False})
+        model = ModelConfig(f"{BUNDLE}{weights}", {"pretrained": False})
     elif path.resolve() == weights.resolve():
         raise ConfigError(f"out: expected another file than that of the weights, got {path}")
     model = model.for_window(task.window)
