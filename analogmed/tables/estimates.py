@@ -22,6 +22,11 @@ OWN_DIGITAL = "own_digital"
 """The network itself, run digitally."""
 OWN_REFERENCE = "no digitally trained baseline: own digital run"
 """Note of a network that is its own reference."""
+KEPT_START = (
+    "its training kept the network that it started from, as all later states have worse validation "
+    "scores"
+)
+"""Note of a network of which no epoch of its own training is left."""
 Term: TypeAlias = str | float
 """``REFERENCE``, ``OWN_DIGITAL``, or the age of the chip in s."""
 Formula: TypeAlias = Literal["mean", "spread", "difference", "loss", "ratio", "gain"]

@@ -57,8 +57,13 @@ class Trainable(Resumable, Protocol[Batch]):
     def validate(self) -> float:
         """Return the score of the model; only the first rank needs to compute it."""
 
-    def keep(self, score: float) -> None:
-        """Write the model, as the best or the last state so far. Only the first rank calls this."""
+    def keep(self, score: float, epoch: int) -> None:
+        """Write the model, as the best or the last state so far. Only the first rank calls this.
+
+        Args:
+            score: its validation score.
+            epoch: number of completed epochs; 0 for the network that the training starts from.
+        """
 
     def end_epoch(self, epoch: int) -> None:
         """Complete an epoch, counted from 1, before its state is saved."""
@@ -143,7 +148,7 @@ def _validate(run: Trainable[Batch], history: History, epoch: int) -> float:
             raise _diverged(run, str(error)) from error
         score = run.ranks.first_says(run.validate())
         if run.ranks.is_first and history.keeps(score, run.config.keep):
-            run.keep(score)
+            run.keep(score, epoch)
     return score
 
 

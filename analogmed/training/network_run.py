@@ -148,9 +148,10 @@ class NetworkTraining(Trainable[tuple[Tensor, Tensor]]):
         self._setup.recalibrate()
         return self._validation(self.model) if self.ranks.is_first else math.nan
 
-    def keep(self, score: float) -> None:
+    def keep(self, score: float, epoch: int) -> None:
         """Write the network with its score and, if it decides by them, its digital thresholds."""
-        path, info = self.config.path, self._setup.checkpoint_info(score)
+        path = self.config.path
+        info = replace(self._setup.checkpoint_info(score), keeps_start=epoch == 0)
         save_checkpoint(path, self.model, info)
         if self._setup.task.kind.has_thresholds:
             written = load_checkpoint(path, factories=(self.config.model.name,)).network

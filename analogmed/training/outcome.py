@@ -36,8 +36,10 @@ def report_outcome(run: Setup, history: History) -> None:
     chips at t0, after a day and after a month, as far as the noise model supports these times. A
     warning follows if two of these scores differ by more than 0.05 of the range of the metric: such
     a network depends on the noise that it was trained with. Another follows if the kept state is
-    from the first three quarters of the training. The scores are written to ``final_scores.csv``
-    with the columns ``run`` (``digital`` or ``chip``), ``time_s`` and the name of the metric.
+    from the first three quarters of the training; it is the only one if this state is the network
+    that the training started from, which no noise of the training has changed. The scores are
+    written to ``final_scores.csv`` with the columns ``run`` (``digital`` or ``chip``), ``time_s``
+    and the name of the metric.
 
     Args:
         run: a hardware-aware run; ranks other than the first return at once.
@@ -52,7 +54,7 @@ def report_outcome(run: Setup, history: History) -> None:
     FINAL_SCORES.write(table, run.config.folder)
     kept = history.kept_epoch(run.config.keep)
     for text in (
-        large_gap(scores, metric_of(history.metric)),
+        large_gap(scores, metric_of(history.metric)) if kept != 0 else None,
         early_state(kept, len(history), run.config.keep),
     ):
         if text:

@@ -47,7 +47,7 @@ class Line(Trainable[float]):
     def validate(self):
         return self.scores.pop(0) if self.scores else 0.5
 
-    def keep(self, score):
+    def keep(self, score, epoch):
         self.kept.append(score)
 
     def end_epoch(self, epoch):

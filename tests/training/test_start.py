@@ -86,7 +86,7 @@ def test_a_start_that_nothing_beats_is_kept(config, start, monkeypatch, caplog):
     with caplog.at_level(logging.INFO, "analogmed.training"):
         kept = load_checkpoint(train(config))
     begun = load_checkpoint(start[0])
-    assert kept.info.score == 0.9
+    assert (kept.info.score, kept.info.keeps_start) == (0.9, True)
     for name, value in begun.network.state_dict().items():
         torch.testing.assert_close(kept.network.state_dict()[name], value)
     log = pd.read_csv(config.folder / "log.csv")
@@ -104,7 +104,7 @@ def test_a_start_that_nothing_beats_is_kept(config, start, monkeypatch, caplog):
 def test_the_last_or_the_best_state_replaces_the_start(config, start, monkeypatch, keep, score):
     scored(monkeypatch, 0.1, 0.2, 0.15)
     kept = load_checkpoint(train(replace(config, keep=keep)))
-    assert kept.info.score == score
+    assert (kept.info.score, kept.info.keeps_start) == (score, False)
     begun = load_checkpoint(start[0]).network.state_dict()
     found = kept.network.state_dict()
     assert any(not torch.equal(found[name], value) for name, value in begun.items())

@@ -10,9 +10,11 @@ from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
 from analogmed.report.levels import best_digital, few_patients, has_learned, limit_text
 from analogmed.report.names import (
+    capitalised,
     hardware_name,
     kept_name,
     model_name,
+    network_label,
     network_name,
     with_article,
 )
@@ -25,7 +27,7 @@ from analogmed.report.text import (
     sample_sizes,
     size_interval,
 )
-from analogmed.tables.estimates import OWN_REFERENCE, metrics_of, of_metric
+from analogmed.tables.estimates import KEPT_START, OWN_REFERENCE, metrics_of, of_metric
 from analogmed.tables.table import records
 
 Row = dict[str, Any]
@@ -45,6 +47,7 @@ def findings_of_evaluation(run: Run) -> Iterator[str]:
     for (_, hardware), rows in summary.groupby(["task", "hardware"], sort=False):
         yield from words.of_largest_loss(records(rows), hardware_name(str(hardware)))
         yield from words.of_few_patients(records(rows))
+        yield from _of_kept_starts(records(rows))
         rows = rows[~rows.apply(_is_uncertain, axis=1)]
         ranked = rows.sort_values("1d", ascending=words.lower, na_position="last")
         yield from words.of_hardware_aware(records(ranked[ranked["training"] != "digital"]))
@@ -214,6 +217,14 @@ def _compared(rows: list[Row]) -> str:
     """Return what losses are relative to, unless that is the same network without a chip."""
     others = [row for row in rows if row["training"] != "digital" and not _is_own_reference(row)]
     return "relative to digital training without a chip, " if others else ""
+
+
+def _of_kept_starts(rows: list[Row]) -> Iterator[str]:
+    """Yield a sentence on each network whose training kept the network that it started from."""
+    for row in rows:
+        if KEPT_START in str(row.get("note")):
+            name = capitalised(network_label(row["model"], row["training"]))
+            yield f"{name}: {KEPT_START}."
 
 
 def _is_own_reference(row: Row) -> bool:

@@ -141,7 +141,7 @@ class SupernetTraining(Trainable[Batch]):
         """Return the mean score of some networks of the space."""
         return _mean(self._scores(self._setup.probes))
 
-    def keep(self, score: float) -> None:
+    def keep(self, score: float, epoch: int) -> None:
         """Do nothing: the weights are written after the last epoch."""
 
     def end_epoch(self, epoch: int) -> None:

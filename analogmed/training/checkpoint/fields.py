@@ -35,6 +35,12 @@ def _kind(*kinds: type) -> Callable[[str, Any], Any]:
     return check
 
 
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be true or false, not {value!r}")
+    return value
+
+
 def _choice(choices: tuple[str, ...]) -> Callable[[str, Any], Any]:
     def check(name: str, value: Any) -> Any:
         if value not in choices:
@@ -79,5 +85,6 @@ FIELDS: dict[str, Callable[[str, Any], Any]] = {
     "expected_score": _kind(float, int, type(None)),
     "score": _kind(float, int),
     "seed": _kind(int),
+    "keeps_start": _flag,
 }
 """Fields of a header, with a check of each."""

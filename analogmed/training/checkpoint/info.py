@@ -59,6 +59,8 @@ class CheckpointInfo:
             elsewhere; ``eval`` warns where the digital run is far from it. ``None`` if unknown.
         thresholds: threshold of each class with the largest F1 on the validation cases, run
             digitally; empty if unknown, and for kinds of task that do not decide by thresholds.
+        keeps_start: whether it is the network that its training started from, because all later
+            states have worse validation scores; false in older files.
 
     Raises:
         ConfigError: thresholds are not one finite number in [0, 1] for each class.
@@ -85,6 +87,7 @@ class CheckpointInfo:
     expected_score: float | None = None
     scans: tuple[str, ...] = ()
     thresholds: tuple[float, ...] = ()
+    keeps_start: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", spelled_model(self.model))
@@ -253,6 +256,7 @@ class CheckpointInfo:
             "expected_score": None,
             "scans": [],
             "thresholds": [],
+            "keeps_start": False,
         }
         for name, unknown in unknowns.items():
             if content[name] == unknown:  # older versions can read the file

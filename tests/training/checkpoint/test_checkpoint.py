@@ -263,6 +263,7 @@ def test_a_safetensors_file_of_other_origin_is_refused(tmp_path):
         ({"thresholds": [0.5, 0.5]}, "thresholds: expected none, or one for each of the 1 classes"),
         ({"thresholds": [float("nan")]}, "thresholds: expected a finite number .* got nan"),
         ({"thresholds": [1.5]}, "thresholds: expected a finite number at least 0 .* got 1.5"),
+        ({"keeps_start": 1}, "keeps_start must be true or false, not 1"),
         ({"digital_layers": "head"}, "digital_layers must be a list of names, not 'head'"),
         ({"model": "nnunet"}, "cannot build its network.*unknown model 'nnunet'"),
         ({"options": {"in_channels": 3}}, "cannot build its network"),

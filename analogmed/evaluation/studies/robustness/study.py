@@ -42,7 +42,7 @@ from analogmed.metrics.notes import RESULT_NOTES
 from analogmed.metrics.properties import chance_of, is_lower_better
 from analogmed.report import drop_per_model, metric_over_time
 from analogmed.report.figures.over_time import measured_losses
-from analogmed.tables.estimates import metrics_of, of_metric
+from analogmed.tables.estimates import KEPT_START, metrics_of, of_metric
 from analogmed.tables.results import COLUMNS, RESULTS
 from analogmed.tables.robustness import (
     CHIP_LOSSES,
@@ -87,6 +87,7 @@ class Results(Rendered):
         failures: title and cause of each failed unit.
         computed: times at which the first and the last reused unit were computed; ``None`` if
             unknown.
+        kept_starts: model and training of the networks whose training kept its start.
     """
 
     experiment: Experiment
@@ -96,6 +97,7 @@ class Results(Rendered):
     reused: int = 0
     failures: tuple[str, ...] = ()
     computed: tuple[datetime, datetime] | None = None
+    kept_starts: frozenset[tuple[str, str]] = frozenset()
 
     def facts(self) -> dict[str, object]:
         """Return networks, metrics, numbers of patients, chips and times, and the run folder."""
@@ -127,6 +129,11 @@ class Results(Rendered):
     def summary(self) -> pd.DataFrame:
         """Return all metrics on the chip, their drops, and the cost of each model and training."""
         robustness = summarise(self.table, metrics=self.metrics, **self._bootstrap)
+        networks = zip(robustness["model"], robustness["training"], strict=True)
+        robustness["note"] = [
+            "; ".join(filter(None, (note, KEPT_START if network in self.kept_starts else "")))
+            for note, network in zip(robustness["note"], networks, strict=True)
+        ]
         return robustness.merge(self.costs, on=["model", "training"], how="left")
 
     def curves(self) -> pd.DataFrame:
@@ -285,6 +292,7 @@ def evaluate(experiment: Experiment) -> Results:
         found.reused,
         found.failures,
         found.computed,
+        frozenset((c.info.model, c.info.training) for c in checkpoints if c.info.keeps_start),
     )
     results.write(folder)
     if experiment.examples and notes_of(found.value).isin(RESULT_NOTES).all():

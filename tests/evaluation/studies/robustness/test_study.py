@@ -22,7 +22,10 @@ from analogmed.foundation.errors import (
 )
 from analogmed.foundation.time_constants import DAY_S
 from analogmed.hardware import estimate, load_profile, map_tiles
-from analogmed.report import render_summary, to_markdown
+from analogmed.report import render_evaluation, render_summary, to_markdown
+from analogmed.report.kinds.evaluation_findings import findings_of_evaluation
+from analogmed.report.runs import read_run
+from analogmed.tables.estimates import KEPT_START
 from analogmed.tables.results import COLUMNS
 from analogmed.training import load_checkpoint, save_checkpoint
 
@@ -118,6 +121,22 @@ def test_the_summary_has_a_row_for_each_network_with_its_cost(results, experimen
     written = pd.read_csv(experiment.out / "summary.csv")
     assert list(written) == list(summary)
     assert written["dice_1d"].tolist() == summary["dice_1d"].tolist()
+
+
+def test_a_network_whose_training_kept_its_start_has_a_note_everywhere(experiment, tmp_path):
+    trained = load_checkpoint(experiment.checkpoints[1])
+    kept = tmp_path / "kept.safetensors"
+    save_checkpoint(kept, trained.network, replace(trained.info, keeps_start=True))
+    sweep = SweepConfig(chips=1, times_s=(0.0,))
+    once = replace(experiment, checkpoints=(experiment.checkpoints[0], kept), sweep=sweep)
+    results = evaluate(replace(once, out=tmp_path / "run", examples=0))
+    summary = results.summary()
+    assert [KEPT_START in note for note in summary["note"]] == [False, True]
+    assert pd.read_csv(tmp_path / "run" / "summary.csv")["note"].str.contains(KEPT_START).sum() == 1
+    for text in (render_summary(summary), render_evaluation(summary, results.curves())):
+        assert f"{KEPT_START}." in " ".join(text.split())
+    run = read_run(tmp_path / "run")
+    assert f"U-Net, hardware-aware: {KEPT_START}." in findings_of_evaluation(run)
 
 
 def test_without_a_profile_there_are_tiles_but_no_time_and_energy(results):
