@@ -6,12 +6,14 @@ import numpy as np
 import pandas as pd
 
 from analogmed.metrics.properties import is_lower_better
-from analogmed.metrics.registry import is_metric
+from analogmed.metrics.registry import is_metric, label_of
 from analogmed.metrics.registry import metric as metric_of
 from analogmed.report.text import count_range, format_fixed, format_level
 
 FEW_PATIENTS, ENOUGH_PATIENTS = 10, 20
 """Number of patients below which a finding asks for more, and the number that it asks for."""
+NEAR_CHANCE = 0.05
+"""Largest distance of a score from chance at which a finding names it."""
 
 
 def few_patients(n_patients: int, level: float) -> Iterator[str]:
@@ -43,6 +45,46 @@ def has_learned(metric: str, digital: float) -> bool:
     if learned is None:
         return True
     return not (digital > learned if is_lower_better(metric) else digital < learned)
+
+
+def below_level(metric: str, digital: float) -> str:
+    """Return a digital value with the level that it lacks; empty if it has the level.
+
+    Example:
+        >>> below_level("dice", 0.4), below_level("dice", 0.8), below_level("auroc", 0.6)
+        ('0.40, below 0.5', '', '0.60, below 0.7')
+    """
+    if has_learned(metric, digital):
+        return ""
+    side = "above" if is_lower_better(metric) else "below"
+    return f"{format_fixed(digital, 2)}, {side} {metric_of(metric).learned:g}"
+
+
+def low_digital(metric: str, digital: float) -> str:
+    """Return a note on a digital value without the level of comparisons; empty if it has it.
+
+    Example:
+        >>> low_digital("dice", 0.4)
+        'digital Dice 0.40, below 0.5: losses and shares on the chip mean little'
+    """
+    below = below_level(metric, digital)
+    note = f"digital {label_of(metric)} {below}: losses and shares on the chip mean little"
+    return note if below else ""
+
+
+def near_chance(metric: str, digital: float) -> str:
+    """Return the value near which a digital value is; empty if it is better, or none is known.
+
+    Example:
+        >>> near_chance("dice", 0.01), near_chance("auroc", 0.52), near_chance("dice", 0.4)
+        ('at most 0.05 above 0', 'at most 0.05 above chance (0.5)', '')
+    """
+    if not is_metric(metric) or is_lower_better(metric):
+        return ""
+    chance = metric_of(metric).chance
+    if not digital <= chance + NEAR_CHANCE:
+        return ""
+    return f"at most {NEAR_CHANCE:g} above " + (f"chance ({chance:g})" if chance else "0")
 
 
 def best_digital(summary: pd.DataFrame, metric: str) -> float:

@@ -2,8 +2,8 @@
 
 import html
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from analogmed.foundation.time_constants import MONTH_S, time_label, to_seconds
 from analogmed.metrics.registry import label_of
 from analogmed.report.figures.loss_over_time import has_losses
 from analogmed.report.figures.over_time import metric_over_time
-from analogmed.report.levels import few_patients
-from analogmed.report.names import hardware_name, metric_title
+from analogmed.report.levels import few_patients, low_digital
+from analogmed.report.names import capitalised, hardware_name, metric_title
 from analogmed.report.page.losses import loss_section
 from analogmed.report.page.sections import Section, page_figure
 from analogmed.report.provenance import facts_of
 from analogmed.report.run import Run
-from analogmed.report.text import age, count_range, format_level, in_interval
+from analogmed.report.tables.class_scores import MEANING, class_table, low_classes
+from analogmed.report.text import age, count_range, format_fixed, format_level, in_interval
 from analogmed.report.text_table import Cell, Column, TextTable, estimate_cell
 from analogmed.report.writer import Chapter, to_html
 from analogmed.tables.table import records
@@ -43,6 +44,7 @@ class Robustness:
             ``seed``, ``inferer``, ``patients``; ``conversion``, further arguments of ``convert``;
             ``options``, further arguments of ``robustness`` as code; empty where they are unknown.
         chips: loss of each chip at each time, as in ``chip_losses.csv``.
+        classes: scores of each class, as in ``class_scores.csv``; empty for a single class.
     """
 
     curves: pd.DataFrame
@@ -50,6 +52,7 @@ class Robustness:
     notes: tuple[str, ...]
     settings: Mapping[str, Any]
     chips: pd.DataFrame | None = None
+    classes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @cached_property
     def _rows(self) -> list[Row]:
@@ -101,46 +104,81 @@ class Robustness:
         return TextTable.of(title, columns, self._rows, caption=self._caption)
 
     @property
-    def _frame(self) -> pd.DataFrame:
-        """The table as a table of texts."""
-        rows = [list(map(str, row)) for row in self.table.rows]
-        return pd.DataFrame(rows, columns=list(self.table.heads))
+    def _of_classes(self) -> TextTable | None:
+        """Score of each class, digitally and at one time, with intervals; if there are several."""
+        if self.classes.empty or self.classes["time_s"].isna().all():
+            return None
+        return class_table(self.classes, f"{self._title} of each class", "drop", dash=False)
 
     @property
     def _caption(self) -> str:
         return " ".join(self._captions)
 
     def text(self) -> str:
-        """Return the table with its explanation, in lines of at most 80 columns."""
-        frame = self._frame.set_index("time").rename_axis(None)
+        """Return the tables with findings and explanation, in lines of at most 80 columns."""
         title = textwrap.shorten(f"{self._title} of {self._model}{self._on_chips}", _WIDTH)
-        lines = [textwrap.fill(line, _WIDTH) for line in (*self._captions, *self.notes)]
-        return "\n\n".join([title, frame.to_string(), "\n".join(lines)])
+        tables = [_frame(self.table).set_index("time").rename_axis(None).to_string()]
+        if of_classes := self._of_classes:
+            tables.append(of_classes.terminal(_WIDTH).rstrip())
+        texts = ("\n".join(map(_filled, lines)) for lines in (self._findings, self._captions))
+        return "\n\n".join([title, *tables, *texts])
 
     def html(self) -> str:
-        """Return the table with its explanation for a notebook."""
+        """Return the tables with findings and explanation for a notebook."""
         title = html.escape(f"{self._title} of {self._model}{self._on_chips}")
-        lines = "".join(f"<p>{html.escape(line)}</p>" for line in (*self._captions, *self.notes))
-        return f"<p><b>{title}</b></p>{self._frame.to_html(index=False, border=0)}{lines}"
+        parts = [f"<p><b>{title}</b></p>{_in_html(self.table)}"]
+        if of_classes := self._of_classes:
+            parts.append(f"<p><b>{html.escape(of_classes.title)}</b></p>{_in_html(of_classes)}")
+        lines = (*self._findings, *self._captions)
+        return "".join([*parts, *(f"<p>{html.escape(line)}</p>" for line in lines)])
 
     @property
     def _on_chips(self) -> str:
         preset = (self.settings.get("hardware") or {}).get("preset")
         return f" on {hardware_name(preset)} chips" if preset else " on chips"
 
-    def finding(self) -> str:
-        """Return one sentence on the largest drop."""
+    @property
+    def _findings(self) -> tuple[str, ...]:
+        """Sentences on the result, the most important one first, and its limitations."""
+        digital = self._rows[0]
+        low = low_digital(str(digital["metric"]), digital["estimate"])
+        return (
+            *self._changes(),
+            *([f"{capitalised(low)}."] if low else ()),
+            *low_classes(self.classes, networks=False),
+            *few_patients(int(digital["n_patients"]), float(digital["level"])),
+            *self.notes,
+        )
+
+    def _changes(self) -> Iterator[str]:
+        """Yield sentences on the largest drop and, if its interval excludes 0, improvement."""
         drop, low, high = _DROP
         on_chip = [row for row in self._rows[1:] if pd.notna(row[drop])]
         if not on_chip:
-            return f"{self._model} has no digital {self._name} to compare with."
+            yield f"{self._model} has no digital {self._name} to compare with."
+            return
         worst = max(on_chip, key=lambda row: row[drop])
-        when = age(float(worst["time_s"]))
-        size = f"{worst[drop]:.3f}" + in_interval(worst[low], worst[high], float(worst["level"]))
-        sentence = f"The largest drop of {self._name}, {when}, is {size}"
-        if pd.notna(worst[low]) and worst[low] <= 0 <= worst[high]:
-            return f"{sentence}: not statistically distinguishable from 0 ({self._sample})."
-        return f"{sentence}; {self._sample}."
+        best = min(on_chip, key=lambda row: row[drop])
+        if worst[high] < 0:
+            yield f"{self._name} does not drop at any measured time."
+        else:
+            sentence = f"The largest drop of {self._name}, {self._size(worst)}"
+            is_unclear = worst[low] <= 0 <= worst[high]
+            unclear = ": not statistically distinguishable from 0" if is_unclear else ""
+            yield f"{sentence}{unclear} ({self._sample})."
+        if best[high] < 0:
+            yield (
+                f"The largest improvement of {self._name} on the chip over digital, "
+                f"{self._size(best)} ({self._sample})."
+            )
+
+    def _size(self, row: Row) -> str:
+        """Return time and size of a drop or an improvement with its interval."""
+        value, low, high = (row[name] for name in _DROP)
+        if value < 0 and high < 0:
+            value, low, high = -value, -high, -low
+        interval = in_interval(low, high, float(row["level"]))
+        return f"{age(float(row['time_s']))}, is {format_fixed(value)}{interval}"
 
     def write(self, path: Path | str, environment: dict[str, Any]) -> Path:
         """Write the page.
@@ -157,10 +195,7 @@ class Robustness:
             raise ConfigError(f"report: expected a file that ends in .html, got '{path}'")
         settings = {"sweep": {"chips": self.settings.get("chips")}, **self.settings}
         run = Run(f"{self._model}{self._on_chips}", "robustness", settings, "", environment)
-        row = self._rows[0]
-        asked = few_patients(int(row["n_patients"]), float(row["level"]))
-        findings = (self.finding(), *asked, *self.notes)
-        chapter = Chapter("run1", run.name, run, findings, tuple(self._sections(run)))
+        chapter = Chapter("run1", run.name, run, self._findings, tuple(self._sections(run)))
         return write_text_atomically(path, to_html([chapter]))
 
     def _over_time(self) -> Section:
@@ -191,6 +226,7 @@ class Robustness:
         return [
             self._over_time(),
             Section("run1-table", self.table.title, tables=(self.table,)),
+            *self._class_sections(),
             Section(
                 "run1-made",
                 "How it was made",
@@ -198,6 +234,10 @@ class Robustness:
                 listing=(("How to run it again", self._call),),
             ),
         ]
+
+    def _class_sections(self) -> Iterator[Section]:
+        if table := self._of_classes:
+            yield Section("run1-classes", "Classes", MEANING, tables=(table,))
 
     @property
     def _facts(self) -> tuple[tuple[str, str], ...]:
@@ -242,6 +282,19 @@ class Robustness:
 
 
 _DROP = ("drift_drop", "drift_drop_low", "drift_drop_high")
+
+
+def _frame(table: TextTable) -> pd.DataFrame:
+    """Return a table as a table of texts."""
+    return pd.DataFrame([list(map(str, row)) for row in table.rows], columns=list(table.heads))
+
+
+def _in_html(table: TextTable) -> str:
+    return _frame(table).to_html(index=False, border=0)
+
+
+def _filled(line: str) -> str:
+    return textwrap.fill(line, _WIDTH)
 
 
 def _exact(time_s: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analogmed.evaluation.summaries.chip_losses import chip_losses
+from analogmed.evaluation.summaries.class_scores import class_scores, time_of_classes
 from analogmed.evaluation.summaries.runs import network_runs, present_structures
 from analogmed.evaluation.summaries.summary import over_time
 from analogmed.execution.run_folder import describe_environment
@@ -55,6 +56,21 @@ class RobustnessResult:
         names |= {f"drift_drop{end}": f"drop{end}" for end in ("", "_low", "_high")}
         rows = pd.concat([curves[~on_chip], curves[on_chip]])[list(names)].rename(columns=names)
         return rows.set_axis(pd.Index(times, name="time"))
+
+    @property
+    def class_scores(self) -> pd.DataFrame:
+        """Score and drop of each class after a day or at the last time, as ``class_scores.csv``.
+
+        Empty for a single class.
+        """
+        time_s = time_of_classes(self.values["time_s"].dropna().unique().tolist())
+        return class_scores(
+            self.values,
+            self.metric,
+            time_s,
+            lower_is_better=self.lower_is_better,
+            level=self.level,
+        )
 
     @property
     def notes(self) -> list[str]:
@@ -105,7 +121,8 @@ class RobustnessResult:
     def _described(self) -> Robustness:
         lower = self.lower_is_better
         chips = chip_losses(self.values, self.metric, lower_is_better=lower)
-        return Robustness(self.curves, lower, tuple(self.notes), dict(self.settings), chips)
+        notes, settings = tuple(self.notes), dict(self.settings)
+        return Robustness(self.curves, lower, notes, settings, chips, self.class_scores)
 
     def __str__(self) -> str:
         return self._described.text()

@@ -1,15 +1,27 @@
 """Scores of each class of a task with several: the content of ``class_scores.csv``."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from analogmed.evaluation.summaries.runs import notes_of, present_structures
 from analogmed.evaluation.summaries.summary import over_time
+from analogmed.foundation.time_constants import DAY_S
 from analogmed.metrics.notes import APART
 
 IN_NO_REFERENCE = "in no reference of the test cases"
+
+
+def time_of_classes(times_s: Sequence[float]) -> float:
+    """Return the time at which classes are scored: one day, or the last time of a sweep without it.
+
+    Example:
+        >>> time_of_classes([0.0, 86_400.0, 2_592_000.0]), time_of_classes([0.0, 1.0])
+        (86400.0, 1.0)
+    """
+    return DAY_S if DAY_S in times_s else max(times_s)
 
 
 def class_scores(table: pd.DataFrame, metric: str, time_s: float, **settings: Any) -> pd.DataFrame:

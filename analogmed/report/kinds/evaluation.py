@@ -17,7 +17,7 @@ from analogmed.report.page.losses import loss_section
 from analogmed.report.page.sections import Section, cases_section, page_figure
 from analogmed.report.page.strips import strip_section
 from analogmed.report.run import Run
-from analogmed.report.tables.class_scores import class_tables
+from analogmed.report.tables.class_scores import MEANING, class_tables
 from analogmed.report.tables.evaluation import run_notes
 from analogmed.report.tables.evaluation_page import (
     comparison_tables,
@@ -52,8 +52,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
         yield Section(
             f"{prefix}-classes",
             "Classes",
-            "Below each estimate its interval. A score above is the mean over the classes that are "
-            "listed for it here.",
+            MEANING,
             tables=of_classes,
         )
     for metric in metrics:

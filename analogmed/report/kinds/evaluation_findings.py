@@ -8,7 +8,13 @@ import pandas as pd
 from analogmed.foundation.time_constants import time_label
 from analogmed.metrics.properties import is_lower_better
 from analogmed.metrics.registry import label_of
-from analogmed.report.levels import best_digital, few_patients, has_learned, limit_text
+from analogmed.report.levels import (
+    below_level,
+    best_digital,
+    few_patients,
+    has_learned,
+    limit_text,
+)
 from analogmed.report.names import (
     capitalised,
     hardware_name,
@@ -19,6 +25,7 @@ from analogmed.report.names import (
     with_article,
 )
 from analogmed.report.run import Run
+from analogmed.report.tables.class_scores import low_classes
 from analogmed.report.tables.evaluation_page import against_digital, rows_of
 from analogmed.report.text import (
     format_fixed,
@@ -52,6 +59,8 @@ def findings_of_evaluation(run: Run) -> Iterator[str]:
         ranked = rows.sort_values("1d", ascending=words.lower, na_position="last")
         yield from words.of_hardware_aware(records(ranked[ranked["training"] != "digital"]))
         yield from words.of_digitally_trained(ranked[ranked["training"] == "digital"])
+    if "class_scores" in run.tables:
+        yield from low_classes(rows_of(run.tables["class_scores"], metric))
     if "time_to_failure" in run.tables:
         failures = rows_of(run.tables["time_to_failure"], metric)
         yield from words.of_failures(failures, best_digital(summary, metric))
@@ -175,13 +184,17 @@ class _Words:
         return f"{name} {verb} {size}{size_interval(low, high, row['level'])}"
 
     def _not_learned(self, row: Row) -> str:
-        name, digital = network_name(row["model"], row["training"]), format_fixed(row["digital"], 2)
-        reason = f"has not learned the task: run digitally, its {self.label} is {digital}"
+        name = network_name(row["model"], row["training"])
+        low = below_level(self.metric, row["digital"])
         if row["training"] == "digital":
-            return f"The {name} {reason}"
+            return (
+                f"Run digitally, the {name} has {with_article(self.label)} of {low}: the share "
+                "that it keeps on the chip is not stated"
+            )
         return (
             f"After a day on the chip the {name} has {with_article(self.label)} of "
-            f"{format_fixed(row['1d'], 2)}; the digitally trained one {reason}"
+            f"{format_fixed(row['1d'], 2)}; its share of the digital {self.label} ({low}) is not "
+            "stated"
         )
 
     def _gained(self, row: Row) -> str:

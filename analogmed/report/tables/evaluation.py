@@ -1,5 +1,6 @@
 """The summary of an evaluation as tables for the terminal and as Markdown."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -9,6 +10,7 @@ import pandas as pd
 
 from analogmed.metrics.properties import input_word, is_lower_better
 from analogmed.metrics.registry import PRIMARY, label_of
+from analogmed.report.levels import low_digital
 from analogmed.report.names import kept_name, metric_title, place_name
 from analogmed.report.text import (
     UNKNOWN,
@@ -201,11 +203,15 @@ def summary_caption(rows: pd.DataFrame) -> str:
 
 def run_notes(rows: pd.DataFrame) -> str:
     """Return the limitations of each network's results, one per line; empty without any."""
-    return "\n".join(
-        f"{row['model']}, {row['training']}: {row['note']}."
-        for row in records(rows)
-        if isinstance(row["note"], str) and row["note"]
-    )
+    notes = [(row, "; ".join(filter(None, _notes_of(row)))) for row in records(rows)]
+    return "\n".join(f"{row['model']}, {row['training']}: {text}." for row, text in notes if text)
+
+
+def _notes_of(row: Row) -> Iterator[str]:
+    """Yield the note of a network, and one on a low digital value of its primary metric."""
+    yield row["note"] if isinstance(row["note"], str) else ""
+    metric = (metrics_of(row) or (PRIMARY,))[0]
+    yield low_digital(metric, row.get(f"{metric}_own_digital", math.nan))
 
 
 def cost_tables(summary: pd.DataFrame) -> list[tuple[str, list[str]]]:

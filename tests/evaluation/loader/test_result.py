@@ -2,10 +2,12 @@
 
 import html
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from torch import nn
 
 import analogmed as am
@@ -109,6 +111,54 @@ def test_changes_of_the_hardware_and_notes_are_on_the_page(images, labels, tmp_p
     assert "am.convert(network, {'preset': 'hermes', 'out_noise': 0.02})" in page
     assert "times=['1 year'], chips=1, seed=4, patients=patients)" in page
     assert "class 2: in no reference" in page and "no intervals" in page
+
+
+def test_a_class_that_is_not_found_is_named_and_each_class_has_its_scores(images, labels, tmp_path):
+    """A network with a fixed bias never predicts its second class."""
+    net = nn.Conv2d(1, 3, 1)
+    with torch.no_grad():
+        net.weight[:, 0, 0, 0] = torch.tensor([0.0, 1.0, 0.0])
+        net.bias[:] = torch.tensor([0.5, 0.0, -9.0])
+    labels = labels[:, 0].long()
+    labels[:, :8, :8] = 2
+    analog = am.calibrate(am.convert(net, "pcm"), [images])
+    run = am.robustness(analog, [(images, labels)], times="1 day", chips=2)
+    found = run.class_scores
+    of_class = run.values.groupby(["hardware", "class"])["value"].mean()
+    (digital, on_chip) = (found[found["hardware"] == name] for name in ("digital", "pcm"))
+    assert digital["estimate"].tolist() == pytest.approx(of_class["digital"].tolist())
+    assert on_chip["estimate"].tolist() == pytest.approx(of_class["pcm"].tolist())
+    sentence = (
+        "The digital Dice of class 2 is 0.000 (95 % interval 0.000 to 0.000), at most 0.05 above 0"
+    )
+    level = f"Digital Dice {of_class['digital'].mean():.2f}, below 0.5: losses and shares"
+    page = run.report(tmp_path / "page.html").read_text(encoding="utf-8")
+    for text in (str(run), html.unescape(run._repr_html_()), html.unescape(page)):
+        words = " ".join(text.split())
+        assert sentence in words and level in words and "of class 1" not in words
+        assert "Dice of each class" in words
+    assert max(map(len, str(run).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("lower_is_better", [False, True])
+def test_the_findings_name_a_rise_whose_interval_excludes_0(result, lower_is_better):
+    """The score changes by -0.02 right after programming, and by 0.3 after a day."""
+    values = result.values.copy()
+    digital = values[values["hardware"] == "digital"].set_index("case")["value"]
+    change = values["time_s"].map({0.0: -0.02, 86_400.0: 0.3}).fillna(0.0)
+    values["value"] = digital.loc[values["case"]].to_numpy() + change.to_numpy()
+    found = replace(result, values=values, lower_is_better=lower_is_better)
+    words = " ".join(str(found).split())
+    drop, rise = (0.3, 0.02) if lower_is_better else (0.02, 0.3)
+    first, last = "right after programming", "1 day after programming"
+    first, last = (last, first) if lower_is_better else (first, last)
+    assert f"The largest drop of Dice, {first}, is {drop:.3f} (95 % interval" in words
+    assert (
+        f"The largest improvement of Dice on the chip over digital, {last}, is {rise:.3f}" in words
+    )
+    at_day = values["time_s"].isna() | (values["time_s"] > 0)
+    only = " ".join(str(replace(found, values=values[at_day])).split())
+    assert ("Dice does not drop at any measured time." in only) == (not lower_is_better)
 
 
 def test_a_page_is_named_html(result, tmp_path):

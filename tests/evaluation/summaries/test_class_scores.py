@@ -91,6 +91,17 @@ def test_without_a_chip_there_is_no_table():
     assert render_class_scores(found) == ""
 
 
+def test_a_class_at_chance_is_named():
+    table = results()
+    table.loc[table["class"] == "Nodule", "value"] = 0.53
+    text = render_class_scores(class_scores(table, "auroc", DAY_S, n_boot=100))
+    assert (
+        "The digital AUROC of Nodule of the digitally trained U-Net is 0.530 (95 % interval 0.530 "
+        "to 0.530), at most 0.05 above chance (0.5)" in " ".join(text.split())
+    )
+    assert "AUROC of Mass" not in text and "AUROC of Hernia" not in text
+
+
 def test_a_table_has_one_line_per_class_and_names_undefined_ones():
     found = class_scores(results(), "auroc", DAY_S, n_boot=100)
     (table,) = class_tables(found)

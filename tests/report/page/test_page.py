@@ -284,12 +284,13 @@ def test_a_share_of_a_useless_digital_dice_is_no_praise():
     gain = {"gain_1d": 0.0, "gain_1d_low": -0.01, "gain_1d_high": 0.01}
     digital = {"training": "digital", "gain_1d": np.nan}
     assert told(summary_row(**useless, **digital)) == (
-        "The digitally trained U-Net has not learned the task: run digitally, its Dice is 0.05."
+        "Run digitally, the digitally trained U-Net has a Dice of 0.05, below 0.5: the share that "
+        "it keeps on the chip is not stated."
     )
     assert told(summary_row(**useless, **gain)) == (
-        "After a day on the chip the hardware-aware U-Net has a Dice of 0.05; the digitally "
-        "trained one has not learned the task: run digitally, its Dice is 0.05; it is not "
-        "statistically distinguishable from the digitally trained one (20 patients and 5 chips)."
+        "After a day on the chip the hardware-aware U-Net has a Dice of 0.05; its share of the "
+        "digital Dice (0.05, below 0.5) is not stated; it is not statistically distinguishable "
+        "from the digitally trained one (20 patients and 5 chips)."
     )
 
 
@@ -300,8 +301,8 @@ def test_of_several_digitally_trained_networks_only_those_that_learned_are_told_
     ]
     sentences = findings(Run("run", "evaluation", tables={"summary": pd.DataFrame(rows)}))
     assert sentences == [
-        "The digitally trained Swin-UNETR has not learned the task: run digitally, its Dice is "
-        "0.49.",
+        "Run digitally, the digitally trained Swin-UNETR has a Dice of 0.49, below 0.5: the share "
+        "that it keeps on the chip is not stated.",
         "Without training for the chip, after a day, these keep: U-Net 0.99 (0.97 to 1.01), "
         "U-Net++ 0.99 (0.97 to 1.01).",
     ]

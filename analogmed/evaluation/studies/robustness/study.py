@@ -22,7 +22,7 @@ from analogmed.evaluation.studies.robustness.strips import write_strips
 from analogmed.evaluation.studies.robustness.units import Plan
 from analogmed.evaluation.studies.robustness.worker import Worker
 from analogmed.evaluation.summaries.chip_losses import chip_losses
-from analogmed.evaluation.summaries.class_scores import class_scores
+from analogmed.evaluation.summaries.class_scores import class_scores, time_of_classes
 from analogmed.evaluation.summaries.comparison import compare_models
 from analogmed.evaluation.summaries.expected import warn_on_unexpected_score
 from analogmed.evaluation.summaries.failure_time import time_to_failure
@@ -152,8 +152,7 @@ class Results(Rendered):
 
         Empty for a single class. Without one day in the sweep, its last time is taken.
         """
-        times_s = self.experiment.sweep.times_s
-        time_s = DAY_S if DAY_S in times_s else max(times_s)
+        time_s = time_of_classes(self.experiment.sweep.times_s)
         parts = [class_scores(self.table, name, time_s, **self._bootstrap) for name in self.metrics]
         known = [part for part in parts if not part.empty]
         return pd.concat(known, ignore_index=True) if known else pd.DataFrame()
