@@ -16,7 +16,7 @@ def ideal_tiles(model: nn.Module) -> Iterator[nn.Module]:
         model: analog model with analogmed's layers; no chip of it may be read meanwhile.
     """
     layers = list(analog_layers(model).values())
-    converters = {id(layer.rpu_config): layer.rpu_config.forward for layer in layers}
+    converters = {id(layer.io): layer.io for layer in layers}
     before = {key: io.is_perfect for key, io in converters.items()}
     ranges = [layer.input_range for layer in layers]
     try:

@@ -182,7 +182,7 @@ def _modified(
         with seeded(derive_seed(seed, name)):
             found[name] = WeightPerturbation(
                 tuple(
-                    disturbed(row.weight, layer.grid.cols, modifier)
+                    disturbed(row.weight, layer.grid.cols, modifier, layer.copies)
                     for row in layer.reference_rows()
                 )
             )

@@ -73,6 +73,8 @@ class MapConfig:
             profile, and 512 without a profile.
         row_split: even cuts the rows of a layer evenly, as aihwkit does; channels cuts them between
             input channels.
+        row_copies: largest number of times that each weight is stored on rows of its tile that
+            would be idle otherwise.
         transposed: analog maps transposed convolutions onto tiles; digital leaves them digital.
         digital_layers: names or patterns of layers that stay digital; for a checkpoint by default
             those of its training.
@@ -97,6 +99,7 @@ class MapConfig:
     level: Level = "mvm_only"
     tile_size: tuple[int, ...] | None = None
     row_split: RowSplit = "even"
+    row_copies: int = 1
     transposed: Literal["analog", "digital"] = "analog"
     digital_layers: tuple[str, ...] = ()
     packing: Literal["none", "first_fit"] = "none"

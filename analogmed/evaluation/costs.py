@@ -39,6 +39,7 @@ def cost_of(checkpoint: Checkpoint, experiment: Experiment, task: Task) -> Row:
         shape,
         row_split=experiment.row_split,
         digital=covered.digital_layers,  # includes layers that the conversion left digital
+        row_copies=experiment.hardware.row_copies,
     )
     tiles = lay(experiment.hardware.tile_shape).summary()
     return {

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from analogmed.foundation.errors import ConfigError, CoverageError
-from analogmed.foundation.settings.checks import require_choice
+from analogmed.foundation.settings.checks import require_choice, require_whole
 from analogmed.foundation.settings.forms import checks_arguments
 from analogmed.hardware.tile_map import LayerTiles, RowSplit, TileMap
 from analogmed.network.layers.digital_product import DigitalProduct
@@ -19,6 +19,7 @@ from analogmed.network.selection import (
     multiplies_weight,
     refuse_unknown,
 )
+from analogmed.network.tiling import row_copies as copies_of
 from analogmed.network.tiling import split_even, split_rows
 from analogmed.network.trace import trace
 
@@ -32,6 +33,7 @@ def map_tiles(
     row_split: RowSplit = "even",
     transposed: Literal["analog", "digital"] = "analog",
     digital: Iterable[str] = (),
+    row_copies: int = 1,
 ) -> TileMap:
     """Map the convolutions, transposed convolutions and Linear layers of a network onto tiles.
 
@@ -56,6 +58,8 @@ def map_tiles(
             et al.
         digital: names or patterns (``"head*"``) of layers or blocks that stay digital, in addition
             to layers whose attribute ``stays_digital`` is true.
+        row_copies: largest number of times that each weight is stored, as in
+            :class:`analogmed.Hardware`.
 
     Returns:
         map of the layers that the network calls.
@@ -72,6 +76,7 @@ def map_tiles(
             f"{type(input_shape).__name__}. Give images.shape."
         )
     require_choice("row_split", row_split, ("channels", "even"))
+    require_whole("row_copies", row_copies, least=1)
     require_choice("transposed", transposed, ("analog", "digital"))
     model = unroll_recurrent(model)
     patterns = _known_patterns(model, digital)
@@ -83,7 +88,7 @@ def map_tiles(
         vectors[call.layer] += call.vectors
         macs[call.layer] += call.macs
     layers = tuple(
-        _lay(name, layer, vectors[name], size, row_split)
+        _lay(name, layer, vectors[name], size, row_split, row_copies)
         for name, layer in analog.items()
         if vectors[name] > 0
     )
@@ -148,19 +153,26 @@ def _choose(
 
 
 def _lay(
-    name: str, layer: nn.Module, vectors: int, tile_size: tuple[int, int], row_split: RowSplit
+    name: str,
+    layer: nn.Module,
+    vectors: int,
+    tile_size: tuple[int, int],
+    row_split: RowSplit,
+    most_copies: int,
 ) -> LayerTiles:
     matrix = WeightMatrix.of(layer)
     tile_rows, tile_cols = tile_size
+    row_sizes = split_rows(matrix.rows, tile_rows, row_split, matrix.channel_rows)
     return LayerTiles(
         name=name,
         type=type(layer).__name__,
         rows=matrix.rows,
         cols=matrix.cols,
         groups=matrix.groups,
-        row_sizes=split_rows(matrix.rows, tile_rows, row_split, matrix.channel_rows),
+        row_sizes=row_sizes,
         col_sizes=split_even(matrix.cols, tile_cols),
         tile_size=tile_size,
         reuse_factor=vectors,
         transposed=isinstance(layer, TRANSPOSED),
+        copies=copies_of(max(row_sizes), tile_rows, most_copies),
     )

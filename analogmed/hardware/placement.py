@@ -115,7 +115,7 @@ class Part:
     Attributes:
         layer: name of the layer.
         group: number of the matrix of a grouped layer.
-        rows: number of rows.
+        rows: number of rows, those of copies included.
         cols: number of columns.
     """
 
@@ -131,7 +131,7 @@ def parts_of(tiles: TileMap) -> Iterator[Part]:
         for group in range(layer.groups):
             for rows in layer.row_sizes:
                 for cols in layer.col_sizes:
-                    yield Part(layer.name, group, rows, cols)
+                    yield Part(layer.name, group, layer.copies * rows, cols)
 
 
 @dataclass

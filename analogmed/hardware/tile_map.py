@@ -28,6 +28,7 @@ class LayerTiles:
         tile_size: rows and columns of a tile.
         reuse_factor: number of MVMs per tile for one input, V.
         transposed: whether the layer is a transposed convolution.
+        copies: number of times that each weight is stored, on rows below each other.
     """
 
     name: str
@@ -40,6 +41,7 @@ class LayerTiles:
     tile_size: tuple[int, int]
     reuse_factor: int
     transposed: bool
+    copies: int = 1
 
     @property
     def tiles(self) -> int:
@@ -48,8 +50,8 @@ class LayerTiles:
 
     @property
     def cells(self) -> int:
-        """Number of tile cells that store a weight."""
-        return self.groups * self.rows * self.cols
+        """Number of tile cells that store a weight, each copy included."""
+        return self.copies * self.groups * self.rows * self.cols
 
     @property
     def utilisation(self) -> float:
@@ -59,7 +61,7 @@ class LayerTiles:
     @property
     def macs(self) -> int:
         """Number of MACs for one input, including padding positions."""
-        return self.reuse_factor * self.cells
+        return self.reuse_factor * self.groups * self.rows * self.cols
 
 
 @dataclass(frozen=True, repr=False)

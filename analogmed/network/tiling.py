@@ -1,5 +1,6 @@
 """Partition of a layer's weight matrix into tiles."""
 
+import math
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Literal
@@ -90,6 +91,25 @@ def split_rows(
         channels = split_even(rows // channel_rows, limit // channel_rows)
         return tuple(count * channel_rows for count in channels)
     return split_even(rows, limit)
+
+
+def row_copies(rows: int, tile_rows: int, most: int) -> int:
+    """Return how often a layer's weights are stored below each other on a tile.
+
+    With k copies of n rows whose products are independent, a sum is k * sqrt(n) times as large as
+    one product. At most sqrt(tile rows / n) copies keep it below the sum of a full tile, and so in
+    the range of the converter.
+
+    Args:
+        rows: rows of the layer on one tile.
+        tile_rows: rows of a tile; 0 for no limit, where no row is idle.
+        most: largest number of copies, 1 or more.
+
+    Example:
+        >>> [row_copies(rows, 512, 8) for rows in (9, 27, 108, 300)]
+        [7, 4, 2, 1]
+    """
+    return max(1, min(most, math.isqrt(tile_rows // rows)))
 
 
 def bounds_of(sizes: tuple[int, ...]) -> tuple[tuple[int, int], ...]:

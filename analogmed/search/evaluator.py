@@ -276,7 +276,14 @@ class ChipEvaluator:
 
     def _count(self, model: nn.Module, digital: tuple[str, ...]) -> dict[str, float]:
         shape = (1, self.task.in_channels, *self.task.window)
-        lay = partial(map_tiles, model, shape, row_split="even", digital=digital)
+        lay = partial(
+            map_tiles,
+            model,
+            shape,
+            row_split="even",
+            digital=digital,
+            row_copies=self._hardware.row_copies,
+        )
         own = lay(self._hardware.tile_shape).summary()
         cost = estimate(lay(self._profile.tile_size), self._profile, self._level)
         return {

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from analogmed.analog import convert, coverage, create_rpu_config
 from analogmed.foundation.errors import ConfigError, CoverageError, ShapeError
 from analogmed.hardware import map_tiles
+from analogmed.hardware.placement import parts_of
 from analogmed.models import build_model
 
 UNET_INPUT = (1, 3, 256, 256)
@@ -273,6 +274,17 @@ def test_table_has_a_row_per_layer_in_the_order_of_the_network(unet):
     assert (first["rows"], first["cols"], first["row_tiles"], first["col_tiles"]) == (27, 32, 1, 1)
     bottleneck = table.set_index("layer").loc["bottleneck.conv2"]
     assert (bottleneck["row_tiles"], bottleneck["tiles"]) == (math.ceil(512 / 56), 10)
+
+
+def test_copies_fill_idle_rows_and_add_no_tile_and_no_product():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 64, 3, padding=1))
+    once, often = (map_tiles(model, (1, 3, 8, 8), 512, row_copies=copies) for copies in (1, 8))
+    assert [layer.copies for layer in often.layers] == [4, 1]  # 27 and 144 rows of 512
+    first, copied = once.layers[0], often.layers[0]
+    assert (copied.tiles, copied.macs) == (first.tiles, first.macs)
+    assert copied.cells == 4 * first.cells == 4 * 27 * 16
+    assert copied.utilisation == 4 * first.utilisation
+    assert [part.rows for part in parts_of(often)] == [4 * 27, 144]
 
 
 @pytest.mark.parametrize("row_split", ["even", "channels"])

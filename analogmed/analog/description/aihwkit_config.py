@@ -89,6 +89,7 @@ def rpu_config_of(hardware: Hardware) -> TorchInferenceRPUConfig:
     config = TorchInferenceRPUConfig()
     config.mapping.max_input_size, config.mapping.max_output_size = hardware.tile_shape
     config.mapping.weight_scaling_omega = 1.0
+    config.mapping.row_copies = hardware.row_copies
     config.mapping.weight_scaling_columnwise = hardware.remap == "channelwise"
     config.noise_model = make_noise_model(hardware)
     _describe_converters(hardware, config)

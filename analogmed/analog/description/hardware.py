@@ -40,6 +40,9 @@ class Hardware:
         perfect: switch off converters with their input ranges, bounds, and noise of inputs,
             products and outputs. Devices keep their noise.
         tile_size: rows and columns of one crossbar tile, 1 or more; one number for a square.
+        row_copies: largest number of times that each weight is stored on rows of its tile that
+            would be idle otherwise, 1 or more. With more copies, sums are larger against the
+            output noise, and the errors of the devices average.
         dac_steps: number of steps of the input converter; 254 steps are 8 bits, symmetric around 0.
             0 switches it off.
         adc_steps: number of steps of the output converter; 254 steps are 8 bits, symmetric around
@@ -99,6 +102,7 @@ class Hardware:
     preset: str = "pcm"
     perfect: bool = _OF_PRESET
     tile_size: int | tuple[int, int] = _OF_PRESET
+    row_copies: int = _OF_PRESET
     dac_steps: int = _OF_PRESET
     adc_steps: int = _OF_PRESET
     inp_bound: float = _OF_PRESET

@@ -8,6 +8,7 @@ from analogmed.foundation.text import known_name, nearest
 _PCM: dict[str, Any] = {
     "perfect": False,
     "tile_size": 512,
+    "row_copies": 1,
     "dac_steps": 254,
     "adc_steps": 254,
     "inp_bound": 1.0,

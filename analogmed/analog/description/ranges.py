@@ -5,7 +5,12 @@ from typing import Any, Literal, get_args, get_origin
 
 from analogmed.analog.description.device_models import device_model
 from analogmed.foundation.errors import ConfigError
-from analogmed.foundation.settings.checks import is_finite, require_choice, require_number
+from analogmed.foundation.settings.checks import (
+    is_finite,
+    require_choice,
+    require_number,
+    require_whole,
+)
 
 _POSITIVE = (
     "inp_bound",
@@ -44,6 +49,7 @@ def check_ranges(hardware: Any) -> None:
     """
     for name in _POSITIVE:
         require_number(f"hardware.{name}", getattr(hardware, name), above=0)
+    require_whole("hardware.row_copies", hardware.row_copies, least=1)
     for name in _NON_NEGATIVE:
         require_number(f"hardware.{name}", getattr(hardware, name), at_least=0)
     for name in _WHOLE:

@@ -20,6 +20,7 @@ from aihwkit.simulator.tiles.torch_tile import TorchSimulatorTile
 from aihwkit.simulator.tiles.torch_tile_irdrop_t import TorchSimulatorTileIRDropT
 
 from analogmed.analog.description.effects import FIELDS, effects_of
+from analogmed.analog.tile.copies import most_copies
 from analogmed.foundation.errors import ConfigError
 
 
@@ -74,6 +75,8 @@ def _refused(config: TorchInferenceRPUConfig) -> list[tuple[str, object]]:
     allow("remap.max_scale_ref", remap.max_scale_ref, 0.0)
     allow("mapping.digital_bias", mapping.digital_bias, True)
     allow("mapping.weight_scaling_omega", mapping.weight_scaling_omega, 1.0)
+    if most_copies(config) > 1 and getattr(io, "ir_drop", 0) > 0:
+        allow("mapping.row_copies", f"{most_copies(config)} (with IR drop)")
     ranges = config.pre_post.input_range
     allow("pre_post.input_range.manage_output_clipping", ranges.manage_output_clipping, False)
     return found

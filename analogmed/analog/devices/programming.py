@@ -22,6 +22,7 @@ from torch import Tensor
 from analogmed.analog.devices.drift_compensation import DriftReadout
 from analogmed.analog.devices.reram import RememberingCMO, RememberingWan2022, with_memory
 from analogmed.analog.layers.base import AnalogLayer
+from analogmed.analog.tile.copies import mean_of_copies, repeated
 from analogmed.analog.tile.noise_stream import NoiseStream
 from analogmed.analog.tile.precision import without_autocast
 from analogmed.analog.tile.rows import LayerSnapshot, TileRow
@@ -74,7 +75,7 @@ class ProgrammedModel:
             self._scales[name] = [row.scale for row in rows]
             for row in rows:
                 for tile in _tiles_of(row, layer):
-                    yield tile, layer.rpu_config
+                    yield repeated(tile, layer.copies), layer.rpu_config
 
     @torch.no_grad()
     def read(self, t_inference_s: float, seed: int) -> dict[str, LayerSnapshot]:
@@ -176,7 +177,9 @@ def _read_row(
     count = shape[0] * len(layer.grid.cols)
     read = [next(tiles) for _ in range(count)]
     weight = torch.cat([weight for weight, _ in read]).unflatten(0, shape)
-    return weight, torch.cat([factor for _, factor in read]).view(shape)
+    return mean_of_copies(weight, layer.copies), torch.cat([factor for _, factor in read]).view(
+        shape
+    )
 
 
 def _model_name(layer: AnalogLayer) -> str:

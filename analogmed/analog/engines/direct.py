@@ -131,7 +131,7 @@ class DirectEngine:
     def _rows(
         self, layer: TiledLayer, bias: Tensor | None, layout: torch.memory_format
     ) -> list[_Row]:
-        converters = Converters.of(layer.rpu_config.forward)
+        converters = Converters.of(layer.io)
         cache = layer.reading.prepared if layer.reading else {}
         tiles, spans = layer.tile_rows(), layer.grid.rows
         if layout not in cache:

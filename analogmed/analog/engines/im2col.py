@@ -59,7 +59,7 @@ class Im2colEngine:
         pixels = self._pixels(inputs, layer.patch)
         rows = self._rows(layer, pixels, bias)
         positions = rows[0].vectors.positions
-        outputs = self._read(rows, pixels, layer.rpu_config.forward)
+        outputs = self._read(rows, pixels, layer.io)
         maps = outputs.view(len(pixels), *positions, -1).movedim(-1, 1)
         maps = maps if inputs.ndim == 5 else maps.squeeze(2)  # channels last
         maps = self._ops.in_layout(maps, came_in)
@@ -77,7 +77,7 @@ class Im2colEngine:
         return F.pad(pixels, (0, 0, width, width, height, height, depth, depth))
 
     def _rows(self, layer: TiledLayer, pixels: Tensor, bias: Tensor | None) -> list[_Row]:
-        io = layer.rpu_config.forward
+        io = layer.io
         converters = Converters.of(io)
         draw = _draw(layer, len(pixels))
         tiles = layer.tile_rows()

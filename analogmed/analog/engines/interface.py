@@ -3,6 +3,7 @@
 from typing import Literal, Protocol
 
 from aihwkit.simulator.configs import TorchInferenceRPUConfig
+from aihwkit.simulator.parameters.io import IOParameters
 from torch import Tensor
 
 from analogmed.analog.engines.vectors import KernelWindow
@@ -24,6 +25,7 @@ class TiledLayer(Protocol):
     training: bool
     engine: EngineName
     rpu_config: TorchInferenceRPUConfig
+    io: IOParameters
     grid: TileGrid
     reading: LayerSnapshot | None
     input_range: Tensor | None

@@ -23,7 +23,7 @@ class TorchEngine:
         return total if bias is None else total + _along_channels(bias, total)
 
     def _read_row(self, layer: TiledLayer, inputs: Tensor, index: int, row: TileRow) -> Tensor:
-        io = layer.rpu_config.forward
+        io = layer.io
         start, stop = layer.grid.rows[index]
         weight, scale = row.weight, row.scale
         generator = layer.reading.generator if layer.reading else None
@@ -56,7 +56,7 @@ class TorchEngine:
         return outputs * _along_channels(scale, outputs)
 
     def _crossbar(self, layer: TiledLayer, index: int, weight: Tensor, ndim: int) -> Crossbar:
-        io = layer.rpu_config.forward
+        io = layer.io
         span = layer.grid.rows[index]
         groups, columns, _ = weight.shape
         vectors = sees_vectors(io)
@@ -78,7 +78,7 @@ class TorchEngine:
         return Crossbar(weight, product, per_column, self._wires(layer, index, weight))
 
     def _wires(self, layer: TiledLayer, index: int, weight: Tensor) -> WireModel | None:
-        io = layer.rpu_config.forward
+        io = layer.io
         if layer.training or not is_transient(io) or io.ir_drop == 0:
             return None
         kept = layer.reading.prepared if layer.reading else {}

@@ -22,7 +22,7 @@ def engine_for(layer: TiledLayer, inputs: Tensor) -> Engine:
     asked_for = layer.engine in ("auto", _COMPILED_FOR.get(inputs.device.type))
     if not asked_for or not may_compile(layer) or not _is_plain(layer, inputs):
         return _TORCH
-    io = layer.rpu_config.forward
+    io = layer.io
     by_vectors = not computes("reading", io)
     if torch.is_grad_enabled() or layer.training:
         trains = computes("training", io)
@@ -33,7 +33,7 @@ def engine_for(layer: TiledLayer, inputs: Tensor) -> Engine:
 
 def may_compile(layer: TiledLayer) -> bool:
     """Return whether the layer requests compiled code and its hardware is supported."""
-    return layer.engine != "torch" and compiles(layer.rpu_config.forward)
+    return layer.engine != "torch" and compiles(layer.io)
 
 
 def check_engine(name: EngineName, io: IOParameters) -> None:

@@ -49,7 +49,7 @@ class TrainingEngine:
 
     def _setting(self, layer: TiledLayer, inputs: Tensor) -> BackwardContext:
         layout = layout_of(inputs)
-        converters = Converters.of(layer.rpu_config.forward)
+        converters = Converters.of(layer.io)
         draw = NoiseAddress(0)
         if converters.noise > 0:
             draw = layer.reading.stream.draw() if layer.reading else NoiseAddress.from_torch()

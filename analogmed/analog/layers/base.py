@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from analogmed.analog.engines.select import EngineName, engine_for
 from analogmed.analog.engines.vectors import KernelWindow
+from analogmed.analog.tile.copies import most_copies, per_copy
 from analogmed.analog.tile.modifier import modify
 from analogmed.analog.tile.precision import full_precision
 from analogmed.analog.tile.rows import LayerSnapshot, TileRow
 from analogmed.analog.tile.weight_perturbation import WeightPerturbation
-from analogmed.network.tiling import RowSplit, TileGrid
+from analogmed.network.tiling import RowSplit, TileGrid, row_copies
 
 
 class AnalogLayer(nn.Module):
@@ -24,6 +25,8 @@ class AnalogLayer(nn.Module):
         rpu_config: hardware configuration.
         engine: execution engine of the products.
         grid: cut of the weight matrix into tiles.
+        copies: number of times that each weight is stored on rows of its tile.
+        io: converters, bounds and noise, in units of the sum over one copy of the rows.
         reading: snapshot of the chip in use, which is set only during inference on a chip;
             otherwise ``None``.
         disturbance: weight perturbation of the present training step, if it was sampled beforehand.
@@ -61,6 +64,9 @@ class AnalogLayer(nn.Module):
             row_split=row_split,
             channel_rows=self.channel_rows,
         )
+        rows = max(stop - start for start, stop in self.grid.rows)
+        self.copies = row_copies(rows, mapping.max_input_size, most_copies(rpu_config))
+        self.io = per_copy(rpu_config.forward, self.copies)
         self.reading: LayerSnapshot | None = None
         self.disturbance: WeightPerturbation | None = None
         self._init_input_range()
@@ -160,7 +166,9 @@ class AnalogLayer(nn.Module):
         if self.disturbance:
             return self.disturbance.applied(rows)
         cols, modifier = self.grid.cols, self.rpu_config.modifier
-        return tuple(TileRow(modify(row.weight, cols, modifier), row.scale) for row in rows)
+        return tuple(
+            TileRow(modify(row.weight, cols, modifier, self.copies), row.scale) for row in rows
+        )
 
     def analog_product(self, inputs: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return the matrix product of all tiles, plus a bias of shape (groups * columns,).

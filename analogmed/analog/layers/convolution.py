@@ -52,9 +52,7 @@ class _AnalogConv(AnalogLayer, nn.modules.conv._ConvNd):
 
     def _pads_beforehand(self) -> bool:
         return (
-            sees_vectors(self.rpu_config.forward)
-            or self.padding_mode != "zeros"
-            or isinstance(self.padding, str)
+            sees_vectors(self.io) or self.padding_mode != "zeros" or isinstance(self.padding, str)
         )
 
     def merge_groups(self, outputs: Tensor) -> Tensor:

@@ -9,12 +9,16 @@ from aihwkit.simulator.parameters.enums import WeightModifierType
 from aihwkit.simulator.parameters.inference import WeightModifierParameter
 from torch import Tensor
 
+from analogmed.analog.tile.copies import mean_of_copies, repeated
 from analogmed.analog.tile.quantise import quantise, step_size
 from analogmed.analog.tile.weight_perturbation import pass_straight
 
 
 def modify(
-    weight: Tensor, cols: tuple[tuple[int, int], ...], modifier: WeightModifierParameter
+    weight: Tensor,
+    cols: tuple[tuple[int, int], ...],
+    modifier: WeightModifierParameter,
+    copies: int = 1,
 ) -> Tensor:
     """Perturb the weights of a row of tiles for one training step; gradients are unchanged.
 
@@ -36,25 +40,29 @@ def modify(
         weight: mapped weights, shape (groups, columns, rows).
         cols: [start, stop) of each column tile.
         modifier: kind and magnitude of the noise, as in aihwkit.
+        copies: number of times that each weight is stored; each copy has noise of its own.
 
     Source: aihwkit ``torch_tile.py``, ``weight_modifier.cpp`` and ``weight_modifier_cuda.cu``.
     """
     if modifier.type not in _DISTURBANCES and modifier.pdrop <= 0:
         return weight
-    return pass_straight(weight, disturbed(weight.detach(), cols, modifier))
+    return pass_straight(weight, disturbed(weight.detach(), cols, modifier, copies))
 
 
 def disturbed(
-    weight: Tensor, cols: tuple[tuple[int, int], ...], modifier: WeightModifierParameter
+    weight: Tensor,
+    cols: tuple[tuple[int, int], ...],
+    modifier: WeightModifierParameter,
+    copies: int = 1,
 ) -> Tensor:
     """Return weights perturbed as in :func:`modify`, without a gradient."""
     disturb = _DISTURBANCES.get(modifier.type)
-    values = weight
+    values = stored = repeated(weight, copies)
     if disturb is not None:
-        values = disturb(weight, _largest(weight, cols, modifier), modifier)
+        values = disturb(stored, _largest(weight, cols, modifier), modifier)
     if modifier.pdrop > 0:
         values = values * (torch.rand_like(values) >= modifier.pdrop)
-    return values
+    return mean_of_copies(values, copies)
 
 
 def scaled(modifier: WeightModifierParameter, strength: float) -> WeightModifierParameter:

@@ -86,6 +86,7 @@ class _Result:
             row_split=options.row_split,
             transposed=options.transposed,
             digital=options.digital_layers or network.digital,
+            row_copies=options.row_copies,
         )
         self.placement = place(self.mapped, options.packing)
         self.cost: Cost | None = None

@@ -200,7 +200,8 @@ def test_a_field_that_the_analog_layers_do_not_know_is_refused(section, monkeypa
     parent = getattr(config, owner) if owner else config
     own = getattr(parent, name)
     newer = dataclasses.make_dataclass("Newer", [("novel", float, 0.0)], bases=(type(own),))
-    setattr(parent, name, newer(**vars(own)))
+    known = {field.name: getattr(own, field.name) for field in dataclasses.fields(own)}
+    setattr(parent, name, newer(**known))
     convert(nn.Sequential(nn.Linear(3, 3)), config)
     getattr(parent, name).novel = 0.5
     with pytest.raises(ConfigError, match=rf"{section}\.novel = 0.5"):

@@ -146,6 +146,7 @@ def test_a_scale_that_the_noise_model_does_not_have_is_refused(name):
 ARGUMENTS = {
     "perfect": (True, {"forward.is_perfect": True}),
     "tile_size": ((64, 32), {"mapping.max_input_size": 64, "mapping.max_output_size": 32}),
+    "row_copies": (4, {"mapping.row_copies": 4}),
     "dac_steps": (14, {"forward.inp_res": 1 / 14}),
     "adc_steps": (0, {"forward.out_res": -1.0}),
     "inp_bound": (0.9, {"forward.inp_bound": 0.9}),
@@ -259,6 +260,8 @@ BAD = [
     ("tile_size", (256, 0)),
     ("tile_size", (1, 2, 3)),
     ("tile_size", True),
+    ("row_copies", 0),
+    ("row_copies", 2.5),
     ("dac_steps", -1),
     ("adc_steps", 254.5),
     ("inp_bound", 0.0),

@@ -43,6 +43,7 @@ class Costs:
             self.profile.tile_size,
             row_split=self.config.row_split,
             digital=[*self.left_digital, *sorted(digital)],
+            row_copies=self.config.hardware.row_copies,
         )
         return estimate(mapped, self.profile, self.config.level)
 
