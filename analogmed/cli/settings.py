@@ -1,6 +1,6 @@
 """Settings of the commands that call a library function directly: report, hardware and data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -262,7 +262,9 @@ class VerifyConfig:
 
     Layouts are those of LGG, DSB 2018, Decathlon, BraTS, MedMNIST, ChestX-ray14, and folders of
     NIfTI files. Every file is read to its end. Checksums, headers, geometry, pairs of image and
-    label, label values and duplicates are checked, and all problems are listed.
+    label, label values and duplicates are checked, and all problems are listed. With the settings
+    of a task, its split file (unknown patients, patients in no part or in several) and its classes
+    (values in no label file, values in no class) are checked, too.
 
     Attributes:
         path: folder of the data set, the folder above it, or file of MedMNIST; by default
@@ -272,7 +274,7 @@ class VerifyConfig:
         label: file pattern of the labels; by default that of task.options. Both are required, or
             none; with task brats, each has a default.
         task: data set as in the settings file of eval or train, whose other settings have no
-            effect; only its folder and its file patterns are used.
+            effect.
     """
 
     takes_files_of_other_commands: ClassVar[bool] = True
@@ -293,6 +295,15 @@ class VerifyConfig:
     def folder(self) -> Path | None:
         """Folder to verify: FOLDER, or that of the task."""
         return self.path or self.task.root
+
+    @property
+    def data(self) -> TaskConfig | None:
+        """Settings of the task, with the file patterns to verify; ``None`` if none are given."""
+        if self.task == TaskConfig(root=self.task.root):
+            return None
+        given = {"images": list(self.images), "label": self.label}
+        options = {**self.task.options, **{name: text for name, text in given.items() if text}}
+        return replace(self.task, options=options)
 
     @property
     def patterns(self) -> tuple[tuple[str, ...], str]:

@@ -15,17 +15,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from analogmed.data.case import Case
+from analogmed.data.case import Case, Task
 from analogmed.data.datasets.listing import Finding, Layout, Listing, recognise
 from analogmed.data.datasets.nifti_layout import NIFTI, list_by_patterns
 from analogmed.data.integrity_grids import grid_differences
+from analogmed.data.plausibility import absence_of, doubtful_intensities, missing_classes
 from analogmed.data.readers.images import read_image
 from analogmed.data.readers.nifti import Volume, read_nifti
-from analogmed.data.samples import binary_mask, check_same_shape, class_indices
-from analogmed.data.splits import find_duplicates
+from analogmed.data.samples import binary_mask, check_same_shape, label_values
+from analogmed.data.settings import TaskConfig
+from analogmed.data.splits import check_split_file, find_duplicates
 from analogmed.data.tasks import LAYOUTS
-from analogmed.data.volumes import check_same_grid
-from analogmed.foundation.errors import AnalogmedError, ConfigError
+from analogmed.data.volumes import VolumeReader, check_same_grid
+from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import require_folder
 from analogmed.foundation.progress import ProgressBar
 
@@ -75,7 +77,12 @@ class Report:
         return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
 
-def verify(path: Path | str, images: Sequence[str] = (), label: str = "") -> Report:
+def verify(
+    path: Path | str,
+    images: Sequence[str] = (),
+    label: str = "",
+    task: TaskConfig | None = None,
+) -> Report:
     """Check every file of a data set, and the consistency between files.
 
     Supports the LGG, DSB 2018 and Decathlon layouts, BraTS, MedMNIST, ChestX-ray14, and folders of
@@ -88,6 +95,8 @@ def verify(path: Path | str, images: Sequence[str] = (), label: str = "") -> Rep
         images, label: file patterns of NIfTI files, as of
             :func:`analogmed.data.datasets.nifti_folder.load_nifti`; without them, the layout is
             recognised.
+        task: settings of the data for training or evaluation; with them, patients of the split
+            file, label values of the classes, and intensities of the modality are checked too.
 
     Returns:
         All problems and warnings. The progress is shown on stderr.
@@ -108,6 +117,8 @@ def verify(path: Path | str, images: Sequence[str] = (), label: str = "") -> Rep
             bar.update()
     found.warnings += _duplicates(sound)
     found.warnings += grid_differences(folder, found.first_volumes)
+    if task is not None and listing.cases:
+        _check_settings(replace(task, root=Path(path)), listing, found)
     if not listing.cases:
         found.problems.append(Finding(folder, "no complete case", "download it again"))
     counts = {
@@ -148,6 +159,10 @@ class _Findings:
     counts: Counter[str] = field(default_factory=Counter)
     first_volumes: dict[str, Volume] = field(default_factory=dict)
     """First volume of each case without its voxels, by case id."""
+    label_values: dict[int, tuple[Path, int]] = field(default_factory=dict)
+    """First file and number of files of each label value of volumes."""
+    labels: int = 0
+    """Number of label files of volumes that could be read."""
 
     def problem(self, path: Path, what: str, hint: str) -> None:
         """Record a problem."""
@@ -170,6 +185,62 @@ def _check_case(case: Case, layout: Layout, listing: Listing, found: _Findings) 
     if listing.read is not None and len(found.problems) == before:
         with _noting(case.images[0], found):
             listing.read(case)
+
+
+def _check_settings(settings: TaskConfig, listing: Listing, found: _Findings) -> None:
+    """Check the split file and the classes of a task against all cases."""
+    folder, cases = settings.root or Path(), listing.cases
+    if not settings.name.startswith("phantom_"):  # loading one would write it
+        try:
+            task = _undivided(settings)
+        except ConfigError as error:
+            what = f"split and classes are not checked: {error}"
+            found.warning(folder, what, "complete or correct the settings of the task")
+            return
+        except AnalogmedError as error:
+            if not found.problems:  # which are the cause
+                found.problems.append(Finding.of(folder, error))
+            return
+        cases = (*task.train, *task.validation, *task.test)
+        if isinstance(task.read, VolumeReader):
+            _check_classes(task, task.read, folder, found)
+    if settings.split_file is not None:
+        check_split_file(cases, settings.split_file, found.problem, found.warning)
+
+
+def _undivided(settings: TaskConfig) -> Task:
+    """Load all cases of a task, in one part if its loader has shares."""
+    settings = replace(settings, split_file=None)
+    try:
+        return replace(settings, shares=(0.0, 0.0, 1.0)).load()
+    except ConfigError:
+        return settings.load()
+
+
+def _check_classes(task: Task, reader: VolumeReader, folder: Path, found: _Findings) -> None:
+    """Check that each class occurs in a label file, and each value in a class."""
+    if not found.label_values:
+        return
+    missing = missing_classes(task, reader, found.label_values)
+    if missing:
+        note = found.problem if len(missing) == len(task.classes) else found.warning
+        what = absence_of(missing, found.labels, found.label_values)
+        note(folder, what, f"correct {reader.classes_from}")
+    if reader.allowed_values is None:
+        of_classes = {0, *(value for values in reader.class_values for value in values)}
+        for value in sorted(found.label_values.keys() - of_classes):
+            first, count = found.label_values[value]
+            found.warning(
+                first,
+                f"label value {value}, in {count} of {found.labels} label files, is in no class "
+                "and becomes background",
+                f"add it to {reader.classes_from} unless it is background",
+            )
+    try:
+        for what, advice in doubtful_intensities(reader, task.test[0]):
+            found.warning(task.test[0].images[0], what, advice)
+    except DataError:
+        return  # a problem of its own
 
 
 def _check_images(case: Case, listing: Listing, found: _Findings) -> None:
@@ -204,7 +275,10 @@ def _check_volumes(case: Case, listing: Listing, found: _Findings) -> None:
             check_same_grid(volumes[0], volume)
     for path, label in labels.items():
         with _noting(path, found):
-            class_indices(label.data, (), listing.label_values, path)
+            for value in label_values(label.data, listing.label_values, path):
+                first, count = found.label_values.get(value, (path, 0))
+                found.label_values[value] = (first, count + 1)
+            found.labels += 1
         if not np.any(label.data):
             found.counts["empty masks"] += 1
             found.warnings.append(_empty_label(case))

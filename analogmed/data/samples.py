@@ -49,19 +49,32 @@ def class_indices(
     Raises:
         DataError: a value is further than 0.001 from an integer, or is not allowed.
     """
-    values = _as_integers(label, path)
-    low, high = int(values.min()), int(values.max())
-    if high - low >= _MAX_LABEL_RANGE:
-        raise DataError(f"{path}: label values from {low} to {high}; not a label file?")
-    shifted = values - low
-    found = np.flatnonzero(np.bincount(shifted.ravel())) + low
-    if allowed is not None:
-        _check_allowed(found.tolist(), allowed, path)
+    shifted, _, low, high = _counted(label, allowed, path)
     index_of = np.zeros(high - low + 1, dtype=np.uint8)
     for index, members in enumerate(classes, start=1):
         present = [value - low for value in members if low <= value <= high]
         index_of[present] = index
     return index_of[shifted]
+
+
+def label_values(label: np.ndarray, allowed: Collection[int] | None, path: Path) -> list[int]:
+    """Return the values of a label file, sorted; arguments and errors as of ``class_indices``."""
+    return _counted(label, allowed, path)[1]
+
+
+def _counted(
+    label: np.ndarray, allowed: Collection[int] | None, path: Path
+) -> tuple[np.ndarray, list[int], int, int]:
+    """Return the values minus the lowest one, all that occur, the lowest and the highest one."""
+    values = _as_integers(label, path)
+    low, high = int(values.min()), int(values.max())
+    if high - low >= _MAX_LABEL_RANGE:
+        raise DataError(f"{path}: label values from {low} to {high}; not a label file?")
+    shifted = values - low
+    found = (np.flatnonzero(np.bincount(shifted.ravel())) + low).tolist()
+    if allowed is not None:
+        _check_allowed(found, allowed, path)
+    return shifted, found, low, high
 
 
 def binary_mask(mask: np.ndarray, path: Path) -> np.ndarray:

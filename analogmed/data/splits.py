@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from analogmed.data.case import Case, Task
 from analogmed.data.readers.files import digest_of_ends, digest_of_parts, file_size
-from analogmed.foundation.errors import ConfigError, LeakageError
+from analogmed.foundation.errors import AnalogmedError, ConfigError, LeakageError
 from analogmed.foundation.files import file_digest
 from analogmed.foundation.seeds import derive_seed
 from analogmed.foundation.strict_yaml import read_yaml
@@ -22,6 +22,7 @@ Cases = tuple[Case, ...]
 SPLITS = ("train", "validation", "test")
 _TOLERANCE = 1e-6
 _NEEDED_FIRST = (2, 0, 1)
+_MOST_LISTED = 10
 
 
 SHARES = (0.6, 0.1, 0.3)
@@ -99,16 +100,66 @@ def split_from_file(cases: Iterable[Case], path: Path | str) -> tuple[Cases, Cas
     """
     cases = tuple(cases)
     table = _read_table(Path(path))
-    known = {case.patient_id for case in cases}
-    unknown = sorted({patient for ids in table.values() for patient in ids} - known)
-    if unknown:
-        raise ConfigError(
-            f"{path}: patients {', '.join(unknown)} are not in the data set; it has "
-            f"{len(known)}, for instance {', '.join(sorted(known)[:3])}"
-        )
+    if unknown := _unknown(table, {case.patient_id for case in cases}):
+        raise ConfigError(f"{path}: {unknown}")
     train, validation, test = (_of_patients(cases, set(table.get(name, ()))) for name in SPLITS)
     check_leakage(train, validation, test)
     return train, validation, test
+
+
+def check_split_file(
+    cases: Iterable[Case],
+    path: Path,
+    problem: Callable[[Path, str, str], None],
+    warning: Callable[[Path, str, str], None],
+) -> None:
+    """Report each fault of a split file for which loading fails, and patients that it leaves out.
+
+    Args:
+        cases: all cases of the data set.
+        path: file as of :func:`split_from_file`.
+        problem: receives the file, patients that the data lack or that are in more than one part,
+            and the suggested action.
+        warning: receives the same for patients in no part.
+    """
+    try:
+        table = _read_table(path)
+    except AnalogmedError as error:
+        problem(path, str(error), "correct it, or remove task.split_file")
+        return
+    known = {case.patient_id for case in cases}
+    if unknown := _unknown(table, known):
+        problem(path, unknown, "correct their names in the file, or remove them")
+    if several := _in_several(table):
+        problem(path, f"patients in more than one part: {several}", "give each to one part")
+    if left_out := sorted(known.difference(*table.values())):
+        listed = ", ".join(left_out[:_MOST_LISTED]) + ", ..." * (len(left_out) > _MOST_LISTED)
+        what = f"{len(left_out)} of {len(known)} patients are in no part: {listed}"
+        warning(path, what, "they are not used; add each to one part if they are needed")
+
+
+def _unknown(table: Mapping[str, Iterable[str]], known: Set[str]) -> str:
+    """Describe the patients of a split file that the data lack; empty without any."""
+    unknown = sorted({patient for ids in table.values() for patient in ids} - known)
+    if not unknown:
+        return ""
+    return (
+        f"patients {', '.join(unknown)} are not in the data set; it has {len(known)}, for instance "
+        f"{', '.join(sorted(known)[:3])}"
+    )
+
+
+def _in_several(parts: Mapping[str, Iterable[str]]) -> str:
+    """List the patients in more than one part, each with its parts; empty without any."""
+    parts_of: dict[str, set[str]] = defaultdict(set)
+    for name, patients in parts.items():
+        for patient in patients:
+            parts_of[patient].add(name)
+    return "; ".join(
+        f"{patient} ({', '.join(name for name in SPLITS if name in names)})"
+        for patient, names in sorted(parts_of.items())
+        if len(names) > 1
+    )
 
 
 def check_leakage(train: Iterable[Case], validation: Iterable[Case], test: Iterable[Case]) -> None:
@@ -117,19 +168,9 @@ def check_leakage(train: Iterable[Case], validation: Iterable[Case], test: Itera
     Raises:
         LeakageError: names the patients and their splits.
     """
-    splits_of: dict[str, set[str]] = defaultdict(set)
-    for name, cases in zip(SPLITS, (train, validation, test), strict=True):
-        for case in cases:
-            splits_of[case.patient_id].add(name)
-    leaks = [
-        f"{patient} ({', '.join(name for name in SPLITS if name in names)})"
-        for patient, names in sorted(splits_of.items())
-        if len(names) > 1
-    ]
-    if leaks:
-        raise LeakageError(
-            f"patients in more than one split: {'; '.join(leaks)}; give each to one split"
-        )
+    parts = dict(zip(SPLITS, (train, validation, test), strict=True))
+    if leaks := _in_several({name: {c.patient_id for c in part} for name, part in parts.items()}):
+        raise LeakageError(f"patients in more than one split: {leaks}; give each to one split")
 
 
 def find_duplicates(cases: Iterable[Case]) -> tuple[Cases, ...]:

@@ -20,7 +20,13 @@ from analogmed.data.normalise import (
 )
 from analogmed.data.readers.nifti import DEFAULT_MAX_VOXELS, NanPolicy, Volume, read_nifti
 from analogmed.data.readers.orientation import Orientation, axis_codes, to_ras
-from analogmed.data.samples import MAX_CLASSES, check_same_shape, class_indices, naming_case
+from analogmed.data.samples import (
+    MAX_CLASSES,
+    check_same_shape,
+    class_indices,
+    label_values,
+    naming_case,
+)
 from analogmed.foundation.errors import ConfigError, DataError
 from analogmed.foundation.settings.checks import require_choice
 from analogmed.foundation.settings.forms import checks_arguments
@@ -114,7 +120,7 @@ class VolumeReader:
         """Return the label values that the label file of a case contains, sorted."""
         with naming_case(case):
             label = read_nifti(case.labels[0], max_voxels=self.max_voxels, needs_spacing=False)
-        return [int(value) for value in np.unique(label.data)]
+        return label_values(label.data, None, label.path)
 
     def _read(self, case: Case) -> tuple[np.ndarray, np.ndarray, tuple[float, ...]]:
         """Return image (C, X, Y, Z), label (X, Y, Z) and spacing (X, Y, Z)."""

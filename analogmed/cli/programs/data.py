@@ -9,7 +9,7 @@ from analogmed.data.phantoms.write import write_phantom
 def run_verify(settings: VerifyConfig) -> int:
     """Print the report of a data set; return 1 if it lists problems."""
     assert settings.folder is not None  # checked by the settings
-    report = verify(settings.folder, *settings.patterns)
+    report = verify(settings.folder, *settings.patterns, settings.data)
     print(report)
     return 0 if report.ok else 1
 

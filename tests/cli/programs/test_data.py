@@ -53,6 +53,95 @@ def test_the_settings_file_of_a_task_names_folder_and_patterns(tmp_path, capsys)
     assert "no file matches the patterns of images, *_ct.nii" in capsys.readouterr().err
 
 
+def write_volumes(folder, values):
+    """Write one case per patient, whose label has these values besides 0."""
+    random = np.random.default_rng(0)
+    for patient, present in values.items():
+        (folder / patient).mkdir(parents=True)
+        label = np.zeros((8, 8, 8), np.uint8)
+        label[2 : 2 + len(present), 2:6, 2:6] = np.reshape(present, (-1, 1, 1))
+        image = random.integers(1, 400, (8, 8, 8)).astype(np.int16)
+        for part, data in (("mr", image), ("organ", label)):
+            nib.save(nib.Nifti1Image(data, np.eye(4)), folder / patient / f"{patient}_{part}.nii")
+
+
+SPLITS = {
+    "patients that are in the data and in one part": (
+        "train: [p1]\nvalidation: [p2]\ntest: [p3]\n", 0, "problems: 0, warnings: 0"
+    ),
+    "a patient in two parts": (
+        "train: [p1, p2]\nvalidation: []\ntest: [p2, p3]\n", 1,
+        "patients in more than one part: p2 (train, test)",
+    ),
+    "a patient that is not there": (
+        "train: [p1, p9]\nvalidation: [p2]\ntest: [p3]\n", 1,
+        "patients p9 are not in the data set; it has 3, for instance p1, p2, p3",
+    ),
+    "a patient in no part": ("train: [p1]\ntest: [p3]\n", 0, "1 of 3 patients are in no part: p2"),
+    "a part that is none": ("train: [p1]\ntset: [p3]\n", 1, "'tset' is no split; did you mean"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPLITS)
+def test_the_split_file_of_a_task_is_checked(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")
+    split, status, expected = SPLITS[name]
+    write_volumes(tmp_path / "scans", {"p1_a": [1], "p1_b": [1], "p2_a": [1], "p3_a": [1]})
+    (tmp_path / "split.yaml").write_text(split)
+    options = "{images: ['*_mr.nii'], label: '*_organ.nii', classes: {organ: [1]}, "
+    options += "patient_pattern: '^(p[0-9])'}"
+    settings = tmp_path / "mine.yaml"
+    settings.write_text(
+        f"task: {{name: nifti, root: scans, split_file: split.yaml, options: {options}}}\n"
+    )
+    assert main(["verify", "--config", str(settings)]) == status
+    assert expected in capsys.readouterr().out
+
+
+def of_classes(folder, classes):
+    options = f"{{images: ['*_mr.nii'], label: '*_organ.nii', classes: {classes}}}"
+    return ["verify", str(folder), "--task", "nifti", "--task.options", options]
+
+
+def test_classes_without_a_label_and_labels_without_a_class_are_listed(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "500")
+    write_volumes(tmp_path, {"p1": [1], "p2": [1, 4], "p3": [4, 3]})
+    assert main(of_classes(tmp_path, "{organ: [1], tumour: [2, 3], rim: [4]}")) == 0
+    assert "problems: 0, warnings: 0" in capsys.readouterr().out
+    assert main(of_classes(tmp_path, "{organ: [1], tumour: [2]}")) == 0
+    found = " ".join(capsys.readouterr().out.split())
+    assert (
+        "no label file of 3 cases contains the values of tumour [2]; they contain 0, 1, 3, 4 "
+        "correct task.options.classes" in found
+    )
+    for value, first, count in ((3, "p3", 1), (4, "p2", 2)):
+        what = f"label value {value}, in {count} of 3 label files, is in no class"
+        assert f"{first}/{first}_organ.nii {what} and becomes background" in found
+    assert "warnings: 3" in found
+    assert main(of_classes(tmp_path, "{organ: [7]}")) == 1
+    assert "contains the values of organ [7]" in capsys.readouterr().out
+
+
+def test_settings_that_do_not_suffice_are_a_warning(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "500")
+    write_volumes(tmp_path, {"p1": [1]})
+    options = "{images: ['*_mr.nii'], label: '*_organ.nii'}"
+    words = ["verify", str(tmp_path), "--task", "nifti", "--task.options", options]
+    assert main(words) == 0
+    found = capsys.readouterr().out
+    assert "split and classes are not checked: task 'nifti' needs the options classes" in found
+
+
+def test_a_split_file_of_a_phantom_is_checked_against_its_files(brain, tmp_path, capsys):
+    split = tmp_path / "split.yaml"
+    split.write_text("test: [nobody]\n")
+    assert main(["verify", str(brain), "--task.split_file", str(split)]) == 1
+    assert "patients nobody are not in the data set" in " ".join(capsys.readouterr().out.split())
+    assert list(brain.parent.iterdir()) == [brain, split]
+
+
 def test_the_resolved_settings_of_a_run_name_the_folder(brain, tmp_path, capsys):
     settings = tmp_path / "run" / "experiment.yaml"
     settings.parent.mkdir()
