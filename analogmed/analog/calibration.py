@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from analogmed.analog.aihwkit_backend.layers import from_aihwkit, is_analog, set_ranges_like
 from analogmed.analog.ideal_tiles import ideal_tiles
 from analogmed.analog.layers.base import AnalogLayer, analog_layers, ranged_layers
+from analogmed.analog.output_range import warn_of_clipped_sums
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.settings.checks import require_number
 from analogmed.foundation.settings.forms import checks_arguments
@@ -35,6 +36,9 @@ def calibrate(
     image. Here all batches pass digitally through the network, without noise or clipping. The range
     is the quantile of all values of all batches and calls together, so that it depends neither on
     the batch size nor on the order. See :class:`InputStatistics` for its resolution.
+
+    A warning names layers of which many sums exceed the range of the output converter, on the first
+    four images.
 
     Args:
         model: analog model, with analogmed's or aihwkit's layers; its ranges are changed in place.
@@ -68,13 +72,14 @@ def calibrate(
         return model  # the hardware scales each vector separately
     seen = {name: InputStatistics(name, layer) for name, layer in ranged.items()}
     images = (images for _, images in network_batches(model, batches, key=key))
-    _run(model, ranged, images, seen)
+    first = _run(model, ranged, images, seen)
     for name, statistics in seen.items():
         input_range = ranged[name].input_range
         assert input_range is not None
         if statistics.calls:
             input_range.copy_(statistics.ranges(quantile))
         ranged[name].calibrated = True
+    warn_of_clipped_sums(model, first)
     return model
 
 
@@ -115,7 +120,9 @@ def _run(
     ranged: dict[str, AnalogLayer],
     batches: Iterable[Tensor],
     seen: dict[str, "InputStatistics"],
-) -> None:
+) -> list[Tensor]:
+    """Count the inputs of the layers in all batches, and return the first images."""
+    first: list[Tensor] = []
     empty = True
     handles = (seen[name].watch(layer) for name, layer in ranged.items())
     with hooked(handles), ideal_tiles(model), evaluating(model):
@@ -123,11 +130,17 @@ def _run(
             if batch.numel() == 0:
                 raise ConfigError(f"calibrate: a batch is empty: shape {tuple(batch.shape)}")
             empty = False
+            missing = _CHECKED - sum(map(len, first))
+            if missing > 0:  # two axes may be those of one signal without a batch axis
+                first.append((batch[:missing] if batch.ndim > 2 else batch).clone())
             model(batch.clone())  # a network may change its input in place
     if empty:
         raise ConfigError("calibrate: no batch was given; the input ranges are unchanged")
+    return first
 
 
+_CHECKED = 4
+"""Number of images whose sums are compared with the range of the output converter."""
 _MANTISSA_BITS = 12
 _SHIFT = 23 - _MANTISSA_BITS  # float32 has 23
 _BINADE = 1 << _MANTISSA_BITS  # bins between two powers of two

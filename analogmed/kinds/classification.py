@@ -295,7 +295,9 @@ class _Scorer(Scorer):
         from analogmed.network.inference import require_finite
 
         require_finite(logits)
-        self._add(case, self._kind.probabilities(logits.double()).cpu().numpy(), label)
+        scored = self._kind.scored_logits(logits, label).double()
+        probability = self._kind.probabilities(scored).cpu().numpy()
+        self._add(case, probability, self._kind.references(label))
 
     def add_probabilities(
         self, case: str, prob: np.ndarray, label: np.ndarray, spacing: Sequence[float]

@@ -214,6 +214,31 @@ class Kind(ABC):
             to K - 1, which sum to 1.
         """
 
+    def references(self, label: np.ndarray) -> np.ndarray:
+        """Return the references of a case that are scored; by default its label.
+
+        Args:
+            label: reference of the images of the case.
+        """
+        return label
+
+    def scored_logits(self, logits: "Tensor", label: np.ndarray) -> "Tensor":
+        """Return the logits of :meth:`references`, in their order; by default all.
+
+        Args:
+            logits: shape (N, K, ...).
+            label: reference of the images.
+        """
+        return logits
+
+    def images_of(self, label: np.ndarray) -> np.ndarray:
+        """Return the index of the image of each of :meth:`references`, rising.
+
+        Args:
+            label: reference of the images.
+        """
+        return np.arange(len(label))
+
     @abstractmethod
     def of_class(
         self, prob: np.ndarray, label: np.ndarray, index: int

@@ -9,13 +9,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def cropped(array: np.ndarray, corner: Sequence[int], window: tuple[int, ...]) -> "Tensor":
-    """Return a copy of a patch of an array, padded with zeros if the array is too small.
+def cropped(
+    array: np.ndarray, corner: Sequence[int], window: tuple[int, ...], *, fill: int = 0
+) -> "Tensor":
+    """Return a copy of a patch of an array, padded if the array is too small.
 
     Args:
         array: shape (C, *spatial).
         corner: lowest corner of the patch.
         window: size of the patch.
+        fill: value of the padding.
 
     Returns:
         shape (C, *window).
@@ -28,4 +31,4 @@ def cropped(array: np.ndarray, corner: Sequence[int], window: tuple[int, ...]) -
         return torch.from_numpy(patch.copy())
     missing = np.subtract(window, patch.shape[1:])
     widths = [(0, 0), *((lack // 2, lack - lack // 2) for lack in missing.tolist())]
-    return torch.from_numpy(np.pad(patch, widths))
+    return torch.from_numpy(np.pad(patch, widths, constant_values=fill))

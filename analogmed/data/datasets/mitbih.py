@@ -5,21 +5,17 @@ Source: Moody and Mark 2001, doi:10.1109/51.932724; https://physionet.org/conten
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-
-from analogmed.data.case import Case, Sample, Strip, Task
+from analogmed.data.case import Case, Task
 from analogmed.data.datasets.listing import Fault, Layout, Listing, refuse, report_error
 from analogmed.data.datasets.options import known_texts, some_texts
-from analogmed.data.samples import naming_case
+from analogmed.data.signals.beats import SYMBOLS, BeatReader, SegmentReader, beats
 from analogmed.data.signals.leads import LeadReader, NanPolicy, checked_window
 from analogmed.data.signals.records import (
     ANNOTATIONS,
     HEADER,
-    Annotations,
     Record,
     check_signals,
     find_headers,
@@ -38,12 +34,8 @@ from analogmed.data.splits import (
 from analogmed.foundation.errors import AnalogmedError, ConfigError, DataError
 from analogmed.foundation.files import require_folder
 from analogmed.kinds.classification import MULTICLASS
+from analogmed.kinds.sequence import SEQUENCE
 
-SYMBOLS = MappingProxyType({"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"})
-"""Symbols of the beats of each class: normal, supraventricular, ventricular, fusion, other."""
-NO_BEATS = frozenset('+~|x![]"=ptu()^sT*D@')
-"""Symbols that mark something else than a beat, such as a change of rhythm."""
-FLUTTER_START, FLUTTER_END = "[", "]"
 DS1 = (
     "101", "106", "108", "109", "112", "114", "115", "116", "118", "119", "122", "124", "201",
     "203", "205", "207", "208", "209", "215", "220", "223", "230",
@@ -74,6 +66,8 @@ def load_mitbih(
     missing_leads: Sequence[str] = (),
     rate: int = 100,
     window_s: float = 2.56,
+    segment_s: float = 0.0,
+    delay_s: float = 0.5,
     noise: Mapping[str, float] = MappingProxyType({}),
     noise_seed: int = 0,
     mains_hz: int = 50,
@@ -85,9 +79,10 @@ def load_mitbih(
 ) -> Task:
     """Load heartbeats of the MIT-BIH arrhythmia database; a case is a record with all its beats.
 
-    Each beat is a window around its annotated R peak, and has one of the classes of ANSI/AAMI EC57.
-    Records of MIT-BIH are divided as in the literature: DS2 is for test; of DS1, records 108, 114
-    and 207 are for validation. Records of other names are split by their names.
+    Each beat is a window around its annotated R peak, or a place in a segment of the record, and
+    has one of the classes of ANSI/AAMI EC57. Records of MIT-BIH are divided as in the literature:
+    DS2 is for test; of DS1, records 108, 114 and 207 are for validation. Records of other names are
+    split by their names.
 
     Args:
         root: folder with ``.hea``, ``.dat`` and ``.atr`` of each record.
@@ -101,6 +96,11 @@ def load_mitbih(
         missing_leads: those of the leads that are set to 0.
         rate: samples per second to which records are resampled, 50 to 1000.
         window_s: length of a window in seconds.
+        segment_s: length in seconds of the segments in which networks read a record, with a class
+            for each beat (sequence labelling), from twice ``window_s`` to 60; 0 for a window around
+            each beat. Segments have half a window or more on both sides of their beats.
+        delay_s: seconds after the R peak at which the class of a beat is read in a segment, at most
+            half of ``window_s``. A recurrent network knows only the signal before.
         noise: signal-to-noise ratio in dB by kind: ``baseline``, ``muscle``, ``mains``.
         noise_seed: seed of the noise.
         mains_hz: frequency of mains, 50 or 60.
@@ -129,6 +129,7 @@ def load_mitbih(
         ),
         seconds=checked_window(window_s),
     )
+    read = SegmentReader(reader, segment_s, delay_s) if segment_s else reader
     settings = SplitSettings(split_seed, checked_shares(shares), split_file)
     root = require_folder(root)
     cases = list_records(root, refuse, _checked_exclusions(root, exclude))
@@ -139,99 +140,17 @@ def load_mitbih(
         spatial_dims=1,
         channels=reader.leads.leads,
         classes=reader.classes,
-        window=reader.window,
+        window=read.window,
         spacing_unit="px",
         train=train,
         validation=validation,
         test=test,
-        read=reader,
-        kind=MULTICLASS,
+        read=read,
+        kind=SEQUENCE if segment_s else MULTICLASS,
         apart=_checked_apart(apart, reader.classes),
-        strip=reader.strip,
+        strip=read.strip,
         rate=reader.leads.rate,
     )
-
-
-@dataclass(frozen=True)
-class BeatReader:
-    """Reader of the beats of a record.
-
-    Attributes:
-        classes: names of the classes; beats of others are left out.
-        leads: reader of the leads.
-        seconds: length of a window.
-    """
-
-    leads: LeadReader
-    classes: tuple[str, ...] = _CLASSES
-    seconds: float = 2.56
-
-    @property
-    def window(self) -> tuple[int]:
-        """Number of samples of a window."""
-        return (self.leads.samples_in(self.seconds),)
-
-    def __call__(self, case: Case) -> Sample:
-        """Return windows (beats, leads, samples), and their class indices (beats, 1).
-
-        The R peak is in the middle of a window. Beyond the ends of a record, windows are 0.
-
-        Raises:
-            DataError: a file is missing or damaged, or there is no beat of the classes.
-        """
-        strip, classes = self._read(case)
-        label = [[self.classes.index(each)] for each in classes]
-        images = _windows(strip.signal, strip.places, self.window[0])
-        return Sample(images, np.array(label, dtype=np.uint8), (1.0 / strip.rate,), case)
-
-    def strip(self, case: Case) -> Strip:
-        """Return the signal of a record, and the R peaks of its windows.
-
-        Raises:
-            DataError: a file is missing or damaged, or there is no beat of the classes.
-        """
-        return self._read(case)[0]
-
-    def _read(self, case: Case) -> tuple[Strip, np.ndarray]:
-        """Return signal and R peaks, and the class of each beat, shape (beats,)."""
-        with naming_case(case):
-            header, annotations = case.labels
-            record = read_header(header)
-            samples, classes = beats(read_annotations(annotations, record), annotations)
-            chosen = np.isin(classes, self.classes)
-            if not chosen.any():
-                raise DataError(
-                    f"{annotations}: no beat of the classes {', '.join(self.classes)}; expected "
-                    "one or more; name the record in task.options.exclude"
-                )
-            signals = self.leads(record)
-        places = self.leads.place_of(samples[chosen], record)
-        return Strip(signals, self.leads.rate, places), classes[chosen]
-
-
-def beats(annotations: Annotations, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return sample and class of each beat outside of ventricular flutter, shapes (beats,).
-
-    Args:
-        annotations: annotations of a record.
-        path: their file, for errors.
-
-    Raises:
-        DataError: a symbol is none of the database.
-    """
-    class_of = {symbol: name for name, symbols in SYMBOLS.items() for symbol in symbols}
-    unknown = sorted(set(annotations.symbols) - class_of.keys() - NO_BEATS)
-    if unknown:
-        raise DataError(
-            f"{path}: unknown symbol {', '.join(map(repr, unknown))}; expected those of MIT-BIH "
-            f"({''.join(class_of)} for beats); correct the file"
-        )
-    symbols = np.array(annotations.symbols)
-    balance = np.cumsum((symbols == FLUTTER_START).astype(int) - (symbols == FLUTTER_END))
-    # An end without a start, as of a part of a record, does not count.
-    flutter = balance - np.minimum.accumulate(np.minimum(balance, 0))
-    kept = np.array([symbol in class_of for symbol in symbols]) & (flutter == 0)
-    return annotations.samples[kept], np.array([class_of[symbol] for symbol in symbols[kept]])
 
 
 def list_records(folder: Path, fault: Fault, exclude: Collection[str] = ()) -> tuple[Case, ...]:
@@ -327,12 +246,6 @@ def _checked_exclusions(folder: Path, exclude: Sequence[str]) -> tuple[str, ...]
             f"task.options.exclude: expected names of records in {folder}, got {', '.join(unknown)}"
         )
     return names
-
-
-def _windows(signals: np.ndarray, centres: np.ndarray, size: int) -> np.ndarray:
-    """Return windows (beats, leads, size) of leads (leads, samples), 0 beyond their ends."""
-    padded = np.pad(signals, [(0, 0), (size // 2, size)])
-    return padded[:, centres[:, None] + np.arange(size)].transpose(1, 0, 2).copy()
 
 
 def _check_record(case: Case, problem: Fault, warning: Fault) -> None:

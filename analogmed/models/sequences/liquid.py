@@ -73,10 +73,12 @@ class WiredCfC(nn.Module):
     Args:
         inputs: number of features of a step.
         wiring: wiring of the neurons.
+        every_step: whether to return the outputs after each step, in place of the last one.
     """
 
-    def __init__(self, inputs: int, wiring: Wiring) -> None:
+    def __init__(self, inputs: int, wiring: Wiring, *, every_step: bool = False) -> None:
         super().__init__()
+        self.every_step = every_step
         wiring.build(inputs)
         masks = _masks(wiring)
         sizes = [mask.shape[0] for mask in masks]
@@ -88,12 +90,17 @@ class WiredCfC(nn.Module):
         self.sizes = sizes
 
     def forward(self, sequence: Tensor) -> Tensor:
-        """Return the motor neurons after the last step, (B, outputs), of (B, steps, inputs)."""
+        """Return the motor neurons after the last step, (B, outputs), of (B, steps, inputs).
+
+        With ``every_step``, those after each step, shape (B, steps, outputs).
+        """
         states = [sequence.new_zeros(len(sequence), size) for size in self.sizes]
+        after = []
         for inputs in sequence.unbind(1):
             for index, cell in enumerate(self.cells):
                 states[index] = inputs = cell(inputs, states[index])
-        return states[-1]
+            after.append(states[-1])
+        return torch.stack(after, 1) if self.every_step else after[-1]
 
 
 def _masks(wiring: Wiring) -> list[Tensor]:
@@ -114,6 +121,7 @@ class WiredLTC(DigitalProduct):
     Args:
         inputs: number of features of a step.
         wiring: wiring of the neurons.
+        every_step: whether to return the outputs after each step, in place of the last one.
 
     Source: Hasani et al. 2021, arXiv:2006.04439; package ncps.
     """
@@ -123,19 +131,21 @@ class WiredLTC(DigitalProduct):
         "input"
     )
 
-    def __init__(self, inputs: int, wiring: Wiring) -> None:
+    def __init__(self, inputs: int, wiring: Wiring, *, every_step: bool = False) -> None:
         super().__init__()
+        self.every_step = every_step
         self.cell = LTCCell(wiring, inputs, implicit_param_constraints=True)
 
     def forward(self, sequence: Tensor) -> Tensor:
-        """Return the motor neurons after the last step, (B, outputs), of (B, steps, inputs)."""
+        """Return the motor neurons as :class:`WiredCfC` does, of (B, steps, inputs)."""
         # ncps keeps the parameters in a second dictionary, which torch does not update
         self.cell._params = self.cell._parameters
         state = sequence.new_zeros(len(sequence), self.cell.state_size)
-        outputs = state
+        after = []
         for inputs in sequence.unbind(1):
             outputs, state = self.cell(inputs, state)
-        return outputs
+            after.append(outputs)
+        return torch.stack(after, 1) if self.every_step else after[-1]
 
     def count_macs(self, inputs: Tensor, output: Tensor) -> int:
         """Return three products (slope, weight, reversal potential) per synapse and update."""

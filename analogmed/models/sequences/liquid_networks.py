@@ -10,7 +10,12 @@ from analogmed.foundation.settings.checks import require_choice
 from analogmed.models.divisor import divisible_by
 from analogmed.models.sequences.conv_lstm import ConvLSTM
 from analogmed.models.sequences.liquid import WIRING_SEED, WiredCfC, WiredLTC, ncp_wiring
-from analogmed.models.sequences.options import check_dimensions, check_numbers
+from analogmed.models.sequences.options import (
+    at_every_sample,
+    check_dimensions,
+    check_flags,
+    check_numbers,
+)
 from analogmed.models.sequences.s4d_network import s4d_encoder
 
 
@@ -34,9 +39,9 @@ def _ncp_divisor(*, spatial_dims: int = 1, pool: int = 8, **_: object) -> int:
 class S4DNcp(nn.Module):
     """State-space layers (S4D) followed by a liquid network with NCP wiring (CfC).
 
-    Classifies the last step of the CfC. The state-space kernels stay digital; all other layers are
-    on tiles. At 12 leads and 7 classes, the large one has 60,659 parameters (242,636 bytes), the
-    small one 6,243 (24,972 bytes).
+    Classifies the last step of the CfC, or every step. The state-space kernels stay digital; all
+    other layers are on tiles. At 12 leads and 7 classes, the large one has 60,659 parameters
+    (242,636 bytes), the small one 6,243 (24,972 bytes).
 
     Args:
         in_channels: number of leads.
@@ -51,6 +56,8 @@ class S4DNcp(nn.Module):
         pool: number of samples that are averaged into one step of the CfC.
         wiring_seed: random seed of its synapses.
         dropout: dropout ratio in [0, 1].
+        every_step: whether to return logits at every sample, for a class within the signal such as
+            that of each heartbeat, in place of those of the whole signal.
 
     Raises:
         ConfigError: ``spatial_dims`` is not 1, or an option is out of its range.
@@ -72,11 +79,13 @@ class S4DNcp(nn.Module):
         pool: int = 8,
         wiring_seed: int = WIRING_SEED,
         dropout: float = 0.0,
+        every_step: bool = False,
     ) -> None:
         super().__init__()
         check_dimensions("s4d_ncp", spatial_dims)
         size = require_choice("model.options.size", size, _SIZES)
         check_numbers(pool=pool)
+        check_flags(every_step=every_step)
         options = {"features": features, "state": state, "layers": layers}
         options |= {"units": units, "outputs": outputs}
         given: dict[str, Any] = {key: each for key, each in options.items() if each is not None}
@@ -84,14 +93,20 @@ class S4DNcp(nn.Module):
         width, motor = sizes.features, sizes.outputs
         self.encoder = s4d_encoder(in_channels, width, sizes.state, sizes.layers, dropout)
         self.pool = nn.AvgPool1d(pool)
-        self.liquid = WiredCfC(width, ncp_wiring(sizes.units, motor, wiring_seed))
+        self.every_step, self.step = every_step, pool
+        wiring = ncp_wiring(sizes.units, motor, wiring_seed)
+        self.liquid = WiredCfC(width, wiring, every_step=every_step)
         self.head = nn.Linear(motor, out_channels)
 
     def forward(self, signals: Tensor) -> Tensor:
-        """Return logits (B, out_channels) of signals (B, in_channels, samples)."""
+        """Return logits (B, out_channels) of signals (B, in_channels, samples).
+
+        With ``every_step``, their shape is (B, out_channels, samples): those after a step apply to
+        all its samples.
+        """
         steps = self.pool(self.encoder(signals)).transpose(1, 2)
         logits: Tensor = self.head(self.liquid(steps))
-        return logits
+        return at_every_sample(logits, self.step) if self.every_step else logits
 
 
 class SegmentClassifier(nn.Module):
@@ -103,6 +118,8 @@ class SegmentClassifier(nn.Module):
         head: module from the outputs to the logits.
         segment: number of samples of a segment, which is one step.
         pool: number of samples that are averaged.
+        every_step: whether the liquid module returns (B, steps, outputs), and logits are those of
+            every sample.
 
     Attributes:
         spatial_dims: number of spatial axes of a signal, unlike those of the convolution.
@@ -111,14 +128,25 @@ class SegmentClassifier(nn.Module):
     spatial_dims = 1
 
     def __init__(
-        self, recurrence: nn.Module, liquid: nn.Module, head: nn.Module, segment: int, pool: int
+        self,
+        recurrence: nn.Module,
+        liquid: nn.Module,
+        head: nn.Module,
+        segment: int,
+        pool: int,
+        *,
+        every_step: bool = False,
     ) -> None:
         super().__init__()
         self.recurrence, self.liquid, self.head = recurrence, liquid, head
         self.segment, self.pool = segment, pool
+        self.every_step = every_step
 
     def forward(self, signals: Tensor) -> Tensor:
         """Return logits (B, out_channels) of signals (B, in_channels, samples).
+
+        With ``every_step``, their shape is (B, out_channels, samples): those after a segment apply
+        to all its samples.
 
         Raises:
             ShapeError: the number of samples is no multiple of the segment.
@@ -133,7 +161,7 @@ class SegmentClassifier(nn.Module):
         states: Tensor = self.recurrence(segments)
         features = states.unflatten(-1, (-1, self.pool)).mean(-1).flatten(2)
         logits: Tensor = self.head(self.liquid(features))
-        return logits
+        return at_every_sample(logits, self.segment) if self.every_step else logits
 
 
 def segment_divisor(*, spatial_dims: int = 1, segment: int = 50, **_: object) -> int:
@@ -150,6 +178,7 @@ def segment_features(
     channels: int,
     kernel: int,
     pool: int,
+    every_step: bool,
 ) -> int:
     """Return the number of features of a segment.
 
@@ -158,6 +187,7 @@ def segment_features(
     """
     check_dimensions(network, spatial_dims)
     check_numbers(segment=segment, channels=channels, kernel=kernel, pool=pool)
+    check_flags(every_step=every_step)
     if kernel % 2 == 0:
         raise ConfigError(f"model.options.kernel: expected an odd number, got {kernel}")
     if segment % pool:
@@ -179,6 +209,7 @@ def convlstm_cfc(
     units: int = 32,
     outputs: int = 16,
     wiring_seed: int = WIRING_SEED,
+    every_step: bool = False,
 ) -> nn.Module:
     """Convolutional LSTM over segments of a signal, then a liquid network with NCP wiring (CfC).
 
@@ -195,6 +226,8 @@ def convlstm_cfc(
         units: number of neurons of the CfC.
         outputs: number of its motor neurons, at most ``units - 3``.
         wiring_seed: random seed of its synapses.
+        every_step: whether to return logits at every sample, for a class within the signal such as
+            that of each heartbeat, in place of those of the whole signal.
 
     Raises:
         ConfigError: ``spatial_dims`` is not 1, or an option is out of its range.
@@ -210,10 +243,13 @@ def convlstm_cfc(
         channels=channels,
         kernel=kernel,
         pool=pool,
+        every_step=every_step,
     )
-    liquid = WiredCfC(features, ncp_wiring(units, outputs, wiring_seed))
+    wiring = ncp_wiring(units, outputs, wiring_seed)
+    liquid = WiredCfC(features, wiring, every_step=every_step)
     head = nn.Linear(outputs, out_channels)
-    return SegmentClassifier(ConvLSTM(channels, kernel), liquid, head, segment, pool)
+    recurrence = ConvLSTM(channels, kernel)
+    return SegmentClassifier(recurrence, liquid, head, segment, pool, every_step=every_step)
 
 
 @divisible_by(segment_divisor)
@@ -228,6 +264,7 @@ def convlstm_ltc(
     units: int = 32,
     outputs: int = 16,
     wiring_seed: int = WIRING_SEED,
+    every_step: bool = False,
 ) -> nn.Module:
     """Convolutional LSTM over segments of a signal, then a liquid time-constant network (LTC).
 
@@ -245,6 +282,8 @@ def convlstm_ltc(
         units: number of neurons of the LTC.
         outputs: number of its motor neurons, at most ``units - 3``.
         wiring_seed: random seed of its synapses.
+        every_step: whether to return logits at every sample, for a class within the signal such as
+            that of each heartbeat, in place of those of the whole signal.
 
     Raises:
         ConfigError: ``spatial_dims`` is not 1, or an option is out of its range.
@@ -260,7 +299,10 @@ def convlstm_ltc(
         channels=channels,
         kernel=kernel,
         pool=pool,
+        every_step=every_step,
     )
-    liquid = WiredLTC(features, ncp_wiring(units, outputs, wiring_seed))
+    wiring = ncp_wiring(units, outputs, wiring_seed)
+    liquid = WiredLTC(features, wiring, every_step=every_step)
     head = nn.Linear(outputs, out_channels)
-    return SegmentClassifier(ConvLSTM(channels, kernel), liquid, head, segment, pool)
+    recurrence = ConvLSTM(channels, kernel)
+    return SegmentClassifier(recurrence, liquid, head, segment, pool, every_step=every_step)

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from analogmed.foundation.errors import ConfigError
 from analogmed.models.divisor import divisible_by
-from analogmed.models.sequences.options import check_dimensions, check_numbers
+from analogmed.models.sequences.options import check_dimensions, check_flags, check_numbers
 from analogmed.models.sequences.s4d import S4DLayer
 
 
@@ -12,8 +12,9 @@ from analogmed.models.sequences.s4d import S4DLayer
 class S4D(nn.Module):
     """Stacked diagonal state-space layers (S4D), for signals of several leads.
 
-    Classifies the mean of the features over time. The state-space kernels stay digital; encoder,
-    mixing layers and head are on tiles. At 12 leads and 7 classes, it has 68,359 parameters.
+    Classifies the mean of the features over time, or the features at every sample. The state-space
+    kernels stay digital; encoder, mixing layers and head are on tiles. At 12 leads and 7 classes,
+    it has 68,359 parameters.
 
     Args:
         in_channels: number of leads.
@@ -23,6 +24,8 @@ class S4D(nn.Module):
         state: number of states per channel, an even number.
         layers: number of layers.
         dropout: dropout ratio in [0, 1].
+        every_step: whether to return logits at every sample, for a class within the signal such as
+            that of each heartbeat, in place of those of the whole signal.
 
     Raises:
         ConfigError: ``spatial_dims`` is not 1, or an option is out of its range.
@@ -40,16 +43,25 @@ class S4D(nn.Module):
         state: int = 64,
         layers: int = 4,
         dropout: float = 0.0,
+        every_step: bool = False,
     ) -> None:
         super().__init__()
         check_dimensions("s4d", spatial_dims)
+        check_flags(every_step=every_step)
+        self.every_step = every_step
         self.encoder = s4d_encoder(in_channels, features, state, layers, dropout)
         self.head = nn.Linear(features, out_channels)
 
     def forward(self, signals: Tensor) -> Tensor:
-        """Return logits (B, out_channels) of signals (B, in_channels, samples)."""
-        logits: Tensor = self.head(self.encoder(signals).mean(2))
-        return logits
+        """Return logits (B, out_channels) of signals (B, in_channels, samples).
+
+        With ``every_step``, their shape is (B, out_channels, samples).
+        """
+        features = self.encoder(signals)
+        logits: Tensor = self.head(
+            features.transpose(1, 2) if self.every_step else features.mean(2)
+        )
+        return logits.transpose(1, 2) if self.every_step else logits
 
 
 def s4d_encoder(

@@ -84,6 +84,7 @@ def spiking_convlstm_cfc(
     units: int = 32,
     outputs: int = 16,
     wiring_seed: int = WIRING_SEED,
+    every_step: bool = False,
 ) -> nn.Module:
     """Convolutional LSTM with spikes as outputs, then a liquid network with NCP wiring (CfC).
 
@@ -102,6 +103,8 @@ def spiking_convlstm_cfc(
         units: number of neurons of the CfC.
         outputs: number of its motor neurons, at most ``units - 3``.
         wiring_seed: random seed of its synapses.
+        every_step: whether to return logits at every sample, for a class within the signal such as
+            that of each heartbeat, in place of those of the whole signal.
 
     Raises:
         ConfigError: ``spatial_dims`` is not 1, or an option is out of its range.
@@ -117,8 +120,10 @@ def spiking_convlstm_cfc(
         channels=channels,
         kernel=kernel,
         pool=pool,
+        every_step=every_step,
     )
-    liquid = WiredCfC(features, ncp_wiring(units, outputs, wiring_seed))
+    wiring = ncp_wiring(units, outputs, wiring_seed)
+    liquid = WiredCfC(features, wiring, every_step=every_step)
     recurrence = SpikingConvLSTM(channels, kernel, threshold)
     head = nn.Linear(outputs, out_channels)
-    return SegmentClassifier(recurrence, liquid, head, segment, pool)
+    return SegmentClassifier(recurrence, liquid, head, segment, pool, every_step=every_step)

@@ -13,7 +13,10 @@ from analogmed.analog.engines.cpu.training_ops import NumbaTrainingOps
 from analogmed.analog.tile.noise_stream import NoiseStream
 from analogmed.analog.tile.rows import LayerSnapshot, TileRow
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel"),
+    pytest.mark.filterwarnings("ignore:calibrate. sums of"),  # bounds are small on purpose
+]
 
 # layer, input shape; tiles of 48 x 20 cut most of them in rows and columns, many within a channel
 CASES = {

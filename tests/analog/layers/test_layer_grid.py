@@ -16,7 +16,10 @@ from analogmed.analog import calibrate, convert, create_rpu_config
 from analogmed.analog.engines.select import engine_for
 from analogmed.analog.tile.quantise import step_size
 
-pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel"),
+    pytest.mark.filterwarnings("ignore:calibrate. sums of"),  # bounds are small on purpose
+]
 
 SETTINGS = {
     "kind": [

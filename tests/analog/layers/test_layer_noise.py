@@ -44,6 +44,7 @@ CONVERTERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:calibrate. sums of")  # of the clipping converters
 @pytest.mark.parametrize("computer", [*BACKENDS, "aihwkit"])
 @pytest.mark.parametrize("converters", CONVERTERS)
 @torch.no_grad()

@@ -11,6 +11,7 @@ from analogmed.data.integrity import verify
 from analogmed.data.signals.records import Annotations, write_record
 from analogmed.foundation.errors import ConfigError, DataError, LeakageError
 from analogmed.kinds.classification import MULTICLASS
+from analogmed.kinds.sequence import NO_CLASS, SEQUENCE
 
 RATE, SECONDS = 360, 12
 BEATS = "NLVAFQN"
@@ -70,6 +71,39 @@ def test_the_peak_is_in_the_middle_and_windows_end_with_the_record(root):
     assert images.argmax(axis=1).tolist() == [128] * len(BEATS)
     assert not images[0, : 128 - 8].any()  # the first beat is at sample 30 of 360 Hz
     assert images[1].all()
+
+
+@pytest.mark.parametrize(("delay_s", "after"), [(0.0, 0), (0.5, 50), (0.64, 64)])
+def test_a_record_is_read_in_segments_with_a_class_at_each_beat(root, delay_s, after):
+    window = load_mitbih(root, window_s=1.28)
+    options = {"window_s": 1.28, "segment_s": 4.0, "delay_s": delay_s}
+    task = load_task("mitbih", root, **options)
+    assert (task.kind, task.primary_metric, task.window) == (SEQUENCE, "auroc", (400,))
+    for case in task.train:
+        sample, beats = task.read(case), window.read(case)
+        assert sample.image.shape == (3, 1, 400)  # every 2.72 s, but the third has no beat
+        assert SEQUENCE.references(sample.label).tolist() == beats.label.tolist()
+        for (number, place), around in zip(
+            np.argwhere(sample.label != NO_CLASS), beats.image, strict=True
+        ):
+            start = place - after - 64
+            assert np.array_equal(sample.image[number, :, start : start + 128], around)
+        strip, of_windows = task.strip(case), window.strip(case)
+        assert np.array_equal(strip.places, of_windows.places)
+
+
+def test_segments_without_a_beat_are_left_out_and_two_beats_at_a_sample_count_once(tmp_path):
+    for name in ("106", "108", "100"):
+        rng = np.random.default_rng(0)
+        peaks = np.array([29, 30, RATE * 11])
+        signals = rng.normal(0, 0.05, size=(2, RATE * SECONDS))
+        beats = Annotations(peaks, ("N", "V", "V"))
+        write_record(tmp_path / f"{name}.hea", signals, ("V1", "MLII"), RATE, beats)
+    task = load_mitbih(tmp_path, window_s=0.64, segment_s=2.0, delay_s=0)
+    sample = task.read(task.test[0])
+    assert len(sample.image) == 2
+    assert SEQUENCE.references(sample.label)[:, 0].tolist() == [0, 2]
+    assert len(task.strip(task.test[0]).places) == 2
 
 
 def test_classes_leads_rate_and_window_can_be_chosen(root):
@@ -138,6 +172,9 @@ def test_without_its_validation_records_some_are_drawn(tmp_path):
     [
         ({"classes": ["N", "X"]}, "unknown class 'X'; choose from: F, N, Q, S, V"),
         ({"classes": "N"}, "expected two or more different classes, got N"),
+        ({"segment_s": 5.0}, r"task\.options\.segment_s.* 5\.12"),
+        ({"segment_s": "ten"}, r"task\.options\.segment_s.*'ten'"),
+        ({"segment_s": 10, "delay_s": 1.3}, r"task\.options\.delay_s.*1\.28.* 1\.3"),
         ({"apart": "Q"}, "task.options.apart: unknown class 'Q'; choose from: N, S, V"),
         ({"apart": ["N", "S", "V"]}, "expected some of the classes N, S, V, but not all of them"),
         ({"leads": 3}, "task.options.leads: expected a list of texts, got 3"),

@@ -79,6 +79,40 @@ def test_logits_of_a_signal_do_not_depend_on_the_others(name):
     torch.testing.assert_close(model(batch[1:2]), logits[1:2], atol=1e-5, rtol=0)
 
 
+@names
+def test_logits_of_every_step_are_those_of_the_signal_until_then(name):
+    model, batch = network(name), signals()
+    own = build_model(
+        name,
+        in_channels=LEADS,
+        out_channels=CLASSES,
+        spatial_dims=1,
+        every_step=True,
+        **TINY[name],
+    ).eval()
+    own.load_state_dict(model.state_dict())
+    NetworkProbe(name, LEADS, CLASSES, SHAPE[2:]).check(own, training=True)
+    (step,) = required_divisor(name, spatial_dims=1, **TINY[name])
+    logits = own(batch)
+    assert logits.shape == (SHAPE[0], CLASSES, SHAPE[2])
+    for end in range(step, SHAPE[2] + 1, step):
+        of_step = logits[..., end - step : end]
+        assert torch.equal(of_step, of_step[..., :1].expand_as(of_step))
+        if name == "s4d":  # classifies the mean over time
+            expected = model.head(model.encoder(batch[..., :end])[..., -1])
+        else:
+            expected = model(batch[..., :end])
+        torch.testing.assert_close(of_step[..., 0], expected, atol=2e-5, rtol=0)
+
+
+@names
+def test_every_step_is_true_or_false(name):
+    with pytest.raises(ConfigError, match=r"every_step: expected true or false, got 'yes'"):
+        build_model(
+            name, in_channels=1, out_channels=2, spatial_dims=1, every_step="yes", **TINY[name]
+        )
+
+
 @pytest.mark.parametrize(
     ("name", "divisor"),
     [("s4d", 1), ("s4d_ncp", 4), ("convlstm_cfc", 10), ("spiking_convlstm_cfc", 10)],

@@ -187,11 +187,12 @@ class MitigatedNetwork:
         self.images = images[torch.linspace(0, len(images) - 1, wanted).long()]
         self.options = self._possible()
         self._region = fitting_region(config, task)
-        self._thinning = thinning_step((sample.label for sample in validation), *self._region)
+        self._labels = [task.kind.references(sample.label) for sample in validation]
+        self._thinning = thinning_step(self._labels, *self._region)
 
     def costs(self) -> list[dict[str, Any]]:
         """Return the cost of each option at each time it is applied."""
-        images, labelled = len(self.images), sum(len(sample.label) for sample in self.validation)
+        images, labelled = len(self.images), sum(map(len, self._labels))
         model = self.with_compensation
         tiles = sum(
             len(layer.grid.rows) * len(layer.grid.cols) * len(layer.weight_matrix())

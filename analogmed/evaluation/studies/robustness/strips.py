@@ -38,10 +38,20 @@ _MARGIN_S = 0.5
 
 @dataclass(frozen=True)
 class _Part:
-    """Part of a case: its images, and their places in seconds from its start, shape (images,)."""
+    """Part of a case: its images, and what is shown of them.
+
+    Attributes:
+        place: place of the case in the order of its scores.
+        sample: its images.
+        shown: which of the references of these images are shown.
+        seconds: places of the shown references in seconds from the start, shape (shown,).
+        signal: signal of the part, shape (channels, samples).
+        rate: samples per second.
+    """
 
     place: str
     sample: Sample
+    shown: slice
     seconds: np.ndarray
     signal: np.ndarray
     rate: float
@@ -103,13 +113,17 @@ def choose_images(labels: np.ndarray, most: int = MOST_IMAGES) -> slice:
 def _part(place: str, sample: Sample, task: Task) -> _Part:
     assert task.strip is not None
     strip: Strip = task.strip(sample.case)
-    images = choose_images(sample.label)
+    chosen = choose_images(task.kind.references(sample.label))
     margin = round(_MARGIN_S * strip.rate)
-    places = strip.places[images]
+    places = strip.places[chosen]
     first = max(0, int(places[0]) - margin)
+    image_of = task.kind.images_of(sample.label)
+    images = slice(int(image_of[chosen][0]), int(image_of[chosen][-1]) + 1)
+    before = chosen.start - int(np.searchsorted(image_of, images.start))
     return _Part(
         place,
         replace(sample, image=sample.image[images], label=sample.label[images]),
+        slice(before, before + len(places)),
         (places - first) / strip.rate,
         strip.signal[:, first : int(places[-1]) + margin + 1],
         strip.rate,
@@ -151,10 +165,12 @@ def _predictions(
     for one in chain([digital], on_chip):
         time_s = None if one is digital else one.time_s
         for part in parts:
+            label = part.sample.label
             logits = predict_case(one, part.sample, task, experiment)
-            prob = task.kind.positions(logits.double()).cpu().numpy()
+            scored = task.kind.scored_logits(logits, label).double()
+            prob = task.kind.positions(scored).cpu().numpy()
             of_classes = [
-                task.kind.of_class(prob, part.sample.label, index)[0]
+                task.kind.of_class(prob, task.kind.references(label), index)[0][part.shown]
                 for index in range(len(task.classes))
             ]
             found.setdefault((part.place, time_s), []).append(np.stack(of_classes, axis=1))
@@ -173,7 +189,8 @@ def _rows(
     probabilities: np.ndarray,
 ) -> Iterator[dict[str, Any]]:
     case = part.sample.case
-    holds = task.kind.holds(part.sample.label, len(task.classes))  # (images, classes)
+    references = task.kind.references(part.sample.label)[part.shown]
+    holds = task.kind.holds(references, len(task.classes))  # (shown, classes)
     run: Mapping[str, Any] = {
         "task": task.name,
         "model": checkpoint.info.model,

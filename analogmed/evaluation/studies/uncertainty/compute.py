@@ -192,7 +192,8 @@ class UncertaintyCompute(UnitWorker[UncertaintyConfig]):
         run = (task.name, info.model, info.training)
         thresholds = _thresholds_of(members)
         region = fitting_region(config, task)
-        n = thinning_step((sample.label for sample in self._validation), *region)
+        labels = (task.kind.references(sample.label) for sample in self._validation)
+        n = thinning_step(labels, *region)
         fitting: dict[float, list[Voxels]] = {}
         for time_s, sample, maps in maps_of(make_passes, self._validation, task, config, observe):
             if config.temperature:

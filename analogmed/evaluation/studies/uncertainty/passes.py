@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -111,16 +112,18 @@ def maps_of(
         observe: callback with each pass, case and its probabilities.
     """
     n_times = len(config.sweep.times_s)
-    for block in _blocks(samples, task.out_channels * 2 + 6, n_times):
+    for block in _blocks(samples, task, n_times):
         streams: dict[tuple[float, int], UncertaintyStream] = {}
+        scored: dict[int, Sample] = {}
         for one in make_passes():
             for index, (sample, prob) in enumerate(predictions(one, block, task, config)):
+                scored[index] = sample
                 stream = streams.setdefault((_key(one.time_s), index), UncertaintyStream())
                 stream.add(prob, one.chip)
                 observe(one, sample, prob)
         for key in sorted(streams, key=lambda key: (key[0], key[1])):
             time_s = DIGITAL_TIME_S if key[0] < 0 else key[0]
-            yield time_s, block[key[1]], streams.pop(key).maps()
+            yield time_s, scored[key[1]], streams.pop(key).maps()
 
 
 @torch.inference_mode()
@@ -129,13 +132,17 @@ def predictions(
 ) -> Iterator[tuple[Sample, Tensor]]:
     """Yield each case with its probabilities in one pass, shape (N, K, *positions).
 
+    The label of a yielded sample has the references that are scored.
+
     Raises:
         NonFiniteError: a logit is NaN or Inf; the message names the case.
     """
     for group in groups(samples, task.kind.cases_together(config.images_per_pass)):
         logits = predict_cases(one, group, task, config)
         for sample, of_case in zip(group, logits, strict=True):
-            yield sample, task.kind.positions(of_case)
+            scored = task.kind.scored_logits(of_case, sample.label)
+            labelled = replace(sample, label=task.kind.references(sample.label))
+            yield labelled, task.kind.positions(scored)
 
 
 def has_dropout(network: nn.Module) -> bool:
@@ -216,11 +223,12 @@ def _key(time_s: float) -> float:
     return -1.0 if time_s != time_s else time_s
 
 
-def _blocks(samples: Iterable[Sample], maps_per_voxel: int, n_times: int) -> Iterator[list[Sample]]:
+def _blocks(samples: Iterable[Sample], task: Task, n_times: int) -> Iterator[list[Sample]]:
+    maps_per_voxel = task.out_channels * 2 + 6
     block: list[Sample] = []
     used = 0
     for sample in samples:
-        size = sample.label.size * 4 * maps_per_voxel * n_times
+        size = task.kind.references(sample.label).size * 4 * maps_per_voxel * n_times
         if block and used + size > _BLOCK_BYTES:
             yield block
             block, used = [], 0

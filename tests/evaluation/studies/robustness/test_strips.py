@@ -83,6 +83,34 @@ def _fits(own, sample, strip, first, task):
     return labels == references and np.allclose(places - places[0], seconds - seconds[0])
 
 
+def test_strips_of_segments_show_the_beats_in_them(tmp_path):
+    small = {"phantom_patients": 6, "phantom_size": 32, "segment_s": 6.4, "window_s": 1.28}
+    config = TaskConfig("phantom_ecg", options=small, root=tmp_path)
+    task, options = config.load(), {"features": 4, "state": 2, "layers": 1, "every_step": True}
+    torch.manual_seed(0)
+    network = build_model("s4d", in_channels=12, out_channels=4, spatial_dims=1, **options)
+    info = CheckpointInfo("s4d", 12, 4, 1, "digital", task.name, task.classes, options=options)
+    checkpoint = save_checkpoint(tmp_path / "net.safetensors", network, info)
+    sweep = SweepConfig(chips=1, times_s=(0.0,))
+    with pytest.warns(UserWarning, match="stays digital"):
+        evaluate(Experiment(config, (checkpoint,), sweep=sweep, out=tmp_path / "run"))
+    images = STRIP_IMAGES.read(tmp_path / "run")
+    assert len(images)
+    for case in task.test:
+        own = images[(images["case"] == case.case_id) & images["time_s"].isna()]
+        if own.empty:
+            continue
+        sample, strip = task.read(case), task.strip(case)
+        beats = task.kind.references(sample.label)
+        scored = replace(sample, label=beats)
+        (first,) = (n for n in range(len(beats)) if _fits(own, scored, strip, n, task))
+        shown = slice(first, first + own["second"].nunique())
+        with torch.inference_mode():
+            logits = network.eval()(torch.from_numpy(sample.image))
+        found = task.kind.scored_logits(logits, sample.label)[shown].softmax(1)
+        assert own["probability"].tolist() == pytest.approx(found.flatten().tolist(), abs=6e-5)
+
+
 def test_a_page_shows_each_case(run):
     folder = run[2].folder
     images, signals = STRIP_IMAGES.read(folder), STRIP_SIGNALS.read(folder)
