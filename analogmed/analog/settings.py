@@ -58,6 +58,6 @@ def _of_placement(path: str) -> list[str]:
     if not isinstance(layers, list) or not all(isinstance(name, str) for name in layers):
         raise ConfigError(
             f"{path}: expected a list of layer names under digital_layers, found {layers!r}; "
-            "python -m analogmed.sensitivity placement writes such a file"
+            "analogmed sensitivity placement writes such a file"
         )
     return layers

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any, get_args, get_origin
 
 from analogmed.analog.description.hardware import Hardware
@@ -20,23 +21,30 @@ SHORT = {
 """Short options: ``--task lgg`` is short for ``--task.name lgg``."""
 
 
-def to_options(config: Any, prefix: str = "") -> list[str]:
+CONFIG_FILES: ContextVar[tuple[str, ...]] = ContextVar("config_files", default=())
+"""Files of settings (``--config``) of the command line that was parsed last."""
+
+
+def to_options(config: Any, prefix: str = "", *, base: Any = None) -> list[str]:
     """Return the arguments from which ``parse`` rebuilds these settings, without defaults.
 
     Args:
         config: a frozen dataclass of :mod:`analogmed.config`.
         prefix: prefix of the options for a section of a configuration, such as ``task.``.
+        base: settings in place of the defaults, for instance those of a file.
     """
     options: list[str] = []
-    default = Hardware(config.preset) if isinstance(config, Hardware) else type(config)()
-    if isinstance(config, Hardware) and config.preset != Hardware.preset:
+    default = type(config)() if base is None else base
+    if isinstance(config, Hardware) and config.preset != default.preset:
         options += [f"--{prefix}preset", config.preset]
+        default = Hardware(config.preset)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value == getattr(default, field.name):
             continue
         if dataclasses.is_dataclass(value):
-            options += to_options(value, f"{prefix}{field.name}.")
+            inner = getattr(default, field.name)
+            options += to_options(value, f"{prefix}{field.name}.", base=inner)
         else:
             options += _option(f"--{prefix}{field.name}", to_plain(value), is_list(field.type))
     return _shortened(options)

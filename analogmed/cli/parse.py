@@ -24,7 +24,7 @@ from analogmed.cli.help import (
     short_help,
     usage_of,
 )
-from analogmed.cli.options import SHORT, is_list
+from analogmed.cli.options import CONFIG_FILES, SHORT, is_list
 from analogmed.cli.words import Words
 from analogmed.foundation.errors import AnalogmedError, ConfigError
 from analogmed.foundation.settings.fields import names_that_may_be_empty, positional_names
@@ -59,6 +59,7 @@ def parse(
             message names the nearest name.
     """
     words = Words()
+    CONFIG_FILES.set(())
     arguments = _expand(arguments, config_class, words)
     parser = build_parser(config_class, prog, epilog, frequent)  # type: ignore[arg-type]  # classes are hashable
     names = [field.name for field in dataclasses.fields(config_class)]  # type: ignore[arg-type]
@@ -138,6 +139,8 @@ def _expand(arguments: Sequence[str], config_class: type, words: Words) -> list[
         if kind is None and mapping is not None:
             name, first = f"--{mapping}", words.entry(mapping, setting[len(mapping) + 1 :], first)
         elif setting == "config" or (dataclasses.is_dataclass(kind) and Path(first).is_file()):
+            if setting == "config":
+                CONFIG_FILES.set((*CONFIG_FILES.get(), first))
             first = _settings_of(first, kind, words, "" if setting == "config" else setting)
         elif kind is not None:
             rest = [] if is_list(kind) else rest

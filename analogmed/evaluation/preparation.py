@@ -96,7 +96,7 @@ def checkpoint_paths(experiment: Experiment) -> tuple[Path, ...]:
     if not found:
         raise ConfigError(
             f"no network is shipped for task '{experiment.task.name}'; train one with "
-            "python -m analogmed.train and give its file with --checkpoints"
+            "'analogmed train' and give its file with --checkpoints"
         )
     return found
 

@@ -3,12 +3,23 @@
 import difflib
 import html
 import re
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
 _MOST_NAMES = 30
+
+
+def command_line(*words: object) -> str:
+    """Return a command of analogmed as it is typed in a shell.
+
+    Example:
+        >>> command_line("report", "runs/my run")
+        "analogmed report 'runs/my run'"
+    """
+    return shlex.join(["analogmed", *map(str, words)])
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -75,7 +75,7 @@ class LookupTable:
             raise DataError(
                 f"the table of {self.provenance['device']} lacks {len(missing)} of "
                 f"{len(counts)} operations ({some}): measure this network too, with "
-                "python -m analogmed.hardware measure --model"
+                "analogmed hardware measure --model"
             )
         return sum(self.timings[operation].median_s * count for operation, count in counts.items())
 
@@ -109,9 +109,7 @@ def read_table(folder: Path | str) -> LookupTable:
     """
     path = Path(folder) / OPERATIONS.file
     if not path.is_file():
-        raise DataError(
-            f"{path}: no table of operations; make one with python -m analogmed.hardware measure"
-        )
+        raise DataError(f"{path}: no table of operations; make one with analogmed hardware measure")
     table = OPERATIONS.read(path.parent)
     if len(table[list(DEVICE)].drop_duplicates()) != 1:
         raise DataError(f"{path}: expected one device, number of threads and runtime")

@@ -8,6 +8,7 @@ from typing import Any
 
 from analogmed.foundation.credentials import masked, masked_values
 from analogmed.foundation.strict_yaml import dump_yaml
+from analogmed.foundation.text import command_line
 from analogmed.report.kinds.registry import kind_of
 from analogmed.report.run import Run
 
@@ -96,7 +97,7 @@ def _again(run: Run) -> str:
         out = f"runs/{_quoted(run.name)}"
         lines += [
             f"# {run.settings_file}: the configuration below, in the folder of the run",
-            f"python -m {program} --config {run.settings_file} --out {out}",
+            f"analogmed {program} --config {run.settings_file} --out {out}",
         ]
     if command := run.environment.get("command"):
         lines += ["# as it was called:", f"# {_called(program, list(map(str, command)))}"]
@@ -107,16 +108,16 @@ def _called(program: str, command: list[str]) -> str:
     """Return the call of a run, without the path of its program.
 
     Args:
-        program: program of the run, as called after ``python -m``.
+        program: command of the run.
         command: ``sys.argv`` of the run.
     """
     script, given = Path(command[0]), portable(command[1:])
     if "analogmed" in (script.name, script.stem) or script.parts[-2:] == _MAIN:
-        return shlex.join(["analogmed", *given])
+        return command_line(*given)
     module, *command_words = program.split()
     if given[: len(command_words)] != command_words:
         given = [*command_words, *given]
-    return f"python -m {module} {shlex.join(given)}".rstrip()
+    return f"python -m analogmed.{module} {shlex.join(given)}".rstrip()
 
 
 def _quoted(name: str) -> str:

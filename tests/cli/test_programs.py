@@ -145,8 +145,8 @@ def test_the_last_line_of_train_evaluates_its_run_with_its_data_and_split(tiny_t
     )
     assert done.returncode == 0, done.stderr
     command = done.stdout.splitlines()[-1]
-    assert command.startswith("python -m analogmed.eval --task.root ")
-    experiment = parse(Experiment, shlex.split(command)[3:], prog="eval")
+    assert command.startswith("analogmed eval 'a run/digital' 'a run' --task.root ")
+    experiment = parse(Experiment, shlex.split(command)[2:], prog="eval")
     trained = yaml.safe_load((tmp_path / "a run" / "training.yaml").read_text(encoding="utf-8"))
     assert to_plain(experiment.task) == trained["task"]
     assert to_plain(experiment.hardware) == trained["hardware"]

@@ -182,7 +182,7 @@ def test_candidates_are_compared_with_these_layers_digital(found, config, tmp_pa
 def test_the_printed_evaluation_keeps_these_layers_digital(found, config, tmp_path, capsys):
     main(["--config", str(config.out / "search.yaml")])
     command = shlex.split(capsys.readouterr().out.splitlines()[-1])
-    experiment = parse(Experiment, command[3:], prog="eval")
+    experiment = parse(Experiment, command[2:], prog="eval")
     assert experiment.digital_layers == layers_of(found.best[1], config.digital_layers)
     sweep = SweepConfig(chips=1, times_s=(0.0,))
     with pytest.warns(UserWarning, match="stays digital: asked for"):

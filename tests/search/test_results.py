@@ -57,7 +57,7 @@ def test_a_goal_of_another_metric_has_its_columns_its_front_and_its_figures(tmp_
     ) in page
     assert "2 of them are on the Pareto front." in page
     assert "| 1 | 2d:A4 | 3 | 2 |" in markdown
-    assert "python -m analogmed.search run --config search.yaml" in page
+    assert "analogmed search run --config search.yaml" in page
     heads = render_front(written, goal.objectives).splitlines()[2].split()
     assert heads[2:6] == ["hd95_1d", "tiles", "hd95_1mo", "hd95_digital"]
 

@@ -1,9 +1,7 @@
 """Programs of ``analogmed models``: weights from elsewhere, and for other programs."""
 
-import shlex
-
-from analogmed.cli.options import to_options
 from analogmed.cli.settings import ExportConfig, ImportConfig
+from analogmed.cli.study import next_command
 from analogmed.data import Task
 from analogmed.evaluation.settings import Experiment
 from analogmed.foundation.errors import ConfigError
@@ -34,7 +32,7 @@ def run_import(settings: ImportConfig) -> None:
         factories=(info.model,) if ":" in info.model else (),
     )
     print("evaluate it with")
-    print(shlex.join(["analogmed", "eval", *to_options(experiment)]))
+    print(next_command("eval", experiment))
 
 
 def run_export(settings: ExportConfig) -> None:

@@ -1,10 +1,9 @@
 """Program of ``analogmed search``: search for networks with a high on-chip score and low cost."""
 
-import shlex
 import time
 from typing import TYPE_CHECKING
 
-from analogmed.cli.options import to_options
+from analogmed.cli.study import next_command
 from analogmed.foundation.progress import log_to_stderr
 from analogmed.report.tables.search import render_front
 from analogmed.search.run import LOGGER, search
@@ -29,7 +28,7 @@ def run(config: SearchConfig) -> None:
         return
     experiment = evaluation_of(config, found.winner, found.best[1])
     print(f"evaluate {found.winner} on the test patients with")
-    print(shlex.join(["python", "-m", "analogmed.eval", *to_options(experiment)]))
+    print(next_command("eval", experiment))
 
 
 def _counts(status: "Series[str]") -> str:

@@ -1,9 +1,6 @@
 """Programs of ``analogmed search supernet`` and ``importance``: shared weights of a space."""
 
-import shlex
-
-from analogmed.cli.options import to_options
-from analogmed.cli.study import is_first_process, logged_training
+from analogmed.cli.study import is_first_process, logged_training, next_command
 from analogmed.execution.run_folder import RunFolder, in_run_folder
 from analogmed.search.settings import SearchConfig, StrategyConfig
 from analogmed.search.supernet.operations import FIGURE, importance_of, report_importance
@@ -19,7 +16,7 @@ def run(config: SupernetConfig) -> None:
     if is_first_process():
         print(f"{path}: shared weights of {config.space.size:,} gene combinations")
         print(f"log and curves: {config.folder}/; search with these weights by")
-        print(shlex.join(["python", "-m", "analogmed.search", *to_options(search_with(config))]))
+        print(next_command("search run", search_with(config)))
 
 
 def search_with(config: SupernetConfig) -> SearchConfig:

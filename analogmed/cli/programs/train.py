@@ -1,9 +1,6 @@
 """Program of ``analogmed train``: digital or hardware-aware training of a network."""
 
-import shlex
-
-from analogmed.cli.options import to_options
-from analogmed.cli.study import is_first_process, logged_training
+from analogmed.cli.study import is_first_process, logged_training, next_command
 from analogmed.evaluation.settings import Experiment
 from analogmed.training import load_checkpoint, train
 from analogmed.training.log import logged_metric
@@ -37,4 +34,4 @@ def _evaluation(config: TrainConfig, model: str) -> str:
         hardware=config.hardware,
         digital_layers=config.digital_layers or None,
     )
-    return shlex.join(["python", "-m", "analogmed.eval", *to_options(experiment)])
+    return next_command("eval", experiment)

@@ -64,7 +64,7 @@ def draw_uncertainty(folder: Path | str) -> list[Path]:
     """Draw all figures for which a run folder has tables, and save them in its ``figures`` folder.
 
     Args:
-        folder: output folder of ``python -m analogmed.uncertainty``.
+        folder: output folder of ``analogmed uncertainty``.
 
     Returns:
         the files written.

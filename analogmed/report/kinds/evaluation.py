@@ -129,7 +129,7 @@ def _failures(failures: pd.DataFrame, summary: pd.DataFrame, prefix: str) -> Ite
 
 KIND = Kind(
     name="evaluation",
-    program="analogmed.eval",
+    program="eval",
     tables=(
         robustness.SUMMARY,
         robustness.CURVES,

@@ -102,7 +102,7 @@ def _of(run: Run, name: str, model: str) -> pd.DataFrame:
 
 KIND = Kind(
     name="hardware",
-    program="analogmed.hardware map",
+    program="hardware map",
     tables=(SUMMARY, LAYERS, TILES, TIMELINE),
     known_table=LAYERS,
     known_column="reuse_factor",

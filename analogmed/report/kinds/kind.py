@@ -14,7 +14,7 @@ class Kind:
 
     Attributes:
         name: name of the kind.
-        program: program that creates such runs, as called after ``python -m``.
+        program: command that creates such runs.
         tables: tables from which its page is built; a folder has some of them.
         known_table, known_column: table and column that identify such a run.
         findings: function that yields sentences on a run, the most important one first.

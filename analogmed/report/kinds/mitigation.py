@@ -60,7 +60,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
 
 KIND = Kind(
     name="mitigation",
-    program="analogmed.uncertainty mitigation",
+    program="uncertainty mitigation",
     tables=(mitigation.SUMMARY,),
     known_table=mitigation.SUMMARY,
     known_column="option",

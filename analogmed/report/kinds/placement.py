@@ -50,7 +50,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
 
 KIND = Kind(
     name="placement",
-    program="analogmed.sensitivity placement",
+    program="sensitivity placement",
     tables=(sensitivity.PLACEMENTS, sensitivity.RANKING),
     known_table=sensitivity.PLACEMENTS,
     known_column="drop",

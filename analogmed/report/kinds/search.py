@@ -109,7 +109,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
 
 KIND = Kind(
     name="search",
-    program="analogmed.search run",
+    program="search run",
     tables=(CANDIDATES, FRONT, IMPORTANCE),
     known_table=CANDIDATES,
     known_column="on_front",

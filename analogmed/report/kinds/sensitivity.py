@@ -76,7 +76,7 @@ def sensitivity_sections(run: Run, prefix: str) -> Iterator[Section]:
 
 KIND = Kind(
     name="sensitivity",
-    program="analogmed.sensitivity",
+    program="sensitivity",
     tables=(sensitivity.RANKING,),
     known_table=sensitivity.RANKING,
     known_column="effect",

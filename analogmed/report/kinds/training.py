@@ -37,7 +37,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
 
 KIND = Kind(
     name="training",
-    program="analogmed.train",
+    program="train",
     tables=(LOG,),
     known_table=LOG,
     known_column="loss",

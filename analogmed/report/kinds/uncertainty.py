@@ -139,7 +139,7 @@ def _sections(run: Run, prefix: str) -> Iterator[Section]:
 
 KIND = Kind(
     name="uncertainty",
-    program="analogmed.uncertainty",
+    program="uncertainty",
     tables=(
         uncertainty.SUMMARY,
         uncertainty.COMPARISON,

@@ -226,5 +226,5 @@ class ImportanceConfig:
         if not self.supernets:
             raise ConfigError(
                 "supernets: name the run folder of a trained supernetwork, or train one with "
-                "'python -m analogmed.search supernet'"
+                "'analogmed search supernet'"
             )

@@ -80,7 +80,7 @@ class SharedWeights:
             raise CheckpointError(
                 f"{folder}: no trained supernetwork ({SUPERNET} is missing); "
                 + ("give the command that began it again" if begun else "train one")
-                + ": python -m analogmed.search supernet"
+                + ": analogmed search supernet"
             )
         settings = read_settings(SupernetConfig, folder / SETTINGS, out=folder)
         return cls(settings, device=device)
@@ -253,7 +253,7 @@ def load_weights(context: Context) -> list[TaskWeights]:
     if not context.supernets:
         raise ConfigError(
             "this strategy searches with the weights of a trained supernetwork: train one with "
-            "'python -m analogmed.search supernet', and give its run folder by task, for instance "
+            "'analogmed search supernet', and give its run folder by task, for instance "
             "--supernets '{phantom_brain: runs/supernet/phantom_brain-spos}'"
         )
     return [

@@ -117,7 +117,7 @@ def test_a_page_shows_tiles_cost_and_layers(capsys, tmp_path):
     assert "4 layers are digital and in none of these figures." in page
     assert "estimated for hermes-1-phase (level mvm_only)" in page
     assert "Layers of unet(features=2)" in page and "| encoder1.conv1 | Conv2d |" in markdown
-    assert "python -m analogmed.hardware map --config hardware.yaml" in page
+    assert "analogmed hardware map --config hardware.yaml" in page
 
 
 def test_a_page_without_a_profile_has_tiles_alone(capsys, tmp_path):

@@ -503,7 +503,7 @@ def test_the_program_writes_into_the_run_or_elsewhere_and_tells_errors(run, tmp_
 
 def test_the_page_says_how_to_run_it_again(page):
     words = "".join(Elements(page).words)
-    assert "python -m analogmed.eval --config experiment.yaml --out runs/run-again" in words
+    assert "analogmed eval --config experiment.yaml --out runs/run-again" in words
     assert "python -m analogmed.eval --seed 0" in words
     assert "# with analogmed 0.1.0" in words
 
