@@ -6,6 +6,7 @@
     python experiments/figure1.py --models unet --tasks phantom_spleen --length 3
     python experiments/figure1.py --real lgg=data/lgg --folds 5  # every patient is tested once
     python experiments/figure1.py --real lgg=data/lgg --folds 5 --size 64 64 --epochs 20
+    python experiments/figure1.py --row_copies 8                 # on chips with copies of weights
 
 Every network is first trained digitally. From this start, one digital and one hardware-aware
 training follow with the same number of epochs, so that both networks see the same number of
@@ -152,10 +153,14 @@ def run_one(
         f"--loading.patches_per_image={PATCHES_PER_IMAGE.get(name, 1)}",
     ]
     network = [f"--model={model}", f"--model.options={MODELS[model]}"]
-    start, *networks = train_pair(training, network, out)
+    hardware = [f"--hardware.row_copies={arguments.row_copies}"]
+    start, *networks = train_pair(training, network, out, hwa=hardware)
     evaluate_networks(data, [start], out / START, chips=1, times_s=(0,))
     times_s = (0, 1, 86400, 2592000)
-    evaluate_networks(data, networks, out / ON_CHIPS, chips=arguments.chips, times_s=times_s)
+    chips = arguments.chips
+    evaluate_networks(
+        data, networks, out / ON_CHIPS, chips=chips, times_s=times_s, further=hardware
+    )
     return out
 
 
@@ -251,10 +256,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--folds", type=int, default=1, metavar="N", help="cross-validation: groups of patients"
     )
+    parser.add_argument(
+        "--row_copies", type=int, default=1, metavar="N", help="copies of weights on idle rows"
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes, of one thread each")
     parser.add_argument("--out", type=Path, default=Path("runs/figure1"))
     arguments = parser.parse_args()
-    for name in ("folds", "epochs"):
+    for name in ("folds", "epochs", "row_copies"):
         if (number := getattr(arguments, name)) is not None and number < 1:
             parser.error(f"--{name} must be at least 1, but is {number}")
     for pair in arguments.real:
