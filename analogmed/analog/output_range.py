@@ -46,7 +46,7 @@ def clipped_shares(model: nn.Module, batches: Iterable[Tensor]) -> dict[str, flo
         def count(_: nn.Module, inputs: tuple[Tensor, ...], named: Mapping[str, Tensor]) -> None:
             values = layer.batched(inputs[0] if inputs else named["input"])
             for sums in _sums(layer, values, ranges[name]):
-                clipped[name] += int((sums.abs() > layer.rpu_config.forward.out_bound).sum())
+                clipped[name] += int((sums.abs() > layer.io.out_bound).sum())
                 counted[name] += sums.numel()
 
         return layer.register_forward_pre_hook(count, with_kwargs=True)
@@ -76,20 +76,20 @@ def warn_of_clipped_sums(model: nn.Module, batches: Iterable[Tensor]) -> None:
     warnings.warn(
         f"calibrate: sums of {listed}{f' and {further} further layers' * (further > 0)} exceed the "
         f"range of the output converter (hardware.out_bound {bound:g}) and are cut off; expected "
-        f"at most {LARGEST_SHARE:.0%} of a layer. Keep {above[0]} digital (digital_layers), or set "
-        "a larger hardware.out_bound.",
+        f"at most {LARGEST_SHARE:.0%} of a layer. Keep {above[0]} digital (digital_layers), or "
+        "take tiles of fewer rows (hardware.tile_size) or a larger hardware.out_bound.",
         stacklevel=5,
     )
 
 
 def _has_bound(layer: AnalogLayer) -> bool:
-    io = layer.rpu_config.forward
+    io = layer.io
     return not io.is_perfect and 0 < io.out_bound < math.inf
 
 
 def _sums(layer: AnalogLayer, inputs: Tensor, ranges: Tensor) -> Iterable[Tensor]:
     """Yield the sums of each row of tiles in units of (input range x mapping scale)."""
-    io = layer.rpu_config.forward
+    io = layer.io
     largest = io.inp_bound if io.inp_bound > 0 else math.inf
     places = zip(layer.grid.rows, layer.reference_rows(), ranges, strict=True)
     for (start, stop), row, limit in places:

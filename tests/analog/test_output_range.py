@@ -48,6 +48,16 @@ def test_sums_within_the_range_of_the_converter_are_silent(options):
     assert not any(clipped_shares(model, [torch.ones(2, 32)]).values())
 
 
+def test_copies_on_idle_rows_make_the_sums_as_many_times_as_large():
+    few = torch.cat([torch.ones(8), torch.zeros(24)])
+    for copies, share in ((1, 0.0), (4, 1.0)):  # sums of 8 and 32 for a bound of 10
+        model = on_tiles(linear(torch.stack([few] * 4)), row_copies=copies)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            calibrate(model, [torch.ones(2, 32)])
+        assert clipped_shares(model, [torch.ones(2, 32)]) == {"0": share}
+
+
 def test_the_worst_layer_is_first_and_further_ones_are_counted():
     worst = [linear(torch.stack([ALL] * n + [BALANCED] * (32 - n))) for n in (16, 20, 24, 28, 32)]
     lifted = [each for layer in worst for each in (layer, nn.Hardtanh(1, 1 + 1e-6))]
