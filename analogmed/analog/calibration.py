@@ -1,6 +1,5 @@
 """Calibration of input ranges: a high quantile of the inputs of each row of tiles."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +9,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from analogmed.analog.aihwkit_backend.layers import from_aihwkit, is_analog, set_ranges_like
+from analogmed.analog.histogram import Histogram
 from analogmed.analog.ideal_tiles import ideal_tiles
 from analogmed.analog.layers.base import AnalogLayer, analog_layers, ranged_layers
-from analogmed.analog.output_range import warn_of_clipped_sums
+from analogmed.analog.output_range import fit_to_outputs, warn_of_clipped_sums
 from analogmed.foundation.errors import ConfigError, CoverageError, NonFiniteError
 from analogmed.foundation.settings.checks import require_number
 from analogmed.foundation.settings.forms import checks_arguments
@@ -27,6 +27,7 @@ def calibrate(
     batches: Iterable[Any],
     *,
     quantile: float = 0.9995,
+    fit_outputs: bool = False,
     key: str = "image",
     keys: Sequence[str] | None = None,
 ) -> nn.Module:
@@ -37,8 +38,8 @@ def calibrate(
     is the quantile of all values of all batches and calls together, so that it depends neither on
     the batch size nor on the order. See :class:`InputStatistics` for its resolution.
 
-    A warning names layers of which many sums exceed the range of the output converter, on the first
-    four images.
+    A warning names layers of which many sums exceed the range of the output converter. Sums are
+    those of the first four images.
 
     Args:
         model: analog model, with analogmed's or aihwkit's layers; its ranges are changed in place.
@@ -46,6 +47,8 @@ def calibrate(
             that yields them alone, as the first entry of a tuple, or in a mapping. A few dozen
             images are enough.
         quantile: quantile of the absolute inputs that sets the input range, in (0, 1].
+        fit_outputs: whether to widen the input range of a row of tiles whose sums would exceed the
+            range of the output converter, until all but 1 - ``quantile`` of them fit.
         key: key of the images where a batch is a mapping.
         keys: keys of images and labels as for :func:`analogmed.robustness`, in place of ``key``.
 
@@ -63,7 +66,9 @@ def calibrate(
     require_number("calibrate: quantile", quantile, above=0, at_most=1)
     layers = analog_layers(model)
     if not layers and any(map(is_analog, model.modules())):
-        own = calibrate(from_aihwkit(model), batches, quantile=quantile, key=key)
+        own = calibrate(
+            from_aihwkit(model), batches, quantile=quantile, fit_outputs=fit_outputs, key=key
+        )
         return set_ranges_like(model, own)
     if not layers:
         raise CoverageError("calibrate: the model has no analog layer; convert it first")
@@ -79,6 +84,8 @@ def calibrate(
         if statistics.calls:
             input_range.copy_(statistics.ranges(quantile))
         ranged[name].calibrated = True
+    if fit_outputs:
+        fit_to_outputs(model, first, quantile)
     warn_of_clipped_sums(model, first)
     return model
 
@@ -141,18 +148,12 @@ def _run(
 
 _CHECKED = 4
 """Number of images whose sums are compared with the range of the output converter."""
-_MANTISSA_BITS = 12
-_SHIFT = 23 - _MANTISSA_BITS  # float32 has 23
-_BINADE = 1 << _MANTISSA_BITS  # bins between two powers of two
-_CHUNK = 1 << 20  # values that are counted at once
 
 
 class InputStatistics:
     """Distribution of the absolute inputs of each row of a layer's tiles, over all its calls.
 
-    Values are counted in bins of the float32 format with 12 bits of mantissa, so that the counts of
-    different batches add up. A quantile is the upper edge of its bin, at most 1/4096 above the
-    exact one, or the largest value if that is less.
+    See :class:`analogmed.analog.histogram.Histogram` for its resolution.
 
     Args:
         name: full name of the layer, for errors.
@@ -164,7 +165,7 @@ class InputStatistics:
 
     def __init__(self, name: str, layer: AnalogLayer) -> None:
         self._name, self._layer = name, layer
-        self._rows = [_Histogram() for _ in layer.grid.rows]
+        self._rows = [Histogram() for _ in layer.grid.rows]
         self.calls = 0
 
     def watch(self, layer: nn.Module) -> RemovableHandle:
@@ -187,9 +188,7 @@ class InputStatistics:
         inputs = self._layer.batched(inputs)
         for histogram, (start, stop) in zip(self._rows, self._layer.grid.rows, strict=True):
             values = self._layer.row_inputs(inputs, start, stop, vectors=False)
-            for part in values.flatten().split(_CHUNK):
-                if part.numel():
-                    histogram.add(part.abs().float())
+            histogram.add(values.abs())
         self.calls += 1
 
     def ranges(self, quantile: float) -> Tensor:
@@ -199,58 +198,3 @@ class InputStatistics:
         zero.
         """
         return torch.tensor([histogram.range(quantile) for histogram in self._rows])
-
-
-class _Histogram:
-    """Number of values in each bin, from the lowest bin above 0 to the highest that is not empty.
-
-    The counts use 32 KiB for each power of two in between, at most 8 MiB.
-    """
-
-    def __init__(self) -> None:
-        self._counts: Tensor | None = None  # zeros, then the bins from self._first on
-        self._first = 1
-        self._largest = 0.0
-
-    def add(self, values: Tensor) -> None:
-        """Count values of 0 or more, shape (values,), float32, at least one."""
-        bins = values.view(torch.int32) >> _SHIFT
-        highest = bins.max()
-        lowest = torch.where(bins > 0, bins, highest).min()
-        counts = self._counts_of(int(lowest), int(highest), bins.device)
-        places = bins.sub_(self._first - 1).clamp_(min=0)
-        counts.index_add_(0, places, counts.new_ones(()).expand(len(places)))
-        self._largest = max(self._largest, float(values.max()))
-
-    @torch.inference_mode(False)  # so that later calls in another mode can add to the counts
-    def _counts_of(self, lowest: int, highest: int, device: torch.device) -> Tensor:
-        """Return the counts, extended by whole powers of two so that they cover these bins."""
-        counts = self._counts
-        if counts is None:
-            counts = torch.zeros(1, dtype=torch.int64, device=device)
-        if highest > 0:
-            first = max(1, lowest // _BINADE * _BINADE)
-            stop = (highest // _BINADE + 1) * _BINADE
-            if len(counts) == 1:
-                self._first = first
-            below = max(0, self._first - first)
-            above = max(0, stop - self._first - (len(counts) - 1))
-            if below or above:
-                self._first -= below
-                parts = counts[:1], counts.new_zeros(below), counts[1:], counts.new_zeros(above)
-                counts = torch.cat(parts)
-        self._counts = counts
-        return counts
-
-    def range(self, quantile: float) -> float:
-        """Return the quantile, or the largest value if it is 0, or 1 if that is 0 as well."""
-        if self._counts is None or self._largest == 0:
-            return 1.0
-        total = self._counts.cumsum(0)
-        number = int(total[-1])
-        rank = min(number, max(1, math.ceil(quantile * number)))
-        place = int((total < rank).sum())
-        if place == 0:  # zeros
-            return self._largest
-        edge = torch.tensor((self._first + place) << _SHIFT, dtype=torch.int32).view(torch.float32)
-        return min(float(edge), self._largest)

@@ -19,10 +19,13 @@ class CalibrationConfig:
         images: smallest number of training images used for calibration. Every case contributes the
             same number, evenly spaced, so the number used is rounded up.
         quantile: quantile of the absolute inputs of a layer that sets its input range, in (0, 1].
+        fit_outputs: whether to widen an input range whose sums would exceed the range of the output
+            converter, until all but 1 - quantile of them fit.
     """
 
     images: int = 32
     quantile: float = 0.9995
+    fit_outputs: bool = False
 
     def __post_init__(self) -> None:
         require_at_least_one("calibration.images", self.images)

@@ -40,7 +40,10 @@ def make_analog(
         fits = load_input_ranges(analog, _of_layers(ranges, analog))
     if not fits:
         calibrate(
-            analog, calibration_batches(experiment, task), quantile=experiment.calibration.quantile
+            analog,
+            calibration_batches(experiment, task),
+            quantile=experiment.calibration.quantile,
+            fit_outputs=experiment.calibration.fit_outputs,
         )
     return to_aihwkit(analog) if experiment.backend == "aihwkit" else analog
 

@@ -77,7 +77,8 @@ class Setup:
         config = self.config
         batches = islice(self.sampler.epoch(0), -(-config.calibration.images // config.batch_size))
         images = (self.ranks.gather(images.to(self.device)) for images, _ in batches)
-        calibrate(self.model, images, quantile=config.calibration.quantile)
+        own = config.calibration
+        calibrate(self.model, images, quantile=own.quantile, fit_outputs=own.fit_outputs)
 
     def autocast(self) -> torch.autocast:
         """Return the autocast context with the precision of the network's digital parts."""

@@ -1,3 +1,4 @@
+import copy
 import warnings
 
 import pytest
@@ -37,7 +38,7 @@ def test_a_warning_names_the_layers_whose_sums_exceed_the_output_converter(above
         (warning,) = caught
         text = str(warning.message)
         assert f"sums of 0 ({above / 4:.0%}) exceed" in text and "2 (" not in text
-        assert "out_bound 10)" in text and "Keep 0 digital (digital_layers)" in text
+        assert "out_bound 10)" in text and "keep 0 digital (digital_layers)" in text
         assert warning.filename == __file__
 
 
@@ -56,6 +57,25 @@ def test_copies_on_idle_rows_make_the_sums_as_many_times_as_large():
             warnings.simplefilter("ignore")
             calibrate(model, [torch.ones(2, 32)])
         assert clipped_shares(model, [torch.ones(2, 32)]) == {"0": share}
+
+
+@pytest.mark.parametrize("quantile", [1.0, 0.99])
+def test_input_ranges_are_widened_until_the_sums_fit(quantile):
+    rows = torch.stack([ALL, ALL, BALANCED])
+    model = on_tiles(linear(rows), nn.Linear(3, 2))
+    with pytest.warns(UserWarning, match="sums of 0"):
+        plain = calibrate(copy.deepcopy(model), [torch.ones(2, 32)], quantile=quantile)
+    calibrate(model, [torch.ones(2, 32)], quantile=quantile, fit_outputs=True)
+    assert model[0].input_range.item() == pytest.approx(3.2, rel=1e-3)
+    assert not any(clipped_shares(model, [torch.ones(2, 32)]).values())
+    assert torch.equal(model[1].input_range, plain[1].input_range)
+
+
+def test_rows_of_tiles_are_widened_apart():
+    rows = torch.cat([ALL, BALANCED]).repeat(4, 1)
+    model = on_tiles(linear(rows), tile_size=32)
+    calibrate(model, [torch.ones(2, 64)], fit_outputs=True)
+    assert model[0].input_range.tolist() == pytest.approx([3.2, 1.0], rel=1e-3)
 
 
 def test_the_worst_layer_is_first_and_further_ones_are_counted():

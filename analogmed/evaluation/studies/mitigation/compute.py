@@ -14,7 +14,6 @@ from torch import Tensor
 
 from analogmed.analog import Chip, ChipSnapshot
 from analogmed.analog.layers.base import analog_layers, ranged_layers
-from analogmed.analog.settings import CalibrationConfig
 from analogmed.data import Task
 from analogmed.evaluation.deploy import (
     calibration_batches,
@@ -125,7 +124,7 @@ def inputs_of_units(config: MitigationConfig, task: Task) -> dict[str, Any]:
 
 def _with_images(config: MitigationConfig) -> MitigationConfig:
     """Return settings whose calibration images are those of the corrections."""
-    calibration = CalibrationConfig(config.images, config.calibration.quantile)
+    calibration = replace(config.calibration, images=config.images)
     return replace(config, calibration=calibration)
 
 
