@@ -197,9 +197,15 @@ class NetworkProbe:
 def _remedy(n_axes: int, expected: int) -> str:
     """Return how to mend logits of another shape, from their number of axes and that expected."""
     if n_axes == 2 < expected:
-        return "It classifies whole images: choose a network for masks, or a classification task."
+        return (
+            "It classifies whole images: choose a network with logits at each position, or a task "
+            "that classifies images."
+        )
     if n_axes > 2 == expected:
-        return "It returns a mask: choose a network that classifies, or a segmentation task."
+        return (
+            "It has logits at each position: choose a network that classifies whole images, or a "
+            "task of segmentation or sequence labelling."
+        )
     return "Change its number of outputs, its padding or its strides."
 
 
